@@ -1,0 +1,69 @@
+/* A byte buffer that grows, and JSON text written into it.
+ *
+ * The JSON writers exist because outcomes embed a verified answer byte for byte
+ * (number text included), which no tree writer can do.
+ */
+#ifndef PRESIGND_BASE_BUF_H
+#define PRESIGND_BASE_BUF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* All zero is an empty buffer. `data` is NUL-ended whenever it is not NULL; the NUL is
+ * not counted by `len`. */
+struct buf {
+    char *data;
+    size_t len;
+    size_t cap;
+};
+
+/* Frees the content and leaves an empty buffer. */
+void buf_deinit(struct buf *buf);
+#define AUTO_BUF __attribute__((cleanup(buf_deinit)))
+
+/* buf_reserve()'s slow way. */
+void buf_grow(struct buf *buf, size_t more);
+
+/* The three that outcomes are written with, a dozen bytes at a time, are inline. */
+static inline void buf_reserve(struct buf *buf, size_t more)
+{
+    if (buf->cap - buf->len <= more) {
+        buf_grow(buf, more);
+    }
+}
+
+static inline void buf_append(struct buf *buf, const void *bytes, size_t len)
+{
+    buf_reserve(buf, len);
+    if (len > 0) {
+        memcpy(buf->data + buf->len, bytes, len);
+    }
+    buf->len += len;
+    buf->data[buf->len] = '\0';
+}
+
+static inline void buf_putc(struct buf *buf, char c)
+{
+    buf_append(buf, &c, 1);
+}
+
+void buf_puts(struct buf *buf, const char *string);
+void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Hands the content to the caller (free()) and leaves an empty buffer. Never NULL. */
+char *buf_take(struct buf *buf);
+
+/* A JSON string (RFC 8259, section 7) of valid UTF-8 bytes, quotes included. Escapes only
+ * what must be: quote, backslash and control characters. */
+void buf_json_string(struct buf *buf, const char *bytes, size_t len);
+/* `,` unless the buffer ends with `{` or `[`, then `"name":`. */
+void buf_json_name(struct buf *buf, const char *name);
+/* Members of an object; a NULL string leaves the member out. */
+void buf_json_member(struct buf *buf, const char *name, const char *value);
+void buf_json_member_int(struct buf *buf, const char *name, int64_t value);
+void buf_json_member_bool(struct buf *buf, const char *name, bool value);
+/* `value` is JSON text already. */
+void buf_json_member_raw(struct buf *buf, const char *name, const char *value, size_t len);
+
+#endif

@@ -1,0 +1,30 @@
+/* Time comes in from outside, so that tests can run years in milliseconds. */
+#ifndef PRESIGND_BASE_CLOCK_H
+#define PRESIGND_BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* Two readings of one moment: `mono_ms` never jumps (CLOCK_BOOTTIME) and times waits,
+ * `wall_ms` (milliseconds since 1970-01-01T00:00:00Z) dates what others read. */
+struct moment {
+    int64_t mono_ms;
+    int64_t wall_ms;
+};
+
+struct clock {
+    struct moment (*now)(void *context);
+    void *context;
+};
+
+/* The machine's clocks. */
+extern const struct clock clock_system;
+
+static inline struct moment clock_now(const struct clock *clock)
+{
+    return clock->now(clock->context);
+}
+
+/* Microseconds that never jump, for measuring durations. */
+int64_t clock_mono_us(void);
+
+#endif

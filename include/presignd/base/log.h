@@ -1,0 +1,40 @@
+/* The log: to the journal with fields when stderr is connected to it, else to stderr.
+ *
+ * No secret, openid, signature or body is ever handed to these functions; what comes from
+ * outside passes through text_clean() first (log_fields() does that for field values).
+ * Any thread may log.
+ */
+#ifndef PRESIGND_BASE_LOG_H
+#define PRESIGND_BASE_LOG_H
+
+#include <stddef.h>
+#include <syslog.h>
+
+/* A journal field, PRESIGND_ put before its name: {"REASON", "expired"}. */
+struct log_field {
+    const char *name;
+    const char *value;
+};
+
+/* Picks the journal when $JOURNAL_STREAM names what stderr is, as systemd's units do.
+ * `identifier` is a static string. Before this call, lines go to stderr. Call it before any
+ * thread is made. */
+void log_init(const char *identifier);
+/* Levels above this one (LOG_DEBUG is the highest) are dropped. Default: LOG_INFO. */
+void log_level_set(int level);
+
+/* One line; errno is kept (and %m gives its text). The text is cut at 2 KiB and cleaned as
+ * text_clean() does. On stderr: time, level, text, then NAME=value for each field. */
+void log_text(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* With a message id (32 hex digits, or NULL) and fields (or NULL); the list ends with a NULL name,
+ * and a field with a NULL value is left out. At most 32 fields; a value is cut at 1 KiB. */
+void log_fields(int level, const char *message_id, const struct log_field *fields,
+                const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+#define log_error(...)   log_text(LOG_ERR, __VA_ARGS__)
+#define log_warning(...) log_text(LOG_WARNING, __VA_ARGS__)
+#define log_notice(...)  log_text(LOG_NOTICE, __VA_ARGS__)
+#define log_info(...)    log_text(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)   log_text(LOG_DEBUG, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,35 @@
+/* Allocation that cannot fail, and clean-up at the end of a scope.
+ *
+ * Running out of memory for something small aborts: systemd starts the daemon again and
+ * events that were not committed come back. Sizes that come from outside are capped by
+ * their reader before they get here.
+ */
+#ifndef PRESIGND_BASE_MEM_H
+#define PRESIGND_BASE_MEM_H
+
+#include <stddef.h>
+
+/* Each returns memory that the caller frees with free(); none returns NULL. */
+void *mem_alloc(size_t size) __attribute__((malloc, warn_unused_result));
+void *mem_zalloc(size_t count, size_t size) __attribute__((malloc, warn_unused_result));
+void *mem_realloc(void *old, size_t size) __attribute__((warn_unused_result));
+/* A copy of `size` bytes with a NUL behind them, which `size` does not count. */
+void *mem_dup(const void *bytes, size_t size) __attribute__((malloc, warn_unused_result));
+/* A copy of a string; NULL gives NULL. */
+char *mem_strdup(const char *string) __attribute__((warn_unused_result));
+char *mem_printf(const char *format, ...)
+    __attribute__((format(printf, 1, 2), malloc, warn_unused_result));
+
+/* Frees what a char * or void * variable holds when it leaves its scope. */
+void mem_free_at(void *variable);
+#define AUTO_FREE __attribute__((cleanup(mem_free_at)))
+
+/* AUTO(json_decref_at) and the like, for other kinds. */
+#define AUTO(function) __attribute__((cleanup(function)))
+
+#define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The structure that holds `member` at `pointer`. */
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+#endif

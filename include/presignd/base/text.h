@@ -1,0 +1,50 @@
+/* Text to values and back: integers, times, UTF-8, base64. All pure. */
+#ifndef PRESIGND_BASE_TEXT_H
+#define PRESIGND_BASE_TEXT_H
+
+#include "presignd/base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Decimal digits with an optional minus, the whole string, within [min, max]. False leaves
+ * `*out` alone. */
+bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)
+    __attribute__((warn_unused_result));
+
+/* RFC 3339, section 5.6 date-time, upper or lower case T and Z, any number of fraction
+ * digits (cut to milliseconds). Second 60 is taken only where a UTC day ends, and counts as
+ * the next second. False leaves `*wall_ms` alone. */
+bool text_rfc3339(const char *bytes, size_t len, int64_t *wall_ms)
+    __attribute__((warn_unused_result));
+/* As 2026-11-23T08:00:00.120Z (`millis`) or 2026-11-23T08:00:00Z; what lies outside the
+ * years 0000 to 9999 becomes the nearest moment within, for RFC 3339 knows no others. */
+#define TEXT_TIME_SIZE 32
+void text_time(char out[TEXT_TIME_SIZE], int64_t wall_ms, bool millis);
+/* Days since 1970-01-01 of a date of the proleptic Gregorian calendar. */
+int64_t text_days_from_civil(int64_t year, int month, int day);
+/* An IMF-fixdate or delay-seconds, as Retry-After holds (RFC 9110, section 10.2.3):
+ * milliseconds to wait from `wall_ms`, 0 for a date that has passed, -1 when it is neither.
+ * Waits beyond 2^31 seconds are cut to that. */
+int64_t text_retry_after(const char *string, int64_t wall_ms);
+
+/* RFC 3629: shortest forms only, no surrogates, at most U+10FFFF. */
+bool text_utf8_valid(const char *bytes, size_t len);
+/* The longest prefix of at most `max` bytes that does not cut a character of valid UTF-8. */
+size_t text_utf8_cut(const char *bytes, size_t len, size_t max);
+/* Appends the bytes as valid UTF-8 without control characters: what is not becomes U+FFFD
+ * or a space. At most `max` bytes. For text from outside that people will read. */
+void text_clean(struct buf *out, const char *bytes, size_t len, size_t max);
+
+/* RFC 4648, section 4, with padding, no line breaks. */
+void text_base64(struct buf *out, const void *bytes, size_t len);
+/* Strict: false when it is not canonical base64; then nothing is appended. */
+bool text_base64_decode(struct buf *out, const char *text, size_t len)
+    __attribute__((warn_unused_result));
+
+/* ASCII letters only; locale has no say. */
+bool text_equal_nocase(const char *a, const char *b);
+bool text_prefix_nocase(const char *bytes, size_t len, const char *prefix);
+
+#endif

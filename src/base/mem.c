@@ -1,0 +1,63 @@
+#include "presignd/base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *checked(void *memory)
+{
+    if (memory == NULL) {
+        static const char text[] = "presignd: out of memory\n";
+        fwrite(text, 1, sizeof text - 1, stderr);
+        abort();
+    }
+    return memory;
+}
+
+void *mem_alloc(size_t size)
+{
+    return checked(malloc(size == 0 ? 1 : size));
+}
+
+void *mem_zalloc(size_t count, size_t size)
+{
+    return checked(calloc(count == 0 ? 1 : count, size == 0 ? 1 : size));
+}
+
+void *mem_realloc(void *old, size_t size)
+{
+    return checked(realloc(old, size == 0 ? 1 : size));
+}
+
+void *mem_dup(const void *bytes, size_t size)
+{
+    char *copy = mem_alloc(size + 1);
+    if (size > 0) {
+        memcpy(copy, bytes, size);
+    }
+    copy[size] = '\0';
+    return copy;
+}
+
+char *mem_strdup(const char *string)
+{
+    return string == NULL ? NULL : mem_dup(string, strlen(string));
+}
+
+char *mem_printf(const char *format, ...)
+{
+    char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int len = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    return checked(len < 0 ? NULL : text);
+}
+
+void mem_free_at(void *variable)
+{
+    void *memory;
+    memcpy(&memory, variable, sizeof memory);
+    free(memory);
+}

@@ -1,0 +1,18 @@
+# Form: a missing tool skips its test (77) and says so in its output.
+include(ProcessorCount)
+ProcessorCount(cores)
+
+function(presignd_lint name cores)
+  add_test(NAME lint.${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(lint.${name} PROPERTIES
+    SKIP_RETURN_CODE 77 LABELS lint PROCESSORS ${cores} TIMEOUT 1800)
+endfunction()
+
+# Once is enough, and scripts/test runs several builds as one.
+if(PRESIGND_SANITIZE)
+  return()
+endif()
+
+presignd_lint(format 1 scripts/format --check)
+presignd_lint(sizes 1 scripts/lint --sizes)
+presignd_lint(tidy ${cores} scripts/lint --tidy)
