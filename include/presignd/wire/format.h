@@ -1,0 +1,20 @@
+/* The `format` names that are asserted: one table, each row a name and a pure test. */
+#ifndef PRESIGND_WIRE_FORMAT_H
+#define PRESIGND_WIRE_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef bool format_fn(const char *bytes, size_t len);
+
+/* The test for a format's name, or NULL when the name is not asserted. */
+format_fn *format_find(const char *name);
+
+format_fn format_date;      /* RFC 3339 full-date, a day of the calendar */
+format_fn format_date_time; /* RFC 3339 date-time */
+format_fn format_time;      /* RFC 3339 full-time */
+format_fn format_uri;       /* RFC 3986 URI (not a relative reference) */
+format_fn format_ipv4;      /* RFC 2673, section 3.2 */
+format_fn format_ipv6;      /* RFC 4291, section 2.2 */
+
+#endif

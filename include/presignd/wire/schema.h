@@ -1,0 +1,67 @@
+/* JSON Schema, draft 2020-12, compiled once and then applied to jansson values.
+ *
+ * https://json-schema.org/draft/2020-12 (core and validation). Every keyword of the core,
+ * applicator, unevaluated and validation vocabularies is applied; `format` is asserted for
+ * the names in the format table (wire/format.h) when the set asks for it, otherwise it is an
+ * annotation. Patterns are PCRE2's (UTF, interpreted: the unit forbids writable code) with
+ * match limits, so that no pattern and no string can take for ever.
+ */
+#ifndef PRESIGND_WIRE_SCHEMA_H
+#define PRESIGND_WIRE_SCHEMA_H
+
+#include "presignd/wire/violation.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* Documents that may refer to each other. Immutable after the last schema_compile(); then any
+ * number of threads may validate. */
+struct schema_set;
+/* One compiled schema; lives as long as its set. */
+struct schema;
+
+/* Options of a set, or-ed together. */
+enum {
+    /* A known `format` that a string does not have makes it invalid. */
+    SCHEMA_ASSERT_FORMATS = 1,
+    /* To the draft 1.0 is an integer. The API's numbers must be written as integers, and are
+     * passed on as they were written: with this option a number with a point or an exponent
+     * is none. */
+    SCHEMA_INTEGERS_AS_WRITTEN = 2,
+};
+
+struct schema_set *schema_set_new(unsigned options) __attribute__((warn_unused_result));
+/* Accepts NULL, returns NULL. */
+struct schema_set *schema_set_free(struct schema_set *set);
+
+/* Adds a document (which is copied) under the absolute `uri`; its own `$id`s count too. On
+ * failure gives false and a reason (free()), and the set is good for nothing but to be freed.
+ * References between documents are followed when one is compiled, so they may be added in any
+ * order. The draft's meta-schemas are there from the start. */
+bool schema_set_add(struct schema_set *set, const char *uri, json_t *document, char **error)
+    __attribute__((warn_unused_result));
+/* Adds the JSON file at `path`, of at most 1 MiB, under `uri`. Reads the file. */
+bool schema_set_add_file(struct schema_set *set, const char *path, const char *uri, char **error)
+    __attribute__((warn_unused_result));
+/* Adds every *.json file of the directories, each under SCHEMA_BASE and its name. The first
+ * directory that has a name decides; one that does not exist is passed over; no schema at all
+ * is a failure. The base is a name only: nothing is ever fetched (RFC 2606 keeps `.invalid`
+ * from existing). */
+#define SCHEMA_BASE "https://presignd.invalid/schemas/"
+bool schema_set_add_dir(struct schema_set *set, const char *colon_separated_dirs, char **error)
+    __attribute__((warn_unused_result));
+
+/* Compiles the schema at `uri` (a fragment may be a JSON Pointer or an anchor) and all that it
+ * refers to. NULL and a reason (free()) when a reference leads nowhere, a keyword has a wrong
+ * value or a pattern does not compile; the set stays as it was before. */
+const struct schema *schema_compile(struct schema_set *set, const char *uri, char **error)
+    __attribute__((warn_unused_result));
+
+/* True when the instance is valid. Otherwise adds every violation up to the list's limit
+ * (NULL: only the verdict is wanted). Pure; depth is bounded by the instance's and, where a
+ * schema refers to itself without descending, by SCHEMA_DEPTH_MAX, which counts as invalid. */
+#define SCHEMA_DEPTH_MAX 512
+bool schema_validate(const struct schema *schema, const json_t *instance,
+                     struct violations *violations) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,271 @@
+/* What the files of the schema compiler share; nobody else includes it.
+ *
+ * A document is indexed (schema_set.c: which URI names which part of it), its schemas are
+ * turned into nodes (schema_compile.c), and nodes are applied to instances (schema_validate.c,
+ * schema_assert.c). What each keyword is made of stands in one table (schema_keyword.c).
+ */
+#ifndef PRESIGND_WIRE_SCHEMA_NODE_H
+#define PRESIGND_WIRE_SCHEMA_NODE_H
+
+#include "presignd/base/map.h"
+#include "presignd/wire/format.h"
+#include "presignd/wire/schema.h"
+
+#include <stdint.h>
+
+struct schema_pattern;
+struct schema_keyword;
+
+/* ---- The set: documents and the names of their parts ---- */
+
+/* A bit for each vocabulary of the draft. */
+enum {
+    VOCABULARY_CORE = 1U << 0,
+    VOCABULARY_APPLICATOR = 1U << 1,
+    VOCABULARY_UNEVALUATED = 1U << 2,
+    VOCABULARY_VALIDATION = 1U << 3,
+    VOCABULARY_META_DATA = 1U << 4,
+    VOCABULARY_FORMAT_ANNOTATION = 1U << 5,
+    VOCABULARY_FORMAT_ASSERTION = 1U << 6,
+    VOCABULARY_CONTENT = 1U << 7,
+};
+
+/* $anchor and $dynamicAnchor of a resource. */
+struct schema_anchor {
+    const char *name;
+    json_t *at;
+    bool dynamic;
+    const struct schema *node; /* of a dynamic one, once its resource is compiled */
+};
+
+/* A schema resource: a document's root, or a subschema that has an $id. */
+struct schema_resource {
+    char *uri; /* absolute, without fragment */
+    json_t *root;
+    struct schema_resource *parent; /* the one around it, or NULL */
+    struct schema_anchor *anchors;
+    size_t anchor_count;
+    unsigned vocabularies; /* 0 until the first of its nodes is made */
+    size_t first_node;     /* in the set's list, when vocabularies is not 0 */
+};
+
+struct schema_set {
+    unsigned options;
+    json_t **documents;
+    size_t document_count;
+    struct schema_resource **resources;
+    size_t resource_count;
+    struct map *resource_by_uri;
+    struct map *resource_by_root; /* the root's address is the key */
+    struct schema **nodes;
+    size_t node_count;
+    struct map *node_by_json; /* likewise */
+};
+
+/* Where a reference leads. */
+struct schema_target {
+    json_t *at;
+    struct schema_resource *resource;
+    const struct schema_anchor *anchor; /* NULL unless an anchor named it */
+};
+
+/* Resolves a reference that stands in `base`; NULL base: the reference is absolute. False and
+ * a reason when it leads nowhere. */
+bool schema_set_resolve(struct schema_set *set, struct schema_resource *base, const char *reference,
+                        struct schema_target *target, char **error)
+    __attribute__((warn_unused_result));
+/* The resource of a schema that lies in `around`: its own when it has an $id. */
+struct schema_resource *schema_set_resource_of(const struct schema_set *set, const json_t *schema,
+                                               struct schema_resource *around);
+
+/* Frees the nodes from that one on, and forgets what was compiled with them. */
+void schema_nodes_drop(struct schema_set *set, size_t first);
+
+/* The draft's meta-schemas as JSON texts; ends with NULL. */
+extern const char *const schema_meta_texts[];
+
+/* RFC 3986, section 5.2, with its fragment. The caller frees. */
+char *schema_uri_resolve(const char *base, const char *reference)
+    __attribute__((warn_unused_result));
+/* Percent-decodes; NULL when an escape is malformed or stands for NUL. The caller frees. */
+char *schema_uri_decode(const char *bytes, size_t len) __attribute__((warn_unused_result));
+
+/* Room for one more item behind `count` ones; capacity doubles at powers of two. */
+void *schema_array_grow(void *items, size_t count, size_t item_size)
+    __attribute__((warn_unused_result));
+
+/* ---- Compiled schemas ---- */
+
+/* A subschema inside a keyword: a member's, a pattern's, or one of a list. */
+struct schema_child {
+    const char *name; /* NULL in a list */
+    size_t name_len;
+    struct schema_pattern *pattern; /* patternProperties; owned */
+    const struct schema *node;
+};
+
+/* A keyword of one schema, ready to be applied. Which fields count is the row's affair. */
+struct schema_keyword {
+    const struct schema_row *row;
+    size_t name_len;               /* of the row's name */
+    const json_t *value;           /* as written */
+    const struct schema *node;     /* the subschema, or what a reference leads to */
+    struct schema_child *children; /* owned */
+    size_t child_count;
+    uint64_t limit, limit_max;
+    unsigned types; /* a bit for each jansson type */
+    struct schema_pattern *pattern;
+    format_fn *format;
+    const char *anchor;                                           /* of a $dynamicRef that is one */
+    const struct schema_keyword *properties, *pattern_properties; /* siblings, or NULL */
+    const struct schema *then_node, *else_node;
+};
+
+struct schema {
+    struct schema_resource *resource;
+    json_t *json;
+    char *location;   /* URI with fragment, for error texts */
+    bool refuses;     /* the schema `false` */
+    bool unevaluated; /* asks what its neighbours have evaluated */
+    struct schema_keyword *keywords;
+    size_t keyword_count;
+};
+
+/* ---- The table of keywords ---- */
+
+struct schema_compiler {
+    struct schema_set *set;
+    char *error; /* of the first that failed */
+};
+
+struct schema_run;
+struct schema_frame;
+typedef bool schema_compile_fn(struct schema_compiler *compiler, struct schema *node,
+                               struct schema_keyword *keyword);
+typedef bool schema_apply_fn(struct schema_run *run, const struct schema_keyword *keyword,
+                             const struct schema_frame *frame);
+
+/* How subschemas lie in a keyword's value. */
+enum schema_shape { SHAPE_VALUE, SHAPE_SCHEMA, SHAPE_LIST, SHAPE_MEMBERS };
+
+/* A bit for each jansson type that a keyword has something to say about. */
+#define TYPE_BIT(type) (1U << (type))
+enum {
+    ON_OBJECT = TYPE_BIT(JSON_OBJECT),
+    ON_ARRAY = TYPE_BIT(JSON_ARRAY),
+    ON_STRING = TYPE_BIT(JSON_STRING),
+    ON_NUMBER = TYPE_BIT(JSON_INTEGER) | TYPE_BIT(JSON_REAL),
+    ON_ANY = 0xff,
+};
+
+struct schema_row {
+    const char *name;
+    unsigned vocabulary;
+    enum schema_shape shape;
+    unsigned on;                /* ON_… */
+    schema_compile_fn *compile; /* NULL: any value, nothing to prepare */
+    schema_apply_fn *apply;     /* NULL: never applied by itself */
+    const char *refusal;        /* said of a value that meets the schema `false` here */
+};
+
+/* In the order of application: what collects annotations stands before what asks for them. */
+extern const struct schema_row schema_rows[];
+extern const size_t schema_row_count;
+const struct schema_row *schema_row_find(const char *name);
+
+/* Compilers of values; each reports a wrong one. */
+schema_compile_fn compile_subschema, compile_list, compile_members, compile_pattern_members,
+    compile_reference, compile_dynamic_reference, compile_condition, compile_contains,
+    compile_additional, compile_items, compile_unevaluated, compile_type, compile_enum,
+    compile_number, compile_divisor, compile_count, compile_pattern, compile_flag, compile_names,
+    compile_dependent_names, compile_format, compile_text, compile_object;
+
+schema_apply_fn apply_reference, apply_dynamic_reference, apply_all_of, apply_any_of, apply_one_of,
+    apply_not, apply_condition, apply_dependent_schemas, apply_properties, apply_pattern_properties,
+    apply_additional_properties, apply_property_names, apply_prefix_items, apply_items,
+    apply_contains, apply_unevaluated_items, apply_unevaluated_properties;
+schema_apply_fn apply_type, apply_enum, apply_const, apply_multiple_of, apply_maximum,
+    apply_exclusive_maximum, apply_minimum, apply_exclusive_minimum, apply_max_length,
+    apply_min_length, apply_pattern, apply_max_items, apply_min_items, apply_unique_items,
+    apply_max_properties, apply_min_properties, apply_required, apply_dependent_required,
+    apply_format;
+
+/* The name of one type, or NULL: `array` and the like. */
+struct schema_type {
+    const char *name;
+    const char *text; /* with its article */
+    unsigned bits;
+};
+extern const struct schema_type schema_types[];
+extern const size_t schema_type_count;
+
+/* ---- Application ---- */
+
+/* A step of a JSON Pointer, linked to the one before it; lives on the stack. */
+struct schema_place {
+    const struct schema_place *parent;
+    const char *name; /* NULL: `index` */
+    size_t name_len;
+    size_t index;
+};
+
+/* Which members or items of one instance some schema has evaluated. */
+struct schema_evaluated {
+    uint64_t few; /* the bits of up to 64 */
+    uint64_t *many;
+    size_t words;
+};
+
+/* Resources that were entered on the way to a schema, the innermost first. */
+struct schema_scope {
+    const struct schema_scope *outer;
+    const struct schema_resource *resource;
+};
+
+struct schema_run {
+    struct violations *violations; /* NULL: only the verdict is wanted */
+    const struct schema_scope *scope;
+    int depth;
+    unsigned steps;
+    bool stopped; /* a limit was met: invalid, and nothing more is looked at */
+};
+
+struct schema_frame {
+    json_t *instance;
+    const struct schema_place *instance_at;
+    const struct schema_place *keyword_at;
+    struct schema_evaluated *evaluated; /* NULL: nobody asks */
+};
+
+/* Notes a violation at the frame's places, if the run collects and was not stopped. Always
+ * false. */
+bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- Values ---- */
+
+/* Orders the names of members: shorter ones first, which needs no look at most bytes. */
+int schema_name_compare(const char *a, size_t a_len, const char *b, size_t b_len);
+
+/* Exact, whichever of the two is an integer: below 0, 0, above 0. */
+int schema_number_compare(const json_t *a, const json_t *b);
+/* Of the decimal numbers as their shortest texts show them; the divisor is above 0. */
+bool schema_number_multiple(const json_t *number, const json_t *divisor);
+/* No fraction; true of 1.0 and 1e30. */
+bool schema_number_whole(const json_t *number);
+/* JSON Schema's equality: numbers by value, members in any order. */
+bool schema_value_equal(json_t *a, json_t *b);
+/* Equal values have equal hashes. */
+uint64_t schema_value_hash(json_t *value);
+
+/* ---- Patterns ---- */
+
+/* ECMA-262 with the `u` flag, unanchored. NULL and a reason when it does not compile. */
+struct schema_pattern *schema_pattern_new(const char *source, size_t len, char **error)
+    __attribute__((warn_unused_result));
+struct schema_pattern *schema_pattern_free(struct schema_pattern *pattern);
+enum schema_match { MATCH_NO, MATCH_YES, MATCH_LIMIT /* took too long to tell */ };
+enum schema_match schema_pattern_match(const struct schema_pattern *pattern, const char *bytes,
+                                       size_t len);
+
+#endif

@@ -1,0 +1,344 @@
+#include "presignd/wire/format.h"
+
+#include "presignd/base/mem.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name;
+    format_fn *test;
+} formats[] = {
+    {"date", format_date}, {"date-time", format_date_time}, {"time", format_time},
+    {"uri", format_uri},   {"ipv4", format_ipv4},           {"ipv6", format_ipv6},
+};
+
+format_fn *format_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(formats); i++) {
+        if (strcmp(formats[i].name, name) == 0) {
+            return formats[i].test;
+        }
+    }
+    return NULL;
+}
+
+/* What is still to be read. */
+struct scan {
+    const char *at, *end;
+};
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_hex(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+static bool is_alpha(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool take_char(struct scan *scan, char a, char b)
+{
+    bool there = scan->at < scan->end && (*scan->at == a || *scan->at == b);
+    scan->at += there;
+    return there;
+}
+
+/* Exactly `count` decimal digits, ASCII only. */
+static bool take_number(struct scan *scan, int count, int *number)
+{
+    *number = 0;
+    for (; count > 0; count--) {
+        if (scan->at == scan->end || !is_digit(*scan->at)) {
+            return false;
+        }
+        *number = *number * 10 + (*scan->at++ - '0');
+    }
+    return true;
+}
+
+/* ---- RFC 3339, section 5.6 ---- */
+
+static int days_in_month(int year, int month)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return days[month - 1] + (month == 2 && leap);
+}
+
+static bool take_date(struct scan *scan)
+{
+    int year, month, day;
+    return take_number(scan, 4, &year) && take_char(scan, '-', '-') &&
+           take_number(scan, 2, &month) && take_char(scan, '-', '-') &&
+           take_number(scan, 2, &day) && month >= 1 && month <= 12 && day >= 1 &&
+           day <= days_in_month(year, month);
+}
+
+/* Z or +hh:mm or -hh:mm, as minutes east. */
+static bool take_offset(struct scan *scan, int *minutes)
+{
+    *minutes = 0;
+    if (take_char(scan, 'Z', 'z')) {
+        return true;
+    }
+    bool west = scan->at < scan->end && *scan->at == '-';
+    int hour, minute;
+    if (!take_char(scan, '+', '-') || !take_number(scan, 2, &hour) || !take_char(scan, ':', ':') ||
+        !take_number(scan, 2, &minute) || hour > 23 || minute > 59) {
+        return false;
+    }
+    *minutes = (hour * 60 + minute) * (west ? -1 : 1);
+    return true;
+}
+
+/* Any number of digits, but one at least. */
+static bool take_fraction(struct scan *scan)
+{
+    if (!take_char(scan, '.', '.')) {
+        return true;
+    }
+    const char *start = scan->at;
+    while (scan->at < scan->end && is_digit(*scan->at)) {
+        scan->at++;
+    }
+    return scan->at > start;
+}
+
+/* A leap second is the last of a UTC day (section 5.7), whatever the offset calls it. */
+static bool take_time(struct scan *scan)
+{
+    enum { DAY_MINUTES = 24 * 60 };
+    int hour, minute, second, offset;
+    if (!take_number(scan, 2, &hour) || !take_char(scan, ':', ':') ||
+        !take_number(scan, 2, &minute) || !take_char(scan, ':', ':') ||
+        !take_number(scan, 2, &second) || !take_fraction(scan) || !take_offset(scan, &offset) ||
+        hour > 23 || minute > 59 || second > 60) {
+        return false;
+    }
+    int utc = (hour * 60 + minute - offset + DAY_MINUTES) % DAY_MINUTES;
+    return second < 60 || utc == DAY_MINUTES - 1;
+}
+
+bool format_date(const char *bytes, size_t len)
+{
+    struct scan scan = {bytes, bytes + len};
+    return take_date(&scan) && scan.at == scan.end;
+}
+
+bool format_time(const char *bytes, size_t len)
+{
+    struct scan scan = {bytes, bytes + len};
+    return take_time(&scan) && scan.at == scan.end;
+}
+
+bool format_date_time(const char *bytes, size_t len)
+{
+    struct scan scan = {bytes, bytes + len};
+    return take_date(&scan) && take_char(&scan, 'T', 't') && take_time(&scan) &&
+           scan.at == scan.end;
+}
+
+/* ---- Addresses ---- */
+
+/* Four decimal numbers up to 255, none with a leading zero (RFC 3986's dec-octet). */
+static bool take_ipv4(struct scan *scan)
+{
+    for (int part = 0; part < 4; part++) {
+        if (part > 0 && !take_char(scan, '.', '.')) {
+            return false;
+        }
+        const char *start = scan->at;
+        int value = 0;
+        while (scan->at < scan->end && is_digit(*scan->at) && scan->at - start < 3) {
+            value = value * 10 + (*scan->at++ - '0');
+        }
+        if (scan->at == start || value > 255 || (*start == '0' && scan->at - start > 1)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool format_ipv4(const char *bytes, size_t len)
+{
+    struct scan scan = {bytes, bytes + len};
+    return take_ipv4(&scan) && scan.at == scan.end;
+}
+
+/* One group of up to four hex digits, or at the end an IPv4 address, which counts as two. */
+static int take_group(struct scan *scan)
+{
+    struct scan tail = *scan;
+    if (take_ipv4(&tail) && tail.at == tail.end) {
+        *scan = tail;
+        return 2;
+    }
+    const char *start = scan->at;
+    while (scan->at < scan->end && is_hex(*scan->at) && scan->at - start < 4) {
+        scan->at++;
+    }
+    return scan->at > start ? 1 : 0;
+}
+
+/* Eight groups, or fewer with one :: that stands for at least one. */
+bool format_ipv6(const char *bytes, size_t len)
+{
+    struct scan scan = {bytes, bytes + len};
+    int groups = 0;
+    bool gap = false; /* a :: was met */
+    if (len >= 2 && memcmp(bytes, "::", 2) == 0) {
+        gap = true;
+        scan.at += 2;
+    }
+    while (scan.at < scan.end) {
+        int size = take_group(&scan);
+        groups += size;
+        if (size == 0 || groups > 8) {
+            return false;
+        }
+        if (scan.at == scan.end) {
+            break;
+        }
+        if (size == 2 || !take_char(&scan, ':', ':') || scan.at == scan.end) {
+            return false;
+        }
+        if (*scan.at == ':') {
+            if (gap) {
+                return false;
+            }
+            gap = true;
+            scan.at++;
+        }
+    }
+    return gap ? groups < 8 : groups == 8;
+}
+
+/* ---- RFC 3986, appendix A ---- */
+
+/* unreserved, sub-delims, an escape, or one of `also`. */
+static bool take_uri_char(struct scan *scan, const char *also)
+{
+    char c = *scan->at;
+    if (c == '%') {
+        bool escape = scan->end - scan->at >= 3 && is_hex(scan->at[1]) && is_hex(scan->at[2]);
+        scan->at += escape ? 3 : 0;
+        return escape;
+    }
+    bool fits = is_alpha(c) || is_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL) ||
+                (c != '\0' && strchr(also, c) != NULL);
+    scan->at += fits;
+    return fits;
+}
+
+static bool all_uri_chars(const char *at, const char *end, const char *also)
+{
+    struct scan scan = {at, end};
+    while (scan.at < scan.end) {
+        if (!take_uri_char(&scan, also)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The first of the stops, or the end. */
+static const char *find_any(const char *at, const char *end, const char *stops)
+{
+    while (at < end && (*at == '\0' || strchr(stops, *at) == NULL)) {
+        at++;
+    }
+    return at;
+}
+
+/* What stands in brackets: an IPv6 address or `v` hex `.` anything. */
+static bool is_ip_literal(const char *at, const char *end)
+{
+    if (at == end || (*at != 'v' && *at != 'V')) {
+        return format_ipv6(at, (size_t)(end - at));
+    }
+    const char *point = memchr(at, '.', (size_t)(end - at));
+    if (point == NULL || point == at + 1 || point + 1 == end) {
+        return false;
+    }
+    for (const char *c = at + 1; c < point; c++) {
+        if (!is_hex(*c)) {
+            return false;
+        }
+    }
+    return memchr(point, '%', (size_t)(end - point)) == NULL && all_uri_chars(point + 1, end, ":");
+}
+
+/* [ userinfo "@" ] host [ ":" port ] */
+static bool is_authority(const char *at, const char *end)
+{
+    const char *user_end = memchr(at, '@', (size_t)(end - at));
+    if (user_end != NULL) {
+        if (!all_uri_chars(at, user_end, ":")) {
+            return false;
+        }
+        at = user_end + 1;
+    }
+    const char *host_end;
+    if (at < end && *at == '[') {
+        host_end = memchr(at, ']', (size_t)(end - at));
+        if (host_end == NULL || !is_ip_literal(at + 1, host_end)) {
+            return false;
+        }
+        host_end++;
+    } else {
+        host_end = find_any(at, end, ":");
+        if (!all_uri_chars(at, host_end, "")) {
+            return false;
+        }
+    }
+    if (host_end < end && *host_end != ':') {
+        return false;
+    }
+    for (const char *port = host_end + 1; port < end; port++) {
+        if (!is_digit(*port)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Section 3.1, with its colon. */
+static bool take_scheme(struct scan *scan)
+{
+    if (scan->at == scan->end || !is_alpha(*scan->at)) {
+        return false;
+    }
+    while (scan->at < scan->end && (is_alpha(*scan->at) || is_digit(*scan->at) ||
+                                    (*scan->at != 0 && strchr("+-.", *scan->at) != NULL))) {
+        scan->at++;
+    }
+    return take_char(scan, ':', ':');
+}
+
+/* Split where the grammar splits, then each part is held against its own characters. */
+bool format_uri(const char *bytes, size_t len)
+{
+    struct scan scan = {bytes, bytes + len};
+    if (!take_scheme(&scan)) {
+        return false;
+    }
+    if (scan.end - scan.at >= 2 && memcmp(scan.at, "//", 2) == 0) {
+        const char *authority = scan.at + 2;
+        scan.at = find_any(authority, scan.end, "/?#");
+        if (!is_authority(authority, scan.at)) {
+            return false;
+        }
+    }
+    const char *path_end = find_any(scan.at, scan.end, "?#");
+    const char *query_end = find_any(path_end, scan.end, "#");
+    const char *fragment = query_end < scan.end ? query_end + 1 : scan.end;
+    const char *query = path_end < query_end ? path_end + 1 : query_end;
+    return all_uri_chars(scan.at, path_end, ":@/") && all_uri_chars(query, query_end, ":@/?") &&
+           all_uri_chars(fragment, scan.end, ":@/?");
+}

@@ -1,0 +1,126 @@
+/* Schemas from files: where they lie decides what URI they have. */
+#include "presignd/base/map.h"
+#include "presignd/base/mem.h"
+#include "presignd/wire/json.h"
+#include "presignd/wire/schema.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Far above any schema; keeps a wrong directory from filling the memory. */
+enum { SCHEMA_FILE_BYTES_MAX = 1024 * 1024, SCHEMA_FILES_MAX = 1024 };
+
+static void close_at(FILE **file)
+{
+    if (*file != NULL) {
+        fclose(*file);
+    }
+}
+
+/* NULL with a reason. The file is the operator's own, so the reason may quote it. */
+static json_t *load(const char *path, char **error)
+{
+    AUTO(close_at) FILE *file = fopen(path, "rbe");
+    if (file == NULL) {
+        *error = mem_printf("%s: cannot be opened: %s", path, strerror(errno));
+        return NULL;
+    }
+    AUTO_FREE char *text = mem_alloc(SCHEMA_FILE_BYTES_MAX + 1);
+    size_t len = fread(text, 1, SCHEMA_FILE_BYTES_MAX + 1, file);
+    if (ferror(file) != 0 || len > SCHEMA_FILE_BYTES_MAX) {
+        *error = mem_printf("%s: cannot be read, or has more than %d bytes", path,
+                            SCHEMA_FILE_BYTES_MAX);
+        return NULL;
+    }
+    json_error_t where;
+    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
+    if (document == NULL) {
+        *error = mem_printf("%s:%d:%d: not JSON: %s", path, where.line, where.column, where.text);
+    }
+    return document;
+}
+
+bool schema_set_add_file(struct schema_set *set, const char *path, const char *uri, char **error)
+{
+    AUTO_JSON json_t *document = load(path, error);
+    AUTO_FREE char *why = NULL;
+    if (document == NULL) {
+        return false;
+    }
+    *error = NULL;
+    if (!schema_set_add(set, uri, document, &why)) {
+        *error = mem_printf("%s: %s", path, why);
+        return false;
+    }
+    return true;
+}
+
+/* Editors leave hidden files beside the one they edit. */
+static int is_schema(const struct dirent *entry)
+{
+    size_t len = strlen(entry->d_name);
+    return entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0;
+}
+
+struct names {
+    struct dirent **items;
+    int count;
+};
+
+static void free_names_at(struct names *names)
+{
+    for (int i = 0; i < names->count; i++) {
+        free(names->items[i]);
+    }
+    free((void *)names->items);
+}
+
+/* Adds what no directory before this one had. */
+static bool add_dir(struct schema_set *set, const char *dir, struct map *seen, char **error)
+{
+    AUTO(free_names_at) struct names names = {0};
+    names.count = scandir(dir, &names.items, is_schema, alphasort);
+    if (names.count < 0) {
+        bool absent = errno == ENOENT;
+        names.count = 0;
+        *error = absent ? NULL : mem_printf("%s: cannot be read: %s", dir, strerror(errno));
+        return absent;
+    }
+    for (int i = 0; i < names.count; i++) {
+        const char *name = names.items[i]->d_name;
+        AUTO_FREE char *path = mem_printf("%s/%s", dir, name);
+        AUTO_FREE char *uri = mem_printf("%s%s", SCHEMA_BASE, name);
+        if (map_set(seen, name, strlen(name), set) != NULL) {
+            continue;
+        }
+        if (map_count(seen) > SCHEMA_FILES_MAX) {
+            *error = mem_printf("%s: more than %d schemas", dir, SCHEMA_FILES_MAX);
+            return false;
+        }
+        if (!schema_set_add_file(set, path, uri, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool schema_set_add_dir(struct schema_set *set, const char *colon_separated_dirs, char **error)
+{
+    *error = NULL;
+    struct map *seen = map_new();
+    AUTO_FREE char *copy = mem_strdup(colon_separated_dirs);
+    bool fine = true;
+    char *rest = copy;
+    for (char *dir = strsep(&rest, ":"); fine && dir != NULL; dir = strsep(&rest, ":")) {
+        fine = *dir == '\0' || add_dir(set, dir, seen, error);
+    }
+    if (fine && map_count(seen) == 0) {
+        *error = mem_printf("no schema (*.json) is in %s", colon_separated_dirs);
+        fine = false;
+    }
+    map_free(seen);
+    return fine;
+}

@@ -1,0 +1,597 @@
+/* Nodes applied to instances: the walk, its limits, the keywords that apply subschemas, and the
+ * record of what was evaluated that unevaluatedItems and unevaluatedProperties ask for.
+ *
+ * Two ways of walking. Without a list of violations the first failure ends the walk. With one it
+ * goes on and collects; a branch whose failure may not matter (anyOf, if, not…) is then first
+ * tried without. In a collecting walk a subschema that fails still hands up what it evaluated:
+ * the verdict is settled, and members that it knows must not be called unknown. */
+#include "presignd/base/buf.h"
+#include "presignd/base/mem.h"
+#include "presignd/wire/schema_node.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Applications of a schema to a value in one run. An instance of 64 KiB needs some tens of
+ * thousands; schemas that fan out without descending need more than there is time for. */
+enum { SCHEMA_STEPS_MAX = 4 * 1000 * 1000 };
+
+/* ---- What was evaluated ---- */
+
+/* Up to 64 members or items, as good as always, need no allocation. */
+static void evaluated_init(struct schema_evaluated *set, const json_t *instance)
+{
+    size_t size = json_is_object(instance) ? json_object_size(instance) : json_array_size(instance);
+    *set = (struct schema_evaluated){.words = (size + 63) / 64};
+    if (set->words > 1) {
+        set->many = mem_zalloc(set->words, sizeof *set->many);
+    }
+}
+
+static uint64_t *evaluated_bits(struct schema_evaluated *set)
+{
+    return set->words > 1 ? set->many : &set->few;
+}
+
+static void evaluated_add(struct schema_evaluated *set, size_t index)
+{
+    if (set != NULL) {
+        evaluated_bits(set)[index / 64] |= UINT64_C(1) << (index % 64);
+    }
+}
+
+static bool evaluated_has(struct schema_evaluated *set, size_t index)
+{
+    return (evaluated_bits(set)[index / 64] >> (index % 64) & 1) != 0;
+}
+
+static void evaluated_merge(struct schema_evaluated *into, struct schema_evaluated *from)
+{
+    for (size_t i = 0; i < from->words; i++) {
+        evaluated_bits(into)[i] |= evaluated_bits(from)[i];
+    }
+}
+
+/* ---- Violations ---- */
+
+/* RFC 6901, section 3. */
+static void put_token(struct buf *out, const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (name[i] == '~' || name[i] == '/') {
+            buf_puts(out, name[i] == '~' ? "~0" : "~1");
+        } else {
+            buf_putc(out, name[i]);
+        }
+    }
+}
+
+/* The steps are linked from the last to the first; a pointer names them the other way. */
+static void put_pointer(struct buf *out, const struct schema_place *place)
+{
+    const struct schema_place *steps[2 * SCHEMA_DEPTH_MAX + 2];
+    size_t count = 0;
+    for (; place != NULL && count < ARRAY_LENGTH(steps); place = place->parent) {
+        steps[count++] = place;
+    }
+    buf_reserve(out, 0);
+    while (count-- > 0) {
+        buf_putc(out, '/');
+        if (steps[count]->name == NULL) {
+            buf_printf(out, "%zu", steps[count]->index);
+        } else {
+            put_token(out, steps[count]->name, steps[count]->name_len);
+        }
+    }
+}
+
+bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const char *format, ...)
+{
+    if (run->violations == NULL || run->stopped) {
+        return false;
+    }
+    if (run->violations->count == VIOLATIONS_MAX) { /* not worth making a text */
+        run->violations->total++;
+        return false;
+    }
+    AUTO_FREE char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0) {
+        abort();
+    }
+    va_end(arguments);
+    AUTO_BUF struct buf instance_at = {0};
+    AUTO_BUF struct buf keyword_at = {0};
+    put_pointer(&instance_at, frame->instance_at);
+    put_pointer(&keyword_at, frame->keyword_at);
+    violations_add(run->violations, instance_at.data, keyword_at.data, text);
+    return false;
+}
+
+/* ---- The walk ---- */
+
+/* Depth for schemas that never descend, steps for those that fan out. */
+static bool within_limits(struct schema_run *run)
+{
+    run->stopped |= run->depth >= SCHEMA_DEPTH_MAX || ++run->steps >= SCHEMA_STEPS_MAX;
+    return !run->stopped;
+}
+
+/* True when a loop over keywords or subschemas may end, its verdict being known. */
+static bool settled(const struct schema_run *run, bool valid)
+{
+    return run->stopped || (!valid && run->violations == NULL);
+}
+
+/* The schema `false`: what is wrong follows from the keyword that it stands under. */
+static bool refuse(struct schema_run *run, const struct schema_frame *frame)
+{
+    const struct schema_place *place = frame->keyword_at;
+    const struct schema_row *row =
+        place == NULL || place->name == NULL ? NULL : schema_row_find(place->name);
+    bool said = row != NULL && row->refusal != NULL;
+    return schema_fail(run, frame, "%s", said ? row->refusal : "is not allowed");
+}
+
+static bool apply_keywords(struct schema_run *run, const struct schema *schema,
+                           const struct schema_frame *at)
+{
+    unsigned type = TYPE_BIT(json_typeof(at->instance));
+    bool valid = true;
+    for (size_t i = 0; i < schema->keyword_count; i++) {
+        const struct schema_keyword *keyword = &schema->keywords[i];
+        const struct schema_row *row = keyword->row;
+        if ((row->on & type) == 0) {
+            continue;
+        }
+        struct schema_place place = {at->keyword_at, row->name, keyword->name_len, 0};
+        struct schema_frame frame = *at;
+        frame.keyword_at = &place;
+        valid = row->apply(run, keyword, &frame) && valid;
+        if (settled(run, valid)) {
+            break;
+        }
+    }
+    return valid && !run->stopped;
+}
+
+/* Applies a schema at the frame's places; what it evaluated goes into frame->evaluated. */
+static bool apply_schema(struct schema_run *run, const struct schema *schema,
+                         const struct schema_frame *outer)
+{
+    if (!within_limits(run)) {
+        return false;
+    }
+    if (schema->refuses) {
+        return refuse(run, outer);
+    }
+    struct schema_scope scope = {run->scope, schema->resource};
+    bool enters = run->scope == NULL || run->scope->resource != schema->resource;
+    run->scope = enters ? &scope : scope.outer;
+    run->depth++;
+    struct schema_frame frame = *outer;
+    struct schema_evaluated own;
+    bool tracks = schema->unevaluated || outer->evaluated != NULL;
+    frame.evaluated = tracks ? &own : NULL;
+    if (tracks) {
+        evaluated_init(&own, frame.instance);
+    }
+    bool valid = apply_keywords(run, schema, &frame);
+    if (tracks) {
+        if (outer->evaluated != NULL && (valid || run->violations != NULL)) {
+            evaluated_merge(outer->evaluated, &own);
+        }
+        free(own.many);
+    }
+    run->depth--;
+    run->scope = scope.outer;
+    return valid;
+}
+
+bool schema_validate(const struct schema *schema, const json_t *instance,
+                     struct violations *violations)
+{
+    struct schema_run run = {.violations = violations};
+    /* jansson's iterators take no const; nothing here changes the instance. */
+    struct schema_frame frame = {.instance = (json_t *)instance};
+    bool valid = apply_schema(&run, schema, &frame);
+    if (run.stopped) {
+        run.stopped = false;
+        schema_fail(&run, &frame,
+                    "takes too much to check: too deep, too large, or a pattern that does not end");
+    }
+    return valid;
+}
+
+/* The verdict only. */
+static bool try_schema(struct schema_run *run, const struct schema *schema,
+                       const struct schema_frame *frame)
+{
+    struct violations *violations = run->violations;
+    run->violations = NULL;
+    bool valid = apply_schema(run, schema, frame);
+    run->violations = violations;
+    return valid;
+}
+
+/* Of a list of subschemas, to the same instance. */
+static bool apply_numbered(struct schema_run *run, const struct schema *schema,
+                           const struct schema_frame *frame, size_t index)
+{
+    struct schema_place place = {.parent = frame->keyword_at, .index = index};
+    struct schema_frame branch = *frame;
+    branch.keyword_at = &place;
+    return apply_schema(run, schema, &branch);
+}
+
+/* To a member or item, at a keyword's place that is given. */
+static bool apply_below(struct schema_run *run, const struct schema *schema,
+                        const struct schema_frame *frame, json_t *instance,
+                        struct schema_place step, const struct schema_place *keyword_at)
+{
+    step.parent = frame->instance_at;
+    struct schema_frame below = {instance, &step, keyword_at, NULL};
+    return apply_schema(run, schema, &below);
+}
+
+/* ---- To the same instance ---- */
+
+/* Siblings of a $ref count like those of any keyword, since draft 2019-09. */
+bool apply_reference(struct schema_run *run, const struct schema_keyword *keyword,
+                     const struct schema_frame *frame)
+{
+    return apply_schema(run, keyword->node, frame);
+}
+
+/* The outermost resource on the way here that has the $dynamicAnchor decides. */
+bool apply_dynamic_reference(struct schema_run *run, const struct schema_keyword *keyword,
+                             const struct schema_frame *frame)
+{
+    const struct schema *node = keyword->node;
+    const struct schema_scope *scope = keyword->anchor == NULL ? NULL : run->scope;
+    for (; scope != NULL; scope = scope->outer) {
+        for (size_t i = 0; i < scope->resource->anchor_count; i++) {
+            const struct schema_anchor *anchor = &scope->resource->anchors[i];
+            if (anchor->dynamic && strcmp(anchor->name, keyword->anchor) == 0) {
+                node = anchor->node;
+            }
+        }
+    }
+    return apply_schema(run, node, frame);
+}
+
+bool apply_all_of(struct schema_run *run, const struct schema_keyword *keyword,
+                  const struct schema_frame *frame)
+{
+    bool valid = true;
+    for (size_t i = 0; i < keyword->child_count && !settled(run, valid); i++) {
+        valid = apply_numbered(run, keyword->children[i].node, frame, i) && valid;
+    }
+    return valid;
+}
+
+/* How many branches match; without an observer of annotations, up to `enough`. */
+static size_t count_matches(struct schema_run *run, const struct schema_keyword *keyword,
+                            const struct schema_frame *frame, size_t enough)
+{
+    size_t matches = 0;
+    for (size_t i = 0; i < keyword->child_count && !run->stopped; i++) {
+        matches += try_schema(run, keyword->children[i].node, frame);
+        if (matches == enough && frame->evaluated == NULL) {
+            break;
+        }
+    }
+    return matches;
+}
+
+bool apply_any_of(struct schema_run *run, const struct schema_keyword *keyword,
+                  const struct schema_frame *frame)
+{
+    if (count_matches(run, keyword, frame, 1) > 0) {
+        return !run->stopped;
+    }
+    /* None does: all that hinders each of them is worth knowing. */
+    return run->violations != NULL && apply_all_of(run, keyword, frame);
+}
+
+bool apply_one_of(struct schema_run *run, const struct schema_keyword *keyword,
+                  const struct schema_frame *frame)
+{
+    size_t matches = count_matches(run, keyword, frame, 2);
+    if (matches > 1) {
+        return schema_fail(run, frame, "matches more than one of the alternatives");
+    }
+    if (matches == 1) {
+        return !run->stopped;
+    }
+    return run->violations != NULL && apply_all_of(run, keyword, frame);
+}
+
+/* What a negated schema evaluated says nothing of the instance. */
+bool apply_not(struct schema_run *run, const struct schema_keyword *keyword,
+               const struct schema_frame *frame)
+{
+    struct schema_frame apart = *frame;
+    apart.evaluated = NULL;
+    bool matches = try_schema(run, keyword->node, &apart);
+    return !matches || schema_fail(run, frame, "matches what it must not");
+}
+
+bool apply_condition(struct schema_run *run, const struct schema_keyword *keyword,
+                     const struct schema_frame *frame)
+{
+    bool holds = try_schema(run, keyword->node, frame);
+    const struct schema *branch = holds ? keyword->then_node : keyword->else_node;
+    if (branch == NULL || run->stopped) {
+        return !run->stopped;
+    }
+    /* `then` and `else` stand beside `if`, not below it. */
+    struct schema_place place = {frame->keyword_at->parent, holds ? "then" : "else", 4, 0};
+    struct schema_frame there = *frame;
+    there.keyword_at = &place;
+    return apply_schema(run, branch, &there);
+}
+
+bool apply_dependent_schemas(struct schema_run *run, const struct schema_keyword *keyword,
+                             const struct schema_frame *frame)
+{
+    bool valid = true;
+    for (size_t i = 0; i < keyword->child_count && !settled(run, valid); i++) {
+        const struct schema_child *child = &keyword->children[i];
+        if (json_object_getn(frame->instance, child->name, child->name_len) == NULL) {
+            continue;
+        }
+        struct schema_place place = {frame->keyword_at, child->name, child->name_len, 0};
+        struct schema_frame branch = *frame;
+        branch.keyword_at = &place;
+        valid = apply_schema(run, child->node, &branch) && valid;
+    }
+    return valid;
+}
+
+/* ---- To members ---- */
+
+/* A position in an object's members; their order is the one they were written in. */
+struct member {
+    void *iterator;
+    size_t index;
+    const char *name;
+    size_t name_len;
+    json_t *value;
+};
+
+static bool member_next(json_t *object, struct member *member)
+{
+    bool first = member->iterator == NULL;
+    void *iterator =
+        first ? json_object_iter(object) : json_object_iter_next(object, member->iterator);
+    if (iterator == NULL) {
+        return false;
+    }
+    *member = (struct member){
+        .iterator = iterator,
+        .index = first ? 0 : member->index + 1,
+        .name = json_object_iter_key(iterator),
+        .name_len = json_object_iter_key_len(iterator),
+        .value = json_object_iter_value(iterator),
+    };
+    return true;
+}
+
+static struct schema_place member_step(const struct member *member)
+{
+    return (struct schema_place){NULL, member->name, member->name_len, 0};
+}
+
+static const struct schema_child *find_child(const struct schema_keyword *keyword,
+                                             const struct member *member)
+{
+    size_t low = 0, high = keyword == NULL ? 0 : keyword->child_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct schema_child *child = &keyword->children[middle];
+        int order =
+            schema_name_compare(member->name, member->name_len, child->name, child->name_len);
+        if (order == 0) {
+            return child;
+        }
+        low = order > 0 ? middle + 1 : low;
+        high = order < 0 ? middle : high;
+    }
+    return NULL;
+}
+
+static bool apply_child(struct schema_run *run, const struct schema_child *child,
+                        const struct schema_frame *frame, const struct member *member)
+{
+    struct schema_place place = {frame->keyword_at, child->name, child->name_len, 0};
+    evaluated_add(frame->evaluated, member->index);
+    return apply_below(run, child->node, frame, member->value, member_step(member), &place);
+}
+
+/* By the instance's members, so that violations come in the order of the text that is checked
+ * and each member's index is at hand. */
+bool apply_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                      const struct schema_frame *frame)
+{
+    bool valid = true;
+    struct member member = {0};
+    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+        const struct schema_child *child = find_child(keyword, &member);
+        if (child != NULL) {
+            valid = apply_child(run, child, frame, &member) && valid;
+        }
+    }
+    return valid;
+}
+
+/* Of a name that cannot be told in time nothing is known: the run ends. */
+static bool name_matches(struct schema_run *run, const struct schema_child *child,
+                         const struct member *member)
+{
+    enum schema_match match = schema_pattern_match(child->pattern, member->name, member->name_len);
+    run->stopped |= match == MATCH_LIMIT;
+    return match == MATCH_YES;
+}
+
+bool apply_pattern_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                              const struct schema_frame *frame)
+{
+    bool valid = true;
+    struct member member = {0};
+    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+        for (size_t i = 0; i < keyword->child_count; i++) {
+            const struct schema_child *child = &keyword->children[i];
+            if (name_matches(run, child, &member)) {
+                valid = apply_child(run, child, frame, &member) && valid;
+            }
+        }
+    }
+    return valid;
+}
+
+static bool matches_any(struct schema_run *run, const struct schema_keyword *patterns,
+                        const struct member *member)
+{
+    for (size_t i = 0; patterns != NULL && i < patterns->child_count; i++) {
+        if (name_matches(run, &patterns->children[i], member)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The schema `false` is the common case: it refuses each member by its own name. */
+bool apply_additional_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                                 const struct schema_frame *frame)
+{
+    bool valid = true;
+    struct member member = {0};
+    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+        if (find_child(keyword->properties, &member) != NULL ||
+            matches_any(run, keyword->pattern_properties, &member)) {
+            continue;
+        }
+        evaluated_add(frame->evaluated, member.index);
+        valid = apply_below(run, keyword->node, frame, member.value, member_step(&member),
+                            frame->keyword_at) &&
+                valid;
+    }
+    return valid;
+}
+
+/* The location is the member's: its name is what is wrong. */
+bool apply_property_names(struct schema_run *run, const struct schema_keyword *keyword,
+                          const struct schema_frame *frame)
+{
+    bool valid = true;
+    struct member member = {0};
+    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+        json_t *name = json_stringn_nocheck(member.name, member.name_len);
+        if (name == NULL) {
+            abort();
+        }
+        valid =
+            apply_below(run, keyword->node, frame, name, member_step(&member), frame->keyword_at) &&
+            valid;
+        json_decref(name);
+    }
+    return valid;
+}
+
+/* Last of its schema's keywords: by now all neighbours have said what they know. */
+bool apply_unevaluated_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                                  const struct schema_frame *frame)
+{
+    bool valid = true;
+    struct member member = {0};
+    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+        if (evaluated_has(frame->evaluated, member.index)) {
+            continue;
+        }
+        evaluated_add(frame->evaluated, member.index);
+        valid = apply_below(run, keyword->node, frame, member.value, member_step(&member),
+                            frame->keyword_at) &&
+                valid;
+    }
+    return valid;
+}
+
+/* ---- To items ---- */
+
+static bool apply_item(struct schema_run *run, const struct schema *schema,
+                       const struct schema_frame *frame, size_t index,
+                       const struct schema_place *keyword_at)
+{
+    return apply_below(run, schema, frame, json_array_get(frame->instance, index),
+                       (struct schema_place){.index = index}, keyword_at);
+}
+
+bool apply_prefix_items(struct schema_run *run, const struct schema_keyword *keyword,
+                        const struct schema_frame *frame)
+{
+    bool valid = true;
+    size_t size = json_array_size(frame->instance);
+    for (size_t i = 0; i < keyword->child_count && i < size && !settled(run, valid); i++) {
+        struct schema_place place = {.parent = frame->keyword_at, .index = i};
+        evaluated_add(frame->evaluated, i);
+        valid = apply_item(run, keyword->children[i].node, frame, i, &place) && valid;
+    }
+    return valid;
+}
+
+/* Items that prefixItems has not taken. */
+bool apply_items(struct schema_run *run, const struct schema_keyword *keyword,
+                 const struct schema_frame *frame)
+{
+    bool valid = true;
+    size_t size = json_array_size(frame->instance);
+    for (size_t i = keyword->limit; i < size && !settled(run, valid); i++) {
+        evaluated_add(frame->evaluated, i);
+        valid = apply_item(run, keyword->node, frame, i, frame->keyword_at) && valid;
+    }
+    return valid;
+}
+
+/* Looks at every item even when enough match: each one that does counts as evaluated. */
+bool apply_contains(struct schema_run *run, const struct schema_keyword *keyword,
+                    const struct schema_frame *frame)
+{
+    size_t size = json_array_size(frame->instance);
+    size_t matches = 0;
+    struct violations *violations = run->violations;
+    run->violations = NULL; /* an item that does not match is no violation */
+    for (size_t i = 0; i < size && !run->stopped; i++) {
+        if (apply_item(run, keyword->node, frame, i, frame->keyword_at)) {
+            evaluated_add(frame->evaluated, i);
+            matches++;
+        }
+    }
+    run->violations = violations;
+    if (matches < keyword->limit) {
+        return schema_fail(run, frame, "has %zu items that match, must have at least %llu", matches,
+                           (unsigned long long)keyword->limit);
+    }
+    if (matches > keyword->limit_max) {
+        return schema_fail(run, frame, "has %zu items that match, may have at most %llu", matches,
+                           (unsigned long long)keyword->limit_max);
+    }
+    return !run->stopped;
+}
+
+bool apply_unevaluated_items(struct schema_run *run, const struct schema_keyword *keyword,
+                             const struct schema_frame *frame)
+{
+    bool valid = true;
+    size_t size = json_array_size(frame->instance);
+    for (size_t i = 0; i < size && !settled(run, valid); i++) {
+        if (!evaluated_has(frame->evaluated, i)) {
+            evaluated_add(frame->evaluated, i);
+            valid = apply_item(run, keyword->node, frame, i, frame->keyword_at) && valid;
+        }
+    }
+    return valid;
+}

@@ -1,0 +1,122 @@
+#include "presignd/wire/json.h"
+
+#include "presignd/base/buf.h"
+#include "presignd/base/mem.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+Test(json, nesting_counts_what_lies_inside_each_other)
+{
+    static const struct {
+        const char *text;
+        size_t depth;
+    } cases[] = {
+        {"", 0},
+        {"7", 0},
+        {"{}", 1},
+        {"[{},{},{}]", 2},
+        {"{\"a\":[{\"b\":[]}]}", 4},
+        {"\"[[[[\"", 0},         /* a string's brackets are text */
+        {"[\"\\\"[[\", []]", 2}, /* an escaped quote does not end it */
+        {"[\"\\\\\", [[]]]", 3}, /* an escaped backslash lets it end */
+        {"]]]][[", 2},           /* no JSON, still a bound */
+        {"\"\\", 0},             /* ends inside an escape */
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        cr_expect_eq(json_nesting(cases[i].text, strlen(cases[i].text)), cases[i].depth, "%s",
+                     cases[i].text);
+    }
+}
+
+Test(json, every_kind_of_value_is_read)
+{
+    static const char *const texts[] = {"{\"a\":1}",
+                                        "[]",
+                                        "\"x\"",
+                                        "-0",
+                                        "9223372036854775807",
+                                        "1.5e3",
+                                        "true",
+                                        "null",
+                                        " \t\r\n{} \n",
+                                        "\"\\ud83d\\ude00\"",
+                                        "\"\xf0\x9f\x98\x80\""};
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        const char *reason = NULL;
+        AUTO_JSON json_t *value = json_read(texts[i], strlen(texts[i]), 64, &reason);
+        cr_expect_not_null(value, "%s: %s", texts[i], reason);
+    }
+}
+
+Test(json, what_is_refused_and_why)
+{
+    static const struct {
+        const char *title, *bytes;
+        size_t len; /* 0: strlen */
+        const char *reason;
+    } cases[] = {
+        {"nothing", "", 0, "not JSON: ends too early"},
+        {"blanks", "  ", 0, "not JSON: ends too early"},
+        {"a word", "hello", 0, "not JSON: wrong syntax"},
+        {"half an object", "{\"a\":", 0, "not JSON: ends too early"},
+        {"two values", "{} {}", 0, "not JSON: more text behind its end"},
+        {"a trailing comma", "[1,]", 0, "not JSON: wrong syntax"},
+        {"a comment", "{}//", 0, "not JSON: more text behind its end"},
+        {"single quotes", "{'a':1}", 0, "not JSON: wrong syntax"},
+        {"a leading zero", "012", 0, "not JSON: wrong syntax"},
+        {"NaN", "NaN", 0, "not JSON: wrong syntax"},
+        {"a byte order mark", "\xef\xbb\xbf{}", 0, "not JSON: begins with a byte order mark"},
+        {"UTF-16", "{\0}\0", 4, "not JSON: ends too early"},
+        {"a NUL behind the end", "{}\0", 3, "not JSON: more text behind its end"},
+        {"Latin-1", "\"caf\xe9\"", 0, "not JSON: not UTF-8"},
+        {"an overlong slash", "\"\xc0\xaf\"", 0, "not JSON: not UTF-8"},
+        {"a surrogate in UTF-8", "\"\xed\xa0\x80\"", 0, "not JSON: not UTF-8"},
+        {"beyond U+10FFFF", "\"\xf4\x90\x80\x80\"", 0, "not JSON: not UTF-8"},
+        {"a high surrogate alone", "\"\\ud83d\"", 0, "not JSON: wrong syntax"},
+        {"a low surrogate alone", "\"\\ude00\"", 0, "not JSON: wrong syntax"},
+        {"surrogates the wrong way", "\"\\ude00\\ud83d\"", 0, "not JSON: wrong syntax"},
+        {"an escaped NUL", "\"a\\u0000b\"", 0, "JSON with the character U+0000"},
+        {"an escaped NUL in a name", "{\"a\\u0000\":1}", 0, "JSON with the character U+0000"},
+        {"a raw line feed", "\"a\nb\"", 0, "not JSON: wrong syntax"},
+        {"a member twice", "{\"a\":1,\"b\":2,\"a\":1}", 0, "JSON with a member given twice"},
+        {"a member twice, escaped", "{\"a\":1,\"\\u0061\":2}", 0, "JSON with a member given twice"},
+        {"twice, further in", "[{\"x\":{\"a\":1,\"a\":1}}]", 0, "JSON with a member given twice"},
+        {"2^63", "9223372036854775808", 0, "JSON with a number beyond 64 bits"},
+        {"-2^63-1", "-9223372036854775809", 0, "JSON with a number beyond 64 bits"},
+        {"1e400", "1e400", 0, "JSON with a number beyond 64 bits"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        size_t len = cases[i].len == 0 ? strlen(cases[i].bytes) : cases[i].len;
+        /* On the heap and without an end, so that a byte too many is seen. */
+        AUTO_FREE char *bytes = mem_alloc(len);
+        memcpy(bytes, cases[i].bytes, len);
+        const char *reason = "none";
+        AUTO_JSON json_t *value = json_read(bytes, len, 64, &reason);
+        cr_expect_null(value, "%s", cases[i].title);
+        cr_expect_str_eq(reason, cases[i].reason, "%s: %s", cases[i].title, reason);
+    }
+}
+
+static bool is_read_at_depth(size_t depth)
+{
+    AUTO_BUF struct buf text = {0};
+    for (size_t i = 0; i < depth; i++) {
+        buf_putc(&text, '[');
+    }
+    for (size_t i = 0; i < depth; i++) {
+        buf_putc(&text, ']');
+    }
+    const char *reason = NULL;
+    AUTO_JSON json_t *value = json_read(text.data, text.len, 64, &reason);
+    cr_expect(value != NULL || strcmp(reason, "JSON that is nested too deep") == 0);
+    return value != NULL;
+}
+
+Test(json, nesting_has_a_limit)
+{
+    cr_expect(is_read_at_depth(64));
+    cr_expect_not(is_read_at_depth(65));
+    cr_expect_not(is_read_at_depth(10000));
+    cr_expect_not(is_read_at_depth(500000));
+}
