@@ -1,0 +1,87 @@
+/* What an answer, or its absence, means: the answer table of APIv3 as one table. Pure.
+ *
+ * Source: APIv3, "common error codes" and the error tables of the pre-entrust-sign pages.
+ */
+#ifndef PRESIGND_REMOTE_ANSWER_H
+#define PRESIGND_REMOTE_ANSWER_H
+
+#include "presignd/remote/endpoint.h"
+#include "presignd/remote/verify.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bodies are read up to here; a longer one is an answer that cannot be trusted. */
+#define ANSWER_BODY_MAX 65536
+/* Of a header block; a server that sends headers for ever is cut off here. */
+#define ANSWER_HEADERS_MAX 32768
+#define ANSWER_CODE_MAX    64
+#define ANSWER_MESSAGE_MAX 256
+#define ANSWER_ID_MAX      128
+
+enum answer_kind {
+    ANSWER_SUCCESS,      /* 200, verified, every required member there */
+    ANSWER_REJECTED,     /* permanent: 501, and 4xx but 401 and 429 */
+    ANSWER_UNAUTHORIZED, /* 401 */
+    ANSWER_RATE_LIMITED, /* 429 */
+    ANSWER_UNAVAILABLE,  /* 5xx but 501, 202, nothing or half of one after sending */
+    ANSWER_UNREACHABLE,  /* never sent: DNS, connect, TLS */
+    ANSWER_UNVERIFIED,   /* 200 that cannot be trusted or lacks a required member */
+    ANSWER_UNEXPECTED,   /* outside the API's rules: 204 and other 2xx, 3xx, 1xx alone */
+    ANSWER_KIND_COUNT
+};
+const char *answer_kind_name(enum answer_kind kind); /* as in metrics: "success", "rejected" … */
+
+/* What is known of the call's effect, mildest first, so that the worst is the greatest. */
+enum call_state { CALL_NOT_SENT, CALL_ANSWERED, CALL_UNKNOWN };
+const char *call_state_name(enum call_state state); /* not_sent, answered, unknown */
+
+/* How the transfer itself went. */
+enum transfer_status {
+    TRANSFER_DONE,      /* a whole answer */
+    TRANSFER_NOT_SENT,  /* DNS, connect or TLS failed: nothing of the request left */
+    TRANSFER_BROKEN,    /* time-out, reset or half an answer after sending */
+    TRANSFER_TOO_LARGE, /* a status, and a body or headers over their bounds */
+};
+
+/* Borrowed values of one transfer. */
+struct answer_input {
+    enum transfer_status transfer;
+    int status;                   /* 0 when no status line came */
+    struct verify_input verify;   /* headers and raw body */
+    const char *content_encoding; /* NULL when absent; none was asked for */
+    const char *retry_after;      /* raw, or NULL */
+    const char *request_id;       /* raw, or NULL */
+};
+
+/* All that the flow needs to know; owns its body only. */
+struct answer {
+    enum answer_kind kind;
+    enum call_state call_state;
+    int status;
+    bool is_signed;        /* a signature was there and verified */
+    bool counts_as_outage; /* towards failover: unreachable, time-out, 502, 503, 504 */
+    enum verify_status verify;
+    const char *detail;     /* static phrase for people: what was wrong */
+    int64_t retry_after_ms; /* to wait; -1: not said */
+    int64_t issued_ms;      /* Wechatpay-Timestamp of a success */
+    int64_t duration_ms;
+    int64_t duration_us;
+    char code[ANSWER_CODE_MAX + 1];       /* of an error's body; cleaned; "" when absent */
+    char message[ANSWER_MESSAGE_MAX + 1]; /* likewise */
+    char request_id[ANSWER_ID_MAX + 1];
+    char serial[ANSWER_ID_MAX + 1]; /* Wechatpay-Serial that verified */
+    char host[256];                 /* with its port unless 443 */
+    char *body;                     /* of a success, else NULL */
+    size_t body_len;
+    char *id_value; /* of a success: the endpoint's id_field's value */
+};
+
+/* Classifies. `answer` is all zero on entry; give it to answer_deinit(). */
+void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
+                     const struct verify_key *keys, size_t key_count, int64_t wall_ms,
+                     struct answer *answer);
+void answer_deinit(struct answer *answer);
+
+#endif

@@ -1,0 +1,22 @@
+/* JSON bodies of the API, read with bounds. Pure. */
+#ifndef PRESIGND_REMOTE_BODY_H
+#define PRESIGND_REMOTE_BODY_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+/* Objects and arrays inside one another; the API's own answers stay below ten. */
+#define BODY_DEPTH_MAX 64
+
+/* The body as an object (json_decref()), or NULL when it is none, is not UTF-8, names a member
+ * twice or nests deeper than BODY_DEPTH_MAX. Numbers are good for skipping only: an integer
+ * beyond 64 bits is taken, as a real, so that a member that nobody asked for cannot spoil an
+ * answer. */
+json_t *body_parse(const char *body, size_t len) __attribute__((warn_unused_result));
+/* A string member without NUL and not empty, borrowed; else NULL. */
+const char *body_string(const json_t *object, const char *name);
+
+/* AUTO(body_decref_at) json_t *body = … */
+void body_decref_at(json_t **body);
+
+#endif

@@ -1,0 +1,1137 @@
+/* The caller against a real HTTPS server that behaves in every way that servers do, good and
+ * bad. Nothing here measures time: what must not happen is seen by the server's counts. */
+#include "presignd/remote/caller.h"
+
+#include "exchange/certs.h"
+#include "exchange/server.h"
+#include "presignd/base/mem.h"
+#include "presignd/remote/sign.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netinet/in.h>
+#include <openssl/rsa.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BODY_OK   "{\"pre_entrustweb_id\":\"57d8b1aa\",\"miniprogram_path\":\"p\"}"
+#define BODY_SENT "{\"appid\":\"wxd678efh567hg6787\",\"plan_id\":12535}"
+#define HERE      "IP:127.0.0.1,DNS:localhost"
+#define SERIAL    "PUB_KEY_ID_0114232134912410000000000000"
+
+#define CHECK(condition)                                                                  \
+    do {                                                                                  \
+        if (!(condition)) {                                                               \
+            fprintf(stderr, "%s:%d: [%s] %s\n", __FILE__, __LINE__, current, #condition); \
+            exit(1);                                                                      \
+        }                                                                                 \
+    } while (0)
+
+enum { PATIENCE_MS = 60000, SHORT_MS = 2000, CALLS_MAX = 64 };
+
+static const char *current = "set-up";
+
+/* ---- The world: one loop, one signer, one merchant, keys, and what was answered. ---- */
+
+struct world {
+    char dir[64];
+    struct identity authority, other_authority, identity, expired, elsewhere;
+    EVP_PKEY *answer_key, *merchant_key;
+    struct merchant *merchant;
+    struct loop *loop;
+    struct signer *signer;
+    struct caller *caller;
+    struct answer answers[CALLS_MAX]; /* cookies point here */
+    int times[CALLS_MAX];             /* how often each was answered */
+    int left;
+    bool starting;
+};
+
+static struct world world;
+
+static const char *path_of(const char *name)
+{
+    static char paths[4][128];
+    static int turn;
+    char *path = paths[turn++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", world.dir, name);
+    return path;
+}
+
+static void on_answered(void *context, void *cookie, struct answer *answer)
+{
+    struct world *it = context;
+    struct answer *mine = cookie;
+    CHECK(!it->starting);
+    answer_deinit(mine);
+    *mine = *answer;
+    answer->body = answer->id_value = NULL; /* moved */
+    it->times[mine - it->answers]++;
+    if (--it->left == 0) {
+        loop_stop(it->loop, 0);
+    }
+}
+
+static struct caller_config config_for(const char *url)
+{
+    return (struct caller_config){.base_url = {url},
+                                  .ca_file = path_of("ca.pem"),
+                                  .connect_timeout_ms = PATIENCE_MS,
+                                  .max_connections = 8};
+}
+
+static void open_caller_with(const struct caller_config *config, const struct clock *clock)
+{
+    char *error = NULL;
+    world.caller = caller_new(world.loop, clock, world.signer, config, on_answered, &world, &error);
+    if (world.caller == NULL) {
+        fprintf(stderr, "caller_new: %s\n", error);
+        exit(1);
+    }
+}
+
+static void open_caller(const struct caller_config *config)
+{
+    open_caller_with(config, &clock_system);
+}
+
+static void close_caller(void)
+{
+    world.caller = caller_free(world.caller);
+    for (int i = 0; i < CALLS_MAX; i++) {
+        answer_deinit(&world.answers[i]);
+        world.times[i] = 0;
+    }
+}
+
+static const char *url_of(const struct server *server)
+{
+    static char url[64];
+    snprintf(url, sizeof url, "https://127.0.0.1:%d", server->port);
+    return url;
+}
+
+static void start_expiring_call(size_t index, unsigned host, int64_t timeout_ms, int64_t expires_ms)
+{
+    const struct attempt attempt = {.endpoint = endpoint_find("app", 3),
+                                    .merchant = world.merchant,
+                                    .host = host,
+                                    .body = BODY_SENT,
+                                    .body_len = strlen(BODY_SENT),
+                                    .timeout_ms = timeout_ms,
+                                    .expires_ms = expires_ms};
+    world.left++;
+    world.starting = true;
+    caller_start(world.caller, &attempt, &world.answers[index]);
+    world.starting = false;
+}
+
+static void start_call(size_t index, unsigned host, int64_t timeout_ms)
+{
+    start_expiring_call(index, host, timeout_ms, INT64_MAX);
+}
+
+/* Runs until all that was started is answered. */
+static void run_calls(void)
+{
+    CHECK(loop_run(world.loop) == 0);
+    CHECK(caller_in_flight(world.caller) == 0);
+}
+
+static const struct answer *call_once(int64_t timeout_ms)
+{
+    start_call(0, 0, timeout_ms);
+    run_calls();
+    return &world.answers[0];
+}
+
+/* Lets the loop work until the server's count is what it should become. */
+struct watch {
+    struct server *server;
+    const int *count;
+    int wanted;
+    struct loop_timer timer;
+};
+
+static void look(void *context)
+{
+    struct watch *watch = context;
+    pthread_mutex_lock(&watch->server->lock);
+    bool there = *watch->count == watch->wanted;
+    pthread_mutex_unlock(&watch->server->lock);
+    if (there) {
+        loop_stop(world.loop, 0);
+    } else {
+        loop_timer_set(&watch->timer, clock_now(&clock_system).mono_ms + 10);
+    }
+}
+
+static void run_until(const int *count, int wanted, struct server *server)
+{
+    struct watch watch = {.server = server, .count = count, .wanted = wanted};
+    loop_timer_init(&watch.timer, world.loop, look, &watch);
+    look(&watch);
+    CHECK(loop_run(world.loop) == 0); /* or ctest's time-out */
+    loop_timer_stop(&watch.timer);
+}
+
+static void stop_loop(void *context)
+{
+    (void)context;
+    loop_stop(world.loop, 0);
+}
+
+static struct server *open_server(server_handler *handler, const struct identity *identity,
+                                  int tls_version)
+{
+    return server_new(&(struct server_options){.identity = identity,
+                                               .tls_version = tls_version,
+                                               .answer_key = world.answer_key,
+                                               .serial = SERIAL,
+                                               .merchant_key = world.merchant_key,
+                                               .handler = handler});
+}
+
+static void close_server(struct server *server)
+{
+    server_release(server);
+    server_wait_open(server, 0);
+    CHECK(server->faults == 0);
+    server_free(server);
+}
+
+/* ---- How servers answer. ---- */
+
+static bool answer_ok(struct exchange *exchange)
+{
+    exchange_answer(exchange, "200 OK", "Request-ID: 08F7\r\n", BODY_OK, strlen(BODY_OK));
+    return true;
+}
+
+static bool answer_and_close(struct exchange *exchange)
+{
+    exchange_answer(exchange, "200 OK", "Connection: close\r\n", BODY_OK, strlen(BODY_OK));
+    return false;
+}
+
+static bool reset_at_once(struct exchange *exchange)
+{
+    exchange_reset(exchange);
+    return false;
+}
+
+static bool reset_second(struct exchange *exchange)
+{
+    return exchange->on_connection == 1 ? answer_ok(exchange) : reset_at_once(exchange);
+}
+
+static bool close_second(struct exchange *exchange)
+{
+    return exchange->on_connection == 1 && answer_ok(exchange);
+}
+
+static bool stall_second(struct exchange *exchange)
+{
+    if (exchange->number == 1) {
+        return answer_ok(exchange);
+    }
+    exchange_puts(exchange, "HTTP/1.1 200 OK\r\n");
+    exchange_stall(exchange);
+    return false;
+}
+
+static bool half_body(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"pre_ent");
+    return false;
+}
+
+static bool half_header(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 200 OK\r\nContent-Le");
+    return false;
+}
+
+/* The body ends where the connection does; `len` bytes of it are sent. */
+static void body_until_close(struct exchange *exchange, size_t len)
+{
+    AUTO_BUF struct buf answer = {0};
+    buf_puts(&answer, "HTTP/1.1 200 OK\r\nConnection: close\r\n");
+    exchange_signature(exchange, &answer, BODY_OK, strlen(BODY_OK));
+    buf_puts(&answer, "\r\n");
+    buf_append(&answer, BODY_OK, len);
+    exchange_write(exchange, answer.data, answer.len);
+}
+
+static bool close_delimited(struct exchange *exchange)
+{
+    body_until_close(exchange, strlen(BODY_OK));
+    return false;
+}
+
+/* curl takes the end of TCP for the end of TLS; the signature still tells what is missing. */
+static bool truncated_tls(struct exchange *exchange)
+{
+    body_until_close(exchange, strlen(BODY_OK) / 2);
+    exchange_cut(exchange);
+    return false;
+}
+
+/* A success padded to so many bytes. */
+static char *padded_body(size_t len)
+{
+    char *body = mem_alloc(len + 1);
+    memset(body, 'x', len);
+    body[len] = '\0';
+    memcpy(body, "{\"pre_entrustweb_id\":\"id\",\"pad\":\"", 33);
+    memcpy(body + len - 2, "\"}", 2);
+    return body;
+}
+
+static bool largest_body(struct exchange *exchange)
+{
+    AUTO_FREE char *body = padded_body(ANSWER_BODY_MAX);
+    exchange_answer(exchange, "200 OK", "", body, ANSWER_BODY_MAX);
+    return true;
+}
+
+static bool too_large_body(struct exchange *exchange)
+{
+    AUTO_FREE char *body = padded_body(ANSWER_BODY_MAX + 1);
+    exchange_answer(exchange, "200 OK", "", body, ANSWER_BODY_MAX + 1);
+    return false;
+}
+
+/* Announced, never sent: it must be refused by its announcement. */
+static bool huge_length(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n");
+    exchange_stall(exchange);
+    return false;
+}
+
+static void write_chunked(struct exchange *exchange, const char *body, size_t len,
+                          const char *trailers)
+{
+    AUTO_BUF struct buf answer = {0};
+    buf_puts(&answer, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n");
+    if (trailers == NULL) {
+        exchange_signature(exchange, &answer, body, len);
+    }
+    buf_printf(&answer, "\r\n%zx\r\n", len);
+    buf_append(&answer, body, len);
+    buf_printf(&answer, "\r\n0\r\n%s\r\n", trailers == NULL ? "" : trailers);
+    exchange_write(exchange, answer.data, answer.len);
+}
+
+static bool chunked(struct exchange *exchange)
+{
+    write_chunked(exchange, BODY_OK, strlen(BODY_OK), NULL);
+    return true;
+}
+
+static bool too_large_chunked(struct exchange *exchange)
+{
+    AUTO_FREE char *body = padded_body(ANSWER_BODY_MAX + 1);
+    write_chunked(exchange, body, ANSWER_BODY_MAX + 1, NULL);
+    return false;
+}
+
+static bool signed_by_trailers(struct exchange *exchange)
+{
+    AUTO_BUF struct buf trailers = {0};
+    exchange_signature(exchange, &trailers, BODY_OK, strlen(BODY_OK));
+    write_chunked(exchange, BODY_OK, strlen(BODY_OK), trailers.data);
+    return true;
+}
+
+/* More than any bound; ends by itself in case there is none. */
+enum { FLOOD_LINES = 20000 };
+
+static bool endless_headers(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 200 OK\r\n");
+    for (int i = 0; i < FLOOD_LINES; i++) {
+        exchange_puts(exchange, "X-Filler: 0123456789012345678901234567890123456789\r\n");
+    }
+    return false;
+}
+
+static bool endless_interim(struct exchange *exchange)
+{
+    for (int i = 0; i < FLOOD_LINES; i++) {
+        exchange_puts(exchange, "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n");
+    }
+    return answer_ok(exchange);
+}
+
+static bool compressed(struct exchange *exchange)
+{
+    exchange_answer(exchange, "200 OK", "Content-Encoding: gzip\r\n", BODY_OK, strlen(BODY_OK));
+    return true;
+}
+
+static bool continue_first(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 100 Continue\r\n\r\n");
+    return answer_ok(exchange);
+}
+
+/* What stands in an interim answer's headers says nothing of the final one. */
+static bool hints_first(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 103 Early Hints\r\nWechatpay-Signature: AAAA\r\n"
+                            "Content-Encoding: br\r\nRequest-ID: hint\r\n\r\n");
+    return answer_ok(exchange);
+}
+
+static bool interim_alone(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 103 Early Hints\r\n\r\n");
+    return false;
+}
+
+static bool no_content(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 204 No Content\r\n\r\n");
+    return true;
+}
+
+static bool redirect(struct exchange *exchange)
+{
+    exchange_answer(exchange, "302 Found", "Location: /v3/elsewhere\r\n", "", 0);
+    return true;
+}
+
+static bool not_http(struct exchange *exchange)
+{
+    exchange_puts(exchange, "hello, this is no HTTP\r\n\r\n" BODY_OK);
+    return false;
+}
+
+static bool signature_twice(struct exchange *exchange)
+{
+    AUTO_BUF struct buf headers = {0};
+    exchange_signature(exchange, &headers, BODY_OK, strlen(BODY_OK));
+    exchange_answer(exchange, "200 OK", headers.data, BODY_OK, strlen(BODY_OK));
+    return true;
+}
+
+static bool lower_case_headers(struct exchange *exchange)
+{
+    AUTO_BUF struct buf answer = {0};
+    exchange_signature(exchange, &answer, BODY_OK, strlen(BODY_OK));
+    for (char *line = answer.data; line != NULL && *line != '\0'; line = strchr(line, '\n') + 1) {
+        for (char *c = line; *c != ':'; c++) {
+            *c = (char)tolower((unsigned char)*c);
+        }
+    }
+    AUTO_BUF struct buf whole = {0};
+    buf_printf(&whole, "HTTP/1.1 200 OK\r\ncontent-length: %zu\r\n%s\r\n%s", strlen(BODY_OK),
+               answer.data, BODY_OK);
+    exchange_write(exchange, whole.data, whole.len);
+    return true;
+}
+
+static bool busy(struct exchange *exchange)
+{
+    exchange_answer(exchange, "429 Too Many Requests", "Retry-After: 7\r\nRequest-ID: 08AA\r\n",
+                    "{\"code\":\"RATELIMIT_EXCEEDED\"}", 29);
+    return true;
+}
+
+static bool unavailable_page(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 6\r\n\r\n<html>");
+    return true;
+}
+
+static bool hold_then_ok(struct exchange *exchange)
+{
+    exchange_hold(exchange);
+    return answer_ok(exchange);
+}
+
+static bool hold_first(struct exchange *exchange)
+{
+    return exchange->number == 1 ? hold_then_ok(exchange) : answer_ok(exchange);
+}
+
+static bool hold_second(struct exchange *exchange)
+{
+    return exchange->number == 2 ? hold_then_ok(exchange) : answer_ok(exchange);
+}
+
+/* ---- What the caller makes of one answer each: a table. ---- */
+
+static const struct scene {
+    const char *name;
+    server_handler *handler;
+    int calls; /* one after the other; what follows is of the last */
+    enum answer_kind kind;
+    enum call_state state;
+    int status;
+    int requests, connections; /* that the server counts in the end */
+} scenes[] = {
+    {"success", answer_ok, 1, ANSWER_SUCCESS, CALL_ANSWERED, 200, 1, 1},
+    {"reuse", answer_ok, 3, ANSWER_SUCCESS, CALL_ANSWERED, 200, 3, 1},
+    {"close", answer_and_close, 3, ANSWER_SUCCESS, CALL_ANSWERED, 200, 3, 3},
+    {"reset", reset_at_once, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 0, 1, 1},
+    /* A third request would be the second one again, with the same nonce. */
+    {"reset kept", reset_second, 2, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 0, 2, -1},
+    {"close kept", close_second, 2, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 0, 2, -1},
+    {"half body", half_body, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 200, 1, 1},
+    {"half header", half_header, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 200, 1, 1},
+    {"until close", close_delimited, 1, ANSWER_SUCCESS, CALL_ANSWERED, 200, 1, 1},
+    {"truncated TLS", truncated_tls, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"largest body", largest_body, 1, ANSWER_SUCCESS, CALL_ANSWERED, 200, 1, 1},
+    {"too large", too_large_body, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"huge length", huge_length, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"chunked", chunked, 2, ANSWER_SUCCESS, CALL_ANSWERED, 200, 2, 1},
+    {"too large chunked", too_large_chunked, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"trailers", signed_by_trailers, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"endless headers", endless_headers, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"endless interim", endless_interim, 1, ANSWER_UNEXPECTED, CALL_UNKNOWN, 103, 1, 1},
+    {"compressed", compressed, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"continue", continue_first, 2, ANSWER_SUCCESS, CALL_ANSWERED, 200, 2, 1},
+    {"early hints", hints_first, 2, ANSWER_SUCCESS, CALL_ANSWERED, 200, 2, 1},
+    {"interim alone", interim_alone, 1, ANSWER_UNEXPECTED, CALL_UNKNOWN, 103, 1, 1},
+    {"no content", no_content, 1, ANSWER_UNEXPECTED, CALL_UNKNOWN, 204, 1, 1},
+    {"redirect", redirect, 1, ANSWER_UNEXPECTED, CALL_ANSWERED, 302, 1, 1},
+    {"not HTTP", not_http, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 0, 1, 1},
+    {"signature twice", signature_twice, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"lower case", lower_case_headers, 1, ANSWER_SUCCESS, CALL_ANSWERED, 200, 1, 1},
+    {"busy", busy, 1, ANSWER_RATE_LIMITED, CALL_ANSWERED, 429, 1, 1},
+    {"unavailable", unavailable_page, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 503, 1, 1},
+};
+
+static void play(const struct scene *scene)
+{
+    current = scene->name;
+    struct server *server = open_server(scene->handler, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    const struct answer *answer = &world.answers[0];
+    for (int i = 0; i < scene->calls; i++) {
+        call_once(PATIENCE_MS);
+        CHECK(world.times[0] == i + 1);
+    }
+    if (answer->kind != scene->kind || answer->status != scene->status) {
+        fprintf(stderr, "%s: %s %d (%s)\n", scene->name, answer_kind_name(answer->kind),
+                answer->status, answer->detail);
+    }
+    CHECK(answer->kind == scene->kind);
+    CHECK(answer->call_state == scene->state);
+    CHECK(answer->status == scene->status);
+    CHECK(answer->detail != NULL);
+    CHECK(answer->duration_us > 0);
+    CHECK(strcmp(answer->host, url_of(server) + strlen("https://")) == 0);
+    /* Before the server looks at its counts, it must have seen the client go. */
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == scene->requests);
+    CHECK(scene->connections < 0 || server->connections == scene->connections);
+    close_server(server);
+}
+
+/* ---- What no table says. ---- */
+
+static void test_success_in_full(void)
+{
+    current = "success in full";
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    const struct answer *answer = call_once(PATIENCE_MS);
+    CHECK(answer->is_signed && answer->verify == VERIFY_OK);
+    CHECK(strcmp(answer->id_value, "57d8b1aa") == 0);
+    CHECK(strcmp(answer->body, BODY_OK) == 0);
+    CHECK(strcmp(answer->request_id, "08F7") == 0);
+    CHECK(strcmp(answer->serial, SERIAL) == 0);
+    CHECK(answer->retry_after_ms == -1);
+    CHECK(caller_host_count(world.caller) == 1);
+    CHECK(strcmp(caller_host_name(world.caller, 0), answer->host) == 0);
+    close_caller();
+    close_server(server);
+}
+
+static void test_retry_after(void)
+{
+    current = "retry after";
+    struct server *server = open_server(busy, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    const struct answer *answer = call_once(PATIENCE_MS);
+    CHECK(answer->retry_after_ms == 7000);
+    CHECK(strcmp(answer->code, "RATELIMIT_EXCEEDED") == 0);
+    CHECK(answer->is_signed);
+    close_caller();
+    close_server(server);
+}
+
+static void test_time_out(void)
+{
+    current = "time-out";
+    struct server *server = open_server(stall_second, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    /* The first makes the connection, so that the second's time is for the answer alone. */
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    const struct answer *answer = call_once(SHORT_MS);
+    CHECK(answer->kind == ANSWER_UNAVAILABLE);
+    CHECK(answer->call_state == CALL_UNKNOWN);
+    CHECK(answer->counts_as_outage);
+    CHECK(strstr(answer->detail, "in time") != NULL);
+    server_wait_requests(server, 2);
+    close_caller();
+    close_server(server);
+}
+
+static void expect_unreachable(const struct caller_config *config, const char *detail)
+{
+    open_caller(config);
+    const struct answer *answer = call_once(PATIENCE_MS);
+    CHECK(answer->kind == ANSWER_UNREACHABLE);
+    CHECK(answer->call_state == CALL_NOT_SENT);
+    CHECK(answer->status == 0);
+    if (strstr(answer->detail, detail) == NULL) {
+        fprintf(stderr, "%s: %s\n", current, answer->detail);
+    }
+    CHECK(strstr(answer->detail, detail) != NULL);
+    close_caller();
+}
+
+/* A port that is taken, and where nobody listens. */
+static int bound_socket(int *port)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    CHECK(bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&address, &size) == 0);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
+static void test_refused(void)
+{
+    current = "connect refused";
+    int port = 0;
+    int fd = bound_socket(&port);
+    AUTO_FREE char *url = mem_printf("https://127.0.0.1:%d/", port);
+    struct caller_config config = config_for(url);
+    expect_unreachable(&config, "refused");
+
+    current = "proxy refused";
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    config = config_for(url_of(server));
+    AUTO_FREE char *proxy = mem_printf("http://127.0.0.1:%d", port);
+    config.proxy = proxy;
+    expect_unreachable(&config, "refused");
+    CHECK(server->requests == 0);
+    close_server(server);
+    close(fd);
+}
+
+static void test_no_name(void)
+{
+    current = "no such name";
+    const struct caller_config config = config_for("https://presignd.invalid");
+    expect_unreachable(&config, "resolved");
+}
+
+static void expect_distrust(const char *name, const struct identity *identity, int tls_version,
+                            const char *ca, const char *detail)
+{
+    current = name;
+    struct server *server = open_server(answer_ok, identity, tls_version);
+    struct caller_config config = config_for(url_of(server));
+    config.ca_file = ca == NULL ? NULL : path_of(ca);
+    expect_unreachable(&config, detail);
+    CHECK(server->requests == 0);
+    close_server(server);
+}
+
+static void test_distrust(void)
+{
+    expect_distrust("untrusted CA", &world.identity, 0, "other-ca.pem", "not trusted");
+    expect_distrust("system's CAs", &world.identity, 0, NULL, "not trusted");
+    expect_distrust("wrong name", &world.elsewhere, 0, "ca.pem", "not trusted");
+    expect_distrust("expired", &world.expired, 0, "ca.pem", "not trusted");
+    expect_distrust("TLS 1.1", &world.identity, TLS1_1_VERSION, "ca.pem", "handshake");
+}
+
+/* The first call is still in the air, and its easy handle with it, when the second begins:
+ * what that one resumes comes from the shared cache. */
+static void test_session_resumption(void)
+{
+    current = "session resumption";
+    struct server *server = open_server(hold_first, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    start_call(0, 0, PATIENCE_MS);
+    run_until(&server->requests, 1, server);
+    start_call(1, 0, PATIENCE_MS);
+    run_until(&server->requests, 2, server);
+    server_release(server);
+    run_calls();
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->connections == 2);
+    CHECK(server->resumed == 1);
+    close_server(server);
+}
+
+static void test_many_on_few_connections(void)
+{
+    current = "bounded connections";
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+    config.max_connections = 4;
+    open_caller(&config);
+    for (size_t i = 0; i < CALLS_MAX; i++) {
+        start_call(i, 0, PATIENCE_MS);
+    }
+    CHECK(caller_in_flight(world.caller) == CALLS_MAX);
+    run_calls();
+    for (int i = 0; i < CALLS_MAX; i++) {
+        CHECK(world.times[i] == 1);
+        CHECK(world.answers[i].kind == ANSWER_SUCCESS);
+    }
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == CALLS_MAX);
+    CHECK(server->most_open <= 4);
+    close_server(server);
+}
+
+/* Hundreds may wait for a host that never accepts; the other one goes on. */
+static void test_dead_host_beside_living(void)
+{
+    current = "dead host";
+    int port = 0;
+    int fd = bound_socket(&port);
+    CHECK(listen(fd, CALLS_MAX) == 0); /* connections are made, and no TLS ever comes */
+    AUTO_FREE char *dead = mem_printf("https://127.0.0.1:%d", port);
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    struct caller_config config = config_for(dead);
+    config.base_url[1] = url_of(server);
+    open_caller(&config);
+    for (size_t i = 1; i < CALLS_MAX; i++) {
+        start_call(i, 0, PATIENCE_MS);
+    }
+    start_call(0, 1, PATIENCE_MS);
+    world.left = 1;
+    CHECK(loop_run(world.loop) == 0);
+    CHECK(world.times[0] == 1);
+    CHECK(world.answers[0].kind == ANSWER_SUCCESS);
+    world.left = 0;
+    close_caller();
+    close_server(server);
+    close(fd);
+}
+
+/* Runs until `count` of the calls that were started are answered. */
+static void run_some_calls(int count)
+{
+    world.left = count;
+    CHECK(loop_run(world.loop) == 0);
+}
+
+static void expect_expired(const struct answer *answer)
+{
+    CHECK(answer->kind == ANSWER_UNREACHABLE);
+    CHECK(answer->call_state == CALL_NOT_SENT);
+    CHECK(!answer->counts_as_outage);
+    CHECK(strstr(answer->detail, "time passed") != NULL);
+}
+
+static int64_t wall_ms(void)
+{
+    return clock_now(&clock_system).wall_ms;
+}
+
+/* A wall clock that goes on by 100 s whenever it is read. */
+static struct moment read_hasty_clock(void *context)
+{
+    int64_t *ahead_ms = context;
+    struct moment now = clock_now(&clock_system);
+    now.wall_ms += *ahead_ms;
+    *ahead_ms += 100000;
+    return now;
+}
+
+/* Its time ends after the call was started and before its request can go out. */
+static void test_expiry_while_connecting(void)
+{
+    current = "expiry while connecting";
+    int64_t ahead_ms = 0;
+    const struct clock hasty = {read_hasty_clock, &ahead_ms};
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller_with(&config, &hasty);
+    start_expiring_call(0, 0, PATIENCE_MS, wall_ms() + 150000);
+    run_calls();
+    expect_expired(&world.answers[0]);
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == 0);
+    close_server(server);
+}
+
+static void test_expired_before_connecting(void)
+{
+    current = "expired";
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    start_expiring_call(0, 0, PATIENCE_MS, wall_ms());
+    run_calls();
+    expect_expired(&world.answers[0]);
+    start_expiring_call(0, 0, PATIENCE_MS, wall_ms() + PATIENCE_MS);
+    run_calls();
+    CHECK(world.answers[0].kind == ANSWER_SUCCESS);
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == 1 && server->connections == 1);
+    close_server(server);
+}
+
+/* What was sent in time may be answered after the event's time. */
+static void test_expiry_after_sending(void)
+{
+    current = "expiry after sending";
+    struct server *server = open_server(stall_second, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    start_expiring_call(0, 0, SHORT_MS, wall_ms() + SHORT_MS / 2);
+    run_calls();
+    CHECK(world.answers[0].call_state == CALL_UNKNOWN);
+    CHECK(world.answers[0].duration_ms >= SHORT_MS / 2 + SHORT_MS / 4);
+    close_caller();
+    close_server(server);
+}
+
+/* A host that takes connections, and never speaks TLS. */
+struct mute {
+    int fd;
+    char *url;
+};
+
+static struct mute open_mute(void)
+{
+    int port = 0;
+    int fd = bound_socket(&port);
+    CHECK(listen(fd, CALLS_MAX) == 0);
+    return (struct mute){fd, mem_printf("https://127.0.0.1:%d", port)};
+}
+
+static void close_mute(struct mute *mute)
+{
+    close(mute->fd);
+    free(mute->url);
+}
+
+/* Neither in a handshake nor behind others is an event kept beyond its time. */
+static void test_expiry_ends_the_wait(void)
+{
+    current = "expiry ends the wait";
+    struct mute mute = open_mute();
+    struct caller_config config = config_for(mute.url);
+    config.max_connections = 1;
+    open_caller(&config);
+    start_expiring_call(0, 0, PATIENCE_MS, wall_ms() + SHORT_MS / 4);
+    run_calls();
+    expect_expired(&world.answers[0]);
+    start_call(1, 0, PATIENCE_MS);
+    start_expiring_call(2, 0, PATIENCE_MS, wall_ms() + SHORT_MS / 4);
+    run_some_calls(1);
+    expect_expired(&world.answers[2]);
+    CHECK(world.times[1] == 0);
+    world.left = 0;
+    close_caller();
+    close_mute(&mute);
+}
+
+static void expect_no_connection(const struct answer *answer)
+{
+    CHECK(answer->kind == ANSWER_UNREACHABLE);
+    CHECK(answer->call_state == CALL_NOT_SENT);
+    CHECK(answer->counts_as_outage);
+    CHECK(strstr(answer->detail, "no connection was made in time") != NULL);
+}
+
+/* A time-out ends the wait for others' handshakes, though nothing else happens. */
+static void test_time_out_of_the_waiting(void)
+{
+    current = "time-out of the waiting";
+    struct mute mute = open_mute();
+    struct caller_config config = config_for(mute.url);
+    config.max_connections = 1;
+    open_caller(&config);
+    start_call(0, 0, PATIENCE_MS);
+    start_call(1, 0, SHORT_MS);
+    start_call(2, 0, SHORT_MS / 4);
+    run_some_calls(2);
+    CHECK(world.times[0] == 0 && world.times[1] == 1 && world.times[2] == 1);
+    expect_no_connection(&world.answers[1]);
+    expect_no_connection(&world.answers[2]);
+    CHECK(world.answers[2].duration_ms >= SHORT_MS / 4);
+    world.left = 0;
+    close_caller();
+    close_mute(&mute);
+}
+
+/* The second call waits for the first one's end, 3 s, and has half a second left then. If the
+ * wait did not count it would end at 6.5 s, after the call to the other host. */
+static void test_waiting_counts(void)
+{
+    current = "waiting counts";
+    struct mute mute = open_mute();
+    struct mute other = open_mute();
+    struct caller_config config = config_for(mute.url);
+    config.base_url[1] = other.url;
+    config.max_connections = 2;
+    open_caller(&config);
+    start_call(0, 0, 3000);
+    start_call(1, 0, 3500);
+    start_call(2, 1, 6000);
+    run_some_calls(2);
+    CHECK(world.times[0] == 1 && world.times[1] == 1 && world.times[2] == 0);
+    expect_no_connection(&world.answers[1]);
+    world.left = 0;
+    close_caller();
+    close_mute(&mute);
+    close_mute(&other);
+}
+
+/* A connection that was idle for 7 s is not taken again, while another one is in use. */
+static void test_idle_connection_is_not_taken(void)
+{
+    current = "idle beside a busy one";
+    enum { AFTER_MS = 7100 };
+    struct server *server = open_server(hold_second, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    start_call(1, 0, PATIENCE_MS); /* takes the first connection and holds it */
+    run_until(&server->requests, 2, server);
+    start_call(0, 0, PATIENCE_MS); /* makes a second one, idle from now on */
+    run_some_calls(1);
+    CHECK(world.times[0] == 2);
+    struct loop_timer timer;
+    loop_timer_init(&timer, world.loop, stop_loop, NULL);
+    loop_timer_set(&timer, clock_now(&clock_system).mono_ms + AFTER_MS);
+    CHECK(loop_run(world.loop) == 0);
+    start_call(0, 0, PATIENCE_MS);
+    run_some_calls(1);
+    CHECK(world.times[0] == 3 && world.times[1] == 0);
+    CHECK(world.answers[0].kind == ANSWER_SUCCESS);
+    world.left = 1;
+    server_release(server);
+    run_calls();
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->connections == 3);
+    close_server(server);
+}
+
+/* Kept connections are closed by us, 7 s after their last use. */
+static void test_idle_connections_are_closed(void)
+{
+    current = "idle";
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    run_until(&server->open, 0, server);
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->connections == 2);
+    close_server(server);
+}
+
+static void test_signing_failure(void)
+{
+    current = "signing failure";
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    EVP_PKEY *private_key = world.merchant->private_key;
+    world.merchant->private_key = world.merchant->verify_keys[0].key; /* a public one */
+    const struct answer *answer = call_once(PATIENCE_MS);
+    world.merchant->private_key = private_key;
+    CHECK(answer->kind == ANSWER_UNREACHABLE);
+    CHECK(answer->call_state == CALL_NOT_SENT);
+    CHECK(!answer->counts_as_outage);
+    CHECK(strstr(answer->detail, "signing failed") != NULL);
+    CHECK(server->connections == 0);
+    close_caller();
+    close_server(server);
+}
+
+static void test_reload(void)
+{
+    current = "reload";
+    struct server *old = open_server(hold_then_ok, &world.identity, 0);
+    struct server *new = open_server(answer_ok, &world.identity, 0);
+    struct caller_config config = config_for(url_of(old));
+    open_caller(&config);
+    AUTO_FREE char *old_name = mem_strdup(caller_host_name(world.caller, 0));
+    start_call(0, 0, PATIENCE_MS);
+
+    char *error = NULL;
+    config.base_url[0] = "https://127.0.0.1/with/a/path";
+    CHECK(!caller_configure(world.caller, &config, &error));
+    CHECK(strstr(error, "base_url") != NULL);
+    free(error);
+    config = config_for(url_of(new));
+    config.ca_file = "/nowhere/ca.pem";
+    CHECK(!caller_configure(world.caller, &config, &error));
+    CHECK(strstr(error, "/nowhere/ca.pem") != NULL);
+    free(error);
+    CHECK(strcmp(caller_host_name(world.caller, 0), old_name) == 0);
+
+    config = config_for(url_of(new));
+    CHECK(caller_configure(world.caller, &config, &error));
+    CHECK(strcmp(caller_host_name(world.caller, 0), old_name) != 0);
+    start_call(1, 1, PATIENCE_MS); /* a backup that is not there any more */
+    world.left = 1;
+    CHECK(loop_run(world.loop) == 0);
+    CHECK(world.times[1] == 1 && world.answers[1].kind == ANSWER_SUCCESS);
+    CHECK(world.times[0] == 0 && caller_in_flight(world.caller) == 1);
+    world.left = 1;
+    server_release(old);
+    run_calls();
+    CHECK(world.answers[0].kind == ANSWER_SUCCESS);
+    CHECK(strcmp(world.answers[0].host, old_name) == 0);
+    close_caller();
+    close_server(old);
+    close_server(new);
+}
+
+/* Every place that a call may be in when the daemon has to go. */
+static void test_free_in_flight(void)
+{
+    current = "free in flight";
+    struct server *server = open_server(hold_then_ok, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+    config.max_connections = 2;
+    open_caller(&config);
+    for (size_t i = 0; i < 8; i++) {
+        start_call(i, 0, PATIENCE_MS);
+    }
+    close_caller(); /* all with the signer */
+    world.left = 0;
+
+    open_caller(&config);
+    for (size_t i = 0; i < 8; i++) {
+        start_call(i, 0, PATIENCE_MS);
+    }
+    run_until(&server->requests, 2, server);
+    start_call(9, 0, PATIENCE_MS);
+    close_caller(); /* two sent, six waiting for a connection, one with the signer */
+    world.left = 0;
+    close_server(server);
+}
+
+/* ---- Set-up. ---- */
+
+static struct merchant *make_merchant(void)
+{
+    const struct merchant_spec spec = {.mchid = "1900007291",
+                                       .mode = MODE_DIRECT,
+                                       .serial_no = "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB",
+                                       .private_key_path = path_of("merchant.pem"),
+                                       .public_key_id = SERIAL,
+                                       .public_key_path = path_of("wechatpay.pem"),
+                                       .max_in_flight = 256};
+    char *errors = NULL;
+    struct merchant *merchant = merchant_new(&spec, &errors);
+    if (merchant == NULL) {
+        fprintf(stderr, "merchant_new: %s\n", errors);
+        exit(1);
+    }
+    return merchant;
+}
+
+static void set_up(void)
+{
+    snprintf(world.dir, sizeof world.dir, "/tmp/presignd-exchange-XXXXXX");
+    CHECK(mkdtemp(world.dir) != NULL);
+    world.authority = identity_authority("presignd test CA");
+    world.other_authority = identity_authority("presignd other CA");
+    world.identity = identity_server(&world.authority, HERE, 1);
+    world.expired = identity_server(&world.authority, HERE, -1);
+    world.elsewhere = identity_server(&world.authority, "DNS:elsewhere.example", 1);
+    world.answer_key = EVP_RSA_gen(2048);
+    world.merchant_key = EVP_RSA_gen(2048);
+    certs_write_certificate(path_of("ca.pem"), world.authority.certificate);
+    certs_write_certificate(path_of("other-ca.pem"), world.other_authority.certificate);
+    certs_write_private_key(path_of("merchant.pem"), world.merchant_key);
+    certs_write_public_key(path_of("wechatpay.pem"), world.answer_key);
+    world.merchant = make_merchant();
+    world.loop = loop_new();
+    CHECK(world.loop != NULL);
+    world.signer = signer_new(world.loop, 2);
+    CHECK(world.signer != NULL);
+}
+
+static void tear_down(void)
+{
+    static const char *const files[] = {"ca.pem", "other-ca.pem", "merchant.pem", "wechatpay.pem"};
+    signer_free(world.signer);
+    loop_free(world.loop);
+    merchant_unref(world.merchant);
+    EVP_PKEY_free(world.answer_key);
+    EVP_PKEY_free(world.merchant_key);
+    struct identity *identities[] = {&world.authority, &world.other_authority, &world.identity,
+                                     &world.expired, &world.elsewhere};
+    for (size_t i = 0; i < ARRAY_LENGTH(identities); i++) {
+        identity_free(identities[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
+        unlink(path_of(files[i]));
+    }
+    rmdir(world.dir);
+}
+
+int main(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    /* None of these may be asked. */
+    setenv("https_proxy", "http://127.0.0.1:1", 1);
+    setenv("ALL_PROXY", "http://127.0.0.1:1", 1);
+    set_up();
+    for (size_t i = 0; i < ARRAY_LENGTH(scenes); i++) {
+        play(&scenes[i]);
+    }
+    test_success_in_full();
+    test_retry_after();
+    test_time_out();
+    test_refused();
+    test_no_name();
+    test_distrust();
+    test_session_resumption();
+    test_many_on_few_connections();
+    test_dead_host_beside_living();
+    test_signing_failure();
+    test_reload();
+    test_free_in_flight();
+    test_expiry_while_connecting();
+    test_expired_before_connecting();
+    test_expiry_after_sending();
+    test_expiry_ends_the_wait();
+    test_time_out_of_the_waiting();
+    test_waiting_counts();
+    test_idle_connection_is_not_taken();
+    test_idle_connections_are_closed();
+    tear_down();
+    return 0;
+}
