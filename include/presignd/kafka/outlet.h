@@ -1,0 +1,101 @@
+/* The transactional producer: outcomes and offsets out, atomically, on a thread of its own.
+ *
+ * One batch at a time: begin, produce, send offsets with the session's group metadata
+ * (KIP-447), commit. A batch's end is told once. Within a batch the thread repeats what
+ * librdkafka calls retriable; after an abort the owner gives the outcomes again in the next
+ * batch. A commit whose end is unknown is settled before it is told: the producer is made anew
+ * (which ends the old transaction one way or the other) and the committed offsets are read
+ * back; a batch always moves some partition's offset or metadata, so equality tells.
+ */
+#ifndef PRESIGND_KAFKA_OUTLET_H
+#define PRESIGND_KAFKA_OUTLET_H
+
+#include "presignd/base/loop.h"
+#include "presignd/base/record.h"
+#include "presignd/kafka/properties.h"
+#include "presignd/kafka/session.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A batch's bounds; the owner keeps to them. */
+#define OUTLET_RECORDS_MAX 2000
+#define OUTLET_BYTES_MAX   ((size_t)4 * 1024 * 1024)
+/* The broker's default for offset.metadata.max.bytes. */
+#define OUTLET_METADATA_MAX 4096
+
+enum outlet_topic { OUTLET_RESULTS, OUTLET_FAILURES, OUTLET_TOPIC_COUNT };
+
+struct outlet_record {
+    enum outlet_topic topic;
+    const void *key; /* NULL for null */
+    size_t key_len;
+    const void *value;
+    size_t value_len;
+    const struct record_header *headers;
+    size_t header_count;
+};
+
+/* Of the requests topic. */
+struct outlet_position {
+    int32_t partition;
+    int64_t offset;
+    const char *metadata;
+};
+
+/* Borrowed until its end was told. */
+struct outlet_batch {
+    struct session *session;
+    const struct outlet_record *records;
+    size_t record_count;
+    const struct outlet_position *positions;
+    size_t position_count;
+};
+
+enum outlet_verdict {
+    OUTLET_COMMITTED,
+    OUTLET_ABORTED,   /* nothing is visible; give it again, after a pause when it recurs */
+    OUTLET_NOT_OURS,  /* the group has moved on: the partitions are another's or about to be */
+    OUTLET_TOO_LARGE, /* aborted because `record` is refused for its size: make it smaller */
+    OUTLET_FENCED,    /* another process has our transactional.id: stop for good */
+};
+
+struct outlet_end {
+    enum outlet_verdict verdict;
+    size_t record;       /* OUTLET_TOO_LARGE: index in the batch */
+    const char *trouble; /* what went wrong, cleaned; NULL for OUTLET_COMMITTED. Borrowed */
+    int64_t duration_ms;
+};
+
+/* On the loop's thread, once for each outlet_submit(). */
+typedef void outlet_ended_fn(void *context, const struct outlet_end *end);
+
+struct outlet_config {
+    const char *instance;
+    const char *requests_topic;
+    const char *topics[OUTLET_TOPIC_COUNT];
+    const struct kafka_property *properties;
+    size_t property_count;
+};
+
+struct outlet;
+
+/* Starts the thread, which takes hold of the transactional.id (and so fences and ends what an
+ * earlier process of this instance left open) before its first batch. NULL and a reason. */
+struct outlet *outlet_new(struct loop *loop, const struct outlet_config *config,
+                          outlet_ended_fn *ended, void *context, char **error)
+    __attribute__((warn_unused_result));
+/* Ends the thread within `timeout_ms`; a batch in hand is aborted. False when the thread sits in
+ * a call that does not return and had to be left behind: it may still read the batch in hand,
+ * which must then stay as it is until the process ends. Accepts NULL. */
+bool outlet_free(struct outlet *outlet, int64_t timeout_ms);
+
+/* True when the producer holds its transactional.id. Any batch may be submitted before. */
+bool outlet_ready(const struct outlet *outlet);
+/* One batch at a time; an assertion guards it. */
+void outlet_submit(struct outlet *outlet, const struct outlet_batch *batch);
+/* Microseconds since the thread last did something or was idle; for the watchdog. */
+int64_t outlet_stalled_us(const struct outlet *outlet);
+
+#endif

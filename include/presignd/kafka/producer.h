@@ -1,0 +1,38 @@
+/* One transactional producer, and what to do about each of its errors. Used by the outlet's
+ * thread only; the calls block, in slices between which the owner may end them.
+ */
+#ifndef PRESIGND_KAFKA_PRODUCER_H
+#define PRESIGND_KAFKA_PRODUCER_H
+
+#include "presignd/kafka/client.h"
+#include "presignd/kafka/outlet.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct producer;
+
+/* Waits that long (0: not at all). True when the owner wants an end of it all. */
+typedef bool producer_pause_fn(void *context, int64_t wait_ms);
+/* May the batch at hand be committed? Asked once, right before: from a true on it may become
+ * visible, after a false it never does. */
+typedef bool producer_commit_fn(void *context);
+
+/* Checks the configuration; connects in the background. `config` outlives the producer. NULL
+ * and a reason. */
+struct producer *producer_new(const struct outlet_config *config, producer_pause_fn *pause,
+                              producer_commit_fn *may_commit, void *context, char **error)
+    __attribute__((warn_unused_result));
+/* A transaction that is open stays so until the next producer of this instance, or the
+ * broker's transaction.timeout.ms, ends it. Accepts NULL, returns NULL. */
+struct producer *producer_free(struct producer *producer);
+
+/* Takes hold of the transactional.id, for a few seconds at most; true when it has it. */
+bool producer_acquire(struct producer *producer);
+bool producer_ready(const struct producer *producer);
+/* The whole of one transaction. False when the owner asked to stop before its end was known;
+ * then `end` is not set. */
+bool producer_publish(struct producer *producer, const struct outlet_batch *batch,
+                      struct outlet_end *end) __attribute__((warn_unused_result));
+
+#endif

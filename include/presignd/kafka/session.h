@@ -1,0 +1,23 @@
+/* One assignment's proof of membership: what a transaction's offsets are fenced by (KIP-447).
+ *
+ * Taken when partitions are assigned and carried with every job and batch that came of it. A
+ * batch that outlives its assignment is then refused by the broker, even when this process
+ * has long joined the group's next generation.
+ */
+#ifndef PRESIGND_KAFKA_SESSION_H
+#define PRESIGND_KAFKA_SESSION_H
+
+#include <librdkafka/rdkafka.h>
+
+struct session {
+    rd_kafka_consumer_group_metadata_t *group; /* NULL in tests without a broker */
+    unsigned references;                       /* atomic: loop and outlet hold it */
+};
+
+/* Takes over `group`. */
+struct session *session_new(rd_kafka_consumer_group_metadata_t *group);
+struct session *session_ref(struct session *session);
+/* Accepts NULL, returns NULL. */
+struct session *session_unref(struct session *session);
+
+#endif

@@ -1,0 +1,179 @@
+#include "presignd/kafka/client.h"
+
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+
+enum {
+    LINE_MAX_BYTES = 512,
+    /* The library tells of each failed connection attempt: with the log's own cost in mind. */
+    LOG_BURST = 20,
+    LOG_PER_S = 1,
+};
+
+static void clean_into(char *out, size_t size, const char *text)
+{
+    AUTO_BUF struct buf clean = {0};
+    text_clean(&clean, text, strlen(text), size - 1);
+    (void)snprintf(out, size, "%s", clean.data == NULL ? "" : clean.data);
+}
+
+void trouble_set(struct trouble *trouble, const char *format, ...)
+{
+    char raw[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(raw, sizeof raw, format, arguments);
+    va_end(arguments);
+    clean_into(trouble->text, sizeof trouble->text, raw);
+    trouble->mono_ms = clock_now(&clock_system).mono_ms;
+}
+
+void trouble_set_error(struct trouble *trouble, const char *doing, rd_kafka_error_t *error)
+{
+    trouble_set(trouble, "%s: %s (%s)", doing, rd_kafka_error_string(error),
+                rd_kafka_error_name(error));
+    rd_kafka_error_destroy(error);
+}
+
+void trouble_clear(struct trouble *trouble)
+{
+    trouble->text[0] = '\0';
+}
+
+/* A bucket of lines for all clients of the process, and how many did not fit. */
+static struct {
+    pthread_mutex_t lock;
+    int64_t filled_us;
+    unsigned lines, dropped;
+} bucket = {.lock = PTHREAD_MUTEX_INITIALIZER, .lines = LOG_BURST};
+
+/* False when the line is one too many; else `dropped` says how many were before it. */
+static bool log_admits(unsigned *dropped)
+{
+    pthread_mutex_lock(&bucket.lock);
+    int64_t now_us = clock_mono_us();
+    int64_t more = (now_us - bucket.filled_us) / 1000000 * LOG_PER_S;
+    if (more > 0) {
+        bucket.filled_us = now_us;
+        bucket.lines =
+            more >= LOG_BURST - (int64_t)bucket.lines ? LOG_BURST : bucket.lines + (unsigned)more;
+    }
+    bool admits = bucket.lines > 0;
+    *dropped = admits ? bucket.dropped : 0;
+    bucket.dropped = admits ? 0 : bucket.dropped + 1;
+    bucket.lines -= admits ? 1 : 0;
+    pthread_mutex_unlock(&bucket.lock);
+    return admits;
+}
+
+/* A lost connection is an error to the library and daily life to us; its fatal errors are told
+ * by whoever runs into them. */
+static int log_level(int level, const char *facility)
+{
+    if (strcmp(facility, "CONFWARN") == 0) {
+        return LOG_DEBUG; /* mostly: a property of the other client, shared in [kafka] */
+    }
+    if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0) {
+        return LOG_NOTICE;
+    }
+    return level < LOG_WARNING ? LOG_WARNING : level;
+}
+
+/* From any of the library's threads. */
+static void log_line(const rd_kafka_t *client, int level, const char *facility, const char *text)
+{
+    unsigned dropped = 0;
+    int own_level = log_level(level, facility);
+    if (own_level < LOG_DEBUG && !log_admits(&dropped)) {
+        return;
+    }
+    char clean[LINE_MAX_BYTES];
+    clean_into(clean, sizeof clean, text);
+    log_text(own_level, "kafka %s: %s: %s",
+             client == NULL                               ? "client"
+             : rd_kafka_type(client) == RD_KAFKA_CONSUMER ? "consumer"
+                                                          : "producer",
+             facility, clean);
+    if (own_level < LOG_DEBUG && dropped > 0) {
+        log_text(own_level, "kafka: %u more lines before this one were left out", dropped);
+    }
+}
+
+char *client_try(enum kafka_client client, const char *instance,
+                 const struct kafka_property *properties, size_t count)
+{
+    char reason[LINE_MAX_BYTES], clean[LINE_MAX_BYTES];
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(client, instance, properties, count, &error);
+    if (conf == NULL) {
+        return error;
+    }
+    (void)rd_kafka_conf_set(conf, "bootstrap.servers", NULL, reason, sizeof reason);
+    rd_kafka_conf_set_log_cb(conf, NULL); /* it would complain of that */
+    rd_kafka_type_t type = client == KAFKA_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
+    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
+    if (handle == NULL) {
+        rd_kafka_conf_destroy(conf);
+        clean_into(clean, sizeof clean, reason);
+        return mem_strdup(clean);
+    }
+    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return NULL;
+}
+
+rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque, char **error)
+{
+    char reason[LINE_MAX_BYTES], clean[LINE_MAX_BYTES];
+    rd_kafka_conf_set_opaque(conf, opaque);
+    rd_kafka_conf_set_log_cb(conf, log_line);
+    rd_kafka_t *client = rd_kafka_new(type, conf, reason, sizeof reason);
+    if (client == NULL) {
+        rd_kafka_conf_destroy(conf);
+        clean_into(clean, sizeof clean, reason);
+        *error = mem_printf("kafka %s: %s; check the [kafka] properties",
+                            type == RD_KAFKA_CONSUMER ? "consumer" : "producer", clean);
+    }
+    return client;
+}
+
+char *client_property(const rd_kafka_conf_t *conf, const char *name)
+{
+    size_t size = 0;
+    if (rd_kafka_conf_get(conf, name, NULL, &size) != RD_KAFKA_CONF_OK) {
+        return NULL;
+    }
+    char *value = mem_alloc(size);
+    if (rd_kafka_conf_get(conf, name, value, &size) != RD_KAFKA_CONF_OK) {
+        free(value);
+        return NULL;
+    }
+    return value;
+}
+
+rd_kafka_resp_err_t client_committed(rd_kafka_t *consumer,
+                                     rd_kafka_topic_partition_list_t *partitions, int timeout_ms)
+{
+    rd_kafka_resp_err_t error = rd_kafka_committed(consumer, partitions, timeout_ms);
+    for (int i = 0; error == RD_KAFKA_RESP_ERR_NO_ERROR && i < partitions->cnt; i++) {
+        error = partitions->elems[i].err;
+    }
+    return error;
+}
+
+rd_kafka_headers_t *client_headers(const struct record_header *headers, size_t count)
+{
+    rd_kafka_headers_t *list = rd_kafka_headers_new(count);
+    for (size_t i = 0; i < count; i++) {
+        (void)rd_kafka_header_add(list, headers[i].name, -1, headers[i].value,
+                                  (ssize_t)headers[i].value_len);
+    }
+    return list;
+}

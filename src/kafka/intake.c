@@ -1,0 +1,642 @@
+/* An assignment's life here:
+ *
+ *   IDLE -> (assign) LOOKING -> (offsets known) ASSIGNED -> (revoke) REVOKING -> (release) IDLE
+ *
+ * The group's assign is answered at once with no partitions, and the partitions themselves are
+ * assigned when their committed offsets are known. Left unanswered instead, librdkafka 2.0.2
+ * would keep revokes and session losses to itself for as long as the lookup takes. The answer
+ * to a revoke, however, waits for the owner: until then the group does not give our partitions
+ * to others.
+ */
+#include "presignd/kafka/intake.h"
+
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/kafka/client.h"
+#include "presignd/kafka/lookup.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    /* A release that does not come by then is a hang: the group must not wait for ever. */
+    INTAKE_RELEASE_MAX_MS = 20000,
+    /* A complaint that is not repeated for that long no longer describes the present: the
+     * library repeats lasting ones every 30 s. */
+    TROUBLE_MAX_AGE_MS = 45000,
+    CLUSTER_ID_WAIT_MS = 1000,
+    /* A record with more headers gets its array for the one call only. */
+    HEADERS_KEPT = 256,
+};
+
+enum intake_state { IDLE, LOOKING, ASSIGNED, REVOKING };
+
+struct partition {
+    int32_t id;
+    bool paused;
+    int64_t next; /* offsets below were handed over */
+};
+
+struct intake {
+    struct loop *loop;
+    const struct clock *clock;
+    const struct intake_events *events;
+    void *context;
+    char *topic, *group_id, *instance, *cluster_id;
+
+    rd_kafka_t *consumer;
+    rd_kafka_queue_t *queue;
+    struct lookup *lookup;
+    int eventfd;
+    struct loop_fd *watch;
+    struct loop_timer release_timer;
+
+    enum intake_state state;
+    struct session *session; /* from LOOKING on */
+    struct partition *partitions;
+    size_t partition_count;
+
+    /* Noted by the library's callbacks, handled after the poll that they came from. */
+    rd_kafka_topic_partition_list_t *noted_assign;
+    bool noted_revoke, noted_lost, noted_fatal;
+
+    bool joined, fatal_told, release_overdue;
+    struct trouble trouble;
+    struct record_header *headers;
+    size_t header_cap;
+};
+
+static int compare_partitions(const void *a, const void *b)
+{
+    int32_t x = ((const struct partition *)a)->id, y = ((const struct partition *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static struct partition *partition_find(const struct intake *intake, int32_t id)
+{
+    const struct partition key = {.id = id};
+    return intake->partition_count == 0 ? NULL
+                                        : bsearch(&key, intake->partitions, intake->partition_count,
+                                                  sizeof key, compare_partitions);
+}
+
+/* --- Callbacks of the library, on our thread, from inside rd_kafka_consumer_poll(). --- */
+
+static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t what,
+                         rd_kafka_topic_partition_list_t *partitions, void *opaque)
+{
+    struct intake *intake = opaque;
+    if (intake->noted_assign != NULL) {
+        rd_kafka_topic_partition_list_destroy(intake->noted_assign);
+        intake->noted_assign = NULL;
+    }
+    if (what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        intake->noted_assign = rd_kafka_topic_partition_list_copy(partitions);
+    } else {
+        intake->noted_revoke = true;
+        intake->noted_lost = rd_kafka_assignment_lost(consumer) != 0;
+    }
+    rd_kafka_yield(consumer); /* so that the poll returns and the note is handled in order */
+}
+
+static void on_error(rd_kafka_t *consumer, int error, const char *reason, void *opaque)
+{
+    struct intake *intake = opaque;
+    (void)consumer;
+    if (error == RD_KAFKA_RESP_ERR__FATAL) {
+        intake->noted_fatal = true;
+    } else {
+        trouble_set(&intake->trouble, "%s (%s)", reason,
+                    rd_kafka_err2name((rd_kafka_resp_err_t)error));
+    }
+}
+
+/* --- Assignments --- */
+
+static void partitions_forget(struct intake *intake)
+{
+    free(intake->partitions);
+    intake->partitions = NULL;
+    intake->partition_count = 0;
+    intake->session = session_unref(intake->session);
+}
+
+static void consumer_assign(struct intake *intake, rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_resp_err_t error = rd_kafka_assign(intake->consumer, partitions);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&intake->trouble, "assigning partitions: %s (%s)", rd_kafka_err2str(error),
+                    rd_kafka_err2name(error));
+    }
+}
+
+/* A pause of ours outlives the assignment in librdkafka: the partition, given to us again, would
+ * never be read. */
+static void resume_paused(struct intake *intake)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    for (size_t i = 0; i < intake->partition_count; i++) {
+        if (intake->partitions[i].paused) {
+            rd_kafka_topic_partition_list_add(list, intake->topic, intake->partitions[i].id);
+        }
+    }
+    if (list->cnt > 0) {
+        (void)rd_kafka_resume_partitions(intake->consumer, list);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Gives all partitions back; the library then joins the group anew. */
+static void unassign(struct intake *intake)
+{
+    resume_paused(intake);
+    lookup_cancel(intake->lookup);
+    loop_timer_stop(&intake->release_timer);
+    intake->release_overdue = false;
+    partitions_forget(intake);
+    intake->state = IDLE;
+    consumer_assign(intake, NULL);
+}
+
+static bool same_membership(const rd_kafka_consumer_group_metadata_t *a,
+                            const rd_kafka_consumer_group_metadata_t *b)
+{
+    void *bytes_a = NULL, *bytes_b = NULL;
+    size_t len_a = 0, len_b = 0;
+    rd_kafka_error_destroy(rd_kafka_consumer_group_metadata_write(a, &bytes_a, &len_a));
+    rd_kafka_error_destroy(rd_kafka_consumer_group_metadata_write(b, &bytes_b, &len_b));
+    bool same = bytes_a != NULL && bytes_b != NULL && len_a == len_b &&
+                memcmp(bytes_a, bytes_b, len_a) == 0;
+    rd_kafka_mem_free(NULL, bytes_a);
+    rd_kafka_mem_free(NULL, bytes_b);
+    return same;
+}
+
+/* Still the member that the partitions were assigned to, and a real one: without a member id
+ * and a generation, a broker would take the commit for one from outside the group. */
+static bool session_holds(struct intake *intake)
+{
+    rd_kafka_consumer_group_metadata_t *now = rd_kafka_consumer_group_metadata(intake->consumer);
+    if (now == NULL || intake->session->group == NULL) {
+        return false;
+    }
+    char *member = rd_kafka_memberid(intake->consumer);
+    rd_kafka_consumer_group_metadata_t *outsider = rd_kafka_consumer_group_metadata_new_with_genid(
+        intake->group_id, -1, member == NULL ? "" : member, intake->instance);
+    bool holds = member != NULL && member[0] != '\0' && !same_membership(now, outsider) &&
+                 same_membership(now, intake->session->group);
+    rd_kafka_consumer_group_metadata_destroy(outsider);
+    rd_kafka_consumer_group_metadata_destroy(now);
+    rd_kafka_mem_free(intake->consumer, member);
+    return holds;
+}
+
+/* Came with the metadata that preceded the join, so this does not wait in practice. */
+static void cluster_id_learn(struct intake *intake)
+{
+    if (intake->cluster_id == NULL) {
+        char *id = rd_kafka_clusterid(intake->consumer, CLUSTER_ID_WAIT_MS);
+        intake->cluster_id = mem_strdup(id);
+        rd_kafka_mem_free(intake->consumer, id);
+    }
+}
+
+static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
+    intake->session = session_new(rd_kafka_consumer_group_metadata(intake->consumer));
+    cluster_id_learn(intake);
+    consumer_assign(intake, none);
+    rd_kafka_topic_partition_list_destroy(none);
+    intake->joined = true;
+    intake->state = LOOKING;
+    if (partitions->cnt > 0) {
+        lookup_start(intake->lookup, partitions);
+        return;
+    }
+    rd_kafka_topic_partition_list_destroy(partitions);
+    intake->state = ASSIGNED;
+    intake->events->assigned(intake->context, intake->session, NULL, 0);
+}
+
+static void partitions_take(struct intake *intake, const rd_kafka_topic_partition_list_t *list)
+{
+    intake->partition_count = (size_t)list->cnt;
+    intake->partitions = mem_zalloc(intake->partition_count, sizeof *intake->partitions);
+    for (int i = 0; i < list->cnt; i++) {
+        intake->partitions[i].id = list->elems[i].partition;
+    }
+    qsort(intake->partitions, intake->partition_count, sizeof *intake->partitions,
+          compare_partitions);
+}
+
+/* The lookup is over: consume from there, and tell. */
+static void assign_finish(struct intake *intake, rd_kafka_topic_partition_list_t *found)
+{
+    AUTO_FREE struct intake_position *positions = mem_zalloc((size_t)found->cnt, sizeof *positions);
+    AUTO_FREE char **texts = mem_zalloc((size_t)found->cnt, sizeof *texts);
+    for (int i = 0; i < found->cnt; i++) {
+        const rd_kafka_topic_partition_t *partition = &found->elems[i];
+        texts[i] = mem_dup(partition->metadata == NULL ? "" : partition->metadata,
+                           partition->metadata == NULL ? 0 : partition->metadata_size);
+        positions[i] = (struct intake_position){
+            .partition = partition->partition,
+            .offset = partition->offset < 0 ? -1 : partition->offset,
+            .metadata = texts[i],
+        };
+    }
+    trouble_clear(&intake->trouble);
+    partitions_take(intake, found);
+    consumer_assign(intake, found);
+    intake->state = ASSIGNED;
+    intake->events->assigned(intake->context, intake->session, positions, (size_t)found->cnt);
+    for (int i = 0; i < found->cnt; i++) {
+        free(texts[i]);
+    }
+}
+
+static void lookup_check(struct intake *intake)
+{
+    if (intake->state != LOOKING) {
+        return;
+    }
+    rd_kafka_resp_err_t error = lookup_error(intake->lookup);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&intake->trouble, "reading committed offsets: %s (%s)",
+                    error == RD_KAFKA_RESP_ERR__TIMED_OUT
+                        ? "waiting for the coordinator, or for an open transaction to end"
+                        : rd_kafka_err2str(error),
+                    rd_kafka_err2name(error));
+    }
+    rd_kafka_topic_partition_list_t *found = lookup_take(intake->lookup);
+    if (found == NULL) {
+        return;
+    }
+    /* When the membership has changed meanwhile, a revoke is in the queue already or comes
+     * with the next heartbeat; there is nothing to begin. */
+    if (session_holds(intake)) {
+        assign_finish(intake, found);
+    }
+    rd_kafka_topic_partition_list_destroy(found);
+}
+
+static void revoke_handle(struct intake *intake, bool lost)
+{
+    enum intake_state before = intake->state;
+    if (before == ASSIGNED && !lost) {
+        intake->state = REVOKING;
+        loop_timer_set(&intake->release_timer,
+                       clock_now(intake->clock).mono_ms + INTAKE_RELEASE_MAX_MS);
+        intake->events->revoking(intake->context);
+        return;
+    }
+    unassign(intake);
+    if (before == ASSIGNED || before == REVOKING) {
+        intake->events->lost(intake->context);
+    }
+}
+
+static void fatal_handle(struct intake *intake)
+{
+    char reason[512];
+    rd_kafka_resp_err_t error = rd_kafka_fatal_error(intake->consumer, reason, sizeof reason);
+    bool fenced = error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
+    intake->fatal_told = true;
+    trouble_set(&intake->trouble, "%s (%s)", reason, rd_kafka_err2name(error));
+    AUTO_FREE char *text =
+        fenced ? mem_printf("another process has joined group %s as %s: give each process an "
+                            "[daemon] instance of its own, or let the other one run",
+                            intake->group_id, intake->instance)
+               : mem_printf("the Kafka consumer has given up: %s; it has to be started anew",
+                            intake->trouble.text);
+    intake->events->fatal(intake->context, fenced, text);
+}
+
+/* True when there was something. */
+static bool notes_handle(struct intake *intake)
+{
+    bool any = intake->noted_revoke || intake->noted_assign != NULL || intake->noted_fatal;
+    if (intake->noted_revoke) {
+        intake->noted_revoke = false;
+        revoke_handle(intake, intake->noted_lost);
+    }
+    if (intake->noted_assign != NULL) {
+        rd_kafka_topic_partition_list_t *partitions = intake->noted_assign;
+        intake->noted_assign = NULL;
+        assign_begin(intake, partitions);
+    }
+    if (intake->noted_fatal && !intake->fatal_told) {
+        fatal_handle(intake);
+    }
+    return any;
+}
+
+static void release_check(struct intake *intake)
+{
+    if (intake->state == REVOKING && intake->release_overdue) {
+        log_warning("kafka consumer: partitions are given back unfinished, the group has waited "
+                    "for %d s",
+                    INTAKE_RELEASE_MAX_MS / 1000);
+        unassign(intake);
+        intake->events->lost(intake->context);
+    }
+}
+
+/* --- Records --- */
+
+static size_t headers_read(struct intake *intake, const rd_kafka_message_t *message)
+{
+    rd_kafka_headers_t *list = NULL;
+    if (rd_kafka_message_headers(message, &list) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return 0;
+    }
+    size_t count = rd_kafka_header_cnt(list);
+    if (count > intake->header_cap) {
+        free(intake->headers);
+        intake->header_cap = count < HEADERS_KEPT ? HEADERS_KEPT : count;
+        intake->headers = mem_zalloc(intake->header_cap, sizeof *intake->headers);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct record_header *header = &intake->headers[i];
+        rd_kafka_resp_err_t error =
+            rd_kafka_header_get_all(list, i, &header->name, &header->value, &header->value_len);
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return i;
+        }
+    }
+    return count;
+}
+
+static void headers_drop_excess(struct intake *intake)
+{
+    if (intake->header_cap > HEADERS_KEPT) {
+        free(intake->headers);
+        intake->headers = NULL;
+        intake->header_cap = 0;
+    }
+}
+
+static void record_tell(struct intake *intake, const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t kind;
+    size_t header_count = headers_read(intake, message);
+    const struct record record = {
+        .topic = intake->topic,
+        .partition = message->partition,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &kind),
+        .key = message->key,
+        .key_len = message->key_len,
+        .value = message->payload,
+        .value_len = message->len,
+        .headers = intake->headers,
+        .header_count = header_count,
+    };
+    intake->events->record(intake->context, &record);
+    headers_drop_excess(intake);
+}
+
+/* A record outside its assignment is dropped: whoever gets the partition next begins at its
+ * committed offset. One that was handed over already (librdkafka before 2.4 may go back after
+ * a resume) is dropped too: each is told once in an assignment. */
+static void record_handle(struct intake *intake, const rd_kafka_message_t *message)
+{
+    struct partition *partition = partition_find(intake, message->partition);
+    if (intake->state != ASSIGNED || partition == NULL) {
+        return;
+    }
+    if (message->offset < partition->next) {
+        log_warning("kafka consumer: partition %d went back to offset %lld, already at %lld; "
+                    "was the topic made anew under a running group?",
+                    message->partition, (long long)message->offset, (long long)partition->next);
+        return;
+    }
+    partition->next = message->offset + 1;
+    trouble_clear(&intake->trouble);
+    record_tell(intake, message);
+}
+
+static void message_handle(struct intake *intake, rd_kafka_message_t *message)
+{
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        record_handle(intake, message);
+    } else if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
+        intake->noted_fatal = true;
+        (void)notes_handle(intake);
+    } else {
+        trouble_set(&intake->trouble, "%s (%s)", rd_kafka_message_errstr(message),
+                    rd_kafka_err2name(message->err));
+        log_warning("kafka consumer: %s", intake->trouble.text);
+    }
+    rd_kafka_message_destroy(message);
+}
+
+bool intake_poll(struct intake *intake, size_t records_max)
+{
+    uint64_t count;
+    (void)!read(intake->eventfd, &count, sizeof count); /* before the queue, not to miss any */
+    release_check(intake);
+    lookup_check(intake);
+    for (size_t i = 0; i < records_max && !intake->fatal_told;) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(intake->consumer, 0);
+        bool noted = notes_handle(intake);
+        if (message != NULL) {
+            message_handle(intake, message);
+            i++;
+        } else if (!noted) {
+            return false;
+        }
+    }
+    return records_max > 0 && !intake->fatal_told;
+}
+
+static void partition_set_paused(struct intake *intake, int32_t id, bool paused)
+{
+    struct partition *partition = partition_find(intake, id);
+    if (intake->state != ASSIGNED || partition == NULL || partition->paused == paused) {
+        return; /* librdkafka before 2.4 repeats records when an unpaused one is resumed */
+    }
+    partition->paused = paused;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, intake->topic, id);
+    if (paused) {
+        (void)rd_kafka_pause_partitions(intake->consumer, list);
+    } else {
+        (void)rd_kafka_resume_partitions(intake->consumer, list);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+void intake_pause(struct intake *intake, int32_t partition)
+{
+    partition_set_paused(intake, partition, true);
+}
+
+void intake_resume(struct intake *intake, int32_t partition)
+{
+    partition_set_paused(intake, partition, false);
+}
+
+void intake_release(struct intake *intake)
+{
+    if (intake->state == REVOKING) {
+        unassign(intake);
+    }
+}
+
+/* --- Birth and death --- */
+
+static void on_eventfd(void *context, uint32_t epoll_events)
+{
+    /* The step polls. Reading here keeps a level-triggered descriptor from waking the loop
+     * over and over while the owner has no room for records. */
+    struct intake *intake = context;
+    uint64_t count;
+    (void)epoll_events;
+    (void)!read(intake->eventfd, &count, sizeof count);
+}
+
+static void on_release_timer(void *context)
+{
+    struct intake *intake = context;
+    intake->release_overdue = true;
+}
+
+static char *subscribe(struct intake *intake)
+{
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(topics, intake->topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(intake->consumer, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? NULL
+               : mem_printf("kafka consumer: cannot subscribe to %s: %s", intake->topic,
+                            rd_kafka_err2str(error));
+}
+
+static char *watch_queue(struct intake *intake)
+{
+    static const uint64_t one = 1;
+    intake->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (intake->eventfd >= 0) {
+        intake->watch = loop_fd_add(intake->loop, intake->eventfd, EPOLLIN, on_eventfd, intake);
+    }
+    intake->lookup = lookup_new(intake->loop, intake->consumer);
+    if (intake->watch == NULL || intake->lookup == NULL) {
+        return mem_strdup("kafka consumer: the system gives no descriptor or thread");
+    }
+    intake->queue = rd_kafka_queue_get_consumer(intake->consumer);
+    rd_kafka_queue_io_event_enable(intake->queue, intake->eventfd, &one, sizeof one);
+    return NULL;
+}
+
+static char *connect_consumer(struct intake *intake, const struct intake_config *config)
+{
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(
+        KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
+    if (conf == NULL) {
+        return error;
+    }
+    intake->group_id = client_property(conf, "group.id");
+    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    intake->consumer = client_new(RD_KAFKA_CONSUMER, conf, intake, &error);
+    if (intake->consumer == NULL) {
+        return error;
+    }
+    (void)rd_kafka_poll_set_consumer(intake->consumer);
+    error = watch_queue(intake);
+    return error == NULL ? subscribe(intake) : error;
+}
+
+struct intake *intake_new(struct loop *loop, const struct clock *clock,
+                          const struct intake_config *config, const struct intake_events *events,
+                          void *context, char **error)
+{
+    struct intake *intake = mem_zalloc(1, sizeof *intake);
+    intake->loop = loop;
+    intake->clock = clock;
+    intake->events = events;
+    intake->context = context;
+    intake->eventfd = -1;
+    intake->topic = mem_strdup(config->requests_topic);
+    intake->instance = mem_strdup(config->instance);
+    loop_timer_init(&intake->release_timer, loop, on_release_timer, intake);
+    *error = connect_consumer(intake, config);
+    return *error == NULL ? intake : intake_free(intake);
+}
+
+/* The consumer is not closed but dropped: closing would ask us to revoke, and leaves the group
+ * no earlier, since a static member never says that it leaves (KIP-345). */
+static void consumer_drop(struct intake *intake)
+{
+    intake->lookup = lookup_free(intake->lookup);
+    if (intake->queue != NULL) {
+        rd_kafka_queue_io_event_enable(intake->queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(intake->queue);
+    }
+    if (intake->consumer != NULL) {
+        rd_kafka_destroy_flags(intake->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    }
+    if (intake->noted_assign != NULL) {
+        rd_kafka_topic_partition_list_destroy(intake->noted_assign);
+    }
+}
+
+struct intake *intake_free(struct intake *intake)
+{
+    if (intake == NULL) {
+        return NULL;
+    }
+    loop_timer_stop(&intake->release_timer);
+    intake->watch = loop_fd_remove(intake->watch);
+    consumer_drop(intake);
+    if (intake->eventfd >= 0) {
+        close(intake->eventfd);
+    }
+    partitions_forget(intake);
+    free(intake->headers);
+    free(intake->topic);
+    free(intake->group_id);
+    free(intake->instance);
+    free(intake->cluster_id);
+    free(intake);
+    return NULL;
+}
+
+/* --- What others ask --- */
+
+bool intake_joined(const struct intake *intake)
+{
+    return intake->joined;
+}
+
+const char *intake_cluster_id(const struct intake *intake)
+{
+    return intake->cluster_id;
+}
+
+const char *intake_group_id(const struct intake *intake)
+{
+    return intake->group_id;
+}
+
+const char *intake_trouble(const struct intake *intake)
+{
+    bool fresh = clock_now(&clock_system).mono_ms - intake->trouble.mono_ms < TROUBLE_MAX_AGE_MS;
+    return intake->trouble.text[0] != '\0' && (fresh || intake->fatal_told) ? intake->trouble.text
+                                                                            : NULL;
+}
+
+int64_t intake_end_offset(const struct intake *intake, int32_t partition)
+{
+    int64_t low, high;
+    rd_kafka_resp_err_t error =
+        rd_kafka_get_watermark_offsets(intake->consumer, intake->topic, partition, &low, &high);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : -1;
+}

@@ -1,0 +1,654 @@
+/* The verdict on each failure of a transaction. docs/kafka.md has the table.
+ *
+ * The offsets go first: their request is the one that librdkafka repeats with
+ * retry.backoff.ms while the broker still writes the markers of the transaction before
+ * (CONCURRENT_TRANSACTIONS); adding the output partitions first would wait 20 ms each time.
+ * A stale session is refused then, too, before any outcome was written.
+ */
+#include "presignd/kafka/producer.h"
+
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* One blocking call: bounds how late a request to stop is seen. */
+    SLICE_MS = 500,
+    /* Between repetitions of a call that librdkafka calls retriable. */
+    RETRY_PAUSE_MS = 20,
+    /* Until a call that stays retriable is given up: the step before the commit is aborted,
+     * the abort and the commit end in a new producer. */
+    PATIENCE_MS = 15000,
+    /* For init_transactions in one go; the owner comes again. */
+    ACQUIRE_MS = 3000,
+    METADATA_MS = 2000,
+    READ_BACK_PAUSE_MS = 200,
+    /* Longer than a heartbeat's round: see fenced_by_time(). */
+    FENCED_GRACE_MS = 4000,
+    FENCED_MARGIN_MS = 500,
+};
+
+/* What the delivery reports of a batch say. */
+struct delivery {
+    rd_kafka_resp_err_t error; /* the first that is not a consequence */
+    size_t record;
+    size_t too_large_count;
+};
+
+struct producer {
+    const struct outlet_config *config;
+    producer_pause_fn *pause;
+    producer_commit_fn *may_commit;
+    void *context;
+
+    rd_kafka_t *client;
+    rd_kafka_topic_t *topics[OUTLET_TOPIC_COUNT];
+    rd_kafka_t *reader; /* reads committed offsets back; made when first needed */
+    int64_t transaction_timeout_ms;
+    bool acquired, topics_known;
+    bool fenced;     /* another process has the transactional.id */
+    bool one_by_one; /* each record in a request of its own, to tell which is too large */
+
+    struct delivery delivery;
+    char marks[OUTLET_RECORDS_MAX]; /* a record's place in its batch is its mark's address */
+    int64_t begun_us;               /* of the transaction */
+    int64_t well_us; /* when a broker last took what we did: an id acquired, a commit */
+    struct trouble trouble;
+};
+
+enum step { STEP_OK, STEP_ABORT, STEP_FATAL, STEP_STOP };
+
+/* --- The client --- */
+
+static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
+{
+    struct producer *producer = opaque;
+    struct delivery *delivery = &producer->delivery;
+    (void)client;
+    switch (message->err) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+    case RD_KAFKA_RESP_ERR__PURGE_QUEUE: /* purged because of an error told before, or ours */
+    case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+        return;
+    default:
+        break;
+    }
+    delivery->too_large_count += message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? 1 : 0;
+    if (delivery->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        delivery->error = message->err;
+        delivery->record = (size_t)((const char *)message->_private - producer->marks);
+    }
+}
+
+static void on_error(rd_kafka_t *client, int error, const char *reason, void *opaque)
+{
+    struct producer *producer = opaque;
+    (void)client;
+    if (error != RD_KAFKA_RESP_ERR__FATAL) { /* those come back from the calls as well */
+        trouble_set(&producer->trouble, "%s (%s)", reason,
+                    rd_kafka_err2name((rd_kafka_resp_err_t)error));
+    }
+}
+
+static void client_drop(struct producer *producer)
+{
+    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+        if (producer->topics[i] != NULL) {
+            rd_kafka_topic_destroy(producer->topics[i]);
+            producer->topics[i] = NULL;
+        }
+    }
+    if (producer->client != NULL) {
+        rd_kafka_destroy(producer->client);
+        producer->client = NULL;
+    }
+    producer->acquired = false;
+    producer->topics_known = false;
+}
+
+static void reader_drop(struct producer *producer)
+{
+    if (producer->reader != NULL) {
+        rd_kafka_destroy_flags(producer->reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        producer->reader = NULL;
+    }
+}
+
+static char *client_make(struct producer *producer)
+{
+    const struct outlet_config *config = producer->config;
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(
+        KAFKA_PRODUCER, config->instance, config->properties, config->property_count, &error);
+    if (conf == NULL) {
+        return error;
+    }
+    AUTO_FREE char *timeout = client_property(conf, "transaction.timeout.ms");
+    if (timeout == NULL || !text_int(timeout, 1, INT32_MAX, &producer->transaction_timeout_ms)) {
+        rd_kafka_conf_destroy(conf);
+        return mem_strdup("transaction.timeout.ms: is not a number");
+    }
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    producer->client = client_new(RD_KAFKA_PRODUCER, conf, producer, &error);
+    return error;
+}
+
+struct producer *producer_new(const struct outlet_config *config, producer_pause_fn *pause,
+                              producer_commit_fn *may_commit, void *context, char **error)
+{
+    struct producer *producer = mem_zalloc(1, sizeof *producer);
+    producer->config = config;
+    producer->pause = pause;
+    producer->may_commit = may_commit;
+    producer->context = context;
+    *error = client_make(producer);
+    return *error == NULL ? producer : producer_free(producer);
+}
+
+struct producer *producer_free(struct producer *producer)
+{
+    if (producer == NULL) {
+        return NULL;
+    }
+    client_drop(producer);
+    reader_drop(producer);
+    free(producer);
+    return NULL;
+}
+
+static bool stopping(struct producer *producer)
+{
+    return producer->pause(producer->context, 0);
+}
+
+static int64_t since_ms(int64_t begun_us)
+{
+    return (clock_mono_us() - begun_us) / 1000;
+}
+
+static bool client_fenced(const struct producer *producer)
+{
+    return rd_kafka_fatal_error(producer->client, NULL, 0) == RD_KAFKA_RESP_ERR__FENCED;
+}
+
+bool producer_ready(const struct producer *producer)
+{
+    return producer->acquired;
+}
+
+bool producer_acquire(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    if (producer->client == NULL) {
+        char *error = client_make(producer);
+        if (error != NULL) { /* it worked at the start, so the system is short of something */
+            trouble_set(&producer->trouble, "%s", error);
+            free(error);
+            return false;
+        }
+    }
+    while (!producer->acquired && !stopping(producer)) {
+        rd_kafka_error_t *error = rd_kafka_init_transactions(producer->client, SLICE_MS);
+        if (error == NULL) {
+            producer->acquired = true;
+            producer->well_us = clock_mono_us();
+            trouble_clear(&producer->trouble);
+            break;
+        }
+        bool retriable = rd_kafka_error_is_retriable(error) != 0;
+        (void)rd_kafka_poll(producer->client, 0); /* error callbacks first: they tell less */
+        if (!retriable || rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__TIMED_OUT ||
+            producer->trouble.text[0] == '\0') {
+            trouble_set_error(&producer->trouble, "taking hold of the transactional.id", error);
+        } else {
+            rd_kafka_error_destroy(error);
+        }
+        if (!retriable) {
+            producer->fenced = client_fenced(producer);
+            client_drop(producer);
+            return false;
+        }
+        if (since_ms(begun_us) > ACQUIRE_MS) {
+            return false;
+        }
+    }
+    return producer->acquired;
+}
+
+/* Before the first record: librdkafka before 2.10.1 looks a new topic's leader up as late as
+ * its next whole second, and a missing topic would show only after the time-out. */
+static bool topic_know(struct producer *producer, size_t index)
+{
+    const char *name = producer->config->topics[index];
+    const struct rd_kafka_metadata *metadata = NULL;
+    if (producer->topics[index] == NULL) {
+        producer->topics[index] = rd_kafka_topic_new(producer->client, name, NULL);
+    }
+    rd_kafka_topic_t *topic = producer->topics[index];
+    rd_kafka_resp_err_t error =
+        topic == NULL ? rd_kafka_last_error()
+                      : rd_kafka_metadata(producer->client, 0, topic, &metadata, METADATA_MS);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL) {
+        error = metadata->topic_cnt == 1 ? metadata->topics[0].err
+                                         : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        rd_kafka_metadata_destroy(metadata);
+    }
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&producer->trouble, "topic %s: %s (%s)", name, rd_kafka_err2str(error),
+                    rd_kafka_err2name(error));
+    }
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static bool topics_know(struct producer *producer)
+{
+    for (size_t i = 0; !producer->topics_known && i < OUTLET_TOPIC_COUNT; i++) {
+        if (!topic_know(producer, i)) {
+            return false;
+        }
+    }
+    producer->topics_known = true;
+    return true;
+}
+
+/* --- The steps of a transaction --- */
+
+/* What an error of a call before the commit means; destroys it. */
+static enum step step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error)
+{
+    bool abortable = rd_kafka_error_txn_requires_abort(error) != 0;
+    trouble_set_error(&producer->trouble, doing, error);
+    /* Fatal, or without any mark: a call in a wrong state, from a client that is not to be
+     * trusted any more. */
+    return abortable ? STEP_ABORT : STEP_FATAL;
+}
+
+static enum step begin(struct producer *producer)
+{
+    producer->delivery = (struct delivery){0};
+    producer->begun_us = clock_mono_us();
+    rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
+    return error == NULL ? STEP_OK : step_of(producer, "beginning a transaction", error);
+}
+
+static rd_kafka_topic_partition_list_t *positions_list(const struct producer *producer,
+                                                       const struct outlet_batch *batch)
+{
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)batch->position_count);
+    for (size_t i = 0; i < batch->position_count; i++) {
+        const struct outlet_position *position = &batch->positions[i];
+        rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(
+            list, producer->config->requests_topic, position->partition);
+        entry->offset = position->offset;
+        entry->metadata = mem_strdup(position->metadata);
+        entry->metadata_size = strlen(position->metadata);
+    }
+    return list;
+}
+
+static bool not_ours(rd_kafka_resp_err_t error)
+{
+    switch (error) {
+    case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID:
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+    case RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static enum step send_offsets(struct producer *producer, const struct outlet_batch *batch,
+                              bool *refused)
+{
+    rd_kafka_topic_partition_list_t *list = positions_list(producer, batch);
+    enum step step = STEP_OK;
+    for (;;) {
+        rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(
+            producer->client, list, batch->session->group, PATIENCE_MS / 3);
+        if (error == NULL) {
+            /* It may have taken so long that the batch is another thread's by now. */
+            step = stopping(producer) ? STEP_STOP : STEP_OK;
+            break;
+        }
+        *refused = not_ours(rd_kafka_error_code(error));
+        if (!rd_kafka_error_is_retriable(error) || since_ms(producer->begun_us) > PATIENCE_MS) {
+            bool retriable = rd_kafka_error_is_retriable(error) != 0;
+            step = step_of(producer, "sending offsets", error);
+            step = retriable ? STEP_ABORT : step;
+            break;
+        }
+        trouble_set_error(&producer->trouble, "sending offsets", error);
+        if (producer->pause(producer->context, RETRY_PAUSE_MS)) {
+            step = STEP_STOP;
+            break;
+        }
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return step;
+}
+
+static rd_kafka_error_t *produce_one(struct producer *producer, const struct outlet_record *record,
+                                     size_t index)
+{
+    rd_kafka_headers_t *headers = client_headers(record->headers, record->header_count);
+    /* The library takes pointers to bytes that it copies as `void *`. */
+    void *key, *value;
+    memcpy(&key, &record->key, sizeof key);
+    memcpy(&value, &record->value, sizeof value);
+    const rd_kafka_vu_t units[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = producer->topics[record->topic]},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, record->key_len}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, record->value_len}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = &producer->marks[index]},
+    };
+    rd_kafka_error_t *error = rd_kafka_produceva(producer->client, units, ARRAY_LENGTH(units));
+    if (error != NULL) {
+        rd_kafka_headers_destroy(headers);
+    }
+    return error;
+}
+
+/* A refusal without any request counts as a delivery that failed. */
+static enum step produce_refused(struct producer *producer, size_t index, rd_kafka_error_t *error)
+{
+    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
+    trouble_set_error(&producer->trouble, "producing", error);
+    if (fatal) {
+        return STEP_FATAL;
+    }
+    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+        /* By our own message.max.bytes: this one and no other. */
+        producer->delivery = (struct delivery){code, index, 1};
+    }
+    return STEP_ABORT;
+}
+
+static enum step produce_all(struct producer *producer, const struct outlet_batch *batch)
+{
+    for (size_t i = 0; i < batch->record_count && producer->delivery.error == 0;) {
+        rd_kafka_error_t *error = produce_one(producer, &batch->records[i], i);
+        if (error != NULL && rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+            rd_kafka_error_destroy(error);
+            if (stopping(producer)) {
+                return STEP_STOP;
+            }
+            (void)rd_kafka_poll(producer->client, RETRY_PAUSE_MS);
+            continue;
+        }
+        if (error != NULL) {
+            return produce_refused(producer, i, error);
+        }
+        i++;
+        while (producer->one_by_one && rd_kafka_outq_len(producer->client) > 0) {
+            if (stopping(producer)) {
+                return STEP_STOP;
+            }
+            (void)rd_kafka_flush(producer->client, SLICE_MS);
+        }
+    }
+    return producer->delivery.error == 0 ? STEP_OK : STEP_ABORT;
+}
+
+/* STEP_FATAL here means: not known whether it was committed. */
+static enum step commit(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    for (;;) {
+        rd_kafka_error_t *error = rd_kafka_commit_transaction(producer->client, SLICE_MS);
+        if (error == NULL) {
+            return STEP_OK;
+        }
+        if (!rd_kafka_error_is_retriable(error)) {
+            return step_of(producer, "committing", error);
+        }
+        trouble_set_error(&producer->trouble, "committing", error);
+        if (since_ms(begun_us) > PATIENCE_MS) {
+            return STEP_FATAL;
+        }
+        if (producer->pause(producer->context, RETRY_PAUSE_MS)) {
+            return STEP_STOP;
+        }
+    }
+}
+
+/* False when it does not succeed; then the client is dropped, and the next one's
+ * init_transactions ends what is open. Had no commit been sent, nothing becomes visible in
+ * either case. */
+static bool abort_or_drop(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    struct trouble cause = producer->trouble;
+    rd_kafka_error_t *error;
+    while ((error = rd_kafka_abort_transaction(producer->client, SLICE_MS)) != NULL) {
+        bool again = rd_kafka_error_is_retriable(error) != 0;
+        trouble_set_error(&producer->trouble, "aborting", error);
+        if (!again || since_ms(begun_us) > PATIENCE_MS ||
+            producer->pause(producer->context, RETRY_PAUSE_MS)) {
+            log_warning("kafka producer: %s; it is made anew", producer->trouble.text);
+            client_drop(producer);
+            break;
+        }
+    }
+    producer->trouble = cause;
+    return error == NULL;
+}
+
+/* --- Verdicts --- */
+
+static struct outlet_end end_of(struct producer *producer, enum outlet_verdict verdict)
+{
+    return (struct outlet_end){
+        .verdict = verdict,
+        .trouble = verdict == OUTLET_COMMITTED ? NULL : producer->trouble.text,
+    };
+}
+
+/* A coordinator that has waited transaction.timeout.ms for us aborts the transaction by the
+ * same means as another process fences us, and the error is the same. That happens to a
+ * process that was stopped or starved. It is told apart by the time since all was well, not by
+ * the transaction's: the one that meets the error need not be the one that was timed out. */
+static bool fenced_by_time(const struct producer *producer)
+{
+    return since_ms(producer->well_us) + FENCED_MARGIN_MS >= producer->transaction_timeout_ms;
+}
+
+static rd_kafka_t *reader_get(struct producer *producer)
+{
+    const struct outlet_config *config = producer->config;
+    char *error = NULL;
+    if (producer->reader == NULL) {
+        rd_kafka_conf_t *conf = kafka_properties_apply(
+            KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
+        producer->reader = conf == NULL ? NULL : client_new(RD_KAFKA_CONSUMER, conf, NULL, &error);
+        if (producer->reader == NULL) {
+            trouble_set(&producer->trouble, "%s", error);
+        }
+        free(error);
+    }
+    return producer->reader;
+}
+
+static bool position_is(const rd_kafka_topic_partition_t *committed,
+                        const struct outlet_position *sent)
+{
+    size_t len = committed->metadata == NULL ? 0 : committed->metadata_size;
+    return committed->offset == sent->offset && len == strlen(sent->metadata) &&
+           (len == 0 || memcmp(committed->metadata, sent->metadata, len) == 0);
+}
+
+static bool positions_are(const rd_kafka_topic_partition_list_t *committed,
+                          const struct producer *producer, const struct outlet_batch *batch)
+{
+    for (size_t i = 0; i < batch->position_count; i++) {
+        const rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(
+            committed, producer->config->requests_topic, batch->positions[i].partition);
+        if (entry == NULL || !position_is(entry, &batch->positions[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Until it is known or the owner stops. Other positions than those sent mean that it was not
+ * committed, or that another member has committed since: then our session is stale, and the
+ * batch, given again, is refused by the broker. */
+static bool read_back(struct producer *producer, const struct outlet_batch *batch,
+                      struct outlet_end *end)
+{
+    while (!stopping(producer)) {
+        rd_kafka_topic_partition_list_t *list = positions_list(producer, batch);
+        rd_kafka_t *reader = reader_get(producer);
+        rd_kafka_resp_err_t error =
+            reader == NULL ? RD_KAFKA_RESP_ERR__STATE : client_committed(reader, list, SLICE_MS);
+        bool equal = error == RD_KAFKA_RESP_ERR_NO_ERROR && positions_are(list, producer, batch);
+        rd_kafka_topic_partition_list_destroy(list);
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            *end = end_of(producer, equal ? OUTLET_COMMITTED : OUTLET_ABORTED);
+            log_notice("kafka producer: a commit of unknown end %s",
+                       equal ? "was found to have succeeded" : "was found not to have happened");
+            return true;
+        }
+        if (producer->pause(producer->context, READ_BACK_PAUSE_MS)) {
+            break;
+        }
+    }
+    return false;
+}
+
+/* A new producer's init_transactions waits for a commit under way and aborts what is open, so
+ * that afterwards the committed offsets tell. */
+static bool settle(struct producer *producer, const struct outlet_batch *batch,
+                   struct outlet_end *end)
+{
+    struct trouble cause = producer->trouble;
+    log_warning("kafka producer: %s; whether the outcomes were committed is being found out",
+                cause.text);
+    client_drop(producer);
+    while (!producer_acquire(producer)) {
+        if (producer->fenced) {
+            *end = end_of(producer, OUTLET_FENCED);
+            return true;
+        }
+        if (producer->pause(producer->context, READ_BACK_PAUSE_MS)) {
+            return false;
+        }
+    }
+    producer->trouble = cause;
+    bool known = read_back(producer, batch, end);
+    reader_drop(producer);
+    return known;
+}
+
+static struct outlet_end end_of_abort(struct producer *producer, bool refused)
+{
+    struct delivery delivery = producer->delivery;
+    if (refused) {
+        return end_of(producer, OUTLET_NOT_OURS);
+    }
+    if (delivery.error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&producer->trouble, "delivering: %s (%s)", rd_kafka_err2str(delivery.error),
+                    rd_kafka_err2name(delivery.error));
+    }
+    struct outlet_end end = end_of(producer, OUTLET_ABORTED);
+    if (delivery.too_large_count == 1) {
+        end.verdict = OUTLET_TOO_LARGE;
+        end.record = delivery.record;
+    }
+    return end;
+}
+
+static bool end_of_fatal(struct producer *producer, const struct outlet_batch *batch,
+                         bool commit_tried, struct outlet_end *end)
+{
+    if (client_fenced(producer)) {
+        if (!fenced_by_time(producer)) {
+            *end = end_of(producer, OUTLET_FENCED);
+            return true;
+        }
+        /* Should another process have our name after all, its consumer has fenced ours, and
+         * the loop ends us before we would fence its producer in turn. */
+        if (producer->pause(producer->context, FENCED_GRACE_MS)) {
+            return false;
+        }
+    }
+    if (commit_tried) {
+        return settle(producer, batch, end);
+    }
+    client_drop(producer);
+    *end = end_of(producer, OUTLET_ABORTED);
+    return true;
+}
+
+static bool transact(struct producer *producer, const struct outlet_batch *batch,
+                     struct outlet_end *end)
+{
+    bool refused = false, commit_tried = false;
+    assert(batch->record_count <= OUTLET_RECORDS_MAX);
+    enum step step = begin(producer);
+    if (step == STEP_OK) {
+        step = send_offsets(producer, batch, &refused);
+    }
+    if (step == STEP_OK) {
+        step = produce_all(producer, batch);
+    }
+    if (step == STEP_OK) {
+        commit_tried = producer->may_commit(producer->context);
+        step = commit_tried ? commit(producer) : STEP_STOP;
+    }
+    switch (step) {
+    case STEP_OK:
+        trouble_clear(&producer->trouble);
+        producer->well_us = clock_mono_us();
+        *end = end_of(producer, OUTLET_COMMITTED);
+        return true;
+    case STEP_ABORT:
+        /* A broker that answers a commit with an error unknown to librdkafka may have done it;
+         * then it refuses the abort. */
+        if (!abort_or_drop(producer) && commit_tried) {
+            return settle(producer, batch, end);
+        }
+        *end = end_of_abort(producer, refused);
+        if (producer->delivery.error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            client_drop(producer); /* it would abort the next one for the gap in its sequence */
+        }
+        return true;
+    case STEP_FATAL:
+        return end_of_fatal(producer, batch, commit_tried, end);
+    case STEP_STOP:
+        if (!commit_tried) {
+            (void)abort_or_drop(producer);
+        }
+        break;
+    }
+    return false;
+}
+
+bool producer_publish(struct producer *producer, const struct outlet_batch *batch,
+                      struct outlet_end *end)
+{
+    if (!producer_acquire(producer) || !topics_know(producer)) {
+        bool stop = stopping(producer);
+        *end = end_of(producer, producer->fenced ? OUTLET_FENCED : OUTLET_ABORTED);
+        return !stop;
+    }
+    producer->one_by_one = false;
+    bool known = transact(producer, batch, end);
+    /* The broker refuses a whole request for its size: which record is it? */
+    if (known && end->verdict == OUTLET_ABORTED && producer->delivery.too_large_count > 1 &&
+        producer_acquire(producer) && topics_know(producer)) {
+        producer->one_by_one = true;
+        known = transact(producer, batch, end);
+    }
+    return known;
+}

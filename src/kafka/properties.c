@@ -1,0 +1,206 @@
+/* Three layers make a client's configuration: our defaults, what the operator set, and the
+ * pinned ones that the delivery promise rests on. docs/kafka.md tells the story of each.
+ */
+#include "presignd/kafka/properties.h"
+
+#include "presignd/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct preset {
+    enum kafka_client client;
+    const char *name;
+    const char *value; /* pinned: NULL is refused and never set */
+    const char *why;   /* of pinned ones, for the operator who tried to set it */
+};
+
+static const char WHY_COMMIT[] = "offsets are committed in the transaction of their outcomes";
+static const char WHY_ASSIGNOR[] = "only the eager assignors are safe with librdkafka before 2.10";
+static const char WHY_IDENTITY[] = "it comes from [daemon] instance";
+static const char WHY_TRANSACTION[] = "transactions need it";
+static const char WHY_INTERNAL[] = "the daemon's own wiring depends on it";
+
+static const struct preset pinned[] = {
+    {KAFKA_CONSUMER, "enable.auto.commit", "false", WHY_COMMIT},
+    {KAFKA_CONSUMER, "auto.commit.enable", NULL, WHY_COMMIT},
+    {KAFKA_CONSUMER, "enable.auto.offset.store", "false", WHY_COMMIT},
+    {KAFKA_CONSUMER, "offset.store.method", NULL, WHY_COMMIT},
+    {KAFKA_CONSUMER, "isolation.level", "read_committed",
+     "records of aborted input transactions are no events, and committed offsets must be "
+     "stable"},
+    {KAFKA_CONSUMER, "enable.partition.eof", "false", WHY_INTERNAL},
+    {KAFKA_CONSUMER, "partition.assignment.strategy", "range,roundrobin", WHY_ASSIGNOR},
+    {KAFKA_CONSUMER, "group.protocol", NULL, WHY_ASSIGNOR},
+    {KAFKA_CONSUMER, "group.instance.id", NULL, WHY_IDENTITY},
+    {KAFKA_PRODUCER, "transactional.id", NULL, WHY_IDENTITY},
+    {KAFKA_PRODUCER, "enable.idempotence", "true", WHY_TRANSACTION},
+    {KAFKA_PRODUCER, "acks", "all", WHY_TRANSACTION},
+    {KAFKA_PRODUCER, "request.required.acks", NULL, WHY_TRANSACTION},
+    {KAFKA_PRODUCER, "delivery.report.only.error", "false", WHY_INTERNAL},
+    {KAFKA_BOTH, "plugin.library.paths", NULL, "foreign code has no place beside private keys"},
+    {KAFKA_BOTH, "log.queue", "false", WHY_INTERNAL},
+    {KAFKA_BOTH, "enabled_events", NULL, WHY_INTERNAL},
+};
+
+/* What an operator may set otherwise. The reasons are in docs/kafka.md, beside each figure. */
+static const struct preset defaults[] = {
+    {KAFKA_BOTH, "client.id", "presignd", NULL},
+    {KAFKA_BOTH, "group.id", "presignd", NULL},
+    {KAFKA_BOTH, "log.connection.close", "false", NULL},
+    {KAFKA_BOTH, "socket.keepalive.enable", "true", NULL},
+    {KAFKA_BOTH, "socket.nagle.disable", "true", NULL},
+    {KAFKA_BOTH, "reconnect.backoff.ms", "50", NULL},
+    {KAFKA_BOTH, "reconnect.backoff.max.ms", "2000", NULL},
+    {KAFKA_BOTH, "topic.metadata.refresh.interval.ms", "60000", NULL},
+
+    {KAFKA_CONSUMER, "auto.offset.reset", "earliest", NULL},
+    {KAFKA_CONSUMER, "session.timeout.ms", "15000", NULL},
+    {KAFKA_CONSUMER, "heartbeat.interval.ms", "2000", NULL},
+    {KAFKA_CONSUMER, "queued.min.messages", "10000", NULL},
+    {KAFKA_CONSUMER, "queued.max.messages.kbytes", "8192", NULL},
+    {KAFKA_CONSUMER, "fetch.error.backoff.ms", "100", NULL},
+    {KAFKA_CONSUMER, "retry.backoff.ms", "50", NULL},
+    {KAFKA_CONSUMER, "check.crcs", "true", NULL},
+
+    {KAFKA_PRODUCER, "transaction.timeout.ms", "10000", NULL},
+    {KAFKA_PRODUCER, "linger.ms", "0", NULL},
+    {KAFKA_PRODUCER, "compression.type", "none", NULL},
+    {KAFKA_PRODUCER, "partitioner", "murmur2_random", NULL},
+    {KAFKA_PRODUCER, "queue.buffering.max.kbytes", "16384", NULL},
+    {KAFKA_PRODUCER, "retry.backoff.ms", "2", NULL},
+};
+
+static const struct preset *pinned_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(pinned); i++) {
+        if (strcmp(pinned[i].name, name) == 0) {
+            return &pinned[i];
+        }
+    }
+    return NULL;
+}
+
+/* The library's own message quotes the value, so only its verdict is taken. */
+static char *property_set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+    char quoting[256];
+    switch (rd_kafka_conf_set(conf, name, value, quoting, sizeof quoting)) {
+    case RD_KAFKA_CONF_OK:
+        return NULL;
+    case RD_KAFKA_CONF_UNKNOWN:
+        return mem_printf("%s: librdkafka %s knows no such property", name, rd_kafka_version_str());
+    default:
+        return mem_printf("%s: librdkafka refuses the value; see its CONFIGURATION.md for the "
+                          "range",
+                          name);
+    }
+}
+
+char *kafka_property_check(const struct kafka_property *property)
+{
+    const struct preset *pin = pinned_find(property->name);
+    if (pin != NULL) {
+        return mem_printf("%s: cannot be set here: %s", pin->name, pin->why);
+    }
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char *error = property_set(conf, property->name, property->value);
+    rd_kafka_conf_destroy(conf);
+    return error;
+}
+
+static bool meant_for(enum kafka_client property, enum kafka_client client)
+{
+    return property == KAFKA_BOTH || property == client;
+}
+
+static char *presets_apply(rd_kafka_conf_t *conf, enum kafka_client client,
+                           const struct preset *presets, size_t count)
+{
+    char *error = NULL;
+    for (size_t i = 0; error == NULL && i < count; i++) {
+        if (presets[i].value != NULL && meant_for(presets[i].client, client)) {
+            error = property_set(conf, presets[i].name, presets[i].value);
+        }
+    }
+    return error;
+}
+
+/* Those for both clients first: what is meant for one of them wins, in whatever order the
+ * sections stand. */
+static char *operators_apply(rd_kafka_conf_t *conf, enum kafka_client client,
+                             const struct kafka_property *properties, size_t count)
+{
+    const enum kafka_client passes[] = {KAFKA_BOTH, client};
+    for (size_t pass = 0; pass < ARRAY_LENGTH(passes); pass++) {
+        for (size_t i = 0; i < count; i++) {
+            if (properties[i].client != passes[pass]) {
+                continue;
+            }
+            char *error = kafka_property_check(&properties[i]);
+            if (error == NULL) {
+                error = property_set(conf, properties[i].name, properties[i].value);
+            }
+            if (error != NULL) {
+                return error;
+            }
+        }
+    }
+    return NULL;
+}
+
+static char *bootstrap_check(const rd_kafka_conf_t *conf)
+{
+    size_t size = 0;
+    if (rd_kafka_conf_get(conf, "bootstrap.servers", NULL, &size) == RD_KAFKA_CONF_OK && size > 1) {
+        return NULL;
+    }
+    return mem_strdup("bootstrap.servers: is not set; name the brokers as host:port, separated "
+                      "by commas");
+}
+
+/* `identity` is set to `name` last of all: nothing before may have given another. */
+static char *layers_apply(rd_kafka_conf_t *conf, enum kafka_client client, const char *identity,
+                          const char *name, const struct kafka_property *properties, size_t count)
+{
+    char *error = presets_apply(conf, client, defaults, ARRAY_LENGTH(defaults));
+    if (error == NULL) {
+        error = operators_apply(conf, client, properties, count);
+    }
+    if (error == NULL) {
+        error = presets_apply(conf, client, pinned, ARRAY_LENGTH(pinned));
+    }
+    if (error == NULL) {
+        error = property_set(conf, identity, name);
+    }
+    return error == NULL ? bootstrap_check(conf) : error;
+}
+
+static rd_kafka_conf_t *conf_new(enum kafka_client client, const char *identity, const char *name,
+                                 const struct kafka_property *properties, size_t count,
+                                 char **error)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    *error = layers_apply(conf, client, identity, name, properties, count);
+    if (*error != NULL) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    return conf;
+}
+
+rd_kafka_conf_t *kafka_properties_apply(enum kafka_client client, const char *instance,
+                                        const struct kafka_property *properties, size_t count,
+                                        char **error)
+{
+    const char *identity = client == KAFKA_CONSUMER ? "group.instance.id" : "transactional.id";
+    return conf_new(client, identity, instance, properties, count, error);
+}
+
+rd_kafka_conf_t *kafka_properties_plain(enum kafka_client client,
+                                        const struct kafka_property *properties, size_t count,
+                                        char **error)
+{
+    /* The library makes no group for an empty name. */
+    return conf_new(client, "group.id", "", properties, count, error);
+}

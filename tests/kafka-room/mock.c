@@ -1,0 +1,198 @@
+/* The outlet's verdict on each error that a broker can answer with, on librdkafka's mock
+ * cluster: it says when asked what a real broker says rarely. (It keeps no transactional
+ * offsets, so that what a commit of unknown end comes to is shown in test_room.py.)
+ */
+#include "presignd/base/clock.h"
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/kafka/outlet.h"
+
+#include <librdkafka/rdkafka_mock.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* https://kafka.apache.org/protocol#protocol_api_keys */
+enum {
+    PRODUCE = 0,
+    INIT_PRODUCER_ID = 22,
+    ADD_PARTITIONS = 24,
+    ADD_OFFSETS = 25,
+    END_TXN = 26,
+    TXN_OFFSET_COMMIT = 28
+};
+
+struct answer {
+    int16_t request;
+    rd_kafka_resp_err_t error;
+    unsigned times;
+};
+
+struct scenario {
+    const char *name;
+    struct answer answers[2];
+    enum outlet_verdict verdict;
+};
+
+/* After each of them but the last, a batch without any error is to be committed. */
+static const struct scenario scenarios[] = {
+    {"no error", {{0}}, OUTLET_COMMITTED},
+    {"markers of the transaction before are being written",
+     {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, 3}},
+     OUTLET_COMMITTED},
+    {"likewise at the partitions",
+     {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, 2}},
+     OUTLET_COMMITTED},
+    {"coordinator moves before the offsets",
+     {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_NOT_COORDINATOR, 1}},
+     OUTLET_COMMITTED},
+    {"coordinator loads at the commit",
+     {{END_TXN, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, 2}},
+     OUTLET_COMMITTED},
+    {"coordinator moves at the commit",
+     {{END_TXN, RD_KAFKA_RESP_ERR_NOT_COORDINATOR, 1}},
+     OUTLET_COMMITTED},
+    {"generation is over",
+     {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, 1}},
+     OUTLET_NOT_OURS},
+    {"member is gone",
+     {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, 1}},
+     OUTLET_NOT_OURS},
+    {"instance has joined anew",
+     {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, 1}},
+     OUTLET_NOT_OURS},
+    {"no right to the group",
+     {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, 1}},
+     OUTLET_ABORTED},
+    {"no right to the topic, at its partitions",
+     {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1}},
+     OUTLET_ABORTED},
+    {"no right to the topic, at the records",
+     {{PRODUCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1}},
+     OUTLET_ABORTED},
+    {"record too large", {{PRODUCE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1}}, OUTLET_TOO_LARGE},
+    {"leader moves", {{PRODUCE, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 1}}, OUTLET_COMMITTED},
+    {"producer id is forgotten",
+     {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 1}},
+     OUTLET_ABORTED},
+    {"wrong state before the commit",
+     {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, 1}},
+     OUTLET_ABORTED},
+    {"wrong state at the commit, so not known",
+     {{END_TXN, RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, 1}},
+     OUTLET_ABORTED},
+    {"unknown error at the commit, then aborted",
+     {{END_TXN, RD_KAFKA_RESP_ERR_UNKNOWN, 1}},
+     OUTLET_ABORTED},
+    {"fenced by another process", {{END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}}, OUTLET_FENCED},
+};
+
+struct run {
+    struct loop *loop;
+    struct outlet_end end;
+    char trouble[256];
+};
+
+static void on_ended(void *context, const struct outlet_end *end)
+{
+    struct run *run = context;
+    run->end = *end;
+    (void)snprintf(run->trouble, sizeof run->trouble, "%s",
+                   end->trouble == NULL ? "" : end->trouble);
+    loop_stop(run->loop, 0);
+}
+
+static void on_deadline(void *context)
+{
+    struct run *run = context;
+    loop_stop(run->loop, 1);
+}
+
+/* False when it does not end within half a minute. */
+static bool batch_run(struct run *run, struct outlet *outlet, struct session *session)
+{
+    static const struct outlet_record records[] = {
+        {OUTLET_RESULTS, "k", 1, "one", 3, NULL, 0},
+    };
+    const struct outlet_position positions[] = {{0, 5, "done"}, {1, 7, ""}};
+    const struct outlet_batch batch = {session, records, ARRAY_LENGTH(records), positions,
+                                       ARRAY_LENGTH(positions)};
+    struct loop_timer deadline;
+    loop_timer_init(&deadline, run->loop, on_deadline, run);
+    loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);
+    outlet_submit(outlet, &batch);
+    bool ended = loop_run(run->loop) == 0;
+    loop_timer_stop(&deadline);
+    return ended;
+}
+
+static void answers_push(rd_kafka_mock_cluster_t *cluster, const struct answer *answer)
+{
+    for (unsigned i = 0; i < answer->times; i++) {
+        rd_kafka_mock_push_request_errors(cluster, answer->request, 1, answer->error);
+    }
+}
+
+static bool scenario_run(struct run *run, const struct scenario *scenario,
+                         rd_kafka_mock_cluster_t *cluster, struct outlet *outlet,
+                         struct session *session)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(scenario->answers); i++) {
+        answers_push(cluster, &scenario->answers[i]);
+    }
+    bool ended = batch_run(run, outlet, session);
+    bool right = ended && run->end.verdict == scenario->verdict &&
+                 (run->end.verdict == OUTLET_COMMITTED) == (run->trouble[0] == '\0');
+    printf("%s %s: %s %d %s\n", right ? "ok  " : "FAIL", scenario->name,
+           ended ? "verdict" : "no end,", (int)run->end.verdict, run->trouble);
+    if (right && scenario->verdict != OUTLET_FENCED) {
+        right = batch_run(run, outlet, session) && run->end.verdict == OUTLET_COMMITTED;
+        printf("%s   and then one without: %d %s\n", right ? "ok  " : "FAIL", (int)run->end.verdict,
+               run->trouble);
+    }
+    return right;
+}
+
+static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
+{
+    const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
+                                           rd_kafka_mock_cluster_bootstraps(cluster)};
+    const struct outlet_config config = {"one", "requests", {"results", "failures"}, &brokers, 1};
+    struct session *session =
+        session_new(rd_kafka_consumer_group_metadata_new_with_genid("g", 1, "m", NULL));
+    struct run run = {.loop = loop_new()};
+    int failed = 0;
+    /* Each with an outlet of its own, so that none depends on what the one before left. */
+    for (size_t i = 0; i < ARRAY_LENGTH(scenarios); i++) {
+        char *error = NULL;
+        struct outlet *outlet = outlet_new(run.loop, &config, on_ended, &run, &error);
+        if (outlet == NULL) {
+            printf("FAIL %s\n", error);
+            free(error);
+            failed++;
+            break;
+        }
+        failed += scenario_run(&run, &scenarios[i], cluster, outlet, session) ? 0 : 1;
+        (void)outlet_free(outlet, 5000);
+        rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[0].request);
+    }
+    session_unref(session);
+    run.loop = loop_free(run.loop);
+    return failed;
+}
+
+int main(void)
+{
+    char reason[256];
+    log_level_set(LOG_ERR);
+    rd_kafka_t *host = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), reason, sizeof reason);
+    rd_kafka_mock_cluster_t *cluster = rd_kafka_mock_cluster_new(host, 1);
+    (void)rd_kafka_mock_topic_create(cluster, "requests", 2, 1);
+    (void)rd_kafka_mock_topic_create(cluster, "results", 1, 1);
+    (void)rd_kafka_mock_topic_create(cluster, "failures", 1, 1);
+    int failed = scenarios_run(cluster);
+    rd_kafka_mock_cluster_destroy(cluster);
+    rd_kafka_destroy(host);
+    printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios));
+    return failed == 0 ? 0 : 1;
+}

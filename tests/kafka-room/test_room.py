@@ -1,0 +1,523 @@
+"""Intake and outlet under a minimal owner (worker.c) on a real Apache Kafka: what the delivery
+promise rests on. The audit reads the outcomes as any read_committed consumer would."""
+
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+import uuid
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+
+from kafka_broker import Cluster
+
+WORKER = Path(os.environ.get("PRESIGND_BUILD_DIR", "build/release")) / "tests" / "kafka-worker"
+PARTITIONS = 4
+PATIENCE_S = 60
+
+
+def settings(kafka, **more):
+    return {"bootstrap.servers": kafka.bootstrap, "log_level": 0,
+            "reconnect.backoff.max.ms": 200, **more}
+
+
+class Worker:
+    """A worker process; its lines arrive with the time of their writing (milliseconds)."""
+
+    def __init__(self, kafka, instance, **options):
+        given = [f"{name.replace('_', '.')}={value}" for name, value in options.items()]
+        self.process = subprocess.Popen(
+            [str(WORKER), kafka.bootstrap, "room", instance, *given],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.lines, self.seen, self.log = queue.Queue(), [], []
+        self._threads = [threading.Thread(target=self._read, daemon=True),
+                         threading.Thread(target=self._read_log, daemon=True)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            at, text = line.rstrip("\n").split(" ", 1)
+            self.lines.put((int(at), text))
+        self.lines.put((0, "EOF"))
+
+    def _read_log(self):
+        self.log.extend(self.process.stderr)
+
+    def wait_for(self, pattern, timeout_s=PATIENCE_S):
+        """The first line from here on that matches, as (time in ms, match)."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                at, text = self.lines.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                text = "EOF"
+            if text == "EOF":
+                raise AssertionError(f"no line with {pattern!r}; there were {self.seen[-20:]}, "
+                                     f"and logged: {''.join(self.log[-10:])}")
+            self.seen.append(text)
+            found = re.search(pattern, text)
+            if found:
+                return at, found
+
+    def count(self, pattern):
+        while not self.lines.empty():
+            self.seen.append(self.lines.get()[1])
+        return sum(bool(re.search(pattern, text)) for text in self.seen)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self, timeout_s=PATIENCE_S):
+        self.signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for thread in self._threads:
+            thread.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+class Load(threading.Thread):
+    """Sends records until stopped."""
+
+    def __init__(self, kafka, per_s=400):
+        super().__init__(daemon=True)
+        self.producer = Producer(settings(kafka, acks="all"))
+        self.pause_s, self.ended, self.count = 1 / per_s, threading.Event(), 0
+        self.start()
+
+    def run(self):
+        while not self.ended.is_set():
+            self.producer.produce("requests", b"x" * 100, key=str(self.count))
+            self.producer.poll(0)
+            self.count += 1
+            time.sleep(self.pause_s)
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        if self.producer.flush(PATIENCE_S):
+            raise AssertionError("requests were left unsent")
+
+
+class Room(unittest.TestCase):
+    nodes = 1
+
+    def setUp(self):
+        self.kafka = Cluster(nodes=self.nodes)
+        self.addCleanup(self.kafka.close)
+        self.kafka.start()
+        self.kafka.create_topic("requests", partitions=PARTITIONS)
+        self.kafka.create_topic("results", partitions=2)
+        self.kafka.create_topic("failures")
+
+    def worker(self, instance="one", **options):
+        worker = Worker(self.kafka, instance, **options)
+        self.addCleanup(worker.kill)
+        return worker
+
+    def send(self, count, value=b"x", **record):
+        producer = Producer(settings(self.kafka, acks="all"))
+        for i in range(count):
+            producer.produce("requests", value, partition=i % PARTITIONS, **record)
+        self.assertEqual(producer.flush(PATIENCE_S), 0)
+
+    def ends(self):
+        consumer = Consumer(settings(self.kafka, **{"group.id": str(uuid.uuid4())}))
+        try:
+            return [consumer.get_watermark_offsets(TopicPartition("requests", p), timeout=30)[1]
+                    for p in range(PARTITIONS)]
+        finally:
+            consumer.close()
+
+    def outcomes(self, topic, partitions, expected, timeout_s=PATIENCE_S):
+        """Committed records of a topic: until `expected` came, and a second longer."""
+        consumer = Consumer(settings(self.kafka, **{
+            "group.id": str(uuid.uuid4()), "isolation.level": "read_committed",
+            "enable.auto.commit": False}))
+        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(partitions)])
+        records, deadline = [], time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            message = consumer.poll(1.0)
+            if message is None and len(records) >= expected:
+                break
+            if message is not None and not message.error():
+                records.append(message)
+        consumer.close()
+        return records
+
+    def audit(self):
+        """Each request has one outcome. Gives their number."""
+        wanted = {f"{p}/{o}" for p, end in enumerate(self.ends()) for o in range(end)}
+        values = Counter(r.value().decode() for r in self.outcomes("results", 2, len(wanted)))
+        doubled = [value for value, count in values.items() if count > 1]
+        self.assertEqual((sorted(wanted - set(values))[:10], doubled[:10],
+                          sorted(set(values) - wanted)), ([], [], []), "missing, doubled, strange")
+        return len(wanted)
+
+
+class Records(Room):
+    def test_keys_and_headers_arrive_as_they_were(self):
+        worker = self.worker()
+        headers = [("a", b"1"), ("null", None), ("empty", b""), ("a", b"\0\xff")]
+        self.send(1, key=None, headers=headers)
+        self.send(1, key=b"", headers=headers)
+        self.send(1, key=b"k\0\xff", headers=[])
+        self.send(1, value=b"!bad", key=b"f")
+        got = self.outcomes("results", 2, 3)
+        self.assertEqual({(r.key(), tuple(r.headers() or ())) for r in got},
+                         {(None, tuple(headers)), (b"", tuple(headers)), (b"k\0\xff", ())})
+        self.assertEqual([r.key() for r in self.outcomes("failures", 1, 1)], [b"f"])
+        self.assertEqual(worker.stop(), 0)
+
+    def test_metadata_comes_back_at_the_next_start(self):
+        first = self.worker(worker_metadata=4096)
+        first.wait_for("assigned 4")
+        self.send(8)
+        first.wait_for("committed")
+        self.audit()
+        self.assertEqual(first.stop(), 0)
+        second = self.worker()
+        for _ in range(PARTITIONS):
+            _, found = second.wait_for(r"position (\d) (\d+) w(\d+)\.(x+)$")
+            self.assertEqual(found[2], "2")
+            self.assertEqual(found[3], "2")
+            self.assertEqual(len(found[3]) + 2 + len(found[4]), 4096)
+        self.assertEqual(second.stop(), 0)
+
+    def test_metadata_beyond_the_brokers_limit_is_refused_whole(self):
+        worker = self.worker(worker_metadata=5000)
+        self.send(1)
+        worker.wait_for("aborted 1 .*sending offsets: .*OFFSET_METADATA_TOO_LARGE")
+        self.assertEqual(len(self.outcomes("results", 2, 0, timeout_s=2)), 0)
+
+
+class Sizes(Room):
+    def test_a_record_over_our_own_limit_is_named(self):
+        worker = self.worker(worker_fat=3)
+        self.send(40)
+        _, found = worker.wait_for("too-large")
+        worker.wait_for("shrinking")
+        self.assertEqual(self.audit(), 40)
+
+    def test_a_record_over_the_topics_limit_is_named_among_others(self):
+        self.kafka.create_topic("small", config={"max.message.bytes": "100000"})
+        worker = self.worker(worker_fat=5, worker_results="small",
+                             **{"message.max.bytes": "5000000"})
+        self.send(40)
+        worker.wait_for("too-large")
+        worker.wait_for("shrinking")
+        values = [r.value().decode() for r in self.outcomes("small", 1, 40)]
+        self.assertEqual(len(set(values)), 40)
+        self.assertEqual(len(values), 40)
+
+
+    def test_records_that_are_too_large_only_together_go_one_by_one(self):
+        self.kafka.create_topic("small", config={"max.message.bytes": "1500"})
+        self.send(200)
+        worker = self.worker(worker_results="small")
+        values = [r.value().decode() for r in self.outcomes("small", 1, 200)]
+        self.assertEqual((len(set(values)), len(values)), (200, 200))
+        self.assertEqual(worker.count("too-large|aborted"), 0)
+
+
+class Troubles(Room):
+    def test_a_missing_topic_is_named_and_waited_for(self):
+        worker = self.worker(worker_results="absent")
+        self.send(3)
+        worker.wait_for("aborted 3 .*topic absent: .*UNKNOWN_TOPIC_OR_PART")
+        self.kafka.create_topic("absent")
+        worker.wait_for("committed")
+        self.assertEqual(len(self.outcomes("absent", 1, 3)), 3)
+
+    def test_positions_wait_for_the_end_of_an_open_transaction(self):
+        self.worker("early").wait_for("assigned")  # so that the groups' topic exists
+        producer = Producer(settings(self.kafka, **{"transactional.id": "x"}))
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        # A group without members: anyone may commit for it.
+        outsider = Consumer(settings(self.kafka, **{"group.id": "room-2"}))
+        producer.send_offsets_to_transaction([TopicPartition("requests", 0, 0)],
+                                             outsider.consumer_group_metadata(), 30)
+        late = self.worker("late", group_id="room-2")
+        time.sleep(3)
+        self.assertEqual(late.count("assigned"), 0)
+        late.signal(signal.SIGUSR1)
+        late.wait_for("status joined 1 .*open transaction")
+        producer.abort_transaction(30)
+        late.wait_for("assigned 4")
+        outsider.close()
+
+
+class Lives(Room):
+    def test_kill_and_restart_under_load(self):
+        load, back_ms = Load(self.kafka), []
+        worker = self.worker()
+        worker.wait_for("assigned 4")
+        for _ in range(6):
+            time.sleep(0.7)
+            worker.kill()
+            killed_ms = time.time() * 1000
+            worker = self.worker()
+            at, _ = worker.wait_for("assigned 4")
+            back_ms.append(round(at - killed_ms))
+            worker.wait_for("committed")
+        load.stop()
+        count = self.audit()
+        self.assertEqual(worker.stop(), 0)
+        print(f"\n{count} records, 6 SIGKILL; partitions were back after {back_ms} ms")
+        self.assertLess(sorted(back_ms)[3], 5000)  # far below the session's time-out
+
+    def test_two_share_and_give_back(self):
+        load = Load(self.kafka)
+        first = self.worker("one")
+        first.wait_for("assigned 4")
+        second = self.worker("two")
+        first.wait_for("revoking")
+        first.wait_for("released")
+        first.wait_for("assigned 2")
+        second.wait_for("assigned 2")
+        third = self.worker("three")
+        third.wait_for("assigned")
+        time.sleep(1)
+        load.stop()
+        self.audit()
+        for worker in (first, second, third):
+            self.assertEqual(worker.stop(), 0)
+
+    def test_a_standby_joins_without_partitions(self):
+        workers = [self.worker(f"w{i}") for i in range(PARTITIONS + 1)]
+        deadline = time.monotonic() + PATIENCE_S
+        while not any(worker.count("^assigned 0") for worker in workers):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.2)
+
+    def test_stopped_beyond_the_session_nothing_is_doubled(self):
+        load = Load(self.kafka)
+        first = self.worker("one", session_timeout_ms=1000, heartbeat_interval_ms=200)
+        first.wait_for("committed")
+        second = self.worker("two", session_timeout_ms=1000, heartbeat_interval_ms=200)
+        second.wait_for("assigned 2")
+        for _ in range(3):
+            first.wait_for("committed")
+            first.signal(signal.SIGSTOP)
+            second.wait_for("assigned 4")
+            time.sleep(0.5)
+            first.signal(signal.SIGCONT)
+            first.wait_for("assigned 2")
+        load.stop()
+        self.audit()
+        print(f"\nafter SIGCONT: {first.count('^not-ours')} not-ours, "
+              f"{first.count('^aborted')} aborted, {first.count('^lost')} lost")
+        self.assertEqual(first.stop(), 0)
+
+    def test_stopped_beyond_the_transactions_time_out_it_goes_on(self):
+        load = Load(self.kafka)
+        first = self.worker("one", transaction_timeout_ms=1500, session_timeout_ms=30000)
+        for _ in range(3):
+            first.wait_for("committed")
+            first.signal(signal.SIGSTOP)
+            time.sleep(4)
+            first.signal(signal.SIGCONT)
+        first.wait_for("committed")
+        load.stop()
+        self.audit()
+        self.assertEqual(first.count("fenced"), 0)
+        self.assertEqual(first.stop(), 0)
+
+    def test_a_second_process_of_the_same_name_ends_the_first(self):
+        load = Load(self.kafka)
+        first = self.worker("one")
+        first.wait_for("committed")
+        second = self.worker("one")
+        second.wait_for("committed")
+        self.assertEqual(first.process.wait(PATIENCE_S), 75)
+        first.wait_for("fenced")
+        load.stop()
+        self.audit()
+        self.assertEqual(second.stop(), 0)
+
+    def test_the_broker_dies_and_returns(self):
+        load = Load(self.kafka)
+        worker = self.worker("one")
+        worker.wait_for("committed")
+        for _ in range(2):
+            self.kafka.kill()
+            time.sleep(1)
+            worker.count("")
+            self.kafka.start()
+            worker.wait_for("committed")
+        load.stop()
+        self.audit()
+        self.assertEqual(worker.stop(), 0)
+
+    def test_it_ends_while_the_broker_is_away(self):
+        worker = self.worker("one")
+        worker.wait_for("assigned 4")
+        self.kafka.kill()
+        begun = time.monotonic()
+        worker.stop()
+        self.assertLess(time.monotonic() - begun, 15)
+
+
+class Liar(threading.Thread):
+    """Between the clients and the broker; `lies` maps a request's key to the error codes that
+    its next answers get. Both kinds have the code behind correlation id and throttle time."""
+
+    FIND_COORDINATOR, END_TXN = 10, 26
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port, self.target = self.listener.getsockname()[1], port
+        self.lies, self.told = {self.FIND_COORDINATOR: [], self.END_TXN: []}, []
+        self.hold_ends_until = 0.0  # time.monotonic(): EndTxn requests wait that long
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        try:
+            broker = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            client.close()
+            return
+        asked = {}  # correlation ids of requests under way, with their keys
+        threading.Thread(target=self._pump, args=(client, broker, asked, True), daemon=True).start()
+        self._pump(broker, client, asked, False)
+
+    def _pump(self, source, sink, asked, requests):
+        try:
+            with source.makefile("rb") as stream:
+                while len(size := stream.read(4)) == 4:
+                    frame = bytearray(stream.read(int.from_bytes(size, "big")))
+                    if requests:
+                        key = int.from_bytes(frame[0:2], "big")
+                        asked[bytes(frame[4:8])] = key
+                        if key == self.END_TXN:
+                            time.sleep(max(0, self.hold_ends_until - time.monotonic()))
+                    else:
+                        self._lie(asked.pop(bytes(frame[0:4]), None), frame)
+                    sink.sendall(size + frame)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        source.close()
+
+    def _lie(self, key, frame):
+        if self.lies.get(key):
+            self.told.append(int.from_bytes(frame[8:10], "big"))
+            frame[8:10] = self.lies[key].pop().to_bytes(2, "big", signed=True)
+
+
+class Lies(Room):
+    """The producer is told other than what the broker did."""
+
+    def setUp(self):
+        self.kafka = Cluster()
+        self.addCleanup(self.kafka.close)
+        self.liar = Liar(self.kafka.nodes[0].port)
+        self.addCleanup(self.liar.listener.close)
+        self.kafka.bootstrap = f"127.0.0.1:{self.liar.port}"
+        self.kafka._settings["advertised.listeners"] = f"PLAINTEXT://{self.kafka.bootstrap}"
+        self.kafka.start()
+        self.kafka.create_topic("requests", partitions=PARTITIONS)
+        self.kafka.create_topic("results", partitions=2)
+        self.kafka.create_topic("failures")
+
+    def settled(self, error):
+        load = Load(self.kafka)
+        worker = self.worker()
+        for _ in range(3):
+            worker.wait_for("committed")
+            time.sleep(0.3)
+            self.liar.lies[Liar.END_TXN].append(error)
+            while self.liar.lies[Liar.END_TXN]:
+                time.sleep(0.01)
+            worker.count("")
+        worker.wait_for("committed")
+        load.stop()
+        self.audit()
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(self.liar.told, [0, 0, 0], "the broker had committed each time")
+        self.assertEqual(worker.count("^aborted"), 0)
+
+    def test_a_fatal_error_in_place_of_success(self):
+        self.settled(48)  # INVALID_TXN_STATE
+
+    def test_an_unknown_error_in_place_of_success(self):
+        self.settled(-1)  # UNKNOWN_SERVER_ERROR
+
+    def test_a_transaction_that_timed_out_is_not_taken_for_fencing(self):
+        worker = self.worker(transaction_timeout_ms=1500)
+        worker.wait_for("assigned 4")
+        self.liar.hold_ends_until = time.monotonic() + 5
+        self.send(8)
+        worker.wait_for("committed")
+        self.assertEqual(self.audit(), 8)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(worker.count("^fenced"), 0)
+        self.assertIn("_FENCED", "".join(worker.log))
+
+    def test_a_call_that_does_not_return(self):
+        worker = self.worker()
+        worker.wait_for("assigned 4")
+        while not worker.count("status joined 1 ready 1"):
+            worker.signal(signal.SIGUSR1)
+            time.sleep(0.2)
+        # COORDINATOR_NOT_AVAILABLE until librdkafka's retries are used up; it then waits for
+        # some connection to change, whatever time-out it was given.
+        self.liar.lies[Liar.FIND_COORDINATOR] = [15] * 1000
+        self.send(8)
+        worker.wait_for("aborted .*no answer")
+        self.liar.lies[Liar.FIND_COORDINATOR].clear()
+        worker.wait_for("committed")
+        self.assertEqual(self.audit(), 8)
+        self.assertEqual(worker.stop(), 0)
+
+
+class ThreeNodes(Room):
+    nodes = 3
+
+    def test_brokers_are_lost_one_after_the_other(self):
+        load = Load(self.kafka)
+        worker = self.worker("one")
+        worker.wait_for("committed")
+        for node in range(3):
+            self.kafka.kill(node)
+            time.sleep(4)
+            self.kafka.start()
+            worker.count("")
+            worker.wait_for("committed")
+        load.stop()
+        self.audit()
+        self.assertEqual(worker.stop(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

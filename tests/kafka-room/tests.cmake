@@ -1,0 +1,18 @@
+# The Kafka room on its own, without the daemon: a minimal owner of intake and outlet that the
+# scripted tests drive on a real Apache Kafka, and the outlet's errors on librdkafka's mock
+# cluster. Not under ThreadSanitizer: librdkafka is not built with it, so that every hand-over
+# through its queues would be reported.
+if(NOT PRESIGND_SANITIZE MATCHES "thread")
+  add_executable(kafka-worker ${CMAKE_CURRENT_LIST_DIR}/worker.c)
+  target_link_libraries(kafka-worker PRIVATE core)
+  presignd_test(kafka-room.mock ${CMAKE_CURRENT_LIST_DIR}/mock.c)
+endif()
+if(NOT PRESIGND_SANITIZE)
+  find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
+  if(PRESIGND_PYTHON)
+    add_test(NAME kafka-room.broker
+             COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_room.py -v)
+    set_tests_properties(kafka-room.broker PROPERTIES TIMEOUT 600 RESOURCE_LOCK kafka
+                         ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
+  endif()
+endif()

@@ -1,0 +1,410 @@
+/* The smallest owner that intake and outlet can have: one outcome for each record, at once.
+ *
+ *   kafka-worker BOOTSTRAP GROUP INSTANCE [NAME=VALUE ...]
+ *
+ * Reads `requests`, writes to `results` (`failures` when the value begins with "!") a record of
+ * the same key and headers whose value is PARTITION/OFFSET. Each thing that happens is a line
+ * on stdout. NAME=VALUE are librdkafka properties, and our own:
+ *   worker.interval.ms   least time between two transactions (5)
+ *   worker.hold          1: never answers a revoke
+ *   worker.metadata      length of the metadata that goes with each offset (16)
+ *   worker.results       the topic of results (results)
+ *   worker.fat           N: the outcome of offset N has a value of 2 MB
+ */
+#include "presignd/base/clock.h"
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/kafka/intake.h"
+#include "presignd/kafka/outlet.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARTITIONS_MAX = 64, FAT = 2 * 1024 * 1024 };
+
+struct outcome {
+    struct outlet_record record;
+    char value[32];
+    int32_t partition;
+    int64_t offset;
+};
+
+struct worker {
+    struct loop *loop;
+    struct intake *intake;
+    struct outlet *outlet;
+    struct session *session;
+    int64_t interval_ms, fat, metadata_len;
+    bool hold;
+    const char *results;
+
+    struct outcome *outcomes[OUTLET_RECORDS_MAX];
+    size_t count;
+    int64_t next[PARTITIONS_MAX]; /* -1: nothing of this partition in the batch */
+
+    struct outlet_record records[OUTLET_RECORDS_MAX];
+    struct outlet_position positions[PARTITIONS_MAX];
+    struct outlet_batch batch;
+    size_t in_batch;
+    bool busy, revoking, stale;
+    int64_t not_before_ms, stop_at_ms;
+    struct loop_timer timer;
+    int64_t total, committed_batches, submitted_us;
+};
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    printf("%" PRId64 " ", clock_now(&clock_system).wall_ms);
+    vprintf(format, arguments);
+    va_end(arguments);
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void drop(const void *memory)
+{
+    void *own;
+    memcpy(&own, &memory, sizeof own);
+    free(own);
+}
+
+static int64_t number(const char *text)
+{
+    int64_t value = 0;
+    if (!text_int(text, 0, INT32_MAX, &value)) {
+        say("%s is no number", text);
+        exit(64);
+    }
+    return value;
+}
+
+static int64_t now_ms(void)
+{
+    return clock_now(&clock_system).mono_ms;
+}
+
+static void outcome_free(struct outcome *outcome)
+{
+    const struct outlet_record *record = &outcome->record;
+    for (size_t i = 0; i < record->header_count; i++) {
+        drop(record->headers[i].name);
+        drop(record->headers[i].value);
+    }
+    drop(record->headers);
+    drop(record->key);
+    if (record->value != outcome->value) {
+        drop(record->value);
+    }
+    free(outcome);
+}
+
+static void outcomes_drop(struct worker *worker, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        outcome_free(worker->outcomes[i]);
+    }
+    memmove(&worker->outcomes[0], &worker->outcomes[count],
+            (worker->count - count) * sizeof(struct outcome *));
+    worker->count -= count;
+}
+
+static void *copy(const void *bytes, size_t len)
+{
+    return bytes == NULL ? NULL : mem_dup(bytes, len);
+}
+
+static void on_assigned(void *context, struct session *session,
+                        const struct intake_position *positions, size_t count)
+{
+    struct worker *worker = context;
+    session_unref(worker->session);
+    worker->session = session_ref(session);
+    worker->revoking = false;
+    say("assigned %zu cluster %s group %s", count, intake_cluster_id(worker->intake),
+        intake_group_id(worker->intake));
+    for (size_t i = 0; i < count; i++) {
+        say("position %d %" PRId64 " %s", positions[i].partition, positions[i].offset,
+            positions[i].metadata);
+    }
+}
+
+/* What is with the outlet stays with it until its end; the rest goes. */
+static void forget(struct worker *worker)
+{
+    worker->stale = worker->busy;
+    size_t kept = worker->busy ? worker->in_batch : 0;
+    for (size_t i = kept; i < worker->count; i++) {
+        outcome_free(worker->outcomes[i]);
+    }
+    worker->count = kept;
+    worker->revoking = false;
+}
+
+static void on_revoking(void *context)
+{
+    struct worker *worker = context;
+    worker->revoking = true;
+    say("revoking");
+}
+
+static void on_lost(void *context)
+{
+    forget(context);
+    say("lost");
+}
+
+static void on_record(void *context, const struct record *record)
+{
+    struct worker *worker = context;
+    struct outcome *outcome = mem_zalloc(1, sizeof *outcome);
+    struct record_header *headers = mem_zalloc(record->header_count, sizeof *headers);
+    for (size_t i = 0; i < record->header_count; i++) {
+        headers[i] = (struct record_header){
+            .name = mem_strdup(record->headers[i].name),
+            .value = copy(record->headers[i].value, record->headers[i].value_len),
+            .value_len = record->headers[i].value_len};
+    }
+    (void)snprintf(outcome->value, sizeof outcome->value, "%d/%" PRId64, record->partition,
+                   record->offset);
+    bool failure = record->value_len > 0 && *(const char *)record->value == '!';
+    bool fat = record->offset == worker->fat;
+    outcome->record = (struct outlet_record){
+        .topic = failure ? OUTLET_FAILURES : OUTLET_RESULTS,
+        .key = copy(record->key, record->key_len),
+        .key_len = record->key_len,
+        .value = fat ? mem_zalloc(1, FAT) : outcome->value,
+        .value_len = fat ? FAT : strlen(outcome->value),
+        .headers = headers,
+        .header_count = record->header_count,
+    };
+    outcome->partition = record->partition;
+    outcome->offset = record->offset;
+    worker->outcomes[worker->count++] = outcome;
+}
+
+static void on_fatal(void *context, bool fenced, const char *text)
+{
+    struct worker *worker = context;
+    say("fatal %s %s", fenced ? "fenced" : "other", text);
+    loop_stop(worker->loop, fenced ? 75 : 70);
+}
+
+static void positions_drop(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->batch.position_count; i++) {
+        drop(worker->positions[i].metadata);
+    }
+    worker->batch.position_count = 0;
+    worker->batch.session = session_unref(worker->batch.session);
+}
+
+static void fat_shrink(struct worker *worker, size_t index)
+{
+    struct outcome *outcome = worker->outcomes[index];
+    if (outcome->record.value != outcome->value) {
+        drop(outcome->record.value);
+        outcome->record.value = outcome->value;
+        outcome->record.value_len = strlen(outcome->value);
+    }
+}
+
+static void on_ended(void *context, const struct outlet_end *end)
+{
+    static const char *const names[] = {"committed", "aborted", "not-ours", "too-large", "fenced"};
+    struct worker *worker = context;
+    worker->busy = false;
+    say("%s %zu in %" PRId64 " us%s%s", names[end->verdict], worker->in_batch,
+        clock_mono_us() - worker->submitted_us, end->trouble == NULL ? "" : ": ",
+        end->trouble == NULL ? "" : end->trouble);
+    positions_drop(worker);
+    if (end->verdict == OUTLET_COMMITTED) {
+        worker->total += (int64_t)worker->in_batch;
+        worker->committed_batches++;
+        outcomes_drop(worker, worker->in_batch);
+    } else if (end->verdict == OUTLET_FENCED) {
+        loop_stop(worker->loop, 75);
+    } else if (end->verdict == OUTLET_NOT_OURS || worker->stale) {
+        outcomes_drop(worker, worker->in_batch);
+    } else if (end->verdict == OUTLET_TOO_LARGE) {
+        say("shrinking %zu", end->record);
+        fat_shrink(worker, end->record);
+    } else {
+        worker->not_before_ms = now_ms() + 100;
+    }
+    worker->stale = false;
+}
+
+static void submit(struct worker *worker)
+{
+    for (size_t i = 0; i < PARTITIONS_MAX; i++) {
+        worker->next[i] = -1;
+    }
+    for (size_t i = 0; i < worker->count; i++) {
+        worker->records[i] = worker->outcomes[i]->record;
+        worker->next[worker->outcomes[i]->partition] = worker->outcomes[i]->offset + 1;
+    }
+    size_t count = 0;
+    for (int32_t i = 0; i < PARTITIONS_MAX; i++) {
+        if (worker->next[i] >= 0) {
+            char *metadata = mem_alloc((size_t)worker->metadata_len + 1);
+            memset(metadata, 'x', (size_t)worker->metadata_len);
+            metadata[worker->metadata_len] = '\0';
+            int len =
+                snprintf(metadata, (size_t)worker->metadata_len, "w%" PRId64 ".", worker->next[i]);
+            metadata[len] = 'x';
+            worker->positions[count++] = (struct outlet_position){i, worker->next[i], metadata};
+        }
+    }
+    worker->batch = (struct outlet_batch){session_ref(worker->session), worker->records,
+                                          worker->count, worker->positions, count};
+    worker->in_batch = worker->count;
+    worker->busy = true;
+    worker->not_before_ms = now_ms() + worker->interval_ms;
+    worker->submitted_us = clock_mono_us();
+    outlet_submit(worker->outlet, &worker->batch);
+}
+
+static void on_timer(void *context)
+{
+    (void)context; /* the step does the work */
+}
+
+static void step(void *context)
+{
+    struct worker *worker = context;
+    size_t room = OUTLET_RECORDS_MAX - worker->count;
+    if (intake_poll(worker->intake, room < 500 ? room : 500)) {
+        loop_again(worker->loop);
+    }
+    if (!worker->busy && worker->count > 0) {
+        if (now_ms() >= worker->not_before_ms) {
+            submit(worker);
+        } else {
+            loop_timer_set(&worker->timer, worker->not_before_ms);
+        }
+    }
+    if (worker->revoking && worker->count == 0 && !worker->hold) {
+        worker->revoking = false;
+        intake_release(worker->intake);
+        say("released");
+    }
+    if (worker->stop_at_ms > 0 && worker->count == 0) {
+        loop_stop(worker->loop, 0);
+    }
+    loop_timer_set(&worker->timer,
+                   now_ms() < worker->not_before_ms ? worker->not_before_ms : now_ms() + 1000);
+}
+
+static void on_signal(void *context, int number)
+{
+    struct worker *worker = context;
+    if (number == SIGUSR1) {
+        const char *trouble = intake_trouble(worker->intake);
+        say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64,
+            intake_joined(worker->intake), outlet_ready(worker->outlet),
+            outlet_stalled_us(worker->outlet), trouble == NULL ? "-" : trouble,
+            intake_end_offset(worker->intake, 0));
+        return;
+    }
+    worker->stop_at_ms = now_ms();
+}
+
+/* Takes our own options out; gives the count of properties left. */
+static size_t options_read(struct worker *worker, int count, char **texts,
+                           struct kafka_property *properties)
+{
+    size_t property_count = 0;
+    for (int i = 0; i < count; i++) {
+        char *value = strchr(texts[i], '=');
+        *value++ = '\0';
+        if (strcmp(texts[i], "worker.interval.ms") == 0) {
+            worker->interval_ms = number(value);
+        } else if (strcmp(texts[i], "worker.hold") == 0) {
+            worker->hold = true;
+        } else if (strcmp(texts[i], "worker.results") == 0) {
+            worker->results = value;
+        } else if (strcmp(texts[i], "worker.metadata") == 0) {
+            worker->metadata_len = number(value);
+        } else if (strcmp(texts[i], "worker.fat") == 0) {
+            worker->fat = number(value);
+        } else {
+            properties[property_count++] = (struct kafka_property){KAFKA_BOTH, texts[i], value};
+        }
+    }
+    return property_count;
+}
+
+static int run(struct worker *worker, const char *instance, const struct kafka_property *properties,
+               size_t count)
+{
+    static const struct intake_events events = {on_assigned, on_revoking, on_lost, on_record,
+                                                on_fatal};
+    static const int signals[] = {SIGTERM, SIGUSR1, 0};
+    char *error = NULL;
+    const struct intake_config intake_config = {instance, "requests", properties, count};
+    const struct outlet_config outlet_config = {
+        instance, "requests", {worker->results, "failures"}, properties, count};
+    if (loop_signals(worker->loop, signals, on_signal, worker) < 0) {
+        return 71;
+    }
+    worker->outlet = outlet_new(worker->loop, &outlet_config, on_ended, worker, &error);
+    if (worker->outlet != NULL) {
+        worker->intake =
+            intake_new(worker->loop, &clock_system, &intake_config, &events, worker, &error);
+    }
+    if (error != NULL) {
+        say("error %s", error);
+        free(error);
+        (void)outlet_free(worker->outlet, 1000);
+        worker->outlet = NULL;
+        return 78;
+    }
+    loop_timer_init(&worker->timer, worker->loop, on_timer, worker);
+    loop_step_set(worker->loop, step, worker);
+    int status = loop_run(worker->loop);
+    loop_timer_stop(&worker->timer);
+    int64_t begun_ms = now_ms();
+    worker->intake = intake_free(worker->intake);
+    int64_t intake_ms = now_ms() - begun_ms;
+    (void)outlet_free(worker->outlet, 3000);
+    worker->outlet = NULL;
+    say("end %d total %" PRId64 " transactions %" PRId64 " freed in %" PRId64 " and %" PRId64 " ms",
+        status, worker->total, worker->committed_batches, intake_ms,
+        now_ms() - begun_ms - intake_ms);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 4) {
+        fputs("usage: kafka-worker BOOTSTRAP GROUP INSTANCE [NAME=VALUE ...]\n", stderr);
+        return 64;
+    }
+    struct worker *worker = mem_zalloc(1, sizeof *worker);
+    struct kafka_property *properties = mem_zalloc((size_t)argc, sizeof *properties);
+    worker->loop = loop_new();
+    worker->interval_ms = 5;
+    worker->metadata_len = 16;
+    worker->fat = -1;
+    worker->results = "results";
+    properties[0] = (struct kafka_property){KAFKA_BOTH, "bootstrap.servers", argv[1]};
+    properties[1] = (struct kafka_property){KAFKA_BOTH, "group.id", argv[2]};
+    size_t count = 2 + options_read(worker, argc - 4, argv + 4, properties + 2);
+    int status = run(worker, argv[3], properties, count);
+    worker->busy = false;
+    forget(worker);
+    positions_drop(worker);
+    session_unref(worker->session);
+    worker->loop = loop_free(worker->loop);
+    free(properties);
+    free(worker);
+    return status;
+}

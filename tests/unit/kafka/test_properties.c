@@ -1,0 +1,163 @@
+#include "presignd/kafka/properties.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers", "127.0.0.1:1"};
+
+static char *check(const char *name, const char *value)
+{
+    const struct kafka_property property = {KAFKA_BOTH, name, value};
+    return kafka_property_check(&property);
+}
+
+static void expect_value(enum kafka_client client, const struct kafka_property *properties,
+                         size_t count, const char *name, const char *expected)
+{
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(client, "one", properties, count, &error);
+    cr_assert_not_null(conf, "%s", error);
+    AUTO_FREE char *value = client_property(conf, name);
+    cr_assert_str_eq(value, expected, "%s is %s", name, value);
+    rd_kafka_conf_destroy(conf);
+}
+
+Test(properties, takes_what_either_client_knows)
+{
+    static const char *const known[][2] = {{"fetch.min.bytes", "2"},
+                                           {"linger.ms", "3"},
+                                           {"sasl.password", "a secret"},
+                                           {"auto.offset.reset", "latest"},
+                                           {"ssl.ca.location", "/etc/ssl/x.pem"}};
+    for (size_t i = 0; i < ARRAY_LENGTH(known); i++) {
+        AUTO_FREE char *error = check(known[i][0], known[i][1]);
+        cr_assert_null(error, "%s", error);
+    }
+}
+
+Test(properties, refuses_pinned_ones_and_their_aliases_with_a_reason)
+{
+    static const char *const names[] = {"enable.auto.commit",       "auto.commit.enable",
+                                        "enable.auto.offset.store", "isolation.level",
+                                        "transactional.id",         "group.instance.id",
+                                        "enable.idempotence",       "acks",
+                                        "request.required.acks",    "plugin.library.paths",
+                                        "enable.partition.eof",     "partition.assignment.strategy",
+                                        "group.protocol",           "log.queue",
+                                        "offset.store.method"};
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        AUTO_FREE char *error = check(names[i], "true");
+        cr_assert_not_null(error, "%s is accepted", names[i]);
+        cr_assert_not_null(strstr(error, "cannot be set here: "), "%s", error);
+        cr_assert_eq(strncmp(error, names[i], strlen(names[i])), 0, "%s", error);
+    }
+}
+
+Test(properties, never_quotes_a_value)
+{
+    static const char *const names[] = {"socket.timeout.ms", "no.such.property",
+                                        "security.protocol", "acks"};
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        AUTO_FREE char *error = check(names[i], "hunter2");
+        cr_assert_not_null(error);
+        cr_assert_null(strstr(error, "hunter2"), "%s", error);
+    }
+}
+
+Test(properties, each_client_has_its_pinned_ones_and_identity)
+{
+    expect_value(KAFKA_CONSUMER, &brokers, 1, "group.instance.id", "one");
+    expect_value(KAFKA_CONSUMER, &brokers, 1, "enable.auto.commit", "false");
+    expect_value(KAFKA_CONSUMER, &brokers, 1, "isolation.level", "read_committed");
+    expect_value(KAFKA_CONSUMER, &brokers, 1, "partition.assignment.strategy", "range,roundrobin");
+    expect_value(KAFKA_PRODUCER, &brokers, 1, "transactional.id", "one");
+    expect_value(KAFKA_PRODUCER, &brokers, 1, "enable.idempotence", "true");
+}
+
+Test(properties, nothing_is_skipped_unless_the_operator_says_so)
+{
+    const struct kafka_property latest[] = {brokers,
+                                            {KAFKA_CONSUMER, "auto.offset.reset", "latest"}};
+    expect_value(KAFKA_CONSUMER, &brokers, 1, "auto.offset.reset", "smallest");
+    expect_value(KAFKA_CONSUMER, latest, 2, "auto.offset.reset", "largest");
+}
+
+Test(properties, what_is_meant_for_one_client_wins_there_only)
+{
+    const struct kafka_property mixed[] = {
+        {KAFKA_PRODUCER, "client.id", "writer"}, {KAFKA_BOTH, "client.id", "both"}, brokers};
+    expect_value(KAFKA_PRODUCER, mixed, 3, "client.id", "writer");
+    expect_value(KAFKA_CONSUMER, mixed, 3, "client.id", "both");
+}
+
+Test(properties, a_consumers_property_for_both_is_no_error_for_the_producer)
+{
+    const struct kafka_property shared[] = {brokers, {KAFKA_BOTH, "fetch.min.bytes", "7"}};
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(KAFKA_PRODUCER, "one", shared, 2, &error);
+    cr_assert_not_null(conf, "%s", error);
+    rd_kafka_t *client = client_new(RD_KAFKA_PRODUCER, conf, NULL, &error);
+    cr_assert_not_null(client, "%s", error);
+    rd_kafka_destroy(client);
+}
+
+Test(properties, brokers_have_to_be_named)
+{
+    char *error = NULL;
+    cr_assert_null(kafka_properties_apply(KAFKA_CONSUMER, "one", NULL, 0, &error));
+    cr_assert_not_null(strstr(error, "bootstrap.servers"), "%s", error);
+    free(error);
+}
+
+Test(properties, clients_that_cannot_be_made_say_why)
+{
+    const struct kafka_property wrong[] = {brokers, {KAFKA_BOTH, "message.timeout.ms", "99999"}};
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(KAFKA_PRODUCER, "one", wrong, 2, &error);
+    cr_assert_not_null(conf, "%s", error);
+    cr_assert_null(client_new(RD_KAFKA_PRODUCER, conf, NULL, &error));
+    cr_assert_not_null(strstr(error, "message.timeout.ms"), "%s", error);
+    free(error);
+}
+
+static bool is_unset(const rd_kafka_conf_t *conf, const char *name)
+{
+    AUTO_FREE char *value = client_property(conf, name);
+    return value == NULL || *value == '\0';
+}
+
+Test(properties, plain_clients_have_no_identity)
+{
+    const struct kafka_property mixed[] = {
+        brokers, {KAFKA_BOTH, "group.id", "mine"}, {KAFKA_PRODUCER, "client.id", "writer"}};
+    static const enum kafka_client clients[] = {KAFKA_CONSUMER, KAFKA_PRODUCER};
+    static const char *const identities[] = {"transactional.id", "group.instance.id", "group.id"};
+    for (size_t i = 0; i < ARRAY_LENGTH(clients); i++) {
+        char *error = NULL;
+        rd_kafka_conf_t *conf = kafka_properties_plain(clients[i], mixed, 3, &error);
+        cr_assert_not_null(conf, "%s", error);
+        for (size_t j = 0; j < ARRAY_LENGTH(identities); j++) {
+            cr_assert(is_unset(conf, identities[j]), "%s", identities[j]);
+        }
+        AUTO_FREE char *id = client_property(conf, "client.id");
+        cr_assert_str_eq(id, clients[i] == KAFKA_PRODUCER ? "writer" : "presignd");
+        rd_kafka_conf_destroy(conf);
+    }
+}
+
+Test(properties, plain_clients_keep_the_promise_of_what_they_write_and_read)
+{
+    char *error = NULL;
+    rd_kafka_conf_t *writer = kafka_properties_plain(KAFKA_PRODUCER, &brokers, 1, &error);
+    rd_kafka_conf_t *reader = kafka_properties_plain(KAFKA_CONSUMER, &brokers, 1, &error);
+    AUTO_FREE char *idempotent = client_property(writer, "enable.idempotence");
+    AUTO_FREE char *isolation = client_property(reader, "isolation.level");
+    cr_assert_str_eq(idempotent, "true");
+    cr_assert_str_eq(isolation, "read_committed");
+    rd_kafka_conf_destroy(writer);
+    rd_kafka_conf_destroy(reader);
+}
