@@ -1,0 +1,35 @@
+/* A transaction's content: outcomes from the settled list, and where each partition then stands.
+ */
+#ifndef PRESIGND_FLOW_BATCH_H
+#define PRESIGND_FLOW_BATCH_H
+
+#include "presignd/flow/partitions.h"
+#include "presignd/kafka/outlet.h"
+
+/* One at a time; its arrays are used again. All zero is an empty one. */
+struct batch {
+    struct outlet_batch out;
+    struct outlet_record *records;
+    struct outlet_position *positions;
+    struct buf *metadata; /* of each position: the outlet borrows it, partitions may go */
+    size_t record_cap, position_cap;
+    struct list jobs; /* JOB_PUBLISHING, in the order of the records */
+};
+
+void batch_init(struct batch *batch);
+void batch_deinit(struct batch *batch);
+
+/* Moves jobs from `settled` (oldest first, within the outlet's bounds) into the batch and
+ * drafts the windows of their partitions. The batch is empty before. */
+void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
+                struct session *session);
+/* After a commit: what the draft said is so. */
+void batch_commit(struct batch *batch);
+/* The outlet is done with it: lets go of the session. */
+void batch_end(struct batch *batch);
+/* Nothing was published: puts the jobs back to the front of `settled`, in their order. */
+void batch_undo(struct batch *batch, struct list *settled);
+/* Bytes that an outcome takes in a batch. */
+size_t batch_bytes(const struct job *job);
+
+#endif

@@ -1,0 +1,98 @@
+/* The traveller: one event with its coordinates, its attempts and its outcome. */
+#ifndef PRESIGND_FLOW_JOB_H
+#define PRESIGND_FLOW_JOB_H
+
+#include "presignd/base/heap.h"
+#include "presignd/base/list.h"
+#include "presignd/base/record.h"
+#include "presignd/flow/admit.h"
+#include "presignd/flow/reason.h"
+#include "presignd/flow/turns.h"
+#include "presignd/kafka/outlet.h"
+#include "presignd/remote/answer.h"
+#include "presignd/wire/outcome.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where a job is. Each state is a list, and job_move() is the only way between them. */
+enum job_state {
+    JOB_NEW,        /* read, not yet admitted (its partition's window is full) */
+    JOB_TURN,       /* behind an earlier event of its contract code */
+    JOB_LANE,       /* waits for its merchant, or for a place in the air */
+    JOB_CALLING,    /* in the air */
+    JOB_ANSWERED,   /* its answer came, the next step reads it */
+    JOB_RETRY,      /* waits for its next attempt */
+    JOB_SETTLED,    /* has its outcome, waits for a transaction */
+    JOB_PUBLISHING, /* in the transaction */
+    JOB_REFUSED,    /* its outcome is too large for the topic: waits before it is offered again */
+    JOB_STATE_COUNT
+};
+const char *job_state_name(enum job_state state);
+
+/* One call, kept for `attempt_log`. */
+struct job_attempt {
+    int64_t at_ms; /* wall clock */
+    int64_t duration_ms;
+    int status;
+    enum answer_kind kind;
+    char host[96];
+    char code[ANSWER_CODE_MAX + 1];
+};
+
+struct partition;
+struct lane;
+
+struct job {
+    struct list_link link;
+    struct list *in; /* the list that link is in */
+    enum job_state state;
+    struct heap_slot due; /* when something must happen though nothing comes */
+    struct turn_seat seat;
+
+    struct record record; /* points into `bytes` */
+    void *bytes;
+    size_t size;                 /* counted against the pipeline's bound */
+    struct partition *partition; /* NULL: an orphan, its partition went to another */
+    struct admission admission;
+    struct lane *lane;
+
+    unsigned attempts; /* calls made */
+    unsigned tries;    /* those that count against max_attempts */
+    bool resigned;     /* was answered 401 and signed anew */
+    bool held;         /* waits since a 401 with its merchant: its time stands still */
+    int64_t held_ms;   /* mono: when it was held first; 0: never */
+    int64_t first_ms;  /* mono: begin of the first attempt, or of the first one after a hold */
+    int64_t began_ms;  /* mono: of the present one */
+    int64_t began_wall_ms;
+    int64_t retry_ms; /* mono: of the next one */
+    unsigned host;
+    uint64_t probe; /* of the endpoint's health, 0: an ordinary call */
+    enum call_state worst;
+    struct answer answer;    /* the last one */
+    struct job_attempt *log; /* a ring of OUTCOME_ATTEMPTS_MAX; NULL before the first failure */
+
+    enum reason reason; /* REASON_NONE: a result */
+    bool slim;          /* the outcome leaves out what it can */
+    struct outcome_bytes outcome;
+};
+
+/* Copies the record. */
+struct job *job_new(const struct record *record) __attribute__((warn_unused_result));
+/* Must be in no list, heap or turn. Accepts NULL, returns NULL. */
+struct job *job_free(struct job *job);
+/* To the back of `list` (front with job_move_front), which stands for `state`. */
+void job_move(struct job *job, enum job_state state, struct list *list);
+void job_move_front(struct job *job, enum job_state state, struct list *list);
+/* Out of its list. */
+void job_unlink(struct job *job);
+
+static inline struct job *job_of(struct list_link *link)
+{
+    return CONTAINER_OF(link, struct job, link);
+}
+
+/* Puts the present attempt into the log, with the answer that job->answer holds. */
+void job_log_attempt(struct job *job);
+
+#endif

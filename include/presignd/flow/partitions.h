@@ -1,0 +1,35 @@
+/* The assigned partitions of the requests topic, each with its window. */
+#ifndef PRESIGND_FLOW_PARTITIONS_H
+#define PRESIGND_FLOW_PARTITIONS_H
+
+#include "presignd/flow/job.h"
+#include "presignd/flow/window.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct partition {
+    int32_t id;
+    bool begun; /* a record has come in this assignment */
+    struct window window;
+    struct window draft; /* the window as the batch in hand will leave it */
+    struct list beyond;  /* jobs in JOB_NEW: came though the window is full; one, as a rule */
+    bool in_batch;
+    bool full;   /* the window is full: paused until it has room */
+    bool paused; /* as intake was told */
+};
+
+struct partitions {
+    struct partition *items; /* by id */
+    size_t count;
+};
+
+/* Takes the place of whatever was there, whose jobs must have been dropped. The windows are
+ * the caller's to load. */
+void partitions_assign(struct partitions *table, const int32_t *ids, size_t count);
+void partitions_deinit(struct partitions *table);
+/* NULL when it is not assigned. */
+struct partition *partitions_find(const struct partitions *table, int32_t id);
+
+#endif

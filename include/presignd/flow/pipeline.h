@@ -1,0 +1,148 @@
+/* The way of an event, in one place:
+ * admit -> decode -> validate -> route -> sign -> call -> verify -> settle -> publish -> commit
+ *
+ * Everything happens in pipeline_step(); what comes from outside (records, answers, ends of
+ * transactions) only changes lists that the next step reads. One thread. The world is reached
+ * through the ports, so the same code runs under virtual time.
+ *
+ * Bounds: calls in the air (limits.in_flight), offsets in hand for each partition
+ * (WINDOW_SPAN), bytes of all jobs together (PIPELINE_BYTES_MAX), events that wait for a place
+ * in the air only (twice the places). Those of a merchant that has its share of the places and
+ * leaves the rest to others do not count there: others' events may lie behind them. At a bound,
+ * intake is not asked for more; after PIPELINE_PAUSE_AFTER_MS partitions are paused.
+ */
+#ifndef PRESIGND_FLOW_PIPELINE_H
+#define PRESIGND_FLOW_PIPELINE_H
+
+#include "presignd/base/clock.h"
+#include "presignd/flow/admit.h"
+#include "presignd/flow/health.h"
+#include "presignd/flow/job.h"
+#include "presignd/flow/retry.h"
+#include "presignd/flow/settle.h"
+#include "presignd/flow/window.h"
+#include "presignd/kafka/intake.h"
+#include "presignd/kafka/outlet.h"
+#include "presignd/remote/caller.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PIPELINE_BYTES_MAX      ((size_t)48 * 1024 * 1024)
+#define PIPELINE_PAUSE_AFTER_MS 1000
+/* How long a revoked assignment waits for calls in the air, so that the next owner need not
+ * repeat them. */
+#define PIPELINE_REVOKE_GRACE_MS 3000
+/* Between two offers of an outcome that a topic refuses for its size. */
+#define PIPELINE_REFUSED_MS 10000
+
+/* The world, as far as the pipeline touches it. */
+struct pipeline_ports {
+    void *intake;
+    void (*pause)(void *intake, int32_t partition);
+    void (*resume)(void *intake, int32_t partition);
+    void (*release)(void *intake);
+    void *caller;
+    void (*call)(void *caller, const struct attempt *attempt, void *cookie);
+    void *outlet;
+    void (*submit)(void *outlet, const struct outlet_batch *batch);
+    const struct clock *clock;
+    uint64_t (*random)(void *random_context);
+    void *random_context;
+};
+
+/* Told of what happens, for log and metrics; every member may be NULL. */
+struct pipeline_observer {
+    void *context;
+    /* An attempt ended; job->answer says how. */
+    void (*called)(void *context, const struct job *job);
+    /* Another attempt will follow; job->retry_ms. */
+    void (*retrying)(void *context, const struct job *job, enum reason reason);
+    /* The outcome is committed; `job` goes after this. */
+    void (*published)(void *context, const struct job *job);
+    void (*transaction)(void *context, const struct outlet_end *end, size_t outcomes);
+    /* A merchant was answered 401 and is held (true), or is heard again (false), be it long
+     * after the hold was over. */
+    void (*merchant_held)(void *context, const char *mchid, bool held);
+    void (*endpoint_down)(void *context, bool down);
+    /* A committed position's metadata could not be read. */
+    void (*metadata_unreadable)(void *context, int32_t partition);
+    /* The log of a partition begins anew below what was committed. */
+    void (*log_restarted)(void *context, int32_t partition, int64_t offset);
+    /* An outcome is refused for its size even at its smallest. */
+    void (*outcome_refused)(void *context, const struct job *job, const char *trouble);
+};
+
+struct pipeline_limits {
+    unsigned in_flight; /* calls in the air, all merchants */
+    unsigned host_count;
+    int64_t timeout_ms; /* for each attempt */
+    int64_t commit_interval_ms;
+    int64_t hold_unauthorized_ms;
+};
+
+/* What a reload may change; all of it is borrowed and outlives the pipeline or the next
+ * pipeline_configure(). */
+struct pipeline_rules {
+    const struct admit_rules *admit;
+    struct retry_policy retry;
+    struct pipeline_limits limits;
+    const struct settle_identity *identity;
+};
+
+struct pipeline;
+
+struct pipeline *pipeline_new(const struct pipeline_ports *ports,
+                              const struct pipeline_observer *observer,
+                              const struct pipeline_rules *rules);
+/* Drops everything in hand; the outlet and the caller must be gone already. */
+struct pipeline *pipeline_free(struct pipeline *pipeline);
+/* New rules for events that come and calls that begin from now on. Events whose merchant is no
+ * longer there fail as unknown_merchant. */
+void pipeline_configure(struct pipeline *pipeline, const struct pipeline_rules *rules);
+
+/* From intake, as in kafka/intake.h. */
+void pipeline_assigned(struct pipeline *pipeline, struct session *session,
+                       const struct intake_position *positions, size_t count);
+void pipeline_revoking(struct pipeline *pipeline);
+void pipeline_lost(struct pipeline *pipeline);
+void pipeline_record(struct pipeline *pipeline, const struct record *record);
+/* From the caller: moves body and id_value out of the answer. */
+void pipeline_answered(struct pipeline *pipeline, void *cookie, struct answer *answer);
+/* From the outlet. */
+void pipeline_batch_ended(struct pipeline *pipeline, const struct outlet_end *end);
+
+/* Does all that can be done now. */
+void pipeline_step(struct pipeline *pipeline);
+/* mono_ms of the next step that is due though nothing comes; INT64_MAX: none. */
+int64_t pipeline_next_ms(const struct pipeline *pipeline);
+/* How many records intake may hand over now. */
+size_t pipeline_wants(struct pipeline *pipeline);
+
+/* No further call begins; what is in the air may end and is published. Nothing undoes it. */
+void pipeline_drain(struct pipeline *pipeline);
+/* True when nothing is in the air, settled or being published. */
+bool pipeline_idle(const struct pipeline *pipeline);
+
+/* For metrics, the status text and tests. */
+struct pipeline_status {
+    size_t jobs[JOB_STATE_COUNT];
+    size_t in_flight;       /* orphans included */
+    int64_t oldest_call_ms; /* mono_ms when the oldest of them began; INT64_MAX: none */
+    size_t bytes;
+    size_t partitions;
+    size_t partitions_full;   /* paused because their window is full */
+    size_t merchants_held;    /* answered 401 */
+    size_t held_unauthorized; /* events that wait for them */
+    size_t merchants_limited;
+    bool endpoint_down;
+    bool draining, revoking;
+};
+void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *status);
+/* Calls `visit` for each partition with its window. */
+void pipeline_partitions(const struct pipeline *pipeline,
+                         void (*visit)(void *context, int32_t id, const struct window *window),
+                         void *context);
+
+#endif

@@ -1,0 +1,59 @@
+/* The offset window of one partition: what is done, though it ends out of order.
+ *
+ * The watermark is the lowest offset that is not known to be done; from it on a set of done
+ * offsets. Both are committed together, the watermark as the group's offset and the set in its
+ * metadata, so that a restart skips exactly what was published. The set that is written is the
+ * one that was loaded plus what is new: a set rebuilt from redelivered records alone would
+ * forget. For the same reason the watermark's own bit belongs to it: after a restart the
+ * watermark may come to stand on an offset that is done but was not delivered again.
+ *
+ * Pure. Offsets that never arrive (control records, compaction, aborted records) count as done
+ * as soon as a later one arrives.
+ */
+#ifndef PRESIGND_FLOW_WINDOW_H
+#define PRESIGND_FLOW_WINDOW_H
+
+#include "presignd/base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Offsets from the watermark on that can be told apart. As a bit set in base64 they take 1368
+ * characters of the 4096 bytes that a broker allows for the metadata. */
+#define WINDOW_SPAN 8192
+
+struct window {
+    int64_t watermark;               /* lowest offset not done; -1 until the first record tells */
+    int64_t next;                    /* one above the highest offset that arrived since the load */
+    uint64_t done[WINDOW_SPAN / 64]; /* ring, bit (offset % WINDOW_SPAN) */
+};
+
+/* From a committed position; offset -1 when nothing was committed. False when the metadata is
+ * not ours or damaged: the window then starts without a set (what was done above the watermark
+ * is called again), which is worth a warning. */
+bool window_load(struct window *window, int64_t offset, const char *metadata);
+
+enum window_arrival {
+    WINDOW_NEW,    /* to be worked on */
+    WINDOW_KNOWN,  /* done already, or in hand: skip it */
+    WINDOW_FULL,   /* too far above the watermark: pause, offer it again later */
+    WINDOW_BEHIND, /* below the watermark: the log was cut or made anew; see window_restart() */
+};
+/* A record arrived. Offsets between the last one and this one count as done. WINDOW_FULL and
+ * WINDOW_BEHIND change nothing. */
+enum window_arrival window_arrive(struct window *window, int64_t offset);
+/* The position went backwards (the topic was made anew): begin again at that offset. */
+void window_restart(struct window *window, int64_t offset);
+
+/* That offset's outcome is committed. Out of the window: nothing happens. */
+void window_finish(struct window *window, int64_t offset);
+
+/* The metadata for window->watermark: "" for an empty set. */
+void window_encode(const struct window *window, struct buf *out);
+/* Offsets between the watermark and the newest, done or not. */
+size_t window_used(const struct window *window);
+/* How many further offsets fit. */
+size_t window_room(const struct window *window);
+
+#endif

@@ -1,0 +1,129 @@
+#include "presignd/flow/admit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void fail(struct admission *admission, enum reason reason, const char *message)
+{
+    admission->reason = reason;
+    snprintf(admission->message, sizeof admission->message, "%s", message);
+}
+
+static bool decode(const struct admit_rules *rules, const struct record *record,
+                   struct admission *admission)
+{
+    static const enum reason reasons[] = {
+        [EVENT_OK] = REASON_NONE,
+        [EVENT_EMPTY] = REASON_EMPTY_EVENT,
+        [EVENT_TOO_LARGE] = REASON_EVENT_TOO_LARGE,
+        [EVENT_INVALID_JSON] = REASON_INVALID_JSON,
+        [EVENT_INVALID_CLOUDEVENT] = REASON_INVALID_CLOUDEVENT,
+    };
+    const char *message = NULL;
+    enum event_status status = event_decode(record, rules->event_bytes_max, &admission->event,
+                                            &admission->errors, &message);
+    if (status != EVENT_OK) {
+        fail(admission, reasons[status], message);
+    }
+    return status == EVENT_OK;
+}
+
+/* Kept for ordering and for the failure record even when other members are wrong. */
+static void note_code(struct admission *admission)
+{
+    const char *code =
+        json_string_value(json_object_get(admission->event.data, "out_contract_code"));
+    static const char allowed[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    size_t len = code == NULL ? 0 : strlen(code);
+    if (len >= 1 && len <= ADMIT_CODE_MAX && strspn(code, allowed) == len) {
+        memcpy(admission->out_contract_code, code, len + 1);
+    }
+}
+
+/* Without an endpoint there is no schema to check against, so the type goes first. */
+static bool validate(const struct admit_rules *rules, struct admission *admission)
+{
+    if (admission->endpoint == NULL) {
+        fail(admission, REASON_UNKNOWN_TYPE, "the type names no endpoint of presignd");
+        return false;
+    }
+    const struct schema *schema = rules->requests[endpoint_index(admission->endpoint)];
+    if (!json_is_object(admission->event.data)) {
+        violations_add(&admission->errors, "", "/type", "is absent or no object");
+    } else if (schema_validate(schema, admission->event.data, &admission->errors)) {
+        return true;
+    }
+    admission->reason = REASON_INVALID_REQUEST;
+    snprintf(admission->message, sizeof admission->message, "data does not match %s.request.json",
+             admission->endpoint->name);
+    return false;
+}
+
+static int64_t expiry_ms(const struct admit_rules *rules, const struct record *record,
+                         const struct event *event)
+{
+    int64_t expires = event->expirytime_ms >= 0 ? event->expirytime_ms : INT64_MAX;
+    int64_t oldest_ms; /* a producer may set any timestamp */
+    if (rules->event_age_max_ms > 0 && record->timestamp_ms >= 0 &&
+        !__builtin_add_overflow(record->timestamp_ms, rules->event_age_max_ms, &oldest_ms) &&
+        oldest_ms < expires) {
+        expires = oldest_ms;
+    }
+    return expires;
+}
+
+struct merchant *admit_merchant(const struct merchants *merchants, const struct endpoint *endpoint,
+                                const char *mchid, const char **why)
+{
+    struct merchant *merchant = mchid != NULL ? merchants_find(merchants, mchid)
+                                              : merchants_default(merchants, endpoint->mode);
+    if (merchant == NULL) {
+        *why = mchid != NULL ? "the merchant that mchid names is not configured here"
+                             : "no mchid, and no single or default merchant of the endpoint's mode";
+        return NULL;
+    }
+    if (merchant->mode != endpoint->mode) {
+        *why = "the merchant that mchid names is configured for the other mode";
+        return NULL;
+    }
+    return merchant;
+}
+
+void admit(const struct admit_rules *rules, const struct record *record, int64_t wall_ms,
+           struct admission *admission)
+{
+    *admission = (struct admission){.expires_ms = INT64_MAX};
+    bool decoded = decode(rules, record, admission);
+    if (admission->event.type != NULL) {
+        admission->endpoint = endpoint_of_type(admission->event.type);
+    }
+    /* Before anything is judged: a failure that names its contract can be told to somebody. */
+    note_code(admission);
+    if (!decoded || !validate(rules, admission)) {
+        return;
+    }
+    admission->expires_ms = expiry_ms(rules, record, &admission->event);
+    if (wall_ms >= admission->expires_ms) {
+        fail(admission, REASON_EXPIRED, "the event's time had passed before it was called");
+        return;
+    }
+    const char *why = NULL;
+    admission->merchant =
+        admit_merchant(rules->merchants, admission->endpoint, admission->event.mchid, &why);
+    if (admission->merchant == NULL) {
+        fail(admission, REASON_UNKNOWN_MERCHANT, why);
+        return;
+    }
+    /* The merchant's own, also where the event named none: it is part of the turn's key. */
+    snprintf(admission->mchid, sizeof admission->mchid, "%s", admission->merchant->mchid);
+    admission->body = event_body(admission->event.data, &admission->body_len);
+}
+
+void admission_deinit(struct admission *admission)
+{
+    event_deinit(&admission->event);
+    violations_deinit(&admission->errors);
+    free(admission->body);
+    *admission = (struct admission){0};
+}

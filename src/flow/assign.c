@@ -1,0 +1,95 @@
+/* Partitions come and go, all together. What is in hand for those that went is dropped: whoever
+ * has them next begins at what was committed, and comes by it again. */
+#include "pipeline_parts.h"
+
+/* Everything that is neither in the air nor settled: it comes back to the next reader. */
+void assign_drop_waiting(struct pipeline *p, struct moment now)
+{
+    /* Those behind others first, or they would move up one by one. */
+    place_forget_all(p, &p->in_turn, now);
+    for (size_t i = 0; i < p->lane_count; i++) {
+        place_forget_all(p, &p->lane_table[i]->waiting, now);
+    }
+    place_forget_all(p, &p->retrying, now);
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        place_forget_all(p, &p->partitions.items[i].beyond, now);
+    }
+}
+
+/* The call goes on; its answer will be read for what it tells of the host and the merchant. */
+static void orphan_all(struct list *from)
+{
+    LIST_FOREACH (from, link) {
+        job_of(link)->partition = NULL;
+    }
+}
+
+/* A batch in hand may still be committed, if the broker took its offsets before; the session
+ * that it carries sees to it that nothing is afterwards. */
+void assign_drop(struct pipeline *p, struct moment now)
+{
+    assign_drop_waiting(p, now);
+    place_forget_all(p, &p->settled, now);
+    place_forget_all(p, &p->refused, now);
+    orphan_all(&p->calling);
+    orphan_all(&p->answered);
+    orphan_all(&p->batch.jobs);
+    partitions_deinit(&p->partitions);
+    p->session = session_unref(p->session);
+    p->revoking = false;
+    p->all_paused = false;
+    p->full_since_ms = -1;
+}
+
+/* A set that cannot be read costs further calls of what it named, but no lost event. */
+void assign_begin(struct pipeline *p, struct session *session,
+                  const struct intake_position *positions, size_t count)
+{
+    assign_drop(p, now_of(p));
+    p->session = session_ref(session);
+    AUTO_FREE int32_t *ids = mem_zalloc(count, sizeof *ids);
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = positions[i].partition;
+    }
+    partitions_assign(&p->partitions, ids, count);
+    for (size_t i = 0; i < count; i++) {
+        struct partition *partition = partitions_find(&p->partitions, positions[i].partition);
+        if (!window_load(&partition->window, positions[i].offset, positions[i].metadata)) {
+            OBSERVE(p, metadata_unreadable, partition->id);
+        }
+    }
+}
+
+/* Until the release the group waits for us, so the time for calls in the air is short; what they
+ * cannot end in it is called again by the next owner. */
+void assign_revoke(struct pipeline *p)
+{
+    struct moment now = now_of(p);
+    p->revoking = true;
+    p->revoke_end_ms = now.mono_ms + PIPELINE_REVOKE_GRACE_MS;
+    assign_drop_waiting(p, now);
+}
+
+size_t assign_calls(const struct pipeline *p)
+{
+    size_t own = 0;
+    LIST_FOREACH (&p->calling, link) {
+        own += job_of(link)->partition != NULL;
+    }
+    LIST_FOREACH (&p->answered, link) {
+        own += job_of(link)->partition != NULL;
+    }
+    return own;
+}
+
+void assign_release(struct pipeline *p, struct moment now)
+{
+    if (!p->revoking) {
+        return;
+    }
+    bool quiet = assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing;
+    if (quiet || now.mono_ms >= p->revoke_end_ms) {
+        assign_drop(p, now);
+        p->ports.release(p->ports.intake);
+    }
+}

@@ -1,0 +1,138 @@
+/* What a transaction takes, and what it says of the partitions. While it is with the outlet, its
+ * effect on a window lies in the draft: the window itself must go on telling what is committed. */
+#include "presignd/flow/batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+void batch_init(struct batch *batch)
+{
+    *batch = (struct batch){0};
+    list_init(&batch->jobs);
+}
+
+void batch_deinit(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->position_cap; i++) {
+        buf_deinit(&batch->metadata[i]);
+    }
+    free(batch->metadata);
+    free(batch->records);
+    free(batch->positions);
+    *batch = (struct batch){0};
+}
+
+size_t batch_bytes(const struct job *job)
+{
+    return job->outcome.value.len + job->record.key_len;
+}
+
+static void add_record(struct batch *batch, const struct job *job)
+{
+    if (batch->out.record_count == batch->record_cap) {
+        batch->record_cap = batch->record_cap == 0 ? 64 : batch->record_cap * 2;
+        batch->records = mem_realloc(batch->records, batch->record_cap * sizeof *batch->records);
+    }
+    batch->records[batch->out.record_count++] = (struct outlet_record){
+        .topic = job->reason == REASON_NONE ? OUTLET_RESULTS : OUTLET_FAILURES,
+        .key = job->record.key,
+        .key_len = job->record.key_len,
+        .value = job->outcome.value.data,
+        .value_len = job->outcome.value.len,
+        .headers = job->outcome.headers,
+        .header_count = job->outcome.header_count,
+    };
+}
+
+/* A draft begins as the window is now, records that have arrived since the last batch included;
+ * so gaps below them are committed as done along with the first outcome that follows. */
+static void draft(struct job *job)
+{
+    struct partition *partition = job->partition;
+    if (!partition->in_batch) {
+        partition->in_batch = true;
+        partition->draft = partition->window;
+    }
+    window_finish(&partition->draft, job->record.offset);
+}
+
+/* The texts stay with the batch, since the outlet reads them on its own thread when the partition
+ * may be gone. */
+static void reserve_positions(struct batch *batch, size_t count)
+{
+    if (batch->position_cap >= count) {
+        return;
+    }
+    batch->positions = mem_realloc(batch->positions, count * sizeof *batch->positions);
+    batch->metadata = mem_realloc(batch->metadata, count * sizeof *batch->metadata);
+    for (size_t i = batch->position_cap; i < count; i++) {
+        batch->metadata[i] = (struct buf){0};
+    }
+    batch->position_cap = count;
+}
+
+static void add_positions(struct batch *batch, struct partitions *partitions)
+{
+    reserve_positions(batch, partitions->count);
+    for (size_t i = 0; i < partitions->count; i++) {
+        struct partition *partition = &partitions->items[i];
+        if (!partition->in_batch) {
+            continue;
+        }
+        partition->in_batch = false;
+        struct buf *metadata = &batch->metadata[batch->out.position_count];
+        metadata->len = 0;
+        window_encode(&partition->draft, metadata);
+        batch->positions[batch->out.position_count++] = (struct outlet_position){
+            .partition = partition->id,
+            .offset = partition->draft.watermark,
+            .metadata = metadata->data,
+        };
+    }
+}
+
+void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
+                struct session *session)
+{
+    assert(list_empty(&batch->jobs));
+    batch->out = (struct outlet_batch){.session = session_ref(session)};
+    size_t bytes = 0;
+    struct list_link *first;
+    while ((first = list_first(settled)) != NULL && batch->out.record_count < OUTLET_RECORDS_MAX) {
+        struct job *job = job_of(first);
+        bytes += batch_bytes(job);
+        /* One that is larger than all goes alone: the topic will say whether it takes it. */
+        if (bytes > OUTLET_BYTES_MAX && batch->out.record_count > 0) {
+            break;
+        }
+        job_move(job, JOB_PUBLISHING, &batch->jobs);
+        add_record(batch, job);
+        draft(job);
+    }
+    add_positions(batch, partitions);
+    batch->out.records = batch->records;
+    batch->out.positions = batch->positions;
+}
+
+void batch_commit(struct batch *batch)
+{
+    LIST_FOREACH (&batch->jobs, link) {
+        struct job *job = job_of(link);
+        if (job->partition != NULL) { /* else its window went with its assignment */
+            window_finish(&job->partition->window, job->record.offset);
+        }
+    }
+}
+
+void batch_end(struct batch *batch)
+{
+    batch->out.session = session_unref(batch->out.session);
+}
+
+/* From the back, so that the oldest is first again. */
+void batch_undo(struct batch *batch, struct list *settled)
+{
+    while (!list_empty(&batch->jobs)) {
+        job_move_front(job_of(batch->jobs.head.prev), JOB_SETTLED, settled);
+    }
+}

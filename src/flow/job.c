@@ -1,0 +1,117 @@
+#include "presignd/flow/job.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *job_state_name(enum job_state state)
+{
+    static const char *const names[JOB_STATE_COUNT] = {
+        [JOB_NEW] = "new",           [JOB_TURN] = "turn",
+        [JOB_LANE] = "waiting",      [JOB_CALLING] = "calling",
+        [JOB_ANSWERED] = "answered", [JOB_RETRY] = "retry",
+        [JOB_SETTLED] = "settled",   [JOB_PUBLISHING] = "publishing",
+        [JOB_REFUSED] = "refused",
+    };
+    assert(state < JOB_STATE_COUNT);
+    return names[state];
+}
+
+/* One block: the headers, then key, value and the headers' bytes behind them. */
+static void copy_record(struct job *job, const struct record *record)
+{
+    size_t size = record->header_count * sizeof(struct record_header) + record->key_len +
+                  record->value_len + strlen(record->topic) + 1;
+    for (size_t i = 0; i < record->header_count; i++) {
+        size += strlen(record->headers[i].name) + 1 + record->headers[i].value_len;
+    }
+    struct record_header *headers = job->bytes = mem_alloc(size);
+    char *end = (char *)(headers + record->header_count);
+    job->record = *record;
+    job->record.headers = headers;
+#define COPY(target, source, len)         \
+    do {                                  \
+        if ((source) != NULL) {           \
+            memcpy(end, (source), (len)); \
+            (target) = end;               \
+            end += (len);                 \
+        }                                 \
+    } while (0)
+    COPY(job->record.topic, record->topic, strlen(record->topic) + 1);
+    COPY(job->record.key, record->key, record->key_len);
+    COPY(job->record.value, record->value, record->value_len);
+    for (size_t i = 0; i < record->header_count; i++) {
+        headers[i] = record->headers[i];
+        COPY(headers[i].name, record->headers[i].name, strlen(record->headers[i].name) + 1);
+        COPY(headers[i].value, record->headers[i].value, record->headers[i].value_len);
+    }
+#undef COPY
+    job->size = size;
+}
+
+struct job *job_new(const struct record *record)
+{
+    struct job *job = mem_zalloc(1, sizeof *job);
+    copy_record(job, record);
+    /* The body and the event's strings are made of the same bytes once more. */
+    job->size = sizeof *job + 2 * job->size;
+    return job;
+}
+
+struct job *job_free(struct job *job)
+{
+    if (job != NULL) {
+        assert(job->in == NULL && job->seat.turn == NULL && !heap_holds(&job->due));
+        admission_deinit(&job->admission);
+        answer_deinit(&job->answer);
+        outcome_bytes_deinit(&job->outcome);
+        free(job->log);
+        free(job->bytes);
+        free(job);
+    }
+    return NULL;
+}
+
+/* `state` stays as it was: who unlinks decides what comes next. */
+void job_unlink(struct job *job)
+{
+    if (job->in != NULL) {
+        list_remove(job->in, &job->link);
+        job->in = NULL;
+    }
+}
+
+void job_move(struct job *job, enum job_state state, struct list *list)
+{
+    job_unlink(job);
+    list_push_back(list, &job->link);
+    job->in = list;
+    job->state = state;
+}
+
+void job_move_front(struct job *job, enum job_state state, struct list *list)
+{
+    job_unlink(job);
+    list_push_front(list, &job->link);
+    job->in = list;
+    job->state = state;
+}
+
+/* Allocated at the first failure only: nearly all events succeed at once. */
+void job_log_attempt(struct job *job)
+{
+    if (job->log == NULL) {
+        job->log = mem_zalloc(OUTCOME_ATTEMPTS_MAX, sizeof *job->log);
+    }
+    struct job_attempt *attempt = &job->log[(job->attempts - 1) % OUTCOME_ATTEMPTS_MAX];
+    *attempt = (struct job_attempt){
+        .at_ms = job->began_wall_ms,
+        .duration_ms = job->answer.duration_ms,
+        .status = job->answer.status,
+        .kind = job->answer.kind,
+    };
+    snprintf(attempt->host, sizeof attempt->host, "%.*s", (int)sizeof attempt->host - 1,
+             job->answer.host);
+    snprintf(attempt->code, sizeof attempt->code, "%s", job->answer.code);
+}

@@ -1,0 +1,328 @@
+/* The order of the stages, and nothing else: pipeline_step() is the table of contents. What a
+ * stage does is its part's business (pipeline_parts.h); what comes from outside between two
+ * steps is noted here, in lists.
+ *
+ * Three rules hold all of it together:
+ * - A job is in one list at a time, and the list is its state. Nothing looks for a job.
+ * - A window changes when a record arrives and when a transaction was committed, at no other
+ *   time. So whatever is dropped on the way is not lost: it is not marked, and comes back.
+ * - What is in the air is waited for, also when nobody wants it any more: only its end frees
+ *   its merchant's place and its contract code's turn.
+ */
+#include "presignd/flow/pipeline.h"
+
+#include "pipeline_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A full window is read into again when this part of it is free: pausing costs a new fetch. */
+#define RESUME_ROOM (WINDOW_SPAN / 4)
+
+/* --- a record comes: decode -> validate -> route ------------------------------------------ */
+
+/* Ends as a failure, or in its merchant's lane, or behind an earlier event of its code. Records
+ * are admitted one by one as they come, so that turns are taken in the order of the partition. */
+static void admit_job(struct pipeline *p, struct job *job, struct moment now)
+{
+    struct admission *admission = &job->admission;
+    admit(p->rules.admit, &job->record, now.wall_ms, admission);
+    json_decref(admission->event.data); /* the body holds what later stages need */
+    admission->event.data = NULL;
+    if (admission->reason != REASON_NONE) {
+        place_fail(p, job, admission->reason, NULL, now);
+        return;
+    }
+    job->lane = place_lane_of(p, admission->merchant);
+    admission->merchant = NULL; /* a reload may free it; the lane knows the present one */
+    if (turns_enter(&p->turns, &job->seat, admission->mchid, admission->out_contract_code)) {
+        place_in_lane(p, job, now);
+    } else {
+        job_move(job, JOB_TURN, &p->in_turn);
+        place_arm(p, job, now);
+    }
+}
+
+/* Below what was committed there is nothing to read, unless the topic is another one of the same
+ * name: then nothing that the window knows is true of it. */
+static void restart_log(struct pipeline *p, struct partition *partition, int64_t offset)
+{
+    OBSERVE(p, log_restarted, partition->id, offset);
+    window_restart(&partition->window, offset);
+}
+
+/* False when the window has no room for it yet. */
+static bool arrive(struct pipeline *p, struct partition *partition, struct job *job,
+                   struct moment now)
+{
+    enum window_arrival arrival = window_arrive(&partition->window, job->record.offset);
+    /* Only the first record of an assignment tells; intake hands over none that goes back. */
+    if (arrival == WINDOW_BEHIND && !partition->begun) {
+        restart_log(p, partition, job->record.offset);
+        arrival = window_arrive(&partition->window, job->record.offset);
+    }
+    partition->begun = true;
+    switch (arrival) {
+    case WINDOW_FULL:
+        return false;
+    case WINDOW_NEW:
+        admit_job(p, job, now);
+        return true;
+    default: /* its outcome was committed before a restart, or it is in hand */
+        place_forget(p, job, now);
+        return true;
+    }
+}
+
+void pipeline_record(struct pipeline *p, const struct record *record)
+{
+    struct partition *partition = partitions_find(&p->partitions, record->partition);
+    if (partition == NULL || p->revoking || p->draining) {
+        return; /* not marked in any window: it comes back */
+    }
+    struct moment now = now_of(p);
+    struct job *job = job_new(record);
+    job->partition = partition;
+    p->bytes += job->size;
+    /* A pause takes effect at once, but one record may be on its way already. */
+    if (!list_empty(&partition->beyond) || !arrive(p, partition, job, now)) {
+        job_move(job, JOB_NEW, &partition->beyond);
+    }
+    if (!list_empty(&partition->beyond) || window_room(&partition->window) == 0) {
+        partition->full = true;
+        demand_pause(p, partition);
+    }
+}
+
+/* What came though the window was full, then the partition itself. */
+static void refill(struct pipeline *p, struct moment now)
+{
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        struct partition *partition = &p->partitions.items[i];
+        if (!partition->full || p->revoking || p->draining) {
+            continue;
+        }
+        struct list_link *link;
+        while ((link = list_first(&partition->beyond)) != NULL) {
+            struct job *job = job_of(link);
+            job_unlink(job);
+            if (!arrive(p, partition, job, now)) {
+                job_move_front(job, JOB_NEW, &partition->beyond);
+                break;
+            }
+        }
+        if (list_empty(&partition->beyond) && window_room(&partition->window) >= RESUME_ROOM) {
+            partition->full = false;
+            demand_pause(p, partition);
+        }
+    }
+}
+
+/* --- what else comes from outside -------------------------------------------------------- */
+
+/* The caller is in the middle of its own work: the step reads the answer. */
+void pipeline_answered(struct pipeline *p, void *cookie, struct answer *answer)
+{
+    struct job *job = cookie;
+    answer_deinit(&job->answer);
+    job->answer = *answer;
+    *answer = (struct answer){0};
+    job_move(job, JOB_ANSWERED, &p->answered);
+}
+
+void pipeline_batch_ended(struct pipeline *p, const struct outlet_end *end)
+{
+    publish_ended(p, end);
+}
+
+void pipeline_assigned(struct pipeline *p, struct session *session,
+                       const struct intake_position *positions, size_t count)
+{
+    assign_begin(p, session, positions, count);
+}
+
+void pipeline_revoking(struct pipeline *p)
+{
+    assign_revoke(p);
+}
+
+void pipeline_lost(struct pipeline *p)
+{
+    assign_drop(p, now_of(p));
+}
+
+void pipeline_drain(struct pipeline *p)
+{
+    p->draining = true;
+    assign_drop_waiting(p, now_of(p));
+}
+
+size_t pipeline_wants(struct pipeline *p)
+{
+    return demand_wants(p);
+}
+
+/* --- the step ---------------------------------------------------------------------------- */
+
+/* Ends first, beginnings then: answers free places, turns and windows that the rest may use in
+ * the same step, and what they settle leaves with the transaction that begins in it. One reading
+ * of the clock, so that no stage sees another time than the one before. */
+void pipeline_step(struct pipeline *p)
+{
+    struct moment now = now_of(p);
+    dispatch_read(p, now);
+    place_wake_due(p, now);
+    refill(p, now);
+    dispatch_start(p, now);
+    publish_begin(p, now);
+    assign_release(p, now);
+}
+
+int64_t pipeline_next_ms(const struct pipeline *p)
+{
+    int64_t next = p->lane_wait_ms;
+    const struct heap_slot *slot = heap_first(&p->due);
+    if (slot != NULL && slot->at < next) {
+        next = slot->at;
+    }
+    if (!p->publishing && !list_empty(&p->settled) && p->session != NULL &&
+        publish_due_ms(p) < next) {
+        next = publish_due_ms(p);
+    }
+    if (p->revoking && p->revoke_end_ms < next) {
+        next = p->revoke_end_ms;
+    }
+    /* The same conditions as in demand_wants(), or the loop would spin. */
+    if (p->full_since_ms >= 0 && !p->all_paused && !p->revoking && !p->draining &&
+        p->full_since_ms + PIPELINE_PAUSE_AFTER_MS < next) {
+        next = p->full_since_ms + PIPELINE_PAUSE_AFTER_MS;
+    }
+    return next;
+}
+
+/* --- life --------------------------------------------------------------------------------- */
+
+struct pipeline *pipeline_new(const struct pipeline_ports *ports,
+                              const struct pipeline_observer *observer,
+                              const struct pipeline_rules *rules)
+{
+    struct pipeline *p = mem_zalloc(1, sizeof *p);
+    p->ports = *ports;
+    p->observer = *observer;
+    p->rules = *rules;
+    p->lanes = map_new();
+    p->full_since_ms = -1;
+    p->lane_wait_ms = INT64_MAX;
+    turns_init(&p->turns);
+    health_init(&p->health, rules->limits.host_count);
+    batch_init(&p->batch);
+    struct list *lists[] = {&p->rotation, &p->in_turn, &p->calling, &p->answered,
+                            &p->retrying, &p->settled, &p->refused};
+    for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
+        list_init(lists[i]);
+    }
+    return p;
+}
+
+struct pipeline *pipeline_free(struct pipeline *p)
+{
+    if (p == NULL) {
+        return NULL;
+    }
+    struct moment now = now_of(p);
+    /* Those that wait go first: then no turn that ends below has anybody to pass on to. */
+    assign_drop(p, now);
+    place_forget_all(p, &p->calling, now);
+    place_forget_all(p, &p->answered, now);
+    place_forget_all(p, &p->batch.jobs, now);
+    batch_end(&p->batch);
+    batch_deinit(&p->batch);
+    for (size_t i = 0; i < p->lane_count; i++) {
+        lane_deinit(p->lane_table[i]);
+        free(p->lane_table[i]);
+    }
+    free(p->lane_table);
+    map_free(p->lanes);
+    turns_deinit(&p->turns);
+    heap_deinit(&p->due);
+    free(p);
+    return NULL;
+}
+
+void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
+{
+    bool hosts_changed = rules->limits.host_count != p->health.host_count;
+    p->rules = *rules;
+    if (hosts_changed) {
+        health_init(&p->health, rules->limits.host_count);
+    }
+    p->lanes_alive = 0;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        struct lane *lane = p->lane_table[i];
+        struct merchant *merchant = merchants_find(rules->admit->merchants, lane->merchant->mchid);
+        bool was_held = lane->held;
+        lane->gone = merchant == NULL;
+        lane->held = false; /* the key may be another, or nobody is left to be held */
+        if (merchant != NULL) {
+            p->lanes_alive++;
+            lane_configure(lane, merchant);
+        }
+        if (was_held) {
+            OBSERVE(p, merchant_held, lane->merchant->mchid, false);
+        }
+    }
+}
+
+/* --- what others ask ---------------------------------------------------------------------- */
+
+bool pipeline_idle(const struct pipeline *p)
+{
+    return assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing;
+}
+
+/* Calls are listed as they begin. */
+static int64_t oldest_call_ms(const struct pipeline *p)
+{
+    struct list_link *first = list_first(&p->calling);
+    return first == NULL ? INT64_MAX : job_of(first)->began_ms;
+}
+
+void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
+{
+    *status = (struct pipeline_status){
+        .jobs = {[JOB_TURN] = p->in_turn.count,
+                 [JOB_LANE] = p->waiting,
+                 [JOB_CALLING] = p->calling.count,
+                 [JOB_ANSWERED] = p->answered.count,
+                 [JOB_RETRY] = p->retrying.count,
+                 [JOB_SETTLED] = p->settled.count,
+                 [JOB_PUBLISHING] = p->batch.jobs.count,
+                 [JOB_REFUSED] = p->refused.count},
+        .in_flight = p->in_flight,
+        .oldest_call_ms = oldest_call_ms(p),
+        .bytes = p->bytes,
+        .partitions = p->partitions.count,
+        .endpoint_down = p->health.down,
+        .draining = p->draining,
+        .revoking = p->revoking,
+    };
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        status->partitions_full += p->partitions.items[i].full;
+        status->jobs[JOB_NEW] += p->partitions.items[i].beyond.count;
+    }
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const struct lane *lane = p->lane_table[i];
+        status->merchants_held += lane->held;
+        status->held_unauthorized += lane->held ? lane->waiting.count : 0;
+        status->merchants_limited += !list_empty(&lane->waiting) && lane_limited(lane);
+    }
+}
+
+void pipeline_partitions(const struct pipeline *p,
+                         void (*visit)(void *context, int32_t id, const struct window *window),
+                         void *context)
+{
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        visit(context, p->partitions.items[i].id, &p->partitions.items[i].window);
+    }
+}

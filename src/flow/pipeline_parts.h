@@ -1,0 +1,127 @@
+/* The pipeline's state and the parts that work on it; private to src/flow. The order of the
+ * stages is pipeline.c's; a part knows its own stage only:
+ *
+ *   demand.c    how many records are asked for
+ *   place.c     where a job is: lanes, turns, timers, settled
+ *   dispatch.c  which call begins, and what its answer leads to
+ *   publish.c   transactions
+ *   assign.c    partitions that come and go
+ */
+#ifndef PRESIGND_FLOW_PIPELINE_PARTS_H
+#define PRESIGND_FLOW_PIPELINE_PARTS_H
+
+#include "presignd/flow/batch.h"
+#include "presignd/flow/lane.h"
+#include "presignd/flow/pace.h"
+#include "presignd/flow/partitions.h"
+#include "presignd/flow/pipeline.h"
+
+struct pipeline {
+    struct pipeline_ports ports;
+    struct pipeline_observer observer;
+    struct pipeline_rules rules;
+
+    struct partitions partitions;
+    struct session *session; /* NULL: nothing is assigned */
+    struct map *lanes;       /* by mchid */
+    struct lane **lane_table;
+    size_t lane_count;
+    size_t lanes_alive;   /* of merchants that are still configured */
+    struct list rotation; /* lanes in which events wait */
+    struct turns turns;
+    struct heap due;
+    struct health health;
+
+    /* JOB_LANE lies in the lanes, JOB_NEW in the partitions, JOB_PUBLISHING in the batch. */
+    struct list in_turn, calling, answered, retrying, settled, refused;
+    struct batch batch;
+    bool publishing;
+    struct pace pace;
+    size_t waiting; /* JOB_LANE of all lanes */
+    size_t bytes;
+    size_t in_flight; /* orphans included */
+
+    bool revoking, draining;
+    int64_t revoke_end_ms;
+    int64_t next_batch_ms;
+    int64_t abort_pause_ms;
+    int64_t lane_wait_ms;  /* earliest moment at which something closed opens by itself */
+    int64_t full_since_ms; /* nothing was wanted since then; -1: something is */
+    bool all_paused;
+};
+
+static inline struct moment now_of(const struct pipeline *p)
+{
+    return clock_now(p->ports.clock);
+}
+
+#define OBSERVE(p, member, ...)                                       \
+    do {                                                              \
+        if ((p)->observer.member != NULL) {                           \
+            (p)->observer.member((p)->observer.context, __VA_ARGS__); \
+        }                                                             \
+    } while (0)
+
+/* --- place.c */
+
+/* The merchant's lane, made when it is the first time. */
+struct lane *place_lane_of(struct pipeline *p, struct merchant *merchant);
+/* Sets when the job must be looked at though nothing comes: its next attempt, or the end of its
+ * time. Anew after every change of its state. */
+void place_arm(struct pipeline *p, struct job *job, struct moment now);
+void place_in_lane(struct pipeline *p, struct job *job, struct moment now);
+/* Out of its list and off the clock; its turn it keeps. */
+void place_leave(struct pipeline *p, struct job *job);
+/* Frees the job with all that it holds; the next of its contract code moves up. */
+void place_forget(struct pipeline *p, struct job *job, struct moment now);
+/* Each of the list. */
+void place_forget_all(struct pipeline *p, struct list *list, struct moment now);
+/* With its outcome written: its turn is over, though nothing is committed yet. */
+void place_in_settled(struct pipeline *p, struct job *job, struct moment now);
+/* Settles it as a failure; `message` as in settle_failure(). */
+void place_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
+                struct moment now);
+/* Fails it when its time has passed, and says so. */
+bool place_expire(struct pipeline *p, struct job *job, struct moment now);
+/* What waited for this moment goes on. */
+void place_wake_due(struct pipeline *p, struct moment now);
+
+/* --- dispatch.c */
+
+/* Begins every call that may begin now; p->lane_wait_ms is when to try again otherwise. */
+void dispatch_start(struct pipeline *p, struct moment now);
+/* Reads the answers that have come. */
+void dispatch_read(struct pipeline *p, struct moment now);
+/* Whether the places in the air have one for that lane: one beyond its share leaves a reserve
+ * to the others. */
+bool dispatch_has_place(const struct pipeline *p, const struct lane *lane);
+
+/* --- publish.c */
+
+void publish_begin(struct pipeline *p, struct moment now);
+void publish_ended(struct pipeline *p, const struct outlet_end *end);
+/* When the next transaction should begin if one is to; it may be past. */
+int64_t publish_due_ms(const struct pipeline *p);
+
+/* --- assign.c */
+
+void assign_begin(struct pipeline *p, struct session *session,
+                  const struct intake_position *positions, size_t count);
+void assign_revoke(struct pipeline *p);
+/* The assignment is gone, with all that is in hand. */
+void assign_drop(struct pipeline *p, struct moment now);
+/* Drops what is neither in the air nor settled. */
+void assign_drop_waiting(struct pipeline *p, struct moment now);
+/* Calls of this assignment that are in the air, or whose answer was not read yet. */
+size_t assign_calls(const struct pipeline *p);
+/* Gives revoked partitions back when all is committed, or time is up. */
+void assign_release(struct pipeline *p, struct moment now);
+
+/* --- demand.c */
+
+/* As pipeline_wants(). */
+size_t demand_wants(struct pipeline *p);
+/* Tells intake when the partition's own state, or the whole's, has changed. */
+void demand_pause(struct pipeline *p, struct partition *partition);
+
+#endif

@@ -1,0 +1,160 @@
+/* Where a job is, and what it gives up when it goes on: its place in a lane, its timer, its turn,
+ * its bytes. A job that is moved without that would be counted for ever. */
+#include "pipeline_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The wall clock may jump: what waits for it is looked at this often at least. */
+#define WALL_RECHECK_MS 60000
+
+/* A lane stays for good, so that calls in the air find it after a reload took the merchant away;
+ * there are no more lanes than merchants were ever configured. */
+struct lane *place_lane_of(struct pipeline *p, struct merchant *merchant)
+{
+    struct lane *lane = map_get(p->lanes, merchant->mchid, strlen(merchant->mchid));
+    if (lane == NULL) {
+        lane = mem_alloc(sizeof *lane);
+        lane_init(lane, merchant);
+        map_set(p->lanes, merchant->mchid, strlen(merchant->mchid), lane);
+        p->lane_table = mem_realloc(p->lane_table, (p->lane_count + 1) * sizeof(struct lane *));
+        p->lane_table[p->lane_count++] = lane;
+        p->lanes_alive++;
+    }
+    return lane;
+}
+
+void place_arm(struct pipeline *p, struct job *job, struct moment now)
+{
+    bool timed = job->state == JOB_RETRY || job->state == JOB_REFUSED;
+    int64_t at = timed ? job->retry_ms : INT64_MAX;
+    if (job->state != JOB_REFUSED && job->attempts > 0 && !job->held) {
+        int64_t end = job->first_ms + p->rules.retry.give_up_after_ms;
+        at = end < at ? end : at;
+    }
+    /* Timers run on the monotonic clock, an expirytime is the wall's. */
+    if (job->state != JOB_REFUSED && job->admission.expires_ms != INT64_MAX) {
+        int64_t left = job->admission.expires_ms - now.wall_ms;
+        left = left < 0 ? 0 : left > WALL_RECHECK_MS ? WALL_RECHECK_MS : left;
+        at = now.mono_ms + left < at ? now.mono_ms + left : at;
+    }
+    if (at == INT64_MAX) {
+        heap_remove(&p->due, &job->due);
+    } else {
+        heap_set(&p->due, &job->due, at);
+    }
+}
+
+/* Later attempts go before first ones: they are the older events. Not so one that was answered
+ * 401 and is held with its merchant: if the fault is its own, it must not be every probe. */
+void place_in_lane(struct pipeline *p, struct job *job, struct moment now)
+{
+    struct lane *lane = job->lane;
+    if (job->attempts > 0 && !job->held) {
+        job_move_front(job, JOB_LANE, &lane->waiting);
+    } else {
+        job_move(job, JOB_LANE, &lane->waiting);
+    }
+    p->waiting++;
+    if (!lane->in_rotation) {
+        lane->in_rotation = true;
+        list_push_back(&p->rotation, &lane->link);
+    }
+    place_arm(p, job, now);
+}
+
+/* A lane without waiting events is not in the rotation: a round costs what there is to do, not
+ * what is configured. */
+void place_leave(struct pipeline *p, struct job *job)
+{
+    heap_remove(&p->due, &job->due);
+    if (job->state == JOB_LANE && job->in != NULL) {
+        struct lane *lane = job->lane;
+        p->waiting--;
+        job_unlink(job);
+        if (list_empty(&lane->waiting) && lane->in_rotation) {
+            lane->in_rotation = false;
+            list_remove(&p->rotation, &lane->link);
+        }
+    } else {
+        job_unlink(job);
+    }
+}
+
+/* Whoever comes next goes to its lane at once: the outcome before it need not be committed, since
+ * the order that is promised is the order of calls. */
+static void leave_turn(struct pipeline *p, struct job *job, struct moment now)
+{
+    struct turn_seat *next = turns_leave(&p->turns, &job->seat);
+    if (next != NULL) {
+        place_in_lane(p, CONTAINER_OF(next, struct job, seat), now);
+    }
+}
+
+void place_forget(struct pipeline *p, struct job *job, struct moment now)
+{
+    place_leave(p, job);
+    leave_turn(p, job, now);
+    p->bytes -= job->size;
+    job_free(job);
+}
+
+void place_forget_all(struct pipeline *p, struct list *list, struct moment now)
+{
+    struct list_link *link;
+    while ((link = list_first(list)) != NULL) {
+        place_forget(p, job_of(link), now);
+    }
+}
+
+void place_in_settled(struct pipeline *p, struct job *job, struct moment now)
+{
+    place_leave(p, job);
+    leave_turn(p, job, now);
+    p->bytes += job->outcome.value.len;
+    job->size += job->outcome.value.len;
+    job_move(job, JOB_SETTLED, &p->settled);
+}
+
+void place_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
+                struct moment now)
+{
+    settle_failure(job, p->rules.identity, reason, message, now.wall_ms);
+    place_in_settled(p, job, now);
+}
+
+bool place_expire(struct pipeline *p, struct job *job, struct moment now)
+{
+    if (now.wall_ms < job->admission.expires_ms) {
+        return false;
+    }
+    place_fail(p, job, REASON_EXPIRED, "the event's time passed before a call succeeded", now);
+    return true;
+}
+
+/* The first thing that is due decides; what is due later is armed anew. A timer may be early (the
+ * wall clock went back), never late by more than WALL_RECHECK_MS. */
+static void wake(struct pipeline *p, struct job *job, struct moment now)
+{
+    heap_remove(&p->due, &job->due);
+    if (job->state == JOB_REFUSED) {
+        job_move(job, JOB_SETTLED, &p->settled);
+    } else if (place_expire(p, job, now)) {
+        return;
+    } else if (job->attempts > 0 && !job->held &&
+               now.mono_ms >= job->first_ms + p->rules.retry.give_up_after_ms) {
+        place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+    } else if (job->state == JOB_RETRY && now.mono_ms >= job->retry_ms) {
+        place_in_lane(p, job, now);
+    } else {
+        place_arm(p, job, now);
+    }
+}
+
+void place_wake_due(struct pipeline *p, struct moment now)
+{
+    struct heap_slot *slot;
+    while ((slot = heap_first(&p->due)) != NULL && slot->at <= now.mono_ms) {
+        wake(p, CONTAINER_OF(slot, struct job, due), now);
+    }
+}

@@ -1,0 +1,40 @@
+#include "presignd/flow/retry.h"
+
+bool retry_applies(enum answer_kind kind)
+{
+    switch (kind) {
+    case ANSWER_RATE_LIMITED:
+    case ANSWER_UNAVAILABLE:
+    case ANSWER_UNREACHABLE:
+    case ANSWER_UNVERIFIED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* base * 2^(tries - 1), capped; doubling stops at the cap, so nothing overflows. */
+static int64_t ceiling_ms(const struct retry_policy *policy, unsigned tries)
+{
+    int64_t ceiling = policy->base_delay_ms;
+    for (unsigned i = 1; i < tries && ceiling < policy->max_delay_ms; i++) {
+        ceiling *= 2;
+    }
+    return ceiling < policy->max_delay_ms ? ceiling : policy->max_delay_ms;
+}
+
+/* Retry-After is a least wait, so the jitter still spreads those that are told the same second
+ * only when it is the longer; the server chose its number knowing that. */
+int64_t retry_next_ms(const struct retry_policy *policy, const struct retry_case *retry)
+{
+    if (retry->tries >= policy->max_attempts) {
+        return -1;
+    }
+    uint64_t spread = (uint64_t)ceiling_ms(policy, retry->tries) + 1;
+    int64_t delay = (int64_t)(retry->random % spread);
+    if (delay < retry->retry_after_ms) {
+        delay = retry->retry_after_ms;
+    }
+    int64_t end = retry->first_ms + policy->give_up_after_ms;
+    return delay < end - retry->now_ms ? retry->now_ms + delay : -1;
+}

@@ -1,0 +1,137 @@
+#include "presignd/flow/settle.h"
+
+#include "presignd/wire/json.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What is not known is NULL and left out: an event that cannot be read still has coordinates. */
+static struct outcome_common common_of(const struct job *job,
+                                       const struct settle_identity *identity, int64_t wall_ms)
+{
+    const struct admission *admission = &job->admission;
+    return (struct outcome_common){
+        .cluster_id = identity->cluster_id,
+        .group_id = identity->group_id,
+        .record = &job->record,
+        .event = &admission->event,
+        .settled_ms = wall_ms,
+        .endpoint = admission->endpoint != NULL ? admission->endpoint->name : NULL,
+        .mchid = admission->mchid[0] != '\0' ? admission->mchid : admission->event.mchid,
+        .out_contract_code =
+            admission->out_contract_code[0] != '\0' ? admission->out_contract_code : NULL,
+        .attempts = job->attempts,
+    };
+}
+
+void settle_result(struct job *job, const struct settle_identity *identity, int64_t wall_ms)
+{
+    const struct answer *answer = &job->answer;
+    const struct admission *admission = &job->admission;
+    const char *reason = NULL;
+    /* The body is ours, written by event_body(): it reads. */
+    AUTO_JSON json_t *data =
+        json_read(admission->body, admission->body_len, EVENT_NESTING_MAX, &reason);
+    struct outcome_common common = common_of(job, identity, wall_ms);
+    struct outcome_result result = {
+        .data = data,
+        .id_field = admission->endpoint->id_field,
+        .id_value = answer->id_value,
+        .response = answer->body,
+        .response_len = answer->body_len,
+        .issued_ms = answer->issued_ms,
+        .expires_ms = answer->issued_ms + SETTLE_SESSION_MS,
+        .host = answer->host,
+        .request_id = answer->request_id[0] != '\0' ? answer->request_id : NULL,
+        .wechatpay_serial = answer->serial,
+    };
+    job->reason = REASON_NONE;
+    outcome_result_write(&job->outcome, &common, &result);
+}
+
+/* The ring of attempts, oldest first. */
+static size_t list_attempts(const struct job *job, struct outcome_attempt *out)
+{
+    unsigned count = job->log == NULL                       ? 0
+                     : job->attempts < OUTCOME_ATTEMPTS_MAX ? job->attempts
+                                                            : OUTCOME_ATTEMPTS_MAX;
+    for (unsigned i = 0; i < count; i++) {
+        const struct job_attempt *attempt =
+            &job->log[(job->attempts - count + i) % OUTCOME_ATTEMPTS_MAX];
+        out[i] = (struct outcome_attempt){
+            .at_ms = attempt->at_ms,
+            .host = attempt->host,
+            .duration_ms = attempt->duration_ms,
+            .status = attempt->status,
+            .code = attempt->code[0] != '\0' ? attempt->code : NULL,
+            .ended = reason_name(reason_of_answer(attempt->kind)),
+        };
+    }
+    return count;
+}
+
+/* "400 PARAM_ERROR: …", or what went wrong when no error's body tells. */
+static void message_of_answer(const struct answer *answer, char *out, size_t size)
+{
+    const char *detail = answer->detail != NULL ? answer->detail : "";
+    if (answer->status == 0) {
+        snprintf(out, size, "%s", detail);
+    } else if (answer->code[0] != '\0') {
+        snprintf(out, size, "%d %s: %s", answer->status, answer->code, answer->message);
+    } else {
+        snprintf(out, size, "%d %s", answer->status, detail);
+    }
+}
+
+static void write_failure(struct job *job, const struct settle_identity *identity, int64_t wall_ms)
+{
+    const struct answer *answer = &job->answer;
+    char text[ANSWER_CODE_MAX + ANSWER_MESSAGE_MAX + 32];
+    const char *message = job->admission.message;
+    if (message[0] == '\0') {
+        message_of_answer(answer, text, sizeof text);
+        message = text;
+    }
+    struct outcome_common common = common_of(job, identity, wall_ms);
+    struct outcome_attempt attempts[OUTCOME_ATTEMPTS_MAX];
+    struct outcome_failure failure = {
+        .reason = reason_name(job->reason),
+        .retryable = reason_row(job->reason)->retryable,
+        .call_state = call_state_name(job->worst),
+        .message = message,
+        .errors = &job->admission.errors,
+        .answered = job->attempts > 0 && answer->status != 0,
+        .status = answer->status,
+        .code = answer->code[0] != '\0' ? answer->code : NULL,
+        .answer_message = answer->message[0] != '\0' ? answer->message : NULL,
+        .request_id = answer->request_id[0] != '\0' ? answer->request_id : NULL,
+        .answer_signed = answer->is_signed,
+        .attempts = attempts,
+        .attempt_count = list_attempts(job, attempts),
+        .original = identity->failure_original && !job->slim,
+    };
+    outcome_bytes_deinit(&job->outcome);
+    outcome_failure_write(&job->outcome, &common, &failure);
+}
+
+void settle_failure(struct job *job, const struct settle_identity *identity, enum reason reason,
+                    const char *message, int64_t wall_ms)
+{
+    job->reason = reason;
+    if (message != NULL) {
+        snprintf(job->admission.message, sizeof job->admission.message, "%.*s", ADMIT_MESSAGE_MAX,
+                 message);
+    }
+    write_failure(job, identity, wall_ms);
+}
+
+/* A result cannot be cut: every member of it is promised. */
+bool settle_slim(struct job *job, const struct settle_identity *identity, int64_t wall_ms)
+{
+    if (job->slim || job->reason == REASON_NONE) {
+        return false;
+    }
+    job->slim = true;
+    write_failure(job, identity, wall_ms);
+    return true;
+}

@@ -1,0 +1,131 @@
+#include "presignd/flow/window.h"
+
+#include "presignd/base/text.h"
+
+#include <string.h>
+
+/* Before the set, so that metadata of another program, or of a later format, is told apart. */
+#define METADATA_PREFIX "presignd/1:"
+
+static bool is_done(const struct window *window, int64_t offset)
+{
+    uint64_t bit = (uint64_t)offset % WINDOW_SPAN;
+    return (window->done[bit / 64] >> (bit % 64)) & 1;
+}
+
+static void set_done(struct window *window, int64_t offset, bool done)
+{
+    uint64_t bit = (uint64_t)offset % WINDOW_SPAN;
+    uint64_t mask = UINT64_C(1) << (bit % 64);
+    if (done) {
+        window->done[bit / 64] |= mask;
+    } else {
+        window->done[bit / 64] &= ~mask;
+    }
+}
+
+/* Not beyond `next`, even over offsets that are known to be done: their records come again after
+ * a restart, and one below the watermark would look like a log that was made anew.
+ *
+ * Moves the watermark over what is done; its bits become free for offsets a span ahead. */
+static void advance(struct window *window)
+{
+    while (window->watermark < window->next && is_done(window, window->watermark)) {
+        set_done(window, window->watermark, false);
+        window->watermark++;
+    }
+}
+
+/* Bit i of the set is offset watermark + i. */
+static bool load_set(struct window *window, const char *text)
+{
+    AUTO_BUF struct buf set = {0};
+    if (!text_base64_decode(&set, text, strlen(text)) || set.len > WINDOW_SPAN / 8) {
+        return false;
+    }
+    for (size_t i = 0; i < set.len * 8; i++) {
+        if ((unsigned char)set.data[i / 8] >> (i % 8) & 1) {
+            set_done(window, window->watermark + (int64_t)i, true);
+        }
+    }
+    return true;
+}
+
+bool window_load(struct window *window, int64_t offset, const char *metadata)
+{
+    *window = (struct window){.watermark = offset, .next = offset};
+    if (metadata == NULL || metadata[0] == '\0') {
+        return true;
+    }
+    size_t prefix = strlen(METADATA_PREFIX);
+    return offset >= 0 && strncmp(metadata, METADATA_PREFIX, prefix) == 0 &&
+           load_set(window, metadata + prefix);
+}
+
+void window_restart(struct window *window, int64_t offset)
+{
+    *window = (struct window){.watermark = offset, .next = offset};
+}
+
+enum window_arrival window_arrive(struct window *window, int64_t offset)
+{
+    if (window->watermark < 0) {
+        window_restart(window, offset);
+    }
+    if (offset < window->next) {
+        return offset < window->watermark ? WINDOW_BEHIND : WINDOW_KNOWN;
+    }
+    /* A gap that begins at the watermark, with nothing open before it, may be of any size. */
+    if (window->next == window->watermark && offset - window->watermark >= WINDOW_SPAN) {
+        window_restart(window, offset);
+    }
+    if (offset - window->watermark >= WINDOW_SPAN) {
+        return WINDOW_FULL;
+    }
+    for (int64_t missing = window->next; missing < offset; missing++) {
+        set_done(window, missing, true);
+    }
+    bool known = is_done(window, offset);
+    window->next = offset + 1;
+    advance(window);
+    return known ? WINDOW_KNOWN : WINDOW_NEW;
+}
+
+/* Bounds are checked and not asserted: offsets come from outside. */
+void window_finish(struct window *window, int64_t offset)
+{
+    if (offset >= window->watermark && offset < window->next) {
+        set_done(window, offset, true);
+        advance(window);
+    }
+}
+
+void window_encode(const struct window *window, struct buf *out)
+{
+    unsigned char set[WINDOW_SPAN / 8] = {0};
+    size_t len = 0;
+    /* From the watermark itself on: it is done already when it stands at `next` on an offset of
+     * the loaded set, whose record has not been delivered again. */
+    for (size_t i = 0; i < WINDOW_SPAN; i++) {
+        if (is_done(window, window->watermark + (int64_t)i)) {
+            set[i / 8] |= (unsigned char)(1u << (i % 8));
+            len = i / 8 + 1;
+        }
+    }
+    if (len > 0) {
+        buf_puts(out, METADATA_PREFIX);
+        text_base64(out, set, len);
+    } else {
+        buf_puts(out, "");
+    }
+}
+
+size_t window_used(const struct window *window)
+{
+    return window->watermark < 0 ? 0 : (size_t)(window->next - window->watermark);
+}
+
+size_t window_room(const struct window *window)
+{
+    return WINDOW_SPAN - window_used(window);
+}

@@ -1,0 +1,902 @@
+/* The delivery protocol: what the consumer, the offset window and the transactional outlet do
+ * with events while processes die, sleep and lose their partitions. README.md says what is left
+ * out and why that is sound, and how to run this.
+ *
+ * Names are those of the code: src/flow/{window,batch,pipeline}.c, src/kafka/{intake,producer}.c.
+ * An inline stands for the function of its name. One step of a process is one request, answer or
+ * turn of the event loop; any two of them may happen in either order.
+ *
+ * Sets of offsets are bit sets, bit o for offset o. In the code the set in a commit's metadata
+ * begins at the watermark; here it begins at 0, which says the same.
+ */
+
+/* --- The bound --- */
+
+#ifndef PARTITIONS
+#define PARTITIONS 1
+#endif
+/* Offsets of each partition's log; the ones that hold a record. The others were control records
+ * or compacted, and are never delivered. */
+#ifndef OFFSETS
+#define OFFSETS 4
+#endif
+#ifndef EVENTS_0
+#define EVENTS_0 13 /* 0, 2 and 3; nothing at 1 */
+#endif
+#ifndef EVENTS_1
+#define EVENTS_1 1
+#endif
+#ifndef WINDOW_SPAN
+#define WINDOW_SPAN 3
+#endif
+/* How often each fault may happen. */
+#ifndef CRASHES
+#define CRASHES 1
+#endif
+#ifndef PAUSES
+#define PAUSES 1
+#endif
+#ifndef REBALANCES
+#define REBALANCES 1
+#endif
+#ifndef ABORTS
+#define ABORTS 1
+#endif
+#ifndef UNKNOWNS
+#define UNKNOWNS 1
+#endif
+
+#define DAEMONS 2
+
+#define BIT(o)    (1 << (o))
+#define BELOW(o)  ((1 << (o)) - 1)
+#define ALL       BELOW(OFFSETS)
+#define EVENTS(p) (p == 0 -> EVENTS_0 : EVENTS_1)
+/* What a position (offset, set) says is done. */
+#define DONE_OF(offset, set) (BELOW(offset) | (set))
+#define NAME(i)   (65 + (i)) /* "A", "B" in a trace */
+
+/* With a safeguard removed, only what a reader of the outcomes can see is checked, so that the
+ * trace tells what it costs. */
+#ifdef ABLATION
+#define INVARIANT(condition) skip
+#else
+#define INVARIANT(condition) assert(condition)
+#endif
+
+/* --- A daemon --- */
+
+mtype:life = {RUNNING, PAUSED, DEAD};
+mtype:intake = {LOOKING, ASSIGNED, REVOKING};
+/* Which generation of the group it is of. Only "the current one, or one before" ever matters, and
+ * without numbers the states are fewer. */
+mtype:session = {NO_SESSION, CURRENT, STALE};
+/* ACQUIRING: the producer does not hold its transactional.id. From OFFSETS_SENT on a transaction
+ * is open. SETTLING: not known how the commit ended, a new producer is wanted. */
+mtype:outlet = {ACQUIRING, READY, OFFSETS_SENT, COMMITTING, SETTLING, READING_BACK};
+mtype:verdict = {OUTLET_COMMITTED, OUTLET_ABORTED, OUTLET_NOT_OURS};
+
+typedef position {
+    bool in; /* the batch moves this partition */
+    byte offset;
+    byte metadata;
+};
+
+typedef window_state {
+    byte watermark;
+    byte next;
+    byte done;
+};
+
+/* Where the jobs of one partition are. */
+typedef partition {
+    window_state win;
+    byte calling;
+    byte settled;
+};
+
+typedef daemon {
+    mtype:life life;
+
+    mtype:intake intake;
+    mtype:session session;
+    byte mine;    /* bit set of partitions */
+    partition partitions[PARTITIONS];
+
+    bool publishing;
+    bool orphaned; /* the batch's partitions were abandoned meanwhile */
+    mtype:session batch_session;
+    byte records[PARTITIONS]; /* offsets whose outcomes are in the batch */
+    position positions[PARTITIONS];
+
+    mtype:outlet outlet;
+    bool refused;          /* NOT_OURS: no further batch in this session */
+};
+
+daemon d[DAEMONS];
+
+/* --- The broker --- */
+
+mtype:txn = {EMPTY, ONGOING, PREPARE_COMMIT};
+mtype:answer = {NO_ANSWER, ANSWER_OK, ANSWER_FENCED};
+
+/* The group's coordinator. */
+bool preparing; /* a rebalance is under way */
+bool member[DAEMONS], joined[DAEMONS];
+byte owner[PARTITIONS];
+
+/* The transaction coordinator, one transactional.id for each daemon. */
+typedef transaction {
+    mtype:txn state;
+    bool fenced;      /* aborted for its age: what the producer sends next is refused */
+    bool commit_sent; /* a commit is on its way; its sender may be dead by then */
+    mtype:answer answer;
+    byte records[PARTITIONS];
+    position positions[PARTITIONS];
+};
+transaction txn[DAEMONS];
+
+/* What everybody can read. */
+position committed[PARTITIONS];
+byte visible[PARTITIONS]; /* offsets of events with a committed outcome */
+
+byte crashes, pauses, rebalances, aborts, unknowns;
+
+/* Scratch, always within one atomic step, so it is no part of a state. (A breadth-first search
+ * does not take hidden variables.) */
+#ifndef SCRATCH
+#define SCRATCH hidden
+#endif
+SCRATCH byte p, o, j, set, equal;
+/* Only for the traces. */
+SCRATCH byte generation, session_number[DAEMONS], batch_number[DAEMONS];
+
+/* --- The offset window: window.c --- */
+
+inline window_advance(window)
+{
+    do
+    :: window.watermark < window.next && (window.done & BIT(window.watermark)) ->
+        window.done = window.done & ~BIT(window.watermark);
+        window.watermark++
+    :: else -> break
+    od
+}
+
+inline window_load(window, at)
+{
+    window.watermark = at.offset;
+    window.next = at.offset;
+#ifdef NO_DONE_SET
+    window.done = 0
+#else
+    window.done = at.metadata
+#endif
+}
+
+/* Offsets that were not delivered before this one will not be. */
+inline window_arrive(window, offset, known)
+{
+    window.done = window.done | (BELOW(offset) & ~BELOW(window.next));
+    known = (window.done & BIT(offset)) != 0;
+    window.next = offset + 1;
+    window_advance(window)
+}
+
+inline window_finish(window, offset)
+{
+    if
+    :: offset >= window.watermark && offset < window.next ->
+        window.done = window.done | BIT(offset);
+        window_advance(window)
+    :: else
+    fi
+}
+
+/* --- The batch: batch.c --- */
+
+SCRATCH window_state draft;
+
+inline window_copy(to, from)
+{
+    to.watermark = from.watermark;
+    to.next = from.next;
+    to.done = from.done
+}
+
+inline window_finish_all(window, offsets)
+{
+    for (o : 0 .. OFFSETS - 1) {
+        if
+        :: (offsets) & BIT(o) -> window_finish(window, o)
+        :: else
+        fi
+    }
+}
+
+inline draft_encode(at)
+{
+    at.in = 1;
+#ifdef COMMIT_HIGHEST
+    at.offset = draft.watermark;
+    for (o : 0 .. OFFSETS - 1) {
+        if
+        :: draft.done & BIT(o) -> at.offset = o + 1
+        :: else
+        fi
+    }
+    at.metadata = 0;
+#else
+    at.offset = draft.watermark;
+#ifdef NO_UNION
+    at.metadata = draft.done & BELOW(draft.next);
+#else
+    at.metadata = draft.done;
+#endif
+#endif
+}
+
+inline position_clear(at)
+{
+    at.in = 0;
+    at.offset = 0;
+    at.metadata = 0
+}
+
+/* Every partition of which something is settled, all of it. */
+inline batch_fill(i)
+{
+    d[i].batch_session = d[i].session;
+    batch_number[i] = session_number[i];
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: d[i].partitions[p].settled ->
+            window_copy(draft, d[i].partitions[p].win);
+            window_finish_all(draft, d[i].partitions[p].settled);
+            draft_encode(d[i].positions[p]);
+            d[i].records[p] = d[i].partitions[p].settled;
+            d[i].partitions[p].settled = 0;
+            printf("%c  batch_fill: partition %d, outcomes of set(%d); commits offset %d with set(%d), session %d\n",
+                   NAME(i), p, d[i].records[p], d[i].positions[p].offset,
+                   d[i].positions[p].metadata, batch_number[i])
+        :: else
+        fi
+    }
+}
+
+inline batch_commit(i)
+{
+    for (p : 0 .. PARTITIONS - 1) {
+        window_finish_all(d[i].partitions[p].win, d[i].records[p])
+    }
+}
+
+inline batch_undo(i)
+{
+#ifdef NO_UNDO
+    skip
+#else
+    for (p : 0 .. PARTITIONS - 1) {
+        d[i].partitions[p].settled = d[i].partitions[p].settled | d[i].records[p]
+    }
+#endif
+}
+
+inline batch_end(i)
+{
+    for (p : 0 .. PARTITIONS - 1) {
+        d[i].records[p] = 0;
+        position_clear(d[i].positions[p])
+    }
+    d[i].publishing = 0;
+    d[i].orphaned = 0;
+    d[i].batch_session = NO_SESSION
+}
+
+/* --- The pipeline: pipeline.c --- */
+
+inline partitions_deinit(i)
+{
+    for (p : 0 .. PARTITIONS - 1) {
+        d[i].partitions[p].win.watermark = 0;
+        d[i].partitions[p].win.next = 0;
+        d[i].partitions[p].win.done = 0;
+        d[i].partitions[p].calling = 0;
+        d[i].partitions[p].settled = 0
+    }
+}
+
+/* Calls in the air become orphans, which nobody hears of again; a batch is left to its end. */
+inline abandon(i)
+{
+    partitions_deinit(i);
+#ifndef NO_ORPHANS
+    d[i].orphaned = d[i].publishing;
+#endif
+    d[i].session = NO_SESSION;
+    d[i].mine = 0;
+    d[i].refused = 0;
+    d[i].intake = LOOKING
+}
+
+inline pipeline_assigned(i)
+{
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: d[i].mine & BIT(p) ->
+            window_load(d[i].partitions[p].win, committed[p]);
+            printf("%c  pipeline_assigned: partition %d in session %d; window_load: watermark %d, done set(%d)\n",
+                   NAME(i), p, session_number[i], d[i].partitions[p].win.watermark,
+                   d[i].partitions[p].win.done);
+            /* The window never forgets: what has its outcome is known as done. */
+            INVARIANT((visible[p] & ~DONE_OF(d[i].partitions[p].win.watermark,
+                                             d[i].partitions[p].win.done)) == 0)
+        :: else
+        fi
+    }
+    d[i].intake = ASSIGNED
+}
+
+/* A record of the next offset that exists and fits into the window: a new one is called. */
+inline pipeline_record(i, offset)
+{
+    window_arrive(d[i].partitions[p].win, offset, equal);
+    if
+    :: equal ->
+        printf("%c  window_arrive: partition %d offset %d is known\n", NAME(i), p, offset)
+    :: else ->
+        d[i].partitions[p].calling = d[i].partitions[p].calling | BIT(offset);
+        printf("%c  window_arrive: partition %d offset %d is new; it is called\n", NAME(i), p,
+               offset)
+    fi
+}
+
+/* Told on the loop's thread a little later: the outlet may as well have been slower. */
+inline pipeline_batch_ended(i, verdict)
+{
+    if
+    :: d[i].orphaned ->
+        printf("%c  pipeline_batch_ended: its partitions are no longer ours\n", NAME(i))
+    :: !d[i].orphaned && verdict == OUTLET_COMMITTED ->
+        printf("%c  pipeline_batch_ended: committed\n", NAME(i));
+        batch_commit(i)
+    :: else ->
+        printf("%c  pipeline_batch_ended: not committed\n", NAME(i));
+        batch_undo(i);
+        d[i].refused = (verdict == OUTLET_NOT_OURS && d[i].session == STALE)
+    fi;
+    batch_end(i)
+}
+
+/* --- The group's coordinator --- */
+
+inline rebalance_begin()
+{
+    if
+    :: !preparing ->
+        preparing = 1;
+        for (j : 0 .. DAEMONS - 1) {
+            joined[j] = 0
+        }
+    :: else
+    fi
+}
+
+/* A static member that comes back while the group is stable gets its assignment again
+ * (KIP-345); in all other cases the group is balanced anew. */
+inline join(i)
+{
+    if
+    :: member[i] && !preparing ->
+        d[i].session = CURRENT;
+        session_number[i] = generation;
+        for (p : 0 .. PARTITIONS - 1) {
+            if
+            :: owner[p] == i -> d[i].mine = d[i].mine | BIT(p)
+            :: else
+            fi
+        }
+        printf("%c  joins again as the member it was, session %d\n", NAME(i), generation)
+    :: else ->
+        rebalance_begin();
+        member[i] = 1;
+        joined[i] = 1;
+        printf("%c  joins the group\n", NAME(i))
+    fi
+}
+
+inline session_ends(i)
+{
+    if
+    :: d[i].session == CURRENT -> d[i].session = STALE
+    :: else
+    fi;
+    if
+    :: d[i].batch_session == CURRENT -> d[i].batch_session = STALE
+    :: else
+    fi
+}
+
+/* Any assignment of partitions to members: more than an assignor would make. */
+inline rebalance_end()
+{
+    preparing = 0;
+    generation++;
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: member[0] -> owner[p] = 0
+        :: member[1] -> owner[p] = 1
+        fi;
+        if
+        :: d[owner[p]].life != DEAD -> d[owner[p]].mine = d[owner[p]].mine | BIT(p)
+        :: else
+        fi;
+        printf("group: session %d, partition %d goes to %c\n", generation, p, NAME(owner[p]))
+    }
+    for (j : 0 .. DAEMONS - 1) {
+        joined[j] = 0;
+        session_ends(j);
+        if
+        :: member[j] && d[j].life != DEAD ->
+            d[j].session = CURRENT;
+            session_number[j] = generation
+        :: else
+        fi
+    }
+}
+
+inline session_times_out(i)
+{
+    printf("group: has not heard of %c for long and takes its partitions\n", NAME(i));
+    member[i] = 0;
+    joined[i] = 0;
+    session_ends(i);
+    rebalance_begin()
+}
+
+/* --- The transaction coordinator --- */
+
+inline transaction_clear(i)
+{
+    for (p : 0 .. PARTITIONS - 1) {
+        txn[i].records[p] = 0;
+        position_clear(txn[i].positions[p])
+    }
+    txn[i].state = EMPTY
+}
+
+inline transaction_times_out(i)
+{
+    printf("coordinator: %c's transaction is too old and is aborted\n", NAME(i));
+    transaction_clear(i);
+    if
+    :: d[i].life == DEAD -> txn[i].commit_sent = 0 /* it would be refused */
+    :: else -> txn[i].fenced = 1
+    fi
+}
+
+/* The commit arrives, early or late. From the decision on the outcomes will be seen. */
+inline end_transaction(i)
+{
+    txn[i].commit_sent = 0;
+    if
+    :: txn[i].fenced || txn[i].state != ONGOING ->
+        txn[i].answer = ANSWER_FENCED;
+        printf("coordinator: refuses %c's commit\n", NAME(i))
+    :: else ->
+        txn[i].state = PREPARE_COMMIT;
+        txn[i].answer = ANSWER_OK;
+        for (p : 0 .. PARTITIONS - 1) {
+            if
+            :: txn[i].records[p] ->
+                printf("coordinator: %c's transaction is committed: partition %d, outcomes of set(%d)\n",
+                       NAME(i), p, txn[i].records[p]);
+                if
+                :: visible[p] & txn[i].records[p] ->
+                    printf("*** a second outcome: partition %d, offsets set(%d)\n", p,
+                           visible[p] & txn[i].records[p])
+                :: else
+                fi;
+                assert((visible[p] & txn[i].records[p]) == 0);
+                visible[p] = visible[p] | txn[i].records[p]
+            :: else
+            fi
+        }
+    fi;
+    if
+    :: d[i].outlet != COMMITTING -> txn[i].answer = NO_ANSWER /* nobody waits for it */
+    :: else
+    fi
+}
+
+/* The markers are written: the offsets are readable, too, and the next transaction may begin. */
+inline write_markers(i)
+{
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: txn[i].positions[p].in ->
+            /* What was done stays done, and nothing is done without an outcome. */
+            set = DONE_OF(txn[i].positions[p].offset, txn[i].positions[p].metadata);
+            INVARIANT((DONE_OF(committed[p].offset, committed[p].metadata) & ~set) == 0);
+            INVARIANT((set & EVENTS(p) & ~visible[p]) == 0);
+            committed[p].offset = txn[i].positions[p].offset;
+            committed[p].metadata = txn[i].positions[p].metadata;
+            printf("coordinator: partition %d now at offset %d with set(%d)\n", p,
+                   committed[p].offset, committed[p].metadata)
+        :: else
+        fi
+    }
+    transaction_clear(i)
+}
+
+#define PENDING_OF(i, p) (txn[i].state != EMPTY && txn[i].positions[p].in)
+/* Offsets are told when no transaction on them is open (KIP-447). */
+#ifdef NO_STABLE
+#define STABLE(p) true
+#else
+#define STABLE(p) (!PENDING_OF(0, p) && !PENDING_OF(1, p))
+#endif
+#if PARTITIONS > 1
+#define LOOKUP_READY(i) ((!(d[i].mine & 1) || STABLE(0)) && (!(d[i].mine & 2) || STABLE(1)))
+#define READ_BACK_READY(i) \
+    ((!d[i].positions[0].in || STABLE(0)) && (!d[i].positions[1].in || STABLE(1)))
+#define SETTLED_ANY(i) (d[i].partitions[0].settled || d[i].partitions[1].settled)
+#else
+#define LOOKUP_READY(i)    (!(d[i].mine & 1) || STABLE(0))
+#define READ_BACK_READY(i) (!d[i].positions[0].in || STABLE(0))
+#define SETTLED_ANY(i)     (d[i].partitions[0].settled)
+#endif
+
+/* --- The outlet's thread: producer.c --- */
+
+/* init_transactions: the producer before it is fenced, what it left open is aborted. */
+inline producer_acquire(i)
+{
+    txn[i].commit_sent = 0; /* comes with an old epoch from now on */
+    txn[i].answer = NO_ANSWER;
+    txn[i].fenced = 0;
+    if
+    :: txn[i].state == ONGOING -> transaction_clear(i)
+    :: else
+    fi;
+    printf("%c  producer_acquire: holds its transactional.id, nothing of it is open\n", NAME(i))
+}
+
+inline send_offsets(i)
+{
+    if
+    :: txn[i].fenced ->
+        d[i].outlet = ACQUIRING;
+        pipeline_batch_ended(i, OUTLET_ABORTED)
+#ifndef NO_FENCING
+    :: else ->
+        if
+        :: d[i].batch_session != CURRENT ->
+            printf("%c  send_offsets: session %d is refused\n", NAME(i), batch_number[i]);
+            pipeline_batch_ended(i, OUTLET_NOT_OURS)
+        :: else ->
+#else
+    :: else ->
+        if
+        :: true ->
+#endif
+            printf("%c  send_offsets: session %d is accepted\n", NAME(i), batch_number[i]);
+            txn[i].state = ONGOING;
+            for (p : 0 .. PARTITIONS - 1) {
+                txn[i].positions[p].in = d[i].positions[p].in;
+                txn[i].positions[p].offset = d[i].positions[p].offset;
+                txn[i].positions[p].metadata = d[i].positions[p].metadata
+            }
+            d[i].outlet = OFFSETS_SENT
+        fi
+    fi
+}
+
+/* With the commit's request: a transaction that never gets there is aborted, whatever of it was
+ * written. */
+inline produce_all_and_commit(i)
+{
+    if
+    :: txn[i].fenced ->
+        d[i].outlet = ACQUIRING;
+        pipeline_batch_ended(i, OUTLET_ABORTED)
+    :: else ->
+        for (p : 0 .. PARTITIONS - 1) {
+            txn[i].records[p] = d[i].records[p]
+        }
+        txn[i].commit_sent = 1;
+        d[i].outlet = COMMITTING;
+        printf("%c  produce_all, commit: requests sent\n", NAME(i))
+    fi
+}
+
+inline abort_transaction(i)
+{
+    aborts++;
+    printf("%c  the transaction fails and is aborted\n", NAME(i));
+    if
+    :: txn[i].fenced -> d[i].outlet = ACQUIRING
+    :: else ->
+        transaction_clear(i);
+        d[i].outlet = READY
+    fi;
+    pipeline_batch_ended(i, OUTLET_ABORTED)
+}
+
+inline commit_answered(i)
+{
+    if
+    :: txn[i].answer == ANSWER_OK ->
+        d[i].outlet = READY;
+        pipeline_batch_ended(i, OUTLET_COMMITTED)
+    :: else -> d[i].outlet = SETTLING
+    fi;
+    txn[i].answer = NO_ANSWER
+}
+
+inline commit_unknown(i)
+{
+    unknowns++;
+    txn[i].answer = NO_ANSWER;
+    printf("%c  commit: no answer comes, its end is unknown\n", NAME(i));
+#ifdef NO_REINIT
+    d[i].outlet = ACQUIRING;
+    pipeline_batch_ended(i, OUTLET_ABORTED)
+#else
+    d[i].outlet = SETTLING
+#endif
+}
+
+inline read_back(i)
+{
+    equal = 1;
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: d[i].positions[p].in && (d[i].positions[p].offset != committed[p].offset ||
+                                    d[i].positions[p].metadata != committed[p].metadata) ->
+            equal = 0
+        :: else
+        fi
+    }
+    if
+    :: equal ->
+        printf("%c  read_back: the committed offsets are those of the batch\n", NAME(i));
+        pipeline_batch_ended(i, OUTLET_COMMITTED)
+    :: else ->
+        printf("%c  read_back: the committed offsets are not those of the batch\n", NAME(i));
+        pipeline_batch_ended(i, OUTLET_ABORTED)
+    fi;
+    d[i].outlet = READY
+}
+
+/* --- The processes --- */
+
+#define RUNS(i) (d[i].life == RUNNING)
+
+/* The next offset that holds a record; OFFSETS when there is none. */
+#define NEXT_EVENT(p, from)                              \
+    ((from) <= 0 && (EVENTS(p) & 1) -> 0 :               \
+    ((from) <= 1 && (EVENTS(p) & 2) -> 1 :               \
+    ((from) <= 2 && (EVENTS(p) & 4) -> 2 :               \
+    ((from) <= 3 && (EVENTS(p) & 8) -> 3 : OFFSETS))))
+#define FETCHABLE(i, p)                                                           \
+    (d[i].intake == ASSIGNED && (d[i].mine & BIT(p)) &&                           \
+     NEXT_EVENT(p, d[i].partitions[p].win.next) < OFFSETS &&                   \
+     NEXT_EVENT(p, d[i].partitions[p].win.next) -                              \
+         d[i].partitions[p].win.watermark < WINDOW_SPAN)
+#define CALLED(i, p, offset) (d[i].partitions[p].calling & BIT(offset))
+
+inline record(i, at)
+{
+    p = at;
+    o = NEXT_EVENT(p, d[i].partitions[p].win.next);
+    pipeline_record(i, o)
+}
+
+inline settle(i, at, offset)
+{
+    d[i].partitions[at].calling = d[i].partitions[at].calling & ~BIT(offset);
+    d[i].partitions[at].settled = d[i].partitions[at].settled | BIT(offset);
+    printf("%c  call ends: partition %d offset %d is settled\n", NAME(i), at, offset)
+}
+
+/* The consumer joins again by itself as soon as its partitions are given back. */
+inline rejoin(i)
+{
+    abandon(i);
+    join(i)
+}
+
+#define TOLD_TO_REVOKE(i) (member[i] && preparing && !joined[i])
+#define IS_STANDBY(i)     (d[i].mine == 0)
+
+/* The event loop. */
+proctype event_loop(byte i)
+{
+end:
+    do
+    /* intake */
+    :: d_step { RUNS(i) && d[i].intake == LOOKING && d[i].session != NO_SESSION &&
+               LOOKUP_READY(i) ->
+           pipeline_assigned(i) }
+    :: d_step { RUNS(i) && TOLD_TO_REVOKE(i) && (d[i].intake == LOOKING || IS_STANDBY(i)) ->
+           rejoin(i) }
+    :: d_step { RUNS(i) && TOLD_TO_REVOKE(i) && d[i].intake == ASSIGNED && !IS_STANDBY(i) ->
+           printf("%c  pipeline_revoking\n", NAME(i));
+           d[i].intake = REVOKING }
+    :: d_step { RUNS(i) && !member[i] ->
+           printf("%c  pipeline_lost: everything is dropped\n", NAME(i));
+           rejoin(i) }
+    :: d_step { RUNS(i) && FETCHABLE(i, 0) -> record(i, 0) }
+#if PARTITIONS > 1
+    :: d_step { RUNS(i) && FETCHABLE(i, 1) -> record(i, 1) }
+#endif
+    /* calls, in any order */
+    :: d_step { RUNS(i) && CALLED(i, 0, 0) -> settle(i, 0, 0) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 1) -> settle(i, 0, 1) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 2) -> settle(i, 0, 2) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 3) -> settle(i, 0, 3) }
+#if PARTITIONS > 1
+    :: d_step { RUNS(i) && CALLED(i, 1, 0) -> settle(i, 1, 0) }
+    :: d_step { RUNS(i) && CALLED(i, 1, 1) -> settle(i, 1, 1) }
+#endif
+    /* publish; outlet_submit */
+    :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SETTLED_ANY(i) ->
+           batch_fill(i);
+           d[i].publishing = 1 }
+    /* release: all is quiet, or the group has waited long enough */
+    :: d_step { RUNS(i) && d[i].intake == REVOKING && member[i] ->
+           printf("%c  intake_release\n", NAME(i));
+           rejoin(i) }
+    od
+}
+
+/* The outlet's thread. */
+proctype outlet_thread(byte i)
+{
+end:
+    do
+    :: d_step { RUNS(i) && d[i].outlet == ACQUIRING && txn[i].state != PREPARE_COMMIT ->
+           producer_acquire(i);
+           d[i].outlet = READY }
+    :: d_step { RUNS(i) && d[i].outlet == READY && d[i].publishing && txn[i].state == EMPTY ->
+           send_offsets(i) }
+    :: d_step { RUNS(i) && d[i].outlet == OFFSETS_SENT -> produce_all_and_commit(i) }
+    :: d_step { RUNS(i) && d[i].outlet == COMMITTING && txn[i].answer != NO_ANSWER ->
+           commit_answered(i) }
+    :: d_step { RUNS(i) && d[i].outlet == SETTLING && txn[i].state != PREPARE_COMMIT ->
+           producer_acquire(i);
+           d[i].outlet = READING_BACK }
+    :: d_step { RUNS(i) && d[i].outlet == READING_BACK && READ_BACK_READY(i) -> read_back(i) }
+    /* faults */
+    :: d_step { RUNS(i) && d[i].outlet == OFFSETS_SENT && aborts < ABORTS ->
+           abort_transaction(i) }
+    :: d_step { RUNS(i) && d[i].outlet == COMMITTING && unknowns < UNKNOWNS ->
+           commit_unknown(i) }
+    od
+}
+
+#define ALL_JOINED ((!member[0] || joined[0]) && (!member[1] || joined[1]))
+
+proctype broker()
+{
+end:
+    do
+    :: atomic { preparing && (member[0] || member[1]) && ALL_JOINED -> rebalance_end() }
+    :: d_step { member[0] && !RUNS(0) -> session_times_out(0) }
+    :: d_step { member[1] && !RUNS(1) -> session_times_out(1) }
+    :: d_step { txn[0].commit_sent -> end_transaction(0) }
+    :: d_step { txn[1].commit_sent -> end_transaction(1) }
+    :: d_step { txn[0].state == PREPARE_COMMIT -> write_markers(0) }
+    :: d_step { txn[1].state == PREPARE_COMMIT -> write_markers(1) }
+    :: d_step { txn[0].state == ONGOING && !RUNS(0) -> transaction_times_out(0) }
+    :: d_step { txn[1].state == ONGOING && !RUNS(1) -> transaction_times_out(1) }
+    od
+}
+
+inline process_clear(i)
+{
+    partitions_deinit(i);
+    batch_end(i);
+    d[i].intake = LOOKING;
+    d[i].session = NO_SESSION;
+    d[i].mine = 0;
+    d[i].refused = 0;
+    d[i].outlet = ACQUIRING
+}
+
+/* For a trace that shows the usual zombie: one that is stopped with a batch in its hands. */
+#ifdef PAUSE_WITH_BATCH
+#define PAUSE_NOW(i) (d[i].publishing)
+#else
+#define PAUSE_NOW(i) true
+#endif
+
+inline crash(i)
+{
+    crashes++;
+    printf("%c  *** kill -9\n", NAME(i));
+    process_clear(i);
+    txn[i].answer = NO_ANSWER;
+    d[i].life = DEAD
+}
+
+inline start(i)
+{
+    printf("%c  starts anew\n", NAME(i));
+    d[i].life = RUNNING;
+    join(i)
+}
+
+/* A process that is stopped or dead need not come back, as long as one runs. */
+proctype faults()
+{
+end:
+    do
+    :: d_step { RUNS(0) && crashes < CRASHES -> crash(0) }
+    :: d_step { RUNS(1) && crashes < CRASHES -> crash(1) }
+    :: d_step { d[0].life == DEAD -> start(0) }
+    :: d_step { d[1].life == DEAD -> start(1) }
+    :: d_step { RUNS(0) && pauses < PAUSES && PAUSE_NOW(0) ->
+           pauses++; d[0].life = PAUSED; printf("A  *** SIGSTOP\n") }
+    :: d_step { RUNS(1) && pauses < PAUSES && PAUSE_NOW(1) ->
+           pauses++; d[1].life = PAUSED; printf("B  *** SIGSTOP\n") }
+    :: d_step { d[0].life == PAUSED -> d[0].life = RUNNING; printf("A  *** SIGCONT\n") }
+    :: d_step { d[1].life == PAUSED -> d[1].life = RUNNING; printf("B  *** SIGCONT\n") }
+    :: d_step { !preparing && rebalances < REBALANCES ->
+           rebalances++;
+           printf("group: *** balances anew\n");
+           rebalance_begin() }
+    :: (RUNS(0) || RUNS(1)) && !(RUNS(0) && RUNS(1)) -> break
+    od
+}
+
+/* Runs when nobody else can: then everything has to be done. */
+proctype end_of_run()
+{
+end:
+    timeout ->
+    d_step {
+        for (p : 0 .. PARTITIONS - 1) {
+            if
+            :: visible[p] != EVENTS(p) ->
+                printf("*** nothing moves any more: partition %d, events set(%d) have no outcome\n",
+                       p, EVENTS(p) & ~visible[p])
+            :: else
+            fi;
+            assert(visible[p] == EVENTS(p));
+            INVARIANT((EVENTS(p) & ~DONE_OF(committed[p].offset, committed[p].metadata)) == 0)
+        }
+        INVARIANT(txn[0].state == EMPTY && txn[1].state == EMPTY)
+    }
+}
+
+/* Begins with the group formed: A has the first partition, B the second or none. */
+init
+{
+    atomic {
+        generation = 1;
+        for (j : 0 .. DAEMONS - 1) {
+            member[j] = 1;
+            d[j].life = RUNNING;
+            d[j].intake = LOOKING;
+            d[j].session = CURRENT;
+            session_number[j] = 1;
+            d[j].batch_session = NO_SESSION;
+            d[j].outlet = READY;
+            txn[j].state = EMPTY;
+            txn[j].answer = NO_ANSWER
+        }
+        for (p : 0 .. PARTITIONS - 1) {
+            owner[p] = p;
+            d[p].mine = BIT(p)
+        }
+        run event_loop(0);
+        run event_loop(1);
+        run outlet_thread(0);
+        run outlet_thread(1);
+        run broker();
+        run faults();
+        run end_of_run()
+    }
+}

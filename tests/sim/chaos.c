@@ -1,0 +1,233 @@
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- the world, from the seed -------------------------------------------------------------- */
+
+static uint64_t one_of(struct sim *sim, const unsigned *values, size_t count)
+{
+    return values[sim_below(sim, count)];
+}
+#define ONE_OF(sim, ...)                           \
+    one_of((sim), (const unsigned[]){__VA_ARGS__}, \
+           sizeof((const unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
+
+static struct merchants *make_merchants(struct sim *sim, unsigned without)
+{
+    struct merchant *items[SIM_MERCHANTS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < sim->merchant_count; i++) {
+        if ((without & 1u << i) != 0) {
+            continue;
+        }
+        struct merchant *merchant = items[count++] = mem_zalloc(1, sizeof *merchant);
+        merchant->mchid = mem_printf("%zu", i);
+        merchant->references = 1;
+        merchant->max_in_flight = (unsigned)ONE_OF(sim, 1, 4, 32, 256);
+        merchant->rate_per_s = (unsigned)ONE_OF(sim, 0, 0, 0, 50, 500);
+    }
+    return merchants_new(items, count);
+}
+
+static void load_schema(struct sim *sim)
+{
+    char *error = NULL;
+    sim->schemas = schema_set_new(SCHEMA_INTEGERS_AS_WRITTEN);
+    json_t *document =
+        json_pack("{s:s,s:[s,s],s:{s:{s:s}}}", "type", "object", "required", "plan_id",
+                  "out_contract_code", "properties", "plan_id", "type", "integer");
+    bool added = schema_set_add(sim->schemas, SCHEMA_BASE "sim.json", document, &error);
+    json_decref(document);
+    SIM_CHECK(sim, added, "%s", error);
+    const struct schema *schema = schema_compile(sim->schemas, SCHEMA_BASE "sim.json", &error);
+    SIM_CHECK(sim, schema != NULL, "%s", error);
+    for (size_t i = 0; i < ENDPOINT_COUNT; i++) {
+        sim->admit[0].requests[i] = sim->admit[1].requests[i] = schema;
+    }
+    sim->admit[0].event_bytes_max = sim->admit[1].event_bytes_max = SIM_EVENT_BYTES;
+}
+
+/* Rules that a reload may bring; without: merchants that it leaves out. */
+static void make_rules(struct sim *sim, unsigned without)
+{
+    struct admit_rules *admit = &sim->admit[++sim->rules_used % 2];
+    admit->merchants = sim->merchants = make_merchants(sim, without);
+    sim->merchants_gone |= without;
+    sim->rules = (struct pipeline_rules){
+        .admit = admit,
+        .retry = {.max_attempts = (unsigned)ONE_OF(sim, 1, 3, 6, 20),
+                  .base_delay_ms = (int64_t)ONE_OF(sim, 1, 200, 2000),
+                  .max_delay_ms = (int64_t)ONE_OF(sim, 500, 30000),
+                  .give_up_after_ms = (int64_t)ONE_OF(sim, 5000, 60000, 600000)},
+        .limits = {.in_flight = (unsigned)ONE_OF(sim, 3, 16, 128, 512),
+                   .host_count = 1 + (unsigned)sim_below(sim, 2),
+                   .timeout_ms = (int64_t)ONE_OF(sim, 1000, 10000),
+                   .commit_interval_ms = (int64_t)ONE_OF(sim, 1, 5, 100),
+                   .hold_unauthorized_ms = (int64_t)ONE_OF(sim, 0, 2000, 60000, 600000)},
+        .identity = &sim->identity,
+    };
+}
+
+static void calm_weather(struct sim *sim)
+{
+    sim->weather = (struct sim_weather){.latency_ms = 20, .spread_ms = 30};
+}
+
+void chaos_set_up(struct sim *sim)
+{
+    sim->events = mem_zalloc(sim->options.events, sizeof *sim->events);
+    sim->mono_ms = 1000000;
+    sim->wall_ms = sim->wall_most_ms = INT64_C(1795000000000);
+    sim->partition_count = 1 + sim_below(sim, SIM_PARTITIONS_MAX);
+    sim->merchant_count = 1 + sim_below(sim, SIM_MERCHANTS_MAX);
+    sim->member_count = 1 + sim_below(sim, SIM_MEMBERS_MAX);
+    sim->code_count = ONE_OF(sim, 5, 100, 4000);
+    sim->bad_share = (unsigned)ONE_OF(sim, 0, 20, 200);
+    sim->gap_share = (unsigned)ONE_OF(sim, 0, 50, 900);
+    sim->far_gap_share = (unsigned)ONE_OF(sim, 0, 0, 1);
+    sim->fat_share = (unsigned)ONE_OF(sim, 0, 0, 0, 0, 0, 0, 0, 200);
+    sim->burst_max = (unsigned)ONE_OF(sim, 20, 400, 4000);
+    sim->produce_pause_ms = (int64_t)ONE_OF(sim, 100, 1000);
+    sim->chaos_pause_ms = (unsigned)ONE_OF(sim, 500, 5000, 50000);
+    sim->identity = (struct settle_identity){
+        .cluster_id = "sim", .group_id = "presignd", .failure_original = true};
+    for (size_t i = 0; i < sim->partition_count; i++) {
+        sim->partitions[i].committed = -1;
+        sim->partitions[i].end = (int64_t)ONE_OF(sim, 0, 0, 77777);
+    }
+    load_schema(sim);
+    make_rules(sim, 0);
+    calm_weather(sim);
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].sim = sim;
+        sim->members[i].index = (int)i;
+        sim_task_new(sim, SIM_START, (int)i, (int64_t)sim_below(sim, 100));
+    }
+    sim_task_new(sim, SIM_PRODUCE, -1, 1);
+    sim_task_new(sim, SIM_CHAOS, -1, sim->chaos_pause_ms);
+}
+
+void chaos_take_down(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->member_count; i++) {
+        if (sim->members[i].alive) {
+            member_stop(sim, &sim->members[i]);
+        }
+    }
+    merchants_unref(sim->merchants);
+    schema_set_free(sim->schemas);
+    log_free(sim);
+}
+
+/* --- what goes wrong ------------------------------------------------------------------------- */
+
+static struct sim_member *any_member(struct sim *sim)
+{
+    return &sim->members[sim_below(sim, sim->member_count)];
+}
+
+static void new_weather(struct sim *sim)
+{
+    static const unsigned most[ANSWER_KIND_COUNT] = {
+        [ANSWER_REJECTED] = 60,     [ANSWER_UNAUTHORIZED] = 5, [ANSWER_RATE_LIMITED] = 150,
+        [ANSWER_UNAVAILABLE] = 150, [ANSWER_UNREACHABLE] = 50, [ANSWER_UNVERIFIED] = 50,
+        [ANSWER_UNEXPECTED] = 20};
+    calm_weather(sim);
+    for (enum answer_kind kind = 0; kind < ANSWER_KIND_COUNT; kind++) {
+        sim->weather.share[kind] =
+            sim_chance(sim, 400) ? (unsigned)sim_below(sim, most[kind] + 1) : 0;
+    }
+    sim->weather.lost = (unsigned)ONE_OF(sim, 0, 0, 10, 100);
+    sim->weather.retry_after = (unsigned)ONE_OF(sim, 0, 100, 900);
+    sim->weather.latency_ms = (int64_t)ONE_OF(sim, 1, 40, 400, 3000);
+    sim->weather.spread_ms = (int64_t)ONE_OF(sim, 0, 40, 5000);
+    sim->weather.abort_share = (unsigned)ONE_OF(sim, 0, 20, 500);
+    sim->weather.slow_share = (unsigned)ONE_OF(sim, 0, 20, 500);
+}
+
+static void crash(struct sim *sim, struct sim_member *member)
+{
+    if (member->alive) {
+        sim->crashes++;
+        member_stop(sim, member);
+        sim_task_new(sim, SIM_START, member->index, (int64_t)sim_below(sim, 10000));
+    }
+}
+
+static void reload(struct sim *sim, unsigned without)
+{
+    struct merchants *old = sim->merchants;
+    make_rules(sim, without);
+    for (size_t i = 0; i < sim->member_count; i++) {
+        if (sim->members[i].alive) {
+            pipeline_configure(sim->members[i].pipeline, &sim->rules);
+            sim->members[i].awake = true;
+        }
+    }
+    merchants_unref(old);
+}
+
+static void jump(struct sim *sim)
+{
+    sim->wall_ms += (int64_t)sim_below(sim, 7200000) - 3600000;
+    sim->wall_most_ms = sim->wall_ms > sim->wall_most_ms ? sim->wall_ms : sim->wall_most_ms;
+}
+
+void chaos_strike(struct sim *sim)
+{
+    struct sim_member *member = any_member(sim);
+    switch (sim_below(sim, 15)) {
+    case 0:
+    case 1:
+        sim->weather.down = true;
+        break;
+    case 2:
+        sim->weather.unauthorized = (unsigned)sim_below(sim, 1u << sim->merchant_count);
+        break;
+    case 3:
+        group_begin(sim);
+        break;
+    case 4:
+        crash(sim, member);
+        break;
+    case 5:
+        member->frozen_ms = member->alive ? sim->mono_ms + 1 + (int64_t)sim_below(sim, 40000) : 0;
+        break;
+    case 6:
+        group_kick(sim, member);
+        break;
+    case 7:
+        member_drain(sim, member);
+        break;
+    case 8:
+        jump(sim);
+        break;
+    case 9:
+        reload(sim, sim_chance(sim, 300) ? 1u << sim_below(sim, sim->merchant_count) : 0);
+        break;
+    case 10:
+        sim->partitions[sim_below(sim, sim->partition_count)].to_restart = sim_chance(sim, 600);
+        break;
+    default:
+        new_weather(sim); /* also the end of what lasted */
+    }
+    sim_task_new(sim, SIM_CHAOS, -1,
+                 1 + (int64_t)sim_below(sim, 2 * (uint64_t)sim->chaos_pause_ms));
+}
+
+/* From now on nothing goes wrong, and all that was begun must end. */
+void chaos_end(struct sim *sim)
+{
+    sim->calm = true;
+    sim->calm_ms = sim->mono_ms;
+    calm_weather(sim);
+    /* A reload heals more than it should, so none without need. */
+    if (merchants_count(sim->merchants) < sim->merchant_count) {
+        reload(sim, 0);
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].frozen_ms = 0;
+        sim->members[i].awake = true;
+    }
+}

@@ -1,0 +1,184 @@
+#include "sim.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct call {
+    struct sim_task task; /* first: the task is the call */
+    void *cookie;
+    struct sim_event *event;
+    unsigned host;
+    uint32_t assignment;
+    int64_t began_ms;
+    enum answer_kind kind;
+    bool lost;
+    bool late; /* not sent, because the event's time passed before */
+};
+
+static uint64_t hash(const char *bytes, size_t len)
+{
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (size_t i = 0; i < len; i++) {
+        hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(1099511628211);
+    }
+    return hash | 1;
+}
+
+static struct sim_event *event_of(struct sim *sim, const struct attempt *attempt)
+{
+    const char *id = strstr(attempt->body, "\"plan_id\":");
+    SIM_CHECK(sim, id != NULL, "a body without plan_id");
+    long number = strtol(id + strlen("\"plan_id\":"), NULL, 10);
+    SIM_CHECK(sim, number >= 0 && (size_t)number < sim->produced, "plan_id %ld", number);
+    return &sim->events[number];
+}
+
+/* What must hold whenever a call begins. */
+static void judge(struct sim *sim, const struct sim_member *member, const struct attempt *attempt,
+                  struct sim_event *event)
+{
+    uint64_t body = hash(attempt->body, attempt->body_len);
+    SIM_CHECK(sim, event->body_hash == 0 || event->body_hash == body,
+              "another attempt has another body");
+    event->body_hash = body;
+    SIM_CHECK(sim, event->kind <= SIM_FAT, "a call for an event of kind %d", event->kind);
+    SIM_CHECK(sim, event->final_in != member->assignment,
+              "offset %" PRId64 " is called again after an answer that settled it", event->offset);
+    SIM_CHECK(sim, member->code_air[event->code] == 0, "two calls of code %u in the air",
+              event->code);
+    SIM_CHECK(sim, event->code % 16 == 0 || event->offset >= member->code_last[event->code],
+              "code %u: offset %" PRId64 " is called after %" PRId64, event->code, event->offset,
+              member->code_last[event->code]);
+    SIM_CHECK(sim, member->in_air < sim->rules.limits.in_flight, "%u calls in the air",
+              member->in_air + 1);
+    SIM_CHECK(sim, member->merchant_air[event->merchant] < attempt->merchant->max_in_flight,
+              "%u calls in the air for merchant %d", member->merchant_air[event->merchant] + 1,
+              event->merchant);
+    SIM_CHECK(sim, attempt->merchant->mchid[0] - '0' == event->merchant, "another merchant signs");
+    SIM_CHECK(sim, attempt->timeout_ms > 0 && attempt->host < sim->rules.limits.host_count,
+              "host %u, %" PRId64 " ms", attempt->host, attempt->timeout_ms);
+    SIM_CHECK(sim,
+              attempt->expires_ms > sim->wall_ms &&
+                  (event->expires_ms == 0 || attempt->expires_ms <= event->expires_ms),
+              "offset %" PRId64 ": a call that may be sent until %" PRId64, event->offset,
+              attempt->expires_ms);
+    SIM_CHECK(sim, member->state != SIM_REVOKING && !member->draining,
+              "a call begins though the partitions are to be given back");
+}
+
+static enum answer_kind pick_kind(struct sim *sim, const struct sim_event *event)
+{
+    uint64_t roll = sim_below(sim, 1000);
+    if (event->forged || (sim->weather.unauthorized & 1u << event->merchant) != 0) {
+        return ANSWER_UNAUTHORIZED;
+    }
+    for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
+        if (roll < sim->weather.share[kind]) {
+            return kind;
+        }
+        roll -= sim->weather.share[kind];
+    }
+    return ANSWER_SUCCESS;
+}
+
+void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
+{
+    struct sim_member *member = caller;
+    struct sim *sim = member->sim;
+    struct sim_event *event = event_of(sim, attempt);
+    judge(sim, member, attempt, event);
+    struct call *call = mem_zalloc(1, sizeof *call);
+    call->cookie = cookie;
+    call->event = event;
+    call->host = attempt->host;
+    call->assignment = member->assignment;
+    call->began_ms = sim->mono_ms;
+    call->lost = sim->weather.down ? sim_chance(sim, 300) : sim_chance(sim, sim->weather.lost);
+    call->kind = call->lost          ? ANSWER_UNAVAILABLE
+                 : sim->weather.down ? ANSWER_UNREACHABLE
+                                     : pick_kind(sim, event);
+    int64_t delay =
+        sim->weather.latency_ms + (int64_t)sim_below(sim, (uint64_t)sim->weather.spread_ms + 1);
+    if (call->lost || delay > attempt->timeout_ms) {
+        delay = attempt->timeout_ms;
+        call->kind = ANSWER_UNAVAILABLE;
+        call->lost = true;
+    }
+    int64_t left = attempt->expires_ms - sim->wall_ms;
+    if (left <= attempt->timeout_ms && sim_chance(sim, 500)) {
+        delay = left;
+        call->kind = ANSWER_UNREACHABLE;
+        call->late = true;
+        call->lost = false;
+    }
+    member->in_air++;
+    member->merchant_air[event->merchant]++;
+    member->code_air[event->code]++;
+    member->code_last[event->code] = event->offset;
+    sim->calls++;
+    sim_task_set(sim, &call->task, SIM_ANSWER, member->index, delay);
+}
+
+static struct answer write_answer(struct sim *sim, const struct call *call)
+{
+    static const int status[ANSWER_KIND_COUNT] = {
+        [ANSWER_SUCCESS] = 200,      [ANSWER_REJECTED] = 400,    [ANSWER_UNAUTHORIZED] = 401,
+        [ANSWER_RATE_LIMITED] = 429, [ANSWER_UNAVAILABLE] = 503, [ANSWER_UNVERIFIED] = 200,
+        [ANSWER_UNEXPECTED] = 302};
+    bool retry_after = sim_chance(sim, sim->weather.retry_after);
+    struct answer answer = {
+        .kind = call->kind,
+        .call_state = call->kind == ANSWER_UNREACHABLE ? CALL_NOT_SENT
+                      : status[call->kind] / 100 == 4  ? CALL_ANSWERED
+                                                       : CALL_UNKNOWN,
+        .status = call->lost ? 0 : status[call->kind],
+        .counts_as_outage =
+            !call->late && (call->kind == ANSWER_UNREACHABLE || call->kind == ANSWER_UNAVAILABLE),
+        .detail = "simulated",
+        /* A late one is given up as unreachable, unless it is seen at once that its time is over.
+         */
+        .retry_after_ms = call->late    ? INT64_MAX
+                          : retry_after ? (int64_t)sim_below(sim, 60) * 1000
+                                        : -1,
+        .issued_ms = sim->wall_ms,
+        .duration_ms = sim->mono_ms - call->began_ms,
+        .host = "sim",
+    };
+    if (call->kind == ANSWER_SUCCESS) {
+        answer.id_value = mem_printf("X%td", call->event - sim->events);
+        answer.body = mem_printf("{\"pre_entrustweb_id\":\"%s\"}", answer.id_value);
+        answer.body_len = strlen(answer.body);
+    }
+    return answer;
+}
+
+static bool settles(enum answer_kind kind)
+{
+    return kind == ANSWER_SUCCESS || (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind));
+}
+
+/* For a process that is no more (its pipeline's job too) the answer goes nowhere. */
+void endpoint_answer(struct sim *sim, struct sim_task *task)
+{
+    struct call *call = (struct call *)task;
+    struct sim_member *member = &sim->members[task->member];
+    if (member->alive && member->epoch == task->epoch) {
+        struct answer answer = write_answer(sim, call);
+        struct sim_event *event = call->event;
+        member->in_air--;
+        member->merchant_air[event->merchant]--;
+        member->code_air[event->code]--;
+        /* An event that is late ends as that, whatever its attempts; not if the clock went back. */
+        if (!call->late || sim->wall_ms < event->expires_ms) {
+            event->told |= (uint16_t)(1u << call->kind);
+        }
+        if (settles(call->kind)) {
+            event->final_in = call->assignment;
+        }
+        pipeline_answered(member->pipeline, call->cookie, &answer);
+        answer_deinit(&answer);
+    }
+    free(call);
+}

@@ -1,0 +1,574 @@
+#include "sim.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The broker's patience with a member that does not give its partitions back. */
+#define REBALANCE_MS 8000
+/* As daemon.drain_timeout_ms. */
+#define DRAIN_MS 20000
+
+/* --- transactions -------------------------------------------------------------------------- */
+
+/* From a submit to its end: the offsets are sent (the broker looks at the generation then), the
+ * transaction is committed or not, and some time later the process is told. */
+struct sim_transaction {
+    struct sim_task task;      /* first */
+    struct sim_member *member; /* NULL: its process is no more */
+    uint32_t generation;
+    struct sim_outcome *outcomes;
+    size_t outcome_count;
+    struct outlet_position *positions;
+    size_t position_count;
+    bool pending; /* offsets sent, not yet decided */
+    struct outlet_end end;
+};
+
+static void transaction_free(struct sim_transaction *transaction)
+{
+    for (size_t i = 0; i < transaction->position_count; i++) {
+        free((char *)transaction->positions[i].metadata);
+    }
+    free(transaction->positions);
+    free(transaction->outcomes);
+    free(transaction);
+}
+
+static void check_batch(struct sim *sim, const struct sim_member *member,
+                        const struct outlet_batch *batch, uint32_t generation)
+{
+    size_t bytes = 0;
+    bool moves = generation != sim->generation;
+    for (size_t i = 0; i < batch->record_count; i++) {
+        bytes += batch->records[i].value_len + batch->records[i].key_len;
+    }
+    for (size_t i = 0; i < batch->position_count; i++) {
+        const struct outlet_position *position = &batch->positions[i];
+        const struct sim_partition *log = &sim->partitions[position->partition];
+        moves = moves || log->restarted || position->offset != log->committed ||
+                strcmp(position->metadata, log->metadata) != 0;
+    }
+    SIM_CHECK(sim, member->transaction == NULL, "two batches at once");
+    SIM_CHECK(sim, batch->record_count > 0 && batch->record_count <= OUTLET_RECORDS_MAX,
+              "a batch of %zu records", batch->record_count);
+    SIM_CHECK(sim, bytes <= OUTLET_BYTES_MAX || batch->record_count == 1, "a batch of %zu bytes",
+              bytes);
+    SIM_CHECK(sim, moves, "a batch that moves no position: its end could not be told");
+}
+
+static void port_submit(void *outlet, const struct outlet_batch *batch)
+{
+    struct sim_member *member = outlet;
+    struct sim *sim = member->sim;
+    struct sim_transaction *transaction = mem_zalloc(1, sizeof *transaction);
+    transaction->member = member;
+    transaction->generation = ((struct sim_session *)batch->session)->generation;
+    check_batch(sim, member, batch, transaction->generation);
+    /* What comes too late is refused unread; its log may be another by now. */
+    bool late = transaction->generation != sim->generation;
+    transaction->outcome_count = late ? 0 : batch->record_count;
+    transaction->outcomes = mem_zalloc(batch->record_count, sizeof *transaction->outcomes);
+    for (size_t i = 0; i < transaction->outcome_count; i++) {
+        log_read_outcome(sim, &batch->records[i], &transaction->outcomes[i]);
+    }
+    transaction->position_count = batch->position_count;
+    transaction->positions = mem_zalloc(batch->position_count, sizeof *transaction->positions);
+    for (size_t i = 0; i < batch->position_count; i++) {
+        transaction->positions[i] = batch->positions[i];
+        transaction->positions[i].metadata = mem_strdup(batch->positions[i].metadata);
+    }
+    member->transaction = transaction;
+    bool slow = sim_chance(sim, sim->weather.slow_share);
+    sim_task_set(sim, &transaction->task, SIM_OFFSETS_SENT, member->index,
+                 (int64_t)sim_below(sim, slow ? 3000 : 4));
+}
+
+static bool too_large(struct sim *sim, struct sim_transaction *transaction)
+{
+    for (size_t i = 0; i < transaction->outcome_count; i++) {
+        const struct sim_outcome *outcome = &transaction->outcomes[i];
+        bool refused = (outcome->event->size == SIM_TAKEN_SLIM && outcome->whole) ||
+                       (outcome->event->size == SIM_REFUSED_FOR_NOW && !sim->calm);
+        if (refused) {
+            transaction->end.record = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void decide(struct sim *sim, struct sim_transaction *transaction)
+{
+    if (too_large(sim, transaction)) {
+        transaction->end.verdict = OUTLET_TOO_LARGE;
+        return;
+    }
+    if (sim_chance(sim, sim->weather.abort_share)) {
+        transaction->end.verdict = OUTLET_ABORTED;
+        sim->aborts++;
+        return;
+    }
+    sim->commits++;
+    transaction->end.verdict = OUTLET_COMMITTED;
+    for (size_t i = 0; i < transaction->outcome_count; i++) {
+        log_commit_outcome(sim, &transaction->outcomes[i]);
+    }
+    for (size_t i = 0; i < transaction->position_count; i++) {
+        log_commit_position(sim, &transaction->positions[i]);
+    }
+}
+
+static void settle_pending(struct sim *sim, struct sim_transaction *transaction)
+{
+    transaction->pending = false;
+    sim->pending--;
+    sim_task_new(sim, SIM_GROUP_CHECK, -1, 0);
+}
+
+/* The end may be told long after: a commit whose answer was lost. */
+static void tell_later(struct sim *sim, struct sim_transaction *transaction)
+{
+    bool slow = sim_chance(sim, sim->weather.slow_share);
+    sim_task_set(sim, &transaction->task, SIM_TRANSACTION_ENDED, transaction->task.member,
+                 (int64_t)sim_below(sim, slow ? 20000 : 4));
+}
+
+static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
+{
+    if (transaction->generation != sim->generation) {
+        transaction->end.verdict = OUTLET_NOT_OURS;
+        tell_later(sim, transaction);
+        return;
+    }
+    transaction->pending = true;
+    sim->pending++;
+    bool slow = sim_chance(sim, sim->weather.slow_share);
+    sim_task_set(sim, &transaction->task, SIM_COMMITTED, transaction->task.member,
+                 (int64_t)sim_below(sim, slow ? 3000 : 4));
+}
+
+static void ended(struct sim_transaction *transaction)
+{
+    struct sim_member *member = transaction->member;
+    member->transaction = NULL;
+    transaction->end.trouble = "simulated";
+    pipeline_batch_ended(member->pipeline, &transaction->end);
+    transaction_free(transaction);
+}
+
+void transaction_step(struct sim *sim, struct sim_task *task)
+{
+    struct sim_transaction *transaction = CONTAINER_OF(task, struct sim_transaction, task);
+    switch (task->kind) {
+    case SIM_OFFSETS_SENT:
+        offsets_sent(sim, transaction);
+        break;
+    case SIM_COMMITTED:
+        decide(sim, transaction);
+        settle_pending(sim, transaction);
+        if (transaction->member == NULL) {
+            transaction_free(transaction);
+        } else {
+            tell_later(sim, transaction);
+        }
+        break;
+    default:
+        ended(transaction);
+    }
+}
+
+void transaction_drop(struct sim *sim, struct sim_task *task)
+{
+    struct sim_transaction *transaction = CONTAINER_OF(task, struct sim_transaction, task);
+    if (transaction->pending) {
+        settle_pending(sim, transaction);
+    }
+    transaction_free(transaction);
+}
+
+/* The process dies with a transaction in hand: one that is about to be committed may be, any
+ * other is aborted. */
+static void leave_transaction(struct sim *sim, struct sim_member *member)
+{
+    struct sim_transaction *transaction = member->transaction;
+    if (transaction == NULL) {
+        return;
+    }
+    member->transaction = NULL;
+    transaction->member = NULL;
+    if (transaction->pending && sim_chance(sim, 500)) {
+        return; /* decided when its time comes */
+    }
+    heap_remove(&sim->tasks, &transaction->task.slot);
+    transaction_drop(sim, &transaction->task);
+}
+
+/* --- intake -------------------------------------------------------------------------------- */
+
+static void set_paused(struct sim_member *member, int32_t partition, bool paused)
+{
+    member->sim->pauses += paused;
+    for (size_t i = 0; i < member->reading_count; i++) {
+        struct sim_reading *reading = &member->readings[i];
+        if (reading->partition == partition && member->state == SIM_ASSIGNED) {
+            SIM_CHECK(member->sim, reading->paused != paused, "partition %d is %s already",
+                      partition, paused ? "paused" : "not paused");
+            reading->paused = paused;
+            member->awake = true; /* what comes after a resume wakes the loop */
+        }
+    }
+}
+
+static void port_pause(void *intake, int32_t partition)
+{
+    set_paused(intake, partition, true);
+}
+
+static void port_resume(void *intake, int32_t partition)
+{
+    set_paused(intake, partition, false);
+}
+
+static void leave_group(struct sim_member *member)
+{
+    member->state = SIM_OUT;
+    member->reading_count = 0;
+    if (member->session != NULL) {
+        session_unref(&member->session->session);
+        member->session = NULL;
+    }
+}
+
+static void port_release(void *intake)
+{
+    struct sim_member *member = intake;
+    SIM_CHECK(member->sim, member->state == SIM_REVOKING, "a release that nobody waits for");
+    leave_group(member);
+    sim_task_new(member->sim, SIM_GROUP_CHECK, -1, 0);
+}
+
+static void take_partition(struct sim *sim, struct sim_member *member, int32_t number,
+                           struct intake_position *position)
+{
+    const struct sim_partition *log = &sim->partitions[number];
+    /* Committed beyond the end, or in a log that was made anew: auto.offset.reset, earliest. */
+    size_t cursor = log->restarted || log->committed < 0 ? 0 : log_find(sim, log, log->committed);
+    *position = (struct intake_position){
+        .partition = number, .offset = log->committed, .metadata = log->metadata};
+    member->readings[member->reading_count++] =
+        (struct sim_reading){.partition = number, .cursor = cursor};
+}
+
+static void take_assignment(struct sim *sim, struct sim_member *member)
+{
+    struct intake_position positions[SIM_PARTITIONS_MAX];
+    leave_group(member);
+    for (size_t i = 0; i < sim->partition_count; i++) {
+        if (sim->owners[i] == member->index) {
+            take_partition(sim, member, (int32_t)i, &positions[member->reading_count]);
+        }
+    }
+    member->session = mem_alloc(sizeof *member->session);
+    *member->session =
+        (struct sim_session){.session = {.references = 1}, .generation = sim->generation};
+    member->state = SIM_ASSIGNED;
+    member->assignment = ++sim->assignments;
+    for (size_t i = 0; i < SIM_CODES_MAX; i++) {
+        member->code_last[i] = -1;
+    }
+    pipeline_assigned(member->pipeline, &member->session->session, positions,
+                      member->reading_count);
+}
+
+static void take_note(struct sim *sim, struct sim_member *member)
+{
+    enum sim_note note = member->note;
+    member->note = SIM_NO_NOTE;
+    switch (note) {
+    case SIM_TOLD_ASSIGN:
+        if (!sim->preparing && member->note_generation == sim->generation) {
+            take_assignment(sim, member);
+        }
+        break;
+    case SIM_TOLD_REVOKE:
+        member->state = SIM_REVOKING;
+        pipeline_revoking(member->pipeline);
+        break;
+    case SIM_TOLD_LOST:
+        if (member->state != SIM_OUT) {
+            pipeline_lost(member->pipeline);
+        }
+        leave_group(member);
+        member->kicked = false;
+        group_begin(sim);
+        break;
+    default:
+        break;
+    }
+}
+
+static void deliver(void *member, const struct record *record)
+{
+    pipeline_record(((struct sim_member *)member)->pipeline, record);
+}
+
+static bool read_one(struct sim *sim, struct sim_member *member)
+{
+    for (size_t tried = 0; tried < member->reading_count; tried++) {
+        struct sim_reading *reading =
+            &member->readings[member->next_reading++ % member->reading_count];
+        const struct sim_partition *log = &sim->partitions[reading->partition];
+        if (!reading->paused && reading->cursor < log->count) {
+            log_record(sim, &sim->events[log->entries[reading->cursor++]], deliver, member);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* As intake_poll(): true when more may be waiting. */
+static bool poll(struct sim *sim, struct sim_member *member, size_t records_max)
+{
+    if (records_max == 0) {
+        return false;
+    }
+    if (member->note != SIM_NO_NOTE) {
+        take_note(sim, member);
+        return true;
+    }
+    while (member->state == SIM_ASSIGNED && records_max > 0 && read_one(sim, member)) {
+        records_max--;
+    }
+    return records_max == 0;
+}
+
+/* --- members ------------------------------------------------------------------------------- */
+
+static struct moment clock_read(void *context)
+{
+    const struct sim *sim = context;
+    return (struct moment){.mono_ms = sim->mono_ms, .wall_ms = sim->wall_ms};
+}
+
+static uint64_t port_random(void *context)
+{
+    return sim_random(context);
+}
+
+void member_start(struct sim *sim, struct sim_member *member)
+{
+    static const struct pipeline_observer nobody;
+    sim->clock = (struct clock){.now = clock_read, .context = sim};
+    struct pipeline_ports ports = {
+        .intake = member,
+        .pause = port_pause,
+        .resume = port_resume,
+        .release = port_release,
+        .caller = member,
+        .call = endpoint_call,
+        .outlet = member,
+        .submit = port_submit,
+        .clock = &sim->clock,
+        .random = port_random,
+        .random_context = sim,
+    };
+    member->epoch++;
+    member->alive = member->awake = true;
+    member->draining = false;
+    member->pipeline = pipeline_new(&ports, &nobody, &sim->rules);
+    group_begin(sim);
+}
+
+void member_stop(struct sim *sim, struct sim_member *member)
+{
+    leave_transaction(sim, member);
+    leave_group(member);
+    member->pipeline = pipeline_free(member->pipeline);
+    member->alive = member->kicked = member->draining = false;
+    member->note = SIM_NO_NOTE;
+    member->frozen_ms = 0;
+    member->in_air = 0;
+    memset(member->merchant_air, 0, sizeof member->merchant_air);
+    memset(member->code_air, 0, sizeof member->code_air);
+    sim_task_new(sim, SIM_GROUP_CHECK, -1, 0);
+}
+
+void member_drain(struct sim *sim, struct sim_member *member)
+{
+    if (member->alive && !member->draining) {
+        member->draining = member->awake = true;
+        member->drain_end_ms = sim->mono_ms + DRAIN_MS;
+        pipeline_drain(member->pipeline);
+    }
+}
+
+bool member_quiet(const struct sim_member *member)
+{
+    struct pipeline_status status;
+    size_t jobs = 0;
+    if (!member->alive) {
+        return false;
+    }
+    pipeline_status(member->pipeline, &status);
+    for (size_t i = 0; i < JOB_STATE_COUNT; i++) {
+        jobs += status.jobs[i];
+    }
+    return jobs + status.in_flight + status.bytes + status.partitions_full == 0 &&
+           member->transaction == NULL && member->state == SIM_ASSIGNED;
+}
+
+static void check_status(struct sim *sim, const struct sim_member *member)
+{
+    struct pipeline_status status;
+    pipeline_status(member->pipeline, &status);
+    SIM_CHECK(sim, status.in_flight == member->in_air, "%zu calls are counted, %u are in the air",
+              status.in_flight, member->in_air);
+    SIM_CHECK(sim, status.bytes <= PIPELINE_BYTES_MAX + PIPELINE_BYTES_MAX / 2, "%zu bytes in hand",
+              status.bytes);
+    SIM_CHECK(sim, status.jobs[JOB_NEW] <= member->reading_count,
+              "%zu events came though their windows are full", status.jobs[JOB_NEW]);
+    sim->bytes_most = status.bytes > sim->bytes_most ? status.bytes : sim->bytes_most;
+    sim->full_seen += status.partitions_full > 0;
+    sim->held_seen += status.merchants_held > 0;
+    sim->down_seen += status.endpoint_down;
+}
+
+/* As the daemon's step. */
+void member_run(struct sim *sim, struct sim_member *member)
+{
+    member->awake = false;
+    bool more = poll(sim, member, pipeline_wants(member->pipeline));
+    pipeline_step(member->pipeline);
+    check_status(sim, member);
+    if (more && pipeline_wants(member->pipeline) > 0) {
+        member->awake = true;
+    }
+    if (member->draining &&
+        (pipeline_idle(member->pipeline) || sim->mono_ms >= member->drain_end_ms)) {
+        member_stop(sim, member);
+        sim_task_new(sim, SIM_START, member->index, 1 + (int64_t)sim_below(sim, 5000));
+    }
+}
+
+int64_t member_next_ms(const struct sim_member *member)
+{
+    int64_t next = pipeline_next_ms(member->pipeline);
+    return member->draining && member->drain_end_ms < next ? member->drain_end_ms : next;
+}
+
+/* --- the group ----------------------------------------------------------------------------- */
+
+struct note {
+    struct sim_task task; /* first */
+    enum sim_note note;
+    uint32_t generation;
+};
+
+static void send_note(struct sim *sim, const struct sim_member *member, enum sim_note what,
+                      uint64_t within_ms)
+{
+    struct note *note = mem_zalloc(1, sizeof *note);
+    note->note = what;
+    note->generation = sim->generation;
+    sim_task_set(sim, &note->task, SIM_NOTE, member->index, (int64_t)sim_below(sim, within_ms) + 1);
+}
+
+/* What the group says comes to the process; its loop sees it with the next poll. */
+void group_note(struct sim *sim, struct sim_task *task)
+{
+    struct note *note = CONTAINER_OF(task, struct note, task);
+    struct sim_member *member = &sim->members[task->member];
+    bool fits = note->note == SIM_TOLD_LOST     ? member->kicked
+                : note->note == SIM_TOLD_ASSIGN ? member->state == SIM_OUT && !member->kicked
+                                                : member->state == SIM_ASSIGNED && sim->preparing;
+    if (member->alive && member->epoch == task->epoch && fits &&
+        note->generation == sim->generation) {
+        member->note = note->note;
+        member->note_generation = note->generation;
+        member->awake = true;
+    }
+    free(note);
+}
+
+void group_begin(struct sim *sim)
+{
+    if (sim->preparing) {
+        return;
+    }
+    sim->preparing = true;
+    sim->rebalance_end_ms = sim->mono_ms + REBALANCE_MS;
+    for (size_t i = 0; i < sim->member_count; i++) {
+        if (sim->members[i].alive && sim->members[i].state == SIM_ASSIGNED) {
+            send_note(sim, &sim->members[i], SIM_TOLD_REVOKE, 300);
+        }
+    }
+    sim_task_new(sim, SIM_GROUP_CHECK, -1, 0);
+    sim_task_new(sim, SIM_GROUP_CHECK, -1, REBALANCE_MS);
+}
+
+/* Partitions to members: another way each time. */
+static void deal(struct sim *sim)
+{
+    int owners[SIM_MEMBERS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < sim->member_count; i++) {
+        if (sim->members[i].alive && !sim->members[i].kicked) {
+            owners[count++] = sim->members[i].index;
+        }
+    }
+    for (size_t i = 0; i < sim->partition_count; i++) {
+        sim->owners[i] = count == 0 ? -1 : owners[(i + sim->generation) % count];
+    }
+}
+
+static void complete(struct sim *sim)
+{
+    sim->preparing = false;
+    sim->generation++;
+    sim->rebalances++;
+    for (size_t i = 0; i < sim->partition_count; i++) {
+        if (sim->partitions[i].to_restart) {
+            log_restart(sim, &sim->partitions[i]);
+        }
+    }
+    deal(sim);
+    for (size_t i = 0; i < sim->member_count; i++) {
+        struct sim_member *member = &sim->members[i];
+        if (member->alive) {
+            send_note(sim, member, member->kicked ? SIM_TOLD_LOST : SIM_TOLD_ASSIGN,
+                      member->kicked ? 3000 : 200);
+        }
+    }
+}
+
+/* Goes on when all have given back what they had, or are waited for no longer. Whoever gets a
+ * partition next reads stable offsets: no transaction that holds some is open then. */
+void group_check(struct sim *sim)
+{
+    bool overdue = sim->mono_ms >= sim->rebalance_end_ms;
+    bool held = false;
+    for (size_t i = 0; i < sim->member_count; i++) {
+        struct sim_member *member = &sim->members[i];
+        if (member->alive && member->state != SIM_OUT && !member->kicked) {
+            held = held || !overdue;
+        }
+    }
+    if (!sim->preparing || held || sim->pending > 0) {
+        return;
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        struct sim_member *member = &sim->members[i];
+        member->kicked = member->alive && member->state != SIM_OUT;
+    }
+    complete(sim);
+}
+
+/* The group gives up on a member that goes on for a while without knowing. */
+void group_kick(struct sim *sim, struct sim_member *member)
+{
+    if (member->alive && member->state == SIM_ASSIGNED) {
+        member->kicked = true;
+        group_begin(sim);
+    }
+}

@@ -1,0 +1,364 @@
+#include "sim.h"
+
+#include "presignd/base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const enum reason expected[SIM_KIND_COUNT] = {
+    [SIM_EMPTY] = REASON_EMPTY_EVENT,         [SIM_GARBAGE] = REASON_INVALID_JSON,
+    [SIM_NO_ID] = REASON_INVALID_CLOUDEVENT,  [SIM_FOREIGN_TYPE] = REASON_UNKNOWN_TYPE,
+    [SIM_BAD_DATA] = REASON_INVALID_REQUEST,  [SIM_NO_MERCHANT] = REASON_UNKNOWN_MERCHANT,
+    [SIM_TOO_LARGE] = REASON_EVENT_TOO_LARGE,
+};
+
+/* --- producing ----------------------------------------------------------------------------- */
+
+static enum sim_kind pick_kind(struct sim *sim)
+{
+    if (sim_chance(sim, sim->fat_share)) {
+        return SIM_FAT;
+    }
+    if (!sim_chance(sim, sim->bad_share)) {
+        return SIM_GOOD;
+    }
+    /* Half of the odd ones are merely short of time. */
+    return sim_chance(sim, 500)
+               ? SIM_EXPIRING
+               : (enum sim_kind)(SIM_EMPTY + sim_below(sim, SIM_KIND_COUNT - SIM_EMPTY));
+}
+
+/* Offsets that hold no record: control records, compaction, aborted transactions. */
+static int64_t pick_gap(struct sim *sim)
+{
+    if (sim_chance(sim, sim->far_gap_share)) {
+        return 1 + (int64_t)sim_below(sim, UINT64_C(3) * WINDOW_SPAN);
+    }
+    return sim_chance(sim, sim->gap_share) ? 1 + (int64_t)sim_below(sim, 5) : 0;
+}
+
+/* Events of one code have one key, so one partition; but not every producer keeps to that. */
+static int32_t pick_partition(struct sim *sim, unsigned code)
+{
+    return (int32_t)(code % 16 == 0 ? sim_below(sim, sim->partition_count)
+                                    : code % sim->partition_count);
+}
+
+static void append(struct sim *sim, struct sim_partition *partition, int32_t number)
+{
+    struct sim_event *event = &sim->events[number];
+    /* A log made anew is told by its first record only: that lies below what was committed. */
+    if (!partition->restarted || partition->count > 0) {
+        partition->end += pick_gap(sim);
+    }
+    event->offset = partition->end++;
+    if (partition->count == partition->cap) {
+        partition->cap = partition->cap == 0 ? 1024 : partition->cap * 2;
+        partition->entries =
+            mem_realloc(partition->entries, partition->cap * sizeof *partition->entries);
+    }
+    partition->entries[partition->count++] = number;
+}
+
+void log_produce(struct sim *sim, size_t count)
+{
+    for (; count > 0 && sim->produced < sim->options.events; count--) {
+        int32_t number = (int32_t)sim->produced++;
+        unsigned code = (unsigned)sim_below(sim, sim->code_count);
+        enum sim_kind kind = pick_kind(sim);
+        sim->events[number] = (struct sim_event){
+            .partition = pick_partition(sim, code),
+            .code = (uint16_t)code,
+            .merchant = (uint8_t)(code % sim->merchant_count),
+            .kind = (uint8_t)kind,
+            .forged = sim_chance(sim, 2),
+            .expires_ms =
+                kind == SIM_EXPIRING ? sim->wall_ms + (int64_t)sim_below(sim, 120000) + 1 : 0,
+            .size = (uint8_t)(sim_chance(sim, 3)   ? SIM_TAKEN_SLIM
+                              : sim_chance(sim, 1) ? SIM_REFUSED_FOR_NOW
+                                                   : SIM_TAKEN),
+        };
+        append(sim, &sim->partitions[sim->events[number].partition], number);
+    }
+}
+
+/* The topic is deleted and made anew: offsets begin again. */
+void log_restart(struct sim *sim, struct sim_partition *partition)
+{
+    for (size_t i = 0; i < partition->count; i++) {
+        struct sim_event *event = &sim->events[partition->entries[i]];
+        if (event->outcomes == 0) {
+            event->gone = true;
+            sim->done++;
+        }
+    }
+    partition->to_restart = false;
+    sim->restarts++;
+    /* A broker that notices the deletion forgets the group's offsets, too. One that does not
+     * leaves a trace only where the new log begins below them. */
+    if (partition->committed <= 0 || sim_chance(sim, 500)) {
+        partition->committed = -1;
+        partition->metadata[0] = '\0';
+    }
+    partition->restarted = partition->committed > 0;
+    partition->count = partition->done_end = 0;
+    partition->end = 0;
+}
+
+size_t log_find(const struct sim *sim, const struct sim_partition *partition, int64_t offset)
+{
+    size_t low = 0, high = partition->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (sim->events[partition->entries[middle]].offset < offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+struct sim_event *log_event_at(struct sim *sim, int32_t partition, int64_t offset)
+{
+    const struct sim_partition *log = &sim->partitions[partition];
+    size_t index = log_find(sim, log, offset);
+    struct sim_event *event = index < log->count ? &sim->events[log->entries[index]] : NULL;
+    SIM_CHECK(sim, event != NULL && event->offset == offset,
+              "an outcome names offset %" PRId64 " of partition %d, which holds no record", offset,
+              partition);
+    return event;
+}
+
+/* --- records ------------------------------------------------------------------------------- */
+
+static size_t key_of(const struct sim_event *event, char key[16])
+{
+    return event->code % 7 == 0 ? 0 : (size_t)snprintf(key, 16, "C%u", event->code);
+}
+
+static void write_data(struct sim *sim, const struct sim_event *event, struct buf *out)
+{
+    if (event->kind == SIM_BAD_DATA) {
+        buf_puts(out, "{\"plan_id\":\"no number\"}");
+        return;
+    }
+    buf_printf(out, "{\"plan_id\":%td,\"out_contract_code\":\"C%u\"", event - sim->events,
+               event->code);
+    size_t filler = event->kind == SIM_FAT ? SIM_EVENT_BYTES - 600 : 20;
+    filler = event->kind == SIM_TOO_LARGE ? SIM_EVENT_BYTES + 1 : filler;
+    buf_puts(out, ",\"filler\":\"");
+    buf_reserve(out, filler);
+    memset(out->data + out->len, 'x', filler);
+    out->len += filler;
+    buf_puts(out, "\"}");
+}
+
+static void write_value(struct sim *sim, const struct sim_event *event, struct buf *out)
+{
+    char expires[TEXT_TIME_SIZE];
+    out->len = 0;
+    if (event->kind == SIM_EMPTY) {
+        return;
+    }
+    if (event->kind == SIM_GARBAGE) {
+        buf_puts(out, "{\"specversion\":");
+        return;
+    }
+    buf_puts(out, "{\"specversion\":\"1.0\",\"source\":\"/sim\"");
+    if (event->kind != SIM_NO_ID) {
+        buf_printf(out, ",\"id\":\"%td\"", event - sim->events);
+    }
+    buf_printf(out, ",\"type\":\"wechatpay.presign.%s.requested\"",
+               event->kind == SIM_FOREIGN_TYPE ? "foreign" : "app");
+    buf_printf(out, ",\"mchid\":\"%d\"", event->kind == SIM_NO_MERCHANT ? 9 : event->merchant);
+    if (event->expires_ms != 0) {
+        text_time(expires, event->expires_ms, true);
+        buf_printf(out, ",\"expirytime\":\"%s\"", expires);
+    }
+    buf_puts(out, ",\"data\":");
+    write_data(sim, event, out);
+    buf_putc(out, '}');
+}
+
+void log_record(struct sim *sim, const struct sim_event *event,
+                void (*deliver)(void *context, const struct record *record), void *context)
+{
+    static struct buf value; /* used again: a record lives for the call only */
+    static const struct record_header header = {"content-type", "application/cloudevents+json", 28};
+    char key[16];
+    write_value(sim, event, &value);
+    size_t key_len = key_of(event, key);
+    struct record record = {
+        .topic = SIM_TOPIC,
+        .partition = event->partition,
+        .offset = event->offset,
+        .timestamp_ms = sim->wall_ms,
+        .key = key_len == 0 ? NULL : key,
+        .key_len = key_len,
+        .value = event->kind == SIM_EMPTY ? NULL : value.data,
+        .value_len = value.len,
+        .headers = &header,
+        .header_count = event->code % 2,
+    };
+    deliver(context, &record);
+    buf_deinit(&value);
+}
+
+/* --- the judge ----------------------------------------------------------------------------- */
+
+static void read_id(struct sim *sim, const char *id, struct sim_outcome *outcome)
+{
+    size_t topic = strlen(SIM_TOPIC "/");
+    char *end;
+    SIM_CHECK(sim, strncmp(id, SIM_TOPIC "/", topic) == 0, "an outcome's id is %s", id);
+    long partition = strtol(id + topic, &end, 10);
+    SIM_CHECK(sim, *end == '/' && partition >= 0 && (size_t)partition < sim->partition_count,
+              "an outcome's id is %s", id);
+    outcome->event = log_event_at(sim, (int32_t)partition, strtoll(end + 1, NULL, 10));
+}
+
+static enum reason read_reason(struct sim *sim, const char *value)
+{
+    const char *name = strstr(value, "\"reason\":\"");
+    SIM_CHECK(sim, name != NULL, "a failure without a reason");
+    name += strlen("\"reason\":\"");
+    for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
+        size_t len = strlen(reason_name(reason));
+        if (strncmp(name, reason_name(reason), len) == 0 && name[len] == '"') {
+            return reason;
+        }
+    }
+    sim_fail(sim, "a failure with the unknown reason %.40s", name);
+}
+
+static void check_key(struct sim *sim, const struct sim_event *event,
+                      const struct outlet_record *record)
+{
+    char key[16];
+    size_t len = key_of(event, key);
+    bool same = len == 0 ? record->key == NULL
+                         : record->key_len == len && memcmp(record->key, key, len) == 0;
+    SIM_CHECK(sim, same, "offset %" PRId64 ": the outcome has another key", event->offset);
+}
+
+static void check_result(struct sim *sim, const struct sim_event *event, const char *value)
+{
+    char id[64];
+    (void)snprintf(id, sizeof id, "\"pre_entrustweb_id\":\"X%td\"", event - sim->events);
+    SIM_CHECK(sim, expected[event->kind] == REASON_NONE,
+              "offset %" PRId64 ": a result for an event of kind %d", event->offset, event->kind);
+    SIM_CHECK(sim, (event->told & 1u << ANSWER_SUCCESS) != 0,
+              "offset %" PRId64 ": a result that no answer gave", event->offset);
+    SIM_CHECK(sim, strstr(value, id) != NULL, "offset %" PRId64 ": another event's result",
+              event->offset);
+}
+
+static void check_failure(struct sim *sim, const struct sim_event *event, enum reason reason)
+{
+    bool right = reason == expected[event->kind];
+    if (expected[event->kind] == REASON_NONE) {
+        for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
+            right = right || ((event->told & 1u << kind) != 0 && reason_of_answer(kind) == reason);
+        }
+        right = right || (reason == REASON_EXPIRED && event->expires_ms != 0 &&
+                          sim->wall_most_ms >= event->expires_ms);
+        right = right || (reason == REASON_UNKNOWN_MERCHANT &&
+                          (sim->merchants_gone & 1u << event->merchant) != 0);
+    }
+    SIM_CHECK(sim, right, "offset %" PRId64 ": kind %d, answers %x, failed as %s", event->offset,
+              event->kind, event->told, reason_name(reason));
+}
+
+void log_read_outcome(struct sim *sim, const struct outlet_record *record,
+                      struct sim_outcome *outcome)
+{
+    for (size_t i = 0; i < record->header_count; i++) {
+        if (strcmp(record->headers[i].name, "ce_id") == 0) {
+            read_id(sim, record->headers[i].value, outcome);
+        }
+    }
+    SIM_CHECK(sim, outcome->event != NULL, "an outcome without a ce_id");
+    check_key(sim, outcome->event, record);
+    if (record->topic == OUTLET_RESULTS) {
+        outcome->reason = REASON_NONE;
+        check_result(sim, outcome->event, record->value);
+    } else {
+        outcome->reason = read_reason(sim, record->value);
+        outcome->whole = strstr(record->value, "\"original\":{") != NULL;
+        check_failure(sim, outcome->event, outcome->reason);
+    }
+}
+
+void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
+{
+    struct sim_event *event = outcome->event;
+    struct sim_partition *partition = &sim->partitions[event->partition];
+    SIM_CHECK(sim, !event->gone, "an outcome of a log that is no more");
+    SIM_CHECK(sim, ++event->outcomes == 1, "partition %d offset %" PRId64 " has two outcomes",
+              event->partition, event->offset);
+    size_t above = log_find(sim, partition, event->offset) + 1;
+    partition->done_end = above > partition->done_end ? above : partition->done_end;
+    sim->done++;
+}
+
+/* A decoder of its own, so that the judge does not believe the window's. */
+static void read_set(struct sim *sim, const struct outlet_position *position, struct buf *set)
+{
+    static const char prefix[] = "presignd/1:";
+    const char *text = position->metadata;
+    if (*text == '\0') {
+        return;
+    }
+    bool ours = strncmp(text, prefix, strlen(prefix)) == 0 &&
+                text_base64_decode(set, text + strlen(prefix), strlen(text) - strlen(prefix));
+    SIM_CHECK(sim, ours, "the metadata of partition %d cannot be read", position->partition);
+}
+
+static bool says_done(const struct outlet_position *position, const struct buf *set, int64_t offset)
+{
+    if (offset < position->offset) {
+        return true;
+    }
+    uint64_t bit = (uint64_t)(offset - position->offset);
+    return bit / 8 < set->len && ((unsigned char)set->data[bit / 8] >> (bit % 8) & 1) != 0;
+}
+
+/* What is committed must say of every record whether it has an outcome: one that it forgets
+ * would be published twice, one that it invents never. */
+void log_commit_position(struct sim *sim, const struct outlet_position *position)
+{
+    struct sim_partition *log = &sim->partitions[position->partition];
+    AUTO_BUF struct buf set = {0};
+    SIM_CHECK(sim, strlen(position->metadata) <= OUTLET_METADATA_MAX, "metadata is too long");
+    SIM_CHECK(sim, position->offset >= log->committed || log->restarted,
+              "partition %d goes back from %" PRId64 " to %" PRId64, position->partition,
+              log->committed, position->offset);
+    SIM_CHECK(sim, position->offset >= 0 && position->offset <= log->end,
+              "partition %d has no offset %" PRId64, position->partition, position->offset);
+    read_set(sim, position, &set);
+    /* Below the committed offset all was judged before. */
+    size_t from = log->restarted ? 0 : log_find(sim, log, log->committed);
+    size_t to = log_find(sim, log, position->offset + (int64_t)set.len * 8);
+    to = log->done_end > to ? log->done_end : to;
+    for (size_t i = from; i < to; i++) {
+        const struct sim_event *event = &sim->events[log->entries[i]];
+        SIM_CHECK(sim, says_done(position, &set, event->offset) == (event->outcomes > 0),
+                  "partition %d, committed at %" PRId64 ": offset %" PRId64
+                  " has %d outcomes, and the set says otherwise",
+                  position->partition, position->offset, event->offset, event->outcomes);
+    }
+    log->committed = position->offset;
+    log->restarted = false;
+    (void)snprintf(log->metadata, sizeof log->metadata, "%s", position->metadata);
+}
+
+void log_free(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->partition_count; i++) {
+        free(sim->partitions[i].entries);
+    }
+    free(sim->events);
+}

@@ -1,0 +1,342 @@
+#include "sim.h"
+
+#include "presignd/base/text.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long after the last event things go on going wrong. */
+#define AFTERMATH_MS 60000
+/* Then everything has to end within this: holds, retries and a backlog at the lowest rate. */
+#define LIVENESS_MS (6 * INT64_C(3600000))
+/* After that, started anew from what is committed, nothing may happen for so long. */
+#define SILENCE_MS 120000
+/* A process that goes round more often without anything to do is spinning. */
+#define SPINS_MAX 20
+
+/* SplitMix64, as everywhere in the tree. */
+uint64_t sim_random(struct sim *sim)
+{
+    uint64_t z = (sim->random += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+uint64_t sim_below(struct sim *sim, uint64_t bound)
+{
+    return sim_random(sim) % bound;
+}
+
+bool sim_chance(struct sim *sim, unsigned per_mille)
+{
+    return sim_below(sim, 1000) < per_mille;
+}
+
+static void print_members(const struct sim *sim)
+{
+    for (size_t i = 0; i < sim->member_count; i++) {
+        const struct sim_member *member = &sim->members[i];
+        struct pipeline_status status;
+        fprintf(stderr, "  member %zu: %s, state %d, %u in the air%s", i,
+                member->alive ? "alive" : "dead", (int)member->state, member->in_air,
+                member->transaction != NULL ? ", a transaction" : "");
+        if (member->alive) {
+            pipeline_status(member->pipeline, &status);
+            fprintf(stderr, ", %zu bytes, full %zu, held %zu, down %d; jobs", status.bytes,
+                    status.partitions_full, status.merchants_held, status.endpoint_down);
+            for (enum job_state state = 0; state < JOB_STATE_COUNT; state++) {
+                fprintf(stderr, " %s %zu", job_state_name(state), status.jobs[state]);
+            }
+            fprintf(stderr, "; next in %" PRId64 " ms",
+                    pipeline_next_ms(member->pipeline) - sim->mono_ms);
+        }
+        fputc('\n', stderr);
+    }
+}
+
+void sim_fail(struct sim *sim, const char *format, ...)
+{
+    va_list arguments;
+    (void)fflush(stdout);
+    fprintf(stderr,
+            "FAILED: --seed %" PRIu64 " --events %zu, at %" PRId64 " ms: ", sim->options.seed,
+            sim->options.events, sim->mono_ms);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "\n  %zu of %zu done, %zu calls, %zu commits%s\n", sim->done, sim->produced,
+            sim->calls, sim->commits, sim->calm ? ", faults have stopped" : "");
+    print_members(sim);
+    _Exit(1); /* what is still held is no leak */
+}
+
+/* --- tasks ----------------------------------------------------------------------------------- */
+
+void sim_task_set(struct sim *sim, struct sim_task *task, enum sim_task_kind kind, int member,
+                  int64_t after_ms)
+{
+    task->kind = kind;
+    task->member = member;
+    task->epoch = member < 0 ? 0 : sim->members[member].epoch;
+    heap_set(&sim->tasks, &task->slot, sim->mono_ms + after_ms);
+}
+
+void sim_task_new(struct sim *sim, enum sim_task_kind kind, int member, int64_t after_ms)
+{
+    sim_task_set(sim, mem_zalloc(1, sizeof(struct sim_task)), kind, member, after_ms);
+}
+
+static void produce(struct sim *sim)
+{
+    log_produce(sim, 1 + sim_below(sim, sim->burst_max));
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].awake = true;
+    }
+    if (sim->produced < sim->options.events) {
+        sim_task_new(sim, SIM_PRODUCE, -1,
+                     1 + (int64_t)sim_below(sim, 2 * (uint64_t)sim->produce_pause_ms));
+    } else {
+        sim_task_new(sim, SIM_CALM, -1, AFTERMATH_MS);
+    }
+}
+
+/* Those that stand alone. */
+static void run_world(struct sim *sim, struct sim_task *task)
+{
+    switch (task->kind) {
+    case SIM_GROUP_CHECK:
+        group_check(sim);
+        break;
+    case SIM_START:
+        if (!sim->members[task->member].alive) {
+            member_start(sim, &sim->members[task->member]);
+        }
+        break;
+    case SIM_PRODUCE:
+        produce(sim);
+        break;
+    case SIM_CHAOS:
+        if (!sim->calm) {
+            chaos_strike(sim);
+        }
+        break;
+    default:
+        chaos_end(sim);
+    }
+    free(task);
+}
+
+/* A process that stands still hears of nothing; only the broker goes on without it. */
+static bool postpone(struct sim *sim, struct sim_task *task)
+{
+    bool heard = task->kind == SIM_ANSWER || task->kind == SIM_OFFSETS_SENT ||
+                 task->kind == SIM_TRANSACTION_ENDED || task->kind == SIM_NOTE;
+    if (!heard || sim->members[task->member].frozen_ms <= sim->mono_ms) {
+        return false;
+    }
+    heap_set(&sim->tasks, &task->slot, sim->members[task->member].frozen_ms);
+    return true;
+}
+
+static void run_task(struct sim *sim, struct sim_task *task)
+{
+    if (postpone(sim, task)) {
+        return;
+    }
+    heap_remove(&sim->tasks, &task->slot);
+    if (task->member >= 0) {
+        sim->members[task->member].awake = true;
+    }
+    switch (task->kind) {
+    case SIM_ANSWER:
+        endpoint_answer(sim, task);
+        break;
+    case SIM_OFFSETS_SENT:
+    case SIM_COMMITTED:
+    case SIM_TRANSACTION_ENDED:
+        transaction_step(sim, task);
+        break;
+    case SIM_NOTE:
+        group_note(sim, task);
+        break;
+    default:
+        run_world(sim, task);
+    }
+}
+
+static void drop_tasks(struct sim *sim)
+{
+    struct heap_slot *slot;
+    while ((slot = heap_first(&sim->tasks)) != NULL) {
+        struct sim_task *task = CONTAINER_OF(slot, struct sim_task, slot);
+        heap_remove(&sim->tasks, slot);
+        if (task->kind == SIM_COMMITTED) {
+            transaction_drop(sim, task);
+        } else {
+            free(task); /* first in what it belongs to */
+        }
+    }
+    heap_deinit(&sim->tasks);
+}
+
+/* --- time ------------------------------------------------------------------------------------ */
+
+static bool runs(const struct sim *sim, const struct sim_member *member)
+{
+    return member->alive && member->frozen_ms <= sim->mono_ms;
+}
+
+static void run_due(struct sim *sim)
+{
+    const struct heap_slot *slot;
+    while ((slot = heap_first(&sim->tasks)) != NULL && slot->at <= sim->mono_ms) {
+        run_task(sim, CONTAINER_OF(slot, struct sim_task, slot));
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        struct sim_member *member = &sim->members[i];
+        for (int spins = 0;
+             runs(sim, member) && (member->awake || member_next_ms(member) <= sim->mono_ms);) {
+            spins = member->awake ? 0 : spins + 1;
+            SIM_CHECK(sim, spins < SPINS_MAX, "member %zu spins", i);
+            member_run(sim, member);
+        }
+    }
+}
+
+static int64_t next_ms(const struct sim *sim)
+{
+    const struct heap_slot *slot = heap_first(&sim->tasks);
+    int64_t next = slot == NULL ? INT64_MAX : slot->at;
+    for (size_t i = 0; i < sim->member_count; i++) {
+        const struct sim_member *member = &sim->members[i];
+        if (member->alive) {
+            int64_t at = runs(sim, member) ? member_next_ms(member) : member->frozen_ms;
+            next = at < next ? at : next;
+        }
+    }
+    return next;
+}
+
+static void advance(struct sim *sim, int64_t end_ms)
+{
+    int64_t next = next_ms(sim);
+    next = next < end_ms ? next : end_ms;
+    SIM_CHECK(sim, next < INT64_MAX, "everybody waits, and nothing will come");
+    if (next > sim->mono_ms) {
+        sim->wall_ms += next - sim->mono_ms;
+        sim->mono_ms = next;
+    }
+    sim->wall_most_ms = sim->wall_ms > sim->wall_most_ms ? sim->wall_ms : sim->wall_most_ms;
+}
+
+static bool all_done(const struct sim *sim)
+{
+    if (!sim->calm || sim->done < sim->options.events) {
+        return false;
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        if (!member_quiet(&sim->members[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- one seed ----------------------------------------------------------------------------------
+ */
+
+static void run_to_the_end(struct sim *sim)
+{
+    for (run_due(sim); !all_done(sim); run_due(sim)) {
+        SIM_CHECK(sim, !sim->calm || sim->mono_ms < sim->calm_ms + LIVENESS_MS,
+                  "not all has ended though faults have stopped");
+        advance(sim, INT64_MAX);
+    }
+}
+
+/* Started anew from what is committed, nobody may find anything to do. */
+static void run_again(struct sim *sim)
+{
+    size_t calls = sim->calls, commits = sim->commits;
+    for (size_t i = 0; i < sim->member_count; i++) {
+        member_stop(sim, &sim->members[i]);
+        sim_task_new(sim, SIM_START, (int)i, 1);
+    }
+    for (int64_t end_ms = sim->mono_ms + SILENCE_MS; sim->mono_ms < end_ms;) {
+        run_due(sim);
+        advance(sim, end_ms);
+    }
+    SIM_CHECK(sim, sim->calls == calls && sim->commits == commits,
+              "a restart did again what was done");
+}
+
+static void run_seed(const struct sim_options *options)
+{
+    struct sim *sim = mem_zalloc(1, sizeof *sim);
+    sim->options = *options;
+    sim->random = options->seed;
+    int64_t begun_us = clock_mono_us();
+    chaos_set_up(sim);
+    int64_t begun_ms = sim->mono_ms;
+    run_to_the_end(sim);
+    int64_t took_ms = sim->mono_ms - begun_ms;
+    run_again(sim);
+    int64_t took_us = clock_mono_us() - begun_us;
+    if (options->verbose) {
+        printf("seed %" PRIu64 ": %zu partitions, %zu merchants, %zu members, %u in flight: "
+               "%zu events, %zu calls, %zu commits, %zu aborts, %zu rebalances, %zu crashes, "
+               "%zu logs anew, %zu pauses, %zu KiB, full %zu, held %zu, down %zu, %" PRId64
+               " s virtual, %" PRId64 " ms real\n",
+               options->seed, sim->partition_count, sim->merchant_count, sim->member_count,
+               sim->rules.limits.in_flight, sim->produced, sim->calls, sim->commits, sim->aborts,
+               sim->rebalances, sim->crashes, sim->restarts, sim->pauses, sim->bytes_most / 1024,
+               sim->full_seen, sim->held_seen, sim->down_seen, took_ms / 1000, took_us / 1000);
+    }
+    chaos_take_down(sim);
+    drop_tasks(sim);
+    free(sim);
+}
+
+static int usage(void)
+{
+    fputs("usage: sim [--seed N | --seeds FIRST LAST] [--events N] [-v]\n", stderr);
+    return 64;
+}
+
+int main(int argc, char **argv)
+{
+    struct sim_options options = {.events = 2000};
+    int64_t first = 1, last = 40, events = 2000;
+    for (int i = 1; i < argc; i++) {
+        bool ok = false;
+        if (strcmp(argv[i], "-v") == 0) {
+            ok = options.verbose = true;
+        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
+            ok = text_int(argv[++i], 0, INT64_MAX, &first);
+            last = first;
+        } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
+            ok = text_int(argv[i + 1], 0, INT64_MAX, &first) &&
+                 text_int(argv[i + 2], first, INT64_MAX - 1, &last);
+            i += 2;
+        } else if (strcmp(argv[i], "--events") == 0 && i + 1 < argc) {
+            ok = text_int(argv[++i], 1, 100000000, &events);
+        }
+        if (!ok) {
+            return usage();
+        }
+    }
+    options.events = (size_t)events;
+    int64_t begun_us = clock_mono_us();
+    for (int64_t seed = first; seed <= last; seed++) {
+        options.seed = (uint64_t)seed;
+        run_seed(&options);
+    }
+    double lives = (double)(last - first + 1) * (double)events;
+    double seconds = (double)(clock_mono_us() - begun_us) / 1e6;
+    printf("%.0f events lived in %.1f s, %.0f a minute\n", lives, seconds, lives / seconds * 60);
+    return 0;
+}

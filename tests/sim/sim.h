@@ -1,0 +1,249 @@
+/* A simulated world around the real pipeline: logs of partitions, a consumer group, transactions
+ * and an endpoint, in virtual time. Every choice comes from one seed, so a failure is a number
+ * that brings it back.
+ *
+ *   log.c       events, their records, and the judge of what is committed
+ *   group.c     members (processes with a pipeline each), rebalances, transactions
+ *   endpoint.c  the calls' answers, and what must hold when a call begins
+ *   chaos.c     what goes wrong, and when
+ *   sim.c       time, the loop, the command line
+ */
+#ifndef TESTS_SIM_H
+#define TESTS_SIM_H
+
+#include "presignd/base/heap.h"
+#include "presignd/flow/pipeline.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SIM_MEMBERS_MAX    3
+#define SIM_PARTITIONS_MAX 8
+#define SIM_MERCHANTS_MAX  4
+#define SIM_CODES_MAX      4096
+#define SIM_EVENT_BYTES    65536
+#define SIM_TOPIC          "requests"
+
+/* What an event is by its bytes; a GOOD one is called, the others fail for one reason. */
+enum sim_kind {
+    SIM_GOOD,
+    SIM_EXPIRING, /* good, with an expirytime */
+    SIM_FAT,      /* good, and nearly as large as allowed */
+    SIM_EMPTY,
+    SIM_GARBAGE,
+    SIM_NO_ID,
+    SIM_FOREIGN_TYPE,
+    SIM_BAD_DATA,
+    SIM_NO_MERCHANT,
+    SIM_TOO_LARGE,
+    SIM_KIND_COUNT
+};
+
+/* Whether a topic takes its outcome. */
+enum sim_size { SIM_TAKEN, SIM_TAKEN_SLIM, SIM_REFUSED_FOR_NOW };
+
+/* The truth about one record of a log. */
+struct sim_event {
+    int32_t partition;
+    int64_t offset;
+    int64_t expires_ms; /* wall clock; 0: never */
+    uint64_t body_hash; /* of its first attempt; 0: not called yet */
+    uint32_t final_in;  /* assignment in which an answer settled it */
+    uint16_t code;
+    uint16_t told; /* bit set by answer_kind: answers that a pipeline was given */
+    uint8_t kind, size, merchant, outcomes;
+    bool forged; /* answered 401 whatever its merchant is */
+    bool gone;   /* its log was made anew before it was done */
+};
+
+struct sim_partition {
+    int32_t *entries; /* numbers of events, by offset; gaps are offsets without one */
+    size_t count, cap;
+    int64_t end;
+    int64_t committed; /* -1: nothing yet */
+    char metadata[OUTLET_METADATA_MAX + 1];
+    bool restarted;  /* the log was made anew since the last commit */
+    bool to_restart; /* will be with the next rebalance */
+    size_t done_end; /* above the highest entry that has an outcome */
+};
+
+/* A session that knows its generation. */
+struct sim_session {
+    struct session session; /* first: session_unref() frees the whole */
+    uint32_t generation;
+};
+
+struct sim_reading {
+    int32_t partition;
+    size_t cursor;
+    bool paused;
+};
+
+enum sim_member_state { SIM_OUT, SIM_ASSIGNED, SIM_REVOKING };
+enum sim_note { SIM_NO_NOTE, SIM_TOLD_REVOKE, SIM_TOLD_LOST, SIM_TOLD_ASSIGN };
+
+struct sim_member {
+    struct sim *sim;
+    int index;
+    uint32_t epoch; /* counts processes */
+    bool alive, kicked, draining;
+    bool awake;        /* its loop has a reason to go round */
+    int64_t frozen_ms; /* stands still until then */
+    int64_t drain_end_ms;
+    struct pipeline *pipeline;
+    enum sim_member_state state;
+    enum sim_note note;
+    uint32_t note_generation;
+    uint32_t assignment; /* numbers all assignments of the world */
+    struct sim_session *session;
+    struct sim_reading readings[SIM_PARTITIONS_MAX];
+    size_t reading_count, next_reading;
+    struct sim_transaction *transaction;
+    unsigned in_air, merchant_air[SIM_MERCHANTS_MAX];
+    uint8_t code_air[SIM_CODES_MAX];
+    int64_t code_last[SIM_CODES_MAX]; /* offset called last in this assignment */
+};
+
+enum sim_task_kind {
+    SIM_ANSWER,
+    SIM_OFFSETS_SENT,
+    SIM_COMMITTED,
+    SIM_TRANSACTION_ENDED,
+    SIM_NOTE,
+    SIM_GROUP_CHECK,
+    SIM_START,
+    SIM_PRODUCE,
+    SIM_CHAOS,
+    SIM_CALM,
+};
+
+struct sim_task {
+    struct heap_slot slot;
+    enum sim_task_kind kind;
+    int member;     /* -1: the world's own */
+    uint32_t epoch; /* of the member; a task for an earlier process is dropped */
+};
+
+/* What the endpoint does at present, in per mille of the calls. */
+struct sim_weather {
+    unsigned share[ANSWER_KIND_COUNT];
+    unsigned lost; /* no answer until the time-out */
+    unsigned retry_after;
+    int64_t latency_ms, spread_ms;
+    bool down;
+    unsigned unauthorized; /* bit set of merchants */
+    unsigned abort_share, slow_share;
+};
+
+struct sim_options {
+    uint64_t seed;
+    size_t events;
+    bool verbose;
+};
+
+struct sim {
+    struct sim_options options;
+    uint64_t random;
+    int64_t mono_ms, wall_ms, wall_most_ms;
+    struct heap tasks;
+    const char *doing; /* for the report of a failure */
+
+    struct sim_event *events;
+    size_t produced;
+    struct sim_partition partitions[SIM_PARTITIONS_MAX];
+    size_t partition_count, merchant_count, code_count;
+    unsigned bad_share, gap_share, fat_share, far_gap_share, burst_max;
+    int64_t produce_pause_ms;
+
+    struct sim_member members[SIM_MEMBERS_MAX];
+    size_t member_count;
+    uint32_t generation, assignments;
+    bool preparing; /* a rebalance waits for members */
+    int64_t rebalance_end_ms;
+    unsigned pending; /* transactions whose offsets were sent */
+    int owners[SIM_PARTITIONS_MAX];
+
+    struct clock clock;
+    struct schema_set *schemas;
+    struct merchants *merchants;
+    struct admit_rules admit[2]; /* a reload takes the other one */
+    struct settle_identity identity;
+    struct pipeline_rules rules;
+    unsigned rules_used;
+    unsigned merchants_gone; /* bit set: taken away by some reload, now or earlier */
+
+    struct sim_weather weather;
+    bool calm; /* faults have stopped */
+    unsigned chaos_pause_ms;
+    int64_t calm_ms;
+    /* For the summary: what the seed came by. */
+    size_t done, calls, commits, aborts, rebalances, crashes, pauses, restarts;
+    size_t bytes_most, full_seen, held_seen, down_seen;
+};
+
+/* sim.c */
+uint64_t sim_random(struct sim *sim);
+uint64_t sim_below(struct sim *sim, uint64_t bound);
+bool sim_chance(struct sim *sim, unsigned per_mille);
+void sim_fail(struct sim *sim, const char *format, ...)
+    __attribute__((noreturn, format(printf, 2, 3)));
+#define SIM_CHECK(sim, condition, ...)    \
+    do {                                  \
+        if (!(condition)) {               \
+            sim_fail((sim), __VA_ARGS__); \
+        }                                 \
+    } while (0)
+/* A task is embedded in what it is about, or stands alone (sim_task_new). */
+void sim_task_set(struct sim *sim, struct sim_task *task, enum sim_task_kind kind, int member,
+                  int64_t after_ms);
+void sim_task_new(struct sim *sim, enum sim_task_kind kind, int member, int64_t after_ms);
+
+/* log.c */
+void log_produce(struct sim *sim, size_t count);
+void log_restart(struct sim *sim, struct sim_partition *partition);
+void log_record(struct sim *sim, const struct sim_event *event,
+                void (*deliver)(void *context, const struct record *record), void *context);
+struct sim_event *log_event_at(struct sim *sim, int32_t partition, int64_t offset);
+/* Index of the first entry at or above the offset. */
+size_t log_find(const struct sim *sim, const struct sim_partition *partition, int64_t offset);
+/* What a record of a transaction says, kept until the transaction's end. */
+struct sim_outcome {
+    struct sim_event *event;
+    enum reason reason; /* REASON_NONE: a result */
+    bool whole;         /* a failure with its original */
+};
+void log_read_outcome(struct sim *sim, const struct outlet_record *record,
+                      struct sim_outcome *outcome);
+void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome);
+void log_commit_position(struct sim *sim, const struct outlet_position *position);
+void log_free(struct sim *sim);
+
+/* endpoint.c */
+void endpoint_call(void *caller, const struct attempt *attempt, void *cookie);
+void endpoint_answer(struct sim *sim, struct sim_task *task);
+
+/* group.c */
+void member_start(struct sim *sim, struct sim_member *member);
+void member_stop(struct sim *sim, struct sim_member *member);
+void member_drain(struct sim *sim, struct sim_member *member);
+/* One round of the process's loop. */
+void member_run(struct sim *sim, struct sim_member *member);
+int64_t member_next_ms(const struct sim_member *member);
+/* Nothing in hand, everything counted back to zero. */
+bool member_quiet(const struct sim_member *member);
+void group_begin(struct sim *sim);
+void group_kick(struct sim *sim, struct sim_member *member);
+void group_check(struct sim *sim);
+void group_note(struct sim *sim, struct sim_task *task);
+void transaction_step(struct sim *sim, struct sim_task *task);
+/* A task that comes too late for its process. */
+void transaction_drop(struct sim *sim, struct sim_task *task);
+
+/* chaos.c */
+void chaos_set_up(struct sim *sim);
+void chaos_strike(struct sim *sim);
+void chaos_end(struct sim *sim);
+void chaos_take_down(struct sim *sim);
+
+#endif

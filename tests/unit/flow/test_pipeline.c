@@ -1,0 +1,247 @@
+/* Stories of single events, told call by call; what holds for all of them is tests/sim's. */
+#include "presignd/flow/pipeline.h"
+
+#include "unit/flow/world.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HOLD_MS  60000
+#define BEGIN_MS INT64_C(1000000)
+
+/* One process with one partition. Calls and batches end at once, in the step after. */
+struct story {
+    struct world world;
+    struct pipeline *pipeline;
+    struct clock clock;
+    struct moment now;
+    struct session *session;
+    struct settle_identity identity;
+    struct pipeline_rules rules;
+    /* What the endpoint says to the event of that number, the code's last character. */
+    enum answer_kind says[10];
+    unsigned calls[10];
+    void *in_air[10];
+    size_t batches; /* given, not yet ended */
+    enum reason ended[10];
+    int64_t ended_ms[10];
+    unsigned attempts[10];
+};
+
+static struct moment read_clock(void *context)
+{
+    return ((struct story *)context)->now;
+}
+
+static void note_call(void *context, const struct attempt *attempt, void *cookie)
+{
+    struct story *story = context;
+    const char *code = strstr(attempt->body, "\"code");
+    int number = code[strlen("\"code")] - '0';
+    cr_assert_null(story->in_air[number]);
+    story->calls[number]++;
+    story->in_air[number] = cookie;
+}
+
+static void note_batch(void *context, const struct outlet_batch *batch)
+{
+    (void)batch;
+    ((struct story *)context)->batches++;
+}
+
+static void note_end(void *context, const struct job *job)
+{
+    struct story *story = context;
+    int number = job->admission.out_contract_code[strlen("code")] - '0';
+    story->ended[number] = job->reason;
+    story->ended_ms[number] = story->now.mono_ms;
+    story->attempts[number] = job->attempts;
+}
+
+static uint64_t no_jitter(void *context)
+{
+    (void)context;
+    return 0;
+}
+
+static void nobody(void *context, int32_t partition)
+{
+    (void)context;
+    (void)partition;
+}
+
+static void story_begin(struct story *story)
+{
+    static const struct intake_position position = {.partition = 3, .offset = 0, .metadata = ""};
+    *story = (struct story){.world = world_new(), .now = {BEGIN_MS, INT64_C(1795000000000)}};
+    for (size_t i = 0; i < merchants_count(story->world.merchants); i++) {
+        merchants_at(story->world.merchants, i)->max_in_flight = 8;
+    }
+    story->clock = (struct clock){.now = read_clock, .context = story};
+    story->identity = (struct settle_identity){.cluster_id = "c", .group_id = "g"};
+    story->rules = (struct pipeline_rules){
+        .admit = &story->world.rules,
+        .retry = {.max_attempts = 3, .max_delay_ms = 1000, .give_up_after_ms = 5000},
+        .limits = {.in_flight = 8,
+                   .host_count = 1,
+                   .timeout_ms = 1000,
+                   .commit_interval_ms = 1,
+                   .hold_unauthorized_ms = HOLD_MS},
+        .identity = &story->identity};
+    struct pipeline_ports ports = {.pause = nobody,
+                                   .resume = nobody,
+                                   .caller = story,
+                                   .call = note_call,
+                                   .outlet = story,
+                                   .submit = note_batch,
+                                   .clock = &story->clock,
+                                   .random = no_jitter};
+    struct pipeline_observer observer = {.context = story, .published = note_end};
+    story->pipeline = pipeline_new(&ports, &observer, &story->rules);
+    story->session = mem_zalloc(1, sizeof *story->session);
+    story->session->references = 1;
+    pipeline_assigned(story->pipeline, story->session, &position, 1);
+}
+
+static void story_end(struct story *story)
+{
+    pipeline_free(story->pipeline);
+    session_unref(story->session);
+    world_deinit(&story->world);
+}
+
+static void comes(struct story *story, int number)
+{
+    char data[256];
+    (void)snprintf(data, sizeof data,
+                   "{\"appid\":\"wxd678efh567hg6787\",\"plan_id\":12535,"
+                   "\"out_contract_code\":\"code%d\",\"contract_display_account\":\"A\","
+                   "\"contract_notify_url\":\"https://yourapp.com/notify\"}",
+                   number);
+    struct record record = record_of(APP, "", data);
+    record.offset = number;
+    pipeline_record(story->pipeline, &record);
+    free((void *)record.value);
+}
+
+static void answer_calls(struct story *story)
+{
+    for (int i = 0; i < 10; i++) {
+        if (story->in_air[i] != NULL) {
+            struct answer answer = {.kind = story->says[i],
+                                    .call_state = CALL_ANSWERED,
+                                    .status = 200,
+                                    .detail = "",
+                                    .retry_after_ms = -1};
+            if (story->says[i] == ANSWER_SUCCESS) {
+                answer.id_value = mem_strdup("P");
+                answer.body = mem_strdup("{\"pre_entrustweb_id\":\"P\"}");
+                answer.body_len = strlen(answer.body);
+            }
+            void *cookie = story->in_air[i];
+            story->in_air[i] = NULL;
+            pipeline_answered(story->pipeline, cookie, &answer);
+        }
+    }
+}
+
+/* Goes on until that moment, from one thing that is due to the next. */
+static void goes_on(struct story *story, int64_t until_ms)
+{
+    while (story->now.mono_ms < until_ms) {
+        answer_calls(story);
+        if (story->batches > 0) {
+            story->batches--;
+            pipeline_batch_ended(story->pipeline,
+                                 &(struct outlet_end){.verdict = OUTLET_COMMITTED});
+        }
+        pipeline_step(story->pipeline);
+        story->now.mono_ms++;
+        story->now.wall_ms++;
+    }
+}
+
+Test(pipeline, an_event_that_is_always_answered_401_does_not_hold_the_others_for_long)
+{
+    struct story story;
+    story_begin(&story);
+    story.says[1] = ANSWER_UNAUTHORIZED;
+    comes(&story, 1);
+    goes_on(&story, BEGIN_MS + 100);
+    cr_assert_eq(story.calls[1], 2, "signed anew once");
+    comes(&story, 2);
+    comes(&story, 3);
+    /* The first probe is its own still; then it is behind the others. */
+    goes_on(&story, BEGIN_MS + 2 * HOLD_MS / 10 + 1000);
+    cr_assert_eq(story.calls[2], 1);
+    cr_assert_eq(story.calls[3], 1);
+    cr_assert_gt(story.ended_ms[2], 0, "it was the probe, and ended the hold");
+    cr_assert_eq(story.ended[2], REASON_NONE);
+    goes_on(&story, BEGIN_MS + HOLD_MS + HOLD_MS / 5);
+    cr_assert_eq(story.ended[1], REASON_MERCHANT_UNAUTHORIZED);
+    cr_assert_geq(story.ended_ms[1], BEGIN_MS + HOLD_MS);
+    story_end(&story);
+}
+
+Test(pipeline, a_hold_uses_up_neither_attempts_nor_time)
+{
+    struct story story;
+    story_begin(&story);
+    story.says[1] = ANSWER_UNAUTHORIZED;
+    comes(&story, 1);
+    goes_on(&story, BEGIN_MS + HOLD_MS / 2);
+    cr_assert_gt(story.calls[1], 3, "more than max_attempts");
+    cr_assert_eq(story.ended_ms[1], 0, "and longer than give_up_after_ms");
+    story.says[1] = ANSWER_SUCCESS;
+    goes_on(&story, BEGIN_MS + HOLD_MS);
+    cr_assert_gt(story.ended_ms[1], 0);
+    cr_assert_eq(story.ended[1], REASON_NONE);
+    story_end(&story);
+}
+
+Test(pipeline, the_attempt_that_signs_anew_counts)
+{
+    struct story story;
+    story_begin(&story);
+    story.says[1] = ANSWER_UNAUTHORIZED;
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    answer_calls(&story);
+    story.says[1] = ANSWER_UNAVAILABLE;
+    goes_on(&story, BEGIN_MS + 1000);
+    cr_assert_eq(story.ended[1], REASON_UNAVAILABLE);
+    cr_assert_eq(story.attempts[1], 3);
+    story_end(&story);
+}
+
+Test(pipeline, those_of_one_code_are_called_in_their_order)
+{
+    struct story story;
+    story_begin(&story);
+    story.says[1] = ANSWER_UNAVAILABLE;
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    cr_assert_eq(story.calls[1], 1);
+    /* Another event of the same code, one offset on. */
+    char data[256];
+    (void)snprintf(data, sizeof data, "%s",
+                   "{\"appid\":\"wxd678efh567hg6787\",\"plan_id\":1,\"out_contract_code\":"
+                   "\"code1\",\"contract_display_account\":\"A\","
+                   "\"contract_notify_url\":\"https://yourapp.com/notify\"}");
+    struct record record = record_of(APP, "", data);
+    record.offset = 2;
+    pipeline_record(story.pipeline, &record);
+    free((void *)record.value);
+    pipeline_step(story.pipeline);
+    struct pipeline_status status;
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.jobs[JOB_CALLING], 1);
+    cr_assert_eq(status.jobs[JOB_TURN], 1);
+    story.says[1] = ANSWER_SUCCESS;
+    goes_on(&story, BEGIN_MS + 100);
+    cr_assert_eq(story.calls[1], 2);
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.bytes, 0);
+    story_end(&story);
+}

@@ -1,0 +1,108 @@
+#include "presignd/flow/retry.h"
+
+#include <criterion/criterion.h>
+
+static const struct retry_policy policy = {
+    .max_attempts = 6, .base_delay_ms = 200, .max_delay_ms = 30000, .give_up_after_ms = 600000};
+
+static struct retry_case after(unsigned tries, uint64_t random)
+{
+    return (struct retry_case){
+        .tries = tries, .retry_after_ms = -1, .now_ms = 5000, .first_ms = 5000, .random = random};
+}
+
+Test(retry, the_delay_is_spread_over_the_whole_range_that_doubles)
+{
+    int64_t ceiling_ms = 200;
+    for (unsigned tries = 1; tries < 6; tries++, ceiling_ms *= 2) {
+        int64_t lowest = INT64_MAX, highest = 0;
+        for (uint64_t random = 0; random < 20000; random++) {
+            struct retry_case retry = after(tries, random * UINT64_C(0x9e3779b97f4a7c15));
+            int64_t delay = retry_next_ms(&policy, &retry) - 5000;
+            cr_assert(delay >= 0 && delay <= ceiling_ms, "%ld", (long)delay);
+            lowest = delay < lowest ? delay : lowest;
+            highest = delay > highest ? delay : highest;
+        }
+        cr_assert_lt(lowest, ceiling_ms / 50);
+        cr_assert_gt(highest, ceiling_ms - ceiling_ms / 50);
+    }
+}
+
+Test(retry, the_range_ends_at_max_delay_however_many_tries_there_were)
+{
+    struct retry_policy patient = policy;
+    patient.max_attempts = 1000000;
+    for (unsigned tries = 9; tries < 100000; tries *= 3) {
+        struct retry_case retry = after(tries, 30000);
+        cr_assert_eq(retry_next_ms(&patient, &retry), 35000);
+        retry.random = 30001;
+        cr_assert_eq(retry_next_ms(&patient, &retry), 5000);
+    }
+}
+
+Test(retry, no_delay_at_all_and_one_above_the_cap_are_fine)
+{
+    struct retry_policy odd = policy;
+    odd.base_delay_ms = 0;
+    struct retry_case retry = after(3, UINT64_MAX);
+    cr_assert_eq(retry_next_ms(&odd, &retry), 5000);
+    odd.base_delay_ms = 50000;
+    retry.random = 30000;
+    cr_assert_eq(retry_next_ms(&odd, &retry), 35000);
+}
+
+Test(retry, attempts_are_used_up)
+{
+    struct retry_case retry = after(5, 0);
+    cr_assert_eq(retry_next_ms(&policy, &retry), 5000);
+    retry.tries = 6;
+    cr_assert_eq(retry_next_ms(&policy, &retry), -1);
+    struct retry_policy once = policy;
+    once.max_attempts = 1;
+    retry.tries = 1;
+    cr_assert_eq(retry_next_ms(&once, &retry), -1);
+}
+
+Test(retry, time_is_used_up)
+{
+    struct retry_case retry = after(1, 100);
+    retry.now_ms = 5000 + 600000 - 101;
+    cr_assert_eq(retry_next_ms(&policy, &retry), retry.now_ms + 100);
+    retry.now_ms++;
+    cr_assert_eq(retry_next_ms(&policy, &retry), -1);
+    retry.now_ms += 1000000;
+    cr_assert_eq(retry_next_ms(&policy, &retry), -1);
+}
+
+Test(retry, retry_after_is_kept_even_beyond_max_delay)
+{
+    struct retry_case retry = after(1, 77);
+    retry.retry_after_ms = 120000;
+    cr_assert_eq(retry_next_ms(&policy, &retry), 125000);
+    retry.retry_after_ms = 10;
+    cr_assert_eq(retry_next_ms(&policy, &retry), 5077, "the longer of the two waits counts");
+    retry.retry_after_ms = 0;
+    cr_assert_eq(retry_next_ms(&policy, &retry), 5077);
+}
+
+Test(retry, retry_after_beyond_the_time_gives_up_at_once)
+{
+    struct retry_case retry = after(1, 0);
+    retry.retry_after_ms = 599999;
+    cr_assert_eq(retry_next_ms(&policy, &retry), 604999);
+    retry.retry_after_ms = 600000;
+    cr_assert_eq(retry_next_ms(&policy, &retry), -1);
+    retry.retry_after_ms = INT64_MAX;
+    cr_assert_eq(retry_next_ms(&policy, &retry), -1);
+}
+
+Test(retry, only_answers_that_may_change_are_tried_again)
+{
+    const bool applies[ANSWER_KIND_COUNT] = {[ANSWER_RATE_LIMITED] = true,
+                                             [ANSWER_UNAVAILABLE] = true,
+                                             [ANSWER_UNREACHABLE] = true,
+                                             [ANSWER_UNVERIFIED] = true};
+    for (enum answer_kind kind = 0; kind < ANSWER_KIND_COUNT; kind++) {
+        cr_assert_eq(retry_applies(kind), applies[kind], "%s", answer_kind_name(kind));
+    }
+}

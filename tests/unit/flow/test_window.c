@@ -1,0 +1,308 @@
+#include "presignd/flow/window.h"
+
+#include "presignd/kafka/outlet.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+/* What the next owner of the partition would start from. */
+static struct window reloaded(const struct window *window)
+{
+    AUTO_BUF struct buf metadata = {0};
+    struct window fresh;
+    window_encode(window, &metadata);
+    cr_assert_leq(metadata.len, OUTLET_METADATA_MAX);
+    cr_assert(window_load(&fresh, window->watermark, metadata.data));
+    return fresh;
+}
+
+static struct window begun_at(int64_t offset)
+{
+    struct window window;
+    cr_assert(window_load(&window, offset, ""));
+    return window;
+}
+
+static void expect_arrivals(struct window *window, int64_t from, int64_t to,
+                            enum window_arrival arrival)
+{
+    for (int64_t offset = from; offset < to; offset++) {
+        cr_assert_eq(window_arrive(window, offset), arrival, "offset %ld", (long)offset);
+    }
+}
+
+Test(window, the_watermark_is_the_lowest_offset_that_is_not_done)
+{
+    struct window window = begun_at(100);
+    expect_arrivals(&window, 100, 105, WINDOW_NEW);
+    window_finish(&window, 102);
+    window_finish(&window, 101);
+    cr_assert_eq(window.watermark, 100);
+    window_finish(&window, 100);
+    cr_assert_eq(window.watermark, 103);
+    window_finish(&window, 104);
+    window_finish(&window, 103);
+    cr_assert_eq(window.watermark, 105);
+    cr_assert_eq(window_used(&window), 0);
+}
+
+Test(window, the_first_record_tells_where_a_window_without_a_commit_begins)
+{
+    struct window window = begun_at(-1);
+    cr_assert_eq(window_used(&window), 0);
+    cr_assert_eq(window_room(&window), WINDOW_SPAN);
+    cr_assert_eq(window_arrive(&window, 7), WINDOW_NEW);
+    cr_assert_eq(window.watermark, 7);
+    cr_assert_eq(window_used(&window), 1);
+}
+
+Test(window, offsets_that_never_arrive_are_done_once_a_later_one_arrives)
+{
+    struct window window = begun_at(10);
+    cr_assert_eq(window_arrive(&window, 13), WINDOW_NEW);
+    cr_assert_eq(window.watermark, 13);
+    cr_assert_eq(window_arrive(&window, 17), WINDOW_NEW);
+    cr_assert_eq(window.watermark, 13);
+    window_finish(&window, 13);
+    cr_assert_eq(window.watermark, 17);
+}
+
+Test(window, a_record_that_is_in_hand_is_known)
+{
+    struct window window = begun_at(10);
+    cr_assert_eq(window_arrive(&window, 10), WINDOW_NEW);
+    cr_assert_eq(window_arrive(&window, 10), WINDOW_KNOWN);
+    cr_assert_eq(window.watermark, 10);
+}
+
+Test(window, a_restart_skips_exactly_what_is_done)
+{
+    struct window window = begun_at(10);
+    expect_arrivals(&window, 10, 20, WINDOW_NEW);
+    window_finish(&window, 12);
+    window_finish(&window, 17);
+    struct window fresh = reloaded(&window);
+    cr_assert_eq(fresh.watermark, 10);
+    for (int64_t offset = 10; offset < 20; offset++) {
+        enum window_arrival expected = offset == 12 || offset == 17 ? WINDOW_KNOWN : WINDOW_NEW;
+        cr_assert_eq(window_arrive(&fresh, offset), expected, "offset %ld", (long)offset);
+    }
+}
+
+/* The set that was loaded must live on in what is written next, although its records have not
+ * been delivered again yet. */
+Test(window, what_was_loaded_is_written_again)
+{
+    struct window window = begun_at(10);
+    expect_arrivals(&window, 10, 20, WINDOW_NEW);
+    window_finish(&window, 12);
+    window_finish(&window, 17);
+    struct window second = reloaded(&window);
+    expect_arrivals(&second, 10, 12, WINDOW_NEW);
+    window_finish(&second, 11);
+    struct window third = reloaded(&second);
+    expect_arrivals(&third, 10, 11, WINDOW_NEW);
+    expect_arrivals(&third, 11, 13, WINDOW_KNOWN);
+    expect_arrivals(&third, 13, 17, WINDOW_NEW);
+    expect_arrivals(&third, 17, 18, WINDOW_KNOWN);
+}
+
+/* The watermark may stand on an offset that is done but was not delivered again: it is part
+ * of the set like any other. */
+Test(window, the_set_holds_the_watermark_itself_when_that_is_done)
+{
+    struct window window = begun_at(10);
+    expect_arrivals(&window, 10, 14, WINDOW_NEW);
+    window_finish(&window, 11);
+    window_finish(&window, 12);
+    struct window second = reloaded(&window);
+    expect_arrivals(&second, 10, 11, WINDOW_NEW);
+    window_finish(&second, 10);
+    struct window third = reloaded(&second);
+    expect_arrivals(&third, third.watermark, 13, WINDOW_KNOWN);
+    expect_arrivals(&third, 13, 14, WINDOW_NEW);
+}
+
+Test(window, no_offset_arrives_beyond_the_span)
+{
+    struct window window = begun_at(10);
+    expect_arrivals(&window, 10, 10 + WINDOW_SPAN, WINDOW_NEW);
+    cr_assert_eq(window_room(&window), 0);
+    struct window before = window;
+    cr_assert_eq(window_arrive(&window, 10 + WINDOW_SPAN), WINDOW_FULL);
+    cr_assert_eq(memcmp(&before, &window, sizeof window), 0);
+    window_finish(&window, 10);
+    cr_assert_eq(window_arrive(&window, 10 + WINDOW_SPAN), WINDOW_NEW);
+    cr_assert_eq(window_arrive(&window, 11 + WINDOW_SPAN), WINDOW_FULL);
+}
+
+Test(window, a_gap_of_any_size_waits_only_for_what_is_open_before_it)
+{
+    const int64_t far = INT64_C(1) << 40;
+    struct window window = begun_at(10);
+    cr_assert_eq(window_arrive(&window, 10), WINDOW_NEW);
+    cr_assert_eq(window_arrive(&window, far), WINDOW_FULL);
+    window_finish(&window, 10);
+    cr_assert_eq(window_arrive(&window, far), WINDOW_NEW);
+    cr_assert_eq(window.watermark, far);
+    cr_assert_eq(window_used(&window), 1);
+}
+
+Test(window, a_far_gap_leaves_nothing_of_the_loaded_set_behind)
+{
+    struct window window = begun_at(0);
+    expect_arrivals(&window, 0, WINDOW_SPAN, WINDOW_NEW);
+    for (int64_t offset = 1; offset < WINDOW_SPAN; offset++) {
+        window_finish(&window, offset);
+    }
+    struct window fresh = reloaded(&window);
+    cr_assert_eq(window_arrive(&fresh, WINDOW_SPAN), WINDOW_NEW);
+    expect_arrivals(&fresh, WINDOW_SPAN + 1, INT64_C(2) * WINDOW_SPAN, WINDOW_NEW);
+    cr_assert_eq(fresh.watermark, WINDOW_SPAN);
+}
+
+Test(window, an_offset_below_the_watermark_is_told_and_changes_nothing)
+{
+    struct window window = begun_at(10);
+    struct window before = window;
+    cr_assert_eq(window_arrive(&window, 9), WINDOW_BEHIND);
+    cr_assert_eq(memcmp(&before, &window, sizeof window), 0);
+    window_restart(&window, 9);
+    cr_assert_eq(window_arrive(&window, 9), WINDOW_NEW);
+    cr_assert_eq(window.watermark, 9);
+}
+
+Test(window, a_restarted_log_takes_nothing_of_the_old_set)
+{
+    struct window window = begun_at(1000);
+    expect_arrivals(&window, 1000, 1100, WINDOW_NEW);
+    window_finish(&window, 1050);
+    struct window fresh = reloaded(&window);
+    window_restart(&fresh, 0);
+    expect_arrivals(&fresh, 0, 1100, WINDOW_NEW);
+}
+
+Test(window, finishing_what_is_not_in_the_window_changes_nothing)
+{
+    struct window window = begun_at(10);
+    expect_arrivals(&window, 10, 12, WINDOW_NEW);
+    struct window before = window;
+    window_finish(&window, 9);
+    window_finish(&window, 12);
+    window_finish(&window, 10 + WINDOW_SPAN);
+    window_finish(&window, -1);
+    cr_assert_eq(memcmp(&before, &window, sizeof window), 0);
+}
+
+Test(window, every_density_survives_a_round_trip_within_the_brokers_bound)
+{
+    for (int64_t every = 1; every <= WINDOW_SPAN; every = every * 3 / 2 + 1) {
+        struct window window = begun_at(12345);
+        expect_arrivals(&window, 12345, 12345 + WINDOW_SPAN, WINDOW_NEW);
+        for (int64_t i = 1; i < WINDOW_SPAN; i += every) {
+            window_finish(&window, 12345 + i);
+        }
+        struct window fresh = reloaded(&window);
+        cr_assert_eq(fresh.watermark, window.watermark);
+        cr_assert_eq(memcmp(fresh.done, window.done, sizeof window.done), 0, "every %ld",
+                     (long)every);
+    }
+}
+
+Test(window, an_empty_set_is_written_as_nothing)
+{
+    AUTO_BUF struct buf metadata = {0};
+    struct window window = begun_at(10);
+    window_encode(&window, &metadata);
+    cr_assert_str_eq(metadata.data, "");
+}
+
+Test(window, metadata_is_appended_to_what_a_buffer_holds)
+{
+    AUTO_BUF struct buf metadata = {0};
+    struct window window = begun_at(0);
+    expect_arrivals(&window, 0, 3, WINDOW_NEW);
+    window_finish(&window, 1);
+    window_encode(&window, &metadata);
+    cr_assert_str_eq(metadata.data, "presignd/1:Ag==");
+}
+
+Test(window, foreign_or_damaged_metadata_is_refused_and_gives_an_empty_set)
+{
+    AUTO_BUF struct buf too_long = {0};
+    buf_puts(&too_long, "presignd/1:");
+    for (int i = 0; i < WINDOW_SPAN / 8 / 3 + 1; i++) {
+        buf_puts(&too_long, "////");
+    }
+    const char *const damaged[] = {"x",
+                                   "presignd/",
+                                   "presignd/1",
+                                   "presignd/2:Ag==",
+                                   "presignd/1:Ag=",
+                                   "presignd/1:A===",
+                                   "presignd/1:Ag==Ag==",
+                                   "presignd/1:Ag==\n",
+                                   "presignd/1:A\xc3\xa4==",
+                                   " presignd/1:Ag==",
+                                   too_long.data};
+    for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
+        struct window window;
+        cr_assert_not(window_load(&window, 10, damaged[i]), "%s", damaged[i]);
+        struct window empty = begun_at(10);
+        cr_assert_eq(memcmp(&window, &empty, sizeof window), 0);
+    }
+}
+
+Test(window, a_set_without_an_offset_is_refused)
+{
+    struct window window;
+    cr_assert_not(window_load(&window, -1, "presignd/1:Ag=="));
+    cr_assert_eq(window_arrive(&window, 1), WINDOW_NEW);
+    cr_assert(window_load(&window, -1, NULL));
+}
+
+static uint64_t below(uint64_t *random, uint64_t bound)
+{
+    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (*random >> 33) % bound;
+}
+
+/* A window run against a plain list of what is done, through restarts. */
+Test(window, agrees_with_a_plain_list_through_thousands_of_random_steps)
+{
+    enum { TOTAL = 40000 };
+    static bool done[TOTAL], arrived[TOTAL], exists[TOTAL];
+    uint64_t random = 42;
+    for (int i = 0; i < TOTAL; i++) {
+        exists[i] = below(&random, 10) != 0;
+    }
+    exists[TOTAL - 1] = true;
+    struct window window = begun_at(0);
+    int64_t next = 0;
+    while (window.watermark < TOTAL - 1) {
+        int64_t open = window.watermark + (int64_t)below(&random, 64);
+        if (open < next && arrived[open]) {
+            window_finish(&window, open);
+            done[open] = true;
+        }
+        if (below(&random, 100) == 0) {
+            window = reloaded(&window);
+            next = window.watermark;
+            memset(arrived, 0, sizeof arrived);
+        }
+        while (next < TOTAL && !exists[next]) {
+            next++;
+        }
+        if (next < TOTAL) {
+            enum window_arrival arrival = window_arrive(&window, next);
+            cr_assert_neq(arrival, WINDOW_BEHIND);
+            if (arrival != WINDOW_FULL) {
+                cr_assert_eq(arrival, done[next] ? WINDOW_KNOWN : WINDOW_NEW);
+                arrived[next++] = true;
+            }
+        }
+    }
+    for (int i = 0; i < TOTAL - 1; i++) {
+        cr_assert_eq(done[i], exists[i], "offset %d", i);
+    }
+}
