@@ -1,0 +1,42 @@
+/* The log's kinds of events: a MESSAGE_ID each (journald's way to find all of one kind, see
+ * systemd.journal-fields(7)), made once by `systemd-id128 new` and never changed. */
+#ifndef PRESIGND_OPS_MESSAGES_H
+#define PRESIGND_OPS_MESSAGES_H
+
+#define MESSAGE_STARTED "7d6c78b07d7147ba9019c4b2455441b3" /* the daemon started */
+#define MESSAGE_READY \
+    "9d059dbedeb2482f905b7ba1a11772dc" /* the group was joined; events are worked on */
+#define MESSAGE_STOPPED      "273a2427cd4b401db0552265cd340682" /* the daemon stopped */
+#define MESSAGE_EVENT_FAILED "1c83ab65e7464552a9082cebca9593aa" /* an event ended as a failure */
+#define MESSAGE_MERCHANT_HELD \
+    "86a01853ddf84b4a8675d2844e776301" /* a merchant was answered 401 and is held */
+#define MESSAGE_MERCHANT_HEARD \
+    "8e81a1865cf94644a79a3359bfd65f1f" /* a held merchant is heard again */
+#define MESSAGE_ENDPOINT_DOWN \
+    "397a533599104f6e8f201f8aae7e3f0d"                         /* the endpoint is down as a whole */
+#define MESSAGE_ENDPOINT_UP "08b7ac65d574441f954e38158798e412" /* the endpoint answers again */
+#define MESSAGE_TRANSACTION_FAILED \
+    "a16ce50ac1ce4527afc6430b5f938a23" /* transactions fail; outcomes wait */
+#define MESSAGE_TRANSACTION_WELL                                     \
+    "2c7e8f53096149ee94ec0ab866cd64fc" /* transactions succeed again \
+                                        */
+#define MESSAGE_METADATA_UNREADABLE \
+    "4c58a3e338fb4959aa51caa0ce3076ef" /* a committed position's metadata could not be read */
+#define MESSAGE_LOG_RESTARTED                                                                    \
+    "a5f3cc1b02d14ab9a7552beba8e79177" /* a partition's log begins anew below what was committed \
+                                        */
+#define MESSAGE_OUTCOME_REFUSED \
+    "c73dd7aa5c3a4595ae3424d94583c4b1" /* an outcome is refused for its size */
+#define MESSAGE_CONFIGURATION_WRONG \
+    "82bb261f7971474893255a6f0189ad1f" /* the configuration is wrong */
+#define MESSAGE_FENCED \
+    "9559589ac43f4278a151251b5e9f0a35" /* another process has this instance's name */
+#define MESSAGE_RELOADED "47b6c3a8fce4448dbda6a143a68490b4" /* a new configuration is in use */
+#define MESSAGE_RELOAD_REFUSED \
+    "cf2aaf04078448ce87108595ec251194"                      /* a new configuration was refused */
+#define MESSAGE_ASSIGNED "b661a9a089f54e689dca30c5fdeb200e" /* partitions were assigned */
+#define MESSAGE_REVOKED                                                      \
+    "762373c304e541f9aefb2936f25418cf" /* partitions were given back or lost \
+                                        */
+
+#endif

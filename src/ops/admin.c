@@ -1,0 +1,256 @@
+/* The admin listener. libmicrohttpd keeps an epoll set of its own; that set's descriptor is
+ * one of the loop's, and a timer stands in for the time-outs that it would wait for. */
+#include "presignd/ops/admin.h"
+
+#include "presignd/base/clock.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum {
+    IDLE_TIMEOUT_S = 10,
+    CONNECTION_BYTES_MAX = 16 * 1024, /* a request's head has to fit */
+    BACKLOG = 64,
+    LISTEN_TEXT_MAX = 64, /* the longest IPv6 address, brackets and a port fit */
+};
+
+struct admin {
+    const struct admin_page *pages;
+    size_t page_count;
+    void *context;
+    struct loop_fd *watch;
+    struct loop_timer timer;
+    struct MHD_Daemon *http;
+    int port;
+};
+
+static bool address_v4(const char *host, int64_t port, struct sockaddr_storage *address,
+                       socklen_t *len)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (inet_pton(AF_INET, host, &v4.sin_addr) != 1) {
+        return false;
+    }
+    memcpy(address, &v4, sizeof v4);
+    *len = sizeof v4;
+    return true;
+}
+
+/* `host` has its brackets. */
+static bool address_v6(char *host, int64_t port, struct sockaddr_storage *address, socklen_t *len)
+{
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    size_t host_len = strlen(host);
+    if (host_len < 2 || host[host_len - 1] != ']') {
+        return false;
+    }
+    host[host_len - 1] = '\0';
+    if (inet_pton(AF_INET6, host + 1, &v6.sin6_addr) != 1) {
+        return false;
+    }
+    memcpy(address, &v6, sizeof v6);
+    *len = sizeof v6;
+    return true;
+}
+
+bool admin_address(const char *listen, struct sockaddr_storage *address, socklen_t *len)
+{
+    char host[LISTEN_TEXT_MAX];
+    const char *colon = strrchr(listen, ':');
+    int64_t port;
+    if (colon == NULL || (size_t)(colon - listen) >= sizeof host ||
+        !text_int(colon + 1, 0, UINT16_MAX, &port)) {
+        return false;
+    }
+    memcpy(host, listen, (size_t)(colon - listen));
+    host[colon - listen] = '\0';
+    memset(address, 0, sizeof *address);
+    return *host == '[' ? address_v6(host, port, address, len)
+                        : address_v4(host, port, address, len);
+}
+
+static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status,
+                               const char *content_type, struct buf *body)
+{
+    size_t len = body->len;
+    char *bytes = buf_take(body);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE);
+    if (response == NULL) {
+        free(bytes);
+        return MHD_NO; /* closes the connection */
+    }
+    enum MHD_Result done = MHD_add_response_header(response, "Content-Type", content_type);
+    if (done == MHD_YES) {
+        done = MHD_add_response_header(response, "Cache-Control", "no-store");
+    }
+    if (done == MHD_YES && status == MHD_HTTP_METHOD_NOT_ALLOWED) {
+        done = MHD_add_response_header(response, "Allow", "GET, HEAD");
+    }
+    if (done == MHD_YES) {
+        done = MHD_queue_response(connection, status, response);
+    }
+    MHD_destroy_response(response);
+    return done;
+}
+
+static enum MHD_Result respond_text(struct MHD_Connection *connection, unsigned status,
+                                    const char *text)
+{
+    AUTO_BUF struct buf body = {0};
+    buf_puts(&body, text);
+    return respond(connection, status, "text/plain; charset=utf-8", &body);
+}
+
+/* libmicrohttpd's handler: once with the head; an answer then needs no body to be read. */
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_len, void **request)
+{
+    struct admin *admin = context;
+    (void)version, (void)upload, (void)request;
+    *upload_len = 0;
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+        return respond_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    }
+    for (size_t i = 0; i < admin->page_count; i++) {
+        const struct admin_page *page = &admin->pages[i];
+        if (strcmp(url, page->path) == 0) {
+            AUTO_BUF struct buf body = {0};
+            int status = page->write(admin->context, &body);
+            return respond(connection, (unsigned)status, page->content_type, &body);
+        }
+    }
+    return respond_text(connection, MHD_HTTP_NOT_FOUND, "no such page\n");
+}
+
+/* Lets libmicrohttpd do what is due and notes when it wants to be called again. */
+static void run(struct admin *admin)
+{
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+    (void)MHD_run(admin->http);
+    if (MHD_get_timeout(admin->http, &wait_ms) == MHD_YES) {
+        loop_timer_set(&admin->timer, clock_now(&clock_system).mono_ms + (int64_t)wait_ms);
+    } else {
+        loop_timer_stop(&admin->timer);
+    }
+}
+
+static void on_ready(void *context, uint32_t epoll_events)
+{
+    (void)epoll_events;
+    run(context);
+}
+
+static void on_timer(void *context)
+{
+    run(context);
+}
+
+static int listen_socket(const struct sockaddr_storage *address, socklen_t len)
+{
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    int yes = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+        bind(fd, (const struct sockaddr *)address, len) != 0 || listen(fd, BACKLOG) != 0) {
+        int failure = -errno;
+        close(fd);
+        return failure;
+    }
+    return fd;
+}
+
+static int bound_port(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+        return 0;
+    }
+    /* Both kinds of address hold the port in the same place. */
+    struct sockaddr_in v4;
+    memcpy(&v4, &address, sizeof v4);
+    return ntohs(v4.sin_port);
+}
+
+/* The HTTP daemon owns the socket from here on, but when it does not start. */
+static struct MHD_Daemon *start_http(struct admin *admin, int fd)
+{
+    return MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, admin,
+                            MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                            (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_END);
+}
+
+static bool attach(struct admin *admin, struct loop *loop)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(admin->http, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == NULL) {
+        errno = ENOTSUP;
+        return false;
+    }
+    admin->watch = loop_fd_add(loop, info->epoll_fd, EPOLLIN, on_ready, admin);
+    return admin->watch != NULL;
+}
+
+struct admin *admin_new(struct loop *loop, const char *listen, const struct admin_page *pages,
+                        size_t page_count, void *context, char **error)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+    if (!admin_address(listen, &address, &len)) {
+        *error = mem_printf("admin_listen: %s is no numeric address with a port", listen);
+        return NULL;
+    }
+    int fd = listen_socket(&address, len);
+    if (fd < 0) {
+        *error = mem_printf("admin_listen: cannot listen on %s: %s", listen, strerror(-fd));
+        return NULL;
+    }
+    struct admin *admin = mem_zalloc(1, sizeof *admin);
+    *admin = (struct admin){.pages = pages, .page_count = page_count, .context = context};
+    admin->port = bound_port(fd);
+    loop_timer_init(&admin->timer, loop, on_timer, admin);
+    admin->http = start_http(admin, fd);
+    if (admin->http == NULL) {
+        close(fd);
+    }
+    if (admin->http == NULL || !attach(admin, loop)) {
+        *error = mem_printf("admin_listen: cannot serve %s: %s", listen, strerror(errno));
+        return admin_free(admin);
+    }
+    return admin;
+}
+
+struct admin *admin_free(struct admin *admin)
+{
+    if (admin == NULL) {
+        return NULL;
+    }
+    loop_timer_stop(&admin->timer);
+    if (admin->watch != NULL) {
+        loop_fd_remove(admin->watch);
+    }
+    if (admin->http != NULL) {
+        MHD_stop_daemon(admin->http);
+    }
+    free(admin);
+    return NULL;
+}
+
+int admin_port(const struct admin *admin)
+{
+    return admin->port;
+}

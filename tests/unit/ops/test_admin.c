@@ -1,0 +1,197 @@
+#include "presignd/ops/admin.h"
+
+#include "presignd/base/mem.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int write_metrics(void *context, struct buf *body)
+{
+    buf_printf(body, "served %d\n", ++*(int *)context);
+    return 200;
+}
+
+static int write_not_ready(void *context, struct buf *body)
+{
+    (void)context;
+    buf_puts(body, "no group yet\n");
+    return 503;
+}
+
+static const struct admin_page pages[] = {
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_metrics},
+    {"/readyz", "text/plain; charset=utf-8", write_not_ready},
+};
+
+/* A client on a thread of its own, as the loop serves on ours. */
+struct client {
+    struct loop *loop;
+    int port;
+    const char *request;
+    char *answer;
+};
+
+static int connect_to(int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void *client_run(void *context)
+{
+    struct client *client = context;
+    struct buf answer = {0};
+    char bytes[4096];
+    int fd = connect_to(client->port);
+    ssize_t got = send(fd, client->request, strlen(client->request), MSG_NOSIGNAL);
+    while (got > 0) {
+        got = recv(fd, bytes, sizeof bytes, 0);
+        buf_append(&answer, bytes, got > 0 ? (size_t)got : 0);
+    }
+    close(fd);
+    client->answer = buf_take(&answer);
+    return NULL;
+}
+
+static void stop(void *context)
+{
+    struct client *client = context;
+    if (__atomic_load_n(&client->answer, __ATOMIC_ACQUIRE) != NULL) {
+        loop_stop(client->loop, 0);
+    }
+}
+
+static void *client_run_and_wake(void *context)
+{
+    struct client *client = context;
+    client_run(client);
+    loop_wake(client->loop);
+    return NULL;
+}
+
+/* The whole answer to one request. */
+static char *ask(struct loop *loop, const struct admin *admin, const char *request)
+{
+    struct client client = {.loop = loop, .port = admin_port(admin), .request = request};
+    pthread_t thread;
+    loop_step_set(loop, stop, &client);
+    cr_assert_eq(pthread_create(&thread, NULL, client_run_and_wake, &client), 0);
+    cr_assert_eq(loop_run(loop), 0);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    return client.answer;
+}
+
+struct ask_case {
+    const char *request;
+    const char *status;
+    const char *holds; /* NULL: whatever */
+    const char *lacks;
+};
+
+Test(admin, pages_are_served_by_get_and_head)
+{
+    static const struct ask_case cases[] = {
+        {"GET /metrics HTTP/1.0\r\n\r\n", "200", "\r\n\r\nserved 1\n", NULL},
+        {"HEAD /metrics HTTP/1.0\r\n\r\n", "200", "Content-Length: 9", "served"},
+        {"GET /metrics?x=y HTTP/1.0\r\n\r\n", "200", "version=0.0.4", NULL},
+        {"GET /readyz HTTP/1.0\r\n\r\n", "503", "no group yet", NULL},
+        {"GET / HTTP/1.0\r\n\r\n", "404", NULL, NULL},
+        {"GET /metrics/ HTTP/1.0\r\n\r\n", "404", NULL, NULL},
+        {"DELETE /metrics HTTP/1.0\r\n\r\n", "405", "Allow: GET, HEAD", NULL},
+        {"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n12345",
+         "405", "Allow: GET, HEAD", "Server:"},
+        {"nonsense\r\n\r\n", "", NULL, "served"},
+    };
+    int served = 0;
+    char *error = NULL;
+    struct loop *loop = loop_new();
+    cr_assert_not_null(loop);
+    struct admin *admin =
+        admin_new(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
+    cr_assert_not_null(admin, "%s", error);
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        AUTO_FREE char *answer = ask(loop, admin, cases[i].request);
+        AUTO_FREE char *start = mem_printf("HTTP/1.1 %s ", cases[i].status);
+        AUTO_FREE char *old_start = mem_printf("HTTP/1.0 %s ", cases[i].status);
+        cr_expect(*cases[i].status == '\0' || strncmp(answer, start, strlen(start)) == 0 ||
+                      strncmp(answer, old_start, strlen(old_start)) == 0,
+                  "%s: %s", cases[i].request, answer);
+        cr_expect(cases[i].holds == NULL || strstr(answer, cases[i].holds) != NULL, "%s: %s",
+                  cases[i].request, answer);
+        cr_expect(cases[i].lacks == NULL || strstr(answer, cases[i].lacks) == NULL, "%s: %s",
+                  cases[i].request, answer);
+    }
+    admin_free(admin);
+    loop_free(loop);
+}
+
+Test(admin, connections_beyond_the_limit_wait_for_a_place)
+{
+    int idle[ADMIN_CONNECTIONS_MAX];
+    int served = 0;
+    char *error = NULL;
+    struct loop *loop = loop_new();
+    struct admin *admin =
+        admin_new(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
+    cr_assert_not_null(admin, "%s", error);
+    for (int i = 0; i < ADMIN_CONNECTIONS_MAX; i++) {
+        idle[i] = connect_to(admin_port(admin));
+    }
+    struct client client = {
+        .loop = loop, .port = admin_port(admin), .request = "GET /metrics HTTP/1.0\r\n\r\n"};
+    pthread_t thread;
+    loop_step_set(loop, stop, &client);
+    cr_assert_eq(pthread_create(&thread, NULL, client_run_and_wake, &client), 0);
+    close(idle[0]); /* a place is free once the loop has seen this */
+    cr_assert_eq(loop_run(loop), 0);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_assert_eq(served, 1);
+    for (int i = 1; i < ADMIN_CONNECTIONS_MAX; i++) {
+        close(idle[i]);
+    }
+    free(client.answer);
+    admin_free(admin);
+    loop_free(loop);
+}
+
+Test(admin, an_address_in_use_is_told)
+{
+    char *error = NULL;
+    struct loop *loop = loop_new();
+    struct admin *admin = admin_new(loop, "[::1]:0", pages, ARRAY_LENGTH(pages), NULL, &error);
+    if (admin == NULL) { /* a host without IPv6 */
+        free(error);
+        admin = admin_new(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), NULL, &error);
+    }
+    cr_assert_not_null(admin, "%s", error);
+    AUTO_FREE char *again = mem_printf("127.0.0.1:%d", admin_port(admin));
+    struct admin *first = admin_new(loop, again, pages, ARRAY_LENGTH(pages), NULL, &error);
+    struct admin *second = admin_new(loop, again, pages, ARRAY_LENGTH(pages), NULL, &error);
+    cr_assert_null(second);
+    cr_assert_not_null(strstr(error, again));
+    cr_assert_not_null(strstr(error, "Address already in use"));
+    free(error);
+    admin_free(first);
+    admin_free(admin);
+    loop_free(loop);
+}
+
+Test(admin, names_are_no_addresses)
+{
+    char *error = NULL;
+    cr_assert_null(admin_new(NULL, "localhost:80", pages, ARRAY_LENGTH(pages), NULL, &error));
+    cr_assert_not_null(strstr(error, "localhost:80"));
+    free(error);
+    cr_assert_null(admin_free(NULL));
+}
