@@ -1,0 +1,32 @@
+/* What happened, told to operators: log lines and metrics from the pipeline's observations.
+ *
+ * A good day is quiet: results are logged at debug, failed events at info, and only what an
+ * operator must look at as a warning or worse, once when it begins and once when it ends.
+ */
+#ifndef PRESIGND_REPORT_H
+#define PRESIGND_REPORT_H
+
+#include "presignd/flow/pipeline.h"
+#include "presignd/kafka/intake.h"
+#include "presignd/ops/metrics.h"
+#include "presignd/remote/merchant.h"
+#include "presignd/remote/signer.h"
+
+struct report;
+
+/* `metrics` outlives the report. */
+struct report *report_new(struct metrics *metrics);
+/* Accepts NULL, returns NULL. */
+struct report *report_free(struct report *report);
+/* For pipeline_new(). */
+struct pipeline_observer report_observer(struct report *report);
+
+/* Brings gauges up to date before they are read. */
+void report_gauges(struct report *report, const struct pipeline *pipeline,
+                   const struct intake *intake, const struct signer *signer);
+/* Expiry of the certificates that are configured; again after a reload. */
+void report_merchants(struct report *report, const struct merchants *merchants);
+/* What transactions fail of, or NULL while they succeed. For the status text. */
+const char *report_trouble(const struct report *report);
+
+#endif

@@ -1,0 +1,601 @@
+#include "presignd/daemon.h"
+
+#include "presignd/base/clock.h"
+#include "presignd/base/log.h"
+#include "presignd/base/loop.h"
+#include "presignd/base/mem.h"
+#include "presignd/flow/pipeline.h"
+#include "presignd/kafka/intake.h"
+#include "presignd/kafka/outlet.h"
+#include "presignd/ops/admin.h"
+#include "presignd/ops/messages.h"
+#include "presignd/ops/metrics.h"
+#include "presignd/ops/notify.h"
+#include "presignd/remote/caller.h"
+#include "presignd/remote/signer.h"
+#include "presignd/report.h"
+#include "presignd/setup.h"
+#include "presignd/version.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sysexits.h>
+
+/* Between two looks at readiness, status text and the watchdog. */
+#define TICK_MS INT64_C(500)
+/* An outlet that has not moved for so long is stuck: the watchdog is no longer fed. */
+#define OUTLET_STALLED_MAX_US (120 * INT64_C(1000000))
+/* A call that has not ended so long after its time-out was lost: likewise. */
+#define CALL_OVERDUE_MS INT64_C(120000)
+/* What the outlet may take to abort what it has in hand when we stop. */
+#define OUTLET_CLOSE_MS INT64_C(5000)
+
+struct daemon {
+    const struct config_sources *sources;
+    struct setup *setup;
+    struct loop *loop;
+    struct metrics *metrics;
+    struct report *report;
+    struct signer *signer;
+    struct caller *caller;
+    struct outlet *outlet;
+    struct intake *intake;
+    struct pipeline *pipeline;
+    struct admin *admin;
+    struct settle_identity identity;
+    struct loop_timer step_timer, tick_timer;
+    uint64_t random;
+    bool ready;    /* was told to systemd */
+    bool draining; /* a stop was asked for */
+    int64_t drain_end_ms;
+};
+
+/* --- ports: the pipeline's way to the world --- */
+
+static void port_pause(void *intake, int32_t partition)
+{
+    intake_pause(intake, partition);
+}
+
+static void port_resume(void *intake, int32_t partition)
+{
+    intake_resume(intake, partition);
+}
+
+static void port_release(void *intake)
+{
+    intake_release(intake);
+}
+
+static void port_call(void *caller, const struct attempt *attempt, void *cookie)
+{
+    caller_start(caller, attempt, cookie);
+}
+
+static void port_submit(void *outlet, const struct outlet_batch *batch)
+{
+    outlet_submit(outlet, batch);
+}
+
+/* SplitMix64 (Steele, Lea, Flood 2014): jitter needs spread, not secrecy. */
+static uint64_t port_random(void *context)
+{
+    uint64_t *state = context;
+    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+/* --- what comes in: noted, and the next step works on it --- */
+
+static void on_assigned(void *context, struct session *session,
+                        const struct intake_position *positions, size_t count)
+{
+    struct daemon *d = context;
+    d->identity.cluster_id = intake_cluster_id(d->intake);
+    d->identity.group_id = intake_group_id(d->intake);
+    metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"assigned"}), 1);
+    log_fields(LOG_NOTICE, MESSAGE_ASSIGNED, NULL, "%zu partitions assigned", count);
+    pipeline_assigned(d->pipeline, session, positions, count);
+}
+
+static void on_revoking(void *context)
+{
+    struct daemon *d = context;
+    metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"revoked"}), 1);
+    log_fields(LOG_NOTICE, MESSAGE_REVOKED, NULL, "the group takes the partitions back");
+    pipeline_revoking(d->pipeline);
+}
+
+static void on_lost(void *context)
+{
+    struct daemon *d = context;
+    metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"lost"}), 1);
+    log_fields(LOG_WARNING, MESSAGE_REVOKED, NULL,
+               "the partitions are another's already; what was in hand is dropped");
+    pipeline_lost(d->pipeline);
+}
+
+static void on_record(void *context, const struct record *record)
+{
+    struct daemon *d = context;
+    metric_add(metrics_series(d->metrics, METRIC_RECORDS, NULL), 1);
+    pipeline_record(d->pipeline, record);
+}
+
+static void fenced(struct daemon *d)
+{
+    log_fields(LOG_ERR, MESSAGE_FENCED, NULL,
+               "another process runs as instance %s: give each its own daemon.instance",
+               d->setup->config->daemon.instance);
+    loop_stop(d->loop, EX_TEMPFAIL);
+}
+
+static void on_fatal(void *context, bool was_fenced, const char *text)
+{
+    struct daemon *d = context;
+    if (was_fenced) {
+        fenced(d);
+        return;
+    }
+    log_error("the Kafka consumer gave up: %s", text);
+    loop_stop(d->loop, EX_TEMPFAIL);
+}
+
+static void on_answered(void *context, void *cookie, struct answer *answer)
+{
+    struct daemon *d = context;
+    pipeline_answered(d->pipeline, cookie, answer);
+}
+
+static void on_batch_ended(void *context, const struct outlet_end *end)
+{
+    struct daemon *d = context;
+    pipeline_batch_ended(d->pipeline, end);
+    if (end->verdict == OUTLET_FENCED) {
+        fenced(d);
+    }
+}
+
+/* --- the step --- */
+
+static void on_step_timer(void *context)
+{
+    (void)context; /* the step follows every round of the loop */
+}
+
+static void step(void *context)
+{
+    struct daemon *d = context;
+    bool more = intake_poll(d->intake, pipeline_wants(d->pipeline));
+    pipeline_step(d->pipeline);
+    if (more && pipeline_wants(d->pipeline) > 0) {
+        loop_again(d->loop);
+    }
+    int64_t next_ms = pipeline_next_ms(d->pipeline);
+    if (next_ms == INT64_MAX) {
+        loop_timer_stop(&d->step_timer);
+    } else {
+        loop_timer_set(&d->step_timer, next_ms);
+    }
+    if (d->draining && pipeline_idle(d->pipeline)) {
+        loop_stop(d->loop, EX_OK);
+    }
+}
+
+/* --- admin pages --- */
+
+/* Progress: the outlet moves, and no call is in the air beyond what its time-outs allow. */
+static bool alive(const struct daemon *d)
+{
+    struct pipeline_status status;
+    pipeline_status(d->pipeline, &status);
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t limit_ms = d->setup->config->endpoint.timeout_ms + CALL_OVERDUE_MS;
+    return outlet_stalled_us(d->outlet) < OUTLET_STALLED_MAX_US &&
+           now_ms - status.oldest_call_ms < limit_ms;
+}
+
+static int page_metrics(void *context, struct buf *body)
+{
+    struct daemon *d = context;
+    report_gauges(d->report, d->pipeline, d->intake, d->signer);
+    metrics_write(d->metrics, body);
+    return 200;
+}
+
+static int page_health(void *context, struct buf *body)
+{
+    bool well = alive(context);
+    buf_puts(body, well ? "ok\n" : "the outlet or a call makes no progress\n");
+    return well ? 200 : 503;
+}
+
+static int page_ready(void *context, struct buf *body)
+{
+    struct daemon *d = context;
+    struct pipeline_status status;
+    pipeline_status(d->pipeline, &status);
+    const char *why = !intake_joined(d->intake) ? "the group is not joined"
+                      : d->draining             ? "stopping"
+                      : status.endpoint_down    ? "the endpoint is down"
+                                                : NULL;
+    buf_printf(body, "%s\n", why == NULL ? "ready" : why);
+    return why == NULL ? 200 : 503;
+}
+
+static const struct admin_page pages[] = {
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
+    {"/healthz", "text/plain; charset=utf-8", page_health},
+    {"/readyz", "text/plain; charset=utf-8", page_ready},
+};
+
+static bool complain(char *error, const char *what)
+{
+    log_error("%s: %s", what, error);
+    free(error);
+    return false;
+}
+
+static bool build_admin(struct daemon *d)
+{
+    const char *listen = d->setup->config->daemon.admin_listen;
+    char *error = NULL;
+    if (listen == NULL || listen[0] == '\0') {
+        return true;
+    }
+    d->admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, &error);
+    return d->admin != NULL || complain(error, "daemon");
+}
+
+/* --- signals --- */
+
+static void drain(struct daemon *d)
+{
+    if (d->draining) {
+        log_notice("asked to stop again: stopping at once, what is in the air comes back later");
+        loop_stop(d->loop, EX_OK);
+        return;
+    }
+    int64_t timeout_ms = d->setup->config->daemon.drain_timeout_ms;
+    d->draining = true;
+    d->drain_end_ms = clock_now(&clock_system).mono_ms + timeout_ms;
+    notify_stopping();
+    notify_extend_timeout(timeout_ms + 2 * OUTLET_CLOSE_MS);
+    log_notice("stopping: calls in the air have %" PRId64 " ms to end", timeout_ms);
+    pipeline_drain(d->pipeline);
+}
+
+/* A line of the log for each line of the text (NULL: none), which is taken to pieces. */
+static void log_lines(int level, const char *message_id, char *text)
+{
+    char *rest = text, *line;
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        if (*line != '\0') {
+            log_fields(level, message_id, NULL, "%s", line);
+        }
+    }
+}
+
+/* A listener for the new address. The old one may be what stands in its way: then it is closed
+ * for the moment, and opened again if that does not help. */
+static bool move_admin(struct daemon *d, const char *listen, struct admin **admin, char **error)
+{
+    *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
+    if (*admin != NULL || d->admin == NULL) {
+        return *admin != NULL;
+    }
+    free(*error);
+    *error = NULL;
+    d->admin = admin_free(d->admin);
+    *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
+    if (*admin == NULL && !build_admin(d)) {
+        log_warning("the admin listener is closed until the next reload or restart");
+    }
+    return *admin != NULL;
+}
+
+/* Makes what may fail, before anything is changed. `*admin` is NULL when the present listener
+ * stays. */
+static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct admin **admin,
+                           struct buf *problems)
+{
+    const char *old = d->setup->config->daemon.admin_listen;
+    const char *new = fresh->config->daemon.admin_listen;
+    AUTO_FREE char *error = NULL;
+    if (config_needs_restart(d->setup->config, fresh->config, problems)) {
+        buf_puts(problems, "(a change of these needs a restart)");
+        return false;
+    }
+    if (strcmp(old, new) != 0 && new[0] != '\0' && !move_admin(d, new, admin, &error)) {
+        buf_printf(problems, "daemon.admin_listen: %s", error);
+        return false;
+    }
+    if (!caller_configure(d->caller, &fresh->caller, &error)) {
+        buf_printf(problems, "endpoint: %s", error);
+        return false;
+    }
+    return true;
+}
+
+/* From here on nothing can fail. */
+static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *admin)
+{
+    struct setup *old = d->setup;
+    if (strcmp(old->config->daemon.admin_listen, fresh->config->daemon.admin_listen) != 0) {
+        admin_free(d->admin);
+        d->admin = admin;
+    }
+    d->setup = fresh;
+    d->identity.failure_original = fresh->config->daemon.failure_original;
+    struct pipeline_rules rules = setup_rules(fresh, &d->identity);
+    pipeline_configure(d->pipeline, &rules);
+    if (!signer_resize(d->signer, (unsigned)fresh->config->daemon.sign_threads)) {
+        log_warning("fewer signing threads than configured: the system gives no more");
+    }
+    report_merchants(d->report, fresh->merchants);
+    setup_free(old);
+}
+
+static bool try_reload(struct daemon *d)
+{
+    AUTO_BUF struct buf problems = {0};
+    struct admin *admin = NULL;
+    struct setup *fresh = setup_load(d->sources, &problems);
+    if (fresh == NULL || !prepare_reload(d, fresh, &admin, &problems)) {
+        admin_free(admin);
+        setup_free(fresh);
+        log_lines(LOG_ERR, MESSAGE_RELOAD_REFUSED, problems.data);
+        log_fields(LOG_ERR, MESSAGE_RELOAD_REFUSED, NULL,
+                   "the new configuration is refused, the old one stays in use");
+        return false;
+    }
+    log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, fresh->warnings.data);
+    apply_reload(d, fresh, admin);
+    return true;
+}
+
+static void reload(struct daemon *d)
+{
+    if (d->draining) {
+        return;
+    }
+    if (d->ready) { /* READY=1 would end a start that is not ready */
+        notify_reloading();
+    }
+    bool applied = try_reload(d);
+    const char *end = applied ? "applied" : "refused";
+    metric_add(metrics_series(d->metrics, METRIC_RELOADS, &end), 1);
+    if (applied) {
+        log_fields(LOG_NOTICE, MESSAGE_RELOADED, NULL, "the new configuration is in use");
+    }
+    if (d->ready) {
+        notify_ready();
+    }
+}
+
+static void on_signal(void *context, int signal_number)
+{
+    struct daemon *d = context;
+    if (signal_number == SIGHUP) {
+        reload(d);
+    } else {
+        drain(d);
+    }
+}
+
+/* --- readiness, status text, watchdog --- */
+
+static void tell_status(struct daemon *d, const struct pipeline_status *status)
+{
+    const char *trouble = report_trouble(d->report);
+    if (!intake_joined(d->intake)) {
+        trouble = intake_trouble(d->intake);
+        notify_status("joining the group%s%s", trouble != NULL ? ": " : "",
+                      trouble != NULL ? trouble : "");
+        return;
+    }
+    notify_status("%s%zu partitions, %zu in the air, %zu waiting%s%s%s%s",
+                  d->draining ? "stopping: " : "", status->partitions, status->in_flight,
+                  status->jobs[JOB_LANE] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY],
+                  status->endpoint_down ? ", the endpoint is down" : "",
+                  status->merchants_held > 0 ? ", merchants answered 401 are held" : "",
+                  trouble != NULL ? ", transactions fail: " : "", trouble != NULL ? trouble : "");
+}
+
+static void on_tick(void *context)
+{
+    struct daemon *d = context;
+    struct moment now = clock_now(&clock_system);
+    struct pipeline_status status;
+    pipeline_status(d->pipeline, &status);
+    if (!d->ready && intake_joined(d->intake)) {
+        d->ready = true;
+        log_fields(LOG_NOTICE, MESSAGE_READY, NULL, "ready");
+        notify_ready();
+    } else if (!d->ready) {
+        notify_extend_timeout(20 * TICK_MS); /* brokers may come up after us */
+    }
+    tell_status(d, &status);
+    if (alive(d)) {
+        notify_watchdog();
+    }
+    if (d->draining && now.mono_ms >= d->drain_end_ms) {
+        log_warning("stopping with %zu calls in the air: their events come back later",
+                    status.in_flight);
+        loop_stop(d->loop, EX_OK);
+    }
+    loop_timer_set(&d->tick_timer, now.mono_ms + TICK_MS);
+}
+
+/* --- life --- */
+
+static bool build_base(struct daemon *d)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
+    d->loop = loop_new();
+    if (d->loop == NULL || loop_signals(d->loop, signals, on_signal, d) != 0) {
+        log_error("no event loop: %s", strerror(errno));
+        return false;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    if (getrandom(&d->random, sizeof d->random, 0) != sizeof d->random) {
+        d->random = (uint64_t)clock_mono_us();
+    }
+    d->metrics = metrics_new();
+    d->report = report_new(d->metrics);
+    report_merchants(d->report, d->setup->merchants);
+    return true;
+}
+
+static bool build_remote(struct daemon *d)
+{
+    char *error = NULL;
+    d->signer = signer_new(d->loop, (unsigned)d->setup->config->daemon.sign_threads);
+    if (d->signer == NULL) {
+        log_error("no signing threads: %s", strerror(errno));
+        return false;
+    }
+    d->caller =
+        caller_new(d->loop, &clock_system, d->signer, &d->setup->caller, on_answered, d, &error);
+    return d->caller != NULL || complain(error, "endpoint");
+}
+
+static bool build_intake(struct daemon *d)
+{
+    const struct config *config = d->setup->config;
+    char *error = NULL;
+    struct intake_config intake = {
+        .instance = config->daemon.instance,
+        .requests_topic = config->daemon.requests_topic,
+        .properties = d->setup->properties,
+        .property_count = d->setup->property_count,
+    };
+    static const struct intake_events events = {.assigned = on_assigned,
+                                                .revoking = on_revoking,
+                                                .lost = on_lost,
+                                                .record = on_record,
+                                                .fatal = on_fatal};
+    d->intake = intake_new(d->loop, &clock_system, &intake, &events, d, &error);
+    return d->intake != NULL || complain(error, "kafka.consumer");
+}
+
+static bool build_outlet(struct daemon *d)
+{
+    const struct config *config = d->setup->config;
+    char *error = NULL;
+    struct outlet_config outlet = {
+        .instance = config->daemon.instance,
+        .requests_topic = config->daemon.requests_topic,
+        .topics = {[OUTLET_RESULTS] = config->daemon.results_topic,
+                   [OUTLET_FAILURES] = config->daemon.failures_topic},
+        .properties = d->setup->properties,
+        .property_count = d->setup->property_count,
+    };
+    d->outlet = outlet_new(d->loop, &outlet, on_batch_ended, d, &error);
+    return d->outlet != NULL || complain(error, "kafka.producer");
+}
+
+static void build_pipeline(struct daemon *d)
+{
+    d->identity.failure_original = d->setup->config->daemon.failure_original;
+    struct pipeline_ports ports = {
+        .intake = d->intake,
+        .pause = port_pause,
+        .resume = port_resume,
+        .release = port_release,
+        .caller = d->caller,
+        .call = port_call,
+        .outlet = d->outlet,
+        .submit = port_submit,
+        .clock = &clock_system,
+        .random = port_random,
+        .random_context = &d->random,
+    };
+    struct pipeline_observer observer = report_observer(d->report);
+    struct pipeline_rules rules = setup_rules(d->setup, &d->identity);
+    d->pipeline = pipeline_new(&ports, &observer, &rules);
+}
+
+/* In the data's order; what was built before a failure is taken down by the caller. The broker
+ * comes last of what can fail: a second process, started by mistake, that finds the admin
+ * address taken has then not fenced the first. */
+static bool build(struct daemon *d)
+{
+    if (!build_base(d) || !build_admin(d) || !build_remote(d) || !build_intake(d) ||
+        !build_outlet(d)) {
+        return false;
+    }
+    build_pipeline(d);
+    loop_timer_init(&d->step_timer, d->loop, on_step_timer, d);
+    loop_timer_init(&d->tick_timer, d->loop, on_tick, d);
+    loop_timer_set(&d->tick_timer, clock_now(&clock_system).mono_ms);
+    loop_step_set(d->loop, step, d);
+    return true;
+}
+
+static void take_down(struct daemon *d)
+{
+    admin_free(d->admin);
+    caller_free(d->caller);
+    bool outlet_ended = outlet_free(d->outlet, OUTLET_CLOSE_MS);
+    intake_free(d->intake);
+    if (outlet_ended) { /* else its thread may still read what the pipeline holds */
+        pipeline_free(d->pipeline);
+    }
+    signer_free(d->signer);
+    report_free(d->report);
+    metrics_free(d->metrics);
+    loop_free(d->loop);
+    setup_free(d->setup);
+}
+
+static struct setup *load(const struct config_sources *sources)
+{
+    AUTO_BUF struct buf problems = {0};
+    struct setup *setup = setup_load(sources, &problems);
+    if (setup == NULL) {
+        log_lines(LOG_ERR, MESSAGE_CONFIGURATION_WRONG, problems.data);
+    } else {
+        log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, setup->warnings.data);
+    }
+    return setup;
+}
+
+int daemon_run(const struct config_sources *sources)
+{
+    struct daemon d = {.sources = sources};
+    d.setup = load(sources);
+    if (d.setup == NULL) {
+        return EX_CONFIG;
+    }
+    log_fields(LOG_NOTICE, MESSAGE_STARTED, NULL, "presignd %s starts as instance %s",
+               PRESIGND_VERSION, d.setup->config->daemon.instance);
+    /* The configuration is right by now: what fails is the system's, and may pass. */
+    int status = build(&d) ? loop_run(d.loop) : EX_UNAVAILABLE;
+    take_down(&d);
+    log_fields(LOG_NOTICE, MESSAGE_STOPPED, NULL, "stopped with status %d", status);
+    return status;
+}
+
+int daemon_check(const struct config_sources *sources)
+{
+    AUTO_BUF struct buf text = {0};
+    struct setup *setup = setup_load(sources, &text);
+    if (setup == NULL) {
+        fputs(text.data, stderr);
+        return EX_CONFIG;
+    }
+    if (setup->warnings.data != NULL) {
+        fputs(setup->warnings.data, stderr);
+    }
+    setup_describe(setup, &text);
+    setup_free(setup);
+    return fputs(text.data, stdout) >= 0 && fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}

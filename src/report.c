@@ -1,0 +1,273 @@
+#include "presignd/report.h"
+
+#include "presignd/base/log.h"
+#include "presignd/ops/messages.h"
+#include "presignd/version.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct report {
+    struct metrics *metrics;
+    char *trouble; /* why transactions fail */
+};
+
+struct report *report_new(struct metrics *metrics)
+{
+    struct report *report = mem_zalloc(1, sizeof *report);
+    report->metrics = metrics;
+    struct moment now = clock_now(&clock_system);
+    metric_set(metrics_series(metrics, METRIC_BUILD_INFO, (const char *[]){PRESIGND_VERSION}), 1);
+    metric_set(metrics_series(metrics, METRIC_START_TIME, NULL), (double)now.wall_ms / 1000);
+    return report;
+}
+
+struct report *report_free(struct report *report)
+{
+    if (report != NULL) {
+        free(report->trouble);
+        free(report);
+    }
+    return NULL;
+}
+
+const char *report_trouble(const struct report *report)
+{
+    return report->trouble;
+}
+
+static void count(struct report *report, enum metric metric, const char *const *labels)
+{
+    metric_add(metrics_series(report->metrics, metric, labels), 1);
+}
+
+static const char *endpoint_name(const struct job *job)
+{
+    return job->admission.endpoint != NULL ? job->admission.endpoint->name : "none";
+}
+
+/* --- what the pipeline observes --- */
+
+static void on_called(void *context, const struct job *job)
+{
+    struct report *report = context;
+    const struct answer *answer = &job->answer;
+    count(report, METRIC_CALLS,
+          (const char *[]){job->admission.mchid, endpoint_name(job), answer->host,
+                           answer_kind_name(answer->kind)});
+    metric_observe(
+        metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){answer->host}),
+        (double)answer->duration_us / 1e6);
+}
+
+static void on_retrying(void *context, const struct job *job, enum reason reason)
+{
+    (void)job;
+    count(context, METRIC_RETRIES, (const char *[]){reason_name(reason)});
+}
+
+static void log_failure(const struct job *job)
+{
+    char partition[16], offset[24];
+    snprintf(partition, sizeof partition, "%" PRId32, job->record.partition);
+    snprintf(offset, sizeof offset, "%" PRId64, job->record.offset);
+    const struct admission *admission = &job->admission;
+    const struct log_field fields[] = {
+        {"REASON", reason_name(job->reason)},
+        {"ENDPOINT", endpoint_name(job)},
+        {"MCHID", admission->mchid[0] != '\0' ? admission->mchid : NULL},
+        {"OUT_CONTRACT_CODE",
+         admission->out_contract_code[0] != '\0' ? admission->out_contract_code : NULL},
+        {"TOPIC", job->record.topic},
+        {"PARTITION", partition},
+        {"OFFSET", offset},
+        {"REQUEST_ID", job->answer.request_id[0] != '\0' ? job->answer.request_id : NULL},
+        {NULL, NULL},
+    };
+    log_fields(LOG_INFO, MESSAGE_EVENT_FAILED, fields, "event %s/%s/%s failed: %s, attempts %u",
+               job->record.topic, partition, offset, reason_name(job->reason), job->attempts);
+}
+
+static void on_published(void *context, const struct job *job)
+{
+    struct report *report = context;
+    bool failed = job->reason != REASON_NONE;
+    count(report, METRIC_EVENTS,
+          (const char *[]){endpoint_name(job), failed ? "failed" : "succeeded"});
+    if (failed) {
+        count(report, METRIC_FAILURES, (const char *[]){reason_name(job->reason)});
+        log_failure(job);
+    }
+    if (job->record.timestamp_ms >= 0) {
+        int64_t age_ms = clock_now(&clock_system).wall_ms - job->record.timestamp_ms;
+        metric_observe(metrics_series(report->metrics, METRIC_EVENT_SECONDS, NULL),
+                       (double)(age_ms < 0 ? 0 : age_ms) / 1000);
+    }
+}
+
+static const char *verdict_name(enum outlet_verdict verdict)
+{
+    static const char *const names[] = {
+        [OUTLET_COMMITTED] = "committed", [OUTLET_ABORTED] = "aborted",
+        [OUTLET_NOT_OURS] = "not_ours",   [OUTLET_TOO_LARGE] = "too_large",
+        [OUTLET_FENCED] = "fenced",
+    };
+    return names[verdict];
+}
+
+/* Told when it begins, when its cause changes, and when it is over; not each time. */
+static void note_trouble(struct report *report, const char *trouble)
+{
+    if (trouble == NULL && report->trouble != NULL) {
+        log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_WELL, NULL, "transactions succeed again");
+    } else if (trouble != NULL &&
+               (report->trouble == NULL || strcmp(report->trouble, trouble) != 0)) {
+        log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
+                   "a transaction failed, its outcomes are kept and published again: %s", trouble);
+    }
+    free(report->trouble);
+    report->trouble = mem_strdup(trouble);
+}
+
+static void on_transaction(void *context, const struct outlet_end *end, size_t outcomes)
+{
+    (void)outcomes;
+    struct report *report = context;
+    count(report, METRIC_TRANSACTIONS, (const char *[]){verdict_name(end->verdict)});
+    metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
+                   (double)end->duration_ms / 1000);
+    bool well = end->verdict == OUTLET_COMMITTED || end->verdict == OUTLET_TOO_LARGE;
+    note_trouble(report, well ? NULL : end->trouble != NULL ? end->trouble : "no reason given");
+}
+
+static void on_merchant_held(void *context, const char *mchid, bool held)
+{
+    (void)context;
+    const struct log_field fields[] = {{"MCHID", mchid}, {NULL, NULL}};
+    if (held) {
+        log_fields(LOG_ERR, MESSAGE_MERCHANT_HELD, fields,
+                   "merchant %s is answered 401 and its events are held: check its private_key, "
+                   "serial_no and this machine's clock",
+                   mchid);
+    } else {
+        log_fields(LOG_NOTICE, MESSAGE_MERCHANT_HEARD, fields, "merchant %s is heard again", mchid);
+    }
+}
+
+static void on_endpoint_down(void *context, bool down)
+{
+    (void)context;
+    if (down) {
+        log_fields(LOG_ERR, MESSAGE_ENDPOINT_DOWN, NULL,
+                   "the endpoint is down; events are held and it is probed");
+    } else {
+        log_fields(LOG_NOTICE, MESSAGE_ENDPOINT_UP, NULL, "the endpoint answers again");
+    }
+}
+
+static void on_metadata_unreadable(void *context, int32_t partition)
+{
+    (void)context;
+    log_fields(LOG_WARNING, MESSAGE_METADATA_UNREADABLE, NULL,
+               "partition %" PRId32 ": the committed metadata is not presignd's; events done "
+               "above the committed offset are called again",
+               partition);
+}
+
+static void on_log_restarted(void *context, int32_t partition, int64_t offset)
+{
+    (void)context;
+    log_fields(LOG_WARNING, MESSAGE_LOG_RESTARTED, NULL,
+               "partition %" PRId32 ": its log begins anew at offset %" PRId64
+               ", below what was committed; was the topic made anew?",
+               partition, offset);
+}
+
+static void on_outcome_refused(void *context, const struct job *job, const char *trouble)
+{
+    (void)context;
+    log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, NULL,
+               "the outcome of partition %" PRId32 ", offset %" PRId64 " is too large for its "
+               "topic and waits; raise the topic's max.message.bytes: %s",
+               job->record.partition, job->record.offset, trouble != NULL ? trouble : "");
+}
+
+struct pipeline_observer report_observer(struct report *report)
+{
+    return (struct pipeline_observer){
+        .context = report,
+        .called = on_called,
+        .retrying = on_retrying,
+        .published = on_published,
+        .transaction = on_transaction,
+        .merchant_held = on_merchant_held,
+        .endpoint_down = on_endpoint_down,
+        .metadata_unreadable = on_metadata_unreadable,
+        .log_restarted = on_log_restarted,
+        .outcome_refused = on_outcome_refused,
+    };
+}
+
+/* --- gauges --- */
+
+struct visit {
+    struct metrics *metrics;
+    const struct intake *intake;
+};
+
+static void visit_partition(void *context, int32_t id, const struct window *window)
+{
+    const struct visit *visit = context;
+    char name[16];
+    snprintf(name, sizeof name, "%" PRId32, id);
+    const char *labels[] = {name};
+    metric_set(metrics_series(visit->metrics, METRIC_WINDOW_USED, labels),
+               (double)window_used(window));
+    int64_t end = intake_end_offset(visit->intake, id);
+    if (end >= 0 && window->watermark >= 0) {
+        metric_set(metrics_series(visit->metrics, METRIC_LAG, labels),
+                   (double)(end - window->watermark));
+    }
+}
+
+static void set(struct report *report, enum metric metric, const char *label, size_t value)
+{
+    metric_set(metrics_series(report->metrics, metric, (const char *[]){label}), (double)value);
+}
+
+void report_gauges(struct report *report, const struct pipeline *pipeline,
+                   const struct intake *intake, const struct signer *signer)
+{
+    struct pipeline_status status;
+    pipeline_status(pipeline, &status);
+    for (enum job_state state = 0; state < JOB_STATE_COUNT; state++) {
+        set(report, METRIC_JOBS, job_state_name(state), status.jobs[state]);
+    }
+    set(report, METRIC_HELD, "endpoint_down", status.endpoint_down ? status.jobs[JOB_LANE] : 0);
+    set(report, METRIC_HELD, "merchant_unauthorized", status.held_unauthorized);
+    set(report, METRIC_CALLS_IN_FLIGHT, NULL, status.in_flight);
+    set(report, METRIC_SIGNER_WAITING, NULL, signer_waiting(signer));
+    /* Partitions come and go with assignments. */
+    metrics_clear(report->metrics, METRIC_WINDOW_USED);
+    metrics_clear(report->metrics, METRIC_LAG);
+    struct visit visit = {.metrics = report->metrics, .intake = intake};
+    pipeline_partitions(pipeline, visit_partition, &visit);
+}
+
+void report_merchants(struct report *report, const struct merchants *merchants)
+{
+    metrics_clear(report->metrics, METRIC_CERTIFICATE_EXPIRY);
+    for (size_t i = 0; i < merchants_count(merchants); i++) {
+        const struct merchant *merchant = merchants_at(merchants, i);
+        for (size_t k = 0; k < merchant->verify_key_count; k++) {
+            const struct verify_key *key = &merchant->verify_keys[k];
+            if (key->not_after_ms != INT64_MAX) {
+                const char *labels[] = {merchant->mchid, key->serial};
+                metric_set(metrics_series(report->metrics, METRIC_CERTIFICATE_EXPIRY, labels),
+                           (double)key->not_after_ms / 1000);
+            }
+        }
+    }
+}

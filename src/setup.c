@@ -1,0 +1,385 @@
+#include "presignd/setup.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
+#include "presignd/remote/key.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char *check_property(int client, const char *name, const char *value)
+{
+    struct kafka_property property = {
+        .client = (enum kafka_client)client, .name = name, .value = value};
+    char *problem = kafka_property_check(&property);
+    size_t len = strlen(name);
+    /* The configuration names the key by itself. */
+    if (problem != NULL && strncmp(problem, name, len) == 0 && problem[len] == ':') {
+        char *rest = mem_strdup(problem + len + 1 + strspn(problem + len + 1, " "));
+        free(problem);
+        problem = rest;
+    }
+    return problem;
+}
+
+/* --- problems --- */
+
+/* A key of the configuration; `argument` is a merchant's id, else "". */
+struct place {
+    const struct config *config;
+    const char *section, *argument;
+};
+
+static void complain(struct buf *errors, const struct place *place, const char *key,
+                     const char *text)
+{
+    buf_printf(errors, "%s: %s\n",
+               config_where(place->config, place->section, place->argument, key), text);
+}
+
+/* Lines that begin with their key, all of them behind a prefix of that many bytes. */
+static void complain_lines(struct buf *errors, const struct place *place, char *lines,
+                           size_t prefix_len)
+{
+    for (char *line; (line = strsep(&lines, "\n")) != NULL;) {
+        if (strlen(line) > prefix_len) {
+            AUTO_FREE char *key = mem_dup(line + prefix_len, strcspn(line + prefix_len, ":"));
+            complain(errors, place, key, line);
+        }
+    }
+}
+
+/* --- schemas --- */
+
+static void complain_of_schemas(const struct setup *setup, const char *error, struct buf *errors)
+{
+    const struct place place = {setup->config, "daemon", ""};
+    AUTO_FREE char *text = mem_printf("schema_dir: %s", error);
+    complain(errors, &place, "schema_dir", text);
+}
+
+static void compile_requests(struct setup *setup, struct buf *errors)
+{
+    size_t count;
+    const struct endpoint *endpoints = endpoint_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        AUTO_FREE char *uri = mem_printf(SCHEMA_BASE "%s.request.json", endpoints[i].name);
+        AUTO_FREE char *error = NULL;
+        setup->admit.requests[i] = schema_compile(setup->schemas, uri, &error);
+        if (setup->admit.requests[i] == NULL) {
+            complain_of_schemas(setup, error, errors);
+        }
+    }
+}
+
+static void load_schemas(struct setup *setup, struct buf *errors)
+{
+    AUTO_FREE char *error = NULL;
+    setup->schemas = schema_set_new(SCHEMA_ASSERT_FORMATS | SCHEMA_INTEGERS_AS_WRITTEN);
+    if (setup->config->daemon.schema_dir == NULL) {
+        return;
+    }
+    if (!schema_set_add_dir(setup->schemas, setup->config->daemon.schema_dir, &error)) {
+        complain_of_schemas(setup, error, errors);
+        return;
+    }
+    compile_requests(setup, errors);
+}
+
+/* --- merchants --- */
+
+/* "a, b" to a NULL-ended array over one copy; free both. */
+static char **split_paths(const char *list, char **copy)
+{
+    size_t count = 0;
+    char **paths = mem_zalloc(strlen(list) + 2, sizeof *paths);
+    char *rest = *copy = mem_strdup(list), *path;
+    while ((path = strsep(&rest, ",")) != NULL) {
+        path += strspn(path, " \t");
+        path[strcspn(path, " \t")] = '\0';
+        if (*path != '\0') {
+            paths[count++] = path;
+        }
+    }
+    return paths;
+}
+
+static struct merchant *load_merchant(const struct config_merchant *from, bool without_keys,
+                                      bool refused, char **errors)
+{
+    bool off =
+        from->platform_certificates == NULL || strcmp(from->platform_certificates, "off") == 0;
+    AUTO_FREE char *copy = NULL;
+    AUTO_FREE char **paths = split_paths(off ? "" : from->platform_certificates, &copy);
+    struct merchant_spec spec = {
+        .mchid = from->mchid,
+        .mode = from->partner ? MODE_PARTNER : MODE_DIRECT,
+        .is_default = from->is_default,
+        .serial_no = from->serial_no,
+        .private_key_path = from->private_key,
+        .public_key_id = from->wechatpay_public_key_id,
+        .public_key_path = from->wechatpay_public_key,
+        .certificate_paths = (const char *const *)paths,
+        .max_in_flight = (unsigned)from->max_in_flight,
+        .rate_per_s = (unsigned)from->rate_per_s,
+        .missing_is_told = refused,
+    };
+    return without_keys ? merchant_new_keyless(&spec, errors) : merchant_new(&spec, errors);
+}
+
+/* `refused`: the configuration is, and what it lacks has been told. */
+static void load_merchants(struct setup *setup, bool without_keys, bool refused, struct buf *errors)
+{
+    const struct config *config = setup->config;
+    struct merchant **items = mem_zalloc(config->merchant_count, sizeof(struct merchant *));
+    size_t count = 0;
+    for (size_t i = 0; i < config->merchant_count; i++) {
+        const struct config_merchant *from = &config->merchants[i];
+        const struct place place = {config, "merchant", from->mchid};
+        AUTO_FREE char *problems = NULL;
+        items[count] = load_merchant(from, without_keys, refused, &problems);
+        if (items[count] == NULL) {
+            complain_lines(errors, &place, problems, strlen("merchant : ") + strlen(from->mchid));
+        } else {
+            count++;
+        }
+    }
+    setup->merchants = merchants_new(items, count);
+    free((void *)items);
+}
+
+static bool lies_in(const char *path, const char *directory)
+{
+    size_t len = directory == NULL ? 0 : strlen(directory);
+    return len > 0 && strncmp(path, directory, len) == 0 && path[len] == '/';
+}
+
+/* The service manager sees to its credentials. */
+static void warn_of_open_keys(struct setup *setup, const char *credentials_dir)
+{
+    for (size_t i = 0; i < setup->config->merchant_count; i++) {
+        const struct config_merchant *from = &setup->config->merchants[i];
+        AUTO_FREE char *warning = NULL;
+        if (from->private_key == NULL || lies_in(from->private_key, credentials_dir) ||
+            key_file_check(from->private_key, &warning)) {
+            continue;
+        }
+        /* Merchants may share a file. */
+        if (setup->warnings.len == 0 || strstr(setup->warnings.data, warning) == NULL) {
+            const struct place place = {setup->config, "merchant", from->mchid};
+            AUTO_FREE char *text = mem_printf("private_key: %s", warning);
+            complain(&setup->warnings, &place, "private_key", text);
+        }
+    }
+}
+
+/* --- Kafka --- */
+
+static void take_properties(struct setup *setup)
+{
+    const struct config *config = setup->config;
+    setup->properties = mem_zalloc(config->property_count, sizeof *setup->properties);
+    setup->property_count = config->property_count;
+    for (size_t i = 0; i < config->property_count; i++) {
+        const struct config_property *from = &config->properties[i];
+        setup->properties[i] = (struct kafka_property){
+            .client = (enum kafka_client)from->client, .name = from->name, .value = from->value};
+    }
+}
+
+/* The library names the properties that it complains of; one that a file or --set gave is
+ * where to look. */
+static void complain_of_kafka(const struct setup *setup, const char *error, struct buf *errors)
+{
+    const struct config *config = setup->config;
+    const char *where = config_where(config, "kafka", "", "");
+    size_t longest = 0;
+    for (size_t i = 0; i < config->property_count; i++) {
+        const struct config_property *property = &config->properties[i];
+        size_t len = strlen(property->name);
+        if (len > longest && strcmp(property->where, "default") != 0 &&
+            strstr(error, property->name) != NULL) {
+            where = property->where;
+            longest = len;
+        }
+    }
+    buf_printf(errors, "%s: Kafka's properties: %s\n", where, error);
+}
+
+static void try_properties(const struct setup *setup, struct buf *errors)
+{
+    const struct config *config = setup->config;
+    if (config->properties_lack || config->daemon.instance == NULL) {
+        return; /* what is left may contradict itself for that alone */
+    }
+    AUTO_FREE char *consumer = client_try(KAFKA_CONSUMER, config->daemon.instance,
+                                          setup->properties, setup->property_count);
+    AUTO_FREE char *producer = client_try(KAFKA_PRODUCER, config->daemon.instance,
+                                          setup->properties, setup->property_count);
+    if (consumer != NULL) {
+        complain_of_kafka(setup, consumer, errors);
+    }
+    if (producer != NULL && (consumer == NULL || strcmp(consumer, producer) != 0)) {
+        complain_of_kafka(setup, producer, errors);
+    }
+}
+
+/* --- the whole --- */
+
+static bool given(const char *string)
+{
+    return string != NULL && string[0] != '\0';
+}
+
+static void take_endpoint(struct setup *setup)
+{
+    const struct config *config = setup->config;
+    setup->host_count = given(config->endpoint.backup_url) ? 2 : 1;
+    setup->caller = (struct caller_config){
+        .base_url = {config->endpoint.base_url, config->endpoint.backup_url},
+        .ca_file = config->endpoint.ca_file,
+        .proxy = config->endpoint.proxy,
+        .connect_timeout_ms = config->endpoint.connect_timeout_ms,
+        .max_connections = (unsigned)config->endpoint.max_connections,
+    };
+}
+
+static void check_endpoint(const struct setup *setup, struct buf *errors)
+{
+    const struct place place = {setup->config, "endpoint", ""};
+    AUTO_BUF struct buf problems = {0};
+    if (!caller_config_check(&setup->caller, &problems)) {
+        complain_lines(errors, &place, problems.data, 0);
+    }
+}
+
+struct setup *setup_load(const struct config_sources *sources, struct buf *errors)
+{
+    size_t clean = errors->len;
+    struct setup *setup = mem_zalloc(1, sizeof *setup);
+    setup->config = config_gather(sources, check_property, errors);
+    if (setup->config->files_lack) {
+        return setup_free(setup); /* of defaults, nobody needs to hear */
+    }
+    bool refused = errors->len > clean;
+    load_schemas(setup, errors);
+    load_merchants(setup, sources->without_keys, refused, errors);
+    take_properties(setup);
+    take_endpoint(setup);
+    check_endpoint(setup, errors);
+    if (!sources->without_keys) {
+        warn_of_open_keys(setup, sources->credentials_dir);
+        try_properties(setup, errors);
+    }
+    setup->admit.event_bytes_max = (size_t)setup->config->daemon.max_event_bytes;
+    setup->admit.event_age_max_ms = setup->config->daemon.max_event_age_ms;
+    setup->admit.merchants = setup->merchants;
+    return errors->len == clean ? setup : setup_free(setup);
+}
+
+struct setup *setup_free(struct setup *setup)
+{
+    if (setup != NULL) {
+        merchants_unref(setup->merchants);
+        schema_set_free(setup->schemas);
+        config_free(setup->config);
+        free(setup->properties);
+        buf_deinit(&setup->warnings);
+        free(setup);
+    }
+    return NULL;
+}
+
+/* Calls in the air at most, and which key says so. Over HTTP/1.1 each has a connection. */
+static int64_t places(const struct config *config, const char **key)
+{
+    bool fits = config->daemon.max_in_flight <= config->endpoint.max_connections;
+    *key = fits ? "daemon.max_in_flight" : "endpoint.max_connections";
+    return fits ? config->daemon.max_in_flight : config->endpoint.max_connections;
+}
+
+struct pipeline_rules setup_rules(const struct setup *setup, const struct settle_identity *identity)
+{
+    const struct config *config = setup->config;
+    const char *key;
+    return (struct pipeline_rules){
+        .admit = &setup->admit,
+        .retry = {.max_attempts = (unsigned)config->retry.max_attempts,
+                  .base_delay_ms = config->retry.base_delay_ms,
+                  .max_delay_ms = config->retry.max_delay_ms,
+                  .give_up_after_ms = config->retry.give_up_after_ms},
+        .limits = {.in_flight = (unsigned)places(config, &key),
+                   .host_count = setup->host_count,
+                   .timeout_ms = config->endpoint.timeout_ms,
+                   .commit_interval_ms = config->daemon.commit_interval_ms,
+                   .hold_unauthorized_ms = config->retry.hold_unauthorized_ms},
+        .identity = identity,
+    };
+}
+
+/* Of both clients when they differ, which is allowed and hardly ever meant. */
+static void describe_kafka(const struct setup *setup, struct buf *out)
+{
+    char *error = NULL;
+    char *brokers[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++) {
+        rd_kafka_conf_t *conf = kafka_properties_apply(
+            i == 0 ? KAFKA_CONSUMER : KAFKA_PRODUCER, setup->config->daemon.instance,
+            setup->properties, setup->property_count, &error);
+        if (conf == NULL) {
+            free(error); /* setup_load() has tried them: keys were not asked for */
+            continue;
+        }
+        AUTO_FREE char *group = client_property(conf, "group.id");
+        brokers[i] = client_property(conf, "bootstrap.servers");
+        if (i == 0) {
+            buf_printf(out, "brokers %s, group %s\n", brokers[i], group);
+        } else if (brokers[0] == NULL || strcmp(brokers[0], brokers[1]) != 0) {
+            buf_printf(out, "brokers of the producer %s\n", brokers[i]);
+        }
+        rd_kafka_conf_destroy(conf);
+    }
+    free(brokers[0]);
+    free(brokers[1]);
+}
+
+static void describe_schemas(const struct setup *setup, struct buf *out)
+{
+    AUTO_FREE char *list = mem_strdup(setup->config->daemon.schema_dir);
+    char *rest = list;
+    const char *before = "schemas ";
+    for (char *directory; (directory = strsep(&rest, ":")) != NULL; before = ", then ") {
+        buf_printf(out, "%s%s%s", before, directory,
+                   access(directory, F_OK) == 0 ? "" : " (not there)");
+    }
+    buf_putc(out, '\n');
+}
+
+static void describe_merchants(const struct setup *setup, struct buf *out)
+{
+    for (size_t i = 0; i < merchants_count(setup->merchants); i++) {
+        const struct merchant *merchant = merchants_at(setup->merchants, i);
+        buf_printf(out, "merchant %s, %s%s, %zu of WeChat Pay's keys\n", merchant->mchid,
+                   merchant_mode_name(merchant->mode), merchant->is_default ? ", default" : "",
+                   merchant->verify_key_count);
+    }
+}
+
+void setup_describe(const struct setup *setup, struct buf *out)
+{
+    const struct config *config = setup->config;
+    const char *key;
+    buf_printf(out, "instance %s\n", config->daemon.instance);
+    describe_kafka(setup, out);
+    buf_printf(out, "topics %s -> %s, %s\n", config->daemon.requests_topic,
+               config->daemon.results_topic, config->daemon.failures_topic);
+    describe_schemas(setup, out);
+    buf_printf(out, "endpoint %s", config->endpoint.base_url);
+    buf_printf(out, given(config->endpoint.backup_url) ? ", backup %s\n" : ", no backup%s\n",
+               config->endpoint.backup_url);
+    int64_t calls = places(config, &key);
+    buf_printf(out, "up to %" PRId64 " calls in the air (%s)\n", calls, key);
+    describe_merchants(setup, out);
+}

@@ -1,0 +1,201 @@
+#include "presignd/setup.h"
+
+#include "unit/ops/directory.h"
+
+#define VECTORS PRESIGND_SOURCE_DIR "/tests/vectors/"
+#define SCHEMAS "[daemon]\nschema_dir = " PRESIGND_SOURCE_DIR "/schemas\n"
+
+#define MERCHANT                                          \
+    "[merchant 1900007291]\n"                             \
+    "mode = direct\n"                                     \
+    "serial_no = 408b07\n"                                \
+    "private_key = " VECTORS "merchant_private_key.pem\n" \
+    "wechatpay_public_key_id = PUB_KEY_ID_01\n"           \
+    "wechatpay_public_key = " VECTORS "k3_wechatpay_public_key.pem\n"
+
+struct bench {
+    struct directory directory;
+    struct setup *setup;
+    struct buf errors;
+    bool without_keys;
+    bool is_credential; /* the whole directory holds the service's credentials */
+};
+
+static void bench_deinit(struct bench *bench)
+{
+    setup_free(bench->setup);
+    buf_deinit(&bench->errors);
+    directory_deinit(&bench->directory);
+}
+#define AUTO_BENCH __attribute__((cleanup(bench_deinit)))
+
+static struct setup *load_text(struct bench *bench, const char *text)
+{
+    if (bench->directory.path[0] == '\0') {
+        directory_init(&bench->directory);
+    }
+    AUTO_FREE char *path = directory_file(&bench->directory, "presignd.conf");
+    struct config_sources sources = {.path = path, .without_keys = bench->without_keys};
+    if (text != NULL) {
+        directory_write(&bench->directory, "presignd.conf", text);
+    }
+    if (bench->is_credential) {
+        sources.credentials_dir = bench->directory.path;
+    }
+    setup_free(bench->setup);
+    buf_deinit(&bench->errors);
+    bench->setup = setup_load(&sources, &bench->errors);
+    cr_assert_eq(bench->setup == NULL, bench->errors.len > 0, "%s", bench->errors.data);
+    return bench->setup;
+}
+
+/* The problems are these lines and no others: of each, FILE's line and what follows it. */
+static void expect_problems(const struct bench *bench, const char *const *lines, size_t count)
+{
+    AUTO_FREE char *text = mem_strdup(bench->errors.data == NULL ? "" : bench->errors.data);
+    char *rest = text;
+    size_t i = 0;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL && rest != NULL; i++) {
+        AUTO_FREE char *wanted =
+            mem_printf("%s/presignd.conf%s", bench->directory.path, i < count ? lines[i] : "?");
+        cr_assert_eq(strncmp(line, wanted, strlen(wanted)), 0, "wanted \"%s\" in:\n%s", wanted,
+                     bench->errors.data);
+    }
+    cr_assert_eq(i, count, "%s", bench->errors.data);
+}
+
+#define EXPECT_PROBLEMS(bench, ...)                            \
+    expect_problems(bench, (const char *const[]){__VA_ARGS__}, \
+                    sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *))
+
+Test(setup, a_good_configuration_is_described)
+{
+    AUTO_BENCH struct bench bench = {0};
+    struct setup *setup =
+        load_text(&bench, SCHEMAS "[kafka]\nbootstrap.servers = b1:9092,b2:9092\n"
+                                  "[kafka.producer]\nbootstrap.servers = p:9092\n" MERCHANT);
+    cr_assert_not_null(setup, "%s", bench.errors.data);
+    AUTO_BUF struct buf text = {0};
+    setup_describe(setup, &text);
+    static const char *const lines[] = {
+        "\nbrokers b1:9092,b2:9092, group presignd\n",
+        "\nbrokers of the producer p:9092\n",
+        ("\nschemas " PRESIGND_SOURCE_DIR "/schemas\n"),
+        "\nup to 128 calls in the air (endpoint.max_connections)\n",
+        "\nmerchant 1900007291, direct, 1 of WeChat Pay's keys\n",
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
+        cr_assert_not_null(strstr(text.data, lines[i]), "%s in:\n%s", lines[i], text.data);
+    }
+    setup = load_text(&bench, "[daemon]\nschema_dir = /nowhere:" PRESIGND_SOURCE_DIR
+                              "/schemas\nmax_in_flight = 5\n" MERCHANT);
+    cr_assert_not_null(setup, "%s", bench.errors.data);
+    text.len = 0;
+    setup_describe(setup, &text);
+    cr_assert_not_null(strstr(text.data, "\nup to 5 calls in the air (daemon.max_in_flight)\n"));
+    cr_assert_not_null(strstr(text.data, "schemas /nowhere (not there), then "), "%s", text.data);
+}
+
+Test(setup, a_missing_file_is_one_problem)
+{
+    AUTO_BENCH struct bench bench = {0};
+    cr_assert_null(load_text(&bench, NULL));
+    cr_assert_not_null(strstr(bench.errors.data, "presignd.conf: cannot be read: "));
+    EXPECT_PROBLEMS(&bench, ": cannot be read: No such file or directory");
+}
+
+Test(setup, problems_of_all_parts_are_told_at_once_with_their_lines)
+{
+    AUTO_BENCH struct bench bench = {0};
+    cr_assert_null(load_text(&bench, "[daemon]\n"
+                                     "schema_dir = /nowhere\n"
+                                     "max_in_flight = none\n"
+                                     "[endpoint]\n"
+                                     "ca_file = " VECTORS "k1_request.msg\n"
+                                     "[kafka.consumer]\n"
+                                     "session.timeout.ms = 400000\n"
+                                     "[merchant 5]\n"
+                                     "mode = both\n"
+                                     "serial_no = 12345678901234567890123456789012345678901\n"
+                                     "private_key = " VECTORS "k3_wechatpay_public_key.pem\n"
+                                     "wechatpay_public_key_id = PUB_KEY_ID_1-2\n"
+                                     "wechatpay_public_key = " VECTORS "k1_request.msg\n"
+                                     "[merchant 6]\n"
+                                     "serial_no = 01\n"
+                                     "wechatpay_public_key_id = PUB_KEY_ID_1\n"
+                                     "mode = direct\n"));
+    EXPECT_PROBLEMS(
+        &bench, ":3: max_in_flight: ", ":9: mode: ", ":14: private_key is required",
+        ":14: wechatpay_public_key_id and wechatpay_public_key go together",
+        ":2: schema_dir: ", ":10: merchant 5: serial_no: ", ":11: merchant 5: private_key: ",
+        ":12: merchant 5: wechatpay_public_key_id: ", ":13: merchant 5: wechatpay_public_key: ",
+        ":5: ca_file: ", ":7: Kafka's properties: ");
+}
+
+Test(setup, a_proxy_is_checked_as_a_start_does)
+{
+    struct buf errors = {0};
+    struct caller_config config = {.base_url = {"https://host/path", "ftp://host"},
+                                   .ca_file = "/nonexistent",
+                                   .proxy = "http://bad host"};
+    cr_assert_not(caller_config_check(&config, &errors));
+    cr_assert_eq(strncmp(errors.data, "base_url: ", 10), 0, "%s", errors.data);
+    cr_assert_not_null(strstr(errors.data, "\nbackup_url: "));
+    cr_assert_not_null(strstr(errors.data, "\nca_file: /nonexistent: "));
+    cr_assert_not_null(strstr(errors.data, "\nproxy: "));
+    buf_deinit(&errors);
+    config = (struct caller_config){.base_url = {"https://host", ""}, .ca_file = "", .proxy = ""};
+    cr_assert(caller_config_check(&config, &errors));
+    buf_deinit(&errors);
+}
+
+Test(setup, kafka_properties_that_only_a_client_refuses_are_told)
+{
+    AUTO_BENCH struct bench bench = {0};
+    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsecurity.protocol = ssl\n"
+                                             "ssl.ca.location = /nonexistent\n" MERCHANT));
+    EXPECT_PROBLEMS(&bench, ":5: Kafka's properties: ");
+    cr_assert_not_null(strstr(bench.errors.data, "ssl.ca.location"), "%s", bench.errors.data);
+    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsession.timeout.ms = 400000\n" MERCHANT));
+    EXPECT_PROBLEMS(&bench, ":4: Kafka's properties: ");
+    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nbootstrap.servers =\n" MERCHANT));
+    EXPECT_PROBLEMS(&bench, ":4: Kafka's properties: ");
+    /* A password that cannot be read is one problem, not one of SASL as well. */
+    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsecurity.protocol = sasl_plaintext\n"
+                                             "sasl.mechanism = PLAIN\nsasl.username = u\n"
+                                             "sasl.password = @gone\n" MERCHANT));
+    EXPECT_PROBLEMS(&bench, ":7: sasl.password: ");
+    bench.without_keys = true;
+    cr_assert_not_null(load_text(&bench, SCHEMAS "[kafka]\nsession.timeout.ms = 400000\n" MERCHANT),
+                       "%s", bench.errors.data);
+}
+
+Test(setup, a_private_key_that_everybody_may_read_is_warned_of_once)
+{
+    AUTO_BENCH struct bench bench = {0};
+    directory_init(&bench.directory);
+    AUTO_FREE char *key = directory_file(&bench.directory, "key.pem");
+    AUTO_FREE char *command = mem_printf("cp %s %s", VECTORS "merchant_private_key.pem", key);
+    cr_assert_eq(system(command), 0); /* NOLINT(cert-env33-c): paths of our own */
+    AUTO_FREE char *two = mem_printf(
+        SCHEMAS "[merchant 1]\nmode = direct\nserial_no = 01\nprivate_key = %s\n"
+                "wechatpay_public_key_id = PUB_KEY_ID_1\nwechatpay_public_key = %s\n"
+                "[merchant 2]\nmode = partner\nserial_no = 01\nprivate_key = %s\n"
+                "wechatpay_public_key_id = PUB_KEY_ID_1\nwechatpay_public_key = %s\n",
+        key, VECTORS "k3_wechatpay_public_key.pem", key, VECTORS "k3_wechatpay_public_key.pem");
+    cr_assert_eq(chmod(key, 0640), 0);
+    cr_assert_not_null(load_text(&bench, two), "%s", bench.errors.data);
+    cr_assert_eq(bench.setup->warnings.len, 0, "%s", bench.setup->warnings.data);
+
+    cr_assert_eq(chmod(key, 0644), 0);
+    cr_assert_not_null(load_text(&bench, two), "%s", bench.errors.data);
+    AUTO_FREE char *warning =
+        mem_printf("%s/presignd.conf:6: private_key: %s: is open to every user of this machine: "
+                   "chmod o= it, and give it to the service as a credential\n",
+                   bench.directory.path, key);
+    cr_assert_str_eq(bench.setup->warnings.data, warning);
+
+    bench.is_credential = true;
+    cr_assert_not_null(load_text(&bench, two), "%s", bench.errors.data);
+    cr_assert_eq(bench.setup->warnings.len, 0, "%s", bench.setup->warnings.data);
+}
