@@ -1,0 +1,213 @@
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/ctl/config.h"
+#include "presignd/flow/pipeline.h"
+#include "presignd/remote/caller.h"
+#include "presignd/remote/signer.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+/* An event; max_event_bytes judges smaller ones. */
+#define EVENT_MAX ((size_t)16 * 1024 * 1024)
+
+static const struct option_row rows[] = {CTL_CONFIG_ROWS, {0}};
+
+/* The daemon's pipeline over one record, with the real caller and an outlet that prints. */
+struct one_call {
+    const struct setup *setup;
+    struct loop *loop;
+    struct signer *signer;
+    struct caller *caller;
+    struct pipeline *pipeline;
+    struct settle_identity identity;
+    struct loop_timer timer;
+    bool printed;
+    int status;
+};
+
+static void ignore_partition(void *context, int32_t partition)
+{
+    (void)context;
+    (void)partition;
+}
+
+static void ignore(void *context)
+{
+    (void)context;
+}
+
+static void port_call(void *context, const struct attempt *attempt, void *cookie)
+{
+    struct one_call *one = context;
+    caller_start(one->caller, attempt, cookie);
+}
+
+static void port_submit(void *context, const struct outlet_batch *batch)
+{
+    struct one_call *one = context;
+    const struct outlet_record *record = &batch->records[0];
+    (void)fwrite(record->value, 1, record->value_len, stdout);
+    (void)putchar('\n');
+    one->printed = true;
+    loop_again(one->loop);
+}
+
+static uint64_t port_random(void *context)
+{
+    (void)context;
+    return (uint64_t)random();
+}
+
+static void on_answered(void *context, void *cookie, struct answer *answer)
+{
+    struct one_call *one = context;
+    pipeline_answered(one->pipeline, cookie, answer);
+}
+
+static void on_published(void *context, const struct job *job)
+{
+    struct one_call *one = context;
+    one->status = job->reason == REASON_NONE           ? EX_OK
+                  : reason_row(job->reason)->retryable ? EX_TEMPFAIL
+                                                       : EX_DATAERR;
+    loop_stop(one->loop, one->status);
+}
+
+/* On stderr, attempt by attempt: a wrong key or a long Retry-After is seen at once. */
+static void on_called(void *context, const struct job *job)
+{
+    const struct answer *answer = &job->answer;
+    (void)context;
+    (void)fprintf(stderr, "attempt %u: %s, %d %s%s%s\n", job->attempts,
+                  answer_kind_name(answer->kind), answer->status, answer->code,
+                  answer->kind == ANSWER_SUCCESS ? "" : ": ",
+                  answer->kind == ANSWER_UNAUTHORIZED
+                      ? "look at private_key, serial_no and this machine's clock"
+                  : answer->detail != NULL ? answer->detail
+                                           : "");
+}
+
+static void on_retrying(void *context, const struct job *job, enum reason reason)
+{
+    (void)context;
+    (void)reason;
+    int64_t wait_ms = job->retry_ms - clock_now(&clock_system).mono_ms;
+    if (job->state == JOB_RETRY && wait_ms > 0) {
+        (void)fprintf(stderr, "the next attempt follows in %" PRId64 " ms\n", wait_ms);
+    }
+}
+
+static void step(void *context)
+{
+    struct one_call *one = context;
+    if (one->printed) {
+        one->printed = false;
+        pipeline_batch_ended(one->pipeline, &(struct outlet_end){.verdict = OUTLET_COMMITTED});
+        return;
+    }
+    pipeline_step(one->pipeline);
+    int64_t next_ms = pipeline_next_ms(one->pipeline);
+    if (next_ms != INT64_MAX) {
+        loop_timer_set(&one->timer, next_ms);
+    }
+}
+
+static void start(struct one_call *one, const struct buf *event)
+{
+    struct pipeline_ports ports = {
+        .pause = ignore_partition,
+        .resume = ignore_partition,
+        .release = ignore,
+        .caller = one,
+        .call = port_call,
+        .outlet = one,
+        .submit = port_submit,
+        .clock = &clock_system,
+        .random = port_random,
+    };
+    struct pipeline_observer observer = {
+        .context = one, .called = on_called, .retrying = on_retrying, .published = on_published};
+    one->identity = (struct settle_identity){
+        .cluster_id = "local", .group_id = "presignctl-call", .failure_original = true};
+    struct pipeline_rules rules = setup_rules(one->setup, &one->identity);
+    rules.limits.hold_unauthorized_ms = 0; /* whoever calls by hand wants the 401 now */
+    one->pipeline = pipeline_new(&ports, &observer, &rules);
+    struct session *session = session_new(NULL);
+    struct intake_position position = {.offset = 0, .metadata = ""};
+    pipeline_assigned(one->pipeline, session, &position, 1);
+    session_unref(session);
+    struct record record = {.topic = "stdin",
+                            .timestamp_ms = clock_now(&clock_system).wall_ms,
+                            .value = event->data,
+                            .value_len = event->len};
+    pipeline_record(one->pipeline, &record);
+    loop_timer_init(&one->timer, one->loop, ignore, one);
+    loop_step_set(one->loop, step, one);
+    loop_again(one->loop);
+}
+
+static int call_event(const struct setup *setup, const struct buf *event)
+{
+    struct one_call one = {.setup = setup};
+    AUTO_FREE char *error = NULL;
+    int status = EX_OSERR;
+    one.loop = loop_new();
+    one.signer = one.loop == NULL ? NULL : signer_new(one.loop, 1);
+    one.caller = one.signer == NULL ? NULL
+                                    : caller_new(one.loop, &clock_system, one.signer,
+                                                 &setup->caller, on_answered, &one, &error);
+    if (one.caller == NULL) {
+        command_fail(&command_call, status, "%s", error != NULL ? error : strerror(errno));
+    } else {
+        start(&one, event);
+        status = loop_run(one.loop);
+    }
+    caller_free(one.caller);
+    pipeline_free(one.pipeline);
+    signer_free(one.signer);
+    loop_free(one.loop);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    struct ctl_config options = {0};
+    int status = options_parse(&command_call, argc, argv, &options, NULL);
+    if (status != OPTIONS_GO_ON) {
+        return status;
+    }
+    AUTO_BUF struct buf event = {0};
+    if (!ctl_read_stdin(&command_call, &event, EVENT_MAX)) {
+        return EX_DATAERR;
+    }
+    struct setup *setup = ctl_setup(&command_call, &options, false);
+    if (setup == NULL) {
+        return EX_CONFIG;
+    }
+    srandom((unsigned)clock_now(&clock_system).wall_ms);
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    status = call_event(setup, &event);
+    curl_global_cleanup();
+    setup_free(setup);
+    return command_end(&command_call, status);
+}
+
+const struct command command_call = {
+    .name = "call",
+    .summary = "take one event through the real call, without Kafka",
+    .arguments = "[-c FILE] < EVENT",
+    .about =
+        "Takes the event on standard input (a structured CloudEvent) the whole way: validated,\n"
+        "signed, sent with retries, verified. Prints the outcome record that presignd would\n"
+        "publish. This is a real call: with a real merchant's key and WeChat Pay's address it\n"
+        "opens a real pre-sign session. Exit status: 0 a result, 75 a failure that may succeed\n"
+        "later, 65 another failure, 78 a wrong configuration.\n",
+    .options = rows,
+    .run = run,
+};

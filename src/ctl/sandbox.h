@@ -1,0 +1,265 @@
+/* The parts of `presignctl sandbox`, in the order in which a request meets them:
+ *
+ *   server -> check -> fault -> reply -> ledger -> server
+ *
+ * Requests are worked on by the HTTP server's threads. What they share is either read only
+ * once the server runs (keys, schemas, settings) or guards itself (nonces, faults, ledger).
+ */
+#ifndef PRESIGND_CTL_SANDBOX_H
+#define PRESIGND_CTL_SANDBOX_H
+
+#include "presignd/base/buf.h"
+#include "presignd/base/loop.h"
+#include "presignd/remote/endpoint.h"
+#include "presignd/wire/schema.h"
+
+#include <openssl/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SANDBOX_MERCHANTS_MAX 256
+#define SANDBOX_SERIAL_SIZE   41
+#define SANDBOX_KEY_ID_SIZE   41
+/* Requests whose body is longer are refused; no event that passes its schema gets near it. */
+#define SANDBOX_BODY_MAX 65536
+/* The API's: ASCII letters and digits, at most 32. */
+#define SANDBOX_CODE_SIZE  33
+#define SANDBOX_NONCE_SIZE 33
+
+/* ---- sandbox_files.c: files of the directory, written whole or not at all */
+
+bool sandbox_file_write(const char *path, unsigned mode, const void *bytes, size_t len,
+                        char **error) __attribute__((warn_unused_result));
+/* The file's text (free()), or NULL and a reason. */
+char *sandbox_file_read(const char *path, char **error) __attribute__((warn_unused_result));
+
+/* ---- sandbox_pem.c: keys and certificates made by OpenSSL */
+
+/* RSA of 2048 bits, as APIv3 has it, or a P-256 key for TLS. Aborts when OpenSSL cannot. */
+EVP_PKEY *sandbox_rsa_new(void);
+EVP_PKEY *sandbox_tls_key_new(void);
+void sandbox_pem_private(EVP_PKEY *key, struct buf *out);
+void sandbox_pem_public(EVP_PKEY *key, struct buf *out);
+
+struct sandbox_certificate {
+    const char *common_name;
+    const char *alternative_names; /* NULL: none */
+    EVP_PKEY *key;
+    const char *issuer_name;
+    EVP_PKEY *issuer_key;
+    bool authority;
+};
+void sandbox_pem_certificate(const struct sandbox_certificate *certificate, struct buf *out);
+/* Upper-case hex of 20 bytes that belong to this public key, as a certificate's serial: the
+ * same at every start, with nothing to keep. */
+void sandbox_serial(EVP_PKEY *key, char out[SANDBOX_SERIAL_SIZE]);
+
+/* ---- sandbox_keys.c: what DIR holds */
+
+struct sandbox_merchant {
+    char *mchid;
+    enum merchant_mode mode;
+    char serial_no[SANDBOX_SERIAL_SIZE];
+    EVP_PKEY *key; /* verifies; the private half is the client's */
+};
+
+struct sandbox_keys {
+    char *dir; /* absolute */
+    bool certificate_mode;
+    struct sandbox_merchant merchants[SANDBOX_MERCHANTS_MAX];
+    size_t merchant_count;
+    EVP_PKEY *wechatpay; /* signs answers */
+    char public_key_id[SANDBOX_KEY_ID_SIZE];
+    char certificate_serial[SANDBOX_SERIAL_SIZE];
+    char *tls_key, *tls_certificate; /* PEM text */
+};
+
+/* MCHID:direct or MCHID:partner, before sandbox_keys_open(). NULL, or why not (free()). */
+char *sandbox_keys_add(struct sandbox_keys *keys, const char *text);
+/* Makes the directory and whatever is missing in it, and reads the rest. */
+bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
+    __attribute__((warn_unused_result));
+/* Writes DIR/sandbox.conf, which leads a daemon to `base_url`. */
+bool sandbox_keys_configuration(const struct sandbox_keys *keys, const char *base_url, char **error)
+    __attribute__((warn_unused_result));
+const struct sandbox_merchant *sandbox_keys_find(const struct sandbox_keys *keys,
+                                                 const char *mchid);
+/* What Wechatpay-Serial says in the chosen mode. */
+const char *sandbox_keys_serial(const struct sandbox_keys *keys);
+void sandbox_keys_deinit(struct sandbox_keys *keys);
+
+/* ---- sandbox_nonce.c: each nonce once */
+
+struct sandbox_nonces;
+struct sandbox_nonces *sandbox_nonces_new(void);
+struct sandbox_nonces *sandbox_nonces_free(struct sandbox_nonces *nonces);
+/* False when this merchant's nonce was there before. At least the last SANDBOX_NONCES_KEPT
+ * are known. Any thread. */
+#define SANDBOX_NONCES_KEPT (1U << 20)
+bool sandbox_nonces_add(struct sandbox_nonces *nonces, const char *mchid, const char *nonce)
+    __attribute__((warn_unused_result));
+
+/* ---- sandbox_check.c: the API's rules */
+
+/* Header values are NULL when absent. */
+struct sandbox_request {
+    const char *method, *path; /* with its query */
+    const char *content_type, *accept, *user_agent, *authorization, *serial;
+    const char *body;
+    size_t body_len;
+    bool body_too_large;
+};
+
+struct sandbox_verdict {
+    const struct sandbox_merchant *merchant; /* NULL: none, or not known */
+    const struct endpoint *endpoint;         /* NULL: no such path */
+    char nonce[SANDBOX_NONCE_SIZE];          /* "" until Authorization was understood */
+    int64_t timestamp_s;
+    bool signature_ok;
+    char out_contract_code[SANDBOX_CODE_SIZE]; /* "" until the body was understood */
+    unsigned status;                           /* 0: nothing to object to */
+    const char *code;                          /* of the error body, as are the rest */
+    const char *message, *field, *location;
+    char *issue; /* free() */
+};
+
+struct sandbox_rules {
+    const struct sandbox_keys *keys;
+    struct sandbox_nonces *nonces;
+    struct schema_set *set;
+    const struct schema *schemas[ENDPOINT_COUNT];
+};
+
+/* Reads and compiles the schemas of requests. */
+bool sandbox_rules_open(struct sandbox_rules *rules, const char *schema_dirs, char **error)
+    __attribute__((warn_unused_result));
+void sandbox_rules_deinit(struct sandbox_rules *rules);
+/* Any thread. `verdict` is all zero before. */
+void sandbox_check(const struct sandbox_rules *rules, const struct sandbox_request *request,
+                   int64_t now_s, struct sandbox_verdict *verdict);
+
+/* ---- sandbox_fault.c: which fault a good request meets */
+
+/* What is done to the connection or the body, apart from status and error body. */
+enum sandbox_trick {
+    TRICK_NONE,
+    TRICK_RESET,
+    TRICK_DELAY,
+    TRICK_SLOW_BODY,
+    TRICK_UNSIGNED,
+    TRICK_BAD_SIGNATURE,
+    TRICK_PROBE,
+    TRICK_MISSING_FIELD,
+    TRICK_HTML,
+    TRICK_TRUNCATED,
+    TRICK_GZIP,
+    TRICK_HUGE,
+    TRICK_BAD_TIMESTAMP,
+    TRICK_UNKNOWN_SERIAL,
+    TRICK_NOT_JSON,
+};
+
+struct sandbox_fault_kind {
+    const char *name;
+    unsigned status;     /* 200: the good answer, with the trick played on it */
+    const char *code;    /* of the error body; NULL: no error body */
+    const char *message; /* likewise */
+    const char *unit;    /* PARAM is a number of these; NULL: the kind takes none */
+    int64_t param;       /* when none is given */
+    bool acts;           /* an id is issued, whatever the client learns of it */
+    bool is_signed;      /* answers of gateways are not */
+    enum sandbox_trick trick;
+    const char *help;
+};
+
+struct sandbox_fault {
+    const struct sandbox_fault_kind *kind; /* NULL: none */
+    int64_t param;
+};
+
+struct sandbox_faults;
+struct sandbox_faults *sandbox_faults_new(void);
+struct sandbox_faults *sandbox_faults_free(struct sandbox_faults *faults);
+/* KIND=SHARE[:PARAM][@MCHID]. NULL, or why not (free()). */
+char *sandbox_faults_add(struct sandbox_faults *faults, const char *text);
+/* Before the first choice. NULL, or why the rules cannot stand together (free()). */
+char *sandbox_faults_begin(struct sandbox_faults *faults, const struct sandbox_keys *keys,
+                           int64_t seed, bool by_code);
+/* Counts a call of the code and chooses. The same seed, merchant, code and number of the call
+ * give the same fault, whatever else is going on. Any thread. */
+struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const char *mchid,
+                                           const char *code);
+/* The table of kinds, for the help. */
+void sandbox_faults_help(struct buf *out);
+
+/* ---- sandbox_reply.c: an answer as values */
+
+#define SANDBOX_ID_SIZE 41
+
+struct sandbox_reply {
+    unsigned status;
+    bool reset;       /* no answer at all */
+    int64_t delay_ms; /* before the answer */
+    int64_t body_ms;  /* over which the body is spread */
+    size_t missing;   /* bytes that Content-Length counts and nobody sends */
+    struct buf body;
+    const char *content_type, *content_encoding, *location; /* NULL: left out */
+    char request_id[SANDBOX_ID_SIZE];
+    char issued_id[SANDBOX_ID_SIZE]; /* "" : none */
+    int64_t retry_after_s;           /* -1: left out */
+    const char *serial;              /* NULL: not signed, and the next three are empty */
+    int64_t timestamp_s;
+    char nonce[SANDBOX_ID_SIZE];
+    struct buf signature;
+};
+
+void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
+                        struct sandbox_fault fault, int64_t now_s, struct sandbox_reply *reply);
+void sandbox_reply_deinit(struct sandbox_reply *reply);
+
+/* ---- sandbox_ledger.c: a line for each request */
+
+struct sandbox_entry {
+    int64_t wall_ms;
+    const struct sandbox_request *request;
+    const struct sandbox_verdict *verdict;
+    struct sandbox_fault fault;
+    const struct sandbox_reply *reply;
+};
+
+/* Appends one line of JSON to the file in one write(2), so that a reader, or a crash, never
+ * sees lines mixed. False with errno set. Any thread. */
+bool sandbox_ledger_write(int fd, const struct sandbox_entry *entry)
+    __attribute__((warn_unused_result));
+
+/* ---- sandbox_server.c: HTTPS */
+
+struct sandbox_settings {
+    const struct sandbox_keys *keys;
+    const struct sandbox_rules *rules;
+    struct sandbox_faults *faults;
+    int ledger_fd;
+    int64_t delay_ms;
+    int64_t max_requests; /* 0: no end */
+    unsigned threads;
+};
+
+struct sandbox_server;
+/* Whether the text is 127.0.0.1:PORT or localhost:PORT. */
+bool sandbox_address_valid(const char *address_text) __attribute__((warn_unused_result));
+/* HOST:PORT of the loopback into a listening socket; `*port` is the one that it got. -1 and a
+ * reason (free()). */
+int sandbox_listen(const char *address_text, int *port, char **error)
+    __attribute__((warn_unused_result));
+/* Takes over the socket. Stops the loop with status 0 after settings->max_requests answers, and
+ * with EX_UNAVAILABLE when the ledger cannot be written. NULL and a reason (free()). */
+struct sandbox_server *sandbox_server_new(struct loop *loop, int fd,
+                                          const struct sandbox_settings *settings, char **error)
+    __attribute__((warn_unused_result));
+/* Called by the loop's step: continues what has waited long enough. */
+void sandbox_server_step(struct sandbox_server *server);
+/* Ends every connection. Accepts NULL, returns NULL. */
+struct sandbox_server *sandbox_server_free(struct sandbox_server *server);
+
+#endif

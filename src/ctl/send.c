@@ -1,0 +1,359 @@
+/* `presignctl send`: standard input to the requests topic.
+ *
+ * A ring of deliveries keeps the answers in the order of the input, with many in the air.
+ */
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/ctl/config.h"
+#include "presignd/ctl/kafka.h"
+#include "presignd/wire/event.h"
+#include "presignd/wire/json.h"
+#include "presignd/wire/outcome.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+enum {
+    HEADERS_MAX = 64, /* of --header */
+    IN_AIR_MAX = 512, /* enough to fill a round trip, and few to lose with a broker */
+    TIMEOUT_MAX_MS = 600000,
+};
+
+struct options {
+    struct ctl_config config;
+    const char *topic, *key;
+    bool key_from_code, no_key, records, raw;
+    int64_t timeout_ms;
+    char *header_names[HEADERS_MAX]; /* "NAME=VALUE", the '=' replaced by NUL */
+    size_t header_count;
+};
+
+static char *take_header(void *values, const char *text)
+{
+    struct options *options = values;
+    const char *equals = strchr(text, '=');
+    if (equals == NULL || equals == text) {
+        return mem_strdup("give NAME=VALUE");
+    }
+    if (options->header_count == HEADERS_MAX) {
+        return mem_printf("there are %d headers already", HEADERS_MAX);
+    }
+    char *copy = mem_strdup(text);
+    copy[equals - text] = '\0';
+    options->header_names[options->header_count++] = copy;
+    return NULL;
+}
+
+static const struct option_row rows[] = {
+    CTL_CONFIG_ROWS,
+    {.name = "topic",
+     .kind = OPTION_TEXT,
+     .value = "TOPIC",
+     .help = "(default: daemon.requests_topic)",
+     .offset = offsetof(struct options, topic)},
+    {.name = "key",
+     .kind = OPTION_TEXT,
+     .value = "KEY",
+     .help = "the key of every record",
+     .offset = offsetof(struct options, key)},
+    {.name = "key-from-code",
+     .kind = OPTION_FLAG,
+     .help = "the key is the event's out_contract_code: the\n"
+             "default, but with --records and --raw",
+     .offset = offsetof(struct options, key_from_code)},
+    {.name = "no-key",
+     .kind = OPTION_FLAG,
+     .help = "null keys: no order among a contract's events",
+     .offset = offsetof(struct options, no_key)},
+    {.name = "header",
+     .kind = OPTION_EACH,
+     .value = "NAME=VALUE",
+     .help = "a header of every record; may be repeated;\n"
+             "with ce_... ones a line is the event's data",
+     .each = take_header},
+    {.name = "records",
+     .kind = OPTION_FLAG,
+     .help = "a line is a whole record, as a failure's\n"
+             "`original`: {\"key\", \"value\" or \"value_base64\",\n"
+             "\"headers\": [{\"name\", \"value\"}, ...]}",
+     .offset = offsetof(struct options, records)},
+    {.name = "raw",
+     .kind = OPTION_FLAG,
+     .help = "sends each line as it is, JSON or not",
+     .offset = offsetof(struct options, raw)},
+    {.name = "timeout-ms",
+     .kind = OPTION_INT,
+     .value = "N",
+     .help = "for a broker's acknowledgement (10000)",
+     .offset = offsetof(struct options, timeout_ms),
+     .min = 100,
+     .max = TIMEOUT_MAX_MS},
+    {0},
+};
+
+struct sending {
+    const struct options *options;
+    const char *topic;
+    struct ctl_kafka *kafka;
+    struct ctl_delivery ring[IN_AIR_MAX];
+    size_t lines[IN_AIR_MAX]; /* of the input, for messages */
+    size_t sent, told;        /* records; both only grow */
+    int status;
+};
+
+/* The first failure names the exit status. */
+static void fail(struct sending *sending, size_t line, int status, const char *reason)
+{
+    command_fail(&command_send, status, "line %zu: %s", line, reason);
+    if (sending->status == EX_OK) {
+        sending->status = status;
+    }
+}
+
+/* The broker's no to one record is about the record when it is too large, else about the way. */
+static int status_of(rd_kafka_resp_err_t error)
+{
+    return error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
+                   error == RD_KAFKA_RESP_ERR_INVALID_RECORD
+               ? EX_DATAERR
+               : EX_UNAVAILABLE;
+}
+
+/* Waits for the oldest record in the air, and says where it is. */
+static void tell_oldest(struct sending *sending)
+{
+    size_t at = sending->told++ % IN_AIR_MAX;
+    const struct ctl_delivery *delivery = &sending->ring[at];
+    ctl_kafka_await(sending->kafka, delivery);
+    if (delivery->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        (void)printf("%s/%" PRId32 "/%" PRId64 "\n", sending->topic, delivery->partition,
+                     delivery->offset);
+        return;
+    }
+    AUTO_FREE char *reason = ctl_kafka_reason(sending->kafka, delivery);
+    fail(sending, sending->lines[at], status_of(delivery->error), reason);
+}
+
+/* Makes room in the ring, sends, and tells what has been delivered meanwhile. */
+static void send_record(struct sending *sending, const struct record *record, size_t line)
+{
+    if (sending->sent - sending->told == IN_AIR_MAX) {
+        tell_oldest(sending);
+    }
+    size_t at = sending->sent % IN_AIR_MAX;
+    AUTO_FREE char *reason = NULL;
+    if (!ctl_kafka_send(sending->kafka, sending->topic, record, &sending->ring[at], &reason)) {
+        fail(sending, line, status_of(sending->ring[at].error), reason);
+        return;
+    }
+    sending->lines[at] = line;
+    sending->sent++;
+    while (sending->told < sending->sent && sending->ring[sending->told % IN_AIR_MAX].done) {
+        tell_oldest(sending);
+    }
+}
+
+/* --- Lines to records --- */
+
+static bool has_header(const struct options *options, const char *prefix)
+{
+    for (size_t i = 0; i < options->header_count; i++) {
+        const char *name = options->header_names[i];
+        if (text_prefix_nocase(name, strlen(name), prefix)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The record's own headers, then --header's. To free(). */
+static struct record_header *add_headers(const struct options *options, struct record *record)
+{
+    struct record_header *all =
+        mem_zalloc(record->header_count + options->header_count + 1, sizeof *all);
+    size_t count = 0;
+    for (; count < record->header_count; count++) {
+        all[count] = record->headers[count];
+    }
+    /* Kafka protocol binding 1.0.2, section 3.3: structured content mode has this header. */
+    bool line_of_json = !options->records && !options->raw;
+    if (line_of_json && !has_header(options, "ce_") && !has_header(options, "content-type")) {
+        static const char structured[] = "application/cloudevents+json";
+        all[count++] = (struct record_header){"content-type", structured, sizeof structured - 1};
+    }
+    for (size_t i = 0; i < options->header_count; i++) {
+        const char *name = options->header_names[i];
+        const char *value = name + strlen(name) + 1;
+        all[count++] = (struct record_header){name, value, strlen(value)};
+    }
+    record->headers = all;
+    record->header_count = count;
+    return all;
+}
+
+/* Of an event, or of the data that stands alone in binary content mode; NULL: none. */
+static const char *code_of(const json_t *event)
+{
+    const json_t *data =
+        json_object_get(event, "specversion") != NULL ? json_object_get(event, "data") : event;
+    const char *code = json_string_value(json_object_get(data, "out_contract_code"));
+    return code == NULL || *code == '\0' ? NULL : code;
+}
+
+/* --key, else the record's own, else the code: one contract's events keep their order only in
+ * one partition. */
+static void set_key(const struct options *options, const json_t *event, struct record *record)
+{
+    const char *key = options->key;
+    if (key == NULL && record->key == NULL &&
+        (options->key_from_code || (!options->records && !options->raw))) {
+        key = code_of(event);
+    }
+    if (key != NULL) {
+        record->key = key;
+        record->key_len = strlen(key);
+    }
+    if (options->no_key) {
+        record->key = NULL;
+        record->key_len = 0;
+    }
+}
+
+static void finish_record(struct sending *sending, const json_t *event, struct record *record,
+                          size_t line)
+{
+    set_key(sending->options, event, record);
+    struct record_header *headers = add_headers(sending->options, record);
+    send_record(sending, record, line);
+    free(headers); /* the record pointed to them */
+}
+
+/* Its value is parsed only for the code: a record is sent whatever it holds. */
+static void send_whole_record(struct sending *sending, const struct buf *line, size_t number)
+{
+    AUTO_FREE char *error = NULL;
+    const char *ignored;
+    AUTO_JSON json_t *original = json_loadb(line->data, line->len, JSON_ALLOW_NUL, NULL);
+    struct record_owned *owned = original == NULL ? NULL : outcome_original_read(original, &error);
+    if (owned == NULL) {
+        fail(sending, number, EX_DATAERR,
+             error != NULL ? error : "it is no record: it is not JSON");
+        return;
+    }
+    struct record record = owned->record;
+    AUTO_JSON json_t *event = record.value == NULL ? NULL
+                                                   : json_read(record.value, record.value_len,
+                                                               EVENT_NESTING_MAX, &ignored);
+    finish_record(sending, event, &record, number);
+    record_owned_free(owned);
+}
+
+static void send_line(struct sending *sending, const struct buf *line, size_t number)
+{
+    const struct options *options = sending->options;
+    struct record record = {.value = line->data, .value_len = line->len};
+    const char *reason = "it is no JSON object";
+    if (line->len > CTL_LINE_MAX) {
+        fail(sending, number, EX_DATAERR, "it is longer than 16 MiB");
+        return;
+    }
+    if (options->records) {
+        send_whole_record(sending, line, number);
+        return;
+    }
+    AUTO_JSON json_t *event = json_read(line->data, line->len, EVENT_NESTING_MAX, &reason);
+    if (!options->raw && !json_is_object(event)) {
+        AUTO_FREE char *text = mem_printf(
+            "not sent: %s; give each event a line of its own (jq -c does it), or use --raw",
+            reason);
+        fail(sending, number, EX_DATAERR, text);
+        return;
+    }
+    finish_record(sending, event, &record, number);
+}
+
+/* Stops at the first line that cannot be sent: what follows it may be parts of it. */
+static int send_lines(struct sending *sending)
+{
+    AUTO_BUF struct buf line = {0};
+    for (size_t number = 1; sending->status == EX_OK && ctl_read_line(&line); number++) {
+        if (sending->options->raw || strspn(line.data, " \t\r") < line.len) {
+            send_line(sending, &line, number);
+        }
+    }
+    while (sending->told < sending->sent) {
+        tell_oldest(sending);
+    }
+    if (ferror(stdin)) {
+        return command_fail(&command_send, EX_IOERR, "standard input cannot be read");
+    }
+    return command_end(&command_send, sending->status);
+}
+
+static int send_stdin(const struct setup *setup, const struct options *options)
+{
+    AUTO_FREE char *error = NULL;
+    AUTO_FREE struct sending *sending = mem_zalloc(1, sizeof *sending);
+    sending->options = options;
+    sending->topic = options->topic != NULL ? options->topic : setup->config->daemon.requests_topic;
+    sending->kafka =
+        ctl_kafka_sender(setup->properties, setup->property_count, options->timeout_ms, &error);
+    if (sending->kafka == NULL) {
+        return command_fail(&command_send, EX_CONFIG, "%s", error);
+    }
+    int status = ctl_kafka_partitions(sending->kafka, sending->topic, &error) < 0
+                     ? command_fail(&command_send, EX_UNAVAILABLE, "%s", error)
+                     : send_lines(sending);
+    ctl_kafka_free(sending->kafka);
+    return status;
+}
+
+static int check_options(const struct options *options)
+{
+    if (options->records && options->raw) {
+        return command_usage(&command_send, "give --records or --raw");
+    }
+    if ((options->key != NULL) + options->key_from_code + options->no_key > 1) {
+        return command_usage(&command_send, "give one of --key, --key-from-code, --no-key");
+    }
+    return OPTIONS_GO_ON;
+}
+
+static int run(int argc, char **argv)
+{
+    struct options options = {.timeout_ms = 10000};
+    int status = options_parse(&command_send, argc, argv, &options, NULL);
+    if (status == OPTIONS_GO_ON) {
+        status = check_options(&options);
+    }
+    if (status == OPTIONS_GO_ON) {
+        struct setup *setup = ctl_setup(&command_send, &options.config, true);
+        status = setup == NULL ? EX_CONFIG : send_stdin(setup, &options);
+        setup_free(setup);
+    }
+    for (size_t i = 0; i < options.header_count; i++) {
+        free(options.header_names[i]);
+    }
+    return status;
+}
+
+const struct command command_send = {
+    .name = "send",
+    .summary = "produce events from standard input to the requests topic",
+    .arguments = "[-c FILE] [OPTION ...] < EVENTS",
+    .about =
+        "Sends one record for each line, a structured CloudEvent as JSON; blank lines are left\n"
+        "out. Prints TOPIC/PARTITION/OFFSET for each record once every in-sync replica has it,\n"
+        "in the order of the input. That is the id of its outcome: see presignctl tail.\n"
+        "\n"
+        "It uses the brokers and credentials of presignd's configuration ([kafka],\n"
+        "[kafka.producer]); keys of merchants are not read, and a running daemon is not\n"
+        "disturbed. Stops at the first line that cannot be sent. Exit status: 0 everything is\n"
+        "in the topic, 65 a line is no event or too large, 69 the broker cannot be reached or\n"
+        "has no such topic, 78 a wrong configuration.\n",
+    .options = rows,
+    .run = run,
+};

@@ -1,0 +1,281 @@
+/* `presignctl tail`: outcomes as they become visible. */
+#include "presignd/base/clock.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/ctl/config.h"
+#include "presignd/ctl/kafka.h"
+#include "presignd/ctl/terminal.h"
+#include "presignd/wire/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum {
+    SLICE_MS = 200, /* between looks at the clock */
+    BROKER_TIMEOUT_MS = 10000,
+    OUTCOME_NESTING_MAX = 128,
+    KIND_WIDTH = 7,
+    ENDPOINT_WIDTH = 20,
+    CODE_WIDTH = 32, /* the API's longest */
+    DETAIL_WIDTH = 200,
+};
+
+struct options {
+    struct ctl_config config;
+    bool results, failures, json, text, from_beginning;
+    int64_t count, timeout_ms;
+};
+
+static char *take_from(void *values, const char *text)
+{
+    struct options *options = values;
+    options->from_beginning = strcmp(text, "beginning") == 0;
+    return options->from_beginning || strcmp(text, "end") == 0
+               ? NULL
+               : mem_strdup("give beginning or end");
+}
+
+static const struct option_row rows[] = {
+    CTL_CONFIG_ROWS,
+    {.name = "from",
+     .kind = OPTION_EACH,
+     .value = "WHERE",
+     .help = "beginning: what is there, then what comes;\nend: what comes from now on (default)",
+     .each = take_from},
+    {.name = "results",
+     .kind = OPTION_FLAG,
+     .help = "only results",
+     .offset = offsetof(struct options, results)},
+    {.name = "failures",
+     .kind = OPTION_FLAG,
+     .help = "only failures",
+     .offset = offsetof(struct options, failures)},
+    {.name = "count",
+     .kind = OPTION_INT,
+     .value = "N",
+     .help = "ends after so many outcomes (0: never)",
+     .offset = offsetof(struct options, count),
+     .max = INT64_MAX},
+    {.name = "timeout-ms",
+     .kind = OPTION_INT,
+     .value = "N",
+     .help = "ends after that time (0: never)",
+     .offset = offsetof(struct options, timeout_ms),
+     .max = INT32_MAX},
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .help = "whole outcomes, one a line: the default unless\nstandard output is a terminal",
+     .offset = offsetof(struct options, json)},
+    {.name = "text",
+     .kind = OPTION_FLAG,
+     .help = "a short line for each outcome: the default on\na terminal",
+     .offset = offsetof(struct options, text)},
+    {0},
+};
+
+/* An outcome is one line but for the answer embedded in it, whose line breaks, between JSON's
+ * tokens, mean nothing. */
+static void print_json(const rd_kafka_message_t *message, struct buf *out)
+{
+    buf_append(out, message->payload, message->len);
+    for (size_t i = 0; i < out->len; i++) {
+        if (out->data[i] == '\n' || out->data[i] == '\r') {
+            out->data[i] = ' ';
+        }
+    }
+}
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text == NULL ? "" : text;
+}
+
+static void result_detail(const json_t *data, struct buf *out)
+{
+    static const char *const ids[] = {"pre_entrustweb_id", "redirect_url"};
+    json_int_t attempts = json_integer_value(json_object_get(data, "attempts"));
+    for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
+        buf_puts(out, text_of(data, ids[i])); /* there is one of them */
+    }
+    if (attempts > 1) {
+        buf_printf(out, " (%lld attempts)", (long long)attempts);
+    }
+}
+
+/* The first of `errors` tells most; locations lie in data, attributes have none. */
+static void failure_detail(const json_t *data, struct buf *out)
+{
+    const json_t *first = json_array_get(json_object_get(data, "errors"), 0);
+    const char *where = text_of(first, "instanceLocation");
+    buf_printf(out, "%s: %s", text_of(data, "reason"), text_of(data, "message"));
+    if (first != NULL) {
+        buf_printf(out, ": %s%s%s", *where == '\0' ? text_of(first, "attribute") : where,
+                   *where == '\0' && *text_of(first, "attribute") == '\0' ? "" : " ",
+                   text_of(first, "error"));
+    }
+}
+
+/* The outcome's time of day, kind, endpoint, code and what came of it. */
+static void print_text(const rd_kafka_message_t *message, bool colours, struct buf *out)
+{
+    const char *reason;
+    AUTO_JSON json_t *outcome =
+        json_read(message->payload, message->len, OUTCOME_NESTING_MAX, &reason);
+    const json_t *data = json_object_get(outcome, "data");
+    if (data == NULL) {
+        buf_printf(out, "%s/%d/%lld holds no outcome of presignd's",
+                   rd_kafka_topic_name(message->rkt), message->partition,
+                   (long long)message->offset);
+        return;
+    }
+    bool failed = json_object_get(data, "reason") != NULL;
+    const char *time = strchr(text_of(outcome, "time"), 'T');
+    AUTO_BUF struct buf detail = {0};
+    if (failed) {
+        failure_detail(data, &detail);
+    } else {
+        result_detail(data, &detail);
+    }
+    terminal_paint(out, colours, DIM, time == NULL ? "" : time + 1, 13, true);
+    buf_putc(out, ' ');
+    terminal_paint(out, colours, failed ? RED : GREEN, failed ? "failure" : "result", KIND_WIDTH,
+                   true);
+    buf_putc(out, ' ');
+    terminal_put(out, text_of(data, "endpoint"), ENDPOINT_WIDTH, true);
+    buf_putc(out, ' ');
+    terminal_put(out, text_of(data, "out_contract_code"), CODE_WIDTH, true);
+    buf_putc(out, ' ');
+    terminal_put(out, detail.data == NULL ? "" : detail.data, DETAIL_WIDTH, false);
+}
+
+/* False when nobody reads any more. */
+static bool print(const rd_kafka_message_t *message, const struct options *options, bool colours)
+{
+    AUTO_BUF struct buf line = {0};
+    if (options->json) {
+        print_json(message, &line);
+    } else {
+        print_text(message, colours, &line);
+    }
+    buf_putc(&line, '\n');
+    return fwrite(line.data, 1, line.len, stdout) == line.len && fflush(stdout) == 0;
+}
+
+static int print_outcomes(struct ctl_kafka *kafka, const struct options *options)
+{
+    bool colours = terminal_colours(stdout);
+    int64_t start_ms = clock_now(&clock_system).mono_ms;
+    for (int64_t count = 0; options->count == 0 || count < options->count;) {
+        int64_t left_ms = options->timeout_ms == 0
+                              ? SLICE_MS
+                              : start_ms + options->timeout_ms - clock_now(&clock_system).mono_ms;
+        if (left_ms <= 0) {
+            return options->count == 0
+                       ? EX_OK
+                       : command_fail(&command_tail, EX_TEMPFAIL,
+                                      "%lld of %lld outcomes came within %lld ms%s%s",
+                                      (long long)count, (long long)options->count,
+                                      (long long)options->timeout_ms,
+                                      *ctl_kafka_trouble(kafka) == '\0' ? "" : ": ",
+                                      ctl_kafka_trouble(kafka));
+        }
+        rd_kafka_message_t *message =
+            ctl_kafka_next(kafka, left_ms < SLICE_MS ? (int)left_ms : SLICE_MS);
+        if (message != NULL) {
+            bool printed = print(message, options, colours);
+            rd_kafka_message_destroy(message);
+            count++;
+            if (!printed) {
+                return command_fail(&command_tail, EX_IOERR, "standard output cannot be written");
+            }
+        }
+    }
+    return EX_OK;
+}
+
+/* A topic that is not there ends the command: silence would read as "no outcomes". */
+static int follow(struct ctl_kafka *kafka, const struct setup *setup, const struct options *options)
+{
+    AUTO_FREE char *error = NULL;
+    const struct config *config = setup->config;
+    int results = 0, failures = 0;
+    if (options->results) {
+        results =
+            ctl_kafka_follow(kafka, config->daemon.results_topic, options->from_beginning, &error);
+    }
+    if (results >= 0 && options->failures) {
+        failures =
+            ctl_kafka_follow(kafka, config->daemon.failures_topic, options->from_beginning, &error);
+    }
+    if (results < 0 || failures < 0) {
+        return command_fail(&command_tail, EX_UNAVAILABLE, "%s", error);
+    }
+    if (isatty(STDERR_FILENO)) {
+        (void)fprintf(stderr, "following %s%s%s; Ctrl-C ends\n",
+                      options->results ? config->daemon.results_topic : "",
+                      options->results && options->failures ? " and " : "",
+                      options->failures ? config->daemon.failures_topic : "");
+    }
+    return OPTIONS_GO_ON;
+}
+
+static int tail_topics(const struct setup *setup, const struct options *options)
+{
+    AUTO_FREE char *error = NULL;
+    int64_t timeout_ms = options->timeout_ms != 0 && options->timeout_ms < BROKER_TIMEOUT_MS
+                             ? options->timeout_ms
+                             : BROKER_TIMEOUT_MS;
+    struct ctl_kafka *kafka =
+        ctl_kafka_reader(setup->properties, setup->property_count, timeout_ms, &error);
+    if (kafka == NULL) {
+        return command_fail(&command_tail, EX_CONFIG, "%s", error);
+    }
+    int status = follow(kafka, setup, options);
+    if (status == OPTIONS_GO_ON) {
+        status = print_outcomes(kafka, options);
+    }
+    ctl_kafka_free(kafka);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    struct options options = {0};
+    int status = options_parse(&command_tail, argc, argv, &options, NULL);
+    if (status != OPTIONS_GO_ON) {
+        return status;
+    }
+    if (options.json && options.text) {
+        return command_usage(&command_tail, "give --json or --text");
+    }
+    if (!options.results && !options.failures) {
+        options.results = options.failures = true;
+    }
+    options.json = options.json || (!options.text && isatty(STDOUT_FILENO) == 0);
+    terminal_init();
+    struct setup *setup = ctl_setup(&command_tail, &options.config, true);
+    status = setup == NULL ? EX_CONFIG : tail_topics(setup, &options);
+    setup_free(setup);
+    return status;
+}
+
+const struct command command_tail = {
+    .name = "tail",
+    .summary = "print outcomes as they become visible",
+    .arguments = "[-c FILE] [OPTION ...]",
+    .about = "Prints results and failures once their transaction is committed, as a consumer with\n"
+             "isolation.level=read_committed sees them. It reads every partition, joins no group\n"
+             "and commits nothing, so neither presignd nor other readers notice it.\n"
+             "\n"
+             "A failure holds the event that it is about, and a result the answer: both may name\n"
+             "people (openids, account names). Mind where the output of --json goes.\n"
+             "\n"
+             "Exit status: 0, 69 no broker or topic, 75 --timeout-ms passed before --count was\n"
+             "reached, 78 a wrong configuration.\n",
+    .options = rows,
+    .run = run,
+};

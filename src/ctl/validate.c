@@ -1,0 +1,145 @@
+#include "presignd/base/text.h"
+#include "presignd/ctl/config.h"
+#include "presignd/flow/admit.h"
+#include "presignd/wire/json.h"
+#include "presignd/wire/outcome.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+struct options {
+    struct ctl_config config;
+    bool records;
+    const char *now;
+};
+
+static const struct option_row rows[] = {
+    CTL_CONFIG_ROWS,
+    {.name = "records",
+     .kind = OPTION_FLAG,
+     .help = "each line is a whole record: {\"key\", \"value\"\nor \"value_base64\", \"headers\": "
+             "[...]}",
+     .offset = offsetof(struct options, records)},
+    {.name = "now",
+     .kind = OPTION_TEXT,
+     .value = "RFC3339",
+     .help = "the clock's reading for expirytime\n(default: now)",
+     .offset = offsetof(struct options, now)},
+    {0},
+};
+
+static void print_verdict(const struct admission *admission)
+{
+    AUTO_BUF struct buf out = {0};
+    bool call = admission->reason == REASON_NONE;
+    buf_putc(&out, '{');
+    buf_json_member(&out, "outcome", call ? "call" : "failure");
+    if (!call) {
+        buf_json_member(&out, "reason", reason_name(admission->reason));
+    }
+    buf_json_member(&out, "endpoint",
+                    admission->endpoint != NULL ? admission->endpoint->name : NULL);
+    if (call) {
+        buf_json_member(&out, "mchid", admission->mchid);
+        buf_json_name(&out, "body");
+        buf_json_string(&out, admission->body, admission->body_len);
+    } else {
+        buf_json_member(&out, "message", admission->message);
+        if (admission->errors.count > 0) {
+            outcome_errors_write(&out, &admission->errors);
+        } else {
+            buf_json_member_raw(&out, "errors", "[]", 2);
+        }
+    }
+    buf_putc(&out, '}');
+    (void)puts(out.data);
+}
+
+static bool judge(const struct setup *setup, const struct record *record, int64_t wall_ms)
+{
+    struct admission admission;
+    admit(&setup->admit, record, wall_ms, &admission);
+    print_verdict(&admission);
+    bool call = admission.reason == REASON_NONE;
+    admission_deinit(&admission);
+    return call;
+}
+
+static bool judge_record_line(const struct setup *setup, const struct buf *line, int64_t wall_ms,
+                              size_t number)
+{
+    AUTO_FREE char *error = NULL;
+    AUTO_JSON json_t *original = json_loadb(line->data, line->len, JSON_ALLOW_NUL, NULL);
+    struct record_owned *owned = original == NULL ? NULL : outcome_original_read(original, &error);
+    if (owned == NULL) {
+        command_fail(&command_validate, EX_DATAERR, "line %zu is no record: %s", number,
+                     error != NULL ? error : "it is not JSON");
+        (void)puts("{\"outcome\":\"unreadable\"}");
+        return false;
+    }
+    owned->record.topic = setup->config->daemon.requests_topic;
+    owned->record.timestamp_ms = -1;
+    bool call = judge(setup, &owned->record, wall_ms);
+    record_owned_free(owned);
+    return call;
+}
+
+static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
+{
+    AUTO_BUF struct buf line = {0};
+    bool all = true;
+    for (size_t number = 1; ctl_read_line(&line); number++) {
+        struct record record = {
+            .topic = setup->config->daemon.requests_topic,
+            .timestamp_ms = -1,
+            .value = line.data,
+            .value_len = line.len,
+        };
+        bool call = records ? judge_record_line(setup, &line, wall_ms, number)
+                            : judge(setup, &record, wall_ms);
+        all = all && call;
+    }
+    return all ? EX_OK : EX_DATAERR;
+}
+
+static int run(int argc, char **argv)
+{
+    struct options options = {0};
+    int status = options_parse(&command_validate, argc, argv, &options, NULL);
+    if (status != OPTIONS_GO_ON) {
+        return status;
+    }
+    int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    if (options.now != NULL && !text_rfc3339(options.now, strlen(options.now), &wall_ms)) {
+        return command_usage(&command_validate, "--now is no RFC 3339 time");
+    }
+    struct setup *setup = ctl_setup(&command_validate, &options.config, true);
+    status = setup == NULL ? EX_CONFIG : judge_lines(setup, options.records, wall_ms);
+    setup_free(setup);
+    return command_end(&command_validate, status);
+}
+
+const struct command command_validate = {
+    .name = "validate",
+    .summary = "judge events from standard input as presignd would",
+    .arguments = "-c FILE [--records] [--now RFC3339] < EVENTS",
+    .about =
+        "Reads one event a line (a structured CloudEvent as JSON) and prints one verdict a line,\n"
+        "in the same order:\n"
+        "\n"
+        "  {\"outcome\":\"call\",\"endpoint\":\"app\",\"mchid\":\"...\",\"body\":\"the exact "
+        "bytes\"}\n"
+        "  {\"outcome\":\"failure\",\"reason\":\"invalid_request\",\"endpoint\":\"app\",\n"
+        "   \"message\":\"...\",\"errors\":[...]}\n"
+        "\n"
+        "It is the daemon's own code, so an order service can run its events through it in its\n"
+        "tests. Keys are not read and nothing is sent. With --records a line is a whole Kafka\n"
+        "record in the shape of a failure's `original`; a line that is none gets\n"
+        "{\"outcome\":\"unreadable\"} and a word on stderr. Exit status: 0 when every event would "
+        "be\n"
+        "called, 65 when any would not, 78 for a wrong configuration.\n",
+    .options = rows,
+    .run = run,
+};

@@ -1,0 +1,555 @@
+"""`presignctl sandbox` over real HTTPS. Requests are signed and answers verified by the
+openssl program, so that nothing of ours judges itself."""
+
+import base64
+import configparser
+import contextlib
+import gzip
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import uuid
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
+WAIT_S = 60
+DIRECT = "/v3/papay/scheduled-deduct-sign/contracts/pre-entrust-sign/"
+PARTNER = "/v3/papay/scheduled-deduct-sign/partner/contracts/pre-entrust-sign/"
+COMMON = {"plan_id": 12535, "contract_display_account": "微信代扣用户A",
+          "contract_notify_url": "https://yourapp.com/notify"}
+DIRECT_BODY = {"appid": "wxd678efh567hg6787", "openid": "oUpF8uMuAJO", **COMMON}
+PARTNER_BODY = {"sp_appid": "wxd678efh567hg6787", "sub_mchid": "1900000109", "sp_openid": "oUpF8uM", **COMMON}
+MINI_PROGRAM = {"pre_entrustweb_id", "redirect_appid", "redirect_path"}
+ENDPOINTS = {
+    "app": (DIRECT + "app", DIRECT_BODY, {"pre_entrustweb_id"}),
+    "mini-program": (DIRECT + "mini-program", DIRECT_BODY, MINI_PROGRAM),
+    "h5": (DIRECT + "h5", DIRECT_BODY, {"redirect_url"}),
+    "jsapi": (DIRECT + "jsapi", DIRECT_BODY, {"redirect_url"}),
+    "partner-app": (PARTNER + "app", PARTNER_BODY, {"pre_entrustweb_id"}),
+    "partner-mini-program": (PARTNER + "mini-program", PARTNER_BODY, MINI_PROGRAM),
+    "partner-h5": (PARTNER + "h5", PARTNER_BODY, {"redirect_url"}),
+    "partner-jsapi": (PARTNER + "jsapi", PARTNER_BODY, {"redirect_url"}),
+}
+
+
+def openssl(*arguments, stdin=b""):
+    return subprocess.run(["openssl", *map(str, arguments)], input=stdin, check=True,
+                          capture_output=True).stdout
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+
+class Sandbox:
+    """A running sandbox, and a client that signs as its merchants."""
+
+    def __init__(self, *options, directory=None):
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="presignctl-sandbox-"))
+        self.own_directory = directory is None
+        self.log = open(self.directory / "log", "wb+")
+        self.process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", PROGRAM, "sandbox", "--dir", self.directory,
+             *map(str, options)], stdout=subprocess.PIPE, stderr=self.log)
+        line = self.process.stdout.readline().decode()
+        assert line.startswith("listening on https://127.0.0.1:"), self.log_text()
+        self.port = int(line.rsplit(":", 1)[1])
+        self.config = configparser.ConfigParser(interpolation=None)
+        self.config.read(self.directory / "sandbox.conf")
+        self.tls = ssl.create_default_context(cafile=self.config["endpoint"]["ca_file"])
+        self.connection = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.connection:
+            self.connection.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(WAIT_S)
+        text = self.log_text()
+        self.process.stdout.close()
+        self.log.close()
+        if self.own_directory:
+            shutil.rmtree(self.directory)
+        assert (status, text) == (0, ""), f"ended with {status}: {text}"
+
+    def log_text(self):
+        self.log.seek(0)
+        return self.log.read().decode()
+
+    def ledger(self, path=None):
+        text = Path(path or self.directory / "ledger.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def merchant(self, mchid):
+        return self.config[f"merchant {mchid}"]
+
+    def authorization(self, mchid, path, body, method="POST", **changes):
+        """The header's fields; `changes` replace them after signing."""
+        merchant = self.merchant(mchid)
+        fields = {"mchid": mchid, "nonce_str": uuid.uuid4().hex.upper(),
+                  "timestamp": str(int(time.time())), "serial_no": merchant["serial_no"]}
+        fields.update({name: changes.pop(name) for name in ("nonce_str", "timestamp")
+                       if name in changes})
+        text = f"{method}\n{path}\n{fields['timestamp']}\n{fields['nonce_str']}\n".encode() + body + b"\n"
+        signature = openssl("dgst", "-sha256", "-sign", merchant["private_key"], stdin=text)
+        fields["signature"] = base64.b64encode(signature).decode()
+        fields.update(changes)
+        return "WECHATPAY2-SHA256-RSA2048 " + ",".join(f'{k}="{v}"' for k, v in fields.items())
+
+    def send(self, path, body, headers, method="POST"):
+        if self.connection is None:
+            self.connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=WAIT_S,
+                                                          context=self.tls)
+        try:
+            self.connection.request(method, path, body, {k: v for k, v in headers.items() if v})
+            return Answer(self.connection.getresponse())
+        except BaseException:
+            self.connection.close()
+            self.connection = None
+            raise
+
+    def headers(self, authorization, **changes):
+        return {"Content-Type": "application/json", "Accept": "application/json",
+                "User-Agent": "presignd-tests", "Authorization": authorization, **changes}
+
+    def signed(self, endpoint="app", code=None, mchid=None, body=None, headers=None, **changes):
+        """Path, body and headers of a good request, but for what is changed."""
+        path, sample, _ = ENDPOINTS[endpoint]
+        code = code or uuid.uuid4().hex
+        mchid = mchid or ("1900000109" if endpoint.startswith("partner-") else "1900007291")
+        if body is None:
+            body = json.dumps({**sample, "out_contract_code": code}, ensure_ascii=False).encode()
+        authorization = self.authorization(mchid, path, body, **changes)
+        return path, body, self.headers(authorization, **(headers or {}))
+
+    def call(self, *arguments, **changes):
+        return self.send(*self.signed(*arguments, **changes))
+
+    def end_of_call(self, *arguments):
+        """How TCP ends the connection of a call: an exception, or None when in peace. Python's
+        ssl module calls both the end of file, so this reads beneath it."""
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=WAIT_S, context=self.tls)
+        with contextlib.closing(connection):
+            connection.request("POST", *self.signed(*arguments))
+            try:
+                while socket.socket.recv(connection.sock, 65536):
+                    pass
+            except OSError as error:
+                return error
+        return None
+
+    def verifies(self, answer, mchid="1900007291", body=None, signature=None):
+        """Whether the answer's signature is the one of WeChat Pay's public key."""
+        key = self.directory / f"wechatpay-{mchid}.pem"
+        text = (f"{answer.headers['Wechatpay-Timestamp']}\n{answer.headers['Wechatpay-Nonce']}\n".encode()
+                + (answer.body if body is None else body) + b"\n")
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(base64.b64decode(signature or answer.headers["Wechatpay-Signature"]))
+            file.flush()
+            done = subprocess.run(["openssl", "dgst", "-sha256", "-verify", key, "-signature", file.name],
+                                  input=text, capture_output=True)
+        return done.returncode == 0
+
+
+class Good(unittest.TestCase):
+    def test_every_endpoint_answers_with_its_fields_signed(self):
+        with Sandbox() as sandbox:
+            for endpoint, (_, _, fields) in ENDPOINTS.items():
+                with self.subTest(endpoint):
+                    answer = sandbox.call(endpoint)
+                    self.assertEqual(answer.status, 200, answer.body)
+                    self.assertEqual(set(answer.json), fields)
+                    self.assertTrue(sandbox.verifies(answer))
+                    self.assertTrue(answer.headers["Request-ID"])
+                    self.assertEqual(answer.headers["Wechatpay-Serial"],
+                                     sandbox.merchant("1900007291")["wechatpay_public_key_id"])
+            self.assertEqual([line["endpoint"] for line in sandbox.ledger()], list(ENDPOINTS))
+
+    def test_the_ledger_tells_what_happened(self):
+        with Sandbox() as sandbox:
+            answer = sandbox.call(code="A1", nonce_str="N" * 32)
+            line, = sandbox.ledger()
+            body = json.dumps({**DIRECT_BODY, "out_contract_code": "A1"}, ensure_ascii=False).encode()
+            expected = {
+                "mchid": "1900007291", "endpoint": "app", "out_contract_code": "A1",
+                "body_sha256": hashlib.sha256(body).hexdigest(), "nonce": "N" * 32,
+                "signature_ok": True, "status": 200, "acted": True,
+                "issued_id": answer.json["pre_entrustweb_id"],
+                "request_id": answer.headers["Request-ID"]}
+            self.assertEqual({name: line[name] for name in expected}, expected)
+            self.assertEqual(set(line) - set(expected), {"time", "timestamp"})
+
+    def test_the_same_request_again_gets_another_id(self):
+        with Sandbox() as sandbox:
+            ids = {sandbox.call(code="A1").json["pre_entrustweb_id"] for _ in range(3)}
+            self.assertEqual(len(ids), 3)
+
+    def test_the_directory_keeps_its_keys_and_its_ledger(self):
+        with tempfile.TemporaryDirectory() as parent:
+            directory = Path(parent) / "sandbox"
+            directory.mkdir()
+            with Sandbox("--listen", "127.0.0.1:0", directory=directory) as sandbox:
+                sandbox.call()
+                before = {path.name: path.read_bytes() for path in directory.glob("*.pem")}
+                port = sandbox.port
+            self.assertEqual(set(before), {
+                "ca.pem", "server.pem", "server-key.pem", "wechatpay-private.pem",
+                "wechatpay-certificate.pem", "merchant-1900007291.pem", "merchant-1900007291.pub.pem",
+                "wechatpay-1900007291.pem", "merchant-1900000109.pem", "merchant-1900000109.pub.pem",
+                "wechatpay-1900000109.pem"})
+            for name in before:
+                secret = b"PRIVATE" in before[name]
+                mode = stat.S_IMODE((directory / name).stat().st_mode)
+                self.assertEqual(mode & 0o077 == 0, secret, name)
+            with Sandbox("--listen", f"127.0.0.1:{port}", directory=directory) as sandbox:
+                self.assertEqual(sandbox.port, port)
+                self.assertEqual(sandbox.call().status, 200)
+                self.assertEqual(len(sandbox.ledger()), 2)
+                after = {path.name: path.read_bytes() for path in directory.glob("*.pem")}
+            self.assertEqual(before, after)
+
+    def test_a_new_directory_is_private(self):
+        with tempfile.TemporaryDirectory() as parent:
+            subprocess.run([PROGRAM, "sandbox", "--dir", f"{parent}/new", "--seconds", "1"], check=True,
+                           stdout=subprocess.DEVNULL, timeout=WAIT_S)
+            self.assertEqual(stat.S_IMODE(Path(parent, "new").stat().st_mode), 0o700)
+
+    def test_merchants_of_ones_own_in_certificate_mode(self):
+        with Sandbox("--merchant", "77:partner", "--serial-mode", "certificate",
+                     "--ledger", "/dev/null") as sandbox:
+            self.assertEqual(sandbox.config.sections(), ["endpoint", "merchant 77"])
+            self.assertEqual(sandbox.config["endpoint"]["backup_url"], "")
+            merchant = sandbox.merchant("77")
+            self.assertEqual(merchant["mode"], "partner")
+            serial = openssl("x509", "-noout", "-serial", "-in", merchant["platform_certificates"])
+            answer = sandbox.call("partner-app", mchid="77")
+            self.assertEqual(answer.status, 200, answer.body)
+            self.assertEqual(f"serial={answer.headers['Wechatpay-Serial']}\n", serial.decode())
+            self.assertTrue(sandbox.verifies(answer, "77"))
+
+    def test_it_stops_when_it_was_asked_to(self):
+        with Sandbox("--max-requests", "2") as sandbox:
+            self.assertEqual([sandbox.call().status for _ in range(2)], [200, 200])
+            self.assertEqual(sandbox.process.wait(WAIT_S), 0)
+
+    def test_a_stop_waits_for_nobody(self):
+        with Sandbox("--delay-ms", 1000 * WAIT_S) as sandbox:
+            caller = threading.Thread(target=self._call_until_the_end, args=[sandbox])
+            caller.start()
+            while not sandbox.ledger():
+                time.sleep(0.01)
+            sandbox.process.send_signal(signal.SIGINT)
+            self.assertEqual(sandbox.process.wait(WAIT_S / 2), 0)
+            caller.join()
+
+    @staticmethod
+    def _call_until_the_end(sandbox):
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            sandbox.call()
+
+
+class Refused(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.sandbox = cls.enterClassContext(Sandbox())
+
+    def assert_refused(self, answer, status, code, field=None):
+        self.assertEqual((answer.status, answer.json["code"]), (status, code), answer.body)
+        self.assertEqual(answer.json["detail"].get("field"), field, answer.body)
+        self.assertTrue(self.sandbox.verifies(answer))
+        line = self.sandbox.ledger()[-1]
+        self.assertEqual((line["status"], line["acted"]), (status, False))
+        self.assertNotIn("issued_id", line)
+        return line
+
+    def test_a_wrong_signature(self):
+        other = base64.b64encode(bytes(256)).decode()
+        line = self.assert_refused(self.sandbox.call(signature=other), 401, "SIGN_ERROR", "signature")
+        self.assertFalse(line["signature_ok"])
+        self.assert_refused(self.sandbox.call(signature="no base64"), 401, "SIGN_ERROR", "signature")
+
+    def test_a_body_that_is_not_the_signed_one(self):
+        path, sample, _ = ENDPOINTS["app"]
+        body = json.dumps({**sample, "out_contract_code": "A1"}).encode()
+        headers = self.sandbox.headers(self.sandbox.authorization("1900007291", path, body))
+        self.assert_refused(self.sandbox.send(path, body.replace(b"A1", b"A2"), headers), 401,
+                            "SIGN_ERROR", "signature")
+
+    def test_a_nonce_twice(self):
+        nonce = uuid.uuid4().hex
+        self.assertEqual(self.sandbox.call(nonce_str=nonce).status, 200)
+        self.assert_refused(self.sandbox.call(nonce_str=nonce), 401, "SIGN_ERROR", "nonce_str")
+        self.assertEqual(self.sandbox.call("partner-app", nonce_str=nonce).status, 200)
+
+    def test_a_clock_that_is_off(self):
+        for off in (-310, 310):
+            stamp = str(int(time.time()) + off)
+            self.assert_refused(self.sandbox.call(timestamp=stamp), 401, "SIGN_ERROR", "timestamp")
+        self.assertEqual(self.sandbox.call(timestamp=str(int(time.time()) - 280)).status, 200)
+
+    def test_an_unknown_merchant_or_serial(self):
+        self.assert_refused(self.sandbox.call(mchid="1900007291", serial_no="AB"), 401, "SIGN_ERROR", "serial_no")
+        path, _, _ = ENDPOINTS["app"]
+        authorization = self.sandbox.authorization("1900007291", path, b"{}").replace(
+            'mchid="1900007291"', 'mchid="5"')
+        self.assert_refused(self.sandbox.send(path, b"{}", self.sandbox.headers(authorization)), 401,
+                            "SIGN_ERROR", "mchid")
+
+    def test_an_authorization_that_cannot_be_read(self):
+        path, _, _ = ENDPOINTS["app"]
+        good = self.sandbox.authorization("1900007291", path, b"{}")
+        for bad in (None, "Basic eA==", "WECHATPAY2-SHA256-RSA2048 ", good + ",", good.replace(",", ", "),
+                    good + ',mchid="1"', good.replace('mchid="1900007291",', ""),
+                    good.replace("nonce_str", "nonce"), good[:-1]):
+            with self.subTest(bad):
+                answer = self.sandbox.send(path, b"{}", self.sandbox.headers(bad))
+                self.assert_refused(answer, 401, "SIGN_ERROR", "Authorization")
+
+    def test_headers(self):
+        for name, value in (("Content-Type", "text/plain"), ("Content-Type", None), ("Accept", "text/html"),
+                            ("User-Agent", None), ("Wechatpay-Serial", "PUB_KEY_ID_5")):
+            with self.subTest(f"{name}: {value}"):
+                answer = self.sandbox.call(headers={name: value})
+                self.assert_refused(answer, 400, "PARAM_ERROR", name)
+        serial = self.sandbox.merchant("1900007291")["wechatpay_public_key_id"]
+        self.assertEqual(self.sandbox.call(headers={"Wechatpay-Serial": serial}).status, 200)
+
+    def test_bodies(self):
+        good = {**DIRECT_BODY, "out_contract_code": "A1"}
+        for bad, issue in ((b"", ""), (b"{", ""), (b"[]", ""), (b"\xff", ""),
+                           ({**good, "plan_id": "1"}, "/plan_id"), ({**good, "appId": "x"}, "/appId"),
+                           ({**good, "out_contract_code": "no-letters"}, "/out_contract_code"),
+                           ({**good, "pad": "x" * 70000}, "64 KiB")):
+            body = bad if isinstance(bad, bytes) else json.dumps(bad).encode()
+            with self.subTest(body[:200]):
+                answer = self.sandbox.call(body=body)
+                self.assert_refused(answer, 400, "PARAM_ERROR")
+                self.assertIn(issue, answer.json["detail"]["issue"])
+
+    def test_a_merchant_of_the_other_mode(self):
+        answer = self.sandbox.call("app", mchid="1900000109")
+        self.assert_refused(answer, 403, "NO_AUTH", "mchid")
+
+    def test_paths_and_methods(self):
+        headers = self.sandbox.headers("")
+        path = ENDPOINTS["app"][0]
+        self.assert_refused(self.sandbox.send("/v3/none", b"{}", headers), 404, "RESOURCE_NOT_EXISTS")
+        self.assert_refused(self.sandbox.send(path + "?a=b", b"{}", headers), 404, "RESOURCE_NOT_EXISTS")
+        self.assert_refused(self.sandbox.send(path, None, headers, "GET"), 405, "METHOD_NOT_ALLOWED")
+
+
+class Faults(unittest.TestCase):
+    """Each kind once, asked for by the code. `acted` is what the ledger has to say."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.sandbox = cls.enterClassContext(Sandbox("--fault-by-code"))
+
+    def fault(self, kind, acted, param=None):
+        """The answer of a first call, and then a second call that is well."""
+        code = f"F{kind.replace('-', '')}x1{'' if param is None else f'p{param}'}z{uuid.uuid4().hex[:8]}"
+        try:
+            answer = self.sandbox.call("partner-mini-program", code)
+        except (http.client.HTTPException, OSError) as error:
+            answer = error
+        line = self.sandbox.ledger()[-1]
+        self.assertEqual((line["out_contract_code"], line["fault"], line["acted"]), (code, kind, acted))
+        self.assertEqual("issued_id" in line, acted)
+        again = self.sandbox.call("partner-mini-program", code)
+        self.assertEqual(set(again.json), MINI_PROGRAM)
+        self.assertTrue(self.sandbox.verifies(again))
+        self.assertNotIn("fault", self.sandbox.ledger()[-1])
+        if isinstance(answer, Answer):
+            self.assertEqual(answer.status, line["status"])
+        return answer
+
+    def test_errors_of_the_api_are_signed(self):
+        for kind, code in (("400", "PARAM_ERROR"), ("401", "SIGN_ERROR"), ("403", "NO_AUTH"),
+                           ("404", "RESOURCE_NOT_EXISTS"), ("429", "RATELIMIT_EXCEEDED"),
+                           ("500", "SYSTEM_ERROR"), ("501", "NOT_IMPLEMENTED"), ("202", "ACCEPTED")):
+            with self.subTest(kind):
+                answer = self.fault(kind, False)
+                self.assertEqual((answer.status, answer.json["code"]), (int(kind), code))
+                self.assertTrue(self.sandbox.verifies(answer))
+                self.assertEqual(answer.headers["Retry-After"], "1" if kind == "429" else None)
+
+    def test_errors_of_gateways_are_not(self):
+        for kind in ("502", "503", "504"):
+            with self.subTest(kind):
+                answer = self.fault(kind, False)
+                self.assertEqual(answer.status, int(kind))
+                self.assertIsNone(answer.headers["Wechatpay-Signature"])
+
+    def test_retry_after_is_the_parameter(self):
+        self.assertEqual(self.fault("429", False, 7).headers["Retry-After"], "7")
+
+    def test_204(self):
+        answer = self.fault("204", False)
+        self.assertEqual((answer.status, answer.body), (204, b""))
+
+    def test_302(self):
+        answer = self.fault("302", False)
+        self.assertEqual((answer.status, answer.headers["Location"]), (302, "https://127.0.0.1:9/"))
+
+    def test_html(self):
+        answer = self.fault("html", False)
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (502, "text/html"))
+        self.assertIn(b"<html>", answer.body)
+
+    def test_resets(self):
+        for kind, acted in (("reset-before", False), ("reset-after", True)):
+            with self.subTest(kind):
+                self.assertIsInstance(self.fault(kind, acted), ConnectionError)
+                code = f"F{kind.replace('-', '')}x1"
+                self.assertIsInstance(self.sandbox.end_of_call("app", code), ConnectionResetError)
+
+    def test_waiting(self):
+        for kind in ("delay", "slow-body"):
+            with self.subTest(kind):
+                begun = time.monotonic()
+                answer = self.fault(kind, True, 300)
+                self.assertGreaterEqual(time.monotonic() - begun, 0.29)
+                self.assertEqual(set(answer.json), MINI_PROGRAM)
+                self.assertTrue(self.sandbox.verifies(answer))
+
+    def test_truncated(self):
+        answer = self.fault("truncated", True)
+        self.assertIsInstance(answer, http.client.IncompleteRead)
+        self.assertEqual(set(json.loads(answer.partial)), MINI_PROGRAM)
+
+    def test_unsigned(self):
+        answer = self.fault("unsigned", True)
+        self.assertEqual(set(answer.json), MINI_PROGRAM)
+        self.assertFalse([name for name in answer.headers if name.startswith("Wechatpay-")])
+
+    def test_bad_signature(self):
+        answer = self.fault("bad-signature", True)
+        self.assertEqual(set(answer.json), MINI_PROGRAM)
+        self.assertFalse(self.sandbox.verifies(answer))
+
+    def test_bad_timestamp(self):
+        answer = self.fault("bad-timestamp", True)
+        self.assertTrue(self.sandbox.verifies(answer))
+        self.assertLess(int(answer.headers["Wechatpay-Timestamp"]), time.time() - 310)
+
+    def test_unknown_serial(self):
+        answer = self.fault("unknown-serial", True)
+        self.assertNotEqual(answer.headers["Wechatpay-Serial"],
+                            self.sandbox.merchant("1900000109")["wechatpay_public_key_id"])
+
+    def test_probe(self):
+        signature = self.fault("probe", True).headers["Wechatpay-Signature"]
+        self.assertTrue(signature.startswith("WECHATPAY/SIGNTEST/"))
+        base64.b64decode(signature.removeprefix("WECHATPAY/SIGNTEST/"), validate=True)
+
+    def test_a_probe_does_not_come_twice_running(self):
+        faults = []
+        for _ in range(4):
+            self.sandbox.call(code="Fprobex4a")
+            faults.append(self.sandbox.ledger()[-1].get("fault"))
+        self.assertEqual(faults, ["probe", None, "probe", None])
+
+    def test_missing_field(self):
+        answer = self.fault("missing-field", True)
+        self.assertEqual(set(answer.json), MINI_PROGRAM - {"redirect_path"})
+        self.assertTrue(self.sandbox.verifies(answer))
+
+    def test_not_json(self):
+        answer = self.fault("not-json", True)
+        self.assertTrue(self.sandbox.verifies(answer))
+        with self.assertRaises(json.JSONDecodeError):
+            answer.json
+
+    def test_gzip(self):
+        answer = self.fault("gzip", True)
+        self.assertEqual(answer.headers["Content-Encoding"], "gzip")
+        self.assertEqual(set(json.loads(gzip.decompress(answer.body))), MINI_PROGRAM)
+        self.assertTrue(self.sandbox.verifies(answer, body=gzip.decompress(answer.body)))
+
+    def test_huge(self):
+        answer = self.fault("huge", True)
+        self.assertGreater(len(answer.body), 65536)
+        self.assertTrue(self.sandbox.verifies(answer))
+
+    def test_a_code_counts_its_calls(self):
+        statuses = [self.sandbox.call(code="F503x2a").status for _ in range(3)]
+        self.assertEqual(statuses, [503, 503, 200])
+
+    def test_codes_that_ask_for_nothing(self):
+        for code in ("F503", "F503x", "F503xa", "Fnonex1", "f503x1", "XF503x1", "F503x0a"):
+            with self.subTest(code):
+                self.assertEqual(self.sandbox.call(code=code).status, 200)
+
+
+class Shares(unittest.TestCase):
+    def statuses(self, sandbox, count=40):
+        return [sandbox.call(code=f"S{i}").status for i in range(count)]
+
+    def test_the_seed_decides(self):
+        runs = []
+        for seed in (1, 1, 2):
+            with Sandbox("--seed", seed, "--fault", "503=0.3", "--fault", "429=0.3:5") as sandbox:
+                runs.append(self.statuses(sandbox))
+        self.assertEqual(runs[0], runs[1])
+        self.assertNotEqual(runs[0], runs[2])
+        self.assertEqual(set(runs[0]), {200, 429, 503})
+
+    def test_a_share_of_one_and_a_merchant_of_its_own(self):
+        with Sandbox("--fault", "429=1:9@1900007291") as sandbox:
+            answer = sandbox.call()
+            self.assertEqual((answer.status, answer.headers["Retry-After"]), (429, "9"))
+            self.assertEqual(sandbox.call("partner-app").status, 200)
+
+    def test_mistakes(self):
+        for options, status, told in (
+                (["--fault", "503"], 64, "KIND=SHARE"), (["--fault", "nope=1"], 64, "no such KIND"),
+                (["--fault", "503=2"], 64, "from 0 to 1"), (["--fault", "503=x"], 64, "from 0 to 1"),
+                (["--fault", "503=0.1:1"], 64, "takes no :PARAM"),
+                (["--fault", "429=0.1:x"], 64, "PARAM is no whole number"),
+                (["--fault", "503=0.1@5"], 64, "no merchant 5"),
+                (["--fault", "503=0.6", "--fault", "500=0.6"], 64, "more than 1"),
+                (["--merchant", "x:direct"], 64, "MCHID:direct"), (["--merchant", "5:both"], 64, "MCHID:direct"),
+                (["--merchant", "5:direct", "--merchant", "5:partner"], 64, "given before"),
+                (["--serial-mode", "x"], 64, "public-key or certificate"),
+                (["--listen", "0.0.0.0:0"], 64, "127.0.0.1"), (["--listen", "127.0.0.1"], 64, "127.0.0.1"),
+                (["--schema-dir", "/nonexistent"], 78, "--schema-dir"),
+                (["--dir", "/nonexistent/a"], 78, "/nonexistent/a")):
+            with self.subTest(options), tempfile.TemporaryDirectory() as directory:
+                done = subprocess.run([PROGRAM, "sandbox", "--dir", f"{directory}/s", "--seconds", "1", *options],
+                                      capture_output=True, text=True, timeout=WAIT_S)
+                self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
+                self.assertIn(told, done.stderr)
+
+    def test_a_port_that_is_taken(self):
+        with socket.create_server(("127.0.0.1", 0)) as other, tempfile.TemporaryDirectory() as directory:
+            done = subprocess.run([PROGRAM, "sandbox", "--dir", directory, "--listen",
+                                   f"127.0.0.1:{other.getsockname()[1]}"],
+                                  capture_output=True, text=True, timeout=WAIT_S)
+            self.assertEqual(done.returncode, 69)
+            self.assertIn("Address already in use", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
