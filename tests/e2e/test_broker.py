@@ -1,0 +1,88 @@
+"""The real broker that every other end-to-end test stands on."""
+
+import unittest
+import uuid
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from kafka_broker import BrokerError, Cluster
+
+
+def client(kafka, **settings):
+    """Settings of a client that is silent when its broker goes, as is meant here."""
+    return {"bootstrap.servers": kafka.bootstrap, "log_level": 0,
+            "reconnect.backoff.max.ms": 200, **settings}
+
+
+def produce(kafka, topic, values):
+    producer = Producer(client(kafka, acks="all"))
+    for value in values:
+        producer.produce(topic, value)
+    if producer.flush(30):
+        raise AssertionError("records were left unsent")
+
+
+def end_of(kafka, topic, partition=0):
+    consumer = Consumer(client(kafka, **{"group.id": str(uuid.uuid4())}))
+    try:
+        return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1]
+    finally:
+        consumer.close()
+
+
+class OneNode(unittest.TestCase):
+    def test_records_survive_kill_and_restart_on_the_same_address(self):
+        with Cluster() as kafka:
+            address = kafka.bootstrap
+            kafka.create_topic("t", partitions=2)
+            produce(kafka, "t", [b"1", b"2", b"3"])
+            kafka.kill()
+            self.assertFalse(kafka.nodes[0].running)
+            kafka.start()
+            self.assertEqual(kafka.bootstrap, address)
+            self.assertEqual(sum(end_of(kafka, "t", p) for p in (0, 1)), 3)
+
+    def test_a_new_producer_takes_over_from_a_transaction_left_open(self):
+        with Cluster() as kafka:
+            kafka.create_topic("t")
+            settings = client(kafka, **{"transactional.id": "x"})
+            first, second = Producer(settings), Producer(settings)
+            first.init_transactions(30)
+            first.begin_transaction()
+            first.produce("t", b"left open")
+            first.flush(30)
+            second.init_transactions(30)
+            second.begin_transaction()
+            second.produce("t", b"committed")
+            second.commit_transaction(30)
+
+    def test_nothing_is_left_behind(self):
+        with Cluster() as kafka:
+            directory, process = kafka.directory, kafka.nodes[0].process
+        self.assertFalse(directory.exists())
+        self.assertIsNotNone(process.returncode)
+
+    def test_a_broker_that_cannot_start_says_why(self):
+        with self.assertRaisesRegex(BrokerError, "Invalid value nonsense"):
+            with Cluster(settings={"num.io.threads": "nonsense"}):
+                pass
+
+    def test_topics_are_not_made_by_mistake(self):
+        with Cluster() as kafka:
+            self.assertNotIn("typo", kafka.admin().list_topics(timeout=10).topics)
+            kafka.admin().list_topics(topic="typo", timeout=10)
+            self.assertNotIn("typo", kafka.admin().list_topics(timeout=10).topics)
+
+
+class ThreeNodes(unittest.TestCase):
+    def test_acknowledged_records_survive_the_loss_of_a_broker(self):
+        with Cluster(nodes=3, settings={"min.insync.replicas": "2"}) as kafka:
+            kafka.create_topic("t")
+            produce(kafka, "t", [b"before"])
+            kafka.kill(node=0)
+            produce(kafka, "t", [b"after"])
+            self.assertEqual(end_of(kafka, "t"), 2)
+
+
+if __name__ == "__main__":
+    unittest.main()

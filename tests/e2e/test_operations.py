@@ -1,0 +1,415 @@
+"""What an operator does to presignd and sees of it: configuration, signals, outages, pages."""
+
+import re
+import signal
+import subprocess
+import unittest
+
+from harness import ROOT, World, event, http_get, render_config, wait_until
+from kafka_broker import Cluster
+
+DIRECT, DIRECT_2, PARTNER = "1900007291", "1900007292", "1900000109"
+EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 69, 75, 78
+MERCHANTS = [option for mchid in (DIRECT, DIRECT_2) for option in ("--merchant", f"{mchid}:direct")]
+OPTIONS = ["--fault-by-code", "--schema-dir", ROOT / "schemas", *MERCHANTS, "--merchant", f"{PARTNER}:partner"]
+
+
+def setUpModule():
+    global kafka
+    kafka = Cluster().start()
+    unittest.addModuleCleanup(kafka.close)
+
+
+def app(code=None, mchid=DIRECT, **more):
+    return event("app", code, mchid=mchid, **more)
+
+
+class Operated(unittest.TestCase):
+    """A World of its own for each test, on the broker of this file, with a sandbox."""
+
+    faults, options = (), ()
+
+    def setUp(self):
+        self.world = World(partitions=2, kafka=kafka)
+        self.enterContext(self.world)
+        self.sandbox(*self.options, faults=self.faults)
+
+    def sandbox(self, *options, faults=()):
+        return self.world.start_sandbox(faults, [*OPTIONS, *options])
+
+    def calls(self):
+        return self.world.sandbox.ledger()
+
+    def wait_for_calls(self, count):
+        wait_until(lambda: len(self.calls()) >= count, lambda: f"{count} calls, there are {len(self.calls())}")
+
+    def results(self, ids):
+        outcomes = self.world.wait_for_outcomes(ids)
+        self.assertEqual({outcome.reason for outcome in outcomes.values()}, {None},
+                         [outcome.data.get("message") for outcome in outcomes.values()])
+        return outcomes
+
+
+class Configuration(unittest.TestCase):
+    """--check, and the start that fails; no broker is needed."""
+
+    def setUp(self):
+        self.world = World(kafka=kafka)
+        self.addCleanup(self.world.close)
+        self.world.start_sandbox(options=OPTIONS)
+
+    def presignd(self, path, *arguments, environment=None):
+        return subprocess.run([self.world.build / "presignd", "-c", path, *arguments], text=True, timeout=60,
+                              capture_output=True, env=environment or {})
+
+    def test_a_good_one_is_told(self):
+        done = self.presignd(self.world.write_config(), "--check")
+        self.assertEqual((done.returncode, done.stderr), (EX_OK, ""))
+        for word in ("presignd-1", *self.world.topics.values(), f"https://127.0.0.1:{self.world.sandbox.port}",
+                     DIRECT, DIRECT_2, PARTNER, "partner"):
+            self.assertIn(word, done.stdout)
+
+    def bad_config(self):
+        path = self.world.write_config()
+        path.write_text(path.read_text() + render_config({
+            "merchant 5": {"mode": "direct", "serial_no": "01", "private_key": "/nowhere.pem",
+                           "wechatpay_public_key_id": "PUB_KEY_ID_1", "wechatpay_public_key": "/nor.pem"},
+            "daemon": {"max_in_flight": 7},
+            "unheard": {"of": 1},
+            "kafka.producer": {"acks": 0, "no.such.property": 1},
+            "retry ": {"max_attempts": "many"}}))
+        return path
+
+    def test_a_bad_one_is_told_whole_with_file_and_line(self):
+        path = self.bad_config()
+        lines = path.read_text().splitlines()
+
+        def at(text, last=True):
+            numbers = [n + 1 for n, line in enumerate(lines) if line.startswith(text)]
+            return f"{path}:{numbers[-1 if last else 0]}: "
+        expected = [at("private_key = /nowhere") + "private_key", at("wechatpay_public_key = "),
+                    at("[unheard]"), at("acks") + "acks: cannot be set", at("no.such") + "no.such.property",
+                    at("[daemon]")]
+        for arguments in (["--check"], []):
+            with self.subTest(arguments):
+                done = self.presignd(path, *arguments)
+                self.assertEqual(done.returncode, EX_CONFIG)
+                for each in expected:
+                    self.assertIn(each, done.stderr + done.stdout)
+
+    def test_every_key_that_cannot_be_read_is_told(self):
+        path = self.world.write_config()
+        text = path.read_text()
+        lines = text.splitlines()
+        broken = self.world.directory / "broken.pem"
+        broken.write_text("no key")
+        for mchid in (DIRECT, PARTNER):
+            text = re.sub(rf"private_key = \S*-{mchid}.pem", f"private_key = {broken}", text)
+        path.write_text(text)
+        done = self.presignd(path, "--check")
+        self.assertEqual(done.returncode, EX_CONFIG)
+        for mchid in (DIRECT, PARTNER):
+            section = lines.index(f"[merchant {mchid}]")
+            line = next(n for n in range(section, len(lines)) if lines[n].startswith("private_key = ")) + 1
+            self.assertIn(f"{path}:{line}: merchant {mchid}: private_key: {broken}: ", done.stderr + done.stdout)
+
+    def test_values_on_the_command_line(self):
+        path = self.world.write_config()
+        for value, word in (("retry.max_attempts=0", "max_attempts"), ("daemon.instance=a b", "instance"),
+                            ("endpoint.base_url=http://api.example", "base_url"), ("daemon.nonsense=1", "nonsense"),
+                            ("kafka.isolation.level=read_uncommitted", "isolation.level"),
+                            ("kafka.group.instance.id=x", "group.instance.id"),
+                            ("daemon.schema_dir=/nowhere", "schema_dir"),
+                            (f"merchant {DIRECT}.private_key=@missing", "CREDENTIALS_DIRECTORY")):
+            with self.subTest(value):
+                done = self.presignd(path, "--set", value, "--check")
+                self.assertEqual(done.returncode, EX_CONFIG, done.stdout)
+                self.assertIn(word, done.stderr + done.stdout)
+        self.assertEqual(self.presignd(path, "--set", "retry.max_attempts=9", "--check").returncode, EX_OK)
+
+    def test_files_of_the_directory_beside_it(self):
+        path = self.world.write_config()
+        more = path.parent / f"{path.name}.d"
+        more.mkdir()
+        (more / "20-bad.conf").write_text("[retry]\nmax_attempts = none\n")
+        done = self.presignd(path, "--check")
+        self.assertEqual(done.returncode, EX_CONFIG)
+        self.assertIn(f"{more}/20-bad.conf:", done.stderr + done.stdout)
+
+    def test_credentials(self):
+        path = self.world.write_config()
+        text = path.read_text()
+        path.write_text(text.replace(f"private_key = {self.world.sandbox.directory}/", "private_key = @"))
+        self.assertNotEqual(path.read_text(), text)
+        self.assertEqual(self.presignd(path, "--check").returncode, EX_CONFIG)
+        done = self.presignd(path, "--check",
+                             environment={"CREDENTIALS_DIRECTORY": str(self.world.sandbox.directory)})
+        self.assertEqual(done.returncode, EX_OK, done.stderr)
+
+    def test_wrong_usage(self):
+        for arguments in (["--nonsense"], ["argument"], ["--set"]):
+            done = subprocess.run([self.world.build / "presignd", *arguments], capture_output=True, timeout=60)
+            self.assertEqual(done.returncode, EX_USAGE, arguments)
+
+
+class Stopping(Operated):
+    options = ("--delay-ms", "1500")
+
+    def test_calls_in_the_air_end_and_are_published(self):
+        daemon = self.world.start_daemon()
+        sent = self.world.produce(app(f"A{n}") for n in range(5))
+        self.wait_for_calls(5)
+        self.assertEqual(daemon.terminate(), EX_OK)
+        self.results(sent)
+        self.assertEqual(len(self.calls()), 5)
+        self.world.assert_audit_passes()
+
+    def test_events_not_begun_are_left_to_the_next_start(self):
+        self.sandbox("--delay-ms", "5000")  # time for a look at it while it drains
+        daemon = self.world.start_daemon(sets=["daemon.max_in_flight=2"])
+        sent = self.world.produce(app(f"A{n}") for n in range(6))
+        self.wait_for_calls(2)
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_for_log("stopping")
+        begun = len(self.calls())
+        self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 503)
+        self.assertEqual(daemon.wait(), EX_OK)
+        self.assertEqual((begun, len(self.calls())), (2, 2))
+        self.assertEqual(len(self.world.audit().outcomes), 2)
+        self.sandbox()
+        self.world.start_daemon()
+        self.results(sent)
+        self.assertEqual(len(self.calls()), 6)
+        self.world.assert_audit_passes()
+
+    def test_the_second_sigterm_stops_at_once(self):
+        self.sandbox("--delay-ms", "600000")
+        daemon = self.world.start_daemon()
+        sent = self.world.produce([app("A1")])
+        self.wait_for_calls(1)
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_for_log("stopping")
+        self.assertTrue(daemon.running)
+        self.assertEqual(daemon.terminate(), EX_OK)
+        self.assertEqual(self.world.audit().outcomes, [])
+        self.sandbox()
+        self.world.start_daemon()
+        self.results(sent)
+        self.assertEqual(len(self.calls()), 2)
+        self.world.assert_audit_passes()
+
+    def test_the_time_to_drain_is_bounded(self):
+        self.sandbox("--delay-ms", "600000")
+        daemon = self.world.start_daemon(sets=["daemon.drain_timeout_ms=100"])
+        self.world.produce([app("A1")])
+        self.wait_for_calls(1)
+        self.assertEqual(daemon.terminate(), EX_OK)
+        self.assertRegex(daemon.log_text(), "stopping with 1 calls in the air")
+
+    def test_an_idle_daemon_stops_on_either_signal(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            daemon = self.world.start_daemon()
+            daemon.signal(number)
+            self.assertEqual(daemon.wait(), EX_OK)
+
+
+class Reloading(Operated):
+    def reload(self, daemon, text):
+        """Returns what the log says of it."""
+        path = self.world.directory / "presignd-1.conf"
+        path.write_text(text)
+        before = len(daemon.log_text())
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: "configuration is" in daemon.log_text()[before:], "a word on the reload")
+        return daemon.log_text()[before:]
+
+    def reloads(self, daemon):
+        return {name.split('"')[1]: value for name, value in daemon.metrics().items()
+                if name.startswith("presignd_reloads_total{")}
+
+    def test_a_good_one_is_applied_and_a_bad_one_is_not(self):
+        daemon = self.world.start_daemon()
+        whole = (self.world.directory / "presignd-1.conf").read_text()
+        without = re.sub(rf"\[merchant {DIRECT_2}\]\n([^\[]*\n)?", "", whole)
+        self.assertNotEqual(whole, without)
+        self.reload(daemon, without)
+        (first,) = self.world.produce([app("A1", DIRECT_2)])
+        self.assertEqual(self.world.wait_for_outcomes([first])[first].reason, "unknown_merchant")
+
+        for text, word in ((whole + "[nonsense]\n", "unknown section"),
+                           (whole.replace("instance = presignd-1", "instance = other"), "restart"),
+                           (whole.replace("[kafka]\n", "[kafka]\nclient.id = other\n"), "restart"),
+                           (whole.replace("base_delay_ms = 20", "base_delay_ms = x"), "base_delay_ms")):
+            told = self.reload(daemon, text)
+            self.assertIn("old one stays in use", told)
+            self.assertIn(word, told)
+        (second,) = self.world.produce([app("A2", DIRECT_2)])
+        self.assertEqual(self.world.wait_for_outcomes([second])[second].reason, "unknown_merchant")
+
+        self.reload(daemon, whole)
+        self.results(self.world.produce([app("A3", DIRECT_2)]))
+        self.assertEqual(self.reloads(daemon), {"applied": 2, "refused": 4})
+        self.assertEqual(daemon.terminate(), EX_OK)
+        self.world.assert_audit_passes()
+
+    def test_in_the_middle_of_work(self):
+        daemon = self.world.start_daemon()
+        text = (self.world.directory / "presignd-1.conf").read_text()
+        sent = self.world.produce(app(f"Fdelayx1p20z{n}") for n in range(300))
+        for _ in range(10):
+            self.reload(daemon, text)
+        self.results(sent)
+        self.assertEqual(len(self.calls()), 300)
+        self.world.assert_audit_passes()
+
+
+class Fencing(Operated):
+    def test_a_second_process_of_the_instance_ends_the_first(self):
+        first = self.world.start_daemon()
+        sent = self.world.produce(app(f"Fdelayx1p100z{n}") for n in range(100))
+        self.wait_for_calls(10)
+        # By mistake, with the whole configuration of the first: it must not get as far as fencing.
+        mistake = self.world.start_daemon(wait=False)
+        self.assertEqual(mistake.wait(), EX_UNAVAILABLE)
+        self.assertTrue(first.running)
+        second = self.world.start_daemon(sets=["daemon.admin_listen="], wait=False)
+        self.assertEqual(first.wait(), EX_TEMPFAIL)
+        self.assertRegex(first.log_text(), "another process .*presignd-1")
+        self.results(sent)
+        self.assertEqual(second.terminate(), EX_OK)
+        self.world.assert_audit_passes()
+
+
+class Broker(unittest.TestCase):
+    """On a broker of their own, which goes and comes."""
+
+    def test_a_start_before_the_broker(self):
+        with World(partitions=2) as world:
+            world.start_sandbox(options=OPTIONS)
+            world.kafka.kill()
+            daemon = world.start_daemon(wait=False)
+            wait_until(lambda: http_get(f"{daemon.admin}/healthz")[0] == 200, "healthy")
+            status, text = http_get(f"{daemon.admin}/readyz")
+            self.assertEqual((status, text), (503, "the group is not joined\n"))
+            self.assertTrue(daemon.running)
+            world.kafka.start()
+            daemon.wait_ready()
+            world.wait_for_outcomes(world.produce([app("A1")]))
+            self.assertEqual(daemon.terminate(), EX_OK)
+
+    def test_a_stop_without_the_broker(self):
+        with World(partitions=2) as world:
+            world.start_sandbox(options=OPTIONS)
+            world.kafka.kill()
+            daemon = world.start_daemon(wait=False)
+            wait_until(lambda: http_get(f"{daemon.admin}/healthz")[0] == 200, "healthy")
+            self.assertEqual(daemon.terminate(), EX_OK)
+
+    def test_restarts_in_the_middle_of_work(self):
+        with World(partitions=2) as world:
+            world.start_sandbox(options=OPTIONS)
+            # A session that outlives the restarts: what was answered is published, not called again.
+            daemon = world.start_daemon(sections={"kafka": {"session.timeout.ms": 30000}})
+            sent = world.produce(app(f"Fdelayx1p50z{n}", key=None) for n in range(1500))
+            for share in (0.1, 0.4):
+                wait_until(lambda: len(world.outcomes()) >= share * len(sent), f"{share:.0%}")
+                world.kafka.kill()
+                world.kafka.start()
+            wait_until(lambda: len(world.outcomes()) >= 0.7 * len(sent), "70%")
+            world.kafka.suspend()
+            world.kafka.resume()
+            world.wait_for_outcomes(sent)
+            self.assertTrue(daemon.running)
+            self.assertEqual(daemon.terminate(), EX_OK)
+            world.assert_audit_passes()
+            self.assertEqual(len(world.sandbox.ledger()), 1500)
+
+
+class EndpointDown(Operated):
+    def test_events_wait_without_using_up_attempts(self):
+        daemon = self.world.start_daemon(sets=["retry.max_attempts=40"])
+        self.world.sandbox.terminate()
+        sent = self.world.produce(app(f"A{n}") for n in range(60))
+        wait_until(lambda: http_get(f"{daemon.admin}/readyz") == (503, "the endpoint is down\n"), "not ready")
+        self.assertEqual(http_get(f"{daemon.admin}/healthz")[0], 200)
+        held = wait_until(lambda: daemon.metrics()['presignd_held_events{why="endpoint_down"}'], "held events")
+        self.assertLessEqual(held, 60)
+        daemon.wait_for_log("the endpoint is down")
+        self.sandbox()
+        self.results(sent)
+        daemon.wait_for_log("the endpoint answers again")
+        wait_until(lambda: http_get(f"{daemon.admin}/readyz")[0] == 200, "ready again")
+        self.assertEqual(len(self.calls()), 60)
+        self.assertEqual(daemon.terminate(), EX_OK)
+
+    def test_a_merchant_answered_401_is_held_and_heard_again(self):
+        daemon = self.world.start_daemon(sets=["retry.hold_unauthorized_ms=15000"])
+        held = self.world.produce([app("F401x2z"), app("A2")])
+        daemon.wait_for_log(f"merchant {DIRECT} is answered 401")
+        other = self.world.produce([app("A3", DIRECT_2)])
+        self.results(other)
+        self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 200)
+        self.results(held)
+        daemon.wait_for_log(f"merchant {DIRECT} is heard again")
+
+
+class Pages(Operated):
+    def test_metrics(self):
+        daemon = self.world.start_daemon()
+        good = self.world.produce(app(f"A{n}") for n in range(7))
+        bad = self.world.produce([(b"k", b"{", [])] * 3 + [app("F503x2z")])
+        self.world.wait_for_outcomes(good + bad)
+        wait_until(lambda: daemon.metrics()['presignd_events_total{endpoint="app",outcome="succeeded"}'] == 8,
+                   "eight results")
+        metrics = daemon.metrics()
+        host = f"127.0.0.1:{self.world.sandbox.port}"
+        labels = f'mchid="{DIRECT}",endpoint="app",host="{host}"'
+        expected = {'presignd_events_total{endpoint="none",outcome="failed"}': 3,
+                    'presignd_failures_total{reason="invalid_json"}': 3,
+                    f'presignd_calls_total{{{labels},answer="success"}}': 8,
+                    f'presignd_calls_total{{{labels},answer="unavailable"}}': 2,
+                    f'presignd_call_duration_seconds_count{{host="{host}"}}': 10,
+                    'presignd_retries_total{reason="unavailable"}': 2,
+                    "presignd_records_total": 11, "presignd_calls_in_flight": 0,
+                    "presignd_event_duration_seconds_count": 11}
+        self.assertEqual({name: metrics.get(name) for name in expected}, expected)
+        self.assertEqual(sum(value for name, value in metrics.items() if name.startswith("presignd_jobs{")), 0)
+
+    def test_metrics_are_what_the_page_lists(self):
+        daemon = self.world.start_daemon()
+        self.world.wait_for_outcomes(self.world.produce([app("F503x1z"), (b"", b"", [])]))
+        text = http_get(f"{daemon.admin}/metrics")[1]
+        typed = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+        listed = dict(re.findall(r"^\| `(presignd_\w+)` \| (\w+) ", (ROOT / "docs" / "metrics.md").read_text(),
+                                 re.MULTILINE))
+        self.assertEqual({name: listed.get(name) for name in typed}, typed)
+        self.assertGreater(len(typed), 10)
+        line = re.compile(r'^[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? [0-9.e+-]+$|^# (HELP|TYPE) \S+ .+$')
+        self.assertEqual([each for each in text.splitlines() if not line.match(each)], [])
+
+    def test_other_pages(self):
+        daemon = self.world.start_daemon()
+        self.assertEqual(http_get(f"{daemon.admin}/healthz"), (200, "ok\n"))
+        self.assertEqual(http_get(f"{daemon.admin}/readyz"), (200, "ready\n"))
+        for page in ("/", "/metrics/", "/../etc/passwd", "/" + "x" * 5000):
+            self.assertIn(http_get(f"{daemon.admin}{page}")[0], (404, 414), page)
+
+    def test_off(self):
+        daemon = self.world.start_daemon(sets=["daemon.admin_listen="], wait=False)
+        self.results(self.world.produce([app("A1")]))
+        self.assertEqual(http_get(f"{daemon.admin}/metrics")[0], None)
+
+
+class Standby(Operated):
+    def test_a_daemon_without_partitions_is_ready(self):
+        daemons = [self.world.start_daemon(f"presignd-{n}") for n in (1, 2, 3)]
+        sent = self.world.produce(app(f"A{n}") for n in range(30))
+        self.results(sent)
+        self.assertEqual({http_get(f"{daemon.admin}/readyz")[0] for daemon in daemons}, {200})
+        self.assertEqual({daemon.terminate() for daemon in daemons}, {EX_OK})
+        self.assertEqual(len(self.calls()), 30)
+        self.world.assert_audit_passes()
+
+
+if __name__ == "__main__":
+    unittest.main()

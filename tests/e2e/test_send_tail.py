@@ -1,0 +1,134 @@
+"""presignctl send and tail beside a running daemon, on the real broker."""
+
+import json
+import unittest
+
+from confluent_kafka import Producer
+
+from harness import World, event
+
+
+def lines(*events):
+    return b"".join(value + b"\n" for _, value, _ in events)
+
+
+class SendAndTail(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.world = cls.enterClassContext(World())
+        cls.world.start_sandbox()
+        cls.world.start_daemon()
+        cls.config = cls.world.write_config()
+
+    def send(self, stdin, *options, status=0):
+        done = self.world.ctl("send", "-c", self.config, *options, stdin=stdin)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout.decode().split(), done.stderr.decode()
+
+    def tail(self, *options, status=0):
+        done = self.world.ctl("tail", "-c", self.config, "--timeout-ms", 15000, *options)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout.decode().splitlines()
+
+    def input_of(self, record_id):
+        """The record as the daemon had it: its failure's original and key."""
+        outcome = self.world.wait_for_outcomes([record_id])[record_id]
+        return outcome.record.key, outcome.data.get("original")
+
+    def test_ids_are_those_of_the_outcomes_in_the_order_of_the_input(self):
+        ids, _ = self.send(lines(*[event(out_contract_code=f"order{i}") for i in range(700)]))
+        outcomes = self.world.wait_for_outcomes(ids)
+        codes = [outcomes[i].data["out_contract_code"] for i in ids]
+        self.assertEqual(codes, [f"order{i}" for i in range(700)])
+        self.assertEqual(outcomes[ids[7]].record.key, b"order7")
+        self.assertEqual(outcomes[ids[7]].data["response"].keys() >= {"pre_entrustweb_id"}, True)
+
+    def test_keys_and_headers(self):
+        bad = b'{"specversion":"1.0","data":{"out_contract_code":"c1"}}\n'
+        cases = [((), bad, b"c1", [("content-type", "application/cloudevents+json")]),
+                 (("--no-key", "--header", "a=b=c", "--header", "a="), bad, None,
+                  [("content-type", "application/cloudevents+json"), ("a", "b=c"), ("a", "")]),
+                 (("--key", "k", "--header", "Content-Type=x/y"), bad, b"k", [("Content-Type", "x/y")]),
+                 (("--header", "ce_id=1"), b'{"out_contract_code":"c2"}\n', b"c2", [("ce_id", "1")]),
+                 (("--raw",), b"{oops\n", None, []),
+                 (("--raw", "--key-from-code"), bad, b"c1", [])]
+        for options, stdin, key, headers in cases:
+            with self.subTest(options):
+                (record_id,), _ = self.send(stdin, *options)
+                found_key, original = self.input_of(record_id)
+                self.assertEqual(found_key, key)
+                self.assertEqual([(h["name"], h["value"]) for h in original["headers"]], headers)
+                self.assertEqual(original["value"] + "\n", stdin.decode())
+
+    def test_a_failures_original_goes_round(self):
+        (first,), _ = self.send(b"\xff\x00x\n", "--raw", "--header", "h=v")
+        _, original = self.input_of(first)
+        (second,), _ = self.send(json.dumps({"key": "k", **original}).encode(), "--records")
+        key, again = self.input_of(second)
+        self.assertEqual((key, again), (b"k", original))
+
+    def test_bad_input(self):
+        good = lines(event(out_contract_code="good"))
+        ids, told = self.send(good + b"\n{\n" + good, status=65)
+        self.assertEqual(len(ids), 1)
+        self.assertRegex(told, r"^presignctl send: line 3: not sent: .*jq -c")
+        self.assertIn("line 1: ", self.send(b"[]\n", status=65)[1])
+        self.assertIn("line 1: ", self.send(b'{"value":7}\n', "--records", status=65)[1])
+        self.assertIn("too large", self.send(b"x" * 1100000, "--raw", status=65)[1])
+        self.send(b"", "--raw", "--records", status=64)
+        self.send(b"", "--key", "k", "--no-key", status=64)
+
+    def test_a_broker_that_is_not_there(self):
+        gone = ("--set", "kafka.bootstrap.servers=127.0.0.1:1", "--timeout-ms", 500)
+        _, told = self.send(lines(event()), *gone, status=69)
+        self.assertRegex(told, r"no broker has answered within 500 ms: .*127\.0\.0\.1:1")
+        done = self.world.ctl("tail", "-c", self.config, *gone)
+        self.assertEqual(done.returncode, 69, done.stderr)
+
+    def test_a_topic_that_is_not_there(self):
+        _, told = self.send(lines(event()), "--topic", "no.such.topic", status=69)
+        self.assertIn("there is no topic no.such.topic", told)
+        self.tail("--set", "daemon.results_topic=no.such.topic", status=69)
+
+    def test_an_unresolved_credential_is_not_taken_for_a_password(self):
+        _, told = self.send(lines(event()), "--set", "kafka.sasl.password=@kafka-password", status=78)
+        self.assertIn("kafka.sasl.password", told)
+
+    def test_tail_chooses_counts_and_ends(self):
+        ids, _ = self.send(lines(event(out_contract_code="tail1")) + b'{"specversion":"1.0"}\n')
+        self.world.wait_for_outcomes(ids)
+        kinds = {}
+        for kind in ("results", "failures"):
+            kinds[kind] = [json.loads(line) for line in
+                           self.tail("--from", "beginning", f"--{kind}", "--count", 1)]
+            self.assertEqual(len(kinds[kind]), 1)
+        self.assertNotIn("reason", kinds["results"][0]["data"])
+        self.assertIn("reason", kinds["failures"][0]["data"])
+        text = self.tail("--from", "beginning", "--results", "--text", "--count", 1)[0]
+        self.assertRegex(text, r"^\d\d:\d\d:\d\d\.\d{3}Z result +app +\w+ +\w+$")
+        self.tail("--results", "--count", 1, "--timeout-ms", 300, status=75)
+        self.assertEqual(self.tail("--results", "--timeout-ms", 300), [])
+
+    def test_tail_shows_no_open_or_aborted_transaction(self):
+        topic = self.world.topics["presign.results"]
+        writer = Producer({"bootstrap.servers": self.world.kafka.bootstrap,
+                           "transactional.id": f"writer-{topic}"})
+        writer.init_transactions(10)
+        writer.begin_transaction()
+        writer.produce(topic, b'{"data":"aborted"}')
+        writer.flush(10)
+        seen = self.tail("--from", "beginning", "--results", "--timeout-ms", 1500)
+        writer.abort_transaction(10)
+        seen += self.tail("--from", "beginning", "--results", "--timeout-ms", 1500)
+        self.assertFalse([line for line in seen if "aborted" in line])
+
+    def test_the_daemon_is_not_disturbed(self):
+        """Neither fenced nor rebalanced: it still runs, with every partition it began with."""
+        self.send(lines(event()))
+        self.tail("--from", "beginning", "--count", 1)
+        log = next(p for p in self.world.directory.glob("*.log") if "presignd" in p.name).read_text()
+        self.assertEqual(log.count("partitions assigned"), 1, log)
+
+
+if __name__ == "__main__":
+    unittest.main()
