@@ -16,6 +16,8 @@ install(CODE "
   endif()")
 install(FILES conf/presignd.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES LICENSE docs/metrics.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES contrib/completion/presignctl contrib/completion/presignd
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 install(FILES docs/man/presignctl.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES docs/man/presignd.conf.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES docs/man/presignd.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)

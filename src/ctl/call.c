@@ -16,7 +16,26 @@
 /* An event; max_event_bytes judges smaller ones. */
 #define EVENT_MAX ((size_t)16 * 1024 * 1024)
 
-static const struct option_row rows[] = {CTL_CONFIG_ROWS, {0}};
+struct options {
+    struct ctl_config config;
+    bool json; /* there is no other form */
+};
+
+static const struct option_row rows[] = {
+    CTL_CONFIG_ROWS,
+    OPTION_ROW_JSON(struct options, json, "the outcome as JSON: what it always prints"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "a result"},
+    EXIT_ROW_USAGE,
+    {EX_DATAERR, "a failure that will not go away by itself"},
+    {EX_UNAVAILABLE, "standard input, the output or the system failed"},
+    {EX_TEMPFAIL, "a failure that may succeed later"},
+    EXIT_ROW_CONFIG,
+    {0},
+};
 
 /* The daemon's pipeline over one record, with the real caller and an outlet that prints. */
 struct one_call {
@@ -156,7 +175,7 @@ static int call_event(const struct setup *setup, const struct buf *event)
 {
     struct one_call one = {.setup = setup};
     AUTO_FREE char *error = NULL;
-    int status = EX_OSERR;
+    int status = EX_UNAVAILABLE;
     one.loop = loop_new();
     one.signer = one.loop == NULL ? NULL : signer_new(one.loop, 1);
     one.caller = one.signer == NULL ? NULL
@@ -177,7 +196,7 @@ static int call_event(const struct setup *setup, const struct buf *event)
 
 static int run(int argc, char **argv)
 {
-    struct ctl_config options = {0};
+    struct options options = {0};
     int status = options_parse(&command_call, argc, argv, &options, NULL);
     if (status != OPTIONS_GO_ON) {
         return status;
@@ -186,7 +205,7 @@ static int run(int argc, char **argv)
     if (!ctl_read_stdin(&command_call, &event, EVENT_MAX)) {
         return EX_DATAERR;
     }
-    struct setup *setup = ctl_setup(&command_call, &options, false);
+    struct setup *setup = ctl_setup(&command_call, &options.config, false);
     if (setup == NULL) {
         return EX_CONFIG;
     }
@@ -201,13 +220,19 @@ static int run(int argc, char **argv)
 const struct command command_call = {
     .name = "call",
     .summary = "take one event through the real call, without Kafka",
-    .arguments = "[-c FILE] < EVENT",
+    .arguments = "[-c FILE] [OPTION ...] < EVENT",
     .about =
         "Takes the event on standard input (a structured CloudEvent) the whole way: validated,\n"
         "signed, sent with retries, verified. Prints the outcome record that presignd would\n"
-        "publish. This is a real call: with a real merchant's key and WeChat Pay's address it\n"
-        "opens a real pre-sign session. Exit status: 0 a result, 75 a failure that may succeed\n"
-        "later, 65 another failure, 78 a wrong configuration.\n",
+        "publish, and each attempt on standard error.\n"
+        "\n"
+        "This is a real call: with a real merchant's key and WeChat Pay's address it opens a\n"
+        "real pre-sign session, which ends by itself after ten minutes.\n",
     .options = rows,
+    .examples = "# the first call of a new merchant\n"
+                "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl call < event.json\n"
+                "# only the id\n"
+                "presignctl call -c presignd.conf < event.json | jq -r .data.pre_entrustweb_id\n",
+    .exits = exits,
     .run = run,
 };

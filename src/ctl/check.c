@@ -1,18 +1,71 @@
+#include "presignd/base/text.h"
 #include "presignd/ctl/config.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sysexits.h>
 
-static const struct option_row rows[] = {CTL_CONFIG_ROWS, {0}};
+struct options {
+    struct ctl_config config;
+    bool json;
+};
 
-static int run(int argc, char **argv)
+static const struct option_row rows[] = {
+    CTL_CONFIG_ROWS,
+    OPTION_ROW_JSON(struct options, json,
+                    "{\"ok\", \"problems\", \"warnings\", \"start\"},\n"
+                    "lists of lines"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "a start would begin"},
+    EXIT_ROW_USAGE,
+    EXIT_ROW_CONFIG,
+    {0},
+};
+
+/* NAME: [LINE, ...] of text whose lines end with LF. */
+static void member_lines(struct buf *json, const char *name, const struct buf *text)
 {
-    struct ctl_config options = {0};
-    int status = options_parse(&command_check, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
-        return status;
+    buf_json_name(json, name);
+    buf_putc(json, '[');
+    for (const char *line = text->data; line != NULL && *line != '\0';) {
+        size_t len = strcspn(line, "\n");
+        AUTO_BUF struct buf clean = {0};
+        text_clean(&clean, line, len, len + 1);
+        buf_puts(json, json->data[json->len - 1] == '[' ? "" : ",");
+        buf_json_string(json, clean.data, clean.len);
+        line += len + (line[len] == '\n');
     }
-    struct setup *setup = ctl_setup(&command_check, &options, false);
+    buf_putc(json, ']');
+}
+
+static int check_json(const struct ctl_config *config)
+{
+    AUTO_BUF struct buf problems = {0};
+    AUTO_BUF struct buf text = {0};
+    AUTO_BUF struct buf json = {0};
+    static const struct buf none = {0};
+    struct setup *setup = ctl_setup_quiet(config, false, &problems);
+    if (setup != NULL) {
+        setup_describe(setup, &text);
+    }
+    buf_putc(&json, '{');
+    buf_json_member_bool(&json, "ok", setup != NULL);
+    member_lines(&json, "problems", &problems);
+    member_lines(&json, "warnings", setup == NULL ? &none : &setup->warnings);
+    member_lines(&json, "start", &text);
+    buf_putc(&json, '}');
+    (void)puts(json.data);
+    int status = setup == NULL ? EX_CONFIG : EX_OK;
+    setup_free(setup);
+    return command_end(&command_check, status);
+}
+
+static int check_text(const struct ctl_config *config)
+{
+    struct setup *setup = ctl_setup(&command_check, config, false);
     if (setup == NULL) {
         return EX_CONFIG;
     }
@@ -24,14 +77,30 @@ static int run(int argc, char **argv)
     return command_end(&command_check, EX_OK);
 }
 
+static int run(int argc, char **argv)
+{
+    struct options options = {0};
+    int status = options_parse(&command_check, argc, argv, &options, NULL);
+    if (status != OPTIONS_GO_ON) {
+        return status;
+    }
+    return options.json ? check_json(&options.config) : check_text(&options.config);
+}
+
 const struct command command_check = {
     .name = "check",
     .summary = "load all that a start would load, and say what is wrong",
-    .arguments = "[-c FILE] [--set SECTION.KEY=VALUE]...",
+    .arguments = "[-c FILE] [OPTION ...]",
     .about = "Reads the configuration, the schemas, the keys and the Kafka properties as presignd\n"
              "does at its start, and connects to nothing. Prints what a start would do, or every\n"
-             "problem with its file and line (exit status 78). Run it as the daemon's user, with\n"
-             "its $CREDENTIALS_DIRECTORY, when values are @NAMEs of credentials.\n",
+             "problem with its file and line. Where values are @NAMEs of credentials it needs to\n"
+             "know where those lie: set $CREDENTIALS_DIRECTORY, and run it as a user who may read\n"
+             "them.\n",
     .options = rows,
+    .examples = "# before a restart\n"
+                "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl check\n"
+                "# would it start with another address?\n"
+                "presignctl check --set daemon.admin_listen=127.0.0.1:9500\n",
+    .exits = exits,
     .run = run,
 };

@@ -17,8 +17,8 @@ char *ctl_config_set(void *values, const char *text)
     return NULL;
 }
 
-struct setup *ctl_setup(const struct command *command, const struct ctl_config *config,
-                        bool without_keys)
+struct setup *ctl_setup_quiet(const struct ctl_config *config, bool without_keys,
+                              struct buf *problems)
 {
     struct config_sources sources = {
         .path = config->path,
@@ -27,8 +27,14 @@ struct setup *ctl_setup(const struct command *command, const struct ctl_config *
         .credentials_dir = getenv("CREDENTIALS_DIRECTORY"),
         .without_keys = without_keys,
     };
+    return setup_load(&sources, problems);
+}
+
+struct setup *ctl_setup(const struct command *command, const struct ctl_config *config,
+                        bool without_keys)
+{
     AUTO_BUF struct buf problems = {0};
-    struct setup *setup = setup_load(&sources, &problems);
+    struct setup *setup = ctl_setup_quiet(config, without_keys, &problems);
     if (setup == NULL) {
         command_fail(command, EX_CONFIG, "the configuration is wrong:");
         (void)fputs(problems.data, stderr); /* a line each */
@@ -45,7 +51,7 @@ bool ctl_read_stdin(const struct command *command, struct buf *out, size_t max)
     }
     buf_append(out, "", 0);
     if (ferror(stdin)) {
-        command_fail(command, EX_IOERR, "standard input cannot be read");
+        command_fail(command, EX_UNAVAILABLE, "standard input cannot be read");
         return false;
     }
     if (out->len > max) {

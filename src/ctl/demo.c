@@ -48,7 +48,7 @@ static const char *const topics[] = {"presign.requests", "presign.results", "pre
 
 struct demo {
     /* options */
-    bool keep;
+    bool keep, json;
     int64_t sandbox_port, admin_port;
     /* parts, in the order in which they are made */
     bool colours;
@@ -84,6 +84,17 @@ static const struct option_row rows[] = {
      .help = "of the daemon's /metrics, /healthz, /readyz on\n127.0.0.1 (0: off)",
      .offset = FIELD(admin_port),
      .max = UINT16_MAX},
+    OPTION_ROW_JSON(struct demo, json,
+                    "a line of JSON for each event, then with --keep\n"
+                    "one that says where everything is"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "every event ended as it should"},
+    EXIT_ROW_USAGE,
+    {EX_UNAVAILABLE, "one did not, or something did not start"},
+    {EX_TEMPFAIL, "interrupted before it was done"},
     {0},
 };
 
@@ -484,6 +495,11 @@ static void show(struct demo *demo)
         .sandbox = demo->sandbox_url,
     };
     demo_calls_read(demo->runs, demo->run_count, ledger);
+    if (demo->json) {
+        demo_show_json(&text, demo->runs, demo->run_count, demo->keep ? &place : NULL);
+        say("%s", text.data);
+        return;
+    }
     demo_show_table(&text, demo->colours, demo->runs, demo->run_count);
     demo_show_records(&text, demo->colours, demo->runs, demo->run_count);
     demo_show_next(&text, demo->colours, &place, demo->keep);
@@ -508,8 +524,10 @@ static bool stop_daemon(struct demo *demo)
 
 static bool play(struct demo *demo)
 {
-    say("presignd turns Kafka events into WeChat Pay pre-sign calls, and each event into one "
-        "outcome.\nHere is all of it on this machine; nothing leaves it.\n\n");
+    if (!demo->json) {
+        say("presignd turns Kafka events into WeChat Pay pre-sign calls, and each event into one "
+            "outcome.\nHere is all of it on this machine; nothing leaves it.\n\n");
+    }
     if (!make_dir(demo) || !start_broker(demo) || !start_sandbox(demo) || !configure(demo) ||
         !open_clients(demo) || !start_daemon(demo) || !send_events(demo) || !await_outcomes(demo)) {
         return false;
@@ -581,16 +599,18 @@ static int run(int argc, char **argv)
 const struct command command_demo = {
     .name = "demo",
     .summary = "broker, sandbox, daemon and a handful of events, at once",
-    .arguments = "[--keep]",
+    .arguments = "[--keep] [OPTION ...]",
     .about =
         "Starts a Kafka broker (librdkafka's mock, in this process), `presignctl sandbox` and\n"
         "presignd on ports of their own, sends them events of every kind, and shows what\n"
         "became of each. Nothing has to be configured, nothing leaves this machine, and all\n"
         "files lie in a temporary directory that is removed at the end. After a failure it\n"
-        "is kept, for its logs.\n"
-        "\n"
-        "Exit status: 0 every event ended as it should, 69 one did not, or something did not\n"
-        "start, 75 interrupted.\n",
+        "is kept, for its logs.\n",
     .options = rows,
+    .examples = "# see it\n"
+                "presignctl demo\n"
+                "# and then send events of your own: it prints the commands\n"
+                "presignctl demo --keep\n",
+    .exits = exits,
     .run = run,
 };

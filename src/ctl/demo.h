@@ -82,6 +82,9 @@ struct demo_place {
     const char *dir, *bootstrap, *sandbox;
 };
 
+/* A line of JSON for each, and for `place` unless it is NULL. */
+void demo_show_json(struct buf *out, const struct demo_run *runs, size_t count,
+                    const struct demo_place *place);
 void demo_show_next(struct buf *out, bool colours, const struct demo_place *place, bool keep);
 
 #endif

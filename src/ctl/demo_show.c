@@ -157,6 +157,39 @@ void demo_show_records(struct buf *out, bool colours, const struct demo_run *run
     }
 }
 
+/* --- For programs --- */
+
+static void json_run(struct buf *out, const struct demo_run *run)
+{
+    AUTO_FREE char *problem = demo_run_problem(run);
+    AUTO_FREE char *outcome = run->outcome == NULL ? NULL : json_dumps(run->outcome, JSON_COMPACT);
+    buf_putc(out, '{');
+    buf_json_member(out, "event", run->event->title);
+    buf_json_member(out, "id", run->id);
+    buf_json_member_bool(out, "ok", problem == NULL);
+    buf_json_member(out, "problem", problem);
+    buf_json_member(out, "answers", run->calls.len == 0 ? NULL : run->calls.data);
+    if (outcome != NULL) {
+        buf_json_member_raw(out, "outcome", outcome, strlen(outcome));
+    }
+    buf_puts(out, "}\n");
+}
+
+void demo_show_json(struct buf *out, const struct demo_run *runs, size_t count,
+                    const struct demo_place *place)
+{
+    for (size_t i = 0; i < count; i++) {
+        json_run(out, &runs[i]);
+    }
+    if (place != NULL) {
+        buf_putc(out, '{');
+        buf_json_member(out, "kafka", place->bootstrap);
+        buf_json_member(out, "sandbox", place->sandbox);
+        buf_json_member(out, "dir", place->dir);
+        buf_puts(out, "}\n");
+    }
+}
+
 /* --- What to do next --- */
 
 static void show_commands(struct buf *out, const struct demo_place *place)

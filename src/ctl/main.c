@@ -3,7 +3,7 @@
 #include "presignd/ctl/command.h"
 #include "presignd/version.h"
 
-#include <stdint.h>
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -13,8 +13,6 @@ static const struct command *const commands[] = {
     &command_demo,     &command_sandbox, &command_send, &command_tail,
     &command_validate, &command_sign,    &command_call, &command_check,
 };
-
-enum { NAME_MAX_LENGTH = 32, SUGGEST_DISTANCE = 2 };
 
 static const struct command *find(const char *name)
 {
@@ -26,49 +24,18 @@ static const struct command *find(const char *name)
     return NULL;
 }
 
-static unsigned least(unsigned a, unsigned b, unsigned c)
+static const char *command_name(const void *of, size_t index)
 {
-    unsigned ab = a < b ? a : b;
-    return ab < c ? ab : c;
-}
-
-/* Levenshtein's distance; names longer than any command's are far from all. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[NAME_MAX_LENGTH + 1];
-    size_t a_len = strlen(a), b_len = strlen(b);
-    if (a_len > NAME_MAX_LENGTH || b_len > NAME_MAX_LENGTH) {
-        return UINT32_MAX;
-    }
-    for (size_t j = 0; j <= b_len; j++) {
-        row[j] = (unsigned)j;
-    }
-    for (size_t i = 1; i <= a_len; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= b_len; j++) {
-            unsigned replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            row[j] = least(replaced, row[j] + 1, row[j - 1] + 1);
-        }
-    }
-    return row[b_len];
+    (void)of;
+    return index < ARRAY_LENGTH(commands) ? commands[index]->name : NULL;
 }
 
 static int unknown(const char *name)
 {
-    const struct command *nearest = NULL;
-    unsigned nearest_distance = SUGGEST_DISTANCE + 1;
-    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
-        unsigned far = distance(name, commands[i]->name);
-        if (far < nearest_distance) {
-            nearest = commands[i];
-            nearest_distance = far;
-        }
-    }
+    const char *nearest = options_nearest(name, command_name, NULL);
     (void)fprintf(stderr, "presignctl: unknown command %s", name);
     if (nearest != NULL) {
-        (void)fprintf(stderr, " (%s?)", nearest->name);
+        (void)fprintf(stderr, " (%s?)", nearest);
     }
     (void)fputs("; see presignctl --help\n", stderr);
     return EX_USAGE;
@@ -78,34 +45,55 @@ static void overview(struct buf *out)
 {
     buf_puts(out, "usage: presignctl COMMAND [OPTION ...]\n"
                   "       presignctl help COMMAND\n"
+                  "       presignctl help --completion | --manual\n"
                   "       presignctl --version\n\n"
                   "Tools around presignd, which turns Kafka events into WeChat Pay pre-sign "
                   "calls.\n\ncommands:\n");
     for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
         buf_printf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     }
-    buf_puts(out, "\nexit status: 0; 64 usage; 65 bad input; 69 unavailable; 75 try again later;\n"
-                  "78 configuration\n");
+    buf_puts(out,
+             "\nexit status, of every command; its help says what each means to it:\n"
+             "  0   done\n"
+             "  64  the command line is wrong\n"
+             "  65  what was given, or found, is wrong\n"
+             "  69  something that is needed is not there: a broker, a file, room to write\n"
+             "  75  not now; try again later\n"
+             "  78  the configuration is wrong\n"
+             "\n"
+             "Colours are for terminals, and left out where $NO_COLOR is set. --json prints one\n"
+             "JSON document, or one a line, for programs.\n");
 }
 
+/* What could not be written is told by the status alone: there may be nowhere else to say it. */
 static int show(const struct buf *text)
 {
-    return fputs(text->data, stdout) < 0 || fflush(stdout) != 0 ? EX_IOERR : EX_OK;
+    return fputs(text->data, stdout) < 0 || fflush(stdout) != 0 ? EX_UNAVAILABLE : EX_OK;
 }
 
 static int help(const char *name)
 {
     AUTO_BUF struct buf text = {0};
     const struct command *command = name == NULL ? NULL : find(name);
-    if (name != NULL && command == NULL) {
+    if (name == NULL) {
+        overview(&text);
+    } else if (command != NULL) {
+        command_help(command, &text);
+    } else if (strcmp(name, "--manual") == 0) {
+        command_manual(commands, ARRAY_LENGTH(commands), &text);
+    } else if (strcmp(name, "--completion") == 0) {
+        command_completion(commands, ARRAY_LENGTH(commands), &text);
+    } else {
         return unknown(name);
     }
-    if (command == NULL) {
-        overview(&text);
-    } else {
-        command_help(command, &text);
-    }
     return show(&text);
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    int status = command->run(argc, argv);
+    assert(command_exits_with(command, status)); /* its help would be wrong */
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -122,8 +110,10 @@ int main(int argc, char **argv)
         return help(argc > 2 ? argv[2] : NULL);
     }
     if (strcmp(name, "--version") == 0) {
-        return puts("presignctl " PRESIGND_VERSION) < 0 ? EX_IOERR : EX_OK;
+        AUTO_BUF struct buf text = {0};
+        buf_puts(&text, "presignctl " PRESIGND_VERSION "\n");
+        return show(&text);
     }
     const struct command *command = find(name);
-    return command == NULL ? unknown(name) : command->run(argc - 1, argv + 1);
+    return command == NULL ? unknown(name) : run(command, argc - 1, argv + 1);
 }

@@ -15,7 +15,7 @@
 
 /* getopt_long()'s return values: beyond every character, so that letters stay free. */
 enum { VALUE_HELP = 256, VALUE_ROWS };
-enum { HELP_COLUMN = 28 };
+enum { WORD_MAX_LENGTH = 32, NEAR_DISTANCE = 2 };
 
 /* The same table in getopt's terms. */
 struct translation {
@@ -23,7 +23,7 @@ struct translation {
     char shorts[2 * OPTIONS_MAX + 4];
 };
 
-static size_t row_count(const struct command *command)
+size_t options_count(const struct command *command)
 {
     size_t count = 0;
     while (command->options != NULL && command->options[count].name != NULL) {
@@ -65,9 +65,25 @@ static const struct option_row *row_of(const struct command *command, size_t cou
     return NULL;
 }
 
+/* False, and the words that there are, when it takes words and this is none of them. */
+static bool choice_has(const struct option_row *row, const char *word, struct buf *words)
+{
+    for (size_t i = 0; row->choice != NULL && row->choice(i) != NULL; i++) {
+        if (strcmp(row->choice(i), word) == 0) {
+            return true;
+        }
+        buf_printf(words, "%s%s", i == 0 ? "" : ", ", row->choice(i));
+    }
+    return row->choice == NULL;
+}
+
 static int take(const struct command *command, const struct option_row *row, void *values)
 {
     void *target = (char *)values + row->offset;
+    AUTO_BUF struct buf words = {0};
+    if (row->kind != OPTION_FLAG && !choice_has(row, optarg, &words)) {
+        return command_usage(command, "--%s %s: give one of %s", row->name, optarg, words.data);
+    }
     switch (row->kind) {
     case OPTION_FLAG:
         *(bool *)target = true;
@@ -93,29 +109,85 @@ static int take(const struct command *command, const struct option_row *row, voi
     abort();
 }
 
+static unsigned least(unsigned a, unsigned b, unsigned c)
+{
+    unsigned ab = a < b ? a : b;
+    return ab < c ? ab : c;
+}
+
+/* Levenshtein's distance; words longer than any of ours are far from all. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[WORD_MAX_LENGTH + 1];
+    size_t a_len = strlen(a), b_len = strlen(b);
+    if (a_len > WORD_MAX_LENGTH || b_len > WORD_MAX_LENGTH) {
+        return UINT32_MAX;
+    }
+    for (size_t j = 0; j <= b_len; j++) {
+        row[j] = (unsigned)j;
+    }
+    for (size_t i = 1; i <= a_len; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= b_len; j++) {
+            unsigned replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            diagonal = row[j];
+            row[j] = least(replaced, row[j] + 1, row[j - 1] + 1);
+        }
+    }
+    return row[b_len];
+}
+
+const char *options_nearest(const char *word, const char *(*words)(const void *of, size_t index),
+                            const void *of)
+{
+    const char *nearest = NULL, *candidate;
+    unsigned nearest_distance = NEAR_DISTANCE + 1;
+    for (size_t i = 0; (candidate = words(of, i)) != NULL; i++) {
+        unsigned far = distance(word, candidate);
+        /* Of a word as short as the distance nothing would be left. */
+        if (far < nearest_distance && far < strlen(word)) {
+            nearest = candidate;
+            nearest_distance = far;
+        }
+    }
+    return nearest;
+}
+
+static const char *option_name(const void *of, size_t index)
+{
+    const struct command *command = of;
+    return index < options_count(command) ? command->options[index].name : NULL;
+}
+
 /* getopt leaves the argument that it did not know in different places. */
 static int unknown(const struct command *command, char **argv)
 {
+    AUTO_FREE char *word = mem_strdup(argv[optind - 1]);
+    word[strcspn(word, "=")] = '\0';
     if (optopt > 0 && optopt < VALUE_HELP) {
         return command_usage(command, "unknown option -%c", optopt);
     }
     if (optopt >= VALUE_HELP) {
         return command_usage(command, "%s: this option takes no value", argv[optind - 1]);
     }
-    return command_usage(command, "unknown option %s", argv[optind - 1]);
+    const char *nearest = options_nearest(word + strspn(word, "-"), option_name, command);
+    return nearest == NULL ? command_usage(command, "unknown option %s", word)
+                           : command_usage(command, "unknown option %s (--%s?)", word, nearest);
 }
 
 static int print_help(const struct command *command)
 {
     AUTO_BUF struct buf text = {0};
     command_help(command, &text);
-    return fputs(text.data, stdout) < 0 || fflush(stdout) != 0 ? EX_IOERR : EX_OK;
+    (void)fputs(text.data, stdout);
+    return command_end(command, EX_OK);
 }
 
 int options_parse(const struct command *command, int argc, char **argv, void *values, int *operands)
 {
     struct translation table = {0};
-    size_t count = row_count(command);
+    size_t count = options_count(command);
     translate(command, count, &table);
     opterr = 0;
     optind = 1;
@@ -145,91 +217,4 @@ int options_parse(const struct command *command, int argc, char **argv, void *va
         *operands = optind;
     }
     return OPTIONS_GO_ON;
-}
-
-static void help_row(const struct option_row *row, struct buf *out)
-{
-    size_t start = out->len;
-    if (row->letter != 0) {
-        buf_printf(out, "  -%c, --%s", row->letter, row->name);
-    } else {
-        buf_printf(out, "  --%s", row->name);
-    }
-    if (row->value != NULL) {
-        buf_printf(out, " %s", row->value);
-    }
-    size_t width = out->len - start;
-    const char *line = row->help;
-    if (width + 2 > HELP_COLUMN) {
-        buf_putc(out, '\n');
-        width = 0;
-    }
-    while (line != NULL) {
-        const char *end = strchr(line, '\n');
-        int len = end == NULL ? (int)strlen(line) : (int)(end - line);
-        buf_printf(out, "%*s%.*s\n", HELP_COLUMN - (int)width, "", len, line);
-        width = 0;
-        line = end == NULL ? NULL : end + 1;
-    }
-}
-
-void command_help(const struct command *command, struct buf *out)
-{
-    static const struct option_row help = {
-        .name = "help", .letter = 'h', .help = "shows this text"};
-    buf_printf(out, "usage: presignctl %s %s\n\n%s\noptions:\n", command->name, command->arguments,
-               command->about);
-    for (size_t i = 0; i < row_count(command); i++) {
-        help_row(&command->options[i], out);
-    }
-    help_row(&help, out);
-    if (command->more != NULL) {
-        buf_putc(out, '\n');
-        command->more(out);
-    }
-}
-
-static void tell(const struct command *command, const char *format, va_list arguments,
-                 const char *after) __attribute__((format(printf, 2, 0)));
-static void tell(const struct command *command, const char *format, va_list arguments,
-                 const char *after)
-{
-    AUTO_FREE char *text = NULL;
-    if (vasprintf(&text, format, arguments) < 0) {
-        abort();
-    }
-    AUTO_BUF struct buf clean = {0};
-    text_clean(&clean, text, strlen(text), 8192);
-    if (after == NULL) {
-        (void)fprintf(stderr, "presignctl %s: %s\n", command->name, clean.data);
-    } else {
-        (void)fprintf(stderr, "presignctl %s: %s; see presignctl %s %s\n", command->name,
-                      clean.data, command->name, after);
-    }
-}
-
-int command_fail(const struct command *command, int status, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    tell(command, format, arguments, NULL);
-    va_end(arguments);
-    return status;
-}
-
-int command_usage(const struct command *command, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    tell(command, format, arguments, "--help");
-    va_end(arguments);
-    return EX_USAGE;
-}
-
-int command_end(const struct command *command, int status)
-{
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        return command_fail(command, EX_IOERR, "the output could not be written");
-    }
-    return status;
 }

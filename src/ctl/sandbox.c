@@ -21,7 +21,7 @@ struct sandbox {
     /* options */
     const char *dir, *listen, *ledger, *schema_dir;
     int64_t seed, delay_ms, max_requests, seconds, threads;
-    bool fault_by_code;
+    bool fault_by_code, json;
     /* parts, in the order in which they are opened */
     struct sandbox_keys keys;
     struct sandbox_faults *faults;
@@ -44,13 +44,17 @@ static char *take_fault(void *values, const char *text)
     return sandbox_faults_add(sandbox->faults, text);
 }
 
+static const char *serial_mode_name(size_t index)
+{
+    static const char *const names[] = {"public-key", "certificate"};
+    return index < ARRAY_LENGTH(names) ? names[index] : NULL;
+}
+
 static char *take_serial_mode(void *values, const char *text)
 {
     struct sandbox *sandbox = values;
-    sandbox->keys.certificate_mode = strcmp(text, "certificate") == 0;
-    return sandbox->keys.certificate_mode || strcmp(text, "public-key") == 0
-               ? NULL
-               : mem_strdup("give public-key or certificate");
+    sandbox->keys.certificate_mode = strcmp(text, serial_mode_name(1)) == 0;
+    return NULL;
 }
 
 #define FIELD(name) offsetof(struct sandbox, name)
@@ -109,6 +113,7 @@ static const struct option_row options[] = {
      .kind = OPTION_EACH,
      .value = "MODE",
      .each = take_serial_mode,
+     .choice = serial_mode_name,
      .help = "answers name a public-key or a certificate\n"
              "(public-key)"},
     {.name = "schema-dir",
@@ -135,6 +140,15 @@ static const struct option_row options[] = {
      .offset = FIELD(seconds),
      .max = ONE_WEEK_MS / 1000,
      .help = "stops after that time (0: never)"},
+    OPTION_ROW_JSON(struct sandbox, json, "{\"listening\", \"configuration\"} once it is ready"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "stopped as asked"},
+    EXIT_ROW_USAGE,
+    {EX_UNAVAILABLE, "the port is taken, or the system failed"},
+    {EX_CONFIG, "schemas, keys or the ledger cannot be read or written"},
     {0},
 };
 
@@ -145,10 +159,7 @@ static const char about[] =
     "It answers a good one with a fresh pre_entrustweb_id and signs what it answers.\n"
     "\n"
     "Once it is ready it prints `listening on https://127.0.0.1:PORT`. DIR/sandbox.conf\n"
-    "then holds the [endpoint] and [merchant ...] sections that lead presignd here:\n"
-    "\n"
-    "  presignctl sandbox --dir /tmp/sandbox --fault 503=0.1 &\n"
-    "  cp /tmp/sandbox/sandbox.conf /etc/presignd/presignd.conf.d/\n"
+    "then holds the [endpoint] and [merchant ...] sections that lead presignd here.\n"
     "\n"
     "SIGTERM and SIGINT stop it; a restart with the same DIR has the same keys.\n";
 
@@ -186,6 +197,12 @@ const struct command command_sandbox = {
     .about = about,
     .options = options,
     .more = more,
+    .examples = "# one call in ten is answered 503; then lead presignd there\n"
+                "presignctl sandbox --dir /tmp/sandbox --fault 503=0.1 &\n"
+                "cp /tmp/sandbox/sandbox.conf /etc/presignd/presignd.conf.d/\n"
+                "# what it has been asked\n"
+                "jq -c '[.time, .out_contract_code, .status]' /tmp/sandbox/ledger.jsonl\n",
+    .exits = exits,
     .run = run,
 };
 
@@ -249,6 +266,22 @@ static int open_parts(struct sandbox *sandbox)
     return OPTIONS_GO_ON;
 }
 
+static void print_ready(const struct sandbox *sandbox, const char *base_url)
+{
+    AUTO_FREE char *configuration = mem_printf("%s/sandbox.conf", sandbox->keys.dir);
+    AUTO_BUF struct buf json = {0};
+    if (sandbox->json) {
+        buf_putc(&json, '{');
+        buf_json_member(&json, "listening", base_url);
+        buf_json_member(&json, "configuration", configuration);
+        buf_putc(&json, '}');
+        (void)puts(json.data);
+    } else {
+        (void)printf("listening on %s\n", base_url);
+    }
+    (void)fflush(stdout);
+}
+
 /* Signals are blocked before the server makes its threads. */
 static int start(struct sandbox *sandbox)
 {
@@ -280,8 +313,7 @@ static int start(struct sandbox *sandbox)
     if (!sandbox_keys_configuration(&sandbox->keys, base_url, &error)) {
         return command_fail(&command_sandbox, EX_UNAVAILABLE, "%s", error);
     }
-    (void)printf("listening on %s\n", base_url);
-    (void)fflush(stdout);
+    print_ready(sandbox, base_url);
     return OPTIONS_GO_ON;
 }
 

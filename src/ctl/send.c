@@ -25,7 +25,7 @@ enum {
 struct options {
     struct ctl_config config;
     const char *topic, *key;
-    bool key_from_code, no_key, records, raw;
+    bool key_from_code, no_key, records, raw, json;
     int64_t timeout_ms;
     char *header_names[HEADERS_MAX]; /* "NAME=VALUE", the '=' replaced by NUL */
     size_t header_count;
@@ -91,6 +91,18 @@ static const struct option_row rows[] = {
      .offset = offsetof(struct options, timeout_ms),
      .min = 100,
      .max = TIMEOUT_MAX_MS},
+    OPTION_ROW_JSON(struct options, json,
+                    "a line of JSON for each record: {\"id\", \"line\",\n"
+                    "\"topic\", \"partition\", \"offset\"}"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "every record is in the topic"},
+    EXIT_ROW_USAGE,
+    {EX_DATAERR, "a line is no event, or too large; those before it are sent"},
+    {EX_UNAVAILABLE, "no broker, no such topic, no right to it"},
+    EXIT_ROW_CONFIG,
     {0},
 };
 
@@ -122,6 +134,26 @@ static int status_of(rd_kafka_resp_err_t error)
                : EX_UNAVAILABLE;
 }
 
+static void print_place(const struct sending *sending, const struct ctl_delivery *delivery,
+                        size_t line)
+{
+    AUTO_FREE char *id = mem_printf("%s/%" PRId32 "/%" PRId64, sending->topic, delivery->partition,
+                                    delivery->offset);
+    AUTO_BUF struct buf json = {0};
+    if (!sending->options->json) {
+        (void)puts(id);
+        return;
+    }
+    buf_putc(&json, '{');
+    buf_json_member(&json, "id", id);
+    buf_json_member_int(&json, "line", (int64_t)line);
+    buf_json_member(&json, "topic", sending->topic);
+    buf_json_member_int(&json, "partition", delivery->partition);
+    buf_json_member_int(&json, "offset", delivery->offset);
+    buf_putc(&json, '}');
+    (void)puts(json.data);
+}
+
 /* Waits for the oldest record in the air, and says where it is. */
 static void tell_oldest(struct sending *sending)
 {
@@ -129,8 +161,7 @@ static void tell_oldest(struct sending *sending)
     const struct ctl_delivery *delivery = &sending->ring[at];
     ctl_kafka_await(sending->kafka, delivery);
     if (delivery->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        (void)printf("%s/%" PRId32 "/%" PRId64 "\n", sending->topic, delivery->partition,
-                     delivery->offset);
+        print_place(sending, delivery, sending->lines[at]);
         return;
     }
     AUTO_FREE char *reason = ctl_kafka_reason(sending->kafka, delivery);
@@ -288,7 +319,7 @@ static int send_lines(struct sending *sending)
         tell_oldest(sending);
     }
     if (ferror(stdin)) {
-        return command_fail(&command_send, EX_IOERR, "standard input cannot be read");
+        return command_fail(&command_send, EX_UNAVAILABLE, "standard input cannot be read");
     }
     return command_end(&command_send, sending->status);
 }
@@ -347,13 +378,21 @@ const struct command command_send = {
     .about =
         "Sends one record for each line, a structured CloudEvent as JSON; blank lines are left\n"
         "out. Prints TOPIC/PARTITION/OFFSET for each record once every in-sync replica has it,\n"
-        "in the order of the input. That is the id of its outcome: see presignctl tail.\n"
+        "in the order of the input. That is the id of its outcome: presignctl tail shows it.\n"
+        "\n"
+        "An event is not judged here: what is wrong with it shows in its outcome, or before with\n"
+        "presignctl validate. Sent twice, it is two events and has two outcomes. Sending stops at\n"
+        "the first line that cannot be sent.\n"
         "\n"
         "It uses the brokers and credentials of presignd's configuration ([kafka],\n"
         "[kafka.producer]); keys of merchants are not read, and a running daemon is not\n"
-        "disturbed. Stops at the first line that cannot be sent. Exit status: 0 everything is\n"
-        "in the topic, 65 a line is no event or too large, 69 the broker cannot be reached or\n"
-        "has no such topic, 78 a wrong configuration.\n",
+        "disturbed.\n",
     .options = rows,
+    .examples = "# an event that spans several lines, made one; then wait for its outcome\n"
+                "jq -c . event.json | presignctl send\n"
+                "presignctl tail --from beginning --count 1\n"
+                "# one failure by hand (presignctl redrive does it with a memory)\n"
+                "jq -c .data.original failure.json | presignctl send --records\n",
+    .exits = exits,
     .run = run,
 };

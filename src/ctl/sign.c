@@ -14,20 +14,29 @@ struct options {
     struct ctl_config config;
     const char *mchid, *endpoint, *nonce;
     int64_t timestamp_s;
+    bool json;
 };
+
+static const char *endpoint_name(size_t index)
+{
+    size_t count;
+    const struct endpoint *table = endpoint_table(&count);
+    return index < count ? table[index].name : NULL;
+}
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     {.name = "mchid",
      .kind = OPTION_TEXT,
      .value = "MCHID",
-     .help = "the merchant that signs",
+     .help = "the merchant that signs; may be left out where\nan event could leave it out",
      .offset = offsetof(struct options, mchid)},
     {.name = "endpoint",
      .kind = OPTION_TEXT,
      .value = "ENDPOINT",
-     .help = "app, partner-mini-program, ...",
-     .offset = offsetof(struct options, endpoint)},
+     .help = "of the API: app, partner-mini-program, ...",
+     .offset = offsetof(struct options, endpoint),
+     .choice = endpoint_name},
     {.name = "timestamp",
      .kind = OPTION_INT,
      .value = "SECONDS",
@@ -40,8 +49,40 @@ static const struct option_row rows[] = {
      .value = "NONCE",
      .help = "letters and digits, 1 to 32\n(default: a fresh one)",
      .offset = offsetof(struct options, nonce)},
+    OPTION_ROW_JSON(struct options, json, "{\"message\", \"authorization\"}"),
     {0},
 };
+
+static const struct command_exit exits[] = {
+    {EX_OK, "signed"},
+    EXIT_ROW_USAGE,
+    {EX_DATAERR, "standard input holds more than 1 MiB"},
+    {EX_UNAVAILABLE, "standard input or the output failed"},
+    {EX_CONFIG, "the configuration is wrong, or has no such merchant"},
+    {0},
+};
+
+static void print(const struct options *options, const struct buf *message,
+                  const char *authorization)
+{
+    AUTO_BUF struct buf json = {0};
+    if (!options->json) {
+        (void)fwrite(message->data, 1, message->len, stdout);
+        (void)puts(authorization);
+        return;
+    }
+    AUTO_BUF struct buf clean = {0};
+    bool text = text_utf8_valid(message->data, message->len);
+    buf_putc(&json, '{');
+    buf_json_name(&json, text ? "message" : "message_base64");
+    if (!text) {
+        text_base64(&clean, message->data, message->len);
+    }
+    buf_json_string(&json, text ? message->data : clean.data, text ? message->len : clean.len);
+    buf_json_member(&json, "authorization", authorization);
+    buf_putc(&json, '}');
+    (void)puts(json.data);
+}
 
 static int print_signed(const struct merchant *merchant, const struct endpoint *endpoint,
                         const struct options *options, const struct buf *body)
@@ -52,21 +93,17 @@ static int print_signed(const struct merchant *merchant, const struct endpoint *
     sign_message(&message, "POST", endpoint->path, options->timestamp_s, options->nonce, body->data,
                  body->len);
     if (!sign_bytes(merchant->private_key, message.data, message.len, &signature)) {
-        return command_fail(&command_sign, EX_SOFTWARE, "OpenSSL refuses to sign with this key");
+        return command_fail(&command_sign, EX_CONFIG, "OpenSSL refuses to sign with this key");
     }
     sign_authorization(&authorization, merchant->mchid, merchant->serial_no, options->timestamp_s,
                        options->nonce, signature.data);
-    (void)fwrite(message.data, 1, message.len, stdout);
-    (void)puts(authorization.data);
+    print(options, &message, authorization.data);
     return EX_OK;
 }
 
 static int sign_stdin(const struct setup *setup, const struct options *options)
 {
     const struct endpoint *endpoint = endpoint_find(options->endpoint, strlen(options->endpoint));
-    if (endpoint == NULL) {
-        return command_usage(&command_sign, "no endpoint is called %s", options->endpoint);
-    }
     const char *why = NULL;
     const struct merchant *merchant =
         admit_merchant(setup->merchants, endpoint, options->mchid, &why);
@@ -112,12 +149,18 @@ static int run(int argc, char **argv)
 const struct command command_sign = {
     .name = "sign",
     .summary = "sign a request body, and show the string that is signed",
-    .arguments = "[-c FILE] --endpoint ENDPOINT [OPTION ...] < BODY",
+    .arguments = "--endpoint ENDPOINT [-c FILE] [OPTION ...] < BODY",
     .about =
         "Signs the bytes of standard input as the body of a POST to the endpoint, with the\n"
         "configured merchant's key. Prints the string to sign, byte for byte, and on the last\n"
-        "line the Authorization header's value. Nothing is sent. Use it to compare with\n"
-        "another implementation when WeChat Pay answers 401 SIGN_ERROR.\n",
+        "line the Authorization header's value. Nothing is sent.\n"
+        "\n"
+        "Use it to compare with another implementation when WeChat Pay answers 401 SIGN_ERROR.\n"
+        "Mind that body's end: a line's end of the file is signed, too.\n",
     .options = rows,
+    .examples = "# the same nonce and time as another implementation had\n"
+                "printf %s '{\"appid\":\"wx1\"}' | presignctl sign --endpoint app \\\n"
+                "    --timestamp 1700000000 --nonce 0123456789abcdef\n",
+    .exits = exits,
     .run = run,
 };

@@ -29,13 +29,17 @@ struct options {
     int64_t count, timeout_ms;
 };
 
+static const char *where_name(size_t index)
+{
+    static const char *const names[] = {"beginning", "end"};
+    return index < ARRAY_LENGTH(names) ? names[index] : NULL;
+}
+
 static char *take_from(void *values, const char *text)
 {
     struct options *options = values;
-    options->from_beginning = strcmp(text, "beginning") == 0;
-    return options->from_beginning || strcmp(text, "end") == 0
-               ? NULL
-               : mem_strdup("give beginning or end");
+    options->from_beginning = strcmp(text, where_name(0)) == 0;
+    return NULL;
 }
 
 static const struct option_row rows[] = {
@@ -44,7 +48,8 @@ static const struct option_row rows[] = {
      .kind = OPTION_EACH,
      .value = "WHERE",
      .help = "beginning: what is there, then what comes;\nend: what comes from now on (default)",
-     .each = take_from},
+     .each = take_from,
+     .choice = where_name},
     {.name = "results",
      .kind = OPTION_FLAG,
      .help = "only results",
@@ -73,6 +78,15 @@ static const struct option_row rows[] = {
      .kind = OPTION_FLAG,
      .help = "a short line for each outcome: the default on\na terminal",
      .offset = offsetof(struct options, text)},
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "as many outcomes as asked for"},
+    EXIT_ROW_USAGE,
+    {EX_UNAVAILABLE, "no broker, no such topic, no right to it"},
+    {EX_TEMPFAIL, "--timeout-ms passed before there were --count outcomes"},
+    EXIT_ROW_CONFIG,
     {0},
 };
 
@@ -190,7 +204,8 @@ static int print_outcomes(struct ctl_kafka *kafka, const struct options *options
             rd_kafka_message_destroy(message);
             count++;
             if (!printed) {
-                return command_fail(&command_tail, EX_IOERR, "standard output cannot be written");
+                return command_fail(&command_tail, EX_UNAVAILABLE,
+                                    "standard output cannot be written");
             }
         }
     }
@@ -274,8 +289,16 @@ const struct command command_tail = {
              "A failure holds the event that it is about, and a result the answer: both may name\n"
              "people (openids, account names). Mind where the output of --json goes.\n"
              "\n"
-             "Exit status: 0, 69 no broker or topic, 75 --timeout-ms passed before --count was\n"
-             "reached, 78 a wrong configuration.\n",
+             "Without --count and --timeout-ms it goes on until Ctrl-C.\n",
     .options = rows,
+    .examples = "# watch, on a terminal\n"
+                "presignctl tail\n"
+                "# the reasons of all failures that the topic still has\n"
+                "presignctl tail --failures --from beginning --timeout-ms 5000 --json |\n"
+                "    jq -r .data.reason | sort | uniq -c\n"
+                "# the outcome of an event, by the id that presignctl send has printed\n"
+                "presignctl tail --from beginning --timeout-ms 5000 --json |\n"
+                "    jq 'select(.id == \"presign.requests/0/41\")'\n",
+    .exits = exits,
     .run = run,
 };

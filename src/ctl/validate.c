@@ -13,6 +13,7 @@ struct options {
     struct ctl_config config;
     bool records;
     const char *now;
+    bool json; /* there is no other form */
 };
 
 static const struct option_row rows[] = {
@@ -27,6 +28,16 @@ static const struct option_row rows[] = {
      .value = "RFC3339",
      .help = "the clock's reading for expirytime\n(default: now)",
      .offset = offsetof(struct options, now)},
+    OPTION_ROW_JSON(struct options, json, "a line of JSON each: what it always prints"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "every event would be called"},
+    EXIT_ROW_USAGE,
+    {EX_DATAERR, "one would not, or a line is no record"},
+    {EX_UNAVAILABLE, "the output failed"},
+    EXIT_ROW_CONFIG,
     {0},
 };
 
@@ -124,7 +135,7 @@ static int run(int argc, char **argv)
 const struct command command_validate = {
     .name = "validate",
     .summary = "judge events from standard input as presignd would",
-    .arguments = "-c FILE [--records] [--now RFC3339] < EVENTS",
+    .arguments = "[-c FILE] [OPTION ...] < EVENTS",
     .about =
         "Reads one event a line (a structured CloudEvent as JSON) and prints one verdict a line,\n"
         "in the same order:\n"
@@ -137,9 +148,13 @@ const struct command command_validate = {
         "It is the daemon's own code, so an order service can run its events through it in its\n"
         "tests. Keys are not read and nothing is sent. With --records a line is a whole Kafka\n"
         "record in the shape of a failure's `original`; a line that is none gets\n"
-        "{\"outcome\":\"unreadable\"} and a word on stderr. Exit status: 0 when every event would "
-        "be\n"
-        "called, 65 when any would not, 78 for a wrong configuration.\n",
+        "{\"outcome\":\"unreadable\"} and a word on stderr.\n",
     .options = rows,
+    .examples =
+        "# before an event is sent\n"
+        "presignctl validate < event.json\n"
+        "# what is wrong with the events of a test, reason by reason\n"
+        "presignctl validate -c test.conf < events.jsonl | jq -r .reason | sort | uniq -c\n",
+    .exits = exits,
     .run = run,
 };

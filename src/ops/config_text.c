@@ -2,10 +2,9 @@
  * of the manual page. */
 #include "config_table.h"
 
-#include <string.h>
+#include "presignd/base/mdoc.h"
 
-/* Longer lines of a page's source are a finding of mandoc(1). */
-enum { MANUAL_LINE_MAX = 76 };
+#include <string.h>
 
 static const char *sample_value(const struct config_key *key)
 {
@@ -33,43 +32,6 @@ void config_sample(struct buf *out)
     }
 }
 
-/* Puts a word behind what the line holds, or on a line of its own. In mdoc(7) a backslash is
- * an escape, and a point or quote at a line's start a macro. */
-static void manual_word(struct buf *out, size_t *column, const char *word, size_t len)
-{
-    if (*column > 0 && *column + 1 + len > MANUAL_LINE_MAX) {
-        buf_putc(out, '\n');
-        *column = 0;
-    }
-    if (*column > 0) {
-        buf_putc(out, ' ');
-    } else if (*word == '.' || *word == '\'') {
-        buf_puts(out, "\\&");
-    }
-    for (size_t i = 0; i < len; i++) {
-        buf_putc(out, word[i]);
-        if (word[i] == '\\') {
-            buf_putc(out, 'e');
-        }
-    }
-    *column += 1 + len;
-}
-
-/* A sentence, from text that may begin with a small letter, without a line's end. */
-static void manual_text(struct buf *out, const char *text)
-{
-    size_t start = out->len;
-    size_t column = 0;
-    while (*text != '\0') {
-        size_t len = strcspn(text, " ");
-        manual_word(out, &column, text, len);
-        text += len + (text[len] == ' ');
-    }
-    if (out->len > start && out->data[start] >= 'a' && out->data[start] <= 'z') {
-        out->data[start] = (char)(out->data[start] - 'a' + 'A');
-    }
-}
-
 /* "Integer from 0 to 60000, in milliseconds; default 5. A change needs a restart." */
 static void manual_facts(struct buf *out, const struct config_key *key)
 {
@@ -78,7 +40,7 @@ static void manual_facts(struct buf *out, const struct config_key *key)
         buf_printf(out, "Integer from %lld to %lld%s%s", (long long)key->min, (long long)key->max,
                    key->unit == NULL ? "" : ", in ", key->unit == NULL ? "" : key->unit);
     } else {
-        manual_text(out, key->type->form);
+        mdoc_text(out, key->type->form);
     }
     if (*key->default_text != '\0') {
         buf_printf(out, "; default\n.Ql %s .\n", key->default_text);
@@ -93,7 +55,7 @@ static void manual_facts(struct buf *out, const struct config_key *key)
 static void manual_key(struct buf *out, const struct config_key *key)
 {
     buf_printf(out, ".It Ic %s\n", key->name);
-    manual_text(out, key->help);
+    mdoc_text(out, key->help);
     buf_puts(out, ".\n");
     manual_facts(out, key);
 }
@@ -104,7 +66,7 @@ void config_manual(struct buf *out)
         const struct config_section *section = &config_sections[i];
         buf_printf(out, ".Ss Section %s%s\n", section->name,
                    section->kind == CONFIG_MERCHANT ? " MCHID" : "");
-        manual_text(out, section->help);
+        mdoc_text(out, section->help);
         buf_putc(out, '\n');
         if (section->key_count > 0) {
             buf_puts(out, ".Bl -tag -width Ds\n");

@@ -1,6 +1,10 @@
-"""What every command of presignctl has in common."""
+"""What every command of presignctl has in common: help, manual, completion, wrong uses.
+
+With PRESIGND_UPDATE=1 the manual page and the completion are written anew from the table.
+"""
 
 import os
+import re
 import subprocess
 import unittest
 from pathlib import Path
@@ -9,10 +13,34 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
 
 
-def run(*arguments):
+STATUSES = {0, 64, 65, 69, 75, 78}
+
+
+def run(*arguments, program=PROGRAM, stdin=""):
     """(exit status, standard output, standard error)"""
-    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout, done.stderr
+
+
+def names():
+    lines = run("--help")[1].split("commands:\n")[1].split("\n\n")[0].splitlines()
+    return [line.split()[0] for line in lines]
+
+
+def options_in(text):
+    """The options that a help text lists, each with its dashes."""
+    lines = re.findall(r"(?m)^ +(-\w, )?(--[a-z-]+)", text)
+    return {word.rstrip(", ") for line in lines for word in line if word}
+
+
+def complete(script, *words):
+    """What bash offers for the last word of a command line."""
+    done = subprocess.run(
+        ["bash", "-c", 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+         '_"$1"; printf "%s\\n" "${COMPREPLY[@]}"', "bash", ROOT / "contrib" / "completion" / script, *words],
+        capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stderr == "", done.stderr
+    return set(done.stdout.split())
 
 
 class Commands(unittest.TestCase):
@@ -29,15 +57,32 @@ class Commands(unittest.TestCase):
         self.assertRegex(run("--version")[1], r"^presignctl \d+\.\d+\.\d+\n$")
 
     def test_each_command_has_help_in_both_ways(self):
-        lines = run("--help")[1].split("commands:\n")[1].split("\n\n")[0].splitlines()
-        self.assertGreater(len(lines), 0)
-        for name in (line.split()[0] for line in lines):
+        self.assertGreater(len(names()), 0)
+        for name in names():
             with self.subTest(name):
                 status, shown, told = run("help", name)
                 self.assertEqual((status, told), (0, ""))
                 self.assertTrue(shown.startswith(f"usage: presignctl {name} "), shown[:80])
                 self.assertEqual(run(name, "--help"), (0, shown, ""))
                 self.assertLessEqual(max(map(len, shown.splitlines()[1:])), 90)
+
+    def test_each_help_has_json_examples_and_exit_statuses(self):
+        for name in names():
+            with self.subTest(name):
+                _, shown, _ = run(name, "--help")
+                self.assertIn("--json", options_in(shown))
+                self.assertRegex(shown, rf"(?s)\nexamples:\n  # .*\n  .*presignctl {name}\b")
+                rows = shown.split("exit status:\n")[1].splitlines()
+                statuses = [int(row.split()[0]) for row in rows]
+                self.assertEqual(statuses, sorted(set(statuses)))
+                self.assertLessEqual({0, 64}, set(statuses))
+                self.assertLessEqual(set(statuses), STATUSES)
+
+    def test_an_output_that_cannot_be_written(self):
+        for arguments in (["--help"], ["--version"], ["help", "send"], ["send", "--help"], ["help", "--manual"]):
+            with self.subTest(arguments), open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60)
+                self.assertEqual(done.returncode, 69)
 
     def test_mistakes_name_what_is_wrong_and_where_to_look(self):
         see = "; see presignctl --help"
@@ -54,7 +99,66 @@ class Commands(unittest.TestCase):
                           "presignctl sandbox: --fault-by-code=1: this option takes no value" + see_sandbox)
         self.assert_usage(["sandbox", "--seconds", "-1"],
                           "presignctl sandbox: --seconds -1: is no whole number from 0 to 604800" + see_sandbox)
+        self.assert_usage(["sandbox", "--sed", "1"],
+                          "presignctl sandbox: unknown option --sed (--seed?)" + see_sandbox)
+        self.assert_usage(["sandbox", "--serial-mode", "key"],
+                          "presignctl sandbox: --serial-mode key: give one of public-key, certificate"
+                          + see_sandbox)
         self.assert_usage(["sandbox", "word"], "presignctl sandbox: word: takes options only" + see_sandbox)
+
+
+class Documents(unittest.TestCase):
+    def assert_committed(self, path, begin, end, text):
+        """What stands in the file between two lines is TEXT; without lines, all of it."""
+        committed = path.read_text(encoding="utf-8") if path.exists() else ""
+        if begin:
+            before, rest = committed.split(begin)
+            text = before + begin + text + end + rest.split(end)[1]
+        if "PRESIGND_UPDATE" in os.environ:
+            path.write_text(text, encoding="utf-8")
+            return
+        self.assertTrue(committed == text,
+                        f"{path} is not what its table says: run this test with PRESIGND_UPDATE=1")
+
+    def test_the_manual_page_is_the_tables(self):
+        self.assert_committed(
+            ROOT / "docs" / "man" / "presignctl.1", ".\\\" commands: made from the table of commands\n",
+            ".\\\" commands: end\n", run("help", "--manual")[1])
+
+    def test_the_completion_is_the_tables(self):
+        self.assert_committed(ROOT / "contrib" / "completion" / "presignctl", None, None,
+                              run("help", "--completion")[1])
+
+    def test_completion_of_commands_options_and_values(self):
+        self.assertEqual(complete("presignctl", "presignctl", ""),
+                         {*names(), "help", "--help", "--version"})
+        self.assertEqual(complete("presignctl", "presignctl", "help", "s"),
+                         {name for name in names() if name.startswith("s")})
+        for name in names():
+            with self.subTest(name):
+                wanted = options_in(run(name, "--help")[1].split("\nexamples:")[0]) - {"-h"}
+                self.assertEqual(complete("presignctl", "presignctl", name, ""), wanted)
+        self.assertEqual(complete("presignctl", "presignctl", "tail", "--from", ""), {"beginning", "end"})
+        self.assertEqual(complete("presignctl", "presignctl", "tail", "--from", "=", "b"), {"beginning"})
+        self.assertEqual(complete("presignctl", "presignctl", "tail", "--from", "="), {"beginning", "end"})
+        self.assertEqual(complete("presignctl", "presignctl", "tail", "-c", "READ"),
+                         {path.name for path in ROOT.glob("READ*")})
+        self.assertEqual(complete("presignctl", "presignctl", "sandbox", "--dir", "doc"), {"docs"})
+        self.assertEqual(complete("presignctl", "presignctl", "tail", "--count", ""), set())
+
+    def test_presignd_says_the_same_of_its_options_everywhere(self):
+        """Help, manual page and completion."""
+        wanted = options_in(run("--help", program=PROGRAM.with_name("presignd"))[1])
+        self.assertIn("--check", wanted)
+        self.assertEqual(complete("presignd", "presignd", ""), wanted)
+        self.assertEqual(complete("presignd", "presignd", "-c", "READ"),
+                         {path.name for path in ROOT.glob("READ*")})
+        page = (ROOT / "docs" / "man" / "presignd.8").read_text(encoding="utf-8")
+        items = page.split("The options are:")[1].split(".El")[0]
+        said = re.findall(r"\bFl (-?[a-z]+)", "".join(re.findall(r"(?m)^\.It .*", items)))
+        self.assertEqual({"-" + option for option in said}, wanted)
+        for status in re.findall(r"(?m)(?:^|, )(\d\d?) ", page.split("EXIT STATUS")[1]):
+            self.assertIn(int(status), STATUSES)
 
 
 if __name__ == "__main__":

@@ -532,7 +532,7 @@ class Shares(unittest.TestCase):
                 (["--fault", "503=0.6", "--fault", "500=0.6"], 64, "more than 1"),
                 (["--merchant", "x:direct"], 64, "MCHID:direct"), (["--merchant", "5:both"], 64, "MCHID:direct"),
                 (["--merchant", "5:direct", "--merchant", "5:partner"], 64, "given before"),
-                (["--serial-mode", "x"], 64, "public-key or certificate"),
+                (["--serial-mode", "x"], 64, "give one of public-key, certificate"),
                 (["--listen", "0.0.0.0:0"], 64, "127.0.0.1"), (["--listen", "127.0.0.1"], 64, "127.0.0.1"),
                 (["--schema-dir", "/nonexistent"], 78, "--schema-dir"),
                 (["--dir", "/nonexistent/a"], 78, "/nonexistent/a")):

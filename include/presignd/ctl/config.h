@@ -37,6 +37,10 @@ char *ctl_config_set(void *values, const char *text);
 struct setup *ctl_setup(const struct command *command, const struct ctl_config *config,
                         bool without_keys) __attribute__((warn_unused_result));
 
+/* The same, and silent: the problems are lines of `problems`. */
+struct setup *ctl_setup_quiet(const struct ctl_config *config, bool without_keys,
+                              struct buf *problems) __attribute__((warn_unused_result));
+
 /* All of standard input, at most `max` bytes. False when there is more, or it cannot be read;
  * that was then told. */
 bool ctl_read_stdin(const struct command *command, struct buf *out, size_t max)

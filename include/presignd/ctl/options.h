@@ -1,4 +1,6 @@
-/* Options of a command as a table: parsing, ranges, errors and help come from its rows. */
+/* Options of a command as a table: parsing, ranges, errors, help, manual page and completion
+ * come from its rows.
+ */
 #ifndef PRESIGND_CTL_OPTIONS_H
 #define PRESIGND_CTL_OPTIONS_H
 
@@ -18,17 +20,27 @@ enum option_kind {
 
 /* Takes one value: NULL, or why not (free()). */
 typedef char *option_each_fn(void *values, const char *text);
+/* The words that an option takes, in order; NULL behind the last one. */
+typedef const char *option_choice_fn(size_t index);
 
 struct option_row {
     const char *name; /* without its dashes; no row is called "help": every command has it */
     char letter;      /* -c for --config; 0: none */
     enum option_kind kind;
-    const char *value; /* the value's name in the help; NULL for a flag */
+    const char *value; /* the value's name in the help; NULL for a flag. FILE and DIR in front
+                        * make the completion offer files and directories */
     const char *help;  /* lines of at most 50 characters, no full stop at the end */
     size_t offset;     /* of the variable in the structure that options_parse() is given */
     int64_t min, max;
     option_each_fn *each;
+    option_choice_fn *choice; /* OPTION_TEXT, OPTION_EACH: no other word is taken; NULL: any */
 };
+
+/* --json, as every command has it; FIELD is a bool of the structure TYPE. */
+#define OPTION_ROW_JSON(type, field, what)                                                   \
+    {                                                                                        \
+        .name = "json", .kind = OPTION_FLAG, .help = (what), .offset = offsetof(type, field) \
+    }
 
 /* What options_parse() returns when the command is to go on. */
 #define OPTIONS_GO_ON (-1)
@@ -38,5 +50,12 @@ struct option_row {
  * with: 0 after --help was printed, EX_USAGE after an error was told. */
 int options_parse(const struct command *command, int argc, char **argv, void *values, int *operands)
     __attribute__((warn_unused_result));
+
+size_t options_count(const struct command *command);
+
+/* The word nearest to `word` of those that `words` has, when it is so near that it may have been
+ * meant; NULL otherwise. */
+const char *options_nearest(const char *word, const char *(*words)(const void *of, size_t index),
+                            const void *of) __attribute__((warn_unused_result));
 
 #endif
