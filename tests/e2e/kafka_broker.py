@@ -106,7 +106,8 @@ def _write_properties(path, values):
     path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
 
-def _class_path():
+def class_path():
+    """Of the broker, its tools and its clients; after prepare()."""
     return ":".join(str(jar) for jar in sorted(LIBS.glob("*.jar")))
 
 
@@ -132,7 +133,7 @@ def _format_once():
     with tempfile.TemporaryDirectory(prefix="kafka-format-") as directory:
         node = Node(1, Path(directory), ports=[1, 2])
         node.configure({1: 2}, {})
-        _run([*JAVA, "-cp", _class_path(), "kafka.tools.StorageTool", "format",
+        _run([*JAVA, "-cp", class_path(), "kafka.tools.StorageTool", "format",
               "--cluster-id", _uuid(), "--config", str(node.properties)], "formatting a log directory")
         shutil.copy(node.data / "bootstrap.checkpoint", CHECKPOINT)
 
@@ -215,7 +216,7 @@ class Node:
         guard = [] if outlives_us else dying_with_us()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*guard, *JAVA, *jvm, "-cp", _class_path(), "kafka.Kafka", str(self.properties)],
+                [*guard, *JAVA, *jvm, "-cp", class_path(), "kafka.Kafka", str(self.properties)],
                 cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=outlives_us)
 
