@@ -15,6 +15,7 @@
 #include "presignd/remote/signer.h"
 #include "presignd/report.h"
 #include "presignd/setup.h"
+#include "presignd/snapshot.h"
 #include "presignd/version.h"
 
 #include <errno.h>
@@ -32,6 +33,10 @@
 #define OUTLET_STALLED_MAX_US (120 * INT64_C(1000000))
 /* A call that has not ended so long after its time-out was lost: likewise. */
 #define CALL_OVERDUE_MS INT64_C(120000)
+/* /readyz says no when transactions have failed for so long, or one has not ended after so long:
+ * a single abort is no news. */
+#define UNREADY_MS     INT64_C(10000)
+#define OUTLET_SLOW_US (30 * INT64_C(1000000))
 /* What the outlet may take to abort what it has in hand when we stop. */
 #define OUTLET_CLOSE_MS INT64_C(5000)
 
@@ -202,11 +207,64 @@ static bool alive(const struct daemon *d)
            now_ms - status.oldest_call_ms < limit_ms;
 }
 
+/* Why nothing can be worked on now; NULL: it can. */
+static const char *unready(const struct daemon *d)
+{
+    struct pipeline_status status;
+    pipeline_status(d->pipeline, &status);
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    return !intake_joined(d->intake)                            ? "the group is not joined"
+           : d->draining                                        ? "stopping"
+           : status.endpoint_down                               ? "the endpoint is down"
+           : outlet_stalled_us(d->outlet) >= OUTLET_SLOW_US     ? "a transaction does not end"
+           : report_trouble_ms(d->report, now_ms) >= UNREADY_MS ? "transactions fail"
+                                                                : NULL;
+}
+
+static void take_status(struct daemon *d, struct status *status)
+{
+    struct snapshot_sources sources = {
+        .setup = d->setup,
+        .pipeline = d->pipeline,
+        .intake = d->intake,
+        .signer = d->signer,
+        .caller = d->caller,
+        .recent = report_recent(d->report),
+        .unready = unready(d),
+        .transaction_trouble = report_trouble(d->report),
+        .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
+    };
+    snapshot_take(&sources, clock_now(&clock_system), status);
+}
+
 static int page_metrics(void *context, struct buf *body)
 {
     struct daemon *d = context;
-    report_gauges(d->report, d->pipeline, d->intake, d->signer);
+    struct pipeline_status pipeline;
+    struct status status;
+    pipeline_status(d->pipeline, &pipeline);
+    take_status(d, &status);
+    report_gauges(d->report, &pipeline, &status);
+    status_deinit(&status);
     metrics_write(d->metrics, body);
+    return 200;
+}
+
+static int page_status(void *context, struct buf *body)
+{
+    struct status status;
+    take_status(context, &status);
+    status_html(&status, body);
+    status_deinit(&status);
+    return 200;
+}
+
+static int page_status_json(void *context, struct buf *body)
+{
+    struct status status;
+    take_status(context, &status);
+    status_json(&status, body);
+    status_deinit(&status);
     return 200;
 }
 
@@ -219,13 +277,7 @@ static int page_health(void *context, struct buf *body)
 
 static int page_ready(void *context, struct buf *body)
 {
-    struct daemon *d = context;
-    struct pipeline_status status;
-    pipeline_status(d->pipeline, &status);
-    const char *why = !intake_joined(d->intake) ? "the group is not joined"
-                      : d->draining             ? "stopping"
-                      : status.endpoint_down    ? "the endpoint is down"
-                                                : NULL;
+    const char *why = unready(context);
     buf_printf(body, "%s\n", why == NULL ? "ready" : why);
     return why == NULL ? 200 : 503;
 }
@@ -234,6 +286,8 @@ static const struct admin_page pages[] = {
     {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
     {"/healthz", "text/plain; charset=utf-8", page_health},
     {"/readyz", "text/plain; charset=utf-8", page_ready},
+    {"/status", "text/html; charset=utf-8", page_status},
+    {"/status.json", "application/json", page_status_json},
 };
 
 static bool complain(char *error, const char *what)
@@ -351,6 +405,7 @@ static bool try_reload(struct daemon *d)
     if (fresh == NULL || !prepare_reload(d, fresh, &admin, &problems)) {
         admin_free(admin);
         setup_free(fresh);
+        report_reload(d->report, false, problems.data);
         log_lines(LOG_ERR, MESSAGE_RELOAD_REFUSED, problems.data);
         log_fields(LOG_ERR, MESSAGE_RELOAD_REFUSED, NULL,
                    "the new configuration is refused, the old one stays in use");
@@ -358,6 +413,7 @@ static bool try_reload(struct daemon *d)
     }
     log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, fresh->warnings.data);
     apply_reload(d, fresh, admin);
+    report_reload(d->report, true, NULL);
     return true;
 }
 
@@ -370,8 +426,6 @@ static void reload(struct daemon *d)
         notify_reloading();
     }
     bool applied = try_reload(d);
-    const char *end = applied ? "applied" : "refused";
-    metric_add(metrics_series(d->metrics, METRIC_RELOADS, &end), 1);
     if (applied) {
         log_fields(LOG_NOTICE, MESSAGE_RELOADED, NULL, "the new configuration is in use");
     }

@@ -2,6 +2,8 @@
 
 #include "presignd/base/log.h"
 #include "presignd/ops/messages.h"
+#include "presignd/ops/process.h"
+#include "presignd/remote/endpoint.h"
 #include "presignd/version.h"
 
 #include <inttypes.h>
@@ -11,8 +13,43 @@
 
 struct report {
     struct metrics *metrics;
-    char *trouble; /* why transactions fail */
+    struct recent recent;
+    char *trouble;      /* why transactions fail */
+    int64_t trouble_ms; /* mono: since when */
 };
+
+/* A series that is there from the start: a rate over it needs the zero, or it would not see the
+ * first of its kind. */
+static void begin(struct metrics *metrics, enum metric metric, const char *label)
+{
+    (void)metrics_series(metrics, metric, (const char *[]){label});
+}
+
+static void begin_all(struct metrics *metrics)
+{
+    static const char *const reload_ends[] = {"applied", "refused"};
+    static const char *const rebalances[] = {"assigned", "revoked", "lost"};
+    size_t endpoints;
+    const struct endpoint *endpoint = endpoint_table(&endpoints);
+    for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
+        begin(metrics, METRIC_FAILURES, reason_name(reason));
+    }
+    for (enum outlet_verdict verdict = 0; verdict < OUTLET_VERDICT_COUNT; verdict++) {
+        begin(metrics, METRIC_TRANSACTIONS, outlet_verdict_name(verdict));
+    }
+    for (size_t i = 0; i < endpoints; i++) {
+        (void)metrics_series(metrics, METRIC_EVENTS,
+                             (const char *[]){endpoint[i].name, "succeeded"});
+        (void)metrics_series(metrics, METRIC_EVENTS, (const char *[]){endpoint[i].name, "failed"});
+    }
+    (void)metrics_series(metrics, METRIC_EVENTS, (const char *[]){"none", "failed"});
+    for (size_t i = 0; i < ARRAY_LENGTH(reload_ends); i++) {
+        begin(metrics, METRIC_RELOADS, reload_ends[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(rebalances); i++) {
+        begin(metrics, METRIC_REBALANCES, rebalances[i]);
+    }
+}
 
 struct report *report_new(struct metrics *metrics)
 {
@@ -21,6 +58,9 @@ struct report *report_new(struct metrics *metrics)
     struct moment now = clock_now(&clock_system);
     metric_set(metrics_series(metrics, METRIC_BUILD_INFO, (const char *[]){PRESIGND_VERSION}), 1);
     metric_set(metrics_series(metrics, METRIC_START_TIME, NULL), (double)now.wall_ms / 1000);
+    metric_set(metrics_series(metrics, METRIC_RELOAD_SUCCESSFUL, NULL), 1);
+    begin_all(metrics);
+    recent_init(&report->recent, now);
     return report;
 }
 
@@ -36,6 +76,16 @@ struct report *report_free(struct report *report)
 const char *report_trouble(const struct report *report)
 {
     return report->trouble;
+}
+
+int64_t report_trouble_ms(const struct report *report, int64_t mono_ms)
+{
+    return report->trouble == NULL ? 0 : mono_ms - report->trouble_ms;
+}
+
+const struct recent *report_recent(const struct report *report)
+{
+    return &report->recent;
 }
 
 static void count(struct report *report, enum metric metric, const char *const *labels)
@@ -100,21 +150,13 @@ static void on_published(void *context, const struct job *job)
         count(report, METRIC_FAILURES, (const char *[]){reason_name(job->reason)});
         log_failure(job);
     }
+    int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    recent_published(&report->recent, job->reason, wall_ms);
     if (job->record.timestamp_ms >= 0) {
-        int64_t age_ms = clock_now(&clock_system).wall_ms - job->record.timestamp_ms;
+        int64_t age_ms = wall_ms - job->record.timestamp_ms;
         metric_observe(metrics_series(report->metrics, METRIC_EVENT_SECONDS, NULL),
                        (double)(age_ms < 0 ? 0 : age_ms) / 1000);
     }
-}
-
-static const char *verdict_name(enum outlet_verdict verdict)
-{
-    static const char *const names[] = {
-        [OUTLET_COMMITTED] = "committed", [OUTLET_ABORTED] = "aborted",
-        [OUTLET_NOT_OURS] = "not_ours",   [OUTLET_TOO_LARGE] = "too_large",
-        [OUTLET_FENCED] = "fenced",
-    };
-    return names[verdict];
 }
 
 /* Told when it begins, when its cause changes, and when it is over; not each time. */
@@ -127,15 +169,18 @@ static void note_trouble(struct report *report, const char *trouble)
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
                    "a transaction failed, its outcomes are kept and published again: %s", trouble);
     }
+    if (report->trouble == NULL) {
+        report->trouble_ms = clock_now(&clock_system).mono_ms;
+    }
     free(report->trouble);
     report->trouble = mem_strdup(trouble);
 }
 
 static void on_transaction(void *context, const struct outlet_end *end, size_t outcomes)
 {
-    (void)outcomes;
     struct report *report = context;
-    count(report, METRIC_TRANSACTIONS, (const char *[]){verdict_name(end->verdict)});
+    recent_transaction(&report->recent, end, outcomes, clock_now(&clock_system).wall_ms);
+    count(report, METRIC_TRANSACTIONS, (const char *[]){outlet_verdict_name(end->verdict)});
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
     bool well = end->verdict == OUTLET_COMMITTED || end->verdict == OUTLET_TOO_LARGE;
@@ -210,50 +255,78 @@ struct pipeline_observer report_observer(struct report *report)
     };
 }
 
-/* --- gauges --- */
-
-struct visit {
-    struct metrics *metrics;
-    const struct intake *intake;
-};
-
-static void visit_partition(void *context, int32_t id, const struct window *window)
+void report_reload(struct report *report, bool applied, const char *problems)
 {
-    const struct visit *visit = context;
-    char name[16];
-    snprintf(name, sizeof name, "%" PRId32, id);
-    const char *labels[] = {name};
-    metric_set(metrics_series(visit->metrics, METRIC_WINDOW_USED, labels),
-               (double)window_used(window));
-    int64_t end = intake_end_offset(visit->intake, id);
-    if (end >= 0 && window->watermark >= 0) {
-        metric_set(metrics_series(visit->metrics, METRIC_LAG, labels),
-                   (double)(end - window->watermark));
-    }
+    count(report, METRIC_RELOADS, (const char *[]){applied ? "applied" : "refused"});
+    metric_set(metrics_series(report->metrics, METRIC_RELOAD_SUCCESSFUL, NULL), applied);
+    recent_reload(&report->recent, applied, problems, clock_now(&clock_system).wall_ms);
 }
 
-static void set(struct report *report, enum metric metric, const char *label, size_t value)
+/* --- gauges --- */
+
+static void set(struct report *report, enum metric metric, const char *label, int64_t value)
 {
     metric_set(metrics_series(report->metrics, metric, (const char *[]){label}), (double)value);
 }
 
-void report_gauges(struct report *report, const struct pipeline *pipeline,
-                   const struct intake *intake, const struct signer *signer)
+/* Label values come and go with assignments, reloads and the like. */
+static void clear(struct report *report)
 {
-    struct pipeline_status status;
-    pipeline_status(pipeline, &status);
-    for (enum job_state state = 0; state < JOB_STATE_COUNT; state++) {
-        set(report, METRIC_JOBS, job_state_name(state), status.jobs[state]);
+    static const enum metric those[] = {
+        METRIC_WINDOW_USED,    METRIC_WINDOW_FULL,    METRIC_LAG,
+        METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS, METRIC_MERCHANT_WAITING,
+        METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES};
+    for (size_t i = 0; i < ARRAY_LENGTH(those); i++) {
+        metrics_clear(report->metrics, those[i]);
     }
-    set(report, METRIC_HELD, "endpoint_down", status.endpoint_down ? status.jobs[JOB_LANE] : 0);
-    set(report, METRIC_HELD, "merchant_unauthorized", status.held_unauthorized);
-    set(report, METRIC_CALLS_IN_FLIGHT, NULL, status.in_flight);
-    set(report, METRIC_SIGNER_WAITING, NULL, signer_waiting(signer));
-    /* Partitions come and go with assignments. */
-    metrics_clear(report->metrics, METRIC_WINDOW_USED);
-    metrics_clear(report->metrics, METRIC_LAG);
-    struct visit visit = {.metrics = report->metrics, .intake = intake};
-    pipeline_partitions(pipeline, visit_partition, &visit);
+}
+
+static void set_partitions(struct report *report, const struct status *status)
+{
+    const struct status_partition *items = status->partitions.items;
+    for (size_t i = 0; i < status->partitions.count; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "%" PRId64, items[i].id);
+        set(report, METRIC_WINDOW_USED, name, items[i].window_used);
+        set(report, METRIC_WINDOW_FULL, name, items[i].full);
+        if (items[i].lag != STATUS_NONE) {
+            set(report, METRIC_LAG, name, items[i].lag);
+        }
+    }
+}
+
+static void set_merchants(struct report *report, const struct status *status)
+{
+    const struct status_merchant *items = status->merchants.items;
+    for (size_t i = 0; i < status->merchants.count; i++) {
+        set(report, METRIC_MERCHANT_HELD, items[i].mchid, items[i].held_until_ms != STATUS_NONE);
+        set(report, METRIC_MERCHANT_CALLS, items[i].mchid, items[i].calls);
+        set(report, METRIC_MERCHANT_LIMIT, items[i].mchid, items[i].limit);
+        set(report, METRIC_MERCHANT_WAITING, items[i].mchid, items[i].waiting);
+    }
+}
+
+void report_gauges(struct report *report, const struct pipeline_status *pipeline,
+                   const struct status *status)
+{
+    for (enum job_state state = 0; state < JOB_STATE_COUNT; state++) {
+        set(report, METRIC_JOBS, job_state_name(state), (int64_t)pipeline->jobs[state]);
+    }
+    set(report, METRIC_READY, NULL, status->process.ready);
+    set(report, METRIC_ENDPOINT_UP, NULL, !pipeline->endpoint_down);
+    set(report, METRIC_HELD, "endpoint_down", status->work.held_endpoint);
+    set(report, METRIC_HELD, "merchant_unauthorized", status->work.held_merchants);
+    set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls);
+    set(report, METRIC_JOBS_BYTES, NULL, status->work.bytes);
+    set(report, METRIC_SIGNER_WAITING, NULL, status->work.signatures);
+    clear(report);
+    set_partitions(report, status);
+    set_merchants(report, status);
+    const struct status_host *hosts = status->hosts.items;
+    for (size_t i = 0; i < status->hosts.count; i++) {
+        set(report, METRIC_HOST_OUTAGES, hosts[i].name, hosts[i].outages);
+    }
+    process_measure(report->metrics);
 }
 
 void report_merchants(struct report *report, const struct merchants *merchants)

@@ -7,10 +7,10 @@
 #define PRESIGND_REPORT_H
 
 #include "presignd/flow/pipeline.h"
-#include "presignd/kafka/intake.h"
 #include "presignd/ops/metrics.h"
+#include "presignd/ops/status.h"
+#include "presignd/recent.h"
 #include "presignd/remote/merchant.h"
-#include "presignd/remote/signer.h"
 
 struct report;
 
@@ -21,12 +21,18 @@ struct report *report_free(struct report *report);
 /* For pipeline_new(). */
 struct pipeline_observer report_observer(struct report *report);
 
+/* A reload ended; `problems`, a line each, when it was refused. */
+void report_reload(struct report *report, bool applied, const char *problems);
 /* Brings gauges up to date before they are read. */
-void report_gauges(struct report *report, const struct pipeline *pipeline,
-                   const struct intake *intake, const struct signer *signer);
+void report_gauges(struct report *report, const struct pipeline_status *pipeline,
+                   const struct status *status);
 /* Expiry of the certificates that are configured; again after a reload. */
 void report_merchants(struct report *report, const struct merchants *merchants);
 /* What transactions fail of, or NULL while they succeed. For the status text. */
 const char *report_trouble(const struct report *report);
+/* For how long; 0 while they succeed. */
+int64_t report_trouble_ms(const struct report *report, int64_t mono_ms);
+/* What happened last. Borrowed. */
+const struct recent *report_recent(const struct report *report);
 
 #endif

@@ -136,6 +136,8 @@ static void account_answer(struct pipeline *p, struct job *job, struct moment no
     p->in_flight--;
     health_report(&p->health, job->host, job->probe, health_word_of(&job->answer), now.mono_ms);
     lane_ended(lane, lane_answer_of(job->answer.kind), job->began_ms, now.mono_ms);
+    lane->heard = job->answer.kind;
+    lane->heard_ms = now.mono_ms;
     if (p->health.down != was_down) {
         OBSERVE(p, endpoint_down, p->health.down);
     }

@@ -5,10 +5,10 @@
 void health_init(struct health *health, unsigned host_count)
 {
     assert(host_count >= 1 && host_count <= HEALTH_HOSTS_MAX);
-    *health = (struct health){.host_count = host_count};
+    *health = (struct health){.host_count = host_count, .lived_ms = {-1, -1}};
 }
 
-static bool suspect(const struct health *health, unsigned host)
+bool health_suspect(const struct health *health, unsigned host)
 {
     return health->outages[host] >= HEALTH_SUSPECT_OUTAGES;
 }
@@ -16,7 +16,7 @@ static bool suspect(const struct health *health, unsigned host)
 static bool all_suspect(const struct health *health)
 {
     for (unsigned host = 0; host < health->host_count; host++) {
-        if (!suspect(health, host)) {
+        if (!health_suspect(health, host)) {
             return false;
         }
     }
@@ -41,7 +41,7 @@ int health_pick(struct health *health, int64_t now_ms, uint64_t *probe)
         return pick_probe(health, now_ms, probe);
     }
     for (unsigned host = 0; host < health->host_count; host++) {
-        if (!suspect(health, host)) {
+        if (!health_suspect(health, host)) {
             return (int)host;
         }
         if (now_ms >= health->recheck_ms[host]) {
@@ -101,6 +101,7 @@ void health_report(struct health *health, unsigned host, uint64_t probe, enum he
         count_outage(health, host, is_probe, now_ms);
     } else if (word == HEALTH_LIVES) {
         health->outages[host] = 0;
+        health->lived_ms[host] = now_ms;
         health->outages_all = 0;
         health->down = false;
         health->probe = 0;

@@ -6,7 +6,9 @@
 
 void lane_init(struct lane *lane, struct merchant *merchant)
 {
-    *lane = (struct lane){.merchant = merchant_ref(merchant), .limit = merchant->max_in_flight};
+    *lane = (struct lane){.merchant = merchant_ref(merchant),
+                          .limit = merchant->max_in_flight,
+                          .heard = ANSWER_KIND_COUNT};
     lane->tokens = merchant->rate_per_s;
     list_init(&lane->waiting);
 }

@@ -318,11 +318,17 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
     }
 }
 
-void pipeline_partitions(const struct pipeline *p,
-                         void (*visit)(void *context, int32_t id, const struct window *window),
-                         void *context)
+const struct partition *pipeline_partition(const struct pipeline *p, size_t index)
 {
-    for (size_t i = 0; i < p->partitions.count; i++) {
-        visit(context, p->partitions.items[i].id, &p->partitions.items[i].window);
-    }
+    return &p->partitions.items[index];
+}
+
+const struct lane *pipeline_lane(const struct pipeline *p, const char *mchid)
+{
+    return map_get(p->lanes, mchid, strlen(mchid));
+}
+
+const struct health *pipeline_health(const struct pipeline *p)
+{
+    return &p->health;
 }

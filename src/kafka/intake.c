@@ -295,6 +295,7 @@ static void revoke_handle(struct intake *intake, bool lost)
         return;
     }
     unassign(intake);
+    intake->joined = intake->joined && !lost;
     if (before == ASSIGNED || before == REVOKING) {
         intake->events->lost(intake->context);
     }

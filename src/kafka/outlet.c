@@ -397,6 +397,17 @@ bool outlet_free(struct outlet *outlet, int64_t timeout_ms)
     return ended;
 }
 
+const char *outlet_verdict_name(enum outlet_verdict verdict)
+{
+    static const char *const names[OUTLET_VERDICT_COUNT] = {
+        [OUTLET_COMMITTED] = "committed", [OUTLET_ABORTED] = "aborted",
+        [OUTLET_NOT_OURS] = "not_ours",   [OUTLET_TOO_LARGE] = "too_large",
+        [OUTLET_FENCED] = "fenced",
+    };
+    assert(verdict < OUTLET_VERDICT_COUNT);
+    return names[verdict];
+}
+
 bool outlet_ready(const struct outlet *outlet)
 {
     return atomic_load(&outlet->hand->ready);

@@ -80,11 +80,54 @@ static const struct descriptor table[METRIC_COUNT] = {
                               "seconds",
                               {NULL},
                               "Time from a record's timestamp to its outcome's commit."},
+    [METRIC_WINDOW_FULL] = {"presignd_partition_window_full",
+                            GAUGE,
+                            NULL,
+                            {"partition"},
+                            "1 while the partition is not read because its window is full."},
+    [METRIC_JOBS_BYTES] = {"presignd_jobs_bytes",
+                           GAUGE,
+                           "bytes",
+                           {NULL},
+                           "Memory of the events in hand, with their requests and outcomes."},
     [METRIC_SIGNER_WAITING] = {"presignd_signatures_waiting",
                                GAUGE,
                                NULL,
                                {NULL},
                                "Requests that wait for their signature."},
+    [METRIC_MERCHANT_HELD] = {"presignd_merchant_held",
+                              GAUGE,
+                              NULL,
+                              {"mchid"},
+                              "1 while the merchant is held because it was answered 401."},
+    [METRIC_MERCHANT_CALLS] = {"presignd_merchant_calls_in_flight",
+                               GAUGE,
+                               NULL,
+                               {"mchid"},
+                               "Calls of the merchant in the air."},
+    [METRIC_MERCHANT_LIMIT] =
+        {"presignd_merchant_calls_limit",
+         GAUGE,
+         NULL,
+         {"mchid"},
+         "Most calls of the merchant in the air; 429 lowers it, successes raise it again."},
+    [METRIC_MERCHANT_WAITING] = {"presignd_merchant_waiting_events",
+                                 GAUGE,
+                                 NULL,
+                                 {"mchid"},
+                                 "Events that wait for the merchant, or for a place in the air."},
+    [METRIC_ENDPOINT_UP] = {"presignd_endpoint_up",
+                            GAUGE,
+                            NULL,
+                            {NULL},
+                            "0 while no host of WeChat Pay answers and events are held for that."},
+    [METRIC_HOST_OUTAGES] = {"presignd_host_outages",
+                             GAUGE,
+                             NULL,
+                             {"host"},
+                             "Calls to the host in a row that met an outage; from 3 on it is "
+                             "avoided while the other one works."},
+    [METRIC_READY] = {"presignd_ready", GAUGE, NULL, {NULL}, "1 while /readyz says ready."},
     [METRIC_REBALANCES] = {"presignd_rebalances_total",
                            COUNTER,
                            NULL,
@@ -96,17 +139,35 @@ static const struct descriptor table[METRIC_COUNT] = {
                         NULL,
                         {"end"},
                         "Reloads of the configuration, by how they ended."},
+    [METRIC_RELOAD_SUCCESSFUL] = {"presignd_last_reload_successful",
+                                  GAUGE,
+                                  NULL,
+                                  {NULL},
+                                  "0 when the last reload was refused, else 1."},
     [METRIC_CERTIFICATE_EXPIRY] = {"presignd_certificate_expiry_timestamp_seconds",
                                    GAUGE,
                                    "seconds since 1970",
                                    {"mchid", "serial"},
                                    "When a platform certificate expires."},
     [METRIC_BUILD_INFO] = {"presignd_build_info", GAUGE, NULL, {"version"}, "Always 1."},
-    [METRIC_START_TIME] = {"presignd_start_time_seconds",
+    [METRIC_START_TIME] = {"process_start_time_seconds",
                            GAUGE,
                            "seconds since 1970",
                            {NULL},
                            "When this process started."},
+    [METRIC_CPU_SECONDS] = {"process_cpu_seconds_total",
+                            COUNTER,
+                            "seconds",
+                            {NULL},
+                            "Processor time of this process, all threads."},
+    [METRIC_RESIDENT_BYTES] = {"process_resident_memory_bytes",
+                               GAUGE,
+                               "bytes",
+                               {NULL},
+                               "Memory of this process that is in RAM."},
+    [METRIC_OPEN_FDS] = {"process_open_fds", GAUGE, NULL, {NULL}, "Open file descriptors."},
+    [METRIC_MAX_FDS] =
+        {"process_max_fds", GAUGE, NULL, {NULL}, "Most file descriptors that may be open."},
 };
 
 static const char *const kind_names[] = {"counter", "gauge", "histogram"};
@@ -242,6 +303,12 @@ void metric_set(struct metric_series *series, double value)
 {
     assert(table[series->metric].kind == GAUGE);
     series->value = value;
+}
+
+void metric_count_to(struct metric_series *series, double value)
+{
+    assert(table[series->metric].kind == COUNTER);
+    series->value = value > series->value ? value : series->value;
 }
 
 void metric_observe(struct metric_series *series, double value)

@@ -380,7 +380,7 @@ class Pages(Operated):
         self.world.wait_for_outcomes(self.world.produce([app("F503x1z"), (b"", b"", [])]))
         text = http_get(f"{daemon.admin}/metrics")[1]
         typed = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-        listed = dict(re.findall(r"^\| `(presignd_\w+)` \| (\w+) ", (ROOT / "docs" / "metrics.md").read_text(),
+        listed = dict(re.findall(r"^\| `((?:presignd|process)_\w+)` \| (\w+) ", (ROOT / "docs" / "metrics.md").read_text(),
                                  re.MULTILINE))
         self.assertEqual({name: listed.get(name) for name in typed}, typed)
         self.assertGreater(len(typed), 10)

@@ -26,7 +26,8 @@ struct health {
     unsigned host_count;
     unsigned outages[HEALTH_HOSTS_MAX]; /* in a row, by host */
     int64_t recheck_ms[HEALTH_HOSTS_MAX];
-    unsigned outages_all; /* in a row, all hosts */
+    int64_t lived_ms[HEALTH_HOSTS_MAX]; /* last seen to live; -1: never */
+    unsigned outages_all;               /* in a row, all hosts */
     int64_t first_outage_ms;
     bool down;
     uint64_t probe;   /* number of the one in the air; 0: none */
@@ -45,6 +46,8 @@ void health_init(struct health *health, unsigned host_count);
 int health_pick(struct health *health, int64_t now_ms, uint64_t *probe);
 /* When a held call may be tried; 0: only the probe's answer tells. */
 int64_t health_wait_ms(const struct health *health);
+/* Whether calls avoid the host while another one works. */
+bool health_suspect(const struct health *health, unsigned host);
 /* What became of a call to that host. `probe` is as health_pick() gave it: calls that are older
  * than the endpoint's downfall may end while a probe is in the air, and say nothing of it. */
 void health_report(struct health *health, unsigned host, uint64_t probe, enum health_word word,

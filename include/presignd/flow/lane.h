@@ -9,6 +9,7 @@
 #define PRESIGND_FLOW_LANE_H
 
 #include "presignd/base/list.h"
+#include "presignd/remote/answer.h"
 #include "presignd/remote/merchant.h"
 
 #include <stdbool.h>
@@ -29,6 +30,9 @@ struct lane {
     bool hold_over;    /* the hold's time has passed without another answer */
     int64_t held_ms;   /* since when */
     int64_t probe_ms;  /* the next call while held */
+    /* The last answer, for people; ANSWER_KIND_COUNT before the first. */
+    enum answer_kind heard;
+    int64_t heard_ms;
 };
 
 void lane_init(struct lane *lane, struct merchant *merchant);

@@ -91,6 +91,8 @@ struct pipeline_rules {
     const struct settle_identity *identity;
 };
 
+struct lane;
+struct partition;
 struct pipeline;
 
 struct pipeline *pipeline_new(const struct pipeline_ports *ports,
@@ -140,9 +142,10 @@ struct pipeline_status {
     bool draining, revoking;
 };
 void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *status);
-/* Calls `visit` for each partition with its window. */
-void pipeline_partitions(const struct pipeline *pipeline,
-                         void (*visit)(void *context, int32_t id, const struct window *window),
-                         void *context);
+/* Looks into it, borrowed until the next step: the `index`th partition, up to status.partitions
+ * of them; the lane of a merchant, NULL before its first event; the endpoint's health. */
+const struct partition *pipeline_partition(const struct pipeline *pipeline, size_t index);
+const struct lane *pipeline_lane(const struct pipeline *pipeline, const char *mchid);
+const struct health *pipeline_health(const struct pipeline *pipeline);
 
 #endif

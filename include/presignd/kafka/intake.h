@@ -74,7 +74,8 @@ void intake_resume(struct intake *intake, int32_t partition);
 /* Answers `revoking`. */
 void intake_release(struct intake *intake);
 
-/* True once the group was joined (also as a standby without partitions). */
+/* True once the group was joined (also as a standby without partitions), and again only after
+ * another join when it went on without us (no broker for as long as session.timeout.ms). */
 bool intake_joined(const struct intake *intake);
 /* NULL until known; known before the first `assigned`. */
 const char *intake_cluster_id(const struct intake *intake);

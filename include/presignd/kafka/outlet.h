@@ -59,7 +59,10 @@ enum outlet_verdict {
     OUTLET_NOT_OURS,  /* the group has moved on: the partitions are another's or about to be */
     OUTLET_TOO_LARGE, /* aborted because `record` is refused for its size: make it smaller */
     OUTLET_FENCED,    /* another process has our transactional.id: stop for good */
+    OUTLET_VERDICT_COUNT
 };
+
+const char *outlet_verdict_name(enum outlet_verdict verdict); /* as in metrics: "committed" … */
 
 struct outlet_end {
     enum outlet_verdict verdict;

@@ -26,13 +26,27 @@ enum metric {
     METRIC_TRANSACTIONS,        /* counter {end} */
     METRIC_TRANSACTION_SECONDS, /* histogram */
     METRIC_EVENT_SECONDS,       /* histogram: record's timestamp to its commit */
+    METRIC_WINDOW_FULL,         /* gauge {partition}: 1 while it is not read for that */
+    METRIC_JOBS_BYTES,          /* gauge */
     METRIC_SIGNER_WAITING,      /* gauge */
+    METRIC_MERCHANT_HELD,       /* gauge {mchid}: 1 while it is */
+    METRIC_MERCHANT_CALLS,      /* gauge {mchid}: in the air */
+    METRIC_MERCHANT_LIMIT,      /* gauge {mchid}: of calls in the air, as answers allow now */
+    METRIC_MERCHANT_WAITING,    /* gauge {mchid}: events */
+    METRIC_ENDPOINT_UP,         /* gauge: 0 while no host answers */
+    METRIC_HOST_OUTAGES,        /* gauge {host}: in a row */
+    METRIC_READY,               /* gauge: 1 while /readyz says so */
     METRIC_REBALANCES,          /* counter {kind} */
     METRIC_RECORDS,             /* counter: consumed */
     METRIC_RELOADS,             /* counter {end} */
+    METRIC_RELOAD_SUCCESSFUL,   /* gauge: 0 after one that was refused */
     METRIC_CERTIFICATE_EXPIRY,  /* gauge {mchid, serial}: seconds since 1970 */
     METRIC_BUILD_INFO,          /* gauge {version} */
-    METRIC_START_TIME,          /* gauge */
+    METRIC_START_TIME,          /* gauge; from here on the names that all programs use */
+    METRIC_CPU_SECONDS,         /* counter */
+    METRIC_RESIDENT_BYTES,      /* gauge */
+    METRIC_OPEN_FDS,            /* gauge */
+    METRIC_MAX_FDS,             /* gauge */
     METRIC_COUNT
 };
 
@@ -52,6 +66,8 @@ struct metric_series *metrics_series(struct metrics *metrics, enum metric metric
                                      const char *const *labels);
 void metric_add(struct metric_series *series, double value);
 void metric_set(struct metric_series *series, double value);
+/* A counter that somebody else keeps, as the kernel does; never less than before. */
+void metric_count_to(struct metric_series *series, double value);
 /* A histogram's observation, in its unit. */
 void metric_observe(struct metric_series *series, double value);
 double metric_value(const struct metric_series *series);

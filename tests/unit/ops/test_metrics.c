@@ -86,13 +86,13 @@ Test(metrics, numbers_read_back_as_they_were)
     AUTO_METRICS struct metrics *metrics = metrics_new();
     struct metric_series *start = metrics_series(metrics, METRIC_START_TIME, NULL);
     metric_set(start, 1795420800.125);
-    expect_line(metrics, "presignd_start_time_seconds 1795420800.125");
+    expect_line(metrics, "process_start_time_seconds 1795420800.125");
     metric_set(start, 0.1 + 0.2);
-    expect_line(metrics, "presignd_start_time_seconds 0.30000000000000004");
+    expect_line(metrics, "process_start_time_seconds 0.30000000000000004");
     metric_set(start, NAN);
-    expect_line(metrics, "presignd_start_time_seconds NaN");
+    expect_line(metrics, "process_start_time_seconds NaN");
     metric_set(start, -INFINITY);
-    expect_line(metrics, "presignd_start_time_seconds -Inf");
+    expect_line(metrics, "process_start_time_seconds -Inf");
 }
 
 Test(metrics, cleared_series_vanish_and_may_still_be_held)

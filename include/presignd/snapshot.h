@@ -1,0 +1,32 @@
+/* Gathers the facts of a running daemon into one struct status. */
+#ifndef PRESIGND_SNAPSHOT_H
+#define PRESIGND_SNAPSHOT_H
+
+#include "presignd/base/clock.h"
+#include "presignd/flow/pipeline.h"
+#include "presignd/kafka/intake.h"
+#include "presignd/ops/status.h"
+#include "presignd/recent.h"
+#include "presignd/remote/caller.h"
+#include "presignd/remote/signer.h"
+#include "presignd/setup.h"
+
+/* Where the facts are; all of it is looked at only. */
+struct snapshot_sources {
+    const struct setup *setup;
+    const struct pipeline *pipeline;
+    const struct intake *intake;
+    const struct signer *signer;
+    const struct caller *caller;
+    const struct recent *recent;
+    const char *unready;             /* why /readyz says no; NULL: it says ready */
+    const char *transaction_trouble; /* or NULL */
+    int64_t records;                 /* consumed */
+};
+
+/* `status` is overwritten; its texts are borrowed from the sources, so use it before anything
+ * else happens, and give it to status_deinit(). */
+void snapshot_take(const struct snapshot_sources *sources, struct moment now,
+                   struct status *status);
+
+#endif

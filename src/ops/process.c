@@ -1,0 +1,59 @@
+#include "presignd/ops/process.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static double seconds(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+static void set(struct metrics *metrics, enum metric metric, double value)
+{
+    metric_set(metrics_series(metrics, metric, NULL), value);
+}
+
+/* proc(5): the second number of statm is the resident pages. */
+static void measure_memory(struct metrics *metrics)
+{
+    unsigned long resident;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL) {
+        return;
+    }
+    if (fscanf(file, "%*u %lu", &resident) == 1) {
+        set(metrics, METRIC_RESIDENT_BYTES, (double)resident * (double)sysconf(_SC_PAGESIZE));
+    }
+    (void)fclose(file);
+}
+
+static void measure_descriptors(struct metrics *metrics)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    if (directory == NULL) {
+        return;
+    }
+    int count = -3; /* ".", "..", and the one that is read with */
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    closedir(directory);
+    set(metrics, METRIC_OPEN_FDS, count);
+}
+
+void process_measure(struct metrics *metrics)
+{
+    struct rusage usage;
+    struct rlimit limit;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        metric_count_to(metrics_series(metrics, METRIC_CPU_SECONDS, NULL),
+                        seconds(usage.ru_utime) + seconds(usage.ru_stime));
+    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        set(metrics, METRIC_MAX_FDS, (double)limit.rlim_cur);
+    }
+    measure_memory(metrics);
+    measure_descriptors(metrics);
+}

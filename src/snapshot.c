@@ -1,0 +1,186 @@
+#include "presignd/snapshot.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/flow/lane.h"
+#include "presignd/flow/partitions.h"
+#include "presignd/version.h"
+
+/* What the monotonic clock read then, as the wall clock would have; earlier than 0: never. */
+static int64_t wall_of(struct moment now, int64_t mono_ms)
+{
+    return mono_ms < 0 ? STATUS_NONE : now.wall_ms + (mono_ms - now.mono_ms);
+}
+
+static void take_process(const struct snapshot_sources *from, struct moment now,
+                         struct status *status)
+{
+    const struct config *config = from->setup->config;
+    status->process.ready = from->unready == NULL;
+    status->process.state = from->unready == NULL ? "ready" : from->unready;
+    status->process.instance = config->daemon.instance;
+    status->process.version = PRESIGND_VERSION;
+    status->process.at_ms = now.wall_ms;
+    status->process.started_ms = from->recent->started.wall_ms;
+    status->process.uptime_ms = now.mono_ms - from->recent->started.mono_ms;
+    status->process.cluster = intake_cluster_id(from->intake);
+    status->process.group = intake_group_id(from->intake);
+    status->process.requests_topic = config->daemon.requests_topic;
+    status->process.results_topic = config->daemon.results_topic;
+    status->process.failures_topic = config->daemon.failures_topic;
+}
+
+static void take_work(const struct snapshot_sources *from, const struct pipeline_status *pipeline,
+                      struct status *status)
+{
+    static const struct settle_identity nobody;
+    const size_t *jobs = pipeline->jobs;
+    status->work.partitions = (int64_t)pipeline->partitions;
+    status->work.calls = (int64_t)pipeline->in_flight;
+    status->work.calls_max = setup_rules(from->setup, &nobody).limits.in_flight;
+    status->work.waiting = (int64_t)jobs[JOB_LANE];
+    status->work.turn = (int64_t)jobs[JOB_TURN];
+    status->work.retry = (int64_t)jobs[JOB_RETRY];
+    status->work.settled = (int64_t)(jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING]);
+    status->work.refused = (int64_t)jobs[JOB_REFUSED];
+    status->work.held_endpoint = pipeline->endpoint_down ? (int64_t)jobs[JOB_LANE] : 0;
+    status->work.held_merchants = (int64_t)pipeline->held_unauthorized;
+    status->work.signatures = (int64_t)signer_waiting(from->signer);
+    status->work.bytes = (int64_t)pipeline->bytes;
+    status->work.records = from->records;
+    status->work.succeeded = from->recent->succeeded;
+    status->work.failed = from->recent->failed;
+    status->work.kafka_trouble = intake_trouble(from->intake);
+    status->work.transaction_trouble = from->transaction_trouble;
+}
+
+static void take_partition(const struct snapshot_sources *from, const struct partition *partition,
+                           struct status_partition *out)
+{
+    const struct window *window = &partition->window;
+    int64_t end = intake_end_offset(from->intake, partition->id);
+    *out = (struct status_partition){
+        .id = partition->id,
+        .watermark = window->watermark >= 0 ? window->watermark : STATUS_NONE,
+        .lag = end >= 0 && window->watermark >= 0 ? end - window->watermark : STATUS_NONE,
+        .in_hand = (int64_t)window_in_hand(window),
+        .window_used = (int64_t)window_used(window),
+        .full = partition->full,
+        .paused = !partition->paused ? NULL
+                  : partition->full  ? "its window is full: the event at the watermark does not end"
+                                     : "as much is in hand as may be",
+    };
+}
+
+static void take_partitions(const struct snapshot_sources *from, struct status *status)
+{
+    size_t count = (size_t)status->work.partitions;
+    struct status_partition *items = mem_zalloc(count, sizeof *items);
+    status->partitions = (struct status_list){.items = items, .count = count};
+    for (size_t i = 0; i < count; i++) {
+        take_partition(from, pipeline_partition(from->pipeline, i), &items[i]);
+        status->work.lag += items[i].lag > 0 ? items[i].lag : 0;
+    }
+}
+
+/* A merchant has no lane before its first event. */
+static void take_lane(const struct snapshot_sources *from, const struct lane *lane,
+                      struct moment now, struct status_merchant *out)
+{
+    int64_t hold_ms = from->setup->config->retry.hold_unauthorized_ms;
+    out->calls = lane->in_flight;
+    out->limit = (int64_t)lane->limit;
+    out->waiting = (int64_t)lane->waiting.count;
+    out->held_until_ms = lane->held ? wall_of(now, lane->held_ms + hold_ms) : STATUS_NONE;
+    if (lane->heard != ANSWER_KIND_COUNT) {
+        out->heard = answer_kind_name(lane->heard);
+        out->heard_ms = wall_of(now, lane->heard_ms);
+    }
+}
+
+static void take_merchants(const struct snapshot_sources *from, struct moment now,
+                           struct status *status)
+{
+    size_t count = merchants_count(from->setup->merchants);
+    struct status_merchant *items = mem_zalloc(count, sizeof *items);
+    status->merchants = (struct status_list){.items = items, .count = count};
+    for (size_t i = 0; i < count; i++) {
+        const struct merchant *merchant = merchants_at(from->setup->merchants, i);
+        const struct lane *lane = pipeline_lane(from->pipeline, merchant->mchid);
+        items[i] = (struct status_merchant){
+            .mchid = merchant->mchid,
+            .mode = merchant_mode_name(merchant->mode),
+            .limit = merchant->max_in_flight,
+            .rate_per_s = merchant->rate_per_s > 0 ? merchant->rate_per_s : STATUS_NONE,
+            .held_until_ms = STATUS_NONE,
+            .heard_ms = STATUS_NONE,
+        };
+        if (lane != NULL) {
+            take_lane(from, lane, now, &items[i]);
+        }
+    }
+}
+
+static void take_keys(const struct snapshot_sources *from, struct status *status)
+{
+    size_t merchants = merchants_count(from->setup->merchants);
+    struct status_key *items = mem_zalloc(merchants * MERCHANT_VERIFY_KEYS_MAX, sizeof *items);
+    status->keys = (struct status_list){.items = items};
+    for (size_t i = 0; i < merchants; i++) {
+        const struct merchant *merchant = merchants_at(from->setup->merchants, i);
+        for (size_t k = 0; k < merchant->verify_key_count; k++) {
+            const struct verify_key *key = &merchant->verify_keys[k];
+            bool expires = key->not_after_ms != INT64_MAX;
+            items[status->keys.count++] = (struct status_key){
+                .mchid = merchant->mchid,
+                .id = key->serial,
+                .kind = expires ? "certificate" : "public key",
+                .expires_ms = expires ? key->not_after_ms : STATUS_NONE,
+            };
+        }
+    }
+}
+
+static void take_hosts(const struct snapshot_sources *from, struct moment now,
+                       struct status *status)
+{
+    const struct health *health = pipeline_health(from->pipeline);
+    size_t count = caller_host_count(from->caller);
+    struct status_host *items = mem_zalloc(count, sizeof *items);
+    status->hosts = (struct status_list){.items = items, .count = count};
+    for (unsigned i = 0; i < count && i < health->host_count; i++) {
+        items[i] = (struct status_host){
+            .name = caller_host_name(from->caller, i),
+            .state = health->down                ? "down, probed"
+                     : health_suspect(health, i) ? "avoided"
+                     : health->lived_ms[i] >= 0  ? "answers"
+                                                 : "not asked yet",
+            .outages = health->outages[i],
+            .lived_ms = wall_of(now, health->lived_ms[i]),
+        };
+    }
+}
+
+static void take_reload(const struct snapshot_sources *from, struct status *status)
+{
+    const struct recent *recent = from->recent;
+    bool any = recent->reload_ms != 0;
+    status->reload.at_ms = any ? recent->reload_ms : STATUS_NONE;
+    status->reload.applied = any ? recent->reload_applied : STATUS_NONE;
+    status->reload.text = any && recent->reload_text[0] != '\0' ? recent->reload_text : NULL;
+}
+
+void snapshot_take(const struct snapshot_sources *sources, struct moment now, struct status *status)
+{
+    struct pipeline_status pipeline;
+    pipeline_status(sources->pipeline, &pipeline);
+    *status = (struct status){0};
+    take_process(sources, now, status);
+    take_work(sources, &pipeline, status);
+    take_partitions(sources, status);
+    take_merchants(sources, now, status);
+    take_keys(sources, status);
+    take_hosts(sources, now, status);
+    take_reload(sources, status);
+    recent_failures(sources->recent, &status->failures);
+    recent_transactions(sources->recent, &status->transactions);
+}

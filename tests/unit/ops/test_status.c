@@ -1,0 +1,205 @@
+#include "presignd/ops/status.h"
+
+#include "presignd/base/mem.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NOW_MS INT64_C(1795420800500) /* 2026-11-23T08:00:00.500Z */
+
+/* One of each list, with a text that must be escaped wherever it stands. */
+static struct status filled(const char *text)
+{
+    struct status status = {
+        .process = {.ready = 0,
+                    .state = "the endpoint is down",
+                    .instance = text,
+                    .version = "1.2.3",
+                    .at_ms = NOW_MS,
+                    .started_ms = NOW_MS - 93784000,
+                    .uptime_ms = 93784000,
+                    .cluster = text,
+                    .group = text,
+                    .requests_topic = text,
+                    .results_topic = text,
+                    .failures_topic = text},
+        .work = {.calls = 7, .refused = 1, .kafka_trouble = text, .transaction_trouble = text},
+        .reload = {.at_ms = NOW_MS - 61000, .applied = 0, .text = text},
+    };
+    status.partitions = (struct status_list){mem_zalloc(1, sizeof(struct status_partition)), 1};
+    *(struct status_partition *)status.partitions.items =
+        (struct status_partition){3, 41, STATUS_NONE, 2, 9, 1, text};
+    status.merchants = (struct status_list){mem_zalloc(1, sizeof(struct status_merchant)), 1};
+    *(struct status_merchant *)status.merchants.items = (struct status_merchant){
+        text, "direct", 1, 2, 3, STATUS_NONE, NOW_MS + 60000, text, NOW_MS - 1};
+    status.keys = (struct status_list){mem_zalloc(1, sizeof(struct status_key)), 1};
+    *(struct status_key *)status.keys.items =
+        (struct status_key){text, text, "certificate", NOW_MS + STATUS_EXPIRY_MS};
+    status.hosts = (struct status_list){mem_zalloc(1, sizeof(struct status_host)), 1};
+    *(struct status_host *)status.hosts.items = (struct status_host){text, text, 4, STATUS_NONE};
+    status.transactions = (struct status_list){mem_zalloc(1, sizeof(struct status_transaction)), 1};
+    *(struct status_transaction *)status.transactions.items =
+        (struct status_transaction){NOW_MS - 5000, 12, 38, "aborted"};
+    status.failures = (struct status_list){mem_zalloc(1, sizeof(struct status_failure)), 1};
+    *(struct status_failure *)status.failures.items =
+        (struct status_failure){text, 5, NOW_MS - 5000, text};
+    return status;
+}
+
+static json_t *parsed(const struct status *status)
+{
+    AUTO_BUF struct buf text = {0};
+    json_error_t error;
+    status_json(status, &text);
+    json_t *json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+    cr_assert_not_null(json, "%s: %s", error.text, text.data);
+    return json;
+}
+
+/* Every field of the table is there under its name, and nothing else is. */
+Test(status, the_document_is_the_table)
+{
+    struct status status = filled("x");
+    json_t *json = parsed(&status);
+    cr_assert_eq(json_object_size(json), status_section_count);
+    for (size_t i = 0; i < status_section_count; i++) {
+        const struct status_section *section = &status_sections[i];
+        json_t *item = json_object_get(json, section->key);
+        item = section->empty == NULL ? item : json_array_get(item, 0);
+        cr_assert(json_is_object(item), "%s", section->key);
+        size_t given = 0;
+        for (size_t j = 0; j < section->field_count; j++) {
+            given += status_value(section, &section->fields[j], &status, 0).given;
+        }
+        cr_expect_eq(json_object_size(item), given, "%s", section->key);
+    }
+    json_decref(json);
+    status_deinit(&status);
+}
+
+Test(status, values_are_written_by_their_kind)
+{
+    struct status status = filled("a \"b\"\n");
+    json_t *json = parsed(&status);
+    json_t *process = json_object_get(json, "process");
+    cr_expect(json_is_false(json_object_get(process, "ready")));
+    cr_expect_str_eq(json_string_value(json_object_get(process, "at")), "2026-11-23T08:00:00.500Z");
+    cr_expect_eq(json_real_value(json_object_get(process, "uptime_seconds")), 93784.0);
+    cr_expect_str_eq(json_string_value(json_object_get(process, "group")), "a \"b\"\n");
+    json_t *partition = json_array_get(json_object_get(json, "partitions"), 0);
+    cr_expect_eq(json_integer_value(json_object_get(partition, "watermark")), 41);
+    cr_expect_null(json_object_get(partition, "lag_records"), "what is not known is left out");
+    json_decref(json);
+    status_deinit(&status);
+}
+
+Test(status, an_empty_one_is_whole)
+{
+    struct status status = {0};
+    json_t *json = parsed(&status);
+    cr_expect(json_is_array(json_object_get(json, "partitions")));
+    cr_expect_eq(json_array_size(json_object_get(json, "partitions")), 0);
+    json_decref(json);
+}
+
+static const struct status_field *field_of(const char *section_key, const char *key)
+{
+    for (size_t i = 0; i < status_section_count; i++) {
+        const struct status_section *section = &status_sections[i];
+        for (size_t j = 0; strcmp(section->key, section_key) == 0 && j < section->field_count;
+             j++) {
+            if (strcmp(section->fields[j].key, key) == 0) {
+                return &section->fields[j];
+            }
+        }
+    }
+    cr_assert_fail("no %s.%s", section_key, key);
+    return NULL;
+}
+
+struct reading {
+    const char *section, *key;
+    int64_t number;
+    const char *text;
+    enum status_tone tone;
+};
+
+Test(status, values_read_well)
+{
+    static const struct reading readings[] = {
+        {"process", "uptime_seconds", 0, "0 ms", TONE_PLAIN},
+        {"process", "uptime_seconds", -5, "0 ms", TONE_PLAIN},
+        {"process", "uptime_seconds", 38, "38 ms", TONE_PLAIN},
+        {"process", "uptime_seconds", 5999, "5 s", TONE_PLAIN},
+        {"process", "uptime_seconds", 61000, "1 min 1 s", TONE_PLAIN},
+        {"process", "uptime_seconds", 7200999, "2 h", TONE_PLAIN},
+        {"process", "uptime_seconds", 93784000, "1 d 2 h", TONE_PLAIN},
+        {"process", "at", NOW_MS, "2026-11-23T08:00:00Z", TONE_PLAIN},
+        {"process", "started", NOW_MS - 61000, "2026-11-23T07:58:59Z (1 min 1 s ago)", TONE_PLAIN},
+        {"process", "ready", 1, "yes", TONE_PLAIN},
+        {"work", "bytes", 1023, "1023 B", TONE_PLAIN},
+        {"work", "bytes", 1536, "1.5 KiB", TONE_PLAIN},
+        {"work", "bytes", 50331648, "48.0 MiB", TONE_PLAIN},
+        {"work", "refused", 0, "0", TONE_PLAIN},
+        {"work", "refused", 1, "1", TONE_BAD},
+        {"work", "refused", STATUS_NONE, "-", TONE_PLAIN},
+        {"reload", "applied", 1, "yes", TONE_GOOD},
+        {"reload", "applied", 0, "no", TONE_BAD},
+        {"merchants", "held_until", NOW_MS + 60000, "2026-11-23T08:01:00Z (in 1 min)", TONE_BAD},
+        {"keys", "expires", NOW_MS, "2026-11-23T08:00:00Z", TONE_BAD},
+        {"keys", "expires", NOW_MS + STATUS_EXPIRY_MS, "2026-12-23T08:00:00Z (in 30 d)", TONE_WARN},
+        {"keys", "expires", NOW_MS + STATUS_EXPIRY_MS + 1, "2026-12-23T08:00:00Z (in 30 d)",
+         TONE_PLAIN},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(readings); i++) {
+        const struct reading *want = &readings[i];
+        const struct status_field *field = field_of(want->section, want->key);
+        struct status_value value = {.given = want->number != STATUS_NONE, .number = want->number};
+        AUTO_BUF struct buf text = {0};
+        status_text(&text, field, &value, NOW_MS);
+        cr_expect_str_eq(text.data, want->text);
+        cr_expect_eq(status_tone(field, &value, NOW_MS), want->tone, "%s: %s", want->key,
+                     want->text);
+    }
+    struct status_value aborted = {.given = true, .text = "aborted"};
+    cr_expect_eq(status_tone(field_of("transactions", "end"), &aborted, NOW_MS), TONE_BAD);
+}
+
+/* Every fact that people are to see stands on the page, escaped. */
+Test(status, the_page_shows_every_fact_and_escapes_it)
+{
+    struct status status = filled("<script>alert('&\"')</script>");
+    AUTO_BUF struct buf page = {0};
+    status_html(&status, &page);
+    cr_expect_null(strstr(page.data, "<script"));
+    cr_expect_null(strstr(page.data, "alert('"));
+    cr_expect_not_null(
+        strstr(page.data, "&lt;script&gt;alert(&#39;&amp;&quot;&#39;)&lt;/script&gt;"));
+    cr_expect_not_null(strstr(page.data, "<span class=\"badge\">the endpoint is down</span>"));
+    for (size_t i = 0; i < status_section_count; i++) {
+        const struct status_section *section = &status_sections[i];
+        for (size_t j = 0; j < section->field_count; j++) {
+            const struct status_field *field = &section->fields[j];
+            struct status_value value = status_value(section, field, &status, 0);
+            if (field->label == NULL || !value.given || status_is_text(field)) {
+                continue;
+            }
+            AUTO_BUF struct buf text = {0};
+            status_text(&text, field, &value, NOW_MS);
+            cr_expect_not_null(strstr(page.data, text.data), "%s.%s", section->key, field->key);
+        }
+    }
+    status_deinit(&status);
+}
+
+Test(status, an_empty_list_says_so)
+{
+    struct status status = {
+        .process = {.ready = 1, .state = "ready", .instance = "i", .version = "v"}};
+    AUTO_BUF struct buf page = {0};
+    status_html(&status, &page);
+    cr_expect_not_null(strstr(page.data, "None is assigned: this is a standby."));
+    cr_expect_not_null(strstr(page.data, "badge good"));
+}
