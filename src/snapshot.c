@@ -151,7 +151,7 @@ static void take_hosts(const struct snapshot_sources *from, struct moment now,
         items[i] = (struct status_host){
             .name = caller_host_name(from->caller, i),
             .state = health->down                ? "down, probed"
-                     : health_suspect(health, i) ? "avoided"
+                     : health_suspect(health, i) ? "fails"
                      : health->lived_ms[i] >= 0  ? "answers"
                                                  : "not asked yet",
             .outages = health->outages[i],

@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -18,13 +20,15 @@ static void set(struct metrics *metrics, enum metric metric, double value)
 /* proc(5): the second number of statm is the resident pages. */
 static void measure_memory(struct metrics *metrics)
 {
-    unsigned long resident;
+    char text[128];
     FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL) {
         return;
     }
-    if (fscanf(file, "%*u %lu", &resident) == 1) {
-        set(metrics, METRIC_RESIDENT_BYTES, (double)resident * (double)sysconf(_SC_PAGESIZE));
+    const char *second = fgets(text, sizeof text, file) == NULL ? NULL : strchr(text, ' ');
+    if (second != NULL) {
+        set(metrics, METRIC_RESIDENT_BYTES,
+            (double)strtoul(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE));
     }
     (void)fclose(file);
 }

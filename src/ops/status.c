@@ -192,6 +192,9 @@ struct status_value status_value(const struct status_section *section,
 
 /* --- for people --- */
 
+#define NEAR_MS (INT64_C(12) * 3600 * 1000)
+#define KIB     INT64_C(1024)
+
 /* The two largest units: nobody reads the seconds of an uptime of days. */
 static void put_span(struct buf *out, int64_t span_ms)
 {
@@ -215,27 +218,30 @@ static void put_span(struct buf *out, int64_t span_ms)
     }
 }
 
+/* Near times without their date: how far they are stands beside. */
 static void put_time(struct buf *out, int64_t wall_ms, int64_t now_ms)
 {
     char text[TEXT_TIME_SIZE];
-    text_time(text, wall_ms, false);
-    buf_puts(out, text);
     bool past = wall_ms < now_ms;
-    if ((past ? now_ms - wall_ms : wall_ms - now_ms) >= 1000) {
+    int64_t far_ms = past ? now_ms - wall_ms : wall_ms - now_ms;
+    bool near = far_ms >= 1000 && far_ms < NEAR_MS;
+    text_time(text, wall_ms, false);
+    buf_puts(out, near ? strchr(text, 'T') + 1 : text);
+    if (far_ms >= 1000) {
         buf_puts(out, past ? " (" : " (in ");
-        put_span(out, (past ? now_ms - wall_ms : wall_ms - now_ms) / 1000 * 1000);
+        put_span(out, far_ms / 1000 * 1000);
         buf_puts(out, past ? " ago)" : ")");
     }
 }
 
 static void put_bytes(struct buf *out, int64_t bytes)
 {
-    if (bytes < 1024) {
+    if (bytes < KIB) {
         buf_printf(out, "%" PRId64 " B", bytes);
-    } else if (bytes < 1024 * 1024) {
-        buf_printf(out, "%.1f KiB", (double)bytes / 1024);
+    } else if (bytes < KIB * KIB) {
+        buf_printf(out, "%.1f KiB", (double)bytes / (double)KIB);
     } else {
-        buf_printf(out, "%.1f MiB", (double)bytes / (1024 * 1024));
+        buf_printf(out, "%.1f MiB", (double)bytes / (double)(KIB * KIB));
     }
 }
 
