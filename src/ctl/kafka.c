@@ -145,6 +145,28 @@ const char *ctl_kafka_trouble(const struct ctl_kafka *kafka)
     return kafka->trouble.text;
 }
 
+rd_kafka_t *ctl_kafka_handle(struct ctl_kafka *kafka)
+{
+    return kafka->handle;
+}
+
+int ctl_kafka_timeout(const struct ctl_kafka *kafka)
+{
+    return (int)kafka->timeout_ms;
+}
+
+char *ctl_kafka_property(const struct kafka_property *properties, size_t count, const char *name)
+{
+    AUTO_FREE char *error = NULL;
+    rd_kafka_conf_t *conf =
+        kafka_properties_apply(KAFKA_CONSUMER, "presignctl", properties, count, &error);
+    char *value = conf == NULL ? NULL : client_property(conf, name);
+    if (conf != NULL) {
+        rd_kafka_conf_destroy(conf);
+    }
+    return value;
+}
+
 /* "TEXT" or "TEXT: the client's last complaint". */
 static char *with_trouble(const struct ctl_kafka *kafka, const char *text)
 {

@@ -51,6 +51,7 @@ extern const struct command command_sandbox;
 extern const struct command command_send;
 extern const struct command command_sign;
 extern const struct command command_tail;
+extern const struct command command_topics;
 extern const struct command command_validate;
 
 /* The whole help of a command. */

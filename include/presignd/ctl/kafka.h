@@ -29,6 +29,13 @@ struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size
 /* Drops what was not delivered yet. Accepts NULL, returns NULL. */
 struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka);
 
+/* For what this interface lacks: the client itself, and its time-out in ms. */
+rd_kafka_t *ctl_kafka_handle(struct ctl_kafka *kafka);
+int ctl_kafka_timeout(const struct ctl_kafka *kafka);
+/* A property as the daemon's consumer has it, defaults and all; NULL when unset (free()). */
+char *ctl_kafka_property(const struct kafka_property *properties, size_t count, const char *name)
+    __attribute__((warn_unused_result));
+
 /* How many partitions the topic has; -1 and a reason (free()) when no broker answers in time,
  * or there is no such topic. */
 int ctl_kafka_partitions(struct ctl_kafka *kafka, const char *topic, char **error)
