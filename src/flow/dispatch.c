@@ -7,6 +7,11 @@
  * share, so that a slow one cannot take them all. */
 #define RESERVE_SHARE 4
 
+/* Outcomes that wait for a transaction, in places in the air. A crash calls them again, and they
+ * age: while they cannot be published, there is no use in more of them. Under load a transaction
+ * takes fewer than that. */
+#define UNPUBLISHED_SHARE 2
+
 /* The last attempt gets what is left of the event's time. */
 static int64_t attempt_timeout_ms(const struct pipeline *p, const struct job *job, int64_t now_ms)
 {
@@ -87,10 +92,16 @@ static bool start_one(struct pipeline *p, struct lane *lane, struct moment now)
     return true;
 }
 
+static bool outcomes_pile_up(const struct pipeline *p)
+{
+    size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
+    return p->settled.count + p->batch.jobs.count >= most;
+}
+
 void dispatch_start(struct pipeline *p, struct moment now)
 {
     p->lane_wait_ms = INT64_MAX;
-    if (p->revoking || p->draining) {
+    if (p->revoking || p->draining || outcomes_pile_up(p)) {
         return;
     }
     /* Each lane in turn one call, however many events wait in it. */

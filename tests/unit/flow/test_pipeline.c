@@ -245,3 +245,32 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
     cr_assert_eq(status.bytes, 0);
     story_end(&story);
 }
+
+/* A crash would call again whatever is not committed: with Kafka away, no call begins once twice
+ * as many outcomes wait as there are places. */
+Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
+{
+    enum { EVENTS = 9, PLACES = 1, WAIT = 2 * PLACES };
+    struct story story;
+    story_begin(&story);
+    story.rules.limits.in_flight = PLACES;
+    pipeline_configure(story.pipeline, &story.rules);
+    for (int i = 1; i <= EVENTS; i++) {
+        comes(&story, i);
+    }
+    for (int i = 0; i < 100; i++) { /* the first transaction does not end */
+        pipeline_step(story.pipeline);
+        answer_calls(&story);
+        story.now.mono_ms++;
+    }
+    struct pipeline_status status;
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.jobs[JOB_SETTLED] + status.jobs[JOB_PUBLISHING], WAIT);
+    cr_assert_eq(status.jobs[JOB_LANE], EVENTS - WAIT);
+    goes_on(&story, BEGIN_MS + 1000);
+    for (int i = 1; i <= EVENTS; i++) {
+        cr_assert_eq(story.calls[i], 1);
+        cr_assert_gt(story.ended_ms[i], 0);
+    }
+    story_end(&story);
+}
