@@ -185,7 +185,8 @@ static void more(struct buf *out)
              "  ledger.jsonl              time, mchid, endpoint, out_contract_code,\n"
              "                            body_sha256, nonce, timestamp, signature_ok, status\n"
              "                            (0: reset), fault, issue, acted (an id was issued),\n"
-             "                            issued_id, request_id; absent when not known\n");
+             "                            issued_id, publishable (the answer verifies and is\n"
+             "                            whole), request_id; absent when not known\n");
 }
 
 static int run(int argc, char **argv);

@@ -212,6 +212,7 @@ struct sandbox_reply {
     int64_t timestamp_s;
     char nonce[SANDBOX_ID_SIZE];
     struct buf signature;
+    bool publishable; /* whole, signed as it should be, with every field: may become a result */
 };
 
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,

@@ -56,6 +56,7 @@ bool sandbox_ledger_write(int fd, const struct sandbox_entry *entry)
     buf_json_member(&line, "issue", entry->verdict->issue);
     buf_json_member_bool(&line, "acted", *reply->issued_id != '\0');
     buf_json_member(&line, "issued_id", or_null(reply->issued_id));
+    buf_json_member_bool(&line, "publishable", reply->publishable);
     buf_json_member(&line, "request_id", reply->request_id);
     buf_puts(&line, "}\n");
     ssize_t written = write(fd, line.data, line.len);

@@ -170,6 +170,14 @@ static void make_good(const struct sandbox_verdict *verdict, enum sandbox_trick 
     reply->missing = trick == TRICK_TRUNCATED ? MISSING_BYTES : 0;
 }
 
+/* Late is not wrong: a client that still waits may take the answer. */
+static bool is_publishable(const struct sandbox_fault_kind *kind)
+{
+    return kind->status == 200 && kind->acts && kind->is_signed &&
+           (kind->trick == TRICK_NONE || kind->trick == TRICK_DELAY ||
+            kind->trick == TRICK_SLOW_BODY);
+}
+
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
                         struct sandbox_fault fault, int64_t now_s, struct sandbox_reply *reply)
 {
@@ -187,6 +195,7 @@ void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_ve
     if (kind->acts) {
         random_id("", reply->issued_id);
     }
+    reply->publishable = is_publishable(kind);
     reply->reset = kind->trick == TRICK_RESET;
     if (reply->reset) {
         return;

@@ -197,6 +197,7 @@ class Good(unittest.TestCase):
                 "body_sha256": hashlib.sha256(body).hexdigest(), "nonce": "N" * 32,
                 "signature_ok": True, "status": 200, "acted": True,
                 "issued_id": answer.json["pre_entrustweb_id"],
+                "publishable": True,
                 "request_id": answer.headers["Request-ID"]}
             self.assertEqual({name: line[name] for name in expected}, expected)
             self.assertEqual(set(line) - set(expected), {"time", "timestamp"})
@@ -377,10 +378,12 @@ class Faults(unittest.TestCase):
         line = self.sandbox.ledger()[-1]
         self.assertEqual((line["out_contract_code"], line["fault"], line["acted"]), (code, kind, acted))
         self.assertEqual("issued_id" in line, acted)
+        self.assertEqual(line["publishable"], kind in ("delay", "slow-body"))
         again = self.sandbox.call("partner-mini-program", code)
         self.assertEqual(set(again.json), MINI_PROGRAM)
         self.assertTrue(self.sandbox.verifies(again))
         self.assertNotIn("fault", self.sandbox.ledger()[-1])
+        self.assertTrue(self.sandbox.ledger()[-1]["publishable"])
         if isinstance(answer, Answer):
             self.assertEqual(answer.status, line["status"])
         return answer
