@@ -381,15 +381,19 @@ class World:
         assert not errors and None not in ids, f"records were not sent: {errors[:3]}"
         return ids
 
-    def outcomes(self):
-        """{input's id: Outcome} of all that read_committed shows by now. The last one of an id
-        is kept: counting doubled ones is the audit's work."""
+    def new_outcomes(self):
+        """The Outcomes that read_committed has come to show since the last look."""
         if self._reader is None:
             self._reader = auditor.Reader(
                 self.kafka.bootstrap, [self.topics[auditor.RESULTS], self.topics[auditor.FAILURES]])
-        for record in self._reader.follow():
-            outcome = Outcome(record)
-            self._outcomes[outcome.id] = outcome
+        fresh = [Outcome(record) for record in self._reader.follow()]
+        self._outcomes.update((outcome.id, outcome) for outcome in fresh)
+        return fresh
+
+    def outcomes(self):
+        """{input's id: Outcome} of all that read_committed shows by now. The last one of an id
+        is kept: counting doubled ones is the audit's work."""
+        self.new_outcomes()
         return self._outcomes
 
     def wait_for_outcomes(self, ids, timeout_s=WAIT_S):

@@ -177,13 +177,30 @@ class Node:
     def __init__(self, node_id, directory, ports):
         self.node_id = node_id
         self.directory = directory
-        self.port, self.controller_port = ports
+        self.port, self.controller_port, *rest = ports
+        self.users_port = rest[0] if rest else None
         self.properties = directory / "server.properties"
         self.data = directory / "data"
         self.log = directory / "broker.log"
         self.process = None
 
-    def configure(self, voters, settings):
+    def _listen_to_users(self, values, users):
+        """A second listener, for users with a password, who have the rights that they are given;
+        without a name one is a super user."""
+        for name in ("listeners", "advertised.listeners"):
+            values[name] += f",SASL_PLAINTEXT://127.0.0.1:{self.users_port}"
+        passwords = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+        values.update({
+            "listener.security.protocol.map":
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config":
+                f"org.apache.kafka.common.security.plain.PlainLoginModule required {passwords};",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+            "super.users": "User:ANONYMOUS"})
+
+    def configure(self, voters, settings, users=None):
         """Writes server.properties. `voters` maps node ids to controller ports."""
         listener = f"PLAINTEXT://127.0.0.1:{self.port}"
         values = {
@@ -195,6 +212,8 @@ class Node:
             "advertised.listeners": listener,
             "log.dirs": self.data,
         }
+        if users:
+            self._listen_to_users(values, users)
         copies = min(3, len(voters))
         for prefix in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
             values[f"{prefix}.replication.factor"] = copies
@@ -247,21 +266,24 @@ class Node:
 
 class Cluster:
     """`nodes` brokers. With `directory` the data lies there and stays after close(); else in a
-    temporary directory that close() removes. `settings` are Kafka's server properties."""
+    temporary directory that close() removes. `settings` are Kafka's server properties. With
+    `users`, {name: password}, `users_bootstrap` is for clients that log in (SASL PLAIN)."""
 
     def __init__(self, directory=None, nodes=1, settings=None, jvm=None, heap_mb=384,
-                 outlives_us=False):
+                 outlives_us=False, users=None):
         self._temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="presignd-kafka-")).resolve()
         self.cluster_id = _uuid()
         self._jvm = [f"-Xmx{heap_mb}m", *(jvm or [f"-XX:SharedArchiveFile={ARCHIVE}"])]
         self._prepared = jvm is not None
         self._outlives_us = outlives_us
-        ports = free_ports(2 * nodes)
-        self.nodes = [Node(i + 1, self.directory / f"node-{i + 1}", ports[2 * i:2 * i + 2])
+        ports = free_ports(3 * nodes)
+        self.nodes = [Node(i + 1, self.directory / f"node-{i + 1}", ports[3 * i:3 * i + 3])
                       for i in range(nodes)]
         self.bootstrap = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        self.users_bootstrap = ",".join(f"127.0.0.1:{node.users_port}" for node in self.nodes)
         self._settings = settings or {}
+        self._users = users
         self._admin = None
 
     def __enter__(self):
@@ -284,11 +306,16 @@ class Cluster:
             if node.running:
                 continue
             if not node.data.exists():
-                node.configure(voters, self._settings)
+                node.configure(voters, self._settings, self._users)
                 node.format(self.cluster_id)
             node.start(self._jvm, self._outlives_us)
         self._wait_until_up()
         return self
+
+    def start_node(self, node):
+        """Starts one (counted from 0) that was killed, without waiting for it."""
+        if not self.nodes[node].running:
+            self.nodes[node].start(self._jvm, self._outlives_us)
 
     def _wait_until_up(self):
         admin = self.admin()

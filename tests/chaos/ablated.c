@@ -1,0 +1,195 @@
+/* The daemon with one of its safeguards taken away, named by $PRESIGND_ABLATE, to be put through
+ * the same chaos: what the safeguard is for is what the audits then find.
+ *
+ * Each is taken away where the daemon calls a function: the linker leads these calls here
+ * (--wrap, see tests.cmake). The daemon's own sources know nothing of this.
+ */
+#include "presignd/base/list.h"
+#include "presignd/flow/batch.h"
+#include "presignd/flow/window.h"
+#include "presignd/kafka/client.h"
+#include "presignd/remote/verify.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TIMEOUT_MS = 5000 };
+
+static bool without(const char *safeguard)
+{
+    const char *name = getenv("PRESIGND_ABLATE");
+    return name != NULL && strcmp(name, safeguard) == 0;
+}
+
+/* --- the offset window */
+
+bool __real_window_load(struct window *window, int64_t offset, const char *metadata);
+bool __wrap_window_load(struct window *window, int64_t offset, const char *metadata);
+void __real_window_finish(struct window *window, int64_t offset);
+void __wrap_window_finish(struct window *window, int64_t offset);
+
+/* Forgets at a start what was done above the watermark. */
+bool __wrap_window_load(struct window *window, int64_t offset, const char *metadata)
+{
+    return __real_window_load(window, offset, without("done-set") ? NULL : metadata);
+}
+
+/* Commits the highest offset that is done, whatever is open below. */
+void __wrap_window_finish(struct window *window, int64_t offset)
+{
+    if (without("watermark") && offset >= window->watermark && offset < window->next) {
+        int64_t next = window->next;
+        window_restart(window, offset + 1);
+        window->next = next;
+    }
+    __real_window_finish(window, offset);
+}
+
+/* --- the transaction */
+
+rd_kafka_error_t *__real_rd_kafka_send_offsets_to_transaction(
+    rd_kafka_t *client, const rd_kafka_topic_partition_list_t *offsets,
+    const rd_kafka_consumer_group_metadata_t *group, int timeout_ms);
+rd_kafka_error_t *__wrap_rd_kafka_send_offsets_to_transaction(
+    rd_kafka_t *client, const rd_kafka_topic_partition_list_t *offsets,
+    const rd_kafka_consumer_group_metadata_t *group, int timeout_ms);
+rd_kafka_error_t *__real_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms);
+rd_kafka_error_t *__wrap_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms);
+
+/* Positions that wait for a transaction of their own; the outlet's thread only. */
+static rd_kafka_topic_partition_list_t *apart;
+static const rd_kafka_consumer_group_metadata_t *apart_group;
+
+/* The group alone, without member and generation: a broker then fences nobody. Its name stands
+ * behind the mark and the generation in the library's own form. */
+static rd_kafka_consumer_group_metadata_t *anybody(const rd_kafka_consumer_group_metadata_t *group)
+{
+    static const size_t before = sizeof "CGMDv2:" - 1 + sizeof(int32_t);
+    void *bytes = NULL;
+    size_t len = 0;
+    rd_kafka_error_destroy(rd_kafka_consumer_group_metadata_write(group, &bytes, &len));
+    if (bytes == NULL || len <= before) {
+        abort();
+    }
+    rd_kafka_consumer_group_metadata_t *outsider =
+        rd_kafka_consumer_group_metadata_new((const char *)bytes + before);
+    rd_kafka_mem_free(NULL, bytes);
+    return outsider;
+}
+
+rd_kafka_error_t *__wrap_rd_kafka_send_offsets_to_transaction(
+    rd_kafka_t *client, const rd_kafka_topic_partition_list_t *offsets,
+    const rd_kafka_consumer_group_metadata_t *group, int timeout_ms)
+{
+    if (without("one-transaction")) {
+        if (apart != NULL) {
+            rd_kafka_topic_partition_list_destroy(apart);
+        }
+        apart = rd_kafka_topic_partition_list_copy(offsets);
+        apart_group = group;
+        return NULL;
+    }
+    if (!without("session")) {
+        return __real_rd_kafka_send_offsets_to_transaction(client, offsets, group, timeout_ms);
+    }
+    rd_kafka_consumer_group_metadata_t *outsider = anybody(group);
+    rd_kafka_error_t *error =
+        __real_rd_kafka_send_offsets_to_transaction(client, offsets, outsider, timeout_ms);
+    rd_kafka_consumer_group_metadata_destroy(outsider);
+    return error;
+}
+
+/* Outcomes first, then positions; what goes wrong with these is found at the next start. */
+rd_kafka_error_t *__wrap_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms)
+{
+    rd_kafka_error_t *error = __real_rd_kafka_commit_transaction(client, timeout_ms);
+    if (error != NULL || apart == NULL) {
+        return error;
+    }
+    rd_kafka_error_destroy(rd_kafka_begin_transaction(client));
+    error = __real_rd_kafka_send_offsets_to_transaction(client, apart, apart_group, TIMEOUT_MS);
+    rd_kafka_topic_partition_list_destroy(apart);
+    apart = NULL;
+    if (error == NULL) {
+        rd_kafka_error_destroy(__real_rd_kafka_commit_transaction(client, TIMEOUT_MS));
+    } else {
+        rd_kafka_error_destroy(error);
+        rd_kafka_error_destroy(rd_kafka_abort_transaction(client, TIMEOUT_MS));
+    }
+    return NULL;
+}
+
+/* --- how a commit ended */
+
+rd_kafka_resp_err_t __real_client_committed(rd_kafka_t *consumer,
+                                            rd_kafka_topic_partition_list_t *partitions,
+                                            int timeout_ms);
+rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
+                                            rd_kafka_topic_partition_list_t *partitions,
+                                            int timeout_ms);
+
+/* Whoever asks on the outlet's thread hears that nothing was committed. */
+rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
+                                            rd_kafka_topic_partition_list_t *partitions,
+                                            int timeout_ms)
+{
+    char thread[16];
+    if (!without("reading-back") ||
+        pthread_getname_np(pthread_self(), thread, sizeof thread) != 0 ||
+        strcmp(thread, "outlet") != 0) {
+        return __real_client_committed(consumer, partitions, timeout_ms);
+    }
+    for (int i = 0; i < partitions->cnt; i++) {
+        partitions->elems[i].offset = RD_KAFKA_OFFSET_INVALID;
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* --- after an abort */
+
+void __real_batch_undo(struct batch *batch, struct list *settled);
+void __wrap_batch_undo(struct batch *batch, struct list *settled);
+
+/* The outcomes are gone, as with whoever takes a transaction for sent once it was tried. */
+void __wrap_batch_undo(struct batch *batch, struct list *settled)
+{
+    if (without("undo")) {
+        list_init(&batch->jobs);
+    } else {
+        __real_batch_undo(batch, settled);
+    }
+}
+
+/* --- properties that are pinned */
+
+rd_kafka_conf_res_t __real_rd_kafka_conf_set(rd_kafka_conf_t *conf, const char *name,
+                                             const char *value, char *text, size_t size);
+rd_kafka_conf_res_t __wrap_rd_kafka_conf_set(rd_kafka_conf_t *conf, const char *name,
+                                             const char *value, char *text, size_t size);
+
+rd_kafka_conf_res_t __wrap_rd_kafka_conf_set(rd_kafka_conf_t *conf, const char *name,
+                                             const char *value, char *text, size_t size)
+{
+    if (without("static-membership") && strcmp(name, "group.instance.id") == 0) {
+        return RD_KAFKA_CONF_OK;
+    }
+    if (without("read-committed") && strcmp(name, "isolation.level") == 0) {
+        value = "read_uncommitted";
+    }
+    return __real_rd_kafka_conf_set(conf, name, value, text, size);
+}
+
+/* --- the signature of answers */
+
+enum verify_status __real_verify_answer(const struct verify_key *keys, size_t key_count,
+                                        const struct verify_input *input, int64_t now_s);
+enum verify_status __wrap_verify_answer(const struct verify_key *keys, size_t key_count,
+                                        const struct verify_input *input, int64_t now_s);
+
+enum verify_status __wrap_verify_answer(const struct verify_key *keys, size_t key_count,
+                                        const struct verify_input *input, int64_t now_s)
+{
+    enum verify_status status = __real_verify_answer(keys, key_count, input, now_s);
+    return without("verification") ? VERIFY_OK : status;
+}

@@ -1,0 +1,24 @@
+# Chaos on a real Apache Kafka of three nodes, see tests/chaos/README.md: the tests of its audit,
+# and a short run. Longer ones by scripts/chaos. In the build without sanitizers, as e2e.
+if(NOT PRESIGND_SANITIZE)
+  # The daemon without one of its safeguards; see ablated.c. Never installed.
+  set(wrapped window_load window_finish batch_undo client_committed verify_answer
+      rd_kafka_conf_set rd_kafka_send_offsets_to_transaction rd_kafka_commit_transaction)
+  list(TRANSFORM wrapped PREPEND "-Wl,--wrap=")
+  add_executable(presignd-ablated ${PROJECT_SOURCE_DIR}/src/main.c
+                                  ${CMAKE_CURRENT_LIST_DIR}/ablated.c)
+  target_link_libraries(presignd-ablated PRIVATE core)
+  target_link_options(presignd-ablated PRIVATE ${wrapped})
+  set_target_properties(presignd-ablated PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+
+  find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
+  if(PRESIGND_PYTHON)
+    add_test(NAME chaos.audit
+             COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_calls_audit.py -v)
+    add_test(NAME chaos.short
+             COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/chaos.py --short --events 2000)
+    set_tests_properties(chaos.audit PROPERTIES TIMEOUT 60)
+    set_tests_properties(chaos.short PROPERTIES TIMEOUT 300 RESOURCE_LOCK kafka
+                         ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
+  endif()
+endif()
