@@ -103,13 +103,19 @@ static void on_called(void *context, const struct job *job)
 {
     const struct answer *answer = &job->answer;
     (void)context;
-    (void)fprintf(stderr, "attempt %u: %s, %d %s%s%s\n", job->attempts,
-                  answer_kind_name(answer->kind), answer->status, answer->code,
-                  answer->kind == ANSWER_SUCCESS ? "" : ": ",
-                  answer->kind == ANSWER_UNAUTHORIZED
-                      ? "look at private_key, serial_no and this machine's clock"
-                  : answer->detail != NULL ? answer->detail
-                                           : "");
+    AUTO_BUF struct buf line = {0};
+    buf_printf(&line, "attempt %u: %s", job->attempts, answer_kind_name(answer->kind));
+    if (answer->status != 0) {
+        buf_printf(&line, ", %d", answer->status);
+    }
+    if (answer->code[0] != '\0') {
+        buf_printf(&line, " %s", answer->code);
+    }
+    const char *detail = answer->kind == ANSWER_UNAUTHORIZED
+                             ? "look at private_key, serial_no and this machine's clock"
+                             : answer->detail;
+    buf_printf(&line, ": %s\n", detail != NULL ? detail : "");
+    (void)fputs(line.data, stderr);
 }
 
 static void on_retrying(void *context, const struct job *job, enum reason reason)

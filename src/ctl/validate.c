@@ -112,6 +112,10 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
                             : judge(setup, &record, wall_ms);
         all = all && call;
     }
+    /* What was not read was not judged either. */
+    if (ferror(stdin)) {
+        return command_fail(&command_validate, EX_IOERR, "standard input cannot be read");
+    }
     return all ? EX_OK : EX_DATAERR;
 }
 
