@@ -31,8 +31,6 @@ enum {
     ACQUIRE_PAUSE_MS = 1000,
     /* How often a batch in hand is looked after. */
     CHECK_MS = 5000,
-    /* Twice what the longest call may take by its own time-outs. */
-    STUCK_MS = 30000,
 };
 
 /* A thread and all it works on; outlives the outlet when it has to be left behind. */
@@ -81,6 +79,7 @@ static void config_copy(struct outlet_config *copy, const struct outlet_config *
     }
     copy->properties = properties;
     copy->property_count = config->property_count;
+    copy->stuck_ms = config->stuck_ms > 0 ? config->stuck_ms : OUTLET_STUCK_MS;
 }
 
 /* A value may be a password. */
@@ -341,14 +340,15 @@ static bool hand_replace(struct outlet *outlet)
 static void on_check(void *context)
 {
     struct outlet *outlet = context;
-    if (outlet_stalled_us(outlet) < STUCK_MS * INT64_C(1000) || !hand_replace(outlet)) {
+    const int64_t stuck_ms = outlet->hand->config.stuck_ms;
+    if (outlet_stalled_us(outlet) < stuck_ms * 1000 || !hand_replace(outlet)) {
         loop_timer_set(&outlet->check, clock_now(&clock_system).mono_ms + CHECK_MS);
         return;
     }
     const struct outlet_end end = {
         .verdict = OUTLET_ABORTED,
         .trouble = "no answer from the group coordinator or the transaction coordinator",
-        .duration_ms = STUCK_MS,
+        .duration_ms = stuck_ms,
     };
     outlet->ended(outlet->context, &end);
 }

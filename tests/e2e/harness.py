@@ -155,15 +155,22 @@ class Program:
 class Sandbox(Program):
     """`presignctl sandbox`: the endpoint, with a ledger of the requests that it has seen."""
 
+    keys = {}  # file name: bytes. Made by the first one; RSA keys take longer than most tests
+
     def __init__(self, directory, port, program, faults=(), options=()):
         self.directory = directory
         self.port = port
         directory.mkdir(exist_ok=True)
+        for name, pem in self.keys.items():
+            if not (directory / name).exists():
+                (directory / name).touch(mode=0o600)
+                (directory / name).write_bytes(pem)
         command = [program, "sandbox", "--dir", directory, "--listen", f"127.0.0.1:{port}"]
         for fault in faults:
             command += ["--fault", fault]
         super().__init__("sandbox", [*command, *options], directory / "sandbox.log")
         self.wait_until_ready(self._accepts)
+        self.keys.update((path.name, path.read_bytes()) for path in directory.glob("*.pem"))
 
     def _accepts(self):
         if not self.config.exists():

@@ -1,6 +1,7 @@
 # tests/e2e/test_NAME.py   one unittest file each, named e2e.NAME: whole programs and a real
 #                          Apache Kafka. They look at what a user gets, so they run once, in
-#                          the build without sanitizers, and one after the other.
+#                          the build without sanitizers, and one after the other. Mostly they
+#                          wait, so that they begin first (COST) and all else runs beside them.
 if(NOT PRESIGND_SANITIZE)
   # The daemon with bugs that the auditor has to find; see planted_window.c. Never installed.
   add_executable(presignd-planted ${PROJECT_SOURCE_DIR}/src/main.c
@@ -16,7 +17,7 @@ if(NOT PRESIGND_SANITIZE)
       get_filename_component(stem ${file} NAME_WE)
       string(REPLACE "test_" "" stem ${stem})
       add_test(NAME e2e.${stem} COMMAND ${PRESIGND_PYTHON} -B ${file} -v)
-      set_tests_properties(e2e.${stem} PROPERTIES TIMEOUT 300 RESOURCE_LOCK kafka
+      set_tests_properties(e2e.${stem} PROPERTIES TIMEOUT 300 RESOURCE_LOCK kafka COST 100
                            ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
     endforeach()
   else()

@@ -157,7 +157,8 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
                                            rd_kafka_mock_cluster_bootstraps(cluster)};
-    const struct outlet_config config = {"one", "requests", {"results", "failures"}, &brokers, 1};
+    const struct outlet_config config = {"one",    "requests", {"results", "failures"},
+                                         &brokers, 1,          0};
     struct session *session =
         session_new(rd_kafka_consumer_group_metadata_new_with_genid("g", 1, "m", NULL));
     struct run run = {.loop = loop_new()};

@@ -12,7 +12,7 @@ if(NOT PRESIGND_SANITIZE)
   if(PRESIGND_PYTHON)
     add_test(NAME kafka-room.broker
              COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_room.py -v)
-    set_tests_properties(kafka-room.broker PROPERTIES TIMEOUT 600 RESOURCE_LOCK kafka
+    set_tests_properties(kafka-room.broker PROPERTIES TIMEOUT 600 RESOURCE_LOCK kafka-room COST 300
                          ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
   endif()
 endif()

@@ -8,7 +8,8 @@
  *   worker.interval.ms   least time between two transactions (5)
  *   worker.hold          1: never answers a revoke
  *   worker.metadata      length of the metadata that goes with each offset (16)
- *   worker.results       the topic of results (results)
+ *   worker.requests, worker.results, worker.failures   the topics, when named otherwise
+ *   worker.stuck.ms      the outlet's config.stuck_ms
  *   worker.fat           N: the outcome of offset N has a value of 2 MB
  */
 #include "presignd/base/clock.h"
@@ -40,8 +41,9 @@ struct worker {
     struct outlet *outlet;
     struct session *session;
     int64_t interval_ms, fat, metadata_len;
+    int64_t stuck_ms;
     bool hold;
-    const char *results;
+    const char *requests, *results, *failures;
 
     struct outcome *outcomes[OUTLET_RECORDS_MAX];
     size_t count;
@@ -331,6 +333,12 @@ static size_t options_read(struct worker *worker, int count, char **texts,
             worker->hold = true;
         } else if (strcmp(texts[i], "worker.results") == 0) {
             worker->results = value;
+        } else if (strcmp(texts[i], "worker.requests") == 0) {
+            worker->requests = value;
+        } else if (strcmp(texts[i], "worker.failures") == 0) {
+            worker->failures = value;
+        } else if (strcmp(texts[i], "worker.stuck.ms") == 0) {
+            worker->stuck_ms = number(value);
         } else if (strcmp(texts[i], "worker.metadata") == 0) {
             worker->metadata_len = number(value);
         } else if (strcmp(texts[i], "worker.fat") == 0) {
@@ -349,12 +357,14 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
                                                 on_fatal};
     static const int signals[] = {SIGTERM, SIGUSR1, 0};
     char *error = NULL;
-    const struct intake_config intake_config = {instance, "requests", properties, count};
+    const struct intake_config intake_config = {instance, worker->requests, properties, count};
     const struct outlet_config outlet_config = {
-        instance, "requests", {worker->results, "failures"}, properties, count};
+        instance, worker->requests, {worker->results, worker->failures}, properties,
+        count,    worker->stuck_ms};
     if (loop_signals(worker->loop, signals, on_signal, worker) < 0) {
         return 71;
     }
+    say("started"); /* from here on it can be signalled */
     worker->outlet = outlet_new(worker->loop, &outlet_config, on_ended, worker, &error);
     if (worker->outlet != NULL) {
         worker->intake =
@@ -394,7 +404,9 @@ int main(int argc, char **argv)
     worker->interval_ms = 5;
     worker->metadata_len = 16;
     worker->fat = -1;
+    worker->requests = "requests";
     worker->results = "results";
+    worker->failures = "failures";
     properties[0] = (struct kafka_property){KAFKA_BOTH, "bootstrap.servers", argv[1]};
     properties[1] = (struct kafka_property){KAFKA_BOTH, "group.id", argv[2]};
     size_t count = 2 + options_read(worker, argc - 4, argv + 4, properties + 2);

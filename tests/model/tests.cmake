@@ -2,7 +2,7 @@
 if(NOT PRESIGND_SANITIZE)
   set(model_run ${CMAKE_CURRENT_LIST_DIR}/run)
   add_test(NAME model.delivery COMMAND ${model_run} delivery)
-  set_tests_properties(model.delivery PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
+  set_tests_properties(model.delivery PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 COST 80)
   # Without one safeguard each: passing means that spin finds what then goes wrong.
   foreach(name NO_FENCING NO_DONE_SET NO_UNION COMMIT_HIGHEST NO_REINIT NO_STABLE NO_UNDO
                NO_ORPHANS)

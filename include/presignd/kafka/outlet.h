@@ -22,6 +22,8 @@
 /* A batch's bounds; the owner keeps to them. */
 #define OUTLET_RECORDS_MAX 2000
 #define OUTLET_BYTES_MAX   ((size_t)4 * 1024 * 1024)
+/* Twice what the longest call may take by its own time-outs. */
+#define OUTLET_STUCK_MS 30000
 /* The broker's default for offset.metadata.max.bytes. */
 #define OUTLET_METADATA_MAX 4096
 
@@ -80,6 +82,7 @@ struct outlet_config {
     const char *topics[OUTLET_TOPIC_COUNT];
     const struct kafka_property *properties;
     size_t property_count;
+    int64_t stuck_ms; /* a call without end is given up after that; 0: OUTLET_STUCK_MS */
 };
 
 struct outlet;
