@@ -4,14 +4,19 @@ import base64
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+from children import dying_with_us
+
 PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
 VECTORS = ROOT / "tests" / "vectors"
-EX_OK, EX_USAGE, EX_DATAERR, EX_IOERR, EX_TEMPFAIL, EX_CONFIG = 0, 64, 65, 74, 75, 78
+EX_OK, EX_USAGE, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 65, 69, 75, 78
 DATA = {"appid": "wxd678efh567hg6787", "plan_id": 12535, "out_contract_code": "A1",
         "contract_display_account": "微信代扣用户A", "contract_notify_url": "https://yourapp.com/notify"}
 
@@ -120,7 +125,7 @@ class Validate(Ctl):
     def test_input_that_cannot_be_read_is_not_taken_for_good(self):
         descriptor = os.open(self.directory, os.O_RDONLY)
         try:
-            self.assert_mistake(self.run_ctl("validate", stdin=descriptor), EX_IOERR,
+            self.assert_mistake(self.run_ctl("validate", stdin=descriptor), EX_UNAVAILABLE,
                                 "standard input cannot be read")
         finally:
             os.close(descriptor)
@@ -146,7 +151,7 @@ class Sign(Ctl):
 
     def test_mistakes(self):
         for arguments, status, text in (
-                ([], EX_USAGE, "--endpoint is missing"), (["--endpoint", "ap"], EX_USAGE, "no endpoint is called ap"),
+                ([], EX_USAGE, "--endpoint is missing"), (["--endpoint", "ap"], EX_USAGE, "--endpoint ap: give one of app"),
                 (["--endpoint", "app", "--nonce", "a\nb"], EX_USAGE, "--nonce"),
                 (["--endpoint", "app", "--timestamp", "1e9"], EX_USAGE, "--timestamp"),
                 (["--endpoint", "app", "--mchid", "5"], EX_CONFIG, "not configured here"),
@@ -162,7 +167,7 @@ class Call(Ctl):
         directory = Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="ctl-")))
         with open(directory / "log", "wb") as log:
             sandbox = subprocess.Popen(
-                [PROGRAM, "sandbox", "--dir", directory / "sandbox", "--fault-by-code", "--seconds", "300",
+                [*dying_with_us(), PROGRAM, "sandbox", "--dir", directory / "sandbox", "--fault-by-code", "--seconds", "300",
                  "--schema-dir", ROOT / "schemas"], stdout=subprocess.PIPE, stderr=log)
         cls.addClassCleanup(sandbox.wait)
         cls.addClassCleanup(sandbox.kill)

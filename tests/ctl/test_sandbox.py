@@ -15,6 +15,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,6 +24,10 @@ import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+from children import dying_with_us
+
 PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
 WAIT_S = 60
 DIRECT = "/v3/papay/scheduled-deduct-sign/contracts/pre-entrust-sign/"
@@ -68,7 +73,7 @@ class Sandbox:
         self.own_directory = directory is None
         self.log = open(self.directory / "log", "wb+")
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", PROGRAM, "sandbox", "--dir", self.directory,
+            [*dying_with_us(), PROGRAM, "sandbox", "--dir", self.directory,
              *map(str, options)], stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline().decode()
         assert line.startswith("listening on https://127.0.0.1:"), self.log_text()

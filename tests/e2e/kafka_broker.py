@@ -32,6 +32,8 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from children import dying_with_us
+
 ROOT = Path(__file__).resolve().parents[2]
 POM = ROOT / "tests" / "kafka" / "pom.xml"
 LIBS = ROOT / "build" / "kafka-libs"
@@ -73,24 +75,33 @@ class BrokerError(Exception):
     """The broker could not be fetched, started or reached; the text says what to look at."""
 
 
+_claims = []  # sockets whose names say which ports this process has chosen
+
+
+def _claim(port):
+    """Whether no other test has the port, nor will while we live. An abstract socket's name
+    goes with the process that holds it, and what we start inherits none."""
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0presignd-tests-port-{port}")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
+
+
 def free_ports(count):
     """COUNT free TCP ports below the range that the kernel gives to outgoing connections, so
     that a client's connection cannot take one between a broker's death and its restart."""
-    taken, ports = [], []
-    try:
-        for port in random.sample(range(20000, 32000), 200):
-            probe = socket.socket()
-            taken.append(probe)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    ports = []
+    for port in random.sample(range(20000, 32000), 200):
+        if _claim(port):
             ports.append(port)
-            if len(ports) == count:
-                return ports
-    finally:
-        for probe in taken:
-            probe.close()
+        if len(ports) == count:
+            return ports
     raise BrokerError(f"no {count} free ports on 127.0.0.1 between 20000 and 32000")
 
 
@@ -160,15 +171,6 @@ def prepare():
         _format_once()
         _train_once()
         STAMP.write_text(wanted, encoding="ascii")
-
-
-def dying_with_us():
-    """What to put before a command so that it is killed when we die.
-
-    The kernel tells only those of our death who asked before it. So the shell looks whether we
-    still are its parent, which we are not when we died first."""
-    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c",
-            '[ "$PPID" = "$0" ] || exit 70; exec "$@"', str(os.getpid())]
 
 
 class Node:

@@ -2,11 +2,12 @@
 
 import re
 import signal
+import socket
 import subprocess
 import unittest
 
 from harness import ROOT, World, event, http_get, render_config, wait_until
-from kafka_broker import Cluster
+from kafka_broker import Cluster, free_ports
 
 DIRECT, DIRECT_2, PARTNER = "1900007291", "1900007292", "1900000109"
 EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 69, 75, 78
@@ -253,6 +254,18 @@ class Reloading(Operated):
         self.assertEqual(self.reloads(daemon), {"applied": 2, "refused": 4})
         self.assertEqual(daemon.terminate(), EX_OK)
         self.world.assert_audit_passes()
+
+    def test_the_admin_listener_moves_or_stays(self):
+        daemon = self.world.start_daemon()
+        whole = (self.world.directory / "presignd-1.conf").read_text()
+        (other,) = free_ports(1)
+        moved = re.sub(r"admin_listen = .*", f"admin_listen = 127.0.0.1:{other}", whole)
+        with socket.create_server(("127.0.0.1", other)):
+            self.assertIn(f"cannot listen on 127.0.0.1:{other}", self.reload(daemon, moved))
+        self.assertEqual(http_get(f"{daemon.admin}/healthz")[0], 200)
+        self.reload(daemon, moved)
+        self.assertEqual(http_get(f"http://127.0.0.1:{other}/healthz")[0], 200)
+        self.assertEqual(http_get(f"{daemon.admin}/healthz")[0], None)
 
     def test_in_the_middle_of_work(self):
         daemon = self.world.start_daemon()
