@@ -337,8 +337,8 @@ static void log_lines(int level, const char *message_id, char *text)
     }
 }
 
-/* A listener for the new address. The old one may be what stands in its way: then it is closed
- * for the moment, and opened again if that does not help. */
+/* A listener for the new address. The old one may be what stands in its way: then it is closed,
+ * and opened again by reload() if that does not help. */
 static bool move_admin(struct daemon *d, const char *listen, struct admin **admin, char **error)
 {
     *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
@@ -349,9 +349,6 @@ static bool move_admin(struct daemon *d, const char *listen, struct admin **admi
     *error = NULL;
     d->admin = admin_free(d->admin);
     *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
-    if (*admin == NULL && !build_admin(d)) {
-        log_warning("the admin listener is closed until the next reload or restart");
-    }
     return *admin != NULL;
 }
 
@@ -426,6 +423,9 @@ static void reload(struct daemon *d)
         notify_reloading();
     }
     bool applied = try_reload(d);
+    if (d->admin == NULL && !build_admin(d)) {
+        log_warning("the admin listener is closed until the next reload or restart");
+    }
     if (applied) {
         log_fields(LOG_NOTICE, MESSAGE_RELOADED, NULL, "the new configuration is in use");
     }

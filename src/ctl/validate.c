@@ -36,7 +36,7 @@ static const struct command_exit exits[] = {
     {EX_OK, "every event would be called"},
     EXIT_ROW_USAGE,
     {EX_DATAERR, "one would not, or a line is no record"},
-    {EX_UNAVAILABLE, "the output failed"},
+    {EX_UNAVAILABLE, "the input cannot be read, or the output not written"},
     EXIT_ROW_CONFIG,
     {0},
 };
@@ -114,7 +114,7 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
     }
     /* What was not read was not judged either. */
     if (ferror(stdin)) {
-        return command_fail(&command_validate, EX_IOERR, "standard input cannot be read");
+        return command_fail(&command_validate, EX_UNAVAILABLE, "standard input cannot be read");
     }
     return all ? EX_OK : EX_DATAERR;
 }

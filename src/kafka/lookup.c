@@ -58,11 +58,11 @@ static bool lookup_try(struct lookup *lookup)
 static void pause_briefly(struct lookup *lookup)
 {
     struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += PAUSE_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
-    (void)pthread_cond_timedwait(&lookup->wanted, &lookup->lock, &until);
+    (void)pthread_cond_clockwait(&lookup->wanted, &lookup->lock, CLOCK_MONOTONIC, &until);
 }
 
 static void *lookup_run(void *context)
