@@ -58,6 +58,8 @@ struct socket {
     struct loop_fd *watch;
 };
 
+static const char proxy_reason[] = "the proxy refused to make the connection: look at its log";
+
 /* How transfers end, as curl says it and as people read it. */
 static const struct ending {
     CURLcode code;
@@ -71,6 +73,7 @@ static const struct ending {
     {CURLE_SSL_CONNECT_ERROR, false, "the TLS handshake failed"},
     {CURLE_PEER_FAILED_VERIFICATION, false,
      "the server's certificate is not trusted: look at its name, its validity and ca_file"},
+    {CURLE_PROXY, false, proxy_reason},
     {CURLE_SSL_CACERT_BADFILE, false, "the file of trusted certificates cannot be read"},
     {CURLE_OK, true, "the connection was closed inside the answer's headers"},
     {CURLE_OPERATION_TIMEDOUT, true, "no whole answer came in time"},
@@ -358,6 +361,18 @@ static void set_request_options(struct transfer *transfer, int64_t now_ms)
 
 /* ---- A transfer's way: waiting, running, finished. ---- */
 
+/* Behind a proxy it is the proxy that is connected to, and it may say no by an answer. */
+static const char *reason_not_sent(const struct transfer *transfer, CURLcode code)
+{
+    if (transfer->proxy_status >= 300) {
+        return proxy_reason;
+    }
+    if (transfer->client->proxy != NULL && code == CURLE_COULDNT_CONNECT) {
+        return "the connection to the proxy was refused, or no route leads there";
+    }
+    return reason_of(code, false);
+}
+
 static void set_status(struct transfer *transfer, CURLcode code)
 {
     bool too_large = transfer->too_large || code == CURLE_FILESIZE_EXCEEDED;
@@ -373,7 +388,7 @@ static void set_status(struct transfer *transfer, CURLcode code)
         transfer->status = TRANSFER_DONE;
     } else if (!transfer->sent) {
         transfer->status = TRANSFER_NOT_SENT;
-        transfer->reason = transfer->expired ? expired_reason : reason_of(code, false);
+        transfer->reason = transfer->expired ? expired_reason : reason_not_sent(transfer, code);
     } else if (too_large && transfer->http_status != 0) {
         transfer->status = TRANSFER_TOO_LARGE;
         transfer->reason = "the answer is larger than any of the API's";
@@ -397,6 +412,7 @@ static void finish(struct transfer *transfer, CURLcode code)
     curl_off_t duration_us = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &duration_us);
     transfer->duration_us = duration_us;
+    curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &transfer->proxy_status);
     easy_give_back(client, transfer);
     if (!transfer->sent) {
         client->connecting[transfer->host]--;
@@ -722,6 +738,7 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer)
     transfer->expired = false;
     set_limits(transfer);
     transfer->http_status = 0;
+    transfer->proxy_status = 0;
     transfer->header_bytes = 0;
     transfer->in_headers = transfer->sent = transfer->too_large = false;
     memset(transfer->header_at, 0, sizeof transfer->header_at);

@@ -12,6 +12,8 @@
 #include <ctype.h>
 #include <netinet/in.h>
 #include <openssl/rsa.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -634,10 +636,115 @@ static void test_refused(void)
     config = config_for(url_of(server));
     AUTO_FREE char *proxy = mem_printf("http://127.0.0.1:%d", port);
     config.proxy = proxy;
-    expect_unreachable(&config, "refused");
+    expect_unreachable(&config, "connection to the proxy was refused");
     CHECK(server->requests == 0);
     close_server(server);
     close(fd);
+}
+
+/* An HTTP proxy that takes one connection after the other, or refuses each. */
+struct tunnel {
+    int fd;
+    char *url;
+    bool refuses;
+    int count; /* to be read when the thread has ended */
+    pthread_t thread;
+};
+
+static void carry(int a, int b)
+{
+    char bytes[4096];
+    struct pollfd ends[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
+    while (poll(ends, 2, -1) > 0) {
+        int from = ends[0].revents != 0 ? 0 : 1;
+        ssize_t len = read(ends[from].fd, bytes, sizeof bytes);
+        if (len <= 0 || write(ends[1 - from].fd, bytes, (size_t)len) != len) {
+            return;
+        }
+    }
+}
+
+/* Headers of the proxy's own, which must not be taken for the answer's. */
+static void serve_tunnel(struct tunnel *tunnel, int client)
+{
+    static const char no[] = "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n";
+    static const char yes[] = "HTTP/1.1 200 Yes\r\nRequest-ID: proxy\r\nRetry-After: 9\r\n\r\n";
+    char head[1024] = "";
+    for (size_t len = 0; strstr(head, "\r\n\r\n") == NULL && len < sizeof head - 1; len++) {
+        CHECK(read(client, head + len, 1) == 1);
+    }
+    int port = 0;
+    CHECK(sscanf(head, "CONNECT 127.0.0.1:%d HTTP/1.1\r\n", &port) == 1);
+    CHECK(strstr(head, "Authorization: WECHATPAY2") == NULL);
+    tunnel->count++;
+    if (tunnel->refuses) {
+        CHECK(write(client, no, sizeof no - 1) == sizeof no - 1);
+        return;
+    }
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                  .sin_port = htons((uint16_t)port)};
+    CHECK(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(write(client, yes, sizeof yes - 1) == sizeof yes - 1);
+    carry(client, fd);
+    close(fd);
+}
+
+static void *run_tunnel(void *context)
+{
+    struct tunnel *tunnel = context;
+    int client;
+    while ((client = accept(tunnel->fd, NULL, NULL)) >= 0) {
+        serve_tunnel(tunnel, client);
+        close(client);
+    }
+    return NULL;
+}
+
+static void open_tunnel(struct tunnel *tunnel, bool refuses)
+{
+    int port = 0;
+    *tunnel = (struct tunnel){.fd = bound_socket(&port), .refuses = refuses};
+    tunnel->url = mem_printf("http://127.0.0.1:%d", port);
+    CHECK(listen(tunnel->fd, CALLS_MAX) == 0);
+    CHECK(pthread_create(&tunnel->thread, NULL, run_tunnel, tunnel) == 0);
+}
+
+static void close_tunnel(struct tunnel *tunnel)
+{
+    shutdown(tunnel->fd, SHUT_RDWR);
+    pthread_join(tunnel->thread, NULL);
+    CHECK(tunnel->count == 1);
+    close(tunnel->fd);
+    free(tunnel->url);
+}
+
+static void test_proxy(void)
+{
+    struct tunnel tunnel;
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+
+    current = "proxy that refuses";
+    open_tunnel(&tunnel, true);
+    config.proxy = tunnel.url;
+    expect_unreachable(&config, "the proxy refused");
+    close_tunnel(&tunnel);
+
+    current = "proxy";
+    open_tunnel(&tunnel, false);
+    config.proxy = tunnel.url;
+    open_caller(&config);
+    const struct answer *answer = call_once(PATIENCE_MS);
+    CHECK(answer->kind == ANSWER_SUCCESS);
+    CHECK(strcmp(answer->request_id, "08F7") == 0);
+    CHECK(answer->retry_after_ms == -1);
+    close_caller();
+    close_tunnel(&tunnel);
+    server_wait_open(server, 0);
+    CHECK(server->connections == 1);
+    close_server(server);
 }
 
 static void test_no_name(void)
@@ -1154,6 +1261,7 @@ static test_fn *const quick[] = {
     test_success_in_full,
     test_retry_after,
     test_refused,
+    test_proxy,
     test_no_name,
     test_distrust,
     test_session_resumption,

@@ -79,6 +79,7 @@ struct transfer {
     const char *reason;  /* static phrase, NULL for TRANSFER_DONE */
     bool timed_out;      /* the time-out was what ended it */
     int http_status;     /* of the last status line; 0: none came */
+    long proxy_status;   /* of the proxy, when it was asked for a tunnel; else 0 */
     bool expired;        /* not sent, because `expires_ms` was reached */
     int64_t duration_us; /* from the start of connecting, or sending, to the end; of one that
                           * got no connection: from transfer_start() */
