@@ -15,4 +15,5 @@ endif()
 
 presignd_lint(format 1 scripts/format --check)
 presignd_lint(sizes 1 scripts/lint --sizes)
+presignd_lint(rooms 1 scripts/lint --rooms)
 presignd_lint(tidy ${cores} scripts/lint --tidy)
