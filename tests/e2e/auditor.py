@@ -22,7 +22,7 @@ import uuid
 from pathlib import Path
 
 import jsonschema
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 REQUESTS, RESULTS, FAILURES = "presign.requests", "presign.results", "presign.failures"
@@ -70,7 +70,7 @@ class Reader:
         self._settings = {
             "bootstrap.servers": bootstrap, "group.id": f"auditor-{uuid.uuid4()}",
             "isolation.level": "read_committed", "enable.auto.commit": False,
-            "enable.partition.eof": True, "fetch.wait.max.ms": 20,
+            "auto.offset.reset": "earliest", "enable.partition.eof": True, "fetch.wait.max.ms": 20,
             "log_level": 0, "reconnect.backoff.max.ms": 200}
         self._consumer = Consumer(self._settings)
         self.records = []
@@ -82,7 +82,9 @@ class Reader:
                 self.close()
                 raise AuditError(f"there is no topic {topic}")
             self._partitions += [(topic, p) for p in known[topic].partitions]
-        self._consumer.assign([TopicPartition(t, p, OFFSET_BEGINNING) for t, p in self._partitions])
+        # A number, since librdkafka 2.0 waits half a second before it asks where the beginning is.
+        # Should 0 have been removed, the reset finds what is first.
+        self._consumer.assign([TopicPartition(t, p, 0) for t, p in self._partitions])
 
     def close(self):
         self._consumer.close()
@@ -117,7 +119,7 @@ class Reader:
     def _take(self):
         """Keeps the next messages; returns the partitions whose stable end was met."""
         ended = []
-        for message in self._consumer.consume(1000, 0.1):
+        for message in self._consumer.consume(1000, 0.05):
             error = message.error()
             if error is None:
                 self.records.append(Record(message))
