@@ -1,7 +1,7 @@
 install(TARGETS presignd RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(TARGETS presignctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY schemas/ DESTINATION ${CMAKE_INSTALL_DATADIR}/presignd/schemas
-        FILES_MATCHING PATTERN "*.json")
+        FILES_MATCHING PATTERN "*.json" PATTERN "asyncapi.yaml")
 
 configure_file(systemd/presignd.service.in ${CMAKE_BINARY_DIR}/systemd/presignd.service @ONLY)
 set(PRESIGND_UNIT_DIR lib/systemd/system CACHE STRING

@@ -15,7 +15,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from kafka_broker import JAVA, Cluster, class_path, dying_with_us, free_ports
+from kafka_broker import ARCHIVE, JAVA, Cluster, class_path, dying_with_us, free_ports
 
 # What Apache Kafka's scripts of these names run.
 TOOLS = {
@@ -101,8 +101,8 @@ class SecureCluster(Cluster):
         self.bin.mkdir()
         for name, program in TOOLS.items():
             script = self.bin / name
-            script.write_text("#!/bin/sh\nexec " + " ".join(JAVA) + ' -cp "$KAFKA_CLASS_PATH" '
-                              + f'{program} "$@"\n')
+            java = " ".join([*JAVA, f"-XX:SharedArchiveFile={ARCHIVE}"])
+            script.write_text(f'#!/bin/sh\nexec {java} -cp "$KAFKA_CLASS_PATH" {program} "$@"\n')
             script.chmod(0o755)
 
     def run(self, command, cwd=None, environment=None):
