@@ -1,0 +1,141 @@
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.UUID;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.serialization.StringDeserializer;
+import org.apache.kafka.common.serialization.StringSerializer;
+
+/**
+ * Writes a presign request, and follows the outcomes: java Presign.java request CODE | outcomes [COUNT]
+ *
+ * <p>KAFKA names the brokers. pom.xml names what has to be on the class path.
+ */
+class Presign {
+    static final String KAFKA = System.getenv().getOrDefault("KAFKA", "127.0.0.1:9092");
+    static final ObjectMapper JSON = new ObjectMapper();
+
+    /** Sends one event; returns TOPIC/PARTITION/OFFSET, which is the id of its outcome. */
+    static String request(String code) throws Exception {
+        ObjectNode event = JSON.createObjectNode()
+            .put("specversion", "1.0")
+            .put("id", UUID.randomUUID().toString())
+            .put("source", "/orders")
+            .put("type", "wechatpay.presign.app.requested")
+            .put("mchid", "1900007291")
+            // Nobody waits longer in front of the button: later, the call would be for nothing.
+            .put("expirytime", Instant.now().plus(2, ChronoUnit.MINUTES).toString());
+        event.putObject("data")
+            .put("appid", "wxd678efh567hg6787")
+            .put("plan_id", 12535)
+            .put("out_contract_code", code)
+            .put("contract_display_account", "微信代扣用户A")
+            .put("contract_notify_url", "https://yourapp.com/notify");
+        ProducerRecord<String, String> record = new ProducerRecord<>("presign.requests", code, event.toString());
+        record.headers().add("content-type", "application/cloudevents+json".getBytes());
+        Map<String, Object> settings = Map.of("bootstrap.servers", KAFKA, "enable.idempotence", true);
+        try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
+            RecordMetadata sent = producer.send(record).get();
+            return sent.topic() + "/" + sent.partition() + "/" + sent.offset();
+        }
+    }
+
+    /** What the client has to call to open the signing page. */
+    static ObjectNode opening(JsonNode data) {
+        JsonNode answer = data.get("response");
+        ObjectNode open = JSON.createObjectNode();
+        switch (data.get("endpoint").textValue().replaceFirst("^partner-", "")) {
+            case "app":
+                if (answer.has("miniprogram_username")) {
+                    return open.put("call", "WXLaunchMiniProgram")
+                        .put("userName", answer.get("miniprogram_username").textValue())
+                        .put("path", answer.get("miniprogram_path").textValue());
+                }
+                open.put("call", "WXOpenBusinessWebview").put("businessType", 12)
+                    .putObject("queryInfo").set("pre_entrustweb_id", answer.get("pre_entrustweb_id"));
+                return open;
+            case "mini-program":
+                open.put("call", "wx.navigateToMiniProgram")
+                    .put("appId", answer.get("redirect_appid").textValue())
+                    .put("path", answer.get("redirect_path").textValue())
+                    .putObject("extraData").set("pre_entrustweb_id", answer.get("pre_entrustweb_id"));
+                return open;
+            default:
+                return open.put("call", "redirect").put("url", answer.get("redirect_url").textValue());
+        }
+    }
+
+    /** When a session was issued: seconds, and within one of them the order of the requests. */
+    record Age(Instant issuedAt, long offset) implements Comparable<Age> {
+        public int compareTo(Age other) {
+            int seconds = issuedAt.compareTo(other.issuedAt);
+            return seconds != 0 ? seconds : Long.compare(offset, other.offset);
+        }
+    }
+
+    /**
+     * Takes one outcome into `sessions` (your database); returns what is new, or null.
+     *
+     * <p>The same outcome may come twice, since positions are committed after it was handled; and of
+     * two results for one code the later one counts. Both follow from comparing.
+     */
+    static ObjectNode handle(JsonNode outcome, Map<String, Age> sessions) {
+        JsonNode data = outcome.get("data");
+        String code = data.path("out_contract_code").textValue();
+        ObjectNode news = JSON.createObjectNode().put("code", code);
+        if (outcome.get("type").textValue().endsWith(".failed")) {
+            return news.put("failed", data.get("reason").textValue())
+                .put("retryable", data.get("retryable").booleanValue());
+        }
+        Age age = new Age(Instant.parse(data.get("issued_at").textValue()),
+            data.get("event").get("offset").longValue());
+        Age known = sessions.get(code);
+        if (known != null && known.compareTo(age) >= 0) {
+            return null;
+        }
+        sessions.put(code, age);
+        news.put("expires_at", data.get("expires_at").textValue()).set("open", opening(data));
+        return news;
+    }
+
+    /** Follows both topics and prints what is new; ends after `count` records, if that is not 0. */
+    static void outcomes(int count) throws Exception {
+        Map<String, Age> sessions = new HashMap<>();
+        Map<String, Object> settings = Map.of("bootstrap.servers", KAFKA, "group.id", "orders-java",
+            "isolation.level", "read_committed", "auto.offset.reset", "earliest", "enable.auto.commit", false);
+        try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
+            consumer.subscribe(List.of("presign.results", "presign.failures"));
+            for (int handled = 0; count == 0 || handled < count; ) {
+                for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
+                    ObjectNode news = handle(JSON.readTree(record.value()), sessions);
+                    if (news != null) {
+                        System.out.println(news);
+                    }
+                    handled++;
+                }
+                consumer.commitSync();
+            }
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        if (arguments.length == 2 && arguments[0].equals("request")) {
+            System.out.println(request(arguments[1]));
+        } else if (arguments.length >= 1 && arguments[0].equals("outcomes")) {
+            outcomes(arguments.length > 1 ? Integer.parseInt(arguments[1]) : 0);
+        } else {
+            System.err.println("usage: Presign request CODE | outcomes [COUNT]");
+            System.exit(64);
+        }
+    }
+}

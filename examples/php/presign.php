@@ -1,0 +1,132 @@
+<?php
+// Writes a presign request, and follows the outcomes: php presign.php request CODE | outcomes [COUNT]
+//
+// KAFKA names the brokers. Needs the extension rdkafka (pecl install rdkafka).
+declare(strict_types=1);
+
+function kafka(array $settings): RdKafka\Conf
+{
+    $conf = new RdKafka\Conf();
+    $conf->set('bootstrap.servers', getenv('KAFKA') ?: '127.0.0.1:9092');
+    foreach ($settings as $name => $value) {
+        $conf->set($name, $value);
+    }
+    return $conf;
+}
+
+/** Sends one event; returns TOPIC/PARTITION/OFFSET, which is the id of its outcome. */
+function request(string $code): string
+{
+    $event = [
+        'specversion' => '1.0',
+        'id' => bin2hex(random_bytes(16)),
+        'source' => '/orders',
+        'type' => 'wechatpay.presign.app.requested',
+        'mchid' => '1900007291',
+        // Nobody waits longer in front of the button: later, the call would be for nothing.
+        'expirytime' => gmdate('Y-m-d\TH:i:s\Z', time() + 120),
+        'data' => [
+            'appid' => 'wxd678efh567hg6787',
+            'plan_id' => 12535,
+            'out_contract_code' => $code,
+            'contract_display_account' => '微信代扣用户A',
+            'contract_notify_url' => 'https://yourapp.com/notify',
+        ],
+    ];
+    $delivered = null;
+    // Java's way from key to partition, so that all producers agree on it.
+    $conf = kafka(['enable.idempotence' => 'true', 'partitioner' => 'murmur2_random']);
+    $conf->setDrMsgCb(function ($producer, RdKafka\Message $message) use (&$delivered) {
+        $delivered = $message;
+    });
+    $producer = new RdKafka\Producer($conf);
+    $producer->newTopic('presign.requests')->producev(
+        RD_KAFKA_PARTITION_UA,
+        0,
+        json_encode($event, JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES | JSON_THROW_ON_ERROR),
+        $code,
+        ['content-type' => 'application/cloudevents+json']
+    );
+    $producer->flush(30000);
+    if ($delivered === null || $delivered->err !== RD_KAFKA_RESP_ERR_NO_ERROR) {
+        throw new RuntimeException('not sent: ' . ($delivered?->errstr() ?? 'no answer from Kafka'));
+    }
+    return "{$delivered->topic_name}/{$delivered->partition}/{$delivered->offset}";
+}
+
+/** What the client has to call to open the signing page. */
+function opening(array $data): array
+{
+    $answer = $data['response'];
+    switch (preg_replace('/^partner-/', '', $data['endpoint'])) {
+        case 'app':
+            return isset($answer['miniprogram_username'])
+                ? ['call' => 'WXLaunchMiniProgram', 'userName' => $answer['miniprogram_username'],
+                   'path' => $answer['miniprogram_path']]
+                : ['call' => 'WXOpenBusinessWebview', 'businessType' => 12,
+                   'queryInfo' => ['pre_entrustweb_id' => $answer['pre_entrustweb_id']]];
+        case 'mini-program':
+            return ['call' => 'wx.navigateToMiniProgram', 'appId' => $answer['redirect_appid'],
+                    'path' => $answer['redirect_path'],
+                    'extraData' => ['pre_entrustweb_id' => $answer['pre_entrustweb_id']]];
+        default:
+            return ['call' => 'redirect', 'url' => $answer['redirect_url']];
+    }
+}
+
+/**
+ * Takes one outcome into $sessions (your database); returns what is new, or null.
+ *
+ * The same outcome may come twice, since positions are committed after it was handled; and of
+ * two results for one code the later one counts. Both follow from comparing.
+ */
+function handle(array $outcome, array &$sessions): ?array
+{
+    $data = $outcome['data'];
+    $code = $data['out_contract_code'] ?? null;
+    if (str_ends_with($outcome['type'], '.failed')) {
+        return ['code' => $code, 'failed' => $data['reason'], 'retryable' => $data['retryable']];
+    }
+    // issued_at counts seconds; within one of them the later request is the newer session.
+    $age = [$data['issued_at'], $data['event']['offset']];
+    if (isset($sessions[$code]) && ($sessions[$code] <=> $age) >= 0) {
+        return null;
+    }
+    $sessions[$code] = $age;
+    return ['code' => $code, 'expires_at' => $data['expires_at'], 'open' => opening($data)];
+}
+
+/** Follows both topics and prints what is new; ends after $count records, if that is not 0. */
+function outcomes(int $count): void
+{
+    $sessions = [];
+    $consumer = new RdKafka\KafkaConsumer(kafka([
+        'group.id' => 'orders-php', 'isolation.level' => 'read_committed',
+        'auto.offset.reset' => 'earliest', 'enable.auto.commit' => 'false']));
+    $consumer->subscribe(['presign.results', 'presign.failures']);
+    for ($handled = 0; $count === 0 || $handled < $count;) {
+        $message = $consumer->consume(1000);
+        if ($message->err === RD_KAFKA_RESP_ERR__TIMED_OUT) {
+            continue;
+        }
+        if ($message->err !== RD_KAFKA_RESP_ERR_NO_ERROR) {
+            throw new RuntimeException($message->errstr());
+        }
+        $news = handle(json_decode($message->payload, true, 512, JSON_THROW_ON_ERROR), $sessions);
+        if ($news !== null) {
+            echo json_encode($news, JSON_UNESCAPED_SLASHES), "\n";
+        }
+        $consumer->commit($message);
+        $handled++;
+    }
+    $consumer->close();
+}
+
+if (($argv[1] ?? '') === 'request' && $argc === 3) {
+    echo request($argv[2]), "\n";
+} elseif (($argv[1] ?? '') === 'outcomes') {
+    outcomes((int) ($argv[2] ?? 0));
+} else {
+    fwrite(STDERR, "usage: php presign.php request CODE | outcomes [COUNT]\n");
+    exit(64);
+}

@@ -1,0 +1,111 @@
+"""Writes a presign request, and follows the outcomes: python3 presign.py request CODE | outcomes [COUNT]
+
+KAFKA names the brokers. Needs confluent-kafka (Debian: python3-confluent-kafka).
+"""
+
+import json
+import os
+import sys
+import uuid
+from datetime import datetime, timedelta, timezone
+
+from confluent_kafka import Consumer, KafkaException, Producer
+
+KAFKA = {"bootstrap.servers": os.environ.get("KAFKA", "127.0.0.1:9092")}
+
+
+def request(code):
+    """Sends one event; returns TOPIC/PARTITION/OFFSET, which is the id of its outcome."""
+    soon = datetime.now(timezone.utc) + timedelta(minutes=2)
+    event = {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": "/orders",
+        "type": "wechatpay.presign.app.requested",
+        "mchid": "1900007291",
+        # Nobody waits longer in front of the button: later, the call would be for nothing.
+        "expirytime": soon.isoformat(timespec="seconds"),
+        "data": {
+            "appid": "wxd678efh567hg6787",
+            "plan_id": 12535,
+            "out_contract_code": code,
+            "contract_display_account": "微信代扣用户A",
+            "contract_notify_url": "https://yourapp.com/notify",
+        },
+    }
+    delivered = []
+    # Java's way from key to partition, so that all producers agree on it.
+    producer = Producer({**KAFKA, "enable.idempotence": True, "partitioner": "murmur2_random"})
+    producer.produce("presign.requests", json.dumps(event, ensure_ascii=False).encode(), key=code,
+                     headers={"content-type": "application/cloudevents+json"},
+                     on_delivery=lambda error, message: delivered.append((error, message)))
+    producer.flush(30)
+    error, message = delivered[0] if delivered else ("no answer from Kafka", None)
+    if error:
+        sys.exit(f"not sent: {error}")
+    return f"{message.topic()}/{message.partition()}/{message.offset()}"
+
+
+def opening(data):
+    """What the client has to call to open the signing page."""
+    answer = data["response"]
+    match data["endpoint"].removeprefix("partner-"):
+        case "app" if "miniprogram_username" in answer:
+            return {"call": "WXLaunchMiniProgram", "userName": answer["miniprogram_username"],
+                    "path": answer["miniprogram_path"]}
+        case "app":
+            return {"call": "WXOpenBusinessWebview", "businessType": 12,
+                    "queryInfo": {"pre_entrustweb_id": answer["pre_entrustweb_id"]}}
+        case "mini-program":
+            return {"call": "wx.navigateToMiniProgram", "appId": answer["redirect_appid"],
+                    "path": answer["redirect_path"],
+                    "extraData": {"pre_entrustweb_id": answer["pre_entrustweb_id"]}}
+        case _:
+            return {"call": "redirect", "url": answer["redirect_url"]}
+
+
+def handle(outcome, sessions):
+    """Takes one outcome into `sessions` (your database); returns what is new, or None.
+
+    The same outcome may come twice, since positions are committed after it was handled; and of
+    two results for one code the later one counts. Both follow from comparing."""
+    data = outcome["data"]
+    code = data.get("out_contract_code")
+    if outcome["type"].endswith(".failed"):
+        return {"code": code, "failed": data["reason"], "retryable": data["retryable"]}
+    # issued_at counts seconds; within one of them the later request is the newer session.
+    age = (data["issued_at"], data["event"]["offset"])
+    if code in sessions and sessions[code] >= age:
+        return None
+    sessions[code] = age
+    return {"code": code, "expires_at": data["expires_at"], "open": opening(data)}
+
+
+def outcomes(count):
+    """Follows both topics and prints what is new; ends after `count` records, if that is not 0."""
+    sessions = {}
+    consumer = Consumer({**KAFKA, "group.id": "orders-python", "isolation.level": "read_committed",
+                         "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    consumer.subscribe(["presign.results", "presign.failures"])
+    handled = 0
+    while count == 0 or handled < count:
+        message = consumer.poll(1)
+        if message is None:
+            continue
+        if message.error():
+            raise KafkaException(message.error())
+        news = handle(json.loads(message.value()), sessions)
+        if news:
+            print(json.dumps(news), flush=True)
+        consumer.commit(message, asynchronous=False)
+        handled += 1
+    consumer.close()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["request"] and len(sys.argv) == 3:
+        print(request(sys.argv[2]))
+    elif sys.argv[1:2] == ["outcomes"]:
+        outcomes(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    else:
+        sys.exit(__doc__)
