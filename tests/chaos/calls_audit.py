@@ -56,15 +56,17 @@ class Expected:
 
 
 class Kill:
-    """One SIGKILL: when, what the process had, and what was in hand a moment before; `alone`
-    when nothing else was the matter, so that what follows is its own doing."""
+    """One SIGKILL: when, what the process had, and what was in hand a moment before. `alone`
+    when nothing else had been the matter since `since_ms`, so that calls from then on that are
+    repeated are its own doing."""
 
-    __slots__ = ("wall_ms", "instance", "partitions", "in_air", "unpublished", "repeated", "alone")
+    __slots__ = ("wall_ms", "instance", "partitions", "in_air", "unpublished", "repeated", "alone",
+                 "since_ms")
 
     def __init__(self, wall_ms, instance, partitions, in_air, unpublished):
         self.wall_ms, self.instance, self.partitions = wall_ms, instance, set(partitions)
         self.in_air, self.unpublished, self.repeated = in_air, unpublished, None
-        self.alone = False
+        self.alone, self.since_ms = False, 0
 
 
 class Bounds:
@@ -205,9 +207,11 @@ class CallsAudit:
                 if each.body not in times:
                     times[each.body] = [(milliseconds(call["time"]), call)
                                         for _, call in self.calls[each.body]]
-                before = [call for at_ms, call in times[each.body] if at_ms <= kill.wall_ms]
-                if before and before[-1].get("publishable") and len(before) < len(times[each.body]):
-                    kill.repeated += 1
+                before = [pair for pair in times[each.body] if pair[0] <= kill.wall_ms]
+                if not before or len(before) == len(times[each.body]):
+                    continue
+                at_ms, call = before[-1]
+                kill.repeated += bool(call.get("publishable") and at_ms >= kill.since_ms)
             if kill.alone and kill.repeated > self.bounds.in_hand:
                 self._found("beyond the kill", f"{kill.instance}: {kill.repeated} repeated, at most "
                                                f"{self.bounds.in_hand} can have been in hand")

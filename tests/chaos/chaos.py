@@ -52,6 +52,11 @@ COLUMNS = ("date", "seed", "events", "instances", "SIGKILL", "SIGSTOP", "SIGTERM
            "calls", "repeated", "by each kill alone / in the air + unpublished", "restart s", "minutes")
 
 
+# The requests topic of some runs. Null keys it refuses, tombstones it keeps.
+COMPACTED = {"cleanup.policy": "compact", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.01",
+             "delete.retention.ms": "86400000"}
+
+
 class Failed(Exception):
     """The run cannot go on, or has gone wrong; the text says how."""
 
@@ -59,7 +64,8 @@ class Failed(Exception):
 class Plan:
     """What a seed stands for, but for the load."""
 
-    def __init__(self, seed, events, short=False):
+    def __init__(self, seed, events, short=False, more=()):
+        """`more` are names of faults that are had besides the drawn ones."""
         rng = random.Random(f"plan {seed}")
         self.seed, self.events, self.short = seed, events, short
         self.instances = 2 if short else rng.choice((2, 2, 3))
@@ -71,18 +77,19 @@ class Plan:
         self.compacted = not short and rng.random() < 0.3
         self.late_topic = not short and rng.random() < 0.25
         self.off_clock = FAKETIME is not None and (not short) and rng.random() < 0.5
-        self.faults = self._draw_faults(rng)
+        self.faults = self._draw_faults(rng, more)
 
-    def _draw_faults(self, rng):
+    def _draw_faults(self, rng, more):
         """(share of the outcomes at which it comes, name), in that order."""
         table = SHORT if self.short else {
             name: fault.weight for name, fault in FAULTS.items() if name != "clock" or self.off_clock}
-        count = len(SHORT) if self.short else max(8, min(40, self.events // 900))
+        count = len(SHORT) if self.short else max(8, min(40, self.events // 1200))
         names = list(SHORT) if self.short else rng.choices(list(table), table.values(), k=count)
         if self.short:
             rng.shuffle(names)
         else:
             names[:5] = ["kill-alone", "kill-alone", "kill-alone", "sigkill", "sigstop"]  # in every run
+        names += more
         shares = sorted(rng.uniform(0.02, 0.9) for _ in names)
         rng.shuffle(names)
         return collections.deque(zip(shares, names))
@@ -165,7 +172,8 @@ class Run:
         self.disturbances = 0
         self.kills, self.restart_s, self.problems = [], [], []
         self.awaited = []  # (Kill, its moment) whose first outcome has not come yet
-        self.restarted = time.monotonic()  # an instance that had ended was started again
+        self.unstable = time.monotonic()  # when the group last was not as it is now
+        self._owned = None
         self.seen = 0
         self.feed_limit = plan.events  # no more is written until the next fault is had
         self.daemons, self.off = {}, {}  # off: why an instance is not disturbed now
@@ -232,16 +240,29 @@ class Run:
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
         return {name: float(value) for name, value in lines} if status == 200 else {}
 
+    @staticmethod
+    def partitions_of(metrics):
+        return {int(name.split('"')[1]) for name in metrics
+                if name.startswith("presignd_partition_window_offsets{")}
+
+    def is_stable(self):
+        """Every partition has the owner that it had at the last look; notes when it has not."""
+        owned = {name: self.partitions_of(self.metrics(name)) for name in self.daemons}
+        if owned != self._owned or sum(map(len, owned.values())) != self.plan.partitions:
+            self._owned, self.unstable = owned, time.monotonic()
+            return False
+        return True
+
     def kill(self, instance):
         """SIGKILL, and what it had in hand a moment before."""
         metrics = self.metrics(instance)
         daemon = self.daemons[instance]
-        partitions = {int(name.split('"')[1]) for name in metrics
-                      if name.startswith("presignd_partition_window_offsets{")}
+        partitions = self.partitions_of(metrics)
 
         def jobs(*states):
             return int(sum(metrics.get(f'presignd_jobs{{state="{state}"}}', 0) for state in states))
         daemon.signal(signal.SIGKILL)
+        self.unstable = time.monotonic()
         kill = Kill(time.time() * 1000, instance, partitions, jobs("calling"),
                     jobs("answered", "settled", "publishing"))
         daemon.process.wait()
@@ -252,14 +273,10 @@ class Run:
 
     def go(self):
         """Everything; True when nothing was wrong. Ends every program in any case."""
-        self.kafka.start()
-        config = None
-        if self.plan.compacted:
-            config = {"cleanup.policy": "compact", "segment.ms": "500", "min.cleanable.dirty.ratio": "0.01",
-                      "delete.retention.ms": "86400000"}
-        self.world = World(self.plan.partitions, self.kafka, BUILD, config)
-        self.world._own_kafka = True
+        config = COMPACTED if self.plan.compacted else None
         try:
+            self.kafka.start()
+            self.world = World(self.plan.partitions, self.kafka, BUILD, config)
             with self.world:
                 try:
                     self._go()
@@ -340,7 +357,6 @@ class Run:
                     self.problem(f"{instance} ended with status {status}")
             self.off.pop(instance, None)
             self.disturbances += len(self.daemons)
-            self.restarted = time.monotonic()
             self.start(instance)
 
     def _live(self, faults):
@@ -473,6 +489,16 @@ def heading():
     return f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
 
 
+def _command(options, seed):
+    """What repeats one run."""
+    words = ["scripts/chaos", "--seed", str(seed), "--events", str(options.events)]
+    words += ["--short"] if options.short else []
+    words += ["--ablate", options.ablate] if options.ablate else []
+    for name in options.fault:
+        words += ["--fault", name]
+    return " ".join(words)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="scripts/chaos", description="Runs of faults drawn from seeds.")
     length = parser.add_mutually_exclusive_group()
@@ -482,13 +508,15 @@ def main(arguments=None):
     parser.add_argument("--events", type=int, default=20000, help="of each run (default: 20000)")
     parser.add_argument("--short", action="store_true", help="the short run of the test suite")
     parser.add_argument("--ablate", metavar="SAFEGUARD", help="with this safeguard taken away; see README.md")
+    parser.add_argument("--fault", action="append", default=[], choices=FAULTS, metavar="NAME",
+                        help="one more fault in each run, besides the drawn ones; as often as you like")
     parser.add_argument("--verbose", action="store_true", help="say what is done as it is done")
     options = parser.parse_args(arguments)
     until = None if options.minutes is None else time.monotonic() + options.minutes * 60
     seed, failed = options.seed, 0
     print(heading(), flush=True)
     while time.monotonic() < until if until else seed < options.seed + options.runs:
-        plan = Plan(seed, options.events, options.short)
+        plan = Plan(seed, options.events, options.short, options.fault)
         random_names = options.ablate == "random-names"
         program, environment = "presignd", {}
         if options.ablate and not random_names:
@@ -499,12 +527,15 @@ def main(arguments=None):
         if not well:
             failed += 1
             print("\n".join(run.problems), file=sys.stderr)
-            print(f"logs: {run.kept}\nagain: scripts/chaos --seed {seed} --events {options.events}"
-                  f"{' --short' if options.short else ''}", file=sys.stderr, flush=True)
+            print(f"logs: {run.kept}\nagain: {_command(options, seed)}", file=sys.stderr, flush=True)
         seed += 1
     print(f"\n{seed - options.seed} runs, {failed} failed", flush=True)
     sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`
+    try:
+        main()
+    except BrokerError as trouble:
+        sys.exit(f"chaos: {trouble}")

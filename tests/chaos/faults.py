@@ -94,7 +94,7 @@ DONE = (0, None)
 CALM_S = 4
 
 
-def sigkill(faults, alone=False):
+def sigkill(faults, alone_since_ms=None):
     run, instance = faults.run, faults.pick()
     if instance is None:
         return None
@@ -104,21 +104,23 @@ def sigkill(faults, alone=False):
             f"partitions {sorted(kill.partitions)}")
     faults.disturb()
     run.start(instance)
-    if alone and kill.partitions:
-        kill.alone = True
+    if alone_since_ms and kill.partitions:
+        kill.alone, kill.since_ms = True, alone_since_ms
         run.awaited.append((kill, began))
     return DONE
 
 
 def kill_alone(faults):
     """SIGKILL and restart while nothing else is the matter, to be measured: how long until an
-    outcome of its partitions is there, and how many calls are repeated."""
+    outcome of its partitions is there, and how many calls are repeated. The group has been
+    stable for a while: what a rebalance made repeat is over by then."""
     run = faults.run
-    calm_s = time.monotonic() - max(faults.changed, run.restarted)
     idle = run.seen >= run.feeder.sent and not run.feeder.is_alive()
-    if faults.active or run.off or (calm_s < CALM_S and not idle):
+    calm_s = time.monotonic() - max(faults.changed, run.unstable)
+    if faults.active or run.off or not run.is_stable() or (calm_s < CALM_S and not idle):
         return None
-    if sigkill(faults, alone=not idle) is None:
+    since_ms = (time.time() - calm_s) * 1000
+    if sigkill(faults, None if idle else since_ms) is None:
         return None
     return CALM_S, lambda: None
 
@@ -385,7 +387,7 @@ FAULTS = {
     "scale": Fault(1, scale),
     "broker-kill": Fault(2, broker_kill),
     "broker-stop": Fault(2, broker_stop),
-    "kafka-gone": Fault(0.5, kafka_gone),
+    "kafka-gone": Fault(0.3, kafka_gone),
     "leader": Fault(3, leader),
     "endpoint-down": Fault(1, endpoint_down),
     "endpoint-minute": Fault(0.15, endpoint_minute),

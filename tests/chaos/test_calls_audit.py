@@ -156,6 +156,9 @@ class Planted(unittest.TestCase):
         self.assert_found()
         self.kills[0].alone = True
         self.assert_found("beyond the kill")
+        self.kills[0].since_ms = at_ms - 1500  # the first event's call was before that
+        self.assert_found()
+        self.assertEqual(self.kills[0].repeated, 1)
 
     def test_sessions_of_one_code_that_were_opened_in_another_order(self):
         self.expected.append(Expected("t/0/8", "A1", SECOND))

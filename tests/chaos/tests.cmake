@@ -15,9 +15,11 @@ if(NOT PRESIGND_SANITIZE)
   if(PRESIGND_PYTHON)
     add_test(NAME chaos.audit
              COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_calls_audit.py -v)
+    add_test(NAME chaos.load
+             COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_load.py -v)
     add_test(NAME chaos.short
              COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/chaos.py --short --events 2000)
-    set_tests_properties(chaos.audit PROPERTIES TIMEOUT 60)
+    set_tests_properties(chaos.audit chaos.load PROPERTIES TIMEOUT 60)
     set_tests_properties(chaos.short PROPERTIES TIMEOUT 300 RESOURCE_LOCK kafka
                          ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
   endif()

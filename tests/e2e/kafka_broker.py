@@ -41,7 +41,7 @@ ARCHIVE = LIBS / "broker.jsa"
 CHECKPOINT = LIBS / "bootstrap.checkpoint"
 STAMP = LIBS / "complete"
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180  # three JVMs on a machine with other work
 STOP_TIMEOUT_S = 20
 JAVA = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",

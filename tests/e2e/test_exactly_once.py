@@ -1,5 +1,5 @@
 """Exactly one outcome for each event, through faults, SIGKILL, SIGSTOP and rebalances; and an
-auditor that convicts a daemon with a planted bug of the same run.
+auditor that convicts a daemon without its safeguards of the same run.
 
 PRESIGND_E2E_EVENTS sets the number of events (default 6000).
 """
@@ -36,10 +36,10 @@ def setUpModule():
 class Run:
     """A World with two daemons of one group that are hard on each other's nerves."""
 
-    def __init__(self, program="presignd", plant=None):
+    def __init__(self, program="presignd", ablate=None):
         self.world = World(partitions=PARTITIONS, kafka=kafka)
         self.program = program
-        self.environment = {"PRESIGND_PLANT": plant} if plant else {}
+        self.environment = {"PRESIGND_ABLATE": ablate} if ablate else {}
         self.daemons = {}
         self.sent = {}  # id: code
         self.kills = 0
@@ -186,11 +186,11 @@ class TwoDaemons(unittest.TestCase):
         self.assertEqual(self.statuses, {0})
 
 
-class PlantedBugs(unittest.TestCase):
-    """The same, with a daemon that is wrong in one place: the audit has to fail."""
+class Ablated(unittest.TestCase):
+    """The same, with a daemon that lacks one safeguard: the audit has to fail."""
 
-    def convict(self, plant):
-        with Run("presignd-planted", plant) as run:
+    def convict(self, ablate):
+        with Run("presignd-ablated", ablate) as run:
             run.produce(PLANTED_EVENTS)
             for share in (0.2, 0.4, 0.6):
                 run.wait_for_share(share)
@@ -201,17 +201,17 @@ class PlantedBugs(unittest.TestCase):
             wait_until(run.idle, "the daemons' end of work")
             run.terminate()
             problems = {kind: len(texts) for kind, texts in run.world.audit().problems.items() if texts}
-        print(f"\n{plant}: {problems}", flush=True)
+        print(f"\nwithout {ablate}: {problems}", flush=True)
         return problems
 
-    def test_no_bug(self):
+    def test_nothing_is_taken_away(self):
         self.assertEqual(self.convict(None), {})
 
     def test_a_set_that_is_not_loaded_doubles_outcomes(self):
-        self.assertEqual(set(self.convict("drop-set")), {"doubled"})
+        self.assertEqual(set(self.convict("done-set")), {"doubled"})
 
     def test_the_highest_offset_loses_outcomes(self):
-        self.assertEqual(set(self.convict("highest-offset")), {"missing"})
+        self.assertEqual(set(self.convict("watermark")), {"missing"})
 
 
 if __name__ == "__main__":

@@ -3,12 +3,6 @@
 #                          the build without sanitizers, and one after the other. Mostly they
 #                          wait, so that they begin first (COST) and all else runs beside them.
 if(NOT PRESIGND_SANITIZE)
-  # The daemon with bugs that the auditor has to find; see planted_window.c. Never installed.
-  add_executable(presignd-planted ${PROJECT_SOURCE_DIR}/src/main.c
-                                  ${CMAKE_CURRENT_LIST_DIR}/planted_window.c)
-  target_link_libraries(presignd-planted PRIVATE core)
-  set_target_properties(presignd-planted PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
-
   # Debian's own Python: the one for which apt installs confluent_kafka.
   find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
   if(PRESIGND_PYTHON)
