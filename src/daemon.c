@@ -137,7 +137,8 @@ static void on_record(void *context, const struct record *record)
 static void fenced(struct daemon *d)
 {
     log_fields(LOG_ERR, MESSAGE_FENCED, NULL,
-               "another process runs as instance %s: give each its own daemon.instance",
+               "instance %s is fenced: another process has its name (give each its own "
+               "daemon.instance), or a broker that was stopped took up an old request of ours",
                d->setup->config->daemon.instance);
     loop_stop(d->loop, EX_TEMPFAIL);
 }
