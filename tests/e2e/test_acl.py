@@ -1,19 +1,23 @@
-"""The rights and the ways in that docs/operations.md names, on a broker that asks for them.
+"""The rights, the ways in and the commands of docs/operations.md, on a broker that asks for rights.
 
-The document is where they stand: its table, its kafka-acls.sh commands and its [kafka] sections
-are read from there and used. With all rights everything works; with any single one taken away
-something on that page fails, and says so.
+The document is where they stand: its table, its commands and its configuration are read from
+there and used. With all rights everything works; with any single one taken away something on
+that page fails, and says so.
 """
 
 import configparser
+import contextlib
+import os
 import re
+import subprocess
 import unittest
 import uuid
+from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer, libversion
 
 import document
-from harness import WAIT_S, World, event, http_get, wait_until
+from harness import ROOT, WAIT_S, Daemon, World, event, free_ports, http_get, render_config, wait_until
 from secure_broker import PASSWORD, SecureCluster
 
 PAGE = "operations.md"
@@ -31,8 +35,8 @@ def rights():
 
 def in_kafkas_words(who, resource, name, operation):
     pattern = "PREFIXED" if name.endswith("*") else "LITERAL"
-    kind = re.sub(r"(?<=[a-z])([A-Z])", r"_\1", resource).upper()
-    return f"User:{who} {kind} {pattern} {name.rstrip('*')} {operation.upper()}"
+    resource, operation = (re.sub(r"(?<=[a-z])([A-Z])", r"_\1", word).upper() for word in (resource, operation))
+    return f"User:{who} {resource} {pattern} {name.rstrip('*')} {operation}"
 
 
 class Rights(unittest.TestCase):
@@ -40,24 +44,73 @@ class Rights(unittest.TestCase):
     def setUpClass(cls):
         cls.kafka = cls.enterClassContext(SecureCluster())
         cls.world = World(kafka=cls.kafka)
-        cls.world.topics = {name: name for name in cls.world.topics}
+        topics = {name: name for name in cls.world.topics}
+        cls.world.topics = {}  # made by the commands of the page, in the first test
         cls.enterClassContext(cls.world)
-        cls.world.start_sandbox()
+        cls.world.topics = topics
+        sandbox = cls.world.start_sandbox()
         cls.credentials = cls.world.directory / "credentials"
         cls.credentials.mkdir()
         for name, content in {
-                "kafka-password": PASSWORD + "\n",
+                "kafka-password": PASSWORD + "\n", "operator-password": PASSWORD,
+                "merchant-1900007291.pem": cls.key_of(sandbox, "private_key"),
+                "wechatpay-1900007291.pem": cls.key_of(sandbox, "wechatpay_public_key"),
                 "kafka-client.pem": (cls.kafka.certificates / "client.pem").read_text(),
                 "kafka-client.key": (cls.kafka.certificates / "client.key").read_text()}.items():
             (cls.credentials / name).write_text(content)
-        (cls.kafka.directory / "admin.properties").touch()
-        cls.kafka.run(cls.here(document.block(PAGE, "rights-commands"), cls.kafka.bootstrap))
+        cls.room = cls.world.directory / "room"
+        cls.room.mkdir()
+        (cls.room / "admin.properties").touch()
+        cls.room_for_the_daemon(sandbox)
+        cls.write_presignctl()
+        cls.run_block("rights-commands", bootstrap=cls.kafka.bootstrap)
+
+    @staticmethod
+    def key_of(sandbox, key):
+        """What the sandbox's own configuration has for its direct merchant."""
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
+        parser.read(sandbox.config, encoding="utf-8")
+        return Path(parser["merchant 1900007291"][key]).read_text()
 
     @classmethod
     def here(cls, text, bootstrap):
         """A block of the page with this cluster's address and files."""
         text = re.sub(r"kafka-\d:\d+(,kafka-\d:\d+)*", bootstrap, text)
-        return text.replace("/etc/presignd/kafka-ca.pem", str(cls.kafka.certificates / "ca.pem"))
+        return (text.replace("/etc/presignd/kafka-ca.pem", str(cls.kafka.certificates / "ca.pem"))
+                .replace("/etc/presignd/keys", str(cls.credentials)))
+
+    @classmethod
+    def room_for_the_daemon(cls, running):
+        """The page's configuration as it stands, and beside it what is this machine's."""
+        sandbox = configparser.ConfigParser(interpolation=None, strict=False)
+        sandbox.read(running.config, encoding="utf-8")
+        merchant = sandbox["merchant 1900007291"]
+        cls.port = free_ports(1)[0]
+        more = {"daemon": {"admin_listen": f"127.0.0.1:{cls.port}", "schema_dir": ROOT / "schemas"},
+                "kafka": {"session.timeout.ms": 6000},
+                "endpoint": sandbox["endpoint"],
+                "merchant 1900007291": {key: merchant[key] for key in ("serial_no", "wechatpay_public_key_id")}}
+        (cls.room / "presignd.conf").write_text(cls.here(document.block(PAGE, "configuration"), cls.kafka.secure))
+        (cls.room / "presignd.conf.d").mkdir()
+        (cls.room / "presignd.conf.d/here.conf").write_text(render_config(more))
+
+    @classmethod
+    def write_presignctl(cls):
+        """The program under its name, with this test's file where the page means the default."""
+        program = cls.kafka.bin / "presignctl"
+        program.write_text(f"""#!/bin/bash
+case " $* " in *" -c "*) ;; *) set -- "$1" -c presignd.conf "${{@:2}}" ;; esac
+exec {cls.world.build}/presignctl "$@"
+""")
+        program.chmod(0o755)
+
+    @classmethod
+    def run_block(cls, mark, bootstrap="", **replaced):
+        """A block of commands as it stands on the page; what it printed."""
+        text = cls.here(document.block(PAGE, "operator") + document.block(PAGE, mark), bootstrap)
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        return cls.kafka.run(text, cwd=cls.room)
 
     def kafka_section(self, mark="sasl", **changed):
         parser = configparser.ConfigParser(interpolation=None)
@@ -74,11 +127,6 @@ class Rights(unittest.TestCase):
     def one_of_each(self):
         """An event that ends as a result and one that ends as a failure."""
         return self.world.produce([event(), (None, b"{oops", [])], partition=0)
-
-    def config_of(self, user):
-        """A configuration file for presignctl. Only the daemon has credentials."""
-        sections = self.kafka_section(**{"sasl.username": user, "sasl.password": PASSWORD})
-        return self.world.write_config(f"for-{user}", sections)
 
     # ---- one check for each line of the table: raises with the word of refusal, or returns
 
@@ -126,10 +174,16 @@ class Rights(unittest.TestCase):
             consumer.close()
 
     def presignctl(self, *arguments, stdin=b""):
-        done = self.world.ctl(arguments[0], "-c", self.config_of("operator"), *arguments[1:], stdin=stdin)
+        """As operator. Standard output; status 69 is the word of refusal."""
+        done = subprocess.run(
+            [self.kafka.bin / "presignctl", arguments[0], "--set", "kafka.sasl.username=operator", "--set",
+             "kafka.sasl.password=@operator-password", *arguments[1:]], cwd=self.room,
+            input=stdin, capture_output=True, timeout=WAIT_S,
+            env={**os.environ, "CREDENTIALS_DIRECTORY": str(self.credentials)})
         if done.returncode:
-            self.assertEqual(done.returncode, 69, done.stderr)
+            self.assertEqual(done.returncode, 69, done.stdout + done.stderr)
             raise PermissionError(done.stderr.decode())
+        return done.stdout.decode()
 
     def check(self, who, resource, name, operation):
         if who == "presignd":
@@ -140,6 +194,8 @@ class Rights(unittest.TestCase):
             self.consume_as_orders(name if resource == "Topic" else "presign.results")
         elif (who, resource, operation) == ("operator", "Topic", "Write"):
             self.presignctl("send", stdin=event()[1] + b"\n")
+        elif operation in ("Create", "DescribeConfigs"):
+            self.presignctl("topics")
         elif who == "operator":
             kind = name.split(".")[1]
             self.presignctl("tail", f"--{kind}", "--from", "beginning", "--count", "1", "--timeout-ms", "15000")
@@ -148,8 +204,16 @@ class Rights(unittest.TestCase):
 
     # ---- tests, in the order of their names
 
-    def test_1_the_commands_give_what_the_table_says(self):
+    def test_0_the_commands_give_what_the_table_says(self):
         self.assertEqual(sorted(self.kafka.acls.all()), sorted(in_kafkas_words(*row) for row in rights()))
+
+    def test_1_the_topics_are_made_by_whom_may(self):
+        create = in_kafkas_words("operator", "Topic", "presign.*", "Create")
+        self.kafka.acls.remove(create)
+        with self.assertRaisesRegex(PermissionError, "(?i)authorization failed"):
+            self.presignctl("topics", "--create")
+        self.kafka.acls.add(create)
+        self.assertEqual(self.run_block("topics").count("✓"), 6)
 
     def test_2_with_all_rights_everything_works(self):
         daemon = self.start_daemon(self.kafka_section())
@@ -162,6 +226,8 @@ class Rights(unittest.TestCase):
 
     def test_3_without_any_one_of_them_something_says_so(self):
         for row in rights():
+            if row[3] == "Create":
+                continue  # that was test_1
             with self.subTest(row):
                 self.kafka.acls.remove(in_kafkas_words(*row))
                 try:
@@ -199,6 +265,40 @@ class Rights(unittest.TestCase):
                                          "error_cb": refused.append}))
         works = wait_until(lambda: refused or self.knows_brokers(client), "an answer to SCRAM") is True
         self.assertEqual(works, libversion()[0] >= "2.6.1", refused)
+
+    def test_8_the_commands_of_the_page_lead_to_an_outcome(self):
+        self.assertIn("1900007291", self.run_block("check"))
+        daemon = Daemon("presignd-1", [self.world.build / "presignd", "-c", self.room / "presignd.conf"],
+                        self.world.directory / "page.log", self.port, {"CREDENTIALS_DIRECTORY": str(self.credentials)})
+        self.world.daemons.append(daemon)
+        daemon.wait_ready()
+        self.assertEqual(self.run_block("ready", **{"9464": str(self.port)}), "ready\n")
+        sent = self.run_block("send", **{"--from beginning --count 1": "--from beginning --timeout-ms 3000 |"
+                                         "grep first0001"})
+        self.assertIn("wechatpay.presign.app.succeeded", sent)
+        self.assertEqual(daemon.terminate(), 0)
+
+    def test_9_the_position_can_be_set_by_hand(self):
+        """And then events are called again, as the page says."""
+        def reset():
+            """Refused as long as the group waits for its member to come back."""
+            with contextlib.suppress(AssertionError):
+                return "presign.requests" in self.run_block("reset", bootstrap=self.kafka.bootstrap)
+        wait_until(reset, "a group without members")
+        daemon = self.start_daemon(self.kafka_section())
+        wait_until(lambda: self.world.audit().problems["doubled"], "outcomes once more")
+        self.assertEqual(daemon.terminate(), 0)
+
+    def test_openssl_tells_which_key_is_which(self):
+        for name, subject in (("apiclient", "/CN=1900007291"), ("other", "/CN=other")):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-keyout",
+                            self.room / f"{name}_key.pem", "-out", self.room / f"{name}_cert.pem"],
+                           check=True, capture_output=True)
+        serial, of_certificate, of_key = self.run_block("openssl").splitlines()
+        self.assertRegex(serial, r"^serial=[0-9A-F]{40}$")
+        self.assertEqual(of_certificate, of_key)
+        _, of_certificate, of_key = self.run_block("openssl", apiclient_key="other_key").splitlines()
+        self.assertNotEqual(of_certificate, of_key)
 
     @staticmethod
     def knows_brokers(client):
