@@ -1,0 +1,95 @@
+"""The documents: links lead somewhere, alerts have runbooks, translations are not old."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+from urllib.parse import unquote
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "contrib/prometheus/presignd.rules.yml"
+
+
+def pages():
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, check=True,
+                            capture_output=True, text=True)
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def prose(path):
+    """Without fenced blocks."""
+    return re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path):
+    """As the forges make them of headings."""
+    names = set()
+    for heading in re.findall(r"^#+ +(.*)$", prose(path), re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        names.add(re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-"))
+    return names
+
+
+class Pages(unittest.TestCase):
+    def test_links_lead_somewhere(self):
+        found = 0
+        for page in pages():
+            for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+                if re.match(r"[a-z]+:", target):
+                    continue
+                found += 1
+                with self.subTest(page=page.name, link=target):
+                    file, _, anchor = unquote(target).partition("#")
+                    path = (page.parent / file).resolve() if file else page
+                    self.assertTrue(path.exists(), "there is no such file")
+                    if anchor:
+                        self.assertIn(anchor, anchors(path))
+        self.assertGreater(found, 50)
+
+    def test_every_alert_has_its_runbook_and_the_other_way_round(self):
+        if not RULES.exists():
+            self.skipTest(f"no {RULES.relative_to(ROOT)}")
+        rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+        alerts = {rule["alert"] for rule in rules if "alert" in rule}
+        for name in ("operations.md", "operations.zh-CN.md"):
+            headings = re.findall(r"^### (Presignd\w+)$", prose(ROOT / "docs" / name), re.MULTILINE)
+            self.assertEqual(sorted(headings), sorted(alerts), name)
+
+    def test_no_translation_is_older_than_its_original(self):
+        done = subprocess.run([ROOT / "scripts/translation-stamp", "--check"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_an_old_translation_is_found(self):
+        with tempfile.TemporaryDirectory() as directory:
+            room = Path(directory)
+            (room / "scripts").mkdir()
+            stamp = shutil.copy(ROOT / "scripts/translation-stamp", room / "scripts")
+            (room / "A.md").write_text("one\n")
+            (room / "A.zh-CN.md").write_text("一\n")
+            subprocess.run([stamp, "A.zh-CN.md"], check=True)
+            subprocess.run([stamp, "--check", "A.zh-CN.md"], check=True)
+            (room / "A.md").write_text("two\n")
+            found = subprocess.run([stamp, "--check", "A.zh-CN.md"], capture_output=True, text=True)
+            self.assertEqual(found.returncode, 1)
+            self.assertIn("A.zh-CN.md is older than A.md", found.stderr)
+
+    def test_a_translation_runs_the_same_commands(self):
+        """Blocks of translations differ in comments only, so that what was tested is what is read."""
+        def commands(name):
+            blocks = re.findall(r"^( *)```\w*\n(.*?)^\1```$", (ROOT / name).read_text(encoding="utf-8"),
+                                re.MULTILINE | re.DOTALL)
+            return [text for _, text in blocks if not text.startswith("sequenceDiagram")]
+        def outline(name):
+            return [len(marks) for marks in re.findall(r"^(#+) ", prose(ROOT / name), re.MULTILINE)]
+        for name in ("README", "docs/operations"):
+            with self.subTest(name):
+                self.assertEqual(commands(f"{name}.zh-CN.md"), commands(f"{name}.md"))
+                self.assertEqual(outline(f"{name}.zh-CN.md"), outline(f"{name}.md"))
+
+
+if __name__ == "__main__":
+    unittest.main()
