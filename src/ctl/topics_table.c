@@ -39,9 +39,9 @@ static const struct topic_setting settings[] = {
      "a broker that lags would become leader and take back what was acknowledged"},
     {"max.message.bytes", REQUESTS, "1048588", TOPIC_AT_LEAST, NULL,
      "an event of daemon.max_event_bytes has to fit"},
-    {"max.message.bytes", OUTCOMES, "1048588", TOPIC_AT_LEAST, "1048588",
-     "a failure holds up to 64 KiB of its event, several times as long once escaped; with all "
-     "else it stays below 1 MiB"},
+    {"max.message.bytes", OUTCOMES, "1114124", TOPIC_AT_LEAST, "1048588",
+     "a failure holds up to 64 KiB of its event, several times as long once escaped; its key may "
+     "be as large as a record of the requests topic, so better 64 KiB more than that one"},
     {"compression.type", ALL, "producer", TOPIC_ANY, NULL,
      "batches stay as they were sent; to compress, set it in [kafka.producer]"},
 };

@@ -67,6 +67,7 @@ static const struct preset defaults[] = {
     {KAFKA_PRODUCER, "linger.ms", "0", NULL},
     {KAFKA_PRODUCER, "compression.type", "none", NULL},
     {KAFKA_PRODUCER, "partitioner", "murmur2_random", NULL},
+    {KAFKA_PRODUCER, "message.max.bytes", "8388608", NULL},
     {KAFKA_PRODUCER, "queue.buffering.max.kbytes", "16384", NULL},
     {KAFKA_PRODUCER, "retry.backoff.ms", "2", NULL},
 };

@@ -126,6 +126,8 @@ def size_cases():
     yield Case("a byte more than allowed", padded(EVENT_BYTES_MAX + 1), "event_too_large")
     yield Case("large value", padded(200_000), "event_too_large")
     yield Case("large key", (b"k" * 70_000, b"{}", []), "event_too_large")
+    # As large as its topic takes, and its failure with the same key still fits.
+    yield Case("key of nearly 1 MiB", (b"k" * 1_040_000, b"{}", []), "event_too_large")
     yield Case("large header", (b"k", b"{}", [("x", b"x" * 70_000)]), "event_too_large")
     key, value, headers = structured(envelope_of())
     yield Case("thousand headers", (key, value, headers + [(f"x-{n}", b"x" * 100) for n in range(1000)]),

@@ -240,7 +240,7 @@ class Records(Room):
 
 class Sizes(Room):
     def test_a_record_over_our_own_limit_is_named(self):
-        worker = self.worker(worker_fat=3)
+        worker = self.worker(worker_fat=3, message_max_bytes=1000000)
         self.send(40)
         _, found = worker.wait_for("too-large")
         worker.wait_for("shrinking")
