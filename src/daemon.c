@@ -107,6 +107,7 @@ static void on_assigned(void *context, struct session *session,
     d->identity.group_id = intake_group_id(d->intake);
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"assigned"}), 1);
     log_fields(LOG_NOTICE, MESSAGE_ASSIGNED, NULL, "%zu partitions assigned", count);
+    loop_timer_set(&d->tick_timer, 0); /* ready: whoever waits for it hears it at once */
     pipeline_assigned(d->pipeline, session, positions, count);
 }
 
