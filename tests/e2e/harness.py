@@ -170,7 +170,8 @@ class Sandbox(Program):
             command += ["--fault", fault]
         super().__init__("sandbox", [*command, *options], directory / "sandbox.log")
         self.wait_until_ready(self._accepts)
-        self.keys.update((path.name, path.read_bytes()) for path in directory.glob("*.pem"))
+        # All of one sandbox: they belong together.
+        Sandbox.keys = Sandbox.keys or {path.name: path.read_bytes() for path in directory.glob("*.pem")}
 
     def _accepts(self):
         if not self.config.exists():

@@ -30,6 +30,34 @@ def end_of(kafka, topic, partition=0):
         consumer.close()
 
 
+class Shared(unittest.TestCase):
+    """What does the broker no harm."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = Cluster()
+        cls.addClassCleanup(cls.kafka.close)
+        cls.kafka.start()
+
+    def test_a_new_producer_takes_over_from_a_transaction_left_open(self):
+        self.kafka.create_topic("t")
+        settings = client(self.kafka, **{"transactional.id": "x"})
+        first, second = Producer(settings), Producer(settings)
+        first.init_transactions(30)
+        first.begin_transaction()
+        first.produce("t", b"left open")
+        first.flush(30)
+        second.init_transactions(30)
+        second.begin_transaction()
+        second.produce("t", b"committed")
+        second.commit_transaction(30)
+
+    def test_topics_are_not_made_by_mistake(self):
+        self.assertNotIn("typo", self.kafka.admin().list_topics(timeout=10).topics)
+        self.kafka.admin().list_topics(topic="typo", timeout=10)
+        self.assertNotIn("typo", self.kafka.admin().list_topics(timeout=10).topics)
+
+
 class OneNode(unittest.TestCase):
     def test_records_survive_kill_and_restart_on_the_same_address(self):
         with Cluster() as kafka:
@@ -42,20 +70,6 @@ class OneNode(unittest.TestCase):
             self.assertEqual(kafka.bootstrap, address)
             self.assertEqual(sum(end_of(kafka, "t", p) for p in (0, 1)), 3)
 
-    def test_a_new_producer_takes_over_from_a_transaction_left_open(self):
-        with Cluster() as kafka:
-            kafka.create_topic("t")
-            settings = client(kafka, **{"transactional.id": "x"})
-            first, second = Producer(settings), Producer(settings)
-            first.init_transactions(30)
-            first.begin_transaction()
-            first.produce("t", b"left open")
-            first.flush(30)
-            second.init_transactions(30)
-            second.begin_transaction()
-            second.produce("t", b"committed")
-            second.commit_transaction(30)
-
     def test_nothing_is_left_behind(self):
         with Cluster() as kafka:
             directory, process = kafka.directory, kafka.nodes[0].process
@@ -66,12 +80,6 @@ class OneNode(unittest.TestCase):
         with self.assertRaisesRegex(BrokerError, "Invalid value nonsense"):
             with Cluster(settings={"num.io.threads": "nonsense"}):
                 pass
-
-    def test_topics_are_not_made_by_mistake(self):
-        with Cluster() as kafka:
-            self.assertNotIn("typo", kafka.admin().list_topics(timeout=10).topics)
-            kafka.admin().list_topics(topic="typo", timeout=10)
-            self.assertNotIn("typo", kafka.admin().list_topics(timeout=10).topics)
 
 
 class ThreeNodes(unittest.TestCase):
