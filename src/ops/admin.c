@@ -13,12 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum {
     IDLE_TIMEOUT_S = 10,
     CONNECTION_BYTES_MAX = 16 * 1024, /* a request's head has to fit */
     BACKLOG = 64,
+    SOCKET_MODE = 0660,
     LISTEN_TEXT_MAX = 64, /* the longest IPv6 address, brackets and a port fit */
 };
 
@@ -30,6 +33,9 @@ struct admin {
     struct loop_timer timer;
     struct MHD_Daemon *http;
     int port;
+    char *path; /* of a socket in the file system, else NULL */
+    dev_t device;
+    ino_t inode; /* the file's: another process may have taken the path over */
 };
 
 static bool address_v4(const char *host, int64_t port, struct sockaddr_storage *address,
@@ -61,9 +67,28 @@ static bool address_v6(char *host, int64_t port, struct sockaddr_storage *addres
     return true;
 }
 
+/* `listen` begins with the prefix. Relative paths would depend on where the daemon started. */
+static bool address_unix(const char *listen, struct sockaddr_storage *address, socklen_t *len)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    const char *path = listen + strlen(ADMIN_UNIX_PREFIX);
+    size_t path_len = strlen(path);
+    if (*path != '/' || path_len >= sizeof un.sun_path) {
+        return false;
+    }
+    memcpy(un.sun_path, path, path_len + 1);
+    memset(address, 0, sizeof *address);
+    memcpy(address, &un, sizeof un);
+    *len = sizeof un;
+    return true;
+}
+
 bool admin_address(const char *listen, struct sockaddr_storage *address, socklen_t *len)
 {
     char host[LISTEN_TEXT_MAX];
+    if (strncmp(listen, ADMIN_UNIX_PREFIX, strlen(ADMIN_UNIX_PREFIX)) == 0) {
+        return address_unix(listen, address, len);
+    }
     const char *colon = strrchr(listen, ':');
     int64_t port;
     if (colon == NULL || (size_t)(colon - listen) >= sizeof host ||
@@ -155,15 +180,48 @@ static void on_timer(void *context)
     run(context);
 }
 
+/* A socket that nobody listens on any more refuses connections. False with errno when the path
+ * is taken by anything else. */
+static bool remove_stale(const struct sockaddr_storage *address, socklen_t len)
+{
+    struct sockaddr_un un;
+    struct stat file;
+    memcpy(&un, address, sizeof un);
+    if (lstat(un.sun_path, &file) != 0) {
+        return errno == ENOENT;
+    }
+    int fd = S_ISSOCK(file.st_mode) ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+                                    : -1;
+    bool refused =
+        fd >= 0 && connect(fd, (const struct sockaddr *)address, len) != 0 && errno == ECONNREFUSED;
+    if (fd >= 0) {
+        close(fd);
+    }
+    errno = EADDRINUSE;
+    return refused && unlink(un.sun_path) == 0;
+}
+
+/* Nobody can connect before listen(), so the mode is right for the first who does. */
+static bool bind_to(int fd, const struct sockaddr_storage *address, socklen_t len)
+{
+    struct sockaddr_un un;
+    if (address->ss_family != AF_UNIX) {
+        int yes = 1;
+        return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
+               bind(fd, (const struct sockaddr *)address, len) == 0;
+    }
+    memcpy(&un, address, sizeof un);
+    return remove_stale(address, len) && bind(fd, (const struct sockaddr *)address, len) == 0 &&
+           chmod(un.sun_path, SOCKET_MODE) == 0;
+}
+
 static int listen_socket(const struct sockaddr_storage *address, socklen_t len)
 {
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return -errno;
     }
-    int yes = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-        bind(fd, (const struct sockaddr *)address, len) != 0 || listen(fd, BACKLOG) != 0) {
+    if (!bind_to(fd, address, len) || listen(fd, BACKLOG) != 0) {
         int failure = -errno;
         close(fd);
         return failure;
@@ -175,13 +233,36 @@ static int bound_port(int fd)
 {
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 || address.ss_family == AF_UNIX) {
         return 0;
     }
-    /* Both kinds of address hold the port in the same place. */
+    /* Both kinds of TCP address hold the port in the same place. */
     struct sockaddr_in v4;
     memcpy(&v4, &address, sizeof v4);
     return ntohs(v4.sin_port);
+}
+
+/* Which file is ours to remove at the end. */
+static void note_path(struct admin *admin, const struct sockaddr_storage *address)
+{
+    struct sockaddr_un un;
+    struct stat file;
+    memcpy(&un, address, sizeof un);
+    if (address->ss_family == AF_UNIX && lstat(un.sun_path, &file) == 0) {
+        admin->path = mem_strdup(un.sun_path);
+        admin->device = file.st_dev;
+        admin->inode = file.st_ino;
+    }
+}
+
+static void remove_path(struct admin *admin)
+{
+    struct stat file;
+    if (admin->path != NULL && lstat(admin->path, &file) == 0 && file.st_dev == admin->device &&
+        file.st_ino == admin->inode) {
+        (void)unlink(admin->path);
+    }
+    free(admin->path);
 }
 
 /* The HTTP daemon owns the socket from here on, but when it does not start. */
@@ -211,7 +292,9 @@ struct admin *admin_new(struct loop *loop, const char *listen, const struct admi
     struct sockaddr_storage address;
     socklen_t len;
     if (!admin_address(listen, &address, &len)) {
-        *error = mem_printf("admin_listen: %s is no numeric address with a port", listen);
+        *error = mem_printf("admin_listen: %s is neither a numeric address with a port nor "
+                            "unix: and an absolute path",
+                            listen);
         return NULL;
     }
     int fd = listen_socket(&address, len);
@@ -222,6 +305,7 @@ struct admin *admin_new(struct loop *loop, const char *listen, const struct admi
     struct admin *admin = mem_zalloc(1, sizeof *admin);
     *admin = (struct admin){.pages = pages, .page_count = page_count, .context = context};
     admin->port = bound_port(fd);
+    note_path(admin, &address);
     loop_timer_init(&admin->timer, loop, on_timer, admin);
     admin->http = start_http(admin, fd);
     if (admin->http == NULL) {
@@ -246,6 +330,7 @@ struct admin *admin_free(struct admin *admin)
     if (admin->http != NULL) {
         MHD_stop_daemon(admin->http);
     }
+    remove_path(admin);
     free(admin);
     return NULL;
 }

@@ -41,7 +41,10 @@ static const struct config_key daemon_keys[] = {
      "milliseconds", 0, NULL,
      "at stop: time for calls in the air; what is left is sent again by the next start"},
     {"admin_listen", &config_type_listen, DAEMON(admin_listen), "127.0.0.1:9464", 0, 0, NULL, 0,
-     NULL, "address for metrics and health: /metrics, /healthz, /readyz; empty: off"},
+     NULL,
+     "where metrics, health and status are served: ADDRESS:PORT, or unix:/PATH for a socket of "
+     "mode "
+     "0660; empty: off"},
     {"failure_original", &config_type_bool, DAEMON(failure_original), "true", 0, 0, NULL, 0, NULL,
      "whether a failure record holds the input record, so that it can be sent again"},
 };

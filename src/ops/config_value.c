@@ -151,7 +151,8 @@ static char *parse_listen(const struct config_key *key, const char *text,
     struct sockaddr_storage address;
     socklen_t len;
     if (*text != '\0' && !admin_address(text, &address, &len)) {
-        return quoted_problem(text, "is not ADDRESS:PORT or [ADDRESS]:PORT with a numeric address");
+        return quoted_problem(text, "is not ADDRESS:PORT or [ADDRESS]:PORT with a numeric "
+                                    "address, nor unix:/PATH");
     }
     store(field, mem_strdup(text));
     return NULL;
@@ -488,8 +489,8 @@ const struct config_type
     config_type_int = {NULL, CONFIG_STORE_INT, parse_int},
     config_type_url = {"URL: https://HOST or https://HOST:PORT", CONFIG_STORE_STRING, parse_url},
     config_type_proxy = {"a URL", CONFIG_STORE_STRING, parse_proxy},
-    config_type_listen = {"ADDRESS:PORT or [ADDRESS]:PORT, numeric", CONFIG_STORE_STRING,
-                          parse_listen},
+    config_type_listen = {"ADDRESS:PORT or [ADDRESS]:PORT, numeric, or unix:/PATH",
+                          CONFIG_STORE_STRING, parse_listen},
     config_type_serial = {"hexadecimal digits", CONFIG_STORE_STRING, parse_text},
     config_type_key_id = {"text that begins with PUB_KEY_ID_", CONFIG_STORE_STRING, parse_text},
     config_type_apiv3_key = {"a path or @NAME", CONFIG_STORE_STRING, parse_apiv3_key},

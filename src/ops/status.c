@@ -15,21 +15,22 @@
 
 /* A fact; one of the headlines, too; one that may be worth a look, by a rule; a word of which one
  * is good. */
-#define FACT(k, l, t, at)                             \
-    {                                                 \
-        .key = k, .label = l, .kind = t, .offset = at \
+#define FACT(k, l, t, at)                                     \
+    {                                                         \
+        .key = (k), .label = (l), .kind = (t), .offset = (at) \
     }
-#define TOP(k, l, t, at)                                                \
-    {                                                                   \
-        .key = k, .label = l, .kind = t, .headline = true, .offset = at \
+#define TOP(k, l, t, at)                                                        \
+    {                                                                           \
+        .key = (k), .label = (l), .kind = (t), .headline = true, .offset = (at) \
     }
-#define LOOK(k, l, t, r, at)                                     \
-    {                                                            \
-        .key = k, .label = l, .kind = t, .rule = r, .offset = at \
+#define LOOK(k, l, t, r, at)                                               \
+    {                                                                      \
+        .key = (k), .label = (l), .kind = (t), .rule = (r), .offset = (at) \
     }
-#define WORD(k, l, at, g)                                                                     \
-    {                                                                                         \
-        .key = k, .label = l, .kind = STATUS_TEXT, .rule = RULE_WORD, .offset = at, .good = g \
+#define WORD(k, l, at, g)                                                                 \
+    {                                                                                     \
+        .key = (k), .label = (l), .kind = STATUS_TEXT, .rule = RULE_WORD, .offset = (at), \
+        .good = (g)                                                                       \
     }
 
 static const struct status_field process_fields[] = {

@@ -1,5 +1,6 @@
-/* The admin listener: /metrics, /healthz, /readyz over HTTP, by libmicrohttpd on the event
- * loop (no thread of its own). */
+/* The admin listener: metrics, health and status over HTTP, by libmicrohttpd on the event loop
+ * (no thread of its own). On a TCP address, or on a socket in the file system (mode 0660: who
+ * may ask is whose group has the directory and the socket). */
 #ifndef PRESIGND_OPS_ADMIN_H
 #define PRESIGND_OPS_ADMIN_H
 
@@ -9,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#define ADMIN_UNIX_PREFIX     "unix:"
 #define ADMIN_CONNECTIONS_MAX 32
 
 /* Writes the body, gives the HTTP status. */
@@ -21,18 +23,21 @@ struct admin_page {
     admin_page_fn *write;
 };
 
-/* HOST:PORT or [HOST]:PORT with a numeric host, as an address. False when it is none. */
+/* HOST:PORT or [HOST]:PORT with a numeric host, or unix:/PATH (at most 107 bytes of path), as
+ * an address. False when it is none. */
 bool admin_address(const char *listen, struct sockaddr_storage *address, socklen_t *len)
     __attribute__((warn_unused_result));
 
 struct admin;
-/* `listen` is HOST:PORT or [HOST]:PORT with a numeric host; port 0 picks one.
+/* `listen` as for admin_address(); port 0 picks one. A socket that a dead process left at the
+ * path is removed first; one that somebody listens on is an error, as is any other file.
  * NULL and a reason (free()). */
 struct admin *admin_new(struct loop *loop, const char *listen, const struct admin_page *pages,
                         size_t page_count, void *context, char **error)
     __attribute__((warn_unused_result));
-/* Accepts NULL, returns NULL. */
+/* Removes the socket's file, if it is still ours. Accepts NULL, returns NULL. */
 struct admin *admin_free(struct admin *admin);
+/* 0 for a socket in the file system. */
 int admin_port(const struct admin *admin);
 
 #endif

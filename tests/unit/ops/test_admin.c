@@ -2,6 +2,8 @@
 
 #include "presignd/base/mem.h"
 
+#include "directory.h"
+
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
@@ -9,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int write_metrics(void *context, struct buf *body)
@@ -33,6 +37,7 @@ static const struct admin_page pages[] = {
 struct client {
     struct loop *loop;
     int port;
+    const char *path; /* of a socket in the file system; NULL: the port */
     const char *request;
     char *answer;
 };
@@ -48,12 +53,23 @@ static int connect_to(int port)
     return fd;
 }
 
+static int connect_to_path(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_geq(fd, 0);
+    cr_assert_lt(snprintf(address.sun_path, sizeof address.sun_path, "%s", path),
+                 (int)sizeof address.sun_path);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
 static void *client_run(void *context)
 {
     struct client *client = context;
     struct buf answer = {0};
     char bytes[4096];
-    int fd = connect_to(client->port);
+    int fd = client->path != NULL ? connect_to_path(client->path) : connect_to(client->port);
     ssize_t got = send(fd, client->request, strlen(client->request), MSG_NOSIGNAL);
     while (got > 0) {
         got = recv(fd, bytes, sizeof bytes, 0);
@@ -80,16 +96,21 @@ static void *client_run_and_wake(void *context)
     return NULL;
 }
 
+static char *ask_by(struct client *client)
+{
+    pthread_t thread;
+    loop_step_set(client->loop, stop, client);
+    cr_assert_eq(pthread_create(&thread, NULL, client_run_and_wake, client), 0);
+    cr_assert_eq(loop_run(client->loop), 0);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    return client->answer;
+}
+
 /* The whole answer to one request. */
 static char *ask(struct loop *loop, const struct admin *admin, const char *request)
 {
     struct client client = {.loop = loop, .port = admin_port(admin), .request = request};
-    pthread_t thread;
-    loop_step_set(loop, stop, &client);
-    cr_assert_eq(pthread_create(&thread, NULL, client_run_and_wake, &client), 0);
-    cr_assert_eq(loop_run(loop), 0);
-    cr_assert_eq(pthread_join(thread, NULL), 0);
-    return client.answer;
+    return ask_by(&client);
 }
 
 struct ask_case {
@@ -194,4 +215,85 @@ Test(admin, names_are_no_addresses)
     cr_assert_not_null(strstr(error, "localhost:80"));
     free(error);
     cr_assert_null(admin_free(NULL));
+}
+
+static struct admin *listen_at(struct loop *loop, const char *path, int *served, char **error)
+{
+    AUTO_FREE char *listen = mem_printf("unix:%s", path);
+    return admin_new(loop, listen, pages, ARRAY_LENGTH(pages), served, error);
+}
+
+Test(admin, a_socket_in_the_file_system)
+{
+    struct directory directory;
+    struct stat file;
+    int served = 0;
+    char *error = NULL;
+    directory_init(&directory);
+    AUTO_FREE char *path = directory_file(&directory, "admin.sock");
+    struct loop *loop = loop_new();
+    struct admin *admin = listen_at(loop, path, &served, &error);
+    cr_assert_not_null(admin, "%s", error);
+    cr_assert_eq(admin_port(admin), 0);
+    cr_assert_eq(lstat(path, &file), 0);
+    cr_assert(S_ISSOCK(file.st_mode));
+    cr_assert_eq(file.st_mode & 07777, 0660);
+    struct client client = {.loop = loop, .path = path, .request = "GET /metrics HTTP/1.0\r\n\r\n"};
+    AUTO_FREE char *answer = ask_by(&client);
+    cr_assert_not_null(strstr(answer, "served 1"), "%s", answer);
+    cr_assert_null(listen_at(loop, path, &served, &error), "somebody listens there");
+    cr_assert_not_null(strstr(error, "Address already in use"), "%s", error);
+    free(error);
+    admin_free(admin);
+    cr_assert_neq(lstat(path, &file), 0, "the file is left behind");
+    loop_free(loop);
+    directory_deinit(&directory);
+}
+
+/* As kill -9 leaves it. */
+static void leave_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    close(fd);
+}
+
+Test(admin, what_a_dead_process_left_is_replaced_and_nothing_else)
+{
+    struct directory directory;
+    struct stat file;
+    char *error = NULL;
+    int served = 0;
+    directory_init(&directory);
+    AUTO_FREE char *path = directory_file(&directory, "admin.sock");
+    AUTO_FREE char *other = directory_file(&directory, "precious");
+    struct loop *loop = loop_new();
+    leave_socket(path);
+    struct admin *admin = listen_at(loop, path, &served, &error);
+    cr_assert_not_null(admin, "%s", error);
+    cr_assert_eq(unlink(path), 0);
+    leave_socket(path); /* another's by now */
+    admin_free(admin);
+    cr_assert_eq(lstat(path, &file), 0, "a file of another was removed");
+    directory_write(&directory, "precious", "text");
+    cr_assert_null(listen_at(loop, other, &served, &error));
+    free(error);
+    cr_assert_eq(lstat(other, &file), 0);
+    loop_free(loop);
+    directory_deinit(&directory);
+}
+
+Test(admin, socket_paths_are_absolute_and_fit)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+    char longest[sizeof ADMIN_UNIX_PREFIX + 108] = ADMIN_UNIX_PREFIX "/";
+    memset(longest + strlen(longest), 'x', 106);
+    cr_assert(admin_address(longest, &address, &len));
+    strcat(longest, "x");
+    cr_assert_not(admin_address(longest, &address, &len));
+    cr_assert_not(admin_address("unix:relative", &address, &len));
+    cr_assert_not(admin_address("unix:", &address, &len));
 }

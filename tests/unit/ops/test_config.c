@@ -531,13 +531,15 @@ Test(config, names_follow_kafkas_rules)
 
 Test(config, the_admin_address_is_numeric_or_empty)
 {
-    static const char *const bad[] = {"localhost:1", "127.0.0.1", "127.0.0.1:65536", "::1:80",
-                                      "[::1:80",     ":80",       "[127.0.0.1]:1"};
+    static const char *const bad[] = {"localhost:1",   "127.0.0.1",      "127.0.0.1:65536",
+                                      "::1:80",        "[::1:80",        ":80",
+                                      "[127.0.0.1]:1", "unix:admin.sock"};
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
     cr_assert_not_null(read_text(&bench, "[daemon]\nadmin_listen =\n" MERCHANT));
     cr_assert_str_eq(bench.config->daemon.admin_listen, "");
     cr_assert_not_null(read_text(&bench, "[daemon]\nadmin_listen = [::1]:0\n" MERCHANT));
+    cr_assert_not_null(read_text(&bench, "[daemon]\nadmin_listen = unix:/run/a.sock\n" MERCHANT));
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
         AUTO_FREE char *text = mem_printf("[daemon]\nadmin_listen = %s\n" MERCHANT, bad[i]);
         cr_assert_null(read_text(&bench, text), "%s", bad[i]);
