@@ -34,6 +34,9 @@ static void begin_all(struct metrics *metrics)
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
         begin(metrics, METRIC_FAILURES, reason_name(reason));
     }
+    for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
+        begin(metrics, METRIC_RETRIES, reason_name(reason_of_answer(kind)));
+    }
     for (enum outlet_verdict verdict = 0; verdict < OUTLET_VERDICT_COUNT; verdict++) {
         begin(metrics, METRIC_TRANSACTIONS, outlet_verdict_name(verdict));
     }

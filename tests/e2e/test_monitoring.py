@@ -1,0 +1,252 @@
+"""What Prometheus, Grafana and people see of a running daemon: the series of /metrics, the alert
+rules and the dashboard that contrib/ has for them, the status page and `presignctl status`.
+
+Rules are tried twice: on made-up series (rules.test.yml), and on what a real daemon showed on a
+good and on a bad day. promtool is Debian's (scripts/promtool)."""
+
+import html
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from harness import ROOT, World, event, http_get, wait_until
+
+RULES = ROOT / "contrib" / "prometheus" / "presignd.rules.yml"
+RULES_TEST = Path(__file__).with_name("rules.test.yml")
+DASHBOARD = ROOT / "contrib" / "grafana" / "presignd.json"
+RUNBOOKS = ROOT / "docs" / "operations.md"
+DIRECT, HELD, PARTNER = "1900007291", "1900007292", "1900000109"
+OPENID = "oPlantedOpenid0000000000042"
+# Of the scrape, not of the daemon.
+FOREIGN_METRICS, FOREIGN_LABELS = {"up", "ALERTS"}, {"job", "instance"}
+
+
+def setUpModule():
+    global promtool
+    found = subprocess.run([ROOT / "scripts" / "promtool"], capture_output=True, text=True)
+    if found.returncode != 0 and not os.environ.get("PRESIGND_REQUIRE_SUITES"):
+        raise unittest.SkipTest(f"NO PROMTOOL: monitoring is not tested: {found.stderr.strip()}")
+    assert found.returncode == 0, found.stderr
+    promtool = found.stdout.strip()
+
+
+def run_promtool(*arguments, stdin=""):
+    done = subprocess.run([promtool, *map(str, arguments)], input=stdin, capture_output=True, text=True)
+    assert done.returncode == 0, f"promtool {arguments}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def rules():
+    """(alert's name, expression, runbook) of each, by the file's fixed layout; promtool has judged it."""
+    text = RULES.read_text()
+    blocks = re.split(r"^ +- alert: ", text, flags=re.MULTILINE)[1:]
+    for block in blocks:
+        expr = re.search(r"^ +expr: (\|\n((?: {10,}.*\n)+)|.*\n)", block, re.MULTILINE)
+        yield (block.split("\n", 1)[0], (expr.group(2) or expr.group(1)).strip(),
+               re.search(r"^ +runbook: (.*)$", block, re.MULTILINE).group(1))
+
+
+def dashboard_queries():
+    """(where, expression, legend) of everything that the dashboard asks Prometheus."""
+    dashboard = json.loads(DASHBOARD.read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield panel["title"], target["expr"], target.get("legendFormat", "")
+    for note in dashboard["annotations"]["list"]:
+        yield note["name"], note["expr"], note["titleFormat"]
+    for variable in dashboard["templating"]["list"]:
+        asked = re.match(r"label_values\((.*), (\w+)\)$", variable["query"]["query"]) \
+            if isinstance(variable["query"], dict) else None
+        if asked:
+            yield variable["name"], asked[1], f"{{{{{asked[2]}}}}}"
+
+
+def without_variables(expr):
+    return expr.replace("$__rate_interval", "5m").replace("$job", ".*").replace("$instance", ".*")
+
+
+class Series:
+    """The samples of a scrape: {name: [labels, …]}, and each with its value as text."""
+
+    def __init__(self, text):
+        self.text = text
+        self.samples = []
+        for line in text.splitlines():
+            if line and line[0] != "#":
+                series, value = line.rsplit(" ", 1)
+                self.samples.append((series, value))
+        self.labels = {}
+        for series, _ in self.samples:
+            name, _, labels = series.partition("{")
+            self.labels.setdefault(name, []).append(dict(re.findall(r'(\w+)="([^"]*)"', labels)))
+
+    def missing(self, expr, legend=""):
+        """What the expression names and the scrape has not, a text each."""
+        used = set(FOREIGN_LABELS)
+        for name, matchers in re.findall(r"\b((?:presignd|process)_\w+|up\b)(\{[^}]*\})?", expr):
+            if name in FOREIGN_METRICS:
+                continue
+            if name not in self.labels:
+                yield f"no metric {name}"
+                continue
+            used |= {label for each in self.labels[name] for label in each}
+            wanted = re.findall(r'(\w+)(=~|=|!=)"([^"]*)"', matchers)
+            exact = {label: value for label, how, value in wanted
+                     if how == "=" and label not in FOREIGN_LABELS}
+            if not any(exact.items() <= each.items() for each in self.labels[name]):
+                yield f"no series {name}{exact}"
+        by = [label.strip() for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", expr) for label in group.split(",")]
+        for label in by + re.findall(r"{{(\w+)}}", legend):
+            if label not in used:
+                yield f"no label {label}"
+
+
+class Rules(unittest.TestCase):
+    """What needs no daemon."""
+
+    def test_are_well_formed_and_do_what_they_say(self):
+        self.assertIn("16 rules found", run_promtool("check", "rules", RULES))
+        run_promtool("test", "rules", RULES_TEST)
+
+    def test_each_is_tried_and_names_its_runbook(self):
+        tried = RULES_TEST.read_text()
+        names = [name for name, _, _ in rules()]
+        self.assertEqual(len(names), 16)
+        for name, _, runbook in rules():
+            self.assertIn(name, tried)
+            self.assertEqual(runbook, f"docs/operations.md#{name.lower()}")
+
+    def test_each_has_a_runbook(self):
+        headings = re.findall(r"^#+ (\w+)$", RUNBOOKS.read_text(), re.MULTILINE)
+        if "Runbooks" not in headings:
+            self.skipTest("NO RUNBOOKS in docs/operations.md yet")
+        self.assertEqual([name for name, _, _ in rules() if name not in headings], [])
+
+    def test_dashboard_is_sound(self):
+        dashboard = json.loads(DASHBOARD.read_text())
+        ids = [panel["id"] for panel in dashboard["panels"]]
+        self.assertEqual(len(ids), len(set(ids)))
+        taken = set()
+        for panel in dashboard["panels"]:
+            at = panel["gridPos"]
+            self.assertLessEqual(at["x"] + at["w"], 24, panel["title"])
+            cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            self.assertFalse(cells & taken, f"{panel['title']} lies on another")
+            taken |= cells
+
+    def test_queries_are_well_formed(self):
+        """As recording rules, which promtool parses."""
+        lines = "".join(f"  - record: query_{n}\n    expr: {json.dumps(without_variables(expr))}\n"
+                        for n, (_, expr, _) in enumerate(dashboard_queries()))
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "queries.yml"
+        path.write_text(f"groups:\n- name: dashboard\n  rules:\n{lines}")
+        run_promtool("check", "rules", path)
+
+
+class Monitored(unittest.TestCase):
+    """One daemon over a good and a bad day; each test looks at what was seen of it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.world = World(partitions=2)
+        cls.enterClassContext(cls.world)
+        merchants = [f"--merchant={mchid}:direct" for mchid in (DIRECT, HELD)]
+        sandbox = cls.world.start_sandbox(
+            options=["--fault-by-code", "--schema-dir", ROOT / "schemas", *merchants, f"--merchant={PARTNER}:partner"])
+        cls.socket = cls.world.directory / "admin.sock"
+        cls.daemon = cls.world.start_daemon(sets=[
+            f"merchant {PARTNER}.platform_certificates={sandbox.directory}/wechatpay-certificate.pem",
+            "retry.hold_unauthorized_ms=3600000", "retry.base_delay_ms=200"])
+        cls.good_day()
+        cls.bad_day()
+
+    @classmethod
+    def page(cls, path):
+        status, text = http_get(cls.daemon.admin + path)
+        assert status == 200, f"{path} answered {status}"
+        return text
+
+    @classmethod
+    def status(cls):
+        return json.loads(cls.page("/status.json"))
+
+    @classmethod
+    def good_day(cls):
+        events = [event("app", f"A{n}", mchid=DIRECT) for n in range(25)]
+        events += [event("partner-mini-program", f"P{n}", mchid=PARTNER, data={"sp_openid": OPENID})
+                   for n in range(25)]
+        cls.world.wait_for_outcomes(cls.world.produce(events + [(b"k", b"{", []), event("app", "F503x1a", mchid=DIRECT)]))
+        wait_until(lambda: cls.status()["work"]["lag_records"] == 0, "no lag")
+        cls.good = Series(cls.page("/metrics"))
+        cls.good_status = cls.status()
+
+    @classmethod
+    def bad_day(cls):
+        cls.world.wait_for_outcomes(cls.world.produce([event("app", "Funsignedx1a", mchid=DIRECT)]))
+        cls.world.produce(event("app", f"F401x99h{n}", mchid=HELD) for n in "abc")
+        wait_until(lambda: any("held_until" in each for each in cls.status()["merchants"]), "a merchant held")
+        path = cls.world.directory / "presignd-1.conf"
+        path.write_text(path.read_text() + "\n[<script>]\nkey = 1\n")
+        cls.daemon.signal(signal.SIGHUP)
+        wait_until(lambda: "text" in cls.status()["reload"], "a reload refused")
+        cls.world.sandbox.terminate()
+        cls.world.produce(event("app", f"D{n}", mchid=DIRECT) for n in range(30))
+        wait_until(lambda: not cls.status()["process"]["ready"], "the endpoint down")
+        cls.bad = Series(cls.page("/metrics"))
+        cls.bad_status = cls.status()
+        cls.bad_page = cls.page("/status")
+
+    # ---- metrics
+
+    def test_metrics_are_as_prometheus_wants_them(self):
+        for series in (self.good, self.bad):
+            self.assertEqual(run_promtool("check", "metrics", stdin=series.text), "")
+
+    def test_rules_and_dashboard_name_what_is_there(self):
+        asked = [(name, expr, "") for name, expr, _ in rules()] + list(dashboard_queries())
+        self.assertGreater(len(asked), 50)
+        self.assertEqual([f"{where}: {lack}" for where, expr, legend in asked
+                          for lack in self.good.missing(expr, legend)], [])
+
+    def test_a_name_that_is_not_there_is_found(self):
+        lacks = ["presignd_nothing > 0", 'presignd_jobs{state="lost"}', "sum by (colour) (presignd_jobs)"]
+        self.assertEqual([len(list(self.good.missing(expr))) for expr in lacks], [1, 1, 1])
+
+    def fire(self, before, after, minutes):
+        """The alerts that fire so long after the series changed from `before` to `after`, by promtool."""
+        old, new = dict(before.samples), dict(after.samples)
+        series = []
+        for name in new:
+            bare, _, labels = name.partition("{")
+            labels = f'job="presignd",instance="a"{"," if labels else ""}{labels.rstrip("}")}'
+            series.append({"series": f"{bare}{{{labels}}}",
+                           "values": f"{old.get(name, '_')}x29 {new[name]}x{minutes + 10}"})
+        series.append({"series": 'up{job="presignd",instance="a"}', "values": f"1x{minutes + 40}"})
+        test = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [
+            {"interval": "1m", "input_series": series, "promql_expr_test": [
+                {"expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                 "eval_time": f"{30 + minutes}m", "exp_samples": [{"labels": '{none="none"}', "value": 0}]}]}]}
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "test.yml"
+        path.write_text(json.dumps(test))  # JSON is YAML
+        done = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True)
+        self.assertIn("got:", done.stdout + done.stderr)  # the expectation is none that can be met
+        return set(re.findall(r'alertname="(\w+)"', (done.stdout + done.stderr).split("got:")[1]))
+
+    def test_no_alert_on_a_good_day(self):
+        self.assertEqual(self.fire(self.good, self.good, 60), set())
+
+    def test_alerts_of_a_bad_day(self):
+        lasting = {"PresigndEndpointDown", "PresigndMerchantHeld", "PresigndReloadRefused"}
+        self.assertEqual(self.fire(self.good, self.bad, 3), lasting | {"PresigndUnverifiedAnswers"})
+        self.assertEqual(self.fire(self.good, self.bad, 40),
+                         lasting | {"PresigndNotReady", "PresigndHostFailing", "PresigndStuck"})
+
+
+if __name__ == "__main__":
+    unittest.main()
