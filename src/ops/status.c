@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AT(section, member) \
-    (offsetof(struct status, section.member) - offsetof(struct status, section))
+#define IN(section, member) offsetof(struct status_##section, member)
 
 /* A fact; one of the headlines, too; one that may be worth a look, by a rule; a word of which one
  * is good. */
@@ -34,50 +33,48 @@
     }
 
 static const struct status_field process_fields[] = {
-    WORD("state", "state", AT(process, state), "ready"),
-    FACT("ready", NULL, STATUS_FLAG, AT(process, ready)),
-    FACT("instance", "instance", STATUS_TEXT, AT(process, instance)),
-    FACT("version", "version", STATUS_TEXT, AT(process, version)),
-    FACT("at", "as of", STATUS_TIME, AT(process, at_ms)),
-    FACT("started", "started", STATUS_TIME, AT(process, started_ms)),
-    TOP("uptime_seconds", "up for", STATUS_SPAN, AT(process, uptime_ms)),
-    FACT("cluster", "Kafka cluster", STATUS_TEXT, AT(process, cluster)),
-    FACT("group", "consumer group", STATUS_TEXT, AT(process, group)),
-    FACT("requests_topic", "requests", STATUS_TEXT, AT(process, requests_topic)),
-    FACT("results_topic", "results", STATUS_TEXT, AT(process, results_topic)),
-    FACT("failures_topic", "failures", STATUS_TEXT, AT(process, failures_topic)),
+    WORD("state", "state", IN(process, state), "ready"),
+    FACT("ready", NULL, STATUS_FLAG, IN(process, ready)),
+    FACT("instance", "instance", STATUS_TEXT, IN(process, instance)),
+    FACT("version", "version", STATUS_TEXT, IN(process, version)),
+    FACT("at", "as of", STATUS_TIME, IN(process, at_ms)),
+    FACT("started", "started", STATUS_TIME, IN(process, started_ms)),
+    TOP("uptime_seconds", "up for", STATUS_SPAN, IN(process, uptime_ms)),
+    FACT("cluster", "Kafka cluster", STATUS_TEXT, IN(process, cluster)),
+    FACT("group", "consumer group", STATUS_TEXT, IN(process, group)),
+    FACT("requests_topic", "requests", STATUS_TEXT, IN(process, requests_topic)),
+    FACT("results_topic", "results", STATUS_TEXT, IN(process, results_topic)),
+    FACT("failures_topic", "failures", STATUS_TEXT, IN(process, failures_topic)),
 };
 
 static const struct status_field work_fields[] = {
-    TOP("partitions", "partitions", STATUS_COUNT, AT(work, partitions)),
-    TOP("lag_records", "records behind", STATUS_COUNT, AT(work, lag)),
-    TOP("calls_in_flight", "calls in the air", STATUS_COUNT, AT(work, calls)),
-    FACT("calls_max", "calls in the air at most", STATUS_COUNT, AT(work, calls_max)),
-    TOP("waiting", "wait for merchant or place", STATUS_COUNT, AT(work, waiting)),
-    LOOK("held_endpoint", "held: endpoint down", STATUS_COUNT, RULE_MORE, AT(work, held_endpoint)),
+    TOP("partitions", "partitions", STATUS_COUNT, IN(work, partitions)),
+    TOP("lag_records", "records behind", STATUS_COUNT, IN(work, lag)),
+    TOP("calls_in_flight", "calls in the air", STATUS_COUNT, IN(work, calls)),
+    FACT("calls_max", "calls in the air at most", STATUS_COUNT, IN(work, calls_max)),
+    TOP("waiting", "wait for merchant or place", STATUS_COUNT, IN(work, waiting)),
+    LOOK("held_endpoint", "held: endpoint down", STATUS_COUNT, RULE_MORE, IN(work, held_endpoint)),
     LOOK("held_merchants", "held: merchant answered 401", STATUS_COUNT, RULE_MORE,
-         AT(work, held_merchants)),
-    FACT("turn", "behind one of the same code", STATUS_COUNT, AT(work, turn)),
-    FACT("retry", "wait for another attempt", STATUS_COUNT, AT(work, retry)),
-    FACT("settled", "settled, not committed", STATUS_COUNT, AT(work, settled)),
-    LOOK("refused", "outcome too large for its topic", STATUS_COUNT, RULE_MORE, AT(work, refused)),
-    FACT("signatures_waiting", "wait for a signature", STATUS_COUNT, AT(work, signatures)),
-    FACT("bytes", "memory in hand", STATUS_BYTES, AT(work, bytes)),
-    FACT("records", "records since the start", STATUS_COUNT, AT(work, records)),
-    TOP("succeeded", "results since the start", STATUS_COUNT, AT(work, succeeded)),
-    TOP("failed", "failures since the start", STATUS_COUNT, AT(work, failed)),
-    LOOK("kafka_trouble", "Kafka's client says", STATUS_PROSE, RULE_GIVEN, AT(work, kafka_trouble)),
+         IN(work, held_merchants)),
+    FACT("turn", "behind one of the same code", STATUS_COUNT, IN(work, turn)),
+    FACT("retry", "wait for another attempt", STATUS_COUNT, IN(work, retry)),
+    FACT("settled", "settled, not committed", STATUS_COUNT, IN(work, settled)),
+    LOOK("refused", "outcome too large for its topic", STATUS_COUNT, RULE_MORE, IN(work, refused)),
+    FACT("signatures_waiting", "wait for a signature", STATUS_COUNT, IN(work, signatures)),
+    FACT("bytes", "memory in hand", STATUS_BYTES, IN(work, bytes)),
+    FACT("records", "records since the start", STATUS_COUNT, IN(work, records)),
+    TOP("succeeded", "results since the start", STATUS_COUNT, IN(work, succeeded)),
+    TOP("failed", "failures since the start", STATUS_COUNT, IN(work, failed)),
+    LOOK("kafka_trouble", "Kafka's client says", STATUS_PROSE, RULE_GIVEN, IN(work, kafka_trouble)),
     LOOK("transaction_trouble", "transactions fail", STATUS_PROSE, RULE_GIVEN,
-         AT(work, transaction_trouble)),
+         IN(work, transaction_trouble)),
 };
 
 static const struct status_field reload_fields[] = {
-    FACT("at", "last reload", STATUS_TIME, AT(reload, at_ms)),
-    LOOK("applied", "applied", STATUS_FLAG, RULE_FLAG, AT(reload, applied)),
-    LOOK("text", "what was wrong", STATUS_PROSE, RULE_GIVEN, AT(reload, text)),
+    FACT("at", "last reload", STATUS_TIME, IN(reload, at_ms)),
+    LOOK("applied", "applied", STATUS_FLAG, RULE_FLAG, IN(reload, applied)),
+    LOOK("text", "what was wrong", STATUS_PROSE, RULE_GIVEN, IN(reload, text)),
 };
-
-#define IN(type, member) offsetof(struct status_##type, member)
 
 static const struct status_field partition_fields[] = {
     FACT("id", "partition", STATUS_COUNT, IN(partition, id)),
@@ -225,10 +222,12 @@ static void put_time(struct buf *out, int64_t wall_ms, int64_t now_ms)
     char text[TEXT_TIME_SIZE];
     bool past = wall_ms < now_ms;
     int64_t far_ms = past ? now_ms - wall_ms : wall_ms - now_ms;
-    bool near = far_ms >= 1000 && far_ms < NEAR_MS;
+    bool near = far_ms > 0 && far_ms < NEAR_MS;
     text_time(text, wall_ms, false);
     buf_puts(out, near ? strchr(text, 'T') + 1 : text);
-    if (far_ms >= 1000) {
+    if (far_ms > 0 && far_ms < 1000) {
+        buf_puts(out, " (now)");
+    } else if (far_ms > 0) {
         buf_puts(out, past ? " (" : " (in ");
         put_span(out, far_ms / 1000 * 1000);
         buf_puts(out, past ? " ago)" : ")");

@@ -86,7 +86,8 @@ def run(key):
     partner = event("partner-mini-program", mchid=PARTNER, data={"sp_openid": OPENID})
     sent = world.produce([*good, partner, *bad_records()])
     records.extend(world.wait_for_outcomes(sent).values())
-    pages = [http_get(f"{daemon.admin}{page}")[1] for page in ("/metrics", "/healthz", "/readyz", f"/{BAD_BYTES}")]
+    pages = [http_get(f"{daemon.admin}{page}")[1]
+             for page in ("/metrics", "/healthz", "/readyz", "/status", "/status.json", f"/{BAD_BYTES}")]
     assert daemon.terminate() == 0
     return "\n".join([daemon.log_text(), *pages])
 

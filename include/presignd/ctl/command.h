@@ -50,6 +50,7 @@ extern const struct command command_demo;
 extern const struct command command_sandbox;
 extern const struct command command_send;
 extern const struct command command_sign;
+extern const struct command command_status;
 extern const struct command command_tail;
 extern const struct command command_topics;
 extern const struct command command_validate;

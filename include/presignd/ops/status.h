@@ -63,25 +63,31 @@ struct status_failure {
     const char *advice;
 };
 
+struct status_process {
+    int64_t ready;
+    const char *state; /* "ready", or why not */
+    const char *instance, *version;
+    int64_t at_ms, started_ms, uptime_ms;
+    const char *cluster, *group, *requests_topic, *results_topic, *failures_topic;
+};
+
+struct status_work {
+    int64_t partitions, lag;
+    int64_t calls, calls_max, waiting, turn, retry, settled, refused;
+    int64_t held_endpoint, held_merchants, signatures, bytes;
+    int64_t records, succeeded, failed;
+    const char *kafka_trouble, *transaction_trouble;
+};
+
+struct status_reload {
+    int64_t at_ms, applied;
+    const char *text; /* the first line of what was wrong */
+};
+
 struct status {
-    struct {
-        int64_t ready;
-        const char *state; /* "ready", or why not */
-        const char *instance, *version;
-        int64_t at_ms, started_ms, uptime_ms;
-        const char *cluster, *group, *requests_topic, *results_topic, *failures_topic;
-    } process;
-    struct {
-        int64_t partitions, lag;
-        int64_t calls, calls_max, waiting, turn, retry, settled, refused;
-        int64_t held_endpoint, held_merchants, signatures, bytes;
-        int64_t records, succeeded, failed;
-        const char *kafka_trouble, *transaction_trouble;
-    } work;
-    struct {
-        int64_t at_ms, applied;
-        const char *text;
-    } reload;
+    struct status_process process;
+    struct status_work work;
+    struct status_reload reload;
     struct status_list partitions;   /* struct status_partition */
     struct status_list merchants;    /* struct status_merchant */
     struct status_list keys;         /* struct status_key */

@@ -137,6 +137,8 @@ Test(status, values_read_well)
         {"process", "uptime_seconds", 7200999, "2 h", TONE_PLAIN},
         {"process", "uptime_seconds", 93784000, "1 d 2 h", TONE_PLAIN},
         {"process", "at", NOW_MS, "2026-11-23T08:00:00Z", TONE_PLAIN},
+        {"process", "started", NOW_MS - 1, "08:00:00Z (now)", TONE_PLAIN},
+        {"process", "started", NOW_MS + 1500, "08:00:02Z (in 1 s)", TONE_PLAIN},
         {"process", "started", NOW_MS - 61000, "07:58:59Z (1 min 1 s ago)", TONE_PLAIN},
         {"process", "ready", 1, "yes", TONE_PLAIN},
         {"work", "bytes", 1023, "1023 B", TONE_PLAIN},
