@@ -95,7 +95,7 @@ static bool start_one(struct pipeline *p, struct lane *lane, struct moment now)
 static bool outcomes_pile_up(const struct pipeline *p)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
-    return p->settled.count + p->batch.jobs.count >= most;
+    return p->settled.count + p->batch.jobs.count + p->refused.count >= most;
 }
 
 void dispatch_start(struct pipeline *p, struct moment now)

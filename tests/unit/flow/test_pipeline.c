@@ -246,9 +246,8 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
     story_end(&story);
 }
 
-/* A crash would call again whatever is not committed: with Kafka away, no call begins once twice
- * as many outcomes wait as there are places. */
-Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
+/* Nine events and one place: what is called while no outcome can be published? */
+static void assert_few_are_called(const struct outlet_end *end)
 {
     enum { EVENTS = 9, PLACES = 1, WAIT = 2 * PLACES };
     struct story story;
@@ -258,19 +257,41 @@ Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
     for (int i = 1; i <= EVENTS; i++) {
         comes(&story, i);
     }
-    for (int i = 0; i < 100; i++) { /* the first transaction does not end */
+    for (int i = 0; i < 100; i++) {
         pipeline_step(story.pipeline);
         answer_calls(&story);
+        if (end != NULL && story.batches > 0) {
+            story.batches--;
+            pipeline_batch_ended(story.pipeline, end);
+        }
         story.now.mono_ms++;
     }
     struct pipeline_status status;
     pipeline_status(story.pipeline, &status);
-    cr_assert_eq(status.jobs[JOB_SETTLED] + status.jobs[JOB_PUBLISHING], WAIT);
+    cr_assert_eq(status.jobs[JOB_SETTLED] + status.jobs[JOB_PUBLISHING] + status.jobs[JOB_REFUSED],
+                 WAIT);
     cr_assert_eq(status.jobs[JOB_LANE], EVENTS - WAIT);
-    goes_on(&story, BEGIN_MS + 1000);
+    goes_on(&story, BEGIN_MS + PIPELINE_REFUSED_MS + 1000);
     for (int i = 1; i <= EVENTS; i++) {
         cr_assert_eq(story.calls[i], 1);
         cr_assert_gt(story.ended_ms[i], 0);
     }
     story_end(&story);
+}
+
+/* A crash would call again whatever is not committed: with Kafka away, no call begins once twice
+ * as many outcomes wait as there are places. */
+Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
+{
+    assert_few_are_called(NULL); /* the first transaction does not end */
+}
+
+Test(pipeline, outcomes_that_fail_to_be_published_do_not_pile_up)
+{
+    assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_ABORTED, .trouble = "t"});
+}
+
+Test(pipeline, outcomes_that_are_refused_do_not_pile_up)
+{
+    assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_TOO_LARGE, .trouble = "t"});
 }
