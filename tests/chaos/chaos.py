@@ -9,6 +9,7 @@ import argparse
 import collections
 import datetime
 import json
+import os
 import random
 import shutil
 import signal
@@ -49,7 +50,8 @@ ENDPOINT_FAULTS = {
     "delay": "0.05:150", "slow-body": "0.01:100"}
 COLUMNS = ("date", "seed", "events", "instances", "SIGKILL", "SIGSTOP", "SIGTERM", "brokers",
            "leaders", "endpoint", "output", "clock", "missing", "doubled", "calls wrong",
-           "calls", "repeated", "by each kill alone / in the air + unpublished", "restart s", "minutes")
+           "calls", "repeated", "by each kill alone / in the air + unpublished", "restart s", "minutes",
+           "load")
 
 
 # The requests topic of some runs. Null keys it refuses, tombstones it keeps.
@@ -481,7 +483,7 @@ class Run:
             len(calls.ledger) if calls else "?", calls.repeated if calls else "?",
             " ".join(f"{kill.repeated}/{kill.in_air}+{kill.unpublished}" for kill in measured) or "-",
             " ".join(f"{seconds:.2f}" for seconds in times) or "-",
-            f"{(time.monotonic() - self.began) / 60:.1f}")
+            f"{(time.monotonic() - self.began) / 60:.1f}", f"{os.getloadavg()[1]:.0f}")
         return "| " + " | ".join(map(str, values)) + " |"
 
 
