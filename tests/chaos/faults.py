@@ -13,7 +13,8 @@ import auditor
 import kafka_requests
 
 SESSION_TIMEOUT_S = 6
-MAX_MESSAGE_BYTES = 1048588
+MAX_MESSAGE_BYTES = 1048588  # Kafka's default
+UNDO_LIMIT_S = 120
 
 
 class Fault:
@@ -37,6 +38,7 @@ class Faults:
     def __init__(self, run, rng):
         self.run, self.rng = run, rng
         self.active = []
+        self._asked = 0
         self.changed = time.monotonic()  # when the last one began or ended
 
     def begin(self, name):
@@ -78,8 +80,11 @@ class Faults:
     def is_on(self, *names):
         return any(each.name in names for each in self.active)
 
-    def healthy_port(self):
-        return next(node.port for node in self.run.kafka.nodes if node.running)
+    def some_port(self):
+        """Of one broker after the other: one that was just started, or is stopped, does not answer."""
+        self._asked += 1
+        nodes = self.run.kafka.nodes
+        return nodes[self._asked % len(nodes)].port
 
     def disturb(self, times=1):
         """Everything that one instance has in hand may be lost, so often."""
@@ -273,7 +278,7 @@ def leader(faults):
         if known[partition].leader < 0:
             return None
         run.say(f"leader of {topic}/{partition}: {order[0]} for {known[partition].leader}")
-        kafka_requests.move_leader(faults.healthy_port(), topic, partition, order)
+        kafka_requests.move_leader(faults.some_port(), topic, partition, order)
     except Exception as error:  # the brokers have other troubles at the moment
         run.say(f"leader: {error}")
         return None
@@ -313,15 +318,17 @@ def _limit(faults, topic, limit):
         future.result(8)
 
 
-def _until_done(faults, what, action, attempts=20):
-    """Undoing must succeed, also while brokers come back."""
-    for _ in range(attempts):
+def _until_done(faults, what, action):
+    """Undoing must succeed, also while brokers come back: UNDO_LIMIT_S is for a busy machine."""
+    deadline = time.monotonic() + UNDO_LIMIT_S
+    while True:
         try:
             return action()
         except Exception as error:
             faults.run.say(f"{what}: {error}")
+            if time.monotonic() > deadline:
+                raise OSError(f"{what} was not possible in {UNDO_LIMIT_S} s") from error
             time.sleep(0.5)
-    raise OSError(f"{what} was not possible")
 
 
 def small(faults):
@@ -347,11 +354,12 @@ def denied(faults):
     topic = run.world.topics[faults.rng.choice((auditor.RESULTS, auditor.FAILURES))]
     run.say(f"no right to write to {topic}")
     try:
-        kafka_requests.deny_write(faults.healthy_port(), topic, "presignd")
+        kafka_requests.deny_write(faults.some_port(), topic, "presignd")
     except OSError as error:
         run.say(f"denied: {error}")
+        return None
     return faults.rng.uniform(1, 5), lambda: _until_done(
-        faults, "allow", lambda: kafka_requests.allow_all(faults.healthy_port(), topic))
+        faults, "allow", lambda: kafka_requests.allow_all(faults.some_port(), topic))
 
 
 def late_topic(faults):

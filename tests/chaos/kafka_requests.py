@@ -6,7 +6,7 @@ leaders that are moved. Written from the message definitions of the protocol's d
 import socket
 import struct
 
-TIMEOUT_S = 10
+TIMEOUT_S = 5
 CREATE_ACLS, DELETE_ACLS, ELECT_LEADERS, ALTER_REASSIGNMENTS = 30, 31, 43, 45
 TOPIC, LITERAL, ALL, WRITE, DENY, ALLOW, ANY = 2, 3, 2, 4, 2, 3, 1
 EVERYONE = "User:*"
