@@ -3,6 +3,8 @@
  * first, whoever still wants it, and then ends its event or sends it round again. */
 #include "pipeline_parts.h"
 
+#include <assert.h>
+
 /* Of the places in the air, one in so many is kept for merchants that use less than their
  * share, so that a slow one cannot take them all. */
 #define RESERVE_SHARE 4
@@ -65,7 +67,9 @@ bool dispatch_has_place(const struct pipeline *p, const struct lane *lane)
  * last, since picking one may use up a probe. */
 static bool start_one(struct pipeline *p, struct lane *lane, struct moment now)
 {
-    struct job *job = job_of(list_first(&lane->waiting));
+    struct list_link *first = list_first(&lane->waiting);
+    assert(first != NULL); /* or it were not in the rotation */
+    struct job *job = job_of(first);
     if (place_expire(p, job, now)) {
         return true;
     }
@@ -106,8 +110,9 @@ void dispatch_start(struct pipeline *p, struct moment now)
     }
     /* Each lane in turn one call, however many events wait in it. */
     size_t closed = 0; /* lanes in a row that could not begin a call */
-    while (closed < p->rotation.count && p->in_flight < p->rules.limits.in_flight) {
-        struct list_link *link = list_first(&p->rotation);
+    struct list_link *link;
+    while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
+           p->in_flight < p->rules.limits.in_flight) {
         struct lane *lane = CONTAINER_OF(link, struct lane, link);
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);
@@ -200,11 +205,17 @@ static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
 
 static void try_again(struct pipeline *p, struct job *job, struct moment now)
 {
-    if (p->health.down && job->answer.counts_as_outage) {
+    bool outage = job->answer.counts_as_outage;
+    if (p->health.down && outage) {
         place_in_lane(p, job, now); /* held with the endpoint; uses up no attempt */
         return;
     }
-    job->tries++;
+    /* The last attempt is kept as long as nobody is heard: with few events it takes a while until
+     * the endpoint is known to be down, and those few must not fail meanwhile. */
+    bool is_last = job->tries + 1 >= p->rules.retry.max_attempts;
+    if (!(outage && is_last && health_in_doubt(&p->health, now.mono_ms))) {
+        job->tries++;
+    }
     struct retry_case retry = {
         .tries = job->tries,
         .retry_after_ms = job->answer.retry_after_ms,

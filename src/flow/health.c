@@ -23,6 +23,12 @@ static bool all_suspect(const struct health *health)
     return true;
 }
 
+bool health_in_doubt(const struct health *health, int64_t now_ms)
+{
+    return health->outages_all >= HEALTH_SUSPECT_OUTAGES &&
+           now_ms - health->first_outage_ms >= HEALTH_DOWN_AFTER_MS;
+}
+
 /* One call at a time, hosts in turn, ever further apart. */
 static int pick_probe(struct health *health, int64_t now_ms, uint64_t *probe)
 {

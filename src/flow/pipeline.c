@@ -254,15 +254,20 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
     bool hosts_changed = rules->limits.host_count != p->health.host_count;
     p->rules = *rules;
     if (hosts_changed) {
+        bool was_down = p->health.down;
         health_init(&p->health, rules->limits.host_count);
+        if (was_down) {
+            OBSERVE(p, endpoint_down, false); /* as far as anybody knows of the new hosts */
+        }
     }
     p->lanes_alive = 0;
     for (size_t i = 0; i < p->lane_count; i++) {
         struct lane *lane = p->lane_table[i];
         struct merchant *merchant = merchants_find(rules->admit->merchants, lane->merchant->mchid);
-        bool was_held = lane->held;
+        bool was_held = lane->held || lane->hold_over;
         lane->gone = merchant == NULL;
-        lane->held = false; /* the key may be another, or nobody is left to be held */
+        /* The key may be another, or nobody is left to be held. */
+        lane->held = lane->hold_over = false;
         if (merchant != NULL) {
             p->lanes_alive++;
             lane_configure(lane, merchant);

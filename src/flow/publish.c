@@ -49,14 +49,16 @@ static void committed(struct pipeline *p, struct moment now)
 /* The topic takes no record of that size: offer a smaller one, or wait for an operator. */
 static void shrink(struct pipeline *p, size_t index, const char *trouble, struct moment now)
 {
-    struct list_link *link = list_first(&p->batch.jobs);
-    for (size_t i = 0; i < index && link != &p->batch.jobs.head; i++) {
-        link = link->next;
+    struct job *job = NULL;
+    LIST_FOREACH (&p->batch.jobs, link) {
+        if (index-- == 0) {
+            job = job_of(link);
+            break;
+        }
     }
-    if (link == NULL || link == &p->batch.jobs.head) {
+    if (job == NULL) {
         return;
     }
-    struct job *job = job_of(link);
     size_t old = job->outcome.value.len;
     if (job->partition != NULL && !settle_slim(job, p->rules.identity, now.wall_ms)) {
         job->retry_ms = now.mono_ms + PIPELINE_REFUSED_MS;

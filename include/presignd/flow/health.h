@@ -44,6 +44,9 @@ void health_init(struct health *health, unsigned host_count);
 /* The host for a call that begins now, or -1: held until health_wait_ms(). `probe` becomes the
  * probe's number, to be given back with its end, or 0: an ordinary call. */
 int health_pick(struct health *health, int64_t now_ms, uint64_t *probe);
+/* True when nobody has been heard for HEALTH_DOWN_AFTER_MS, over some calls: the endpoint is down,
+ * though too few calls have failed yet to say so. */
+bool health_in_doubt(const struct health *health, int64_t now_ms);
 /* When a held call may be tried; 0: only the probe's answer tells. */
 int64_t health_wait_ms(const struct health *health);
 /* Whether calls avoid the host while another one works. */

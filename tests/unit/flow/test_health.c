@@ -52,6 +52,20 @@ Test(health, the_first_host_is_called_while_it_works)
     cr_assert_eq(pick(&health, 3), 0, "an answer in between begins the count anew");
 }
 
+Test(health, in_doubt_when_nobody_was_heard_for_a_while)
+{
+    struct health health = with_hosts(2);
+    cr_assert_not(health_in_doubt(&health, 1000));
+    fail_times(&health, 0, HEALTH_SUSPECT_OUTAGES - 1, 1000);
+    cr_assert_not(health_in_doubt(&health, 1000 + HEALTH_DOWN_AFTER_MS), "too few calls");
+    report(&health, 1, HEALTH_OUTAGE, 1001);
+    cr_assert_not(health_in_doubt(&health, 1000 + HEALTH_DOWN_AFTER_MS - 1), "too short a time");
+    cr_assert(health_in_doubt(&health, 1000 + HEALTH_DOWN_AFTER_MS));
+    cr_assert_not(health.down);
+    report(&health, 1, HEALTH_LIVES, 1002);
+    cr_assert_not(health_in_doubt(&health, 100000));
+}
+
 Test(health, a_host_that_fails_is_avoided_but_for_one_call_at_times)
 {
     struct health health = with_hosts(2);
