@@ -62,7 +62,7 @@ static const struct option_row *row_of(const struct command *command, size_t cou
             return &command->options[i];
         }
     }
-    return NULL;
+    abort(); /* getopt returns what it was given, and that was the rows */
 }
 
 /* False, and the words that there are, when it takes words and this is none of them. */

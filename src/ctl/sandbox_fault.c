@@ -114,7 +114,11 @@ struct sandbox_faults *sandbox_faults_new(void)
 
 static void forget_oldest(struct sandbox_faults *faults)
 {
-    struct code *code = CONTAINER_OF(list_pop_front(&faults->codes), struct code, link);
+    struct list_link *oldest = list_pop_front(&faults->codes);
+    if (oldest == NULL) {
+        return;
+    }
+    struct code *code = CONTAINER_OF(oldest, struct code, link);
     map_remove(faults->map, code->key, strlen(code->key));
     free(code->key);
     free(code);

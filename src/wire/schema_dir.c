@@ -78,7 +78,22 @@ static void free_names_at(struct names *names)
     free((void *)names->items);
 }
 
-/* Adds what no directory before this one had. */
+/* Unless a directory before this one had it. */
+static bool add_named(struct schema_set *set, const char *dir, const char *name, struct map *seen,
+                      char **error)
+{
+    AUTO_FREE char *path = mem_printf("%s/%s", dir, name);
+    AUTO_FREE char *uri = mem_printf("%s%s", SCHEMA_BASE, name);
+    if (map_set(seen, name, strlen(name), set) != NULL) {
+        return true;
+    }
+    if (map_count(seen) > SCHEMA_FILES_MAX) {
+        *error = mem_printf("%s: more than %d schemas", dir, SCHEMA_FILES_MAX);
+        return false;
+    }
+    return schema_set_add_file(set, path, uri, error);
+}
+
 static bool add_dir(struct schema_set *set, const char *dir, struct map *seen, char **error)
 {
     AUTO(free_names_at) struct names names = {0};
@@ -89,22 +104,11 @@ static bool add_dir(struct schema_set *set, const char *dir, struct map *seen, c
         *error = absent ? NULL : mem_printf("%s: cannot be read: %s", dir, strerror(errno));
         return absent;
     }
-    for (int i = 0; i < names.count; i++) {
-        const char *name = names.items[i]->d_name;
-        AUTO_FREE char *path = mem_printf("%s/%s", dir, name);
-        AUTO_FREE char *uri = mem_printf("%s%s", SCHEMA_BASE, name);
-        if (map_set(seen, name, strlen(name), set) != NULL) {
-            continue;
-        }
-        if (map_count(seen) > SCHEMA_FILES_MAX) {
-            *error = mem_printf("%s: more than %d schemas", dir, SCHEMA_FILES_MAX);
-            return false;
-        }
-        if (!schema_set_add_file(set, path, uri, error)) {
-            return false;
-        }
+    bool fine = true;
+    for (int i = 0; fine && i < names.count; i++) {
+        fine = add_named(set, dir, names.items[i]->d_name, seen, error);
     }
-    return true;
+    return fine;
 }
 
 bool schema_set_add_dir(struct schema_set *set, const char *colon_separated_dirs, char **error)
