@@ -153,7 +153,7 @@ SCRATCH byte generation, session_number[DAEMONS], batch_number[DAEMONS];
 
 /* --- The offset window: window.c --- */
 
-inline window_advance(window)
+inline advance(window)
 {
     do
     :: window.watermark < window.next && (window.done & BIT(window.watermark)) ->
@@ -180,7 +180,7 @@ inline window_arrive(window, offset, known)
     window.done = window.done | (BELOW(offset) & ~BELOW(window.next));
     known = (window.done & BIT(offset)) != 0;
     window.next = offset + 1;
-    window_advance(window)
+    advance(window)
 }
 
 inline window_finish(window, offset)
@@ -188,7 +188,7 @@ inline window_finish(window, offset)
     if
     :: offset >= window.watermark && offset < window.next ->
         window.done = window.done | BIT(offset);
-        window_advance(window)
+        advance(window)
     :: else
     fi
 }
@@ -214,7 +214,7 @@ inline window_finish_all(window, offsets)
     }
 }
 
-inline draft_encode(at)
+inline window_encode(at)
 {
     at.in = 1;
 #ifdef COMMIT_HIGHEST
@@ -253,7 +253,7 @@ inline batch_fill(i)
         :: d[i].partitions[p].settled ->
             window_copy(draft, d[i].partitions[p].win);
             window_finish_all(draft, d[i].partitions[p].settled);
-            draft_encode(d[i].positions[p]);
+            window_encode(d[i].positions[p]);
             d[i].records[p] = d[i].partitions[p].settled;
             d[i].partitions[p].settled = 0;
             printf("%c  batch_fill: partition %d, outcomes of set(%d); commits offset %d with set(%d), session %d\n",
@@ -307,7 +307,7 @@ inline partitions_deinit(i)
 }
 
 /* Calls in the air become orphans, which nobody hears of again; a batch is left to its end. */
-inline abandon(i)
+inline assign_drop(i)
 {
     partitions_deinit(i);
 #ifndef NO_ORPHANS
@@ -610,7 +610,7 @@ inline produce_all_and_commit(i)
     fi
 }
 
-inline abort_transaction(i)
+inline abort_or_drop(i)
 {
     aborts++;
     printf("%c  the transaction fails and is aborted\n", NAME(i));
@@ -686,14 +686,14 @@ inline read_back(i)
          d[i].partitions[p].win.watermark < WINDOW_SPAN)
 #define CALLED(i, p, offset) (d[i].partitions[p].calling & BIT(offset))
 
-inline record(i, at)
+inline record_tell(i, at)
 {
     p = at;
     o = NEXT_EVENT(p, d[i].partitions[p].win.next);
     pipeline_record(i, o)
 }
 
-inline settle(i, at, offset)
+inline place_in_settled(i, at, offset)
 {
     d[i].partitions[at].calling = d[i].partitions[at].calling & ~BIT(offset);
     d[i].partitions[at].settled = d[i].partitions[at].settled | BIT(offset);
@@ -703,7 +703,7 @@ inline settle(i, at, offset)
 /* The consumer joins again by itself as soon as its partitions are given back. */
 inline rejoin(i)
 {
-    abandon(i);
+    assign_drop(i);
     join(i)
 }
 
@@ -727,18 +727,18 @@ end:
     :: d_step { RUNS(i) && !member[i] ->
            printf("%c  pipeline_lost: everything is dropped\n", NAME(i));
            rejoin(i) }
-    :: d_step { RUNS(i) && FETCHABLE(i, 0) -> record(i, 0) }
+    :: d_step { RUNS(i) && FETCHABLE(i, 0) -> record_tell(i, 0) }
 #if PARTITIONS > 1
-    :: d_step { RUNS(i) && FETCHABLE(i, 1) -> record(i, 1) }
+    :: d_step { RUNS(i) && FETCHABLE(i, 1) -> record_tell(i, 1) }
 #endif
     /* calls, in any order */
-    :: d_step { RUNS(i) && CALLED(i, 0, 0) -> settle(i, 0, 0) }
-    :: d_step { RUNS(i) && CALLED(i, 0, 1) -> settle(i, 0, 1) }
-    :: d_step { RUNS(i) && CALLED(i, 0, 2) -> settle(i, 0, 2) }
-    :: d_step { RUNS(i) && CALLED(i, 0, 3) -> settle(i, 0, 3) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 0) -> place_in_settled(i, 0, 0) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 1) -> place_in_settled(i, 0, 1) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 2) -> place_in_settled(i, 0, 2) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 3) -> place_in_settled(i, 0, 3) }
 #if PARTITIONS > 1
-    :: d_step { RUNS(i) && CALLED(i, 1, 0) -> settle(i, 1, 0) }
-    :: d_step { RUNS(i) && CALLED(i, 1, 1) -> settle(i, 1, 1) }
+    :: d_step { RUNS(i) && CALLED(i, 1, 0) -> place_in_settled(i, 1, 0) }
+    :: d_step { RUNS(i) && CALLED(i, 1, 1) -> place_in_settled(i, 1, 1) }
 #endif
     /* publish; outlet_submit */
     :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SETTLED_ANY(i) ->
@@ -770,7 +770,7 @@ end:
     :: d_step { RUNS(i) && d[i].outlet == READING_BACK && READ_BACK_READY(i) -> read_back(i) }
     /* faults */
     :: d_step { RUNS(i) && d[i].outlet == OFFSETS_SENT && aborts < ABORTS ->
-           abort_transaction(i) }
+           abort_or_drop(i) }
     :: d_step { RUNS(i) && d[i].outlet == COMMITTING && unknowns < UNKNOWNS ->
            commit_unknown(i) }
     od

@@ -2,8 +2,10 @@
 if(NOT PRESIGND_SANITIZE)
   set(model_run ${CMAKE_CURRENT_LIST_DIR}/run)
   add_test(NAME model.delivery COMMAND ${model_run} delivery)
-  set_tests_properties(model.delivery PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 COST 80)
-  # Without one safeguard each: passing means that spin finds what then goes wrong.
+  set_tests_properties(model.delivery PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 COST 60)
+  add_test(NAME model.names COMMAND ${model_run} names)
+  # Without one safeguard each: passing means that spin finds what then goes wrong, and that the
+  # kept trace tells it.
   foreach(name NO_FENCING NO_DONE_SET NO_UNION COMMIT_HIGHEST NO_REINIT NO_STABLE NO_UNDO
                NO_ORPHANS)
     add_test(NAME model.ablation.${name} COMMAND ${model_run} ablation ${name})
