@@ -1,6 +1,7 @@
 option(PRESIGND_TESTS "Build the tests" ON)
 option(PRESIGND_BENCH "Build the benchmark programs" OFF)
 option(PRESIGND_WERROR "Treat warnings as errors (our own builds; off for distributors)" OFF)
+option(PRESIGND_COVERAGE "Count lines and branches that run (gcc; scripts/coverage)" OFF)
 set(PRESIGND_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
 
 if(NOT CMAKE_BUILD_TYPE)
@@ -19,6 +20,11 @@ target_compile_options(presignd_flags INTERFACE
   -Wwrite-strings -Wformat=2 -Wvla -Wundef -fno-common -fstack-protector-strong)
 if(PRESIGND_WERROR)
   target_compile_options(presignd_flags INTERFACE -Werror)
+endif()
+if(PRESIGND_COVERAGE)
+  # Threads count, too.
+  target_compile_options(presignd_flags INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(presignd_flags INTERFACE --coverage)
 endif()
 if(PRESIGND_SANITIZE)
   target_compile_options(presignd_flags INTERFACE

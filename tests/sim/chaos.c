@@ -13,7 +13,8 @@ static uint64_t one_of(struct sim *sim, const unsigned *values, size_t count)
     one_of((sim), (const unsigned[]){__VA_ARGS__}, \
            sizeof((const unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
 
-static struct merchants *make_merchants(struct sim *sim, unsigned without)
+/* without: none of these; partner: of the other mode for a while, which no event asks for. */
+static struct merchants *make_merchants(struct sim *sim, unsigned without, unsigned partner)
 {
     struct merchant *items[SIM_MERCHANTS_MAX];
     size_t count = 0;
@@ -24,6 +25,8 @@ static struct merchants *make_merchants(struct sim *sim, unsigned without)
         struct merchant *merchant = items[count++] = mem_zalloc(1, sizeof *merchant);
         merchant->mchid = mem_printf("%zu", i);
         merchant->references = 1;
+        merchant->mode = (partner & 1u << i) != 0 ? MODE_PARTNER : MODE_DIRECT;
+        merchant->is_default = i == 0;
         merchant->max_in_flight = (unsigned)ONE_OF(sim, 1, 4, 32, 256);
         merchant->rate_per_s = (unsigned)ONE_OF(sim, 0, 0, 0, 50, 500);
     }
@@ -48,12 +51,22 @@ static void load_schema(struct sim *sim)
     sim->admit[0].event_bytes_max = sim->admit[1].event_bytes_max = SIM_EVENT_BYTES;
 }
 
-/* Rules that a reload may bring; without: merchants that it leaves out. */
-static void make_rules(struct sim *sim, unsigned without)
+static void take_merchants(struct sim *sim, struct admit_rules *admit, unsigned without,
+                           unsigned partner)
+{
+    admit->merchants = sim->merchants = make_merchants(sim, without, partner);
+    sim->merchants_gone |= without | partner;
+}
+
+/* Rules that a reload may bring. */
+static void make_rules(struct sim *sim, unsigned without, unsigned partner)
 {
     struct admit_rules *admit = &sim->admit[++sim->rules_used % 2];
-    admit->merchants = sim->merchants = make_merchants(sim, without);
-    sim->merchants_gone |= without;
+    take_merchants(sim, admit, without, partner);
+    admit->event_age_max_ms = (int64_t)ONE_OF(sim, 0, 0, 0, 0, 0, 0, 0, 1800000);
+    if (admit->event_age_max_ms != 0) {
+        sim->age_least_ms = admit->event_age_max_ms;
+    }
     sim->rules = (struct pipeline_rules){
         .admit = admit,
         .retry = {.max_attempts = (unsigned)ONE_OF(sim, 1, 3, 6, 20),
@@ -74,11 +87,25 @@ static void calm_weather(struct sim *sim)
     sim->weather = (struct sim_weather){.latency_ms = 20, .spread_ms = 30};
 }
 
-void chaos_set_up(struct sim *sim)
+void chaos_furnish(struct sim *sim)
 {
     sim->events = mem_zalloc(sim->options.events, sizeof *sim->events);
-    sim->mono_ms = 1000000;
+    sim->mono_ms = SIM_BEGIN_MS;
     sim->wall_ms = sim->wall_most_ms = INT64_C(1795000000000);
+    for (size_t i = 0; i < sim->partition_count; i++) {
+        sim->partitions[i].committed = -1;
+    }
+    load_schema(sim);
+    calm_weather(sim);
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].sim = sim;
+        sim->members[i].index = (int)i;
+        sim_task_new(sim, SIM_START, (int)i, (int64_t)sim_below(sim, 100));
+    }
+}
+
+void chaos_set_up(struct sim *sim)
+{
     sim->partition_count = 1 + sim_below(sim, SIM_PARTITIONS_MAX);
     sim->merchant_count = 1 + sim_below(sim, SIM_MERCHANTS_MAX);
     sim->member_count = 1 + sim_below(sim, SIM_MEMBERS_MAX);
@@ -87,22 +114,17 @@ void chaos_set_up(struct sim *sim)
     sim->gap_share = (unsigned)ONE_OF(sim, 0, 50, 900);
     sim->far_gap_share = (unsigned)ONE_OF(sim, 0, 0, 1);
     sim->fat_share = (unsigned)ONE_OF(sim, 0, 0, 0, 0, 0, 0, 0, 200);
+    sim->odd_share = (unsigned)ONE_OF(sim, 1, 1, 10);
+    sim->observed = sim_chance(sim, 900);
     sim->burst_max = (unsigned)ONE_OF(sim, 20, 400, 4000);
     sim->produce_pause_ms = (int64_t)ONE_OF(sim, 100, 1000);
     sim->chaos_pause_ms = (unsigned)ONE_OF(sim, 500, 5000, 50000);
     sim->identity = (struct settle_identity){
-        .cluster_id = "sim", .group_id = "presignd", .failure_original = true};
+        .cluster_id = "sim", .group_id = "presignd", .failure_original = sim_chance(sim, 800)};
+    make_rules(sim, 0, 0);
+    chaos_furnish(sim);
     for (size_t i = 0; i < sim->partition_count; i++) {
-        sim->partitions[i].committed = -1;
         sim->partitions[i].end = (int64_t)ONE_OF(sim, 0, 0, 77777);
-    }
-    load_schema(sim);
-    make_rules(sim, 0);
-    calm_weather(sim);
-    for (size_t i = 0; i < sim->member_count; i++) {
-        sim->members[i].sim = sim;
-        sim->members[i].index = (int)i;
-        sim_task_new(sim, SIM_START, (int)i, (int64_t)sim_below(sim, 100));
     }
     sim_task_new(sim, SIM_PRODUCE, -1, 1);
     sim_task_new(sim, SIM_CHAOS, -1, sim->chaos_pause_ms);
@@ -139,14 +161,15 @@ static void new_weather(struct sim *sim)
             sim_chance(sim, 400) ? (unsigned)sim_below(sim, most[kind] + 1) : 0;
     }
     sim->weather.lost = (unsigned)ONE_OF(sim, 0, 0, 10, 100);
+    sim->weather.doubled = (unsigned)ONE_OF(sim, 0, 50);
     sim->weather.retry_after = (unsigned)ONE_OF(sim, 0, 100, 900);
     sim->weather.latency_ms = (int64_t)ONE_OF(sim, 1, 40, 400, 3000);
     sim->weather.spread_ms = (int64_t)ONE_OF(sim, 0, 40, 5000);
-    sim->weather.abort_share = (unsigned)ONE_OF(sim, 0, 20, 500);
+    sim->weather.abort_share = (unsigned)ONE_OF(sim, 0, 0, 20, 20, 500, 1000);
     sim->weather.slow_share = (unsigned)ONE_OF(sim, 0, 20, 500);
 }
 
-static void crash(struct sim *sim, struct sim_member *member)
+void chaos_crash(struct sim *sim, struct sim_member *member)
 {
     if (member->alive) {
         sim->crashes++;
@@ -155,17 +178,27 @@ static void crash(struct sim *sim, struct sim_member *member)
     }
 }
 
-static void reload(struct sim *sim, unsigned without)
+void chaos_configure(struct sim *sim)
 {
-    struct merchants *old = sim->merchants;
-    make_rules(sim, without);
     for (size_t i = 0; i < sim->member_count; i++) {
         if (sim->members[i].alive) {
             pipeline_configure(sim->members[i].pipeline, &sim->rules);
             sim->members[i].awake = true;
         }
     }
+}
+
+static void reload(struct sim *sim, unsigned without, unsigned partner)
+{
+    struct merchants *old = sim->merchants;
+    make_rules(sim, without, partner);
+    chaos_configure(sim);
     merchants_unref(old);
+}
+
+static unsigned some_merchant(struct sim *sim)
+{
+    return 1u << sim_below(sim, sim->merchant_count);
 }
 
 static void jump(struct sim *sim)
@@ -177,7 +210,7 @@ static void jump(struct sim *sim)
 void chaos_strike(struct sim *sim)
 {
     struct sim_member *member = any_member(sim);
-    switch (sim_below(sim, 15)) {
+    switch (sim_below(sim, 16)) {
     case 0:
     case 1:
         sim->weather.down = true;
@@ -189,7 +222,7 @@ void chaos_strike(struct sim *sim)
         group_begin(sim);
         break;
     case 4:
-        crash(sim, member);
+        chaos_crash(sim, member);
         break;
     case 5:
         member->frozen_ms = member->alive ? sim->mono_ms + 1 + (int64_t)sim_below(sim, 40000) : 0;
@@ -204,16 +237,32 @@ void chaos_strike(struct sim *sim)
         jump(sim);
         break;
     case 9:
-        reload(sim, sim_chance(sim, 300) ? 1u << sim_below(sim, sim->merchant_count) : 0);
+        reload(sim, sim_chance(sim, 300) ? some_merchant(sim) : 0,
+               sim_chance(sim, 100) ? some_merchant(sim) : 0);
         break;
     case 10:
         sim->partitions[sim_below(sim, sim->partition_count)].to_restart = sim_chance(sim, 600);
+        break;
+    case 11:
+        member->fenced = member->alive;
         break;
     default:
         new_weather(sim); /* also the end of what lasted */
     }
     sim_task_new(sim, SIM_CHAOS, -1,
                  1 + (int64_t)sim_below(sim, 2 * (uint64_t)sim->chaos_pause_ms));
+}
+
+static bool all_merchants(const struct sim *sim)
+{
+    for (size_t i = 0; i < sim->merchant_count; i++) {
+        char mchid[] = {(char)('0' + i), '\0'};
+        const struct merchant *merchant = merchants_find(sim->merchants, mchid);
+        if (merchant == NULL || merchant->mode != MODE_DIRECT) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* From now on nothing goes wrong, and all that was begun must end. */
@@ -223,11 +272,12 @@ void chaos_end(struct sim *sim)
     sim->calm_ms = sim->mono_ms;
     calm_weather(sim);
     /* A reload heals more than it should, so none without need. */
-    if (merchants_count(sim->merchants) < sim->merchant_count) {
-        reload(sim, 0);
+    if (!all_merchants(sim)) {
+        reload(sim, 0, 0);
     }
     for (size_t i = 0; i < sim->member_count; i++) {
         sim->members[i].frozen_ms = 0;
+        sim->members[i].fenced = false;
         sim->members[i].awake = true;
     }
 }

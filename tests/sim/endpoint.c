@@ -9,12 +9,13 @@ struct call {
     struct sim_task task; /* first: the task is the call */
     void *cookie;
     struct sim_event *event;
-    unsigned host;
-    uint32_t assignment;
+    unsigned host, merchant;
+    uint32_t assignment, serial;
     int64_t began_ms;
     enum answer_kind kind;
     bool lost;
     bool late; /* not sent, because the event's time passed before */
+    int64_t expires_ms;
 };
 
 static uint64_t hash(const char *bytes, size_t len)
@@ -35,7 +36,13 @@ static struct sim_event *event_of(struct sim *sim, const struct attempt *attempt
     return &sim->events[number];
 }
 
-/* What must hold whenever a call begins. */
+static unsigned merchant_of(const struct attempt *attempt)
+{
+    return (unsigned)(attempt->merchant->mchid[0] - '0');
+}
+
+/* What must hold whenever a call begins. An event that names no merchant may have gone to another
+ * one while the default one was taken away, so its turn may be another's. */
 static void judge(struct sim *sim, const struct sim_member *member, const struct attempt *attempt,
                   struct sim_event *event)
 {
@@ -46,17 +53,21 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
     SIM_CHECK(sim, event->kind <= SIM_FAT, "a call for an event of kind %d", event->kind);
     SIM_CHECK(sim, event->final_in != member->assignment,
               "offset %" PRId64 " is called again after an answer that settled it", event->offset);
-    SIM_CHECK(sim, member->code_air[event->code] == 0, "two calls of code %u in the air",
+    bool strayed = log_names_no_merchant(sim, event->code) && (sim->merchants_gone & 1) != 0;
+    unsigned merchant = merchant_of(attempt);
+    SIM_CHECK(sim, member->code_air[event->code] == 0 || strayed, "two calls of code %u in the air",
               event->code);
-    SIM_CHECK(sim, event->code % 16 == 0 || event->offset >= member->code_last[event->code],
+    SIM_CHECK(sim,
+              event->code % 16 == 0 || strayed || event->offset >= member->code_last[event->code],
               "code %u: offset %" PRId64 " is called after %" PRId64, event->code, event->offset,
               member->code_last[event->code]);
     SIM_CHECK(sim, member->in_air < sim->rules.limits.in_flight, "%u calls in the air",
               member->in_air + 1);
-    SIM_CHECK(sim, member->merchant_air[event->merchant] < attempt->merchant->max_in_flight,
-              "%u calls in the air for merchant %d", member->merchant_air[event->merchant] + 1,
-              event->merchant);
-    SIM_CHECK(sim, attempt->merchant->mchid[0] - '0' == event->merchant, "another merchant signs");
+    SIM_CHECK(sim, member->merchant_air[merchant] < attempt->merchant->max_in_flight,
+              "%u calls in the air for merchant %u", member->merchant_air[merchant] + 1, merchant);
+    SIM_CHECK(sim, merchant == event->merchant || strayed, "another merchant signs");
+    SIM_CHECK(sim, attempt->merchant->mode == attempt->endpoint->mode,
+              "a merchant of another mode");
     SIM_CHECK(sim, attempt->timeout_ms > 0 && attempt->host < sim->rules.limits.host_count,
               "host %u, %" PRId64 " ms", attempt->host, attempt->timeout_ms);
     SIM_CHECK(sim,
@@ -93,7 +104,10 @@ void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
     call->cookie = cookie;
     call->event = event;
     call->host = attempt->host;
+    call->merchant = merchant_of(attempt);
+    call->expires_ms = attempt->expires_ms;
     call->assignment = member->assignment;
+    call->serial = (uint32_t)++sim->calls;
     call->began_ms = sim->mono_ms;
     call->lost = sim->weather.down ? sim_chance(sim, 300) : sim_chance(sim, sim->weather.lost);
     call->kind = call->lost          ? ANSWER_UNAVAILABLE
@@ -114,10 +128,9 @@ void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
         call->lost = false;
     }
     member->in_air++;
-    member->merchant_air[event->merchant]++;
+    member->merchant_air[call->merchant]++;
     member->code_air[event->code]++;
     member->code_last[event->code] = event->offset;
-    sim->calls++;
     sim_task_set(sim, &call->task, SIM_ANSWER, member->index, delay);
 }
 
@@ -142,12 +155,20 @@ static struct answer write_answer(struct sim *sim, const struct call *call)
         .retry_after_ms = call->late    ? INT64_MAX
                           : retry_after ? (int64_t)sim_below(sim, 60) * 1000
                                         : -1,
+        .is_signed = sim_chance(sim, 500),
         .issued_ms = sim->wall_ms,
         .duration_ms = sim->mono_ms - call->began_ms,
         .host = "sim",
     };
+    if (answer.status >= 400 && sim_chance(sim, 500)) {
+        (void)snprintf(answer.code, sizeof answer.code, "SIMULATED");
+        (void)snprintf(answer.message, sizeof answer.message, "simulated");
+    }
+    if (answer.status != 0 && sim_chance(sim, 500)) {
+        (void)snprintf(answer.request_id, sizeof answer.request_id, "R%u", call->serial);
+    }
     if (call->kind == ANSWER_SUCCESS) {
-        answer.id_value = mem_printf("X%td", call->event - sim->events);
+        answer.id_value = mem_printf("X%tdN%u", call->event - sim->events, call->serial);
         answer.body = mem_printf("{\"pre_entrustweb_id\":\"%s\"}", answer.id_value);
         answer.body_len = strlen(answer.body);
     }
@@ -159,24 +180,41 @@ static bool settles(enum answer_kind kind)
     return kind == ANSWER_SUCCESS || (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind));
 }
 
+/* The network sent the request twice, the endpoint acted twice: its second answer comes on a
+ * connection that nobody reads any more. As an answer that is lost it is no more than an id that
+ * must not be published. */
+static void double_answer(struct sim *sim, struct call *call)
+{
+    if (call->kind == ANSWER_SUCCESS && sim_chance(sim, sim->weather.doubled)) {
+        sim->doubled++;
+        /* Whichever is faster is heard. */
+        call->serial = sim_chance(sim, 500) ? (uint32_t)++sim->calls : call->serial;
+    }
+}
+
 /* For a process that is no more (its pipeline's job too) the answer goes nowhere. */
 void endpoint_answer(struct sim *sim, struct sim_task *task)
 {
     struct call *call = (struct call *)task;
     struct sim_member *member = &sim->members[task->member];
     if (member->alive && member->epoch == task->epoch) {
+        double_answer(sim, call);
         struct answer answer = write_answer(sim, call);
         struct sim_event *event = call->event;
         member->in_air--;
-        member->merchant_air[event->merchant]--;
+        member->merchant_air[call->merchant]--;
         member->code_air[event->code]--;
         /* An event that is late ends as that, whatever its attempts; not if the clock went back. */
-        if (!call->late || sim->wall_ms < event->expires_ms) {
+        if (!call->late || sim->wall_ms < call->expires_ms) {
             event->told |= (uint16_t)(1u << call->kind);
+        }
+        if (call->kind == ANSWER_SUCCESS) {
+            event->told_serial[member->index] = call->serial;
         }
         if (settles(call->kind)) {
             event->final_in = call->assignment;
         }
+        member->answered++;
         pipeline_answered(member->pipeline, call->cookie, &answer);
         answer_deinit(&answer);
     }

@@ -1,6 +1,7 @@
 #include "sim.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +71,7 @@ static void port_submit(void *outlet, const struct outlet_batch *batch)
     transaction->outcome_count = late ? 0 : batch->record_count;
     transaction->outcomes = mem_zalloc(batch->record_count, sizeof *transaction->outcomes);
     for (size_t i = 0; i < transaction->outcome_count; i++) {
-        log_read_outcome(sim, &batch->records[i], &transaction->outcomes[i]);
+        log_read_outcome(sim, member->index, &batch->records[i], &transaction->outcomes[i]);
     }
     transaction->position_count = batch->position_count;
     transaction->positions = mem_zalloc(batch->position_count, sizeof *transaction->positions);
@@ -100,6 +101,10 @@ static bool too_large(struct sim *sim, struct sim_transaction *transaction)
 
 static void decide(struct sim *sim, struct sim_transaction *transaction)
 {
+    if (transaction->member != NULL && transaction->member->fenced) {
+        transaction->end.verdict = OUTLET_FENCED;
+        return;
+    }
     if (too_large(sim, transaction)) {
         transaction->end.verdict = OUTLET_TOO_LARGE;
         return;
@@ -148,13 +153,19 @@ static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
                  (int64_t)sim_below(sim, slow ? 3000 : 4));
 }
 
-static void ended(struct sim_transaction *transaction)
+/* One whose name is another's ends, as the daemon does; somebody starts it again. */
+static void ended(struct sim *sim, struct sim_transaction *transaction)
 {
     struct sim_member *member = transaction->member;
+    bool fenced = transaction->end.verdict == OUTLET_FENCED;
     member->transaction = NULL;
     transaction->end.trouble = "simulated";
     pipeline_batch_ended(member->pipeline, &transaction->end);
     transaction_free(transaction);
+    if (fenced) {
+        sim->fenced++;
+        chaos_crash(sim, member);
+    }
 }
 
 void transaction_step(struct sim *sim, struct sim_task *task)
@@ -174,7 +185,7 @@ void transaction_step(struct sim *sim, struct sim_task *task)
         }
         break;
     default:
-        ended(transaction);
+        ended(sim, transaction);
     }
 }
 
@@ -358,7 +369,10 @@ static uint64_t port_random(void *context)
 
 void member_start(struct sim *sim, struct sim_member *member)
 {
-    static const struct pipeline_observer nobody;
+    struct pipeline_observer observer = {0};
+    if (sim->observed) {
+        observe_set_up(member, &observer);
+    }
     sim->clock = (struct clock){.now = clock_read, .context = sim};
     struct pipeline_ports ports = {
         .intake = member,
@@ -376,7 +390,7 @@ void member_start(struct sim *sim, struct sim_member *member)
     member->epoch++;
     member->alive = member->awake = true;
     member->draining = false;
-    member->pipeline = pipeline_new(&ports, &nobody, &sim->rules);
+    member->pipeline = pipeline_new(&ports, &observer, &sim->rules);
     group_begin(sim);
 }
 
@@ -385,7 +399,7 @@ void member_stop(struct sim *sim, struct sim_member *member)
     leave_transaction(sim, member);
     leave_group(member);
     member->pipeline = pipeline_free(member->pipeline);
-    member->alive = member->kicked = member->draining = false;
+    member->alive = member->kicked = member->draining = member->fenced = false;
     member->note = SIM_NO_NOTE;
     member->frozen_ms = 0;
     member->in_air = 0;
@@ -432,6 +446,9 @@ static void check_status(struct sim *sim, const struct sim_member *member)
     sim->full_seen += status.partitions_full > 0;
     sim->held_seen += status.merchants_held > 0;
     sim->down_seen += status.endpoint_down;
+    for (size_t i = 0; i < JOB_STATE_COUNT; i++) {
+        sim->jobs_most[i] = status.jobs[i] > sim->jobs_most[i] ? status.jobs[i] : sim->jobs_most[i];
+    }
 }
 
 /* As the daemon's step. */
@@ -441,6 +458,7 @@ void member_run(struct sim *sim, struct sim_member *member)
     bool more = poll(sim, member, pipeline_wants(member->pipeline));
     pipeline_step(member->pipeline);
     check_status(sim, member);
+    observe_check(sim, member);
     if (more && pipeline_wants(member->pipeline) > 0) {
         member->awake = true;
     }
@@ -522,6 +540,26 @@ static void deal(struct sim *sim)
     }
 }
 
+/* Another tool has set the group's offset, with metadata of its own. Only where the set was empty:
+ * a set that is lost is lost, and its events would rightly have a second outcome. */
+static void scribble(struct sim *sim, struct sim_partition *partition)
+{
+    static const char *const texts[] = {"another tool", "presignd/2:AAAA", "presignd/1:!",
+                                        "presignd/1:"};
+    if (sim->calm || partition->metadata[0] != '\0' || partition->restarted ||
+        partition->committed < 0 || !sim_chance(sim, 20 * sim->odd_share)) {
+        return;
+    }
+    size_t which = sim_below(sim, 5);
+    partition->scribbled = which != 3; /* which can be read, and is empty */
+    sim->scribbles++;
+    if (which < 4) {
+        (void)snprintf(partition->metadata, sizeof partition->metadata, "%s", texts[which]);
+        return;
+    }
+    (void)snprintf(partition->metadata, sizeof partition->metadata, "presignd/1:%01400d", 0);
+}
+
 static void complete(struct sim *sim)
 {
     sim->preparing = false;
@@ -531,6 +569,7 @@ static void complete(struct sim *sim)
         if (sim->partitions[i].to_restart) {
             log_restart(sim, &sim->partitions[i]);
         }
+        scribble(sim, &sim->partitions[i]);
     }
     deal(sim);
     for (size_t i = 0; i < sim->member_count; i++) {

@@ -69,16 +69,18 @@ void log_produce(struct sim *sim, size_t count)
         unsigned code = (unsigned)sim_below(sim, sim->code_count);
         enum sim_kind kind = pick_kind(sim);
         sim->events[number] = (struct sim_event){
+            .born_ms = sim->wall_ms,
+            .arrived_ms = sim->mono_ms,
             .partition = pick_partition(sim, code),
             .code = (uint16_t)code,
             .merchant = (uint8_t)(code % sim->merchant_count),
             .kind = (uint8_t)kind,
-            .forged = sim_chance(sim, 2),
+            .forged = sim_chance(sim, sim->odd_share * 2),
             .expires_ms =
                 kind == SIM_EXPIRING ? sim->wall_ms + (int64_t)sim_below(sim, 120000) + 1 : 0,
-            .size = (uint8_t)(sim_chance(sim, 3)   ? SIM_TAKEN_SLIM
-                              : sim_chance(sim, 1) ? SIM_REFUSED_FOR_NOW
-                                                   : SIM_TAKEN),
+            .size = (uint8_t)(sim_chance(sim, sim->odd_share * 3) ? SIM_TAKEN_SLIM
+                              : sim_chance(sim, sim->odd_share)   ? SIM_REFUSED_FOR_NOW
+                                                                  : SIM_TAKEN),
         };
         append(sim, &sim->partitions[sim->events[number].partition], number);
     }
@@ -103,6 +105,7 @@ void log_restart(struct sim *sim, struct sim_partition *partition)
         partition->metadata[0] = '\0';
     }
     partition->restarted = partition->committed > 0;
+    partition->scribbled = partition->scribbled && partition->restarted;
     partition->count = partition->done_end = 0;
     partition->end = 0;
 }
@@ -134,21 +137,49 @@ struct sim_event *log_event_at(struct sim *sim, int32_t partition, int64_t offse
 
 /* --- records ------------------------------------------------------------------------------- */
 
-static size_t key_of(const struct sim_event *event, char key[16])
+/* Null for some codes, empty for others. */
+static const char *key_of(const struct sim_event *event, char key[16])
 {
-    return event->code % 7 == 0 ? 0 : (size_t)snprintf(key, 16, "C%u", event->code);
+    key[0] = '\0';
+    if (event->code % 7 != 0) {
+        (void)snprintf(key, 16, "C%u", event->code);
+    }
+    return event->code % 14 == 0 ? NULL : key;
+}
+
+/* None, the furthest there is, or when the event came. */
+static int64_t timestamp_of(const struct sim_event *event)
+{
+    return event->code % 11 == 3 ? -1 : event->code % 11 == 4 ? INT64_MAX : event->born_ms;
+}
+
+bool log_names_no_merchant(const struct sim *sim, unsigned code)
+{
+    return code % sim->merchant_count == 0 && code % 13 == 0;
+}
+
+/* Most large events are so by a header, which is copied and counted but not read. */
+static bool fat_in_headers(const struct sim *sim, const struct sim_event *event)
+{
+    return (event - sim->events) % 8 != 0;
 }
 
 static void write_data(struct sim *sim, const struct sim_event *event, struct buf *out)
 {
+    static const char *const bad[] = {
+        "{\"plan_id\":\"no number\"}", "{\"out_contract_code\":\"\"}",
+        "{\"out_contract_code\":\"no-code\"}", "17",
+        "{\"out_contract_code\":\"longerthanthirtytwocharactersinallA\"}"};
     if (event->kind == SIM_BAD_DATA) {
-        buf_puts(out, "{\"plan_id\":\"no number\"}");
+        buf_puts(out, bad[(event - sim->events) % 5]);
         return;
     }
     buf_printf(out, "{\"plan_id\":%td,\"out_contract_code\":\"C%u\"", event - sim->events,
                event->code);
-    size_t filler = event->kind == SIM_FAT ? SIM_EVENT_BYTES - 600 : 20;
-    filler = event->kind == SIM_TOO_LARGE ? SIM_EVENT_BYTES + 1 : filler;
+    size_t filler = fat_in_headers(sim, event)     ? 20
+                    : event->kind == SIM_FAT       ? SIM_EVENT_BYTES - 600
+                    : event->kind == SIM_TOO_LARGE ? SIM_EVENT_BYTES + 1
+                                                   : 20;
     buf_puts(out, ",\"filler\":\"");
     buf_reserve(out, filler);
     memset(out->data + out->len, 'x', filler);
@@ -173,7 +204,11 @@ static void write_value(struct sim *sim, const struct sim_event *event, struct b
     }
     buf_printf(out, ",\"type\":\"wechatpay.presign.%s.requested\"",
                event->kind == SIM_FOREIGN_TYPE ? "foreign" : "app");
-    buf_printf(out, ",\"mchid\":\"%d\"", event->kind == SIM_NO_MERCHANT ? 9 : event->merchant);
+    if (event->kind == SIM_NO_MERCHANT) {
+        buf_puts(out, ",\"mchid\":\"9\"");
+    } else if (!log_names_no_merchant(sim, event->code)) {
+        buf_printf(out, ",\"mchid\":\"%d\"", event->merchant);
+    }
     if (event->expires_ms != 0) {
         text_time(expires, event->expires_ms, true);
         buf_printf(out, ",\"expirytime\":\"%s\"", expires);
@@ -186,25 +221,33 @@ static void write_value(struct sim *sim, const struct sim_event *event, struct b
 void log_record(struct sim *sim, const struct sim_event *event,
                 void (*deliver)(void *context, const struct record *record), void *context)
 {
-    static struct buf value; /* used again: a record lives for the call only */
-    static const struct record_header header = {"content-type", "application/cloudevents+json", 28};
-    char key[16];
+    static char filler[SIM_EVENT_BYTES + 1];
+    AUTO_BUF struct buf value = {0};
+    char buffer[16];
     write_value(sim, event, &value);
-    size_t key_len = key_of(event, key);
+    const char *key = key_of(event, buffer);
+    struct record_header headers[] = {{"content-type", "application/cloudevents+json", 28},
+                                      {"note", NULL, 0},
+                                      {"filler", filler, 0}};
+    size_t header_count = event->code % 3;
+    if (fat_in_headers(sim, event) && (event->kind == SIM_FAT || event->kind == SIM_TOO_LARGE)) {
+        memset(filler, 'x', sizeof filler);
+        headers[2].value_len = SIM_EVENT_BYTES - (event->kind == SIM_FAT ? 600 : 0);
+        header_count = 3;
+    }
     struct record record = {
         .topic = SIM_TOPIC,
         .partition = event->partition,
         .offset = event->offset,
-        .timestamp_ms = sim->wall_ms,
-        .key = key_len == 0 ? NULL : key,
-        .key_len = key_len,
+        .timestamp_ms = timestamp_of(event),
+        .key = key,
+        .key_len = key == NULL ? 0 : strlen(key),
         .value = event->kind == SIM_EMPTY ? NULL : value.data,
         .value_len = value.len,
-        .headers = &header,
-        .header_count = event->code % 2,
+        .headers = headers,
+        .header_count = header_count,
     };
     deliver(context, &record);
-    buf_deinit(&value);
 }
 
 /* --- the judge ----------------------------------------------------------------------------- */
@@ -237,29 +280,44 @@ static enum reason read_reason(struct sim *sim, const char *value)
 static void check_key(struct sim *sim, const struct sim_event *event,
                       const struct outlet_record *record)
 {
-    char key[16];
-    size_t len = key_of(event, key);
-    bool same = len == 0 ? record->key == NULL
-                         : record->key_len == len && memcmp(record->key, key, len) == 0;
+    char buffer[16];
+    const char *key = key_of(event, buffer);
+    bool same = key == NULL ? record->key == NULL
+                            : record->key != NULL && record->key_len == strlen(key) &&
+                                  memcmp(record->key, key, record->key_len) == 0;
     SIM_CHECK(sim, same, "offset %" PRId64 ": the outcome has another key", event->offset);
 }
 
-static void check_result(struct sim *sim, const struct sim_event *event, const char *value)
+/* The id is that of the answer which this process was told last for the event: not one of an
+ * answer that was lost, nor of another call. */
+static void check_result(struct sim *sim, int member, const struct sim_event *event,
+                         const char *value)
 {
     char id[64];
-    (void)snprintf(id, sizeof id, "\"pre_entrustweb_id\":\"X%td\"", event - sim->events);
+    (void)snprintf(id, sizeof id, "\"pre_entrustweb_id\":\"X%tdN%u\"", event - sim->events,
+                   event->told_serial[member]);
     SIM_CHECK(sim, expected[event->kind] == REASON_NONE,
               "offset %" PRId64 ": a result for an event of kind %d", event->offset, event->kind);
     SIM_CHECK(sim, (event->told & 1u << ANSWER_SUCCESS) != 0,
               "offset %" PRId64 ": a result that no answer gave", event->offset);
-    SIM_CHECK(sim, strstr(value, id) != NULL, "offset %" PRId64 ": another event's result",
+    SIM_CHECK(sim, strstr(value, id) != NULL, "offset %" PRId64 ": another answer's result",
               event->offset);
+}
+
+/* By max_event_age_ms; looked at before the merchant is. */
+static bool too_old(const struct sim *sim, const struct sim_event *event)
+{
+    return sim->age_least_ms != 0 && timestamp_of(event) == event->born_ms &&
+           sim->wall_most_ms >= event->born_ms + sim->age_least_ms;
 }
 
 static void check_failure(struct sim *sim, const struct sim_event *event, enum reason reason)
 {
-    bool right = reason == expected[event->kind];
-    if (expected[event->kind] == REASON_NONE) {
+    bool calls = expected[event->kind] == REASON_NONE;
+    bool right =
+        reason == expected[event->kind] || (reason == REASON_EXPIRED && too_old(sim, event) &&
+                                            (calls || event->kind == SIM_NO_MERCHANT));
+    if (calls) {
         for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
             right = right || ((event->told & 1u << kind) != 0 && reason_of_answer(kind) == reason);
         }
@@ -272,7 +330,7 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
               event->kind, event->told, reason_name(reason));
 }
 
-void log_read_outcome(struct sim *sim, const struct outlet_record *record,
+void log_read_outcome(struct sim *sim, int member, const struct outlet_record *record,
                       struct sim_outcome *outcome)
 {
     for (size_t i = 0; i < record->header_count; i++) {
@@ -284,7 +342,7 @@ void log_read_outcome(struct sim *sim, const struct outlet_record *record,
     check_key(sim, outcome->event, record);
     if (record->topic == OUTLET_RESULTS) {
         outcome->reason = REASON_NONE;
-        check_result(sim, outcome->event, record->value);
+        check_result(sim, member, outcome->event, record->value);
     } else {
         outcome->reason = read_reason(sim, record->value);
         outcome->whole = strstr(record->value, "\"original\":{") != NULL;
@@ -302,6 +360,10 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
     size_t above = log_find(sim, partition, event->offset) + 1;
     partition->done_end = above > partition->done_end ? above : partition->done_end;
     sim->done++;
+    sim->outcomes[outcome->reason]++;
+    int64_t took_ms = sim->mono_ms - event->arrived_ms;
+    int64_t *slowest_ms = &sim->slowest_ms[event->merchant];
+    *slowest_ms = took_ms > *slowest_ms ? took_ms : *slowest_ms;
 }
 
 /* A decoder of its own, so that the judge does not believe the window's. */
@@ -351,7 +413,7 @@ void log_commit_position(struct sim *sim, const struct outlet_position *position
                   position->partition, position->offset, event->offset, event->outcomes);
     }
     log->committed = position->offset;
-    log->restarted = false;
+    log->restarted = log->scribbled = false;
     (void)snprintf(log->metadata, sizeof log->metadata, "%s", position->metadata);
 }
 

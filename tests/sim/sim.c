@@ -1,7 +1,5 @@
 #include "sim.h"
 
-#include "presignd/base/text.h"
-
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +14,8 @@
 #define SILENCE_MS 120000
 /* A process that goes round more often without anything to do is spinning. */
 #define SPINS_MAX 20
+
+const char *sim_program = "sim";
 
 /* SplitMix64, as everywhere in the tree. */
 uint64_t sim_random(struct sim *sim)
@@ -58,16 +58,27 @@ static void print_members(const struct sim *sim)
     }
 }
 
+static void print_command(const struct sim *sim)
+{
+    if (sim->options.story == NULL) {
+        fprintf(stderr, "FAILED: %s --seed %" PRIu64 " --events %zu\n", sim_program,
+                sim->options.seed, sim->options.events);
+    } else {
+        fprintf(stderr, "FAILED: %s: %s\n", sim_program, sim->options.story);
+    }
+}
+
 void sim_fail(struct sim *sim, const char *format, ...)
 {
+    char what[512];
     va_list arguments;
-    (void)fflush(stdout);
-    fprintf(stderr,
-            "FAILED: --seed %" PRIu64 " --events %zu, at %" PRId64 " ms: ", sim->options.seed,
-            sim->options.events, sim->mono_ms);
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 misses va_start() */
+    (void)vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
+    (void)fflush(stdout);
+    print_command(sim);
+    fprintf(stderr, "  after %" PRId64 " ms: %s", sim->mono_ms - SIM_BEGIN_MS, what);
     fprintf(stderr, "\n  %zu of %zu done, %zu calls, %zu commits%s\n", sim->done, sim->produced,
             sim->calls, sim->commits, sim->calm ? ", faults have stopped" : "");
     print_members(sim);
@@ -246,10 +257,32 @@ static bool all_done(const struct sim *sim)
     return true;
 }
 
-/* --- one seed ----------------------------------------------------------------------------------
+/* --- a world's life ---------------------------------------------------------------------------
  */
 
-static void run_to_the_end(struct sim *sim)
+struct sim *sim_new(const struct sim_options *options)
+{
+    struct sim *sim = mem_zalloc(1, sizeof *sim);
+    sim->options = *options;
+    sim->random = options->seed;
+    return sim;
+}
+
+void sim_free(struct sim *sim)
+{
+    chaos_take_down(sim);
+    drop_tasks(sim);
+    free(sim);
+}
+
+void sim_run_until(struct sim *sim, int64_t mono_ms)
+{
+    for (run_due(sim); sim->mono_ms < mono_ms; run_due(sim)) {
+        advance(sim, mono_ms);
+    }
+}
+
+void sim_run_to_the_end(struct sim *sim)
 {
     for (run_due(sim); !all_done(sim); run_due(sim)) {
         SIM_CHECK(sim, !sim->calm || sim->mono_ms < sim->calm_ms + LIVENESS_MS,
@@ -258,85 +291,14 @@ static void run_to_the_end(struct sim *sim)
     }
 }
 
-/* Started anew from what is committed, nobody may find anything to do. */
-static void run_again(struct sim *sim)
+void sim_run_again(struct sim *sim)
 {
     size_t calls = sim->calls, commits = sim->commits;
     for (size_t i = 0; i < sim->member_count; i++) {
         member_stop(sim, &sim->members[i]);
         sim_task_new(sim, SIM_START, (int)i, 1);
     }
-    for (int64_t end_ms = sim->mono_ms + SILENCE_MS; sim->mono_ms < end_ms;) {
-        run_due(sim);
-        advance(sim, end_ms);
-    }
+    sim_run_until(sim, sim->mono_ms + SILENCE_MS);
     SIM_CHECK(sim, sim->calls == calls && sim->commits == commits,
               "a restart did again what was done");
-}
-
-static void run_seed(const struct sim_options *options)
-{
-    struct sim *sim = mem_zalloc(1, sizeof *sim);
-    sim->options = *options;
-    sim->random = options->seed;
-    int64_t begun_us = clock_mono_us();
-    chaos_set_up(sim);
-    int64_t begun_ms = sim->mono_ms;
-    run_to_the_end(sim);
-    int64_t took_ms = sim->mono_ms - begun_ms;
-    run_again(sim);
-    int64_t took_us = clock_mono_us() - begun_us;
-    if (options->verbose) {
-        printf("seed %" PRIu64 ": %zu partitions, %zu merchants, %zu members, %u in flight: "
-               "%zu events, %zu calls, %zu commits, %zu aborts, %zu rebalances, %zu crashes, "
-               "%zu logs anew, %zu pauses, %zu KiB, full %zu, held %zu, down %zu, %" PRId64
-               " s virtual, %" PRId64 " ms real\n",
-               options->seed, sim->partition_count, sim->merchant_count, sim->member_count,
-               sim->rules.limits.in_flight, sim->produced, sim->calls, sim->commits, sim->aborts,
-               sim->rebalances, sim->crashes, sim->restarts, sim->pauses, sim->bytes_most / 1024,
-               sim->full_seen, sim->held_seen, sim->down_seen, took_ms / 1000, took_us / 1000);
-    }
-    chaos_take_down(sim);
-    drop_tasks(sim);
-    free(sim);
-}
-
-static int usage(void)
-{
-    fputs("usage: sim [--seed N | --seeds FIRST LAST] [--events N] [-v]\n", stderr);
-    return 64;
-}
-
-int main(int argc, char **argv)
-{
-    struct sim_options options = {.events = 2000};
-    int64_t first = 1, last = 40, events = 2000;
-    for (int i = 1; i < argc; i++) {
-        bool ok = false;
-        if (strcmp(argv[i], "-v") == 0) {
-            ok = options.verbose = true;
-        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-            ok = text_int(argv[++i], 0, INT64_MAX, &first);
-            last = first;
-        } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
-            ok = text_int(argv[i + 1], 0, INT64_MAX, &first) &&
-                 text_int(argv[i + 2], first, INT64_MAX - 1, &last);
-            i += 2;
-        } else if (strcmp(argv[i], "--events") == 0 && i + 1 < argc) {
-            ok = text_int(argv[++i], 1, 100000000, &events);
-        }
-        if (!ok) {
-            return usage();
-        }
-    }
-    options.events = (size_t)events;
-    int64_t begun_us = clock_mono_us();
-    for (int64_t seed = first; seed <= last; seed++) {
-        options.seed = (uint64_t)seed;
-        run_seed(&options);
-    }
-    double lives = (double)(last - first + 1) * (double)events;
-    double seconds = (double)(clock_mono_us() - begun_us) / 1e6;
-    printf("%.0f events lived in %.1f s, %.0f a minute\n", lives, seconds, lives / seconds * 60);
-    return 0;
 }

@@ -5,8 +5,11 @@
  *   log.c       events, their records, and the judge of what is committed
  *   group.c     members (processes with a pipeline each), rebalances, transactions
  *   endpoint.c  the calls' answers, and what must hold when a call begins
+ *   observe.c   what a pipeline tells of itself, and whether it is true
  *   chaos.c     what goes wrong, and when
- *   sim.c       time, the loop, the command line
+ *   sim.c       time and the loop
+ *   main.c      seeds, one after another: the command line
+ *   stories.c   troubles that last, told one after another
  */
 #ifndef TESTS_SIM_H
 #define TESTS_SIM_H
@@ -24,12 +27,13 @@
 #define SIM_CODES_MAX      4096
 #define SIM_EVENT_BYTES    65536
 #define SIM_TOPIC          "requests"
+#define SIM_BEGIN_MS       INT64_C(1000000) /* on the monotonic clock */
 
 /* What an event is by its bytes; a GOOD one is called, the others fail for one reason. */
 enum sim_kind {
     SIM_GOOD,
     SIM_EXPIRING, /* good, with an expirytime */
-    SIM_FAT,      /* good, and nearly as large as allowed */
+    SIM_FAT,      /* good, and nearly as large as allowed; the last of those that are called */
     SIM_EMPTY,
     SIM_GARBAGE,
     SIM_NO_ID,
@@ -47,9 +51,12 @@ enum sim_size { SIM_TAKEN, SIM_TAKEN_SLIM, SIM_REFUSED_FOR_NOW };
 struct sim_event {
     int32_t partition;
     int64_t offset;
-    int64_t expires_ms; /* wall clock; 0: never */
-    uint64_t body_hash; /* of its first attempt; 0: not called yet */
-    uint32_t final_in;  /* assignment in which an answer settled it */
+    int64_t expires_ms;                    /* wall clock; 0: never */
+    int64_t born_ms;                       /* wall clock */
+    int64_t arrived_ms;                    /* monotonic */
+    uint32_t told_serial[SIM_MEMBERS_MAX]; /* of the success that each process was told last */
+    uint64_t body_hash;                    /* of its first attempt; 0: not called yet */
+    uint32_t final_in;                     /* assignment in which an answer settled it */
     uint16_t code;
     uint16_t told; /* bit set by answer_kind: answers that a pipeline was given */
     uint8_t kind, size, merchant, outcomes;
@@ -64,6 +71,7 @@ struct sim_partition {
     int64_t committed; /* -1: nothing yet */
     char metadata[OUTLET_METADATA_MAX + 1];
     bool restarted;  /* the log was made anew since the last commit */
+    bool scribbled;  /* what is committed has metadata that nobody can read */
     bool to_restart; /* will be with the next rebalance */
     size_t done_end; /* above the highest entry that has an outcome */
 };
@@ -88,6 +96,7 @@ struct sim_member {
     int index;
     uint32_t epoch; /* counts processes */
     bool alive, kicked, draining;
+    bool fenced;       /* another process has its name: its next transaction is the last */
     bool awake;        /* its loop has a reason to go round */
     int64_t frozen_ms; /* stands still until then */
     int64_t drain_end_ms;
@@ -101,6 +110,9 @@ struct sim_member {
     size_t reading_count, next_reading;
     struct sim_transaction *transaction;
     unsigned in_air, merchant_air[SIM_MERCHANTS_MAX];
+    size_t answered, called; /* answers given, answers that the pipeline told of */
+    unsigned told_held;      /* bit set: merchants that it said are held */
+    bool told_down;          /* it said that the endpoint is */
     uint8_t code_air[SIM_CODES_MAX];
     int64_t code_last[SIM_CODES_MAX]; /* offset called last in this assignment */
 };
@@ -128,7 +140,8 @@ struct sim_task {
 /* What the endpoint does at present, in per mille of the calls. */
 struct sim_weather {
     unsigned share[ANSWER_KIND_COUNT];
-    unsigned lost; /* no answer until the time-out */
+    unsigned lost;    /* no answer until the time-out */
+    unsigned doubled; /* the network sends the request twice: two answers */
     unsigned retry_after;
     int64_t latency_ms, spread_ms;
     bool down;
@@ -140,6 +153,7 @@ struct sim_options {
     uint64_t seed;
     size_t events;
     bool verbose;
+    const char *story; /* NULL: the seed tells what happens */
 };
 
 struct sim {
@@ -153,7 +167,7 @@ struct sim {
     size_t produced;
     struct sim_partition partitions[SIM_PARTITIONS_MAX];
     size_t partition_count, merchant_count, code_count;
-    unsigned bad_share, gap_share, fat_share, far_gap_share, burst_max;
+    unsigned bad_share, gap_share, fat_share, far_gap_share, odd_share, burst_max;
     int64_t produce_pause_ms;
 
     struct sim_member members[SIM_MEMBERS_MAX];
@@ -172,17 +186,34 @@ struct sim {
     struct pipeline_rules rules;
     unsigned rules_used;
     unsigned merchants_gone; /* bit set: taken away by some reload, now or earlier */
+    int64_t age_least_ms;    /* of all max_event_age_ms that were in force; 0: none */
+    bool observed;           /* the pipelines tell of what they do */
 
     struct sim_weather weather;
     bool calm; /* faults have stopped */
     unsigned chaos_pause_ms;
     int64_t calm_ms;
     /* For the summary: what the seed came by. */
-    size_t done, calls, commits, aborts, rebalances, crashes, pauses, restarts;
-    size_t bytes_most, full_seen, held_seen, down_seen;
+    size_t done, calls, commits, aborts, rebalances, crashes, pauses, restarts, doubled, fenced,
+        scribbles;
+    size_t bytes_most, full_seen, held_seen, down_seen, jobs_most[JOB_STATE_COUNT];
+    /* For the stories: outcomes by reason (REASON_NONE: results), and the longest way from arrival
+     * to commit, by merchant. */
+    size_t outcomes[REASON_COUNT];
+    int64_t slowest_ms[SIM_MERCHANTS_MAX];
 };
 
 /* sim.c */
+/* A world from options->seed alone, with nothing running in it yet. */
+struct sim *sim_new(const struct sim_options *options);
+void sim_free(struct sim *sim);
+/* Goes on until then at most, or until nothing is left to do. */
+void sim_run_until(struct sim *sim, int64_t mono_ms);
+void sim_run_to_the_end(struct sim *sim);
+/* Started anew from what is committed, nobody may find anything to do. */
+void sim_run_again(struct sim *sim);
+/* Printed before what failed: which command brings it back. */
+extern const char *sim_program;
 uint64_t sim_random(struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
 bool sim_chance(struct sim *sim, unsigned per_mille);
@@ -200,6 +231,8 @@ void sim_task_set(struct sim *sim, struct sim_task *task, enum sim_task_kind kin
 void sim_task_new(struct sim *sim, enum sim_task_kind kind, int member, int64_t after_ms);
 
 /* log.c */
+/* Events of this code name no merchant and go to the default one, which is the first. */
+bool log_names_no_merchant(const struct sim *sim, unsigned code);
 void log_produce(struct sim *sim, size_t count);
 void log_restart(struct sim *sim, struct sim_partition *partition);
 void log_record(struct sim *sim, const struct sim_event *event,
@@ -213,7 +246,7 @@ struct sim_outcome {
     enum reason reason; /* REASON_NONE: a result */
     bool whole;         /* a failure with its original */
 };
-void log_read_outcome(struct sim *sim, const struct outlet_record *record,
+void log_read_outcome(struct sim *sim, int member, const struct outlet_record *record,
                       struct sim_outcome *outcome);
 void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome);
 void log_commit_position(struct sim *sim, const struct outlet_position *position);
@@ -240,8 +273,20 @@ void transaction_step(struct sim *sim, struct sim_task *task);
 /* A task that comes too late for its process. */
 void transaction_drop(struct sim *sim, struct sim_task *task);
 
+/* observe.c */
+void observe_set_up(struct sim_member *member, struct pipeline_observer *observer);
+/* After a step: all that was given is accounted for, and no window is beyond its bounds. */
+void observe_check(struct sim *sim, struct sim_member *member);
+
 /* chaos.c */
+/* What every world has, once its sizes and rules are set: schema, clocks, calm weather, members
+ * that start. */
+void chaos_furnish(struct sim *sim);
+/* Those, with sizes, rules and troubles as the seed has them. */
 void chaos_set_up(struct sim *sim);
+/* sim->rules to every process, as with a reload. */
+void chaos_configure(struct sim *sim);
+void chaos_crash(struct sim *sim, struct sim_member *member);
 void chaos_strike(struct sim *sim);
 void chaos_end(struct sim *sim);
 void chaos_take_down(struct sim *sim);

@@ -1,0 +1,142 @@
+#include "sim.h"
+
+#include "presignd/flow/partitions.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static void on_called(void *context, const struct job *job)
+{
+    struct sim_member *member = context;
+    SIM_CHECK(member->sim, job->attempts > 0 && job->answer.kind < ANSWER_KIND_COUNT,
+              "told of a call that never began");
+    member->called++;
+}
+
+static void on_retrying(void *context, const struct job *job, enum reason reason)
+{
+    struct sim_member *member = context;
+    SIM_CHECK(member->sim, reason != REASON_NONE && reason == reason_of_answer(job->answer.kind),
+              "told that an event goes round again as %s", reason_name(reason));
+    SIM_CHECK(member->sim, member->state != SIM_REVOKING && !member->draining,
+              "an event goes round again though the partitions are to be given back");
+}
+
+/* A log that was made anew may have another record there. */
+static void on_published(void *context, const struct job *job)
+{
+    const struct sim_member *member = context;
+    struct sim *sim = member->sim;
+    if (sim->restarts == 0) {
+        SIM_CHECK(sim, log_event_at(sim, job->record.partition, job->record.offset)->outcomes == 1,
+                  "told that offset %" PRId64 " is published, which it is not", job->record.offset);
+    }
+}
+
+static void on_transaction(void *context, const struct outlet_end *end, size_t outcomes)
+{
+    struct sim_member *member = context;
+    SIM_CHECK(member->sim, outcomes > 0 && outcomes <= OUTLET_RECORDS_MAX,
+              "told of a transaction of %zu outcomes that ended as %d", outcomes,
+              (int)end->verdict);
+}
+
+/* An alarm that is raised is called off before it is raised again. */
+static void on_merchant_held(void *context, const char *mchid, bool held)
+{
+    struct sim_member *member = context;
+    unsigned bit = 1u << (mchid[0] - '0');
+    SIM_CHECK(member->sim, ((member->told_held & bit) != 0) != held,
+              "told twice that merchant %s is %s", mchid, held ? "held" : "heard again");
+    member->told_held ^= bit;
+}
+
+static void on_endpoint_down(void *context, bool down)
+{
+    struct sim_member *member = context;
+    SIM_CHECK(member->sim, member->told_down != down, "told twice that the endpoint is %s",
+              down ? "down" : "up");
+    member->told_down = down;
+}
+
+static void on_metadata_unreadable(void *context, int32_t partition)
+{
+    const struct sim_member *member = context;
+    SIM_CHECK(member->sim, member->sim->partitions[partition].scribbled,
+              "told that the metadata of partition %d cannot be read", partition);
+}
+
+static void on_log_restarted(void *context, int32_t partition, int64_t offset)
+{
+    const struct sim_member *member = context;
+    SIM_CHECK(member->sim, member->sim->partitions[partition].restarted,
+              "told that partition %d begins anew at %" PRId64, partition, offset);
+}
+
+static void on_outcome_refused(void *context, const struct job *job, const char *trouble)
+{
+    const struct sim_member *member = context;
+    struct sim *sim = member->sim;
+    if (sim->restarts == 0) {
+        const struct sim_event *event =
+            log_event_at(sim, job->record.partition, job->record.offset);
+        SIM_CHECK(sim, event->size != SIM_TAKEN && trouble != NULL,
+                  "told that the outcome of offset %" PRId64 " is too large", job->record.offset);
+    }
+}
+
+void observe_set_up(struct sim_member *member, struct pipeline_observer *observer)
+{
+    member->called = member->answered = 0;
+    member->told_held = 0;
+    member->told_down = false;
+    *observer = (struct pipeline_observer){
+        .context = member,
+        .called = on_called,
+        .retrying = on_retrying,
+        .published = on_published,
+        .transaction = on_transaction,
+        .merchant_held = on_merchant_held,
+        .endpoint_down = on_endpoint_down,
+        .metadata_unreadable = on_metadata_unreadable,
+        .log_restarted = on_log_restarted,
+        .outcome_refused = on_outcome_refused,
+    };
+}
+
+/* Within an assignment a window only goes on from what is committed, and never beyond its log. */
+static void check_window(struct sim *sim, const struct sim_member *member, int32_t id,
+                         const struct window *window)
+{
+    const struct sim_partition *log = &sim->partitions[id];
+    SIM_CHECK(sim, window_used(window) <= WINDOW_SPAN && window->watermark <= window->next,
+              "the window of partition %d is %zu wide", id, window_used(window));
+    bool current = member->session != NULL && member->session->generation == sim->generation;
+    SIM_CHECK(sim,
+              !current || log->restarted || member->transaction != NULL ||
+                  window->watermark >= log->committed,
+              "the window of partition %d is at %" PRId64 ", behind what is committed", id,
+              window->watermark);
+    SIM_CHECK(sim, !current || log->restarted || window->next <= log->end,
+              "the window of partition %d is at %" PRId64 ", beyond its log", id, window->next);
+}
+
+void observe_check(struct sim *sim, struct sim_member *member)
+{
+    struct pipeline_status status;
+    if (!sim->observed) {
+        return;
+    }
+    pipeline_status(member->pipeline, &status);
+    SIM_CHECK(sim, member->called == member->answered, "%zu answers came, %zu were told of",
+              member->answered, member->called);
+    SIM_CHECK(sim, member->told_down == status.endpoint_down,
+              "the endpoint is %s, and nobody was told", status.endpoint_down ? "down" : "up");
+    SIM_CHECK(sim, (unsigned)__builtin_popcount(member->told_held) >= status.merchants_held,
+              "%zu merchants are held, %d were told of", status.merchants_held,
+              __builtin_popcount(member->told_held));
+    for (size_t i = 0; i < status.partitions; i++) {
+        const struct partition *partition = pipeline_partition(member->pipeline, i);
+        check_window(sim, member, partition->id, &partition->window);
+    }
+}
