@@ -300,8 +300,14 @@ static void check_result(struct sim *sim, int member, const struct sim_event *ev
               "offset %" PRId64 ": a result for an event of kind %d", event->offset, event->kind);
     SIM_CHECK(sim, (event->told & 1u << ANSWER_SUCCESS) != 0,
               "offset %" PRId64 ": a result that no answer gave", event->offset);
-    SIM_CHECK(sim, strstr(value, id) != NULL, "offset %" PRId64 ": another answer's result",
-              event->offset);
+    /* Twice: ours, and in the response that it was taken from. */
+    size_t count = 0;
+    for (const char *at = value; (at = strstr(at, "\"pre_entrustweb_id\":")) != NULL; at++) {
+        SIM_CHECK(sim, strncmp(at, id, strlen(id)) == 0,
+                  "offset %" PRId64 ": another answer's result", event->offset);
+        count++;
+    }
+    SIM_CHECK(sim, count == 2, "offset %" PRId64 ": %zu ids in a result", event->offset, count);
 }
 
 /* By max_event_age_ms; looked at before the merchant is. */
