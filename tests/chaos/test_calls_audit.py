@@ -106,7 +106,7 @@ class Planted(unittest.TestCase):
         self.assert_found("refused")
 
     def test_a_time_stamp_is_wrong_only_with_a_clock_that_is(self):
-        self.ledger.insert(0, call(2, issue="timestamp is more than 300 s off", signature_ok=False,
+        self.ledger.insert(0, call(2, issue="is more than 5 minutes off", signature_ok=False,
                                    publishable=False, issued_id=None))
         self.assert_found("refused")
         self.bounds = Bounds(off_clocks=True)
