@@ -524,7 +524,12 @@ def main(arguments=None):
         if options.ablate and not random_names:
             program, environment = "presignd-ablated", {"PRESIGND_ABLATE": options.ablate}
         run = Run(plan, program, environment, random_names, options.verbose)
-        well = run.go()
+        try:
+            well = run.go()
+        except BrokerError as trouble:
+            print(f"seed {seed} did not begin: {trouble}", file=sys.stderr, flush=True)
+            seed, failed = seed + 1, failed + 1
+            continue
         print(run.row(), flush=True)
         if not well:
             failed += 1
@@ -537,7 +542,4 @@ def main(arguments=None):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`
-    try:
-        main()
-    except BrokerError as trouble:
-        sys.exit(f"chaos: {trouble}")
+    main()
