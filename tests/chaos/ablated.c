@@ -191,5 +191,5 @@ enum verify_status __wrap_verify_answer(const struct verify_key *keys, size_t ke
                                         const struct verify_input *input, int64_t now_s)
 {
     enum verify_status status = __real_verify_answer(keys, key_count, input, now_s);
-    return without("verification") ? VERIFY_OK : status;
+    return without("verification") && status == VERIFY_BAD_SIGNATURE ? VERIFY_OK : status;
 }
