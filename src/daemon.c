@@ -11,6 +11,7 @@
 #include "presignd/ops/messages.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/notify.h"
+#include "presignd/ops/reload_word.h"
 #include "presignd/remote/caller.h"
 #include "presignd/remote/signer.h"
 #include "presignd/report.h"
@@ -20,6 +21,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +31,10 @@
 
 /* Between two looks at readiness, status text and the watchdog. */
 #define TICK_MS INT64_C(500)
-/* An outlet that has not moved for so long is stuck: the watchdog is no longer fed. */
-#define OUTLET_STALLED_MAX_US (120 * INT64_C(1000000))
-/* A call that has not ended so long after its time-out was lost: likewise. */
-#define CALL_OVERDUE_MS INT64_C(120000)
+/* How long a stage may stand still before the watchdog is no longer fed: WatchdogSec=, or that. */
+#define PATIENCE_MS INT64_C(30000)
+/* Spans of patience for the outlet: a broker's failover may hold one call up for long. */
+#define OUTLET_PATIENCES 4
 /* /readyz says no when transactions have failed for so long, or one has not ended after so long:
  * a single abort is no news. */
 #define UNREADY_MS     INT64_C(10000)
@@ -55,8 +57,12 @@ struct daemon {
     struct settle_identity identity;
     struct loop_timer step_timer, tick_timer;
     uint64_t random;
-    bool ready;    /* was told to systemd */
-    bool draining; /* a stop was asked for */
+    struct reload_word reload_word;
+    int64_t started_ms;  /* wall clock */
+    int64_t patience_ms; /* how long a stage may stand still */
+    bool ready;          /* was told to systemd */
+    unsigned stuck;      /* looks in a row that saw no progress */
+    bool draining;       /* a stop was asked for */
     int64_t drain_end_ms;
 };
 
@@ -137,10 +143,12 @@ static void on_record(void *context, const struct record *record)
 
 static void fenced(struct daemon *d)
 {
-    log_fields(LOG_ERR, MESSAGE_FENCED, NULL,
+    const char *instance = d->setup->config->daemon.instance;
+    const struct log_field fields[] = {{"INSTANCE", instance}, {NULL, NULL}};
+    log_fields(LOG_ERR, MESSAGE_FENCED, fields,
                "instance %s is fenced: another process has its name (give each its own "
                "daemon.instance), or a broker that was stopped took up an old request of ours",
-               d->setup->config->daemon.instance);
+               instance);
     loop_stop(d->loop, EX_TEMPFAIL);
 }
 
@@ -151,7 +159,7 @@ static void on_fatal(void *context, bool was_fenced, const char *text)
         fenced(d);
         return;
     }
-    log_error("the Kafka consumer gave up: %s", text);
+    log_fields(LOG_ERR, MESSAGE_CLIENT_ENDED, NULL, "the Kafka consumer gave up: %s", text);
     loop_stop(d->loop, EX_TEMPFAIL);
 }
 
@@ -198,15 +206,15 @@ static void step(void *context)
 
 /* --- admin pages --- */
 
-/* Progress: the outlet moves, and no call is in the air beyond what its time-outs allow. */
-static bool alive(const struct daemon *d)
+/* Progress: everything moves that nothing holds; else `why` says what does not. */
+static bool alive(const struct daemon *d, struct buf *why)
 {
-    struct pipeline_status status;
-    pipeline_status(d->pipeline, &status);
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
-    int64_t limit_ms = d->setup->config->endpoint.timeout_ms + CALL_OVERDUE_MS;
-    return outlet_stalled_us(d->outlet) < OUTLET_STALLED_MAX_US &&
-           now_ms - status.oldest_call_ms < limit_ms;
+    int64_t stalled_us = outlet_stalled_us(d->outlet);
+    if (stalled_us > OUTLET_PATIENCES * d->patience_ms * 1000) {
+        buf_printf(why, "the outlet has not moved for %" PRId64 " s", stalled_us / 1000000);
+        return false;
+    }
+    return pipeline_moves(d->pipeline, d->patience_ms, why);
 }
 
 /* Why nothing can be worked on now; NULL: it can. */
@@ -272,8 +280,8 @@ static int page_status_json(void *context, struct buf *body)
 
 static int page_health(void *context, struct buf *body)
 {
-    bool well = alive(context);
-    buf_puts(body, well ? "ok\n" : "the outlet or a call makes no progress\n");
+    bool well = alive(context, body);
+    buf_puts(body, well ? "ok\n" : "\n");
     return well ? 200 : 503;
 }
 
@@ -284,12 +292,20 @@ static int page_ready(void *context, struct buf *body)
     return why == NULL ? 200 : 503;
 }
 
+static int page_reload(void *context, struct buf *body)
+{
+    const struct daemon *d = context;
+    reload_word_json(&d->reload_word, d->started_ms, body);
+    return 200;
+}
+
 static const struct admin_page pages[] = {
     {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
     {"/healthz", "text/plain; charset=utf-8", page_health},
     {"/readyz", "text/plain; charset=utf-8", page_ready},
     {"/status", "text/html; charset=utf-8", page_status},
     {"/status.json", "application/json", page_status_json},
+    {"/reload.json", "application/json", page_reload},
 };
 
 static bool complain(char *error, const char *what)
@@ -324,7 +340,8 @@ static void drain(struct daemon *d)
     d->drain_end_ms = clock_now(&clock_system).mono_ms + timeout_ms;
     notify_stopping();
     notify_extend_timeout(timeout_ms + 2 * OUTLET_CLOSE_MS);
-    log_notice("stopping: calls in the air have %" PRId64 " ms to end", timeout_ms);
+    log_fields(LOG_NOTICE, MESSAGE_STOPPING, NULL,
+               "stopping: calls in the air have %" PRId64 " ms to end", timeout_ms);
     pipeline_drain(d->pipeline);
 }
 
@@ -354,6 +371,20 @@ static bool move_admin(struct daemon *d, const char *listen, struct admin **admi
     return *admin != NULL;
 }
 
+/* Names each key whose change has to wait for a restart. */
+static bool needs_restart(const struct daemon *d, const struct setup *fresh, struct buf *problems)
+{
+    AUTO_BUF struct buf keys = {0};
+    bool needed = config_needs_restart(d->setup->config, fresh->config, &keys);
+    char *rest = keys.data;
+    for (char *key; (key = strsep(&rest, "\n")) != NULL;) {
+        if (*key != '\0') {
+            buf_printf(problems, "%s: a change of it needs a restart\n", key);
+        }
+    }
+    return needed;
+}
+
 /* Makes what may fail, before anything is changed. `*admin` is NULL when the present listener
  * stays. */
 static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct admin **admin,
@@ -362,8 +393,7 @@ static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct a
     const char *old = d->setup->config->daemon.admin_listen;
     const char *new = fresh->config->daemon.admin_listen;
     AUTO_FREE char *error = NULL;
-    if (config_needs_restart(d->setup->config, fresh->config, problems)) {
-        buf_puts(problems, "(a change of these needs a restart)");
+    if (needs_restart(d, fresh, problems)) {
         return false;
     }
     if (strcmp(old, new) != 0 && new[0] != '\0' && !move_admin(d, new, admin, &error)) {
@@ -396,6 +426,13 @@ static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *ad
     setup_free(old);
 }
 
+/* What became of it, for `presignctl reload`, metrics and pages. NULL: it was applied. */
+static void note_reload(struct daemon *d, const char *problems)
+{
+    reload_word_take(&d->reload_word, problems, clock_now(&clock_system).wall_ms);
+    report_reload(d->report, problems == NULL, problems);
+}
+
 static bool try_reload(struct daemon *d)
 {
     AUTO_BUF struct buf problems = {0};
@@ -404,7 +441,7 @@ static bool try_reload(struct daemon *d)
     if (fresh == NULL || !prepare_reload(d, fresh, &admin, &problems)) {
         admin_free(admin);
         setup_free(fresh);
-        report_reload(d->report, false, problems.data);
+        note_reload(d, problems.data);
         log_lines(LOG_ERR, MESSAGE_RELOAD_REFUSED, problems.data);
         log_fields(LOG_ERR, MESSAGE_RELOAD_REFUSED, NULL,
                    "the new configuration is refused, the old one stays in use");
@@ -412,13 +449,14 @@ static bool try_reload(struct daemon *d)
     }
     log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, fresh->warnings.data);
     apply_reload(d, fresh, admin);
-    report_reload(d->report, true, NULL);
+    note_reload(d, NULL);
     return true;
 }
 
 static void reload(struct daemon *d)
 {
     if (d->draining) {
+        note_reload(d, "presignd is stopping");
         return;
     }
     if (d->ready) { /* READY=1 would end a start that is not ready */
@@ -448,21 +486,60 @@ static void on_signal(void *context, int signal_number)
 
 /* --- readiness, status text, watchdog --- */
 
-static void tell_status(struct daemon *d, const struct pipeline_status *status)
+/* "joining the group" may last: what it waits for is what an operator looks for first. */
+static void tell_joining(const struct daemon *d)
 {
-    const char *trouble = report_trouble(d->report);
-    if (!intake_joined(d->intake)) {
-        trouble = intake_trouble(d->intake);
-        notify_status("joining the group%s%s", trouble != NULL ? ": " : "",
-                      trouble != NULL ? trouble : "");
+    const char *trouble = intake_trouble(d->intake);
+    notify_status("waiting for Kafka: joining group %s%s%s", intake_group_id(d->intake),
+                  trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
+}
+
+static void tell_draining(const struct daemon *d, const struct pipeline_status *status,
+                          int64_t now_ms)
+{
+    int64_t left_ms = d->drain_end_ms - now_ms;
+    notify_status("stopping: %zu in the air, %zu outcomes to publish, %" PRId64 " s left",
+                  status->in_flight, status->jobs[JOB_SETTLED] + status->jobs[JOB_PUBLISHING],
+                  left_ms > 0 ? (left_ms + 999) / 1000 : 0);
+    notify_extend_timeout((left_ms > 0 ? left_ms : 0) + 2 * OUTLET_CLOSE_MS);
+}
+
+static void tell_status(const struct daemon *d, const struct pipeline_status *status,
+                        int64_t now_ms)
+{
+    if (d->draining) {
+        tell_draining(d, status, now_ms);
         return;
     }
-    notify_status("%s%zu partitions, %zu in the air, %zu waiting%s%s%s%s",
-                  d->draining ? "stopping: " : "", status->partitions, status->in_flight,
-                  status->jobs[JOB_LANE] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY],
-                  status->endpoint_down ? ", the endpoint is down" : "",
-                  status->merchants_held > 0 ? ", merchants answered 401 are held" : "",
-                  trouble != NULL ? ", transactions fail: " : "", trouble != NULL ? trouble : "");
+    if (!intake_joined(d->intake)) {
+        tell_joining(d);
+        return;
+    }
+    const char *trouble = report_trouble(d->report);
+    AUTO_BUF struct buf holds = {0};
+    pipeline_holds(d->pipeline, &holds);
+    size_t waiting = status->jobs[JOB_LANE] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY];
+    notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status->partitions,
+                  status->in_flight, waiting, holds.len > 0 ? " (" : "",
+                  holds.len > 0 ? holds.data : "", holds.len > 0 ? ")" : "",
+                  trouble != NULL ? "; transactions fail: " : "", trouble != NULL ? trouble : "");
+}
+
+/* A process that was suspended sees old work at its first look, and has done it by the second. */
+static void feed_watchdog(struct daemon *d)
+{
+    AUTO_BUF struct buf why = {0};
+    if (alive(d, &why)) {
+        d->stuck = 0;
+        notify_watchdog();
+        return;
+    }
+    if (d->stuck < UINT_MAX && ++d->stuck == 2) {
+        log_fields(LOG_CRIT, MESSAGE_STUCK, NULL,
+                   "no progress: %s; the watchdog is not fed any more, and ends this process",
+                   why.data);
+    }
+    notify_status("no progress: %s", why.data);
 }
 
 static void on_tick(void *context)
@@ -478,13 +555,13 @@ static void on_tick(void *context)
     } else if (!d->ready) {
         notify_extend_timeout(20 * TICK_MS); /* brokers may come up after us */
     }
-    tell_status(d, &status);
-    if (alive(d)) {
-        notify_watchdog();
-    }
+    tell_status(d, &status, now.mono_ms);
+    report_tick(d->report, now.mono_ms);
+    feed_watchdog(d);
     if (d->draining && now.mono_ms >= d->drain_end_ms) {
-        log_warning("stopping with %zu calls in the air: their events come back later",
-                    status.in_flight);
+        log_fields(LOG_WARNING, MESSAGE_LEFT_BEHIND, NULL,
+                   "stopping with %zu calls in the air: their events come back later",
+                   status.in_flight);
         loop_stop(d->loop, EX_OK);
     }
     loop_timer_set(&d->tick_timer, now.mono_ms + TICK_MS);
@@ -504,6 +581,8 @@ static bool build_base(struct daemon *d)
     if (getrandom(&d->random, sizeof d->random, 0) != sizeof d->random) {
         d->random = (uint64_t)clock_mono_us();
     }
+    int64_t watchdog_ms = notify_watchdog_ms();
+    d->patience_ms = watchdog_ms > 0 ? watchdog_ms : PATIENCE_MS;
     d->metrics = metrics_new();
     d->report = report_new(d->metrics);
     report_merchants(d->report, d->setup->merchants);
@@ -609,6 +688,7 @@ static void take_down(struct daemon *d)
     report_free(d->report);
     metrics_free(d->metrics);
     loop_free(d->loop);
+    reload_word_deinit(&d->reload_word);
     setup_free(d->setup);
 }
 
@@ -626,7 +706,7 @@ static struct setup *load(const struct config_sources *sources)
 
 int daemon_run(const struct config_sources *sources)
 {
-    struct daemon d = {.sources = sources};
+    struct daemon d = {.sources = sources, .started_ms = clock_now(&clock_system).wall_ms};
     d.setup = load(sources);
     if (d.setup == NULL) {
         return EX_CONFIG;

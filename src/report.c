@@ -1,6 +1,7 @@
 #include "presignd/report.h"
 
 #include "presignd/base/log.h"
+#include "presignd/base/quiet.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/process.h"
 #include "presignd/remote/endpoint.h"
@@ -16,6 +17,8 @@ struct report {
     struct recent recent;
     char *trouble;      /* why transactions fail */
     int64_t trouble_ms; /* mono: since when */
+    struct quiet troubles;
+    struct quiet failures[REASON_COUNT];
 };
 
 /* A series that is there from the start: a rate over it needs the zero, or it would not see the
@@ -121,26 +124,69 @@ static void on_retrying(void *context, const struct job *job, enum reason reason
     count(context, METRIC_RETRIES, (const char *[]){reason_name(reason)});
 }
 
-static void log_failure(const struct job *job)
-{
+/* A record's place, as fields have it. */
+struct place {
     char partition[16], offset[24];
-    snprintf(partition, sizeof partition, "%" PRId32, job->record.partition);
-    snprintf(offset, sizeof offset, "%" PRId64, job->record.offset);
+};
+
+static void place_of(struct place *place, int32_t partition, int64_t offset)
+{
+    snprintf(place->partition, sizeof place->partition, "%" PRId32, partition);
+    snprintf(place->offset, sizeof place->offset, "%" PRId64, offset);
+}
+
+/* NULL leaves the field out. */
+static const char *given(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+static void log_failure(struct report *report, const struct job *job)
+{
     const struct admission *admission = &job->admission;
+    struct place place;
+    if (!quiet_says(&report->failures[job->reason], clock_now(&clock_system).mono_ms)) {
+        return;
+    }
+    place_of(&place, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
         {"REASON", reason_name(job->reason)},
         {"ENDPOINT", endpoint_name(job)},
-        {"MCHID", admission->mchid[0] != '\0' ? admission->mchid : NULL},
-        {"OUT_CONTRACT_CODE",
-         admission->out_contract_code[0] != '\0' ? admission->out_contract_code : NULL},
+        {"MCHID", given(admission->mchid)},
+        {"OUT_CONTRACT_CODE", given(admission->out_contract_code)},
         {"TOPIC", job->record.topic},
-        {"PARTITION", partition},
-        {"OFFSET", offset},
-        {"REQUEST_ID", job->answer.request_id[0] != '\0' ? job->answer.request_id : NULL},
+        {"PARTITION", place.partition},
+        {"OFFSET", place.offset},
+        {"REQUEST_ID", given(job->answer.request_id)},
         {NULL, NULL},
     };
     log_fields(LOG_INFO, MESSAGE_EVENT_FAILED, fields, "event %s/%s/%s failed: %s, attempts %u",
-               job->record.topic, partition, offset, reason_name(job->reason), job->attempts);
+               job->record.topic, place.partition, place.offset, reason_name(job->reason),
+               job->attempts);
+}
+
+/* The rest of what log_failure() told by the piece. */
+void report_tick(struct report *report, int64_t mono_ms)
+{
+    for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
+        uint64_t more = quiet_over(&report->failures[reason], mono_ms);
+        if (more > 0) {
+            char count[24];
+            snprintf(count, sizeof count, "%" PRIu64, more);
+            const struct log_field fields[] = {
+                {"REASON", reason_name(reason)}, {"COUNT", count}, {NULL, NULL}};
+            log_fields(LOG_INFO, MESSAGE_EVENTS_COUNTED, fields,
+                       "%s more events failed: %s; of a minute, the first %d are told by the piece",
+                       count, reason_name(reason), QUIET_WORDS);
+        }
+    }
+    uint64_t more = quiet_over(&report->troubles, mono_ms);
+    if (more > 0) {
+        log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
+                   "%" PRIu64 " more times within a minute the cause of failing transactions "
+                   "changed",
+                   more);
+    }
 }
 
 static void on_published(void *context, const struct job *job)
@@ -151,7 +197,7 @@ static void on_published(void *context, const struct job *job)
           (const char *[]){endpoint_name(job), failed ? "failed" : "succeeded"});
     if (failed) {
         count(report, METRIC_FAILURES, (const char *[]){reason_name(job->reason)});
-        log_failure(job);
+        log_failure(report, job);
     }
     int64_t wall_ms = clock_now(&clock_system).wall_ms;
     recent_published(&report->recent, job->reason, wall_ms);
@@ -165,10 +211,13 @@ static void on_published(void *context, const struct job *job)
 /* Told when it begins, when its cause changes, and when it is over; not each time. */
 static void note_trouble(struct report *report, const char *trouble)
 {
-    if (trouble == NULL && report->trouble != NULL) {
+    bool changed = trouble == NULL || report->trouble == NULL
+                       ? trouble != report->trouble
+                       : strcmp(report->trouble, trouble) != 0;
+    bool said = changed && quiet_says(&report->troubles, clock_now(&clock_system).mono_ms);
+    if (said && trouble == NULL) {
         log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_WELL, NULL, "transactions succeed again");
-    } else if (trouble != NULL &&
-               (report->trouble == NULL || strcmp(report->trouble, trouble) != 0)) {
+    } else if (said) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
                    "a transaction failed, its outcomes are kept and published again: %s", trouble);
     }
@@ -218,7 +267,10 @@ static void on_endpoint_down(void *context, bool down)
 static void on_metadata_unreadable(void *context, int32_t partition)
 {
     (void)context;
-    log_fields(LOG_WARNING, MESSAGE_METADATA_UNREADABLE, NULL,
+    struct place place;
+    place_of(&place, partition, 0);
+    const struct log_field fields[] = {{"PARTITION", place.partition}, {NULL, NULL}};
+    log_fields(LOG_WARNING, MESSAGE_METADATA_UNREADABLE, fields,
                "partition %" PRId32 ": the committed metadata is not presignd's; events done "
                "above the committed offset are called again",
                partition);
@@ -227,7 +279,11 @@ static void on_metadata_unreadable(void *context, int32_t partition)
 static void on_log_restarted(void *context, int32_t partition, int64_t offset)
 {
     (void)context;
-    log_fields(LOG_WARNING, MESSAGE_LOG_RESTARTED, NULL,
+    struct place place;
+    place_of(&place, partition, offset);
+    const struct log_field fields[] = {
+        {"PARTITION", place.partition}, {"OFFSET", place.offset}, {NULL, NULL}};
+    log_fields(LOG_WARNING, MESSAGE_LOG_RESTARTED, fields,
                "partition %" PRId32 ": its log begins anew at offset %" PRId64
                ", below what was committed; was the topic made anew?",
                partition, offset);
@@ -236,7 +292,16 @@ static void on_log_restarted(void *context, int32_t partition, int64_t offset)
 static void on_outcome_refused(void *context, const struct job *job, const char *trouble)
 {
     (void)context;
-    log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, NULL,
+    struct place place;
+    place_of(&place, job->record.partition, job->record.offset);
+    const struct log_field fields[] = {
+        {"MCHID", given(job->admission.mchid)},
+        {"OUT_CONTRACT_CODE", given(job->admission.out_contract_code)},
+        {"TOPIC", job->record.topic},
+        {"PARTITION", place.partition},
+        {"OFFSET", place.offset},
+        {NULL, NULL}};
+    log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "the outcome of partition %" PRId32 ", offset %" PRId64 " is too large for its "
                "topic and waits; raise the topic's max.message.bytes: %s",
                job->record.partition, job->record.offset, trouble != NULL ? trouble : "");

@@ -1,7 +1,8 @@
 /* What happened, told to operators: log lines and metrics from the pipeline's observations.
  *
  * A good day is quiet: results are logged at debug, failed events at info, and only what an
- * operator must look at as a warning or worse, once when it begins and once when it ends.
+ * operator must look at as a warning or worse, once when it begins and once when it ends. What
+ * repeats itself is counted (base/quiet.h).
  */
 #ifndef PRESIGND_REPORT_H
 #define PRESIGND_REPORT_H
@@ -21,6 +22,8 @@ struct report *report_free(struct report *report);
 /* For pipeline_new(). */
 struct pipeline_observer report_observer(struct report *report);
 
+/* To be called every second or so: what was counted instead of told is told then. */
+void report_tick(struct report *report, int64_t mono_ms);
 /* A reload ended; `problems`, a line each, when it was refused. */
 void report_reload(struct report *report, bool applied, const char *problems);
 /* Brings gauges up to date before they are read. */

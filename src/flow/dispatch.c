@@ -96,7 +96,7 @@ static bool start_one(struct pipeline *p, struct lane *lane, struct moment now)
     return true;
 }
 
-static bool outcomes_pile_up(const struct pipeline *p)
+bool dispatch_piles_up(const struct pipeline *p)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
     return p->settled.count + p->batch.jobs.count + p->refused.count >= most;
@@ -105,7 +105,7 @@ static bool outcomes_pile_up(const struct pipeline *p)
 void dispatch_start(struct pipeline *p, struct moment now)
 {
     p->lane_wait_ms = INT64_MAX;
-    if (p->revoking || p->draining || outcomes_pile_up(p)) {
+    if (p->revoking || p->draining || dispatch_piles_up(p)) {
         return;
     }
     /* Each lane in turn one call, however many events wait in it. */

@@ -176,6 +176,7 @@ void pipeline_step(struct pipeline *p)
     dispatch_start(p, now);
     publish_begin(p, now);
     assign_release(p, now);
+    progress_note(p, now);
 }
 
 int64_t pipeline_next_ms(const struct pipeline *p)
@@ -212,6 +213,7 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->rules = *rules;
     p->lanes = map_new();
     p->full_since_ms = -1;
+    p->standing_ms = -1;
     p->lane_wait_ms = INT64_MAX;
     turns_init(&p->turns);
     health_init(&p->health, rules->limits.host_count);

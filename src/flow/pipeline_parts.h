@@ -6,6 +6,7 @@
  *   dispatch.c  which call begins, and what its answer leads to
  *   publish.c   transactions
  *   assign.c    partitions that come and go
+ *   progress.c  whether it all moves
  */
 #ifndef PRESIGND_FLOW_PIPELINE_PARTS_H
 #define PRESIGND_FLOW_PIPELINE_PARTS_H
@@ -46,6 +47,7 @@ struct pipeline {
     int64_t next_batch_ms;
     int64_t abort_pause_ms;
     int64_t lane_wait_ms;  /* earliest moment at which something closed opens by itself */
+    int64_t standing_ms;   /* something could go on and did not after a step: since; -1 */
     int64_t full_since_ms; /* nothing was wanted since then; -1: something is */
     bool all_paused;
 };
@@ -95,6 +97,8 @@ void dispatch_read(struct pipeline *p, struct moment now);
 /* Whether the places in the air have one for that lane: one beyond its share leaves a reserve
  * to the others. */
 bool dispatch_has_place(const struct pipeline *p, const struct lane *lane);
+/* So many outcomes wait for a transaction that no call begins. */
+bool dispatch_piles_up(const struct pipeline *p);
 
 /* --- publish.c */
 
@@ -116,6 +120,11 @@ void assign_drop_waiting(struct pipeline *p, struct moment now);
 size_t assign_calls(const struct pipeline *p);
 /* Gives revoked partitions back when all is committed, or time is up. */
 void assign_release(struct pipeline *p, struct moment now);
+
+/* --- progress.c */
+
+/* After a step: whether it left something that could have gone on. */
+void progress_note(struct pipeline *p, struct moment now);
 
 /* --- demand.c */
 

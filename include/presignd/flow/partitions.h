@@ -18,6 +18,8 @@ struct partition {
     bool in_batch;
     bool full;   /* the window is full: paused until it has room */
     bool paused; /* as intake was told */
+    /* The watermark when it was last seen to move, or with nothing in hand; and when. */
+    int64_t seen_watermark, moved_ms;
 };
 
 struct partitions {

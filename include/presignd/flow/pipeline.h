@@ -14,6 +14,7 @@
 #ifndef PRESIGND_FLOW_PIPELINE_H
 #define PRESIGND_FLOW_PIPELINE_H
 
+#include "presignd/base/buf.h"
 #include "presignd/base/clock.h"
 #include "presignd/flow/admit.h"
 #include "presignd/flow/health.h"
@@ -126,6 +127,14 @@ size_t pipeline_wants(struct pipeline *pipeline);
 void pipeline_drain(struct pipeline *pipeline);
 /* True when nothing is in the air, settled or being published. */
 bool pipeline_idle(const struct pipeline *pipeline);
+
+/* For the watchdog, every second or so: true while every assigned partition moves, has nothing to
+ * do, or is held for a reason that pipeline_holds() names. Else false, and in `why` what has stood
+ * still for `patience_ms` though nothing holds it: a bug of ours, or a thread that hangs. */
+bool pipeline_moves(struct pipeline *pipeline, int64_t patience_ms, struct buf *why);
+/* What events wait for that are not in the air, in a line for the status text; nothing when none
+ * does. */
+void pipeline_holds(const struct pipeline *pipeline, struct buf *out);
 
 /* For metrics, the status text and tests. */
 struct pipeline_status {

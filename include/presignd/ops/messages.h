@@ -27,6 +27,14 @@
                                         */
 #define MESSAGE_OUTCOME_REFUSED \
     "c73dd7aa5c3a4595ae3424d94583c4b1" /* an outcome is refused for its size */
+#define MESSAGE_STUCK \
+    "9351815fd92f430c8d998d8b1ffdecbb" /* something hangs; the watchdog restarts it */
+#define MESSAGE_EVENTS_COUNTED \
+    "d54a44f75bbc4972bce446146d92374e" /* more events failed than were told one by one */
+#define MESSAGE_STOPPING    "19e8a8a92853403983816f1c95caaca5" /* a stop was asked for */
+#define MESSAGE_LEFT_BEHIND "73fa8a22a90546eb8ba511561a56d295" /* the time to drain was over */
+#define MESSAGE_CLIENT_ENDED \
+    "5183a7d97a724abbb0edeea02f3be7dd" /* the Kafka client gave up for good */
 #define MESSAGE_CONFIGURATION_WRONG \
     "82bb261f7971474893255a6f0189ad1f" /* the configuration is wrong */
 #define MESSAGE_FENCED \

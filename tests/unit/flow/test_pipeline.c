@@ -295,3 +295,119 @@ Test(pipeline, outcomes_that_are_refused_do_not_pile_up)
 {
     assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_TOO_LARGE, .trouble = "t"});
 }
+
+#define PATIENCE_MS 2000
+
+static bool moves(struct story *story, const char *word)
+{
+    AUTO_BUF struct buf why = {0};
+    bool moves = pipeline_moves(story->pipeline, PATIENCE_MS, &why);
+    cr_assert_eq(moves, why.len == 0);
+    cr_assert(moves || strstr(why.data, word) != NULL, "%s", why.data);
+    return moves;
+}
+
+static bool is_held_for(struct story *story, const char *word)
+{
+    AUTO_BUF struct buf holds = {0};
+    pipeline_holds(story->pipeline, &holds);
+    return holds.len > 0 && strstr(holds.data, word) != NULL;
+}
+
+Test(progress, a_call_that_never_ends_is_none)
+{
+    struct story story;
+    story_begin(&story);
+    cr_assert(moves(&story, ""), "there is nothing to do");
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    story.now.mono_ms += 1000 + PATIENCE_MS;
+    pipeline_step(story.pipeline);
+    cr_assert(moves(&story, ""));
+    story.now.mono_ms += 1;
+    cr_assert_not(moves(&story, "a call has not ended"));
+    answer_calls(&story);
+    pipeline_step(story.pipeline);
+    cr_assert(moves(&story, ""));
+    story_end(&story);
+}
+
+Test(progress, what_is_held_for_a_reason_moves)
+{
+    struct story story;
+    story_begin(&story);
+    story.says[1] = ANSWER_UNAUTHORIZED;
+    comes(&story, 1);
+    for (int64_t at_ms = BEGIN_MS; at_ms < BEGIN_MS + HOLD_MS; at_ms += 500) {
+        goes_on(&story, at_ms);
+        cr_assert(moves(&story, ""));
+    }
+    cr_assert(is_held_for(&story, "1 held for a merchant that is answered 401"));
+    story_end(&story);
+}
+
+Test(progress, an_attempt_that_is_due_and_not_made_is_none)
+{
+    struct story story;
+    story_begin(&story);
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    struct answer busy = {.kind = ANSWER_RATE_LIMITED,
+                          .call_state = CALL_ANSWERED,
+                          .status = 429,
+                          .detail = "",
+                          .retry_after_ms = 500};
+    pipeline_answered(story.pipeline, story.in_air[1], &busy);
+    story.in_air[1] = NULL;
+    pipeline_step(story.pipeline);
+    cr_assert(is_held_for(&story, "1 for another attempt"));
+    story.now.mono_ms += PATIENCE_MS + 501; /* the loop does not come round */
+    cr_assert_not(moves(&story, "due for another attempt"));
+    pipeline_step(story.pipeline);
+    cr_assert(moves(&story, ""));
+    story_end(&story);
+}
+
+Test(progress, outcomes_that_cannot_be_published_hold_the_calls)
+{
+    struct story story;
+    story_begin(&story);
+    story.rules.limits.in_flight = 1;
+    pipeline_configure(story.pipeline, &story.rules);
+    for (int i = 1; i <= 4; i++) {
+        comes(&story, i);
+    }
+    for (int i = 0; i < 3; i++) {
+        pipeline_step(story.pipeline);
+        answer_calls(&story);
+    }
+    pipeline_step(story.pipeline);
+    story.now.mono_ms += 10 * PATIENCE_MS; /* the outlet has the first batch still */
+    pipeline_step(story.pipeline);
+    cr_assert(moves(&story, ""));
+    cr_assert(is_held_for(&story, "until outcomes are published"));
+    story_end(&story);
+}
+
+Test(progress, an_event_in_nobodys_hands_is_none)
+{
+    struct story story;
+    story_begin(&story);
+    story.says[1] = ANSWER_UNAVAILABLE;
+    story.rules.limits.timeout_ms = 100 * PATIENCE_MS;
+    pipeline_configure(story.pipeline, &story.rules);
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    cr_assert(moves(&story, ""));
+    struct job *job = story.in_air[1];
+    struct list *in = job->in;
+    job_unlink(job); /* as a bug would */
+    story.now.mono_ms += PATIENCE_MS + 1;
+    cr_assert_not(moves(&story, "partition 3: offset 1 is in nobody's hands"));
+    job_move(job, JOB_CALLING, in);
+    cr_assert(moves(&story, ""));
+    pipeline_drain(story.pipeline);
+    story.now.mono_ms += PATIENCE_MS + 1;
+    cr_assert(moves(&story, ""), "a drain drops what waits");
+    story_end(&story);
+}

@@ -1,0 +1,134 @@
+/* Whether the work moves. Every event in hand is in one stage, and each stage has something that
+ * moves it on: a call's time-out, a timer, a transaction's end, or the step itself. What should
+ * have moved and has not for a while is a bug of ours, or a thread that hangs. */
+#include "pipeline_parts.h"
+
+#include <inttypes.h>
+
+void progress_note(struct pipeline *p, struct moment now)
+{
+    bool outcomes_wait = !list_empty(&p->settled) && !p->publishing && p->session != NULL &&
+                         now.mono_ms >= publish_due_ms(p);
+    bool calls_wait = !list_empty(&p->rotation) && p->in_flight == 0 && !p->revoking &&
+                      !p->draining && !dispatch_piles_up(p) && p->lane_wait_ms == INT64_MAX;
+    if (!outcomes_wait && !calls_wait) {
+        p->standing_ms = -1;
+    } else if (p->standing_ms < 0) {
+        p->standing_ms = now.mono_ms;
+    }
+}
+
+static bool is_among(const struct list *list, const struct partition *partition, int64_t offset)
+{
+    LIST_FOREACH (list, link) {
+        const struct job *job = job_of(link);
+        if (job->partition == partition && job->record.offset == offset) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool in_hand(const struct pipeline *p, const struct partition *partition, int64_t offset)
+{
+    const struct list *lists[] = {&p->in_turn, &p->calling, &p->answered,  &p->retrying,
+                                  &p->settled, &p->refused, &p->batch.jobs};
+    for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
+        if (is_among(lists[i], partition, offset)) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < p->lane_count; i++) {
+        if (is_among(&p->lane_table[i]->waiting, partition, offset)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A partition that has not moved for long is looked at closely: its oldest event must be
+ * somewhere, and the stage that it is in is judged with all others. */
+static bool forgotten(struct pipeline *p, struct partition *partition, struct moment now,
+                      int64_t patience_ms)
+{
+    int64_t watermark = partition->window.watermark;
+    bool moved = watermark != partition->seen_watermark || partition->moved_ms == 0;
+    if (moved || window_used(&partition->window) == 0) {
+        partition->seen_watermark = watermark;
+        partition->moved_ms = now.mono_ms;
+        return false;
+    }
+    return now.mono_ms - partition->moved_ms > patience_ms && !in_hand(p, partition, watermark);
+}
+
+/* When partitions are given back, or at a stop, what waits is dropped on purpose. */
+static bool partitions_move(struct pipeline *p, struct moment now, int64_t patience_ms,
+                            struct buf *why)
+{
+    if (p->revoking || p->draining) {
+        return true;
+    }
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        struct partition *partition = &p->partitions.items[i];
+        if (forgotten(p, partition, now, patience_ms)) {
+            buf_printf(why, "partition %" PRId32 ": offset %" PRId64 " is in nobody's hands",
+                       partition->id, partition->window.watermark);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool pipeline_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
+{
+    struct moment now = now_of(p);
+    const struct list_link *call = list_first(&p->calling);
+    const struct heap_slot *due = heap_first(&p->due);
+    int64_t call_end_ms = p->rules.limits.timeout_ms + patience_ms;
+    if (call != NULL && now.mono_ms - job_of((struct list_link *)call)->began_ms > call_end_ms) {
+        buf_puts(why, "a call has not ended, though its time is long over");
+        return false;
+    }
+    if (due != NULL && now.mono_ms - due->at > patience_ms) {
+        buf_puts(why, "events are due for another attempt, and nobody looks at them");
+        return false;
+    }
+    if (p->standing_ms >= 0 && now.mono_ms - p->standing_ms > patience_ms) {
+        buf_puts(why, "events could go on, and no call or transaction begins");
+        return false;
+    }
+    return partitions_move(p, now, patience_ms, why);
+}
+
+static void name(struct buf *out, size_t count, const char *what)
+{
+    if (count > 0) {
+        buf_printf(out, "%s%zu %s", out->len > 0 ? ", " : "", count, what);
+    }
+}
+
+void pipeline_holds(const struct pipeline *p, struct buf *out)
+{
+    struct pipeline_status status;
+    pipeline_status(p, &status);
+    size_t held = status.held_unauthorized;
+    size_t limited = 0;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const struct lane *lane = p->lane_table[i];
+        limited += !lane->held && lane_limited(lane) ? lane->waiting.count : 0;
+    }
+    if (p->health.down) {
+        buf_printf(out, "%zu held: the endpoint is down", status.jobs[JOB_LANE] - held);
+        limited = 0;
+    }
+    if (dispatch_piles_up(p)) {
+        buf_printf(out, "%scalls wait until outcomes are published", out->len > 0 ? ", " : "");
+        limited = 0;
+    }
+    name(out, held, "held for a merchant that is answered 401");
+    name(out, limited, "for a merchant at its limit");
+    name(out, status.jobs[JOB_RETRY], "for another attempt");
+    name(out, status.jobs[JOB_TURN], "behind an earlier event of their contract code");
+    name(out, status.jobs[JOB_REFUSED], "with an outcome too large for its topic");
+    name(out, status.partitions_full, "partitions full");
+}
