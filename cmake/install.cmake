@@ -3,10 +3,15 @@ install(TARGETS presignctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY schemas/ DESTINATION ${CMAKE_INSTALL_DATADIR}/presignd/schemas
         FILES_MATCHING PATTERN "*.json" PATTERN "asyncapi.yaml")
 
-configure_file(systemd/presignd.service.in ${CMAKE_BINARY_DIR}/systemd/presignd.service @ONLY)
 set(PRESIGND_UNIT_DIR lib/systemd/system CACHE STRING
-    "Where systemd's unit goes, below the prefix when it is relative")
-install(FILES ${CMAKE_BINARY_DIR}/systemd/presignd.service DESTINATION ${PRESIGND_UNIT_DIR})
+    "Where systemd's units go, below the prefix when it is relative")
+include(cmake/units.cmake)
+install(FILES ${CMAKE_BINARY_DIR}/systemd/presignd.service
+              ${CMAKE_BINARY_DIR}/systemd/presignd@.service DESTINATION ${PRESIGND_UNIT_DIR})
+
+# Found by journalctl -x once `journalctl --update-catalog` was run.
+install(FILES systemd/presignd.catalog systemd/presignd.zh_CN.catalog
+        DESTINATION lib/systemd/catalog)
 
 # The operator's file is never overwritten; the sample beside the documents always is new.
 install(CODE "

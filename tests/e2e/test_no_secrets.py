@@ -1,7 +1,7 @@
 """What must never be told: keys, passwords, signatures, bodies and whom they are about.
 
 Planted in configuration and events, then looked for in everything that the daemon writes but its
-records: the log, with librdkafka's debugging asked for, and every admin page. A failure record's
+records: the log at debug level, with librdkafka's debugging asked for, and every admin page. A failure record's
 `original` is the event itself; the rest of it must not repeat values.
 """
 
@@ -80,7 +80,8 @@ def run(key):
     """Everything that can happen to an event, with the library's debugging on."""
     daemon = world.start_daemon(
         sections={"kafka": {"debug": "all", "log_level": 7, **SASL}},
-        sets=["retry.max_attempts=2", "retry.hold_unauthorized_ms=0", f"merchant {DIRECT}.apiv3_key={key}"])
+        sets=["retry.max_attempts=2", "retry.hold_unauthorized_ms=0", f"merchant {DIRECT}.apiv3_key={key}"],
+        program="presignd-wedged", environment={"PRESIGND_LOG_LEVEL": "7"})
     good = [event("app", code, mchid=DIRECT, data={
         "openid": OPENID, "contract_display_account": ACCOUNT, "contract_notify_url": NOTIFY}) for code in CODES]
     partner = event("partner-mini-program", mchid=PARTNER, data={"sp_openid": OPENID})
@@ -157,6 +158,7 @@ class NoSecrets(unittest.TestCase):
     def test_what_happened_is_told(self):
         """So that the log is not clean only because it is empty."""
         log = told["log and pages"]
+        self.assertIn(" DEBUG kafka ", log)
         self.assertTrue(re.search(f"failed: rejected.* OUT_CONTRACT_CODE={CODES[1]}", log))
         for reason in {outcome.reason for outcome in records} - {None}:
             self.assertTrue(f"failed: {reason}" in log, reason)

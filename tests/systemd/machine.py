@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 from harness import BUILD, ROOT, WAIT_S, World, event, http_get, render_config, wait_until  # noqa: E402
-from kafka_broker import Cluster, dying_with_us  # noqa: E402
+from kafka_broker import Cluster, dying_with_us, free_ports  # noqa: E402
 
 SKIPPED = 77
 KEYS = "/etc/presignd/keys"
@@ -255,5 +255,5 @@ def test_main():
 
 # What a test file under here takes from the end-to-end tests comes through this module, which
 # knows where they are.
-__all__ = ["Cluster", "Impossible", "Machine", "ROOT", "Refused", "World", "event", "http_get",
-           "render_config", "test_main", "wait_until"]
+__all__ = ["BUILD", "Cluster", "Impossible", "KEYS", "Machine", "ROOT", "Refused", "World", "event",
+           "free_ports", "http_get", "render_config", "test_main", "wait_until"]

@@ -1,10 +1,21 @@
-"""presignd.service under a real systemd: what an operator does to it and sees of it."""
+"""presignd.service and presignd@.service under a real systemd: what an operator does, and sees of it.
 
+One Kafka and one booted systemd for the whole file; topics, group and sandbox are each test's own.
+"""
+
+import json
+import re
+import subprocess
+import threading
 import unittest
 
-from machine import Cluster, Machine, World, event, test_main, wait_until
+from machine import BUILD, KEYS, ROOT, Cluster, Machine, World, event, free_ports, test_main, wait_until
 
 DIRECT = "1900007291"
+UNITS = ("presignd", "presignd@1", "presignd@2")
+EX_CONFIG = 78
+MESSAGES = dict(re.findall(r'#define MESSAGE_(\w+)[\s\\]*"([0-9a-f]{32})"',
+                           (ROOT / "include" / "presignd" / "ops" / "messages.h").read_text()))
 
 
 def setUpModule():
@@ -13,42 +24,367 @@ def setUpModule():
     unittest.addModuleCleanup(kafka.close)
     machine = unittest.enterModuleContext(Machine())
     machine.install()
+    machine.run("journalctl", "--update-catalog")
 
 
 class Service(unittest.TestCase):
-    """A World of its own for each test: other topics, another group, another sandbox."""
+    """A World of its own for each test, and a service that is stopped afterwards."""
 
     options = ()
     sections = None
+    partitions = 2
 
     def setUp(self):
-        self.world = self.enterContext(World(partitions=2, kafka=kafka))
+        self.world = self.enterContext(World(partitions=self.partitions, kafka=kafka))
         self.world.start_sandbox(options=["--fault-by-code", *self.options])
-        machine.configure(self.world, self.sections)
-        self.addCleanup(machine.systemctl, "reset-failed", "presignd", check=False)
-        self.addCleanup(machine.systemctl, "stop", "presignd")
-        self.cursor = [f"--after-cursor={machine.cursor()}"]
+        self.text = machine.configure(self.world, self.sections)
+        self.since = [f"--after-cursor={machine.cursor()}"]
+        self.addCleanup(self.stop_all)
 
-    def doCleanups(self):
-        if self._outcome is not None and not self._outcome.success:
+    def stop_all(self):
+        result = self._outcome.result
+        if any(test is self for test, _ in [*result.failures, *result.errors]):
             machine.show_journal()
-        return super().doCleanups()
+        machine.systemctl("kill", "--signal=KILL", *UNITS, check=False)
+        machine.systemctl("stop", *UNITS, check=False)
+        machine.systemctl("reset-failed", check=False)
 
-    def produce(self, *codes):
-        return self.world.produce(event("app", code, mchid=DIRECT) for code in codes)
+    def rewrite(self, text):
+        machine.write("/etc/presignd/presignd.conf", text)
+
+    def produce(self, *codes, **options):
+        return self.world.produce((event("app", code, mchid=DIRECT) for code in codes), **options)
 
     def results(self, ids):
         outcomes = self.world.wait_for_outcomes(ids)
         self.assertEqual({outcome.reason for outcome in outcomes.values()}, {None})
         return outcomes
 
+    def journal(self, *units):
+        return machine.journal(*(units or ("presignd",)), options=self.since)
 
-class Start(Service):
-    def test_it_is_ready_and_works(self):
+    def message(self, name, *units):
+        """The first entry of that kind, as soon as there is one."""
+        return wait_until(lambda: next((entry for entry in self.journal(*units)
+                                        if entry.get("MESSAGE_ID") == MESSAGES[name]), None), f"message {name}")
+
+    def wait_for_calls(self, count):
+        wait_until(lambda: len(self.world.sandbox.ledger()) >= count, f"{count} calls")
+
+    def restarts(self, unit="presignd"):
+        return int(machine.show(unit, "NRestarts"))
+
+
+class GoodDay(Service):
+    """Start, work, reload, stop, as they are meant to be."""
+
+    def test_it_works_and_says_so(self):
         machine.systemctl("start", "presignd")
         self.assertEqual(machine.show("presignd", "ActiveState"), "active")
+        self.results(self.produce(*(f"A{n}" for n in range(20))))
+        wait_until(lambda: machine.show("presignd", "StatusText") == "2 partitions, 0 in the air, 0 waiting",
+                   lambda: machine.show("presignd", "StatusText"))
+        machine.systemctl("reload", "presignd")
+        machine.systemctl("stop", "presignd")
+        self.assertEqual(machine.show("presignd", "Result"), "success")
+        for name in ("STARTED", "READY", "ASSIGNED", "RELOADED", "STOPPING", "STOPPED"):
+            self.message(name)
+        # Nothing that wakes anybody up.
+        loud = [entry["MESSAGE"] for entry in machine.journal("presignd", options=[*self.since, "--priority=warning"])]
+        self.assertEqual(loud, [])
+        self.world.assert_audit_passes()
+
+    def test_what_failed_is_told_with_fields_and_explained_in_two_languages(self):
+        machine.systemctl("start", "presignd")
+        (failed,) = self.produce("F400x9z")
+        self.world.wait_for_outcomes([failed])
+        topic, partition, offset = failed.rsplit("/", 2)
+        entry = self.message("EVENT_FAILED")
+        fields = {"REASON": "rejected", "MCHID": DIRECT, "OUT_CONTRACT_CODE": "F400x9z", "TOPIC": topic,
+                  "PARTITION": partition, "OFFSET": offset, "ENDPOINT": "app"}
+        self.assertEqual({name: entry.get(f"PRESIGND_{name}") for name in fields}, fields)
+        self.assertTrue(entry["PRESIGND_REQUEST_ID"])
+        show = ["journalctl", "--no-pager", "--catalog", "--lines=1", f"MESSAGE_ID={MESSAGES['EVENT_FAILED']}"]
+        self.assertIn("Subject: An event ended as a failure: rejected", machine.run(*show).stdout)
+        # A locale needs no more than a name here; the text is the catalog's.
+        machine.run("cp", "-r", "/usr/lib/locale/C.utf8", "/usr/lib/locale/zh_CN.utf8")
+        chinese = machine.run("env", "LANG=zh_CN.UTF-8", *show).stdout
+        self.assertIn("一个事件以失败告终：rejected", chinese)
+        self.assertIn(f"分区 {partition}", chinese)
+
+    def test_many_failures_are_counted_and_not_repeated(self):
+        machine.systemctl("start", "presignd")
+        sent = self.world.produce((None, b"{", []) for _ in range(300))
+        self.world.wait_for_outcomes(sent)
+        told = [entry for entry in self.journal() if entry.get("MESSAGE_ID") == MESSAGES["EVENT_FAILED"]]
+        self.assertEqual(len(told), 20)
+
+
+class Start(Service):
+    def test_a_bad_configuration_is_told_whole_and_not_tried_again(self):
+        self.rewrite(self.text + "[unheard]\nof = 1\n[kafka.producer]\nacks = 0\n")
+        self.assertNotEqual(machine.systemctl("start", "presignd", check=False).returncode, 0)
+        self.assertEqual(machine.show("presignd", "ExecMainStatus"), str(EX_CONFIG))
+        self.assertEqual((machine.show("presignd", "ActiveState"), self.restarts()), ("failed", 0))
+        wrong = [entry for entry in self.journal() if entry.get("MESSAGE_ID") == MESSAGES["CONFIGURATION_WRONG"]]
+        self.assertEqual({entry["PRIORITY"] for entry in wrong}, {"3"})
+        text = "\n".join(entry["MESSAGE"] for entry in wrong)
+        self.assertRegex(text, r"presignd\.conf:\d+: unknown section \[unheard\]")
+        self.assertRegex(text, r"presignd\.conf:\d+: acks: ")
+
+    def test_a_missing_key(self):
+        self.rewrite(self.text.replace(f"@merchant-{DIRECT}.pem", "@nobody-gave-this.pem"))
+        self.assertNotEqual(machine.systemctl("start", "presignd", check=False).returncode, 0)
+        self.assertEqual(machine.show("presignd", "ExecMainStatus"), str(EX_CONFIG))
+        self.assertIn("nobody-gave-this.pem", self.message("CONFIGURATION_WRONG")["MESSAGE"])
+
+    def test_it_waits_for_the_brokers(self):
+        kafka.kill()
+        try:
+            machine.systemctl("start", "--no-block", "presignd")
+            machine.wait_for("presignd", StatusText=f"waiting for Kafka: joining group .*{kafka.bootstrap}.*")
+            self.assertEqual(machine.show("presignd", "ActiveState"), "activating")
+        finally:
+            kafka.start()
+        machine.wait_for("presignd", ActiveState="active")
+        self.assertEqual(self.restarts(), 0)
         self.results(self.produce("A1"))
-        self.assertRegex(machine.show("presignd", "StatusText"), "2 partitions")
+
+    def test_encrypted_credentials(self):
+        name = f"merchant-{DIRECT}.pem"
+        sealed = f"/etc/credstore.encrypted/{name}"
+        machine.path("/etc/credstore.encrypted").mkdir(mode=0o700, exist_ok=True)
+        machine.run("systemd-creds", "encrypt", "--with-key=host", f"--name={name}", f"{KEYS}/{name}", sealed)
+        machine.path(f"{KEYS}/{name}").unlink()
+        self.assertNotIn(b"PRIVATE KEY", machine.path(sealed).read_bytes())
+        others = [path.name for path in machine.path(KEYS).iterdir()]
+        machine.load_credentials(others)
+        machine.drop_in("presignd.service", "sealed", f"[Service]\nLoadCredentialEncrypted={name}:{sealed}\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "sealed", "")
+        machine.systemctl("start", "presignd")
+        self.results(self.produce("A1"))
+        pid = machine.main_pid("presignd")
+        environment = machine.path(f"/proc/{pid}/environ").read_bytes()
+        self.assertIn(b"CREDENTIALS_DIRECTORY=", environment)
+        self.assertNotIn(b"PRIVATE KEY", environment + machine.systemctl("show", "presignd").stdout.encode())
+
+    def test_reboot(self):
+        machine.systemctl("enable", "presignd")
+        self.addCleanup(machine.systemctl, "disable", "presignd")
+        machine.systemctl("start", "presignd")
+        self.results(self.produce("A1"))
+        machine.reboot()
+        machine.wait_for("presignd", ActiveState="active")
+        self.results(self.produce("A2"))
+        self.assertEqual(len(self.world.sandbox.ledger()), 2)
+        self.world.assert_audit_passes()
+
+
+class Reload(Service):
+    def test_a_bad_one_fails_visibly(self):
+        machine.systemctl("start", "presignd")
+        self.rewrite(self.text.replace("base_delay_ms = 20", "base_delay_ms = many")
+                     .replace("instance = presignd-1", "instance = other"))
+        failed = machine.systemctl("reload", "presignd", check=False)
+        self.assertNotEqual(failed.returncode, 0)
+        self.assertEqual(machine.show("presignd", "ActiveState"), "active")
+        self.assertIn("base_delay_ms", self.message("RELOAD_REFUSED")["MESSAGE"])
+        self.results(self.produce("A1"))
+
+        done = machine.run("presignctl", "reload", check=False)
+        self.assertEqual(done.returncode, EX_CONFIG)
+        self.assertRegex(done.stderr, r"presignd\.conf:\d+: base_delay_ms: ")
+        self.rewrite(self.text.replace("instance = presignd-1", "instance = other"))
+        done = machine.run("presignctl", "reload", "--json", check=False)
+        self.assertEqual(done.returncode, EX_CONFIG)
+        self.assertEqual(json.loads(done.stdout)["errors"], ["daemon.instance: a change of it needs a restart"])
+        self.assertEqual(machine.main_pid("presignd"), json.loads(done.stdout)["pid"])
+
+    def test_a_plain_sighup(self):
+        machine.systemctl("start", "presignd")
+        self.rewrite(self.text.replace("base_delay_ms = 20", "base_delay_ms = 30"))
+        machine.kill("presignd", "HUP")
+        self.message("RELOADED")
+        machine.wait_for("presignd", ActiveState="active", SubState="running")
+
+    def test_the_listener_moves(self):
+        machine.systemctl("start", "presignd")
+        self.rewrite(re.sub(r"admin_listen = .*", f"admin_listen = 127.0.0.1:{free_ports(1)[0]}", self.text))
+        machine.systemctl("reload", "presignd")
+        machine.systemctl("reload", "presignd")
+        self.rewrite(re.sub(r"admin_listen = .*", "admin_listen =", self.text))
+        done = machine.run("presignctl", "reload", check=False)
+        self.assertEqual((done.returncode, "admin_listen is empty" in done.stderr), (69, True))
+
+    def new_merchant_key(self):
+        """WeChat Pay knows another key of the merchant from now on, and the old one no longer."""
+        private = self.world.sandbox.directory / f"merchant-{DIRECT}.pem"
+        subprocess.run(["openssl", "genpkey", "-quiet", "-algorithm", "RSA", "-out", private], check=True)
+        subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out",
+                        private.with_name(f"merchant-{DIRECT}.pub.pem")], check=True)
+        self.world.start_sandbox(options=["--fault-by-code"])
+        return re.search(rf"\[merchant {DIRECT}\][^\[]*serial_no = (\w+)", self.world.sandbox.config.read_text()).group(1)
+
+    def rotate(self, take, mode):
+        """Events come all the while; `take` makes the service take the new key."""
+        machine.systemctl("start", "presignd")
+        sent = self.produce(*(f"A{n}" for n in range(10)))
+        self.results(sent)
+        serial = self.new_merchant_key()
+        sent += self.produce(*(f"B{n}" for n in range(10)))
+        self.message("MERCHANT_HELD")
+        key = self.world.sandbox.directory / f"merchant-{DIRECT}.pem"
+        machine.write(f"{KEYS}/{key.name}", key.read_bytes(), mode)
+        self.rewrite(re.sub(rf"(\[merchant {DIRECT}\][^\[]*serial_no = )\w+", rf"\g<1>{serial}", self.text))
+        machine.systemctl(take, "presignd")
+        sent += self.produce(*(f"C{n}" for n in range(10)))
+        self.results(sent)
+        self.world.assert_audit_passes()
+
+    def test_a_merchants_key_given_as_a_credential_is_rotated_by_a_restart(self):
+        self.rotate("restart", 0o600)
+
+    def test_a_merchants_key_given_by_path_is_rotated_by_a_reload(self):
+        self.text = machine.configure(self.world, credentials=False)
+        self.rotate("reload", 0o644)
+        self.assertEqual(self.restarts(), 0)
+
+
+class Stop(Service):
+    options = ("--delay-ms", "3000")
+
+    def test_it_drains_and_counts_down(self):
+        """Longer than TimeoutStopSec=, which it has to ask for."""
+        machine.drop_in("presignd.service", "short", "[Service]\nTimeoutStopSec=1s\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "short", "")
+        self.rewrite(self.text.replace("[daemon]\n", "[daemon]\nmax_in_flight = 4\n"))
+        machine.systemctl("start", "presignd")
+        sent = self.produce(*(f"A{n}" for n in range(10)))
+        self.wait_for_calls(4)
+        stop = threading.Thread(target=machine.systemctl, args=("stop", "presignd"))
+        stop.start()
+        machine.wait_for("presignd", StatusText=r"stopping: [1-4] in the air, \d+ outcomes to publish, 1\d s left")
+        stop.join()
+        self.assertEqual((machine.show("presignd", "Result"), machine.show("presignd", "ExecMainStatus")),
+                         ("success", "0"))
+        begun = len(self.world.sandbox.ledger())
+        self.assertEqual(len(self.world.audit().outcomes), begun)
+        self.assertLess(begun, len(sent))
+        self.world.start_sandbox(options=["--fault-by-code"])
+        machine.systemctl("start", "presignd")
+        self.results(sent)
+        self.assertEqual(len(self.world.sandbox.ledger()), len(sent))
+        self.world.assert_audit_passes()
+
+    def test_killed_it_comes_back(self):
+        self.rewrite(self.text.replace("[daemon]\n", "[daemon]\nmax_in_flight = 4\n"))
+        machine.systemctl("start", "presignd")
+        sent = self.produce(*(f"A{n}" for n in range(10)))
+        self.wait_for_calls(4)
+        self.world.start_sandbox(options=["--fault-by-code"])
+        machine.kill("presignd", "KILL")
+        self.results(sent)
+        self.assertEqual(self.restarts(), 1)
+        self.world.assert_audit_passes()
+
+
+class Instances(Service):
+    def setUp(self):
+        super().setUp()
+        for unit, port in zip(UNITS[1:], free_ports(2)):
+            machine.drop_in(f"{unit}.service", "port", f"[Service]\nEnvironment=ADMIN_LISTEN=127.0.0.1:{port}\n")
+            self.addCleanup(machine.drop_in, f"{unit}.service", "port", "")
+
+    def test_two_on_a_host(self):
+        machine.systemctl("start", *UNITS[1:])
+        for unit in UNITS[1:]:
+            self.assertIn(f"instance presignd-test-{unit[-1]}", self.message("STARTED", unit)["MESSAGE"])
+            machine.wait_for(unit, StatusText="1 partitions, .*")
+        sent = self.produce(*(f"A{n}" for n in range(20)))
+        machine.systemctl("reload", *UNITS[1:])
+        self.results(sent)
+        machine.systemctl("stop", *UNITS[1:])
+        self.world.assert_audit_passes()
+
+    def test_two_of_one_name(self):
+        machine.systemctl("start", "presignd@1")
+        sent = self.produce(*(f"Fdelayx1p50z{n}" for n in range(50)))
+        self.wait_for_calls(1)
+        self.rewrite(self.text.replace("instance = presignd-1", "instance = presignd-test-1"))
+        machine.systemctl("start", "presignd")
+        told = self.message("FENCED", "presignd@1")
+        self.assertEqual(told["PRESIGND_INSTANCE"], "presignd-test-1")
+        machine.systemctl("stop", "presignd@1")
+        machine.wait_for("presignd", ActiveState="active")
+        self.results(sent)
+        machine.systemctl("stop", "presignd")
+        self.world.assert_audit_passes()
+
+
+class Replaced(Service):
+    """Tests that put another program in presignd's place."""
+
+    def put(self, name):
+        machine.write("/usr/sbin/presignd", (BUILD / name).read_bytes(), 0o755)
+        self.addCleanup(machine.write, "/usr/sbin/presignd", (BUILD / "presignd").read_bytes(), 0o755)
+
+
+class Confinement(Replaced):
+    ALLOWED = {"write /tmp", "read its configuration", "open TCP", "open a Unix socket"}
+
+    def test_it_is_kept_from_what_it_has_no_need_of(self):
+        free = self.told(self.run_free())
+        self.put("tests/systemd-probe")
+        machine.drop_in("presignd.service", "probe", "[Service]\nType=oneshot\nRestart=no\nWatchdogSec=0\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "probe", "")
+        machine.systemctl("start", "presignd")
+        confined = self.told("\n".join(entry["MESSAGE"] for entry in self.journal()
+                                       if entry.get("_COMM") == "presignd"))
+        self.assertEqual(confined.keys(), free.keys())
+        self.assertEqual({name for name, can in confined.items() if can}, self.ALLOWED)
+        # What this kernel gives to nobody shows nothing; most of it has to be free to others.
+        self.assertGreaterEqual(sum(free.values()), len(free) - 4, free)
+
+    def run_free(self):
+        machine.write("/root/probe", (BUILD / "tests" / "systemd-probe").read_bytes(), 0o755)
+        return machine.run("/root/probe").stdout
+
+    def told(self, text):
+        return {name: word == "can" for name, word in re.findall(r"^([^:\n]+): (can|cannot)\b", text, re.MULTILINE)}
+
+
+class Watchdog(Replaced):
+    partitions = 3
+    WEDGES = {"loop": None, "signer": "a call has not ended", "outlet": "the outlet has not moved"}
+
+    def test_what_hangs_is_started_again(self):
+        self.put("presignd-wedged")
+        machine.drop_in("presignd@.service", "wedge", "[Service]\nWatchdogSec=2s\nRestartSec=500ms\n"
+                        "Environment=ADMIN_LISTEN= PRESIGND_WEDGE=%i PRESIGND_WEDGE_FILE=/etc/presignd/wedge\n")
+        self.addCleanup(machine.drop_in, "presignd@.service", "wedge", "")
+        units = [f"presignd@{name}" for name in self.WEDGES]
+        self.addCleanup(machine.systemctl, "stop", *units)
+        machine.path("/etc/presignd/wedge").unlink(missing_ok=True)
+        self.rewrite(self.text.replace("[endpoint]\n", "[endpoint]\ntimeout_ms = 1000\n"))
+        machine.systemctl("start", *units)
+        sent = [each for partition in range(3)
+                for each in self.produce(*(f"A{partition}x{n}" for n in range(3)), partition=partition)]
+        self.results(sent)
+        machine.write("/etc/presignd/wedge", "")
+        sent += [each for partition in range(3)
+                 for each in self.produce(*(f"B{partition}x{n}" for n in range(3)), partition=partition)]
+        for (name, why), unit in zip(self.WEDGES.items(), units):
+            with self.subTest(name):
+                wait_until(lambda: self.restarts(unit) > 0, f"a restart of {unit}")
+                if why is not None:
+                    self.assertIn(f"no progress: {why}", self.message("STUCK", unit)["MESSAGE"])
+                self.assertTrue(any("Watchdog timeout" in entry["MESSAGE"] for entry in self.journal(unit)))
+        machine.path("/etc/presignd/wedge").unlink()
+        self.results(sent)
+        for unit in units:
+            machine.wait_for(unit, ActiveState="active")
+        machine.systemctl("stop", *units)
+        self.world.assert_audit_passes()
 
 
 if __name__ == "__main__":
