@@ -226,6 +226,7 @@ void chaos_strike(struct sim *sim)
         break;
     case 5:
         member->frozen_ms = member->alive ? sim->mono_ms + 1 + (int64_t)sim_below(sim, 40000) : 0;
+        member->thaw_ms = member->frozen_ms > member->thaw_ms ? member->frozen_ms : member->thaw_ms;
         break;
     case 6:
         group_kick(sim, member);

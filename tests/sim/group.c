@@ -7,6 +7,8 @@
 
 /* The broker's patience with a member that does not give its partitions back. */
 #define REBALANCE_MS 8000
+/* The unit's WatchdogSec=. */
+#define WATCHDOG_MS 30000
 /* As daemon.drain_timeout_ms. */
 #define DRAIN_MS 20000
 
@@ -401,7 +403,7 @@ void member_stop(struct sim *sim, struct sim_member *member)
     member->pipeline = pipeline_free(member->pipeline);
     member->alive = member->kicked = member->draining = member->fenced = false;
     member->note = SIM_NO_NOTE;
-    member->frozen_ms = 0;
+    member->frozen_ms = member->thaw_ms = 0;
     member->in_air = 0;
     memset(member->merchant_air, 0, sizeof member->merchant_air);
     memset(member->code_air, 0, sizeof member->code_air);
@@ -451,6 +453,16 @@ static void check_status(struct sim *sim, const struct sim_member *member)
     }
 }
 
+/* Whatever happens in this world, nothing hangs in it: a watchdog that says so is wrong. At the
+ * moment at which a process thaws, what it has missed is yet to come. */
+static void check_progress(struct sim *sim, struct sim_member *member)
+{
+    AUTO_BUF struct buf why = {0};
+    bool moves =
+        sim->mono_ms <= member->thaw_ms || pipeline_moves(member->pipeline, WATCHDOG_MS, &why);
+    SIM_CHECK(sim, moves, "no progress: %s", why.data);
+}
+
 /* As the daemon's step. */
 void member_run(struct sim *sim, struct sim_member *member)
 {
@@ -459,6 +471,7 @@ void member_run(struct sim *sim, struct sim_member *member)
     pipeline_step(member->pipeline);
     check_status(sim, member);
     observe_check(sim, member);
+    check_progress(sim, member);
     if (more && pipeline_wants(member->pipeline) > 0) {
         member->awake = true;
     }

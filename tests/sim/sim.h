@@ -99,6 +99,7 @@ struct sim_member {
     bool fenced;       /* another process has its name: its next transaction is the last */
     bool awake;        /* its loop has a reason to go round */
     int64_t frozen_ms; /* stands still until then */
+    int64_t thaw_ms;   /* the last moment to which anything was put off by a freeze */
     int64_t drain_end_ms;
     struct pipeline *pipeline;
     enum sim_member_state state;
