@@ -11,6 +11,8 @@ import unittest
 
 from machine import BUILD, KEYS, ROOT, Cluster, Machine, World, event, free_ports, test_main, wait_until
 
+import test_no_secrets  # the end-to-end test's plants; machine.py knows where it lies
+
 DIRECT = "1900007291"
 UNITS = ("presignd", "presignd@1", "presignd@2")
 EX_CONFIG = 78
@@ -353,9 +355,52 @@ class Confinement(Replaced):
         return {name: word == "can" for name, word in re.findall(r"^([^:\n]+): (can|cannot)\b", text, re.MULTILINE)}
 
 
+class Secrets(Replaced):
+    """As e2e.no_secrets, with everything that the machine's journal keeps."""
+
+    def test_nothing_planted_is_in_the_journal_at_any_level(self):
+        self.put("presignd-wedged")  # for its log level alone
+        machine.drop_in("presignd.service", "debug", "[Service]\nEnvironment=PRESIGND_LOG_LEVEL=7\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "debug", "")
+        secrets = test_no_secrets.secret_texts(self.world.sandbox.directory)
+        sasl = "".join(f"{name} = {value}\n" for name, value in test_no_secrets.SASL.items())
+        self.rewrite(self.text.replace("[kafka]\n", f"[kafka]\ndebug = all\nlog_level = 7\n{sasl}")
+                     .replace("[retry]\n", "[retry]\nmax_attempts = 2\nhold_unauthorized_ms = 0\n"))
+        machine.systemctl("start", "presignd")
+        good = {"openid": test_no_secrets.OPENID, "contract_display_account": test_no_secrets.ACCOUNT,
+                "contract_notify_url": test_no_secrets.NOTIFY}
+        sent = self.world.produce([*(event("app", code, mchid=DIRECT, data=good) for code in test_no_secrets.CODES[:8]),
+                                   *test_no_secrets.bad_records()])
+        self.world.wait_for_outcomes(sent)
+        self.rewrite(self.text + f"[kafka.producer]\nsasl.password = {test_no_secrets.PASSWORD}\nsasl.mechanism = x\n")
+        machine.systemctl("reload", "presignd", check=False)
+        machine.systemctl("stop", "presignd")
+        told = machine.run("journalctl", "--output=export", "--all", *self.since).stdout
+        self.assertIn("PRIORITY=7", told)
+        self.assertIn("PRESIGND_REASON=invalid_json", told)
+        self.assertEqual({what for what, texts in secrets.items() for each in texts if each in told}, set())
+
+
 class Watchdog(Replaced):
     partitions = 3
     WEDGES = {"loop": None, "signer": "a call has not ended", "outlet": "the outlet has not moved"}
+
+    def test_what_is_held_is_left_alone_and_named(self):
+        machine.drop_in("presignd.service", "short", "[Service]\nWatchdogSec=2s\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "short", "")
+        self.rewrite(self.text.replace("[retry]\n", "[retry]\nmax_attempts = 40\n"))
+        machine.systemctl("start", "presignd")
+        self.world.sandbox.terminate()
+        sent = self.produce(*(f"A{n}" for n in range(30)))
+        self.message("ENDPOINT_DOWN")
+        machine.wait_for("presignd", StatusText=r".* waiting \(\d+ held: the endpoint is down.*\)")
+        begun = machine.show("presignd", "WatchdogTimestampMonotonic")
+        # Longer than the watchdog waits, as it counts: it was fed again and again.
+        wait_until(lambda: int(machine.show("presignd", "WatchdogTimestampMonotonic")) > int(begun) + 5_000_000,
+                   "a fed watchdog")
+        self.world.start_sandbox(options=["--fault-by-code"])
+        self.results(sent)
+        self.assertEqual(self.restarts(), 0)
 
     def test_what_hangs_is_started_again(self):
         self.put("presignd-wedged")
