@@ -4,6 +4,7 @@
 #include "presignd/base/text.h"
 #include "presignd/ctl/config.h"
 #include "presignd/ctl/kafka.h"
+#include "presignd/ctl/outcome.h"
 #include "presignd/ctl/terminal.h"
 #include "presignd/wire/json.h"
 
@@ -16,7 +17,6 @@
 enum {
     SLICE_MS = 200, /* between looks at the clock */
     BROKER_TIMEOUT_MS = 10000,
-    OUTCOME_NESTING_MAX = 128,
     KIND_WIDTH = 7,
     ENDPOINT_WIDTH = 20,
     CODE_WIDTH = 32, /* the API's longest */
@@ -102,18 +102,12 @@ static void print_json(const rd_kafka_message_t *message, struct buf *out)
     }
 }
 
-static const char *text_of(const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-    return text == NULL ? "" : text;
-}
-
 static void result_detail(const json_t *data, struct buf *out)
 {
     static const char *const ids[] = {"pre_entrustweb_id", "redirect_url"};
     json_int_t attempts = json_integer_value(json_object_get(data, "attempts"));
     for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
-        buf_puts(out, text_of(data, ids[i])); /* there is one of them */
+        buf_puts(out, ctl_outcome_text(data, ids[i])); /* there is one of them */
     }
     if (attempts > 1) {
         buf_printf(out, " (%lld attempts)", (long long)attempts);
@@ -124,21 +118,19 @@ static void result_detail(const json_t *data, struct buf *out)
 static void failure_detail(const json_t *data, struct buf *out)
 {
     const json_t *first = json_array_get(json_object_get(data, "errors"), 0);
-    const char *where = text_of(first, "instanceLocation");
-    buf_printf(out, "%s: %s", text_of(data, "reason"), text_of(data, "message"));
+    const char *where = ctl_outcome_text(first, "instanceLocation");
+    buf_printf(out, "%s: %s", ctl_outcome_text(data, "reason"), ctl_outcome_text(data, "message"));
     if (first != NULL) {
-        buf_printf(out, ": %s%s%s", *where == '\0' ? text_of(first, "attribute") : where,
-                   *where == '\0' && *text_of(first, "attribute") == '\0' ? "" : " ",
-                   text_of(first, "error"));
+        buf_printf(out, ": %s%s%s", *where == '\0' ? ctl_outcome_text(first, "attribute") : where,
+                   *where == '\0' && *ctl_outcome_text(first, "attribute") == '\0' ? "" : " ",
+                   ctl_outcome_text(first, "error"));
     }
 }
 
 /* The outcome's time of day, kind, endpoint, code and what came of it. */
 static void print_text(const rd_kafka_message_t *message, bool colours, struct buf *out)
 {
-    const char *reason;
-    AUTO_JSON json_t *outcome =
-        json_read(message->payload, message->len, OUTCOME_NESTING_MAX, &reason);
+    AUTO_JSON json_t *outcome = ctl_outcome_parse(message);
     const json_t *data = json_object_get(outcome, "data");
     if (data == NULL) {
         buf_printf(out, "%s/%d/%lld holds no outcome of presignd's",
@@ -147,7 +139,7 @@ static void print_text(const rd_kafka_message_t *message, bool colours, struct b
         return;
     }
     bool failed = json_object_get(data, "reason") != NULL;
-    const char *time = strchr(text_of(outcome, "time"), 'T');
+    const char *time = strchr(ctl_outcome_text(outcome, "time"), 'T');
     AUTO_BUF struct buf detail = {0};
     if (failed) {
         failure_detail(data, &detail);
@@ -159,9 +151,9 @@ static void print_text(const rd_kafka_message_t *message, bool colours, struct b
     terminal_paint(out, colours, failed ? RED : GREEN, failed ? "failure" : "result", KIND_WIDTH,
                    true);
     buf_putc(out, ' ');
-    terminal_put(out, text_of(data, "endpoint"), ENDPOINT_WIDTH, true);
+    terminal_put(out, ctl_outcome_text(data, "endpoint"), ENDPOINT_WIDTH, true);
     buf_putc(out, ' ');
-    terminal_put(out, text_of(data, "out_contract_code"), CODE_WIDTH, true);
+    terminal_put(out, ctl_outcome_text(data, "out_contract_code"), CODE_WIDTH, true);
     buf_putc(out, ' ');
     terminal_put(out, detail.data == NULL ? "" : detail.data, DETAIL_WIDTH, false);
 }

@@ -109,6 +109,12 @@ class SendAndTail(unittest.TestCase):
         self.tail("--results", "--count", 1, "--timeout-ms", 300, status=75)
         self.assertEqual(self.tail("--results", "--timeout-ms", 300), [])
 
+    def test_a_failure_of_bytes_with_a_nul_is_shown(self):
+        ids, _ = self.send(b"a\0b\n", "--raw")
+        self.world.wait_for_outcomes(ids)
+        shown = "\n".join(self.tail("--from", "beginning", "--failures", "--text", "--timeout-ms", 1500))
+        self.assertNotIn("holds no outcome", shown)
+
     def test_tail_shows_no_open_or_aborted_transaction(self):
         topic = self.world.topics["presign.results"]
         writer = Producer({"bootstrap.servers": self.world.kafka.bootstrap,
