@@ -32,6 +32,8 @@ struct ctl_kafka {
     int64_t timeout_ms;
     struct followed followed[TOPICS_MAX];
     size_t followed_count;
+    rd_kafka_topic_t *scanned; /* a scanner's; NULL: nothing */
+    int32_t scanned_partition;
     struct trouble trouble;
 };
 
@@ -73,10 +75,12 @@ static char *check_credentials(const struct kafka_property *properties, size_t c
 }
 
 /* Both kinds: configuration, callbacks, handle. */
-static struct ctl_kafka *open_client(rd_kafka_type_t type, const struct kafka_property *properties,
+enum use { TO_SEND, TO_FOLLOW, TO_SCAN };
+
+static struct ctl_kafka *open_client(enum use use, const struct kafka_property *properties,
                                      size_t count, int64_t timeout_ms, char **error)
 {
-    bool reads = type == RD_KAFKA_CONSUMER;
+    bool reads = use != TO_SEND;
     *error = check_credentials(properties, count);
     if (*error != NULL) {
         return NULL;
@@ -92,12 +96,18 @@ static struct ctl_kafka *open_client(rd_kafka_type_t type, const struct kafka_pr
         (void)rd_kafka_conf_set(conf, "message.timeout.ms", text, NULL, 0);
         rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     }
+    if (use == TO_SCAN) {
+        (void)rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0);
+        (void)rd_kafka_conf_set(conf, "auto.offset.reset", "error", NULL, 0);
+        /* At a partition's end the broker would wait for more. */
+        (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "5", NULL, 0);
+    }
     rd_kafka_conf_set_error_cb(conf, on_error);
     /* What the library logs about connections is told once, by whoever runs into it. */
     log_level_set(LOG_WARNING);
     struct ctl_kafka *kafka = mem_zalloc(1, sizeof *kafka);
     kafka->timeout_ms = timeout_ms;
-    kafka->handle = client_new(type, conf, kafka, error);
+    kafka->handle = client_new(reads ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, kafka, error);
     if (kafka->handle == NULL) {
         free(kafka);
         return NULL;
@@ -109,13 +119,28 @@ static struct ctl_kafka *open_client(rd_kafka_type_t type, const struct kafka_pr
 struct ctl_kafka *ctl_kafka_sender(const struct kafka_property *properties, size_t count,
                                    int64_t timeout_ms, char **error)
 {
-    return open_client(RD_KAFKA_PRODUCER, properties, count, timeout_ms, error);
+    return open_client(TO_SEND, properties, count, timeout_ms, error);
 }
 
 struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size_t count,
                                    int64_t timeout_ms, char **error)
 {
-    return open_client(RD_KAFKA_CONSUMER, properties, count, timeout_ms, error);
+    return open_client(TO_FOLLOW, properties, count, timeout_ms, error);
+}
+
+struct ctl_kafka *ctl_kafka_scanner(const struct kafka_property *properties, size_t count,
+                                    int64_t timeout_ms, char **error)
+{
+    return open_client(TO_SCAN, properties, count, timeout_ms, error);
+}
+
+static void scan_stop(struct ctl_kafka *kafka)
+{
+    if (kafka->scanned != NULL) {
+        (void)rd_kafka_consume_stop(kafka->scanned, kafka->scanned_partition);
+        rd_kafka_topic_destroy(kafka->scanned);
+        kafka->scanned = NULL;
+    }
 }
 
 struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka)
@@ -123,6 +148,7 @@ struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka)
     if (kafka == NULL) {
         return NULL;
     }
+    scan_stop(kafka);
     for (size_t i = 0; i < kafka->followed_count; i++) {
         struct followed *followed = &kafka->followed[i];
         for (int partition = 0; partition < followed->partitions; partition++) {
@@ -333,4 +359,73 @@ rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
         return NULL;
     }
     return message;
+}
+
+/* --- Scanning --- */
+
+bool ctl_kafka_ends(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t *low,
+                    int64_t *high, char **error)
+{
+    rd_kafka_resp_err_t failed = rd_kafka_query_watermark_offsets(
+        kafka->handle, topic, partition, low, high, ctl_kafka_timeout(kafka));
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        AUTO_FREE char *text = metadata_reason(kafka, failed);
+        *error = mem_printf("topic %s, partition %d: %s", topic, (int)partition, text);
+    }
+    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+bool ctl_kafka_seek(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t offset,
+                    char **error)
+{
+    scan_stop(kafka);
+    kafka->scanned = rd_kafka_topic_new(kafka->handle, topic, NULL);
+    kafka->scanned_partition = partition;
+    if (kafka->scanned == NULL || rd_kafka_consume_start(kafka->scanned, partition, offset) != 0) {
+        *error = mem_printf("topic %s, partition %d: %s", topic, (int)partition,
+                            rd_kafka_err2str(rd_kafka_last_error()));
+        return false;
+    }
+    return true;
+}
+
+static enum ctl_read read_error(struct ctl_kafka *kafka, rd_kafka_message_t *message, char **error)
+{
+    enum ctl_read read = CTL_READ_FAILED;
+    switch (message->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        read = CTL_READ_END;
+        break;
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        read = CTL_READ_GONE;
+        break;
+    default:
+        *error = mem_printf("topic %s, partition %d: %s", rd_kafka_topic_name(kafka->scanned),
+                            (int)kafka->scanned_partition, rd_kafka_message_errstr(message));
+    }
+    rd_kafka_message_destroy(message);
+    return read;
+}
+
+enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **message, char **error)
+{
+    int64_t end_ms = clock_now(&clock_system).mono_ms + kafka->timeout_ms;
+    do {
+        (void)rd_kafka_poll(kafka->handle, 0);
+        *message = rd_kafka_consume(kafka->scanned, kafka->scanned_partition, SLICE_MS);
+        if (*message != NULL && (*message)->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return CTL_READ_RECORD;
+        }
+        if (*message != NULL) {
+            rd_kafka_message_t *failed = *message;
+            *message = NULL;
+            return read_error(kafka, failed, error);
+        }
+    } while (clock_now(&clock_system).mono_ms < end_ms);
+    AUTO_FREE char *text = mem_printf("topic %s, partition %d: nothing came within %lld ms",
+                                      rd_kafka_topic_name(kafka->scanned),
+                                      (int)kafka->scanned_partition, (long long)kafka->timeout_ms);
+    *error = with_trouble(kafka, text);
+    return CTL_READ_FAILED;
 }

@@ -10,9 +10,9 @@
 
 /* In the order in which the help shows them. */
 static const struct command *const commands[] = {
-    &command_demo,  &command_sandbox,  &command_topics, &command_send,
-    &command_tail,  &command_validate, &command_sign,   &command_call,
-    &command_check, &command_status,   &command_reload,
+    &command_demo,     &command_sandbox, &command_topics, &command_send,
+    &command_tail,     &command_redrive, &command_status, &command_reload,
+    &command_validate, &command_sign,    &command_call,   &command_check,
 };
 
 static const struct command *find(const char *name)

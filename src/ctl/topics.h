@@ -47,10 +47,10 @@ struct topic_wish {
 /* A row of settings for a topic's role; NULL behind the last. */
 struct topic_setting {
     const char *name;
-    unsigned roles;      /* bits: 1 << role */
-    const char *created; /* what --create sets; NULL: the least value that is right */
+    unsigned roles;                                       /* bits: 1 << role */
     enum { TOPIC_ANY, TOPIC_EQUAL, TOPIC_AT_LEAST } rule; /* "-1" is at least everything */
-    const char *least;                                    /* NULL: topic_least() reckons it */
+    const char *created; /* what --create sets; NULL: the least value that is right */
+    const char *least;   /* NULL: topic_least() reckons it */
     const char *why;
 };
 const struct topic_setting *topic_setting(enum topic_role role, size_t index);

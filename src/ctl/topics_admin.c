@@ -52,7 +52,7 @@ static bool ask_metadata(struct ctl_kafka *kafka, struct topic *topic, char **er
     if (local != NULL) {
         rd_kafka_topic_destroy(local);
     }
-    if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (failed == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL) {
         const struct rd_kafka_metadata_topic *found = &metadata->topics[0];
         failed = metadata->topic_cnt == 1 ? found->err : RD_KAFKA_RESP_ERR_UNKNOWN;
         topic->exists = failed == RD_KAFKA_RESP_ERR_NO_ERROR && found->partition_cnt > 0;

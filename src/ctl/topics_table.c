@@ -25,24 +25,24 @@ enum {
 #define THIRTY_DAYS "2592000000"
 
 static const struct topic_setting settings[] = {
-    {"cleanup.policy", ALL, "delete", TOPIC_EQUAL, "delete",
+    {"cleanup.policy", ALL, TOPIC_EQUAL, "delete", "delete",
      "compaction removes records of one key: events that nobody has called yet, and outcomes"},
-    {"retention.ms", REQUESTS | RESULTS, ONE_WEEK, TOPIC_AT_LEAST, ONE_DAY,
+    {"retention.ms", REQUESTS | RESULTS, TOPIC_AT_LEAST, ONE_WEEK, ONE_DAY,
      "what is not consumed within it is gone; let it outlast a weekend's outage"},
-    {"retention.ms", FAILURES, THIRTY_DAYS, TOPIC_AT_LEAST, ONE_DAY,
+    {"retention.ms", FAILURES, TOPIC_AT_LEAST, THIRTY_DAYS, ONE_DAY,
      "presignctl redrive sends again what is still here"},
-    {"retention.bytes", ALL, "-1", TOPIC_EQUAL, "-1",
+    {"retention.bytes", ALL, TOPIC_EQUAL, "-1", "-1",
      "a burst would push out what nobody has consumed yet"},
-    {"min.insync.replicas", ALL, NULL, TOPIC_AT_LEAST, NULL,
+    {"min.insync.replicas", ALL, TOPIC_AT_LEAST, NULL, NULL,
      "an acknowledged record lies on so many brokers: one may be lost, and one may be down"},
-    {"unclean.leader.election.enable", ALL, "false", TOPIC_EQUAL, "false",
+    {"unclean.leader.election.enable", ALL, TOPIC_EQUAL, "false", "false",
      "a broker that lags would become leader and take back what was acknowledged"},
-    {"max.message.bytes", REQUESTS, "1048588", TOPIC_AT_LEAST, NULL,
+    {"max.message.bytes", REQUESTS, TOPIC_AT_LEAST, "1048588", NULL,
      "an event of daemon.max_event_bytes has to fit"},
-    {"max.message.bytes", OUTCOMES, "1114124", TOPIC_AT_LEAST, "1048588",
+    {"max.message.bytes", OUTCOMES, TOPIC_AT_LEAST, "1114124", "1048588",
      "a failure holds up to 64 KiB of its event, several times as long once escaped; its key may "
      "be as large as a record of the requests topic, so better 64 KiB more than that one"},
-    {"compression.type", ALL, "producer", TOPIC_ANY, NULL,
+    {"compression.type", ALL, TOPIC_ANY, "producer", NULL,
      "batches stay as they were sent; to compress, set it in [kafka.producer]"},
 };
 

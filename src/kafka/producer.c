@@ -54,6 +54,7 @@ struct producer {
     bool one_by_one; /* each record in a request of its own, to tell which is too large */
 
     struct delivery delivery;
+    struct outlet_place *places;    /* of the batch at hand; NULL: nobody asks */
     char marks[OUTLET_RECORDS_MAX]; /* a record's place in its batch is its mark's address */
     int64_t begun_us;               /* of the transaction */
     int64_t well_us; /* when a broker last took what we did: an id acquired, a commit */
@@ -71,6 +72,11 @@ static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, v
     (void)client;
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
+        if (producer->places != NULL) {
+            producer->places[(const char *)message->_private - producer->marks] =
+                (struct outlet_place){message->partition, message->offset};
+        }
+        return;
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE: /* purged because of an error told before, or ours */
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
         return;
@@ -174,6 +180,11 @@ static int64_t since_ms(int64_t begun_us)
 static bool client_fenced(const struct producer *producer)
 {
     return rd_kafka_fatal_error(producer->client, NULL, 0) == RD_KAFKA_RESP_ERR__FENCED;
+}
+
+const char *producer_trouble(const struct producer *producer)
+{
+    return producer->trouble.text;
 }
 
 bool producer_ready(const struct producer *producer)
@@ -643,6 +654,7 @@ bool producer_publish(struct producer *producer, const struct outlet_batch *batc
         return !stop;
     }
     producer->one_by_one = false;
+    producer->places = batch->places;
     bool known = transact(producer, batch, end);
     /* The broker refuses a whole request for its size: which record is it? */
     if (known && end->verdict == OUTLET_ABORTED && producer->delivery.too_large_count > 1 &&

@@ -9,7 +9,12 @@ if(NOT PRESIGND_SANITIZE)
                                   ${CMAKE_CURRENT_LIST_DIR}/ablated.c)
   target_link_libraries(presignd-ablated PRIVATE core)
   target_link_options(presignd-ablated PRIVATE ${wrapped})
-  set_target_properties(presignd-ablated PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  # Likewise, for `presignctl redrive`, which remembers by the same window.
+  add_executable(presignctl-ablated ${ctl_sources} ${CMAKE_CURRENT_LIST_DIR}/ablated.c)
+  target_link_libraries(presignctl-ablated PRIVATE core)
+  target_link_options(presignctl-ablated PRIVATE ${wrapped})
+  set_target_properties(presignd-ablated presignctl-ablated PROPERTIES
+                        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 
   find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
   if(PRESIGND_PYTHON)

@@ -115,8 +115,11 @@ static bool batch_run(struct run *run, struct outlet *outlet, struct session *se
         {OUTLET_RESULTS, "k", 1, "one", 3, NULL, 0},
     };
     const struct outlet_position positions[] = {{0, 5, "done"}, {1, 7, ""}};
-    const struct outlet_batch batch = {session, records, ARRAY_LENGTH(records), positions,
-                                       ARRAY_LENGTH(positions)};
+    const struct outlet_batch batch = {.session = session,
+                                       .records = records,
+                                       .record_count = ARRAY_LENGTH(records),
+                                       .positions = positions,
+                                       .position_count = ARRAY_LENGTH(positions)};
     struct loop_timer deadline;
     loop_timer_init(&deadline, run->loop, on_deadline, run);
     loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);

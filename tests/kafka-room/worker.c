@@ -265,8 +265,11 @@ static void submit(struct worker *worker)
             worker->positions[count++] = (struct outlet_position){i, worker->next[i], metadata};
         }
     }
-    worker->batch = (struct outlet_batch){session_ref(worker->session), worker->records,
-                                          worker->count, worker->positions, count};
+    worker->batch = (struct outlet_batch){.session = session_ref(worker->session),
+                                          .records = worker->records,
+                                          .record_count = worker->count,
+                                          .positions = worker->positions,
+                                          .position_count = count};
     worker->in_batch = worker->count;
     worker->busy = true;
     worker->not_before_ms = now_ms() + worker->interval_ms;

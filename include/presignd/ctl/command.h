@@ -47,6 +47,7 @@ struct command {
 extern const struct command command_call;
 extern const struct command command_check;
 extern const struct command command_demo;
+extern const struct command command_redrive;
 extern const struct command command_reload;
 extern const struct command command_sandbox;
 extern const struct command command_send;

@@ -26,6 +26,11 @@ struct ctl_kafka *ctl_kafka_sender(const struct kafka_property *properties, size
 struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size_t count,
                                    int64_t timeout_ms, char **error)
     __attribute__((warn_unused_result));
+/* For ctl_kafka_seek() and ctl_kafka_read(): a place that is not there is an error to it, and
+ * the end of a partition an event. */
+struct ctl_kafka *ctl_kafka_scanner(const struct kafka_property *properties, size_t count,
+                                    int64_t timeout_ms, char **error)
+    __attribute__((warn_unused_result));
 /* Drops what was not delivered yet. Accepts NULL, returns NULL. */
 struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka);
 
@@ -70,6 +75,24 @@ int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, bool from_begin
  * came in time. Complaints of the client are no records: ctl_kafka_trouble() has the last. */
 rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
     __attribute__((warn_unused_result));
+
+/* The first offset that the partition still has, and one above the last that a reader can see
+ * (behind which transactions may be open). False and a reason (free()). */
+bool ctl_kafka_ends(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t *low,
+                    int64_t *high, char **error) __attribute__((warn_unused_result));
+/* Begins to read one partition, from that offset on; ends what was read before. */
+bool ctl_kafka_seek(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t offset,
+                    char **error) __attribute__((warn_unused_result));
+
+enum ctl_read {
+    CTL_READ_RECORD, /* rd_kafka_message_destroy() */
+    CTL_READ_END,    /* of what a reader can see */
+    CTL_READ_GONE,   /* the offset is not in the topic (any more) */
+    CTL_READ_FAILED, /* with a reason (free()); nothing came in time, for one */
+};
+enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **message, char **error)
+    __attribute__((warn_unused_result));
+
 /* The client's last complaint; "" when it had none. */
 const char *ctl_kafka_trouble(const struct ctl_kafka *kafka);
 

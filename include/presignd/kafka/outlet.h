@@ -46,6 +46,12 @@ struct outlet_position {
     const char *metadata;
 };
 
+/* Where a record of a committed batch lies. */
+struct outlet_place {
+    int32_t partition;
+    int64_t offset;
+};
+
 /* Borrowed until its end was told. */
 struct outlet_batch {
     struct session *session;
@@ -53,6 +59,7 @@ struct outlet_batch {
     size_t record_count;
     const struct outlet_position *positions;
     size_t position_count;
+    struct outlet_place *places; /* written, one for each record; NULL: nobody asks */
 };
 
 enum outlet_verdict {

@@ -29,6 +29,8 @@ struct producer *producer_free(struct producer *producer);
 
 /* Takes hold of the transactional.id, for a few seconds at most; true when it has it. */
 bool producer_acquire(struct producer *producer);
+/* What went wrong last; "" when nothing did. */
+const char *producer_trouble(const struct producer *producer);
 bool producer_ready(const struct producer *producer);
 /* The whole of one transaction. False when the owner asked to stop before its end was known;
  * then `end` is not set. */
