@@ -40,6 +40,7 @@ struct redrive {
     struct redrive_block block;
     struct place refused[REFUSED_MAX];
     size_t refused_count, sent;
+    bool enough; /* the limit is reached: positions are renewed, and nothing else is done */
     struct redrive_show show;
     int status;
 
@@ -346,9 +347,13 @@ static enum step consider_open(struct redrive *redrive, struct failure *failure,
     if (options->limit > 0 && redrive->sent + redrive->batch_count == (size_t)options->limit) {
         return STEP_STOP;
     }
-    if ((options->forgotten == NULL || strcmp(options->forgotten, "send") != 0) &&
-        is_forgotten(redrive, failure->message)) {
-        tell_unsendable(redrive, failure, REDRIVE_FORGOTTEN, NULL);
+    bool send_forgotten = options->forgotten != NULL && strcmp(options->forgotten, "send") == 0;
+    if (!send_forgotten && is_forgotten(redrive, failure->message)) {
+        if (options->forgotten != NULL) { /* to be left */
+            redrive->show.passed++;
+        } else {
+            tell_unsendable(redrive, failure, REDRIVE_FORGOTTEN, NULL);
+        }
         return STEP_ON;
     }
     return consider_chosen(redrive, failure, fresh);
@@ -507,12 +512,13 @@ static enum step take_block(struct redrive *redrive, int64_t number)
                     redrive->setup->property_count, redrive->options->timeout_ms, &reason)) {
         step = give_up(redrive, EX_UNAVAILABLE, reason);
     }
-    for (size_t i = 0; step == STEP_ON && i < redrive->partitions; i++) {
+    for (size_t i = 0; step == STEP_ON && !redrive->enough && i < redrive->partitions; i++) {
         step = has_failures(redrive, i) ? take_partition(redrive, i) : STEP_ON;
+        redrive->enough = step == STEP_STOP;
+        step = step == STEP_STOP ? STEP_ON : step;
     }
-    if (send && (step == STEP_ON || step == STEP_STOP)) {
-        enum step flushed = flush(redrive);
-        step = flushed == STEP_ON ? step : flushed;
+    if (send && step == STEP_ON) {
+        step = flush(redrive);
     }
     batch_drop(redrive);
     block_deinit(&redrive->block);
@@ -533,7 +539,11 @@ static enum step take_blocks(struct redrive *redrive)
     enum step step = STEP_ON;
     unsigned tries = 0;
     for (int64_t number = first; number <= last && step == STEP_ON; number++) {
+        if (redrive->enough && !redrive->options->send) {
+            break;
+        }
         step = take_block(redrive, number);
+        redrive->enough = redrive->enough && step != STEP_AGAIN;
         if (step == STEP_AGAIN && ++tries < TRIES_MAX + redrive->refused_count) {
             step = STEP_ON;
             number--;

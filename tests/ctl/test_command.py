@@ -3,6 +3,7 @@
 With PRESIGND_UPDATE=1 the manual page and the completion are written anew from the table.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -105,6 +106,53 @@ class Commands(unittest.TestCase):
                           "presignctl sandbox: --serial-mode key: give one of public-key, certificate"
                           + see_sandbox)
         self.assert_usage(["sandbox", "word"], "presignctl sandbox: word: takes options only" + see_sandbox)
+
+    def test_every_option_refuses_what_it_does_not_take(self):
+        for name in names():
+            shown = run(name, "--help")[1].split("\noptions:\n")[1].split("\n\n")[0]
+            see = f"; see presignctl {name} --help"
+            with self.subTest(name):
+                self.assert_usage([name, "--nonsense"], f"presignctl {name}: unknown option --nonsense" + see)
+                self.assert_usage([name, "operand"], f"presignctl {name}: operand: takes options only" + see)
+            for option, value in re.findall(r"(?m)^  (?:-\w, )?(--[a-z-]+)( \S+)?", shown):
+                with self.subTest((name, option)):
+                    if value and value != " N":
+                        self.assert_usage([name, option], f"presignctl {name}: {option} needs a value" + see)
+                    elif value:
+                        _, _, told = run(name, option, "1x")
+                        self.assertIn(f"{option} 1x: is no whole number from ", told)
+                    elif option != "--help":
+                        self.assert_usage([name, option + "=1"],
+                                          f"presignctl {name}: {option}=1: this option takes no value" + see)
+
+    def test_options_that_contradict_each_other(self):
+        for arguments, told in (
+                (["send", "--records", "--raw"], "give --records or --raw"),
+                (["send", "--key", "k", "--no-key"], "give one of --key, --key-from-code, --no-key"),
+                (["tail", "--json", "--text"], "give --json or --text"),
+                (["topics", "--create", "--check"], "give --create or --check"),
+                (["redrive", "--send", "--list"], "give --send or --list"),
+                (["redrive", "--reason", "bad"], "--reason bad: give one of empty_event, "),
+                (["redrive", "--since", "yesterday"], "--since yesterday: give a time as "),
+                (["redrive", "--forgotten", "yes"], "--forgotten yes: give one of send, leave"),
+                (["sign"], "--endpoint is missing"),
+                (["sign", "--endpoint", "web"], "--endpoint web: give one of app, "),
+                (["validate", "--now", "today"], "--now is no RFC 3339 time")):
+            with self.subTest(arguments):
+                status, shown, text = run(*arguments)
+                self.assertEqual((status, shown), (64, ""))
+                self.assertTrue(text.startswith(f"presignctl {arguments[0]}: {told}"), text)
+                self.assertTrue(text.endswith(f"; see presignctl {arguments[0]} --help\n"), text)
+
+    def test_a_missing_configuration_is_named(self):
+        for name in ("check", "send", "tail", "topics", "redrive", "validate", "call"):
+            with self.subTest(name):
+                status, _, told = run(name, "-c", "/nonexistent/presignd.conf")
+                self.assertEqual(status, 78)
+                self.assertIn("/nonexistent/presignd.conf", told)
+        status, shown, _ = run("check", "--json", "-c", "/nonexistent/presignd.conf")
+        found = json.loads(shown)
+        self.assertEqual((status, found["ok"], len(found["problems"])), (78, False, 1))
 
 
 class Documents(unittest.TestCase):

@@ -228,6 +228,7 @@ class Redrive(unittest.TestCase):
                          {"sent": ["old"]})
         self.assertEqual(self.redrive("--send"), {"sent": ["older", "new"]})
         self.group += "-2"
+        self.assertEqual(self.redrive("--forgotten", "leave"), {"would_send": ["new"]})
         self.assertEqual(self.redrive("--forgotten", "leave", "--send"), {"sent": ["new"]})
         self.assertEqual(self.redrive("--send"), {})
 
