@@ -20,7 +20,11 @@ install(CODE "
     file(INSTALL \"${CMAKE_CURRENT_SOURCE_DIR}/conf/presignd.conf\" DESTINATION \"\${conf}\")
   endif()")
 install(FILES conf/presignd.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
-install(FILES LICENSE docs/metrics.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY contrib/prometheus contrib/grafana examples/
+        DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+install(FILES LICENSE docs/metrics.md docs/events.md docs/consumers.md docs/operations.md
+              docs/delivery.md docs/kafka.md
+        DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES contrib/completion/presignctl contrib/completion/presignd
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 install(FILES docs/man/presignctl.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)

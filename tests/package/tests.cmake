@@ -1,0 +1,12 @@
+# The Debian package: built and read by lintian, then tried on a machine with a real systemd.
+if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
+  set(package_dir ${CMAKE_BINARY_DIR}/package)
+  add_test(NAME package.build COMMAND ${PROJECT_SOURCE_DIR}/scripts/package ${package_dir})
+  set_tests_properties(package.build PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77
+                       FIXTURES_SETUP package)
+  add_test(NAME package.machine
+           COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_package.py -v)
+  set_tests_properties(package.machine PROPERTIES
+    TIMEOUT 300 SKIP_RETURN_CODE 77 FIXTURES_REQUIRED package RESOURCE_LOCK kafka
+    ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR};PRESIGND_PACKAGE_DIR=${package_dir}")
+endif()
