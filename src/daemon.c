@@ -134,11 +134,11 @@ static void on_lost(void *context)
     pipeline_lost(d->pipeline);
 }
 
-static void on_record(void *context, const struct record *record)
+static bool on_record(void *context, const struct record *record)
 {
     struct daemon *d = context;
     metric_add(metrics_series(d->metrics, METRIC_RECORDS, NULL), 1);
-    pipeline_record(d->pipeline, record);
+    return pipeline_record(d->pipeline, record);
 }
 
 static void fenced(struct daemon *d)

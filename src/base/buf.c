@@ -23,6 +23,15 @@ void buf_grow(struct buf *buf, size_t more)
     buf->data[buf->len] = '\0';
 }
 
+void buf_fit(struct buf *buf)
+{
+    enum { SLACK = 1024 }; /* not worth the trouble */
+    if (buf->cap - buf->len > SLACK) {
+        buf->cap = buf->len + 1;
+        buf->data = mem_realloc(buf->data, buf->cap);
+    }
+}
+
 void buf_puts(struct buf *buf, const char *string)
 {
     buf_append(buf, string, strlen(string));

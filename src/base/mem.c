@@ -1,18 +1,34 @@
 #include "presignd/base/mem.h"
 
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* Not through stdio, which may allocate its buffer now. */
+void mem_exhausted(void)
+{
+    static const char text[] = "presignd: out of memory\n";
+    ssize_t unused = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)unused;
+    abort();
+}
 
 static void *checked(void *memory)
 {
     if (memory == NULL) {
-        static const char text[] = "presignd: out of memory\n";
-        fwrite(text, 1, sizeof text - 1, stderr);
-        abort();
+        mem_exhausted();
     }
     return memory;
+}
+
+/* jansson reports a lack of memory as wrong syntax, or not at all. Before main(), so that no
+ * program can forget it. */
+__attribute__((constructor)) static void take_over_jansson(void)
+{
+    json_set_alloc_funcs(mem_alloc, free);
 }
 
 void *mem_alloc(size_t size)

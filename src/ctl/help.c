@@ -89,7 +89,7 @@ static void tell(const struct command *command, const char *format, va_list argu
 {
     AUTO_FREE char *text = NULL;
     if (vasprintf(&text, format, arguments) < 0) {
-        abort();
+        mem_exhausted();
     }
     AUTO_BUF struct buf clean = {0};
     text_clean(&clean, text, strlen(text), 8192);

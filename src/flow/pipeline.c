@@ -74,11 +74,11 @@ static bool arrive(struct pipeline *p, struct partition *partition, struct job *
     }
 }
 
-void pipeline_record(struct pipeline *p, const struct record *record)
+bool pipeline_record(struct pipeline *p, const struct record *record)
 {
     struct partition *partition = partitions_find(&p->partitions, record->partition);
     if (partition == NULL || p->revoking || p->draining) {
-        return; /* not marked in any window: it comes back */
+        return true; /* not marked in any window: it comes back */
     }
     struct moment now = now_of(p);
     struct job *job = job_new(record);
@@ -92,6 +92,7 @@ void pipeline_record(struct pipeline *p, const struct record *record)
         partition->full = true;
         demand_pause(p, partition);
     }
+    return p->bytes < PIPELINE_BYTES_MAX;
 }
 
 /* What came though the window was full, then the partition itself. */

@@ -107,10 +107,23 @@ void place_forget_all(struct pipeline *p, struct list *list, struct moment now)
     }
 }
 
+/* What only calls needed; it may wait long to be published. All that a failure is written of
+ * once more, when it has to be smaller, stays. */
+static void slim_down(struct job *job)
+{
+    free(job->admission.body);
+    free(job->answer.body);
+    free(job->answer.id_value);
+    job->admission.body = job->answer.body = job->answer.id_value = NULL;
+    job->admission.body_len = job->answer.body_len = 0;
+    buf_fit(&job->outcome.value);
+}
+
 void place_in_settled(struct pipeline *p, struct job *job, struct moment now)
 {
     place_leave(p, job);
     leave_turn(p, job, now);
+    slim_down(job);
     p->bytes += job->outcome.value.len;
     job->size += job->outcome.value.len;
     job_move(job, JOB_SETTLED, &p->settled);

@@ -381,7 +381,7 @@ static void headers_drop_excess(struct intake *intake)
     }
 }
 
-static void record_tell(struct intake *intake, const rd_kafka_message_t *message)
+static bool record_tell(struct intake *intake, const rd_kafka_message_t *message)
 {
     rd_kafka_timestamp_type_t kind;
     size_t header_count = headers_read(intake, message);
@@ -397,34 +397,37 @@ static void record_tell(struct intake *intake, const rd_kafka_message_t *message
         .headers = intake->headers,
         .header_count = header_count,
     };
-    intake->events->record(intake->context, &record);
+    bool more = intake->events->record(intake->context, &record);
     headers_drop_excess(intake);
+    return more;
 }
 
 /* A record outside its assignment is dropped: whoever gets the partition next begins at its
  * committed offset. One that was handed over already (librdkafka before 2.4 may go back after
  * a resume) is dropped too: each is told once in an assignment. */
-static void record_handle(struct intake *intake, const rd_kafka_message_t *message)
+static bool record_handle(struct intake *intake, const rd_kafka_message_t *message)
 {
     struct partition *partition = partition_find(intake, message->partition);
     if (intake->state != ASSIGNED || partition == NULL) {
-        return;
+        return true;
     }
     if (message->offset < partition->next) {
         log_warning("kafka consumer: partition %d went back to offset %lld, already at %lld; "
                     "was the topic made anew under a running group?",
                     message->partition, (long long)message->offset, (long long)partition->next);
-        return;
+        return true;
     }
     partition->next = message->offset + 1;
     trouble_clear(&intake->trouble);
-    record_tell(intake, message);
+    return record_tell(intake, message);
 }
 
-static void message_handle(struct intake *intake, rd_kafka_message_t *message)
+/* False when the owner wants no further record for now. */
+static bool message_handle(struct intake *intake, rd_kafka_message_t *message)
 {
+    bool more = true;
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        record_handle(intake, message);
+        more = record_handle(intake, message);
     } else if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
         intake->noted_fatal = true;
         (void)notes_handle(intake);
@@ -434,6 +437,7 @@ static void message_handle(struct intake *intake, rd_kafka_message_t *message)
         log_warning("kafka consumer: %s", intake->trouble.text);
     }
     rd_kafka_message_destroy(message);
+    return more;
 }
 
 bool intake_poll(struct intake *intake, size_t records_max)
@@ -446,8 +450,7 @@ bool intake_poll(struct intake *intake, size_t records_max)
         rd_kafka_message_t *message = rd_kafka_consumer_poll(intake->consumer, 0);
         bool noted = notes_handle(intake);
         if (message != NULL) {
-            message_handle(intake, message);
-            i++;
+            i = message_handle(intake, message) ? i + 1 : records_max;
         } else if (!noted) {
             return false;
         }

@@ -23,6 +23,10 @@ enum {
     BACKLOG = 64,
     SOCKET_MODE = 0660,
     LISTEN_TEXT_MAX = 64, /* the longest IPv6 address, brackets and a port fit */
+    /* A connection that cannot be accepted, for there are no more descriptors, keeps the set
+     * ready: after so many rounds of nothing, the listener is left alone for a while. */
+    VAIN_ROUNDS_MAX = 64,
+    PAUSE_MS = 500,
 };
 
 struct admin {
@@ -35,7 +39,8 @@ struct admin {
     int port;
     char *path; /* of a socket in the file system, else NULL */
     dev_t device;
-    ino_t inode; /* the file's: another process may have taken the path over */
+    ino_t inode;          /* the file's: another process may have taken the path over */
+    unsigned vain_rounds; /* since a connection came or went, or a request was read */
 };
 
 static bool address_v4(const char *host, int64_t port, struct sockaddr_storage *address,
@@ -143,6 +148,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     struct admin *admin = context;
     (void)version, (void)upload, (void)request;
     *upload_len = 0;
+    admin->vain_rounds = 0;
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
         return respond_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     }
@@ -169,15 +175,34 @@ static void run(struct admin *admin)
     }
 }
 
+static void on_connection(void *context, struct MHD_Connection *connection, void **own,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct admin *admin = context;
+    (void)connection, (void)own, (void)code;
+    admin->vain_rounds = 0;
+}
+
 static void on_ready(void *context, uint32_t epoll_events)
 {
+    struct admin *admin = context;
     (void)epoll_events;
-    run(context);
+    admin->vain_rounds++;
+    run(admin);
+    if (admin->vain_rounds >= VAIN_ROUNDS_MAX) {
+        loop_fd_modify(admin->watch, 0);
+        loop_timer_set(&admin->timer, clock_now(&clock_system).mono_ms + PAUSE_MS);
+    }
 }
 
 static void on_timer(void *context)
 {
-    run(context);
+    struct admin *admin = context;
+    if (admin->vain_rounds >= VAIN_ROUNDS_MAX) {
+        admin->vain_rounds = 0;
+        loop_fd_modify(admin->watch, EPOLLIN);
+    }
+    run(admin);
 }
 
 /* A socket that nobody listens on any more refuses connections. False with errno when the path
@@ -268,11 +293,11 @@ static void remove_path(struct admin *admin)
 /* The HTTP daemon owns the socket from here on, but when it does not start. */
 static struct MHD_Daemon *start_http(struct admin *admin, int fd)
 {
-    return MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, admin,
-                            MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_CONNECTION_LIMIT,
-                            (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                            (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_END);
+    return MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, admin, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES_MAX,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, admin, MHD_OPTION_END);
 }
 
 static bool attach(struct admin *admin, struct loop *loop)

@@ -45,7 +45,7 @@ static void complain(struct draft *draft, const char *key, const char *format, .
     va_list arguments;
     va_start(arguments, format);
     if (vasprintf(&text, format, arguments) < 0) {
-        abort();
+        mem_exhausted();
     }
     va_end(arguments);
     buf_printf(&draft->errors, "merchant %s: %s: %s\n", draft->merchant->mchid, key, text);

@@ -268,38 +268,47 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
 
 /* ---- Easy handles: made with what never changes, kept, and used again. ---- */
 
+/* An option that is not taken for lack of memory would be missing in silence: the authority that
+ * is trusted, or a header without which the API refuses. */
+static void must(CURLcode code)
+{
+    if (code == CURLE_OUT_OF_MEMORY) {
+        mem_exhausted();
+    }
+}
+
 static void set_constant_options(const struct transfer_client *client, CURL *easy)
 {
-    curl_easy_setopt(easy, CURLOPT_SHARE, client->share);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, "presignd/" PRESIGND_VERSION);
-    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+    must(curl_easy_setopt(easy, CURLOPT_SHARE, client->share));
+    must(curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
+    must(curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1));
+    must(curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L));
+    must(curl_easy_setopt(easy, CURLOPT_USERAGENT, "presignd/" PRESIGND_VERSION));
+    must(curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2));
+    must(curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L));
+    must(curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L));
     if (client->ca_file != NULL) {
-        curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
+        must(curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file));
     }
     /* curl parses the trust store once for all connections, but only without a directory. */
     if (client->ca_file != NULL || curl_version_info(CURLVERSION_NOW)->cainfo != NULL) {
-        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+        must(curl_easy_setopt(easy, CURLOPT_CAPATH, NULL));
     }
-    curl_easy_setopt(easy, CURLOPT_PROXY, client->proxy == NULL ? "" : client->proxy);
-    curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
-    curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
-    curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_CACHE_S);
-    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_CURL_S);
-    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
-    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER);
-    curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)ANSWER_BODY_MAX);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    must(curl_easy_setopt(easy, CURLOPT_PROXY, client->proxy == NULL ? "" : client->proxy));
+    must(curl_easy_setopt(easy, CURLOPT_NOPROXY, ""));
+    must(curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L));
+    must(curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L));
+    must(curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_CACHE_S));
+    must(curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_CURL_S));
+    must(curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER));
+    must(curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER));
+    must(curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)ANSWER_BODY_MAX));
+    must(curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L));
     /* Or the loop would wait for a resolver's thread whose transfer has timed out. */
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+    must(curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L));
+    must(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body));
+    must(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header));
+    must(curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send));
 }
 
 static CURL *easy_take(struct transfer_client *client)
@@ -309,7 +318,7 @@ static CURL *easy_take(struct transfer_client *client)
     }
     CURL *easy = curl_easy_init();
     if (easy == NULL) {
-        abort(); /* out of memory, as mem_alloc() has it */
+        mem_exhausted();
     }
     set_constant_options(client, easy);
     return easy;
@@ -340,23 +349,23 @@ static struct curl_slist *header_lines(struct transfer *transfer)
 static void set_request_options(struct transfer *transfer, int64_t now_ms)
 {
     CURL *easy = transfer->easy;
-    curl_easy_setopt(easy, CURLOPT_URL, transfer->url);
+    must(curl_easy_setopt(easy, CURLOPT_URL, transfer->url));
     if (transfer->body == NULL) {
-        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+        must(curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L));
     } else {
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len);
+        must(curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body));
+        must(curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len));
     }
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, header_lines(transfer));
+    must(curl_easy_setopt(easy, CURLOPT_HTTPHEADER, header_lines(transfer)));
     /* The expiry bounds the connecting alone: an answer is waited for as long as any other's,
      * or events near their end would leave calls behind whose effect nobody knows. */
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
-                     (long)(transfer->start_ms + transfer->timeout_ms - now_ms));
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(transfer->sent_by_ms - now_ms));
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    must(curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+                          (long)(transfer->start_ms + transfer->timeout_ms - now_ms)));
+    must(curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(transfer->sent_by_ms - now_ms)));
+    must(curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer));
+    must(curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer));
+    must(curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer));
+    must(curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer));
 }
 
 /* ---- A transfer's way: waiting, running, finished. ---- */
@@ -468,7 +477,7 @@ static void give_up(struct transfer *transfer, int64_t now_ms)
 static void launch(struct transfer_client *client, struct transfer *transfer, int64_t now_ms)
 {
     if (client->multi == NULL && !multi_open(client)) {
-        abort(); /* out of memory */
+        mem_exhausted();
     }
     stop_waiting(transfer);
     list_push_back(&client->running, &transfer->link);
@@ -504,7 +513,10 @@ static void pump(struct transfer_client *client)
 static void act(struct transfer_client *client, curl_socket_t fd, int events)
 {
     int running;
-    (void)curl_multi_socket_action(client->multi, fd, events, &running);
+    /* A transfer that curl has no memory to watch would never end: its timer is gone too. */
+    if (curl_multi_socket_action(client->multi, fd, events, &running) == CURLM_OUT_OF_MEMORY) {
+        mem_exhausted();
+    }
     int left;
     for (const CURLMsg *message; (message = curl_multi_info_read(client->multi, &left)) != NULL;) {
         CURLcode code = message->data.result;
@@ -612,6 +624,9 @@ static struct curl_slist *make_constant_lines(void)
     struct curl_slist *list = NULL;
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
         list = curl_slist_append(list, lines[i]);
+        if (list == NULL) {
+            mem_exhausted();
+        }
     }
     return list;
 }
@@ -644,6 +659,9 @@ static void configure(struct transfer_client *client, const struct transfer_clie
     client->easies = mem_zalloc(client->max_connections, sizeof(CURL *));
     client->constant_lines = make_constant_lines();
     client->share = curl_share_init();
+    if (client->share == NULL) {
+        mem_exhausted();
+    }
     curl_share_setopt(client->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
 }
 
@@ -743,8 +761,7 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer)
     transfer->in_headers = transfer->sent = transfer->too_large = false;
     memset(transfer->header_at, 0, sizeof transfer->header_at);
     memset(transfer->header_twice, 0, sizeof transfer->header_twice);
-    reuse(&transfer->header_text);
-    reuse(&transfer->answer);
+    transfer_rest(transfer);
     list_push_back(&client->waiting[transfer->host], &transfer->link);
     heap_set(&client->waits, &transfer->waited, transfer->sent_by_ms);
     pump(client);
@@ -760,6 +777,12 @@ const char *transfer_header(const struct transfer *transfer, enum transfer_heade
         return NULL;
     }
     return transfer->header_text.data + transfer->header_at[header] - 1;
+}
+
+void transfer_rest(struct transfer *transfer)
+{
+    reuse(&transfer->header_text);
+    reuse(&transfer->answer);
 }
 
 void transfer_deinit(struct transfer *transfer)

@@ -529,7 +529,7 @@ char *event_body(const json_t *data, size_t *len)
     assert(json_is_object(data));
     /* What json_read() let in can always be written; only memory can run out. */
     if (json_dump_callback(data, append_text, &body, JSON_COMPACT) != 0) {
-        abort();
+        mem_exhausted();
     }
     *len = body.len;
     return buf_take(&body);

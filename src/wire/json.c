@@ -50,7 +50,7 @@ static const char *reason_of(const json_error_t *error)
     };
     enum json_error_code code = json_error_code(error);
     if (code == json_error_out_of_memory) {
-        abort();
+        mem_exhausted();
     }
     for (size_t i = 0; i < ARRAY_LENGTH(reasons); i++) {
         if (reasons[i].code == code) {

@@ -35,7 +35,7 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct schema_compiler *c
         va_list arguments;
         va_start(arguments, format);
         if (vasprintf(&compiler->error, format, arguments) < 0) {
-            abort();
+            mem_exhausted();
         }
         va_end(arguments);
     }

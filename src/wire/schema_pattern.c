@@ -373,7 +373,7 @@ struct schema_pattern *schema_pattern_new(const char *source, size_t len, char *
     pattern->code = code;
     pattern->limits = pcre2_match_context_create(NULL);
     if (pattern->limits == NULL) {
-        abort();
+        mem_exhausted();
     }
     pcre2_set_match_limit(pattern->limits, MATCH_STEPS_MAX);
     pcre2_set_depth_limit(pattern->limits, MATCH_DEPTH_MAX);
@@ -397,14 +397,17 @@ enum schema_match schema_pattern_match(const struct schema_pattern *pattern, con
 {
     pcre2_match_data *data = pcre2_match_data_create(1, NULL);
     if (data == NULL) {
-        abort();
+        mem_exhausted();
     }
     int found = pcre2_match(pattern->code, (PCRE2_SPTR)bytes, len, 0, 0, data, pattern->limits);
     pcre2_match_data_free(data);
     if (found >= 0) {
         return MATCH_YES;
     }
+    if (found == PCRE2_ERROR_NOMEMORY) {
+        mem_exhausted();
+    }
     bool limit = found == PCRE2_ERROR_MATCHLIMIT || found == PCRE2_ERROR_DEPTHLIMIT ||
-                 found == PCRE2_ERROR_HEAPLIMIT || found == PCRE2_ERROR_NOMEMORY;
+                 found == PCRE2_ERROR_HEAPLIMIT;
     return limit ? MATCH_LIMIT : MATCH_NO;
 }

@@ -100,7 +100,7 @@ bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const
     va_list arguments;
     va_start(arguments, format);
     if (vasprintf(&text, format, arguments) < 0) {
-        abort();
+        mem_exhausted();
     }
     va_end(arguments);
     AUTO_BUF struct buf instance_at = {0};
@@ -492,7 +492,7 @@ bool apply_property_names(struct schema_run *run, const struct schema_keyword *k
     while (!settled(run, valid) && member_next(frame->instance, &member)) {
         json_t *name = json_stringn_nocheck(member.name, member.name_len);
         if (name == NULL) {
-            abort();
+            mem_exhausted();
         }
         valid =
             apply_below(run, keyword->node, frame, name, member_step(&member), frame->keyword_at) &&

@@ -6,6 +6,7 @@
 #include "presignd/remote/verify.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,7 +156,7 @@ static void count_open(struct server *server, int change, bool resumed)
 static void serve(struct exchange *exchange)
 {
     struct server *server = exchange->server;
-    bool more = true;
+    bool more = !server->options.closes_at_once;
     while (more && read_request(exchange)) {
         pthread_mutex_lock(&server->lock);
         exchange->number = ++server->requests;
@@ -192,10 +193,20 @@ static void *run_connection(void *context)
     return NULL;
 }
 
+/* A test that takes the descriptors away takes the server's, too. */
+static int accept_next(struct server *server)
+{
+    int fd;
+    while ((fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC)) < 0 && errno == EMFILE) {
+        usleep(1000);
+    }
+    return fd;
+}
+
 static void *run_acceptor(void *context)
 {
     struct server *server = context;
-    for (int fd; (fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) {
+    for (int fd; (fd = accept_next(server)) >= 0;) {
         struct connection *connection = mem_alloc(sizeof *connection);
         *connection = (struct connection){.server = server, .fd = fd};
         pthread_mutex_lock(&server->lock);
@@ -292,9 +303,9 @@ void server_release(struct server *server)
 
 /* ---- For handlers. ---- */
 
-void exchange_write(struct exchange *exchange, const void *bytes, size_t len)
+bool exchange_write(struct exchange *exchange, const void *bytes, size_t len)
 {
-    (void)SSL_write(exchange->tls, bytes, (int)len);
+    return SSL_write(exchange->tls, bytes, (int)len) > 0;
 }
 
 void exchange_puts(struct exchange *exchange, const char *text)

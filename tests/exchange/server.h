@@ -36,6 +36,7 @@ struct server_options {
     const char *serial;      /* and its name */
     EVP_PKEY *merchant_key;  /* verifies requests */
     server_handler *handler; /* on the connection's thread */
+    bool closes_at_once;     /* behind the handshake, before any request is read */
 };
 
 /* All counts under `lock`. */
@@ -68,8 +69,8 @@ void server_wait_open(struct server *server, int count);
 /* Lets go all handlers in exchange_hold(), now and later. */
 void server_release(struct server *server);
 
-/* For handlers. Failing writes are ignored: the client may have gone. */
-void exchange_write(struct exchange *exchange, const void *bytes, size_t len);
+/* For handlers. Failing writes may be ignored: the client may have gone. */
+bool exchange_write(struct exchange *exchange, const void *bytes, size_t len);
 void exchange_puts(struct exchange *exchange, const char *text);
 /* The three signature headers and the serial for `body`, each ended by CRLF. */
 void exchange_signature(struct exchange *exchange, struct buf *out, const char *body, size_t len);

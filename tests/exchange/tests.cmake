@@ -1,5 +1,10 @@
-# The caller against a real HTTPS server, which the test runs in threads of its own.
+# The caller against a real HTTPS server, which the tests run in threads of their own.
 find_package(OpenSSL REQUIRED COMPONENTS SSL)
-presignd_test(exchange.caller ${CMAKE_CURRENT_LIST_DIR}/caller.c OpenSSL::SSL)
-target_sources(test-exchange.caller PRIVATE
-  ${CMAKE_CURRENT_LIST_DIR}/certs.c ${CMAKE_CURRENT_LIST_DIR}/server.c)
+function(presignd_exchange_test name)
+  presignd_test(exchange.${name} ${PROJECT_SOURCE_DIR}/tests/exchange/${name}.c OpenSSL::SSL)
+  target_sources(test-exchange.${name} PRIVATE
+    ${PROJECT_SOURCE_DIR}/tests/exchange/certs.c ${PROJECT_SOURCE_DIR}/tests/exchange/server.c
+    ${PROJECT_SOURCE_DIR}/tests/exchange/world.c)
+endfunction()
+presignd_exchange_test(caller)
+presignd_exchange_test(faults)

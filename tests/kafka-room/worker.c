@@ -163,7 +163,7 @@ static void on_lost(void *context)
     say("lost");
 }
 
-static void on_record(void *context, const struct record *record)
+static bool on_record(void *context, const struct record *record)
 {
     struct worker *worker = context;
     struct outcome *outcome = mem_zalloc(1, sizeof *outcome);
@@ -190,6 +190,7 @@ static void on_record(void *context, const struct record *record)
     outcome->partition = record->partition;
     outcome->offset = record->offset;
     worker->outcomes[worker->count++] = outcome;
+    return true;
 }
 
 static void on_fatal(void *context, bool fenced, const char *text)

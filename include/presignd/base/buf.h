@@ -49,6 +49,8 @@ static inline void buf_putc(struct buf *buf, char c)
     buf_append(buf, &c, 1);
 }
 
+/* Gives back most of what it holds beyond its content. */
+void buf_fit(struct buf *buf);
 void buf_puts(struct buf *buf, const char *string);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Hands the content to the caller (free()) and leaves an empty buffer. Never NULL. */

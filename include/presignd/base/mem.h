@@ -2,12 +2,17 @@
  *
  * Running out of memory for something small aborts: systemd starts the daemon again and
  * events that were not committed come back. Sizes that come from outside are capped by
- * their reader before they get here.
+ * their reader before they get here. No lack of memory ever becomes a verdict on what was being
+ * read: what a library says of it is passed to mem_exhausted(), and jansson, which cannot be
+ * relied on to say it, allocates through mem_alloc() (docs/limits.md).
  */
 #ifndef PRESIGND_BASE_MEM_H
 #define PRESIGND_BASE_MEM_H
 
 #include <stddef.h>
+
+/* Says so on stderr and aborts. */
+void mem_exhausted(void) __attribute__((noreturn, cold));
 
 /* Each returns memory that the caller frees with free(); none returns NULL. */
 void *mem_alloc(size_t size) __attribute__((malloc, warn_unused_result));

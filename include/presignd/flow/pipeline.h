@@ -110,7 +110,9 @@ void pipeline_assigned(struct pipeline *pipeline, struct session *session,
                        const struct intake_position *positions, size_t count);
 void pipeline_revoking(struct pipeline *pipeline);
 void pipeline_lost(struct pipeline *pipeline);
-void pipeline_record(struct pipeline *pipeline, const struct record *record);
+/* False when the bytes of all jobs have come to their bound: records are asked for in numbers,
+ * and may be larger than any event is allowed to be. */
+bool pipeline_record(struct pipeline *pipeline, const struct record *record);
 /* From the caller: moves body and id_value out of the answer. */
 void pipeline_answered(struct pipeline *pipeline, void *cookie, struct answer *answer);
 /* From the outlet. */

@@ -37,8 +37,8 @@ struct intake_events {
     void (*revoking)(void *context);
     /* All partitions are another's already: drop everything. No release is owed. */
     void (*lost)(void *context);
-    /* Borrowed for the call. */
-    void (*record)(void *context, const struct record *record);
+    /* Borrowed for the call. False: no further one is to come with this intake_poll(). */
+    bool (*record)(void *context, const struct record *record);
     /* The library gave up for good (fenced by another with our group.instance.id, or a fatal
      * error). `fenced` tells the first. The text names what to do. */
     void (*fatal)(void *context, bool fenced, const char *text);
@@ -61,7 +61,8 @@ struct intake *intake_new(struct loop *loop, const struct clock *clock,
  * session.timeout.ms). May block for a second or so. Accepts NULL, returns NULL. */
 struct intake *intake_free(struct intake *intake);
 
-/* Hands over at most `records_max` records, and every rebalance event in between. True when
+/* Hands over at most `records_max` records, and every rebalance event in between; fewer when
+ * `record` says so. True when
  * more may be waiting (call again in the next step); false when the queue was drained and the
  * eventfd will wake the loop. With `records_max` 0 nothing is polled, and nothing wakes the
  * loop for records before the next call with more. Call it at least every

@@ -120,6 +120,8 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer);
 /* A header's value, NULL when it is absent. One that came twice counts as absent: which of
  * the two was meant cannot be told. */
 const char *transfer_header(const struct transfer *transfer, enum transfer_header header);
+/* Gives back what a large answer took; what was borrowed of the answer is gone. */
+void transfer_rest(struct transfer *transfer);
 /* Frees what the transfer holds; it must not be under way. */
 void transfer_deinit(struct transfer *transfer);
 

@@ -20,3 +20,16 @@ Test(buf, members_are_parted_by_commas)
     buf_putc(&buf, '}');
     cr_assert_str_eq(buf.data, "{\"a\":\"b\",\"n\":-9223372036854775808,\"r\":[1.50]}");
 }
+
+Test(buf, what_is_held_for_nothing_is_given_back)
+{
+    AUTO_BUF struct buf buf = {0};
+    buf_reserve(&buf, 100000);
+    buf_puts(&buf, "abc");
+    buf_fit(&buf);
+    cr_assert_eq(buf.cap, 4);
+    buf_putc(&buf, 'd');
+    cr_assert_str_eq(buf.data, "abcd");
+    buf_fit(&buf);
+    cr_assert_str_eq(buf.data, "abcd");
+}

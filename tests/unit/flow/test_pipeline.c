@@ -296,6 +296,29 @@ Test(pipeline, outcomes_that_are_refused_do_not_pile_up)
     assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_TOO_LARGE, .trouble = "t"});
 }
 
+/* A topic may take records of any size, so a number of them says little. */
+Test(pipeline, at_its_bound_of_bytes_it_takes_no_more_though_it_asked)
+{
+    struct story story;
+    story_begin(&story);
+    enum { SIZE = 4 << 20 };
+    AUTO_FREE char *value = mem_zalloc(1, SIZE);
+    struct record record = {.topic = "t", .partition = 3, .value = value, .value_len = SIZE};
+    size_t wanted = pipeline_wants(story.pipeline), taken = 0;
+    while (taken < wanted) {
+        record.offset = (int64_t)taken++;
+        if (!pipeline_record(story.pipeline, &record)) {
+            break;
+        }
+    }
+    struct pipeline_status status;
+    pipeline_status(story.pipeline, &status);
+    cr_assert_geq(status.bytes, PIPELINE_BYTES_MAX);
+    cr_assert_lt(status.bytes, PIPELINE_BYTES_MAX + 3 * (size_t)SIZE);
+    cr_assert_eq(pipeline_wants(story.pipeline), 0);
+    story_end(&story);
+}
+
 #define PATIENCE_MS 2000
 
 static bool moves(struct story *story, const char *word)

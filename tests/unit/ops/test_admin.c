@@ -1,5 +1,6 @@
 #include "presignd/ops/admin.h"
 
+#include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 
 #include "directory.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -184,6 +186,51 @@ Test(admin, connections_beyond_the_limit_wait_for_a_place)
     free(client.answer);
     admin_free(admin);
     loop_free(loop);
+}
+
+struct rounds {
+    struct loop *loop;
+    unsigned count;
+    struct loop_timer timer;
+};
+
+static void count_round(void *context)
+{
+    ((struct rounds *)context)->count++;
+}
+
+static void end_counting(void *context)
+{
+    loop_stop(((struct rounds *)context)->loop, 0);
+}
+
+/* A loop that turns and turns would take a core for itself for as long as somebody waits. */
+Test(admin, a_connection_that_cannot_be_accepted_does_not_spin)
+{
+    enum { WATCHED_MS = 400 };
+    int served = 0;
+    char *error = NULL;
+    struct rounds rounds = {.loop = loop_new()};
+    struct admin *admin =
+        admin_new(rounds.loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
+    cr_assert_not_null(admin, "%s", error);
+    int fd = connect_to(admin_port(admin));
+    struct rlimit was, none;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+    none = was;
+    none.rlim_cur = 0;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    loop_step_set(rounds.loop, count_round, &rounds);
+    loop_timer_init(&rounds.timer, rounds.loop, end_counting, &rounds);
+    loop_timer_set(&rounds.timer, clock_now(&clock_system).mono_ms + WATCHED_MS);
+    cr_assert_eq(loop_run(rounds.loop), 0);
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+    cr_assert_lt(rounds.count, 200);
+    close(fd);
+    AUTO_FREE char *answer = ask(rounds.loop, admin, "GET /metrics HTTP/1.0\r\n\r\n");
+    cr_assert_not_null(strstr(answer, "served 1"), "%s", answer);
+    admin_free(admin);
+    loop_free(rounds.loop);
 }
 
 Test(admin, an_address_in_use_is_told)

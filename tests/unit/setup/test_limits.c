@@ -1,0 +1,110 @@
+/* docs/limits.md and the code say the same numbers, and each names all that the other does. */
+#include "presignd/flow/pipeline.h"
+#include "presignd/kafka/outlet.h"
+#include "presignd/ops/admin.h"
+#include "presignd/ops/config.h"
+#include "presignd/ops/metrics.h"
+#include "presignd/remote/answer.h"
+#include "presignd/remote/body.h"
+#include "presignd/remote/certificates.h"
+#include "presignd/remote/key.h"
+#include "presignd/remote/merchant.h"
+#include "presignd/remote/transfer.h"
+#include "presignd/remote/verify.h"
+#include "presignd/wire/outcome.h"
+#include "presignd/wire/schema.h"
+#include "presignd/wire/trace.h"
+
+#include "unit/ops/committed.h"
+
+#define LIMIT(name)              \
+    {                            \
+#name, (long long)(name) \
+    }
+
+static const struct {
+    const char *name;
+    long long value;
+} limits[] = {
+    LIMIT(WINDOW_SPAN),
+    LIMIT(PIPELINE_BYTES_MAX),
+    LIMIT(PIPELINE_PAUSE_AFTER_MS),
+    LIMIT(PIPELINE_REVOKE_GRACE_MS),
+    LIMIT(EVENT_NESTING_MAX),
+    LIMIT(VIOLATIONS_MAX),
+    LIMIT(ADMIT_MESSAGE_MAX),
+    LIMIT(TRACE_PARENT_MAX),
+    LIMIT(TRACE_STATE_MAX),
+    LIMIT(SCHEMA_DEPTH_MAX),
+    LIMIT(OUTCOME_ORIGINAL_MAX),
+    LIMIT(OUTCOME_ORIGINAL_HEADERS_MAX),
+    LIMIT(OUTCOME_EVENT_TEXT_MAX),
+    LIMIT(OUTCOME_ATTEMPTS_MAX),
+    LIMIT(OUTLET_RECORDS_MAX),
+    LIMIT(OUTLET_BYTES_MAX),
+    LIMIT(OUTLET_METADATA_MAX),
+    LIMIT(ANSWER_BODY_MAX),
+    LIMIT(ANSWER_HEADERS_MAX),
+    LIMIT(BODY_DEPTH_MAX),
+    LIMIT(ANSWER_CODE_MAX),
+    LIMIT(ANSWER_MESSAGE_MAX),
+    LIMIT(ANSWER_ID_MAX),
+    LIMIT(VERIFY_CLOCK_SKEW_S),
+    LIMIT(TRANSFER_CONNECTING_MAX),
+    LIMIT(MERCHANT_VERIFY_KEYS_MAX),
+    LIMIT(CERTIFICATES_MAX),
+    LIMIT(KEY_FILE_MAX),
+    LIMIT(CONFIG_FILE_MAX),
+    LIMIT(CONFIG_MERCHANTS_MAX),
+    LIMIT(CONFIG_PROPERTIES_MAX),
+    LIMIT(METRIC_SERIES_MAX),
+    LIMIT(ADMIN_CONNECTIONS_MAX),
+};
+
+static size_t rows_below(const char *text, const char *head)
+{
+    const char *at = strstr(text, head);
+    cr_assert_not_null(at, "%s", head);
+    size_t rows = 0;
+    for (at = strstr(at, "\n| `"); at != NULL && strncmp(at, "\n| `", 4) == 0; rows++) {
+        at = strchr(at + 1, '\n');
+    }
+    return rows;
+}
+
+Test(limits, constants_are_the_documents)
+{
+    AUTO_BUF struct buf text = {0};
+    committed_read(PRESIGND_SOURCE_DIR "/docs/limits.md", &text);
+    for (size_t i = 0; i < ARRAY_LENGTH(limits); i++) {
+        AUTO_FREE char *row = mem_printf("\n| `%s` | %lld |", limits[i].name, limits[i].value);
+        cr_expect_not_null(strstr(text.data, row), "not in docs/limits.md: %s", row + 1);
+    }
+    cr_assert_eq(rows_below(text.data, "## Bounds in the code"), ARRAY_LENGTH(limits));
+}
+
+/* The sample holds every key with its default. */
+Test(limits, defaults_are_the_documents)
+{
+    static const char *const keys[][2] = {
+        {"daemon", "max_event_bytes"},   {"daemon", "max_in_flight"},
+        {"endpoint", "max_connections"}, {"endpoint", "connect_timeout_ms"},
+        {"endpoint", "timeout_ms"},      {"retry", "max_attempts"},
+        {"retry", "give_up_after_ms"},   {"retry", "hold_unauthorized_ms"},
+        {"daemon", "drain_timeout_ms"},
+    };
+    AUTO_BUF struct buf text = {0}, sample = {0};
+    committed_read(PRESIGND_SOURCE_DIR "/docs/limits.md", &text);
+    config_sample(&sample);
+    for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
+        AUTO_FREE char *section = mem_printf("\n[%s]\n", keys[i][0]);
+        AUTO_FREE char *line = mem_printf("\n%s = ", keys[i][1]);
+        const char *at = strstr(sample.data, section);
+        at = at == NULL ? NULL : strstr(at, line);
+        cr_assert_not_null(at, "%s.%s", keys[i][0], keys[i][1]);
+        AUTO_FREE char *value = mem_dup(at + strlen(line), strcspn(at + strlen(line), "\n"));
+        AUTO_FREE char *row = mem_printf("\n| `%s.%s` | %s |", keys[i][0], keys[i][1], value);
+        cr_expect_not_null(strstr(text.data, row), "not in docs/limits.md: %s", row + 1);
+    }
+    cr_assert_eq(rows_below(text.data, "## Bounds in the configuration"), ARRAY_LENGTH(keys));
+}
