@@ -1,0 +1,77 @@
+/* The list of platform certificates, and what an operator may put where a key belongs. An input
+ * that begins with "-----" is such a file; one that begins with "seal" has the rest sealed as a
+ * certificate of the list, so that what lies behind the seal is reached. */
+#include "fuzz.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/remote/certificates.h"
+#include "presignd/remote/key.h"
+
+#include <openssl/evp.h>
+#include <string.h>
+
+#define KEY   "a7cde1ZJB1kG2e7VfTs3jQzaWizur8Gb"
+#define NONCE "0123456789ab"
+
+static void seal(const char *plain, size_t len, struct buf *list)
+{
+    AUTO_FREE unsigned char *sealed = mem_alloc(len + 16);
+    int done;
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    PROMISE(EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, (const unsigned char *)KEY,
+                               (const unsigned char *)NONCE) == 1 &&
+            EVP_EncryptUpdate(context, sealed, &done, (const unsigned char *)plain, (int)len) ==
+                1 &&
+            EVP_EncryptFinal_ex(context, sealed + len, &done) == 1 &&
+            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, 16, sealed + len) == 1);
+    EVP_CIPHER_CTX_free(context);
+    buf_puts(list, "{\"data\":[{\"serial_no\":\"5DEA10EF55877E3CF6C33255C2E7DEFFF7E427EC\","
+                   "\"encrypt_certificate\":{\"algorithm\":\"AEAD_AES_256_GCM\","
+                   "\"nonce\":\"" NONCE "\",\"ciphertext\":\"");
+    text_base64(list, sealed, len + 16);
+    buf_puts(list, "\"}}]}");
+}
+
+static void read_list(const char *body, size_t len)
+{
+    size_t count = 0;
+    const char *reason = NULL;
+    char **items = certificates_read(body, len, KEY, &count, &reason);
+    PROMISE((items == NULL) == (reason != NULL) && count <= CERTIFICATES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        free(items[i]);
+    }
+    free((void *)items);
+}
+
+static void read_key(const char *pem, size_t len)
+{
+    char *serial = NULL, *errors[3] = {NULL, NULL, NULL};
+    int64_t not_after_ms;
+    EVP_PKEY *keys[] = {key_private_parse(pem, len, "F", &errors[0]),
+                        key_public_parse(pem, len, "F", &errors[1]),
+                        key_certificate_parse(pem, len, "F", &serial, &not_after_ms, &errors[2])};
+    for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
+        PROMISE((keys[i] == NULL) == (errors[i] != NULL));
+        EVP_PKEY_free(keys[i]);
+        free(errors[i]);
+    }
+    free(serial);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    AUTO_FREE char *text = mem_alloc(size);
+    memcpy(text, data, size);
+    AUTO_BUF struct buf list = {0};
+    if (size > 4 && memcmp(text, "seal", 4) == 0) {
+        seal(text + 4, size - 4, &list);
+        read_list(list.data, list.len);
+    } else if (size > 5 && memcmp(text, "-----", 5) == 0) {
+        read_key(text, size);
+    } else {
+        read_list(text, size);
+    }
+    return 0;
+}

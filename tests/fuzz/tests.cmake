@@ -1,0 +1,37 @@
+# tests/fuzz/TARGET.c   a fuzz target each: with libFuzzer in the preset "fuzz" (scripts/fuzz), in
+#                       the other builds over seeds and cases as the test fuzz.TARGET.
+set(fuzz_targets record schema instance answer certificates config window)
+set(fuzz_directory ${CMAKE_CURRENT_LIST_DIR})
+set(fuzz_seeds ${CMAKE_BINARY_DIR}/fuzz/seeds)
+
+function(presignd_fuzz_target target)
+  add_executable(fuzz-${target} ${fuzz_directory}/${target}.c ${fuzz_directory}/fuzz.c ${ARGN})
+  target_link_libraries(fuzz-${target} PRIVATE core)
+  target_include_directories(fuzz-${target} PRIVATE ${fuzz_directory})
+  target_compile_definitions(fuzz-${target} PRIVATE PRESIGND_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+endfunction()
+
+if(PRESIGND_FUZZ)
+  foreach(target ${fuzz_targets})
+    presignd_fuzz_target(${target})
+    target_link_options(fuzz-${target} PRIVATE -fsanitize=fuzzer)
+    list(APPEND fuzzers fuzz-${target})
+  endforeach()
+  add_custom_target(fuzzers DEPENDS ${fuzzers})
+elseif(NOT PRESIGND_SANITIZE MATCHES "thread") # a target has one thread
+  find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
+  if(PRESIGND_PYTHON)
+    add_test(NAME fuzz.seeds${test_suffix}
+             COMMAND ${PRESIGND_PYTHON} -B ${fuzz_directory}/seeds.py ${fuzz_seeds})
+    set_tests_properties(fuzz.seeds${test_suffix} PROPERTIES
+                         FIXTURES_SETUP fuzz-seeds${test_suffix} TIMEOUT 60)
+  endif()
+  foreach(target ${fuzz_targets})
+    presignd_fuzz_target(${target} ${fuzz_directory}/driver.c)
+    add_test(NAME fuzz.${target}${test_suffix}
+             COMMAND fuzz-${target} ${fuzz_seeds}/${target} ${fuzz_directory}/cases/${target})
+    set_tests_properties(fuzz.${target}${test_suffix} PROPERTIES
+                         FIXTURES_REQUIRED fuzz-seeds${test_suffix} TIMEOUT 120
+                         FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")
+  endforeach()
+endif()
