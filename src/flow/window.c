@@ -2,10 +2,15 @@
 
 #include "presignd/base/text.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-/* Before the set, so that metadata of another program, or of a later format, is told apart. */
-#define METADATA_PREFIX "presignd/1:"
+/* Before the set: whose it is, its format, and the watermark that it goes with. A tool that mirrors
+ * or moves positions may carry metadata to another offset, where the set would name offsets that
+ * nobody has worked on. */
+#define METADATA_HEAD "presignd/1:%" PRId64 ":"
+enum { METADATA_HEAD_MAX = sizeof "presignd/1:-9223372036854775808:" };
 
 static bool is_done(const struct window *window, int64_t offset)
 {
@@ -57,9 +62,10 @@ bool window_load(struct window *window, int64_t offset, const char *metadata)
     if (metadata == NULL || metadata[0] == '\0') {
         return true;
     }
-    size_t prefix = strlen(METADATA_PREFIX);
-    return offset >= 0 && strncmp(metadata, METADATA_PREFIX, prefix) == 0 &&
-           load_set(window, metadata + prefix);
+    char head[METADATA_HEAD_MAX];
+    size_t head_len = (size_t)snprintf(head, sizeof head, METADATA_HEAD, offset);
+    return offset >= 0 && strncmp(metadata, head, head_len) == 0 &&
+           load_set(window, metadata + head_len);
 }
 
 void window_restart(struct window *window, int64_t offset)
@@ -113,7 +119,7 @@ void window_encode(const struct window *window, struct buf *out)
         }
     }
     if (len > 0) {
-        buf_puts(out, METADATA_PREFIX);
+        buf_printf(out, METADATA_HEAD, window->watermark);
         text_base64(out, set, len);
     } else {
         buf_puts(out, "");

@@ -121,10 +121,10 @@ def config_seeds():
 
 def window_seeds():
     def metadata(bits):
-        return b"presignd/1:" + base64.b64encode(bits)
+        return b"presignd/1:100:" + base64.b64encode(bits)
     for bits in (b"", b"\x01", b"\xff" * 8, b"\x00" * 1023 + b"\x80", b"\xff" * 1024, b"\xff" * 1025):
         yield b"100 " + metadata(bits) + b"\n" + bytes([0, 1, 2, 0x81, 0x80, 0, 0x82, 0x7f, 0x7f, 0, 0x80])
-    for head in (b"-1 ", b"0", b"7 other", b"7 presignd/2:AA==", b"7 presignd/1:!", b"9223372036854000000 "):
+    for head in (b"-1 ", b"0", b"7 other", b"7 presignd/2:AA==", b"7 presignd/1:7:!", b"7 presignd/1:8:AA==", b"9223372036854000000 "):
         yield head + b"\n" + bytes(range(0, 256, 5))
     yield b"0 \n" + bytes([0] * 60 + [0x80, 0x82, 0x81] * 20)
 

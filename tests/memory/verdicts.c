@@ -233,7 +233,7 @@ static void certificates(struct buf *out)
 static void done_set(struct buf *out)
 {
     struct window window;
-    if (!window_load(&window, 100, "presignd/1:AQIDBAUGBwgJCgsMDQ4PEA==")) {
+    if (!window_load(&window, 100, "presignd/1:100:AQIDBAUGBwgJCgsMDQ4PEA==")) {
         buf_puts(out, "forgotten");
         return;
     }

@@ -557,20 +557,24 @@ static void deal(struct sim *sim)
  * a set that is lost is lost, and its events would rightly have a second outcome. */
 static void scribble(struct sim *sim, struct sim_partition *partition)
 {
-    static const char *const texts[] = {"another tool", "presignd/2:AAAA", "presignd/1:!",
-                                        "presignd/1:"};
     if (sim->calm || partition->metadata[0] != '\0' || partition->restarted ||
         partition->committed < 0 || !sim_chance(sim, 20 * sim->odd_share)) {
         return;
     }
-    size_t which = sim_below(sim, 5);
-    partition->scribbled = which != 3; /* which can be read, and is empty */
+    int64_t here = partition->committed;
+    AUTO_BUF struct buf text = {0};
+    size_t which = sim_below(sim, 6);
+    partition->scribbled = which != 0;
     sim->scribbles++;
-    if (which < 4) {
-        (void)snprintf(partition->metadata, sizeof partition->metadata, "%s", texts[which]);
-        return;
+    switch (which) {
+    case 0: buf_printf(&text, "presignd/1:%" PRId64 ":", here); break; /* read, and empty */
+    case 1: buf_printf(&text, "presignd/1:%" PRId64 ":/w==", here + 1); break; /* a copy's */
+    case 2: buf_printf(&text, "presignd/1:%" PRId64 ":%01400d", here, 0); break;
+    case 3: buf_printf(&text, "presignd/1:%" PRId64 ":!", here); break;
+    case 4: buf_puts(&text, "presignd/2:AAAA"); break;
+    default: buf_puts(&text, "another tool"); break;
     }
-    (void)snprintf(partition->metadata, sizeof partition->metadata, "presignd/1:%01400d", 0);
+    memcpy(partition->metadata, text.data, text.len + 1);
 }
 
 static void complete(struct sim *sim)

@@ -375,7 +375,8 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
 /* A decoder of its own, so that the judge does not believe the window's. */
 static void read_set(struct sim *sim, const struct outlet_position *position, struct buf *set)
 {
-    static const char prefix[] = "presignd/1:";
+    char prefix[64];
+    (void)snprintf(prefix, sizeof prefix, "presignd/1:%" PRId64 ":", position->offset);
     const char *text = position->metadata;
     if (*text == '\0') {
         return;

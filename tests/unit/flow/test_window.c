@@ -224,26 +224,29 @@ Test(window, metadata_is_appended_to_what_a_buffer_holds)
     expect_arrivals(&window, 0, 3, WINDOW_NEW);
     window_finish(&window, 1);
     window_encode(&window, &metadata);
-    cr_assert_str_eq(metadata.data, "presignd/1:Ag==");
+    cr_assert_str_eq(metadata.data, "presignd/1:0:Ag==");
 }
 
 Test(window, foreign_or_damaged_metadata_is_refused_and_gives_an_empty_set)
 {
     AUTO_BUF struct buf too_long = {0};
-    buf_puts(&too_long, "presignd/1:");
+    buf_puts(&too_long, "presignd/1:10:");
     for (int i = 0; i < WINDOW_SPAN / 8 / 3 + 1; i++) {
         buf_puts(&too_long, "////");
     }
     const char *const damaged[] = {"x",
                                    "presignd/",
                                    "presignd/1",
-                                   "presignd/2:Ag==",
-                                   "presignd/1:Ag=",
-                                   "presignd/1:A===",
-                                   "presignd/1:Ag==Ag==",
-                                   "presignd/1:Ag==\n",
-                                   "presignd/1:A\xc3\xa4==",
-                                   " presignd/1:Ag==",
+                                   "presignd/1:",
+                                   "presignd/1:10",
+                                   "presignd/1:Ag==",
+                                   "presignd/2:10:Ag==",
+                                   "presignd/1:10:Ag=",
+                                   "presignd/1:10:A===",
+                                   "presignd/1:10:Ag==Ag==",
+                                   "presignd/1:10:Ag==\n",
+                                   "presignd/1:10:A\xc3\xa4==",
+                                   " presignd/1:10:Ag==",
                                    too_long.data};
     for (size_t i = 0; i < sizeof damaged / sizeof damaged[0]; i++) {
         struct window window;
@@ -253,10 +256,26 @@ Test(window, foreign_or_damaged_metadata_is_refused_and_gives_an_empty_set)
     }
 }
 
+/* As a tool leaves it that copies a position's metadata with another offset. */
+Test(window, a_set_of_another_offset_is_refused)
+{
+    AUTO_BUF struct buf metadata = {0};
+    struct window written = begun_at(100);
+    expect_arrivals(&written, 100, 110, WINDOW_NEW);
+    window_finish(&written, 105);
+    window_encode(&written, &metadata);
+    struct window window;
+    cr_assert(window_load(&window, 100, metadata.data));
+    for (int64_t offset = 90; offset <= 1000; offset += 5) {
+        cr_assert(offset == 100 || !window_load(&window, offset, metadata.data));
+    }
+    cr_assert_eq(window_arrive(&window, 1005), WINDOW_NEW);
+}
+
 Test(window, a_set_without_an_offset_is_refused)
 {
     struct window window;
-    cr_assert_not(window_load(&window, -1, "presignd/1:Ag=="));
+    cr_assert_not(window_load(&window, -1, "presignd/1:-1:Ag=="));
     cr_assert_eq(window_arrive(&window, 1), WINDOW_NEW);
     cr_assert(window_load(&window, -1, NULL));
 }
