@@ -567,12 +567,24 @@ static void scribble(struct sim *sim, struct sim_partition *partition)
     partition->scribbled = which != 0;
     sim->scribbles++;
     switch (which) {
-    case 0: buf_printf(&text, "presignd/1:%" PRId64 ":", here); break; /* read, and empty */
-    case 1: buf_printf(&text, "presignd/1:%" PRId64 ":/w==", here + 1); break; /* a copy's */
-    case 2: buf_printf(&text, "presignd/1:%" PRId64 ":%01400d", here, 0); break;
-    case 3: buf_printf(&text, "presignd/1:%" PRId64 ":!", here); break;
-    case 4: buf_puts(&text, "presignd/2:AAAA"); break;
-    default: buf_puts(&text, "another tool"); break;
+    case 0:
+        buf_printf(&text, "presignd/1:%" PRId64 ":", here);
+        break; /* read, and empty */
+    case 1:
+        buf_printf(&text, "presignd/1:%" PRId64 ":/w==", here + 1);
+        break; /* a copy's */
+    case 2:
+        buf_printf(&text, "presignd/1:%" PRId64 ":%01400d", here, 0);
+        break;
+    case 3:
+        buf_printf(&text, "presignd/1:%" PRId64 ":!", here);
+        break;
+    case 4:
+        buf_puts(&text, "presignd/2:AAAA");
+        break;
+    default:
+        buf_puts(&text, "another tool");
+        break;
     }
     memcpy(partition->metadata, text.data, text.len + 1);
 }

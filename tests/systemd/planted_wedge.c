@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the names that --wrap gives them */
 void __real_pipeline_step(struct pipeline *pipeline);
 void __wrap_pipeline_step(struct pipeline *pipeline);
 bool __real_producer_publish(struct producer *producer, const struct outlet_batch *batch,
@@ -58,3 +59,4 @@ __attribute__((constructor)) static void take_log_level(void)
         log_level_set(level[0] - '0');
     }
 }
+/* NOLINTEND(bugprone-reserved-identifier) */

@@ -30,8 +30,8 @@ struct window {
 };
 
 /* From a committed position; offset -1 when nothing was committed. False when the metadata is
- * not ours, damaged, or of another offset: the window then starts without a set (what was done above the watermark
- * is called again), which is worth a warning. */
+ * not ours, damaged, or of another offset: the window then starts without a set (what was done
+ * above the watermark is called again), which is worth a warning. */
 bool window_load(struct window *window, int64_t offset, const char *metadata);
 
 enum window_arrival {

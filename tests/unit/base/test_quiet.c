@@ -30,5 +30,5 @@ Test(quiet, has_nothing_to_tell_of_words_that_were_all_said)
 {
     struct quiet quiet = {0};
     cr_assert(quiet_says(&quiet, 0));
-    cr_assert_eq(quiet_over(&quiet, 10 * QUIET_SPAN_MS), 0);
+    cr_assert_eq(quiet_over(&quiet, (int64_t)10 * QUIET_SPAN_MS), 0);
 }

@@ -405,7 +405,7 @@ Test(progress, outcomes_that_cannot_be_published_hold_the_calls)
         answer_calls(&story);
     }
     pipeline_step(story.pipeline);
-    story.now.mono_ms += 10 * PATIENCE_MS; /* the outlet has the first batch still */
+    story.now.mono_ms += (int64_t)10 * PATIENCE_MS; /* the outlet has the first batch still */
     pipeline_step(story.pipeline);
     cr_assert(moves(&story, ""));
     cr_assert(is_held_for(&story, "until outcomes are published"));
@@ -417,7 +417,7 @@ Test(progress, an_event_in_nobodys_hands_is_none)
     struct story story;
     story_begin(&story);
     story.says[1] = ANSWER_UNAVAILABLE;
-    story.rules.limits.timeout_ms = 100 * PATIENCE_MS;
+    story.rules.limits.timeout_ms = (int64_t)100 * PATIENCE_MS;
     pipeline_configure(story.pipeline, &story.rules);
     comes(&story, 1);
     pipeline_step(story.pipeline);

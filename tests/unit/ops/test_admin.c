@@ -339,7 +339,7 @@ Test(admin, socket_paths_are_absolute_and_fit)
     char longest[sizeof ADMIN_UNIX_PREFIX + 108] = ADMIN_UNIX_PREFIX "/";
     memset(longest + strlen(longest), 'x', 106);
     cr_assert(admin_address(longest, &address, &len));
-    strcat(longest, "x");
+    longest[strlen(longest)] = 'x'; /* the array ends in a second NUL */
     cr_assert_not(admin_address(longest, &address, &len));
     cr_assert_not(admin_address("unix:relative", &address, &len));
     cr_assert_not(admin_address("unix:", &address, &len));
