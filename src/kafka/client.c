@@ -74,15 +74,23 @@ static bool log_admits(unsigned *dropped)
     return admits;
 }
 
+/* A refusal that no waiting mends: the password, the certificate, or whom it is signed by. The
+ * library tells it like a lost connection, under the facility FAIL. */
+static bool is_refusal(const char *text)
+{
+    return strstr(text, "SASL authentication error") != NULL ||
+           strstr(text, "SSL handshake failed") != NULL;
+}
+
 /* A lost connection is an error to the library and daily life to us; its fatal errors are told
  * by whoever runs into them. */
-static int log_level(int level, const char *facility)
+static int log_level(int level, const char *facility, const char *text)
 {
     if (strcmp(facility, "CONFWARN") == 0) {
         return LOG_DEBUG; /* mostly: a property of the other client, shared in [kafka] */
     }
     if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0) {
-        return LOG_NOTICE;
+        return is_refusal(text) ? LOG_WARNING : LOG_NOTICE;
     }
     return level < LOG_WARNING ? LOG_WARNING : level;
 }
@@ -91,7 +99,7 @@ static int log_level(int level, const char *facility)
 static void log_line(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
     unsigned dropped = 0;
-    int own_level = log_level(level, facility);
+    int own_level = log_level(level, facility, text);
     if (own_level < LOG_DEBUG && !log_admits(&dropped)) {
         return;
     }

@@ -265,7 +265,7 @@ exec {cls.world.build}/presignctl "$@"
         (self.credentials / "kafka-password").write_text("wrong")
         self.addCleanup((self.credentials / "kafka-password").write_text, PASSWORD)
         daemon = self.start_daemon(self.kafka_section(), wait=False)
-        daemon.wait_for_log(r"SASL authentication error: Authentication failed: Invalid username or password")
+        daemon.wait_for_log(r" WARNING kafka .*SASL authentication error: Authentication failed: Invalid username or password")
         self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 503)
         self.assertNotIn("wrong", daemon.log_text())
         daemon.kill()
