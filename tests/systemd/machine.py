@@ -52,6 +52,14 @@ def _children(pid):
         return []
 
 
+def _is_gone(pid):
+    """Also when nobody takes its status, as where the first process of a container is no init."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Machine:
     """One booted systemd. `log` is what the boot script said."""
 
@@ -107,7 +115,7 @@ class Machine:
             self.process.kill()
             self.process.wait()
             # Its namespaces are gone when its first process is.
-            wait_until(lambda: self.pid is None or not Path(f"/proc/{self.pid}").exists(), "the machine's end")
+            wait_until(lambda: self.pid is None or _is_gone(self.pid), "the machine's end")
             subprocess.run([str(HERE / "boot"), "--sweep"])
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -174,7 +182,8 @@ class Machine:
 
     def run(self, *command, check=True, stdin="", timeout_s=WAIT_S):
         """Runs a command in the machine, as root; a CompletedProcess with text."""
-        done = subprocess.run(["nsenter", "-t", str(self.pid), "-a", "--wd=/", *map(str, command)],
+        # Its root, too: where we are in a chroot, that of its mount namespace is another.
+        done = subprocess.run(["nsenter", "-t", str(self.pid), "-a", "--root", "--wd", *map(str, command)],
                               input=stdin, capture_output=True, text=True, timeout=timeout_s,
                               env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
                                    "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"})
