@@ -45,6 +45,7 @@ static void call(struct pipeline *p, struct job *job, struct moment now)
         .timeout_ms = attempt_timeout_ms(p, job, now.mono_ms),
         .expires_ms = job->admission.expires_ms,
     };
+    job->end_ms = now.mono_ms + attempt.timeout_ms;
     p->ports.call(p->ports.caller, &attempt, job);
 }
 

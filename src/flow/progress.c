@@ -79,13 +79,22 @@ static bool partitions_move(struct pipeline *p, struct moment now, int64_t patie
     return true;
 }
 
+/* All, for the oldest need not be the one that ends first. */
+static bool calls_end(const struct pipeline *p, struct moment now, int64_t patience_ms)
+{
+    LIST_FOREACH (&p->calling, link) {
+        if (now.mono_ms - job_of(link)->end_ms > patience_ms) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool pipeline_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
 {
     struct moment now = now_of(p);
-    const struct list_link *call = list_first(&p->calling);
     const struct heap_slot *due = heap_first(&p->due);
-    int64_t call_end_ms = p->rules.limits.timeout_ms + patience_ms;
-    if (call != NULL && now.mono_ms - job_of((struct list_link *)call)->began_ms > call_end_ms) {
+    if (!calls_end(p, now, patience_ms)) {
         buf_puts(why, "a call has not ended, though its time is long over");
         return false;
     }

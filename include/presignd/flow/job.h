@@ -64,6 +64,7 @@ struct job {
     int64_t held_ms;   /* mono: when it was held first; 0: never */
     int64_t first_ms;  /* mono: begin of the first attempt, or of the first one after a hold */
     int64_t began_ms;  /* mono: of the present one */
+    int64_t end_ms;    /* mono: when its time-out ends it, whatever a reload makes of that */
     int64_t began_wall_ms;
     int64_t retry_ms; /* mono: of the next one */
     unsigned host;

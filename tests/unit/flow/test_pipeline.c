@@ -355,6 +355,35 @@ Test(progress, a_call_that_never_ends_is_none)
     story_end(&story);
 }
 
+/* A call in the air keeps the time-out that it began with. */
+Test(progress, a_call_that_began_before_a_reload_has_its_own_time)
+{
+    struct story story;
+    story_begin(&story);
+    story.rules.limits.timeout_ms = (int64_t)2 * PATIENCE_MS;
+    pipeline_configure(story.pipeline, &story.rules);
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    story.rules.limits.timeout_ms = 1;
+    pipeline_configure(story.pipeline, &story.rules);
+    comes(&story, 2);
+    pipeline_step(story.pipeline);
+    story.now.mono_ms += PATIENCE_MS + 1;
+    cr_assert(moves(&story, ""));
+    story.now.mono_ms += 1;
+    cr_assert_not(moves(&story, "a call has not ended"), "the second, though it is the newer");
+    void *first = story.in_air[1];
+    story.in_air[1] = NULL;
+    answer_calls(&story);
+    story.in_air[1] = first;
+    story.now.mono_ms += 2 * PATIENCE_MS - 2;
+    pipeline_step(story.pipeline);
+    cr_assert(moves(&story, ""));
+    story.now.mono_ms += 1;
+    cr_assert_not(moves(&story, "a call has not ended"));
+    story_end(&story);
+}
+
 Test(progress, what_is_held_for_a_reason_moves)
 {
     struct story story;
