@@ -52,6 +52,17 @@ static const struct command_exit exits[] = {
     {0},
 };
 
+static int64_t number(const json_t *word, const char *name)
+{
+    return json_integer_value(json_object_get(word, name));
+}
+
+/* To kill(), 0 and below are whole groups of processes. */
+static bool names_process(const json_t *word)
+{
+    return number(word, "pid") >= 1 && number(word, "pid") <= PID_MAX_LIMIT;
+}
+
 /* The word as /reload.json has it; NULL and a reason when there is none. */
 static json_t *ask(const char *listen, char **error)
 {
@@ -62,7 +73,7 @@ static json_t *ask(const char *listen, char **error)
         return NULL;
     }
     json_t *word = status == 200 ? json_loadb(body.data, body.len, 0, NULL) : NULL;
-    if (!json_is_integer(json_object_get(word, "count"))) {
+    if (!json_is_integer(json_object_get(word, "count")) || !names_process(word)) {
         *error =
             mem_printf("%s is no presignd that knows of reloads (HTTP status %ld)", listen, status);
         json_decref(word);
@@ -71,17 +82,16 @@ static json_t *ask(const char *listen, char **error)
     return word;
 }
 
-static int64_t number(const json_t *word, const char *name)
-{
-    return json_integer_value(json_object_get(word, name));
-}
-
 /* The daemon has reloaded since `before` was read. Without one (the new configuration moves the
- * listener, say), any word of the process that was told is newer. */
+ * listener, say), any word of the process that was told is newer. One that was started since, and
+ * has not reloaded, says nothing of a reload. */
 static bool is_news(const json_t *word, const json_t *before, int64_t pid)
 {
+    if (number(word, "count") == 0) {
+        return false;
+    }
     if (before == NULL) {
-        return number(word, "count") > 0 && number(word, "pid") == pid;
+        return number(word, "pid") == pid;
     }
     return number(word, "count") > number(before, "count") ||
            number(word, "pid") != number(before, "pid");

@@ -3,10 +3,13 @@
 With PRESIGND_UPDATE=1 the manual page and the completion are written anew from the table.
 """
 
+import contextlib
+import http.server
 import json
 import os
 import re
 import subprocess
+import threading
 import unittest
 from pathlib import Path
 
@@ -153,6 +156,64 @@ class Commands(unittest.TestCase):
         status, shown, _ = run("check", "--json", "-c", "/nonexistent/presignd.conf")
         found = json.loads(shown)
         self.assertEqual((status, found["ok"], len(found["problems"])), (78, False, 1))
+
+
+@contextlib.contextmanager
+def answering(word):
+    """An admin listener, at the address that is yielded, whose /reload.json is what `word` returns."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(word()).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Reload(unittest.TestCase):
+    """What a real daemon does is tests/systemd's; here are answers that it does not give."""
+
+    def reload(self, listen):
+        """In a session of its own, for a signal may go to a whole group of processes."""
+        done = subprocess.run([PROGRAM, "reload", "--set", f"daemon.admin_listen={listen}", "--timeout", "30"],
+                              capture_output=True, text=True, timeout=60, start_new_session=True)
+        return done.returncode, done.stderr
+
+    def test_a_listener_that_names_no_process_gets_no_signal(self):
+        for word in ({"count": 0}, {"count": 0, "pid": 0}, {"count": 0, "pid": "1"}, {"count": 0, "pid": 1 << 32}):
+            with self.subTest(word), answering(lambda word=word: word) as listen:
+                status, told = self.reload(listen)
+                self.assertEqual(status, 69, told)
+                self.assertIn("is no presignd that knows of reloads", told)
+
+    def test_a_daemon_that_was_started_anew_has_refused_nothing(self):
+        asked = []
+
+        def word():
+            asked.append(True)
+            return {"count": 0, "pid": daemon.pid if len(asked) == 1 else os.getpid()}
+
+        with subprocess.Popen(["sleep", "60"]) as daemon:
+            reaper = threading.Thread(target=daemon.wait)
+            reaper.start()
+            with answering(word) as listen:
+                status, told = self.reload(listen)
+            daemon.kill()
+            reaper.join()
+        self.assertEqual(status, 69, told)
+        self.assertEqual(told, f"presignctl reload: process {daemon.pid} has ended\n")
 
 
 class Documents(unittest.TestCase):
