@@ -460,14 +460,23 @@ static enum step settle_unknown(struct redrive *redrive, size_t partition)
     return step;
 }
 
-/* A position beyond the end is one of a topic that is gone. */
+/* A position beyond the end is one of a topic that is gone; but another run may have come to an
+ * end that is newer than ours. */
 static enum step check_end(struct redrive *redrive, size_t partition)
 {
-    if (redrive->block.windows[partition].watermark <= redrive->highs[partition] ||
-        !redrive->block.known[partition]) {
+    int64_t low, *high = &redrive->highs[partition];
+    AUTO_FREE char *reason = NULL;
+    if (!redrive->block.known[partition] || redrive->block.windows[partition].watermark <= *high) {
         return STEP_ON;
     }
-    AUTO_FREE char *reason = mem_printf(
+    if (!ctl_kafka_ends(redrive->scanner, redrive->failures, (int32_t)partition, &low, high,
+                        &reason)) {
+        return give_up(redrive, EX_UNAVAILABLE, reason);
+    }
+    if (redrive->block.windows[partition].watermark <= *high) {
+        return STEP_ON;
+    }
+    reason = mem_printf(
         "partition %zu of %s ends before what was redriven of it: the topic was made anew. Delete "
         "the groups %s-N (kafka-consumer-groups.sh --delete --group ...), then run it again",
         partition, redrive->failures, redrive->group);

@@ -256,6 +256,23 @@ class Redrive(unittest.TestCase):
         self.assertIn(first.returncode, (75, 0))
         self.assert_each_sent_once(40)
 
+    def test_a_topic_that_has_grown_meanwhile_was_not_made_anew(self):
+        self.make_topics()
+        self.write(self.failures, (failure(f"n{n}") for n in range(40)))
+        quick = ("--send", "--set", "kafka.producer.transaction.timeout.ms=1000")
+        first = subprocess.Popen([*dying_with_us(), *self.command(*quick, "--batch", 1)],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertTrue(first.stdout.readline())
+        first.send_signal(signal.SIGSTOP)
+        self.write(self.failures, (failure(f"m{n}") for n in range(3)))
+        self.redrive("--send")
+        time.sleep(1.5)  # its transaction has timed out: it may look again
+        first.send_signal(signal.SIGCONT)
+        told = first.communicate(timeout=120)[1].decode()
+        self.assertEqual(first.returncode, 0, told)
+        self.assertEqual({len(records) for records in self.sent().values()}, {1})
+        self.assertEqual(len(self.sent()), 43)
+
     # ---- whatever happens to a run
 
     def assert_each_sent_once(self, count):
