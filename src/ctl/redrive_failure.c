@@ -92,9 +92,15 @@ static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const ch
                              *failure->event_topic == '\0' ? "(not told)" : failure->event_topic);
         return false;
     }
+    int partitions = ctl_kafka_partitions(fetcher, requests_topic, reason);
     enum ctl_read read = CTL_READ_FAILED;
-    if (ctl_kafka_seek(fetcher, requests_topic, failure->event_partition, failure->event_offset,
-                       reason)) {
+    if (partitions < 0) {
+        return false;
+    }
+    if (failure->event_partition < 0 || failure->event_partition >= partitions) {
+        read = CTL_READ_GONE; /* the topic had more of them once */
+    } else if (ctl_kafka_seek(fetcher, requests_topic, failure->event_partition,
+                              failure->event_offset, reason)) {
         read = ctl_kafka_read(fetcher, &redriven->fetched, reason);
     }
     if (read == CTL_READ_FAILED) {

@@ -25,13 +25,13 @@ KILLS = 6
 
 
 def failure(code, reason="unavailable", retryable=True, mchid="1900007291", original="whole", at=None,
-            headers=(), topic="-", offset=0, attributes=None, data=None):
+            headers=(), topic="-", offset=0, partition=0, attributes=None, data=None):
     """(key, value) of a failure record. `original`: whole, truncated, none."""
     envelope = {"specversion": "1.0", "id": code, "source": "/tests", "mchid": mchid,
                 "type": "wechatpay.presign.app.requested", **(attributes or {}),
                 "data": {**SAMPLES["app"], "out_contract_code": code, **(data or {})}}
     value = json.dumps(envelope, ensure_ascii=False)
-    body = {"event": {"topic": topic, "partition": 0, "offset": offset}, "endpoint": "app", "mchid": mchid,
+    body = {"event": {"topic": topic, "partition": partition, "offset": offset}, "endpoint": "app", "mchid": mchid,
             "out_contract_code": code, "reason": reason, "retryable": retryable, "call_state": "unknown",
             "attempts": 1, "message": "made by a test"}
     if original != "none":
@@ -163,8 +163,11 @@ class Redrive(unittest.TestCase):
             failure("a", original="truncated", topic=self.requests, offset=0),
             failure("b", original="none", topic=self.requests, offset=1),
             failure("c", original="none", topic=self.requests, offset=99),
-            failure("d", original="none", topic="elsewhere", offset=0)])
-        self.assertEqual(self.redrive("--send", status=65), {"gone": ["c", "d"], "sent": ["a", "b"]})
+            failure("d", original="none", topic="elsewhere", offset=0),
+            failure("e", original="none", topic=self.requests, offset=0, partition=99),
+            failure("f", original="none", topic=self.requests, offset=0, partition=-1)])
+        self.assertEqual(self.redrive("--send", status=65),
+                         {"gone": ["c", "d", "e", "f"], "sent": ["a", "b"]})
         self.assertIn("no more", self.lines["c"]["message"])
         self.assertIn("elsewhere", self.lines["d"]["message"])
         for code, (_, value, _) in zip("ab", events):
