@@ -80,6 +80,16 @@ bool failure_chosen(const struct failure *failure, const struct redrive_filter *
 
 /* --- The event --- */
 
+/* An outcome has its event's key. Another one lies there when the topic was made anew. */
+static bool same_key(const rd_kafka_message_t *event, const rd_kafka_message_t *failure)
+{
+    if (event->key == NULL || failure->key == NULL) {
+        return event->key == failure->key;
+    }
+    return event->key_len == failure->key_len &&
+           memcmp(event->key, failure->key, event->key_len) == 0;
+}
+
 /* From the requests topic. Only from the one that is configured: a failure's word alone makes no
  * topic's records events. */
 static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const char *requests_topic,
@@ -106,11 +116,13 @@ static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const ch
     if (read == CTL_READ_FAILED) {
         return false;
     }
-    if (read == CTL_READ_RECORD && redriven->fetched->offset == failure->event_offset) {
+    bool there = read == CTL_READ_RECORD && redriven->fetched->offset == failure->event_offset;
+    if (there && same_key(redriven->fetched, failure->message)) {
         return true;
     }
     *gone = true;
-    *reason = mem_strdup("it holds no whole event, and the requests topic has it no more");
+    *reason = mem_printf("it holds no whole event, and the requests topic has %s",
+                         there ? "another event in its place" : "it no more");
     return false;
 }
 

@@ -165,9 +165,11 @@ class Redrive(unittest.TestCase):
             failure("c", original="none", topic=self.requests, offset=99),
             failure("d", original="none", topic="elsewhere", offset=0),
             failure("e", original="none", topic=self.requests, offset=0, partition=99),
-            failure("f", original="none", topic=self.requests, offset=0, partition=-1)])
+            failure("f", original="none", topic=self.requests, offset=0, partition=-1),
+            failure("g", original="none", topic=self.requests, offset=0)])
         self.assertEqual(self.redrive("--send", status=65),
-                         {"gone": ["c", "d", "e", "f"], "sent": ["a", "b"]})
+                         {"gone": ["c", "d", "e", "f", "g"], "sent": ["a", "b"]})
+        self.assertIn("another event", self.lines["g"]["message"])
         self.assertIn("no more", self.lines["c"]["message"])
         self.assertIn("elsewhere", self.lines["d"]["message"])
         for code, (_, value, _) in zip("ab", events):
