@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import queue
+import random
 import re
 import signal
 import socket
@@ -355,15 +356,23 @@ class Lives(Room):
     def test_stopped_beyond_the_transactions_time_out_it_goes_on(self):
         load = self.load()
         first = self.worker("one", transaction_timeout_ms=1000, session_timeout_ms=30000)
-        for _ in range(3):
-            first.wait_for("committed")
+        first.wait_for("committed")
+        for stops in range(1, 21):
+            first.count("")  # what it said of earlier ones
+            first.wait_for("submitted")
+            time.sleep(random.uniform(0, 0.02))  # anywhere in the transaction
             first.signal(signal.SIGSTOP)
             time.sleep(2.5)  # the broker looks for them every half second
             first.signal(signal.SIGCONT)
+            first.wait_for("^(committed|aborted)")
+            if first.count("^aborted") >= 2:
+                break
         first.wait_for("committed")
         load.stop()
         self.audit()
-        self.assertEqual(first.count("fenced"), 0)
+        print(f"\n{stops} SIGSTOP, {first.count('^aborted')} transactions were timed out")
+        self.assertGreater(first.count("^aborted"), 0, "no transaction was ever met")
+        self.assertEqual(first.count("^(fenced|fatal)"), 0)
 
     def test_a_second_process_of_the_same_name_ends_the_first(self):
         load = self.load()
@@ -372,7 +381,7 @@ class Lives(Room):
         second = self.worker("one")
         second.wait_for("committed")
         self.assertEqual(first.process.wait(PATIENCE_S), 75)
-        first.wait_for("fenced")
+        first.wait_for("^(fenced|fatal fenced)")
         load.stop()
         self.audit()
 

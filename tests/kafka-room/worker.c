@@ -275,6 +275,7 @@ static void submit(struct worker *worker)
     worker->busy = true;
     worker->not_before_ms = now_ms() + worker->interval_ms;
     worker->submitted_us = clock_mono_us();
+    say("submitted %zu", worker->in_batch);
     outlet_submit(worker->outlet, &worker->batch);
 }
 
