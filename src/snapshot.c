@@ -53,15 +53,27 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.transaction_trouble = from->transaction_trouble;
 }
 
+/* Offsets behind. The committed one cannot pass the markers of transactions behind the last
+ * record, so that a partition with nothing left to do may seem behind for ever. */
+static int64_t lag_of(const struct snapshot_sources *from, const struct partition *partition)
+{
+    const struct window *window = &partition->window;
+    int64_t end = intake_end_offset(from->intake, partition->id);
+    if (end < 0 || window->watermark < 0) {
+        return STATUS_NONE;
+    }
+    bool idle = window_in_hand(window) == 0 && intake_at_end(from->intake, partition->id);
+    return idle ? 0 : end - window->watermark;
+}
+
 static void take_partition(const struct snapshot_sources *from, const struct partition *partition,
                            struct status_partition *out)
 {
     const struct window *window = &partition->window;
-    int64_t end = intake_end_offset(from->intake, partition->id);
     *out = (struct status_partition){
         .id = partition->id,
         .watermark = window->watermark >= 0 ? window->watermark : STATUS_NONE,
-        .lag = end >= 0 && window->watermark >= 0 ? end - window->watermark : STATUS_NONE,
+        .lag = lag_of(from, partition),
         .in_hand = (int64_t)window_in_hand(window),
         .window_used = (int64_t)window_used(window),
         .full = partition->full,

@@ -39,6 +39,7 @@ struct partition {
     int32_t id;
     bool paused;
     int64_t next; /* offsets below were handed over */
+    int64_t end;  /* where the last fetch found nothing more; -1 before that */
 };
 
 struct intake {
@@ -229,6 +230,7 @@ static void partitions_take(struct intake *intake, const rd_kafka_topic_partitio
     intake->partitions = mem_zalloc(intake->partition_count, sizeof *intake->partitions);
     for (int i = 0; i < list->cnt; i++) {
         intake->partitions[i].id = list->elems[i].partition;
+        intake->partitions[i].end = -1;
     }
     qsort(intake->partitions, intake->partition_count, sizeof *intake->partitions,
           compare_partitions);
@@ -422,12 +424,22 @@ static bool record_handle(struct intake *intake, const rd_kafka_message_t *messa
     return record_tell(intake, message);
 }
 
+static void end_note(struct intake *intake, const rd_kafka_message_t *message)
+{
+    struct partition *partition = partition_find(intake, message->partition);
+    if (intake->state == ASSIGNED && partition != NULL) {
+        partition->end = message->offset;
+    }
+}
+
 /* False when the owner wants no further record for now. */
 static bool message_handle(struct intake *intake, rd_kafka_message_t *message)
 {
     bool more = true;
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         more = record_handle(intake, message);
+    } else if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        end_note(intake, message);
     } else if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
         intake->noted_fatal = true;
         (void)notes_handle(intake);
@@ -643,4 +655,11 @@ int64_t intake_end_offset(const struct intake *intake, int32_t partition)
     rd_kafka_resp_err_t error =
         rd_kafka_get_watermark_offsets(intake->consumer, intake->topic, partition, &low, &high);
     return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : -1;
+}
+
+bool intake_at_end(const struct intake *intake, int32_t id)
+{
+    const struct partition *partition = partition_find(intake, id);
+    return partition != NULL && partition->end >= 0 &&
+           partition->end == intake_end_offset(intake, id);
 }

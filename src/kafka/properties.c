@@ -29,7 +29,7 @@ static const struct preset pinned[] = {
     {KAFKA_CONSUMER, "isolation.level", "read_committed",
      "records of aborted input transactions are no events, and committed offsets must be "
      "stable"},
-    {KAFKA_CONSUMER, "enable.partition.eof", "false", WHY_INTERNAL},
+    {KAFKA_CONSUMER, "enable.partition.eof", "true", WHY_INTERNAL},
     {KAFKA_CONSUMER, "partition.assignment.strategy", "range,roundrobin", WHY_ASSIGNOR},
     {KAFKA_CONSUMER, "group.protocol", NULL, WHY_ASSIGNOR},
     {KAFKA_CONSUMER, "group.instance.id", NULL, WHY_IDENTITY},

@@ -86,5 +86,8 @@ const char *intake_group_id(const struct intake *intake);
 const char *intake_trouble(const struct intake *intake);
 /* End of a partition as the broker told it last (high watermark), -1 when unknown. */
 int64_t intake_end_offset(const struct intake *intake, int32_t partition);
+/* True when every record below that end was handed over. The end itself does not say so: what
+ * stands last may be the marker of a transaction, which is no record and never arrives. */
+bool intake_at_end(const struct intake *intake, int32_t partition);
 
 #endif
