@@ -162,5 +162,6 @@ int64_t block_memory_ms(struct ctl_kafka *kafka)
         shortest = ms < shortest ? ms : shortest;
     }
     rd_kafka_metadata_destroy(metadata);
-    return (shortest == INT64_MAX ? MEMORY_UNKNOWN_MS : shortest) - CLOCKS_DIFFER_MS;
+    shortest = shortest == INT64_MAX ? MEMORY_UNKNOWN_MS : shortest;
+    return shortest > CLOCKS_DIFFER_MS ? shortest - CLOCKS_DIFFER_MS : 0;
 }

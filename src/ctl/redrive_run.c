@@ -19,7 +19,7 @@ enum {
     /* Failures and fetched records that lie in memory until their transaction has ended. */
     HELD_BYTES_MAX = 16 * 1024 * 1024,
     REFUSED_MAX = 1024, /* records too large for the topic; more end the run */
-    TRIES_MAX = 5,      /* of a block */
+    TRIES_MAX = 5,      /* of a block, one after another without anything sent or refused */
 };
 
 struct place {
@@ -41,6 +41,7 @@ struct redrive {
     struct place refused[REFUSED_MAX];
     size_t refused_count, sent;
     bool enough; /* the limit is reached: positions are renewed, and nothing else is done */
+    bool singly; /* a transaction was aborted, maybe for more than one record that is too large */
     struct redrive_show show;
     int status;
 
@@ -176,6 +177,7 @@ static enum step take_end(struct redrive *redrive, const struct outlet_end *end)
     switch (end->verdict) {
     case OUTLET_COMMITTED:
         tell_sent(redrive);
+        redrive->singly = false;
         return STEP_ON;
     case OUTLET_TOO_LARGE:
         return refuse(redrive, end->record);
@@ -191,6 +193,7 @@ static enum step take_end(struct redrive *redrive, const struct outlet_end *end)
         break;
     }
     log_warning("a transaction was aborted: %s", end->trouble == NULL ? "" : end->trouble);
+    redrive->singly = true;
     return STEP_AGAIN;
 }
 
@@ -209,6 +212,7 @@ static enum step flush(struct redrive *redrive)
         .positions = positions,
         .position_count = positions_write(redrive, positions),
         .places = redrive->places,
+        .requests = redrive->singly ? OUTLET_SINGLY : OUTLET_FEW,
     };
     struct outlet_end end;
     records_write(redrive, records);
@@ -266,7 +270,9 @@ static bool is_forgotten(struct redrive *redrive, const rd_kafka_message_t *mess
     if (redrive->memory_ms < 0) {
         redrive->memory_ms = block_memory_ms(redrive->fetcher);
     }
-    return rd_kafka_message_timestamp(message, &kind) < redrive->now_ms - redrive->memory_ms;
+    /* Not the run's time: it may last, and positions are forgotten meanwhile. */
+    int64_t now_ms = clock_now(&clock_system).wall_ms;
+    return rd_kafka_message_timestamp(message, &kind) < now_ms - redrive->memory_ms;
 }
 
 /* What presignd would make of it now; NULL: a call. */
@@ -547,13 +553,17 @@ static enum step take_blocks(struct redrive *redrive)
     }
     enum step step = STEP_ON;
     unsigned tries = 0;
+    size_t before = 0;
     for (int64_t number = first; number <= last && step == STEP_ON; number++) {
         if (redrive->enough && !redrive->options->send) {
             break;
         }
         step = take_block(redrive, number);
         redrive->enough = redrive->enough && step != STEP_AGAIN;
-        if (step == STEP_AGAIN && ++tries < TRIES_MAX + redrive->refused_count) {
+        size_t done = redrive->sent + redrive->refused_count;
+        tries = step == STEP_AGAIN && done == before ? tries + 1 : 0;
+        before = done;
+        if (step == STEP_AGAIN && tries < TRIES_MAX) {
             step = STEP_ON;
             number--;
         } else if (step == STEP_AGAIN) {

@@ -653,12 +653,12 @@ bool producer_publish(struct producer *producer, const struct outlet_batch *batc
         *end = end_of(producer, producer->fenced ? OUTLET_FENCED : OUTLET_ABORTED);
         return !stop;
     }
-    producer->one_by_one = false;
+    producer->one_by_one = batch->requests == OUTLET_SINGLY;
     producer->places = batch->places;
     bool known = transact(producer, batch, end);
-    /* The broker refuses a whole request for its size: which record is it? */
     if (known && end->verdict == OUTLET_ABORTED && producer->delivery.too_large_count > 1 &&
-        producer_acquire(producer) && topics_know(producer)) {
+        batch->requests == OUTLET_FEW_THEN_SINGLY && producer_acquire(producer) &&
+        topics_know(producer)) {
         producer->one_by_one = true;
         known = transact(producer, batch, end);
     }

@@ -52,6 +52,18 @@ struct outlet_place {
     int64_t offset;
 };
 
+/* A broker refuses a request for its size without a word on which of its records is too large.
+ * Alone in a request, a record is known. */
+enum outlet_requests {
+    /* Few; if more than one is refused, singly in a second transaction, for which the
+     * transactional.id is taken hold of anew. */
+    OUTLET_FEW_THEN_SINGLY,
+    /* Few, and no second transaction: for an owner whose positions are guarded by the hold on
+     * the transactional.id alone, and who reads them anew before the next. */
+    OUTLET_FEW,
+    OUTLET_SINGLY,
+};
+
 /* Borrowed until its end was told. */
 struct outlet_batch {
     struct session *session;
@@ -60,6 +72,7 @@ struct outlet_batch {
     const struct outlet_position *positions;
     size_t position_count;
     struct outlet_place *places; /* written, one for each record; NULL: nobody asks */
+    enum outlet_requests requests;
 };
 
 enum outlet_verdict {
