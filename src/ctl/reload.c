@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 
@@ -61,6 +62,14 @@ static int64_t number(const json_t *word, const char *name)
 static bool names_process(const json_t *word)
 {
     return number(word, "pid") >= 1 && number(word, "pid") <= PID_MAX_LIMIT;
+}
+
+/* In a container of its own, say, its pid is another process's here. */
+static bool pid_is_foreign(const json_t *word)
+{
+    int64_t theirs = number(word, "pid_namespace");
+    struct stat ours;
+    return theirs != 0 && stat("/proc/self/ns/pid", &ours) == 0 && theirs != (int64_t)ours.st_ino;
 }
 
 /* The word as /reload.json has it; NULL and a reason when there is none. */
@@ -192,6 +201,12 @@ static int reload(const char *listen, const struct options *options, const struc
     AUTO_JSON json_t *before = ask(listen, &error);
     if (before == NULL && options->pid == 0) {
         return command_fail(&command_reload, EX_UNAVAILABLE, "%s", error);
+    }
+    if (options->pid == 0 && pid_is_foreign(before)) {
+        return command_fail(&command_reload, EX_UNAVAILABLE,
+                            "presignd runs in another pid namespace, where its pid is %" PRId64
+                            ": run presignctl there, or give with --pid what it is here",
+                            number(before, "pid"));
     }
     return told(listen, options, before, problems);
 }

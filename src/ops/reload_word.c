@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void reload_word_take(struct reload_word *word, const char *problems, int64_t wall_ms)
@@ -42,7 +43,9 @@ static void errors_json(const char *lines, struct buf *out)
 void reload_word_json(const struct reload_word *word, int64_t started_ms, struct buf *out)
 {
     char time[TEXT_TIME_SIZE];
-    buf_printf(out, "{\"pid\":%d", (int)getpid());
+    struct stat in = {0};
+    (void)stat("/proc/self/ns/pid", &in);
+    buf_printf(out, "{\"pid\":%d,\"pid_namespace\":%ju", (int)getpid(), (uintmax_t)in.st_ino);
     text_time(time, started_ms, true);
     buf_json_member(out, "started_at", time);
     buf_printf(out, ",\"count\":%" PRId64, word->count);

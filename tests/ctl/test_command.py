@@ -198,6 +198,15 @@ class Reload(unittest.TestCase):
                 self.assertEqual(status, 69, told)
                 self.assertIn("is no presignd that knows of reloads", told)
 
+    def test_a_pid_of_another_namespace_gets_no_signal(self):
+        with subprocess.Popen(["sleep", "60"]) as stranger:
+            with answering(lambda: {"count": 0, "pid": stranger.pid, "pid_namespace": 1}) as listen:
+                status, told = self.reload(listen)
+            self.assertIsNone(stranger.poll())
+            stranger.kill()
+        self.assertEqual(status, 69, told)
+        self.assertIn(f"another pid namespace, where its pid is {stranger.pid}", told)
+
     def test_a_daemon_that_was_started_anew_has_refused_nothing(self):
         asked = []
 

@@ -19,8 +19,9 @@ struct reload_word {
 /* `problems` NULL: it was applied. */
 void reload_word_take(struct reload_word *word, const char *problems, int64_t wall_ms);
 void reload_word_deinit(struct reload_word *word);
-/* {"pid", "started_at", "count", "ok", "at", "errors": [...]}; `ok` and `at` only when there was
- * a reload. Times as RFC 3339. */
+/* {"pid", "pid_namespace", "started_at", "count", "ok", "at", "errors": [...]}; `ok` and `at` only
+ * when there was a reload. Times as RFC 3339. The pid means that process to those alone who share
+ * its namespace (pid_namespaces(7)): the inode of /proc/self/ns/pid. */
 void reload_word_json(const struct reload_word *word, int64_t started_ms, struct buf *out);
 
 #endif

@@ -3,12 +3,16 @@
 #include "presignd/base/mem.h"
 
 #include <criterion/criterion.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void is(const struct reload_word *word, const char *expected)
 {
     AUTO_BUF struct buf out = {0};
-    AUTO_FREE char *whole = mem_printf("{\"pid\":%d,%s}\n", (int)getpid(), expected);
+    struct stat in;
+    cr_assert_eq(stat("/proc/self/ns/pid", &in), 0);
+    AUTO_FREE char *whole = mem_printf("{\"pid\":%d,\"pid_namespace\":%ju,%s}\n", (int)getpid(),
+                                       (uintmax_t)in.st_ino, expected);
     reload_word_json(word, 0, &out);
     cr_assert_str_eq(out.data, whole);
 }
