@@ -60,6 +60,7 @@ struct daemon {
     struct reload_word reload_word;
     int64_t started_ms;  /* wall clock */
     int64_t patience_ms; /* how long a stage may stand still */
+    int64_t id_held_ms;  /* mono: when the transactional.id was last seen in our hands */
     bool ready;          /* was told to systemd */
     unsigned stuck;      /* looks in a row that saw no progress */
     bool draining;       /* a stop was asked for */
@@ -227,6 +228,7 @@ static const char *unready(const struct daemon *d)
            : d->draining                                        ? "stopping"
            : status.endpoint_down                               ? "the endpoint is down"
            : outlet_stalled_us(d->outlet) >= OUTLET_SLOW_US     ? "a transaction does not end"
+           : now_ms - d->id_held_ms >= UNREADY_MS               ? "transactions cannot begin"
            : report_trouble_ms(d->report, now_ms) >= UNREADY_MS ? "transactions fail"
                                                                 : NULL;
 }
@@ -548,6 +550,7 @@ static void on_tick(void *context)
     struct moment now = clock_now(&clock_system);
     struct pipeline_status status;
     pipeline_status(d->pipeline, &status);
+    d->id_held_ms = outlet_ready(d->outlet) ? now.mono_ms : d->id_held_ms;
     if (!d->ready && intake_joined(d->intake)) {
         d->ready = true;
         log_fields(LOG_NOTICE, MESSAGE_READY, NULL, "ready");
@@ -706,7 +709,8 @@ static struct setup *load(const struct config_sources *sources)
 
 int daemon_run(const struct config_sources *sources)
 {
-    struct daemon d = {.sources = sources, .started_ms = clock_now(&clock_system).wall_ms};
+    struct moment now = clock_now(&clock_system);
+    struct daemon d = {.sources = sources, .started_ms = now.wall_ms, .id_held_ms = now.mono_ms};
     d.setup = load(sources);
     if (d.setup == NULL) {
         return EX_CONFIG;

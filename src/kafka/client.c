@@ -82,6 +82,14 @@ static bool is_refusal(const char *text)
            strstr(text, "SSL handshake failed") != NULL;
 }
 
+/* What the library repeats by itself within milliseconds: a coordinator that has just come up, the
+ * markers of the transaction before. */
+static bool is_repeated(const char *facility, const char *text)
+{
+    return (strcmp(facility, "GETPID") == 0 && strstr(text, "load in progress") != NULL) ||
+           (strcmp(facility, "ADDOFFSETS") == 0 && strstr(text, "concurrent operation") != NULL);
+}
+
 /* A lost connection is an error to the library and daily life to us; its fatal errors are told
  * by whoever runs into them. */
 static int log_level(int level, const char *facility, const char *text)
@@ -91,6 +99,9 @@ static int log_level(int level, const char *facility, const char *text)
     }
     if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0) {
         return is_refusal(text) ? LOG_WARNING : LOG_NOTICE;
+    }
+    if (is_repeated(facility, text)) {
+        return LOG_INFO;
     }
     return level < LOG_WARNING ? LOG_WARNING : level;
 }

@@ -9,6 +9,7 @@ import configparser
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import unittest
 import uuid
@@ -58,20 +59,23 @@ class Rights(unittest.TestCase):
         cls.world.topics = topics
         sandbox = cls.world.start_sandbox(options=["--fault-by-code"])
         cls.credentials = cls.world.directory / "credentials"
-        cls.credentials.mkdir()
-        for name, content in {
-                "kafka-password": PASSWORD + "\n", "operator-password": PASSWORD,
-                "merchant-1900007291.pem": cls.key_of(sandbox, "private_key"),
-                "wechatpay-1900007291.pem": cls.key_of(sandbox, "wechatpay_public_key"),
-                "kafka-client.pem": (cls.kafka.certificates / "client.pem").read_text(),
-                "kafka-client.key": (cls.kafka.certificates / "client.key").read_text()}.items():
-            (cls.credentials / name).write_text(content)
         cls.room = cls.world.directory / "room"
         cls.room.mkdir()
         (cls.room / "admin.properties").touch()
         cls.room_for_the_daemon(sandbox)
-        cls.write_presignctl()
+        cls.write_programs()
+        cls.lay_keys(sandbox)
         cls.run_block("rights-commands", bootstrap=cls.kafka.bootstrap)
+
+    @classmethod
+    def lay_keys(cls, sandbox):
+        """By the page's own commands, from files as the merchant platform names them."""
+        (cls.room / "apiclient_key.pem").write_text(cls.key_of(sandbox, "private_key"))
+        (cls.room / "pub_key.pem").write_text(cls.key_of(sandbox, "wechatpay_public_key"))
+        shutil.copy(cls.kafka.certificates / "ca.pem", cls.room / "kafka-ca.pem")
+        cls.run_block("keys")
+        for name in ("kafka-client.pem", "kafka-client.key"):
+            shutil.copy(cls.kafka.certificates / name.removeprefix("kafka-"), cls.credentials / name)
 
     @staticmethod
     def key_of(sandbox, key):
@@ -103,14 +107,15 @@ class Rights(unittest.TestCase):
         (cls.room / "presignd.conf.d/here.conf").write_text(render_config(more))
 
     @classmethod
-    def write_presignctl(cls):
-        """The program under its name, with this test's file where the page means the default."""
-        program = cls.kafka.bin / "presignctl"
-        program.write_text(f"""#!/bin/bash
-case " $* " in *" -c "*) ;; *) set -- "$1" -c presignd.conf "${{@:2}}" ;; esac
-exec {cls.world.build}/presignctl "$@"
-""")
-        program.chmod(0o755)
+    def write_programs(cls):
+        """Ours under its name, with this test's file where the page means the default, and one
+        that answers where a person would be asked."""
+        for name, text in {"systemd-ask-password": f"echo '{PASSWORD}'", "presignctl": f"""
+                case " $* " in *" -c "*) ;; *) set -- "$1" -c presignd.conf "${{@:2}}" ;; esac
+                exec {cls.world.build}/presignctl "$@" """}.items():
+            program = cls.kafka.bin / name
+            program.write_text(f"#!/bin/bash\n{text}\n")
+            program.chmod(0o755)
 
     @classmethod
     def run_block(cls, mark, bootstrap="", **replaced):
@@ -151,6 +156,8 @@ exec {cls.world.build}/presignctl "$@"
                 self.assertTrue(daemon.running)
                 if resource == "Topic" and name == "presign.requests" or resource == "Group":
                     self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 503)
+                if resource == "TransactionalId":
+                    wait_until(lambda: http_get(f"{daemon.admin}/readyz") == (503, "transactions cannot begin\n"), "not ready")
                 raise PermissionError(found[0])
         finally:
             daemon.kill()
@@ -281,13 +288,17 @@ exec {cls.world.build}/presignctl "$@"
         self.assertEqual(works, libversion()[0] >= "2.6.1", refused)
 
     def test_8_the_commands_of_the_page_lead_to_an_outcome(self):
+        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in self.credentials.glob("*.pem")}
+        self.assertEqual(oct(self.credentials.stat().st_mode & 0o777), "0o700")
+        self.assertEqual((modes["merchant-1900007291.pem"], modes["wechatpay-1900007291.pem"]), ("0o600", "0o600"))
         self.assertIn("1900007291", self.run_block("check"))
         daemon = Daemon("presignd-1", [self.world.build / "presignd", "-c", self.room / "presignd.conf"],
                         self.world.directory / "page.log", self.port, {"CREDENTIALS_DIRECTORY": str(self.credentials)})
         self.world.daemons.append(daemon)
         daemon.wait_ready()
         self.assertEqual(self.run_block("ready", **{"9464": str(self.port)}), "ready\n")
-        sent = self.run_block("send", **{"--from beginning --count 1": "--from beginning --timeout-ms 3000 |"
+        self.assertIn("ready", self.run_block("status", **{"9464": str(self.port)}))
+        sent = self.run_block("send", **{"--count 1 --timeout-ms 60000": "--timeout-ms 3000 |"
                                          "grep first0001"})
         self.assertIn("wechatpay.presign.app.succeeded", sent)
         self.assertEqual(daemon.terminate(), 0)
