@@ -4,6 +4,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -126,39 +127,61 @@ static void log_line(const rd_kafka_t *client, int level, const char *facility, 
     }
 }
 
+/* rd_kafka_new(), which takes `conf` over in any case. `system`: no property is at fault. */
+static rd_kafka_t *handle_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char **error,
+                              bool *system)
+{
+    char reason[LINE_MAX_BYTES], clean[LINE_MAX_BYTES];
+    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
+    if (handle == NULL) {
+        /* The library has given up waiting for its own threads, by the wall clock, so that a
+         * clock that is set is enough. They live on, with what the configuration holds. */
+        bool threads_live = errno == EDEADLK;
+        *system = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+        clean_into(clean, sizeof clean, reason);
+        *error = mem_strdup(clean);
+        if (!threads_live) {
+            rd_kafka_conf_destroy(conf);
+        }
+    }
+    return handle;
+}
+
 char *client_try(enum kafka_client client, const char *instance,
                  const struct kafka_property *properties, size_t count)
 {
-    char reason[LINE_MAX_BYTES], clean[LINE_MAX_BYTES];
     char *error = NULL;
     rd_kafka_conf_t *conf = kafka_properties_apply(client, instance, properties, count, &error);
     if (conf == NULL) {
         return error;
     }
-    (void)rd_kafka_conf_set(conf, "bootstrap.servers", NULL, reason, sizeof reason);
+    (void)rd_kafka_conf_set(conf, "bootstrap.servers", NULL, NULL, 0);
     rd_kafka_conf_set_log_cb(conf, NULL); /* it would complain of that */
     rd_kafka_type_t type = client == KAFKA_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
-    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
-    if (handle == NULL) {
-        rd_kafka_conf_destroy(conf);
-        clean_into(clean, sizeof clean, reason);
-        return mem_strdup(clean);
+    bool system = false;
+    rd_kafka_t *handle = handle_new(type, conf, &error, &system);
+    if (handle != NULL) {
+        rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
-    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    return NULL;
+    if (system) { /* whoever makes the real one meets it again, or not */
+        free(error);
+        error = NULL;
+    }
+    return error;
 }
 
 rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque, char **error)
 {
-    char reason[LINE_MAX_BYTES], clean[LINE_MAX_BYTES];
+    AUTO_FREE char *reason = NULL;
+    bool system = false;
     rd_kafka_conf_set_opaque(conf, opaque);
     rd_kafka_conf_set_log_cb(conf, log_line);
-    rd_kafka_t *client = rd_kafka_new(type, conf, reason, sizeof reason);
+    rd_kafka_t *client = handle_new(type, conf, &reason, &system);
     if (client == NULL) {
-        rd_kafka_conf_destroy(conf);
-        clean_into(clean, sizeof clean, reason);
-        *error = mem_printf("kafka %s: %s; check the [kafka] properties",
-                            type == RD_KAFKA_CONSUMER ? "consumer" : "producer", clean);
+        *error = mem_printf("kafka %s: %s; %s", type == RD_KAFKA_CONSUMER ? "consumer" : "producer",
+                            reason,
+                            system ? "the system is short of threads, or its clock was set"
+                                   : "check the [kafka] properties");
     }
     return client;
 }

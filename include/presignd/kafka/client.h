@@ -30,7 +30,8 @@ rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque
     __attribute__((warn_unused_result));
 
 /* Makes a handle as the daemon's intake or outlet would, and destroys it: finds what is wrong
- * between properties, and files that the library cannot read. NULL, or why it fails (free()).
+ * between properties, and files that the library cannot read. NULL, or why it fails (free());
+ * also NULL when the system gave no thread, which says nothing of the properties.
  * It is given no brokers, so that it contacts nothing: nobody is fenced, no group is joined. */
 char *client_try(enum kafka_client client, const char *instance,
                  const struct kafka_property *properties, size_t count)
