@@ -123,3 +123,25 @@ bool text_base64_decode(struct buf *out, const char *text, size_t len)
     }
     return true;
 }
+
+size_t text_json_nesting(const char *bytes, size_t len)
+{
+    size_t depth = 0, deepest = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = bytes[i];
+        if (in_string) {
+            /* A parser stops at the first error, and up to there both see the same strings:
+             * so what is no JSON is never parsed deeper than counted here. */
+            i += c == '\\';
+            in_string = c != '"';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            deepest = ++depth > deepest ? depth : deepest;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return deepest;
+}

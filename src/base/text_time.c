@@ -1,5 +1,7 @@
 #include "presignd/base/text.h"
 
+#include "presignd/base/mem.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -166,26 +168,79 @@ static int take_name(struct reader *in, const char *names)
     return 0;
 }
 
-/* As `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7); case matters there. */
-static bool imf_fixdate(const char *string, int64_t *wall_ms)
+struct http_date {
+    int year, month, day;
+    int64_t seconds;
+};
+
+/* The year with these two last digits that is at most 50 ahead. */
+static int whole_year(int two_digits, int64_t now_ms)
 {
-    struct reader in = {.at = string, .end = string + strlen(string)};
-    bool leap_second;
-    take_name(&in, "MonTueWedThuFriSatSun");
-    take_char(&in, ",");
-    take_char(&in, " ");
-    int day = take_digits(&in, 2);
-    take_char(&in, " ");
-    int month = take_name(&in, "JanFebMarAprMayJunJulAugSepOctNovDec") + 1;
-    take_char(&in, " ");
-    int year = take_digits(&in, 4);
-    take_char(&in, " ");
-    int64_t seconds = take_time(&in, &leap_second);
-    if (in.failed || strcmp(in.at, " GMT") != 0 || !is_date(year, month, day)) {
-        return false;
+    int now = 1970 + (int)(now_ms / 1000 / DAY_S * 400 / 146097);
+    int year = now - now % 100 + two_digits;
+    return year > now + 50 ? year - 100 : year <= now - 50 ? year + 100 : year;
+}
+
+/* One letter of a form; any other character stands for itself. */
+static void take_part(struct reader *in, char part, int64_t now_ms, struct http_date *date)
+{
+    bool leap_second, padded;
+    size_t rest;
+    switch (part) {
+    case 'a': /* Sun */
+        take_name(in, "MonTueWedThuFriSatSun");
+        break;
+    case 'A': /* Sunday */
+        take_name(in, "MonTueWedThuFriSatSun");
+        rest = strspn(in->at, "abcdefghijklmnopqrstuvwxyz");
+        in->at += rest;
+        in->failed = in->failed || rest < strlen("day");
+        break;
+    case 'd': /* 06 */
+        date->day = take_digits(in, 2);
+        break;
+    case 'e': /* " 6" or 16 */
+        padded = *in->at == ' ';
+        in->at += padded;
+        date->day = take_digits(in, padded ? 1 : 2);
+        break;
+    case 'b': /* Nov */
+        date->month = take_name(in, "JanFebMarAprMayJunJulAugSepOctNovDec") + 1;
+        break;
+    case 'Y': /* 1994 */
+        date->year = take_digits(in, 4);
+        break;
+    case 'y': /* 94 */
+        date->year = whole_year(take_digits(in, 2), now_ms);
+        break;
+    case 'T': /* 08:49:37 */
+        date->seconds = take_time(in, &leap_second);
+        break;
+    default:
+        take_char(in, (const char[]){part, '\0'});
+        break;
     }
-    *wall_ms = (text_days_from_civil(year, month, day) * DAY_S + seconds) * 1000;
-    return true;
+}
+
+/* The three forms that RFC 9110, section 5.6.7, asks a recipient to take; case matters there. */
+static bool read_http_date(const char *string, int64_t now_ms, int64_t *wall_ms)
+{
+    static const char *const forms[] = {"a, d b Y T #", "A, d-b-y T #", "a b e T Y"};
+    for (size_t i = 0; i < ARRAY_LENGTH(forms); i++) {
+        struct reader in = {.at = string, .end = string + strlen(string)};
+        struct http_date date = {0};
+        const char *form = forms[i];
+        for (; *form != '\0' && *form != '#'; form++) {
+            take_part(&in, *form, now_ms, &date);
+        }
+        bool ends = strcmp(in.at, *form == '#' ? "GMT" : "") == 0;
+        if (!in.failed && ends && is_date(date.year, date.month, date.day)) {
+            int64_t days = text_days_from_civil(date.year, date.month, date.day);
+            *wall_ms = (days * DAY_S + date.seconds) * 1000;
+            return true;
+        }
+    }
+    return false;
 }
 
 int64_t text_retry_after(const char *string, int64_t wall_ms)
@@ -199,7 +254,7 @@ int64_t text_retry_after(const char *string, int64_t wall_ms)
         return text_int(string, 0, longest_ms / 1000, &seconds) ? seconds * 1000 : longest_ms;
     }
     int64_t date_ms;
-    if (!imf_fixdate(string, &date_ms)) {
+    if (!read_http_date(string, wall_ms, &date_ms)) {
         return -1;
     }
     if (date_ms <= wall_ms) {

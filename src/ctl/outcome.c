@@ -1,13 +1,13 @@
 #include "presignd/ctl/outcome.h"
 
-#include "presignd/wire/json.h"
+#include "presignd/base/text.h"
 
 enum { OUTCOME_NESTING_MAX = 128 };
 
 json_t *ctl_outcome_parse(const rd_kafka_message_t *message)
 {
     if (message->payload == NULL ||
-        json_nesting(message->payload, message->len) > OUTCOME_NESTING_MAX) {
+        text_json_nesting(message->payload, message->len) > OUTCOME_NESTING_MAX) {
         return NULL;
     }
     return json_loadb(message->payload, message->len, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES,

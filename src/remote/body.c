@@ -1,32 +1,12 @@
 #include "presignd/remote/body.h"
 
-#include <stdbool.h>
-#include <string.h>
+#include "presignd/base/text.h"
 
-/* The parser recurses, so depth is bounded before it begins. Brackets inside strings do not
- * count; text that is no JSON may be judged either way, the parser refuses it anyhow. */
-static bool nests_too_deep(const char *body, size_t len)
-{
-    size_t depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < len; i++) {
-        char c = body[i];
-        if (in_string && c == '\\') {
-            i++;
-        } else if (c == '"') {
-            in_string = !in_string;
-        } else if (!in_string && (c == '{' || c == '[') && ++depth > BODY_DEPTH_MAX) {
-            return true;
-        } else if (!in_string && (c == '}' || c == ']') && depth > 0) {
-            depth--;
-        }
-    }
-    return false;
-}
+#include <string.h>
 
 json_t *body_parse(const char *body, size_t len)
 {
-    if (len == 0 || nests_too_deep(body, len)) {
+    if (len == 0 || text_json_nesting(body, len) > BODY_DEPTH_MAX) {
         return NULL;
     }
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;

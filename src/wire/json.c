@@ -1,6 +1,7 @@
 #include "presignd/wire/json.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,28 +10,6 @@ void json_decref_at(json_t **value)
 {
     json_decref(*value);
     *value = NULL;
-}
-
-size_t json_nesting(const char *bytes, size_t len)
-{
-    size_t depth = 0, deepest = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < len; i++) {
-        char c = bytes[i];
-        if (in_string) {
-            /* A parser stops at the first error, and up to there both see the same strings:
-             * so what is no JSON is never parsed deeper than counted here. */
-            i += c == '\\';
-            in_string = c != '"';
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            deepest = ++depth > deepest ? depth : deepest;
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
-        }
-    }
-    return deepest;
 }
 
 /* Running out of memory says nothing about the text, so it must not become a verdict on it. */
@@ -66,7 +45,7 @@ json_t *json_read(const char *bytes, size_t len, size_t nesting_max, const char 
         *reason = "not JSON: begins with a byte order mark";
         return NULL;
     }
-    if (json_nesting(bytes, len) > nesting_max) {
+    if (text_json_nesting(bytes, len) > nesting_max) {
         *reason = "JSON that is nested too deep";
         return NULL;
     }

@@ -24,7 +24,7 @@ bool text_rfc3339(const char *bytes, size_t len, int64_t *wall_ms)
 void text_time(char out[TEXT_TIME_SIZE], int64_t wall_ms, bool millis);
 /* Days since 1970-01-01 of a date of the proleptic Gregorian calendar. */
 int64_t text_days_from_civil(int64_t year, int month, int day);
-/* An IMF-fixdate or delay-seconds, as Retry-After holds (RFC 9110, section 10.2.3):
+/* An HTTP-date in any of its three forms or delay-seconds, as Retry-After holds (RFC 9110, 10.2.3):
  * milliseconds to wait from `wall_ms`, 0 for a date that has passed, -1 when it is neither.
  * Waits beyond 2^31 seconds are cut to that. */
 int64_t text_retry_after(const char *string, int64_t wall_ms);
@@ -46,5 +46,9 @@ bool text_base64_decode(struct buf *out, const char *text, size_t len)
 /* ASCII letters only; locale has no say. */
 bool text_equal_nocase(const char *a, const char *b);
 bool text_prefix_nocase(const char *bytes, size_t len, const char *prefix);
+
+/* How deep JSON's objects and arrays lie inside each other, without parsing: for a parser that
+ * recurses. A bound that holds for bytes that are not JSON too. */
+size_t text_json_nesting(const char *bytes, size_t len);
 
 #endif

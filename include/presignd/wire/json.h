@@ -6,10 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* How deep objects and arrays lie inside each other, without parsing: a bound that holds for
- * bytes that are not JSON too. */
-size_t json_nesting(const char *bytes, size_t len);
-
 /* Any JSON value (a bare number or string too), duplicate members refused, integers within 64
  * bits, no NUL, no lone surrogate, nested at most `nesting_max` deep. NULL and a static reason
  * that quotes nothing. jansson's own error text is never passed on: it quotes its input. */

@@ -159,6 +159,19 @@ Test(text_time, retry_after_as_a_date)
                  INT64_C(2147483648000));
 }
 
+/* RFC 9110, section 5.6.7: senders do not make them any more, recipients take them. */
+Test(text_time, retry_after_as_an_obsolete_date)
+{
+    cr_expect_eq(text_retry_after("Sunday, 06-Nov-94 08:49:38 GMT", NOW_MS), 1000);
+    cr_expect_eq(text_retry_after("Sun Nov  6 08:49:38 1994", NOW_MS), 1000);
+    cr_expect_eq(text_retry_after("Wed Nov 16 08:49:38 1994", NOW_MS), 10 * 86400000 + 1000);
+    /* Up to 50 years ahead is this century's, or the next one's. */
+    cr_expect_eq(text_retry_after("Sunday, 06-Nov-44 08:49:37 GMT", NOW_MS),
+                 (text_days_from_civil(2044, 11, 6) - text_days_from_civil(1994, 11, 6)) *
+                     86400000);
+    cr_expect_eq(text_retry_after("Monday, 06-Nov-45 08:49:37 GMT", NOW_MS), 0);
+}
+
 Test(text_time, retry_after_that_is_neither)
 {
     static const char *const bad[] = {
@@ -169,8 +182,14 @@ Test(text_time, retry_after_that_is_neither)
         "+1",
         "1.5",
         "soon",
-        "Sunday, 06-Nov-94 08:49:37 GMT",
-        "Sun Nov  6 08:49:37 1994",
+        "Sunday, 06-Nov-1994 08:49:37 GMT",
+        "Sun, 06-Nov-94 08:49:37 GMT",
+        "Sunday, 31-Nov-94 08:49:37 GMT",
+        "Sun Nov 6 08:49:37 1994",
+        "Sun Nov  6 08:49:37 1994 GMT",
+        "Sun Nov  6 08:49:37 94",
+        "Sun Nov ",
+        "Sunday",
         "Sun, 06 Nov 1994 08:49:37 UTC",
         "Sun, 06 Nov 1994 08:49:37 GMT ",
         "Sun, 06 Nov 1994 08:49:37",

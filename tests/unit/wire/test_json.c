@@ -6,29 +6,6 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-Test(json, nesting_counts_what_lies_inside_each_other)
-{
-    static const struct {
-        const char *text;
-        size_t depth;
-    } cases[] = {
-        {"", 0},
-        {"7", 0},
-        {"{}", 1},
-        {"[{},{},{}]", 2},
-        {"{\"a\":[{\"b\":[]}]}", 4},
-        {"\"[[[[\"", 0},         /* a string's brackets are text */
-        {"[\"\\\"[[\", []]", 2}, /* an escaped quote does not end it */
-        {"[\"\\\\\", [[]]]", 3}, /* an escaped backslash lets it end */
-        {"]]]][[", 2},           /* no JSON, still a bound */
-        {"\"\\", 0},             /* ends inside an escape */
-    };
-    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        cr_expect_eq(json_nesting(cases[i].text, strlen(cases[i].text)), cases[i].depth, "%s",
-                     cases[i].text);
-    }
-}
-
 Test(json, every_kind_of_value_is_read)
 {
     static const char *const texts[] = {"{\"a\":1}",
