@@ -572,15 +572,21 @@ static void on_tick(void *context)
 
 /* --- life --- */
 
-static bool build_base(struct daemon *d)
+/* Before the configuration is read, so that a signal which comes meanwhile waits. */
+static bool build_loop(struct daemon *d)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
+    signal(SIGPIPE, SIG_IGN);
     d->loop = loop_new();
     if (d->loop == NULL || loop_signals(d->loop, signals, on_signal, d) != 0) {
         log_error("no event loop: %s", strerror(errno));
         return false;
     }
-    signal(SIGPIPE, SIG_IGN);
+    return true;
+}
+
+static void build_base(struct daemon *d)
+{
     if (getrandom(&d->random, sizeof d->random, 0) != sizeof d->random) {
         d->random = (uint64_t)clock_mono_us();
     }
@@ -589,7 +595,6 @@ static bool build_base(struct daemon *d)
     d->metrics = metrics_new();
     d->report = report_new(d->metrics);
     report_merchants(d->report, d->setup->merchants);
-    return true;
 }
 
 static bool build_remote(struct daemon *d)
@@ -666,8 +671,8 @@ static void build_pipeline(struct daemon *d)
  * address taken has then not fenced the first. */
 static bool build(struct daemon *d)
 {
-    if (!build_base(d) || !build_admin(d) || !build_remote(d) || !build_intake(d) ||
-        !build_outlet(d)) {
+    build_base(d);
+    if (!build_admin(d) || !build_remote(d) || !build_intake(d) || !build_outlet(d)) {
         return false;
     }
     build_pipeline(d);
@@ -711,9 +716,11 @@ int daemon_run(const struct config_sources *sources)
 {
     struct moment now = clock_now(&clock_system);
     struct daemon d = {.sources = sources, .started_ms = now.wall_ms, .id_held_ms = now.mono_ms};
-    d.setup = load(sources);
+    bool has_loop = build_loop(&d);
+    d.setup = has_loop ? load(sources) : NULL;
     if (d.setup == NULL) {
-        return EX_CONFIG;
+        loop_free(d.loop);
+        return has_loop ? EX_CONFIG : EX_UNAVAILABLE;
     }
     log_fields(LOG_NOTICE, MESSAGE_STARTED, NULL, "presignd %s starts as instance %s",
                PRESIGND_VERSION, d.setup->config->daemon.instance);

@@ -1,5 +1,6 @@
 """What an operator does to presignd and sees of it: configuration, signals, outages, pages."""
 
+import os
 import re
 import signal
 import socket
@@ -7,7 +8,7 @@ import subprocess
 import unittest
 
 from harness import ROOT, World, event, http_get, render_config, wait_until
-from kafka_broker import Cluster, free_ports
+from kafka_broker import Cluster, dying_with_us, free_ports
 
 DIRECT, DIRECT_2, PARTNER = "1900007291", "1900007292", "1900000109"
 EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 69, 75, 78
@@ -151,6 +152,16 @@ class Configuration(unittest.TestCase):
         for arguments in (["--nonsense"], ["argument"], ["--set"]):
             done = subprocess.run([self.world.build / "presignd", *arguments], capture_output=True, timeout=60)
             self.assertEqual(done.returncode, EX_USAGE, arguments)
+
+    def test_a_signal_while_the_configuration_is_read_waits(self):
+        path = self.world.directory / "presignd.fifo"
+        os.mkfifo(path)
+        daemon = subprocess.Popen([*dying_with_us(), self.world.build / "presignd", "-c", path], stderr=subprocess.PIPE)
+        with open(path, "w") as configuration:  # opens when it reads
+            daemon.send_signal(signal.SIGHUP)
+            configuration.write("[nonsense]\n")
+        self.assertIn(b"nonsense", daemon.communicate(timeout=60)[1])
+        self.assertEqual(daemon.returncode, EX_CONFIG)
 
 
 class Stopping(Operated):
