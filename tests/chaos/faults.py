@@ -38,6 +38,7 @@ class Faults:
     def __init__(self, run, rng):
         self.run, self.rng = run, rng
         self.active = []
+        self.late = []  # undoes what a broker that was asked in vain may still do when it wakes
         self._asked = 0
         self.changed = time.monotonic()  # when the last one began or ended
 
@@ -62,6 +63,8 @@ class Faults:
 
     def end_all(self):
         self.end_due(everything=True)
+        while self.late:
+            self.late.pop()()
 
     # ---- what faults need
 
@@ -331,6 +334,14 @@ def _until_done(faults, what, action):
             time.sleep(0.5)
 
 
+def _ask(faults, what, action, end):
+    try:
+        action()
+    except Exception as error:
+        faults.run.say(f"{what}: {error}")
+        faults.late.append(end)
+
+
 def small(faults):
     """An output topic takes no record of the usual size any more."""
     run = faults.run
@@ -338,13 +349,9 @@ def small(faults):
         return None
     topic = run.world.topics[faults.rng.choice((auditor.RESULTS, auditor.FAILURES))]
     run.say(f"{topic} takes records of 500 bytes only")
-    try:
-        _limit(faults, topic, 500)
-    except Exception as error:
-        run.say(f"small: {error}")
-        return None
-    return faults.rng.uniform(1, 4), lambda: _until_done(
-        faults, "max.message.bytes", lambda: _limit(faults, topic, MAX_MESSAGE_BYTES))
+    end = lambda: _until_done(faults, "max.message.bytes", lambda: _limit(faults, topic, MAX_MESSAGE_BYTES))
+    _ask(faults, "small", lambda: _limit(faults, topic, 500), end)
+    return faults.rng.uniform(1, 4), end
 
 
 def denied(faults):
@@ -353,13 +360,9 @@ def denied(faults):
         return None
     topic = run.world.topics[faults.rng.choice((auditor.RESULTS, auditor.FAILURES))]
     run.say(f"no right to write to {topic}")
-    try:
-        kafka_requests.deny_write(faults.some_port(), topic, "presignd")
-    except OSError as error:
-        run.say(f"denied: {error}")
-        return None
-    return faults.rng.uniform(1, 5), lambda: _until_done(
-        faults, "allow", lambda: kafka_requests.allow_all(faults.some_port(), topic))
+    end = lambda: _until_done(faults, "allow", lambda: kafka_requests.allow_all(faults.some_port(), topic))
+    _ask(faults, "denied", lambda: kafka_requests.deny_write(faults.some_port(), topic, "presignd"), end)
+    return faults.rng.uniform(1, 5), end
 
 
 def late_topic(faults):

@@ -204,8 +204,9 @@ class Redrive(unittest.TestCase):
     def test_too_large_for_the_topic(self):
         self.world.kafka.create_topic(self.failures)
         self.world.kafka.create_topic(self.requests, config={"max.message.bytes": "3000"})
-        self.write(self.failures, [failure("a"), failure("b", headers=[("x", "y" * 4000)]), failure("c")])
-        self.assertEqual(self.redrive("--send", status=65), {"too_large": ["b"], "sent": ["a", "c"]})
+        large = [failure(code, headers=[("x", "y" * 4000)]) for code in "bd"]
+        self.write(self.failures, [failure("a"), large[0], failure("c"), large[1], failure("e")])
+        self.assertEqual(self.redrive("--send", status=65), {"too_large": ["b", "d"], "sent": ["a", "c", "e"]})
 
     # ---- what is remembered
 
