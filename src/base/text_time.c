@@ -222,7 +222,8 @@ static void take_part(struct reader *in, char part, int64_t now_ms, struct http_
     }
 }
 
-/* The three forms that RFC 9110, section 5.6.7, asks a recipient to take; case matters there. */
+/* The three forms that RFC 9110, section 5.6.7, asks a recipient to take; case matters there.
+ * `#` is GMT and the end. */
 static bool read_http_date(const char *string, int64_t now_ms, int64_t *wall_ms)
 {
     static const char *const forms[] = {"a, d b Y T #", "A, d-b-y T #", "a b e T Y"};
