@@ -33,6 +33,15 @@ enum answer_kind {
 };
 const char *answer_kind_name(enum answer_kind kind); /* as in metrics: "success", "rejected" … */
 
+/* Whose fault an attempt's end is, where its kind alone does not tell. */
+enum answer_cause {
+    ANSWER_CAUSE_NONE,
+    ANSWER_CAUSE_KEYS,     /* a 200 that no key of ours verifies: unknown serial, a timestamp too far
+                            * off, a wrong signature. Our fault, as a 401 is. Not a signature test */
+    ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent */
+    ANSWER_CAUSE_NAME,     /* the host's name was not resolved: nothing was sent */
+};
+
 /* What is known of the call's effect, mildest first, so that the worst is the greatest. */
 enum call_state { CALL_NOT_SENT, CALL_ANSWERED, CALL_UNKNOWN };
 const char *call_state_name(enum call_state state); /* not_sent, answered, unknown */
@@ -62,6 +71,7 @@ struct answer {
     int status;
     bool is_signed;        /* a signature was there and verified */
     bool counts_as_outage; /* towards failover: unreachable, time-out, 502, 503, 504 */
+    enum answer_cause cause;
     enum verify_status verify;
     const char *detail;     /* static phrase for people: what was wrong */
     int64_t retry_after_ms; /* to wait; -1: not said */
