@@ -36,8 +36,8 @@ const char *answer_kind_name(enum answer_kind kind); /* as in metrics: "success"
 /* Whose fault an attempt's end is, where its kind alone does not tell. */
 enum answer_cause {
     ANSWER_CAUSE_NONE,
-    ANSWER_CAUSE_KEYS,     /* a 200 that no key of ours verifies: unknown serial, a timestamp too far
-                            * off, a wrong signature. Our fault, as a 401 is. Not a signature test */
+    ANSWER_CAUSE_KEYS, /* a 200 that no key of ours verifies: unknown serial, a timestamp too far
+                        * off, a wrong signature. Our fault, as a 401 is. Not a signature test */
     ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent */
     ANSWER_CAUSE_NAME,     /* the host's name was not resolved: nothing was sent */
 };
