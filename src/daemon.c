@@ -7,6 +7,7 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/intake.h"
 #include "presignd/kafka/outlet.h"
+#include "presignd/monitor.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/metrics.h"
@@ -29,18 +30,10 @@
 #include <sys/random.h>
 #include <sysexits.h>
 
-/* Between two looks at readiness, status text and the watchdog. */
-#define TICK_MS INT64_C(500)
-/* How long a stage may stand still before the watchdog is no longer fed: WatchdogSec=, or that. */
-#define PATIENCE_MS INT64_C(30000)
-/* Spans of patience for the outlet: a broker's failover may hold one call up for long. */
-#define OUTLET_PATIENCES 4
-/* /readyz says no when transactions have failed for so long, or one has not ended after so long:
- * a single abort is no news. */
-#define UNREADY_MS     INT64_C(10000)
-#define OUTLET_SLOW_US (30 * INT64_C(1000000))
 /* What the outlet may take to abort what it has in hand when we stop. */
 #define OUTLET_CLOSE_MS INT64_C(5000)
+/* What all of the take-down may take, as systemd is told. */
+#define TAKE_DOWN_MS (2 * OUTLET_CLOSE_MS)
 
 struct daemon {
     const struct config_sources *sources;
@@ -58,12 +51,9 @@ struct daemon {
     struct loop_timer step_timer, tick_timer;
     uint64_t random;
     struct reload_word reload_word;
-    int64_t started_ms;  /* wall clock */
-    int64_t patience_ms; /* how long a stage may stand still */
-    int64_t id_held_ms;  /* mono: when the transactional.id was last seen in our hands */
-    bool ready;          /* was told to systemd */
-    unsigned stuck;      /* looks in a row that saw no progress */
-    bool draining;       /* a stop was asked for */
+    int64_t started_ms; /* wall clock */
+    struct monitor monitor;
+    bool draining; /* a stop was asked for */
     int64_t drain_end_ms;
 };
 
@@ -207,34 +197,22 @@ static void step(void *context)
 
 /* --- admin pages --- */
 
-/* Progress: everything moves that nothing holds; else `why` says what does not. */
-static bool alive(const struct daemon *d, struct buf *why)
+static struct monitor_sources monitored(const struct daemon *d)
 {
-    int64_t stalled_us = outlet_stalled_us(d->outlet);
-    if (stalled_us > OUTLET_PATIENCES * d->patience_ms * 1000) {
-        buf_printf(why, "the outlet has not moved for %" PRId64 " s", stalled_us / 1000000);
-        return false;
-    }
-    return pipeline_moves(d->pipeline, d->patience_ms, why);
-}
-
-/* Why nothing can be worked on now; NULL: it can. */
-static const char *unready(const struct daemon *d)
-{
-    struct pipeline_status status;
-    pipeline_status(d->pipeline, &status);
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
-    return !intake_joined(d->intake)                            ? "the group is not joined"
-           : d->draining                                        ? "stopping"
-           : status.endpoint_down                               ? "the endpoint is down"
-           : outlet_stalled_us(d->outlet) >= OUTLET_SLOW_US     ? "a transaction does not end"
-           : now_ms - d->id_held_ms >= UNREADY_MS               ? "transactions cannot begin"
-           : report_trouble_ms(d->report, now_ms) >= UNREADY_MS ? "transactions fail"
-                                                                : NULL;
+    return (struct monitor_sources){
+        .pipeline = d->pipeline,
+        .intake = d->intake,
+        .outlet = d->outlet,
+        .report = d->report,
+        .stopping = d->draining,
+        .drain_end_ms = d->drain_end_ms,
+        .take_down_ms = TAKE_DOWN_MS,
+    };
 }
 
 static void take_status(struct daemon *d, struct status *status)
 {
+    struct monitor_sources from = monitored(d);
     struct snapshot_sources sources = {
         .setup = d->setup,
         .pipeline = d->pipeline,
@@ -242,7 +220,7 @@ static void take_status(struct daemon *d, struct status *status)
         .signer = d->signer,
         .caller = d->caller,
         .recent = report_recent(d->report),
-        .unready = unready(d),
+        .unready = monitor_unready(&d->monitor, &from),
         .transaction_trouble = report_trouble(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
     };
@@ -282,14 +260,18 @@ static int page_status_json(void *context, struct buf *body)
 
 static int page_health(void *context, struct buf *body)
 {
-    bool well = alive(context, body);
+    struct daemon *d = context;
+    struct monitor_sources from = monitored(d);
+    bool well = monitor_alive(&d->monitor, &from, body);
     buf_puts(body, well ? "ok\n" : "\n");
     return well ? 200 : 503;
 }
 
 static int page_ready(void *context, struct buf *body)
 {
-    const char *why = unready(context);
+    struct daemon *d = context;
+    struct monitor_sources from = monitored(d);
+    const char *why = monitor_unready(&d->monitor, &from);
     buf_printf(body, "%s\n", why == NULL ? "ready" : why);
     return why == NULL ? 200 : 503;
 }
@@ -341,7 +323,7 @@ static void drain(struct daemon *d)
     d->draining = true;
     d->drain_end_ms = clock_now(&clock_system).mono_ms + timeout_ms;
     notify_stopping();
-    notify_extend_timeout(timeout_ms + 2 * OUTLET_CLOSE_MS);
+    notify_extend_timeout(timeout_ms + TAKE_DOWN_MS);
     log_fields(LOG_NOTICE, MESSAGE_STOPPING, NULL,
                "stopping: calls in the air have %" PRId64 " ms to end", timeout_ms);
     pipeline_drain(d->pipeline);
@@ -461,7 +443,7 @@ static void reload(struct daemon *d)
         note_reload(d, "presignd is stopping");
         return;
     }
-    if (d->ready) { /* READY=1 would end a start that is not ready */
+    if (d->monitor.told_ready) { /* READY=1 would end a start that is not ready */
         notify_reloading();
     }
     bool applied = try_reload(d);
@@ -471,7 +453,7 @@ static void reload(struct daemon *d)
     if (applied) {
         log_fields(LOG_NOTICE, MESSAGE_RELOADED, NULL, "the new configuration is in use");
     }
-    if (d->ready) {
+    if (d->monitor.told_ready) {
         notify_ready();
     }
 }
@@ -486,88 +468,24 @@ static void on_signal(void *context, int signal_number)
     }
 }
 
-/* --- readiness, status text, watchdog --- */
-
-/* "joining the group" may last: what it waits for is what an operator looks for first. */
-static void tell_joining(const struct daemon *d)
-{
-    const char *trouble = intake_trouble(d->intake);
-    notify_status("waiting for Kafka: joining group %s%s%s", intake_group_id(d->intake),
-                  trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
-}
-
-static void tell_draining(const struct daemon *d, const struct pipeline_status *status,
-                          int64_t now_ms)
-{
-    int64_t left_ms = d->drain_end_ms - now_ms;
-    notify_status("stopping: %zu in the air, %zu outcomes to publish, %" PRId64 " s left",
-                  status->in_flight, status->jobs[JOB_SETTLED] + status->jobs[JOB_PUBLISHING],
-                  left_ms > 0 ? (left_ms + 999) / 1000 : 0);
-    notify_extend_timeout((left_ms > 0 ? left_ms : 0) + 2 * OUTLET_CLOSE_MS);
-}
-
-static void tell_status(const struct daemon *d, const struct pipeline_status *status,
-                        int64_t now_ms)
-{
-    if (d->draining) {
-        tell_draining(d, status, now_ms);
-        return;
-    }
-    if (!intake_joined(d->intake)) {
-        tell_joining(d);
-        return;
-    }
-    const char *trouble = report_trouble(d->report);
-    AUTO_BUF struct buf holds = {0};
-    pipeline_holds(d->pipeline, &holds);
-    size_t waiting = status->jobs[JOB_LANE] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY];
-    notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status->partitions,
-                  status->in_flight, waiting, holds.len > 0 ? " (" : "",
-                  holds.len > 0 ? holds.data : "", holds.len > 0 ? ")" : "",
-                  trouble != NULL ? "; transactions fail: " : "", trouble != NULL ? trouble : "");
-}
-
-/* A process that was suspended sees old work at its first look, and has done it by the second. */
-static void feed_watchdog(struct daemon *d)
-{
-    AUTO_BUF struct buf why = {0};
-    if (alive(d, &why)) {
-        d->stuck = 0;
-        notify_watchdog();
-        return;
-    }
-    if (d->stuck < UINT_MAX && ++d->stuck == 2) {
-        log_fields(LOG_CRIT, MESSAGE_STUCK, NULL,
-                   "no progress: %s; the watchdog is not fed any more, and ends this process",
-                   why.data);
-    }
-    notify_status("no progress: %s", why.data);
-}
+/* --- the tick --- */
 
 static void on_tick(void *context)
 {
     struct daemon *d = context;
     struct moment now = clock_now(&clock_system);
-    struct pipeline_status status;
-    pipeline_status(d->pipeline, &status);
-    d->id_held_ms = outlet_ready(d->outlet) ? now.mono_ms : d->id_held_ms;
-    if (!d->ready && intake_joined(d->intake)) {
-        d->ready = true;
-        log_fields(LOG_NOTICE, MESSAGE_READY, NULL, "ready");
-        notify_ready();
-    } else if (!d->ready) {
-        notify_extend_timeout(20 * TICK_MS); /* brokers may come up after us */
-    }
-    tell_status(d, &status, now.mono_ms);
+    struct monitor_sources from = monitored(d);
+    monitor_tick(&d->monitor, &from, now.mono_ms);
     report_tick(d->report, now.mono_ms);
-    feed_watchdog(d);
     if (d->draining && now.mono_ms >= d->drain_end_ms) {
+        struct pipeline_status status;
+        pipeline_status(d->pipeline, &status);
         log_fields(LOG_WARNING, MESSAGE_LEFT_BEHIND, NULL,
                    "stopping with %zu calls in the air: their events come back later",
                    status.in_flight);
         loop_stop(d->loop, EX_OK);
     }
-    loop_timer_set(&d->tick_timer, now.mono_ms + TICK_MS);
+    loop_timer_set(&d->tick_timer, now.mono_ms + MONITOR_TICK_MS);
 }
 
 /* --- life --- */
@@ -590,8 +508,7 @@ static void build_base(struct daemon *d)
     if (getrandom(&d->random, sizeof d->random, 0) != sizeof d->random) {
         d->random = (uint64_t)clock_mono_us();
     }
-    int64_t watchdog_ms = notify_watchdog_ms();
-    d->patience_ms = watchdog_ms > 0 ? watchdog_ms : PATIENCE_MS;
+    monitor_init(&d->monitor, notify_watchdog_ms(), clock_now(&clock_system).mono_ms);
     d->metrics = metrics_new();
     d->report = report_new(d->metrics);
     report_merchants(d->report, d->setup->merchants);
@@ -715,7 +632,7 @@ static struct setup *load(const struct config_sources *sources)
 int daemon_run(const struct config_sources *sources)
 {
     struct moment now = clock_now(&clock_system);
-    struct daemon d = {.sources = sources, .started_ms = now.wall_ms, .id_held_ms = now.mono_ms};
+    struct daemon d = {.sources = sources, .started_ms = now.wall_ms};
     bool has_loop = build_loop(&d);
     d.setup = has_loop ? load(sources) : NULL;
     if (d.setup == NULL) {

@@ -1,0 +1,47 @@
+/* Looks at the daemon's parts every half second and tells systemd: ready, the status text, the
+ * watchdog. What a look means is decided by readiness.h. */
+#ifndef PRESIGND_MONITOR_H
+#define PRESIGND_MONITOR_H
+
+#include "presignd/base/buf.h"
+#include "presignd/flow/pipeline.h"
+#include "presignd/kafka/intake.h"
+#include "presignd/kafka/outlet.h"
+#include "presignd/report.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Between two looks. */
+#define MONITOR_TICK_MS INT64_C(500)
+
+/* The parts, as they are now: they may be replaced between two looks. Only looked at. */
+struct monitor_sources {
+    struct pipeline *pipeline;
+    const struct intake *intake;
+    struct outlet *outlet;
+    const struct report *report;
+    bool stopping;        /* a stop was asked for */
+    int64_t drain_end_ms; /* mono: when calls in flight are left behind */
+    int64_t take_down_ms; /* what the take-down after that may last */
+};
+
+struct monitor {
+    int64_t patience_ms; /* how long a stage may stand still */
+    int64_t id_held_ms;  /* mono: when the transactional.id was last seen in our hands */
+    bool told_ready;     /* READY=1 was sent */
+    unsigned stuck;      /* looks in a row that saw no progress */
+};
+
+/* `watchdog_ms` is systemd's WatchdogSec=, 0 without one. */
+void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms);
+/* Looks and tells. Call it every MONITOR_TICK_MS. */
+void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms);
+
+/* For /healthz: everything moves that nothing holds; else `why` says what does not. */
+bool monitor_alive(const struct monitor *monitor, const struct monitor_sources *from,
+                   struct buf *why);
+/* For /readyz: why nothing can be worked on now; NULL: it can. */
+const char *monitor_unready(const struct monitor *monitor, const struct monitor_sources *from);
+
+#endif
