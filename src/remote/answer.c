@@ -96,6 +96,14 @@ static void read_error(const struct verify_input *input, struct answer *answer)
     copy_clean(answer->message, body_string(body, "message"), ANSWER_MESSAGE_MAX);
 }
 
+/* Whether another key or another clock of ours might verify it. A signature test and one that is
+ * not base64 no key verifies; an answer without a signature says nothing of keys. */
+static bool is_ours(enum verify_status status)
+{
+    return status == VERIFY_UNKNOWN_SERIAL || status == VERIFY_BAD_TIMESTAMP ||
+           status == VERIFY_BAD_SIGNATURE;
+}
+
 /* What keeps a 200 from being a success, or NULL after moving its values to `answer`. */
 static const char *read_success(const struct endpoint *endpoint, const struct answer_input *input,
                                 struct answer *answer)
@@ -108,6 +116,7 @@ static const char *read_success(const struct endpoint *endpoint, const struct an
         return "the answer is compressed, which was not asked for";
     }
     if (!answer->is_signed) {
+        answer->cause = is_ours(answer->verify) ? ANSWER_CAUSE_KEYS : ANSWER_CAUSE_NONE;
         return verify_status_text(answer->verify);
     }
     AUTO(body_decref_at) json_t *body = body_parse(input->verify.body, input->verify.body_len);
@@ -154,7 +163,8 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     const struct rule *rule = rule_of(input->transfer, input->status);
     answer->kind = rule->kind;
     answer->call_state = rule->call_state;
-    answer->counts_as_outage = rule->counts_as_outage;
+    answer->counts_as_outage = rule->counts_as_outage && input->cause != ANSWER_CAUSE_SHORTAGE;
+    answer->cause = input->cause;
     answer->detail = rule->detail;
     answer->status = input->status;
     answer->verify = VERIFY_UNSIGNED;

@@ -240,6 +240,7 @@ static void classify(const struct call *call, struct answer *answer)
     const struct transfer *transfer = &call->transfer;
     const struct answer_input input = {
         .transfer = transfer->status,
+        .cause = transfer->cause,
         .status = transfer->http_status,
         .verify = {.serial = transfer_header(transfer, TRANSFER_HEADER_SERIAL),
                    .timestamp = transfer_header(transfer, TRANSFER_HEADER_TIMESTAMP),

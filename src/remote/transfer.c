@@ -5,11 +5,15 @@
 #include "presignd/base/text.h"
 #include "presignd/version.h"
 
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     /* The server drops an idle connection at about 8 s. A request on one that it is just
@@ -23,6 +27,9 @@ enum {
     RECEIVE_BUFFER = 4096,
     /* curl's least. It is there only while a request is in the air. */
     UPLOAD_BUFFER = 16384,
+    /* Descriptors that a resolver's thread may want at once: curl's pair, /etc/hosts, a socket
+     * for each name server. */
+    RESOLVER_DESCRIPTORS = 8,
     /* What a transfer keeps of its buffers for the next one. */
     KEEP_BYTES = 4096,
 };
@@ -45,6 +52,7 @@ struct transfer_client {
     struct list waiting[TRANSFER_HOSTS_MAX];
     struct heap waits; /* of the waiting: the first whose time ends */
     size_t connecting[TRANSFER_HOSTS_MAX];
+    bool resolving[TRANSFER_HOSTS_MAX]; /* its name was asked for, and no socket was made since */
     struct list running;
     struct list finished;
     struct loop_timer curl_timer, deliver_timer, idle_timer, wait_timer;
@@ -84,6 +92,8 @@ static const struct ending {
     {CURLE_SEND_ERROR, true, "the connection was reset while sending"},
 };
 
+static const char shortage_reason[] =
+    "this process has no descriptor left: raise LimitNOFILE=, or lower max_connections";
 static const char expired_reason[] = "the event's time passed before it could be sent";
 
 static const char *reason_of(CURLcode code, bool sent)
@@ -212,6 +222,51 @@ static int on_send(void *context, char *remote_ip, char *local_ip, int remote_po
     return CURL_PREREQFUNC_OK;
 }
 
+/* ---- Sockets, and what this process lacks. ---- */
+
+static bool is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+/* Whether the resolver, or who reads the trust store, may have failed for want of descriptors:
+ * neither tells. */
+static bool descriptors_are_short(void)
+{
+    int fds[RESOLVER_DESCRIPTORS];
+    size_t count = 0;
+    while (count < ARRAY_LENGTH(fds) && (fds[count] = eventfd(0, EFD_CLOEXEC)) >= 0) {
+        count++;
+    }
+    bool is_short = count < ARRAY_LENGTH(fds) && is_shortage(errno);
+    while (count > 0) {
+        close(fds[--count]);
+    }
+    return is_short;
+}
+
+/* In place of curl's own socket(), whose errno it does not keep. */
+static curl_socket_t on_open_socket(void *context, curlsocktype purpose,
+                                    struct curl_sockaddr *address)
+{
+    (void)purpose;
+    struct transfer *transfer = context;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    transfer->client->resolving[transfer->host] = transfer->resolving = false;
+    transfer->is_short = transfer->is_short || (fd < 0 && is_shortage(errno));
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+/* NOLINTNEXTLINE(readability-non-const-parameter): curl's prototype */
+static int on_resolve(void *state, void *reserved, void *context)
+{
+    (void)state;
+    (void)reserved;
+    struct transfer *transfer = context;
+    transfer->client->resolving[transfer->host] = transfer->resolving = true;
+    return 0;
+}
+
 static int on_timer(CURLM *multi, long timeout_ms, void *context)
 {
     (void)multi;
@@ -309,6 +364,8 @@ static void set_constant_options(const struct transfer_client *client, CURL *eas
     must(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body));
     must(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header));
     must(curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send));
+    must(curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket));
+    must(curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, on_resolve));
 }
 
 static CURL *easy_take(struct transfer_client *client)
@@ -365,14 +422,33 @@ static void set_request_options(struct transfer *transfer, int64_t now_ms)
     must(curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer));
     must(curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer));
     must(curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer));
+    must(curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer));
+    must(curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, transfer));
     must(curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer));
 }
 
 /* ---- A transfer's way: waiting, running, finished. ---- */
 
+static enum answer_cause cause_not_sent(const struct transfer *transfer, CURLcode code)
+{
+    bool is_name = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY ||
+                   (code == CURLE_OPERATION_TIMEDOUT && transfer->resolving);
+    bool may_be_short = is_name || code == CURLE_SSL_CACERT_BADFILE;
+    if (transfer->is_short || (may_be_short && descriptors_are_short())) {
+        return ANSWER_CAUSE_SHORTAGE;
+    }
+    return is_name ? ANSWER_CAUSE_NAME : ANSWER_CAUSE_NONE;
+}
+
 /* Behind a proxy it is the proxy that is connected to, and it may say no by an answer. */
 static const char *reason_not_sent(const struct transfer *transfer, CURLcode code)
 {
+    if (transfer->expired) {
+        return expired_reason;
+    }
+    if (transfer->cause == ANSWER_CAUSE_SHORTAGE) {
+        return shortage_reason;
+    }
     if (transfer->proxy_status >= 300) {
         return proxy_reason;
     }
@@ -393,11 +469,13 @@ static void set_status(struct transfer *transfer, CURLcode code)
     transfer->expired = !transfer->sent &&
                         (transfer->expired || (transfer->timed_out && transfer->bounded_by_expiry));
     transfer->reason = NULL;
+    transfer->cause = ANSWER_CAUSE_NONE;
     if (whole || interim_only) {
         transfer->status = TRANSFER_DONE;
     } else if (!transfer->sent) {
         transfer->status = TRANSFER_NOT_SENT;
-        transfer->reason = transfer->expired ? expired_reason : reason_not_sent(transfer, code);
+        transfer->cause = transfer->expired ? ANSWER_CAUSE_NONE : cause_not_sent(transfer, code);
+        transfer->reason = reason_not_sent(transfer, code);
     } else if (too_large && transfer->http_status != 0) {
         transfer->status = TRANSFER_TOO_LARGE;
         transfer->reason = "the answer is larger than any of the API's";
@@ -466,10 +544,11 @@ static void stop_waiting(struct transfer *transfer)
     heap_remove(&client->waits, &transfer->waited);
 }
 
-/* It waited in vain. */
+/* It waited in vain, and for the name where those before it do. */
 static void give_up(struct transfer *transfer, int64_t now_ms)
 {
     stop_waiting(transfer);
+    transfer->resolving = transfer->client->resolving[transfer->host];
     transfer->duration_us = (now_ms - transfer->start_ms) * 1000;
     hand_over(transfer, CURLE_OPERATION_TIMEDOUT);
 }
@@ -759,6 +838,7 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer)
     transfer->proxy_status = 0;
     transfer->header_bytes = 0;
     transfer->in_headers = transfer->sent = transfer->too_large = false;
+    transfer->resolving = transfer->is_short = false;
     memset(transfer->header_at, 0, sizeof transfer->header_at);
     memset(transfer->header_twice, 0, sizeof transfer->header_twice);
     transfer_rest(transfer);

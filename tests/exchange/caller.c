@@ -407,7 +407,8 @@ static void test_time_out(void)
     close_server(server);
 }
 
-static void expect_unreachable(const struct caller_config *config, const char *detail)
+static void expect_unreachable(const struct caller_config *config, const char *detail,
+                               enum answer_cause cause)
 {
     open_caller(config);
     const struct answer *answer = call_once(PATIENCE_MS);
@@ -418,6 +419,8 @@ static void expect_unreachable(const struct caller_config *config, const char *d
         fprintf(stderr, "%s: %s\n", current, answer->detail);
     }
     CHECK(strstr(answer->detail, detail) != NULL);
+    CHECK(answer->cause == cause);
+    CHECK(answer->counts_as_outage);
     close_caller();
 }
 
@@ -428,14 +431,14 @@ static void test_refused(void)
     int fd = bound_socket(&port);
     AUTO_FREE char *url = mem_printf("https://127.0.0.1:%d/", port);
     struct caller_config config = config_for(url);
-    expect_unreachable(&config, "refused");
+    expect_unreachable(&config, "refused", ANSWER_CAUSE_NONE);
 
     current = "proxy refused";
     struct server *server = open_server(answer_ok, &world.identity, 0);
     config = config_for(url_of(server));
     AUTO_FREE char *proxy = mem_printf("http://127.0.0.1:%d", port);
     config.proxy = proxy;
-    expect_unreachable(&config, "connection to the proxy was refused");
+    expect_unreachable(&config, "connection to the proxy was refused", ANSWER_CAUSE_NONE);
     CHECK(server->requests == 0);
     close_server(server);
     close(fd);
@@ -529,7 +532,7 @@ static void test_proxy(void)
     current = "proxy that refuses";
     open_tunnel(&tunnel, true);
     config.proxy = tunnel.url;
-    expect_unreachable(&config, "the proxy refused");
+    expect_unreachable(&config, "the proxy refused", ANSWER_CAUSE_NONE);
     close_tunnel(&tunnel);
 
     current = "proxy";
@@ -551,7 +554,7 @@ static void test_no_name(void)
 {
     current = "no such name";
     const struct caller_config config = config_for("https://presignd.invalid");
-    expect_unreachable(&config, "resolved");
+    expect_unreachable(&config, "resolved", ANSWER_CAUSE_NAME);
 }
 
 static void expect_distrust(const char *name, const struct identity *identity, int tls_version,
@@ -561,7 +564,7 @@ static void expect_distrust(const char *name, const struct identity *identity, i
     struct server *server = open_server(answer_ok, identity, tls_version);
     struct caller_config config = config_for(url_of(server));
     config.ca_file = ca == NULL ? NULL : path_of(ca);
-    expect_unreachable(&config, detail);
+    expect_unreachable(&config, detail, ANSWER_CAUSE_NONE);
     CHECK(server->requests == 0);
     close_server(server);
 }

@@ -406,6 +406,7 @@ static void test_hanging_resolver(void)
         CHECK(world.times[i] == 1);
         CHECK(world.answers[i].kind == ANSWER_UNREACHABLE);
         CHECK(world.answers[i].call_state == CALL_NOT_SENT);
+        CHECK(world.answers[i].cause == ANSWER_CAUSE_NAME);
         CHECK(strstr(world.answers[i].detail, "in time") != NULL);
     }
     close_caller();
@@ -426,14 +427,15 @@ static int open_descriptors(void)
     return count;
 }
 
-/* No descriptor is left for a connection: nothing was sent, and as soon as there is one again,
- * calls go through. Nothing stays open of it. */
+/* No descriptor is left for a connection: nothing was sent, no host is to blame, and as soon as
+ * there is one again, calls go through. Nothing stays open of it. */
 static void test_descriptors_exhausted(void)
 {
     current = "descriptors exhausted";
     struct server *server = open_server(answer_ok, &world.identity, 0);
     struct rlimit was, none;
-    const struct caller_config config = config_for(url_of(server));
+    struct caller_config config = config_for(url_of(server));
+    config.base_url[1] = "https://presignd.invalid"; /* the resolver wants some, too */
     open_caller(&config);
     int before = open_descriptors();
     CHECK(getrlimit(RLIMIT_NOFILE, &was) == 0);
@@ -441,7 +443,7 @@ static void test_descriptors_exhausted(void)
     none.rlim_cur = 3; /* those that are open stay so */
     CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
     for (size_t i = 0; i < 8; i++) {
-        start_call(i, 0, PATIENCE_MS);
+        start_call(i, i % 2, PATIENCE_MS);
     }
     run_calls();
     CHECK(setrlimit(RLIMIT_NOFILE, &was) == 0);
@@ -449,6 +451,9 @@ static void test_descriptors_exhausted(void)
         CHECK(world.times[i] == 1);
         CHECK(world.answers[i].kind == ANSWER_UNREACHABLE);
         CHECK(world.answers[i].call_state == CALL_NOT_SENT);
+        CHECK(world.answers[i].cause == ANSWER_CAUSE_SHORTAGE);
+        CHECK(!world.answers[i].counts_as_outage);
+        CHECK(strstr(world.answers[i].detail, "LimitNOFILE") != NULL);
     }
     CHECK(open_descriptors() == before);
     CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);

@@ -38,7 +38,8 @@ enum answer_cause {
     ANSWER_CAUSE_NONE,
     ANSWER_CAUSE_KEYS, /* a 200 that no key of ours verifies: unknown serial, a timestamp too far
                         * off, a wrong signature. Our fault, as a 401 is. Not a signature test */
-    ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent */
+    ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent,
+                            * and no host is to blame */
     ANSWER_CAUSE_NAME,     /* the host's name was not resolved: nothing was sent */
 };
 
@@ -57,6 +58,7 @@ enum transfer_status {
 /* Borrowed values of one transfer. */
 struct answer_input {
     enum transfer_status transfer;
+    enum answer_cause cause;      /* why nothing was sent: SHORTAGE, NAME, or NONE */
     int status;                   /* 0 when no status line came */
     struct verify_input verify;   /* headers and raw body */
     const char *content_encoding; /* NULL when absent; none was asked for */

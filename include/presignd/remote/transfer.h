@@ -8,6 +8,8 @@
  * - Whether anything may have left is known: TRANSFER_NOT_SENT before, anything else after.
  * - Nothing is sent at or past `expires_ms`, and time spent waiting for a connection counts
  *   against both time-outs.
+ * - Whose fault it is that nothing was sent: this process had no descriptor (SHORTAGE), the name
+ *   was not resolved (NAME), or the way to the host (NONE).
  * - Answers are bounded (ANSWER_BODY_MAX, ANSWER_HEADERS_MAX), connections are, and so is the
  *   number of those being made at once.
  * - Kept connections are closed after 7 s without use, before the server does so at about 8 s.
@@ -76,14 +78,15 @@ struct transfer {
 
     /* The answer; borrowed until the next start or transfer_deinit(). */
     enum transfer_status status;
-    const char *reason;  /* static phrase, NULL for TRANSFER_DONE */
-    bool timed_out;      /* the time-out was what ended it */
-    int http_status;     /* of the last status line; 0: none came */
-    long proxy_status;   /* of the proxy, when it was asked for a tunnel; else 0 */
-    bool expired;        /* not sent, because `expires_ms` was reached */
-    int64_t duration_us; /* from the start of connecting, or sending, to the end; of one that
-                          * got no connection: from transfer_start() */
-    struct buf answer;   /* the body as it came */
+    const char *reason;      /* static phrase, NULL for TRANSFER_DONE */
+    bool timed_out;          /* the time-out was what ended it */
+    enum answer_cause cause; /* of TRANSFER_NOT_SENT: SHORTAGE, NAME, else NONE */
+    int http_status;         /* of the last status line; 0: none came */
+    long proxy_status;       /* of the proxy, when it was asked for a tunnel; else 0 */
+    bool expired;            /* not sent, because `expires_ms` was reached */
+    int64_t duration_us;     /* from the start of connecting, or sending, to the end; of one that
+                              * got no connection: from transfer_start() */
+    struct buf answer;       /* the body as it came */
 
     /* Private. */
     struct list_link link;
@@ -100,6 +103,8 @@ struct transfer {
     size_t header_bytes; /* of all header blocks */
     bool in_headers;     /* between a status line and its empty line */
     bool sent, too_large;
+    bool resolving; /* the resolver was asked, and no socket was made since */
+    bool is_short;  /* no socket could be made: this process's fault */
 };
 
 /* Reads the CA file. False, and every reason on a line of its own that begins with the

@@ -217,6 +217,55 @@ Test(answer, without_a_whole_answer_only_what_was_sent_counts)
     cr_assert_eq(scene.answer.call_state, CALL_NOT_SENT);
     cr_assert(scene.answer.counts_as_outage);
     cr_assert_eq(scene.answer.verify, VERIFY_UNSIGNED);
+    cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_NONE);
+
+    scene.input.cause = ANSWER_CAUSE_NAME;
+    classify(&scene, "app");
+    cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_NAME);
+    cr_assert(scene.answer.counts_as_outage);
+    scene.input.cause = ANSWER_CAUSE_SHORTAGE;
+    classify(&scene, "app");
+    cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_SHORTAGE);
+    cr_assert(!scene.answer.counts_as_outage, "a shortage of ours is no outage of a host");
+}
+
+Test(answer, the_keys_are_blamed_for_what_another_key_or_clock_might_verify)
+{
+    static const struct {
+        int status;
+        const char *serial, *timestamp, *signature, *encoding; /* NULL: the good one */
+        enum answer_cause cause;
+    } cases[] = {
+        {200, NULL, NULL, NULL, NULL, ANSWER_CAUSE_NONE},
+        {200, "PUB_KEY_ID_2", NULL, NULL, NULL, ANSWER_CAUSE_KEYS},
+        {200, NULL, "1763884000", NULL, NULL, ANSWER_CAUSE_KEYS},
+        {200, NULL, "now", NULL, NULL, ANSWER_CAUSE_KEYS},
+        {200, NULL, NULL, "QUJD", NULL, ANSWER_CAUSE_KEYS},
+        {200, NULL, NULL, "WECHATPAY/SIGNTEST/QUJD", NULL, ANSWER_CAUSE_NONE},
+        {200, NULL, NULL, "*", NULL, ANSWER_CAUSE_NONE},
+        {200, NULL, NULL, "", NULL, ANSWER_CAUSE_NONE},
+        {200, "PUB_KEY_ID_2", NULL, NULL, "gzip", ANSWER_CAUSE_NONE},
+        {400, "PUB_KEY_ID_2", NULL, NULL, NULL, ANSWER_CAUSE_NONE},
+        {202, NULL, NULL, "QUJD", NULL, ANSWER_CAUSE_NONE},
+    };
+    AUTO(scene_deinit) struct scene scene = scene_of(200, GOOD, strlen(GOOD));
+    const struct answer_input good = scene.input;
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        scene.input = good;
+        scene.input.status = cases[i].status;
+        scene.input.content_encoding = cases[i].encoding;
+        struct verify_input *verify = &scene.input.verify;
+        verify->serial = cases[i].serial == NULL ? verify->serial : cases[i].serial;
+        verify->timestamp = cases[i].timestamp == NULL ? verify->timestamp : cases[i].timestamp;
+        verify->signature = cases[i].signature == NULL ? verify->signature : cases[i].signature;
+        classify(&scene, "app");
+        cr_assert_eq(scene.answer.cause, cases[i].cause, "case %zu", i);
+    }
+    scene.input = good;
+    scene.input.verify.serial = "PUB_KEY_ID_2";
+    scene.input.transfer = TRANSFER_TOO_LARGE;
+    classify(&scene, "app");
+    cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_NONE);
 }
 
 Test(answer, an_error_body_is_read_as_far_as_it_can_be)
