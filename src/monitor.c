@@ -39,6 +39,7 @@ const char *monitor_unready(const struct monitor *monitor, const struct monitor_
     struct readiness_facts facts = {
         .joined = intake_joined(from->intake),
         .stopping = from->stopping,
+        .subscription = intake_subscription_error(from->intake),
         .endpoint_down = status.endpoint_down,
         .transaction_ms = outlet_stalled_us(from->outlet) / 1000,
         .id_missing_ms = now_ms - monitor->id_held_ms,
@@ -49,10 +50,17 @@ const char *monitor_unready(const struct monitor *monitor, const struct monitor_
 
 /* --- what systemd is told --- */
 
+/* It stays until the topic can be read, whatever else the client says in between. */
+static const char *kafka_trouble(const struct monitor_sources *from)
+{
+    const char *subscription = intake_subscription_error(from->intake);
+    return subscription != NULL ? subscription : intake_trouble(from->intake);
+}
+
 /* "joining the group" may last: what it waits for is what an operator looks for first. */
 static void tell_joining(const struct monitor_sources *from)
 {
-    const char *trouble = intake_trouble(from->intake);
+    const char *trouble = kafka_trouble(from);
     notify_status("waiting for Kafka: joining group %s%s%s", intake_group_id(from->intake),
                   trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
 }
@@ -77,6 +85,12 @@ static void tell_status(const struct monitor_sources *from, int64_t now_ms)
     }
     if (!intake_joined(from->intake)) {
         tell_joining(from);
+        return;
+    }
+    const char *subscription = intake_subscription_error(from->intake);
+    if (subscription != NULL) {
+        notify_status("%zu partitions, %zu in the air; requests cannot be read: %s",
+                      status.partitions, status.in_flight, subscription);
         return;
     }
     const char *trouble = report_trouble(from->report);
