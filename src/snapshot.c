@@ -79,8 +79,10 @@ static void take_partition(const struct snapshot_sources *from, const struct par
         .window_used = (int64_t)window_used(window),
         .full = partition->full,
         .paused = !partition->paused ? NULL
-                  : partition->full  ? "its window is full: the event at the watermark does not end"
-                                     : "as much is in hand as may be",
+                  : !partition->full ? "every place in the air is taken"
+                  : window_room(window) < WINDOW_RESUME
+                      ? "its window is full: the event at the watermark does not end"
+                      : "its share of the memory is full: its events in hand do not end",
     };
 }
 

@@ -35,6 +35,7 @@ void assign_drop(struct pipeline *p, struct moment now)
     orphan_all(&p->answered);
     orphan_all(&p->batch.jobs);
     partitions_deinit(&p->partitions);
+    shares_divide(&p->memory, 0);
     p->session = session_unref(p->session);
     p->revoking = false;
     p->all_paused = false;
@@ -52,6 +53,7 @@ void assign_begin(struct pipeline *p, struct session *session,
         ids[i] = positions[i].partition;
     }
     partitions_assign(&p->partitions, ids, count);
+    shares_divide(&p->memory, count);
     for (size_t i = 0; i < count; i++) {
         struct partition *partition = partitions_find(&p->partitions, positions[i].partition);
         if (!window_load(&partition->window, positions[i].offset, positions[i].metadata)) {

@@ -1,12 +1,12 @@
 /* How many records to ask for, and which partitions to pause.
  *
- * Reading is bounded in three ways: a partition by its window, all together by bytes, and events
- * that could be called at once if there were places. The first pauses one partition; the others
- * stop asking, and after a while pause all, since the group gives up on a member that does not
- * poll (max.poll.interval.ms) and its own events come with the same poll. */
+ * What is in hand is bounded for each partition by itself, by its window and its share of the
+ * memory; a partition at such a bound is paused alone. Reading stops for all of them only while
+ * every place in the air is taken: whatever is read then has to wait, whoever it belongs to. That
+ * costs nothing, unlike a pause, after which the records are fetched anew. After a while all are
+ * paused nevertheless, since the group gives up on a member that does not poll
+ * (max.poll.interval.ms) and its own events come with the same poll. */
 #include "pipeline_parts.h"
-
-#include <assert.h>
 
 /* Records asked for at once, at most. */
 #define WANTS_MAX 512
@@ -14,81 +14,71 @@
 #define RESUME_WANTS 16
 
 /* Two reasons keep a partition from being read; intake is told of changes only. */
-void demand_pause(struct pipeline *p, struct partition *partition)
+static void pause(struct pipeline *p, struct partition *partition)
 {
-    bool pause = partition->full || p->all_paused;
-    if (pause == partition->paused) {
-        return;
+    bool paused = partition->full || p->all_paused;
+    if (paused != partition->paused) {
+        partition->paused = paused;
+        (paused ? p->ports.pause : p->ports.resume)(p->ports.intake, partition->id);
     }
-    partition->paused = pause;
-    (pause ? p->ports.pause : p->ports.resume)(p->ports.intake, partition->id);
 }
 
-/* True while a merchant's own limits, or its share of the whole, keep its events waiting though
- * there are places for others. Without such places, reading on would only fill memory. */
-static bool stands_aside(const struct pipeline *p, const struct lane *lane)
+static bool is_full(const struct pipeline *p, const struct partition *partition)
 {
-    return p->in_flight < p->rules.limits.in_flight &&
-           (lane_limited(lane) || !dispatch_has_place(p, lane));
+    return !list_empty(&partition->beyond) || window_room(&partition->window) == 0 ||
+           share_full(&p->memory, &partition->memory);
 }
 
-/* Events that wait for nothing but a place in the air. With a single merchant nobody else is
- * behind its queue, so there is no use in reading on past its own limit. */
-static size_t ready(const struct pipeline *p)
+static bool has_room(const struct pipeline *p, const struct partition *partition)
 {
-    /* While nothing can be called, reading on still finds what fails without a call. */
-    if (p->health.down) {
-        return 0;
-    }
-    size_t count = 0;
-    LIST_FOREACH (&p->rotation, link) {
-        const struct lane *lane = CONTAINER_OF(link, struct lane, link);
-        bool alone = merchants_count(p->rules.admit->merchants) == 1 && !lane->held;
-        count += alone || !stands_aside(p, lane) ? lane->waiting.count : 0;
-    }
-    return count;
+    return list_empty(&partition->beyond) && window_room(&partition->window) >= WINDOW_RESUME &&
+           share_roomy(&p->memory, &partition->memory);
 }
 
-/* Records are asked for before their sizes are known, so each counts as the largest that is
- * allowed: copied, read once more, and once more in its outcome. */
-static size_t room_in_bytes(const struct pipeline *p)
+void demand_look(struct pipeline *p, struct partition *partition)
 {
-    const size_t each = sizeof(struct job) + 3 * p->rules.admit->event_bytes_max;
-    assert(each > 0);
-    size_t left = p->bytes < PIPELINE_BYTES_MAX ? PIPELINE_BYTES_MAX - p->bytes : 0;
-    if (left < each) {
-        /* However large one may be, one at a time goes through. */
-        return p->bytes < PIPELINE_BYTES_MAX / 2;
-    }
-    return left / each;
+    partition->full = partition->full ? !has_room(p, partition) : is_full(p, partition);
+    pause(p, partition);
 }
 
-/* Twice the places, so that a call that ends finds another that is ready. What is settled counts
- * by a part: it leaves with the next transaction, unless those fail. */
+/* Calls that can be in the air at once. */
+static size_t places(const struct pipeline *p)
+{
+    size_t sum = 0;
+    const struct merchants *merchants = p->rules.admit->merchants;
+    for (size_t i = 0; i < merchants_count(merchants) && sum < p->rules.limits.in_flight; i++) {
+        sum += merchants_at(merchants, i)->max_in_flight;
+    }
+    bool fewer = sum > 0 && sum < p->rules.limits.in_flight;
+    return fewer ? sum : p->rules.limits.in_flight;
+}
+
+/* While a place is free, whoever waits does so for a reason of its merchant's, and others' events
+ * may lie behind it. When none is, twice the places may wait, so that a call that ends finds
+ * another that is ready. */
 static size_t room(const struct pipeline *p)
 {
-    size_t most = 2 * (size_t)p->rules.limits.in_flight;
-    size_t taken = ready(p) + p->settled.count / 4;
-    size_t count = taken < most ? most - taken : 0;
-    size_t fits = room_in_bytes(p);
-    count = fits < count ? fits : count;
+    size_t most = places(p);
+    if (p->in_flight < most) {
+        return WANTS_MAX;
+    }
+    size_t count = p->waiting < 2 * most ? 2 * most - p->waiting : 0;
     return count < WANTS_MAX ? count : WANTS_MAX;
 }
 
-static void pause_all(struct pipeline *p, bool pause)
-{
-    p->all_paused = pause;
-    for (size_t i = 0; i < p->partitions.count; i++) {
-        demand_pause(p, &p->partitions.items[i]);
-    }
-}
-
-/* A pause costs a new fetch, so it ends only when there is room for more than a few. */
+/* All that are paused go on when there is room for more than a few. */
 static bool roomy(const struct pipeline *p, size_t wanted)
 {
-    size_t half = p->rules.limits.in_flight / 2;
-    size_t enough = half < RESUME_WANTS ? half : RESUME_WANTS;
-    return wanted > 0 && wanted >= enough && p->bytes < PIPELINE_BYTES_MAX / 4 * 3;
+    size_t most = places(p);
+    return wanted >= (most < RESUME_WANTS ? most : RESUME_WANTS);
+}
+
+static void pause_all(struct pipeline *p, bool paused)
+{
+    p->all_paused = paused;
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        pause(p, &p->partitions.items[i]);
+    }
 }
 
 size_t demand_wants(struct pipeline *p)

@@ -110,7 +110,8 @@ void dispatch_start(struct pipeline *p, struct moment now)
         return;
     }
     /* Each lane in turn one call, however many events wait in it. */
-    size_t closed = 0; /* lanes in a row that could not begin a call */
+    size_t closed = 0;        /* lanes in a row that could not begin a call */
+    struct slice slice = {0}; /* thousands may have expired, or lost their merchant */
     struct list_link *link;
     while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
            p->in_flight < p->rules.limits.in_flight) {
@@ -118,6 +119,9 @@ void dispatch_start(struct pipeline *p, struct moment now)
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);
         closed = start_one(p, lane, now) ? 0 : closed + 1;
+        if (slice_over(p, &slice)) {
+            break;
+        }
     }
 }
 
@@ -266,8 +270,12 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
 
 void dispatch_read(struct pipeline *p, struct moment now)
 {
+    struct slice slice = {0};
     struct list_link *link;
     while ((link = list_first(&p->answered)) != NULL) {
         read_answer(p, job_of(link), now);
+        if (slice_over(p, &slice)) {
+            break;
+        }
     }
 }

@@ -47,7 +47,7 @@ static void copy_record(struct job *job, const struct record *record)
         COPY(headers[i].value, record->headers[i].value, record->headers[i].value_len);
     }
 #undef COPY
-    job->size = size;
+    job->copied = size;
 }
 
 struct job *job_new(const struct record *record)
@@ -55,8 +55,46 @@ struct job *job_new(const struct record *record)
     struct job *job = mem_zalloc(1, sizeof *job);
     copy_record(job, record);
     /* The body and the event's strings are made of the same bytes once more. */
-    job->size = sizeof *job + 2 * job->size;
+    job->parsed = job->copied;
     return job;
+}
+
+size_t job_bytes(const struct job *job)
+{
+    return sizeof *job + job->copied + job->parsed + job->outcome.value.len;
+}
+
+/* A record without value and headers: its coordinates and its key. */
+static void drop_content(struct job *job)
+{
+    void *whole = job->bytes;
+    struct record bare = job->record;
+    bare.value = NULL;
+    bare.value_len = 0;
+    bare.headers = NULL;
+    bare.header_count = 0;
+    copy_record(job, &bare);
+    free(whole);
+}
+
+static size_t text_bytes(const char *text)
+{
+    return text == NULL ? 0 : strlen(text) + 1;
+}
+
+void job_keep_outcome(struct job *job)
+{
+    const struct event *event = &job->admission.event;
+    free(job->admission.body);
+    free(job->answer.body);
+    free(job->answer.id_value);
+    job->admission.body = job->answer.body = job->answer.id_value = NULL;
+    job->admission.body_len = job->answer.body_len = 0;
+    buf_fit(&job->outcome.value);
+    drop_content(job);
+    job->parsed = text_bytes(event->id) + text_bytes(event->source) + text_bytes(event->type) +
+                  text_bytes(event->mchid) + text_bytes(event->traceparent) +
+                  text_bytes(event->tracestate);
 }
 
 struct job *job_free(struct job *job)

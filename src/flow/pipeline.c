@@ -16,9 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A full window is read into again when this part of it is free: pausing costs a new fetch. */
-#define RESUME_ROOM (WINDOW_SPAN / 4)
-
 /* --- a record comes: decode -> validate -> route ------------------------------------------ */
 
 /* Ends as a failure, or in its merchant's lane, or behind an earlier event of its code. Records
@@ -83,38 +80,45 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     struct moment now = now_of(p);
     struct job *job = job_new(record);
     job->partition = partition;
-    p->bytes += job->size;
-    /* A pause takes effect at once, but one record may be on its way already. */
+    place_charge(p, job);
+    /* A pause takes effect at once, but one record may be on its way already. It is in memory, so
+     * a full share is no reason to keep it waiting. */
     if (!list_empty(&partition->beyond) || !arrive(p, partition, job, now)) {
         job_move(job, JOB_NEW, &partition->beyond);
     }
-    if (!list_empty(&partition->beyond) || window_room(&partition->window) == 0) {
-        partition->full = true;
-        demand_pause(p, partition);
-    }
-    return p->bytes < PIPELINE_BYTES_MAX;
+    demand_look(p, partition);
+    return !slice_over(p, &p->admission);
 }
 
-/* What came though the window was full, then the partition itself. */
+/* What came though the window was full. One at least, or a steady flow of records, which uses up
+ * the slice before, would leave no time for it. */
+static void take_beyond(struct pipeline *p, struct partition *partition, struct moment now)
+{
+    struct list_link *link;
+    while ((link = list_first(&partition->beyond)) != NULL) {
+        struct job *job = job_of(link);
+        job_unlink(job);
+        if (!arrive(p, partition, job, now)) {
+            job_move_front(job, JOB_NEW, &partition->beyond);
+            return;
+        }
+        if (slice_over(p, &p->admission)) {
+            return;
+        }
+    }
+}
+
+/* Partitions that were full: what waits there first, then the partition itself. */
 static void refill(struct pipeline *p, struct moment now)
 {
+    if (p->revoking || p->draining) {
+        return;
+    }
     for (size_t i = 0; i < p->partitions.count; i++) {
         struct partition *partition = &p->partitions.items[i];
-        if (!partition->full || p->revoking || p->draining) {
-            continue;
-        }
-        struct list_link *link;
-        while ((link = list_first(&partition->beyond)) != NULL) {
-            struct job *job = job_of(link);
-            job_unlink(job);
-            if (!arrive(p, partition, job, now)) {
-                job_move_front(job, JOB_NEW, &partition->beyond);
-                break;
-            }
-        }
-        if (list_empty(&partition->beyond) && window_room(&partition->window) >= RESUME_ROOM) {
-            partition->full = false;
-            demand_pause(p, partition);
+        if (partition->full) {
+            take_beyond(p, partition, now);
+            demand_look(p, partition);
         }
     }
 }
@@ -171,6 +175,7 @@ size_t pipeline_wants(struct pipeline *p)
 void pipeline_step(struct pipeline *p)
 {
     struct moment now = now_of(p);
+    p->unfinished = false;
     dispatch_read(p, now);
     place_wake_due(p, now);
     refill(p, now);
@@ -178,10 +183,14 @@ void pipeline_step(struct pipeline *p)
     publish_begin(p, now);
     assign_release(p, now);
     progress_note(p, now);
+    p->admission = (struct slice){0};
 }
 
 int64_t pipeline_next_ms(const struct pipeline *p)
 {
+    if (p->unfinished) {
+        return PIPELINE_AT_ONCE;
+    }
     int64_t next = p->lane_wait_ms;
     const struct heap_slot *slot = heap_first(&p->due);
     if (slot != NULL && slot->at < next) {
@@ -213,6 +222,7 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->observer = *observer;
     p->rules = *rules;
     p->lanes = map_new();
+    shares_init(&p->memory, PIPELINE_BYTES_MAX);
     p->full_since_ms = -1;
     p->standing_ms = -1;
     p->lane_wait_ms = INT64_MAX;
@@ -308,7 +318,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
                  [JOB_REFUSED] = p->refused.count},
         .in_flight = p->in_flight,
         .oldest_call_ms = oldest_call_ms(p),
-        .bytes = p->bytes,
+        .bytes = p->memory.used,
         .partitions = p->partitions.count,
         .endpoint_down = p->health.down,
         .draining = p->draining,

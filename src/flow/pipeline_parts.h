@@ -17,6 +17,13 @@
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/pipeline.h"
 
+/* The time that one stage of a step has (PIPELINE_SLICE_MS). All zero has not begun: it begins with
+ * the first look at it. */
+struct slice {
+    bool begun;
+    int64_t end_ms;
+};
+
 struct pipeline {
     struct pipeline_ports ports;
     struct pipeline_observer observer;
@@ -39,7 +46,7 @@ struct pipeline {
     bool publishing;
     struct pace pace;
     size_t waiting; /* JOB_LANE of all lanes */
-    size_t bytes;
+    struct shares memory;
     size_t in_flight; /* orphans included */
 
     bool revoking, draining;
@@ -50,11 +57,25 @@ struct pipeline {
     int64_t standing_ms;   /* something could go on and did not after a step: since; -1 */
     int64_t full_since_ms; /* nothing was wanted since then; -1: something is */
     bool all_paused;
+    struct slice admission; /* of records that come, and of those that had to wait */
+    bool unfinished;        /* the step's slices were over before its work was */
 };
 
 static inline struct moment now_of(const struct pipeline *p)
 {
     return clock_now(p->ports.clock);
+}
+
+/* Asked after each event, whose work costs more than this reading of the clock. True when the rest
+ * is left to the next step. */
+static inline bool slice_over(struct pipeline *p, struct slice *slice)
+{
+    int64_t now_ms = now_of(p).mono_ms;
+    if (!slice->begun) {
+        *slice = (struct slice){.begun = true, .end_ms = now_ms + PIPELINE_SLICE_MS};
+    }
+    p->unfinished = p->unfinished || now_ms >= slice->end_ms;
+    return now_ms >= slice->end_ms;
 }
 
 #define OBSERVE(p, member, ...)                                       \
@@ -68,6 +89,8 @@ static inline struct moment now_of(const struct pipeline *p)
 
 /* The merchant's lane, made when it is the first time. */
 struct lane *place_lane_of(struct pipeline *p, struct merchant *merchant);
+/* Charges its partition with what the job takes now. Called after every change of that. */
+void place_charge(struct pipeline *p, struct job *job);
 /* Sets when the job must be looked at though nothing comes: its next attempt, or the end of its
  * time. Anew after every change of its state. */
 void place_arm(struct pipeline *p, struct job *job, struct moment now);
@@ -130,7 +153,7 @@ void progress_note(struct pipeline *p, struct moment now);
 
 /* As pipeline_wants(). */
 size_t demand_wants(struct pipeline *p);
-/* Tells intake when the partition's own state, or the whole's, has changed. */
-void demand_pause(struct pipeline *p, struct partition *partition);
+/* After a change of its window or its share: whether the partition is full, and so paused. */
+void demand_look(struct pipeline *p, struct partition *partition);
 
 #endif

@@ -1,5 +1,5 @@
 /* Where a job is, and what it gives up when it goes on: its place in a lane, its timer, its turn,
- * its bytes. A job that is moved without that would be counted for ever. */
+ * its memory. A job that is moved without that would be counted for ever. */
 #include "pipeline_parts.h"
 
 #include <stdlib.h>
@@ -22,6 +22,18 @@ struct lane *place_lane_of(struct pipeline *p, struct merchant *merchant)
         p->lanes_alive++;
     }
     return lane;
+}
+
+static void charge(struct pipeline *p, struct job *job, size_t bytes)
+{
+    struct partition *owner = job->partition;
+    shares_change(&p->memory, owner == NULL ? NULL : &owner->memory, job->size, bytes);
+    job->size = bytes;
+}
+
+void place_charge(struct pipeline *p, struct job *job)
+{
+    charge(p, job, job_bytes(job));
 }
 
 void place_arm(struct pipeline *p, struct job *job, struct moment now)
@@ -95,7 +107,7 @@ void place_forget(struct pipeline *p, struct job *job, struct moment now)
 {
     place_leave(p, job);
     leave_turn(p, job, now);
-    p->bytes -= job->size;
+    charge(p, job, 0);
     job_free(job);
 }
 
@@ -107,25 +119,12 @@ void place_forget_all(struct pipeline *p, struct list *list, struct moment now)
     }
 }
 
-/* What only calls needed; it may wait long to be published. All that a failure is written of
- * once more, when it has to be smaller, stays. */
-static void slim_down(struct job *job)
-{
-    free(job->admission.body);
-    free(job->answer.body);
-    free(job->answer.id_value);
-    job->admission.body = job->answer.body = job->answer.id_value = NULL;
-    job->admission.body_len = job->answer.body_len = 0;
-    buf_fit(&job->outcome.value);
-}
-
 void place_in_settled(struct pipeline *p, struct job *job, struct moment now)
 {
     place_leave(p, job);
     leave_turn(p, job, now);
-    slim_down(job);
-    p->bytes += job->outcome.value.len;
-    job->size += job->outcome.value.len;
+    job_keep_outcome(job); /* it may wait long to be published */
+    place_charge(p, job);
     job_move(job, JOB_SETTLED, &p->settled);
 }
 
@@ -166,8 +165,12 @@ static void wake(struct pipeline *p, struct job *job, struct moment now)
 
 void place_wake_due(struct pipeline *p, struct moment now)
 {
+    struct slice slice = {0};
     struct heap_slot *slot;
     while ((slot = heap_first(&p->due)) != NULL && slot->at <= now.mono_ms) {
         wake(p, CONTAINER_OF(slot, struct job, due), now);
+        if (slice_over(p, &slice)) {
+            break;
+        }
     }
 }

@@ -59,15 +59,13 @@ static void shrink(struct pipeline *p, size_t index, const char *trouble, struct
     if (job == NULL) {
         return;
     }
-    size_t old = job->outcome.value.len;
     if (job->partition != NULL && !settle_slim(job, p->rules.identity, now.wall_ms)) {
         job->retry_ms = now.mono_ms + PIPELINE_REFUSED_MS;
         OBSERVE(p, outcome_refused, job, trouble);
         job_move(job, JOB_REFUSED, &p->refused);
         place_arm(p, job, now);
     }
-    job->size = job->size - old + job->outcome.value.len;
-    p->bytes = p->bytes - old + job->outcome.value.len;
+    place_charge(p, job);
 }
 
 /* The pause grows with every abort in a row: a broker in trouble is not helped by more of them.

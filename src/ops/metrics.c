@@ -84,7 +84,8 @@ static const struct descriptor table[METRIC_COUNT] = {
                             GAUGE,
                             NULL,
                             {"partition"},
-                            "1 while the partition is not read because its window is full."},
+                            "1 while the partition is not read because its window, or its "
+                            "share of the memory, is full."},
     [METRIC_JOBS_BYTES] = {"presignd_jobs_bytes",
                            GAUGE,
                            "bytes",

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEED_PARTITIONS_MAX 8
+
 /* --- the world, from the seed -------------------------------------------------------------- */
 
 static uint64_t one_of(struct sim *sim, const unsigned *values, size_t count)
@@ -106,7 +108,7 @@ void chaos_furnish(struct sim *sim)
 
 void chaos_set_up(struct sim *sim)
 {
-    sim->partition_count = 1 + sim_below(sim, SIM_PARTITIONS_MAX);
+    sim->partition_count = 1 + sim_below(sim, SEED_PARTITIONS_MAX);
     sim->merchant_count = 1 + sim_below(sim, SIM_MERCHANTS_MAX);
     sim->member_count = 1 + sim_below(sim, SIM_MEMBERS_MAX);
     sim->code_count = ONE_OF(sim, 5, 100, 4000);

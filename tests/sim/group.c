@@ -321,19 +321,30 @@ static void take_note(struct sim *sim, struct sim_member *member)
     }
 }
 
-static void deliver(void *member, const struct record *record)
+struct delivery {
+    struct sim_member *member;
+    bool more; /* the owner wants a further one in this round */
+};
+
+static void deliver(void *context, const struct record *record)
 {
-    pipeline_record(((struct sim_member *)member)->pipeline, record);
+    struct delivery *delivery = context;
+    delivery->more = pipeline_record(delivery->member->pipeline, record);
 }
 
-static bool read_one(struct sim *sim, struct sim_member *member)
+/* False when there is nothing more to read, or nothing more is wanted in this round. */
+static bool read_one(struct sim *sim, struct sim_member *member, bool *wanted)
 {
     for (size_t tried = 0; tried < member->reading_count; tried++) {
         struct sim_reading *reading =
             &member->readings[member->next_reading++ % member->reading_count];
         const struct sim_partition *log = &sim->partitions[reading->partition];
         if (!reading->paused && reading->cursor < log->count) {
-            log_record(sim, &sim->events[log->entries[reading->cursor++]], deliver, member);
+            const struct sim_event *event = &sim->events[log->entries[reading->cursor++]];
+            struct delivery delivery = {.member = member};
+            sim->busy_ms += event->kind == SIM_GARBAGE ? sim->garbage_costs_ms : 0;
+            log_record(sim, event, deliver, &delivery);
+            *wanted = delivery.more;
             return true;
         }
     }
@@ -350,10 +361,12 @@ static bool poll(struct sim *sim, struct sim_member *member, size_t records_max)
         take_note(sim, member);
         return true;
     }
-    while (member->state == SIM_ASSIGNED && records_max > 0 && read_one(sim, member)) {
+    bool wanted = true;
+    while (member->state == SIM_ASSIGNED && records_max > 0 && wanted &&
+           read_one(sim, member, &wanted)) {
         records_max--;
     }
-    return records_max == 0;
+    return records_max == 0 || !wanted;
 }
 
 /* --- members ------------------------------------------------------------------------------- */
@@ -361,7 +374,8 @@ static bool poll(struct sim *sim, struct sim_member *member, size_t records_max)
 static struct moment clock_read(void *context)
 {
     const struct sim *sim = context;
-    return (struct moment){.mono_ms = sim->mono_ms, .wall_ms = sim->wall_ms};
+    return (struct moment){.mono_ms = sim->mono_ms + sim->busy_ms,
+                           .wall_ms = sim->wall_ms + sim->busy_ms};
 }
 
 static uint64_t port_random(void *context)
@@ -463,6 +477,16 @@ static void check_progress(struct sim *sim, struct sim_member *member)
     SIM_CHECK(sim, moves, "no progress: %s", why.data);
 }
 
+/* What the round has cost is time that has passed for everybody. */
+static void spend(struct sim *sim)
+{
+    sim->busy_most_ms = sim->busy_ms > sim->busy_most_ms ? sim->busy_ms : sim->busy_most_ms;
+    sim->mono_ms += sim->busy_ms;
+    sim->wall_ms += sim->busy_ms;
+    sim->wall_most_ms = sim->wall_ms > sim->wall_most_ms ? sim->wall_ms : sim->wall_most_ms;
+    sim->busy_ms = 0;
+}
+
 /* As the daemon's step. */
 void member_run(struct sim *sim, struct sim_member *member)
 {
@@ -472,7 +496,9 @@ void member_run(struct sim *sim, struct sim_member *member)
     check_status(sim, member);
     observe_check(sim, member);
     check_progress(sim, member);
-    if (more && pipeline_wants(member->pipeline) > 0) {
+    spend(sim);
+    if ((more && pipeline_wants(member->pipeline) > 0) ||
+        pipeline_next_ms(member->pipeline) == PIPELINE_AT_ONCE) {
         member->awake = true;
     }
     if (member->draining &&

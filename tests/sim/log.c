@@ -62,27 +62,32 @@ static void append(struct sim *sim, struct sim_partition *partition, int32_t num
     partition->entries[partition->count++] = number;
 }
 
+struct sim_event *log_produce_one(struct sim *sim, unsigned code, enum sim_kind kind)
+{
+    int32_t number = (int32_t)sim->produced++;
+    struct sim_event *event = &sim->events[number];
+    *event = (struct sim_event){
+        .born_ms = sim->wall_ms,
+        .arrived_ms = sim->mono_ms,
+        .partition = pick_partition(sim, code),
+        .code = (uint16_t)code,
+        .merchant = (uint8_t)(code % sim->merchant_count),
+        .kind = (uint8_t)kind,
+        .forged = sim_chance(sim, sim->odd_share * 2),
+        .expires_ms = kind == SIM_EXPIRING ? sim->wall_ms + (int64_t)sim_below(sim, 120000) + 1 : 0,
+        .size = (uint8_t)(sim_chance(sim, sim->odd_share * 3) ? SIM_TAKEN_SLIM
+                          : sim_chance(sim, sim->odd_share)   ? SIM_REFUSED_FOR_NOW
+                                                              : SIM_TAKEN),
+    };
+    append(sim, &sim->partitions[event->partition], number);
+    return event;
+}
+
 void log_produce(struct sim *sim, size_t count)
 {
     for (; count > 0 && sim->produced < sim->options.events; count--) {
-        int32_t number = (int32_t)sim->produced++;
         unsigned code = (unsigned)sim_below(sim, sim->code_count);
-        enum sim_kind kind = pick_kind(sim);
-        sim->events[number] = (struct sim_event){
-            .born_ms = sim->wall_ms,
-            .arrived_ms = sim->mono_ms,
-            .partition = pick_partition(sim, code),
-            .code = (uint16_t)code,
-            .merchant = (uint8_t)(code % sim->merchant_count),
-            .kind = (uint8_t)kind,
-            .forged = sim_chance(sim, sim->odd_share * 2),
-            .expires_ms =
-                kind == SIM_EXPIRING ? sim->wall_ms + (int64_t)sim_below(sim, 120000) + 1 : 0,
-            .size = (uint8_t)(sim_chance(sim, sim->odd_share * 3) ? SIM_TAKEN_SLIM
-                              : sim_chance(sim, sim->odd_share)   ? SIM_REFUSED_FOR_NOW
-                                                                  : SIM_TAKEN),
-        };
-        append(sim, &sim->partitions[sim->events[number].partition], number);
+        (void)log_produce_one(sim, code, pick_kind(sim));
     }
 }
 

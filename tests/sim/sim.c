@@ -201,21 +201,36 @@ static bool runs(const struct sim *sim, const struct sim_member *member)
     return member->alive && member->frozen_ms <= sim->mono_ms;
 }
 
-static void run_due(struct sim *sim)
+static void run_tasks(struct sim *sim)
 {
     const struct heap_slot *slot;
     while ((slot = heap_first(&sim->tasks)) != NULL && slot->at <= sim->mono_ms) {
         run_task(sim, CONTAINER_OF(slot, struct sim_task, slot));
     }
-    for (size_t i = 0; i < sim->member_count; i++) {
-        struct sim_member *member = &sim->members[i];
-        for (int spins = 0;
-             runs(sim, member) && (member->awake || member_next_ms(member) <= sim->mono_ms);) {
-            spins = member->awake ? 0 : spins + 1;
-            SIM_CHECK(sim, spins < SPINS_MAX, "member %zu spins", i);
-            member_run(sim, member);
-        }
+}
+
+/* Until there is nothing to do, or a round has taken time, in which others' tasks came due. */
+static void run_member(struct sim *sim, struct sim_member *member)
+{
+    int64_t begin_ms = sim->mono_ms;
+    for (int spins = 0; sim->mono_ms == begin_ms && runs(sim, member) &&
+                        (member->awake || member_next_ms(member) <= sim->mono_ms);) {
+        spins = member->awake ? 0 : spins + 1;
+        SIM_CHECK(sim, spins < SPINS_MAX, "member %d spins", member->index);
+        member_run(sim, member);
     }
+}
+
+static void run_due(struct sim *sim)
+{
+    int64_t begin_ms;
+    do {
+        begin_ms = sim->mono_ms;
+        run_tasks(sim);
+        for (size_t i = 0; i < sim->member_count; i++) {
+            run_member(sim, &sim->members[i]);
+        }
+    } while (sim->mono_ms != begin_ms);
 }
 
 static int64_t next_ms(const struct sim *sim)

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define SIM_MEMBERS_MAX    3
-#define SIM_PARTITIONS_MAX 8
+#define SIM_PARTITIONS_MAX 200 /* in a story; a seed draws fewer */
 #define SIM_MERCHANTS_MAX  4
 #define SIM_CODES_MAX      4096
 #define SIM_EVENT_BYTES    65536
@@ -162,6 +162,7 @@ struct sim {
     uint64_t random;
     int64_t mono_ms, wall_ms, wall_most_ms;
     struct heap tasks;
+    int64_t busy_ms;   /* what the present round of a process's loop has cost so far */
     const char *doing; /* for the report of a failure */
 
     struct sim_event *events;
@@ -170,6 +171,7 @@ struct sim {
     size_t partition_count, merchant_count, code_count;
     unsigned bad_share, gap_share, fat_share, far_gap_share, odd_share, burst_max;
     int64_t produce_pause_ms;
+    int64_t garbage_costs_ms; /* to admit a record that is no JSON; all else costs nothing */
 
     struct sim_member members[SIM_MEMBERS_MAX];
     size_t member_count;
@@ -197,6 +199,7 @@ struct sim {
     /* For the summary: what the seed came by. */
     size_t done, calls, commits, aborts, rebalances, crashes, pauses, restarts, doubled, fenced,
         scribbles;
+    int64_t busy_most_ms; /* of one round */
     size_t bytes_most, full_seen, held_seen, down_seen, jobs_most[JOB_STATE_COUNT];
     /* For the stories: outcomes by reason (REASON_NONE: results), and the longest way from arrival
      * to commit, by merchant. */
@@ -235,6 +238,9 @@ void sim_task_new(struct sim *sim, enum sim_task_kind kind, int member, int64_t 
 /* Events of this code name no merchant and go to the default one, which is the first. */
 bool log_names_no_merchant(const struct sim *sim, unsigned code);
 void log_produce(struct sim *sim, size_t count);
+/* One of that code and kind, which tell its merchant and, unless the code is a multiple of 16, its
+ * partition. Borrowed. */
+struct sim_event *log_produce_one(struct sim *sim, unsigned code, enum sim_kind kind);
 void log_restart(struct sim *sim, struct sim_partition *partition);
 void log_record(struct sim *sim, const struct sim_event *event,
                 void (*deliver)(void *context, const struct record *record), void *context);

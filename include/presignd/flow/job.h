@@ -52,7 +52,9 @@ struct job {
 
     struct record record; /* points into `bytes` */
     void *bytes;
-    size_t size;                 /* counted against the pipeline's bound */
+    size_t copied; /* what the record takes in `bytes` */
+    size_t parsed; /* what the admission and the call make of it, as far as it is kept */
+    size_t size;   /* charged to its partition; see place_charge() */
     struct partition *partition; /* NULL: an orphan, its partition went to another */
     struct admission admission;
     struct lane *lane;
@@ -80,6 +82,11 @@ struct job {
 
 /* Copies the record. */
 struct job *job_new(const struct record *record) __attribute__((warn_unused_result));
+/* What it takes in memory now. */
+size_t job_bytes(const struct job *job);
+/* Its outcome is written: lets go of all that only calls and an `original` are made of. Left are
+ * the key, and what the outcome is written of once more when it has to be smaller. */
+void job_keep_outcome(struct job *job);
 /* Must be in no list, heap or turn. Accepts NULL, returns NULL. */
 struct job *job_free(struct job *job);
 /* To the back of `list` (front with job_move_front), which stands for `state`. */

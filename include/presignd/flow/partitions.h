@@ -3,6 +3,7 @@
 #define PRESIGND_FLOW_PARTITIONS_H
 
 #include "presignd/flow/job.h"
+#include "presignd/flow/share.h"
 #include "presignd/flow/window.h"
 
 #include <stdbool.h>
@@ -16,8 +17,9 @@ struct partition {
     struct window draft; /* the window as the batch in hand will leave it */
     struct list beyond;  /* jobs in JOB_NEW: came though the window is full; one, as a rule */
     bool in_batch;
-    bool full;   /* the window is full: paused until it has room */
-    bool paused; /* as intake was told */
+    struct share memory; /* of its events, wherever they are */
+    bool full;           /* the window or the share is: paused until there is room */
+    bool paused;         /* as intake was told */
     /* The watermark when it was last seen to move, or with nothing in hand; and when. */
     int64_t seen_watermark, moved_ms;
 };

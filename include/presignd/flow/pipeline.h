@@ -5,11 +5,14 @@
  * transactions) only changes lists that the next step reads. One thread. The world is reached
  * through the ports, so the same code runs under virtual time.
  *
- * Bounds: calls in the air (limits.in_flight), offsets in hand for each partition
- * (WINDOW_SPAN), bytes of all jobs together (PIPELINE_BYTES_MAX), events that wait for a place
- * in the air only (twice the places). Those of a merchant that has its share of the places and
- * leaves the rest to others do not count there: others' events may lie behind them. At a bound,
- * intake is not asked for more; after PIPELINE_PAUSE_AFTER_MS partitions are paused.
+ * Bounds: calls in the air (limits.in_flight), and for each partition the offsets in hand
+ * (WINDOW_SPAN) and its share of PIPELINE_BYTES_MAX (flow/share.h), in which every event counts
+ * that is in hand, whatever it waits for. A partition at one of its bounds is paused alone and
+ * goes on by itself. While all places in the air are taken and twice as many events wait, intake
+ * is not asked for more; after PIPELINE_PAUSE_AFTER_MS of that, all partitions are paused.
+ *
+ * A step works in slices: each stage that may find thousands of events stops after
+ * PIPELINE_SLICE_MS, and pipeline_next_ms() asks to come again at once.
  */
 #ifndef PRESIGND_FLOW_PIPELINE_H
 #define PRESIGND_FLOW_PIPELINE_H
@@ -32,9 +35,14 @@
 
 #define PIPELINE_BYTES_MAX      ((size_t)48 * 1024 * 1024)
 #define PIPELINE_PAUSE_AFTER_MS 1000
+/* How long one stage of a step may work on what waits, before answers and timers are served
+ * again. What is left comes with the next step, at once. */
+#define PIPELINE_SLICE_MS 10
 /* How long a revoked assignment waits for calls in the air, so that the next owner need not
  * repeat them. */
 #define PIPELINE_REVOKE_GRACE_MS 3000
+/* What pipeline_next_ms() gives when a step left work for the next one. */
+#define PIPELINE_AT_ONCE INT64_C(0)
 /* Between two offers of an outcome that a topic refuses for its size. */
 #define PIPELINE_REFUSED_MS 10000
 
@@ -110,17 +118,17 @@ void pipeline_assigned(struct pipeline *pipeline, struct session *session,
                        const struct intake_position *positions, size_t count);
 void pipeline_revoking(struct pipeline *pipeline);
 void pipeline_lost(struct pipeline *pipeline);
-/* False when the bytes of all jobs have come to their bound: records are asked for in numbers,
- * and may be larger than any event is allowed to be. */
+/* False when the slice for admissions is over: answers and timers first. */
 bool pipeline_record(struct pipeline *pipeline, const struct record *record);
 /* From the caller: moves body and id_value out of the answer. */
 void pipeline_answered(struct pipeline *pipeline, void *cookie, struct answer *answer);
 /* From the outlet. */
 void pipeline_batch_ended(struct pipeline *pipeline, const struct outlet_end *end);
 
-/* Does all that can be done now. */
+/* Does what can be done now, in slices. */
 void pipeline_step(struct pipeline *pipeline);
-/* mono_ms of the next step that is due though nothing comes; INT64_MAX: none. */
+/* mono_ms of the next step that is due though nothing comes; INT64_MAX: none. PIPELINE_AT_ONCE:
+ * the last step has left work. */
 int64_t pipeline_next_ms(const struct pipeline *pipeline);
 /* How many records intake may hand over now. */
 size_t pipeline_wants(struct pipeline *pipeline);
@@ -145,7 +153,7 @@ struct pipeline_status {
     int64_t oldest_call_ms; /* mono_ms when the oldest of them began; INT64_MAX: none */
     size_t bytes;
     size_t partitions;
-    size_t partitions_full;   /* paused because their window is full */
+    size_t partitions_full;   /* paused because their window or their share of bytes is full */
     size_t merchants_held;    /* answered 401 */
     size_t held_unauthorized; /* events that wait for them */
     size_t merchants_limited;

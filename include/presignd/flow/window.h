@@ -22,6 +22,8 @@
 /* Offsets from the watermark on that can be told apart. As a bit set in base64 they take 1368
  * characters of the 4096 bytes that a broker allows for the metadata. */
 #define WINDOW_SPAN 8192
+/* A full window is read into again when so many offsets are free: pausing costs a new fetch. */
+#define WINDOW_RESUME (WINDOW_SPAN / 4)
 
 struct window {
     int64_t watermark;               /* lowest offset not done; -1 until the first record tells */

@@ -23,7 +23,9 @@ struct story {
     enum answer_kind says[10];
     unsigned calls[10];
     void *in_air[10];
-    size_t batches; /* given, not yet ended */
+    size_t batches;  /* given, not yet ended */
+    bool paused;     /* the partition */
+    int64_t look_ms; /* what a look at the clock costs */
     enum reason ended[10];
     int64_t ended_ms[10];
     unsigned attempts[10];
@@ -31,7 +33,10 @@ struct story {
 
 static struct moment read_clock(void *context)
 {
-    return ((struct story *)context)->now;
+    struct story *story = context;
+    struct moment now = story->now;
+    story->now.mono_ms += story->look_ms;
+    return now;
 }
 
 static void note_call(void *context, const struct attempt *attempt, void *cookie)
@@ -53,6 +58,9 @@ static void note_batch(void *context, const struct outlet_batch *batch)
 static void note_end(void *context, const struct job *job)
 {
     struct story *story = context;
+    if (strlen(job->admission.out_contract_code) != strlen("code0")) {
+        return; /* none of those that are told apart */
+    }
     int number = job->admission.out_contract_code[strlen("code")] - '0';
     story->ended[number] = job->reason;
     story->ended_ms[number] = story->now.mono_ms;
@@ -65,10 +73,16 @@ static uint64_t no_jitter(void *context)
     return 0;
 }
 
-static void nobody(void *context, int32_t partition)
+static void note_pause(void *context, int32_t partition)
 {
-    (void)context;
-    (void)partition;
+    cr_assert_eq(partition, 3);
+    ((struct story *)context)->paused = true;
+}
+
+static void note_resume(void *context, int32_t partition)
+{
+    cr_assert_eq(partition, 3);
+    ((struct story *)context)->paused = false;
 }
 
 static void story_begin(struct story *story)
@@ -89,8 +103,9 @@ static void story_begin(struct story *story)
                    .commit_interval_ms = 1,
                    .hold_unauthorized_ms = HOLD_MS},
         .identity = &story->identity};
-    struct pipeline_ports ports = {.pause = nobody,
-                                   .resume = nobody,
+    struct pipeline_ports ports = {.intake = story,
+                                   .pause = note_pause,
+                                   .resume = note_resume,
                                    .caller = story,
                                    .call = note_call,
                                    .outlet = story,
@@ -296,26 +311,102 @@ Test(pipeline, outcomes_that_are_refused_do_not_pile_up)
     assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_TOO_LARGE, .trouble = "t"});
 }
 
-/* A topic may take records of any size, so a number of them says little. */
-Test(pipeline, at_its_bound_of_bytes_it_takes_no_more_though_it_asked)
+/* A topic may take records of any size, so a number of them says little. Only the partition is
+ * paused: what others may send is asked for as before. */
+Test(pipeline, a_partition_whose_share_is_full_pauses_alone_and_goes_on_by_itself)
 {
     struct story story;
     story_begin(&story);
     enum { SIZE = 4 << 20 };
     AUTO_FREE char *value = mem_zalloc(1, SIZE);
     struct record record = {.topic = "t", .partition = 3, .value = value, .value_len = SIZE};
-    size_t wanted = pipeline_wants(story.pipeline), taken = 0;
-    while (taken < wanted) {
-        record.offset = (int64_t)taken++;
-        if (!pipeline_record(story.pipeline, &record)) {
-            break;
-        }
-    }
     struct pipeline_status status;
+    /* Refused for their size, with their outcomes not published: only the key stays. */
+    for (; record.offset < 100; record.offset++) {
+        pipeline_record(story.pipeline, &record);
+    }
+    cr_assert_not(story.paused);
+    story.world.rules.event_bytes_max = (size_t)2 * SIZE;
+    struct record good = record_of(APP, "\"mchid\":\"" DIRECT "\",", APP_DATA);
+    AUTO_FREE char *text = (char *)good.value;
+    char *code = memset(strstr(text, "\"wxwtdk"), ' ', strlen("\"wxwtdk20200910100000\""));
+    memcpy(code, "\"code1\"", strlen("\"code1\""));
+    record.value = good.value;
+    record.value_len = good.value_len;
+    record.headers = &(struct record_header){.name = "h", .value = value, .value_len = SIZE};
+    record.header_count = 1;
+    size_t taken = 0;
+    for (; !story.paused; taken++) {
+        record.offset++;
+        pipeline_record(story.pipeline, &record);
+    }
     pipeline_status(story.pipeline, &status);
-    cr_assert_geq(status.bytes, PIPELINE_BYTES_MAX);
-    cr_assert_lt(status.bytes, PIPELINE_BYTES_MAX + 3 * (size_t)SIZE);
-    cr_assert_eq(pipeline_wants(story.pipeline), 0);
+    cr_assert_eq(status.partitions_full, 1);
+    cr_assert_gt(taken, 2);
+    cr_assert_lt(status.bytes, PIPELINE_BYTES_MAX);
+    cr_assert_gt(pipeline_wants(story.pipeline), 0);
+    goes_on(&story, BEGIN_MS + 1000);
+    cr_assert_not(story.paused);
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.bytes, 0);
+    story_end(&story);
+}
+
+/* With a look at the clock after each event, a slice of ten is ten events. */
+Test(pipeline, a_step_ends_after_its_slice_and_comes_again)
+{
+    enum { EVENTS = 1000, SLICE = 10, MARGIN = 2 };
+    struct story story;
+    story_begin(&story);
+    struct record record = {.topic = "t", .partition = 3};
+    story.look_ms = 1;
+    size_t taken = 1;
+    for (; pipeline_record(story.pipeline, &record); taken++) {
+        record.offset++;
+    }
+    cr_assert_leq(taken, SLICE + MARGIN);
+    pipeline_step(story.pipeline);
+    cr_assert(pipeline_record(story.pipeline, &record), "the next step has a slice of its own");
+    story_end(&story);
+}
+
+/* A reload takes the merchant of a thousand events away: they fail in slices. */
+Test(pipeline, thousands_that_fail_at_once_do_so_in_slices)
+{
+    enum { EVENTS = 1000, SLICE = 10, MARGIN = 2 };
+    struct story story;
+    story_begin(&story);
+    for (int i = 0; i < EVENTS; i++) {
+        struct record record = record_of(APP, "\"mchid\":\"" DIRECT "\",", APP_DATA);
+        char code[64];
+        (void)snprintf(code, sizeof code, "\"code%05d", i);
+        memcpy(strstr(record.value, "\"wxwtdk"), code, strlen(code));
+        record.offset = i;
+        pipeline_record(story.pipeline, &record);
+        free((void *)record.value);
+    }
+    struct merchant *others[] = {keyless("1", MODE_DIRECT, false)};
+    struct merchants *old = story.world.merchants;
+    story.world.rules.merchants = story.world.merchants = merchants_new(others, 1);
+    pipeline_configure(story.pipeline, &story.rules);
+    merchants_unref(old);
+    story.look_ms = 1;
+    struct pipeline_status status;
+    size_t steps = 0, left = EVENTS;
+    while (left > 0) {
+        pipeline_step(story.pipeline);
+        if (story.batches > 0) {
+            story.batches--;
+            pipeline_batch_ended(story.pipeline, &(struct outlet_end){.verdict = OUTLET_COMMITTED});
+        }
+        pipeline_status(story.pipeline, &status);
+        cr_assert_leq(left - status.jobs[JOB_LANE], SLICE + MARGIN);
+        cr_assert_lt(status.jobs[JOB_LANE], left);
+        left = status.jobs[JOB_LANE];
+        cr_assert(left == 0 || pipeline_next_ms(story.pipeline) == PIPELINE_AT_ONCE);
+        steps++;
+    }
+    cr_assert_geq(steps, EVENTS / (SLICE + MARGIN));
     story_end(&story);
 }
 

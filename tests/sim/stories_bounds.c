@@ -1,0 +1,110 @@
+/* What one partition, one contract code or one costly record takes from all others: nothing, but
+ * for a bounded time. */
+#include "story.h"
+
+#define REPEATS 10000
+
+/* Nobody's troubles are drawn: merchants 0, 2 and 3 have good events, in all partitions from
+ * `first` on. Merchant 1 is the one of whom something is told. */
+static void others_arrive(struct story *story, size_t count, unsigned first)
+{
+    struct sim *sim = story->sim;
+    while (count > 0) {
+        unsigned code = (unsigned)sim_below(sim, sim->code_count);
+        if (code % 16 != 0 && code % MERCHANTS != 1 && code % sim->partition_count >= first) {
+            (void)log_produce_one(sim, code, SIM_GOOD);
+            count--;
+        }
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].awake = true;
+    }
+}
+
+static void others_live(struct story *story, unsigned seconds, unsigned first)
+{
+    for (unsigned second = 0; second < seconds; second++) {
+        others_arrive(story, 20, first);
+        sim_run_until(story->sim, story->sim->mono_ms + 1000);
+    }
+}
+
+static void code_repeats(struct story *story, unsigned code, size_t count, enum sim_kind kind)
+{
+    for (size_t i = 0; i < count; i++) {
+        (void)log_produce_one(story->sim, code, kind);
+    }
+}
+
+/* Of the other merchants no event took more than a second, and none has waited longer. */
+static void expect_others_are_done(const struct story *story)
+{
+    const struct sim *sim = story->sim;
+    expect_others_within(story, 1, 1000);
+    for (size_t i = 0; i < sim->produced; i++) {
+        const struct sim_event *event = &sim->events[i];
+        EXPECT(story,
+               event->merchant == 1 || event->outcomes == 1 ||
+                   sim->mono_ms - event->arrived_ms <= 1000,
+               "partition %d offset %" PRId64 " of merchant %d waits since %" PRId64 " ms",
+               event->partition, event->offset, event->merchant, sim->mono_ms - event->arrived_ms);
+    }
+}
+
+/* Each waits behind the one before it, of which the first is held, and takes 64 KiB. */
+static void contract_code_repeats(void)
+{
+    struct story story = begin("a contract code repeats 10,000 times, in large events");
+    others_live(&story, 10, 1);
+    merchant_is_answered_401(&story, 1);
+    code_repeats(&story, 33, REPEATS, SIM_FAT); /* partition 0, merchant 1 */
+    others_live(&story, 300, 1);
+    expect_others_are_done(&story);
+    EXPECT(&story, story.sim->bytes_most < PIPELINE_BYTES_MAX, "%zu bytes in hand",
+           story.sim->bytes_most);
+    expect_failures(&story, 0, 0);
+    merchant_is_heard_again(&story);
+    all_end_within(&story, 60);
+}
+
+/* An eighth of the partitions is full for long. */
+static void contract_codes_repeat_in_25_of_200_partitions(void)
+{
+    struct story story = begin_with("a contract code repeats in each of 25 of 200 partitions", 200);
+    others_live(&story, 10, 100);
+    merchant_is_answered_401(&story, 1);
+    for (unsigned code = 1; code < 100; code += 4) {
+        code_repeats(&story, code, 500, SIM_FAT);
+    }
+    others_live(&story, 60, 100);
+    expect_others_are_done(&story);
+    expect_failures(&story, 0, 0);
+    merchant_is_heard_again(&story);
+    all_end_within(&story, 60);
+}
+
+/* 30 s of work for the loop, in one partition: calls of others are answered and published
+ * meanwhile, for a round costs no more than a slice and one event. */
+static void records_that_are_costly_to_admit(void)
+{
+    enum { COST_MS = 10, SLICE_MS = 10 };
+    struct story story = begin("3,000 records come that cost 10 ms each");
+    story.sim->garbage_costs_ms = COST_MS;
+    others_live(&story, 10, 0);
+    code_repeats(&story, 33, 3000, SIM_GARBAGE);
+    others_live(&story, 60, 1);
+    expect_others_are_done(&story);
+    EXPECT(&story, story.sim->busy_most_ms <= SLICE_MS + COST_MS, "a round took %" PRId64 " ms",
+           story.sim->busy_most_ms);
+    all_end_within(&story, 5);
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    sim_program = argv[0];
+    contract_code_repeats();
+    contract_codes_repeat_in_25_of_200_partitions();
+    records_that_are_costly_to_admit();
+    return 0;
+}

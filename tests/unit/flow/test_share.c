@@ -1,0 +1,120 @@
+/* Shares of a bound: what is guaranteed, what is common, and that nothing is lost on the way. */
+#include "presignd/flow/share.h"
+
+#include <criterion/criterion.h>
+#include <stdint.h>
+
+#define BOUND    ((size_t)48 << 20)
+#define OWNERS   200
+#define ORDINARY ((size_t)4096)
+
+/* Takes until it is full; how much it then holds. */
+static size_t fill(struct shares *shares, struct share *owner, size_t each)
+{
+    while (!share_full(shares, owner)) {
+        shares_change(shares, owner, 0, each);
+    }
+    return owner->used;
+}
+
+static void empty(struct shares *shares, struct share *owner, size_t each)
+{
+    while (owner->used > 0) {
+        shares_change(shares, owner, each, 0);
+    }
+}
+
+Test(share, one_owner_alone_may_hold_three_quarters)
+{
+    struct shares shares;
+    struct share owner = {0};
+    shares_init(&shares, BOUND);
+    shares_divide(&shares, 1);
+    size_t most = fill(&shares, &owner, ORDINARY);
+    cr_assert_geq(most, BOUND / 4 * 3);
+    cr_assert_lt(most, BOUND / 4 * 3 + ORDINARY);
+    empty(&shares, &owner, ORDINARY);
+    cr_assert_eq(shares.used, 0);
+    cr_assert_eq(shares.common_used, 0);
+}
+
+/* Whatever those before it hold for good. */
+Test(share, each_of_200_has_what_is_guaranteed_though_all_others_are_full)
+{
+    struct shares shares;
+    static struct share owners[OWNERS];
+    shares_init(&shares, BOUND);
+    shares_divide(&shares, OWNERS);
+    for (size_t i = 0; i < OWNERS; i++) {
+        cr_assert_geq(fill(&shares, &owners[i], ORDINARY), shares.guaranteed);
+    }
+    cr_assert_leq(shares.used, BOUND + OWNERS * ORDINARY);
+    for (size_t i = 0; i < OWNERS; i++) {
+        cr_assert(share_full(&shares, &owners[i]));
+    }
+    for (size_t i = 0; i < OWNERS; i++) {
+        empty(&shares, &owners[i], ORDINARY);
+    }
+    cr_assert_eq(shares.used, 0);
+    cr_assert_eq(shares.common_used, 0);
+}
+
+/* A busy partition among 199 idle ones is not cut down to a two-hundredth. */
+Test(share, a_busy_one_among_200_has_a_quarter)
+{
+    struct shares shares;
+    struct share owner = {0};
+    shares_init(&shares, BOUND);
+    shares_divide(&shares, OWNERS);
+    cr_assert_geq(fill(&shares, &owner, ORDINARY), BOUND / 4);
+}
+
+/* Records of a megabyte and more, each larger than what is guaranteed. */
+Test(share, whoever_holds_nothing_takes_one_of_any_size)
+{
+    enum { LARGE = 3 << 20 };
+    struct shares shares;
+    static struct share owners[OWNERS];
+    shares_init(&shares, BOUND);
+    shares_divide(&shares, OWNERS);
+    for (size_t i = 0; i < OWNERS; i++) {
+        cr_assert_not(share_full(&shares, &owners[i]));
+        (void)fill(&shares, &owners[i], LARGE);
+    }
+    cr_assert_leq(shares.used, BOUND + OWNERS * (size_t)LARGE);
+    cr_assert_eq(owners[OWNERS - 1].used, LARGE, "one, and then it is full");
+    shares_change(&shares, &owners[OWNERS - 1], LARGE, 0);
+    cr_assert(share_roomy(&shares, &owners[OWNERS - 1]), "and goes on, though nobody else does");
+}
+
+Test(share, a_full_one_goes_on_when_a_quarter_is_free)
+{
+    struct shares shares;
+    struct share owner = {0};
+    shares_init(&shares, BOUND);
+    size_t most = fill(&shares, &owner, ORDINARY);
+    size_t steps = 0;
+    for (; !share_roomy(&shares, &owner); steps++) {
+        shares_change(&shares, &owner, ORDINARY, 0);
+        cr_assert_not(share_full(&shares, &owner));
+    }
+    cr_assert_geq(steps * ORDINARY, most / 4 - ORDINARY);
+    cr_assert_leq(steps * ORDINARY, most / 4 + ORDINARY);
+}
+
+/* Calls whose partition went away go on for a while. */
+Test(share, what_has_no_owner_any_more_takes_from_the_common_half)
+{
+    struct shares shares;
+    struct share before = {0}, after = {0};
+    shares_init(&shares, BOUND);
+    shares_change(&shares, &before, 0, BOUND / 2);
+    shares_divide(&shares, 1);
+    size_t most = fill(&shares, &after, ORDINARY);
+    cr_assert_eq(most, BOUND / 2, "what is guaranteed, and nothing of the common half");
+    shares_change(&shares, NULL, BOUND / 2, 0);
+    cr_assert_not(share_full(&shares, &after));
+    empty(&shares, &after, ORDINARY);
+    cr_assert_eq(shares.used, 0);
+    cr_assert_eq(shares.common_used, 0);
+}
