@@ -4,7 +4,7 @@ Shares no code with the daemon. It reads what a consumer with isolation.level=re
 can see, from the beginning to the stable end (KIP-98), so records of aborted transactions
 count neither as inputs nor as outcomes.
 
-    auditor.py --bootstrap 127.0.0.1:9092 [--wait SECONDS]
+    auditor.py --bootstrap 127.0.0.1:9092 [--wait SECONDS] [--ledger FILE]
 
 prints `N inputs, N outcomes, 0 missing, 0 doubled`, and what else is wrong; exit status 1 when
 anything is, 69 when the topics could not be read. It looks at a whole topic, so it belongs where retention has removed nothing.
@@ -38,6 +38,7 @@ KINDS = {
     "misplaced": "a success among the failures, or the other way round",
     "malformed": "no CloudEvent as schemas/ and the Kafka binding want it",
     "untrue": "what it says of its input is not so",
+    "foreign": "a result whose id was not issued to its contract, by the sandbox's ledger",
 }
 
 
@@ -133,15 +134,18 @@ class Reader:
 
 class Audit:
     """One comparison. `problems` maps each of KINDS to a list of sentences; `unstable` is
-    Reader.unstable() of the outcomes."""
+    Reader.unstable() of the outcomes; `ledger` the sandbox's lines, or None."""
 
-    def __init__(self, inputs, outcomes, topics, validators, unstable=0):
+    def __init__(self, inputs, outcomes, topics, validators, unstable=0, ledger=None):
         self.inputs = {record.id: record for record in inputs}
         self.outcomes = outcomes
         self.unstable = unstable
         self.problems = {kind: [] for kind in KINDS}
         self._topics = topics
         self._validators = validators
+        self._issued = None if ledger is None else {
+            line["issued_id"]: (line.get("mchid"), line.get("out_contract_code"))
+            for line in ledger if "issued_id" in line}
         seen = collections.Counter()
         for outcome in outcomes:
             seen.update(self._check(outcome))
@@ -183,6 +187,7 @@ class Audit:
             return []
         self._check_topic(outcome, kind)
         self._check_form(outcome, event)
+        self._check_id(outcome, data)
         record = self.inputs.get(name)
         if record is None:
             self._found("unknown", f"{outcome.id} is of {name}")
@@ -196,6 +201,15 @@ class Audit:
         expected = RESULTS if kind.endswith(".succeeded") else FAILURES
         if outcome.topic != self._topics[expected]:
             self._found("misplaced", f"{outcome.id} is of type {kind}")
+
+    def _check_id(self, outcome, data):
+        issued_id = data.get("pre_entrustweb_id")
+        if self._issued is None or issued_id is None:
+            return
+        owner = self._issued.get(issued_id, "nobody")
+        if owner != (data.get("mchid"), data.get("out_contract_code")):
+            self._found("foreign", f"{outcome.id}: {data.get('mchid')}/{data.get('out_contract_code')} "
+                                   f"has the id of {owner}")
 
     def _check_form(self, outcome, event):
         """Against the schema of its topic, and its headers against its attributes."""
@@ -268,9 +282,16 @@ def load_validators(directory, topics):
     return validators
 
 
-def audit(bootstrap, schemas=SCHEMAS, wait_s=0, topics=None):
+def read_ledger(path):
+    """The sandbox's lines; one that is half written is left out."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+            if line.endswith("\n")]
+
+
+def audit(bootstrap, schemas=SCHEMAS, wait_s=0, topics=None, ledger=None):
     """Reads and compares; returns an Audit. With `wait_s`, outcomes that are missing may come
-    until then. `schemas=None` leaves the schemas out. `topics` maps default names to others."""
+    until then. `schemas=None` leaves the schemas out. `topics` maps default names to others.
+    `ledger` is the sandbox's file: each result's id has to be one issued to its contract."""
     topics = {name: name for name in (REQUESTS, RESULTS, FAILURES)} | (topics or {})
     validators = load_validators(schemas, topics) if schemas else None
     deadline = time.monotonic() + wait_s
@@ -282,7 +303,9 @@ def audit(bootstrap, schemas=SCHEMAS, wait_s=0, topics=None):
         inputs.read_to_end()
         while len(outcomes.records) < len(inputs.records) and time.monotonic() < deadline:
             outcomes.follow()
-        return Audit(inputs.records, outcomes.records, topics, validators, outcomes.unstable())
+        # Last, so that it has a line for each outcome.
+        return Audit(inputs.records, outcomes.records, topics, validators, outcomes.unstable(),
+                     read_ledger(ledger) if ledger else None)
     finally:
         outcomes.close()
         inputs.close()
@@ -296,13 +319,14 @@ def main(arguments=None):
                         help="time that missing outcomes may still take (default: none)")
     parser.add_argument("--schemas", default=SCHEMAS, help="where result.json and failure.json lie")
     parser.add_argument("--no-schemas", dest="schemas", action="store_const", const=None)
+    parser.add_argument("--ledger", metavar="FILE", help="the sandbox's: whose id does each result carry?")
     for name in (REQUESTS, RESULTS, FAILURES):
         parser.add_argument(f"--{name.split('.')[1]}-topic", default=name)
     options = parser.parse_args(arguments)
     topics = {REQUESTS: options.requests_topic, RESULTS: options.results_topic,
               FAILURES: options.failures_topic}
     try:
-        result = audit(options.bootstrap, options.schemas, options.wait, topics)
+        result = audit(options.bootstrap, options.schemas, options.wait, topics, options.ledger)
     except (AuditError, KafkaException, OSError) as error:
         print(f"auditor: {error}", file=sys.stderr)
         sys.exit(69)

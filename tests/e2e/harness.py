@@ -65,6 +65,19 @@ def wait_until(condition, what, timeout_s=WAIT_S, interval_s=0.02):
         time.sleep(interval_s)
 
 
+def connections(port):
+    """(state, bytes that wait to be read) of each TCP connection to 127.0.0.1:PORT, as its client's
+    kernel has it; the states are those of proc(5), as "01" for established."""
+    suffix = f"0100007F:{port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [(row[3], int(row[4].split(":")[1], 16)) for row in rows if row[2] == suffix]
+
+
+def established(port):
+    """How many connections to that port neither side has ended."""
+    return sum(state == "01" for state, _ in connections(port))
+
+
 def http_get(url, timeout_s=2):
     """(status, body), also of an error's answer; (None, "") when nobody answers."""
     try:
@@ -157,21 +170,37 @@ class Sandbox(Program):
 
     keys = {}  # file name: bytes. Made by the first one; RSA keys take longer than most tests
 
-    def __init__(self, directory, port, program, faults=(), options=()):
+    def __init__(self, directory, port, program, faults=(), options=(), merchants=()):
         self.directory = directory
         self.port = port
         directory.mkdir(exist_ok=True)
         for name, pem in self.keys.items():
-            if not (directory / name).exists():
-                (directory / name).touch(mode=0o600)
-                (directory / name).write_bytes(pem)
+            self._lay(name, pem)
         command = [program, "sandbox", "--dir", directory, "--listen", f"127.0.0.1:{port}"]
+        for mchid in merchants:  # with one key for all
+            self._lay(f"merchant-{mchid}.pem", self._shared_key())
+            command += ["--merchant", f"{mchid}:direct"]
         for fault in faults:
             command += ["--fault", fault]
         super().__init__("sandbox", [*command, *options], directory / "sandbox.log")
         self.wait_until_ready(self._accepts)
         # All of one sandbox: they belong together.
-        Sandbox.keys = Sandbox.keys or {path.name: path.read_bytes() for path in directory.glob("*.pem")}
+        if "ca.pem" not in self.keys:
+            Sandbox.keys = {path.name: path.read_bytes() for path in directory.glob("*.pem")}
+
+    def _lay(self, name, pem):
+        path = self.directory / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_bytes(pem)
+
+    @classmethod
+    def _shared_key(cls):
+        if "merchant-1900007291.pem" not in cls.keys:
+            done = subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+                                  check=True, capture_output=True)
+            cls.keys = {**cls.keys, "merchant-1900007291.pem": done.stdout}
+        return cls.keys["merchant-1900007291.pem"]
 
     def _accepts(self):
         if not self.config.exists():
@@ -194,11 +223,11 @@ class Sandbox(Program):
 
     def ledger(self):
         """One dictionary for each request, oldest first; a line half written is left out."""
-        path = self.directory / "ledger.jsonl"
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
-                if line.endswith("\n")]
+        return auditor.read_ledger(self.ledger_path) if self.ledger_path.exists() else []
+
+    @property
+    def ledger_path(self):
+        return self.directory / "ledger.jsonl"
 
 
 class Daemon(Program):
@@ -244,13 +273,14 @@ def render_config(sections):
 class World:
     """One test's broker, topics, sandbox and daemons. A running `kafka` may be shared: topics
     and group then have names of their own. `requests_config` are properties of the requests
-    topic."""
+    topic; `requests_partitions` are its partitions where it has others than the outcomes'."""
 
-    def __init__(self, partitions=3, kafka=None, build=BUILD, requests_config=None):
+    def __init__(self, partitions=3, kafka=None, build=BUILD, requests_config=None, requests_partitions=None):
         self.build = Path(build)
         self.directory = Path(tempfile.mkdtemp(prefix="presignd-e2e-"))
         self.partitions = partitions
         self.requests_config = requests_config
+        self.requests_partitions = requests_partitions or partitions
         self.sandbox = None
         self.daemons = []
         self._own_kafka = kafka is None
@@ -268,8 +298,10 @@ class World:
             if self._own_kafka:
                 self.kafka.start()
             for name, topic in self.topics.items():
-                config = self.requests_config if name == auditor.REQUESTS else None
-                self.kafka.create_topic(topic, self.partitions, config)
+                if name == auditor.REQUESTS:
+                    self.kafka.create_topic(topic, self.requests_partitions, self.requests_config)
+                else:
+                    self.kafka.create_topic(topic, self.partitions)
         except BaseException:
             self.close()
             raise
@@ -299,14 +331,15 @@ class World:
 
     # ---- programs
 
-    def start_sandbox(self, faults=(), options=()):
+    def start_sandbox(self, faults=(), options=(), merchants=()):
         """Starts `presignctl sandbox`, or starts it again at the same address and with the same
-        keys and ledger. `faults`: KIND=SHARE each."""
+        keys and ledger. `faults`: KIND=SHARE each. `merchants`: ids of direct merchants, which
+        share a key; without, its own two."""
         port = self.sandbox.port if self.sandbox else free_ports(1)[0]
         if self.sandbox and self.sandbox.running:
             self.sandbox.terminate()
         self.sandbox = Sandbox(self.directory / "sandbox", port, self.build / "presignctl",
-                               faults, options)
+                               faults, options, merchants)
         return self.sandbox
 
     def write_config(self, instance="presignd-1", sections=None):
@@ -417,7 +450,10 @@ class World:
         return {name: self._outcomes[name] for name in wanted}
 
     def audit(self, wait_s=0):
-        return auditor.audit(self.kafka.bootstrap, wait_s=wait_s, topics=self.topics)
+        """With the sandbox's ledger, where it keeps one in its directory."""
+        ledger = self.sandbox.ledger_path if self.sandbox else None
+        return auditor.audit(self.kafka.bootstrap, wait_s=wait_s, topics=self.topics,
+                             ledger=ledger if ledger and ledger.exists() else None)
 
     def assert_audit_passes(self, wait_s=0):
         """Every input has exactly one good outcome; best after the daemons have ended."""

@@ -198,6 +198,20 @@ class Planted(unittest.TestCase):
         self.assertPlanted(lambda record: self.outcome(record, succeeded=False, data={
             "original": {"value": "{ }", "headers": [{"name": "ce_id", "value": "1"}]}}), untrue=1)
 
+    def test_an_id_of_another_contract(self):
+        with tempfile.NamedTemporaryFile("w+") as ledger:
+            ledger.write('{"mchid": "1", "out_contract_code": "A", "issued_id": "ID-A"}\n'
+                         '{"mchid": "2", "out_contract_code": "A", "issued_id": "ID-2"}\n'
+                         '{"issued_id": "ID-NOBODY"}\n{"half": ')
+            ledger.flush()
+            good = {"mchid": "1", "out_contract_code": "A", "pre_entrustweb_id": "ID-A"}
+            data = [good, {**good, "out_contract_code": "B"}, {**good, "pre_entrustweb_id": "ID-2"},
+                    {**good, "pre_entrustweb_id": "ID-NOBODY"}]
+            self.in_transaction(lambda: [self.outcome(record, data=each)
+                                         for record, each in zip(self.inputs, data, strict=True)])
+            self.assertProblems(self.audit(), **{})
+            self.assertProblems(self.audit(ledger=ledger.name), foreign=3)
+
     def test_command_line(self):
         command = [sys.executable, "-B", auditor.__file__, "--bootstrap", kafka.bootstrap,
                    "--schemas", str(schemas)]

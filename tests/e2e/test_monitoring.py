@@ -2,7 +2,7 @@
 rules and the dashboard that contrib/ has for them, the status page and `presignctl status`.
 
 Rules are tried twice: on made-up series (rules.test.yml), and on what a real daemon showed on a
-good and on a bad day. promtool is Debian's (scripts/promtool)."""
+good and on a bad day. promtool is Debian's (scripts/debian-tool)."""
 
 import html
 import json
@@ -31,7 +31,7 @@ FOREIGN_METRICS, FOREIGN_LABELS = {"up", "ALERTS"}, {"job", "instance"}
 
 def setUpModule():
     global promtool
-    found = subprocess.run([ROOT / "scripts" / "promtool"], capture_output=True, text=True)
+    found = subprocess.run([ROOT / "scripts" / "debian-tool", "promtool", "prometheus"], capture_output=True, text=True)
     if found.returncode != 0 and not os.environ.get("PRESIGND_REQUIRE_SUITES"):
         raise unittest.SkipTest(f"NO PROMTOOL: monitoring is not tested: {found.stderr.strip()}")
     assert found.returncode == 0, found.stderr
