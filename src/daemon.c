@@ -5,8 +5,7 @@
 #include "presignd/base/loop.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/pipeline.h"
-#include "presignd/kafka/intake.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/clients.h"
 #include "presignd/monitor.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/messages.h"
@@ -23,17 +22,20 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
 
-/* What the outlet may take to abort what it has in hand when we stop. */
-#define OUTLET_CLOSE_MS INT64_C(5000)
-/* What all of the take-down may take, as systemd is told. */
-#define TAKE_DOWN_MS (2 * OUTLET_CLOSE_MS)
+/* What Kafka's clients may take to abort what they have in hand, and to end, when we stop. */
+#define CLIENTS_CLOSE_MS INT64_C(7000)
+/* What all of the take-down may take, as systemd is told; then the process ends by _exit(2). */
+#define TAKE_DOWN_MS INT64_C(10000)
 
 struct daemon {
     const struct config_sources *sources;
@@ -43,8 +45,9 @@ struct daemon {
     struct report *report;
     struct signer *signer;
     struct caller *caller;
-    struct outlet *outlet;
-    struct intake *intake;
+    struct clients *clients;
+    struct outlet *outlet; /* the clients' */
+    struct intake *intake; /* the clients' */
     struct pipeline *pipeline;
     struct admin *admin;
     struct settle_identity identity;
@@ -121,7 +124,7 @@ static void on_lost(void *context)
     struct daemon *d = context;
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"lost"}), 1);
     log_fields(LOG_WARNING, MESSAGE_REVOKED, NULL,
-               "the partitions are another's already; what was in hand is dropped");
+               "the partitions are another's, or given again; what was in hand is dropped");
     pipeline_lost(d->pipeline);
 }
 
@@ -132,26 +135,32 @@ static bool on_record(void *context, const struct record *record)
     return pipeline_record(d->pipeline, record);
 }
 
-static void fenced(struct daemon *d)
-{
-    const char *instance = d->setup->config->daemon.instance;
-    const struct log_field fields[] = {{"INSTANCE", instance}, {NULL, NULL}};
-    log_fields(LOG_ERR, MESSAGE_FENCED, fields,
-               "instance %s is fenced: another process has its name (give each its own "
-               "daemon.instance), or a broker that was stopped took up an old request of ours",
-               instance);
-    loop_stop(d->loop, EX_TEMPFAIL);
-}
-
-static void on_fatal(void *context, bool was_fenced, const char *text)
+static void on_renewed(void *context, enum clients_renewal why, const char *text)
 {
     struct daemon *d = context;
-    if (was_fenced) {
-        fenced(d);
+    const char *name = clients_renewal_name(why);
+    const struct log_field fields[] = {{"WHY", name}, {NULL, NULL}};
+    metric_add(metrics_series(d->metrics, METRIC_CLIENT_RENEWALS, (const char *[]){name}), 1);
+    log_fields(LOG_WARNING, MESSAGE_CLIENTS_RENEWED, fields,
+               "the Kafka clients are made anew (%s): %s", name, text);
+}
+
+static void on_failed(void *context, enum clients_failure failure, const char *text)
+{
+    struct daemon *d = context;
+    const char *instance = d->setup->config->daemon.instance;
+    const struct log_field fields[] = {{"INSTANCE", instance}, {NULL, NULL}};
+    if (failure == CLIENTS_NAMESAKE) {
+        log_fields(LOG_ERR, MESSAGE_FENCED, fields,
+                   "instance %s is fenced: another process has its name (give each its own "
+                   "daemon.instance): %s",
+                   instance, text);
+        loop_stop(d->loop, EX_TEMPFAIL);
         return;
     }
-    log_fields(LOG_ERR, MESSAGE_CLIENT_ENDED, NULL, "the Kafka consumer gave up: %s", text);
-    loop_stop(d->loop, EX_TEMPFAIL);
+    log_fields(LOG_ERR, MESSAGE_CLIENT_ENDED, fields,
+               "making the Kafka consumer anew does not help any more: %s", text);
+    loop_stop(d->loop, EX_UNAVAILABLE);
 }
 
 static void on_answered(void *context, void *cookie, struct answer *answer)
@@ -164,9 +173,6 @@ static void on_batch_ended(void *context, const struct outlet_end *end)
 {
     struct daemon *d = context;
     pipeline_batch_ended(d->pipeline, end);
-    if (end->verdict == OUTLET_FENCED) {
-        fenced(d);
-    }
 }
 
 /* --- the step --- */
@@ -179,7 +185,7 @@ static void on_step_timer(void *context)
 static void step(void *context)
 {
     struct daemon *d = context;
-    bool more = intake_poll(d->intake, pipeline_wants(d->pipeline));
+    bool more = clients_poll(d->clients, pipeline_wants(d->pipeline));
     pipeline_step(d->pipeline);
     if (more && pipeline_wants(d->pipeline) > 0) {
         loop_again(d->loop);
@@ -203,6 +209,7 @@ static struct monitor_sources monitored(const struct daemon *d)
         .pipeline = d->pipeline,
         .intake = d->intake,
         .outlet = d->outlet,
+        .clients_waiting = clients_waiting(d->clients),
         .report = d->report,
         .stopping = d->draining,
         .drain_end_ms = d->drain_end_ms,
@@ -527,27 +534,17 @@ static bool build_remote(struct daemon *d)
     return d->caller != NULL || complain(error, "endpoint");
 }
 
-static bool build_intake(struct daemon *d)
+static bool build_clients(struct daemon *d)
 {
-    const struct config *config = d->setup->config;
-    char *error = NULL;
-    struct intake_config intake = {
-        .instance = config->daemon.instance,
-        .requests_topic = config->daemon.requests_topic,
-        .properties = d->setup->properties,
-        .property_count = d->setup->property_count,
+    static const struct clients_events events = {
+        .intake = {.assigned = on_assigned,
+                   .revoking = on_revoking,
+                   .lost = on_lost,
+                   .record = on_record},
+        .ended = on_batch_ended,
+        .renewed = on_renewed,
+        .failed = on_failed,
     };
-    static const struct intake_events events = {.assigned = on_assigned,
-                                                .revoking = on_revoking,
-                                                .lost = on_lost,
-                                                .record = on_record,
-                                                .fatal = on_fatal};
-    d->intake = intake_new(d->loop, &clock_system, &intake, &events, d, &error);
-    return d->intake != NULL || complain(error, "kafka.consumer");
-}
-
-static bool build_outlet(struct daemon *d)
-{
     const struct config *config = d->setup->config;
     char *error = NULL;
     struct outlet_config outlet = {
@@ -558,8 +555,13 @@ static bool build_outlet(struct daemon *d)
         .properties = d->setup->properties,
         .property_count = d->setup->property_count,
     };
-    d->outlet = outlet_new(d->loop, &outlet, on_batch_ended, d, &error);
-    return d->outlet != NULL || complain(error, "kafka.producer");
+    d->clients = clients_new(d->loop, &clock_system, &outlet, &events, d, &error);
+    if (d->clients == NULL) {
+        return complain(error, "kafka");
+    }
+    d->intake = clients_intake(d->clients);
+    d->outlet = clients_outlet(d->clients);
+    return true;
 }
 
 static void build_pipeline(struct daemon *d)
@@ -589,7 +591,7 @@ static void build_pipeline(struct daemon *d)
 static bool build(struct daemon *d)
 {
     build_base(d);
-    if (!build_admin(d) || !build_remote(d) || !build_intake(d) || !build_outlet(d)) {
+    if (!build_admin(d) || !build_remote(d) || !build_clients(d)) {
         return false;
     }
     build_pipeline(d);
@@ -600,21 +602,33 @@ static bool build(struct daemon *d)
     return true;
 }
 
-static void take_down(struct daemon *d)
+/* What goes on for longer than the take-down may last is left to the kernel. */
+static void *take_down_guard(void *status)
 {
+    struct timespec left = {.tv_sec = TAKE_DOWN_MS / 1000};
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &left, NULL);
+    log_warning("the take-down lasts for longer than %" PRId64 " ms: ending at once", TAKE_DOWN_MS);
+    _exit(*(const int *)status);
+}
+
+/* False when threads of Kafka's library go on. `status` is the process's, and outlives it. */
+static bool take_down(struct daemon *d, int *status)
+{
+    pthread_t guard;
+    if (pthread_create(&guard, NULL, take_down_guard, status) == 0) {
+        (void)pthread_detach(guard);
+    }
     admin_free(d->admin);
     caller_free(d->caller);
-    bool outlet_ended = outlet_free(d->outlet, OUTLET_CLOSE_MS);
-    intake_free(d->intake);
-    if (outlet_ended) { /* else its thread may still read what the pipeline holds */
-        pipeline_free(d->pipeline);
-    }
+    bool clients_ended = clients_free(d->clients, CLIENTS_CLOSE_MS);
+    pipeline_free(d->pipeline);
     signer_free(d->signer);
     report_free(d->report);
     metrics_free(d->metrics);
     loop_free(d->loop);
     reload_word_deinit(&d->reload_word);
     setup_free(d->setup);
+    return clients_ended;
 }
 
 static struct setup *load(const struct config_sources *sources)
@@ -642,9 +656,14 @@ int daemon_run(const struct config_sources *sources)
     log_fields(LOG_NOTICE, MESSAGE_STARTED, NULL, "presignd %s starts as instance %s",
                PRESIGND_VERSION, d.setup->config->daemon.instance);
     /* The configuration is right by now: what fails is the system's, and may pass. */
-    int status = build(&d) ? loop_run(d.loop) : EX_UNAVAILABLE;
-    take_down(&d);
+    static int status; /* the guard's, too */
+    status = build(&d) ? loop_run(d.loop) : EX_UNAVAILABLE;
+    bool ended = take_down(&d, &status);
     log_fields(LOG_NOTICE, MESSAGE_STOPPED, NULL, "stopped with status %d", status);
+    if (!ended) {
+        log_warning("threads of Kafka's library have not ended: ending at once");
+        _exit(status);
+    }
     return status;
 }
 

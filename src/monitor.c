@@ -38,8 +38,8 @@ const char *monitor_unready(const struct monitor *monitor, const struct monitor_
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     struct readiness_facts facts = {
         .joined = intake_joined(from->intake),
+        .join_waits = from->clients_waiting,
         .stopping = from->stopping,
-        .subscription = intake_subscription_error(from->intake),
         .endpoint_down = status.endpoint_down,
         .transaction_ms = outlet_stalled_us(from->outlet) / 1000,
         .id_missing_ms = now_ms - monitor->id_held_ms,
@@ -50,17 +50,11 @@ const char *monitor_unready(const struct monitor *monitor, const struct monitor_
 
 /* --- what systemd is told --- */
 
-/* It stays until the topic can be read, whatever else the client says in between. */
-static const char *kafka_trouble(const struct monitor_sources *from)
-{
-    const char *subscription = intake_subscription_error(from->intake);
-    return subscription != NULL ? subscription : intake_trouble(from->intake);
-}
-
 /* "joining the group" may last: what it waits for is what an operator looks for first. */
 static void tell_joining(const struct monitor_sources *from)
 {
-    const char *trouble = kafka_trouble(from);
+    const char *trouble =
+        from->clients_waiting != NULL ? from->clients_waiting : intake_trouble(from->intake);
     notify_status("waiting for Kafka: joining group %s%s%s", intake_group_id(from->intake),
                   trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
 }
@@ -85,12 +79,6 @@ static void tell_status(const struct monitor_sources *from, int64_t now_ms)
     }
     if (!intake_joined(from->intake)) {
         tell_joining(from);
-        return;
-    }
-    const char *subscription = intake_subscription_error(from->intake);
-    if (subscription != NULL) {
-        notify_status("%zu partitions, %zu in the air; requests cannot be read: %s",
-                      status.partitions, status.in_flight, subscription);
         return;
     }
     const char *trouble = report_trouble(from->report);
@@ -136,7 +124,8 @@ static void feed_watchdog(struct monitor *monitor, const struct monitor_sources 
 
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms)
 {
-    monitor->id_held_ms = outlet_ready(from->outlet) ? now_ms : monitor->id_held_ms;
+    monitor->id_held_ms =
+        outlet_standing(from->outlet) == OUTLET_HELD ? now_ms : monitor->id_held_ms;
     tell_ready(monitor, from);
     tell_status(from, now_ms);
     feed_watchdog(monitor, from);

@@ -2,6 +2,7 @@
 
 #include "presignd/base/log.h"
 #include "presignd/base/quiet.h"
+#include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/process.h"
 #include "presignd/remote/endpoint.h"
@@ -54,6 +55,9 @@ static void begin_all(struct metrics *metrics)
     }
     for (size_t i = 0; i < ARRAY_LENGTH(rebalances); i++) {
         begin(metrics, METRIC_REBALANCES, rebalances[i]);
+    }
+    for (enum clients_renewal why = 0; why < CLIENTS_RENEWAL_COUNT; why++) {
+        begin(metrics, METRIC_CLIENT_RENEWALS, clients_renewal_name(why));
     }
 }
 

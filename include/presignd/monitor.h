@@ -20,6 +20,7 @@ struct monitor_sources {
     struct pipeline *pipeline;
     const struct intake *intake;
     struct outlet *outlet;
+    const char *clients_waiting; /* what the join of the group waits for; NULL: nothing */
     const struct report *report;
     bool stopping;        /* a stop was asked for */
     int64_t drain_end_ms; /* mono: when calls in flight are left behind */

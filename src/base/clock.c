@@ -23,3 +23,9 @@ int64_t clock_mono_us(void)
 {
     return read_ns(CLOCK_MONOTONIC) / 1000;
 }
+
+struct timespec clock_mono_after(int64_t milliseconds)
+{
+    int64_t at_ns = read_ns(CLOCK_MONOTONIC) + milliseconds * 1000000;
+    return (struct timespec){.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000};
+}

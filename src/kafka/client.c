@@ -3,6 +3,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/kafka/detached.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -147,6 +148,79 @@ static rd_kafka_t *handle_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char 
     return handle;
 }
 
+static void destroy(void *client)
+{
+    rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+void client_bury(rd_kafka_t *client)
+{
+    if (client != NULL && !detached_start("kafka-end", destroy, client)) {
+        destroy(client);
+    }
+}
+
+/* One try, shared by its thread and whoever waits for it; the last of them frees it. */
+struct trial {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    rd_kafka_type_t type;
+    rd_kafka_conf_t *conf;
+    char *error;
+    bool done, left;
+};
+
+static void trial_drop(struct trial *trial)
+{
+    pthread_cond_destroy(&trial->ended);
+    pthread_mutex_destroy(&trial->lock);
+    free(trial->error);
+    free(trial);
+}
+
+static void trial_run(void *context)
+{
+    struct trial *trial = context;
+    char *error = NULL;
+    bool system = false;
+    rd_kafka_t *handle = handle_new(trial->type, trial->conf, &error, &system);
+    if (handle != NULL) {
+        destroy(handle);
+    }
+    if (system) { /* whoever makes the real one meets it again, or not */
+        free(error);
+        error = NULL;
+    }
+    pthread_mutex_lock(&trial->lock);
+    trial->error = error;
+    trial->done = true;
+    bool left = trial->left;
+    pthread_cond_signal(&trial->ended);
+    pthread_mutex_unlock(&trial->lock);
+    if (left) {
+        trial_drop(trial);
+    }
+}
+
+/* The trial's error; the trial is freed here or, when it takes too long, by its thread. */
+static char *trial_wait(struct trial *trial)
+{
+    const struct timespec until = clock_mono_after(CLIENT_TRY_MS);
+    pthread_mutex_lock(&trial->lock);
+    while (!trial->done &&
+           pthread_cond_clockwait(&trial->ended, &trial->lock, CLOCK_MONOTONIC, &until) == 0) {
+    }
+    trial->left = !trial->done;
+    bool left = trial->left;
+    char *error = trial->error;
+    trial->error = NULL;
+    pthread_mutex_unlock(&trial->lock);
+    if (!left) {
+        trial_drop(trial);
+    }
+    return error;
+}
+
 char *client_try(enum kafka_client client, const char *instance,
                  const struct kafka_property *properties, size_t count)
 {
@@ -157,17 +231,17 @@ char *client_try(enum kafka_client client, const char *instance,
     }
     (void)rd_kafka_conf_set(conf, "bootstrap.servers", NULL, NULL, 0);
     rd_kafka_conf_set_log_cb(conf, NULL); /* it would complain of that */
-    rd_kafka_type_t type = client == KAFKA_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
-    bool system = false;
-    rd_kafka_t *handle = handle_new(type, conf, &error, &system);
-    if (handle != NULL) {
-        rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    struct trial *trial = mem_zalloc(1, sizeof *trial);
+    trial->type = client == KAFKA_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
+    trial->conf = conf;
+    pthread_mutex_init(&trial->lock, NULL);
+    pthread_cond_init(&trial->ended, NULL);
+    if (!detached_start("kafka-try", trial_run, trial)) {
+        rd_kafka_conf_destroy(conf);
+        trial_drop(trial);
+        return NULL;
     }
-    if (system) { /* whoever makes the real one meets it again, or not */
-        free(error);
-        error = NULL;
-    }
-    return error;
+    return trial_wait(trial);
 }
 
 rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque, char **error)

@@ -28,7 +28,6 @@ enum {
     /* A complaint that is not repeated for that long no longer describes the present: the
      * library repeats lasting ones every 30 s. */
     TROUBLE_MAX_AGE_MS = 45000,
-    CLUSTER_ID_WAIT_MS = 1000,
     /* A record with more headers gets its array for the one call only. */
     HEADERS_KEPT = 256,
 };
@@ -49,9 +48,11 @@ struct intake {
     void *context;
     char *topic, *group_id, *instance, *cluster_id;
 
-    rd_kafka_t *consumer;
+    rd_kafka_conf_t *conf;
+    rd_kafka_t *consumer; /* NULL until made: the lookup's */
     rd_kafka_queue_t *queue;
-    struct lookup *lookup;
+    struct lookup *lookup; /* NULL while the system gives no thread */
+    int64_t session_ms;
     int eventfd;
     struct loop_fd *watch;
     struct loop_timer release_timer;
@@ -65,10 +66,9 @@ struct intake {
     rd_kafka_topic_partition_list_t *noted_assign;
     bool noted_revoke, noted_lost, noted_fatal;
 
+    bool wants_join, subscribed;
     bool joined, fatal_told, release_overdue;
     struct trouble trouble;
-    struct trouble subscription; /* why the topic cannot be read; empty while it can */
-    bool made_anew;              /* that is why, until the next assignment */
     struct record_header *headers;
     size_t header_cap;
 };
@@ -198,11 +198,11 @@ static bool session_holds(struct intake *intake)
     return holds;
 }
 
-/* Came with the metadata that preceded the join, so this does not wait in practice. */
+/* Came with the metadata that preceded the join, so it is there without any wait. */
 static void cluster_id_learn(struct intake *intake)
 {
     if (intake->cluster_id == NULL) {
-        char *id = rd_kafka_clusterid(intake->consumer, CLUSTER_ID_WAIT_MS);
+        char *id = rd_kafka_clusterid(intake->consumer, 0);
         intake->cluster_id = mem_strdup(id);
         rd_kafka_mem_free(intake->consumer, id);
     }
@@ -217,9 +217,7 @@ static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t 
     rd_kafka_topic_partition_list_destroy(none);
     intake->joined = true;
     intake->state = LOOKING;
-    if (partitions->cnt > 0) { /* given to members that see the topic only */
-        intake->made_anew = false;
-        trouble_clear(&intake->subscription);
+    if (partitions->cnt > 0) {
         lookup_start(intake->lookup, partitions);
         return;
     }
@@ -314,13 +312,7 @@ static void fatal_handle(struct intake *intake)
     bool fenced = error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
     intake->fatal_told = true;
     trouble_set(&intake->trouble, "%s (%s)", reason, rd_kafka_err2name(error));
-    AUTO_FREE char *text =
-        fenced ? mem_printf("another process has joined group %s as %s: give each process an "
-                            "[daemon] instance of its own, or let the other one run",
-                            intake->group_id, intake->instance)
-               : mem_printf("the Kafka consumer has given up: %s; it has to be started anew",
-                            intake->trouble.text);
-    intake->events->fatal(intake->context, fenced, text);
+    intake->events->fatal(intake->context, fenced, intake->trouble.text);
 }
 
 /* True when there was something. */
@@ -408,30 +400,6 @@ static bool record_tell(struct intake *intake, const rd_kafka_message_t *message
     return more;
 }
 
-/* The log ends below what was read of it: it is another one of the same name. What stands in it
- * below our position has ids that were given out already, so it is not read on. */
-static bool made_anew(struct intake *intake, const struct partition *partition, int64_t end)
-{
-    if (end < 0 || end >= partition->next) {
-        return false;
-    }
-    intake->made_anew = true;
-    trouble_set(
-        &intake->subscription,
-        "partition %d of %s ends at offset %lld and was read up to %lld: the topic was made "
-        "anew; restart every instance of the group",
-        partition->id, intake->topic, (long long)end, (long long)partition->next);
-    return true;
-}
-
-/* A record or a partition's end came: the broker lets us read. */
-static void readable(struct intake *intake)
-{
-    if (!intake->made_anew) {
-        trouble_clear(&intake->subscription);
-    }
-}
-
 /* A record outside its assignment is dropped: whoever gets the partition next begins at its
  * committed offset. One that was handed over already (librdkafka before 2.4 may go back after
  * a resume) is dropped too: each is told once in an assignment. */
@@ -442,9 +410,6 @@ static bool record_handle(struct intake *intake, const rd_kafka_message_t *messa
         return true;
     }
     if (message->offset < partition->next) {
-        if (made_anew(intake, partition, intake_end_offset(intake, partition->id))) {
-            return true;
-        }
         log_warning("kafka consumer: partition %d went back to offset %lld, already at %lld; "
                     "was the topic made anew under a running group?",
                     message->partition, (long long)message->offset, (long long)partition->next);
@@ -452,7 +417,6 @@ static bool record_handle(struct intake *intake, const rd_kafka_message_t *messa
     }
     partition->next = message->offset + 1;
     trouble_clear(&intake->trouble);
-    readable(intake);
     return record_tell(intake, message);
 }
 
@@ -461,22 +425,7 @@ static void end_note(struct intake *intake, const rd_kafka_message_t *message)
     struct partition *partition = partition_find(intake, message->partition);
     if (intake->state == ASSIGNED && partition != NULL) {
         partition->end = message->offset;
-        if (!made_anew(intake, partition, message->offset)) {
-            readable(intake);
-        }
     }
-}
-
-/* The library tells of a topic that it cannot read once, however long that lasts. */
-static void error_note(struct intake *intake, const rd_kafka_message_t *message)
-{
-    bool lasting = message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
-                   message->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-                   message->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
-    struct trouble *trouble = lasting ? &intake->subscription : &intake->trouble;
-    trouble_set(trouble, "%s (%s)", rd_kafka_message_errstr(message),
-                rd_kafka_err2name(message->err));
-    log_warning("kafka consumer: %s", trouble->text);
 }
 
 /* False when the owner wants no further record for now. */
@@ -491,16 +440,66 @@ static bool message_handle(struct intake *intake, rd_kafka_message_t *message)
         intake->noted_fatal = true;
         (void)notes_handle(intake);
     } else {
-        error_note(intake, message);
+        trouble_set(&intake->trouble, "%s (%s)", rd_kafka_message_errstr(message),
+                    rd_kafka_err2name(message->err));
+        log_warning("kafka consumer: %s", intake->trouble.text);
     }
     rd_kafka_message_destroy(message);
     return more;
+}
+
+static void subscribe_if_wanted(struct intake *intake)
+{
+    if (!intake->wants_join || intake->subscribed || intake->consumer == NULL) {
+        return;
+    }
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(topics, intake->topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(intake->consumer, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    intake->subscribed = error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (!intake->subscribed) {
+        trouble_set(&intake->trouble, "cannot subscribe to %s: %s", intake->topic,
+                    rd_kafka_err2str(error));
+    }
+}
+
+static bool lookup_begin(struct intake *intake)
+{
+    if (intake->lookup == NULL) {
+        intake->lookup = lookup_new(intake->loop, rd_kafka_conf_dup(intake->conf), intake);
+    }
+    return intake->lookup != NULL;
+}
+
+/* When the consumer has been made meanwhile. */
+static void consumer_adopt(struct intake *intake)
+{
+    static const uint64_t one = 1;
+    if (!lookup_begin(intake)) {
+        trouble_set(&intake->trouble, "the system gives no thread for the consumer");
+        return;
+    }
+    intake->consumer = lookup_consumer(intake->lookup, &intake->trouble);
+    if (intake->consumer == NULL) {
+        return;
+    }
+    (void)rd_kafka_poll_set_consumer(intake->consumer);
+    intake->queue = rd_kafka_queue_get_consumer(intake->consumer);
+    rd_kafka_queue_io_event_enable(intake->queue, intake->eventfd, &one, sizeof one);
+    subscribe_if_wanted(intake);
 }
 
 bool intake_poll(struct intake *intake, size_t records_max)
 {
     uint64_t count;
     (void)!read(intake->eventfd, &count, sizeof count); /* before the queue, not to miss any */
+    if (intake->consumer == NULL) {
+        consumer_adopt(intake);
+    }
+    if (intake->consumer == NULL) {
+        return false;
+    }
     release_check(intake);
     lookup_check(intake);
     for (size_t i = 0; i < records_max && !intake->fatal_told;) {
@@ -567,34 +566,6 @@ static void on_release_timer(void *context)
     intake->release_overdue = true;
 }
 
-static char *subscribe(struct intake *intake)
-{
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(topics, intake->topic, RD_KAFKA_PARTITION_UA);
-    rd_kafka_resp_err_t error = rd_kafka_subscribe(intake->consumer, topics);
-    rd_kafka_topic_partition_list_destroy(topics);
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR
-               ? NULL
-               : mem_printf("kafka consumer: cannot subscribe to %s: %s", intake->topic,
-                            rd_kafka_err2str(error));
-}
-
-static char *watch_queue(struct intake *intake)
-{
-    static const uint64_t one = 1;
-    intake->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (intake->eventfd >= 0) {
-        intake->watch = loop_fd_add(intake->loop, intake->eventfd, EPOLLIN, on_eventfd, intake);
-    }
-    intake->lookup = lookup_new(intake->loop, intake->consumer);
-    if (intake->watch == NULL || intake->lookup == NULL) {
-        return mem_strdup("kafka consumer: the system gives no descriptor or thread");
-    }
-    intake->queue = rd_kafka_queue_get_consumer(intake->consumer);
-    rd_kafka_queue_io_event_enable(intake->queue, intake->eventfd, &one, sizeof one);
-    return NULL;
-}
-
 static char *connect_consumer(struct intake *intake, const struct intake_config *config)
 {
     char *error = NULL;
@@ -603,16 +574,21 @@ static char *connect_consumer(struct intake *intake, const struct intake_config 
     if (conf == NULL) {
         return error;
     }
+    intake->conf = conf;
+    AUTO_FREE char *session = client_property(conf, "session.timeout.ms");
+    if (session == NULL || !text_int(session, 1, INT32_MAX, &intake->session_ms)) {
+        return mem_strdup("session.timeout.ms: is not a number");
+    }
     intake->group_id = client_property(conf, "group.id");
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     rd_kafka_conf_set_error_cb(conf, on_error);
-    intake->consumer = client_new(RD_KAFKA_CONSUMER, conf, intake, &error);
-    if (intake->consumer == NULL) {
-        return error;
+    intake->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (intake->eventfd >= 0) {
+        intake->watch = loop_fd_add(intake->loop, intake->eventfd, EPOLLIN, on_eventfd, intake);
     }
-    (void)rd_kafka_poll_set_consumer(intake->consumer);
-    error = watch_queue(intake);
-    return error == NULL ? subscribe(intake) : error;
+    return intake->watch == NULL || !lookup_begin(intake)
+               ? mem_strdup("kafka consumer: the system gives no descriptor or thread")
+               : NULL;
 }
 
 struct intake *intake_new(struct loop *loop, const struct clock *clock,
@@ -632,21 +608,43 @@ struct intake *intake_new(struct loop *loop, const struct clock *clock,
     return *error == NULL ? intake : intake_free(intake);
 }
 
-/* The consumer is not closed but dropped: closing would ask us to revoke, and leaves the group
- * no earlier, since a static member never says that it leaves (KIP-345). */
+/* Nothing of it reaches us any more; its end is the lookup's. */
 static void consumer_drop(struct intake *intake)
 {
-    intake->lookup = lookup_free(intake->lookup);
     if (intake->queue != NULL) {
         rd_kafka_queue_io_event_enable(intake->queue, -1, NULL, 0);
         rd_kafka_queue_destroy(intake->queue);
+        intake->queue = NULL;
     }
-    if (intake->consumer != NULL) {
-        rd_kafka_destroy_flags(intake->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    }
+    intake->consumer = NULL;
+    intake->lookup = lookup_free(intake->lookup);
     if (intake->noted_assign != NULL) {
         rd_kafka_topic_partition_list_destroy(intake->noted_assign);
+        intake->noted_assign = NULL;
     }
+    loop_timer_stop(&intake->release_timer);
+    partitions_forget(intake);
+}
+
+void intake_renew(struct intake *intake)
+{
+    bool had_any = intake->state == ASSIGNED || intake->state == REVOKING;
+    consumer_drop(intake);
+    intake->state = IDLE;
+    intake->noted_revoke = intake->noted_lost = intake->noted_fatal = false;
+    intake->joined = intake->fatal_told = intake->release_overdue = false;
+    intake->wants_join = intake->subscribed = false;
+    trouble_clear(&intake->trouble);
+    (void)lookup_begin(intake); /* else the next poll tries again */
+    if (had_any) {
+        intake->events->lost(intake->context);
+    }
+}
+
+void intake_join(struct intake *intake)
+{
+    intake->wants_join = true;
+    subscribe_if_wanted(intake);
 }
 
 struct intake *intake_free(struct intake *intake)
@@ -654,13 +652,14 @@ struct intake *intake_free(struct intake *intake)
     if (intake == NULL) {
         return NULL;
     }
-    loop_timer_stop(&intake->release_timer);
     intake->watch = loop_fd_remove(intake->watch);
     consumer_drop(intake);
+    if (intake->conf != NULL) {
+        rd_kafka_conf_destroy(intake->conf);
+    }
     if (intake->eventfd >= 0) {
         close(intake->eventfd);
     }
-    partitions_forget(intake);
     free(intake->headers);
     free(intake->topic);
     free(intake->group_id);
@@ -671,6 +670,11 @@ struct intake *intake_free(struct intake *intake)
 }
 
 /* --- What others ask --- */
+
+int64_t intake_session_ms(const struct intake *intake)
+{
+    return intake->session_ms;
+}
 
 bool intake_joined(const struct intake *intake)
 {
@@ -694,14 +698,12 @@ const char *intake_trouble(const struct intake *intake)
                                                                             : NULL;
 }
 
-const char *intake_subscription_error(const struct intake *intake)
-{
-    return intake->subscription.text[0] != '\0' ? intake->subscription.text : NULL;
-}
-
 int64_t intake_end_offset(const struct intake *intake, int32_t partition)
 {
     int64_t low, high;
+    if (intake->consumer == NULL) {
+        return -1;
+    }
     rd_kafka_resp_err_t error =
         rd_kafka_get_watermark_offsets(intake->consumer, intake->topic, partition, &low, &high);
     return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : -1;

@@ -4,18 +4,24 @@
  * library's request to a group coordinator has no timer of its own, and when its retries are
  * used up (two, retry.backoff.ms apart) it waits for a change of some broker's connection. Ten
  * minutes were seen, until the broker closed an idle one; so it is up to 2.15. A thread that
- * sits there is left behind and another takes its place: nothing of its batch is visible, its
- * producer is fenced by the new one's, and it frees itself should it ever return.
+ * sits there is left behind and another takes its place: its producer is fenced by the new one's,
+ * and it frees itself should it ever return. The same is done on request (outlet_renew()).
+ *
+ * Whose is a batch? Until it is committed, the owner's to take back: under the lock, the thread
+ * either begins the commit or is told to stop. Once the commit has begun, whoever comes after
+ * has to find out how it ended, and tells that. Reading the batch is guarded by a lock of its own,
+ * so that a thread which was left behind never reads what the owner has freed.
  */
 #include "presignd/kafka/outlet.h"
 
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
+#include "presignd/kafka/detached.h"
 #include "presignd/kafka/producer.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -36,10 +42,10 @@ enum {
 /* A thread and all it works on; outlives the outlet when it has to be left behind. */
 struct hand {
     struct outlet_config config; /* a copy of its own */
-    struct producer *producer;
-    pthread_t thread;
-    int eventfd; /* the outlet's: written when an end is to be told */
+    struct producer *producer;   /* NULL until the thread has made it */
+    int eventfd;                 /* the outlet's: written when an end is to be told */
 
+    pthread_mutex_t reading; /* the batch; taken before `lock` where both are */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Under the lock: a batch to do (NULL while there is none), and its end. */
@@ -48,8 +54,14 @@ struct hand {
     char trouble[256]; /* the end's; the producer goes on with its own */
     bool end_known, stop, finished, orphan;
     bool committing; /* the batch may be visible: it is this thread's to settle */
+    bool begun;      /* ... by a thread that was left behind: this one begins with settling */
+    /* Who holds the transactional.id? Asked under `session`, NULL while nobody asks. */
+    struct session *session;
+    enum renewal_hold hold;
+    bool hold_known;
+    char standing_trouble[256];
 
-    atomic_bool ready;
+    _Atomic enum outlet_standing standing;
     _Atomic int64_t alive_us; /* last sign of life; 0 while idle */
 };
 
@@ -57,6 +69,7 @@ struct outlet {
     struct loop_fd *watch;
     int eventfd;
     outlet_ended_fn *ended;
+    outlet_probed_fn *probed;
     void *context;
     struct hand *hand;
     struct loop_timer check;
@@ -116,15 +129,10 @@ static void alive(struct hand *hand, int64_t at_us)
     atomic_store_explicit(&hand->alive_us, at_us, memory_order_relaxed);
 }
 
-static struct timespec after_ms(int64_t milliseconds)
+/* Until `until`, or something has changed; false when the time is over. */
+static bool changed_wait(struct hand *hand, const struct timespec *until)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += milliseconds / 1000;
-    until.tv_nsec += milliseconds % 1000 * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return until;
+    return pthread_cond_clockwait(&hand->changed, &hand->lock, CLOCK_MONOTONIC, until) == 0;
 }
 
 /* The producer's pause: whole, unless we are to stop. */
@@ -133,9 +141,8 @@ static bool hand_pause(void *context, int64_t milliseconds)
     struct hand *hand = context;
     alive(hand, clock_mono_us());
     pthread_mutex_lock(&hand->lock);
-    const struct timespec until = after_ms(milliseconds);
-    while (milliseconds > 0 && !hand->stop &&
-           pthread_cond_timedwait(&hand->changed, &hand->lock, &until) == 0) {
+    const struct timespec until = clock_mono_after(milliseconds);
+    while (milliseconds > 0 && !hand->stop && changed_wait(hand, &until)) {
     }
     bool stop = hand->stop;
     pthread_mutex_unlock(&hand->lock);
@@ -154,142 +161,246 @@ static bool hand_may_commit(void *context)
     return may;
 }
 
+static bool hand_read(void *context, bool begin)
+{
+    struct hand *hand = context;
+    if (!begin) {
+        pthread_mutex_unlock(&hand->reading);
+        return true;
+    }
+    pthread_mutex_lock(&hand->reading);
+    pthread_mutex_lock(&hand->lock);
+    bool stop = hand->stop;
+    pthread_mutex_unlock(&hand->lock);
+    if (stop) {
+        pthread_mutex_unlock(&hand->reading);
+    }
+    return !stop;
+}
+
+static void loop_call(const struct hand *hand)
+{
+    const uint64_t one = 1;
+    (void)!write(hand->eventfd, &one, sizeof one);
+}
+
 /* With the lock. */
 static void end_tell(struct hand *hand, const struct outlet_end *end)
 {
-    const uint64_t one = 1;
     hand->end = *end;
     if (end->trouble != NULL) {
         (void)snprintf(hand->trouble, sizeof hand->trouble, "%s", end->trouble);
         hand->end.trouble = hand->trouble;
     }
     hand->end_known = true;
-    (void)!write(hand->eventfd, &one, sizeof one);
+    loop_call(hand);
+}
+
+/* Without the lock. */
+static void standing_note(struct hand *hand)
+{
+    enum outlet_standing standing = producer_standing(hand->producer);
+    pthread_mutex_lock(&hand->lock);
+    bool news = standing != atomic_load(&hand->standing);
+    atomic_store(&hand->standing, standing);
+    (void)snprintf(hand->standing_trouble, sizeof hand->standing_trouble, "%s",
+                   standing == OUTLET_HELD ? "" : producer_trouble(hand->producer));
+    if (news && !hand->orphan) {
+        loop_call(hand);
+    }
+    pthread_mutex_unlock(&hand->lock);
 }
 
 static void batch_do(struct hand *hand, const struct outlet_batch *batch)
 {
     struct outlet_end end = {0};
     int64_t begun_us = clock_mono_us();
-    bool known = producer_publish(hand->producer, batch, &end);
+    bool known = hand->begun ? producer_settle(hand->producer, batch, &end)
+                             : producer_publish(hand->producer, batch, &end);
     end.duration_ms = (clock_mono_us() - begun_us) / 1000;
-    atomic_store(&hand->ready, producer_ready(hand->producer));
+    standing_note(hand);
     pthread_mutex_lock(&hand->lock);
     hand->batch = NULL;
-    hand->committing = false;
+    hand->committing = hand->begun = false;
     if (known && !hand->orphan) {
         end_tell(hand, &end);
     }
     pthread_mutex_unlock(&hand->lock);
 }
 
-/* With the lock. NULL at once while the transactional.id is not held. */
+/* With the lock. NULL at once while the transactional.id is not held, or somebody asks whose it
+ * is. */
 static const struct outlet_batch *batch_wait(struct hand *hand)
 {
-    while (hand->batch == NULL && !hand->stop && atomic_load(&hand->ready)) {
+    while (hand->batch == NULL && hand->session == NULL && !hand->stop &&
+           atomic_load(&hand->standing) == OUTLET_HELD) {
         alive(hand, 0);
         pthread_cond_wait(&hand->changed, &hand->lock);
     }
     return hand->stop ? NULL : hand->batch;
 }
 
+/* With the lock. */
+static void pause_unless_changed(struct hand *hand)
+{
+    if (hand->batch == NULL && hand->session == NULL && !hand->stop) {
+        const struct timespec until = clock_mono_after(ACQUIRE_PAUSE_MS);
+        (void)changed_wait(hand, &until);
+    }
+}
+
 static void acquire_or_pause(struct hand *hand)
 {
     alive(hand, clock_mono_us());
-    bool ready = producer_acquire(hand->producer);
-    atomic_store(&hand->ready, ready);
+    bool held = producer_acquire(hand->producer);
+    standing_note(hand);
     pthread_mutex_lock(&hand->lock);
-    if (!ready && hand->batch == NULL && !hand->stop) {
-        const struct timespec until = after_ms(ACQUIRE_PAUSE_MS);
-        (void)pthread_cond_timedwait(&hand->changed, &hand->lock, &until);
+    if (!held) {
+        pause_unless_changed(hand);
+    }
+    pthread_mutex_unlock(&hand->lock);
+}
+
+static void probe_do(struct hand *hand, const struct session *session)
+{
+    alive(hand, clock_mono_us());
+    enum renewal_hold hold = producer_probe(hand->producer, session);
+    standing_note(hand);
+    pthread_mutex_lock(&hand->lock);
+    hand->session = session_unref(hand->session);
+    if (!hand->orphan) {
+        hand->hold = hold;
+        hand->hold_known = true;
+        loop_call(hand);
+    }
+    pthread_mutex_unlock(&hand->lock);
+}
+
+/* One that the system gives no thread for is tried again every second. */
+static void producer_make(struct hand *hand)
+{
+    AUTO_FREE char *error = NULL;
+    alive(hand, clock_mono_us());
+    hand->producer = producer_new(&hand->config, hand_pause, hand_may_commit, hand, &error);
+    if (hand->producer != NULL) {
+        producer_set_read(hand->producer, hand_read);
+        return;
+    }
+    log_error("%s", error);
+    pthread_mutex_lock(&hand->lock);
+    (void)snprintf(hand->standing_trouble, sizeof hand->standing_trouble, "%s", error);
+    const struct timespec until = clock_mono_after(ACQUIRE_PAUSE_MS);
+    while (!hand->stop && changed_wait(hand, &until)) {
     }
     pthread_mutex_unlock(&hand->lock);
 }
 
 static void hand_drop(struct hand *hand)
 {
-    hand->producer = producer_free(hand->producer);
     config_drop(&hand->config);
+    session_unref(hand->session);
     pthread_cond_destroy(&hand->changed);
     pthread_mutex_destroy(&hand->lock);
+    pthread_mutex_destroy(&hand->reading);
     free(hand);
 }
 
-static void *hand_run(void *context)
+static bool hand_stops(struct hand *hand)
 {
-    struct hand *hand = context;
+    pthread_mutex_lock(&hand->lock);
+    bool stop = hand->stop;
+    pthread_mutex_unlock(&hand->lock);
+    return stop;
+}
+
+static void hand_work(struct hand *hand)
+{
     pthread_mutex_lock(&hand->lock);
     while (!hand->stop) {
         const struct outlet_batch *batch = batch_wait(hand);
+        struct session *session = hand->session;
         bool stop = hand->stop;
         pthread_mutex_unlock(&hand->lock);
         if (batch != NULL) {
             alive(hand, clock_mono_us());
             batch_do(hand, batch);
+        } else if (!stop && session != NULL) {
+            probe_do(hand, session);
         } else if (!stop) {
             acquire_or_pause(hand);
         }
         pthread_mutex_lock(&hand->lock);
     }
     pthread_mutex_unlock(&hand->lock);
+}
+
+static void hand_run(void *context)
+{
+    struct hand *hand = context;
+    while (hand->producer == NULL && !hand_stops(hand)) {
+        producer_make(hand);
+    }
+    hand_work(hand);
     hand->producer = producer_free(hand->producer);
     pthread_mutex_lock(&hand->lock);
     bool orphan = hand->orphan;
     hand->finished = true;
+    pthread_cond_broadcast(&hand->changed);
     pthread_mutex_unlock(&hand->lock);
     if (orphan) {
         hand_drop(hand);
     }
-    return NULL;
 }
 
-static struct hand *hand_new(const struct outlet_config *config, int eventfd, char **error)
+/* The properties are looked at here, so that a wrong one is told to whoever asks; the library's
+ * own part may wait, and is the thread's. */
+static char *config_check(const struct outlet_config *config)
+{
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(
+        KAFKA_PRODUCER, config->instance, config->properties, config->property_count, &error);
+    if (conf != NULL) {
+        rd_kafka_conf_destroy(conf);
+    }
+    return error;
+}
+
+static struct hand *hand_new(const struct outlet_config *config, int eventfd)
 {
     struct hand *hand = mem_zalloc(1, sizeof *hand);
-    pthread_condattr_t monotonic;
     config_copy(&hand->config, config);
     hand->eventfd = eventfd;
+    pthread_mutex_init(&hand->reading, NULL);
     pthread_mutex_init(&hand->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&hand->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    hand->producer = producer_new(&hand->config, hand_pause, hand_may_commit, hand, error);
-    if (hand->producer != NULL && pthread_create(&hand->thread, NULL, hand_run, hand) != 0) {
-        *error = mem_strdup("kafka producer: the system gives no thread");
-    }
-    if (*error != NULL) {
-        hand_drop(hand);
-        return NULL;
-    }
-    (void)pthread_setname_np(hand->thread, "outlet");
+    pthread_cond_init(&hand->changed, NULL);
     return hand;
 }
 
-/* Asks the thread to end; it is freed here, or frees itself when it does not within the time
- * (then false). */
-static bool hand_end(struct hand *hand, int64_t timeout_ms)
+/* From here on the thread owns it, too. */
+static bool hand_start(struct hand *hand)
 {
+    if (!detached_start("outlet", hand_run, hand)) {
+        hand_drop(hand);
+        return false;
+    }
+    return true;
+}
+
+/* Asks the thread to end; it is freed here, or frees itself when it does not within the time. */
+static void hand_end(struct hand *hand, int64_t timeout_ms)
+{
+    const struct timespec until = clock_mono_after(timeout_ms);
     pthread_mutex_lock(&hand->lock);
     hand->stop = true;
     pthread_cond_broadcast(&hand->changed);
-    pthread_mutex_unlock(&hand->lock);
-    const struct timespec until = after_ms(timeout_ms);
-    if (pthread_clockjoin_np(hand->thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT) {
-        pthread_mutex_lock(&hand->lock);
-        bool finished = hand->finished;
-        hand->orphan = !finished;
-        pthread_t thread = hand->thread; /* once orphaned, it may be gone any moment */
-        pthread_mutex_unlock(&hand->lock);
-        if (!finished) {
-            log_warning("kafka producer: sits in a call that does not return, left behind");
-            (void)pthread_detach(thread);
-            return false;
-        }
-        pthread_join(thread, NULL);
+    while (!hand->finished && changed_wait(hand, &until)) {
     }
-    hand_drop(hand);
-    return true;
+    bool finished = hand->finished;
+    hand->orphan = !finished;
+    pthread_mutex_unlock(&hand->lock); /* once orphaned, it may be gone any moment */
+    if (finished) {
+        hand_drop(hand);
+    }
 }
 
 /* --- The loop's side --- */
@@ -305,52 +416,107 @@ static void on_eventfd(void *context, uint32_t epoll_events)
         return;
     }
     pthread_mutex_lock(&hand->lock);
-    bool known = hand->end_known;
-    hand->end_known = false;
+    bool end_known = hand->end_known, hold_known = hand->hold_known;
+    hand->end_known = hand->hold_known = false;
+    enum renewal_hold hold = hand->hold;
     pthread_mutex_unlock(&hand->lock);
-    if (known) {
+    if (end_known) {
         loop_timer_stop(&outlet->check);
         outlet->ended(outlet->context, &hand->end);
     }
+    if (hold_known) { /* not `hand`: whoever was told above may have renewed it */
+        outlet->probed(outlet->context, hold);
+    }
 }
 
-/* Another hand for one that is stuck; false when that is not possible or not safe. */
-static bool hand_replace(struct outlet *outlet)
+/* With both hands' locks, as the fresh one does not run yet: what the old one was asked, and what
+ * it said that is not told yet. True when its batch is to be told as aborted. */
+static bool hand_take_over(struct hand *fresh, struct hand *old)
 {
-    char *error = NULL;
-    struct hand *stuck = outlet->hand;
-    pthread_mutex_lock(&stuck->lock);
-    bool replaceable = !stuck->committing && (stuck->batch != NULL || stuck->stop);
-    stuck->stop = stuck->stop || replaceable; /* from here on it commits nothing */
-    pthread_mutex_unlock(&stuck->lock);
-    if (!replaceable) {
-        return false; /* the batch may be visible: the watchdog ends the process, which settles */
+    fresh->end_known = old->end_known;
+    if (old->end_known) {
+        fresh->end = old->end;
+        memcpy(fresh->trouble, old->trouble, sizeof fresh->trouble);
+        fresh->end.trouble = old->end.trouble == NULL ? NULL : fresh->trouble;
     }
-    struct hand *fresh = hand_new(&stuck->config, outlet->eventfd, &error);
-    if (fresh == NULL) {
-        log_error("%s", error);
-        free(error);
+    fresh->hold_known = old->hold_known;
+    fresh->hold = old->hold;
+    fresh->session = old->session == NULL ? NULL : session_ref(old->session);
+    memcpy(fresh->standing_trouble, old->standing_trouble, sizeof fresh->standing_trouble);
+    bool take_back = old->batch != NULL && !old->committing;
+    if (old->batch != NULL && old->committing) {
+        fresh->batch = old->batch;
+        fresh->committing = fresh->begun = true;
+    }
+    return take_back;
+}
+
+/* Another hand for one that is stuck, or not to be trusted any more. From here on the old one
+ * commits and reads nothing. False when the system gives no thread. */
+static bool hand_replace(struct outlet *outlet, bool *take_back)
+{
+    struct hand *old = outlet->hand;
+    struct hand *fresh = hand_new(&old->config, outlet->eventfd);
+    pthread_mutex_lock(&old->reading);
+    pthread_mutex_lock(&old->lock);
+    *take_back = hand_take_over(fresh, old);
+    bool started = hand_start(fresh);
+    old->stop = old->stop || started;
+    pthread_mutex_unlock(&old->lock);
+    pthread_mutex_unlock(&old->reading);
+    if (!started) {
+        log_error("kafka producer: the system gives no thread");
         return false;
     }
+    if (atomic_load(&old->standing) != OUTLET_HELD) {
+        producer_doubt();
+    }
     outlet->hand = fresh;
-    (void)hand_end(stuck, 0);
+    hand_end(old, 0);
     return true;
+}
+
+static void tell_aborted(struct outlet *outlet, const char *trouble, int64_t duration_ms)
+{
+    loop_timer_stop(&outlet->check);
+    const struct outlet_end end = {
+        .verdict = OUTLET_ABORTED, .trouble = trouble, .duration_ms = duration_ms};
+    outlet->ended(outlet->context, &end);
 }
 
 static void on_check(void *context)
 {
     struct outlet *outlet = context;
     const int64_t stuck_ms = outlet->hand->config.stuck_ms;
-    if (outlet_stalled_us(outlet) < stuck_ms * 1000 || !hand_replace(outlet)) {
-        loop_timer_set(&outlet->check, clock_now(&clock_system).mono_ms + CHECK_MS);
+    bool take_back = false;
+    loop_timer_set(&outlet->check, clock_now(&clock_system).mono_ms + CHECK_MS);
+    if (outlet_stalled_us(outlet) < stuck_ms * 1000) {
         return;
     }
-    const struct outlet_end end = {
-        .verdict = OUTLET_ABORTED,
-        .trouble = "no answer from the group coordinator or the transaction coordinator",
-        .duration_ms = stuck_ms,
-    };
-    outlet->ended(outlet->context, &end);
+    log_warning("kafka producer: sits in a call that does not return, left behind");
+    if (hand_replace(outlet, &take_back) && take_back) {
+        tell_aborted(outlet, "no answer from the group coordinator or the transaction coordinator",
+                     stuck_ms);
+    }
+}
+
+void outlet_renew(struct outlet *outlet)
+{
+    bool take_back = false;
+    if (hand_replace(outlet, &take_back) && take_back) {
+        tell_aborted(outlet, "the clients were made anew", 0);
+    }
+}
+
+void outlet_probe(struct outlet *outlet, struct session *session, outlet_probed_fn *probed)
+{
+    struct hand *hand = outlet->hand;
+    outlet->probed = probed;
+    pthread_mutex_lock(&hand->lock);
+    assert(hand->session == NULL && !hand->hold_known);
+    hand->session = session_ref(session);
+    pthread_cond_broadcast(&hand->changed);
+    pthread_mutex_unlock(&hand->lock);
 }
 
 static void outlet_drop(struct outlet *outlet)
@@ -376,9 +542,12 @@ struct outlet *outlet_new(struct loop *loop, const struct outlet_config *config,
     }
     *error = outlet->watch == NULL
                  ? mem_strdup("kafka producer: the system gives no event descriptor")
-                 : NULL;
+                 : config_check(config);
     if (*error == NULL) {
-        outlet->hand = hand_new(config, outlet->eventfd, error);
+        outlet->hand = hand_new(config, outlet->eventfd);
+        *error = hand_start(outlet->hand)
+                     ? NULL
+                     : mem_strdup("kafka producer: the system gives no thread");
     }
     if (*error != NULL) {
         outlet_drop(outlet);
@@ -387,14 +556,12 @@ struct outlet *outlet_new(struct loop *loop, const struct outlet_config *config,
     return outlet;
 }
 
-bool outlet_free(struct outlet *outlet, int64_t timeout_ms)
+void outlet_free(struct outlet *outlet, int64_t timeout_ms)
 {
-    if (outlet == NULL) {
-        return true;
+    if (outlet != NULL) {
+        hand_end(outlet->hand, timeout_ms);
+        outlet_drop(outlet);
     }
-    bool ended = hand_end(outlet->hand, timeout_ms);
-    outlet_drop(outlet);
-    return ended;
 }
 
 const char *outlet_verdict_name(enum outlet_verdict verdict)
@@ -408,9 +575,17 @@ const char *outlet_verdict_name(enum outlet_verdict verdict)
     return names[verdict];
 }
 
-bool outlet_ready(const struct outlet *outlet)
+enum outlet_standing outlet_standing(const struct outlet *outlet)
 {
-    return atomic_load(&outlet->hand->ready);
+    return atomic_load(&outlet->hand->standing);
+}
+
+void outlet_trouble(const struct outlet *outlet, char *text, size_t size)
+{
+    struct hand *hand = outlet->hand;
+    pthread_mutex_lock(&hand->lock);
+    (void)snprintf(text, size, "%s", hand->standing_trouble);
+    pthread_mutex_unlock(&hand->lock);
 }
 
 void outlet_submit(struct outlet *outlet, const struct outlet_batch *batch)

@@ -12,6 +12,7 @@
 #include "presignd/base/text.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,12 +26,21 @@ enum {
     PATIENCE_MS = 15000,
     /* For init_transactions in one go; the owner comes again. */
     ACQUIRE_MS = 3000,
+    /* Its first call. While the coordinator aborts what an earlier process has left open, the
+     * library repeats the request after 500 ms; a call that begins asks at once. */
+    ACQUIRE_SLICE_MS = 20,
     METADATA_MS = 2000,
     READ_BACK_PAUSE_MS = 200,
     /* Longer than a heartbeat's round: see fenced_by_time(). */
     FENCED_GRACE_MS = 4000,
     FENCED_MARGIN_MS = 500,
+    /* Taking hold of the transactional.id takes milliseconds. When it took so long, an earlier
+     * request for it may wait in a connection that was given up. */
+    ACQUIRE_SLOW_MS = 5000,
+    DOUBT_MS = 600000,
 };
+
+static _Atomic int64_t doubt_until_us; /* see producer_doubt() */
 
 /* What the delivery reports of a batch say. */
 struct delivery {
@@ -43,6 +53,7 @@ struct producer {
     const struct outlet_config *config;
     producer_pause_fn *pause;
     producer_commit_fn *may_commit;
+    producer_read_fn *read; /* NULL: batches are always there */
     void *context;
 
     rd_kafka_t *client;
@@ -50,6 +61,7 @@ struct producer {
     rd_kafka_t *reader; /* reads committed offsets back; made when first needed */
     int64_t transaction_timeout_ms;
     bool acquired, topics_known;
+    bool refused;    /* a broker has said that we may not have the transactional.id */
     bool fenced;     /* another process has the transactional.id */
     bool one_by_one; /* each record in a request of its own, to tell which is too large */
 
@@ -57,11 +69,24 @@ struct producer {
     struct outlet_place *places;    /* of the batch at hand; NULL: nobody asks */
     char marks[OUTLET_RECORDS_MAX]; /* a record's place in its batch is its mark's address */
     int64_t begun_us;               /* of the transaction */
-    int64_t well_us; /* when a broker last took what we did: an id acquired, a commit */
+    int64_t open_us;  /* since when the coordinator may have an open transaction of ours; 0: none */
+    int64_t asked_us; /* since when this client asks for the transactional.id; 0: not yet */
     struct trouble trouble;
 };
 
 enum step { STEP_OK, STEP_ABORT, STEP_FATAL, STEP_STOP };
+
+static bool read_begin(struct producer *producer)
+{
+    return producer->read == NULL || producer->read(producer->context, true);
+}
+
+static void read_end(struct producer *producer)
+{
+    if (producer->read != NULL) {
+        (void)producer->read(producer->context, false);
+    }
+}
 
 /* --- The client --- */
 
@@ -72,9 +97,10 @@ static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, v
     (void)client;
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
-        if (producer->places != NULL) {
+        if (producer->places != NULL && read_begin(producer)) {
             producer->places[(const char *)message->_private - producer->marks] =
                 (struct outlet_place){message->partition, message->offset};
+            read_end(producer);
         }
         return;
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE: /* purged because of an error told before, or ours */
@@ -108,20 +134,17 @@ static void client_drop(struct producer *producer)
             producer->topics[i] = NULL;
         }
     }
-    if (producer->client != NULL) {
-        rd_kafka_destroy(producer->client);
-        producer->client = NULL;
-    }
+    client_bury(producer->client);
+    producer->client = NULL;
     producer->acquired = false;
+    producer->asked_us = 0;
     producer->topics_known = false;
 }
 
 static void reader_drop(struct producer *producer)
 {
-    if (producer->reader != NULL) {
-        rd_kafka_destroy_flags(producer->reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-        producer->reader = NULL;
-    }
+    client_bury(producer->reader);
+    producer->reader = NULL;
 }
 
 static char *client_make(struct producer *producer)
@@ -187,9 +210,30 @@ const char *producer_trouble(const struct producer *producer)
     return producer->trouble.text;
 }
 
-bool producer_ready(const struct producer *producer)
+enum outlet_standing producer_standing(const struct producer *producer)
 {
-    return producer->acquired;
+    return producer->acquired ? OUTLET_HELD : producer->refused ? OUTLET_REFUSED : OUTLET_WAITING;
+}
+
+void producer_set_read(struct producer *producer, producer_read_fn *read)
+{
+    producer->read = read;
+}
+
+void producer_doubt(void)
+{
+    atomic_store(&doubt_until_us, clock_mono_us() + DOUBT_MS * INT64_C(1000));
+}
+
+static void acquired(struct producer *producer)
+{
+    if (since_ms(producer->asked_us) > ACQUIRE_SLOW_MS) {
+        producer_doubt();
+    }
+    producer->acquired = true;
+    producer->refused = false;
+    producer->open_us = 0;
+    trouble_clear(&producer->trouble);
 }
 
 bool producer_acquire(struct producer *producer)
@@ -203,15 +247,18 @@ bool producer_acquire(struct producer *producer)
             return false;
         }
     }
+    producer->asked_us = producer->asked_us == 0 ? begun_us : producer->asked_us;
+    int slice_ms = ACQUIRE_SLICE_MS;
     while (!producer->acquired && !stopping(producer)) {
-        rd_kafka_error_t *error = rd_kafka_init_transactions(producer->client, SLICE_MS);
+        rd_kafka_error_t *error = rd_kafka_init_transactions(producer->client, slice_ms);
         if (error == NULL) {
-            producer->acquired = true;
-            producer->well_us = clock_mono_us();
-            trouble_clear(&producer->trouble);
+            acquired(producer);
             break;
         }
         bool retriable = rd_kafka_error_is_retriable(error) != 0;
+        if (rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS) {
+            slice_ms = 2 * slice_ms < SLICE_MS ? 2 * slice_ms : SLICE_MS;
+        }
         (void)rd_kafka_poll(producer->client, 0); /* error callbacks first: they tell less */
         if (!retriable || rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__TIMED_OUT ||
             producer->trouble.text[0] == '\0') {
@@ -221,6 +268,7 @@ bool producer_acquire(struct producer *producer)
         }
         if (!retriable) {
             producer->fenced = client_fenced(producer);
+            producer->refused = true;
             client_drop(producer);
             return false;
         }
@@ -283,6 +331,7 @@ static enum step begin(struct producer *producer)
 {
     producer->delivery = (struct delivery){0};
     producer->begun_us = clock_mono_us();
+    producer->open_us = producer->open_us == 0 ? producer->begun_us : producer->open_us;
     rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
     return error == NULL ? STEP_OK : step_of(producer, "beginning a transaction", error);
 }
@@ -316,14 +365,13 @@ static bool not_ours(rd_kafka_resp_err_t error)
     }
 }
 
-static enum step send_offsets(struct producer *producer, const struct outlet_batch *batch,
-                              bool *refused)
+static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
+                           const struct session *session, bool *refused)
 {
-    rd_kafka_topic_partition_list_t *list = positions_list(producer, batch);
     enum step step = STEP_OK;
     for (;;) {
         rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(
-            producer->client, list, batch->session->group, PATIENCE_MS / 3);
+            producer->client, list, session->group, PATIENCE_MS / 3);
         if (error == NULL) {
             /* It may have taken so long that the batch is another thread's by now. */
             step = stopping(producer) ? STEP_STOP : STEP_OK;
@@ -342,7 +390,21 @@ static enum step send_offsets(struct producer *producer, const struct outlet_bat
             break;
         }
     }
+    return step;
+}
+
+static enum step send_offsets(struct producer *producer, const struct outlet_batch *batch,
+                              bool *refused)
+{
+    if (!read_begin(producer)) {
+        return STEP_STOP;
+    }
+    rd_kafka_topic_partition_list_t *list = positions_list(producer, batch);
+    struct session *session = session_ref(batch->session);
+    read_end(producer);
+    enum step step = send_list(producer, list, session, refused);
     rd_kafka_topic_partition_list_destroy(list);
+    session_unref(session);
     return step;
 }
 
@@ -387,8 +449,17 @@ static enum step produce_refused(struct producer *producer, size_t index, rd_kaf
 
 static enum step produce_all(struct producer *producer, const struct outlet_batch *batch)
 {
-    for (size_t i = 0; i < batch->record_count && producer->delivery.error == 0;) {
-        rd_kafka_error_t *error = produce_one(producer, &batch->records[i], i);
+    for (size_t i = 0; producer->delivery.error == 0;) {
+        if (!read_begin(producer)) {
+            return STEP_STOP;
+        }
+        bool more = i < batch->record_count;
+        assert(batch->record_count <= OUTLET_RECORDS_MAX);
+        rd_kafka_error_t *error = more ? produce_one(producer, &batch->records[i], i) : NULL;
+        read_end(producer);
+        if (!more) {
+            return STEP_OK;
+        }
         if (error != NULL && rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
             rd_kafka_error_destroy(error);
             if (stopping(producer)) {
@@ -408,7 +479,7 @@ static enum step produce_all(struct producer *producer, const struct outlet_batc
             (void)rd_kafka_flush(producer->client, SLICE_MS);
         }
     }
-    return producer->delivery.error == 0 ? STEP_OK : STEP_ABORT;
+    return STEP_ABORT;
 }
 
 /* STEP_FATAL here means: not known whether it was committed. */
@@ -452,6 +523,7 @@ static bool abort_or_drop(struct producer *producer)
         }
     }
     producer->trouble = cause;
+    producer->open_us = error == NULL ? 0 : producer->open_us;
     return error == NULL;
 }
 
@@ -471,7 +543,14 @@ static struct outlet_end end_of(struct producer *producer, enum outlet_verdict v
  * the transaction's: the one that meets the error need not be the one that was timed out. */
 static bool fenced_by_time(const struct producer *producer)
 {
-    return since_ms(producer->well_us) + FENCED_MARGIN_MS >= producer->transaction_timeout_ms;
+    return producer->open_us != 0 &&
+           since_ms(producer->open_us) + FENCED_MARGIN_MS >= producer->transaction_timeout_ms;
+}
+
+/* The fence may be the coordinator's own, or by a late request of ours. */
+static bool fence_doubtful(const struct producer *producer)
+{
+    return fenced_by_time(producer) || clock_mono_us() < atomic_load(&doubt_until_us);
 }
 
 static rd_kafka_t *reader_get(struct producer *producer)
@@ -517,12 +596,18 @@ static bool positions_are(const rd_kafka_topic_partition_list_t *committed,
 static bool read_back(struct producer *producer, const struct outlet_batch *batch,
                       struct outlet_end *end)
 {
-    while (!stopping(producer)) {
+    while (read_begin(producer)) {
         rd_kafka_topic_partition_list_t *list = positions_list(producer, batch);
+        read_end(producer);
         rd_kafka_t *reader = reader_get(producer);
         rd_kafka_resp_err_t error =
             reader == NULL ? RD_KAFKA_RESP_ERR__STATE : client_committed(reader, list, SLICE_MS);
+        if (!read_begin(producer)) {
+            rd_kafka_topic_partition_list_destroy(list);
+            return false;
+        }
         bool equal = error == RD_KAFKA_RESP_ERR_NO_ERROR && positions_are(list, producer, batch);
+        read_end(producer);
         rd_kafka_topic_partition_list_destroy(list);
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
             *end = end_of(producer, equal ? OUTLET_COMMITTED : OUTLET_ABORTED);
@@ -583,7 +668,7 @@ static bool end_of_fatal(struct producer *producer, const struct outlet_batch *b
                          bool commit_tried, struct outlet_end *end)
 {
     if (client_fenced(producer)) {
-        if (!fenced_by_time(producer)) {
+        if (!fence_doubtful(producer)) {
             *end = end_of(producer, OUTLET_FENCED);
             return true;
         }
@@ -605,7 +690,6 @@ static bool transact(struct producer *producer, const struct outlet_batch *batch
                      struct outlet_end *end)
 {
     bool refused = false, commit_tried = false;
-    assert(batch->record_count <= OUTLET_RECORDS_MAX);
     enum step step = begin(producer);
     if (step == STEP_OK) {
         step = send_offsets(producer, batch, &refused);
@@ -620,7 +704,7 @@ static bool transact(struct producer *producer, const struct outlet_batch *batch
     switch (step) {
     case STEP_OK:
         trouble_clear(&producer->trouble);
-        producer->well_us = clock_mono_us();
+        producer->open_us = 0;
         *end = end_of(producer, OUTLET_COMMITTED);
         return true;
     case STEP_ABORT:
@@ -653,14 +737,59 @@ bool producer_publish(struct producer *producer, const struct outlet_batch *batc
         *end = end_of(producer, producer->fenced ? OUTLET_FENCED : OUTLET_ABORTED);
         return !stop;
     }
-    producer->one_by_one = batch->requests == OUTLET_SINGLY;
+    if (!read_begin(producer)) {
+        return false;
+    }
+    enum outlet_requests requests = batch->requests;
+    producer->one_by_one = requests == OUTLET_SINGLY;
     producer->places = batch->places;
+    read_end(producer);
     bool known = transact(producer, batch, end);
     if (known && end->verdict == OUTLET_ABORTED && producer->delivery.too_large_count > 1 &&
-        batch->requests == OUTLET_FEW_THEN_SINGLY && producer_acquire(producer) &&
-        topics_know(producer)) {
+        requests == OUTLET_FEW_THEN_SINGLY && producer_acquire(producer) && topics_know(producer)) {
         producer->one_by_one = true;
         known = transact(producer, batch, end);
     }
     return known;
+}
+
+bool producer_settle(struct producer *producer, const struct outlet_batch *batch,
+                     struct outlet_end *end)
+{
+    trouble_set(&producer->trouble, "the clients were made anew during a commit");
+    return settle(producer, batch, end);
+}
+
+/* What the answer to the probe's offsets says. The group answers after the transaction's
+ * coordinator has taken the request of this very producer; a step that was repeated to the end
+ * of its time has had no answer. */
+static enum renewal_hold hold_of(struct producer *producer, enum step step, bool refused)
+{
+    if (client_fenced(producer)) {
+        return fence_doubtful(producer) ? HOLD_TIMED_OUT : HOLD_ANOTHERS;
+    }
+    bool answered = step == STEP_ABORT && since_ms(producer->begun_us) <= PATIENCE_MS;
+    return step == STEP_OK || refused || answered ? HOLD_OURS : HOLD_UNKNOWN;
+}
+
+enum renewal_hold producer_probe(struct producer *producer, const struct session *session)
+{
+    bool refused = false;
+    if (!producer->acquired) {
+        return HOLD_NONE;
+    }
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, producer->config->requests_topic, 0)->offset = 0;
+    enum step step = begin(producer);
+    if (step == STEP_OK) {
+        step = send_list(producer, list, session, &refused);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    enum renewal_hold hold = hold_of(producer, step, refused);
+    if (step == STEP_FATAL) {
+        client_drop(producer);
+    } else {
+        (void)abort_or_drop(producer);
+    }
+    return hold;
 }

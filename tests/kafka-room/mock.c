@@ -177,7 +177,7 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
             break;
         }
         failed += scenario_run(&run, &scenarios[i], cluster, outlet, session) ? 0 : 1;
-        (void)outlet_free(outlet, 5000);
+        outlet_free(outlet, 5000);
         rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[0].request);
     }
     session_unref(session);

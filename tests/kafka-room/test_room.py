@@ -372,7 +372,7 @@ class Lives(Room):
         self.audit()
         print(f"\n{stops} SIGSTOP, {first.count('^aborted')} transactions were timed out")
         self.assertGreater(first.count("^aborted"), 0, "no transaction was ever met")
-        self.assertEqual(first.count("^(fenced|fatal)"), 0)
+        self.assertEqual(first.count("^(fenced|failed)"), 0)
 
     def test_a_second_process_of_the_same_name_ends_the_first(self):
         load = self.load()
@@ -381,7 +381,7 @@ class Lives(Room):
         second = self.worker("one")
         second.wait_for("committed")
         self.assertEqual(first.process.wait(PATIENCE_S), 75)
-        first.wait_for("^(fenced|fatal fenced)")
+        first.wait_for("^failed namesake")
         load.stop()
         self.audit()
 

@@ -16,8 +16,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/kafka/intake.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/clients.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -25,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PARTITIONS_MAX = 64, FAT = 2 * 1024 * 1024 };
 
@@ -37,8 +37,9 @@ struct outcome {
 
 struct worker {
     struct loop *loop;
-    struct intake *intake;
-    struct outlet *outlet;
+    struct clients *clients;
+    struct intake *intake; /* the clients' */
+    struct outlet *outlet; /* the clients' */
     struct session *session;
     int64_t interval_ms, fat, metadata_len;
     int64_t stuck_ms;
@@ -193,11 +194,17 @@ static bool on_record(void *context, const struct record *record)
     return true;
 }
 
-static void on_fatal(void *context, bool fenced, const char *text)
+static void on_renewed(void *context, enum clients_renewal why, const char *text)
+{
+    (void)context;
+    say("renewed %s: %s", clients_renewal_name(why), text);
+}
+
+static void on_failed(void *context, enum clients_failure failure, const char *text)
 {
     struct worker *worker = context;
-    say("fatal %s %s", fenced ? "fenced" : "other", text);
-    loop_stop(worker->loop, fenced ? 75 : 70);
+    say("failed %s: %s", failure == CLIENTS_NAMESAKE ? "namesake" : "worn-out", text);
+    loop_stop(worker->loop, failure == CLIENTS_NAMESAKE ? 75 : 69);
 }
 
 static void positions_drop(struct worker *worker)
@@ -232,8 +239,6 @@ static void on_ended(void *context, const struct outlet_end *end)
         worker->total += (int64_t)worker->in_batch;
         worker->committed_batches++;
         outcomes_drop(worker, worker->in_batch);
-    } else if (end->verdict == OUTLET_FENCED) {
-        loop_stop(worker->loop, 75);
     } else if (end->verdict == OUTLET_NOT_OURS || worker->stale) {
         outcomes_drop(worker, worker->in_batch);
     } else if (end->verdict == OUTLET_TOO_LARGE) {
@@ -288,7 +293,7 @@ static void step(void *context)
 {
     struct worker *worker = context;
     size_t room = OUTLET_RECORDS_MAX - worker->count;
-    if (intake_poll(worker->intake, room < 500 ? room : 500)) {
+    if (clients_poll(worker->clients, room < 500 ? room : 500)) {
         loop_again(worker->loop);
     }
     if (!worker->busy && worker->count > 0) {
@@ -315,10 +320,11 @@ static void on_signal(void *context, int number)
     struct worker *worker = context;
     if (number == SIGUSR1) {
         const char *trouble = intake_trouble(worker->intake);
-        say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64,
-            intake_joined(worker->intake), outlet_ready(worker->outlet),
+        const char *waits = clients_waiting(worker->clients);
+        say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64 " waits %s",
+            intake_joined(worker->intake), outlet_standing(worker->outlet) == OUTLET_HELD,
             outlet_stalled_us(worker->outlet), trouble == NULL ? "-" : trouble,
-            intake_end_offset(worker->intake, 0));
+            intake_end_offset(worker->intake, 0), waits == NULL ? "-" : waits);
         return;
     }
     worker->stop_at_ms = now_ms();
@@ -358,42 +364,41 @@ static size_t options_read(struct worker *worker, int count, char **texts,
 static int run(struct worker *worker, const char *instance, const struct kafka_property *properties,
                size_t count)
 {
-    static const struct intake_events events = {on_assigned, on_revoking, on_lost, on_record,
-                                                on_fatal};
+    static const struct clients_events events = {
+        .intake = {on_assigned, on_revoking, on_lost, on_record, NULL},
+        .ended = on_ended,
+        .renewed = on_renewed,
+        .failed = on_failed,
+    };
     static const int signals[] = {SIGTERM, SIGUSR1, 0};
     char *error = NULL;
-    const struct intake_config intake_config = {instance, worker->requests, properties, count};
-    const struct outlet_config outlet_config = {
+    const struct outlet_config config = {
         instance, worker->requests, {worker->results, worker->failures}, properties,
         count,    worker->stuck_ms};
     if (loop_signals(worker->loop, signals, on_signal, worker) < 0) {
         return 71;
     }
     say("started"); /* from here on it can be signalled */
-    worker->outlet = outlet_new(worker->loop, &outlet_config, on_ended, worker, &error);
-    if (worker->outlet != NULL) {
-        worker->intake =
-            intake_new(worker->loop, &clock_system, &intake_config, &events, worker, &error);
-    }
-    if (error != NULL) {
+    worker->clients = clients_new(worker->loop, &clock_system, &config, &events, worker, &error);
+    if (worker->clients == NULL) {
         say("error %s", error);
         free(error);
-        (void)outlet_free(worker->outlet, 1000);
-        worker->outlet = NULL;
         return 78;
     }
+    worker->intake = clients_intake(worker->clients);
+    worker->outlet = clients_outlet(worker->clients);
     loop_timer_init(&worker->timer, worker->loop, on_timer, worker);
     loop_step_set(worker->loop, step, worker);
     int status = loop_run(worker->loop);
     loop_timer_stop(&worker->timer);
     int64_t begun_ms = now_ms();
-    worker->intake = intake_free(worker->intake);
-    int64_t intake_ms = now_ms() - begun_ms;
-    (void)outlet_free(worker->outlet, 3000);
-    worker->outlet = NULL;
-    say("end %d total %" PRId64 " transactions %" PRId64 " freed in %" PRId64 " and %" PRId64 " ms",
-        status, worker->total, worker->committed_batches, intake_ms,
-        now_ms() - begun_ms - intake_ms);
+    bool ended = clients_free(worker->clients, 5000);
+    say("end %d total %" PRId64 " transactions %" PRId64 " freed in %" PRId64 " ms, threads %s",
+        status, worker->total, worker->committed_batches, now_ms() - begun_ms,
+        ended ? "ended" : "left");
+    if (!ended) {
+        _exit(status);
+    }
     return status;
 }
 

@@ -3,6 +3,7 @@
 #define PRESIGND_BASE_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 /* Two readings of one moment: `mono_ms` never jumps (CLOCK_BOOTTIME) and times waits,
  * `wall_ms` (milliseconds since 1970-01-01T00:00:00Z) dates what others read. */
@@ -26,5 +27,7 @@ static inline struct moment clock_now(const struct clock *clock)
 
 /* Microseconds that never jump, for measuring durations. */
 int64_t clock_mono_us(void);
+/* That long from now by CLOCK_MONOTONIC, for pthread_cond_clockwait(3). */
+struct timespec clock_mono_after(int64_t milliseconds);
 
 #endif

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CLIENT_TRY_MS INT64_C(10000)
+
 /* The last complaint of a client; all zero has none. One thread only. */
 struct trouble {
     char text[256];
@@ -31,11 +33,18 @@ rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque
 
 /* Makes a handle as the daemon's intake or outlet would, and destroys it: finds what is wrong
  * between properties, and files that the library cannot read. NULL, or why it fails (free());
- * also NULL when the system gave no thread, which says nothing of the properties.
+ * also NULL when the system gave no thread, or when the library has not come to an end within
+ * CLIENT_TRY_MS, which says nothing of the properties.
  * It is given no brokers, so that it contacts nothing: nobody is fenced, no group is joined. */
 char *client_try(enum kafka_client client, const char *instance,
                  const struct kafka_property *properties, size_t count)
     __attribute__((warn_unused_result));
+
+/* Destroys the handle on a thread of its own: that may take until a wall clock that was set back
+ * has caught up. No callback comes any more. A consumer is not closed: closing would ask us to
+ * revoke, and leaves the group no earlier, since a static member never says that it leaves
+ * (KIP-345). Accepts NULL. */
+void client_bury(rd_kafka_t *client);
 
 /* The value that the configuration has for a property; NULL when unset (free()). */
 char *client_property(const rd_kafka_conf_t *conf, const char *name)

@@ -39,8 +39,9 @@ struct intake_events {
     void (*lost)(void *context);
     /* Borrowed for the call. False: no further one is to come with this intake_poll(). */
     bool (*record)(void *context, const struct record *record);
-    /* The library gave up for good (fenced by another with our group.instance.id, or a fatal
-     * error). `fenced` tells the first. The text names what to do. */
+    /* The library gave up for good (fenced by another member with our group.instance.id, or a
+     * fatal error). `fenced` tells the first. Nothing is told any more but this once; the text
+     * says what the library said, cleaned. */
     void (*fatal)(void *context, bool fenced, const char *text);
 };
 
@@ -53,13 +54,20 @@ struct intake_config {
     size_t property_count;
 };
 
-/* Connects and subscribes in the background. NULL and a reason (free()). */
+/* Connects in the background; joins the group when intake_join() was called. NULL and a reason
+ * (free()). */
 struct intake *intake_new(struct loop *loop, const struct clock *clock,
                           const struct intake_config *config, const struct intake_events *events,
                           void *context, char **error) __attribute__((warn_unused_result));
-/* Leaves without a LeaveGroup (static membership: our partitions wait for our return until
- * session.timeout.ms). May block for a second or so. Accepts NULL, returns NULL. */
+/* Stops the heartbeats without a LeaveGroup (static membership: our partitions wait for our return
+ * until session.timeout.ms). Does not wait: the client's end is a thread's (detached_wait()).
+ * Nothing is told any more. Accepts NULL, returns NULL. */
 struct intake *intake_free(struct intake *intake);
+/* Joins the group, in the background. */
+void intake_join(struct intake *intake);
+/* Drops the consumer as intake_free() does and makes a new one, which joins when it is asked to.
+ * Tells `lost` when there were partitions. Does not wait. Not from inside an event. */
+void intake_renew(struct intake *intake);
 
 /* Hands over at most `records_max` records, and every rebalance event in between; fewer when
  * `record` says so. True when
@@ -75,6 +83,8 @@ void intake_resume(struct intake *intake, int32_t partition);
 /* Answers `revoking`. */
 void intake_release(struct intake *intake);
 
+/* The session timeout that the group goes by. */
+int64_t intake_session_ms(const struct intake *intake);
 /* True once the group was joined (also as a standby without partitions), and again only after
  * another join when it went on without us (no broker for as long as session.timeout.ms). */
 bool intake_joined(const struct intake *intake);
@@ -84,9 +94,6 @@ const char *intake_group_id(const struct intake *intake);
 /* What the client last complained of (brokers down, authentication …), cleaned, for the status
  * text; NULL when it has nothing to say. */
 const char *intake_trouble(const struct intake *intake);
-/* Why the requests topic cannot be read: no right to it, no such topic, or one that was made anew
- * below what was read; cleaned. It stays until partitions are assigned again. NULL: none. */
-const char *intake_subscription_error(const struct intake *intake);
 /* End of a partition as the broker told it last (high watermark), -1 when unknown. */
 int64_t intake_end_offset(const struct intake *intake, int32_t partition);
 /* True when every record below that end was handed over. The end itself does not say so: what

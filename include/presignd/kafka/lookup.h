@@ -1,4 +1,5 @@
-/* Committed offsets, read on a thread of its own so that the loop never waits.
+/* A consumer's thread, for all that may wait: it makes the handle, reads committed offsets, and
+ * destroys the handle, so that the loop never waits.
  *
  * librdkafka 2.0.2 has an asynchronous call for this in its Admin API, but that one goes on
  * asking a broker that is no longer the group's coordinator: nothing evicts the entry from its
@@ -8,16 +9,23 @@
 #define PRESIGND_KAFKA_LOOKUP_H
 
 #include "presignd/base/loop.h"
+#include "presignd/kafka/client.h"
 
 #include <librdkafka/rdkafka.h>
 
 struct lookup;
 
-/* `consumer` outlives the lookup. NULL when the system gives no thread. */
-struct lookup *lookup_new(struct loop *loop, rd_kafka_t *consumer)
+/* Takes over `conf`, whose opaque is `opaque`, and begins to make a consumer of it; wakes the loop
+ * when it is there. NULL when the system gives no thread. */
+struct lookup *lookup_new(struct loop *loop, rd_kafka_conf_t *conf, void *opaque)
     __attribute__((warn_unused_result));
-/* Waits for the thread: at most half a second. Accepts NULL, returns NULL. */
+/* Leaves the thread to end by itself (detached_wait()), and to destroy the consumer, which is not
+ * to be used any more. Accepts NULL, returns NULL. */
 struct lookup *lookup_free(struct lookup *lookup);
+
+/* NULL while it is not made; the lookup's. It is tried every second: `trouble` then says, cleaned,
+ * why it failed last. */
+rd_kafka_t *lookup_consumer(struct lookup *lookup, struct trouble *trouble);
 
 /* Begins to read the offsets of these partitions (taken over) and repeats until it has them or
  * is cancelled; wakes the loop at its end. What was under way is cancelled. */

@@ -13,6 +13,7 @@
 #include "presignd/base/loop.h"
 #include "presignd/base/record.h"
 #include "presignd/kafka/properties.h"
+#include "presignd/kafka/renewal.h"
 #include "presignd/kafka/session.h"
 
 #include <stdbool.h>
@@ -105,6 +106,16 @@ struct outlet_config {
     int64_t stuck_ms; /* a call without end is given up after that; 0: OUTLET_STUCK_MS */
 };
 
+/* How we stand with the transactional.id. */
+enum outlet_standing {
+    OUTLET_WAITING, /* asked for, or about to be; also while Kafka is away */
+    OUTLET_HELD,
+    OUTLET_REFUSED, /* a broker says that we may not have it; asked for again every second */
+};
+
+/* On the loop's thread, once for each outlet_probe(). */
+typedef void outlet_probed_fn(void *context, enum renewal_hold hold);
+
 struct outlet;
 
 /* Starts the thread, which takes hold of the transactional.id (and so fences and ends what an
@@ -112,13 +123,22 @@ struct outlet;
 struct outlet *outlet_new(struct loop *loop, const struct outlet_config *config,
                           outlet_ended_fn *ended, void *context, char **error)
     __attribute__((warn_unused_result));
-/* Ends the thread within `timeout_ms`; a batch in hand is aborted. False when the thread sits in
- * a call that does not return and had to be left behind: it may still read the batch in hand,
- * which must then stay as it is until the process ends. Accepts NULL. */
-bool outlet_free(struct outlet *outlet, int64_t timeout_ms);
+/* Ends the thread within `timeout_ms`; a batch in hand is aborted. A thread that sits in a call
+ * which does not return is left behind (detached_wait()); it reads nothing of the batch any more.
+ * Accepts NULL. */
+void outlet_free(struct outlet *outlet, int64_t timeout_ms);
 
-/* True when the producer holds its transactional.id. Any batch may be submitted before. */
-bool outlet_ready(const struct outlet *outlet);
+/* Any batch may be submitted before the transactional.id is held. */
+enum outlet_standing outlet_standing(const struct outlet *outlet);
+/* What went wrong last with taking hold of it, cleaned, into `text`; "" for nothing. */
+void outlet_trouble(const struct outlet *outlet, char *text, size_t size);
+/* Leaves thread and producer behind and takes new ones, which takes hold of the transactional.id
+ * anew. Does not wait. A batch in hand is told as aborted, from inside this call, or, when it may
+ * be visible, settled first. A probe that was asked for is asked by the new one. */
+void outlet_renew(struct outlet *outlet);
+/* Finds out who holds the transactional.id, under a session's group, when the batch in hand, if
+ * any, has ended. One at a time. */
+void outlet_probe(struct outlet *outlet, struct session *session, outlet_probed_fn *probed);
 /* One batch at a time; an assertion guards it. */
 void outlet_submit(struct outlet *outlet, const struct outlet_batch *batch);
 /* Microseconds since the thread last did something or was idle; for the watchdog. */

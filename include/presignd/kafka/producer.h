@@ -6,6 +6,7 @@
 
 #include "presignd/kafka/client.h"
 #include "presignd/kafka/outlet.h"
+#include "presignd/kafka/renewal.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +18,10 @@ typedef bool producer_pause_fn(void *context, int64_t wait_ms);
 /* May the batch at hand be committed? Asked once, right before: from a true on it may become
  * visible, after a false it never does. */
 typedef bool producer_commit_fn(void *context);
+/* Around each reading of the batch at hand (`begin`, then not): an owner that takes the batch
+ * back while a call does not return waits for the end of a reading, and after a false there is
+ * none. No call of librdkafka that may wait lies in between. */
+typedef bool producer_read_fn(void *context, bool begin);
 
 /* Checks the configuration; connects in the background. `config` outlives the producer. NULL
  * and a reason. */
@@ -26,15 +31,27 @@ struct producer *producer_new(const struct outlet_config *config, producer_pause
 /* A transaction that is open stays so until the next producer of this instance, or the
  * broker's transaction.timeout.ms, ends it. Accepts NULL, returns NULL. */
 struct producer *producer_free(struct producer *producer);
+/* Without it, a batch is there until its end was told. */
+void producer_set_read(struct producer *producer, producer_read_fn *read);
 
 /* Takes hold of the transactional.id, for a few seconds at most; true when it has it. */
 bool producer_acquire(struct producer *producer);
 /* What went wrong last; "" when nothing did. */
 const char *producer_trouble(const struct producer *producer);
-bool producer_ready(const struct producer *producer);
+enum outlet_standing producer_standing(const struct producer *producer);
 /* The whole of one transaction. False when the owner asked to stop before its end was known;
  * then `end` is not set. */
 bool producer_publish(struct producer *producer, const struct outlet_batch *batch,
                       struct outlet_end *end) __attribute__((warn_unused_result));
+/* Finds out how a commit ended that another producer of this process had begun. As
+ * producer_publish() otherwise. */
+bool producer_settle(struct producer *producer, const struct outlet_batch *batch,
+                     struct outlet_end *end) __attribute__((warn_unused_result));
+/* Who holds the transactional.id: asks by offsets under `session` (with its group), in a
+ * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
+enum renewal_hold producer_probe(struct producer *producer, const struct session *session);
+/* A request of this process for the transactional.id may reach its coordinator late, and then
+ * fence whoever has it: for ten minutes, a fence tells less. Any thread. */
+void producer_doubt(void);
 
 #endif

@@ -35,6 +35,8 @@
 #define MESSAGE_LEFT_BEHIND "73fa8a22a90546eb8ba511561a56d295" /* the time to drain was over */
 #define MESSAGE_CLIENT_ENDED \
     "5183a7d97a724abbb0edeea02f3be7dd" /* the Kafka client gave up for good */
+#define MESSAGE_CLIENTS_RENEWED \
+    "d8c74f00fa704705b2be9cf17fc473fe" /* Kafka's clients were made anew */
 #define MESSAGE_CONFIGURATION_WRONG \
     "82bb261f7971474893255a6f0189ad1f" /* the configuration is wrong */
 #define MESSAGE_FENCED \

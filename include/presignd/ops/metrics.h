@@ -37,6 +37,7 @@ enum metric {
     METRIC_HOST_OUTAGES,        /* gauge {host}: in a row */
     METRIC_READY,               /* gauge: 1 while /readyz says so */
     METRIC_REBALANCES,          /* counter {kind} */
+    METRIC_CLIENT_RENEWALS,     /* counter {why} */
     METRIC_RECORDS,             /* counter: consumed */
     METRIC_RELOADS,             /* counter {end} */
     METRIC_RELOAD_SUCCESSFUL,   /* gauge: 0 after one that was refused */

@@ -1,0 +1,339 @@
+/* The state of the consumer's side; the producer's is the outlet's standing.
+ *
+ *              transactional.id held             fenced
+ *   TAKING ------------------------> JOINING ----------------> ASKING
+ *     ^                                |                         |
+ *     |  id refused, group lost,       |                         | ours, or timed out: an echo
+ *     +--- gave up, clock set ---------+                         | (at most RENEWAL_MAX times)
+ *     |                                                          |
+ *     +----------------------------------------------------------+
+ *                                                                +--> another's: NAMESAKE
+ *
+ * TAKING: the consumer is connected and in no group. JOINING: it joins, or has joined; what
+ * becomes of it is the intake's. ASKING: the fenced consumer was dropped, and the transaction's
+ * coordinator is asked whether the id is still ours. Each way back to TAKING makes the consumer
+ * anew; a clock that was set makes the producer anew as well. ENDED: nothing is done any more.
+ *
+ * Decisions are renewal.c's. Whatever is decided is noted in callbacks and done in the poll, since
+ * a client cannot be replaced from inside its own callback.
+ */
+#include "presignd/kafka/clients.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
+#include "presignd/kafka/detached.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    /* At least so often the clocks are compared; also between two probes. */
+    LOOK_MS = 500,
+    /* No further renewal while so many threads of earlier ones have not ended. */
+    ENDING_MAX = 24,
+};
+
+enum state { TAKING, JOINING, ASKING, ENDED };
+
+struct clients {
+    const struct clock *clock;
+    const struct clients_events *events;
+    void *context;
+    struct intake *intake;
+    struct outlet *outlet;
+    struct loop_timer look;
+
+    enum state state;
+    struct session *session; /* of the last assignment, or one of no member */
+    struct renewal_clock wall;
+    struct renewal_budget budget;
+    struct renewal_group group;
+    /* Noted by callbacks. */
+    bool fatal, fenced, group_lost, ask_again;
+    struct trouble fatal_trouble;
+    char text[512]; /* clients_waiting()'s */
+};
+
+const char *clients_renewal_name(enum clients_renewal why)
+{
+    static const char *const names[CLIENTS_RENEWAL_COUNT] = {
+        [CLIENTS_CLOCK_SET] = "clock_set",   [CLIENTS_FENCED] = "fenced",
+        [CLIENTS_GAVE_UP] = "gave_up",       [CLIENTS_GROUP_LOST] = "group_lost",
+        [CLIENTS_ID_REFUSED] = "id_refused",
+    };
+    assert(why < CLIENTS_RENEWAL_COUNT);
+    return names[why];
+}
+
+static int64_t now_ms(const struct clients *clients)
+{
+    return clock_now(clients->clock).mono_ms;
+}
+
+static void fail(struct clients *clients, enum clients_failure failure, const char *text)
+{
+    clients->state = ENDED;
+    clients->events->failed(clients->context, failure, text);
+}
+
+/* --- What intake and outlet tell: passed on, and noted --- */
+
+static void session_keep(struct clients *clients, struct session *session)
+{
+    session_unref(clients->session);
+    clients->session = session;
+}
+
+static void on_assigned(void *context, struct session *session,
+                        const struct intake_position *positions, size_t count)
+{
+    struct clients *clients = context;
+    session_keep(clients, session_ref(session));
+    renewal_group_heard(&clients->group);
+    clients->events->intake.assigned(clients->context, session, positions, count);
+}
+
+static void on_revoking(void *context)
+{
+    struct clients *clients = context;
+    renewal_group_heard(&clients->group);
+    clients->events->intake.revoking(clients->context);
+}
+
+static void on_lost(void *context)
+{
+    struct clients *clients = context;
+    renewal_group_heard(&clients->group);
+    clients->events->intake.lost(clients->context);
+}
+
+static bool on_record(void *context, const struct record *record)
+{
+    struct clients *clients = context;
+    return clients->events->intake.record(clients->context, record);
+}
+
+static void on_fatal(void *context, bool fenced, const char *text)
+{
+    struct clients *clients = context;
+    clients->fatal = true;
+    clients->fenced = fenced;
+    trouble_set(&clients->fatal_trouble, "%s", text);
+}
+
+static void on_ended(void *context, const struct outlet_end *end)
+{
+    struct clients *clients = context;
+    enum outlet_verdict verdict = end->verdict;
+    if (verdict == OUTLET_COMMITTED) {
+        renewal_group_heard(&clients->group);
+    } else if (verdict == OUTLET_NOT_OURS) {
+        clients->group_lost = renewal_group_refused(&clients->group, now_ms(clients),
+                                                    intake_session_ms(clients->intake));
+    }
+    clients->events->ended(clients->context, end);
+    if (verdict == OUTLET_FENCED && clients->state != ENDED) {
+        fail(clients, CLIENTS_NAMESAKE, "the transactional.id was taken");
+    }
+}
+
+/* --- Renewals --- */
+
+static void consumer_renew(struct clients *clients, enum clients_renewal why, enum state next,
+                           const char *text)
+{
+    clients->state = next;
+    clients->fatal = clients->fenced = clients->group_lost = false;
+    renewal_group_heard(&clients->group);
+    intake_renew(clients->intake);
+    clients->events->renewed(clients->context, why, text);
+}
+
+/* Two readings agree: a process that is stopped between the clocks of one sees a step, too. */
+static int64_t clock_step(struct clients *clients)
+{
+    struct renewal_clock first = clients->wall;
+    if (renewal_clock_step(&first, clock_now(clients->clock)) == 0) {
+        return 0;
+    }
+    return renewal_clock_step(&clients->wall, clock_now(clients->clock));
+}
+
+static void clock_look(struct clients *clients)
+{
+    if (detached_count() > ENDING_MAX) {
+        return; /* the step stays to be seen */
+    }
+    int64_t step_ms = clock_step(clients);
+    if (step_ms == 0) {
+        return;
+    }
+    char text[96];
+    (void)snprintf(text, sizeof text, "the wall clock was set by %+.1f s", (double)step_ms / 1000);
+    outlet_renew(clients->outlet);
+    consumer_renew(clients, CLIENTS_CLOCK_SET, clients->state == ASKING ? ASKING : TAKING, text);
+}
+
+static void on_probed(void *context, enum renewal_hold hold);
+
+static void ask(struct clients *clients)
+{
+    clients->ask_again = false;
+    outlet_probe(clients->outlet, clients->session, on_probed);
+}
+
+static void on_probed(void *context, enum renewal_hold hold)
+{
+    struct clients *clients = context;
+    if (clients->state != ASKING) {
+        return;
+    }
+    switch (renewal_fence(hold)) {
+    case FENCE_ASK_AGAIN:
+        clients->ask_again = true;
+        break;
+    case FENCE_NAMESAKE:
+        fail(clients, CLIENTS_NAMESAKE, clients->fatal_trouble.text);
+        break;
+    case FENCE_ECHO:
+        clients->state = TAKING;
+        if (!renewal_allow(&clients->budget, now_ms(clients))) {
+            fail(clients, CLIENTS_WORN_OUT, clients->fatal_trouble.text);
+        }
+        break;
+    }
+}
+
+static void fatal_handle(struct clients *clients)
+{
+    const char *text = clients->fatal_trouble.text;
+    if (clients->fenced) {
+        consumer_renew(clients, CLIENTS_FENCED, ASKING, text);
+        ask(clients);
+    } else if (renewal_allow(&clients->budget, now_ms(clients))) {
+        consumer_renew(clients, CLIENTS_GAVE_UP, TAKING, text);
+    } else {
+        fail(clients, CLIENTS_WORN_OUT, text);
+    }
+}
+
+static void standing_look(struct clients *clients)
+{
+    enum outlet_standing standing = outlet_standing(clients->outlet);
+    if (clients->state == TAKING && standing == OUTLET_HELD) {
+        clients->state = JOINING;
+        intake_join(clients->intake);
+    } else if (clients->state == JOINING && standing == OUTLET_REFUSED) {
+        char text[256];
+        outlet_trouble(clients->outlet, text, sizeof text);
+        consumer_renew(clients, CLIENTS_ID_REFUSED, TAKING, text);
+    }
+}
+
+static void on_look(void *context)
+{
+    struct clients *clients = context;
+    if (clients->state == ASKING && clients->ask_again) {
+        ask(clients);
+    }
+    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + LOOK_MS);
+}
+
+bool clients_poll(struct clients *clients, size_t records_max)
+{
+    if (clients->state == ENDED) {
+        return false;
+    }
+    clock_look(clients);
+    standing_look(clients);
+    bool more = intake_poll(clients->intake, records_max);
+    if (clients->fatal) {
+        fatal_handle(clients);
+    } else if (clients->group_lost) {
+        consumer_renew(clients, CLIENTS_GROUP_LOST, TAKING,
+                       "the group refuses commits for longer than a session, and says nothing");
+    }
+    return more;
+}
+
+/* --- Life --- */
+
+static struct session *session_of_nobody(const struct intake *intake)
+{
+    return session_new(rd_kafka_consumer_group_metadata_new(intake_group_id(intake)));
+}
+
+struct clients *clients_new(struct loop *loop, const struct clock *clock,
+                            const struct outlet_config *config, const struct clients_events *events,
+                            void *context, char **error)
+{
+    static const struct intake_events own = {on_assigned, on_revoking, on_lost, on_record,
+                                             on_fatal};
+    const struct intake_config intake = {config->instance, config->requests_topic,
+                                         config->properties, config->property_count};
+    struct clients *clients = mem_zalloc(1, sizeof *clients);
+    clients->clock = clock;
+    clients->events = events;
+    clients->context = context;
+    clients->group = RENEWAL_GROUP_INIT;
+    renewal_clock_init(&clients->wall, clock_now(clock));
+    loop_timer_init(&clients->look, loop, on_look, clients);
+    clients->intake = intake_new(loop, clock, &intake, &own, clients, error);
+    if (clients->intake != NULL) {
+        clients->outlet = outlet_new(loop, config, on_ended, clients, error);
+    }
+    if (clients->outlet == NULL) {
+        clients->intake = intake_free(clients->intake);
+        free(clients);
+        return NULL;
+    }
+    session_keep(clients, session_of_nobody(clients->intake));
+    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + LOOK_MS);
+    return clients;
+}
+
+bool clients_free(struct clients *clients, int64_t timeout_ms)
+{
+    int64_t begun_us = clock_mono_us();
+    if (clients != NULL) {
+        loop_timer_stop(&clients->look);
+        outlet_free(clients->outlet, timeout_ms / 2);
+        clients->intake = intake_free(clients->intake);
+        session_unref(clients->session);
+        free(clients);
+    }
+    int64_t left_ms = timeout_ms - (clock_mono_us() - begun_us) / 1000;
+    return detached_wait(left_ms > 0 ? left_ms : 0);
+}
+
+/* --- What others ask --- */
+
+struct intake *clients_intake(struct clients *clients)
+{
+    return clients->intake;
+}
+
+struct outlet *clients_outlet(struct clients *clients)
+{
+    return clients->outlet;
+}
+
+const char *clients_waiting(struct clients *clients)
+{
+    char trouble[256];
+    outlet_trouble(clients->outlet, trouble, sizeof trouble);
+    const char *other = intake_trouble(clients->intake);
+    if (trouble[0] == '\0' && other != NULL) {
+        (void)snprintf(trouble, sizeof trouble, "%s", other);
+    }
+    const char *what =
+        clients->state == ASKING
+            ? "another member of this instance's name was seen; whose it is, is asked"
+        : clients->state == TAKING ? "the transactional.id is not held"
+                                   : NULL;
+    (void)snprintf(clients->text, sizeof clients->text, "%s%s%s", what == NULL ? "" : what,
+                   trouble[0] == '\0' ? "" : ": ", trouble);
+    return what == NULL ? NULL : clients->text;
+}

@@ -1,0 +1,59 @@
+#include "presignd/kafka/renewal.h"
+
+#include <string.h>
+
+void renewal_clock_init(struct renewal_clock *clock, struct moment now)
+{
+    clock->ahead_ms = now.wall_ms - now.mono_ms;
+}
+
+int64_t renewal_clock_step(struct renewal_clock *clock, struct moment now)
+{
+    int64_t step_ms = now.wall_ms - now.mono_ms - clock->ahead_ms;
+    if (step_ms > -RENEWAL_STEP_MS && step_ms < RENEWAL_STEP_MS) {
+        return 0;
+    }
+    clock->ahead_ms += step_ms;
+    return step_ms;
+}
+
+bool renewal_allow(struct renewal_budget *budget, int64_t now_ms)
+{
+    while (budget->count > 0 && now_ms - budget->at_ms[0] >= RENEWAL_SPAN_MS) {
+        budget->count--;
+        memmove(budget->at_ms, budget->at_ms + 1, budget->count * sizeof budget->at_ms[0]);
+    }
+    if (budget->count == RENEWAL_MAX) {
+        return false;
+    }
+    budget->at_ms[budget->count++] = now_ms;
+    return true;
+}
+
+enum renewal_fence renewal_fence(enum renewal_hold hold)
+{
+    switch (hold) {
+    case HOLD_UNKNOWN:
+        return FENCE_ASK_AGAIN;
+    case HOLD_ANOTHERS:
+        return FENCE_NAMESAKE;
+    case HOLD_NONE:
+    case HOLD_OURS:
+    case HOLD_TIMED_OUT:
+        break;
+    }
+    return FENCE_ECHO;
+}
+
+bool renewal_group_refused(struct renewal_group *group, int64_t now_ms, int64_t session_ms)
+{
+    if (group->since_ms < 0) {
+        group->since_ms = now_ms;
+    }
+    return now_ms - group->since_ms > session_ms;
+}
+
+void renewal_group_heard(struct renewal_group *group)
+{
+    group->since_ms = -1;
+}

@@ -1,0 +1,90 @@
+#include "presignd/kafka/renewal.h"
+
+#include <criterion/criterion.h>
+
+static struct moment at(int64_t mono_ms, int64_t wall_ms)
+{
+    return (struct moment){.mono_ms = mono_ms, .wall_ms = wall_ms};
+}
+
+Test(renewal, a_clock_that_runs_evenly_has_no_step)
+{
+    struct renewal_clock clock;
+    renewal_clock_init(&clock, at(1000, 1700000000000));
+    cr_assert_eq(renewal_clock_step(&clock, at(1000 + 86400000, 1700000000000 + 86400000)), 0);
+}
+
+Test(renewal, a_step_is_told_once_with_its_sign)
+{
+    struct renewal_clock clock;
+    renewal_clock_init(&clock, at(0, 5000000));
+    cr_assert_eq(renewal_clock_step(&clock, at(10, 5000010 - 900000)), -900000);
+    cr_assert_eq(renewal_clock_step(&clock, at(20, 5000020 - 900000)), 0);
+    cr_assert_eq(renewal_clock_step(&clock, at(30, 5000030)), 900000);
+    cr_assert_eq(renewal_clock_step(&clock, at(40, 5000040)), 0);
+}
+
+Test(renewal, the_limit_belongs_to_the_steps_that_are_told)
+{
+    struct renewal_clock clock;
+    renewal_clock_init(&clock, at(0, 5000000));
+    cr_assert_eq(renewal_clock_step(&clock, at(0, 5000000 + RENEWAL_STEP_MS - 1)), 0);
+    cr_assert_eq(renewal_clock_step(&clock, at(0, 5000000 - RENEWAL_STEP_MS + 1)), 0);
+    cr_assert_eq(renewal_clock_step(&clock, at(0, 5000000 + RENEWAL_STEP_MS)), RENEWAL_STEP_MS);
+    cr_assert_eq(renewal_clock_step(&clock, at(0, 5000000)), -RENEWAL_STEP_MS);
+}
+
+Test(renewal, small_steps_add_up)
+{
+    struct renewal_clock clock;
+    renewal_clock_init(&clock, at(0, 5000000));
+    cr_assert_eq(renewal_clock_step(&clock, at(0, 5000600)), 0);
+    cr_assert_eq(renewal_clock_step(&clock, at(0, 5001200)), 1200);
+}
+
+Test(renewal, the_fourth_within_ten_minutes_is_one_too_many)
+{
+    struct renewal_budget budget = {0};
+    cr_assert(renewal_allow(&budget, 0));
+    cr_assert(renewal_allow(&budget, 100));
+    cr_assert(renewal_allow(&budget, 200));
+    cr_assert_not(renewal_allow(&budget, RENEWAL_SPAN_MS - 1));
+    cr_assert(renewal_allow(&budget, RENEWAL_SPAN_MS)); /* the first is as old as the span */
+    cr_assert_not(renewal_allow(&budget, RENEWAL_SPAN_MS + 99));
+    cr_assert(renewal_allow(&budget, RENEWAL_SPAN_MS + 100));
+}
+
+Test(renewal, long_apart_they_go_on_for_ever)
+{
+    struct renewal_budget budget = {0};
+    for (int64_t i = 0; i < 1000; i++) {
+        cr_assert(renewal_allow(&budget, i * RENEWAL_SPAN_MS / RENEWAL_MAX + i));
+    }
+}
+
+Test(renewal, only_who_holds_the_id_is_a_namesake)
+{
+    cr_assert_eq(renewal_fence(HOLD_ANOTHERS), FENCE_NAMESAKE);
+    cr_assert_eq(renewal_fence(HOLD_OURS), FENCE_ECHO);
+    cr_assert_eq(renewal_fence(HOLD_TIMED_OUT), FENCE_ECHO);
+    cr_assert_eq(renewal_fence(HOLD_NONE), FENCE_ECHO);
+    cr_assert_eq(renewal_fence(HOLD_UNKNOWN), FENCE_ASK_AGAIN);
+}
+
+Test(renewal, refusals_for_longer_than_a_session_lose_the_group)
+{
+    struct renewal_group group = RENEWAL_GROUP_INIT;
+    cr_assert_not(renewal_group_refused(&group, 1000, 15000));
+    cr_assert_not(renewal_group_refused(&group, 16000, 15000));
+    cr_assert(renewal_group_refused(&group, 16001, 15000));
+}
+
+Test(renewal, a_word_from_the_group_begins_it_anew)
+{
+    struct renewal_group group = RENEWAL_GROUP_INIT;
+    cr_assert_not(renewal_group_refused(&group, 1000, 15000));
+    renewal_group_heard(&group);
+    cr_assert_not(renewal_group_refused(&group, 16001, 15000));
+    cr_assert_not(renewal_group_refused(&group, 31001, 15000));
+    cr_assert(renewal_group_refused(&group, 31002, 15000));
+}
