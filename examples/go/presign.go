@@ -71,8 +71,8 @@ func request(ctx context.Context, code string) (string, error) {
 // An outcome's members that are of use here. Tolerate others.
 type outcome struct {
 	Type string
+	Time time.Time
 	Data struct {
-		Event            struct{ Offset int64 }
 		Endpoint, Reason string
 		Retryable        bool
 		Code             *string   `json:"out_contract_code"`
@@ -106,14 +106,13 @@ func opening(o *outcome) map[string]any {
 	}
 }
 
-// When a session was issued: seconds, and within one of them the order of the requests.
+// When a session was issued: seconds, and within one of them the time of the outcome.
 type age struct {
-	issuedAt time.Time
-	offset   int64
+	issuedAt, settledAt time.Time
 }
 
 func (a age) after(b age) bool {
-	return a.issuedAt.After(b.issuedAt) || a.issuedAt.Equal(b.issuedAt) && a.offset > b.offset
+	return a.issuedAt.After(b.issuedAt) || a.issuedAt.Equal(b.issuedAt) && a.settledAt.After(b.settledAt)
 }
 
 // handle takes one outcome into sessions (your database) and returns what is new, or nil.
@@ -124,7 +123,7 @@ func handle(o *outcome, sessions map[string]age) map[string]any {
 	if strings.HasSuffix(o.Type, ".failed") {
 		return map[string]any{"code": o.Data.Code, "failed": o.Data.Reason, "retryable": o.Data.Retryable}
 	}
-	this := age{o.Data.IssuedAt, o.Data.Event.Offset}
+	this := age{o.Data.IssuedAt, o.Time}
 	known, found := sessions[*o.Data.Code]
 	if found && !this.after(known) {
 		return nil

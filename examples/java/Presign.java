@@ -75,11 +75,11 @@ class Presign {
         }
     }
 
-    /** When a session was issued: seconds, and within one of them the order of the requests. */
-    record Age(Instant issuedAt, long offset) implements Comparable<Age> {
+    /** When a session was issued: seconds, and within one of them the time of the outcome. */
+    record Age(Instant issuedAt, Instant settledAt) implements Comparable<Age> {
         public int compareTo(Age other) {
             int seconds = issuedAt.compareTo(other.issuedAt);
-            return seconds != 0 ? seconds : Long.compare(offset, other.offset);
+            return seconds != 0 ? seconds : settledAt.compareTo(other.settledAt);
         }
     }
 
@@ -98,7 +98,7 @@ class Presign {
                 .put("retryable", data.get("retryable").booleanValue());
         }
         Age age = new Age(Instant.parse(data.get("issued_at").textValue()),
-            data.get("event").get("offset").longValue());
+            Instant.parse(outcome.get("time").textValue()));
         Age known = sessions.get(code);
         if (known != null && known.compareTo(age) >= 0) {
             return null;

@@ -87,8 +87,8 @@ function handle(array $outcome, array &$sessions): ?array
     if (str_ends_with($outcome['type'], '.failed')) {
         return ['code' => $code, 'failed' => $data['reason'], 'retryable' => $data['retryable']];
     }
-    // issued_at counts seconds; within one of them the later request is the newer session.
-    $age = [$data['issued_at'], $data['event']['offset']];
+    // issued_at counts seconds; within one of them the later time is the newer session.
+    $age = [$data['issued_at'], $outcome['time']];
     if (isset($sessions[$code]) && ($sessions[$code] <=> $age) >= 0) {
         return null;
     }

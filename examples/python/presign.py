@@ -73,8 +73,8 @@ def handle(outcome, sessions):
     code = data.get("out_contract_code")
     if outcome["type"].endswith(".failed"):
         return {"code": code, "failed": data["reason"], "retryable": data["retryable"]}
-    # issued_at counts seconds; within one of them the later request is the newer session.
-    age = (data["issued_at"], data["event"]["offset"])
+    # issued_at counts seconds; within one of them the later time is the newer session.
+    age = (data["issued_at"], outcome["time"])
     if code in sessions and sessions[code] >= age:
         return None
     sessions[code] = age

@@ -205,16 +205,19 @@ bool apply_min_properties(struct schema_run *run, const struct schema_keyword *k
 bool apply_pattern(struct schema_run *run, const struct schema_keyword *keyword,
                    const struct schema_frame *frame)
 {
-    enum schema_match match = schema_pattern_match(
-        keyword->pattern, json_string_value(frame->instance), json_string_length(frame->instance));
+    enum schema_match match =
+        schema_pattern_match(keyword->pattern, json_string_value(frame->instance),
+                             json_string_length(frame->instance), &run->steps);
     if (match == MATCH_YES) {
         return true;
     }
+    if (match == MATCH_LIMIT) {
+        return schema_stop(run, frame, "takes too many steps to compare with the pattern");
+    }
     const char *source = json_string_value(keyword->value);
     bool cut = strlen(source) > TEXT_SHOWN_MAX;
-    return schema_fail(run, frame, "%s the pattern %.*s%s",
-                       match == MATCH_NO ? "does not match" : "takes too long to compare with",
-                       TEXT_SHOWN_MAX, source, cut ? "..." : "");
+    return schema_fail(run, frame, "does not match the pattern %.*s%s", TEXT_SHOWN_MAX, source,
+                       cut ? "..." : "");
 }
 
 /* A format that is not asserted, or not in the table, is an annotation (validation, section 7.2).
@@ -242,8 +245,9 @@ static int compare_hashes(const void *a, const void *b)
     return (left->hash > right->hash) - (left->hash < right->hash);
 }
 
-/* Two equal items, or false. Hashes first: an array has up to tens of thousands of items. */
-static bool find_equal(json_t *array, size_t *first, size_t *second)
+/* Two equal items, or false. Hashes first: an array has up to tens of thousands of items. Items
+ * can be made that share one hash, so comparisons are steps. */
+static bool find_equal(json_t *array, struct schema_steps *steps, size_t *first, size_t *second)
 {
     size_t size = json_array_size(array);
     AUTO_FREE struct hashed *items = mem_zalloc(size, sizeof *items);
@@ -255,6 +259,9 @@ static bool find_equal(json_t *array, size_t *first, size_t *second)
         for (size_t j = i + 1; j < size && items[j].hash == items[i].hash; j++) {
             *first = items[i].index;
             *second = items[j].index;
+            if (!schema_steps_take(steps, 1)) {
+                return false;
+            }
             if (schema_value_equal(json_array_get(array, *first), json_array_get(array, *second))) {
                 return true;
             }
@@ -263,15 +270,24 @@ static bool find_equal(json_t *array, size_t *first, size_t *second)
     return false;
 }
 
+/* Each byte of an item goes into its hash, at each level that asks. */
+static uint64_t unique_cost(json_t *array)
+{
+    return schema_value_size(array, SIZE_MAX) / 8;
+}
+
 bool apply_unique_items(struct schema_run *run, const struct schema_keyword *keyword,
                         const struct schema_frame *frame)
 {
     size_t first, second;
-    if (keyword->limit == 0 || !find_equal(frame->instance, &first, &second)) {
-        return true;
+    bool asked = keyword->limit != 0;
+    bool equal = asked && schema_steps_take(&run->steps, unique_cost(frame->instance)) &&
+                 find_equal(frame->instance, &run->steps, &first, &second);
+    if (run->steps.used > run->steps.max) {
+        return schema_stop(run, frame, "takes too many steps to look for equal items");
     }
-    return schema_fail(run, frame, "has two equal items, %zu and %zu",
-                       first < second ? first : second, first < second ? second : first);
+    return !equal || schema_fail(run, frame, "has two equal items, %zu and %zu",
+                                 first < second ? first : second, first < second ? second : first);
 }
 
 /* One violation for each name, at the object: there is no other place to point to. */

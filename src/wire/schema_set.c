@@ -265,7 +265,9 @@ static json_t *step(json_t *at, char *token)
     }
     char *end;
     unsigned long index = strtoul(token, &end, 10);
-    bool number = token[0] >= '0' && token[0] <= '9' && *end == '\0';
+    /* No zero before another digit (RFC 6901, section 4). */
+    bool number =
+        token[0] >= '0' && token[0] <= '9' && *end == '\0' && (token[0] != '0' || token[1] == '\0');
     return json_is_array(at) && number ? json_array_get(at, index) : NULL;
 }
 

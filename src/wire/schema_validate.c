@@ -14,10 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Applications of a schema to a value in one run. An instance of 64 KiB needs some tens of
- * thousands; schemas that fan out without descending need more than there is time for. */
-enum { SCHEMA_STEPS_MAX = 4 * 1000 * 1000 };
-
 /* ---- What was evaluated ---- */
 
 /* Up to 64 members or items, as good as always, need no allocation. */
@@ -113,11 +109,29 @@ bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const
 
 /* ---- The walk ---- */
 
-/* Depth for schemas that never descend, steps for those that fan out. */
+/* In a branch that is only tried nothing is collected: then the run's end tells. */
+bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const char *why)
+{
+    if (!run->stopped) {
+        bool told = frame != NULL && run->violations != NULL;
+        run->untold = told ? NULL : why;
+        if (told) {
+            schema_fail(run, frame, "%s", why);
+        }
+        run->stopped = true;
+    }
+    return false;
+}
+
+/* Depth for schemas that never descend, steps for those that fan out. The place would be a long
+ * way through the schema, and says little. */
 static bool within_limits(struct schema_run *run)
 {
-    run->stopped |= run->depth >= SCHEMA_DEPTH_MAX || ++run->steps >= SCHEMA_STEPS_MAX;
-    return !run->stopped;
+    if (run->depth >= SCHEMA_DEPTH_MAX) {
+        return schema_stop(run, NULL, "takes too much to check: the schema is too deep");
+    }
+    return schema_steps_take(&run->steps, 1) ||
+           schema_stop(run, NULL, "takes too many steps to check");
 }
 
 /* True when a loop over keywords or subschemas may end, its verdict being known. */
@@ -136,6 +150,12 @@ static bool refuse(struct schema_run *run, const struct schema_frame *frame)
     return schema_fail(run, frame, "%s", said ? row->refusal : "is not allowed");
 }
 
+/* Patterns and formats of a string that is too long cost time, and say nothing new. */
+static bool ends_schema(const struct schema_row *row)
+{
+    return row->apply == apply_max_length || row->apply == apply_min_length;
+}
+
 static bool apply_keywords(struct schema_run *run, const struct schema *schema,
                            const struct schema_frame *at)
 {
@@ -150,8 +170,9 @@ static bool apply_keywords(struct schema_run *run, const struct schema *schema,
         struct schema_place place = {at->keyword_at, row->name, keyword->name_len, 0};
         struct schema_frame frame = *at;
         frame.keyword_at = &place;
-        valid = row->apply(run, keyword, &frame) && valid;
-        if (settled(run, valid)) {
+        bool fits = row->apply(run, keyword, &frame);
+        valid = fits && valid;
+        if (settled(run, valid) || (!fits && ends_schema(row))) {
             break;
         }
     }
@@ -162,7 +183,7 @@ static bool apply_keywords(struct schema_run *run, const struct schema *schema,
 static bool apply_schema(struct schema_run *run, const struct schema *schema,
                          const struct schema_frame *outer)
 {
-    if (!within_limits(run)) {
+    if (run->stopped || !within_limits(run)) {
         return false;
     }
     if (schema->refuses) {
@@ -191,19 +212,40 @@ static bool apply_schema(struct schema_run *run, const struct schema *schema,
     return valid;
 }
 
+static uint64_t steps_for(json_t *instance)
+{
+    const size_t most = (SCHEMA_STEPS_MAX - SCHEMA_STEPS_BASE) / SCHEMA_STEPS_PER_BYTE;
+    size_t size = schema_value_size(instance, most);
+    return SCHEMA_STEPS_BASE + SCHEMA_STEPS_PER_BYTE * (uint64_t)(size < most ? size : most);
+}
+
+/* jansson's iterators take no const; nothing here changes the instance. */
+static bool validate(const struct schema *schema, json_t *instance, struct schema_run *run)
+{
+    struct schema_frame frame = {.instance = instance};
+    run->steps.max = steps_for(instance);
+    bool valid = apply_schema(run, schema, &frame);
+    if (run->untold != NULL) {
+        run->stopped = false;
+        schema_fail(run, &frame, "%s", run->untold);
+    }
+    return valid;
+}
+
 bool schema_validate(const struct schema *schema, const json_t *instance,
                      struct violations *violations)
 {
     struct schema_run run = {.violations = violations};
-    /* jansson's iterators take no const; nothing here changes the instance. */
-    struct schema_frame frame = {.instance = (json_t *)instance};
-    bool valid = apply_schema(&run, schema, &frame);
-    if (run.stopped) {
-        run.stopped = false;
-        schema_fail(&run, &frame,
-                    "takes too much to check: too deep, too large, or a pattern that does not end");
-    }
-    return valid;
+    return validate(schema, (json_t *)instance, &run);
+}
+
+uint64_t schema_steps(const struct schema *schema, const json_t *instance)
+{
+    struct violations violations = {0};
+    struct schema_run run = {.violations = &violations};
+    (void)validate(schema, (json_t *)instance, &run);
+    violations_deinit(&violations);
+    return run.steps.used;
 }
 
 /* The verdict only. */
@@ -317,7 +359,7 @@ bool apply_not(struct schema_run *run, const struct schema_keyword *keyword,
     struct schema_frame apart = *frame;
     apart.evaluated = NULL;
     bool matches = try_schema(run, keyword->node, &apart);
-    return !matches || schema_fail(run, frame, "matches what it must not");
+    return !run->stopped && (!matches || schema_fail(run, frame, "matches what it must not"));
 }
 
 bool apply_condition(struct schema_run *run, const struct schema_keyword *keyword,
@@ -429,11 +471,14 @@ bool apply_properties(struct schema_run *run, const struct schema_keyword *keywo
 }
 
 /* Of a name that cannot be told in time nothing is known: the run ends. */
-static bool name_matches(struct schema_run *run, const struct schema_child *child,
-                         const struct member *member)
+static bool name_matches(struct schema_run *run, const struct schema_frame *frame,
+                         const struct schema_child *child, const struct member *member)
 {
-    enum schema_match match = schema_pattern_match(child->pattern, member->name, member->name_len);
-    run->stopped |= match == MATCH_LIMIT;
+    enum schema_match match =
+        schema_pattern_match(child->pattern, member->name, member->name_len, &run->steps);
+    if (match == MATCH_LIMIT) {
+        return schema_stop(run, frame, "has a member whose name takes too many steps to check");
+    }
     return match == MATCH_YES;
 }
 
@@ -443,9 +488,9 @@ bool apply_pattern_properties(struct schema_run *run, const struct schema_keywor
     bool valid = true;
     struct member member = {0};
     while (!settled(run, valid) && member_next(frame->instance, &member)) {
-        for (size_t i = 0; i < keyword->child_count; i++) {
+        for (size_t i = 0; i < keyword->child_count && !run->stopped; i++) {
             const struct schema_child *child = &keyword->children[i];
-            if (name_matches(run, child, &member)) {
+            if (name_matches(run, frame, child, &member)) {
                 valid = apply_child(run, child, frame, &member) && valid;
             }
         }
@@ -453,11 +498,11 @@ bool apply_pattern_properties(struct schema_run *run, const struct schema_keywor
     return valid;
 }
 
-static bool matches_any(struct schema_run *run, const struct schema_keyword *patterns,
-                        const struct member *member)
+static bool matches_any(struct schema_run *run, const struct schema_frame *frame,
+                        const struct schema_keyword *patterns, const struct member *member)
 {
     for (size_t i = 0; patterns != NULL && i < patterns->child_count; i++) {
-        if (name_matches(run, &patterns->children[i], member)) {
+        if (name_matches(run, frame, &patterns->children[i], member)) {
             return true;
         }
     }
@@ -472,7 +517,7 @@ bool apply_additional_properties(struct schema_run *run, const struct schema_key
     struct member member = {0};
     while (!settled(run, valid) && member_next(frame->instance, &member)) {
         if (find_child(keyword->properties, &member) != NULL ||
-            matches_any(run, keyword->pattern_properties, &member)) {
+            matches_any(run, frame, keyword->pattern_properties, &member)) {
             continue;
         }
         evaluated_add(frame->evaluated, member.index);

@@ -168,6 +168,23 @@ bool schema_value_equal(json_t *a, json_t *b)
     }
 }
 
+size_t schema_value_size(json_t *value, size_t enough)
+{
+    size_t size = SCHEMA_VALUE_BYTES + (json_is_string(value) ? json_string_length(value) : 0);
+    size_t i;
+    json_t *item;
+    json_array_foreach (value, i, item) {
+        size += size > enough ? 0 : schema_value_size(item, enough - size);
+    }
+    const char *name;
+    size_t len;
+    json_object_keylen_foreach(value, name, len, item)
+    {
+        size += size > enough ? 0 : len + schema_value_size(item, enough - size);
+    }
+    return size;
+}
+
 /* FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/). */
 static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t len)
 {

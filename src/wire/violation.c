@@ -15,6 +15,17 @@ static char *copy_cut(const char *string)
                           : mem_dup(string, text_utf8_cut(string, strlen(string), NAME_BYTES_MAX));
 }
 
+/* An escape of a JSON Pointer, ~0 or ~1, stays whole: before the cut no ~ stands alone. */
+static char *copy_pointer(const char *pointer)
+{
+    char *copy = copy_cut(pointer);
+    size_t len = copy == NULL ? 0 : strlen(copy);
+    if (len > 0 && copy[len - 1] == '~') {
+        copy[len - 1] = '\0';
+    }
+    return copy;
+}
+
 static void add(struct violations *list, struct violation item)
 {
     list->total++;
@@ -23,7 +34,7 @@ static void add(struct violations *list, struct violation item)
     }
     list->items[list->count++] = (struct violation){
         .attribute = copy_cut(item.attribute),
-        .instance_location = copy_cut(item.instance_location),
+        .instance_location = copy_pointer(item.instance_location),
         .keyword_location = mem_strdup(item.keyword_location),
         .error = mem_strdup(item.error),
     };

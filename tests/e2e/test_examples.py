@@ -145,7 +145,7 @@ class Examples(unittest.TestCase):
         model = json.loads(json.dumps(next(o.event for o in self.world.outcomes().values() if o.reason is None)))
         path = {"miniprogram_username": "gh_1", "miniprogram_path": "pages/a?b=c"}
         made = []
-        for endpoint, code, issued_at, offset, answer in (
+        for endpoint, code, issued_at, settled_s, answer in (
                 ("app", "new", "2026-11-23T08:00:01Z", 7, {"pre_entrustweb_id": "n1", **path}),
                 ("app", "new", "2026-11-23T08:00:01Z", 7, {"pre_entrustweb_id": "n1", **path}),
                 ("app", "new", "2026-11-23T08:00:00Z", 9, {"pre_entrustweb_id": "older"}),
@@ -154,8 +154,9 @@ class Examples(unittest.TestCase):
                 ("partner-h5", "web", "2026-11-23T08:00:00Z", 1, {"redirect_url": "https://a.example/?x=1&y=2"}),
                 ("jsapi", "js", "2026-11-23T08:00:00Z", 1, {"redirect_url": "https://b.example/"})):
             data = {**model["data"], "endpoint": endpoint, "out_contract_code": code, "issued_at": issued_at,
-                    "event": {**model["data"]["event"], "offset": offset}, "response": answer}
-            made.append({**model, "type": f"wechatpay.presign.{endpoint}.succeeded", "data": data})
+                    "response": answer}
+            made.append({**model, "time": f"2026-11-23T08:00:{settled_s:02}.125Z",
+                         "type": f"wechatpay.presign.{endpoint}.succeeded", "data": data})
         return made
 
     def all_outcomes(self):
@@ -173,8 +174,8 @@ class Examples(unittest.TestCase):
             if outcome["type"].endswith(".failed"):
                 news.append({"code": code, "failed": data["reason"], "retryable": data["retryable"]})
                 continue
-            age = (data["issued_at"], data["event"]["offset"])
-            if age > known.get(code, ("", -1)):
+            age = (data["issued_at"], outcome["time"])
+            if age > known.get(code, ("", "")):
                 known[code] = age
                 news.append({"code": code, "expires_at": data["expires_at"], "open": opening(data)})
         return news
@@ -187,7 +188,7 @@ class Examples(unittest.TestCase):
             data = outcome["data"]
             row = database.execute(document.block("consumers.md", "sql-take"), {
                 "mchid": data["mchid"], "code": data["out_contract_code"], "issued_at": data["issued_at"],
-                "offset": data["event"]["offset"], "expires_at": data["expires_at"],
+                "time": outcome["time"], "expires_at": data["expires_at"],
                 "response": json.dumps(data["response"])})
             changed.append(row.rowcount)
         self.assertEqual(changed, [1, 0, 0, 0, 1, 1, 1])

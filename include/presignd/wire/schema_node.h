@@ -7,6 +7,7 @@
 #ifndef PRESIGND_WIRE_SCHEMA_NODE_H
 #define PRESIGND_WIRE_SCHEMA_NODE_H
 
+#include "presignd/base/buf.h"
 #include "presignd/base/map.h"
 #include "presignd/wire/format.h"
 #include "presignd/wire/schema.h"
@@ -222,12 +223,26 @@ struct schema_scope {
     const struct schema_resource *resource;
 };
 
+/* What a run may cost and has cost. A step is a schema applied to a value, an item of a pattern
+ * that was tried, or some characters or bytes that were read. */
+struct schema_steps {
+    uint64_t used, max;
+};
+
+/* False when they are used up. */
+static inline bool schema_steps_take(struct schema_steps *steps, uint64_t count)
+{
+    steps->used += count;
+    return steps->used <= steps->max;
+}
+
 struct schema_run {
     struct violations *violations; /* NULL: only the verdict is wanted */
     const struct schema_scope *scope;
     int depth;
-    unsigned steps;
-    bool stopped; /* a limit was met: invalid, and nothing more is looked at */
+    struct schema_steps steps;
+    bool stopped;       /* a limit was met: invalid, and nothing more is looked at */
+    const char *untold; /* why, while no violation says so */
 };
 
 struct schema_frame {
@@ -242,8 +257,15 @@ struct schema_frame {
 bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Ends the run, whatever branch it is in: behind a limit nothing is known, so no `not` and no
+ * other branch may make it valid. `why` is static, and told at the frame's places, or of the whole
+ * instance where the frame is NULL. Always false. */
+bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const char *why);
+
 /* ---- Values ---- */
 
+/* About the bytes of the value as JSON; stops counting once it is above `enough`. */
+size_t schema_value_size(json_t *value, size_t enough);
 /* Orders the names of members: shorter ones first, which needs no look at most bytes. */
 int schema_name_compare(const char *a, size_t a_len, const char *b, size_t b_len);
 
@@ -260,12 +282,24 @@ uint64_t schema_value_hash(json_t *value);
 
 /* ---- Patterns ---- */
 
+/* What a pattern may cost beyond the items that are tried. */
+struct schema_pattern_cost {
+    unsigned repeat_min; /* the largest n of its {n…} */
+    bool refers_back;    /* has \1 or \k */
+};
+
+/* ECMA-262 with the `u` flag, written for PCRE2. False and a static reason when it is none. */
+bool schema_pattern_translate(const char *source, size_t len, struct buf *out,
+                              struct schema_pattern_cost *cost, const char **error)
+    __attribute__((warn_unused_result));
+
 /* ECMA-262 with the `u` flag, unanchored. NULL and a reason when it does not compile. */
 struct schema_pattern *schema_pattern_new(const char *source, size_t len, char **error)
     __attribute__((warn_unused_result));
 struct schema_pattern *schema_pattern_free(struct schema_pattern *pattern);
-enum schema_match { MATCH_NO, MATCH_YES, MATCH_LIMIT /* took too long to tell */ };
+enum schema_match { MATCH_NO, MATCH_YES, MATCH_LIMIT /* steps or memory ran out before */ };
+/* Takes its steps from `steps`, and at most SCHEMA_MATCH_MEMORY_KIB of memory at a time. */
 enum schema_match schema_pattern_match(const struct schema_pattern *pattern, const char *bytes,
-                                       size_t len);
+                                       size_t len, struct schema_steps *steps);
 
 #endif

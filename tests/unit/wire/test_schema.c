@@ -205,31 +205,121 @@ Test(schema, only_so_many_violations_are_kept_and_all_are_counted)
     schema_set_free(set);
 }
 
+#define TOO_DEEP "  takes too much to check: the schema is too deep\n"
+
 Test(schema, a_schema_that_never_descends_is_invalid_and_ends)
 {
     static const struct row rows[] = {
-        {"{\"$ref\": \"#\"}", "1",
-         "  takes too much to check: too deep, too large, or a pattern that does not end\n"},
-        {"{\"allOf\": [{\"$ref\": \"#\"}, {\"$ref\": \"#\"}]}", "1",
-         "  takes too much to check: too deep, too large, or a pattern that does not end\n"},
-        {"{\"anyOf\": [{\"$ref\": \"#\"}, {\"$ref\": \"#\"}]}", "1",
-         "  takes too much to check: too deep, too large, or a pattern that does not end\n"},
-        {"{\"not\": {\"$ref\": \"#\"}}", "1",
-         "  takes too much to check: too deep, too large, or a pattern that does not end\n"},
+        {"{\"$ref\": \"#\"}", "1", TOO_DEEP},
+        {"{\"allOf\": [{\"$ref\": \"#\"}, {\"$ref\": \"#\"}]}", "1", TOO_DEEP},
+        {"{\"anyOf\": [{\"$ref\": \"#\"}, {\"$ref\": \"#\"}]}", "1", TOO_DEEP},
+        {"{\"not\": {\"$ref\": \"#\"}}", "1", TOO_DEEP},
     };
     check(0, rows, ARRAY_LENGTH(rows));
 }
 
-Test(schema, a_pattern_that_backtracks_without_end_is_a_violation)
+#define A50       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define ENDLESS   "{\"pattern\": \"^(a+)+$\"}"
+#define TOO_LONG  "takes too many steps to compare with the pattern\n"
+#define NAME_LONG "has a member whose name takes too many steps to check\n"
+
+/* Where nothing can be told the instance is invalid, whatever the branch. */
+Test(schema, a_pattern_that_does_not_end_makes_the_whole_instance_invalid)
 {
     static const struct row rows[] = {
-        {"{\"pattern\": \"^(a+)+$\"}", "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\"",
-         " /pattern takes too long to compare with the pattern ^(a+)+$\n"},
-        {"{\"patternProperties\": {\"^(a+)+$\": true}, \"additionalProperties\": false}",
-         "{\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab\": 1}",
-         "  takes too much to check: too deep, too large, or a pattern that does not end\n"},
+        {ENDLESS, "\"" A50 "b\"", " /pattern " TOO_LONG},
+        {"{\"not\": " ENDLESS "}", "\"" A50 "b\"", "  " TOO_LONG},
+        {"{\"not\": {\"not\": " ENDLESS "}}", "\"" A50 "b\"", "  " TOO_LONG},
+        {"{\"anyOf\": [" ENDLESS ", true]}", "\"" A50 "b\"", "  " TOO_LONG},
+        {"{\"oneOf\": [" ENDLESS ", true]}", "\"" A50 "b\"", "  " TOO_LONG},
+        {"{\"if\": " ENDLESS ", \"then\": false}", "\"" A50 "b\"", "  " TOO_LONG},
+        {"{\"contains\": " ENDLESS ", \"minContains\": 0}", "[\"" A50 "b\"]", "  " TOO_LONG},
+        {"{\"contains\": {\"not\": " ENDLESS "}}", "[\"" A50 "b\", \"b\"]", "  " TOO_LONG},
+        {"{\"propertyNames\": {\"not\": " ENDLESS "}}", "{\"" A50 "b\": 1}", "  " TOO_LONG},
+        {"{\"patternProperties\": {\"^(a+)+$\": false}}", "{\"" A50 "b\": 1}",
+         " /patternProperties " NAME_LONG},
+        {"{\"patternProperties\": {\"^(a+)+$\": true}, \"additionalProperties\": true}",
+         "{\"" A50 "b\": 1}", " /patternProperties " NAME_LONG},
+        {"{\"not\": {\"patternProperties\": {\"^(a+)+$\": true}}}", "{\"" A50 "b\": 1}",
+         "  " NAME_LONG},
     };
     check(0, rows, ARRAY_LENGTH(rows));
+}
+
+/* Hashes are no secret: items that share one are compared in pairs. Integers near 2^63 share the
+ * hash of the real that they round to. */
+Test(schema, equal_items_are_looked_for_within_the_steps)
+{
+    AUTO_BUF struct buf items = {0};
+    for (int i = 0; i < 1000; i++) {
+        buf_printf(&items, "%s%lld", i == 0 ? "[" : ",", 9223372036854774784LL + i);
+    }
+    buf_puts(&items, "]");
+    AUTO_FREE char *found = validate_with(0, "{\"uniqueItems\": true}", items.data);
+    cr_expect_str_eq(found, " /uniqueItems takes too many steps to look for equal items\n");
+}
+
+/* All schemas of one event have one budget. */
+Test(schema, patterns_share_their_steps)
+{
+    static const char pattern[] = "^(?:a|b)*(?:a|b)*(?:a|b)*$";
+    AUTO_BUF struct buf schema = {0}, instance = {0};
+    buf_puts(&schema, "{\"properties\": {");
+    for (int i = 0; i < 10; i++) {
+        buf_printf(&schema, "%s\"m%d\": {\"pattern\": \"%s\"}", i == 0 ? "" : ", ", i, pattern);
+        buf_printf(&instance, "%s\"m%d\": \"%.*sc\"", i == 0 ? "{" : ", ", i, 24, A50);
+    }
+    buf_puts(&schema, "}}");
+    buf_puts(&instance, "}");
+    AUTO_FREE char *found = validate_with(0, schema.data, instance.data);
+    cr_expect_not_null(strstr(found, "/m0 /properties/m0/pattern does not match"), "%s", found);
+    cr_expect_not_null(strstr(found, TOO_LONG), "%s", found);
+    cr_expect_null(strstr(found, "/m9"), "%s", found);
+}
+
+/* A turn of a group is no depth: a text of an event's whole size passes. */
+Test(schema, a_group_that_turns_for_each_character_matches_a_long_text)
+{
+    AUTO_BUF struct buf text = {0};
+    buf_puts(&text, "\"");
+    for (int i = 0; i < 65000; i++) {
+        buf_putc(&text, 'a');
+    }
+    buf_puts(&text, "&amp;\"");
+    AUTO_FREE char *found = validate_with(0, "{\"pattern\": \"^(?:[^<>&]|&amp;)*$\"}", text.data);
+    cr_expect_str_eq(found, "");
+}
+
+Test(schema, of_a_string_whose_length_failed_nothing_more_is_tried)
+{
+    static const struct row rows[] = {
+        {"{\"maxLength\": 3, \"pattern\": \"^b\", \"format\": \"date\"}", "\"aaaa\"",
+         " /maxLength has 4 characters, may have at most 3\n"},
+        {"{\"maxLength\": 3, \"$ref\": \"#/$defs/p\", \"$defs\": {\"p\": " ENDLESS "}}",
+         "\"" A50 "b\"", " /maxLength has 51 characters, may have at most 3\n"},
+        {"{\"minLength\": 60, \"not\": " ENDLESS "}", "\"" A50 "b\"",
+         " /minLength has 51 characters, must have at least 60\n"},
+        /* What fails in one branch says nothing of another. */
+        {"{\"anyOf\": [{\"maxLength\": 3}, {\"pattern\": \"^a\"}]}", "\"aaaa\"", ""},
+    };
+    check(SCHEMA_ASSERT_FORMATS, rows, ARRAY_LENGTH(rows));
+}
+
+/* RFC 6901, section 3: ~ is followed by 0 or 1. Names are cut at 256 bytes. */
+Test(schema, a_pointer_is_never_cut_inside_an_escape)
+{
+    for (int len = 250; len <= 260; len++) {
+        AUTO_BUF struct buf instance = {0};
+        buf_puts(&instance, "{\"");
+        for (int i = 0; i < len; i++) {
+            buf_puts(&instance, i < 248 ? "a" : "/");
+        }
+        buf_puts(&instance, "\": 1}");
+        AUTO_FREE char *found =
+            validate_with(0, "{\"additionalProperties\": false}", instance.data);
+        const char *end = strchr(found, ' ');
+        cr_assert(end != NULL && end - found <= 256 && end[-1] == '1', "%d: %s", len, found);
+    }
 }
 
 Test(schema, patterns_are_those_of_ecma_262)
@@ -253,8 +343,17 @@ Test(schema, patterns_are_those_of_ecma_262)
         {"^\\\\u{1F600}\\\\uD83D\\\\uDE00$", "\"\\ud83d\\ude00\\ud83d\\ude00\"", true},
         {"^[\\\\u0000-\\\\uFFFF]*$", "\"a\\u5fae\\uffff\"", true},
         {"^[\\\\u0000-\\\\uFFFF]*$", "\"a\\ud83d\\ude00\"", false},
-        {"^[[:alpha:]]$", "\"a]\"", true},
-        {"^[[:alpha:]]$", "\"b\"", false},
+        {"^[[:alpha:]\\\\]$", "\"a]\"", true},
+        {"^[[:alpha:]\\\\]$", "\"b]\"", false},
+        {"^\\\\{a,3\\\\}\\\\]$", "\"{a,3}]\"", true},
+        {"^a{2}b{1,}c{1,2}?$", "\"aabcc\"", true},
+        {"^[a-c\\\\-x-]+$", "\"b-x\"", true},
+        {"^[+--]+$", "\"+,-\"", true},
+        {"^[-a]+$", "\"-a\"", true},
+        {"^[a\\\\u03b1-\\\\u03c9]$", "\"\u03b2\"", true},
+        {"^[\u03b1-\u03c9]$", "\"\u03b2\"", true},
+        {"^[\\\\d\\\\-x]+$", "\"1-x\"", true},
+        {"^(?<!b)(a)(b)\\\\2\\\\1$", "\"abba\"", true},
         {"^[\\\\b]\\\\cJ\\\\x41\\\\0?$", "\"\\b\\nA\"", true},
         {"^(?<y>a)\\\\k<y>(?=b)(?!c)(?:b)$", "\"aab\"", true},
         {"[^]", "\"\"", false},
@@ -294,12 +393,38 @@ static const struct broken broken[] = {
     {"{\"pattern\": \"(?i)a\"}", "a group that ECMA-262 does not know"},
     {"{\"pattern\": \"(*LIMIT_MATCH=1)a\"}", "nothing to repeat"},
     {"{\"pattern\": \"a++\"}", "nothing to repeat"},
+    {"{\"pattern\": \"^a{,3}$\"}", "a brace that is no quantifier"},
+    {"{\"pattern\": \"a{\"}", "a brace that is no quantifier"},
+    {"{\"pattern\": \"a{1,b}\"}", "a brace that is no quantifier"},
+    {"{\"pattern\": \"a{ 1}\"}", "a brace that is no quantifier"},
+    {"{\"pattern\": \"{\"}", "nothing to repeat"},
+    {"{\"pattern\": \"^{1}\"}", "nothing to repeat"},
+    {"{\"pattern\": \"a{1}{2}\"}", "nothing to repeat"},
+    {"{\"pattern\": \"a{1}+\"}", "nothing to repeat"},
+    {"{\"pattern\": \"a*?+\"}", "nothing to repeat"},
+    {"{\"pattern\": \"^*\"}", "nothing to repeat"},
+    {"{\"pattern\": \"\\\\b+\"}", "nothing to repeat"},
+    {"{\"pattern\": \"(?=a)*\"}", "nothing to repeat"},
+    {"{\"pattern\": \"(?<!a)?\"}", "nothing to repeat"},
+    {"{\"pattern\": \"a|*\"}", "nothing to repeat"},
+    {"{\"pattern\": \"a}\"}", "a lone brace or bracket"},
+    {"{\"pattern\": \"a]\"}", "a lone brace or bracket"},
+    {"{\"pattern\": \"[[:alpha:]]\"}", "a lone brace or bracket"},
+    {"{\"pattern\": \"a)\"}", "a parenthesis that closes nothing"},
+    {"{\"pattern\": \"[\\\\d-z]\"}", "a range that begins with a class"},
+    {"{\"pattern\": \"[a-\\\\d]\"}", "a range that ends in a class"},
+    {"{\"pattern\": \"[b-a]\"}", "does not compile"},
+    {"{\"pattern\": \"(a)\\\\2\"}", "a reference to a group that is not there"},
+    {"{\"pattern\": \"(a)\\\\10\"}", "a reference to a group that is not there"},
+    {"{\"pattern\": \"(?<n>a)\\\\k'n'\"}", "k needs a name"},
     {"{\"pattern\": \"\\\\u12\"}", "four hexadecimal digits"},
     {"{\"pattern\": \"\\\\p{NoSuch}\"}", "does not compile"},
     {"{\"pattern\": \"a\\\\\"}", "ends in a backslash"},
     {"{\"patternProperties\": {\"[\": true}}", "the pattern [ does not compile"},
     {"{\"$ref\": \"#/$defs/none\"}", "leads nowhere"},
     {"{\"$ref\": \"#none\"}", "leads nowhere"},
+    {"{\"allOf\": [true, true], \"$ref\": \"#/allOf/01\"}", "leads nowhere"},
+    {"{\"allOf\": [true, true], \"$ref\": \"#/allOf/+1\"}", "leads nowhere"},
     {"{\"$ref\": \"#/%zz\"}", "leads nowhere"},
     {"{\"$ref\": \"other.json\"}", "https://test.invalid/other.json is no document of the set"},
     {"{\"$ref\": 1}", "must be a string"},

@@ -285,7 +285,7 @@ Test(schemas, each_member_missing_null_or_of_a_wrong_type_names_its_place)
 #define CURRENCY    "deduct_schedule/estimated_deduct_amount/currency"
 #define IN_SCHEDULE " /properties/deduct_schedule/$ref/properties/"
 #define IN_AMOUNT   IN_SCHEDULE "estimated_deduct_amount/properties/"
-#define URL_PATTERN "does not match the pattern ^https://[^/?#]+[^?#]*$"
+#define URL_PATTERN "does not match the pattern ^https://([^/?#@]*@)?[^/?#@:][^/?#@]*(/[^?#]*)?$"
 #define BMP         "$ref/pattern does not match the pattern ^[\\u0000-\\uFFFF]*$"
 
 /* The violation's text behind "/MEMBER" of the instance; NULL: valid. Applied to each endpoint
@@ -336,6 +336,14 @@ static const struct {
     {"out_user_code", "\"" WIDE_EMOJI "\"", " /properties/out_user_code/$ref/" BMP},
     {"contract_notify_url", "\"https://a.example\"", NULL},
     {"contract_notify_url", "\"https://a.example:8443/x/%E5%BE%AE;y=1\"", NULL},
+    {"contract_notify_url", "\"https://u:p@a.example/\"", NULL},
+    {"contract_notify_url", "\"https://[::1]:8443/n\"", NULL},
+    {"contract_notify_url", "\"https://:443/n\"",
+     " /properties/contract_notify_url/$ref/pattern " URL_PATTERN},
+    {"contract_notify_url", "\"https://u:p@:443/n\"",
+     " /properties/contract_notify_url/$ref/pattern " URL_PATTERN},
+    {"contract_notify_url", "\"https://u@\"",
+     " /properties/contract_notify_url/$ref/pattern " URL_PATTERN},
     {"contract_notify_url", "\"http://a.example/\"",
      " /properties/contract_notify_url/$ref/pattern " URL_PATTERN},
     {"contract_notify_url", "\"https://a.example/?q=1\"",

@@ -1,0 +1,336 @@
+/* What a hostile text costs, in steps: for each pattern and each schema of the schemas directory
+ * they grow like the text. A new file is looked at because it lies there. */
+#include "presignd/base/buf.h"
+#include "presignd/base/mem.h"
+#include "presignd/wire/json.h"
+#include "presignd/wire/schema.h"
+#include "presignd/wire/schema_node.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DIR_SCHEMAS PRESIGND_SOURCE_DIR "/schemas"
+
+/* Four times the text: a linear cost is four times as large, a quadratic one sixteen times. */
+enum { SHORT = 200, LONG = 4 * SHORT, GROWTH_MAX = 5, CONSTANT = 100 };
+
+static bool grows_linearly(uint64_t at_short, uint64_t at_long)
+{
+    return at_long <= GROWTH_MAX * at_short + CONSTANT;
+}
+
+/* ---- Hostile texts ---- */
+
+/* head, `unit` again and again up to `len` bytes, tail, end. */
+static void make_text(struct buf *out, const char *head, const char *unit, size_t len,
+                      const char *tail, const char *end)
+{
+    out->len = 0;
+    buf_puts(out, head);
+    while (out->len < len) {
+        buf_puts(out, unit);
+    }
+    buf_puts(out, tail);
+    buf_puts(out, end);
+}
+
+static const char *const heads[] = {"", "https://", "https://a@", "/presignd/a",
+                                    "application/json"};
+static const char *const tails[] = {"", "?", "/", "x", "\n", "\xf0\x9f\x98\x80"};
+
+/* Characters that a pattern names, and some that none does, alone and in pairs. */
+struct alphabet {
+    char units[32][3];
+    size_t count;
+};
+
+static struct alphabet alphabet_of(const char *pattern)
+{
+    struct alphabet alphabet = {0};
+    AUTO_FREE char *all = mem_printf("a0/?. %s", pattern);
+    for (const char *c = all; *c != '\0' && alphabet.count < ARRAY_LENGTH(alphabet.units); c++) {
+        if ((unsigned char)*c < 0x80 && memchr(all, *c, (size_t)(c - all)) == NULL) {
+            alphabet.units[alphabet.count++][0] = *c;
+        }
+    }
+    return alphabet;
+}
+
+/* ---- Patterns ---- */
+
+/* Both texts, with one head and tail. What uses up its steps is not linear either. */
+static bool text_is_linear(const struct schema_pattern *pattern, const char *head, const char *unit,
+                           const char *tail, const char *end)
+{
+    uint64_t used[2];
+    for (size_t i = 0; i < 2; i++) {
+        AUTO_BUF struct buf text = {0};
+        make_text(&text, head, unit, i == 0 ? SHORT : LONG, tail, end);
+        struct schema_steps steps = {.max = SCHEMA_STEPS_BASE + SCHEMA_STEPS_PER_BYTE * text.len};
+        (void)schema_pattern_match(pattern, text.data, text.len, &steps);
+        used[i] = steps.used;
+        if (steps.used > steps.max) {
+            return false;
+        }
+    }
+    return grows_linearly(used[0], used[1]);
+}
+
+/* With the source at the end all characters are there without which PCRE2 does not even begin. */
+static bool unit_is_linear(const struct schema_pattern *pattern, const char *unit,
+                           const char *source)
+{
+    bool linear = true;
+    for (size_t i = 0; linear && i < ARRAY_LENGTH(heads) * ARRAY_LENGTH(tails); i++) {
+        const char *head = heads[i / ARRAY_LENGTH(tails)], *tail = tails[i % ARRAY_LENGTH(tails)];
+        linear = text_is_linear(pattern, head, unit, tail, "") &&
+                 text_is_linear(pattern, head, unit, tail, source);
+    }
+    return linear;
+}
+
+/* NULL, or the unit whose repetition costs more than its length. The caller frees. */
+static char *find_hostile_unit(const char *source)
+{
+    AUTO_FREE char *error = NULL;
+    struct schema_pattern *pattern = schema_pattern_new(source, strlen(source), &error);
+    cr_assert_not_null(pattern, "%s: %s", source, error);
+    struct alphabet alphabet = alphabet_of(source);
+    char *hostile = NULL;
+    for (size_t i = 0; i < alphabet.count * alphabet.count && hostile == NULL; i++) {
+        const char *first = alphabet.units[i / alphabet.count];
+        const char *second = alphabet.units[i % alphabet.count];
+        AUTO_FREE char *unit = mem_printf("%s%s", first, first == second ? "" : second);
+        hostile = unit_is_linear(pattern, unit, source) ? NULL : mem_strdup(unit);
+    }
+    schema_pattern_free(pattern);
+    return hostile;
+}
+
+static void check_pattern(const char *file, const char *source, size_t *seen)
+{
+    AUTO_FREE char *unit = find_hostile_unit(source);
+    cr_expect_null(unit, "%s: %s is not linear when \"%s\" is repeated", file, source, unit);
+    ++*seen;
+}
+
+/* Every `pattern`, and the names of `patternProperties`, wherever they stand. */
+static void check_patterns_in(const char *file, json_t *value, size_t *seen)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach (value, i, item) {
+        check_patterns_in(file, item, seen);
+    }
+    const char *name;
+    json_object_foreach (json_object_get(value, "patternProperties"), name, item) {
+        check_pattern(file, name, seen);
+    }
+    json_object_foreach (value, name, item) {
+        if (strcmp(name, "pattern") == 0 && json_is_string(item)) {
+            check_pattern(file, json_string_value(item), seen);
+        }
+        check_patterns_in(file, item, seen);
+    }
+}
+
+static int is_schema(const struct dirent *entry)
+{
+    size_t len = strlen(entry->d_name);
+    return len > 5 && strcmp(entry->d_name + len - 5, ".json") == 0;
+}
+
+/* Calls `look` for each file of the directory. */
+static void each_schema(void (*look)(const char *name, json_t *document, void *context),
+                        void *context)
+{
+    struct dirent **names;
+    int count = scandir(DIR_SCHEMAS, &names, is_schema, alphasort);
+    cr_assert_geq(count, 19);
+    for (int i = 0; i < count; i++) {
+        AUTO_FREE char *path = mem_printf("%s/%s", DIR_SCHEMAS, names[i]->d_name);
+        AUTO_JSON json_t *document = json_load_file(path, 0, NULL);
+        cr_assert_not_null(document, "%s", path);
+        look(names[i]->d_name, document, context);
+        free(names[i]);
+    }
+    free((void *)names);
+}
+
+static void look_at_patterns(const char *name, json_t *document, void *context)
+{
+    check_patterns_in(name, document, context);
+}
+
+Test(cost, every_shipped_pattern_is_linear)
+{
+    size_t seen = 0;
+    each_schema(look_at_patterns, &seen);
+    cr_expect_geq(seen, 7);
+}
+
+/* What the test above has to find: more than one way to split a text, with each start position
+ * anew, and what no callout sees: a loop over one class, a repetition and a reference that fail. */
+Test(cost, patterns_that_are_not_linear_are_found)
+{
+    static const char *const patterns[] = {"^https://[^/?#]+[^?#]*$",
+                                           "^(a+)+$",
+                                           "[a0]*x",
+                                           "(?:[a0]{150}\\?|x)",
+                                           "^/presignd/(?:a|a/)*(?:a|/)*0$",
+                                           "^(a*)0?(?:\\1b|a)*$"};
+    for (size_t i = 0; i < ARRAY_LENGTH(patterns); i++) {
+        AUTO_FREE char *unit = find_hostile_unit(patterns[i]);
+        cr_expect_not_null(unit, "%s counts as linear", patterns[i]);
+    }
+}
+
+/* ---- Schemas ---- */
+
+static struct schema_set *set;
+
+static void load_set(void)
+{
+    char *error = NULL;
+    set = schema_set_new(SCHEMA_ASSERT_FORMATS | SCHEMA_INTEGERS_AS_WRITTEN);
+    cr_assert(schema_set_add_dir(set, DIR_SCHEMAS, &error), "%s", error);
+}
+
+static void free_set(void)
+{
+    set = schema_set_free(set);
+}
+
+/* Something hostile of a size, in the place of a value. */
+typedef json_t *make_fn(const char *text, size_t size);
+
+static json_t *make_string(const char *text, size_t size)
+{
+    AUTO_BUF struct buf out = {0};
+    make_text(&out, text, "a", size, "?", "");
+    return json_stringn(out.data, out.len);
+}
+
+static json_t *make_array(const char *text, size_t size)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < size; i++) {
+        json_array_append_new(array, json_string(text));
+    }
+    return array;
+}
+
+static json_t *make_object(const char *text, size_t size)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < size; i++) {
+        AUTO_FREE char *name = mem_printf("%s%zu", text, i);
+        json_object_set_new(object, name, json_integer(1));
+    }
+    return object;
+}
+
+static json_t *make_nested(const char *text, size_t size)
+{
+    json_t *value = json_string(text);
+    for (size_t i = 0; i < size / 8; i++) { /* the reader's bound is 64 */
+        value = json_pack("{s:[o]}", text, value);
+    }
+    return value;
+}
+
+static make_fn *const makers[] = {make_string, make_array, make_object, make_nested};
+
+/* A copy of `example` in which the `place`-th value, counted through the tree, is another one;
+ * without that many values the place is NULL at the end. */
+static json_t *replace(json_t *example, size_t *place, json_t **instead)
+{
+    if (*place == 0 && *instead != NULL) {
+        json_t *value = *instead;
+        *instead = NULL;
+        return value;
+    }
+    *place -= *place > 0;
+    if (json_is_object(example)) {
+        json_t *copy = json_object();
+        const char *name;
+        json_t *value;
+        json_object_foreach (example, name, value) {
+            json_object_set_new(copy, name, replace(value, place, instead));
+        }
+        return copy;
+    }
+    if (json_is_array(example)) {
+        json_t *copy = json_array();
+        size_t i;
+        json_t *value;
+        json_array_foreach (example, i, value) {
+            json_array_append_new(copy, replace(value, place, instead));
+        }
+        return copy;
+    }
+    return json_deep_copy(example);
+}
+
+/* False when the example has no such place. */
+static bool steps_with(const struct schema *schema, json_t *example, size_t place, json_t *instead,
+                       uint64_t *steps)
+{
+    AUTO_JSON json_t *instance = replace(example, &place, &instead);
+    json_decref(instead);
+    *steps = schema_steps(schema, instance);
+    return instead == NULL;
+}
+
+static bool check_place(const char *name, const struct schema *schema, json_t *example,
+                        size_t place)
+{
+    bool there = false;
+    for (size_t i = 0; i < ARRAY_LENGTH(makers) * ARRAY_LENGTH(heads); i++) {
+        make_fn *make = makers[i % ARRAY_LENGTH(makers)];
+        const char *text = heads[i / ARRAY_LENGTH(makers)];
+        uint64_t at_short, at_long;
+        there = steps_with(schema, example, place, make(text, SHORT), &at_short);
+        (void)steps_with(schema, example, place, make(text, LONG), &at_long);
+        cr_expect(grows_linearly(at_short, at_long), "%s, place %zu, maker %zu, \"%s\": %lu, %lu",
+                  name, place, i % ARRAY_LENGTH(makers), text, at_short, at_long);
+    }
+    return there;
+}
+
+static void look_at_schema(const char *name, json_t *document, void *context)
+{
+    AUTO_FREE char *uri = mem_printf("%s%s", SCHEMA_BASE, name);
+    AUTO_FREE char *error = NULL;
+    const struct schema *schema = schema_compile(set, uri, &error);
+    cr_assert_not_null(schema, "%s: %s", name, error);
+    json_t *example = json_array_get(json_object_get(document, "examples"), 0);
+    for (size_t place = 0; example != NULL && check_place(name, schema, example, place); place++) {
+        ++*(size_t *)context;
+    }
+}
+
+Test(cost, every_shipped_schema_is_linear, .init = load_set, .fini = free_set)
+{
+    size_t places = 0;
+    each_schema(look_at_schema, &places);
+    cr_expect_geq(places, 200, "%zu", places);
+}
+
+/* An event of the largest size that is taken unless configured otherwise, in one member. */
+Test(cost, a_large_event_stays_within_its_steps, .init = load_set, .fini = free_set)
+{
+    AUTO_FREE char *error = NULL;
+    const struct schema *schema = schema_compile(set, SCHEMA_BASE "app.request.json", &error);
+    static const char *const members[] = {"contract_notify_url", "contract_display_account",
+                                          "deduct_schedule", "more"};
+    for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
+        AUTO_JSON json_t *instance = json_object();
+        json_object_set_new(instance, members[i], make_string("https://", 65536));
+        cr_expect_leq(schema_steps(schema, instance), 1000, "%s: %lu", members[i],
+                      schema_steps(schema, instance));
+    }
+}
