@@ -99,8 +99,8 @@ static uint64_t port_random(void *context)
 
 /* --- what comes in: noted, and the next step works on it --- */
 
-static void on_assigned(void *context, struct session *session,
-                        const struct intake_position *positions, size_t count)
+static void on_assigned(void *context, struct session *session, const int32_t *partitions,
+                        size_t count)
 {
     struct daemon *d = context;
     d->identity.cluster_id = intake_cluster_id(d->intake);
@@ -108,7 +108,13 @@ static void on_assigned(void *context, struct session *session,
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"assigned"}), 1);
     log_fields(LOG_NOTICE, MESSAGE_ASSIGNED, NULL, "%zu partitions assigned", count);
     loop_timer_set(&d->tick_timer, 0); /* ready: whoever waits for it hears it at once */
-    pipeline_assigned(d->pipeline, session, positions, count);
+    pipeline_assigned(d->pipeline, session, partitions, count);
+}
+
+static void on_positions(void *context, const struct intake_position *positions, size_t count)
+{
+    struct daemon *d = context;
+    pipeline_positions(d->pipeline, positions, count);
 }
 
 static void on_revoking(void *context)
@@ -538,6 +544,7 @@ static bool build_clients(struct daemon *d)
 {
     static const struct clients_events events = {
         .intake = {.assigned = on_assigned,
+                   .positions = on_positions,
                    .revoking = on_revoking,
                    .lost = on_lost,
                    .record = on_record},

@@ -164,8 +164,9 @@ static void start(struct one_call *one, const struct buf *event)
     rules.limits.hold_unauthorized_ms = 0; /* whoever calls by hand wants the 401 now */
     one->pipeline = pipeline_new(&ports, &observer, &rules);
     struct session *session = session_new(NULL);
-    struct intake_position position = {.offset = 0, .metadata = ""};
-    pipeline_assigned(one->pipeline, session, &position, 1);
+    const struct intake_position position = {.offset = 0, .metadata = ""};
+    pipeline_assigned(one->pipeline, session, &position.partition, 1);
+    pipeline_positions(one->pipeline, &position, 1);
     session_unref(session);
     struct record record = {.topic = "stdin",
                             .timestamp_ms = clock_now(&clock_system).wall_ms,

@@ -42,20 +42,23 @@ void assign_drop(struct pipeline *p, struct moment now)
     p->full_since_ms = -1;
 }
 
-/* A set that cannot be read costs further calls of what it named, but no lost event. */
-void assign_begin(struct pipeline *p, struct session *session,
-                  const struct intake_position *positions, size_t count)
+void assign_begin(struct pipeline *p, struct session *session, const int32_t *partitions,
+                  size_t count)
 {
     assign_drop(p, now_of(p));
     p->session = session_ref(session);
-    AUTO_FREE int32_t *ids = mem_zalloc(count, sizeof *ids);
-    for (size_t i = 0; i < count; i++) {
-        ids[i] = positions[i].partition;
-    }
-    partitions_assign(&p->partitions, ids, count);
+    partitions_assign(&p->partitions, partitions, count);
     shares_divide(&p->memory, count);
+}
+
+/* A set that cannot be read costs further calls of what it named, but no lost event. */
+void assign_positions(struct pipeline *p, const struct intake_position *positions, size_t count)
+{
     for (size_t i = 0; i < count; i++) {
         struct partition *partition = partitions_find(&p->partitions, positions[i].partition);
+        if (partition == NULL) {
+            continue;
+        }
         if (!window_load(&partition->window, positions[i].offset, positions[i].metadata)) {
             OBSERVE(p, metadata_unreadable, partition->id);
         }

@@ -33,6 +33,7 @@ void partitions_assign(struct partitions *table, const int32_t *ids, size_t coun
     /* A list's head points to itself, so it begins only where it stays. */
     for (size_t i = 0; i < count; i++) {
         list_init(&table->items[i].beyond);
+        (void)window_load(&table->items[i].window, -1, NULL);
     }
 }
 

@@ -132,8 +132,10 @@ int64_t publish_due_ms(const struct pipeline *p);
 
 /* --- assign.c */
 
-void assign_begin(struct pipeline *p, struct session *session,
-                  const struct intake_position *positions, size_t count);
+void assign_begin(struct pipeline *p, struct session *session, const int32_t *partitions,
+                  size_t count);
+/* Where partitions of the assignment begin; of others nothing is known any more. */
+void assign_positions(struct pipeline *p, const struct intake_position *positions, size_t count);
 void assign_revoke(struct pipeline *p);
 /* The assignment is gone, with all that is in hand. */
 void assign_drop(struct pipeline *p, struct moment now);

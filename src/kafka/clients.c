@@ -86,13 +86,19 @@ static void session_keep(struct clients *clients, struct session *session)
     clients->session = session;
 }
 
-static void on_assigned(void *context, struct session *session,
-                        const struct intake_position *positions, size_t count)
+static void on_assigned(void *context, struct session *session, const int32_t *partitions,
+                        size_t count)
 {
     struct clients *clients = context;
     session_keep(clients, session_ref(session));
     renewal_group_heard(&clients->group);
-    clients->events->intake.assigned(clients->context, session, positions, count);
+    clients->events->intake.assigned(clients->context, session, partitions, count);
+}
+
+static void on_positions(void *context, const struct intake_position *positions, size_t count)
+{
+    struct clients *clients = context;
+    clients->events->intake.positions(clients->context, positions, count);
 }
 
 static void on_revoking(void *context)
@@ -269,8 +275,8 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
                             const struct outlet_config *config, const struct clients_events *events,
                             void *context, char **error)
 {
-    static const struct intake_events own = {on_assigned, on_revoking, on_lost, on_record,
-                                             on_fatal};
+    static const struct intake_events own = {on_assigned, on_positions, on_revoking,
+                                             on_lost,     on_record,    on_fatal};
     const struct intake_config intake = {config->instance, config->requests_topic,
                                          config->properties, config->property_count};
     struct clients *clients = mem_zalloc(1, sizeof *clients);

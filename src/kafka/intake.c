@@ -1,9 +1,11 @@
 /* An assignment's life here:
  *
- *   IDLE -> (assign) LOOKING -> (offsets known) ASSIGNED -> (revoke) REVOKING -> (release) IDLE
+ *   IDLE -> (assign) LOOKING -> (some offsets known) ASSIGNED -> (revoke) REVOKING -> (release)
+ * IDLE
  *
  * The group's assign is answered at once with no partitions, and the partitions themselves are
- * assigned when their committed offsets are known. Left unanswered instead, librdkafka 2.0.2
+ * assigned as their committed offsets become known: those that are known first, and again, all
+ * that are known by then, when there are more. Left unanswered instead, librdkafka 2.0.2
  * would keep revokes and session losses to itself for as long as the lookup takes. The answer
  * to a revoke, however, waits for the owner: until then the group does not give our partitions
  * to others.
@@ -37,8 +39,10 @@ enum intake_state { IDLE, LOOKING, ASSIGNED, REVOKING };
 struct partition {
     int32_t id;
     bool paused;
-    int64_t next; /* offsets below were handed over */
-    int64_t end;  /* where the last fetch found nothing more; -1 before that */
+    bool known;        /* `committed` is; it is consumed */
+    int64_t committed; /* as the library has it: a negative one stands for none */
+    int64_t next;      /* offsets below were handed over */
+    int64_t end;       /* where the last fetch found nothing more; -1 before that */
 };
 
 struct intake {
@@ -143,7 +147,7 @@ static void resume_paused(struct intake *intake)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     for (size_t i = 0; i < intake->partition_count; i++) {
-        if (intake->partitions[i].paused) {
+        if (intake->partitions[i].known && intake->partitions[i].paused) {
             rd_kafka_topic_partition_list_add(list, intake->topic, intake->partitions[i].id);
         }
     }
@@ -208,6 +212,20 @@ static void cluster_id_learn(struct intake *intake)
     }
 }
 
+static void partitions_take(struct intake *intake, const rd_kafka_topic_partition_list_t *list)
+{
+    intake->partition_count = (size_t)list->cnt;
+    intake->partitions = mem_zalloc(intake->partition_count, sizeof *intake->partitions);
+    for (int i = 0; i < list->cnt; i++) {
+        intake->partitions[i].id = list->elems[i].partition;
+        intake->partitions[i].end = -1;
+    }
+    if (list->cnt > 0) {
+        qsort(intake->partitions, intake->partition_count, sizeof *intake->partitions,
+              compare_partitions);
+    }
+}
+
 static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t *partitions)
 {
     rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
@@ -217,6 +235,7 @@ static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t 
     rd_kafka_topic_partition_list_destroy(none);
     intake->joined = true;
     intake->state = LOOKING;
+    partitions_take(intake, partitions);
     if (partitions->cnt > 0) {
         lookup_start(intake->lookup, partitions);
         return;
@@ -226,51 +245,101 @@ static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t 
     intake->events->assigned(intake->context, intake->session, NULL, 0);
 }
 
-static void partitions_take(struct intake *intake, const rd_kafka_topic_partition_list_t *list)
+static void partition_tell_paused(struct intake *intake, const struct partition *partition)
 {
-    intake->partition_count = (size_t)list->cnt;
-    intake->partitions = mem_zalloc(intake->partition_count, sizeof *intake->partitions);
-    for (int i = 0; i < list->cnt; i++) {
-        intake->partitions[i].id = list->elems[i].partition;
-        intake->partitions[i].end = -1;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, intake->topic, partition->id);
+    if (partition->paused) {
+        (void)rd_kafka_pause_partitions(intake->consumer, list);
+    } else {
+        (void)rd_kafka_resume_partitions(intake->consumer, list);
     }
-    qsort(intake->partitions, intake->partition_count, sizeof *intake->partitions,
-          compare_partitions);
+    rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* The lookup is over: consume from there, and tell. */
-static void assign_finish(struct intake *intake, rd_kafka_topic_partition_list_t *found)
+/* All that are known, from where we are: what the library holds of them is fetched anew. */
+static void consume_known(struct intake *intake)
 {
-    AUTO_FREE struct intake_position *positions = mem_zalloc((size_t)found->cnt, sizeof *positions);
-    AUTO_FREE char **texts = mem_zalloc((size_t)found->cnt, sizeof *texts);
-    for (int i = 0; i < found->cnt; i++) {
-        const rd_kafka_topic_partition_t *partition = &found->elems[i];
-        texts[i] = mem_dup(partition->metadata == NULL ? "" : partition->metadata,
-                           partition->metadata == NULL ? 0 : partition->metadata_size);
-        positions[i] = (struct intake_position){
-            .partition = partition->partition,
-            .offset = partition->offset < 0 ? -1 : partition->offset,
-            .metadata = texts[i],
-        };
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)intake->partition_count);
+    for (size_t i = 0; i < intake->partition_count; i++) {
+        const struct partition *partition = &intake->partitions[i];
+        if (partition->known) {
+            rd_kafka_topic_partition_list_add(list, intake->topic, partition->id)->offset =
+                partition->next > 0 ? partition->next : partition->committed;
+        }
+    }
+    consumer_assign(intake, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    for (size_t i = 0; i < intake->partition_count; i++) {
+        if (intake->partitions[i].known && intake->partitions[i].paused) {
+            partition_tell_paused(intake, &intake->partitions[i]);
+        }
+    }
+}
+
+/* Into `position`; the text is the caller's to free. */
+static char *position_read(struct intake *intake, const rd_kafka_topic_partition_t *found,
+                           struct intake_position *position)
+{
+    struct partition *partition = partition_find(intake, found->partition);
+    char *text = mem_dup(found->metadata == NULL ? "" : found->metadata,
+                         found->metadata == NULL ? 0 : found->metadata_size);
+    *position = (struct intake_position){
+        .partition = found->partition,
+        .offset = found->offset < 0 ? INTAKE_NONE_COMMITTED : found->offset,
+        .metadata = text,
+    };
+    if (partition != NULL) {
+        partition->known = true;
+        partition->committed = found->offset;
+    }
+    return text;
+}
+
+/* The first time all partitions are told, those that are not known yet among them. */
+static void positions_tell(struct intake *intake, const struct intake_position *positions,
+                           size_t count)
+{
+    if (intake->state == ASSIGNED) {
+        intake->events->positions(intake->context, positions, count);
+        return;
+    }
+    AUTO_FREE int32_t *ids = mem_zalloc(intake->partition_count, sizeof *ids);
+    for (size_t i = 0; i < intake->partition_count; i++) {
+        ids[i] = intake->partitions[i].id;
+    }
+    intake->state = ASSIGNED;
+    intake->events->assigned(intake->context, intake->session, ids, intake->partition_count);
+    intake->events->positions(intake->context, positions, count);
+}
+
+static void positions_take(struct intake *intake, const rd_kafka_topic_partition_list_t *found)
+{
+    size_t count = (size_t)found->cnt;
+    AUTO_FREE struct intake_position *positions = mem_zalloc(count, sizeof *positions);
+    AUTO_FREE char **texts = mem_zalloc(count, sizeof *texts);
+    for (size_t i = 0; i < count; i++) {
+        texts[i] = position_read(intake, &found->elems[i], &positions[i]);
     }
     trouble_clear(&intake->trouble);
-    partitions_take(intake, found);
-    consumer_assign(intake, found);
-    intake->state = ASSIGNED;
-    intake->events->assigned(intake->context, intake->session, positions, (size_t)found->cnt);
-    for (int i = 0; i < found->cnt; i++) {
+    consume_known(intake);
+    positions_tell(intake, positions, count);
+    for (size_t i = 0; i < count; i++) {
         free(texts[i]);
     }
 }
 
 static void lookup_check(struct intake *intake)
 {
-    if (intake->state != LOOKING) {
+    if (intake->state != LOOKING && intake->state != ASSIGNED) {
         return;
     }
-    rd_kafka_resp_err_t error = lookup_error(intake->lookup);
+    size_t left;
+    rd_kafka_resp_err_t error = lookup_error(intake->lookup, &left);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        trouble_set(&intake->trouble, "reading committed offsets: %s (%s)",
+        trouble_set(&intake->trouble, "reading committed offsets, %zu of %zu partitions: %s (%s)",
+                    left, intake->partition_count,
                     error == RD_KAFKA_RESP_ERR__TIMED_OUT
                         ? "waiting for the coordinator, or for an open transaction to end"
                         : rd_kafka_err2str(error),
@@ -283,7 +352,7 @@ static void lookup_check(struct intake *intake)
     /* When the membership has changed meanwhile, a revoke is in the queue already or comes
      * with the next heartbeat; there is nothing to begin. */
     if (session_holds(intake)) {
-        assign_finish(intake, found);
+        positions_take(intake, found);
     }
     rd_kafka_topic_partition_list_destroy(found);
 }
@@ -292,6 +361,7 @@ static void revoke_handle(struct intake *intake, bool lost)
 {
     enum intake_state before = intake->state;
     if (before == ASSIGNED && !lost) {
+        lookup_cancel(intake->lookup);
         intake->state = REVOKING;
         loop_timer_set(&intake->release_timer,
                        clock_now(intake->clock).mono_ms + INTAKE_RELEASE_MAX_MS);
@@ -521,14 +591,9 @@ static void partition_set_paused(struct intake *intake, int32_t id, bool paused)
         return; /* librdkafka before 2.4 repeats records when an unpaused one is resumed */
     }
     partition->paused = paused;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, intake->topic, id);
-    if (paused) {
-        (void)rd_kafka_pause_partitions(intake->consumer, list);
-    } else {
-        (void)rd_kafka_resume_partitions(intake->consumer, list);
+    if (partition->known) { /* else when it is consumed */
+        partition_tell_paused(intake, partition);
     }
-    rd_kafka_topic_partition_list_destroy(list);
 }
 
 void intake_pause(struct intake *intake, int32_t partition)

@@ -1,5 +1,6 @@
 #include "presignd/kafka/lookup.h"
 
+#include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/detached.h"
 
@@ -10,9 +11,16 @@
 enum {
     /* One blocking call: how long a cancelled lookup holds up the next one, or the end. */
     SLICE_MS = 400,
+    /* For a single partition, at first; doubled with each pass. */
+    SLICE_ALONE_MS = 25,
+    /* So many in a row without an answer, and none before in this pass: it is the coordinator
+     * that does not answer. */
+    SILENT_MAX = 4,
     PAUSE_MS = 100,
     /* Between attempts to make the consumer. */
     MAKE_PAUSE_MS = 1000,
+    /* Between two answers that are handed over: each makes the consumer fetch anew. */
+    GATHER_MS = 200,
 };
 
 struct lookup {
@@ -24,11 +32,14 @@ struct lookup {
     struct loop *loop;
     rd_kafka_t *consumer; /* NULL until made; then it stays */
     struct trouble trouble;
-    /* Under the lock. `asked` is the thread's work, `found` its answer. */
-    rd_kafka_topic_partition_list_t *asked, *found;
+    /* Under the lock. `asked` is the thread's work, `known` its answer so far, `found` what the
+     * loop may take of it. */
+    rd_kafka_topic_partition_list_t *asked, *known, *found;
     unsigned serial; /* of `asked`, to tell a late answer from a wanted one */
     rd_kafka_resp_err_t error;
     bool stop;
+    unsigned pass, pass_serial; /* how often it was tried, and which */
+    int64_t told_us;            /* when something was handed over last */
 };
 
 static void list_drop(rd_kafka_topic_partition_list_t **list)
@@ -39,24 +50,100 @@ static void list_drop(rd_kafka_topic_partition_list_t **list)
     }
 }
 
-/* One try with the lock let go; true when the answer stands. */
-static bool lookup_try(struct lookup *lookup)
+static void list_append(rd_kafka_topic_partition_list_t **to,
+                        const rd_kafka_topic_partition_list_t *from)
+{
+    if (*to == NULL) {
+        *to = rd_kafka_topic_partition_list_copy(from);
+        return;
+    }
+    for (int i = 0; i < from->cnt; i++) {
+        const rd_kafka_topic_partition_t *source = &from->elems[i];
+        rd_kafka_topic_partition_t *entry =
+            rd_kafka_topic_partition_list_add(*to, source->topic, source->partition);
+        entry->offset = source->offset;
+        if (source->metadata_size > 0) {
+            entry->metadata = mem_dup(source->metadata, source->metadata_size);
+            entry->metadata_size = source->metadata_size;
+        }
+    }
+}
+
+static void asked_remove(struct lookup *lookup, const rd_kafka_topic_partition_list_t *answered)
+{
+    for (int i = 0; i < answered->cnt; i++) {
+        (void)rd_kafka_topic_partition_list_del(lookup->asked, answered->elems[i].topic,
+                                                answered->elems[i].partition);
+    }
+    if (lookup->asked->cnt == 0) {
+        list_drop(&lookup->asked);
+    }
+}
+
+/* Lets the loop take what is known: at the end of a pass, or when it has been long. */
+static void hand_over(struct lookup *lookup, bool at_once)
+{
+    int64_t now_us = clock_mono_us();
+    if (lookup->known == NULL || (!at_once && now_us - lookup->told_us < GATHER_MS * 1000)) {
+        return;
+    }
+    list_append(&lookup->found, lookup->known);
+    list_drop(&lookup->known);
+    lookup->told_us = now_us;
+    loop_wake(lookup->loop);
+}
+
+enum tried { TRIED_KNOWN, TRIED_FAILED, TRIED_OUTDATED };
+
+/* One call with the lock let go; the list is destroyed. */
+static enum tried lookup_try(struct lookup *lookup, rd_kafka_topic_partition_list_t *list,
+                             int timeout_ms)
 {
     unsigned serial = lookup->serial;
-    rd_kafka_topic_partition_list_t *copy = rd_kafka_topic_partition_list_copy(lookup->asked);
     pthread_mutex_unlock(&lookup->lock);
-    rd_kafka_resp_err_t error = client_committed(lookup->consumer, copy, SLICE_MS);
+    rd_kafka_resp_err_t error = client_committed(lookup->consumer, list, timeout_ms);
     pthread_mutex_lock(&lookup->lock);
-    bool wanted = lookup->serial == serial;
-    lookup->error = wanted ? error : RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR || !wanted) {
-        rd_kafka_topic_partition_list_destroy(copy);
-        return false;
+    bool wanted = lookup->serial == serial && !lookup->stop;
+    if (wanted && error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        list_append(&lookup->known, list);
+        asked_remove(lookup, list);
     }
-    list_drop(&lookup->asked);
-    list_drop(&lookup->found);
-    lookup->found = copy;
-    return true;
+    if (wanted) {
+        lookup->error = error;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return !wanted                               ? TRIED_OUTDATED
+           : error == RD_KAFKA_RESP_ERR_NO_ERROR ? TRIED_KNOWN
+                                                 : TRIED_FAILED;
+}
+
+/* The first of those that are asked for, which goes to the back. */
+static rd_kafka_topic_partition_list_t *asked_rotate(struct lookup *lookup)
+{
+    const rd_kafka_topic_partition_t first = lookup->asked->elems[0];
+    rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(one, first.topic, first.partition);
+    rd_kafka_topic_partition_list_del_by_idx(lookup->asked, 0);
+    rd_kafka_topic_partition_list_add(lookup->asked, one->elems[0].topic, first.partition);
+    return one;
+}
+
+/* Each partition by itself. A broker answers for all of a request's partitions at once, and the
+ * library keeps that answer back while a single one of them has an open transaction. */
+static enum tried lookup_each(struct lookup *lookup, int timeout_ms)
+{
+    int silent = 0;
+    bool any = false;
+    for (int left = lookup->asked->cnt; left > 0 && (any || silent < SILENT_MAX); left--) {
+        enum tried tried = lookup_try(lookup, asked_rotate(lookup), timeout_ms);
+        if (tried == TRIED_OUTDATED) {
+            return TRIED_OUTDATED;
+        }
+        any = any || tried == TRIED_KNOWN;
+        silent = tried == TRIED_KNOWN ? 0 : silent + 1;
+        hand_over(lookup, false);
+    }
+    return any ? TRIED_KNOWN : TRIED_FAILED;
 }
 
 /* With the lock. */
@@ -86,11 +173,35 @@ static void consumer_make(struct lookup *lookup)
 static void lookup_drop(struct lookup *lookup)
 {
     list_drop(&lookup->asked);
+    list_drop(&lookup->known);
     list_drop(&lookup->found);
     rd_kafka_conf_destroy(lookup->conf);
     pthread_cond_destroy(&lookup->wanted);
     pthread_mutex_destroy(&lookup->lock);
     free(lookup);
+}
+
+/* All at once, which is one request as a rule; then one by one. */
+static void lookup_pass(struct lookup *lookup, unsigned pass)
+{
+    int alone_ms = pass < 4 ? SLICE_ALONE_MS << pass : SLICE_MS;
+    bool single = lookup->asked->cnt == 1;
+    enum tried tried =
+        lookup_try(lookup, rd_kafka_topic_partition_list_copy(lookup->asked), SLICE_MS);
+    bool waits = lookup->error == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+                 lookup->error == RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT;
+    if (tried == TRIED_FAILED && waits && !single) {
+        tried = lookup_each(lookup, alone_ms);
+    }
+    if (tried == TRIED_OUTDATED) {
+        return;
+    }
+    if (lookup->asked == NULL) {
+        lookup->error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    } else if (tried == TRIED_FAILED && !waits) {
+        pause_for(lookup, PAUSE_MS);
+    }
+    hand_over(lookup, true);
 }
 
 /* With the lock. */
@@ -100,13 +211,10 @@ static void lookup_step(struct lookup *lookup)
         consumer_make(lookup);
     } else if (lookup->asked == NULL) {
         pthread_cond_wait(&lookup->wanted, &lookup->lock);
-    } else if (lookup_try(lookup)) {
-        if (!lookup->stop) {
-            loop_wake(lookup->loop);
-        }
-    } else if (!lookup->stop && lookup->error != RD_KAFKA_RESP_ERR_NO_ERROR &&
-               lookup->error != RD_KAFKA_RESP_ERR__TIMED_OUT) {
-        pause_for(lookup, PAUSE_MS);
+    } else {
+        lookup->pass = lookup->pass_serial == lookup->serial ? lookup->pass + 1 : 0;
+        lookup->pass_serial = lookup->serial;
+        lookup_pass(lookup, lookup->pass);
     }
 }
 
@@ -166,6 +274,7 @@ static void lookup_replace(struct lookup *lookup, rd_kafka_topic_partition_list_
 {
     pthread_mutex_lock(&lookup->lock);
     list_drop(&lookup->asked);
+    list_drop(&lookup->known);
     list_drop(&lookup->found);
     lookup->asked = partitions;
     lookup->serial++;
@@ -193,10 +302,11 @@ rd_kafka_topic_partition_list_t *lookup_take(struct lookup *lookup)
     return found;
 }
 
-rd_kafka_resp_err_t lookup_error(struct lookup *lookup)
+rd_kafka_resp_err_t lookup_error(struct lookup *lookup, size_t *left)
 {
     pthread_mutex_lock(&lookup->lock);
     rd_kafka_resp_err_t error = lookup->error;
+    *left = lookup->asked == NULL ? 0 : (size_t)lookup->asked->cnt;
     pthread_mutex_unlock(&lookup->lock);
-    return error;
+    return *left == 0 ? RD_KAFKA_RESP_ERR_NO_ERROR : error;
 }

@@ -275,8 +275,10 @@ class Troubles(Room):
         self.kafka.create_topic(absent)
         self.assertEqual(len(self.outcomes(absent, 3)), 3)
 
-    def test_positions_wait_for_the_end_of_an_open_transaction(self):
-        self.worker("early").wait_for("assigned")  # so that the groups' topic exists
+    def test_an_open_transaction_holds_up_its_own_partition_alone(self):
+        early = self.worker("early")
+        early.wait_for("assigned")  # so that the groups' topic exists
+        self.assertEqual(early.stop(), 0)
         self.group += "-late"
         producer = Producer(settings(self.kafka, **{"transactional.id": self.group}))
         producer.init_transactions(30)
@@ -286,15 +288,22 @@ class Troubles(Room):
         producer.send_offsets_to_transaction([TopicPartition(self.requests, 0, 0)],
                                              outsider.consumer_group_metadata(), 30)
         late = self.worker("late")
-        late.wait_for("started")
+        late.wait_for("assigned 4")
+        for partition in (1, 2, 3):
+            late.wait_for(f"position {partition} ")
+        self.send(40)
+        self.wait_for_outcomes(self.results, 30)
 
         def waits():
             late.signal(signal.SIGUSR1)
-            return late.count("status joined 1 .*open transaction")
+            return late.count("status joined 1 .*1 of 4 partitions: .*open transaction")
         wait_until(waits, lambda: f"a word on the open transaction: {late.seen[-5:]}", 20, interval_s=0.2)
-        self.assertEqual(late.count("assigned"), 0)
+        self.assertEqual(late.count("position 0 "), 0)
         producer.abort_transaction(30)
-        late.wait_for("assigned 4")
+        late.wait_for("position 0 ")
+        values = [record.value for record in self.outcomes(self.results, 40)]
+        self.assertEqual((len(set(values)), len(values)), (40, 40))
+        self.assertEqual(late.count("went back"), 0)
         outsider.close()
 
 

@@ -124,15 +124,21 @@ static void *copy(const void *bytes, size_t len)
     return bytes == NULL ? NULL : mem_dup(bytes, len);
 }
 
-static void on_assigned(void *context, struct session *session,
-                        const struct intake_position *positions, size_t count)
+static void on_assigned(void *context, struct session *session, const int32_t *partitions,
+                        size_t count)
 {
+    (void)partitions;
     struct worker *worker = context;
     session_unref(worker->session);
     worker->session = session_ref(session);
     worker->revoking = false;
     say("assigned %zu cluster %s group %s", count, intake_cluster_id(worker->intake),
         intake_group_id(worker->intake));
+}
+
+static void on_positions(void *context, const struct intake_position *positions, size_t count)
+{
+    (void)context;
     for (size_t i = 0; i < count; i++) {
         say("position %d %" PRId64 " %s", positions[i].partition, positions[i].offset,
             positions[i].metadata);
@@ -365,7 +371,7 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
                size_t count)
 {
     static const struct clients_events events = {
-        .intake = {on_assigned, on_revoking, on_lost, on_record, NULL},
+        .intake = {on_assigned, on_positions, on_revoking, on_lost, on_record, NULL},
         .ended = on_ended,
         .renewed = on_renewed,
         .failed = on_failed,

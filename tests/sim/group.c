@@ -11,6 +11,9 @@
 #define WATCHDOG_MS 30000
 /* As daemon.drain_timeout_ms. */
 #define DRAIN_MS 20000
+/* Partitions whose position an open transaction hides, in per mille, and for how long. */
+#define LATE_SHARE 100
+#define LATE_MS    20000
 
 /* --- transactions -------------------------------------------------------------------------- */
 
@@ -261,25 +264,55 @@ static void port_release(void *intake)
     sim_task_new(member->sim, SIM_GROUP_CHECK, -1, 0);
 }
 
-static void take_partition(struct sim *sim, struct sim_member *member, int32_t number,
-                           struct intake_position *position)
+static struct intake_position read_position(struct sim *sim, struct sim_reading *reading)
 {
-    const struct sim_partition *log = &sim->partitions[number];
+    const struct sim_partition *log = &sim->partitions[reading->partition];
     /* Committed beyond the end, or in a log that was made anew: auto.offset.reset, earliest. */
-    size_t cursor = log->restarted || log->committed < 0 ? 0 : log_find(sim, log, log->committed);
-    *position = (struct intake_position){
-        .partition = number, .offset = log->committed, .metadata = log->metadata};
-    member->readings[member->reading_count++] =
-        (struct sim_reading){.partition = number, .cursor = cursor};
+    reading->cursor = log->restarted || log->committed < 0 ? 0 : log_find(sim, log, log->committed);
+    reading->known = true;
+    return (struct intake_position){
+        .partition = reading->partition, .offset = log->committed, .metadata = log->metadata};
+}
+
+/* Of those that are not known yet: each, or all but those that a dead peer's transaction holds up
+ * still. */
+static void tell_positions(struct sim *sim, struct sim_member *member, unsigned late_share)
+{
+    struct intake_position positions[SIM_PARTITIONS_MAX] = {0};
+    size_t count = 0;
+    bool late = false;
+    for (size_t i = 0; i < member->reading_count; i++) {
+        struct sim_reading *reading = &member->readings[i];
+        if (!reading->known && late_share > 0 && sim_chance(sim, late_share)) {
+            late = true;
+        } else if (!reading->known) {
+            positions[count++] = read_position(sim, reading);
+        }
+    }
+    pipeline_positions(member->pipeline, positions, count);
+    if (late) {
+        sim_task_new(sim, SIM_POSITIONS, member->index, 1 + (int64_t)sim_below(sim, LATE_MS));
+    }
+}
+
+void group_positions(struct sim *sim, struct sim_task *task)
+{
+    struct sim_member *member = &sim->members[task->member];
+    if (task->epoch == member->epoch && member->state == SIM_ASSIGNED) {
+        tell_positions(sim, member, sim->calm ? 0 : LATE_SHARE);
+    }
+    free(task);
 }
 
 static void take_assignment(struct sim *sim, struct sim_member *member)
 {
-    struct intake_position positions[SIM_PARTITIONS_MAX];
+    int32_t ids[SIM_PARTITIONS_MAX];
     leave_group(member);
     for (size_t i = 0; i < sim->partition_count; i++) {
         if (sim->owners[i] == member->index) {
-            take_partition(sim, member, (int32_t)i, &positions[member->reading_count]);
+            ids[member->reading_count] = (int32_t)i;
+            member->readings[member->reading_count++] =
+                (struct sim_reading){.partition = (int32_t)i};
         }
     }
     member->session = mem_alloc(sizeof *member->session);
@@ -290,8 +323,8 @@ static void take_assignment(struct sim *sim, struct sim_member *member)
     for (size_t i = 0; i < SIM_CODES_MAX; i++) {
         member->code_last[i] = -1;
     }
-    pipeline_assigned(member->pipeline, &member->session->session, positions,
-                      member->reading_count);
+    pipeline_assigned(member->pipeline, &member->session->session, ids, member->reading_count);
+    tell_positions(sim, member, sim->calm || sim->options.story != NULL ? 0 : LATE_SHARE);
 }
 
 static void take_note(struct sim *sim, struct sim_member *member)
@@ -339,7 +372,7 @@ static bool read_one(struct sim *sim, struct sim_member *member, bool *wanted)
         struct sim_reading *reading =
             &member->readings[member->next_reading++ % member->reading_count];
         const struct sim_partition *log = &sim->partitions[reading->partition];
-        if (!reading->paused && reading->cursor < log->count) {
+        if (reading->known && !reading->paused && reading->cursor < log->count) {
             const struct sim_event *event = &sim->events[log->entries[reading->cursor++]];
             struct delivery delivery = {.member = member};
             sim->busy_ms += event->kind == SIM_GARBAGE ? sim->garbage_costs_ms : 0;

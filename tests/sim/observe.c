@@ -114,6 +114,7 @@ static void check_window(struct sim *sim, const struct sim_member *member, int32
     bool current = member->session != NULL && member->session->generation == sim->generation;
     SIM_CHECK(sim,
               !current || log->restarted || member->transaction != NULL ||
+                  window->watermark < 0 || /* its position is not known yet */
                   window->watermark >= log->committed,
               "the window of partition %d is at %" PRId64 ", behind what is committed", id,
               window->watermark);

@@ -145,7 +145,8 @@ static void run_world(struct sim *sim, struct sim_task *task)
 static bool postpone(struct sim *sim, struct sim_task *task)
 {
     bool heard = task->kind == SIM_ANSWER || task->kind == SIM_OFFSETS_SENT ||
-                 task->kind == SIM_TRANSACTION_ENDED || task->kind == SIM_NOTE;
+                 task->kind == SIM_TRANSACTION_ENDED || task->kind == SIM_NOTE ||
+                 task->kind == SIM_POSITIONS;
     if (!heard || sim->members[task->member].frozen_ms <= sim->mono_ms) {
         return false;
     }
@@ -173,6 +174,9 @@ static void run_task(struct sim *sim, struct sim_task *task)
         break;
     case SIM_NOTE:
         group_note(sim, task);
+        break;
+    case SIM_POSITIONS:
+        group_positions(sim, task);
         break;
     default:
         run_world(sim, task);

@@ -86,6 +86,7 @@ struct sim_reading {
     int32_t partition;
     size_t cursor;
     bool paused;
+    bool known; /* the pipeline was told where it begins */
 };
 
 enum sim_member_state { SIM_OUT, SIM_ASSIGNED, SIM_REVOKING };
@@ -124,6 +125,7 @@ enum sim_task_kind {
     SIM_COMMITTED,
     SIM_TRANSACTION_ENDED,
     SIM_NOTE,
+    SIM_POSITIONS,
     SIM_GROUP_CHECK,
     SIM_START,
     SIM_PRODUCE,
@@ -276,6 +278,8 @@ void group_begin(struct sim *sim);
 void group_kick(struct sim *sim, struct sim_member *member);
 void group_check(struct sim *sim);
 void group_note(struct sim *sim, struct sim_task *task);
+/* Partitions whose positions were not known with the assignment. */
+void group_positions(struct sim *sim, struct sim_task *task);
 void transaction_step(struct sim *sim, struct sim_task *task);
 /* A task that comes too late for its process. */
 void transaction_drop(struct sim *sim, struct sim_task *task);

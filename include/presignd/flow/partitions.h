@@ -30,7 +30,7 @@ struct partitions {
 };
 
 /* Takes the place of whatever was there, whose jobs must have been dropped. The windows are
- * the caller's to load. */
+ * the caller's to load, each when its position is known. */
 void partitions_assign(struct partitions *table, const int32_t *ids, size_t count);
 void partitions_deinit(struct partitions *table);
 /* NULL when it is not assigned. */

@@ -115,7 +115,9 @@ void pipeline_configure(struct pipeline *pipeline, const struct pipeline_rules *
 
 /* From intake, as in kafka/intake.h. */
 void pipeline_assigned(struct pipeline *pipeline, struct session *session,
-                       const struct intake_position *positions, size_t count);
+                       const int32_t *partitions, size_t count);
+void pipeline_positions(struct pipeline *pipeline, const struct intake_position *positions,
+                        size_t count);
 void pipeline_revoking(struct pipeline *pipeline);
 void pipeline_lost(struct pipeline *pipeline);
 /* False when the slice for admissions is over: answers and timers first. */

@@ -4,7 +4,7 @@
  * Nothing here blocks longer than a message to the library's own threads. Assignment is eager:
  * all partitions come and go together. Committed offsets and their metadata are looked up
  * asynchronously (stable ones only: while a transaction of the one before us is open, the
- * broker makes us wait) before a partition is consumed.
+ * broker makes us wait) before a partition is consumed; each partition waits for its own alone.
  */
 #ifndef PRESIGND_KAFKA_INTAKE_H
 #define PRESIGND_KAFKA_INTAKE_H
@@ -19,19 +19,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define INTAKE_NONE_COMMITTED (-1)
+
 /* Where a partition of the requests topic begins for us. */
 struct intake_position {
     int32_t partition;
-    int64_t offset;       /* committed watermark; -1 when nothing was ever committed */
+    int64_t offset;       /* committed watermark, or INTAKE_NONE_COMMITTED */
     const char *metadata; /* as committed; "" when none. Borrowed for the call */
 };
 
 /* All on the loop's thread, from inside intake_poll(). */
 struct intake_events {
-    /* New partitions; their records follow. `session` is borrowed: take a reference. An empty
-     * assignment (a standby) is told as well, with count 0. */
-    void (*assigned)(void *context, struct session *session,
-                     const struct intake_position *positions, size_t count);
+    /* New partitions. `session` is borrowed: take a reference. An empty assignment (a standby) is
+     * told as well, with count 0. */
+    void (*assigned)(void *context, struct session *session, const int32_t *partitions,
+                     size_t count);
+    /* Where some of them begin: the records of these follow. Told once for each partition. One
+     * in which a transaction of somebody else is open comes later than the others. */
+    void (*positions)(void *context, const struct intake_position *positions, size_t count);
     /* The group takes all partitions back. No further record comes. Give an answer by
      * intake_release() when what is done has been committed; until then the group waits. */
     void (*revoking)(void *context);

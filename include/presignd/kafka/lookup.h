@@ -27,14 +27,17 @@ struct lookup *lookup_free(struct lookup *lookup);
  * why it failed last. */
 rd_kafka_t *lookup_consumer(struct lookup *lookup, struct trouble *trouble);
 
-/* Begins to read the offsets of these partitions (taken over) and repeats until it has them or
- * is cancelled; wakes the loop at its end. What was under way is cancelled. */
+/* Begins to read the offsets of these partitions (taken over) and goes on until it has all of
+ * them or is cancelled; wakes the loop when some are known. All are asked for at once, and those
+ * that get no answer each by itself: an open transaction in one of them holds up that one alone.
+ * What was under way is cancelled. */
 void lookup_start(struct lookup *lookup, rd_kafka_topic_partition_list_t *partitions);
 void lookup_cancel(struct lookup *lookup);
-/* The partitions with their offsets and metadata, once (the caller destroys the list); NULL
- * while there is nothing. */
+/* Those that have become known since the last call, with their offsets and metadata (the caller
+ * destroys the list); NULL when there are none. */
 rd_kafka_topic_partition_list_t *lookup_take(struct lookup *lookup);
-/* What the last try failed with. */
-rd_kafka_resp_err_t lookup_error(struct lookup *lookup);
+/* What the last try failed with, and how many partitions are not known yet; no error when all
+ * are. */
+rd_kafka_resp_err_t lookup_error(struct lookup *lookup, size_t *left);
 
 #endif

@@ -116,7 +116,8 @@ static void story_begin(struct story *story)
     story->pipeline = pipeline_new(&ports, &observer, &story->rules);
     story->session = mem_zalloc(1, sizeof *story->session);
     story->session->references = 1;
-    pipeline_assigned(story->pipeline, story->session, &position, 1);
+    pipeline_assigned(story->pipeline, story->session, &position.partition, 1);
+    pipeline_positions(story->pipeline, &position, 1);
 }
 
 static void story_end(struct story *story)
