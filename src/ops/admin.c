@@ -1,8 +1,14 @@
 /* The admin listener. libmicrohttpd keeps an epoll set of its own; that set's descriptor is
- * one of the loop's, and a timer stands in for the time-outs that it would wait for. */
+ * one of the loop's, and a timer stands in for the time-outs that it would wait for.
+ *
+ * Who may keep a connection, and for how long, is decided here: libmicrohttpd counts its time-out
+ * anew with each byte, and at its limit of connections it stops listening until it happens to be
+ * called once more after one of them has ended. A connection that has to go is shut down; the
+ * library sees that as the peer's end and frees it. */
 #include "presignd/ops/admin.h"
 
 #include "presignd/base/clock.h"
+#include "presignd/base/list.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
@@ -18,7 +24,11 @@
 #include <unistd.h>
 
 enum {
-    IDLE_TIMEOUT_S = 10,
+    WAIT_MS = 10000,
+    /* Beyond ADMIN_CONNECTIONS_MAX: what comes while one of those is on its way out. */
+    SURPLUS = 16,
+    /* Calls of the library in a row. What it frees at a call's end, it accepts for in the next. */
+    RUNS_MAX = 4,
     CONNECTION_BYTES_MAX = 16 * 1024, /* a request's head has to fit */
     BACKLOG = 64,
     SOCKET_MODE = 0660,
@@ -27,6 +37,15 @@ enum {
      * ready: after so many rounds of nothing, the listener is left alone for a while. */
     VAIN_ROUNDS_MAX = 64,
     PAUSE_MS = 500,
+};
+
+/* A connection. */
+struct visitor {
+    struct list_link link; /* in the admin's visitors, until it is dismissed */
+    bool listed;
+    bool asked; /* the head of its request came whole; its answer is on its way */
+    int fd;
+    int64_t end_ms; /* mono: when its request, or its answer, has to be over */
 };
 
 struct admin {
@@ -40,6 +59,9 @@ struct admin {
     char *path; /* of a socket in the file system, else NULL */
     dev_t device;
     ino_t inode;          /* the file's: another process may have taken the path over */
+    struct list visitors; /* by end_ms */
+    int64_t wait_ms;
+    bool freed;           /* a connection was, in the present call of the library */
     unsigned vain_rounds; /* since a connection came or went, or a request was read */
 };
 
@@ -140,6 +162,38 @@ static enum MHD_Result respond_text(struct MHD_Connection *connection, unsigned 
     return respond(connection, status, "text/plain; charset=utf-8", &body);
 }
 
+static struct visitor *visitor_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info == NULL ? NULL : info->socket_context;
+}
+
+/* Its time begins anew, at most twice for a request: when its head is whole, and when its answer
+ * has left. */
+static void visitor_renew(struct admin *admin, struct visitor *visitor, bool asked)
+{
+    if (visitor == NULL || !visitor->listed) {
+        return;
+    }
+    visitor->asked = asked;
+    visitor->end_ms = clock_now(&clock_system).mono_ms + admin->wait_ms;
+    list_remove(&admin->visitors, &visitor->link);
+    list_push_back(&admin->visitors, &visitor->link);
+}
+
+/* The path of a target in absolute form, which a server has to accept (RFC 9112, 3.2.2); any other
+ * as it is. */
+static const char *path_of(const char *target)
+{
+    const char *authority = *target == '/' ? NULL : strstr(target, "://");
+    if (authority == NULL) {
+        return target;
+    }
+    const char *path = strchr(authority + 3, '/');
+    return path != NULL ? path : "/";
+}
+
 /* libmicrohttpd's handler: once with the head; an answer then needs no body to be read. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
@@ -149,12 +203,14 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     (void)version, (void)upload, (void)request;
     *upload_len = 0;
     admin->vain_rounds = 0;
+    visitor_renew(admin, visitor_of(connection), true);
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
         return respond_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     }
+    const char *path = path_of(url);
     for (size_t i = 0; i < admin->page_count; i++) {
         const struct admin_page *page = &admin->pages[i];
-        if (strcmp(url, page->path) == 0) {
+        if (strcmp(path, page->path) == 0) {
             AUTO_BUF struct buf body = {0};
             int status = page->write(admin->context, &body);
             return respond(connection, (unsigned)status, page->content_type, &body);
@@ -163,24 +219,110 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return respond_text(connection, MHD_HTTP_NOT_FOUND, "no such page\n");
 }
 
-/* Lets libmicrohttpd do what is due and notes when it wants to be called again. */
-static void run(struct admin *admin)
+static void on_completed(void *context, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode code)
 {
-    MHD_UNSIGNED_LONG_LONG wait_ms;
-    (void)MHD_run(admin->http);
-    if (MHD_get_timeout(admin->http, &wait_ms) == MHD_YES) {
-        loop_timer_set(&admin->timer, clock_now(&clock_system).mono_ms + (int64_t)wait_ms);
-    } else {
-        loop_timer_stop(&admin->timer);
+    (void)request, (void)code;
+    visitor_renew(context, visitor_of(connection), false);
+}
+
+static void dismiss(struct admin *admin, struct visitor *visitor)
+{
+    list_remove(&admin->visitors, &visitor->link);
+    visitor->listed = false;
+    (void)shutdown(visitor->fd, SHUT_RDWR);
+}
+
+static void dismiss_overdue(struct admin *admin, int64_t now_ms)
+{
+    struct list_link *first;
+    while ((first = list_first(&admin->visitors)) != NULL) {
+        struct visitor *visitor = CONTAINER_OF(first, struct visitor, link);
+        if (visitor->end_ms > now_ms) {
+            return;
+        }
+        dismiss(admin, visitor);
     }
+}
+
+/* The oldest that has not asked for anything gives way to the newest. */
+static void make_room(struct admin *admin, const struct visitor *newest)
+{
+    if (admin->visitors.count <= ADMIN_CONNECTIONS_MAX) {
+        return;
+    }
+    LIST_FOREACH (&admin->visitors, link) {
+        struct visitor *visitor = CONTAINER_OF(link, struct visitor, link);
+        if (!visitor->asked && visitor != newest) {
+            dismiss(admin, visitor);
+            return;
+        }
+    }
+}
+
+static void visitor_begin(struct admin *admin, struct MHD_Connection *connection, void **own)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct visitor *visitor = mem_zalloc(1, sizeof *visitor);
+    visitor->listed = true;
+    visitor->fd = info->connect_fd;
+    visitor->end_ms = clock_now(&clock_system).mono_ms + admin->wait_ms;
+    list_push_back(&admin->visitors, &visitor->link);
+    *own = visitor;
+    make_room(admin, visitor);
 }
 
 static void on_connection(void *context, struct MHD_Connection *connection, void **own,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct admin *admin = context;
-    (void)connection, (void)own, (void)code;
+    struct visitor *visitor = *own;
     admin->vain_rounds = 0;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        visitor_begin(admin, connection, own);
+        return;
+    }
+    if (visitor->listed) {
+        list_remove(&admin->visitors, &visitor->link);
+    }
+    free(visitor);
+    *own = NULL;
+    admin->freed = true;
+}
+
+/* When something has to be done though nothing comes. */
+static void arm(struct admin *admin, int64_t now_ms)
+{
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+    const struct list_link *first = list_first(&admin->visitors);
+    int64_t next_ms = first == NULL ? INT64_MAX : CONTAINER_OF(first, struct visitor, link)->end_ms;
+    if (admin->freed) {
+        next_ms = now_ms;
+    } else if (MHD_get_timeout(admin->http, &wait_ms) == MHD_YES &&
+               now_ms + (int64_t)wait_ms < next_ms) {
+        next_ms = now_ms + (int64_t)wait_ms;
+    }
+    if (next_ms == INT64_MAX) {
+        loop_timer_stop(&admin->timer);
+    } else {
+        loop_timer_set(&admin->timer, next_ms);
+    }
+}
+
+/* Lets libmicrohttpd do what is due and notes when it wants to be called again. */
+static void run(struct admin *admin)
+{
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    dismiss_overdue(admin, now_ms);
+    for (int i = 0; i < RUNS_MAX; i++) {
+        admin->freed = false;
+        (void)MHD_run(admin->http);
+        if (!admin->freed) {
+            break;
+        }
+    }
+    arm(admin, now_ms);
 }
 
 static void on_ready(void *context, uint32_t epoll_events)
@@ -293,11 +435,12 @@ static void remove_path(struct admin *admin)
 /* The HTTP daemon owns the socket from here on, but when it does not start. */
 static struct MHD_Daemon *start_http(struct admin *admin, int fd)
 {
-    return MHD_start_daemon(
-        MHD_USE_EPOLL, 0, NULL, NULL, on_request, admin, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES_MAX,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, admin, MHD_OPTION_END);
+    return MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, admin,
+                            MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)(ADMIN_CONNECTIONS_MAX + SURPLUS),
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES_MAX,
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, admin,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, admin, MHD_OPTION_END);
 }
 
 static bool attach(struct admin *admin, struct loop *loop)
@@ -328,7 +471,9 @@ struct admin *admin_new(struct loop *loop, const char *listen, const struct admi
         return NULL;
     }
     struct admin *admin = mem_zalloc(1, sizeof *admin);
-    *admin = (struct admin){.pages = pages, .page_count = page_count, .context = context};
+    *admin = (struct admin){
+        .pages = pages, .page_count = page_count, .context = context, .wait_ms = WAIT_MS};
+    list_init(&admin->visitors);
     admin->port = bound_port(fd);
     note_path(admin, &address);
     loop_timer_init(&admin->timer, loop, on_timer, admin);
@@ -358,6 +503,11 @@ struct admin *admin_free(struct admin *admin)
     remove_path(admin);
     free(admin);
     return NULL;
+}
+
+void admin_set_wait(struct admin *admin, int64_t wait_ms)
+{
+    admin->wait_ms = wait_ms;
 }
 
 int admin_port(const struct admin *admin)

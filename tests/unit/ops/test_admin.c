@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -135,6 +136,12 @@ Test(admin, pages_are_served_by_get_and_head)
         {"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\n12345",
          "405", "Allow: GET, HEAD", "Server:"},
         {"nonsense\r\n\r\n", "", NULL, "served"},
+        {"GET http://presignd.example:9464/metrics HTTP/1.0\r\n\r\n", "200", "served", NULL},
+        {"GET HTTP://[::1]:9464/readyz?x=://y/metrics HTTP/1.1\r\nHost: x\r\n"
+         "Connection: close\r\n\r\n",
+         "503", "no group yet", NULL},
+        {"GET http://presignd.example HTTP/1.0\r\n\r\n", "404", NULL, NULL},
+        {"GET /http://x/metrics HTTP/1.0\r\n\r\n", "404", NULL, "served"},
     };
     int served = 0;
     char *error = NULL;
@@ -159,33 +166,183 @@ Test(admin, pages_are_served_by_get_and_head)
     loop_free(loop);
 }
 
-Test(admin, connections_beyond_the_limit_wait_for_a_place)
+/* --- visitors that mean no good --- */
+
+enum {
+    CROWD = 60, /* more than are accepted, and fewer than the kernel keeps waiting */
+    SLOW = 4,
+    PATIENCE_MS = 200, /* where an end is waited for */
+    LIMIT_MS = 60000,  /* that only a broken listener reaches */
+};
+
+static int write_much(void *context, struct buf *body)
 {
-    int idle[ADMIN_CONNECTIONS_MAX];
-    int served = 0;
+    static const char line[1024] = "";
+    (void)context;
+    for (int i = 0; i < 16 * 1024; i++) { /* more than the sockets' buffers hold */
+        buf_append(body, line, sizeof line);
+    }
+    return 200;
+}
+
+static const struct admin_page crowded_pages[] = {
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_metrics},
+    {"/much", "text/plain; charset=utf-8", write_much},
+};
+
+struct crowd {
+    struct loop *loop;
+    struct admin *admin;
+    int fds[CROWD];
+    int served;
+};
+
+/* `wait_ms` 0: nobody's time ends while the test runs. */
+static void crowd_init(struct crowd *crowd, int64_t wait_ms)
+{
     char *error = NULL;
-    struct loop *loop = loop_new();
-    struct admin *admin =
-        admin_new(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
-    cr_assert_not_null(admin, "%s", error);
-    for (int i = 0; i < ADMIN_CONNECTIONS_MAX; i++) {
-        idle[i] = connect_to(admin_port(admin));
+    *crowd = (struct crowd){.loop = loop_new()};
+    crowd->admin = admin_new(crowd->loop, "127.0.0.1:0", crowded_pages, ARRAY_LENGTH(crowded_pages),
+                             &crowd->served, &error);
+    cr_assert_not_null(crowd->admin, "%s", error);
+    admin_set_wait(crowd->admin, wait_ms == 0 ? INT64_C(1) << 40 : wait_ms);
+}
+
+static void crowd_come(struct crowd *crowd, int count, const char *text)
+{
+    for (int i = 0; i < count; i++) {
+        crowd->fds[i] = connect_to(admin_port(crowd->admin));
+        cr_assert_eq(send(crowd->fds[i], text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
     }
-    struct client client = {
-        .loop = loop, .port = admin_port(admin), .request = "GET /metrics HTTP/1.0\r\n\r\n"};
-    pthread_t thread;
-    loop_step_set(loop, stop, &client);
-    cr_assert_eq(pthread_create(&thread, NULL, client_run_and_wake, &client), 0);
-    close(idle[0]); /* a place is free once the loop has seen this */
+}
+
+static void crowd_deinit(struct crowd *crowd, int count)
+{
+    for (int i = 0; i < count; i++) {
+        close(crowd->fds[i]);
+    }
+    admin_free(crowd->admin);
+    loop_free(crowd->loop);
+}
+
+static int open_descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
+struct until {
+    struct loop *loop;
+    struct loop_timer tick;
+    bool (*met)(void *context);
+    void *context;
+    int64_t end_ms;
+};
+
+static void look_again(void *context)
+{
+    struct until *until = context;
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    bool met = until->met(until->context);
+    cr_assert(met || now_ms < until->end_ms, "waited in vain");
+    if (met) {
+        loop_stop(until->loop, 0);
+    }
+    loop_timer_set(&until->tick, now_ms + 5);
+}
+
+/* Runs the loop until then; timers of nobody else are needed to come here. */
+static void run_until(struct loop *loop, bool (*met)(void *context), void *context)
+{
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    struct until until = {
+        .loop = loop, .met = met, .context = context, .end_ms = now_ms + LIMIT_MS};
+    loop_step_set(loop, NULL, NULL);
+    loop_timer_init(&until.tick, loop, look_again, &until);
+    loop_timer_set(&until.tick, now_ms);
     cr_assert_eq(loop_run(loop), 0);
-    cr_assert_eq(pthread_join(thread, NULL), 0);
-    cr_assert_eq(served, 1);
-    for (int i = 1; i < ADMIN_CONNECTIONS_MAX; i++) {
-        close(idle[i]);
+    loop_timer_stop(&until.tick);
+}
+
+static bool as_many_descriptors(void *context)
+{
+    return open_descriptors() >= *(int *)context;
+}
+
+static void is_served(struct crowd *crowd)
+{
+    AUTO_FREE char *answer = ask(crowd->loop, crowd->admin, "GET /metrics HTTP/1.0\r\n\r\n");
+    cr_assert_not_null(strstr(answer, "served"), "%s", answer);
+}
+
+/* Whether the peer has closed it, looked at without waiting. */
+static bool is_closed(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
+}
+
+Test(admin, it_comes_back_when_all_have_come_and_gone)
+{
+    struct crowd crowd;
+    crowd_init(&crowd, 0);
+    int want = open_descriptors() + 2 * ADMIN_CONNECTIONS_MAX;
+    crowd_come(&crowd, ADMIN_CONNECTIONS_MAX, "");
+    run_until(crowd.loop, as_many_descriptors, &want); /* all are accepted */
+    for (int i = 0; i < ADMIN_CONNECTIONS_MAX; i++) {
+        close(crowd.fds[i]);
     }
-    free(client.answer);
-    admin_free(admin);
-    loop_free(loop);
+    is_served(&crowd);
+    crowd_deinit(&crowd, 0);
+}
+
+Test(admin, the_oldest_without_a_whole_head_gives_way)
+{
+    static const char *const texts[] = {"", "G", "GET /metrics HTTP/1.1\r\nHost: x\r\n"};
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        struct crowd crowd;
+        crowd_init(&crowd, 0);
+        crowd_come(&crowd, CROWD, texts[i]);
+        is_served(&crowd);
+        cr_expect(is_closed(crowd.fds[0]), "%s", texts[i]);
+        cr_expect_not(is_closed(crowd.fds[CROWD - 1]), "%s", texts[i]);
+        crowd_deinit(&crowd, CROWD);
+    }
+}
+
+static bool drip(void *context)
+{
+    const struct crowd *crowd = context;
+    return send(crowd->fds[0], "G", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 || is_closed(crowd->fds[0]);
+}
+
+Test(admin, a_head_that_drips_has_an_end)
+{
+    struct crowd crowd;
+    crowd_init(&crowd, PATIENCE_MS);
+    crowd_come(&crowd, 1, "GET /metrics");
+    run_until(crowd.loop, drip, &crowd);
+    is_served(&crowd);
+    crowd_deinit(&crowd, 1);
+}
+
+static bool as_few_descriptors(void *context)
+{
+    return open_descriptors() <= *(int *)context;
+}
+
+Test(admin, an_answer_that_is_not_read_has_an_end)
+{
+    struct crowd crowd;
+    crowd_init(&crowd, PATIENCE_MS);
+    int few = open_descriptors() + SLOW;
+    crowd_come(&crowd, SLOW, "GET /much HTTP/1.1\r\nHost: x\r\n\r\n");
+    is_served(&crowd);
+    run_until(crowd.loop, as_few_descriptors, &few);
+    crowd_deinit(&crowd, SLOW);
 }
 
 struct rounds {
