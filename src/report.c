@@ -243,17 +243,23 @@ static void on_transaction(void *context, const struct outlet_end *end, size_t o
     note_trouble(report, well ? NULL : end->trouble != NULL ? end->trouble : "no reason given");
 }
 
-static void on_merchant_held(void *context, const char *mchid, bool held)
+static void on_merchant_held(void *context, const char *mchid, enum hold_why why, bool held)
 {
     (void)context;
     const struct log_field fields[] = {{"MCHID", mchid}, {NULL, NULL}};
-    if (held) {
+    if (!held) {
+        log_fields(LOG_NOTICE, MESSAGE_MERCHANT_HEARD, fields, "merchant %s is heard again", mchid);
+    } else if (why == HOLD_WHY_UNVERIFIED) {
+        log_fields(LOG_ERR, MESSAGE_MERCHANT_UNVERIFIED, fields,
+                   "merchant %s has answers that no key here verifies and its events are held: "
+                   "check its wechatpay_public_key and wechatpay_public_key_id, or "
+                   "platform_certificates, and this machine's clock",
+                   mchid);
+    } else {
         log_fields(LOG_ERR, MESSAGE_MERCHANT_HELD, fields,
                    "merchant %s is answered 401 and its events are held: check its private_key, "
                    "serial_no and this machine's clock",
                    mchid);
-    } else {
-        log_fields(LOG_NOTICE, MESSAGE_MERCHANT_HEARD, fields, "merchant %s is heard again", mchid);
     }
 }
 
@@ -371,7 +377,7 @@ static void set_merchants(struct report *report, const struct status *status)
 {
     const struct status_merchant *items = status->merchants.items;
     for (size_t i = 0; i < status->merchants.count; i++) {
-        set(report, METRIC_MERCHANT_HELD, items[i].mchid, items[i].held_until_ms != STATUS_NONE);
+        set(report, METRIC_MERCHANT_HELD, items[i].mchid, items[i].held);
         set(report, METRIC_MERCHANT_CALLS, items[i].mchid, items[i].calls);
         set(report, METRIC_MERCHANT_LIMIT, items[i].mchid, items[i].limit);
         set(report, METRIC_MERCHANT_WAITING, items[i].mchid, items[i].waiting);
@@ -388,6 +394,8 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     set(report, METRIC_ENDPOINT_UP, NULL, !pipeline->endpoint_down);
     set(report, METRIC_HELD, "endpoint_down", status->work.held_endpoint);
     set(report, METRIC_HELD, "merchant_unauthorized", status->work.held_merchants);
+    set(report, METRIC_HELD, "unverified_answer", status->work.held_unverified);
+    set(report, METRIC_HELD, "rate_limited", status->work.held_limited);
     set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls);
     set(report, METRIC_JOBS_BYTES, NULL, status->work.bytes);
     set(report, METRIC_SIGNER_WAITING, NULL, status->work.signatures);

@@ -42,8 +42,10 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.retry = (int64_t)jobs[JOB_RETRY];
     status->work.settled = (int64_t)(jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING]);
     status->work.refused = (int64_t)jobs[JOB_REFUSED];
-    status->work.held_endpoint = pipeline->endpoint_down ? (int64_t)jobs[JOB_LANE] : 0;
-    status->work.held_merchants = (int64_t)pipeline->held_unauthorized;
+    status->work.held_endpoint = (int64_t)pipeline->held[HOLD_WHY_ENDPOINT];
+    status->work.held_merchants = (int64_t)pipeline->held[HOLD_WHY_UNAUTHORIZED];
+    status->work.held_unverified = (int64_t)pipeline->held[HOLD_WHY_UNVERIFIED];
+    status->work.held_limited = (int64_t)pipeline->held[HOLD_WHY_RATE_LIMITED];
     status->work.signatures = (int64_t)signer_waiting(from->signer);
     status->work.bytes = (int64_t)pipeline->bytes;
     status->work.records = from->records;
@@ -100,11 +102,14 @@ static void take_partitions(const struct snapshot_sources *from, struct status *
 static void take_lane(const struct snapshot_sources *from, const struct lane *lane,
                       struct moment now, struct status_merchant *out)
 {
-    int64_t hold_ms = from->setup->config->retry.hold_unauthorized_ms;
+    const struct hold *hold = pipeline_hold(from->pipeline);
+    int64_t until_ms = hold_until_ms(hold, &lane->hold);
     out->calls = lane->in_flight;
     out->limit = (int64_t)lane->limit;
-    out->waiting = (int64_t)lane->waiting.count;
-    out->held_until_ms = lane->held ? wall_of(now, lane->held_ms + hold_ms) : STATUS_NONE;
+    out->waiting = (int64_t)lane_waiting(lane);
+    out->state = hold_state_name(hold, &lane->hold);
+    out->held = hold_is_held(&lane->hold);
+    out->held_until_ms = until_ms != INT64_MAX ? wall_of(now, until_ms) : STATUS_NONE;
     if (lane->heard != ANSWER_KIND_COUNT) {
         out->heard = answer_kind_name(lane->heard);
         out->heard_ms = wall_of(now, lane->heard_ms);
@@ -125,6 +130,7 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
             .mode = merchant_mode_name(merchant->mode),
             .limit = merchant->max_in_flight,
             .rate_per_s = merchant->rate_per_s > 0 ? merchant->rate_per_s : STATUS_NONE,
+            .state = "open",
             .held_until_ms = STATUS_NONE,
             .heard_ms = STATUS_NONE,
         };
@@ -157,19 +163,21 @@ static void take_keys(const struct snapshot_sources *from, struct status *status
 static void take_hosts(const struct snapshot_sources *from, struct moment now,
                        struct status *status)
 {
-    const struct health *health = pipeline_health(from->pipeline);
+    const struct hold *hold = pipeline_hold(from->pipeline);
     size_t count = caller_host_count(from->caller);
     struct status_host *items = mem_zalloc(count, sizeof *items);
     status->hosts = (struct status_list){.items = items, .count = count};
-    for (unsigned i = 0; i < count && i < health->host_count; i++) {
+    for (unsigned i = 0; i < count && i < hold->rules.host_count; i++) {
+        const struct hold_host *host = &hold->hosts[i];
         items[i] = (struct status_host){
             .name = caller_host_name(from->caller, i),
-            .state = health->down                ? "down, probed"
-                     : health_suspect(health, i) ? "fails"
-                     : health->lived_ms[i] >= 0  ? "answers"
-                                                 : "not asked yet",
-            .outages = health->outages[i],
-            .lived_ms = wall_of(now, health->lived_ms[i]),
+            .state = hold_down(hold)                         ? "down, probed"
+                     : host->circuit.broken                  ? "broken, probed"
+                     : host->circuit.outages >= HOLD_OUTAGES ? "fails"
+                     : host->answered_ms >= 0                ? "answers"
+                                                             : "not asked yet",
+            .outages = host->circuit.outages,
+            .lived_ms = wall_of(now, host->answered_ms),
         };
     }
 }

@@ -1,9 +1,10 @@
-/* Calls: which one begins next, and what its answer leads to. A call asks the merchant's lane,
- * then for a place among all, then for a host; an answer tells the host's health and the lane
+/* Calls: which one begins next, and what its answer leads to. A call asks for its merchant's hold
+ * and the hosts (hold.h), then the lane, then for a place among all; an answer tells hold and lane
  * first, whoever still wants it, and then ends its event or sends it round again. */
 #include "pipeline_parts.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 /* Of the places in the air, one in so many is kept for merchants that use less than their
  * share, so that a slow one cannot take them all. */
@@ -14,35 +15,54 @@
  * takes fewer than that. */
 #define UNPUBLISHED_SHARE 2
 
+/* Events of merchants whose hold is over end so many a step: each costs an outcome. */
+#define FAILED_A_STEP 64
+
+/* This host has no descriptors: another attempt may find some soon. */
+#define SHORTAGE_BASE_MS   250
+#define SHORTAGE_SPREAD_MS 750
+
 /* The last attempt gets what is left of the event's time. */
-static int64_t attempt_timeout_ms(const struct pipeline *p, const struct job *job, int64_t now_ms)
+static int64_t attempt_timeout_ms(const struct pipeline *p, const struct job *job,
+                                  struct moment now)
 {
-    int64_t left = job->first_ms + p->rules.retry.give_up_after_ms - now_ms;
+    int64_t left = place_deadline_ms(p, job, now) - now.mono_ms;
     int64_t timeout = p->rules.limits.timeout_ms;
     return left < 1 ? 1 : left < timeout ? left : timeout;
 }
 
+/* Retry time begins with the first attempt. An event that was alone with its 401s goes on where
+ * it was. */
+static void begin_time(struct pipeline *p, struct job *job, struct moment now)
+{
+    if (job->attempts++ == 0) {
+        job->first_ms = now.mono_ms;
+        job->stood_ms = place_stood_ms(p, job, now);
+    } else if (job->alone) {
+        job->first_ms += now.mono_ms - job->refused_ms;
+        job->alone = false;
+    }
+}
+
 /* The merchant is the lane's of this moment: after a reload that is the new key. */
-static void call(struct pipeline *p, struct job *job, struct moment now)
+static void call(struct pipeline *p, struct job *job, struct hold_permit permit, struct moment now)
 {
     struct lane *lane = job->lane;
     place_leave(p, job);
-    if (job->attempts++ == 0 || job->held) {
-        job->first_ms = now.mono_ms;
-        job->held = false;
-    }
+    begin_time(p, job, now);
     job->began_ms = now.mono_ms;
     job->began_wall_ms = now.wall_ms;
     job_move(job, JOB_CALLING, &p->calling);
     p->in_flight++;
-    lane_began(lane, now.mono_ms, p->rules.limits.hold_unauthorized_ms);
+    lane_began(lane);
+    job->ticket = hold_begin(&p->hold, &lane->hold, permit, now.mono_ms);
     struct attempt attempt = {
         .endpoint = job->admission.endpoint,
         .merchant = lane->merchant,
-        .host = job->host,
+        .host = permit.host,
         .body = job->admission.body,
         .body_len = job->admission.body_len,
-        .timeout_ms = attempt_timeout_ms(p, job, now.mono_ms),
+        .timeout_ms = attempt_timeout_ms(p, job, now),
         .expires_ms = job->admission.expires_ms,
     };
     job->end_ms = now.mono_ms + attempt.timeout_ms;
@@ -57,20 +77,63 @@ static void note_wait(struct pipeline *p, int64_t at_ms)
     }
 }
 
+/* A merchant's share is divided among those that have work, and is one place at least. */
 bool dispatch_has_place(const struct pipeline *p, const struct lane *lane)
 {
-    unsigned places = p->rules.limits.in_flight;
-    return p->lanes_alive < 2 || p->in_flight < places - places / RESERVE_SHARE ||
-           lane->in_flight < places / p->lanes_alive;
+    size_t places = p->rules.limits.in_flight, reserve = places / RESERVE_SHARE;
+    reserve = reserve == 0 && places > 1 ? 1 : reserve;
+    size_t share = p->lanes_busy == 0 ? places : places / p->lanes_busy;
+    return p->lanes_busy < 2 || p->in_flight < places - reserve ||
+           lane->in_flight < (share == 0 ? 1 : share);
 }
 
-/* Begins the lane's next call. False when the lane, or the endpoint, is closed. The host is asked
- * last, since picking one may use up a probe. */
-static bool start_one(struct pipeline *p, struct lane *lane, struct moment now)
+/* Its merchant's hold is over: not called, whether it was before or not. */
+static void fail_held(struct pipeline *p, struct job *job, struct moment now)
 {
-    struct list_link *first = list_first(&lane->waiting);
-    assert(first != NULL); /* or it were not in the rotation */
-    struct job *job = job_of(first);
+    char message[ADMIT_MESSAGE_MAX];
+    enum reason reason = hold_reason(&job->lane->hold);
+    (void)snprintf(message, sizeof message,
+                   "not called: merchant %s %s for longer than hold_unauthorized_ms",
+                   job->lane->merchant->mchid,
+                   reason == REASON_UNVERIFIED_ANSWER ? "has had answers that no key verifies"
+                                                      : "has been answered 401");
+    place_fail(p, job, reason, job->attempts == 0 ? message : NULL, now);
+}
+
+/* Fails the lane's next event for a hold that is over, `*budget` of them. */
+static bool fail_one(struct pipeline *p, struct lane *lane, unsigned *budget, struct moment now)
+{
+    if (*budget == 0) {
+        note_wait(p, now.mono_ms + 1);
+        return false;
+    }
+    (*budget)--;
+    fail_held(p, job_of(lane_next(lane, false)), now);
+    return true;
+}
+
+/* A call, unless the merchant's limit or the places in the air keep it. A probe takes no share: so
+ * a merchant that comes back is not kept out by others. */
+static bool call_one(struct pipeline *p, struct lane *lane, struct hold_permit permit,
+                     struct moment now)
+{
+    int64_t wait_ms;
+    if (!lane_open(lane, now.mono_ms, &wait_ms)) {
+        note_wait(p, wait_ms);
+        return false;
+    }
+    bool probe = permit.verdict == HOLD_PROBE;
+    if (p->in_flight >= p->rules.limits.in_flight || (!probe && !dispatch_has_place(p, lane))) {
+        return false;
+    }
+    call(p, job_of(lane_next(lane, probe)), permit, now);
+    return true;
+}
+
+/* Those that cannot be called, whatever the merchant's state. */
+static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
+{
+    const struct lane *lane = job->lane;
     if (place_expire(p, job, now)) {
         return true;
     }
@@ -79,22 +142,29 @@ static bool start_one(struct pipeline *p, struct lane *lane, struct moment now)
                    now);
         return true;
     }
-    int64_t wait_ms;
-    if (!lane_open(lane, now.mono_ms, &wait_ms)) {
-        note_wait(p, wait_ms);
-        return false;
+    return false;
+}
+
+/* Begins the lane's next call, or ends its next event. False when the lane is closed, which
+ * p->lane_wait_ms knows of. */
+static bool start_one(struct pipeline *p, struct lane *lane, unsigned *budget, struct moment now)
+{
+    assert(lane_waiting(lane) > 0); /* or it were not in the rotation */
+    if (drop_one(p, job_of(lane_next(lane, false)), now)) {
+        return true;
     }
-    if (!dispatch_has_place(p, lane)) {
+    struct hold_permit permit = hold_ask(&p->hold, &lane->hold, now.mono_ms);
+    switch (permit.verdict) {
+    case HOLD_WAIT:
+        note_wait(p, permit.wait_ms);
         return false;
+    case HOLD_FAIL:
+        return fail_one(p, lane, budget, now);
+    default:
+        break;
     }
-    int host = health_pick(&p->health, now.mono_ms, &job->probe);
-    if (host < 0) {
-        note_wait(p, health_wait_ms(&p->health));
-        return false;
-    }
-    job->host = (unsigned)host;
-    call(p, job, now);
-    return true;
+    bool other = permit.verdict == HOLD_PROBE && drop_one(p, job_of(lane_next(lane, true)), now);
+    return other || call_one(p, lane, permit, now);
 }
 
 bool dispatch_piles_up(const struct pipeline *p)
@@ -103,23 +173,37 @@ bool dispatch_piles_up(const struct pipeline *p)
     return p->settled.count + p->batch.jobs.count + p->refused.count >= most;
 }
 
+/* While no call may begin for want of room for outcomes, no event's retry time runs. */
+static void note_stuck(struct pipeline *p, bool stuck, struct moment now)
+{
+    if (stuck && p->stuck_since_ms < 0) {
+        p->stuck_since_ms = now.mono_ms;
+    } else if (!stuck && p->stuck_since_ms >= 0) {
+        p->stuck_ms += now.mono_ms - p->stuck_since_ms;
+        p->stuck_since_ms = -1;
+    }
+}
+
 void dispatch_start(struct pipeline *p, struct moment now)
 {
+    unsigned budget = FAILED_A_STEP;
     p->lane_wait_ms = INT64_MAX;
-    if (p->revoking || p->draining || dispatch_piles_up(p)) {
+    note_stuck(p, dispatch_piles_up(p), now);
+    if (p->revoking || p->draining || p->stuck_since_ms >= 0) {
         return;
     }
-    /* Each lane in turn one call, however many events wait in it. */
+    /* Each lane in turn one call, however many events wait in it. Also those without a place are
+     * looked at: the end of a hold needs none. */
     size_t closed = 0;        /* lanes in a row that could not begin a call */
     struct slice slice = {0}; /* thousands may have expired, or lost their merchant */
     struct list_link *link;
     while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
-           p->in_flight < p->rules.limits.in_flight) {
+           !dispatch_piles_up(p)) {
         struct lane *lane = CONTAINER_OF(link, struct lane, link);
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);
-        closed = start_one(p, lane, now) ? 0 : closed + 1;
-        if (slice_over(p, &slice)) {
+        closed = start_one(p, lane, &budget, now) ? 0 : closed + 1;
+        if (closed == 0 && slice_over(p, &slice)) {
             break;
         }
     }
@@ -130,10 +214,9 @@ void dispatch_start(struct pipeline *p, struct moment now)
 static enum lane_answer lane_answer_of(enum answer_kind kind)
 {
     switch (kind) {
-    case ANSWER_UNAUTHORIZED:
-        return LANE_UNAUTHORIZED;
     case ANSWER_RATE_LIMITED:
         return LANE_RATE_LIMITED;
+    case ANSWER_UNAUTHORIZED:
     case ANSWER_UNAVAILABLE:
     case ANSWER_UNREACHABLE:
         return LANE_NO_WORD;
@@ -142,29 +225,74 @@ static enum lane_answer lane_answer_of(enum answer_kind kind)
     }
 }
 
-static enum health_word health_word_of(const struct answer *answer)
+/* A 401 after a re-sign is the merchant's, unless the merchant was answered otherwise since this
+ * event's 401 before: then the fault may be the event's own. */
+static bool is_refused(struct job *job)
 {
-    return answer->counts_as_outage              ? HEALTH_OUTAGE
-           : answer->call_state == CALL_NOT_SENT ? HEALTH_NOTHING
-                                                 : HEALTH_LIVES;
+    const struct hold_merchant *hold = &job->lane->hold;
+    if (job->answer.kind != ANSWER_UNAUTHORIZED) {
+        return false;
+    }
+    bool contradicted = job->refused_ms != 0 && hold->answered_ms > job->refused_ms;
+    job->own_refusal = job->own_refusal || contradicted;
+    return (job->resigned || hold_is_held(hold)) && !job->own_refusal;
 }
 
-/* What an answer tells of the host and of the merchant, whoever still wants it. */
+/* When its last attempt may begin, so that a whole time-out is left of its time. */
+static int64_t last_ms(const struct pipeline *p, const struct job *job, struct moment now)
+{
+    int64_t half = p->rules.retry.give_up_after_ms / 2, timeout = p->rules.limits.timeout_ms;
+    return place_deadline_ms(p, job, now) - (timeout < half ? timeout : half);
+}
+
+/* Retry-After of a 5xx counts for one event among others, so its expirytime counts, too; that of a
+ * 429 closes the merchant, whatever one event's is. */
+static int64_t last_for_hold_ms(const struct pipeline *p, const struct job *job, struct moment now)
+{
+    int64_t last = last_ms(p, job, now);
+    int64_t expires_ms = job->admission.expires_ms;
+    if (job->answer.kind != ANSWER_RATE_LIMITED && expires_ms != INT64_MAX) {
+        int64_t by = now.mono_ms + (expires_ms - now.wall_ms) - p->rules.limits.timeout_ms;
+        last = by < last ? by : last;
+    }
+    return last;
+}
+
+static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
+{
+    struct lane *lane = job->lane;
+    bool was_down = hold_down(&p->hold), down;
+    enum hold_why was = hold_why_held(&lane->hold), why;
+    struct hold_end end = {
+        .answer = &job->answer,
+        .refused = is_refused(job),
+        .now_ms = now.mono_ms,
+        .last_ms = last_for_hold_ms(p, job, now),
+        .random = p->ports.random(p->ports.random_context),
+    };
+    hold_ended(&p->hold, &lane->hold, job->ticket, &end);
+    down = hold_down(&p->hold);
+    if (down != was_down) {
+        OBSERVE(p, endpoint_down, down);
+    }
+    why = hold_why_held(&lane->hold);
+    if (why != was && was != HOLD_WHY_NONE) {
+        OBSERVE(p, merchant_held, lane->merchant->mchid, was, false);
+    }
+    if (why != was && why != HOLD_WHY_NONE) {
+        OBSERVE(p, merchant_held, lane->merchant->mchid, why, true);
+    }
+}
+
+/* What an answer tells of the hosts and of the merchant, whoever still wants it. */
 static void account_answer(struct pipeline *p, struct job *job, struct moment now)
 {
     struct lane *lane = job->lane;
-    bool was_down = p->health.down, was_held = lane->held || lane->hold_over;
     p->in_flight--;
-    health_report(&p->health, job->host, job->probe, health_word_of(&job->answer), now.mono_ms);
+    tell_hold(p, job, now);
     lane_ended(lane, lane_answer_of(job->answer.kind), job->began_ms, now.mono_ms);
     lane->heard = job->answer.kind;
     lane->heard_ms = now.mono_ms;
-    if (p->health.down != was_down) {
-        OBSERVE(p, endpoint_down, p->health.down);
-    }
-    if (was_held && !lane->held && !lane->hold_over) {
-        OBSERVE(p, merchant_held, lane->merchant->mchid, false);
-    }
 }
 
 static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct moment now)
@@ -175,58 +303,84 @@ static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct 
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
-/* A hold begins or goes on; no event is held longer than that in all, also when its merchant is
- * heard in between: then the fault may be the event's own. */
-static bool hold(struct pipeline *p, struct job *job, struct moment now)
+/* Waits in its lane until the hold ends; that uses up no attempt. */
+static void wait_held(struct pipeline *p, struct job *job, struct moment now)
 {
-    int64_t hold_ms = p->rules.limits.hold_unauthorized_ms;
-    bool was_held = job->lane->held;
-    bool over = job->held_ms != 0 && now.mono_ms - job->held_ms >= hold_ms;
-    if (over || !lane_hold(job->lane, hold_ms, now.mono_ms)) {
-        return false;
-    }
-    if (!was_held) {
-        OBSERVE(p, merchant_held, job->lane->merchant->mchid, true);
-    }
-    job->held = true;
-    job->held_ms = job->held_ms == 0 ? now.mono_ms : job->held_ms;
-    return true;
-}
-
-/* 401: once by accident (a clock, a key just changed): signed anew at once, and that counts as
- * any attempt. Then the merchant is held, which costs its events neither attempts nor time. */
-static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
-{
-    if (!job->resigned) {
-        job->resigned = true;
-        job->tries++;
-    } else if (!hold(p, job, now)) {
-        place_fail(p, job, REASON_MERCHANT_UNAUTHORIZED, NULL, now);
+    if (hold_is_over(&job->lane->hold)) {
+        fail_held(p, job, now);
         return;
     }
     place_in_lane(p, job, now);
-    OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
+    OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
-static void try_again(struct pipeline *p, struct job *job, struct moment now)
+/* Answered 401 again and again while its merchant is not: tried now and then, for as long as its
+ * merchant would be held. */
+static void alone(struct pipeline *p, struct job *job, struct moment now)
 {
-    bool outage = job->answer.counts_as_outage;
-    if (p->health.down && outage) {
-        place_in_lane(p, job, now); /* held with the endpoint; uses up no attempt */
+    if (now.mono_ms - job->refused_first_ms >= p->rules.limits.hold_unauthorized_ms) {
+        place_fail(p, job, REASON_MERCHANT_UNAUTHORIZED, NULL, now);
         return;
     }
-    /* The last attempt is kept as long as nobody is heard: with few events it takes a while until
-     * the endpoint is known to be down, and those few must not fail meanwhile. */
-    bool is_last = job->tries + 1 >= p->rules.retry.max_attempts;
-    if (!(outage && is_last && health_in_doubt(&p->health, now.mono_ms))) {
+    job->alone = true;
+    retry_at(p, job, now.mono_ms + hold_probe_interval_ms(&p->hold), now);
+}
+
+/* 401: once by accident (a clock, a key just changed): signed anew at once, and that counts as
+ * any attempt. A call that began before the merchant's state changed says nothing of it now. */
+static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
+{
+    const struct hold_merchant *hold = &job->lane->hold;
+    job->refused_first_ms = job->refused_first_ms == 0 ? now.mono_ms : job->refused_first_ms;
+    job->refused_ms = now.mono_ms;
+    if (hold_is_held(hold)) {
+        wait_held(p, job, now);
+    } else if (hold_is_stale(hold, job->ticket)) {
+        place_in_lane(p, job, now);
+        OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
+    } else if (!job->resigned) {
+        job->resigned = true;
         job->tries++;
+        place_in_lane(p, job, now);
+        OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
+    } else {
+        alone(p, job, now);
     }
+}
+
+/* The merchant is closed, or the host: what waits for that uses up no attempt. */
+static bool is_held(const struct pipeline *p, const struct job *job)
+{
+    const struct answer *answer = &job->answer;
+    const struct hold_merchant *hold = &job->lane->hold;
+    if (answer->cause == ANSWER_CAUSE_KEYS) {
+        return hold_is_held(hold);
+    }
+    return answer->kind == ANSWER_RATE_LIMITED ||
+           (answer->counts_as_outage && job->ticket.host < p->rules.limits.host_count &&
+            hold_broken_at(&p->hold, hold, job->ticket.host));
+}
+
+/* The last attempt begins while a whole time-out is left; after that there is none. */
+static void try_again(struct pipeline *p, struct job *job, struct moment now)
+{
+    uint64_t random = p->ports.random(p->ports.random_context);
+    if (is_held(p, job)) {
+        wait_held(p, job, now);
+        return;
+    }
+    if (job->answer.cause == ANSWER_CAUSE_SHORTAGE) {
+        int64_t wait_ms = SHORTAGE_BASE_MS + (int64_t)(random % SHORTAGE_SPREAD_MS);
+        retry_at(p, job, now.mono_ms + wait_ms, now);
+        return;
+    }
+    job->tries++;
     struct retry_case retry = {
         .tries = job->tries,
         .retry_after_ms = job->answer.retry_after_ms,
         .now_ms = now.mono_ms,
-        .first_ms = job->first_ms,
-        .random = p->ports.random(p->ports.random_context),
+        .last_ms = last_for_hold_ms(p, job, now),
+        .random = random,
     };
     int64_t at_ms = retry_next_ms(&p->rules.retry, &retry);
     if (at_ms < 0) {

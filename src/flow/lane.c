@@ -1,9 +1,5 @@
 #include "presignd/flow/lane.h"
 
-/* While held: one call in a tenth of the hold, but no more often and no more seldom than this. */
-#define PROBE_MIN_MS 100
-#define PROBE_MAX_MS 30000
-
 void lane_init(struct lane *lane, struct merchant *merchant)
 {
     *lane = (struct lane){.merchant = merchant_ref(merchant),
@@ -11,6 +7,8 @@ void lane_init(struct lane *lane, struct merchant *merchant)
                           .heard = ANSWER_KIND_COUNT};
     lane->tokens = merchant->rate_per_s;
     list_init(&lane->waiting);
+    list_init(&lane->probed);
+    hold_merchant_init(&lane->hold);
 }
 
 void lane_deinit(struct lane *lane)
@@ -19,13 +17,30 @@ void lane_deinit(struct lane *lane)
 }
 
 /* A lowered limit takes effect as calls end; those in the air are left alone. */
-void lane_configure(struct lane *lane, struct merchant *merchant)
+bool lane_configure(struct lane *lane, struct merchant *merchant, int64_t now_ms)
 {
     struct merchant *old = lane->merchant;
+    bool same = merchant_same(old, merchant);
     lane->merchant = merchant_ref(merchant);
     merchant_unref(old);
-    lane->limit = merchant->max_in_flight;
-    lane->held = lane->hold_over = false;
+    if (!same) {
+        lane->limit = merchant->max_in_flight;
+        hold_merchant_reset(&lane->hold, now_ms);
+    }
+    return !same;
+}
+
+size_t lane_waiting(const struct lane *lane)
+{
+    return lane->waiting.count + lane->probed.count;
+}
+
+struct list_link *lane_next(const struct lane *lane, bool probe)
+{
+    bool another = probe && lane->probed.count < LANE_PROBED_MAX;
+    const struct list *first = another ? &lane->waiting : &lane->probed;
+    const struct list *second = another ? &lane->probed : &lane->waiting;
+    return list_first(list_empty(first) ? second : first);
 }
 
 /* A bucket that holds one second's worth. */
@@ -42,13 +57,8 @@ static void refill(struct lane *lane, int64_t now_ms)
 bool lane_open(struct lane *lane, int64_t now_ms, int64_t *wait_ms)
 {
     *wait_ms = 0;
-    /* Even while held: what was in the air when the hold began may still be there. */
     if (lane->in_flight >= (unsigned)lane->limit) {
         return false;
-    }
-    if (lane->held) {
-        *wait_ms = lane->probe_ms;
-        return now_ms >= lane->probe_ms;
     }
     if (lane->merchant->rate_per_s == 0) {
         return true;
@@ -63,25 +73,13 @@ bool lane_open(struct lane *lane, int64_t now_ms, int64_t *wait_ms)
 
 bool lane_limited(const struct lane *lane)
 {
-    return lane->held || lane->in_flight >= (unsigned)lane->limit ||
+    return lane->in_flight >= (unsigned)lane->limit ||
            (lane->merchant->rate_per_s != 0 && lane->tokens < 1);
 }
 
-/* Often enough to notice a mended key within the hold, seldom enough not to be a nuisance. */
-static int64_t probe_interval_ms(int64_t hold_ms)
-{
-    int64_t interval = hold_ms / 10;
-    return interval < PROBE_MIN_MS   ? PROBE_MIN_MS
-           : interval > PROBE_MAX_MS ? PROBE_MAX_MS
-                                     : interval;
-}
-
-void lane_began(struct lane *lane, int64_t now_ms, int64_t hold_ms)
+void lane_began(struct lane *lane)
 {
     lane->in_flight++;
-    if (lane->held) {
-        lane->probe_ms = now_ms + probe_interval_ms(hold_ms);
-    }
     if (lane->merchant->rate_per_s != 0) {
         lane->tokens -= 1;
     }
@@ -101,33 +99,10 @@ static void raise_limit(struct lane *lane)
 void lane_ended(struct lane *lane, enum lane_answer answer, int64_t began_ms, int64_t now_ms)
 {
     lane->in_flight--;
-    if (answer == LANE_OK || answer == LANE_RATE_LIMITED) {
-        lane->held = lane->hold_over = false;
-    }
     if (answer == LANE_OK) {
         raise_limit(lane);
     } else if (answer == LANE_RATE_LIMITED && began_ms > lane->cut_ms) {
         lane->limit = lane->limit > 2 ? lane->limit / 2 : 1;
         lane->cut_ms = now_ms;
     }
-}
-
-/* The clock of a hold is looked at when a 401 comes, so a merchant that nobody calls is held until
- * somebody does. */
-bool lane_hold(struct lane *lane, int64_t hold_ms, int64_t now_ms)
-{
-    if (hold_ms == 0 || lane->hold_over) {
-        return false;
-    }
-    if (!lane->held) {
-        lane->held = true;
-        lane->held_ms = now_ms;
-        lane->probe_ms = now_ms + probe_interval_ms(hold_ms);
-    }
-    if (now_ms - lane->held_ms >= hold_ms) {
-        lane->held = false;
-        lane->hold_over = true;
-        return false;
-    }
-    return true;
 }

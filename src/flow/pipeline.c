@@ -30,7 +30,7 @@ static void admit_job(struct pipeline *p, struct job *job, struct moment now)
         place_fail(p, job, admission->reason, NULL, now);
         return;
     }
-    job->lane = place_lane_of(p, admission->merchant);
+    place_take_lane(p, job, admission->merchant);
     admission->merchant = NULL; /* a reload may free it; the lane knows the present one */
     if (turns_enter(&p->turns, &job->seat, admission->mchid, admission->out_contract_code)) {
         place_in_lane(p, job, now);
@@ -218,6 +218,20 @@ int64_t pipeline_next_ms(const struct pipeline *p)
 
 /* --- life --------------------------------------------------------------------------------- */
 
+/* Probes bypass the merchants' shares, so they get a small one of their own. */
+static void set_hold_rules(struct pipeline *p)
+{
+    unsigned quarter = p->rules.limits.in_flight / 4;
+    unsigned probes = quarter < HOLD_PROBES_MAX ? quarter : HOLD_PROBES_MAX;
+    hold_configure(&p->hold, &(struct hold_rules){
+                                 .host_count = p->rules.limits.host_count,
+                                 .probes_max = probes > 0 ? probes : 1,
+                                 .hold_ms = p->rules.limits.hold_unauthorized_ms,
+                                 .base_delay_ms = p->rules.retry.base_delay_ms,
+                                 .max_delay_ms = p->rules.retry.max_delay_ms,
+                             });
+}
+
 struct pipeline *pipeline_new(const struct pipeline_ports *ports,
                               const struct pipeline_observer *observer,
                               const struct pipeline_rules *rules)
@@ -232,7 +246,9 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->standing_ms = -1;
     p->lane_wait_ms = INT64_MAX;
     turns_init(&p->turns);
-    health_init(&p->health, rules->limits.host_count);
+    p->stuck_since_ms = -1;
+    hold_init(&p->hold, &(struct hold_rules){.host_count = rules->limits.host_count});
+    set_hold_rules(p);
     batch_init(&p->batch);
     struct list *lists[] = {&p->rotation, &p->in_turn, &p->calling, &p->answered,
                             &p->retrying, &p->settled, &p->refused};
@@ -267,32 +283,42 @@ struct pipeline *pipeline_free(struct pipeline *p)
     return NULL;
 }
 
+static void configure_hosts(struct pipeline *p)
+{
+    bool was_down = hold_down(&p->hold);
+    bool changed = p->rules.limits.host_count != p->hold.rules.host_count;
+    set_hold_rules(p);
+    for (size_t i = 0; changed && i < p->lane_count; i++) {
+        hold_merchant_forget_hosts(&p->lane_table[i]->hold);
+    }
+    if (was_down && !hold_down(&p->hold)) {
+        OBSERVE(p, endpoint_down, false); /* as far as anybody knows of the new hosts */
+    }
+}
+
+/* A merchant whose section is as before stays as it is, held or not. */
+static void configure_lane(struct pipeline *p, struct lane *lane, struct moment now)
+{
+    struct merchant *merchant = merchants_find(p->rules.admit->merchants, lane->merchant->mchid);
+    enum hold_why was = hold_why_held(&lane->hold);
+    bool was_gone = lane->gone;
+    lane->gone = merchant == NULL;
+    bool changed = lane->gone || lane_configure(lane, merchant, now.mono_ms) || was_gone;
+    if (changed || p->rules.limits.hold_unauthorized_ms == 0) {
+        hold_merchant_reset(&lane->hold, now.mono_ms);
+    }
+    if (was != HOLD_WHY_NONE && !hold_is_held(&lane->hold)) {
+        OBSERVE(p, merchant_held, lane->merchant->mchid, was, false);
+    }
+}
+
 void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
 {
-    bool hosts_changed = rules->limits.host_count != p->health.host_count;
+    struct moment now = now_of(p);
     p->rules = *rules;
-    if (hosts_changed) {
-        bool was_down = p->health.down;
-        health_init(&p->health, rules->limits.host_count);
-        if (was_down) {
-            OBSERVE(p, endpoint_down, false); /* as far as anybody knows of the new hosts */
-        }
-    }
-    p->lanes_alive = 0;
+    configure_hosts(p);
     for (size_t i = 0; i < p->lane_count; i++) {
-        struct lane *lane = p->lane_table[i];
-        struct merchant *merchant = merchants_find(rules->admit->merchants, lane->merchant->mchid);
-        bool was_held = lane->held || lane->hold_over;
-        lane->gone = merchant == NULL;
-        /* The key may be another, or nobody is left to be held. */
-        lane->held = lane->hold_over = false;
-        if (merchant != NULL) {
-            p->lanes_alive++;
-            lane_configure(lane, merchant);
-        }
-        if (was_held) {
-            OBSERVE(p, merchant_held, lane->merchant->mchid, false);
-        }
+        configure_lane(p, p->lane_table[i], now);
     }
 }
 
@@ -325,7 +351,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .oldest_call_ms = oldest_call_ms(p),
         .bytes = p->memory.used,
         .partitions = p->partitions.count,
-        .endpoint_down = p->health.down,
+        .endpoint_down = hold_down(&p->hold),
         .draining = p->draining,
         .revoking = p->revoking,
     };
@@ -335,9 +361,10 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
     }
     for (size_t i = 0; i < p->lane_count; i++) {
         const struct lane *lane = p->lane_table[i];
-        status->merchants_held += lane->held;
-        status->held_unauthorized += lane->held ? lane->waiting.count : 0;
-        status->merchants_limited += !list_empty(&lane->waiting) && lane_limited(lane);
+        size_t waiting = lane_waiting(lane);
+        status->merchants_held += hold_is_held(&lane->hold);
+        status->held[hold_why(&p->hold, &lane->hold)] += waiting;
+        status->merchants_limited += waiting > 0 && lane_limited(lane);
     }
 }
 
@@ -351,7 +378,7 @@ const struct lane *pipeline_lane(const struct pipeline *p, const char *mchid)
     return map_get(p->lanes, mchid, strlen(mchid));
 }
 
-const struct health *pipeline_health(const struct pipeline *p)
+const struct hold *pipeline_hold(const struct pipeline *p)
 {
-    return &p->health;
+    return &p->hold;
 }

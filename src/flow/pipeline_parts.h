@@ -12,6 +12,7 @@
 #define PRESIGND_FLOW_PIPELINE_PARTS_H
 
 #include "presignd/flow/batch.h"
+#include "presignd/flow/hold.h"
 #include "presignd/flow/lane.h"
 #include "presignd/flow/pace.h"
 #include "presignd/flow/partitions.h"
@@ -34,11 +35,11 @@ struct pipeline {
     struct map *lanes;       /* by mchid */
     struct lane **lane_table;
     size_t lane_count;
-    size_t lanes_alive;   /* of merchants that are still configured */
+    size_t lanes_busy;    /* with jobs in hand */
     struct list rotation; /* lanes in which events wait */
     struct turns turns;
     struct heap due;
-    struct health health;
+    struct hold hold;
 
     /* JOB_LANE lies in the lanes, JOB_NEW in the partitions, JOB_PUBLISHING in the batch. */
     struct list in_turn, calling, answered, retrying, settled, refused;
@@ -53,9 +54,11 @@ struct pipeline {
     int64_t revoke_end_ms;
     int64_t next_batch_ms;
     int64_t abort_pause_ms;
-    int64_t lane_wait_ms;  /* earliest moment at which something closed opens by itself */
-    int64_t standing_ms;   /* something could go on and did not after a step: since; -1 */
-    int64_t full_since_ms; /* nothing was wanted since then; -1: something is */
+    int64_t stuck_since_ms; /* no call begins until outcomes are published; -1: they may */
+    int64_t stuck_ms;       /* for how long it was so before */
+    int64_t lane_wait_ms;   /* earliest moment at which something closed opens by itself */
+    int64_t standing_ms;    /* something could go on and did not after a step: since; -1 */
+    int64_t full_since_ms;  /* nothing was wanted since then; -1: something is */
     bool all_paused;
     struct slice admission; /* of records that come, and of those that had to wait */
     bool unfinished;        /* the step's slices were over before its work was */
@@ -87,14 +90,18 @@ static inline bool slice_over(struct pipeline *p, struct slice *slice)
 
 /* --- place.c */
 
-/* The merchant's lane, made when it is the first time. */
-struct lane *place_lane_of(struct pipeline *p, struct merchant *merchant);
+/* Into the merchant's hands: its lane is made when it is the first time. */
+void place_take_lane(struct pipeline *p, struct job *job, struct merchant *merchant);
 /* Charges its partition with what the job takes now. Called after every change of that. */
 void place_charge(struct pipeline *p, struct job *job);
 /* Sets when the job must be looked at though nothing comes: its next attempt, or the end of its
  * time. Anew after every change of its state. */
 void place_arm(struct pipeline *p, struct job *job, struct moment now);
 void place_in_lane(struct pipeline *p, struct job *job, struct moment now);
+/* When its retry time ends, holds and all, as far as is known now; INT64_MAX: not by that. */
+int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now);
+/* For how long retry time has stood still for the job's merchant, or for all. */
+int64_t place_stood_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* Out of its list and off the clock; its turn it keeps. */
 void place_leave(struct pipeline *p, struct job *job);
 /* Frees the job with all that it holds; the next of its contract code moves up. */

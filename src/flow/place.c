@@ -8,9 +8,12 @@
 /* The wall clock may jump: what waits for it is looked at this often at least. */
 #define WALL_RECHECK_MS 60000
 
+/* While retry time stands still, its end moves on: it is looked at this often at least. */
+#define STANDING_RECHECK_MS 5000
+
 /* A lane stays for good, so that calls in the air find it after a reload took the merchant away;
  * there are no more lanes than merchants were ever configured. */
-struct lane *place_lane_of(struct pipeline *p, struct merchant *merchant)
+static struct lane *lane_of(struct pipeline *p, struct merchant *merchant)
 {
     struct lane *lane = map_get(p->lanes, merchant->mchid, strlen(merchant->mchid));
     if (lane == NULL) {
@@ -19,7 +22,6 @@ struct lane *place_lane_of(struct pipeline *p, struct merchant *merchant)
         map_set(p->lanes, merchant->mchid, strlen(merchant->mchid), lane);
         p->lane_table = mem_realloc(p->lane_table, (p->lane_count + 1) * sizeof(struct lane *));
         p->lane_table[p->lane_count++] = lane;
-        p->lanes_alive++;
     }
     return lane;
 }
@@ -36,12 +38,46 @@ void place_charge(struct pipeline *p, struct job *job)
     charge(p, job, job_bytes(job));
 }
 
+void place_take_lane(struct pipeline *p, struct job *job, struct merchant *merchant)
+{
+    job->lane = lane_of(p, merchant);
+    p->lanes_busy += job->lane->jobs++ == 0;
+}
+
+int64_t place_stood_ms(const struct pipeline *p, const struct job *job, struct moment now)
+{
+    int64_t stuck_ms = p->stuck_since_ms < 0 ? 0 : now.mono_ms - p->stuck_since_ms;
+    return p->stuck_ms + stuck_ms + hold_stood_ms(&job->lane->hold, now.mono_ms);
+}
+
+int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now)
+{
+    if (job->attempts == 0 || job->alone) {
+        return INT64_MAX;
+    }
+    return job->first_ms + p->rules.retry.give_up_after_ms +
+           (place_stood_ms(p, job, now) - job->stood_ms);
+}
+
+/* The deadline's timer. One of an event that is held is not before the hold's end. */
+static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job, struct moment now)
+{
+    int64_t at_ms = place_deadline_ms(p, job, now);
+    int64_t until_ms = hold_until_ms(&p->hold, &job->lane->hold);
+    if (until_ms != INT64_MAX && at_ms < until_ms) {
+        at_ms = until_ms;
+    }
+    bool stands = until_ms != INT64_MAX || p->stuck_since_ms >= 0;
+    int64_t least_ms = now.mono_ms + STANDING_RECHECK_MS;
+    return stands && at_ms < least_ms ? least_ms : at_ms;
+}
+
 void place_arm(struct pipeline *p, struct job *job, struct moment now)
 {
     bool timed = job->state == JOB_RETRY || job->state == JOB_REFUSED;
     int64_t at = timed ? job->retry_ms : INT64_MAX;
-    if (job->state != JOB_REFUSED && job->attempts > 0 && !job->held) {
-        int64_t end = job->first_ms + p->rules.retry.give_up_after_ms;
+    if (job->state != JOB_REFUSED && job->attempts > 0) {
+        int64_t end = deadline_timer_ms(p, job, now);
         at = end < at ? end : at;
     }
     /* Timers run on the monotonic clock, an expirytime is the wall's. */
@@ -57,12 +93,14 @@ void place_arm(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* Later attempts go before first ones: they are the older events. Not so one that was answered
- * 401 and is held with its merchant: if the fault is its own, it must not be every probe. */
+/* Later attempts go before first ones: they are the older events. One that failed as a probe
+ * keeps its place before them, and another one probes next. */
 void place_in_lane(struct pipeline *p, struct job *job, struct moment now)
 {
     struct lane *lane = job->lane;
-    if (job->attempts > 0 && !job->held) {
+    if (job->attempts > 0 && job->ticket.probe) {
+        job_move(job, JOB_LANE, &lane->probed);
+    } else if (job->attempts > 0) {
         job_move_front(job, JOB_LANE, &lane->waiting);
     } else {
         job_move(job, JOB_LANE, &lane->waiting);
@@ -84,7 +122,7 @@ void place_leave(struct pipeline *p, struct job *job)
         struct lane *lane = job->lane;
         p->waiting--;
         job_unlink(job);
-        if (list_empty(&lane->waiting) && lane->in_rotation) {
+        if (lane_waiting(lane) == 0 && lane->in_rotation) {
             lane->in_rotation = false;
             list_remove(&p->rotation, &lane->link);
         }
@@ -97,6 +135,9 @@ void place_leave(struct pipeline *p, struct job *job)
  * the order that is promised is the order of calls. */
 static void leave_turn(struct pipeline *p, struct job *job, struct moment now)
 {
+    if (job->seat.turn != NULL) {
+        p->lanes_busy -= --job->lane->jobs == 0;
+    }
     struct turn_seat *next = turns_leave(&p->turns, &job->seat);
     if (next != NULL) {
         place_in_lane(p, CONTAINER_OF(next, struct job, seat), now);
@@ -153,8 +194,7 @@ static void wake(struct pipeline *p, struct job *job, struct moment now)
         job_move(job, JOB_SETTLED, &p->settled);
     } else if (place_expire(p, job, now)) {
         return;
-    } else if (job->attempts > 0 && !job->held &&
-               now.mono_ms >= job->first_ms + p->rules.retry.give_up_after_ms) {
+    } else if (now.mono_ms >= place_deadline_ms(p, job, now)) {
         place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
     } else if (job->state == JOB_RETRY && now.mono_ms >= job->retry_ms) {
         place_in_lane(p, job, now);

@@ -39,7 +39,9 @@ static bool in_hand(const struct pipeline *p, const struct partition *partition,
         }
     }
     for (size_t i = 0; i < p->lane_count; i++) {
-        if (is_among(&p->lane_table[i]->waiting, partition, offset)) {
+        const struct lane *lane = p->lane_table[i];
+        if (is_among(&lane->waiting, partition, offset) ||
+            is_among(&lane->probed, partition, offset)) {
             return true;
         }
     }
@@ -116,26 +118,36 @@ static void name(struct buf *out, size_t count, const char *what)
     }
 }
 
+/* Of merchants that nothing but their own limit or rate keeps waiting. */
+static size_t wait_for_limits(const struct pipeline *p)
+{
+    size_t limited = 0;
+    for (size_t i = 0; i < p->lane_count; i++) {
+        const struct lane *lane = p->lane_table[i];
+        bool open = hold_why(&p->hold, &lane->hold) == HOLD_WHY_NONE;
+        limited += open && lane_limited(lane) ? lane_waiting(lane) : 0;
+    }
+    return limited;
+}
+
 void pipeline_holds(const struct pipeline *p, struct buf *out)
 {
     struct pipeline_status status;
     pipeline_status(p, &status);
-    size_t held = status.held_unauthorized;
-    size_t limited = 0;
-    for (size_t i = 0; i < p->lane_count; i++) {
-        const struct lane *lane = p->lane_table[i];
-        limited += !lane->held && lane_limited(lane) ? lane->waiting.count : 0;
-    }
-    if (p->health.down) {
-        buf_printf(out, "%zu held: the endpoint is down", status.jobs[JOB_LANE] - held);
-        limited = 0;
+    const size_t *held = status.held;
+    if (status.endpoint_down) {
+        buf_printf(out, "%zu held: the endpoint is down", held[HOLD_WHY_ENDPOINT]);
+    } else {
+        name(out, held[HOLD_WHY_ENDPOINT], "held for a merchant whose calls no host answers");
     }
     if (dispatch_piles_up(p)) {
         buf_printf(out, "%scalls wait until outcomes are published", out->len > 0 ? ", " : "");
-        limited = 0;
+    } else {
+        name(out, wait_for_limits(p), "for a merchant at its limit");
     }
-    name(out, held, "held for a merchant that is answered 401");
-    name(out, limited, "for a merchant at its limit");
+    name(out, held[HOLD_WHY_UNAUTHORIZED], "held for a merchant that is answered 401");
+    name(out, held[HOLD_WHY_UNVERIFIED], "held for a merchant whose answers no key verifies");
+    name(out, held[HOLD_WHY_RATE_LIMITED], "held for a merchant that is answered 429");
     name(out, status.jobs[JOB_RETRY], "for another attempt");
     name(out, status.jobs[JOB_TURN], "behind an earlier event of their contract code");
     name(out, status.jobs[JOB_REFUSED], "with an outcome too large for its topic");

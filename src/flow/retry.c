@@ -24,7 +24,8 @@ static int64_t ceiling_ms(const struct retry_policy *policy, unsigned tries)
 }
 
 /* Retry-After is a least wait, so the jitter still spreads those that are told the same second
- * only when it is the longer; the server chose its number knowing that. */
+ * only when it is the longer; the server chose its number knowing that. Both reach to the last
+ * attempt's moment and no further. */
 int64_t retry_next_ms(const struct retry_policy *policy, const struct retry_case *retry)
 {
     if (retry->tries >= policy->max_attempts) {
@@ -35,6 +36,6 @@ int64_t retry_next_ms(const struct retry_policy *policy, const struct retry_case
     if (delay < retry->retry_after_ms) {
         delay = retry->retry_after_ms;
     }
-    int64_t end = retry->first_ms + policy->give_up_after_ms;
-    return delay < end - retry->now_ms ? retry->now_ms + delay : -1;
+    int64_t left = retry->last_ms - retry->now_ms;
+    return left <= 0 ? -1 : retry->now_ms + (delay < left ? delay : left);
 }

@@ -87,7 +87,9 @@ static const struct config_key retry_keys[] = {
      "longest time of an event's attempts, from the first one in this process"},
     {"hold_unauthorized_ms", &config_type_int, RETRY(hold_unauthorized_ms), "600000", 0, 7 * DAY_MS,
      "milliseconds", 0, NULL,
-     "a merchant answered 401 is held that long before its events fail; 0: not held"},
+     "a merchant answered 401, or whose answers none of our keys verifies, is held that long "
+     "before "
+     "its events fail; 0: not held"},
 };
 
 static const struct config_key merchant_keys[] = {

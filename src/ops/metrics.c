@@ -100,7 +100,8 @@ static const struct descriptor table[METRIC_COUNT] = {
                               GAUGE,
                               NULL,
                               {"mchid"},
-                              "1 while the merchant is held because it was answered 401."},
+                              "1 while the merchant is held, because it was answered 401 or "
+                              "because no key verifies its answers."},
     [METRIC_MERCHANT_CALLS] = {"presignd_merchant_calls_in_flight",
                                GAUGE,
                                NULL,

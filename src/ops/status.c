@@ -56,6 +56,10 @@ static const struct status_field work_fields[] = {
     LOOK("held_endpoint", "held: endpoint down", STATUS_COUNT, RULE_MORE, IN(work, held_endpoint)),
     LOOK("held_merchants", "held: merchant answered 401", STATUS_COUNT, RULE_MORE,
          IN(work, held_merchants)),
+    LOOK("held_unverified", "held: no key verifies answers", STATUS_COUNT, RULE_MORE,
+         IN(work, held_unverified)),
+    LOOK("held_limited", "held: merchant answered 429", STATUS_COUNT, RULE_MORE,
+         IN(work, held_limited)),
     FACT("turn", "behind one of the same code", STATUS_COUNT, IN(work, turn)),
     FACT("retry", "wait for another attempt", STATUS_COUNT, IN(work, retry)),
     FACT("settled", "settled, not committed", STATUS_COUNT, IN(work, settled)),
@@ -88,6 +92,7 @@ static const struct status_field partition_fields[] = {
 static const struct status_field merchant_fields[] = {
     FACT("mchid", "merchant", STATUS_TEXT, IN(merchant, mchid)),
     FACT("mode", "mode", STATUS_TEXT, IN(merchant, mode)),
+    FACT("state", "state", STATUS_TEXT, IN(merchant, state)),
     FACT("calls_in_flight", "in the air", STATUS_COUNT, IN(merchant, calls)),
     FACT("calls_limit", "limit", STATUS_COUNT, IN(merchant, limit)),
     FACT("waiting", "waiting", STATUS_COUNT, IN(merchant, waiting)),

@@ -231,6 +231,35 @@ struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
     return finish(&draft, errors);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool same_key(const EVP_PKEY *a, const EVP_PKEY *b)
+{
+    return a == b || (a != NULL && b != NULL && EVP_PKEY_eq(a, b) == 1);
+}
+
+static bool same_verify_keys(const struct merchant *a, const struct merchant *b)
+{
+    bool same = a->verify_key_count == b->verify_key_count;
+    for (size_t i = 0; same && i < a->verify_key_count; i++) {
+        const struct verify_key *one = &a->verify_keys[i], *other = &b->verify_keys[i];
+        same = same_text(one->serial, other->serial) && same_key(one->key, other->key) &&
+               one->not_after_ms == other->not_after_ms;
+    }
+    return same;
+}
+
+bool merchant_same(const struct merchant *a, const struct merchant *b)
+{
+    return same_text(a->mchid, b->mchid) && a->mode == b->mode && a->is_default == b->is_default &&
+           same_text(a->serial_no, b->serial_no) && same_key(a->private_key, b->private_key) &&
+           same_text(a->public_key_id, b->public_key_id) && same_verify_keys(a, b) &&
+           a->max_in_flight == b->max_in_flight && a->rate_per_s == b->rate_per_s;
+}
+
 struct merchant *merchant_ref(struct merchant *merchant)
 {
     __atomic_add_fetch(&merchant->references, 1, __ATOMIC_RELAXED);

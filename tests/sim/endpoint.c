@@ -150,11 +150,7 @@ static struct answer write_answer(struct sim *sim, const struct call *call)
         .counts_as_outage =
             !call->late && (call->kind == ANSWER_UNREACHABLE || call->kind == ANSWER_UNAVAILABLE),
         .detail = "simulated",
-        /* A late one is given up as unreachable, unless it is seen at once that its time is over.
-         */
-        .retry_after_ms = call->late    ? INT64_MAX
-                          : retry_after ? (int64_t)sim_below(sim, 60) * 1000
-                                        : -1,
+        .retry_after_ms = retry_after ? (int64_t)sim_below(sim, 60) * 1000 : -1,
         .is_signed = sim_chance(sim, 500),
         .issued_ms = sim->wall_ms,
         .duration_ms = sim->mono_ms - call->began_ms,
@@ -208,6 +204,7 @@ void endpoint_answer(struct sim *sim, struct sim_task *task)
         if (!call->late || sim->wall_ms < call->expires_ms) {
             event->told |= (uint16_t)(1u << call->kind);
         }
+        sim->merchant_told[call->merchant] |= (uint16_t)(1u << call->kind);
         if (call->kind == ANSWER_SUCCESS) {
             event->told_serial[member->index] = call->serial;
         }

@@ -322,6 +322,17 @@ static bool too_old(const struct sim *sim, const struct sim_event *event)
            sim->wall_most_ms >= event->born_ms + sim->age_least_ms;
 }
 
+/* Events that are not called, because the answers to others held their merchant. */
+static bool merchant_held(const struct sim *sim, const struct sim_event *event, enum reason reason)
+{
+    unsigned told = sim->merchant_told[event->merchant];
+    for (size_t i = 0; log_names_no_merchant(sim, event->code) && i < sim->merchant_count; i++) {
+        told |= sim->merchant_told[i];
+    }
+    return (reason == REASON_MERCHANT_UNAUTHORIZED && (told & 1u << ANSWER_UNAUTHORIZED) != 0) ||
+           (reason == REASON_UNVERIFIED_ANSWER && (told & 1u << ANSWER_UNVERIFIED) != 0);
+}
+
 static void check_failure(struct sim *sim, const struct sim_event *event, enum reason reason)
 {
     bool calls = expected[event->kind] == REASON_NONE;
@@ -332,6 +343,7 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
         for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
             right = right || ((event->told & 1u << kind) != 0 && reason_of_answer(kind) == reason);
         }
+        right = right || merchant_held(sim, event, reason);
         right = right || (reason == REASON_EXPIRED && event->expires_ms != 0 &&
                           sim->wall_most_ms >= event->expires_ms);
         right = right || (reason == REASON_UNKNOWN_MERCHANT &&

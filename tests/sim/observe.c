@@ -42,8 +42,9 @@ static void on_transaction(void *context, const struct outlet_end *end, size_t o
 }
 
 /* An alarm that is raised is called off before it is raised again. */
-static void on_merchant_held(void *context, const char *mchid, bool held)
+static void on_merchant_held(void *context, const char *mchid, enum hold_why why, bool held)
 {
+    (void)why;
     struct sim_member *member = context;
     unsigned bit = 1u << (mchid[0] - '0');
     SIM_CHECK(member->sim, ((member->told_held & bit) != 0) != held,

@@ -190,6 +190,7 @@ struct sim {
     struct settle_identity identity;
     struct pipeline_rules rules;
     unsigned rules_used;
+    uint16_t merchant_told[SIM_MERCHANTS_MAX]; /* bit set by answer_kind, of all its events */
     unsigned merchants_gone; /* bit set: taken away by some reload, now or earlier */
     int64_t age_least_ms;    /* of all max_event_age_ms that were in force; 0: none */
     bool observed;           /* the pipelines tell of what they do */

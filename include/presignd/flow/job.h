@@ -6,6 +6,7 @@
 #include "presignd/base/list.h"
 #include "presignd/base/record.h"
 #include "presignd/flow/admit.h"
+#include "presignd/flow/hold.h"
 #include "presignd/flow/reason.h"
 #include "presignd/flow/turns.h"
 #include "presignd/kafka/outlet.h"
@@ -59,18 +60,19 @@ struct job {
     struct admission admission;
     struct lane *lane;
 
-    unsigned attempts; /* calls made */
-    unsigned tries;    /* those that count against max_attempts */
-    bool resigned;     /* was answered 401 and signed anew */
-    bool held;         /* waits since a 401 with its merchant: its time stands still */
-    int64_t held_ms;   /* mono: when it was held first; 0: never */
-    int64_t first_ms;  /* mono: begin of the first attempt, or of the first one after a hold */
-    int64_t began_ms;  /* mono: of the present one */
-    int64_t end_ms;    /* mono: when its time-out ends it, whatever a reload makes of that */
+    unsigned attempts;                    /* calls made */
+    unsigned tries;                       /* those that count against max_attempts */
+    bool resigned;                        /* was answered 401 and signed anew */
+    bool own_refusal;                     /* was answered 401 though its merchant was not */
+    bool alone;                           /* waits for that by itself: its time stands still */
+    int64_t refused_first_ms, refused_ms; /* mono: of its first and last 401; 0: none */
+    int64_t first_ms; /* mono: begin of the first attempt, later by the time it was alone */
+    int64_t stood_ms; /* how long retry time had stood still by then, for others' reasons */
+    int64_t began_ms; /* mono: of the present attempt */
+    int64_t end_ms;   /* mono: when its time-out ends it, whatever a reload makes of that */
     int64_t began_wall_ms;
-    int64_t retry_ms; /* mono: of the next one */
-    unsigned host;
-    uint64_t probe; /* of the endpoint's health, 0: an ordinary call */
+    int64_t retry_ms;          /* mono: of the next one */
+    struct hold_ticket ticket; /* of the last call */
     enum call_state worst;
     struct answer answer;    /* the last one */
     struct job_attempt *log; /* a ring of OUTCOME_ATTEMPTS_MAX; NULL before the first failure */

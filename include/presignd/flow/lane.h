@@ -1,19 +1,24 @@
-/* One merchant's lane: its waiting events, its limits, its holds. No clock, no I/O.
+/* One merchant's lane: its waiting events, its limits, its hold. No clock, no I/O.
  *
  * The number of calls in the air follows the answers: halved by a 429 (once for all that were
  * in the air then), raised by one for each round of successes, never above the merchant's
- * max_in_flight. A merchant that is answered 401 twice for one event is held: one call every
- * probe interval, until an answer is no 401 or the hold is over.
+ * max_in_flight. What closes it altogether is flow/hold.h's.
  */
 #ifndef PRESIGND_FLOW_LANE_H
 #define PRESIGND_FLOW_LANE_H
 
 #include "presignd/base/list.h"
+#include "presignd/flow/hold.h"
 #include "presignd/remote/answer.h"
 #include "presignd/remote/merchant.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* So many events serve as probes in turn before one more is taken. An event that was called has
+ * its retry time running; a few are enough that one of its own fault does not decide for all. */
+#define LANE_PROBED_MAX 4
 
 struct lane {
     struct list_link link; /* in the pipeline's rotation, while events wait */
@@ -21,15 +26,14 @@ struct lane {
     bool gone;                 /* a reload took the merchant away */
     struct merchant *merchant; /* as configured now; a reference */
     struct list waiting;       /* jobs, in order */
+    struct list probed;        /* jobs that failed as probes; they are before the others */
+    size_t jobs;               /* in hand and not settled, wherever they are */
     unsigned in_flight;
     double limit;      /* of calls in the air, at least 1 */
     int64_t cut_ms;    /* when the limit was last lowered */
     double tokens;     /* of rate_per_s */
     int64_t tokens_ms; /* when they were counted last */
-    bool held;         /* answered 401 */
-    bool hold_over;    /* the hold's time has passed without another answer */
-    int64_t held_ms;   /* since when */
-    int64_t probe_ms;  /* the next call while held */
+    struct hold_merchant hold;
     /* The last answer, for people; ANSWER_KIND_COUNT before the first. */
     enum answer_kind heard;
     int64_t heard_ms;
@@ -37,25 +41,28 @@ struct lane {
 
 void lane_init(struct lane *lane, struct merchant *merchant);
 void lane_deinit(struct lane *lane);
-/* A reload's merchant: limits follow, holds end (the key may be another). */
-void lane_configure(struct lane *lane, struct merchant *merchant);
+/* A reload's merchant: limits follow. One that is the same as before changes nothing; false. */
+bool lane_configure(struct lane *lane, struct merchant *merchant, int64_t now_ms);
 
-/* May a call begin now? Otherwise *wait_ms is when to ask again, 0: an answer will tell. */
+/* Events that wait in it. */
+size_t lane_waiting(const struct lane *lane);
+/* The next event, the lane not being empty. Ordinary calls take them in order; a probe takes
+ * another one than the probe before it, where there is one. */
+struct list_link *lane_next(const struct lane *lane, bool probe);
+
+/* May a call begin now, the hold apart? Otherwise *wait_ms is when to ask again, 0: an answer will
+ * tell. */
 bool lane_open(struct lane *lane, int64_t now_ms, int64_t *wait_ms);
-/* True while the lane itself (limit, rate or hold), and not the whole, keeps events waiting. */
+/* True while its limit or its rate, and not the whole, keeps events waiting. */
 bool lane_limited(const struct lane *lane);
-void lane_began(struct lane *lane, int64_t now_ms, int64_t hold_ms);
+void lane_began(struct lane *lane);
 
 enum lane_answer {
     LANE_OK,           /* the merchant was heard: a result or a refusal */
-    LANE_NO_WORD,      /* no connection, no answer, 5xx: says nothing of the merchant */
+    LANE_NO_WORD,      /* 401, no connection, no answer, 5xx: says nothing of the limit */
     LANE_RATE_LIMITED, /* 429 */
-    LANE_UNAUTHORIZED, /* 401 */
 };
 /* A call ended that had begun at `began_ms`. */
 void lane_ended(struct lane *lane, enum lane_answer answer, int64_t began_ms, int64_t now_ms);
-/* A 401 that was no accident: begin a hold, or go on with it. True when its events wait, false
- * when the hold is over or not wanted (hold_ms 0): then they fail. */
-bool lane_hold(struct lane *lane, int64_t hold_ms, int64_t now_ms);
 
 #endif

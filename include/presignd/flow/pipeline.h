@@ -20,7 +20,7 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/clock.h"
 #include "presignd/flow/admit.h"
-#include "presignd/flow/health.h"
+#include "presignd/flow/hold.h"
 #include "presignd/flow/job.h"
 #include "presignd/flow/retry.h"
 #include "presignd/flow/settle.h"
@@ -71,9 +71,9 @@ struct pipeline_observer {
     /* The outcome is committed; `job` goes after this. */
     void (*published)(void *context, const struct job *job);
     void (*transaction)(void *context, const struct outlet_end *end, size_t outcomes);
-    /* A merchant was answered 401 and is held (true), or is heard again (false), be it long
-     * after the hold was over. */
-    void (*merchant_held)(void *context, const char *mchid, bool held);
+    /* A merchant is held (true; HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED), or that has ended
+     * (false), be it long after the hold's time was over. */
+    void (*merchant_held)(void *context, const char *mchid, enum hold_why why, bool held);
     void (*endpoint_down)(void *context, bool down);
     /* A committed position's metadata could not be read. */
     void (*metadata_unreadable)(void *context, int32_t partition);
@@ -155,18 +155,18 @@ struct pipeline_status {
     int64_t oldest_call_ms; /* mono_ms when the oldest of them began; INT64_MAX: none */
     size_t bytes;
     size_t partitions;
-    size_t partitions_full;   /* paused because their window or their share of bytes is full */
-    size_t merchants_held;    /* answered 401 */
-    size_t held_unauthorized; /* events that wait for them */
+    size_t partitions_full;      /* paused because their window or their share of bytes is full */
+    size_t merchants_held;       /* by 401 or unverifiable answers */
+    size_t held[HOLD_WHY_COUNT]; /* events that wait in lanes, by what holds their merchant */
     size_t merchants_limited;
     bool endpoint_down;
     bool draining, revoking;
 };
 void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *status);
 /* Looks into it, borrowed until the next step: the `index`th partition, up to status.partitions
- * of them; the lane of a merchant, NULL before its first event; the endpoint's health. */
+ * of them; the lane of a merchant, NULL before its first event; what holds hosts. */
 const struct partition *pipeline_partition(const struct pipeline *pipeline, size_t index);
 const struct lane *pipeline_lane(const struct pipeline *pipeline, const char *mchid);
-const struct health *pipeline_health(const struct pipeline *pipeline);
+const struct hold *pipeline_hold(const struct pipeline *pipeline);
 
 #endif

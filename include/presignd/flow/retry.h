@@ -15,7 +15,7 @@ struct retry_policy {
     unsigned max_attempts;
     int64_t base_delay_ms;
     int64_t max_delay_ms;     /* of the jitter; Retry-After may be longer */
-    int64_t give_up_after_ms; /* from the first attempt */
+    int64_t give_up_after_ms; /* from the first attempt, but for time that stood still */
 };
 
 /* True for answers that another attempt may change. */
@@ -26,12 +26,12 @@ struct retry_case {
     unsigned tries;         /* attempts that count, the last one included; at least 1 */
     int64_t retry_after_ms; /* -1: not said */
     int64_t now_ms;
-    int64_t first_ms; /* begin of the first attempt */
-    uint64_t random;  /* any value */
+    int64_t last_ms; /* when the last attempt may begin */
+    uint64_t random; /* any value */
 };
 
-/* The moment of the next attempt, or -1 to give up: attempts or time are used up, or
- * Retry-After leads beyond the time. */
+/* The moment of the next attempt, last_ms at the latest, or -1 to give up: attempts are used up, or
+ * last_ms has passed. */
 int64_t retry_next_ms(const struct retry_policy *policy, const struct retry_case *retry);
 
 #endif

@@ -10,6 +10,9 @@
 #define MESSAGE_EVENT_FAILED "1c83ab65e7464552a9082cebca9593aa" /* an event ended as a failure */
 #define MESSAGE_MERCHANT_HELD \
     "86a01853ddf84b4a8675d2844e776301" /* a merchant was answered 401 and is held */
+#define MESSAGE_MERCHANT_UNVERIFIED                                                                \
+    "e62a4edcc2884484b78656a920641946" /* no key of ours verifies a merchant's answers; it is held \
+                                        */
 #define MESSAGE_MERCHANT_HEARD \
     "8e81a1865cf94644a79a3359bfd65f1f" /* a held merchant is heard again */
 #define MESSAGE_ENDPOINT_DOWN \

@@ -34,6 +34,8 @@ struct status_partition {
 
 struct status_merchant {
     const char *mchid, *mode;
+    const char *state; /* open | paced | held | broken */
+    int64_t held;      /* by 401 or by answers that no key verifies */
     int64_t calls, limit, waiting, rate_per_s;
     int64_t held_until_ms;
     const char *heard; /* the last answer's kind */
@@ -74,7 +76,7 @@ struct status_process {
 struct status_work {
     int64_t partitions, lag;
     int64_t calls, calls_max, waiting, turn, retry, settled, refused;
-    int64_t held_endpoint, held_merchants, signatures, bytes;
+    int64_t held_endpoint, held_merchants, held_unverified, held_limited, signatures, bytes;
     int64_t records, succeeded, failed;
     const char *kafka_trouble, *transaction_trouble;
 };

@@ -60,6 +60,9 @@ struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
 struct merchant *merchant_new_keyless(const struct merchant_spec *spec, char **errors)
     __attribute__((warn_unused_result));
 struct merchant *merchant_ref(struct merchant *merchant);
+/* True when both sign, verify and are limited alike: a reload has changed nothing of them. Keys are
+ * compared, not paths. */
+bool merchant_same(const struct merchant *a, const struct merchant *b);
 /* Frees at the last reference. Accepts NULL, returns NULL. */
 struct merchant *merchant_unref(struct merchant *merchant);
 

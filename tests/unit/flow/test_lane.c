@@ -2,10 +2,6 @@
 
 #include <criterion/criterion.h>
 
-#define HOLD_MS 600000
-/* A tenth of the hold would be longer. */
-#define PROBE_MS 30000
-
 /* Lanes need no keys; the reference that the test holds keeps it from being freed. */
 static struct merchant merchant_with(unsigned max_in_flight, unsigned rate_per_s)
 {
@@ -23,7 +19,7 @@ static unsigned begin_all(struct lane *lane, int64_t now_ms)
 {
     unsigned count = 0;
     while (count < 10000 && open_at(lane, now_ms)) {
-        lane_began(lane, now_ms, HOLD_MS);
+        lane_began(lane);
         count++;
     }
     return count;
@@ -128,103 +124,61 @@ Test(lane, a_rate_lets_one_seconds_worth_go_at_once_and_the_rest_by_and_by)
     lane_deinit(&lane);
 }
 
-Test(lane, a_held_merchant_is_called_once_in_an_interval)
-{
-    struct merchant merchant = merchant_with(8, 0);
-    struct lane lane;
-    lane_init(&lane, &merchant);
-    cr_assert_eq(begin_all(&lane, 1000), 8);
-    end_all(&lane, LANE_UNAUTHORIZED, 1000, 1050);
-    cr_assert(lane_hold(&lane, HOLD_MS, 1050));
-    cr_assert(lane.held);
-    cr_assert(lane_limited(&lane));
-    int64_t wait_ms, now_ms = 1050;
-    for (int i = 0; i < 5; i++) {
-        cr_assert_not(lane_open(&lane, now_ms, &wait_ms));
-        cr_assert_eq(wait_ms, now_ms + PROBE_MS);
-        now_ms = wait_ms;
-        cr_assert_eq(begin_all(&lane, now_ms), 1);
-        end_all(&lane, LANE_UNAUTHORIZED, now_ms, now_ms);
-        cr_assert(lane_hold(&lane, HOLD_MS, now_ms));
-    }
-    lane_deinit(&lane);
-}
-
-Test(lane, an_answer_that_is_no_401_ends_the_hold)
-{
-    const enum lane_answer ends[] = {LANE_OK, LANE_RATE_LIMITED};
-    for (size_t i = 0; i < 2; i++) {
-        struct merchant merchant = merchant_with(8, 0);
-        struct lane lane;
-        lane_init(&lane, &merchant);
-        lane_began(&lane, 1000, HOLD_MS);
-        lane_ended(&lane, LANE_UNAUTHORIZED, 1000, 1050);
-        cr_assert(lane_hold(&lane, HOLD_MS, 1050));
-        lane_began(&lane, 1050 + PROBE_MS, HOLD_MS);
-        lane_ended(&lane, LANE_NO_WORD, 1050 + PROBE_MS, 32000);
-        cr_assert(lane.held, "no answer says nothing of the merchant");
-        lane_began(&lane, 62000, HOLD_MS);
-        lane_ended(&lane, ends[i], 62000, 62050);
-        cr_assert_not(lane.held);
-        lane_deinit(&lane);
-    }
-}
-
-Test(lane, when_the_hold_is_over_events_fail_until_the_merchant_is_heard)
-{
-    struct merchant merchant = merchant_with(8, 0);
-    struct lane lane;
-    lane_init(&lane, &merchant);
-    cr_assert(lane_hold(&lane, HOLD_MS, 1000));
-    cr_assert(lane_hold(&lane, HOLD_MS, 1000 + HOLD_MS - 1));
-    cr_assert_not(lane_hold(&lane, HOLD_MS, 1000 + HOLD_MS));
-    cr_assert_not(lane.held);
-    cr_assert_not(lane_hold(&lane, HOLD_MS, 1000 + HOLD_MS + 1), "no second hold");
-    lane_began(&lane, 700000, HOLD_MS);
-    lane_ended(&lane, LANE_OK, 700000, 700050);
-    cr_assert(lane_hold(&lane, HOLD_MS, 800000), "a new trouble is a new hold");
-    lane_deinit(&lane);
-}
-
-Test(lane, no_hold_is_begun_when_none_is_wanted)
-{
-    struct merchant merchant = merchant_with(8, 0);
-    struct lane lane;
-    lane_init(&lane, &merchant);
-    cr_assert_not(lane_hold(&lane, 0, 1000));
-    cr_assert_not(lane.held);
-    lane_deinit(&lane);
-}
-
-Test(lane, a_short_hold_is_probed_soon)
-{
-    struct merchant merchant = merchant_with(8, 0);
-    struct lane lane;
-    int64_t wait_ms;
-    lane_init(&lane, &merchant);
-    cr_assert(lane_hold(&lane, 5000, 1000));
-    cr_assert_not(lane_open(&lane, 1000, &wait_ms));
-    cr_assert_eq(wait_ms, 1500);
-    lane_deinit(&lane);
-    lane_init(&lane, &merchant);
-    cr_assert(lane_hold(&lane, 200, 1000));
-    cr_assert_not(lane_open(&lane, 1000, &wait_ms));
-    cr_assert_eq(wait_ms, 1100);
-    lane_deinit(&lane);
-}
-
 Test(lane, a_reload_brings_new_limits_and_ends_holds)
 {
     struct merchant before = merchant_with(8, 0);
     struct merchant after = merchant_with(3, 2);
     struct lane lane;
     lane_init(&lane, &before);
-    cr_assert(lane_hold(&lane, HOLD_MS, 1000));
-    lane_configure(&lane, &after);
+    lane.hold.state = HOLD_UNAUTHORIZED;
+    cr_assert(lane_configure(&lane, &after, 1500));
+    cr_assert_eq(lane.hold.state, HOLD_OPEN);
     cr_assert_eq(before.references, 1);
     cr_assert_eq(after.references, 2);
     cr_assert_eq(begin_all(&lane, 2000), 2, "by the new rate");
     cr_assert_eq(begin_all(&lane, 9000), 1, "by the new limit");
     lane_deinit(&lane);
     cr_assert_eq(after.references, 1);
+}
+
+Test(lane, a_reload_that_changes_nothing_of_the_merchant_changes_nothing)
+{
+    struct merchant before = merchant_with(8, 0);
+    struct merchant after = merchant_with(8, 0);
+    struct lane lane;
+    lane_init(&lane, &before);
+    begin_all(&lane, 1000);
+    end_all(&lane, LANE_RATE_LIMITED, 1000, 1050);
+    lane.hold.state = HOLD_UNAUTHORIZED;
+    cr_assert_not(lane_configure(&lane, &after, 1500));
+    cr_assert_eq(lane.hold.state, HOLD_UNAUTHORIZED);
+    cr_assert_eq(after.references, 2);
+    cr_assert_eq(begin_all(&lane, 2000), 4, "the limit stays lowered");
+    lane_deinit(&lane);
+}
+
+/* Probes take the events in turn, ordinary calls take those that were probes first. */
+Test(lane, the_next_probe_is_another_event)
+{
+    struct merchant merchant = merchant_with(8, 0);
+    struct lane lane;
+    struct list_link events[2 * LANE_PROBED_MAX];
+    lane_init(&lane, &merchant);
+    for (size_t i = 0; i < ARRAY_LENGTH(events); i++) {
+        list_push_back(&lane.waiting, &events[i]);
+    }
+    for (size_t i = 0; i < 3 * LANE_PROBED_MAX; i++) {
+        struct list_link *next = lane_next(&lane, true);
+        cr_assert_eq(next, &events[i % LANE_PROBED_MAX]);
+        list_remove(i < LANE_PROBED_MAX ? &lane.waiting : &lane.probed, next);
+        list_push_back(&lane.probed, next);
+        cr_assert_eq(lane_next(&lane, false), list_first(&lane.probed));
+    }
+    cr_assert_eq(lane_waiting(&lane), ARRAY_LENGTH(events));
+    list_init(&lane.probed);
+    cr_assert_eq(lane_next(&lane, false), &events[LANE_PROBED_MAX]);
+    list_push_back(&lane.probed, &events[0]);
+    list_init(&lane.waiting);
+    cr_assert_eq(lane_next(&lane, true), &events[0], "better than none");
+    lane_deinit(&lane);
 }

@@ -496,9 +496,9 @@ Test(progress, an_attempt_that_is_due_and_not_made_is_none)
     story_begin(&story);
     comes(&story, 1);
     pipeline_step(story.pipeline);
-    struct answer busy = {.kind = ANSWER_RATE_LIMITED,
-                          .call_state = CALL_ANSWERED,
-                          .status = 429,
+    struct answer busy = {.kind = ANSWER_UNAVAILABLE,
+                          .call_state = CALL_UNKNOWN,
+                          .status = 500,
                           .detail = "",
                           .retry_after_ms = 500};
     pipeline_answered(story.pipeline, story.in_air[1], &busy);

@@ -5,10 +5,12 @@
 static const struct retry_policy policy = {
     .max_attempts = 6, .base_delay_ms = 200, .max_delay_ms = 30000, .give_up_after_ms = 600000};
 
+#define LAST_MS 605000
+
 static struct retry_case after(unsigned tries, uint64_t random)
 {
     return (struct retry_case){
-        .tries = tries, .retry_after_ms = -1, .now_ms = 5000, .first_ms = 5000, .random = random};
+        .tries = tries, .retry_after_ms = -1, .now_ms = 5000, .last_ms = LAST_MS, .random = random};
 }
 
 Test(retry, the_delay_is_spread_over_the_whole_range_that_doubles)
@@ -63,12 +65,14 @@ Test(retry, attempts_are_used_up)
     cr_assert_eq(retry_next_ms(&once, &retry), -1);
 }
 
-Test(retry, time_is_used_up)
+Test(retry, the_last_attempt_is_not_put_off_and_none_comes_after_it)
 {
     struct retry_case retry = after(1, 100);
-    retry.now_ms = 5000 + 600000 - 101;
-    cr_assert_eq(retry_next_ms(&policy, &retry), retry.now_ms + 100);
+    retry.now_ms = LAST_MS - 100;
+    cr_assert_eq(retry_next_ms(&policy, &retry), LAST_MS);
     retry.now_ms++;
+    cr_assert_eq(retry_next_ms(&policy, &retry), LAST_MS);
+    retry.now_ms = LAST_MS;
     cr_assert_eq(retry_next_ms(&policy, &retry), -1);
     retry.now_ms += 1000000;
     cr_assert_eq(retry_next_ms(&policy, &retry), -1);
@@ -85,15 +89,15 @@ Test(retry, retry_after_is_kept_even_beyond_max_delay)
     cr_assert_eq(retry_next_ms(&policy, &retry), 5077);
 }
 
-Test(retry, retry_after_beyond_the_time_gives_up_at_once)
+Test(retry, retry_after_reaches_to_the_last_attempt)
 {
     struct retry_case retry = after(1, 0);
     retry.retry_after_ms = 599999;
-    cr_assert_eq(retry_next_ms(&policy, &retry), 604999);
-    retry.retry_after_ms = 600000;
-    cr_assert_eq(retry_next_ms(&policy, &retry), -1);
+    cr_assert_eq(retry_next_ms(&policy, &retry), LAST_MS - 1);
+    retry.retry_after_ms = 600001;
+    cr_assert_eq(retry_next_ms(&policy, &retry), LAST_MS);
     retry.retry_after_ms = INT64_MAX;
-    cr_assert_eq(retry_next_ms(&policy, &retry), -1);
+    cr_assert_eq(retry_next_ms(&policy, &retry), LAST_MS);
 }
 
 Test(retry, only_answers_that_may_change_are_tried_again)

@@ -33,7 +33,7 @@ static struct status filled(const char *text)
         (struct status_partition){3, 41, STATUS_NONE, 2, 9, 1, text};
     status.merchants = (struct status_list){mem_zalloc(1, sizeof(struct status_merchant)), 1};
     *(struct status_merchant *)status.merchants.items = (struct status_merchant){
-        text, "direct", 1, 2, 3, STATUS_NONE, NOW_MS + 60000, text, NOW_MS - 1};
+        text, "direct", "held", 1, 1, 2, 3, STATUS_NONE, NOW_MS + 60000, text, NOW_MS - 1};
     status.keys = (struct status_list){mem_zalloc(1, sizeof(struct status_key)), 1};
     *(struct status_key *)status.keys.items =
         (struct status_key){text, text, "certificate", NOW_MS + STATUS_EXPIRY_MS};

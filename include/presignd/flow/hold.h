@@ -1,0 +1,236 @@
+/* Holds: when a merchant or a host is not called, for how long, and how it is tried again. Pure.
+ *
+ * A merchant is open, paced (429), or held (401, or answers that no key of ours verifies); each
+ * merchant has a circuit at each host, and each host has one of its own, which is open or broken
+ * (outages). Two transition tables say what each answer leads to: one for merchants, one for
+ * circuits. Limits and rates are the lane's (flow/lane.h).
+ *
+ * - 401: held until `hold_ms` is over, one probe in a tenth of it (100 ms to 30 s). Then its
+ *   events fail, but for one probe every HOLD_RECOVERY_MS. With `hold_ms` 0 nothing is held.
+ * - Unverifiable answers: HOLD_UNVERIFIED in a row, each host that works among them; then as 401.
+ * - 429: closed until Retry-After, or for a backoff of its own (jittered, doubling). No probes.
+ * - Outages (answer.counts_as_outage): HOLD_OUTAGES in a row break the merchant's circuit at that
+ *   host, a 5xx with Retry-After at once. The host itself breaks when two merchants say so, or the
+ *   only one that is active, and nobody was answered there for HOLD_SILENT_MS; a name that is not
+ *   resolved breaks it at once. Probes follow after HOLD_PROBE_FIRST_MS, then ever later to
+ *   HOLD_PROBE_MAX_MS; after Retry-After at its time, and every HOLD_RETRY_AFTER_MAX_MS at least.
+ *   One answer mends a circuit. Each probe's begin sets the next one's time, so that a probe that
+ *   hangs does not keep another merchant from probing.
+ *
+ * A merchant has one probe in flight, all together `probes_max`. After anything that closed it a
+ * merchant begins with one call, and each answer doubles how many it may have in flight.
+ * Answers to calls that began before a merchant's state changed do not change it again.
+ *
+ * Moments are of the monotonic clock. Nothing is allocated; the caller owns all structures, and a
+ * merchant's must stay where it is.
+ */
+#ifndef PRESIGND_FLOW_HOLD_H
+#define PRESIGND_FLOW_HOLD_H
+
+#include "presignd/flow/reason.h"
+#include "presignd/remote/answer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HOLD_HOSTS_MAX          2
+#define HOLD_OUTAGES            3
+#define HOLD_UNVERIFIED         3
+#define HOLD_SILENT_MS          1000
+#define HOLD_ACTIVE_MS          20000 /* a merchant that was answered within it is active */
+#define HOLD_PROBE_FIRST_MS     500
+#define HOLD_PROBE_MAX_MS       10000
+#define HOLD_RETRY_AFTER_MAX_MS 60000
+#define HOLD_RECOVERY_MS        60000
+#define HOLD_PROBES_MAX         8 /* in flight, all merchants; fewer where few calls are allowed */
+
+/* --- state -------------------------------------------------------------------------------- */
+
+enum hold_state {
+    HOLD_OPEN,
+    HOLD_PACED,             /* answered 429 */
+    HOLD_UNAUTHORIZED,      /* answered 401: events wait */
+    HOLD_UNAUTHORIZED_OVER, /* and its time is over: events fail */
+    HOLD_UNVERIFIABLE,      /* no key of ours verifies its answers: events wait */
+    HOLD_UNVERIFIABLE_OVER,
+    HOLD_STATE_COUNT
+};
+
+/* Why events of a merchant wait; the words are those of `held_by` and of metrics. */
+enum hold_why {
+    HOLD_WHY_NONE,
+    HOLD_WHY_UNAUTHORIZED, /* merchant_unauthorized */
+    HOLD_WHY_UNVERIFIED,   /* unverified_answer */
+    HOLD_WHY_RATE_LIMITED, /* rate_limited */
+    HOLD_WHY_ENDPOINT,     /* endpoint_down: no host is open for the merchant */
+    HOLD_WHY_COUNT
+};
+const char *hold_why_name(enum hold_why why);
+
+/* A merchant at a host, or a host for all. */
+struct hold_circuit {
+    bool broken;
+    unsigned outages;   /* in a row */
+    int64_t since_ms;   /* when it broke last */
+    int64_t mended_ms;  /* when it was mended last; calls that began before say no more of it */
+    int64_t probe_ms;   /* the next probe, while broken */
+    int64_t delay_ms;   /* to the one after it */
+    int64_t put_off_ms; /* when probe_ms was set */
+};
+
+struct hold_host {
+    struct hold_circuit circuit;
+    int64_t silent_ms;   /* nobody was answered since; -1: the last call was */
+    int64_t answered_ms; /* -1: never */
+    const void *accuser; /* the merchant that first had its circuit here broken since then */
+    bool one_accuser;    /* broken by the word of one merchant; others try it at once */
+};
+
+struct hold_rules {
+    unsigned host_count;
+    unsigned probes_max;
+    int64_t hold_ms;       /* of 401 and of unverifiable answers; 0: none */
+    int64_t base_delay_ms; /* of the backoff after a 429 without Retry-After */
+    int64_t max_delay_ms;
+};
+
+/* The endpoint: all hosts. */
+struct hold {
+    struct hold_rules rules;
+    struct hold_host hosts[HOLD_HOSTS_MAX];
+    unsigned probes;           /* in flight */
+    const void *answered;      /* the merchant that was answered last */
+    int64_t answered_ms;       /* when */
+    int64_t other_answered_ms; /* when another one was last */
+};
+
+struct hold_merchant {
+    enum hold_state state;
+    uint32_t epoch;      /* grows with each change of state */
+    int64_t since_ms;    /* begin of the hold; while paced, of the first 429 in a row */
+    int64_t until_ms;    /* end of a pause after 429 */
+    int64_t probe_ms;    /* while held: the next one */
+    int64_t pace_ms;     /* the last backoff after 429; 0: none since an answer */
+    int64_t stood_ms;    /* time spent in holds that are over */
+    int64_t answered_ms; /* when an answer last showed that our signature is taken; -1: never */
+    unsigned unverified; /* unverifiable answers in a row */
+    unsigned tried;      /* bit set: hosts that gave them */
+    unsigned allowance;  /* calls in flight while it comes back */
+    unsigned in_flight;  /* calls of this epoch */
+    bool closed;         /* comes back with one call */
+    bool probing;        /* a probe is in flight */
+    bool unreachable;    /* the last outage: nothing was sent */
+    struct hold_circuit circuits[HOLD_HOSTS_MAX];
+};
+
+/* --- transitions, for the tests; hold_ended() and hold_ask() take them --------------------- */
+
+enum hold_event {
+    HOLD_EVENT_NONE,         /* says nothing of the merchant: an outage, nothing sent */
+    HOLD_EVENT_VERIFIED,     /* an answer that a key of ours verified */
+    HOLD_EVENT_ANSWERED,     /* any other answer that shows that our signature was taken */
+    HOLD_EVENT_FAILED,       /* the host answered, and whether it knows the merchant is not known */
+    HOLD_EVENT_LIMITED,      /* 429 */
+    HOLD_EVENT_REFUSED,      /* 401 after a re-sign */
+    HOLD_EVENT_UNVERIFIABLE, /* enough of them in a row */
+    HOLD_EVENT_TIME,         /* the pause, or the hold, is over */
+    HOLD_EVENT_RESET,        /* the merchant's section was changed */
+    HOLD_EVENT_COUNT
+};
+
+enum circuit_event {
+    CIRCUIT_EVENT_ANSWER,
+    CIRCUIT_EVENT_OUTAGE, /* one that is not enough */
+    CIRCUIT_EVENT_TRIP,   /* enough */
+    CIRCUIT_EVENT_PROBE,  /* a probe begins */
+    CIRCUIT_EVENT_COUNT
+};
+
+/* The state that follows. */
+enum hold_state hold_next_state(enum hold_state state, enum hold_event event);
+bool circuit_next_broken(bool broken, enum circuit_event event);
+
+/* --- calls -------------------------------------------------------------------------------- */
+
+void hold_init(struct hold *hold, const struct hold_rules *rules);
+/* New rules. Another number of hosts forgets what is known of hosts (of all merchants, too: see
+ * hold_merchant_forget_hosts()). */
+void hold_configure(struct hold *hold, const struct hold_rules *rules);
+void hold_merchant_init(struct hold_merchant *merchant);
+/* The merchant's section was changed: open, as new. Its probe stays in flight. */
+void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms);
+void hold_merchant_forget_hosts(struct hold_merchant *merchant);
+
+enum hold_verdict {
+    HOLD_CALL,  /* an ordinary call, at `host` */
+    HOLD_PROBE, /* a probe, at `host`: it takes no share of the slots from others */
+    HOLD_WAIT,  /* until wait_ms; 0: an answer will tell */
+    HOLD_FAIL   /* the hold is over: the next event fails as hold_reason() says */
+};
+struct hold_permit {
+    enum hold_verdict verdict;
+    unsigned host;
+    int64_t wait_ms;
+};
+/* What the merchant's next event may do now. Begins nothing. */
+struct hold_permit hold_ask(struct hold *hold, struct hold_merchant *merchant, int64_t now_ms);
+
+/* Kept by a call while it is in flight. */
+struct hold_ticket {
+    unsigned host;
+    uint32_t epoch;
+    bool probe;
+    int64_t began_ms;
+};
+/* A call begins, as hold_ask() permitted at this moment. */
+struct hold_ticket hold_begin(struct hold *hold, struct hold_merchant *merchant,
+                              struct hold_permit permit, int64_t now_ms);
+
+struct hold_end {
+    const struct answer *answer;
+    bool refused; /* a 401 that is the merchant's: after a re-sign, and not the event's own */
+    int64_t now_ms;
+    int64_t last_ms; /* when the event's last attempt may begin: Retry-After reaches no further */
+    uint64_t random; /* any value */
+};
+/* A call ended, whoever still wants its answer. */
+void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_ticket ticket,
+                const struct hold_end *end);
+
+/* --- questions ---------------------------------------------------------------------------- */
+
+/* Held by 401 or unverifiable answers, its time over or not. */
+bool hold_is_held(const struct hold_merchant *merchant);
+bool hold_is_over(const struct hold_merchant *merchant);
+/* The merchant's state has changed since that call began. */
+bool hold_is_stale(const struct hold_merchant *merchant, struct hold_ticket ticket);
+/* Calls to that host are held: by the merchant's circuit or by the host's. */
+bool hold_broken_at(const struct hold *hold, const struct hold_merchant *merchant, unsigned host);
+/* Of both, which; HOLD_WHY_NONE: not held. */
+enum hold_why hold_why_held(const struct hold_merchant *merchant);
+/* Why its events wait, limits and rates apart. */
+enum hold_why hold_why(const struct hold *hold, const struct hold_merchant *merchant);
+/* open, paced, held or broken: as in status. */
+const char *hold_state_name(const struct hold *hold, const struct hold_merchant *merchant);
+/* All hosts are broken for all. */
+bool hold_down(const struct hold *hold);
+/* It comes back, and has as many calls in flight as it may have by now. */
+bool hold_is_reopening(const struct hold_merchant *merchant);
+/* When the hold is over; INT64_MAX: not held, or over already. */
+int64_t hold_until_ms(const struct hold *hold, const struct hold_merchant *merchant);
+/* Between two probes of a held merchant. */
+int64_t hold_probe_interval_ms(const struct hold *hold);
+/* Time for which the merchant has been held in all; events' retry time stands still for it. */
+int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms);
+
+/* For relief: a hold of the merchant's own keeps its events. False while the endpoint is down as a
+ * whole, which is nobody's own. */
+struct hold_own {
+    int64_t since_ms;
+    enum reason reason; /* as which they would fail */
+};
+bool hold_own(const struct hold *hold, const struct hold_merchant *merchant, struct hold_own *own);
+/* As which events of a held merchant fail. */
+enum reason hold_reason(const struct hold_merchant *merchant);
+
+#endif

@@ -1,0 +1,823 @@
+#include "presignd/flow/hold.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+/* Between two probes of a held merchant: often enough to notice a mended key within the hold,
+ * seldom enough not to be a nuisance. */
+#define INTERVAL_MIN_MS 100
+#define INTERVAL_MAX_MS 30000
+#define UNBOUNDED       (1u << 30)
+
+/* --- the two tables ----------------------------------------------------------------------- */
+
+enum action {
+    NOTHING,
+    RAISE,   /* one more answer: more calls may be in flight */
+    PACE,    /* closed by a 429 */
+    UNPACE,  /* and open again */
+    HOLD,    /* closed by 401 or by unverifiable answers */
+    RENAME,  /* held on, for the other reason */
+    PUT_OFF, /* a 429 while held: no probe before its time */
+    OVER,    /* the hold's time has passed */
+    RELEASE, /* the hold ends */
+    ANEW,    /* release, and nothing is known of the merchant */
+};
+
+struct merchant_step {
+    enum hold_state next;
+    enum action action;
+};
+
+/* clang-format off */
+static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_COUNT] = {
+    [HOLD_OPEN] = {
+        [HOLD_EVENT_NONE] = {HOLD_OPEN, NOTHING},
+        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RAISE},
+        [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RAISE},
+        [HOLD_EVENT_FAILED] = {HOLD_OPEN, RAISE},
+        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, HOLD},
+        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, HOLD},
+        [HOLD_EVENT_TIME] = {HOLD_OPEN, NOTHING},
+        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
+    },
+    /* No call begins while paced, so only older answers come. */
+    [HOLD_PACED] = {
+        [HOLD_EVENT_NONE] = {HOLD_PACED, NOTHING},
+        [HOLD_EVENT_VERIFIED] = {HOLD_PACED, NOTHING},
+        [HOLD_EVENT_ANSWERED] = {HOLD_PACED, NOTHING},
+        [HOLD_EVENT_FAILED] = {HOLD_PACED, NOTHING},
+        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_REFUSED] = {HOLD_PACED, NOTHING},
+        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_PACED, NOTHING},
+        [HOLD_EVENT_TIME] = {HOLD_OPEN, UNPACE},
+        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
+    },
+    [HOLD_UNAUTHORIZED] = {
+        [HOLD_EVENT_NONE] = {HOLD_UNAUTHORIZED, NOTHING},
+        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
+        [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
+        [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED, NOTHING},
+        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, NOTHING},
+        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, RENAME},
+        [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, OVER},
+        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
+    },
+    [HOLD_UNAUTHORIZED_OVER] = {
+        [HOLD_EVENT_NONE] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
+        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
+        [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
+        [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
+        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
+        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE_OVER, RENAME},
+        [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
+        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
+    },
+    /* An error's answer need not be signed, so it says nothing of keys to verify with. */
+    [HOLD_UNVERIFIABLE] = {
+        [HOLD_EVENT_NONE] = {HOLD_UNVERIFIABLE, NOTHING},
+        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
+        [HOLD_EVENT_ANSWERED] = {HOLD_UNVERIFIABLE, NOTHING},
+        [HOLD_EVENT_FAILED] = {HOLD_UNVERIFIABLE, NOTHING},
+        [HOLD_EVENT_LIMITED] = {HOLD_UNVERIFIABLE, PUT_OFF},
+        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, RENAME},
+        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, NOTHING},
+        [HOLD_EVENT_TIME] = {HOLD_UNVERIFIABLE_OVER, OVER},
+        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
+    },
+    [HOLD_UNVERIFIABLE_OVER] = {
+        [HOLD_EVENT_NONE] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
+        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
+        [HOLD_EVENT_ANSWERED] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
+        [HOLD_EVENT_FAILED] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
+        [HOLD_EVENT_LIMITED] = {HOLD_UNVERIFIABLE_OVER, PUT_OFF},
+        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED_OVER, RENAME},
+        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
+        [HOLD_EVENT_TIME] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
+        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
+    },
+};
+
+enum circuit_action {
+    REST,
+    CLEAR, /* the row of outages ends */
+    COUNT, /* one more */
+    BREAK,
+    DELAY, /* the next probe is later */
+    MEND,
+};
+
+struct circuit_step {
+    bool broken;
+    enum circuit_action action;
+};
+
+static const struct circuit_step circuit_steps[2][CIRCUIT_EVENT_COUNT] = {
+    [false] = {
+        [CIRCUIT_EVENT_ANSWER] = {false, CLEAR},
+        [CIRCUIT_EVENT_OUTAGE] = {false, COUNT},
+        [CIRCUIT_EVENT_TRIP] = {true, BREAK},
+        [CIRCUIT_EVENT_PROBE] = {false, REST},
+    },
+    [true] = {
+        [CIRCUIT_EVENT_ANSWER] = {false, MEND},
+        [CIRCUIT_EVENT_OUTAGE] = {true, COUNT},
+        [CIRCUIT_EVENT_TRIP] = {true, COUNT},
+        [CIRCUIT_EVENT_PROBE] = {true, DELAY},
+    },
+};
+/* clang-format on */
+
+enum hold_state hold_next_state(enum hold_state state, enum hold_event event)
+{
+    return merchant_steps[state][event].next;
+}
+
+bool circuit_next_broken(bool broken, enum circuit_event event)
+{
+    return circuit_steps[broken][event].broken;
+}
+
+/* --- circuits ----------------------------------------------------------------------------- */
+
+static void put_off(struct hold_circuit *circuit, int64_t at_ms, int64_t now_ms)
+{
+    circuit->probe_ms = at_ms;
+    circuit->put_off_ms = now_ms;
+}
+
+static void delay_probe(struct hold_circuit *circuit, int64_t now_ms)
+{
+    put_off(circuit, now_ms + circuit->delay_ms, now_ms);
+    circuit->delay_ms *= 2;
+    if (circuit->delay_ms > HOLD_PROBE_MAX_MS) {
+        circuit->delay_ms = HOLD_PROBE_MAX_MS;
+    }
+}
+
+static void circuit_take(struct hold_circuit *circuit, enum circuit_event event, int64_t now_ms)
+{
+    struct circuit_step step = circuit_steps[circuit->broken][event];
+    circuit->broken = step.broken;
+    switch (step.action) {
+    case REST:
+        break;
+    case MEND:
+        circuit->mended_ms = now_ms;
+        circuit->outages = 0;
+        break;
+    case CLEAR:
+        circuit->outages = 0;
+        break;
+    case COUNT:
+        circuit->outages++;
+        break;
+    case BREAK:
+        circuit->outages++;
+        circuit->since_ms = now_ms;
+        circuit->delay_ms = HOLD_PROBE_FIRST_MS;
+        delay_probe(circuit, now_ms);
+        break;
+    case DELAY:
+        delay_probe(circuit, now_ms);
+        break;
+    }
+}
+
+/* --- hosts -------------------------------------------------------------------------------- */
+
+static void forget_hosts(struct hold *hold)
+{
+    for (unsigned i = 0; i < HOLD_HOSTS_MAX; i++) {
+        hold->hosts[i] = (struct hold_host){
+            .circuit = {.mended_ms = INT64_MIN}, .silent_ms = -1, .answered_ms = -1};
+    }
+}
+
+void hold_init(struct hold *hold, const struct hold_rules *rules)
+{
+    assert(rules->host_count >= 1 && rules->host_count <= HOLD_HOSTS_MAX);
+    *hold = (struct hold){
+        .rules = *rules, .answered_ms = INT64_MIN / 2, .other_answered_ms = INT64_MIN / 2};
+    forget_hosts(hold);
+}
+
+void hold_configure(struct hold *hold, const struct hold_rules *rules)
+{
+    if (rules->host_count != hold->rules.host_count) {
+        forget_hosts(hold);
+    }
+    hold->rules = *rules;
+}
+
+/* Active is who was answered lately: whoever has nothing to call cannot say anything of a host. */
+static bool is_alone(const struct hold *hold, const struct hold_merchant *merchant, int64_t now_ms)
+{
+    int64_t at_ms = hold->answered == merchant ? hold->other_answered_ms : hold->answered_ms;
+    return now_ms - at_ms >= HOLD_ACTIVE_MS;
+}
+
+static void host_answered(struct hold *hold, const struct hold_merchant *merchant, unsigned host,
+                          int64_t now_ms)
+{
+    struct hold_host *at = &hold->hosts[host];
+    circuit_take(&at->circuit, CIRCUIT_EVENT_ANSWER, now_ms);
+    at->silent_ms = -1;
+    at->answered_ms = now_ms;
+    at->accuser = NULL;
+    at->one_accuser = false;
+    if (hold->answered != merchant) {
+        hold->other_answered_ms = hold->answered_ms;
+        hold->answered = merchant;
+    }
+    hold->answered_ms = now_ms;
+}
+
+/* Whether one more outage of the merchant's breaks the host for all. */
+static bool accuses(const struct hold *hold, struct hold_host *at,
+                    const struct hold_merchant *merchant, bool broken_for_it, int64_t now_ms)
+{
+    bool others = at->accuser != NULL && at->accuser != merchant;
+    if (at->circuit.broken) {
+        at->one_accuser = at->one_accuser && !others;
+        return false;
+    }
+    if (!broken_for_it) {
+        return false;
+    }
+    at->accuser = at->accuser == NULL ? merchant : at->accuser;
+    at->one_accuser = !others;
+    return (others || is_alone(hold, merchant, now_ms)) && now_ms - at->silent_ms >= HOLD_SILENT_MS;
+}
+
+/* A name that is not resolved is not the merchant's trouble: one call is enough to know. */
+static void host_outage(struct hold *hold, const struct hold_merchant *merchant,
+                        struct hold_ticket ticket, const struct hold_end *end)
+{
+    struct hold_host *at = &hold->hosts[ticket.host];
+    if (ticket.began_ms < at->circuit.mended_ms) {
+        return;
+    }
+    if (at->silent_ms < 0) {
+        bool before = ticket.began_ms < at->answered_ms;
+        at->silent_ms = before ? at->answered_ms : ticket.began_ms;
+    }
+    bool trips = accuses(hold, at, merchant, merchant->circuits[ticket.host].broken, end->now_ms);
+    if (end->answer->cause == ANSWER_CAUSE_NAME) {
+        trips = true;
+        at->one_accuser = false;
+    }
+    circuit_take(&at->circuit, trips ? CIRCUIT_EVENT_TRIP : CIRCUIT_EVENT_OUTAGE, end->now_ms);
+}
+
+/* --- a merchant at a host ----------------------------------------------------------------- */
+
+/* What a 5xx asks for, or -1. 500 is no outage: a merchant without the product's permission is
+ * answered so for days. */
+static int64_t told_to_wait_ms(const struct answer *answer)
+{
+    return answer->counts_as_outage && answer->status >= 500 ? answer->retry_after_ms : -1;
+}
+
+/* Retry-After is a wish: the last attempt of the event that heard it comes before its end, and
+ * the host is tried at times whatever it said. */
+static void wait_as_told(struct hold *hold, struct hold_merchant *merchant, unsigned host,
+                         const struct hold_end *end)
+{
+    struct hold_circuit *own = &merchant->circuits[host], *all = &hold->hosts[host].circuit;
+    int64_t wait_ms = told_to_wait_ms(end->answer);
+    wait_ms = wait_ms < HOLD_RETRY_AFTER_MAX_MS ? wait_ms : HOLD_RETRY_AFTER_MAX_MS;
+    int64_t at_ms = end->now_ms + wait_ms;
+    at_ms = end->last_ms > end->now_ms && end->last_ms < at_ms ? end->last_ms : at_ms;
+    if (own->broken && at_ms > own->probe_ms) {
+        put_off(own, at_ms, end->now_ms);
+    }
+    if (all->broken && at_ms > all->probe_ms) {
+        put_off(all, at_ms, end->now_ms);
+    }
+}
+
+static void outage(struct hold *hold, struct hold_merchant *merchant, struct hold_ticket ticket,
+                   const struct hold_end *end)
+{
+    struct hold_circuit *own = &merchant->circuits[ticket.host];
+    merchant->unreachable = end->answer->kind == ANSWER_UNREACHABLE;
+    bool asked = told_to_wait_ms(end->answer) >= 0;
+    if (ticket.began_ms >= own->mended_ms && end->answer->cause != ANSWER_CAUSE_NAME) {
+        bool trips = asked || own->outages + 1 >= HOLD_OUTAGES;
+        circuit_take(own, trips ? CIRCUIT_EVENT_TRIP : CIRCUIT_EVENT_OUTAGE, end->now_ms);
+    }
+    host_outage(hold, merchant, ticket, end);
+    if (asked) {
+        wait_as_told(hold, merchant, ticket.host, end);
+    }
+}
+
+/* A probe that was never sent, for a reason of our own, tells nothing: another one may go. Not so
+ * when descriptors are short: then the next one would fail likewise. */
+static void probe_was_none(struct hold *hold, struct hold_merchant *merchant,
+                           struct hold_ticket ticket, const struct hold_end *end)
+{
+    if (!ticket.probe || end->answer->cause == ANSWER_CAUSE_SHORTAGE) {
+        return;
+    }
+    merchant->probe_ms = end->now_ms < merchant->probe_ms ? end->now_ms : merchant->probe_ms;
+    merchant->circuits[ticket.host].probe_ms = end->now_ms;
+    hold->hosts[ticket.host].circuit.probe_ms = end->now_ms;
+}
+
+/* What the answer says of the host. */
+static void learn_host(struct hold *hold, struct hold_merchant *merchant, struct hold_ticket ticket,
+                       const struct hold_end *end)
+{
+    if (ticket.host >= hold->rules.host_count) {
+        return; /* a call to a host that a reload took away */
+    }
+    if (end->answer->counts_as_outage && end->answer->cause != ANSWER_CAUSE_SHORTAGE) {
+        outage(hold, merchant, ticket, end);
+    } else if (end->answer->call_state == CALL_NOT_SENT) {
+        probe_was_none(hold, merchant, ticket, end);
+    } else {
+        circuit_take(&merchant->circuits[ticket.host], CIRCUIT_EVENT_ANSWER, end->now_ms);
+        host_answered(hold, merchant, ticket.host, end->now_ms);
+    }
+}
+
+/* --- merchants ---------------------------------------------------------------------------- */
+
+void hold_merchant_forget_hosts(struct hold_merchant *merchant)
+{
+    for (unsigned i = 0; i < HOLD_HOSTS_MAX; i++) {
+        merchant->circuits[i] = (struct hold_circuit){.mended_ms = INT64_MIN};
+    }
+}
+
+void hold_merchant_init(struct hold_merchant *merchant)
+{
+    *merchant = (struct hold_merchant){.answered_ms = -1, .allowance = UNBOUNDED};
+    hold_merchant_forget_hosts(merchant);
+}
+
+int64_t hold_probe_interval_ms(const struct hold *hold)
+{
+    int64_t interval = hold->rules.hold_ms / 10;
+    return interval < INTERVAL_MIN_MS   ? INTERVAL_MIN_MS
+           : interval > INTERVAL_MAX_MS ? INTERVAL_MAX_MS
+                                        : interval;
+}
+
+/* Half of it for certain, the rest by chance: merchants behind one gateway part company. */
+static int64_t next_backoff(const struct hold *hold, struct hold_merchant *merchant,
+                            uint64_t random)
+{
+    int64_t most = hold->rules.max_delay_ms, next = merchant->pace_ms * 2;
+    next = next == 0 ? hold->rules.base_delay_ms : next;
+    merchant->pace_ms = next < most ? next : most;
+    int64_t half = merchant->pace_ms / 2;
+    return 1 + half + (int64_t)(random % (uint64_t)(merchant->pace_ms - half + 1));
+}
+
+/* Retry-After reaches to the event's last attempt, not beyond. */
+static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
+{
+    int64_t asked_ms = end->answer->retry_after_ms;
+    if (asked_ms < 0) {
+        return end->now_ms + backoff_ms;
+    }
+    int64_t most_ms = end->last_ms > end->now_ms ? end->last_ms - end->now_ms : 0;
+    asked_ms = asked_ms < most_ms ? asked_ms : most_ms;
+    return end->now_ms + (asked_ms > backoff_ms ? asked_ms : backoff_ms);
+}
+
+/* Those that were in flight when the pause began say the same once more: only a longer
+ * Retry-After is news. With Retry-After the backoff is no more than the first one. */
+static void pace(const struct hold *hold, struct hold_merchant *merchant, bool stale,
+                 const struct hold_end *end)
+{
+    if (stale && end->answer->retry_after_ms < 0) {
+        return;
+    }
+    if (merchant->pace_ms == 0) {
+        merchant->since_ms = end->now_ms;
+    }
+    if (end->answer->retry_after_ms >= 0) {
+        merchant->pace_ms = 0;
+    }
+    int64_t until_ms = pause_end_ms(end, next_backoff(hold, merchant, end->random));
+    if (!stale || until_ms > merchant->until_ms) {
+        merchant->until_ms = until_ms;
+    }
+}
+
+static void close_merchant(struct hold_merchant *merchant)
+{
+    merchant->epoch++;
+    merchant->closed = true;
+    merchant->in_flight = 0;
+}
+
+static void release(struct hold_merchant *merchant, enum hold_state from, int64_t now_ms)
+{
+    if (from == HOLD_UNAUTHORIZED || from == HOLD_UNVERIFIABLE) {
+        merchant->stood_ms += now_ms - merchant->since_ms;
+    }
+    merchant->unverified = merchant->tried = 0;
+    merchant->pace_ms = 0;
+    close_merchant(merchant);
+}
+
+static void raise_allowance(struct hold_merchant *merchant)
+{
+    merchant->allowance = merchant->allowance < UNBOUNDED ? merchant->allowance * 2 : UNBOUNDED;
+    merchant->pace_ms = 0;
+}
+
+/* `end` is NULL for what is no answer. */
+static void merchant_take(const struct hold *hold, struct hold_merchant *merchant,
+                          enum hold_event event, bool stale, const struct hold_end *end,
+                          int64_t now_ms)
+{
+    enum hold_state from = merchant->state;
+    struct merchant_step step = merchant_steps[from][event];
+    merchant->state = step.next;
+    switch (step.action) {
+    case NOTHING:
+    case RENAME:
+        break;
+    case RAISE:
+        raise_allowance(merchant);
+        break;
+    case PACE:
+        if (from != HOLD_PACED) {
+            if (from != HOLD_OPEN) {
+                release(merchant, from, now_ms);
+            }
+            close_merchant(merchant);
+        }
+        pace(hold, merchant, stale, end);
+        break;
+    case UNPACE:
+        close_merchant(merchant);
+        break;
+    case HOLD:
+        close_merchant(merchant);
+        merchant->since_ms = now_ms;
+        merchant->probe_ms = now_ms + hold_probe_interval_ms(hold);
+        break;
+    case PUT_OFF: {
+        int64_t until_ms = pause_end_ms(end, 0);
+        merchant->probe_ms = until_ms > merchant->probe_ms ? until_ms : merchant->probe_ms;
+        break;
+    }
+    case OVER:
+        merchant->stood_ms += now_ms - merchant->since_ms;
+        merchant->probe_ms = now_ms + HOLD_RECOVERY_MS;
+        break;
+    case RELEASE:
+    case ANEW:
+        release(merchant, from, now_ms);
+        break;
+    }
+}
+
+void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms)
+{
+    merchant_take(NULL, merchant, HOLD_EVENT_RESET, false, NULL, now_ms);
+    merchant->allowance = UNBOUNDED;
+    merchant->closed = false;
+    merchant->answered_ms = -1;
+}
+
+/* The other host, where there is one that works, must have said the same: it may be the first
+ * one that is wrong. */
+static enum hold_event unverifiable(const struct hold *hold, struct hold_merchant *merchant,
+                                    unsigned host)
+{
+    merchant->unverified++;
+    merchant->tried |= 1u << host;
+    bool all = true;
+    for (unsigned i = 0; i < hold->rules.host_count; i++) {
+        all = all && ((merchant->tried & 1u << i) != 0 || hold_broken_at(hold, merchant, i));
+    }
+    bool enough = hold_is_held(merchant) || (all && merchant->unverified >= HOLD_UNVERIFIED);
+    return enough && hold->rules.hold_ms > 0 ? HOLD_EVENT_UNVERIFIABLE : HOLD_EVENT_NONE;
+}
+
+static enum hold_event event_of(const struct hold *hold, struct hold_merchant *merchant,
+                                unsigned host, const struct hold_end *end)
+{
+    const struct answer *answer = end->answer;
+    switch (answer->kind) {
+    case ANSWER_SUCCESS:
+        return HOLD_EVENT_VERIFIED;
+    case ANSWER_UNAUTHORIZED:
+        return end->refused && hold->rules.hold_ms > 0 ? HOLD_EVENT_REFUSED : HOLD_EVENT_NONE;
+    case ANSWER_RATE_LIMITED:
+        return HOLD_EVENT_LIMITED;
+    case ANSWER_UNAVAILABLE:
+        return answer->counts_as_outage ? HOLD_EVENT_NONE : HOLD_EVENT_FAILED;
+    case ANSWER_UNREACHABLE:
+        return HOLD_EVENT_NONE;
+    default:
+        break;
+    }
+    if (answer->kind == ANSWER_UNVERIFIED && answer->cause == ANSWER_CAUSE_KEYS) {
+        return unverifiable(hold, merchant, host);
+    }
+    return answer->is_signed ? HOLD_EVENT_VERIFIED : HOLD_EVENT_ANSWERED;
+}
+
+/* Answers of an earlier state are told apart by the epoch: the keys may be others by now, and
+ * those in flight when a hold began must not end it, nor begin it anew. */
+static void learn_merchant(const struct hold *hold, struct hold_merchant *merchant,
+                           struct hold_ticket ticket, const struct hold_end *end)
+{
+    bool stale = hold_is_stale(merchant, ticket);
+    bool limited = end->answer->kind == ANSWER_RATE_LIMITED;
+    if (stale && !(limited && merchant->state == HOLD_PACED)) {
+        return;
+    }
+    enum hold_event event = event_of(hold, merchant, ticket.host, end);
+    if (event == HOLD_EVENT_VERIFIED || event == HOLD_EVENT_ANSWERED) {
+        merchant->answered_ms = end->now_ms;
+    }
+    if (event == HOLD_EVENT_VERIFIED) {
+        merchant->unverified = merchant->tried = 0;
+    }
+    merchant_take(hold, merchant, event, stale, end, end->now_ms);
+}
+
+/* --- calls -------------------------------------------------------------------------------- */
+
+int64_t hold_until_ms(const struct hold *hold, const struct hold_merchant *merchant)
+{
+    bool counts = hold_is_held(merchant) && !hold_is_over(merchant);
+    return counts ? merchant->since_ms + hold->rules.hold_ms : INT64_MAX;
+}
+
+static void advance(const struct hold *hold, struct hold_merchant *merchant, int64_t now_ms)
+{
+    bool unpaced = merchant->state == HOLD_PACED && now_ms >= merchant->until_ms;
+    if (unpaced || now_ms >= hold_until_ms(hold, merchant)) {
+        merchant_take(hold, merchant, HOLD_EVENT_TIME, false, NULL, now_ms);
+    }
+}
+
+/* Accused by one merchant alone, a host may still answer the others: they try it at once. And when
+ * a host is mended, so may be the circuits that broke with it. */
+static int64_t probe_due_ms(const struct hold *hold, const struct hold_merchant *merchant,
+                            unsigned host)
+{
+    const struct hold_host *at = &hold->hosts[host];
+    const struct hold_circuit *own = &merchant->circuits[host];
+    if (at->circuit.broken) {
+        return at->one_accuser && at->accuser != merchant ? 0 : at->circuit.probe_ms;
+    }
+    return at->circuit.mended_ms > own->put_off_ms ? 0 : own->probe_ms;
+}
+
+/* The first host in order that is open or due for a probe. After unverifiable answers the other
+ * one is asked first. */
+static struct hold_permit ask_hosts(const struct hold *hold, const struct hold_merchant *merchant,
+                                    int64_t now_ms)
+{
+    struct hold_permit permit = {.verdict = HOLD_WAIT, .wait_ms = INT64_MAX};
+    unsigned count = hold->rules.host_count;
+    bool may_probe = !merchant->probing && hold->probes < hold->rules.probes_max;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned host = merchant->tried == 1 ? (i + 1) % count : i;
+        permit.host = host;
+        if (!hold_broken_at(hold, merchant, host)) {
+            permit.verdict = HOLD_CALL;
+            return permit;
+        }
+        int64_t due_ms = probe_due_ms(hold, merchant, host);
+        if (may_probe && now_ms >= due_ms) {
+            permit.verdict = HOLD_PROBE;
+            return permit;
+        }
+        permit.wait_ms = due_ms < permit.wait_ms ? due_ms : permit.wait_ms;
+    }
+    permit.wait_ms = may_probe ? permit.wait_ms : 0;
+    return permit;
+}
+
+/* A held merchant: its next probe, or the end of the hold. */
+static struct hold_permit ask_held(const struct hold *hold, struct hold_merchant *merchant,
+                                   int64_t now_ms)
+{
+    int64_t until_ms = hold_until_ms(hold, merchant);
+    struct hold_permit permit = {.verdict = HOLD_WAIT};
+    if (!merchant->probing && now_ms >= merchant->probe_ms &&
+        hold->probes < hold->rules.probes_max) {
+        permit = ask_hosts(hold, merchant, now_ms);
+        permit.verdict = permit.verdict == HOLD_WAIT ? HOLD_WAIT : HOLD_PROBE;
+    } else if (!merchant->probing) {
+        permit.wait_ms = merchant->probe_ms > now_ms ? merchant->probe_ms : 0;
+    }
+    if (permit.verdict == HOLD_WAIT) {
+        bool first = permit.wait_ms == 0 || until_ms < permit.wait_ms;
+        permit.wait_ms = first && until_ms != INT64_MAX ? until_ms : permit.wait_ms;
+        permit.verdict = hold_is_over(merchant) ? HOLD_FAIL : HOLD_WAIT;
+    }
+    return permit;
+}
+
+/* One call, and as many as it was answered then. */
+static struct hold_permit ask_open(const struct hold *hold, struct hold_merchant *merchant,
+                                   int64_t now_ms)
+{
+    struct hold_permit permit = ask_hosts(hold, merchant, now_ms);
+    bool all_broken = hold_why(hold, merchant) == HOLD_WHY_ENDPOINT;
+    if (all_broken && !merchant->closed) {
+        close_merchant(merchant);
+    } else if (!all_broken && merchant->closed) {
+        merchant->closed = false;
+        merchant->allowance = 1;
+    }
+    if (permit.verdict == HOLD_CALL && hold_is_reopening(merchant)) {
+        return (struct hold_permit){.verdict = HOLD_WAIT};
+    }
+    return permit;
+}
+
+struct hold_permit hold_ask(struct hold *hold, struct hold_merchant *merchant, int64_t now_ms)
+{
+    advance(hold, merchant, now_ms);
+    if (merchant->state == HOLD_PACED) {
+        return (struct hold_permit){.verdict = HOLD_WAIT, .wait_ms = merchant->until_ms};
+    }
+    return hold_is_held(merchant) ? ask_held(hold, merchant, now_ms)
+                                  : ask_open(hold, merchant, now_ms);
+}
+
+struct hold_ticket hold_begin(struct hold *hold, struct hold_merchant *merchant,
+                              struct hold_permit permit, int64_t now_ms)
+{
+    bool probe = permit.verdict == HOLD_PROBE;
+    if (probe) {
+        merchant->probing = true;
+        hold->probes++;
+        bool over = hold_is_over(merchant);
+        merchant->probe_ms = now_ms + (over ? HOLD_RECOVERY_MS : hold_probe_interval_ms(hold));
+        circuit_take(&merchant->circuits[permit.host], CIRCUIT_EVENT_PROBE, now_ms);
+        circuit_take(&hold->hosts[permit.host].circuit, CIRCUIT_EVENT_PROBE, now_ms);
+    } else {
+        merchant->in_flight++;
+    }
+    return (struct hold_ticket){
+        .host = permit.host, .epoch = merchant->epoch, .probe = probe, .began_ms = now_ms};
+}
+
+void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_ticket ticket,
+                const struct hold_end *end)
+{
+    if (ticket.probe) {
+        merchant->probing = false;
+        hold->probes--;
+    } else if (!hold_is_stale(merchant, ticket)) {
+        merchant->in_flight--;
+    }
+    learn_host(hold, merchant, ticket, end);
+    learn_merchant(hold, merchant, ticket, end);
+}
+
+/* --- questions ---------------------------------------------------------------------------- */
+
+const char *hold_why_name(enum hold_why why)
+{
+    static const char *const names[HOLD_WHY_COUNT] = {
+        [HOLD_WHY_NONE] = "none",
+        [HOLD_WHY_UNAUTHORIZED] = "merchant_unauthorized",
+        [HOLD_WHY_UNVERIFIED] = "unverified_answer",
+        [HOLD_WHY_RATE_LIMITED] = "rate_limited",
+        [HOLD_WHY_ENDPOINT] = "endpoint_down",
+    };
+    return names[why];
+}
+
+bool hold_is_over(const struct hold_merchant *merchant)
+{
+    return merchant->state == HOLD_UNAUTHORIZED_OVER || merchant->state == HOLD_UNVERIFIABLE_OVER;
+}
+
+bool hold_is_held(const struct hold_merchant *merchant)
+{
+    return merchant->state >= HOLD_UNAUTHORIZED;
+}
+
+bool hold_is_stale(const struct hold_merchant *merchant, struct hold_ticket ticket)
+{
+    return ticket.epoch != merchant->epoch;
+}
+
+bool hold_broken_at(const struct hold *hold, const struct hold_merchant *merchant, unsigned host)
+{
+    return hold->hosts[host].circuit.broken || merchant->circuits[host].broken;
+}
+
+bool hold_down(const struct hold *hold)
+{
+    for (unsigned i = 0; i < hold->rules.host_count; i++) {
+        if (!hold->hosts[i].circuit.broken) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_broken(const struct hold *hold, const struct hold_merchant *merchant)
+{
+    for (unsigned i = 0; i < hold->rules.host_count; i++) {
+        if (!hold_broken_at(hold, merchant, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum hold_why hold_why_held(const struct hold_merchant *merchant)
+{
+    switch (merchant->state) {
+    case HOLD_UNAUTHORIZED:
+    case HOLD_UNAUTHORIZED_OVER:
+        return HOLD_WHY_UNAUTHORIZED;
+    case HOLD_UNVERIFIABLE:
+    case HOLD_UNVERIFIABLE_OVER:
+        return HOLD_WHY_UNVERIFIED;
+    default:
+        return HOLD_WHY_NONE;
+    }
+}
+
+enum hold_why hold_why(const struct hold *hold, const struct hold_merchant *merchant)
+{
+    if (hold_is_held(merchant)) {
+        return hold_why_held(merchant);
+    }
+    return merchant->state == HOLD_PACED ? HOLD_WHY_RATE_LIMITED
+           : is_broken(hold, merchant)   ? HOLD_WHY_ENDPOINT
+                                         : HOLD_WHY_NONE;
+}
+
+const char *hold_state_name(const struct hold *hold, const struct hold_merchant *merchant)
+{
+    static const char *const names[HOLD_WHY_COUNT] = {
+        [HOLD_WHY_NONE] = "open",       [HOLD_WHY_UNAUTHORIZED] = "held",
+        [HOLD_WHY_UNVERIFIED] = "held", [HOLD_WHY_RATE_LIMITED] = "paced",
+        [HOLD_WHY_ENDPOINT] = "broken",
+    };
+    return names[hold_why(hold, merchant)];
+}
+
+bool hold_is_reopening(const struct hold_merchant *merchant)
+{
+    return merchant->in_flight >= merchant->allowance;
+}
+
+int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms)
+{
+    bool stands = hold_is_held(merchant) && !hold_is_over(merchant);
+    return merchant->stood_ms + (stands ? now_ms - merchant->since_ms : 0);
+}
+
+/* Since the last of its hosts broke for it. */
+static int64_t broken_since_ms(const struct hold *hold, const struct hold_merchant *merchant)
+{
+    int64_t since_ms = INT64_MIN;
+    for (unsigned i = 0; i < hold->rules.host_count; i++) {
+        const struct hold_circuit *own = &merchant->circuits[i];
+        int64_t at_ms = own->broken ? own->since_ms : hold->hosts[i].circuit.since_ms;
+        since_ms = at_ms > since_ms ? at_ms : since_ms;
+    }
+    return since_ms;
+}
+
+bool hold_own(const struct hold *hold, const struct hold_merchant *merchant, struct hold_own *own)
+{
+    enum hold_why why = hold_why(hold, merchant);
+    if (why == HOLD_WHY_NONE || hold_down(hold)) {
+        return false;
+    }
+    own->reason = hold_reason(merchant);
+    own->since_ms = why == HOLD_WHY_ENDPOINT ? broken_since_ms(hold, merchant) : merchant->since_ms;
+    return true;
+}
+
+enum reason hold_reason(const struct hold_merchant *merchant)
+{
+    switch (hold_why_held(merchant)) {
+    case HOLD_WHY_UNAUTHORIZED:
+        return REASON_MERCHANT_UNAUTHORIZED;
+    case HOLD_WHY_UNVERIFIED:
+        return REASON_UNVERIFIED_ANSWER;
+    default:
+        break;
+    }
+    return merchant->state == HOLD_PACED ? REASON_RATE_LIMITED
+           : merchant->unreachable       ? REASON_UNREACHABLE
+                                         : REASON_UNAVAILABLE;
+}
