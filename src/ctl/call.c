@@ -123,7 +123,7 @@ static void on_retrying(void *context, const struct job *job, enum reason reason
     (void)context;
     (void)reason;
     int64_t wait_ms = job->retry_ms - clock_now(&clock_system).mono_ms;
-    if (job->state == JOB_RETRY && wait_ms > 0) {
+    if (wait_ms > 0) {
         (void)fprintf(stderr, "the next attempt follows in %" PRId64 " ms\n", wait_ms);
     }
 }

@@ -306,10 +306,12 @@ static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct 
 /* Waits in its lane until the hold ends; that uses up no attempt. */
 static void wait_held(struct pipeline *p, struct job *job, struct moment now)
 {
-    if (hold_is_over(&job->lane->hold)) {
+    const struct hold_merchant *hold = &job->lane->hold;
+    if (hold_is_over(hold)) {
         fail_held(p, job, now);
         return;
     }
+    job->retry_ms = hold->state == HOLD_PACED ? hold->until_ms : 0;
     place_in_lane(p, job, now);
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }

@@ -198,7 +198,7 @@ class Call(Ctl):
     def test_failures_that_may_pass_and_others(self):
         for code, arguments, attributes, expected, reason in (
                 ("F403x1a", [], {}, EX_DATAERR, "rejected"),
-                ("F429x9p0a", ["--set", "retry.max_attempts=1"], {}, EX_TEMPFAIL, "rate_limited"),
+                ("F429x99p0a", ["--set", "retry.give_up_after_ms=500"], {}, EX_TEMPFAIL, "rate_limited"),
                 ("F401x9a", [], {}, EX_TEMPFAIL, "merchant_unauthorized"),
                 ("A2", ["--set", "endpoint.base_url=https://127.0.0.1:1", "--set", "retry.max_attempts=1"], {},
                  EX_TEMPFAIL, "unreachable"),
