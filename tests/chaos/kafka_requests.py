@@ -8,7 +8,8 @@ import struct
 
 TIMEOUT_S = 5
 CREATE_ACLS, DELETE_ACLS, ELECT_LEADERS, ALTER_REASSIGNMENTS = 30, 31, 43, 45
-TOPIC, LITERAL, ALL, WRITE, DENY, ALLOW, ANY = 2, 3, 2, 4, 2, 3, 1
+TOPIC, TRANSACTIONAL_ID = 2, 5
+LITERAL, ALL, WRITE, DENY, ALLOW, ANY = 3, 2, 4, 2, 3, 1
 EVERYONE = "User:*"
 
 
@@ -67,19 +68,19 @@ def _require(what, error):
         raise OSError(f"{what}: the broker answers error {error}")
 
 
-def deny_write(port, topic, user):
-    """The user may not write to the topic any more; everything else stays allowed."""
+def deny_write(port, name, user, resource=TOPIC):
+    """The user may not write to the topic, or the like, any more; everything else stays allowed."""
     def rule(who, operation, permission):
-        return (struct.pack(">b", TOPIC) + _string(topic) + struct.pack(">b", LITERAL) +
+        return (struct.pack(">b", resource) + _string(name) + struct.pack(">b", LITERAL) +
                 _string(who) + _string("*") + struct.pack(">bb", operation, permission))
     response = _ask(port, CREATE_ACLS, 1, _array([rule(EVERYONE, ALL, ALLOW), rule(f"User:{user}", WRITE, DENY)]))
     _require("CreateAcls", struct.unpack_from(">h", response, 8)[0])
 
 
-def allow_all(port, topic):
-    """Takes the topic's rules away."""
+def allow_all(port, name, resource=TOPIC):
+    """Takes the rules of the topic, or the like, away."""
     null = struct.pack(">h", -1)
-    filters = (struct.pack(">b", TOPIC) + _string(topic) + struct.pack(">b", LITERAL) + null + null +
+    filters = (struct.pack(">b", resource) + _string(name) + struct.pack(">b", LITERAL) + null + null +
                struct.pack(">bb", ANY, ANY))
     response = _ask(port, DELETE_ACLS, 1, _array([filters]))
     _require("DeleteAcls", struct.unpack_from(">h", response, 8)[0])
