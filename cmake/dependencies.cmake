@@ -4,6 +4,7 @@ pkg_check_modules(dependencies REQUIRED IMPORTED_TARGET
   rdkafka>=2.0.2
   libcurl>=7.87
   libcrypto>=3.0
+  libssl>=3.0
   jansson>=2.14
   libsystemd>=250
   inih

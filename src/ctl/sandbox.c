@@ -15,12 +15,10 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { THREADS_MAX = 64 };
-
 struct sandbox {
     /* options */
     const char *dir, *listen, *ledger, *schema_dir;
-    int64_t seed, delay_ms, max_requests, seconds, threads;
+    int64_t seed, delay_ms, max_requests, seconds;
     bool fault_by_code, json;
     /* parts, in the order in which they are opened */
     struct sandbox_keys keys;
@@ -122,12 +120,6 @@ static const struct option_row options[] = {
      .offset = FIELD(schema_dir),
      .help = "ENDPOINT.request.json, to check requests by;\n"
              "also $PRESIGND_SCHEMA_DIR (the installed ones)"},
-    {.name = "threads",
-     .kind = OPTION_INT,
-     .value = "N",
-     .offset = FIELD(threads),
-     .max = THREADS_MAX,
-     .help = "that answer requests (0: one for each core)"},
     {.name = "max-requests",
      .kind = OPTION_INT,
      .value = "N",
@@ -175,6 +167,8 @@ static void more(struct buf *out)
              "--fault-by-code: a code that begins with F KIND x N meets that fault in its first\n"
              "N calls, and p with a number behind it is PARAM; dashes are left out, and the\n"
              "rest must not begin with a digit: F503x2a, Fresetafterx1b, F429x1p5c.\n"
+             "Kinds that a connection meets have no code and no merchant, and shares of their\n"
+             "own.\n"
              "\n"
              "files in DIR:\n"
              "  ca.pem                    trust this for TLS\n"
@@ -237,10 +231,6 @@ static int settle_options(struct sandbox *sandbox)
         free(sandbox_keys_add(&sandbox->keys, "1900007291:direct"));
         free(sandbox_keys_add(&sandbox->keys, "1900000109:partner"));
     }
-    if (sandbox->threads == 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        sandbox->threads = cores < 1 ? 1 : cores > THREADS_MAX ? THREADS_MAX : cores;
-    }
     AUTO_FREE char *reason = sandbox_faults_begin(sandbox->faults, &sandbox->keys, sandbox->seed,
                                                   sandbox->fault_by_code);
     return reason == NULL ? OPTIONS_GO_ON : command_usage(&command_sandbox, "%s", reason);
@@ -289,6 +279,7 @@ static int start(struct sandbox *sandbox)
     static const int signals[] = {SIGTERM, SIGINT, 0};
     AUTO_FREE char *error = NULL;
     int port;
+    (void)signal(SIGPIPE, SIG_IGN); /* clients go while they are answered */
     sandbox->loop = loop_new();
     if (sandbox->loop == NULL || loop_signals(sandbox->loop, signals, on_signal, sandbox) < 0) {
         return command_fail(&command_sandbox, EX_UNAVAILABLE, "no event loop: %s", strerror(errno));
@@ -304,7 +295,6 @@ static int start(struct sandbox *sandbox)
         .ledger_fd = sandbox->ledger_fd,
         .delay_ms = sandbox->delay_ms,
         .max_requests = sandbox->max_requests,
-        .threads = (unsigned)sandbox->threads,
     };
     sandbox->server = sandbox_server_new(sandbox->loop, fd, &settings, &error);
     if (sandbox->server == NULL) {

@@ -1,9 +1,10 @@
 /* The parts of `presignctl sandbox`, in the order in which a request meets them:
  *
- *   server -> check -> fault -> reply -> ledger -> server
+ *   server -> connection -> http -> check -> fault -> reply -> ledger -> connection
  *
- * Requests are worked on by the HTTP server's threads. What they share is either read only
- * once the server runs (keys, schemas, settings) or guards itself (nonces, faults, ledger).
+ * Each connection has a thread, which works on its requests one after the other. What threads
+ * share is either read only once the server runs (keys, schemas, settings) or guards itself
+ * (nonces, faults, ledger).
  */
 #ifndef PRESIGND_CTL_SANDBOX_H
 #define PRESIGND_CTL_SANDBOX_H
@@ -158,6 +159,19 @@ enum sandbox_trick {
     TRICK_BAD_TIMESTAMP,
     TRICK_UNKNOWN_SERIAL,
     TRICK_NOT_JSON,
+    TRICK_CONTINUE,
+    TRICK_RATE,
+    /* Between requests: once the answer is out. */
+    TRICK_CLOSE,
+    TRICK_TWICE,
+    TRICK_IDLE_CLOSE,
+    TRICK_IDLE_RESET,
+    TRICK_IDLE_400,
+    TRICK_IDLE_408,
+    /* A connection's, chosen when it is accepted; no merchant is known then. The last ones. */
+    TRICK_UNASKED,
+    TRICK_ACCEPT_CLOSE,
+    TRICK_ACCEPT_RESET,
 };
 
 struct sandbox_fault_kind {
@@ -187,9 +201,12 @@ char *sandbox_faults_add(struct sandbox_faults *faults, const char *text);
 char *sandbox_faults_begin(struct sandbox_faults *faults, const struct sandbox_keys *keys,
                            int64_t seed, bool by_code);
 /* Counts a call of the code and chooses. The same seed, merchant, code and number of the call
- * give the same fault, whatever else is going on. Any thread. */
+ * give the same fault, whatever else is going on; but the kind `rate` asks the clock, too. Any
+ * thread. */
 struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const char *mchid,
-                                           const char *code);
+                                           const char *code, int64_t mono_ms);
+/* Counts a connection and chooses its fault by seed and number. One thread. */
+struct sandbox_fault sandbox_faults_choose_connection(struct sandbox_faults *faults);
 /* The table of kinds, for the help. */
 void sandbox_faults_help(struct buf *out);
 
@@ -217,7 +234,30 @@ struct sandbox_reply {
 
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
                         struct sandbox_fault fault, int64_t now_s, struct sandbox_reply *reply);
+/* A good and signed answer to no request, with an id that belongs to no contract. */
+void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
+                           struct sandbox_reply *reply);
 void sandbox_reply_deinit(struct sandbox_reply *reply);
+
+/* ---- sandbox_http.c: HTTP/1.1 */
+
+/* Pointers into the text that was read; NULL when absent. */
+struct sandbox_head {
+    const char *method, *path; /* with its query */
+    const char *content_type, *accept, *user_agent, *authorization, *serial;
+    const char *content_length, *transfer_encoding, *connection, *expect;
+    int64_t body_len;
+    bool keep_alive;
+};
+
+/* Takes apart a request's head, with its empty line; writes NULs into it. False when it is not
+ * HTTP/1.x, or its body comes by another way than Content-Length. */
+bool sandbox_head_read(char *text, struct sandbox_head *head) __attribute__((warn_unused_result));
+/* An answer's status line and headers, with the empty line. */
+void sandbox_http_head(const struct sandbox_reply *reply, int64_t now_s, bool keep_alive,
+                       struct buf *out);
+/* The whole answer of a proxy that had no request, or none that it can read, and then closes. */
+void sandbox_http_idle(unsigned status, struct buf *out);
 
 /* ---- sandbox_ledger.c: a line for each request */
 
@@ -243,7 +283,6 @@ struct sandbox_settings {
     int ledger_fd;
     int64_t delay_ms;
     int64_t max_requests; /* 0: no end */
-    unsigned threads;
 };
 
 struct sandbox_server;
@@ -258,9 +297,20 @@ int sandbox_listen(const char *address_text, int *port, char **error)
 struct sandbox_server *sandbox_server_new(struct loop *loop, int fd,
                                           const struct sandbox_settings *settings, char **error)
     __attribute__((warn_unused_result));
-/* Called by the loop's step: continues what has waited long enough. */
+/* Called by the loop's step: stops the loop when it is time. */
 void sandbox_server_step(struct sandbox_server *server);
+/* For connections: writes to the ledger; counts an answer that is out. Any thread. */
+void sandbox_server_note(struct sandbox_server *server, const struct sandbox_entry *entry);
+void sandbox_server_answered(struct sandbox_server *server);
 /* Ends every connection. Accepts NULL, returns NULL. */
 struct sandbox_server *sandbox_server_free(struct sandbox_server *server);
+
+/* ---- sandbox_connection.c */
+
+/* Serves one connection until it ends, or until `stop_fd` is readable, and closes `fd`, which
+ * does not block. */
+void sandbox_connection_serve(struct sandbox_server *server,
+                              const struct sandbox_settings *settings, SSL_CTX *tls, int fd,
+                              int stop_fd, struct sandbox_fault fault);
 
 #endif

@@ -34,14 +34,22 @@ static const struct sandbox_fault_kind kinds[] = {
      "refused for good"},
     {"404", 404, "RESOURCE_NOT_EXISTS", "no such resource", NULL, 0, false, true, TRICK_NONE,
      "refused for good"},
+    {"408", 408, NO_BODY, NULL, 0, false, false, TRICK_NONE,
+     "a proxy waited too long for the request"},
+    {"421", 421, NO_BODY, NULL, 0, false, false, TRICK_NONE,
+     "this connection is none for such a request"},
+    {"425", 425, NO_BODY, NULL, 0, false, false, TRICK_NONE, "too early"},
     {"429", 429, BUSY, "s", 1, false, true, TRICK_NONE,
      "too many requests, with Retry-After: PARAM"},
+    {"rate", 429, BUSY, "calls/s", 10, false, true, TRICK_RATE,
+     "429 without Retry-After for what its merchant\n                 calls beyond PARAM"},
     {"500", 500, BROKEN, NULL, 0, false, true, TRICK_NONE, "SYSTEM_ERROR"},
     {"501", 501, "NOT_IMPLEMENTED", "no such function", NULL, 0, false, true, TRICK_NONE,
      "refused for good"},
     {"502", 502, BROKEN, NULL, 0, false, false, TRICK_NONE,
      "a gateway's error, as are 503 and 504"},
     {"503", 503, BROKEN, NULL, 0, false, false, TRICK_NONE, ""},
+    {"503-later", 503, BROKEN, "s", 1, false, false, TRICK_NONE, "503 with Retry-After: PARAM"},
     {"504", 504, BROKEN, NULL, 0, false, false, TRICK_NONE, ""},
     {"202", 202, "ACCEPTED", "repeat with the same parameters", NULL, 0, false, true, TRICK_NONE,
      "neither yes nor no"},
@@ -75,6 +83,25 @@ static const struct sandbox_fault_kind kinds[] = {
     {"gzip", 200, NO_BODY, NULL, 0, true, true, TRICK_GZIP,
      "compressed, though nobody asked for it"},
     {"huge", 200, NO_BODY, NULL, 0, true, true, TRICK_HUGE, "signed, but longer than 64 KiB"},
+    {"100", 200, NO_BODY, NULL, 0, false, false, TRICK_CONTINUE,
+     "100 alone, and then the connection is closed"},
+    {"close", 200, NO_BODY, NULL, 0, true, true, TRICK_CLOSE, "good, with Connection: close"},
+    {"twice", 200, NO_BODY, "ms", 100, true, true, TRICK_TWICE,
+     "good, and the same once more PARAM later"},
+    {"idle-close", 200, NO_BODY, "ms", 0, true, true, TRICK_IDLE_CLOSE,
+     "good; closed once no request came for PARAM"},
+    {"idle-reset", 200, NO_BODY, "ms", 100, true, true, TRICK_IDLE_RESET, "good; reset likewise"},
+    {"idle-400", 200, NO_BODY, "ms", 100, true, true, TRICK_IDLE_400,
+     "good; 400 likewise, and then closed"},
+    {"idle-408", 200, NO_BODY, "ms", 100, true, true, TRICK_IDLE_408,
+     "good; 408 likewise, and then closed"},
+    {"unasked", 200, NO_BODY, NULL, 0, true, true, TRICK_UNASKED,
+     "a connection: begins with a signed answer to no\n                 request, whose id belongs "
+     "to no contract"},
+    {"accept-close", 200, NO_BODY, NULL, 0, false, false, TRICK_ACCEPT_CLOSE,
+     "a connection: closed instead of a handshake"},
+    {"accept-reset", 200, NO_BODY, NULL, 0, false, false, TRICK_ACCEPT_RESET,
+     "a connection: reset instead of a handshake"},
 };
 /* clang-format on */
 
@@ -93,14 +120,23 @@ struct code {
     bool probed; /* by the last call */
 };
 
+/* What a merchant was allowed in one second, for the kind `rate`. */
+struct rate {
+    char *mchid;
+    int64_t second, calls;
+};
+
 struct sandbox_faults {
     struct rule rules[RULES_MAX];
     size_t rule_count;
     int64_t seed;
+    int64_t connections; /* so far */
     bool by_code;
     pthread_mutex_t lock; /* guards the rest */
-    struct map *map;      /* key to struct code */
-    struct list codes;    /* oldest first */
+    struct rate rates[SANDBOX_MERCHANTS_MAX];
+    size_t rate_count;
+    struct map *map;   /* key to struct code */
+    struct list codes; /* oldest first */
 };
 
 struct sandbox_faults *sandbox_faults_new(void)
@@ -136,9 +172,17 @@ struct sandbox_faults *sandbox_faults_free(struct sandbox_faults *faults)
     for (size_t i = 0; i < faults->rule_count; i++) {
         free(faults->rules[i].mchid);
     }
+    for (size_t i = 0; i < faults->rate_count; i++) {
+        free(faults->rates[i].mchid);
+    }
     pthread_mutex_destroy(&faults->lock);
     free(faults);
     return NULL;
+}
+
+static bool of_connection(const struct sandbox_fault_kind *kind)
+{
+    return kind->trick >= TRICK_UNASKED;
 }
 
 static const struct sandbox_fault_kind *kind_of(const char *name, size_t len)
@@ -207,34 +251,55 @@ char *sandbox_faults_add(struct sandbox_faults *faults, const char *text)
     return NULL;
 }
 
+/* For calls, or with NULL for connections. */
 static bool applies(const struct rule *rule, const char *mchid)
 {
+    if (mchid == NULL || of_connection(rule->kind)) {
+        return mchid == NULL && of_connection(rule->kind);
+    }
     return rule->mchid == NULL || strcmp(rule->mchid, mchid) == 0;
+}
+
+static char *check_rule(const struct rule *rule, const struct sandbox_keys *keys)
+{
+    if (rule->mchid == NULL) {
+        return NULL;
+    }
+    if (of_connection(rule->kind)) {
+        return mem_printf("--fault %s: a connection has no merchant yet; leave @%s out",
+                          rule->kind->name, rule->mchid);
+    }
+    return sandbox_keys_find(keys, rule->mchid) != NULL
+               ? NULL
+               : mem_printf("--fault %s: there is no merchant %s", rule->kind->name, rule->mchid);
+}
+
+static char *check_sum(const struct sandbox_faults *faults, const char *mchid)
+{
+    double sum = 0;
+    for (size_t i = 0; i < faults->rule_count; i++) {
+        sum += applies(&faults->rules[i], mchid) ? faults->rules[i].share : 0;
+    }
+    if (sum <= 1.0000001) {
+        return NULL;
+    }
+    return mem_printf("--fault: the shares for %s%s are %g together, more than 1",
+                      mchid == NULL ? "connections" : "merchant ", mchid == NULL ? "" : mchid, sum);
 }
 
 char *sandbox_faults_begin(struct sandbox_faults *faults, const struct sandbox_keys *keys,
                            int64_t seed, bool by_code)
 {
+    char *reason = check_sum(faults, NULL);
     faults->seed = seed;
     faults->by_code = by_code;
-    for (size_t i = 0; i < faults->rule_count; i++) {
-        const struct rule *rule = &faults->rules[i];
-        if (rule->mchid != NULL && sandbox_keys_find(keys, rule->mchid) == NULL) {
-            return mem_printf("--fault %s: there is no merchant %s", rule->kind->name, rule->mchid);
-        }
+    for (size_t i = 0; i < faults->rule_count && reason == NULL; i++) {
+        reason = check_rule(&faults->rules[i], keys);
     }
-    for (size_t m = 0; m < keys->merchant_count; m++) {
-        double sum = 0;
-        for (size_t i = 0; i < faults->rule_count; i++) {
-            sum +=
-                applies(&faults->rules[i], keys->merchants[m].mchid) ? faults->rules[i].share : 0;
-        }
-        if (sum > 1.0000001) {
-            return mem_printf("--fault: the shares for merchant %s are %g together, more than 1",
-                              keys->merchants[m].mchid, sum);
-        }
+    for (size_t m = 0; m < keys->merchant_count && reason == NULL; m++) {
+        reason = check_sum(faults, keys->merchants[m].mchid);
     }
-    return NULL;
+    return reason;
 }
 
 /* The length of a kind's name at `text`, where names are written without dashes since a code
@@ -274,7 +339,7 @@ static struct sandbox_fault fault_by_code(const char *code, int64_t call)
     for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
         size_t len = compact_match(kinds[i].name, code + 1);
         const char *at = code + 1 + len;
-        if (len == 0 || *at++ != 'x') {
+        if (len == 0 || *at++ != 'x' || of_connection(&kinds[i])) {
             continue;
         }
         int64_t calls = read_digits(&at, CALLS_MAX);
@@ -331,8 +396,45 @@ static struct code *code_of(struct sandbox_faults *faults, const char *key)
     return code;
 }
 
+static struct rate *rate_of(struct sandbox_faults *faults, const char *mchid)
+{
+    for (size_t i = 0; i < faults->rate_count; i++) {
+        if (strcmp(faults->rates[i].mchid, mchid) == 0) {
+            return &faults->rates[i];
+        }
+    }
+    struct rate *rate = &faults->rates[faults->rate_count++]; /* merchants are as few */
+    rate->mchid = mem_strdup(mchid);
+    return rate;
+}
+
+/* Whether this second's calls are fewer than `max`; then this is one more. */
+static bool within_rate(struct rate *rate, int64_t max, int64_t mono_ms)
+{
+    if (rate->second != mono_ms / 1000) {
+        rate->second = mono_ms / 1000;
+        rate->calls = 0;
+    }
+    if (rate->calls >= max) {
+        return false;
+    }
+    rate->calls++;
+    return true;
+}
+
+/* Kinds that do not come each time they are chosen. Under the lock. */
+static bool passes(struct sandbox_faults *faults, struct sandbox_fault fault, struct code *code,
+                   const char *mchid, int64_t mono_ms)
+{
+    enum sandbox_trick trick = fault.kind == NULL ? TRICK_NONE : fault.kind->trick;
+    bool probed = code->probed;
+    code->probed = trick == TRICK_PROBE && !probed;
+    return (trick == TRICK_PROBE && probed) ||
+           (trick == TRICK_RATE && within_rate(rate_of(faults, mchid), fault.param, mono_ms));
+}
+
 struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const char *mchid,
-                                           const char *out_contract_code)
+                                           const char *out_contract_code, int64_t mono_ms)
 {
     AUTO_FREE char *key = mem_printf("%s/%s", mchid, out_contract_code);
     struct sandbox_fault fault = {0};
@@ -345,14 +447,16 @@ struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const 
     if (fault.kind == NULL && faults->rule_count > 0) {
         fault = fault_by_share(faults, mchid, roll(faults->seed, key, code->calls));
     }
-    bool probe = fault.kind != NULL && fault.kind->trick == TRICK_PROBE;
-    if (probe && code->probed) {
+    if (passes(faults, fault, code, mchid, mono_ms)) {
         fault = (struct sandbox_fault){0};
-        probe = false;
     }
-    code->probed = probe;
     pthread_mutex_unlock(&faults->lock);
     return fault;
+}
+
+struct sandbox_fault sandbox_faults_choose_connection(struct sandbox_faults *faults)
+{
+    return fault_by_share(faults, NULL, roll(faults->seed, "connection", ++faults->connections));
 }
 
 void sandbox_faults_help(struct buf *out)

@@ -142,7 +142,7 @@ static void make_error(const struct sandbox_fault_kind *kind, struct sandbox_fau
     if (kind->code != NULL) {
         error_body(kind->code, kind->message, NULL, &reply->body);
     }
-    if (kind->status == 429) {
+    if (kind->unit != NULL && strcmp(kind->unit, "s") == 0) {
         reply->retry_after_s = fault.param;
     }
     if (kind->status == 302) {
@@ -170,12 +170,31 @@ static void make_good(const struct sandbox_verdict *verdict, enum sandbox_trick 
     reply->missing = trick == TRICK_TRUNCATED ? MISSING_BYTES : 0;
 }
 
-/* Late is not wrong: a client that still waits may take the answer. */
+/* Late is not wrong: a client that still waits may take the answer. What happens to the
+ * connection once the answer is out does not take it back. */
 static bool is_publishable(const struct sandbox_fault_kind *kind)
 {
     return kind->status == 200 && kind->acts && kind->is_signed &&
            (kind->trick == TRICK_NONE || kind->trick == TRICK_DELAY ||
-            kind->trick == TRICK_SLOW_BODY);
+            kind->trick == TRICK_SLOW_BODY ||
+            (kind->trick >= TRICK_CLOSE && kind->trick <= TRICK_IDLE_408));
+}
+
+static void begin(struct sandbox_reply *reply)
+{
+    *reply = (struct sandbox_reply){
+        .status = 200, .retry_after_s = -1, .content_type = "application/json; charset=utf-8"};
+    random_id("08", reply->request_id);
+}
+
+void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
+                           struct sandbox_reply *reply)
+{
+    size_t count;
+    begin(reply);
+    random_id("", reply->issued_id);
+    good_body(endpoint_table(&count), reply->issued_id, TRICK_NONE, &reply->body);
+    sign(keys, TRICK_NONE, now_s, reply);
 }
 
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
@@ -183,9 +202,7 @@ void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_ve
 {
     static const struct sandbox_fault_kind none = {.status = 200, .acts = true, .is_signed = true};
     const struct sandbox_fault_kind *kind = fault.kind == NULL ? &none : fault.kind;
-    *reply = (struct sandbox_reply){
-        .status = 200, .retry_after_s = -1, .content_type = "application/json; charset=utf-8"};
-    random_id("08", reply->request_id);
+    begin(reply);
     if (verdict->status != 0) {
         reply->status = verdict->status;
         error_body(verdict->code, verdict->message, verdict, &reply->body);

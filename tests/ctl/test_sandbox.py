@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
 import uuid
 from pathlib import Path
@@ -164,6 +165,22 @@ class Sandbox:
             except OSError as error:
                 return error
         return None
+
+    def open(self):
+        """A TLS connection of its own."""
+        plain = socket.create_connection(("127.0.0.1", self.port), WAIT_S)
+        try:
+            return self.tls.wrap_socket(plain, server_hostname="127.0.0.1")
+        except BaseException:
+            plain.close()
+            raise
+
+    def request_bytes(self, *arguments, **changes):
+        """A good request as it goes over the wire."""
+        path, body, headers = self.signed(*arguments, **changes)
+        headers = {"Host": "127.0.0.1", **headers, "Content-Length": str(len(body))}
+        return "\r\n".join([f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()),
+                            "", ""]).encode() + body
 
     def verifies(self, answer, mchid="1900007291", body=None, signature=None):
         """Whether the answer's signature is the one of WeChat Pay's public key."""
@@ -383,7 +400,7 @@ class Faults(unittest.TestCase):
         line = self.sandbox.ledger()[-1]
         self.assertEqual((line["out_contract_code"], line["fault"], line["acted"]), (code, kind, acted))
         self.assertEqual("issued_id" in line, acted)
-        self.assertEqual(line["publishable"], kind in ("delay", "slow-body"))
+        self.assertEqual(line["publishable"], kind in ("delay", "slow-body", "close", "twice") or kind.startswith("idle-"))
         again = self.sandbox.call("partner-mini-program", code)
         self.assertEqual(set(again.json), MINI_PROGRAM)
         self.assertTrue(self.sandbox.verifies(again))
@@ -404,14 +421,18 @@ class Faults(unittest.TestCase):
                 self.assertEqual(answer.headers["Retry-After"], "1" if kind == "429" else None)
 
     def test_errors_of_gateways_are_not(self):
-        for kind in ("502", "503", "504"):
+        for kind in ("408", "421", "425", "502", "503", "503-later", "504"):
             with self.subTest(kind):
                 answer = self.fault(kind, False)
-                self.assertEqual(answer.status, int(kind))
+                self.assertEqual(answer.status, int(kind[:3]))
                 self.assertIsNone(answer.headers["Wechatpay-Signature"])
+                self.assertEqual(answer.headers["Retry-After"], "1" if kind == "503-later" else None)
 
     def test_retry_after_is_the_parameter(self):
         self.assertEqual(self.fault("429", False, 7).headers["Retry-After"], "7")
+
+    def test_100_alone(self):
+        self.assertIsInstance(self.fault("100", False), http.client.RemoteDisconnected)
 
     def test_204(self):
         answer = self.fault("204", False)
@@ -511,6 +532,140 @@ class Faults(unittest.TestCase):
                 self.assertEqual(self.sandbox.call(code=code).status, 200)
 
 
+class Between(unittest.TestCase):
+    """What a server does while no request is on its way: read as bytes, on one connection."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.sandbox = cls.enterClassContext(Sandbox("--fault-by-code"))
+
+    def setUp(self):
+        self.socket = self.enterContext(self.sandbox.open())
+
+    def ask(self, code=None, **changes):
+        self.socket.sendall(self.sandbox.request_bytes("app", code, **changes))
+
+    def answer(self):
+        """Status, headers and body of one answer, read byte by byte: what follows stays."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = self.socket.recv(1)
+            self.assertTrue(byte, f"the connection ended after {head!r}")
+            head += byte
+        line, *fields = head.decode().split("\r\n")[:-2]
+        headers = http.client.HTTPMessage()
+        for field in fields:
+            name, value = field.split(": ", 1)
+            headers[name] = value
+        body = b""
+        while len(body) < int(headers["Content-Length"]):
+            body += self.socket.recv(int(headers["Content-Length"]) - len(body))
+        answer = types.SimpleNamespace(status=int(line.split()[1]), headers=headers, body=body)
+        answer.id = json.loads(body).get("pre_entrustweb_id") if answer.status == 200 else None
+        return answer
+
+    def assert_ended(self):
+        self.assertEqual(self.socket.recv(1), b"")
+
+    def test_an_answer_twice(self):
+        self.ask("Ftwicex1a")
+        first, second = self.answer(), self.answer()
+        self.assertEqual((first.status, first.id), (200, second.id))
+        self.assertTrue(self.sandbox.verifies(second))
+        self.ask()
+        self.assertNotEqual(self.answer().id, first.id)
+        self.assertEqual(len({line.get("nonce") for line in self.sandbox.ledger()[-2:]}), 2)
+
+    def test_an_answer_twice_does_not_wait_for_the_next_request(self):
+        self.ask("Ftwicex1b")
+        self.ask("B")
+        first, second, third = self.answer(), self.answer(), self.answer()
+        self.assertEqual(first.id, second.id)
+        self.assertNotEqual(first.id, third.id)
+
+    def test_connection_close(self):
+        self.ask("Fclosex1a")
+        answer = self.answer()
+        self.assertEqual((answer.status, answer.headers["Connection"]), (200, "close"))
+        self.assert_ended()
+
+    def test_closed_after_the_answer(self):
+        for param in ("", "p50"):
+            with self.subTest(param), self.sandbox.open() as self.socket:
+                self.ask(f"Fidleclosex1{param}a")
+                answer = self.answer()
+                self.assertEqual((answer.status, answer.headers["Connection"]), (200, None))
+                self.assert_ended()
+
+    def test_reset_while_idle(self):
+        self.ask("Fidleresetx1a")
+        self.assertEqual(self.answer().status, 200)
+        with self.assertRaises(ConnectionResetError):
+            socket.socket.recv(self.socket, 1)  # beneath TLS, which calls it the end
+
+    def test_an_error_while_idle(self):
+        for status in (400, 408):
+            with self.subTest(status), self.sandbox.open() as self.socket:
+                self.ask(f"Fidle{status}x1a")
+                self.assertEqual(self.answer().status, 200)
+                answer = self.answer()
+                self.assertEqual((answer.status, answer.headers["Connection"]), (status, "close"))
+                self.assert_ended()
+
+    def test_a_request_in_time_goes_on(self):
+        for kind in ("idleclose", "idlereset", "idle400", "idle408"):
+            with self.subTest(kind), self.sandbox.open() as self.socket:
+                self.ask(f"F{kind}x1p{1000 * WAIT_S}a")
+                self.assertEqual(self.answer().status, 200)
+                self.ask()
+                self.assertEqual(self.answer().status, 200)
+
+    def test_an_answer_unasked(self):
+        with Sandbox("--fault", "unasked=1", directory=None) as sandbox, sandbox.open() as self.socket:
+            unasked = self.answer()
+            self.assertEqual(unasked.status, 200)
+            self.assertTrue(sandbox.verifies(unasked))
+            self.socket.sendall(sandbox.request_bytes("app"))
+            self.assertNotEqual(self.answer().id, unasked.id)
+            line = sandbox.ledger()[0]
+            self.assertEqual((line["fault"], line["issued_id"], line["publishable"]),
+                             ("unasked", unasked.id, False))
+            self.assertNotIn("out_contract_code", line)
+
+    def test_connections_that_do_not_come_about(self):
+        for kind, error in (("accept-close", (ssl.SSLError, ConnectionError)), ("accept-reset", ConnectionError)):
+            with self.subTest(kind), Sandbox("--fault", f"{kind}=1") as sandbox:
+                with self.assertRaises(error), sandbox.open():
+                    pass
+
+    def test_requests_that_are_no_http(self):
+        for text in (b"nonsense\r\n\r\n", b"GET / HTTP/3\r\n\r\n", b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+                     b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+                     b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"):
+            with self.subTest(text), self.sandbox.open() as self.socket:
+                self.socket.sendall(text)
+                self.assertEqual(self.answer().status, 400)
+                self.assert_ended()
+
+    def test_a_head_without_end(self):
+        with contextlib.suppress(OSError):
+            self.socket.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 100000)
+        with contextlib.suppress(OSError):
+            self.assert_ended()
+
+    def test_when_the_client_wants_to_close(self):
+        self.ask(headers={"Connection": "close"})
+        self.assertEqual(self.answer().headers["Connection"], "close")
+        self.assert_ended()
+
+    def test_a_client_that_waits_for_100_continue(self):
+        head, body = self.sandbox.request_bytes("app", headers={"Expect": "100-continue"}).split(b"\r\n\r\n")
+        self.socket.sendall(head + b"\r\n\r\n")
+        self.assertEqual(self.socket.recv(100), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.socket.sendall(body)
+        self.assertEqual(self.answer().status, 200)
+
+
 class Shares(unittest.TestCase):
     def statuses(self, sandbox, count=40):
         return [sandbox.call(code=f"S{i}").status for i in range(count)]
@@ -530,6 +685,22 @@ class Shares(unittest.TestCase):
             self.assertEqual((answer.status, answer.headers["Retry-After"]), (429, "9"))
             self.assertEqual(sandbox.call("partner-app").status, 200)
 
+    def test_a_rate_that_a_merchant_may_call_at(self):
+        with Sandbox("--fault", "rate=1:1@1900007291") as sandbox:
+            for _ in range(1000):
+                answer = sandbox.call()
+                if answer.status == 429:
+                    break
+            self.assertEqual((answer.status, answer.headers["Retry-After"]), (429, None))
+            for _ in range(1000):
+                answer = sandbox.call()
+                if answer.status == 200:
+                    break
+            self.assertEqual(answer.status, 200)
+        with Sandbox("--fault", "rate=1:0@1900007291") as sandbox:
+            self.assertEqual({sandbox.call().status for _ in range(5)}, {429})
+            self.assertEqual(sandbox.call("partner-app").status, 200)
+
     def test_mistakes(self):
         for options, status, told in (
                 (["--fault", "503"], 64, "KIND=SHARE"), (["--fault", "nope=1"], 64, "no such KIND"),
@@ -537,6 +708,8 @@ class Shares(unittest.TestCase):
                 (["--fault", "503=0.1:1"], 64, "takes no :PARAM"),
                 (["--fault", "429=0.1:x"], 64, "PARAM is no whole number"),
                 (["--fault", "503=0.1@5"], 64, "no merchant 5"),
+                (["--fault", "unasked=1@1900007291"], 64, "a connection has no merchant yet"),
+                (["--fault", "unasked=0.6", "--fault", "accept-close=0.6"], 64, "connections are 1.2 together"),
                 (["--fault", "503=0.6", "--fault", "500=0.6"], 64, "more than 1"),
                 (["--merchant", "x:direct"], 64, "MCHID:direct"), (["--merchant", "5:both"], 64, "MCHID:direct"),
                 (["--merchant", "5:direct", "--merchant", "5:partner"], 64, "given before"),
