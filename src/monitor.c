@@ -40,6 +40,7 @@ const char *monitor_unready(const struct monitor *monitor, const struct monitor_
         .joined = intake_joined(from->intake),
         .join_waits = from->clients_waiting,
         .stopping = from->stopping,
+        .subscription = intake_subscription_error(from->intake),
         .endpoint_down = status.endpoint_down,
         .transaction_ms = outlet_stalled_us(from->outlet) / 1000,
         .id_missing_ms = now_ms - monitor->id_held_ms,
@@ -50,11 +51,18 @@ const char *monitor_unready(const struct monitor *monitor, const struct monitor_
 
 /* --- what systemd is told --- */
 
+/* It stays until the topic can be read, whatever else the client says in between. */
+static const char *kafka_trouble(const struct monitor_sources *from)
+{
+    const char *subscription = intake_subscription_error(from->intake);
+    return subscription != NULL ? subscription : intake_trouble(from->intake);
+}
+
 /* "joining the group" may last: what it waits for is what an operator looks for first. */
 static void tell_joining(const struct monitor_sources *from)
 {
     const char *trouble =
-        from->clients_waiting != NULL ? from->clients_waiting : intake_trouble(from->intake);
+        from->clients_waiting != NULL ? from->clients_waiting : kafka_trouble(from);
     notify_status("waiting for Kafka: joining group %s%s%s", intake_group_id(from->intake),
                   trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
 }
@@ -79,6 +87,12 @@ static void tell_status(const struct monitor_sources *from, int64_t now_ms)
     }
     if (!intake_joined(from->intake)) {
         tell_joining(from);
+        return;
+    }
+    const char *subscription = intake_subscription_error(from->intake);
+    if (subscription != NULL) {
+        notify_status("%zu partitions, %zu in the air; requests cannot be read: %s",
+                      status.partitions, status.in_flight, subscription);
         return;
     }
     const char *trouble = report_trouble(from->report);

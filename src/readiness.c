@@ -8,9 +8,10 @@
 
 const char *readiness_unready(const struct readiness_facts *facts)
 {
-    return !facts->joined && facts->join_waits != NULL    ? facts->join_waits
+    return facts->stopping                                ? "stopping"
+           : facts->subscription != NULL                  ? facts->subscription
+           : !facts->joined && facts->join_waits != NULL  ? facts->join_waits
            : !facts->joined                               ? "the group is not joined"
-           : facts->stopping                              ? "stopping"
            : facts->endpoint_down                         ? "the endpoint is down"
            : facts->transaction_ms >= TRANSACTION_SLOW_MS ? "a transaction does not end"
            : facts->id_missing_ms >= UNREADY_MS           ? "transactions cannot begin"

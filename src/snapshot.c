@@ -51,7 +51,8 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.records = from->records;
     status->work.succeeded = from->recent->succeeded;
     status->work.failed = from->recent->failed;
-    status->work.kafka_trouble = intake_trouble(from->intake);
+    const char *subscription = intake_subscription_error(from->intake);
+    status->work.kafka_trouble = subscription != NULL ? subscription : intake_trouble(from->intake);
     status->work.transaction_trouble = from->transaction_trouble;
 }
 

@@ -73,6 +73,8 @@ struct intake {
     bool wants_join, subscribed;
     bool joined, fatal_told, release_overdue;
     struct trouble trouble;
+    struct trouble subscription; /* why the topic cannot be read; empty while it can */
+    bool made_anew;              /* that is why, until the next assignment */
     struct record_header *headers;
     size_t header_cap;
 };
@@ -236,7 +238,9 @@ static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t 
     intake->joined = true;
     intake->state = LOOKING;
     partitions_take(intake, partitions);
-    if (partitions->cnt > 0) {
+    if (partitions->cnt > 0) { /* given to members that see the topic only */
+        intake->made_anew = false;
+        trouble_clear(&intake->subscription);
         lookup_start(intake->lookup, partitions);
         return;
     }
@@ -470,6 +474,30 @@ static bool record_tell(struct intake *intake, const rd_kafka_message_t *message
     return more;
 }
 
+/* The log ends below what was read of it: it is another one of the same name. What stands in it
+ * below our position has ids that were given out already, so it is not read on. */
+static bool made_anew(struct intake *intake, const struct partition *partition, int64_t end)
+{
+    if (end < 0 || end >= partition->next) {
+        return false;
+    }
+    intake->made_anew = true;
+    trouble_set(
+        &intake->subscription,
+        "partition %d of %s ends at offset %lld and was read up to %lld: the topic was made "
+        "anew; restart every instance of the group",
+        partition->id, intake->topic, (long long)end, (long long)partition->next);
+    return true;
+}
+
+/* A record or a partition's end came: the broker lets us read. */
+static void readable(struct intake *intake)
+{
+    if (!intake->made_anew) {
+        trouble_clear(&intake->subscription);
+    }
+}
+
 /* A record outside its assignment is dropped: whoever gets the partition next begins at its
  * committed offset. One that was handed over already (librdkafka before 2.4 may go back after
  * a resume) is dropped too: each is told once in an assignment. */
@@ -480,6 +508,9 @@ static bool record_handle(struct intake *intake, const rd_kafka_message_t *messa
         return true;
     }
     if (message->offset < partition->next) {
+        if (made_anew(intake, partition, intake_end_offset(intake, partition->id))) {
+            return true;
+        }
         log_warning("kafka consumer: partition %d went back to offset %lld, already at %lld; "
                     "was the topic made anew under a running group?",
                     message->partition, (long long)message->offset, (long long)partition->next);
@@ -487,6 +518,7 @@ static bool record_handle(struct intake *intake, const rd_kafka_message_t *messa
     }
     partition->next = message->offset + 1;
     trouble_clear(&intake->trouble);
+    readable(intake);
     return record_tell(intake, message);
 }
 
@@ -495,7 +527,22 @@ static void end_note(struct intake *intake, const rd_kafka_message_t *message)
     struct partition *partition = partition_find(intake, message->partition);
     if (intake->state == ASSIGNED && partition != NULL) {
         partition->end = message->offset;
+        if (!made_anew(intake, partition, message->offset)) {
+            readable(intake);
+        }
     }
+}
+
+/* The library tells of a topic that it cannot read once, however long that lasts. */
+static void error_note(struct intake *intake, const rd_kafka_message_t *message)
+{
+    bool lasting = message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+                   message->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                   message->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+    struct trouble *trouble = lasting ? &intake->subscription : &intake->trouble;
+    trouble_set(trouble, "%s (%s)", rd_kafka_message_errstr(message),
+                rd_kafka_err2name(message->err));
+    log_warning("kafka consumer: %s", trouble->text);
 }
 
 /* False when the owner wants no further record for now. */
@@ -510,9 +557,7 @@ static bool message_handle(struct intake *intake, rd_kafka_message_t *message)
         intake->noted_fatal = true;
         (void)notes_handle(intake);
     } else {
-        trouble_set(&intake->trouble, "%s (%s)", rd_kafka_message_errstr(message),
-                    rd_kafka_err2name(message->err));
-        log_warning("kafka consumer: %s", intake->trouble.text);
+        error_note(intake, message);
     }
     rd_kafka_message_destroy(message);
     return more;
@@ -761,6 +806,11 @@ const char *intake_trouble(const struct intake *intake)
     bool fresh = clock_now(&clock_system).mono_ms - intake->trouble.mono_ms < TROUBLE_MAX_AGE_MS;
     return intake->trouble.text[0] != '\0' && (fresh || intake->fatal_told) ? intake->trouble.text
                                                                             : NULL;
+}
+
+const char *intake_subscription_error(const struct intake *intake)
+{
+    return intake->subscription.text[0] != '\0' ? intake->subscription.text : NULL;
 }
 
 int64_t intake_end_offset(const struct intake *intake, int32_t partition)

@@ -1,0 +1,90 @@
+"""What /readyz, /status and the status text say of work that cannot be done, on a real Kafka."""
+
+import unittest
+
+import auditor
+from harness import World, event, http_get, wait_until
+from kafka_broker import Cluster
+from secure_broker import Acls
+
+USER, PASSWORD = "presignd", "kafka-pass-4711"
+
+
+class Subscription(unittest.TestCase):
+    """The requests topic: no right to it, deleted, made anew."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = cls.enterClassContext(Cluster(users={USER: PASSWORD}))
+        cls.acls = Acls(cls.kafka.bootstrap)
+        cls.addClassCleanup(cls.acls.close)
+
+    def setUp(self):
+        self.world = self.enterContext(World(kafka=self.kafka))
+        self.world.start_sandbox()
+        self.topic = self.world.topics[auditor.REQUESTS]
+        self.daemon = self.start("presignd-1")
+
+    def start(self, instance):
+        return self.world.start_daemon(instance, sections={"kafka": {
+            "bootstrap.servers": self.kafka.users_bootstrap, "security.protocol": "sasl_plaintext",
+            "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD,
+            "topic.metadata.refresh.interval.ms": 2000}})
+
+    def readyz(self, daemon=None):
+        return http_get(f"{(daemon or self.daemon).admin}/readyz")
+
+    def wait_unready(self, pattern, daemon=None):
+        said = []
+
+        def unready():
+            said[:] = self.readyz(daemon)
+            return said[0] == 503 and pattern in said[1]
+        wait_until(unready, lambda: f"503 with {pattern!r}: {said}")
+
+    def deny(self):
+        """The broker lets all in that nobody has a right to: a right of another's shuts us out."""
+        self.acls.add(f"User:another TOPIC LITERAL {self.topic} READ")
+
+    def allow(self):
+        self.acls.remove(f"User:another TOPIC LITERAL {self.topic} READ")
+
+    def delete_topic(self):
+        self.kafka.admin().delete_topics([self.topic], operation_timeout=30)[self.topic].result(30)
+
+    def test_a_right_that_is_taken_away_while_idle_and_given_again(self):
+        sent = self.world.produce(event() for _ in range(3))
+        self.world.wait_for_outcomes(sent)
+        self.deny()
+        self.wait_unready("TOPIC_AUTHORIZATION_FAILED")
+        waiting = self.world.produce(event() for _ in range(100))
+        status, text = http_get(f"{self.daemon.admin}/status.json")
+        self.assertIn("TOPIC_AUTHORIZATION_FAILED", text)
+        self.wait_unready("TOPIC_AUTHORIZATION_FAILED")
+        self.allow()
+        self.world.wait_for_outcomes(waiting)
+        self.daemon.wait_ready()
+
+    def test_a_topic_that_is_deleted_and_comes_back(self):
+        self.world.wait_for_outcomes(self.world.produce(event() for _ in range(3)))
+        self.delete_topic()
+        self.wait_unready("UNKNOWN_TOPIC_OR_PART")
+        self.kafka.create_topic(self.topic, 3)
+        self.daemon.wait_ready()
+
+    def test_a_topic_that_is_made_anew_below_our_position(self):
+        self.world.wait_for_outcomes(self.world.produce(event() for _ in range(60)))
+        self.daemon.suspend()
+        self.delete_topic()
+        self.kafka.create_topic(self.topic, 3)
+        self.daemon.resume()
+        self.wait_unready("made anew")
+        again = self.world.produce(event() for _ in range(6))
+        self.wait_unready("restart")
+        self.daemon.terminate()
+        self.daemon = self.start("presignd-1")
+        self.world.wait_for_outcomes(again)
+
+
+if __name__ == "__main__":
+    unittest.main()
