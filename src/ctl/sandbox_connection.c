@@ -6,6 +6,8 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -309,6 +311,11 @@ static enum end serve_one(struct connection *connection)
 
 /* ---- life */
 
+static void cork(const struct connection *connection, int on)
+{
+    (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
 /* An answer that nobody asked for, in the first flight of TLS 1.3: it is there when the client has
  * ended the handshake, before any request can have left (SSL_write_early_data(3)). */
 static bool answer_unasked(struct connection *connection, struct sandbox_fault fault)
@@ -321,6 +328,7 @@ static bool answer_unasked(struct connection *connection, struct sandbox_fault f
     AUTO_BUF struct buf out = {0};
     size_t done;
     int result;
+    cork(connection, 1); /* and in the same segment */
     while ((result = SSL_read_early_data(connection->ssl, &(char){0}, 1, &done)) ==
                SSL_READ_EARLY_DATA_ERROR &&
            again(connection, 0)) {
@@ -337,6 +345,7 @@ static bool answer_unasked(struct connection *connection, struct sandbox_fault f
     while ((result = SSL_write_early_data(connection->ssl, out.data, out.len, &done)) != 1 &&
            again(connection, result)) {
     }
+    cork(connection, 0);
     return result == 1;
 }
 
