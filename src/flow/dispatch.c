@@ -62,6 +62,7 @@ static void call(struct pipeline *p, struct job *job, struct hold_permit permit,
         .host = permit.host,
         .body = job->admission.body,
         .body_len = job->admission.body_len,
+        .new_connection = job->answer.wants_new_connection,
         .timeout_ms = attempt_timeout_ms(p, job, now),
         .expires_ms = job->admission.expires_ms,
     };

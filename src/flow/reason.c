@@ -37,17 +37,19 @@ static const struct reason_row rows[REASON_COUNT] = {
     [REASON_RATE_LIMITED] = {"rate_limited", true, "429 to the end of its time",
                              "lower the merchant's rate_per_s, then send the event again"},
     [REASON_UNAVAILABLE] = {"unavailable", true,
-                            "5xx, 202, 408, 421, 425, or no answer after sending, to the end",
+                            "5xx, 202, 408, 421, 425, a 1xx alone, or no answer after "
+                            "sending, to the end",
                             "send the event again later; 500 for days means a missing product "
                             "permission or template"},
     [REASON_UNREACHABLE] = {"unreachable", true, "never sent: DNS, connect, TLS, to the end",
                             "check the network, DNS and ca_file, then send the event again"},
     [REASON_UNVERIFIED_ANSWER] = {"unverified_answer", true,
-                                  "a success that could not be trusted or lacked a required "
+                                  "an answer that could not be trusted or lacked a required "
                                   "field, to the end; or no key verified the merchant's answers "
                                   "for hold_unauthorized_ms",
-                                  "check WeChat Pay's public key or certificates, then send the "
-                                  "event again"},
+                                  "read `message`; where it names signature, serial or time: check "
+                                  "WeChat Pay's public key or certificates, and the clock; then "
+                                  "send the event again"},
     [REASON_UNEXPECTED_ANSWER] = {"unexpected_answer", false, "an answer outside the API's rules",
                                   "check base_url and what stands between"},
 };

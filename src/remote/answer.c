@@ -36,14 +36,22 @@ struct rule {
 
 /* The answer table. The first row that holds the status decides; 200 begins as unverified and
  * becomes a success only after every check. 500 is no outage: for a merchant without the
- * product's permission these endpoints answer 500 for days. */
+ * product's permission these endpoints answer 500 for days. 408, 421 and 425 say that the server
+ * did not act, and may be sent again (RFC 9110, sections 15.5.9 and 15.5.20; RFC 8470, section
+ * 5.2). An interim answer alone is a connection that broke. */
 static const struct rule status_rules[] = {
+    {100, 199, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "an interim answer, and no final one"},
     {200, 200, ANSWER_UNVERIFIED, CALL_UNKNOWN, false, "the answer cannot be trusted"},
     {202, 202, ANSWER_UNAVAILABLE, CALL_UNKNOWN, false, "accepted, but not done yet"},
     {200, 299, ANSWER_UNEXPECTED, CALL_UNKNOWN, false, "a status that the API does not use"},
     {300, 399, ANSWER_UNEXPECTED, CALL_ANSWERED, false, "a redirect, which is never followed"},
     {401, 401, ANSWER_UNAUTHORIZED, CALL_ANSWERED, false,
      "our signature was refused: look at key, serial number and clock"},
+    {408, 408, ANSWER_UNAVAILABLE, CALL_ANSWERED, false,
+     "the server gave up waiting for the request"},
+    {421, 421, ANSWER_UNAVAILABLE, CALL_ANSWERED, false,
+     "the server does not answer for this host on this connection"},
+    {425, 425, ANSWER_UNAVAILABLE, CALL_ANSWERED, false, "too early for the server"},
     {429, 429, ANSWER_RATE_LIMITED, CALL_ANSWERED, false, "too many requests"},
     {400, 499, ANSWER_REJECTED, CALL_ANSWERED, false, "the request was refused"},
     {501, 501, ANSWER_REJECTED, CALL_UNKNOWN, false, "the endpoint is not implemented"},
@@ -58,6 +66,12 @@ static const struct rule not_sent_rule = {
     0, 0, ANSWER_UNREACHABLE, CALL_NOT_SENT, true, "no connection: nothing was sent"};
 static const struct rule broken_rule = {
     0, 0, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "no whole answer came after sending"};
+static const struct rule early_rule = {0,
+                                       0,
+                                       ANSWER_UNVERIFIED,
+                                       CALL_UNKNOWN,
+                                       false,
+                                       "the answer began before the request had left whole"};
 
 static const struct rule *rule_of(enum transfer_status transfer, int status)
 {
@@ -66,6 +80,9 @@ static const struct rule *rule_of(enum transfer_status transfer, int status)
     }
     if (transfer == TRANSFER_BROKEN) {
         return &broken_rule;
+    }
+    if (transfer == TRANSFER_EARLY) {
+        return &early_rule;
     }
     for (size_t i = 0; i < ARRAY_LENGTH(status_rules); i++) {
         if (status >= status_rules[i].from && status <= status_rules[i].to) {
@@ -110,6 +127,9 @@ static const char *read_success(const struct endpoint *endpoint, const struct an
 {
     if (input->transfer == TRANSFER_TOO_LARGE) {
         return "the answer is larger than any of the API's";
+    }
+    if (input->transfer == TRANSFER_EARLY) {
+        return early_rule.detail;
     }
     if (input->content_encoding != NULL &&
         !text_equal_nocase(input->content_encoding, "identity")) {
@@ -171,6 +191,8 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     answer->retry_after_ms =
         input->retry_after == NULL ? -1 : text_retry_after(input->retry_after, wall_ms);
     copy_clean(answer->request_id, input->request_id, ANSWER_ID_MAX);
+    answer->wants_new_connection =
+        input->transfer == TRANSFER_DONE && (input->status == 408 || input->status == 421);
 
     /* A body that was cut off can be neither verified nor read. */
     if (input->transfer == TRANSFER_DONE) {

@@ -303,6 +303,7 @@ static void send_call(struct call *call)
     transfer->body_len = attempt->body_len;
     transfer->authorization = call->authorization.data;
     transfer->serial = merchant->public_key_id == NULL ? NULL : call->serial.data;
+    transfer->new_connection = attempt->new_connection;
     transfer->timeout_ms = attempt->timeout_ms;
     transfer->expires_ms = attempt->expires_ms;
     transfer->done = on_transferred;

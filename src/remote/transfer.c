@@ -3,6 +3,7 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/remote/connection.h"
 #include "presignd/version.h"
 
 #include <errno.h>
@@ -45,7 +46,9 @@ struct transfer_client {
     CURLM *multi;        /* NULL until there is something to do */
     CURLSH *share;       /* TLS sessions: without it each easy handle keeps its own */
     struct list sockets; /* those that curl wants watched */
-    CURL **easies;       /* idle ones, at most max_connections */
+    struct list connections;
+    bool tls_in_tls; /* to an https proxy: see connection_is_open() */
+    CURL **easies;   /* idle ones, at most max_connections */
     size_t easy_count;
     struct curl_slist *constant_lines;
 
@@ -83,6 +86,8 @@ static const struct ending {
      "the server's certificate is not trusted: look at its name, its validity and ca_file"},
     {CURLE_PROXY, false, proxy_reason},
     {CURLE_SSL_CACERT_BADFILE, false, "the file of trusted certificates cannot be read"},
+    {CURLE_ABORTED_BY_CALLBACK, false,
+     "the server closed the connection, or sent something, before a request was sent"},
     {CURLE_OK, true, "the connection was closed inside the answer's headers"},
     {CURLE_OPERATION_TIMEDOUT, true, "no whole answer came in time"},
     {CURLE_ABORTED_BY_CALLBACK, true, "a kept connection was closed under the request"},
@@ -167,6 +172,21 @@ static void begin_headers(struct transfer *transfer, const char *line, size_t le
     memset(transfer->header_twice, 0, sizeof transfer->header_twice);
 }
 
+/* Bytes that curl gave to TLS, or to the kernel; of a proxy's CONNECT, too. */
+static long request_bytes(const struct transfer *transfer)
+{
+    long bytes = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &bytes);
+    return bytes;
+}
+
+static bool has_left_whole(const struct transfer *transfer)
+{
+    curl_off_t bytes = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &bytes);
+    return transfer->body == NULL || (size_t)bytes == transfer->body_len;
+}
+
 /* One whole line, NUL-ended by curl. Lines behind a final answer's block are trailers, which
  * no rule of the API knows. */
 static size_t on_header(char *line, size_t size, size_t count, void *context)
@@ -183,8 +203,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
         read_header(transfer, line, len);
     } else if (transfer->http_status < 200 && text_prefix_nocase(line, len, "HTTP/")) {
         begin_headers(transfer, line, len);
+        transfer->is_early = transfer->http_status >= 200 && !has_left_whole(transfer);
     }
-    return len;
+    return transfer->is_early ? 0 : len;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *context)
@@ -199,26 +220,72 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context)
     return len;
 }
 
-/* Just before the request goes out. The second time for one transfer, curl means to repeat it
- * on a new connection: the server may have acted already, and the nonce would be used twice.
- * Signing, waiting and connecting took time: here is the last moment to see the expiry. */
-/* NOLINTNEXTLINE(readability-non-const-parameter): curl's prototype */
-static int on_send(void *context, char *remote_ip, char *local_ip, int remote_port, int local_port)
+/* NULL for plain HTTP. */
+static SSL *tls_of(CURL *easy)
 {
-    (void)remote_ip;
+    const struct curl_tlssessioninfo *info = NULL;
+    bool is_known = curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &info) == CURLE_OK &&
+                    info != NULL && info->backend == CURLSSLBACKEND_OPENSSL;
+    return is_known ? info->internals : NULL;
+}
+
+static bool is_quiet(const struct transfer *transfer, const struct connection *connection)
+{
+    return transfer->client->tls_in_tls ? connection_is_open(connection)
+                                        : connection_is_quiet(connection, tls_of(transfer->easy));
+}
+
+/* Whether the request may go out on the connection that curl chose. One that curl tells no
+ * address of that we know is taken as it is. */
+static bool may_take(struct transfer *transfer, const char *peer_ip, int peer_port, int local_port)
+{
+    struct transfer_client *client = transfer->client;
+    struct connection *connection =
+        connection_find(&client->connections, peer_ip, peer_port, local_port);
+    if (connection == NULL) {
+        return true;
+    }
+    transfer->on_kept = connection->is_used;
+    bool is_over = connection->is_stale || clock_now(client->clock).mono_ms >= connection->renew_ms;
+    if ((transfer->on_kept && is_over) || !is_quiet(transfer, connection)) {
+        return false;
+    }
+    connection->user = transfer;
+    connection->is_used = true;
+    return true;
+}
+
+static void end_connecting(struct transfer *transfer)
+{
+    if (transfer->is_connecting) {
+        transfer->is_connecting = false;
+        transfer->client->connecting[transfer->host]--;
+    }
+}
+
+/* Just before the request goes out. The second time for one transfer, curl means to repeat it on
+ * another connection: it may when nothing left, since what did not leave has no effect and its
+ * nonce was not used. Signing, waiting and connecting took time: here is the last moment to see
+ * the expiry. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): curl's prototype */
+static int on_send(void *context, char *peer_ip, char *local_ip, int peer_port, int local_port)
+{
     (void)local_ip;
-    (void)remote_port;
-    (void)local_port;
     struct transfer *transfer = context;
-    if (transfer->sent) {
+    if (transfer->sent && request_bytes(transfer) > transfer->bytes_before) {
         return CURL_PREREQFUNC_ABORT;
     }
     if (clock_now(transfer->client->clock).wall_ms >= transfer->expires_ms) {
         transfer->expired = true;
         return CURL_PREREQFUNC_ABORT;
     }
+    transfer->is_refused = !may_take(transfer, peer_ip, peer_port, local_port);
+    if (transfer->is_refused) {
+        return CURL_PREREQFUNC_ABORT;
+    }
+    transfer->bytes_before = request_bytes(transfer);
     transfer->sent = true;
-    transfer->client->connecting[transfer->host]--;
+    end_connecting(transfer);
     return CURL_PREREQFUNC_OK;
 }
 
@@ -251,10 +318,26 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose,
 {
     (void)purpose;
     struct transfer *transfer = context;
+    struct transfer_client *client = transfer->client;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    transfer->client->resolving[transfer->host] = transfer->resolving = false;
+    client->resolving[transfer->host] = transfer->resolving = false;
     transfer->is_short = transfer->is_short || (fd < 0 && is_shortage(errno));
-    return fd < 0 ? CURL_SOCKET_BAD : fd;
+    if (fd < 0) {
+        return CURL_SOCKET_BAD;
+    }
+    struct connection *connection =
+        connection_add(&client->connections, fd, &address->addr, clock_now(client->clock).mono_ms);
+    connection->host = transfer->host;
+    connection->user = transfer;
+    return fd;
+}
+
+/* The connection may outlive its transfer: curl gives the client instead. */
+static int on_close_socket(void *context, curl_socket_t fd)
+{
+    struct transfer_client *client = context;
+    connection_remove(&client->connections, fd);
+    return close(fd);
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): curl's prototype */
@@ -332,7 +415,7 @@ static void must(CURLcode code)
     }
 }
 
-static void set_constant_options(const struct transfer_client *client, CURL *easy)
+static void set_constant_options(struct transfer_client *client, CURL *easy)
 {
     must(curl_easy_setopt(easy, CURLOPT_SHARE, client->share));
     must(curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"));
@@ -365,6 +448,8 @@ static void set_constant_options(const struct transfer_client *client, CURL *eas
     must(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header));
     must(curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send));
     must(curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket));
+    must(curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket));
+    must(curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, client));
     must(curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, on_resolve));
 }
 
@@ -414,6 +499,8 @@ static void set_request_options(struct transfer *transfer, int64_t now_ms)
         must(curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len));
     }
     must(curl_easy_setopt(easy, CURLOPT_HTTPHEADER, header_lines(transfer)));
+    bool is_fresh = transfer->new_connection || transfer->is_again;
+    must(curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, is_fresh ? 1L : 0L));
     /* The expiry bounds the connecting alone: an answer is waited for as long as any other's,
      * or events near their end would leave calls behind whose effect nobody knows. */
     must(curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
@@ -461,8 +548,6 @@ static const char *reason_not_sent(const struct transfer *transfer, CURLcode cod
 static void set_status(struct transfer *transfer, CURLcode code)
 {
     bool too_large = transfer->too_large || code == CURLE_FILESIZE_EXCEEDED;
-    /* Interim answers and then an orderly end: an answer, if one that the API does not know. */
-    bool interim_only = code == CURLE_GOT_NOTHING && transfer->http_status != 0;
     /* curl lets a connection end inside the headers. */
     bool whole = code == CURLE_OK && !transfer->in_headers && transfer->http_status != 0;
     transfer->timed_out = code == CURLE_OPERATION_TIMEDOUT;
@@ -470,12 +555,15 @@ static void set_status(struct transfer *transfer, CURLcode code)
                         (transfer->expired || (transfer->timed_out && transfer->bounded_by_expiry));
     transfer->reason = NULL;
     transfer->cause = ANSWER_CAUSE_NONE;
-    if (whole || interim_only) {
+    if (whole) {
         transfer->status = TRANSFER_DONE;
     } else if (!transfer->sent) {
         transfer->status = TRANSFER_NOT_SENT;
         transfer->cause = transfer->expired ? ANSWER_CAUSE_NONE : cause_not_sent(transfer, code);
         transfer->reason = reason_not_sent(transfer, code);
+    } else if (transfer->is_early) {
+        transfer->status = TRANSFER_EARLY;
+        transfer->reason = "the answer began before the request had left whole";
     } else if (too_large && transfer->http_status != 0) {
         transfer->status = TRANSFER_TOO_LARGE;
         transfer->reason = "the answer is larger than any of the API's";
@@ -493,6 +581,24 @@ static void hand_over(struct transfer *transfer, CURLcode code)
     loop_timer_set(&client->deliver_timer, 0);
 }
 
+static void arm_wait_timer(struct transfer_client *client)
+{
+    const struct heap_slot *first = heap_first(&client->waits);
+    if (first != NULL) {
+        loop_timer_set(&client->wait_timer, first->at);
+    }
+}
+
+/* It goes out next, and nothing of it left yet. act() starts it. */
+static void wait_first(struct transfer *transfer)
+{
+    struct transfer_client *client = transfer->client;
+    transfer->is_refused = transfer->sent = false;
+    list_push_front(&client->waiting[transfer->host], &transfer->link);
+    heap_set(&client->waits, &transfer->waited, transfer->sent_by_ms);
+    arm_wait_timer(client);
+}
+
 static void finish(struct transfer *transfer, CURLcode code)
 {
     struct transfer_client *client = transfer->client;
@@ -500,12 +606,17 @@ static void finish(struct transfer *transfer, CURLcode code)
     curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME_T, &duration_us);
     transfer->duration_us = duration_us;
     curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &transfer->proxy_status);
+    transfer->sent = transfer->sent && request_bytes(transfer) > transfer->bytes_before;
+    connection_leave_all(&client->connections, transfer);
+    end_connecting(transfer);
     easy_give_back(client, transfer);
-    if (!transfer->sent) {
-        client->connecting[transfer->host]--;
-    }
     list_remove(&client->running, &transfer->link);
-    hand_over(transfer, code);
+    if (transfer->is_refused && transfer->on_kept && !transfer->is_again) {
+        transfer->is_again = true; /* and then on a new connection: once */
+        wait_first(transfer);
+    } else {
+        hand_over(transfer, code);
+    }
 }
 
 static bool multi_open(struct transfer_client *client)
@@ -531,6 +642,7 @@ static void multi_close(struct transfer_client *client)
         curl_multi_cleanup(client->multi);
         client->multi = NULL;
     }
+    connection_remove_all(&client->connections);
     LIST_FOREACH_SAFE (&client->sockets, link) {
         socket_free(CONTAINER_OF(link, struct socket, link));
     }
@@ -561,6 +673,7 @@ static void launch(struct transfer_client *client, struct transfer *transfer, in
     stop_waiting(transfer);
     list_push_back(&client->running, &transfer->link);
     client->connecting[transfer->host]++;
+    transfer->is_connecting = true;
     transfer->easy = easy_take(client);
     set_request_options(transfer, now_ms);
     if (curl_multi_add_handle(client->multi, transfer->easy) != CURLM_OK) {
@@ -714,6 +827,7 @@ static void init(struct transfer_client *client, struct loop *loop)
 {
     client->loop = loop;
     list_init(&client->sockets);
+    list_init(&client->connections);
     list_init(&client->running);
     list_init(&client->finished);
     for (size_t i = 0; i < TRANSFER_HOSTS_MAX; i++) {
@@ -730,6 +844,8 @@ static void configure(struct transfer_client *client, const struct transfer_clie
     client->clock = config->clock;
     client->ca_file = is_given(config->ca_file) ? mem_strdup(config->ca_file) : NULL;
     client->proxy = is_given(config->proxy) ? mem_strdup(config->proxy) : NULL;
+    client->tls_in_tls =
+        client->proxy != NULL && text_prefix_nocase(client->proxy, strlen(client->proxy), "https:");
     client->connect_timeout_ms = config->connect_timeout_ms;
     client->max_connections = config->max_connections > 0 ? config->max_connections : 1;
     /* Half at most, so that a dead host leaves the other one room. */
@@ -790,6 +906,11 @@ struct transfer_client *transfer_client_free(struct transfer_client *client)
     return NULL;
 }
 
+void transfer_client_renew(struct transfer_client *client, unsigned host)
+{
+    connection_renew_all(&client->connections, host);
+}
+
 size_t transfer_client_in_flight(const struct transfer_client *client)
 {
     size_t count = client->running.count + client->finished.count;
@@ -839,15 +960,16 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer)
     transfer->header_bytes = 0;
     transfer->in_headers = transfer->sent = transfer->too_large = false;
     transfer->resolving = transfer->is_short = false;
+    transfer->is_refused = transfer->is_again = transfer->on_kept = transfer->is_early = false;
+    transfer->bytes_before = 0;
     memset(transfer->header_at, 0, sizeof transfer->header_at);
     memset(transfer->header_twice, 0, sizeof transfer->header_twice);
     transfer_rest(transfer);
     list_push_back(&client->waiting[transfer->host], &transfer->link);
     heap_set(&client->waits, &transfer->waited, transfer->sent_by_ms);
     pump(client);
-    const struct heap_slot *first = heap_first(&client->waits);
-    if (first == &transfer->waited) {
-        loop_timer_set(&client->wait_timer, first->at);
+    if (heap_first(&client->waits) == &transfer->waited) {
+        arm_wait_timer(client);
     }
 }
 

@@ -266,15 +266,20 @@ static bool unavailable_page(struct exchange *exchange)
     return true;
 }
 
+#define STATUS_OF(name, line)                       \
+    static bool name(struct exchange *exchange)     \
+    {                                               \
+        exchange_answer(exchange, line, "", "", 0); \
+        return true;                                \
+    }
+STATUS_OF(request_time_out, "408 Request Timeout")
+STATUS_OF(misdirected, "421 Misdirected Request")
+STATUS_OF(too_early, "425 Too Early")
+
 static bool hold_then_ok(struct exchange *exchange)
 {
     exchange_hold(exchange);
     return answer_ok(exchange);
-}
-
-static bool hold_first(struct exchange *exchange)
-{
-    return exchange->number == 1 ? hold_then_ok(exchange) : answer_ok(exchange);
 }
 
 static bool hold_second(struct exchange *exchange)
@@ -311,17 +316,20 @@ static const struct scene {
     {"too large chunked", too_large_chunked, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
     {"trailers", signed_by_trailers, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
     {"endless headers", endless_headers, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
-    {"endless interim", endless_interim, 1, ANSWER_UNEXPECTED, CALL_UNKNOWN, 103, 1, 1},
+    {"endless interim", endless_interim, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 103, 1, 1},
     {"compressed", compressed, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
     {"continue", continue_first, 2, ANSWER_SUCCESS, CALL_ANSWERED, 200, 2, 1},
     {"early hints", hints_first, 2, ANSWER_SUCCESS, CALL_ANSWERED, 200, 2, 1},
-    {"interim alone", interim_alone, 1, ANSWER_UNEXPECTED, CALL_UNKNOWN, 103, 1, 1},
+    {"interim alone", interim_alone, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 103, 1, 1},
     {"no content", no_content, 1, ANSWER_UNEXPECTED, CALL_UNKNOWN, 204, 1, 1},
     {"redirect", redirect, 1, ANSWER_UNEXPECTED, CALL_ANSWERED, 302, 1, 1},
     {"not HTTP", not_http, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 0, 1, 1},
     {"signature twice", signature_twice, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
     {"lower case", lower_case_headers, 1, ANSWER_SUCCESS, CALL_ANSWERED, 200, 1, 1},
     {"busy", busy, 1, ANSWER_RATE_LIMITED, CALL_ANSWERED, 429, 1, 1},
+    {"request time-out", request_time_out, 2, ANSWER_UNAVAILABLE, CALL_ANSWERED, 408, 2, 1},
+    {"misdirected", misdirected, 2, ANSWER_UNAVAILABLE, CALL_ANSWERED, 421, 2, 1},
+    {"too early", too_early, 2, ANSWER_UNAVAILABLE, CALL_ANSWERED, 425, 2, 1},
     {"unavailable", unavailable_page, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 503, 1, 1},
 };
 
@@ -386,6 +394,31 @@ static void test_retry_after(void)
     CHECK(strcmp(answer->code, "RATELIMIT_EXCEEDED") == 0);
     CHECK(answer->is_signed);
     close_caller();
+    close_server(server);
+}
+
+static bool misdirected_first(struct exchange *exchange)
+{
+    return exchange->number == 1 ? misdirected(exchange) : answer_ok(exchange);
+}
+
+/* The next attempt is told not to use the kept connection; one after that may use the new one. */
+static void test_new_connection(void)
+{
+    current = "new connection";
+    struct server *server = open_server(misdirected_first, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    CHECK(call_once(PATIENCE_MS)->wants_new_connection);
+    struct attempt attempt = attempt_of(0, PATIENCE_MS);
+    attempt.new_connection = true;
+    start_attempt(0, &attempt);
+    run_calls();
+    CHECK(world.answers[0].kind == ANSWER_SUCCESS && !world.answers[0].wants_new_connection);
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == 3 && server->connections == 2);
     close_server(server);
 }
 
@@ -578,24 +611,27 @@ static void test_distrust(void)
     expect_distrust("TLS 1.1", &world.identity, TLS1_1_VERSION, "ca.pem", "handshake");
 }
 
-/* The first call is still in the air, and its easy handle with it, when the second begins:
- * what that one resumes comes from the shared cache. */
+/* The first calls are still in the air, and their easy handles with them, when the next begins:
+ * what that one resumes comes from the shared cache. A ticket that is there before its connection
+ * is looked at is lost, so the second need not resume. */
+enum { HELD = 5 };
+
 static void test_session_resumption(void)
 {
     current = "session resumption";
-    struct server *server = open_server(hold_first, &world.identity, 0);
+    struct server *server = open_server(hold_then_ok, &world.identity, 0);
     const struct caller_config config = config_for(url_of(server));
     open_caller(&config);
-    start_call(0, 0, PATIENCE_MS);
-    run_until(&server->requests, 1, server);
-    start_call(1, 0, PATIENCE_MS);
-    run_until(&server->requests, 2, server);
+    for (int i = 0; i < HELD; i++) {
+        start_call((size_t)i, 0, PATIENCE_MS);
+        run_until(&server->requests, i + 1, server);
+    }
     server_release(server);
     run_calls();
     close_caller();
     server_wait_open(server, 0);
-    CHECK(server->connections == 2);
-    CHECK(server->resumed == 1);
+    CHECK(server->connections == HELD);
+    CHECK(server->resumed > 0);
     close_server(server);
 }
 
@@ -1001,6 +1037,7 @@ static test_fn *const patient[] = {
 static test_fn *const quick[] = {
     test_success_in_full,
     test_retry_after,
+    test_new_connection,
     test_refused,
     test_proxy,
     test_no_name,

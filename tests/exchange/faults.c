@@ -245,7 +245,7 @@ static const struct scene {
     {"status 999", status_999, ANSWER_UNEXPECTED, 999},
     {"no status", status_word, ANSWER_UNAVAILABLE, -1},
     {"negative status", status_negative, ANSWER_UNAVAILABLE, -1},
-    {"another protocol", upgrade, ANSWER_UNEXPECTED, 101},
+    {"another protocol", upgrade, ANSWER_UNAVAILABLE, 101},
     {"a word as chunk", chunk_word, ANSWER_UNAVAILABLE, 200},
     {"negative chunk", chunk_negative, ANSWER_UNAVAILABLE, 200},
     {"a chunk that overflows", chunk_overflow, ANSWER_UNAVAILABLE, 200},

@@ -7,10 +7,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -114,7 +117,8 @@ static void check_request(struct exchange *exchange)
 
 static bool read_byte(struct exchange *exchange, char *c)
 {
-    return SSL_read(exchange->tls, c, 1) == 1;
+    return exchange->tls == NULL ? recv(exchange->fd, c, 1, 0) == 1
+                                 : SSL_read(exchange->tls, c, 1) == 1;
 }
 
 static bool read_request(struct exchange *exchange)
@@ -128,6 +132,9 @@ static bool read_request(struct exchange *exchange)
             return false;
         }
         buf_putc(head, c);
+    }
+    if (exchange->server->options.reads_no_body) {
+        return true;
     }
     AUTO_FREE char *length = value_of(head->data, "\r\nContent-Length: ", '\r');
     for (long left = strtol(length, NULL, 10); left > 0; left--) {
@@ -161,7 +168,9 @@ static void serve(struct exchange *exchange)
         pthread_mutex_lock(&server->lock);
         exchange->number = ++server->requests;
         exchange->on_connection++;
-        check_request(exchange);
+        if (!server->options.reads_no_body) {
+            check_request(exchange);
+        }
         pthread_cond_broadcast(&server->changed);
         pthread_mutex_unlock(&server->lock);
         more = server->options.handler(exchange);
@@ -173,20 +182,71 @@ struct connection {
     int fd;
 };
 
+/* Sends what TLS has written into memory. */
+static void flush(struct exchange *exchange)
+{
+    char *bytes;
+    long len = BIO_get_mem_data(SSL_get_wbio(exchange->tls), &bytes);
+    (void)!send(exchange->fd, bytes, (size_t)len, MSG_NOSIGNAL);
+    (void)BIO_reset(SSL_get_wbio(exchange->tls));
+}
+
+/* A handshake whose last message waits for what `before` writes. */
+static bool accept_holding(struct exchange *exchange)
+{
+    SSL *tls = exchange->tls;
+    SSL_set_bio(tls, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    int done;
+    while ((done = SSL_accept(tls)) != 1 && SSL_get_error(tls, done) == SSL_ERROR_WANT_READ) {
+        char bytes[4096];
+        flush(exchange);
+        ssize_t len = recv(exchange->fd, bytes, sizeof bytes, 0);
+        if (len <= 0) {
+            return false;
+        }
+        BIO_write(SSL_get_rbio(tls), bytes, (int)len);
+    }
+    return done == 1;
+}
+
+static void run_tls(struct exchange *exchange)
+{
+    struct server *server = exchange->server;
+    server_handler *before = server->options.before;
+    if (before == NULL ? SSL_accept(exchange->tls) == 1 : accept_holding(exchange)) {
+        count_open(server, 1, SSL_session_reused(exchange->tls) == 1);
+        bool more = before == NULL || before(exchange);
+        if (before != NULL) {
+            if (!more) {
+                (void)SSL_shutdown(exchange->tls);
+            }
+            flush(exchange);
+            require(SSL_set_fd(exchange->tls, exchange->fd), "SSL_set_fd");
+        }
+        if (more) {
+            serve(exchange);
+        }
+        (void)SSL_shutdown(exchange->tls);
+        (void)shutdown(exchange->fd, SHUT_WR);
+        count_open(server, -1, false);
+    }
+    SSL_free(exchange->tls);
+}
+
 static void *run_connection(void *context)
 {
     struct connection *connection = context;
     struct exchange exchange = {.server = connection->server, .fd = connection->fd};
-    exchange.tls = SSL_new(exchange.server->tls);
-    require(exchange.tls != NULL && SSL_set_fd(exchange.tls, exchange.fd), "SSL_set_fd");
-    if (SSL_accept(exchange.tls) == 1) {
-        count_open(exchange.server, 1, SSL_session_reused(exchange.tls) == 1);
+    exchange.tls = exchange.server->options.is_plain ? NULL : SSL_new(exchange.server->tls);
+    require(exchange.tls == NULL || SSL_set_fd(exchange.tls, exchange.fd), "SSL_set_fd");
+    if (exchange.tls == NULL) {
+        count_open(exchange.server, 1, false);
         serve(&exchange);
-        (void)SSL_shutdown(exchange.tls);
         (void)shutdown(exchange.fd, SHUT_WR);
         count_open(exchange.server, -1, false);
+    } else {
+        run_tls(&exchange);
     }
-    SSL_free(exchange.tls);
     buf_deinit(&exchange.head);
     buf_deinit(&exchange.body);
     free(connection);
@@ -293,6 +353,32 @@ void server_wait_open(struct server *server, int count)
     pthread_mutex_unlock(&server->lock);
 }
 
+void server_advance(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->stage++;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* A reset has no answer that the server's side could wait for. */
+void server_wait_reset(const struct server *server)
+{
+    char peer[32], line[512];
+    snprintf(peer, sizeof peer, " 0100007F:%04X ", (unsigned)server->port);
+    for (bool found = true; found;) {
+        FILE *table = fopen("/proc/net/tcp", "re");
+        require(table != NULL, "/proc/net/tcp");
+        found = false;
+        while (fgets(line, sizeof line, table) != NULL) {
+            /* "sl local_address rem_address st": the peer's side, of ESTABLISHED ones */
+            const char *at = strstr(line, peer);
+            found = found || (at != NULL && strncmp(at + strlen(peer), "01 ", 3) == 0);
+        }
+        fclose(table);
+    }
+}
+
 void server_release(struct server *server)
 {
     pthread_mutex_lock(&server->lock);
@@ -305,7 +391,8 @@ void server_release(struct server *server)
 
 bool exchange_write(struct exchange *exchange, const void *bytes, size_t len)
 {
-    return SSL_write(exchange->tls, bytes, (int)len) > 0;
+    return exchange->tls == NULL ? send(exchange->fd, bytes, len, MSG_NOSIGNAL) == (ssize_t)len
+                                 : SSL_write(exchange->tls, bytes, (int)len) > 0;
 }
 
 void exchange_puts(struct exchange *exchange, const char *text)
@@ -342,6 +429,13 @@ void exchange_answer(struct exchange *exchange, const char *status, const char *
     exchange_write(exchange, answer.data, answer.len);
 }
 
+static void quiet_shutdown(struct exchange *exchange)
+{
+    if (exchange->tls != NULL) {
+        SSL_set_quiet_shutdown(exchange->tls, 1);
+    }
+}
+
 void exchange_reset(struct exchange *exchange)
 {
     /* Connecting a TCP socket to nothing is how Linux resets one without closing it. */
@@ -349,13 +443,13 @@ void exchange_reset(struct exchange *exchange)
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(exchange->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     (void)connect(exchange->fd, &nothing, sizeof nothing);
-    SSL_set_quiet_shutdown(exchange->tls, 1);
+    quiet_shutdown(exchange);
 }
 
 void exchange_cut(struct exchange *exchange)
 {
     (void)shutdown(exchange->fd, SHUT_WR);
-    SSL_set_quiet_shutdown(exchange->tls, 1);
+    quiet_shutdown(exchange);
 }
 
 void exchange_stall(struct exchange *exchange)
@@ -372,5 +466,40 @@ void exchange_hold(struct exchange *exchange)
     while (!server->released) {
         pthread_cond_wait(&server->changed, &server->lock);
     }
+    pthread_mutex_unlock(&server->lock);
+}
+
+bool exchange_await(struct exchange *exchange, int stage)
+{
+    struct server *server = exchange->server;
+    pthread_mutex_lock(&server->lock);
+    while (!server->released && server->stage < stage) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    bool goes_on = !server->released;
+    pthread_mutex_unlock(&server->lock);
+    return goes_on;
+}
+
+/* An end counts as had in FIN_WAIT2; of a reset connection nothing is known. */
+static bool is_delivered(int fd)
+{
+    int left = 0;
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    (void)ioctl(fd, SIOCOUTQ, &left);
+    (void)getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info.tcpi_state == TCP_CLOSE || (left == 0 && info.tcpi_state != TCP_FIN_WAIT1);
+}
+
+void exchange_mark(struct exchange *exchange)
+{
+    struct server *server = exchange->server;
+    while (!is_delivered(exchange->fd)) {
+        usleep(1000);
+    }
+    pthread_mutex_lock(&server->lock);
+    server->marks++;
+    pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->lock);
 }

@@ -18,7 +18,7 @@ struct server;
 /* One request and the connection it came on. */
 struct exchange {
     struct server *server;
-    SSL *tls;
+    SSL *tls; /* NULL: plain */
     int fd;
     int number;        /* of the request, among all; from 1 */
     int on_connection; /* among those of this connection; from 1 */
@@ -37,6 +37,11 @@ struct server_options {
     EVP_PKEY *merchant_key;  /* verifies requests */
     server_handler *handler; /* on the connection's thread */
     bool closes_at_once;     /* behind the handshake, before any request is read */
+    /* Before any request is read. What it writes comes with the handshake's last message, in one
+     * piece, where `tls_version` is TLS1_2_VERSION: there the server has the last word. */
+    server_handler *before;
+    bool is_plain;      /* no TLS */
+    bool reads_no_body; /* `handler` is called behind the head */
 };
 
 /* All counts under `lock`. */
@@ -53,6 +58,8 @@ struct server {
     int requests;
     int faults; /* requests against the API's rules, told on stderr */
     char nonces[SERVER_REQUESTS_MAX][SERVER_NONCE_SIZE];
+    int marks; /* exchange_mark() */
+    int stage; /* server_advance() */
     bool stopping, released;
     int thread_count;
     pthread_t threads[SERVER_CONNECTIONS_MAX];
@@ -68,6 +75,11 @@ void server_wait_requests(struct server *server, int count);
 void server_wait_open(struct server *server, int count);
 /* Lets go all handlers in exchange_hold(), now and later. */
 void server_release(struct server *server);
+
+/* Lets go handlers in exchange_await() for this stage: the first call is stage 1. */
+void server_advance(struct server *server);
+/* Waits until no connection to the server is left on the client's side, which sees a reset. */
+void server_wait_reset(const struct server *server);
 
 /* For handlers. Failing writes may be ignored: the client may have gone. */
 bool exchange_write(struct exchange *exchange, const void *bytes, size_t len);
@@ -85,5 +97,9 @@ void exchange_cut(struct exchange *exchange);
 void exchange_stall(struct exchange *exchange);
 /* Waits for server_release(). */
 void exchange_hold(struct exchange *exchange);
+/* Waits for that stage. False: the server is being released. */
+bool exchange_await(struct exchange *exchange, int stage);
+/* Waits until the client's side has all that was written, an end too, and counts a mark. */
+void exchange_mark(struct exchange *exchange);
 
 #endif

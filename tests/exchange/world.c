@@ -78,19 +78,30 @@ const char *url_of(const struct server *server)
     return url;
 }
 
-void start_expiring_call(size_t index, unsigned host, int64_t timeout_ms, int64_t expires_ms)
+void start_attempt(size_t index, const struct attempt *attempt)
 {
-    const struct attempt attempt = {.endpoint = endpoint_find("app", 3),
-                                    .merchant = world.merchant,
-                                    .host = host,
-                                    .body = BODY_SENT,
-                                    .body_len = strlen(BODY_SENT),
-                                    .timeout_ms = timeout_ms,
-                                    .expires_ms = expires_ms};
     world.left++;
     world.starting = true;
-    caller_start(world.caller, &attempt, &world.answers[index]);
+    caller_start(world.caller, attempt, &world.answers[index]);
     world.starting = false;
+}
+
+struct attempt attempt_of(unsigned host, int64_t timeout_ms)
+{
+    return (struct attempt){.endpoint = endpoint_find("app", 3),
+                            .merchant = world.merchant,
+                            .host = host,
+                            .body = BODY_SENT,
+                            .body_len = strlen(BODY_SENT),
+                            .timeout_ms = timeout_ms,
+                            .expires_ms = INT64_MAX};
+}
+
+void start_expiring_call(size_t index, unsigned host, int64_t timeout_ms, int64_t expires_ms)
+{
+    struct attempt attempt = attempt_of(host, timeout_ms);
+    attempt.expires_ms = expires_ms;
+    start_attempt(index, &attempt);
 }
 
 void start_call(size_t index, unsigned host, int64_t timeout_ms)

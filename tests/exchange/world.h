@@ -59,6 +59,9 @@ void close_caller(void);
 /* Answered into world.answers[index]. */
 void start_expiring_call(size_t index, unsigned host, int64_t timeout_ms, int64_t expires_ms);
 void start_call(size_t index, unsigned host, int64_t timeout_ms);
+/* The same, with what a test changes of it. */
+struct attempt attempt_of(unsigned host, int64_t timeout_ms);
+void start_attempt(size_t index, const struct attempt *attempt);
 /* Runs until all that was started is answered. */
 void run_calls(void);
 const struct answer *call_once(int64_t timeout_ms);

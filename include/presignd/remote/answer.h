@@ -22,13 +22,14 @@
 
 enum answer_kind {
     ANSWER_SUCCESS,      /* 200, verified, every required member there */
-    ANSWER_REJECTED,     /* permanent: 501, and 4xx but 401 and 429 */
+    ANSWER_REJECTED,     /* permanent: 501, and 4xx but 401, 408, 421, 425 and 429 */
     ANSWER_UNAUTHORIZED, /* 401 */
     ANSWER_RATE_LIMITED, /* 429 */
-    ANSWER_UNAVAILABLE,  /* 5xx but 501, 202, nothing or half of one after sending */
+    ANSWER_UNAVAILABLE,  /* 5xx but 501, 202, 408, 421, 425, 1xx alone, half of one or none */
     ANSWER_UNREACHABLE,  /* never sent: DNS, connect, TLS */
-    ANSWER_UNVERIFIED,   /* 200 that cannot be trusted or lacks a required member */
-    ANSWER_UNEXPECTED,   /* outside the API's rules: 204 and other 2xx, 3xx, 1xx alone */
+    ANSWER_UNVERIFIED,   /* 200 that cannot be trusted or lacks a required member; one that began
+                          * before the request had left */
+    ANSWER_UNEXPECTED,   /* outside the API's rules: 204 and other 2xx, 3xx */
     ANSWER_KIND_COUNT
 };
 const char *answer_kind_name(enum answer_kind kind); /* as in metrics: "success", "rejected" … */
@@ -53,6 +54,7 @@ enum transfer_status {
     TRANSFER_NOT_SENT,  /* DNS, connect or TLS failed: nothing of the request left */
     TRANSFER_BROKEN,    /* time-out, reset or half an answer after sending */
     TRANSFER_TOO_LARGE, /* a status, and a body or headers over their bounds */
+    TRANSFER_EARLY,     /* an answer that began before the request had left whole */
 };
 
 /* Borrowed values of one transfer. */
@@ -71,8 +73,9 @@ struct answer {
     enum answer_kind kind;
     enum call_state call_state;
     int status;
-    bool is_signed;        /* a signature was there and verified */
-    bool counts_as_outage; /* towards failover: unreachable, time-out, 502, 503, 504 */
+    bool is_signed;            /* a signature was there and verified */
+    bool counts_as_outage;     /* towards failover: unreachable, time-out, 502, 503, 504 */
+    bool wants_new_connection; /* 408, 421: the next attempt is not made on a kept one */
     enum answer_cause cause;
     enum verify_status verify;
     const char *detail;     /* static phrase for people: what was wrong */

@@ -3,8 +3,9 @@
  * curl multi on the event loop (sockets by callback, one timer). HTTP/1.1 over TLS 1.2 or
  * newer, connections kept and dropped after 7 s idle (the server keeps them about 8 s), no
  * redirect followed, no Expect header, no Accept-Encoding, answers capped (remote/answer.h).
- * A request never goes out twice with one nonce: curl's own resend on a dead kept connection
- * is refused (CURLOPT_PREREQFUNCTION) and reported as an attempt whose end is unknown.
+ * A request never goes out twice with one nonce. What stands on a connection before it leaves is
+ * not its answer, and a kept connection that turns out to be dead costs no attempt: how, says
+ * remote/transfer.h.
  */
 #ifndef PRESIGND_REMOTE_CALLER_H
 #define PRESIGND_REMOTE_CALLER_H
@@ -16,6 +17,7 @@
 #include "presignd/remote/merchant.h"
 #include "presignd/remote/signer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,7 +48,8 @@ struct attempt {
     unsigned host; /* index of the base URL */
     const char *body;
     size_t body_len;
-    int64_t timeout_ms; /* for waiting, connect, sending and the whole answer together */
+    bool new_connection; /* not on a kept one: see answer.wants_new_connection */
+    int64_t timeout_ms;  /* for waiting, connect, sending and the whole answer together */
     /* Wall clock, at or past which nothing is sent any more; INT64_MAX: never. Such an end is
      * ANSWER_UNREACHABLE and no outage. What was sent before may still be answered after. */
     int64_t expires_ms;

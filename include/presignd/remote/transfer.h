@@ -3,8 +3,16 @@
  * This is all of presignd that talks to curl. It knows nothing of signatures: it takes a
  * prepared request and tells what came back, or how it ended. What it promises:
  *
- * - A request goes out at most once. curl repeats a request by itself when a kept connection
- *   turns out to be dead; the second attempt is refused and the transfer is reported broken.
+ * - A request goes out at most once. Before its first byte leaves, its connection is looked at
+ *   (RFC 9112, sections 9.2, 9.3 and 9.5). A kept one on which something stands (an answer that
+ *   nobody asked for, an end, an error) is closed, and the request goes out once on a new one,
+ *   within the same time. A new one that shows the like ends the transfer: TRANSFER_NOT_SENT.
+ * - curl repeats a request by itself when a kept connection turns out to be dead. It may when
+ *   nothing left: a request of which no record is whole has no effect (RFC 9112, section 8).
+ *   Else that is refused and the transfer is reported broken.
+ * - An answer whose status line comes before the request has left whole is none: TRANSFER_EARLY.
+ *   What comes between the look and the first byte cannot be told from an answer.
+ * - A connection takes no request beyond an age of its own, 45 to 75 s (connection.h).
  * - Whether anything may have left is known: TRANSFER_NOT_SENT before, anything else after.
  * - Nothing is sent at or past `expires_ms`, and time spent waiting for a connection counts
  *   against both time-outs.
@@ -66,9 +74,10 @@ enum transfer_header {
  * until `done`. */
 struct transfer {
     /* The request. */
-    unsigned host;    /* below TRANSFER_HOSTS_MAX */
-    const char *url;  /* http or https */
-    const char *body; /* NULL: GET, else POST of JSON */
+    unsigned host;       /* below TRANSFER_HOSTS_MAX */
+    bool new_connection; /* not on a kept one (RFC 9110, sections 15.5.9 and 15.5.20) */
+    const char *url;     /* http or https */
+    const char *body;    /* NULL: GET, else POST of JSON */
     size_t body_len;
     char *authorization; /* a whole header line; NULL: none (not changed) */
     char *serial;        /* likewise */
@@ -78,12 +87,12 @@ struct transfer {
 
     /* The answer; borrowed until the next start or transfer_deinit(). */
     enum transfer_status status;
-    const char *reason;      /* static phrase, NULL for TRANSFER_DONE */
-    bool timed_out;          /* the time-out was what ended it */
     enum answer_cause cause; /* of TRANSFER_NOT_SENT: SHORTAGE, NAME, else NONE */
+    const char *reason;      /* static phrase, NULL for TRANSFER_DONE */
     int http_status;         /* of the last status line; 0: none came */
-    long proxy_status;       /* of the proxy, when it was asked for a tunnel; else 0 */
+    bool timed_out;          /* the time-out was what ended it */
     bool expired;            /* not sent, because `expires_ms` was reached */
+    long proxy_status;       /* of the proxy, when it was asked for a tunnel; else 0 */
     int64_t duration_us;     /* from the start of connecting, or sending, to the end; of one that
                               * got no connection: from transfer_start() */
     struct buf answer;       /* the body as it came */
@@ -94,17 +103,23 @@ struct transfer {
     CURL *easy;
     int64_t start_ms;        /* mono, as the next two */
     int64_t sent_by_ms;      /* later than that it is not worth a connection */
-    bool bounded_by_expiry;  /* that moment is the end of the event's time */
     struct heap_slot waited; /* in the client's heap while it waits, until sent_by_ms */
     struct curl_slist lines[2];
     struct buf header_text;
     size_t header_at[TRANSFER_HEADER_COUNT]; /* one behind its start in header_text; 0: absent */
+    size_t header_bytes;                     /* of all header blocks */
+    long bytes_before;                       /* of a proxy's CONNECT */
     bool header_twice[TRANSFER_HEADER_COUNT];
-    size_t header_bytes; /* of all header blocks */
-    bool in_headers;     /* between a status line and its empty line */
+    bool bounded_by_expiry; /* sent_by_ms is the end of the event's time */
+    bool in_headers;        /* between a status line and its empty line */
     bool sent, too_large;
-    bool resolving; /* the resolver was asked, and no socket was made since */
-    bool is_short;  /* no socket could be made: this process's fault */
+    bool resolving;     /* the resolver was asked, and no socket was made since */
+    bool is_short;      /* no socket could be made: this process's fault */
+    bool is_connecting; /* counted as such */
+    bool is_refused;    /* something stood on the connection, or it was too old */
+    bool on_kept;       /* and it was a kept one */
+    bool is_again;      /* the second time, on a new connection */
+    bool is_early;
 };
 
 /* Reads the CA file. False, and every reason on a line of its own that begins with the
@@ -122,6 +137,8 @@ struct transfer_client *transfer_client_free(struct transfer_client *client);
 size_t transfer_client_in_flight(const struct transfer_client *client);
 
 void transfer_start(struct transfer_client *client, struct transfer *transfer);
+/* Further requests to that host go out on connections that are made from now on. */
+void transfer_client_renew(struct transfer_client *client, unsigned host);
 /* A header's value, NULL when it is absent. One that came twice counts as absent: which of
  * the two was meant cannot be told. */
 const char *transfer_header(const struct transfer *transfer, enum transfer_header header);

@@ -158,8 +158,8 @@ Test(answer, every_status_is_in_the_table)
         bool counts_as_outage;
     } cases[] = {
         {0, ANSWER_UNEXPECTED, CALL_UNKNOWN, false},
-        {100, ANSWER_UNEXPECTED, CALL_UNKNOWN, false},
-        {199, ANSWER_UNEXPECTED, CALL_UNKNOWN, false},
+        {100, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true},
+        {199, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true},
         {201, ANSWER_UNEXPECTED, CALL_UNKNOWN, false},
         {202, ANSWER_UNAVAILABLE, CALL_UNKNOWN, false},
         {204, ANSWER_UNEXPECTED, CALL_UNKNOWN, false},
@@ -173,6 +173,9 @@ Test(answer, every_status_is_in_the_table)
         {404, ANSWER_REJECTED, CALL_ANSWERED, false},
         {405, ANSWER_REJECTED, CALL_ANSWERED, false},
         {428, ANSWER_REJECTED, CALL_ANSWERED, false},
+        {408, ANSWER_UNAVAILABLE, CALL_ANSWERED, false},
+        {421, ANSWER_UNAVAILABLE, CALL_ANSWERED, false},
+        {425, ANSWER_UNAVAILABLE, CALL_ANSWERED, false},
         {429, ANSWER_RATE_LIMITED, CALL_ANSWERED, false},
         {430, ANSWER_REJECTED, CALL_ANSWERED, false},
         {499, ANSWER_REJECTED, CALL_ANSWERED, false},
@@ -197,7 +200,23 @@ Test(answer, every_status_is_in_the_table)
                          cases[i].status);
             cr_assert_eq(scene.answer.status, cases[i].status);
             cr_assert_eq(scene.answer.is_signed, !cut);
+            cr_assert_eq(scene.answer.wants_new_connection,
+                         !cut && (cases[i].status == 408 || cases[i].status == 421));
         }
+    }
+}
+
+Test(answer, one_that_began_before_the_request_had_left_is_unknown_whatever_it_says)
+{
+    static const int statuses[] = {200, 202, 302, 400, 401, 408, 429, 503};
+    for (size_t i = 0; i < ARRAY_LENGTH(statuses); i++) {
+        AUTO(scene_deinit) struct scene scene = scene_of(statuses[i], GOOD, strlen(GOOD));
+        scene.input.transfer = TRANSFER_EARLY;
+        expect_unverified(&scene, "the answer began before the request had left whole");
+        cr_assert(!scene.answer.counts_as_outage);
+        cr_assert(!scene.answer.wants_new_connection);
+        cr_assert(!scene.answer.is_signed);
+        cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_NONE);
     }
 }
 

@@ -1,0 +1,392 @@
+/* What servers do between requests: an answer that nobody asked for, an end, an error, on a kept
+ * connection or on one that is new. Nothing of it may be taken for the answer of the next request
+ * (RFC 9112, sections 9.2, 9.3 and 9.5), and none of it costs an attempt on a kept connection.
+ * Each test waits until the client's side has what the server sent before it calls again. */
+#include "exchange/world.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/remote/connection.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ---- Handlers. ---- */
+
+/* Its id names the request that it answers. */
+static void answer_number(struct exchange *exchange, const char *headers, int number)
+{
+    AUTO_BUF struct buf body = {0};
+    buf_printf(&body, "{\"pre_entrustweb_id\":\"ID-%d\"}", number);
+    exchange_answer(exchange, "200 OK", headers, body.data, body.len);
+}
+
+static bool answer_ok(struct exchange *exchange)
+{
+    answer_number(exchange, "", exchange->number);
+    return true;
+}
+
+/* Answers the first request, and does something when the client has read the answer. */
+typedef bool between_fn(struct exchange *exchange);
+
+static bool then(struct exchange *exchange, between_fn *between)
+{
+    answer_ok(exchange);
+    if (exchange->number > 1 || !exchange_await(exchange, 1)) {
+        return true;
+    }
+    bool more = between(exchange);
+    exchange_mark(exchange);
+    return more;
+}
+
+#define BETWEEN(name, ...)                            \
+    static bool name##_now(struct exchange *exchange) \
+    {                                                 \
+        __VA_ARGS__                                   \
+    }                                                 \
+    static bool name(struct exchange *exchange)       \
+    {                                                 \
+        return then(exchange, name##_now);            \
+    }
+
+BETWEEN(answers_twice, answer_number(exchange, "", exchange->number); return true;)
+BETWEEN(answers_twice_and_closes, answer_number(exchange, "", exchange->number); return false;)
+BETWEEN(times_out, exchange_puts(exchange, "HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n"
+                                           "Connection: close\r\n\r\n");
+        return false;)
+BETWEEN(refuses_idle, exchange_puts(exchange, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n"
+                                              "Connection: close\r\n\r\n");
+        return false;)
+BETWEEN(hints, exchange_puts(exchange, "HTTP/1.1 103 Early Hints\r\n\r\n"); return true;)
+BETWEEN(
+    closes,
+    if (exchange->tls != NULL) { (void)SSL_shutdown(exchange->tls); } exchange_cut(exchange);
+    return false;)
+BETWEEN(cuts, exchange_cut(exchange); return false;)
+BETWEEN(resets, exchange_reset(exchange); return false;)
+BETWEEN(begins_a_record, (void)!send(exchange->fd, "\x17\x03\x03", 3, MSG_NOSIGNAL); return true;)
+BETWEEN(
+    sends_a_ticket, if (exchange->tls != NULL) {
+        (void)SSL_new_session_ticket(exchange->tls);
+        (void)SSL_do_handshake(exchange->tls);
+    } return true;)
+BETWEEN(
+    changes_keys, if (exchange->tls != NULL) {
+        (void)SSL_key_update(exchange->tls, SSL_KEY_UPDATE_REQUESTED);
+        (void)SSL_do_handshake(exchange->tls);
+    } return true;)
+
+/* The end comes with the answer. */
+static bool answers_and_cuts(struct exchange *exchange)
+{
+    answer_ok(exchange);
+    if (exchange->number > 1) {
+        return true;
+    }
+    exchange_cut(exchange);
+    exchange_mark(exchange);
+    return false;
+}
+
+static bool says_close(struct exchange *exchange)
+{
+    answer_number(exchange, "Connection: close\r\n", exchange->number);
+    exchange_mark(exchange);
+    return false;
+}
+
+/* ---- On a kept connection. ---- */
+
+static const struct scene {
+    const char *name;
+    server_handler *handler;
+    int connections; /* 2: the kept one was closed */
+} scenes[] = {
+    {"an answer twice", answers_twice, 2},
+    {"an answer twice, and the end", answers_twice_and_closes, 2},
+    {"408 on idle", times_out, 2},
+    {"400 on idle", refuses_idle, 2},
+    {"an interim answer on idle", hints, 2},
+    {"an orderly end", closes, 2},
+    {"the end of TCP", cuts, 2},
+    {"a reset", resets, 2},
+    {"a part of a record", begins_a_record, 2},
+    {"an end behind the answer", answers_and_cuts, 2},
+    {"Connection: close", says_close, 2},
+    {"a session ticket", sends_a_ticket, 1},
+    {"new keys", changes_keys, 1},
+};
+
+static struct server *open_plain(server_handler *handler)
+{
+    return server_new(&(struct server_options){.identity = &world.identity,
+                                               .answer_key = world.answer_key,
+                                               .serial = SERIAL,
+                                               .merchant_key = world.merchant_key,
+                                               .handler = handler,
+                                               .is_plain = true});
+}
+
+static void expect_id(const struct answer *answer, const char *id)
+{
+    if (answer->kind != ANSWER_SUCCESS || strcmp(answer->id_value, id) != 0) {
+        fprintf(stderr, "%s: %s %d, %s (%s)\n", current, answer_kind_name(answer->kind),
+                answer->status, answer->id_value == NULL ? "" : answer->id_value, answer->detail);
+    }
+    CHECK(answer->kind == ANSWER_SUCCESS);
+    CHECK(strcmp(answer->id_value, id) == 0);
+}
+
+static void call_twice(const struct scene *scene, struct server *server, const char *url)
+{
+    const struct caller_config config = config_for(url);
+    open_caller(&config);
+    expect_id(call_once(PATIENCE_MS), "ID-1");
+    server_advance(server);
+    run_until(&server->marks, 1, server);
+    if (scene->handler == resets) {
+        server_wait_reset(server);
+    }
+    expect_id(call_once(PATIENCE_MS), "ID-2");
+    CHECK(world.times[0] == 2);
+    close_caller();
+    server_release(server);
+    server_wait_open(server, 0);
+    CHECK(server->requests == 2);
+    if (server->connections != scene->connections) {
+        fprintf(stderr, "%s: %d connections\n", scene->name, server->connections);
+    }
+    CHECK(server->connections == scene->connections);
+    close_server(server);
+}
+
+static void play(const struct scene *scene)
+{
+    current = scene->name;
+    struct server *server = open_server(scene->handler, &world.identity, 0);
+    call_twice(scene, server, url_of(server));
+    server = open_server(scene->handler, &world.identity, TLS1_2_VERSION);
+    if (scene->handler != sends_a_ticket && scene->handler != changes_keys) {
+        call_twice(scene, server, url_of(server));
+    } else {
+        server_free(server);
+    }
+    server = open_plain(scene->handler);
+    char url[64];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", server->port);
+    call_twice(scene, server, url);
+}
+
+enum { KEPT = 20 };
+
+/* Holds the first twenty until all are there, and ends their connections when they are idle. */
+static bool reloads(struct exchange *exchange)
+{
+    int number = exchange->number;
+    if (number > KEPT) {
+        return answer_ok(exchange);
+    }
+    if (exchange_await(exchange, 1)) {
+        answer_ok(exchange);
+        if (exchange_await(exchange, 2)) {
+            (void)SSL_shutdown(exchange->tls);
+            exchange_cut(exchange);
+            exchange_mark(exchange);
+        }
+    }
+    return false;
+}
+
+/* As an nginx that is reloaded: one event is one attempt, however many connections are dead. */
+static void test_many_dead_at_once(void)
+{
+    current = "twenty dead at once";
+    struct server *server = open_server(reloads, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+    config.max_connections = 64;
+    open_caller(&config);
+    for (size_t i = 0; i < KEPT; i++) {
+        start_call(i, 0, PATIENCE_MS);
+    }
+    run_until(&server->requests, KEPT, server);
+    server_advance(server);
+    run_calls();
+    server_advance(server);
+    run_until(&server->marks, KEPT, server);
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    CHECK(server->requests == KEPT + 1);
+    for (size_t i = 0; i < KEPT; i++) {
+        start_call(i, 0, PATIENCE_MS);
+    }
+    run_calls();
+    for (size_t i = 0; i < KEPT; i++) {
+        CHECK(world.answers[i].kind == ANSWER_SUCCESS);
+    }
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == 2 * KEPT + 1);
+    close_server(server);
+}
+
+/* Resets each connection: the first when it is idle, the others instead of an answer. */
+static bool storm(struct exchange *exchange)
+{
+    if (exchange->number > 1) {
+        exchange_reset(exchange);
+        return false;
+    }
+    return resets(exchange);
+}
+
+/* It goes out again once, and what follows then is the attempt's. */
+static void test_storm_of_resets(void)
+{
+    current = "a storm of resets";
+    struct server *server = open_server(storm, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS);
+    server_advance(server);
+    run_until(&server->marks, 1, server);
+    server_wait_reset(server);
+    const struct answer *answer = call_once(PATIENCE_MS);
+    CHECK(answer->kind == ANSWER_UNAVAILABLE);
+    CHECK(answer->call_state == CALL_UNKNOWN);
+    CHECK(answer->counts_as_outage);
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == 2 && server->connections == 2);
+    close_server(server);
+}
+
+/* ---- On a new one. ---- */
+
+static bool answers_unasked(struct exchange *exchange)
+{
+    answer_number(exchange, "", 0);
+    return true;
+}
+
+static bool closes_new(struct exchange *exchange)
+{
+    (void)exchange;
+    return false;
+}
+
+static bool refuses_new(struct exchange *exchange)
+{
+    exchange_puts(exchange, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    return false;
+}
+
+static const struct {
+    const char *name;
+    server_handler *before;
+} fresh[] = {
+    {"an answer behind the handshake", answers_unasked},
+    {"accepts and closes", closes_new},
+    {"503 behind the handshake", refuses_new},
+};
+
+/* Nothing was sent, and the host counts as one that cannot be reached. */
+static void test_new_connections(void)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(fresh); i++) {
+        current = fresh[i].name;
+        struct server *server = open_server(answer_ok, &world.identity, TLS1_2_VERSION);
+        server->options.before = fresh[i].before;
+        const struct caller_config config = config_for(url_of(server));
+        open_caller(&config);
+        const struct answer *answer = call_once(PATIENCE_MS);
+        CHECK(answer->kind == ANSWER_UNREACHABLE);
+        CHECK(answer->call_state == CALL_NOT_SENT);
+        CHECK(answer->counts_as_outage);
+        CHECK(strstr(answer->detail, "before a request was sent") != NULL);
+        close_caller();
+        server_wait_open(server, 0);
+        CHECK(server->requests == 0 && server->connections == 1);
+        close_server(server);
+    }
+}
+
+/* ---- An answer that begins before the request has left. ---- */
+
+enum { LARGE_BODY = 16 * 1024 * 1024 }; /* more than any socket holds */
+
+static bool answers_early(struct exchange *exchange)
+{
+    answer_ok(exchange);
+    exchange_stall(exchange);
+    return false;
+}
+
+static bool refuses_early(struct exchange *exchange)
+{
+    exchange_answer(exchange, "400 Bad Request", "", "{\"code\":\"PARAM_ERROR\"}", 22);
+    exchange_stall(exchange);
+    return false;
+}
+
+static void test_early_answers(void)
+{
+    static server_handler *const handlers[] = {answers_early, refuses_early};
+    AUTO_FREE char *body = mem_alloc(LARGE_BODY);
+    memset(body, ' ', LARGE_BODY);
+    for (size_t i = 0; i < ARRAY_LENGTH(handlers); i++) {
+        current = "an early answer";
+        struct server *server = open_server(handlers[i], &world.identity, 0);
+        server->options.reads_no_body = true;
+        const struct caller_config config = config_for(url_of(server));
+        open_caller(&config);
+        struct attempt attempt = attempt_of(0, PATIENCE_MS);
+        attempt.body = body;
+        attempt.body_len = LARGE_BODY;
+        start_attempt(0, &attempt);
+        run_calls();
+        const struct answer *answer = &world.answers[0];
+        CHECK(answer->kind == ANSWER_UNVERIFIED);
+        CHECK(answer->call_state == CALL_UNKNOWN);
+        CHECK(strstr(answer->detail, "before the request had left") != NULL);
+        CHECK(answer->id_value == NULL && answer->body == NULL);
+        close_caller();
+        close_server(server);
+    }
+}
+
+/* ---- All of them. ---- */
+
+static const struct {
+    const char *name;
+    void (*play)(void);
+} tests[] = {
+    {"twenty dead at once", test_many_dead_at_once},
+    {"a storm of resets", test_storm_of_resets},
+    {"new connections", test_new_connections},
+    {"early answers", test_early_answers},
+};
+
+/* With an argument: what has that name alone. */
+int main(int argc, char **argv)
+{
+    const char *only = argc > 1 ? argv[1] : NULL;
+    (void)signal(SIGPIPE, SIG_IGN);
+    world_make_keys();
+    world_open_loop();
+    for (size_t i = 0; i < ARRAY_LENGTH(scenes); i++) {
+        if (only == NULL || strcmp(only, scenes[i].name) == 0) {
+            play(&scenes[i]);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(tests); i++) {
+        if (only == NULL || strcmp(only, tests[i].name) == 0) {
+            tests[i].play();
+        }
+    }
+    world_close_loop();
+    world_drop_keys();
+    return 0;
+}
