@@ -19,6 +19,8 @@ struct report {
     char *trouble;      /* why transactions fail */
     int64_t trouble_ms; /* mono: since when */
     struct quiet troubles;
+    struct quiet foreign;
+    int64_t shortage_ms; /* mono: when one was told last; 0: never */
     struct quiet failures[REASON_COUNT];
 };
 
@@ -70,6 +72,7 @@ struct report *report_new(struct metrics *metrics)
     metric_set(metrics_series(metrics, METRIC_START_TIME, NULL), (double)now.wall_ms / 1000);
     metric_set(metrics_series(metrics, METRIC_RELOAD_SUCCESSFUL, NULL), 1);
     begin_all(metrics);
+    (void)metrics_series(metrics, METRIC_SHORTAGES, NULL);
     recent_init(&report->recent, now);
     return report;
 }
@@ -110,6 +113,38 @@ static const char *endpoint_name(const struct job *job)
 
 /* --- what the pipeline observes --- */
 
+static void note_foreign(struct report *report, const struct job *job)
+{
+    const struct answer *answer = &job->answer;
+    count(report, METRIC_FOREIGN_ANSWERS, (const char *[]){answer->host});
+    if (!quiet_says(&report->foreign, clock_now(&clock_system).mono_ms)) {
+        return;
+    }
+    const struct log_field fields[] = {{"MCHID", job->admission.mchid},
+                                       {"OUT_CONTRACT_CODE", job->admission.out_contract_code},
+                                       {"REQUEST_ID", answer->request_id},
+                                       {NULL, NULL}};
+    log_fields(
+        LOG_ERR, MESSAGE_FOREIGN_ANSWER, fields,
+        "%s gave merchant %s an answer with an id that was accepted for another contract; it "
+        "is called again on a new connection: look at what stands between",
+        answer->host, job->admission.mchid);
+}
+
+/* Told once a minute: as long as it lasts, each call ends so. */
+static void note_shortage(struct report *report)
+{
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    count(report, METRIC_SHORTAGES, NULL);
+    if (report->shortage_ms == 0 || now_ms - report->shortage_ms >= QUIET_SPAN_MS) {
+        report->shortage_ms = now_ms;
+        log_fields(
+            LOG_ERR, MESSAGE_DESCRIPTORS_SHORT, NULL,
+            "no file descriptor is left for a connection: raise LimitNOFILE= of the unit, or "
+            "lower endpoint.max_connections");
+    }
+}
+
 static void on_called(void *context, const struct job *job)
 {
     struct report *report = context;
@@ -120,6 +155,11 @@ static void on_called(void *context, const struct job *job)
     metric_observe(
         metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){answer->host}),
         (double)answer->duration_us / 1e6);
+    if (answer->cause == ANSWER_CAUSE_FOREIGN) {
+        note_foreign(report, job);
+    } else if (answer->cause == ANSWER_CAUSE_SHORTAGE) {
+        note_shortage(report);
+    }
 }
 
 static void on_retrying(void *context, const struct job *job, enum reason reason)
@@ -184,6 +224,7 @@ void report_tick(struct report *report, int64_t mono_ms)
                        count, reason_name(reason), QUIET_WORDS);
         }
     }
+    (void)quiet_over(&report->foreign, mono_ms); /* the metric has the rest */
     uint64_t more = quiet_over(&report->troubles, mono_ms);
     if (more > 0) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,

@@ -47,6 +47,17 @@ static const struct descriptor table[METRIC_COUNT] = {
                         NULL,
                         {"reason"},
                         "Attempts that will be made again, by reason."},
+    [METRIC_FOREIGN_ANSWERS] = {"presignd_foreign_answers_total",
+                                COUNTER,
+                                NULL,
+                                {"host"},
+                                "Rightly signed answers with an id that was accepted for another "
+                                "merchant or contract. Nothing of them is published."},
+    [METRIC_SHORTAGES] = {"presignd_descriptor_shortages_total",
+                          COUNTER,
+                          NULL,
+                          {NULL},
+                          "Calls not sent because this process had no file descriptor left."},
     [METRIC_CALLS_IN_FLIGHT] =
         {"presignd_calls_in_flight", GAUGE, NULL, {NULL}, "Calls in the air."},
     [METRIC_JOBS] = {"presignd_jobs", GAUGE, NULL, {"state"}, "Events in hand, by state."},

@@ -108,7 +108,7 @@ static void copy_clean(char *out, const char *value, size_t max)
 /* An error's body may be empty, a page of HTML or anything else: what can be read is taken. */
 static void read_error(const struct verify_input *input, struct answer *answer)
 {
-    AUTO(body_decref_at) json_t *body = body_parse(input->body, input->body_len);
+    AUTO(body_decref_at) json_t *body = body_parse(input->body, input->body_len, NULL);
     copy_clean(answer->code, body_string(body, "code"), ANSWER_CODE_MAX);
     copy_clean(answer->message, body_string(body, "message"), ANSWER_MESSAGE_MAX);
 }
@@ -120,6 +120,17 @@ static bool is_ours(enum verify_status status)
     return status == VERIFY_UNKNOWN_SERIAL || status == VERIFY_BAD_TIMESTAMP ||
            status == VERIFY_BAD_SIGNATURE;
 }
+
+#define RIGHTLY_SIGNED "the answer is rightly signed, but its body "
+static const char *const unreadable_bodies[BODY_FAULT_COUNT] = {
+    [BODY_EMPTY] = RIGHTLY_SIGNED "is empty",
+    [BODY_NESTED] = RIGHTLY_SIGNED "is nested too deep",
+    [BODY_NOT_UTF8] = RIGHTLY_SIGNED "is not UTF-8",
+    [BODY_TWICE] = RIGHTLY_SIGNED "names a member twice",
+    [BODY_NUMBER] = RIGHTLY_SIGNED "holds a number that is too large",
+    [BODY_SYNTAX] = RIGHTLY_SIGNED "is not JSON, or holds a lone surrogate",
+    [BODY_NO_OBJECT] = RIGHTLY_SIGNED "is not a JSON object",
+};
 
 /* What keeps a 200 from being a success, or NULL after moving its values to `answer`. */
 static const char *read_success(const struct endpoint *endpoint, const struct answer_input *input,
@@ -139,9 +150,11 @@ static const char *read_success(const struct endpoint *endpoint, const struct an
         answer->cause = is_ours(answer->verify) ? ANSWER_CAUSE_KEYS : ANSWER_CAUSE_NONE;
         return verify_status_text(answer->verify);
     }
-    AUTO(body_decref_at) json_t *body = body_parse(input->verify.body, input->verify.body_len);
+    enum body_fault unreadable;
+    AUTO(body_decref_at)
+    json_t *body = body_parse(input->verify.body, input->verify.body_len, &unreadable);
     if (body == NULL) {
-        return "the answer is signed but no JSON object";
+        return unreadable_bodies[unreadable];
     }
     for (size_t i = 0; endpoint->required[i] != NULL; i++) {
         if (body_string(body, endpoint->required[i]) == NULL) {
@@ -207,6 +220,19 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     } else if (input->transfer == TRANSFER_DONE) {
         read_error(&input->verify, answer);
     }
+}
+
+void answer_disown(struct answer *answer)
+{
+    answer->kind = ANSWER_UNVERIFIED;
+    answer->call_state = CALL_UNKNOWN;
+    answer->cause = ANSWER_CAUSE_FOREIGN;
+    answer->detail = "the answer is rightly signed, but its id was accepted for another contract";
+    copy_clean(answer->message, answer->detail, ANSWER_MESSAGE_MAX);
+    free(answer->body);
+    free(answer->id_value);
+    answer->body = answer->id_value = NULL;
+    answer->body_len = 0;
 }
 
 void answer_deinit(struct answer *answer)

@@ -2,12 +2,14 @@
 
 #include "presignd/base/list.h"
 #include "presignd/base/mem.h"
+#include "presignd/remote/answer_ids.h"
 #include "presignd/remote/sign.h"
 #include "presignd/remote/transfer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 _Static_assert(CALLER_HOSTS_MAX <= TRANSFER_HOSTS_MAX, "each host has its own queue");
 
@@ -38,6 +40,7 @@ struct caller {
     struct loop_timer sweeper; /* frees them, not from within their own client's callback */
     struct list calls;         /* in flight */
     struct list spare;
+    struct answer_ids *ids; /* accepted, of all settings */
 };
 
 struct call {
@@ -276,11 +279,27 @@ static void give_answer(struct call *call, struct answer *answer)
     answer_deinit(answer);
 }
 
+/* An answer that belongs to another request of its connection: what follows there would be late by
+ * one, too. `redirect_url` holds no id of its own. */
+static void check_owner(const struct call *call, struct answer *answer)
+{
+    const struct attempt *attempt = &call->attempt;
+    bool has_id = strcmp(attempt->endpoint->id_field, "pre_entrustweb_id") == 0;
+    if (answer->kind != ANSWER_SUCCESS || !has_id || attempt->contract_code == NULL ||
+        answer_ids_accept(call->caller->ids, answer->id_value, attempt->merchant->mchid,
+                          attempt->contract_code, clock_now(call->caller->clock).mono_ms)) {
+        return;
+    }
+    answer_disown(answer);
+    transfer_client_renew(call->settings->client, call->host);
+}
+
 static void on_transferred(struct transfer *transfer)
 {
     struct call *call = CONTAINER_OF(transfer, struct call, transfer);
     struct answer answer = {0};
     classify(call, &answer);
+    check_owner(call, &answer);
     give_answer(call, &answer);
 }
 
@@ -371,6 +390,11 @@ struct caller *caller_new(struct loop *loop, const struct clock *clock, struct s
                               .answered = answered,
                               .context = context,
                               .settings = settings};
+    unsigned char key[ANSWER_IDS_KEY_SIZE];
+    if (getentropy(key, sizeof key) != 0) {
+        abort(); /* only a kernel without getrandom(2) gets here */
+    }
+    caller->ids = answer_ids_new(key);
     list_init(&caller->retired);
     list_init(&caller->calls);
     list_init(&caller->spare);
@@ -411,6 +435,7 @@ struct caller *caller_free(struct caller *caller)
     }
     free_calls(caller);
     loop_timer_stop(&caller->sweeper);
+    answer_ids_free(caller->ids);
     free(caller);
     return NULL;
 }

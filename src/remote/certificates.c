@@ -117,7 +117,7 @@ static void free_all(char **items, size_t count)
 char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV3_KEY_LENGTH],
                          size_t *count, const char **reason)
 {
-    AUTO(body_decref_at) json_t *root = body_parse(body, len);
+    AUTO(body_decref_at) json_t *root = body_parse(body, len, NULL);
     const json_t *data = json_object_get(root, "data");
     size_t size = json_array_size(data);
     *count = 0;

@@ -357,6 +357,136 @@ static void test_early_answers(void)
     }
 }
 
+/* ---- What no look can tell: an answer that comes behind it. ---- */
+
+/* The third request is given the first one's id, the second waits meanwhile. */
+static bool mixes_up(struct exchange *exchange)
+{
+    if (exchange->number == 2) {
+        (void)exchange_await(exchange, 1);
+    }
+    answer_number(exchange, "", exchange->number == 3 ? 1 : exchange->number);
+    return true;
+}
+
+static void start_contract(size_t index, const char *code)
+{
+    struct attempt attempt = attempt_of(0, PATIENCE_MS);
+    attempt.contract_code = code;
+    start_attempt(index, &attempt);
+}
+
+/* Neither the connection that it came on nor one that was in use is taken again. */
+static void test_answer_of_another_contract(void)
+{
+    current = "an answer of another contract";
+    struct server *server = open_server(mixes_up, &world.identity, 0);
+    const struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    start_contract(0, "C0");
+    run_calls();
+    expect_id(&world.answers[0], "ID-1");
+    start_contract(1, "C1");
+    run_until(&server->requests, 2, server);
+    start_contract(2, "C2");
+    world.left = 1;
+    CHECK(loop_run(world.loop) == 0);
+    CHECK(world.answers[2].kind == ANSWER_UNVERIFIED);
+    CHECK(world.answers[2].call_state == CALL_UNKNOWN);
+    CHECK(world.answers[2].cause == ANSWER_CAUSE_FOREIGN);
+    CHECK(world.answers[2].id_value == NULL && world.answers[2].body == NULL);
+    world.left = 1;
+    server_advance(server);
+    run_calls();
+    expect_id(&world.answers[1], "ID-2");
+    start_contract(2, "C2");
+    run_calls();
+    expect_id(&world.answers[2], "ID-4");
+    close_caller();
+    server_wait_open(server, 0);
+    CHECK(server->requests == 4 && server->connections == 3);
+    close_server(server);
+}
+
+/* ---- Ages. ---- */
+
+static struct moment read_ahead(void *context)
+{
+    const int64_t *ahead_ms = context;
+    struct moment now = clock_now(&clock_system);
+    now.mono_ms += *ahead_ms;
+    return now;
+}
+
+/* Holds the first round, so that each call of it has a connection. */
+static bool hold_round(struct exchange *exchange)
+{
+    return exchange->number > KEPT || exchange_await(exchange, 1) ? answer_ok(exchange) : false;
+}
+
+static void call_all(void)
+{
+    for (size_t i = 0; i < KEPT; i++) {
+        start_call(i, 0, PATIENCE_MS);
+    }
+}
+
+/* One after the other, so that each finds a kept connection. */
+static void call_each(void)
+{
+    for (size_t i = 0; i < KEPT; i++) {
+        start_call(i, 0, PATIENCE_MS);
+        run_calls();
+        CHECK(world.answers[i].kind == ANSWER_SUCCESS);
+    }
+}
+
+/* None is closed before 45 s; after 75 s none of them is left, and no call was lost by that. */
+static void test_ages(void)
+{
+    current = "ages";
+    int64_t ahead_ms = 0;
+    const struct clock clock = {read_ahead, &ahead_ms};
+    struct server *server = open_server(hold_round, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+    config.max_connections = 64;
+    open_caller_with(&config, &clock);
+    call_all();
+    run_until(&server->requests, KEPT, server);
+    server_advance(server);
+    run_calls();
+    ahead_ms = CONNECTION_AGE_MIN_MS - 20000; /* what the test itself takes */
+    call_each();
+    CHECK(server->connections == KEPT);
+    ahead_ms = CONNECTION_AGE_MAX_MS;
+    call_each();
+    CHECK(server->connections > KEPT);
+    CHECK(server->requests == 3 * KEPT);
+    close_caller();
+    close_server(server);
+}
+
+/* Connections of one moment do not end at one moment. */
+static void test_ages_differ(void)
+{
+    current = "ages differ";
+    struct list connections;
+    list_init(&connections);
+    const struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons(443)};
+    int early = 0, late = 0;
+    for (int fd = 1000; fd < 1100; fd++) { /* descriptors that nobody reads */
+        const struct connection *connection =
+            connection_add(&connections, fd, (const struct sockaddr *)&peer, 7);
+        CHECK(connection->renew_ms >= 7 + CONNECTION_AGE_MIN_MS);
+        CHECK(connection->renew_ms <= 7 + CONNECTION_AGE_MAX_MS);
+        bool is_late = connection->renew_ms > (CONNECTION_AGE_MIN_MS + CONNECTION_AGE_MAX_MS) / 2;
+        late += is_late ? 1 : 0;
+        early += is_late ? 0 : 1;
+    }
+    CHECK(early > 10 && late > 10);
+    connection_remove_all(&connections);
+}
+
 /* ---- All of them. ---- */
 
 static const struct {
@@ -367,6 +497,9 @@ static const struct {
     {"a storm of resets", test_storm_of_resets},
     {"new connections", test_new_connections},
     {"early answers", test_early_answers},
+    {"an answer of another contract", test_answer_of_another_contract},
+    {"ages", test_ages},
+    {"ages differ", test_ages_differ},
 };
 
 /* With an argument: what has that name alone. */

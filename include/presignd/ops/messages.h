@@ -30,6 +30,10 @@
                                         */
 #define MESSAGE_OUTCOME_REFUSED \
     "c73dd7aa5c3a4595ae3424d94583c4b1" /* an outcome is refused for its size */
+#define MESSAGE_FOREIGN_ANSWER \
+    "e8515ab7b21543bc85eb23285206b9dd" /* an answer holds another contract's id */
+#define MESSAGE_DESCRIPTORS_SHORT \
+    "e4ddac1b80a34cd789cb6128966d5cc0" /* no file descriptor is left for a connection */
 #define MESSAGE_STUCK \
     "9351815fd92f430c8d998d8b1ffdecbb" /* something hangs; the watchdog restarts it */
 #define MESSAGE_EVENTS_COUNTED \

@@ -18,6 +18,8 @@ enum metric {
     METRIC_CALLS,               /* counter {mchid, endpoint, host, answer} */
     METRIC_CALL_SECONDS,        /* histogram {host} */
     METRIC_RETRIES,             /* counter {reason} */
+    METRIC_FOREIGN_ANSWERS,     /* counter {host}: with another contract's id */
+    METRIC_SHORTAGES,           /* counter: calls not sent for want of a descriptor */
     METRIC_CALLS_IN_FLIGHT,     /* gauge */
     METRIC_JOBS,                /* gauge {state}: jobs in hand by state */
     METRIC_HELD,                /* gauge {why}: events held */

@@ -42,6 +42,7 @@ enum answer_cause {
     ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent,
                             * and no host is to blame */
     ANSWER_CAUSE_NAME,     /* the host's name was not resolved: nothing was sent */
+    ANSWER_CAUSE_FOREIGN,  /* a success with an id that was accepted for another contract */
 };
 
 /* What is known of the call's effect, mildest first, so that the worst is the greatest. */
@@ -97,6 +98,8 @@ struct answer {
 void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
                      const struct verify_key *keys, size_t key_count, int64_t wall_ms,
                      struct answer *answer);
+/* Makes a success of one that belongs to another contract's request: unverified, unknown. */
+void answer_disown(struct answer *answer);
 void answer_deinit(struct answer *answer);
 
 #endif

@@ -45,7 +45,8 @@ struct caller;
 struct attempt {
     const struct endpoint *endpoint;
     struct merchant *merchant;
-    unsigned host; /* index of the base URL */
+    unsigned host;             /* index of the base URL */
+    const char *contract_code; /* NULL: the answer's id is not looked at (remote/answer_ids.h) */
     const char *body;
     size_t body_len;
     bool new_connection; /* not on a kept one: see answer.wants_new_connection */
@@ -68,6 +69,9 @@ struct caller *caller_free(struct caller *caller);
 /* Takes new settings for calls that begin from now on. False and a reason (free()). */
 bool caller_configure(struct caller *caller, const struct caller_config *config, char **error)
     __attribute__((warn_unused_result));
+/* A success whose `pre_entrustweb_id` was accepted for another merchant or contract ends as
+ * ANSWER_UNVERIFIED with ANSWER_CAUSE_FOREIGN; further calls to that host go out on connections
+ * that are made from then on. */
 void caller_start(struct caller *caller, const struct attempt *attempt, void *cookie);
 size_t caller_in_flight(const struct caller *caller);
 unsigned caller_host_count(const struct caller *caller);

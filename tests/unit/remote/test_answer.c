@@ -4,6 +4,7 @@
 
 #define NOW_S    INT64_C(1763884800)
 #define NOW_TEXT "1763884800"
+#define SIGNED   "the answer is rightly signed, but its body "
 #define GOOD     "{\"pre_entrustweb_id\":\"5778aadf1\",\"later\":{\"n\":1.50}}"
 
 /* An answer on its way into answer_classify(), signed by the vectors' key. */
@@ -105,12 +106,16 @@ Test(answer, a_signed_200_must_be_an_object_with_every_required_string)
     static const struct {
         const char *body, *endpoint, *message;
     } cases[] = {
-        {"", "app", "the answer is signed but no JSON object"},
-        {"[]", "app", "the answer is signed but no JSON object"},
-        {"{\"pre_entrustweb_id\":\"a\"}x", "app", "the answer is signed but no JSON object"},
+        {"", "app", SIGNED "is empty"},
+        {"[]", "app", SIGNED "is not a JSON object"},
+        {"{\"pre_entrustweb_id\":\"a\"}x", "app", SIGNED "is not JSON, or holds a lone surrogate"},
+        {"{\"pre_entrustweb_id\":\"a\",\"s\":\"\\ud800\"}", "app",
+         SIGNED "is not JSON, or holds a lone surrogate"},
+        {"{\"pre_entrustweb_id\":\"a\",\"n\":1E400}", "app",
+         SIGNED "holds a number that is too large"},
         {"{\"pre_entrustweb_id\":\"a\",\"pre_entrustweb_id\":\"b\"}", "app",
-         "the answer is signed but no JSON object"},
-        {"{\"pre_entrustweb_id\":\"\xff\"}", "app", "the answer is signed but no JSON object"},
+         SIGNED "names a member twice"},
+        {"{\"pre_entrustweb_id\":\"\xff\"}", "app", SIGNED "is not UTF-8"},
         {"{}", "app", "the answer is signed but lacks pre_entrustweb_id"},
         {"{\"pre_entrustweb_id\":\"\"}", "app", "the answer is signed but lacks pre_entrustweb_id"},
         {"{\"pre_entrustweb_id\":7}", "app", "the answer is signed but lacks pre_entrustweb_id"},
@@ -144,8 +149,7 @@ Test(answer, nesting_is_bounded_and_brackets_in_strings_do_not_nest)
             buf_putc(&body, ']');
         }
         buf_putc(&body, '}');
-        expect_body(body.data, body.len, "app",
-                    depth == 63 ? NULL : "the answer is signed but no JSON object");
+        expect_body(body.data, body.len, "app", depth == 63 ? NULL : SIGNED "is nested too deep");
     }
 }
 
@@ -357,4 +361,20 @@ Test(answer, names_are_those_of_metrics_and_outcomes)
     cr_assert_str_eq(call_state_name(CALL_NOT_SENT), "not_sent");
     cr_assert_lt(CALL_NOT_SENT, CALL_ANSWERED);
     cr_assert_lt(CALL_ANSWERED, CALL_UNKNOWN);
+}
+
+Test(answer, one_of_another_contract_is_unknown)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of(200, GOOD, strlen(GOOD));
+    classify(&scene, "app");
+    cr_assert_eq(scene.answer.kind, ANSWER_SUCCESS);
+    answer_disown(&scene.answer);
+    cr_assert_eq(scene.answer.kind, ANSWER_UNVERIFIED);
+    cr_assert_eq(scene.answer.call_state, CALL_UNKNOWN);
+    cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_FOREIGN);
+    cr_assert(!scene.answer.counts_as_outage);
+    cr_assert(scene.answer.is_signed);
+    cr_assert_null(scene.answer.id_value);
+    cr_assert_null(scene.answer.body);
+    cr_assert_str_eq(scene.answer.message, scene.answer.detail);
 }

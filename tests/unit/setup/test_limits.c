@@ -5,8 +5,10 @@
 #include "presignd/ops/config.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/remote/answer.h"
+#include "presignd/remote/answer_ids.h"
 #include "presignd/remote/body.h"
 #include "presignd/remote/certificates.h"
+#include "presignd/remote/connection.h"
 #include "presignd/remote/key.h"
 #include "presignd/remote/merchant.h"
 #include "presignd/remote/transfer.h"
@@ -55,6 +57,10 @@ static const struct {
     LIMIT(ANSWER_MESSAGE_MAX),
     LIMIT(ANSWER_ID_MAX),
     LIMIT(VERIFY_CLOCK_SKEW_S),
+    LIMIT(ANSWER_IDS_MAX),
+    LIMIT(ANSWER_IDS_AGE_MS),
+    LIMIT(CONNECTION_AGE_MIN_MS),
+    LIMIT(CONNECTION_AGE_MAX_MS),
     LIMIT(TRANSFER_CONNECTING_MAX),
     LIMIT(MERCHANT_VERIFY_KEYS_MAX),
     LIMIT(CERTIFICATES_MAX),

@@ -1,0 +1,32 @@
+/* Which `pre_entrustweb_id` was accepted for which contract, so that an answer that belongs to
+ * another request is found out, however rightly it is signed: a signature names no request. Pure.
+ *
+ * Only hashes are kept, under a key of this process: nobody outside can choose what collides. At
+ * most ANSWER_IDS_MAX are remembered, the newest, each for ANSWER_IDS_AGE_MS: as long as an id is
+ * good for.
+ */
+#ifndef PRESIGND_REMOTE_ANSWER_IDS_H
+#define PRESIGND_REMOTE_ANSWER_IDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ANSWER_IDS_MAX    131072
+#define ANSWER_IDS_AGE_MS 600000
+
+#define ANSWER_IDS_KEY_SIZE 32
+
+struct answer_ids;
+
+/* `key` is random. Some 4.5 MiB, taken as the table fills. */
+struct answer_ids *answer_ids_new(const unsigned char key[ANSWER_IDS_KEY_SIZE])
+    __attribute__((warn_unused_result));
+/* Accepts NULL, returns NULL. */
+struct answer_ids *answer_ids_free(struct answer_ids *ids);
+/* False when the id was accepted for another merchant or contract code within the last ten
+ * minutes; else it is accepted for this one, and remembered. `mono_ms` does not go back. */
+bool answer_ids_accept(struct answer_ids *ids, const char *id, const char *mchid,
+                       const char *contract_code, int64_t mono_ms)
+    __attribute__((warn_unused_result));
+
+#endif
