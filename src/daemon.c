@@ -11,6 +11,7 @@
 #include "presignd/ops/messages.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/notify.h"
+#include "presignd/ops/process.h"
 #include "presignd/ops/reload_word.h"
 #include "presignd/remote/caller.h"
 #include "presignd/remote/signer.h"
@@ -445,6 +446,7 @@ static bool try_reload(struct daemon *d)
         return false;
     }
     log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, fresh->warnings.data);
+    process_raise_descriptors(setup_descriptors(fresh));
     apply_reload(d, fresh, admin);
     note_reload(d, NULL);
     return true;
@@ -646,6 +648,7 @@ static struct setup *load(const struct config_sources *sources)
         log_lines(LOG_ERR, MESSAGE_CONFIGURATION_WRONG, problems.data);
     } else {
         log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, setup->warnings.data);
+        process_raise_descriptors(setup_descriptors(setup));
     }
     return setup;
 }

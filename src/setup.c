@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static char *check_property(int client, const char *name, const char *value)
@@ -175,6 +176,39 @@ static void warn_of_open_keys(struct setup *setup, const char *credentials_dir)
     }
 }
 
+/* --- descriptors --- */
+
+/* Calls in the air at most, and which key says so. Over HTTP/1.1 each has a connection. */
+static int64_t places(const struct config *config, const char **key)
+{
+    bool fits = config->daemon.max_in_flight <= config->endpoint.max_connections;
+    *key = fits ? "daemon.max_in_flight" : "endpoint.max_connections";
+    return fits ? config->daemon.max_in_flight : config->endpoint.max_connections;
+}
+
+uint64_t setup_descriptors(const struct setup *setup)
+{
+    const char *key;
+    return (uint64_t)places(setup->config, &key) + SETUP_DESCRIPTORS_RESERVE;
+}
+
+/* The soft limit is raised at the start; what the hard one lacks only the operator can add. */
+static void warn_of_descriptors(struct setup *setup)
+{
+    const struct place place = {setup->config, "endpoint", ""};
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max >= setup_descriptors(setup)) {
+        return;
+    }
+    const char *key;
+    int64_t calls = places(setup->config, &key);
+    AUTO_FREE char *text = mem_printf(
+        "max_connections: %" PRId64 " calls at once (%s) and %d descriptors for the rest are more "
+        "than this process may open (%" PRIu64 "): raise LimitNOFILE=, or lower %s",
+        calls, key, SETUP_DESCRIPTORS_RESERVE, (uint64_t)limit.rlim_max, key);
+    complain(&setup->warnings, &place, "max_connections", text);
+}
+
 /* --- Kafka --- */
 
 static void take_properties(struct setup *setup)
@@ -271,6 +305,7 @@ struct setup *setup_load(const struct config_sources *sources, struct buf *error
     check_endpoint(setup, errors);
     if (!sources->without_keys) {
         warn_of_open_keys(setup, sources->credentials_dir);
+        warn_of_descriptors(setup);
         try_properties(setup, errors);
     }
     setup->admit.event_bytes_max = (size_t)setup->config->daemon.max_event_bytes;
@@ -290,14 +325,6 @@ struct setup *setup_free(struct setup *setup)
         free(setup);
     }
     return NULL;
-}
-
-/* Calls in the air at most, and which key says so. Over HTTP/1.1 each has a connection. */
-static int64_t places(const struct config *config, const char **key)
-{
-    bool fits = config->daemon.max_in_flight <= config->endpoint.max_connections;
-    *key = fits ? "daemon.max_in_flight" : "endpoint.max_connections";
-    return fits ? config->daemon.max_in_flight : config->endpoint.max_connections;
 }
 
 struct pipeline_rules setup_rules(const struct setup *setup, const struct settle_identity *identity)

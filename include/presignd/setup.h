@@ -11,6 +11,10 @@
 #include "presignd/remote/merchant.h"
 #include "presignd/wire/schema.h"
 
+#include <stdint.h>
+
+#define SETUP_DESCRIPTORS_RESERVE 256
+
 struct setup {
     struct config *config;
     struct schema_set *schemas;
@@ -35,6 +39,9 @@ struct setup *setup_free(struct setup *setup);
 /* The pipeline's rules by this setup; `identity` is the caller's. */
 struct pipeline_rules setup_rules(const struct setup *setup,
                                   const struct settle_identity *identity);
+/* File descriptors that a process needs with it: a connection for each call, and for Kafka's
+ * clients, the admin listener, resolvers and files SETUP_DESCRIPTORS_RESERVE. */
+uint64_t setup_descriptors(const struct setup *setup);
 /* What a start would do, a line each, for people; no secret. */
 void setup_describe(const struct setup *setup, struct buf *out);
 

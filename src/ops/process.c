@@ -61,3 +61,12 @@ void process_measure(struct metrics *metrics)
     measure_memory(metrics);
     measure_descriptors(metrics);
 }
+
+void process_raise_descriptors(uint64_t count)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < count) {
+        limit.rlim_cur = count < limit.rlim_max ? count : limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}

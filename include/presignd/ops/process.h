@@ -5,8 +5,13 @@
 
 #include "presignd/ops/metrics.h"
 
+#include <stdint.h>
+
 /* Brings them up to date. Reads /proc/self, which does not block; what cannot be read stays as
  * it was. */
 void process_measure(struct metrics *metrics);
+/* Raises the soft limit of file descriptors to `count` where the hard one allows it, else to that;
+ * never lowers it. */
+void process_raise_descriptors(uint64_t count);
 
 #endif

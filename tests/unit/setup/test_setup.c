@@ -1,6 +1,10 @@
 #include "presignd/setup.h"
 
+#include "presignd/ops/process.h"
+
 #include "unit/ops/directory.h"
+
+#include <sys/resource.h>
 
 #define VECTORS PRESIGND_SOURCE_DIR "/tests/vectors/"
 #define SCHEMAS "[daemon]\nschema_dir = " PRESIGND_SOURCE_DIR "/schemas\n"
@@ -198,4 +202,36 @@ Test(setup, a_private_key_that_everybody_may_read_is_warned_of_once)
     bench.is_credential = true;
     cr_assert_not_null(load_text(&bench, two), "%s", bench.errors.data);
     cr_assert_eq(bench.setup->warnings.len, 0, "%s", bench.setup->warnings.data);
+}
+
+Test(setup, a_hard_limit_of_descriptors_below_what_is_needed_is_warned_of)
+{
+    AUTO_BENCH struct bench bench = {0};
+    const struct rlimit limit = {.rlim_cur = 300, .rlim_max = 300}; /* of this test's own process */
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    cr_assert_not_null(load_text(&bench, SCHEMAS "[endpoint]\nmax_connections = 44\n" MERCHANT),
+                       "%s", bench.errors.data);
+    cr_assert_eq(setup_descriptors(bench.setup), 300);
+    const char *warnings = bench.setup->warnings.data; /* of the key's file, perhaps */
+    cr_assert(warnings == NULL || strstr(warnings, "max_connections") == NULL, "%s", warnings);
+    cr_assert_not_null(load_text(&bench, SCHEMAS "[endpoint]\nmax_connections = 45\n" MERCHANT),
+                       "%s", bench.errors.data);
+    cr_assert_not_null(
+        strstr(bench.setup->warnings.data,
+               "max_connections: 45 calls at once (endpoint.max_connections) and 256"));
+    cr_assert_not_null(strstr(bench.setup->warnings.data, "LimitNOFILE="));
+}
+
+Test(setup, the_soft_limit_of_descriptors_is_raised_and_never_lowered)
+{
+    struct rlimit limit = {.rlim_cur = 100, .rlim_max = 300};
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    static const struct {
+        uint64_t count, soft;
+    } cases[] = {{200, 200}, {150, 200}, {1000, 300}};
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        process_raise_descriptors(cases[i].count);
+        cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        cr_assert_eq(limit.rlim_cur, cases[i].soft, "case %zu", i);
+    }
 }
