@@ -224,9 +224,11 @@ static struct monitor_sources monitored(const struct daemon *d)
     };
 }
 
-static void take_status(struct daemon *d, struct status *status)
+/* `why` is written, and borrowed by `status`. */
+static void take_status(struct daemon *d, struct buf *why, struct status *status)
 {
     struct monitor_sources from = monitored(d);
+    bool ready = monitor_ready(&d->monitor, &from, why);
     struct snapshot_sources sources = {
         .setup = d->setup,
         .pipeline = d->pipeline,
@@ -234,7 +236,7 @@ static void take_status(struct daemon *d, struct status *status)
         .signer = d->signer,
         .caller = d->caller,
         .recent = report_recent(d->report),
-        .unready = monitor_unready(&d->monitor, &from),
+        .unready = ready ? NULL : why->data,
         .transaction_trouble = report_trouble(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
     };
@@ -246,8 +248,9 @@ static int page_metrics(void *context, struct buf *body)
     struct daemon *d = context;
     struct pipeline_status pipeline;
     struct status status;
+    AUTO_BUF struct buf why = {0};
     pipeline_status(d->pipeline, &pipeline);
-    take_status(d, &status);
+    take_status(d, &why, &status);
     report_gauges(d->report, &pipeline, &status);
     status_deinit(&status);
     metrics_write(d->metrics, body);
@@ -257,7 +260,8 @@ static int page_metrics(void *context, struct buf *body)
 static int page_status(void *context, struct buf *body)
 {
     struct status status;
-    take_status(context, &status);
+    AUTO_BUF struct buf why = {0};
+    take_status(context, &why, &status);
     status_html(&status, body);
     status_deinit(&status);
     return 200;
@@ -266,7 +270,8 @@ static int page_status(void *context, struct buf *body)
 static int page_status_json(void *context, struct buf *body)
 {
     struct status status;
-    take_status(context, &status);
+    AUTO_BUF struct buf why = {0};
+    take_status(context, &why, &status);
     status_json(&status, body);
     status_deinit(&status);
     return 200;
@@ -285,9 +290,9 @@ static int page_ready(void *context, struct buf *body)
 {
     struct daemon *d = context;
     struct monitor_sources from = monitored(d);
-    const char *why = monitor_unready(&d->monitor, &from);
-    buf_printf(body, "%s\n", why == NULL ? "ready" : why);
-    return why == NULL ? 200 : 503;
+    bool ready = monitor_ready(&d->monitor, &from, body);
+    buf_puts(body, ready ? "ready\n" : "\n");
+    return ready ? 200 : 503;
 }
 
 static int page_reload(void *context, struct buf *body)
@@ -458,9 +463,7 @@ static void reload(struct daemon *d)
         note_reload(d, "presignd is stopping");
         return;
     }
-    if (d->monitor.told_ready) { /* READY=1 would end a start that is not ready */
-        notify_reloading();
-    }
+    notify_reloading();
     bool applied = try_reload(d);
     if (d->admin == NULL && !build_admin(d)) {
         log_warning("the admin listener is closed until the next reload or restart");
@@ -468,9 +471,7 @@ static void reload(struct daemon *d)
     if (applied) {
         log_fields(LOG_NOTICE, MESSAGE_RELOADED, NULL, "the new configuration is in use");
     }
-    if (d->monitor.told_ready) {
-        notify_ready();
-    }
+    notify_ready();
 }
 
 static void on_signal(void *context, int signal_number)

@@ -9,60 +9,77 @@
 #include <inttypes.h>
 #include <limits.h>
 
-/* How long a stage may stand still before the watchdog is no longer fed: WatchdogSec=, or that. */
+/* How late a timer of our own may be before the watchdog is no longer fed: WatchdogSec=, or that.
+ */
 #define PATIENCE_MS INT64_C(30000)
-/* Spans of patience for the outlet: a broker's failover may hold one call up for long. */
-#define OUTLET_PATIENCES 4
 
 void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms)
 {
     *monitor = (struct monitor){.patience_ms = watchdog_ms > 0 ? watchdog_ms : PATIENCE_MS,
-                                .id_held_ms = now_ms};
+                                .id_held_ms = now_ms,
+                                .idle = READINESS_IDLE_INIT};
+}
+
+/* --- facts --- */
+
+/* What Kafka's clients complain of: the join first, which all else waits for. */
+static const char *kafka_trouble(const struct monitor_sources *from)
+{
+    const char *intake = intake_trouble(from->intake);
+    return from->clients_waiting != NULL ? from->clients_waiting
+           : intake != NULL              ? intake
+                                         : report_trouble(from->report);
+}
+
+/* `waiting` and `missed` are written for the facts to point to. */
+static void gather(const struct monitor *monitor, const struct monitor_sources *from,
+                   struct buf *waiting, struct buf *missed, struct readiness_facts *facts)
+{
+    struct pipeline_status status;
+    pipeline_status(from->pipeline, &status);
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    pipeline_holds(from->pipeline, waiting);
+    bool moves = pipeline_moves(from->pipeline, monitor->patience_ms, missed);
+    *facts = (struct readiness_facts){
+        .stopping = from->stopping,
+        .joined = intake_joined(from->intake),
+        .endpoint_down = status.endpoint_down,
+        .subscription = intake_subscription_error(from->intake),
+        .kafka = kafka_trouble(from),
+        .id_missing_ms = now_ms - monitor->id_held_ms,
+        .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
+        .waiting = waiting->data,
+        .missed = moves ? NULL : missed->data,
+    };
 }
 
 bool monitor_alive(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why)
 {
-    int64_t stalled_us = outlet_stalled_us(from->outlet);
-    if (stalled_us > OUTLET_PATIENCES * monitor->patience_ms * 1000) {
-        buf_printf(why, "the outlet has not moved for %" PRId64 " s", stalled_us / 1000000);
-        return false;
-    }
-    return pipeline_moves(from->pipeline, monitor->patience_ms, why);
+    AUTO_BUF struct buf waiting = {0};
+    AUTO_BUF struct buf missed = {0};
+    struct readiness_facts facts;
+    gather(monitor, from, &waiting, &missed, &facts);
+    return readiness_alive(&facts, why);
 }
 
-const char *monitor_unready(const struct monitor *monitor, const struct monitor_sources *from)
+bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *from,
+                   struct buf *why)
 {
-    struct pipeline_status status;
-    pipeline_status(from->pipeline, &status);
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
-    struct readiness_facts facts = {
-        .joined = intake_joined(from->intake),
-        .join_waits = from->clients_waiting,
-        .stopping = from->stopping,
-        .subscription = intake_subscription_error(from->intake),
-        .endpoint_down = status.endpoint_down,
-        .transaction_ms = outlet_stalled_us(from->outlet) / 1000,
-        .id_missing_ms = now_ms - monitor->id_held_ms,
-        .transactions_fail_ms = report_trouble_ms(from->report, now_ms),
-    };
-    return readiness_unready(&facts);
+    AUTO_BUF struct buf waiting = {0};
+    AUTO_BUF struct buf missed = {0};
+    struct readiness_facts facts;
+    gather(monitor, from, &waiting, &missed, &facts);
+    return readiness_ready(&facts, why);
 }
 
 /* --- what systemd is told --- */
 
-/* It stays until the topic can be read, whatever else the client says in between. */
-static const char *kafka_trouble(const struct monitor_sources *from)
-{
-    const char *subscription = intake_subscription_error(from->intake);
-    return subscription != NULL ? subscription : intake_trouble(from->intake);
-}
-
 /* "joining the group" may last: what it waits for is what an operator looks for first. */
 static void tell_joining(const struct monitor_sources *from)
 {
-    const char *trouble =
-        from->clients_waiting != NULL ? from->clients_waiting : kafka_trouble(from);
+    const char *subscription = intake_subscription_error(from->intake);
+    const char *trouble = subscription != NULL ? subscription : kafka_trouble(from);
     notify_status("waiting for Kafka: joining group %s%s%s", intake_group_id(from->intake),
                   trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
 }
@@ -77,12 +94,11 @@ static void tell_stopping(const struct monitor_sources *from, const struct pipel
     notify_extend_timeout(left_ms + from->take_down_ms);
 }
 
-static void tell_status(const struct monitor_sources *from, int64_t now_ms)
+static void tell_status(const struct monitor_sources *from, const struct pipeline_status *status,
+                        int64_t now_ms)
 {
-    struct pipeline_status status;
-    pipeline_status(from->pipeline, &status);
     if (from->stopping) {
-        tell_stopping(from, &status, now_ms);
+        tell_stopping(from, status, now_ms);
         return;
     }
     if (!intake_joined(from->intake)) {
@@ -92,30 +108,30 @@ static void tell_status(const struct monitor_sources *from, int64_t now_ms)
     const char *subscription = intake_subscription_error(from->intake);
     if (subscription != NULL) {
         notify_status("%zu partitions, %zu in the air; requests cannot be read: %s",
-                      status.partitions, status.in_flight, subscription);
+                      status->partitions, status->in_flight, subscription);
         return;
     }
     const char *trouble = report_trouble(from->report);
     AUTO_BUF struct buf holds = {0};
     pipeline_holds(from->pipeline, &holds);
-    size_t waiting = status.jobs[JOB_LANE] + status.jobs[JOB_TURN] + status.jobs[JOB_RETRY];
-    notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status.partitions,
-                  status.in_flight, waiting, holds.len > 0 ? " (" : "",
+    size_t waiting = status->jobs[JOB_LANE] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY];
+    notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status->partitions,
+                  status->in_flight, waiting, holds.len > 0 ? " (" : "",
                   holds.len > 0 ? holds.data : "", holds.len > 0 ? ")" : "",
                   trouble != NULL ? "; transactions fail: " : "", trouble != NULL ? trouble : "");
 }
 
+/* systemd's READY=1 says that the configuration is right and the admin listener stands. Whoever
+ * needs the group asks /readyz, or waits for the journal's line. */
 static void tell_ready(struct monitor *monitor, const struct monitor_sources *from)
 {
-    if (monitor->told_ready) {
-        return;
-    }
-    if (intake_joined(from->intake)) {
+    if (!monitor->told_ready) {
         monitor->told_ready = true;
-        log_fields(LOG_NOTICE, MESSAGE_READY, NULL, "ready");
         notify_ready();
-    } else {
-        notify_extend_timeout(20 * MONITOR_TICK_MS); /* brokers may come up after us */
+    }
+    if (!monitor->joined && intake_joined(from->intake)) {
+        monitor->joined = true;
+        log_fields(LOG_NOTICE, MESSAGE_READY, NULL, "ready");
     }
 }
 
@@ -140,7 +156,10 @@ void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, i
 {
     monitor->id_held_ms =
         outlet_standing(from->outlet) == OUTLET_HELD ? now_ms : monitor->id_held_ms;
+    struct pipeline_status status;
+    pipeline_status(from->pipeline, &status);
+    readiness_look(&monitor->idle, status.unexplained, status.commits, now_ms);
     tell_ready(monitor, from);
-    tell_status(from, now_ms);
+    tell_status(from, &status, now_ms);
     feed_watchdog(monitor, from);
 }

@@ -1,20 +1,75 @@
 #include "presignd/readiness.h"
 
-#include <stddef.h>
+#include <inttypes.h>
 
-/* A single abort is no news. */
-#define UNREADY_MS          INT64_C(10000)
-#define TRANSACTION_SLOW_MS INT64_C(30000)
-
-const char *readiness_unready(const struct readiness_facts *facts)
+static bool no(struct buf *why, const char *text, const char *detail)
 {
-    return facts->stopping                                ? "stopping"
-           : facts->subscription != NULL                  ? facts->subscription
-           : !facts->joined && facts->join_waits != NULL  ? facts->join_waits
-           : !facts->joined                               ? "the group is not joined"
-           : facts->endpoint_down                         ? "the endpoint is down"
-           : facts->transaction_ms >= TRANSACTION_SLOW_MS ? "a transaction does not end"
-           : facts->id_missing_ms >= UNREADY_MS           ? "transactions cannot begin"
-           : facts->transactions_fail_ms >= UNREADY_MS    ? "transactions fail"
-                                                          : NULL;
+    buf_puts(why, text);
+    if (detail != NULL && detail[0] != '\0') {
+        buf_printf(why, ": %s", detail);
+    }
+    return false;
+}
+
+static void put_idle(const struct readiness_facts *facts, struct buf *why)
+{
+    buf_printf(why, "work has waited %" PRId64 " s without a commit", facts->idle_ms / 1000);
+}
+
+bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
+{
+    if (facts->stopping) {
+        return no(why, "stopping", NULL);
+    }
+    if (facts->subscription != NULL) {
+        return no(why, "requests cannot be read", facts->subscription);
+    }
+    if (!facts->joined) {
+        return no(why, "the group is not joined", facts->kafka);
+    }
+    if (facts->id_missing_ms >= READINESS_ID_MS) {
+        return no(why, "transactions cannot begin", facts->kafka);
+    }
+    if (facts->endpoint_down) {
+        return no(why, "the endpoint is down", NULL);
+    }
+    if (facts->idle_ms >= READINESS_IDLE_MS) {
+        put_idle(facts, why);
+        return no(why, "", facts->kafka != NULL ? facts->kafka : facts->waiting);
+    }
+    return true;
+}
+
+/* Everything of Kafka's that has a name. */
+static bool kafka_away(const struct readiness_facts *facts)
+{
+    return facts->kafka != NULL || facts->subscription != NULL || !facts->joined ||
+           facts->id_missing_ms > 0;
+}
+
+bool readiness_alive(const struct readiness_facts *facts, struct buf *why)
+{
+    if (facts->missed != NULL) {
+        return no(why, facts->missed, NULL);
+    }
+    if (facts->idle_ms >= READINESS_HANG_MS && !facts->endpoint_down && !kafka_away(facts)) {
+        put_idle(facts, why);
+        return no(why, "", facts->waiting);
+    }
+    return true;
+}
+
+void readiness_look(struct readiness_idle *idle, size_t events, uint64_t commits, int64_t now_ms)
+{
+    if (events == 0) {
+        idle->since_ms = -1;
+    } else if (idle->since_ms < 0 || commits != idle->commits) {
+        idle->since_ms = now_ms;
+    }
+    idle->commits = commits;
+}
+
+int64_t readiness_idle_ms(const struct readiness_idle *idle, int64_t now_ms)
+{
+    return idle->since_ms < 0 ? 0 : now_ms - idle->since_ms;
 }

@@ -1,5 +1,6 @@
 /* Looks at the daemon's parts every half second and tells systemd: ready, the status text, the
- * watchdog. What a look means is decided by readiness.h. */
+ * watchdog. What a look means is decided by readiness.h. A look costs a few steps for each
+ * partition and merchant, whatever is in hand. */
 #ifndef PRESIGND_MONITOR_H
 #define PRESIGND_MONITOR_H
 
@@ -7,6 +8,7 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/intake.h"
 #include "presignd/kafka/outlet.h"
+#include "presignd/readiness.h"
 #include "presignd/report.h"
 
 #include <stdbool.h>
@@ -28,21 +30,25 @@ struct monitor_sources {
 };
 
 struct monitor {
-    int64_t patience_ms; /* how long a stage may stand still */
+    int64_t patience_ms; /* how late a timer of our own may be */
     int64_t id_held_ms;  /* mono: when the transactional.id was last seen in our hands */
-    bool told_ready;     /* READY=1 was sent */
-    unsigned stuck;      /* looks in a row that saw no progress */
+    struct readiness_idle idle;
+    bool told_ready; /* READY=1 was sent */
+    bool joined;     /* the group was joined once */
+    unsigned stuck;  /* looks in a row that saw no progress */
 };
 
 /* `watchdog_ms` is systemd's WatchdogSec=, 0 without one. */
 void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms);
-/* Looks and tells. Call it every MONITOR_TICK_MS. */
+/* Looks and tells. Call it every MONITOR_TICK_MS; the first call says READY=1: configured, and the
+ * admin listener stands. */
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms);
 
-/* For /healthz: everything moves that nothing holds; else `why` says what does not. */
+/* For /healthz: true while the process is worth keeping; else `why` says what stands still. */
 bool monitor_alive(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why);
-/* For /readyz: why nothing can be worked on now; NULL: it can. */
-const char *monitor_unready(const struct monitor *monitor, const struct monitor_sources *from);
+/* For /readyz: true while events can be worked on; else `why` says why not. */
+bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *from,
+                   struct buf *why);
 
 #endif

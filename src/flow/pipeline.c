@@ -336,6 +336,16 @@ static int64_t oldest_call_ms(const struct pipeline *p)
     return first == NULL ? INT64_MAX : job_of(first)->began_ms;
 }
 
+/* The probes of what is held are no work that should move: they may hang, one after the other. */
+static size_t unexplained(const struct pipeline *p, const struct pipeline_status *status)
+{
+    const size_t *jobs = status->jobs;
+    size_t calls = jobs[JOB_CALLING] + jobs[JOB_ANSWERED];
+    calls -= p->hold.probes < calls ? p->hold.probes : calls;
+    return status->held[HOLD_WHY_NONE] + calls + jobs[JOB_RETRY] + jobs[JOB_SETTLED] +
+           jobs[JOB_PUBLISHING];
+}
+
 void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
 {
     *status = (struct pipeline_status){
@@ -351,6 +361,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .oldest_call_ms = oldest_call_ms(p),
         .bytes = p->memory.used,
         .partitions = p->partitions.count,
+        .commits = p->commits,
         .endpoint_down = hold_down(&p->hold),
         .draining = p->draining,
         .revoking = p->revoking,
@@ -366,6 +377,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         status->held[hold_why(&p->hold, &lane->hold)] += waiting;
         status->merchants_limited += waiting > 0 && lane_limited(lane);
     }
+    status->unexplained = unexplained(p, status);
 }
 
 const struct partition *pipeline_partition(const struct pipeline *p, size_t index)

@@ -45,6 +45,7 @@ struct pipeline {
     struct list in_turn, calling, answered, retrying, settled, refused;
     struct batch batch;
     bool publishing;
+    uint64_t commits; /* since the start */
     struct pace pace;
     size_t waiting; /* JOB_LANE of all lanes */
     struct shares memory;

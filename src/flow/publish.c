@@ -37,6 +37,7 @@ void publish_begin(struct pipeline *p, struct moment now)
 static void committed(struct pipeline *p, struct moment now)
 {
     batch_commit(&p->batch);
+    p->commits++;
     p->abort_pause_ms = 0;
     struct list_link *link;
     while ((link = list_first(&p->batch.jobs)) != NULL) {

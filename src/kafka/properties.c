@@ -104,6 +104,11 @@ char *kafka_property_check(const struct kafka_property *property)
     if (pin != NULL) {
         return mem_printf("%s: cannot be set here: %s", pin->name, pin->why);
     }
+    /* The library refuses it for numbers and words, and takes it for texts as "not set": then a
+     * group without a name, or a connection without a password, fails long after the check. */
+    if (property->value[0] == '\0') {
+        return mem_printf("%s: is empty; remove the line to leave it unset", property->name);
+    }
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     char *error = property_set(conf, property->name, property->value);
     rd_kafka_conf_destroy(conf);

@@ -157,7 +157,9 @@ class Rights(unittest.TestCase):
                 if resource == "Topic" and name == "presign.requests" or resource == "Group":
                     self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 503)
                 if resource == "TransactionalId":
-                    wait_until(lambda: http_get(f"{daemon.admin}/readyz") == (503, "transactions cannot begin\n"), "not ready")
+                    status, text = http_get(f"{daemon.admin}/readyz")
+                    self.assertEqual(status, 503)
+                    self.assertIn("the transactional.id is not held", text)
                 raise PermissionError(found[0])
         finally:
             daemon.kill()

@@ -72,6 +72,7 @@ class Package(unittest.TestCase):
         self.machine.systemctl("stop", "presignd")
         self.install()
         self.assertEqual(self.state(), "inactive", "an upgrade starts nothing that did not run")
+        self.upgrade_without_the_broker()
         self.upgrade_an_instance()
         self.remove_and_purge()
 
@@ -84,6 +85,15 @@ class Package(unittest.TestCase):
         self.send(100)
         self.world.wait_for_outcomes(self.sent)
         self.world.assert_audit_passes(wait_s=60)
+
+    def upgrade_without_the_broker(self):
+        """It returns, and so does a start."""
+        kafka.kill()
+        self.machine.systemctl("start", "presignd")
+        self.install()
+        self.assertEqual(self.state(), "active")
+        self.machine.systemctl("stop", "presignd")
+        kafka.start()
 
     def upgrade_an_instance(self):
         self.machine.systemctl("start", "presignd@1")

@@ -159,6 +159,10 @@ struct pipeline_status {
     size_t merchants_held;       /* by 401 or unverifiable answers */
     size_t held[HOLD_WHY_COUNT]; /* events that wait in lanes, by what holds their merchant */
     size_t merchants_limited;
+    /* Events that should move: none that a hold keeps, nor one behind another of its code, nor one
+     * whose outcome its topic refuses. */
+    size_t unexplained;
+    uint64_t commits; /* transactions that were committed */
     bool endpoint_down;
     bool draining, revoking;
 };

@@ -39,6 +39,23 @@ Test(properties, takes_what_either_client_knows)
     }
 }
 
+Test(properties, refuses_an_empty_value_whatever_its_kind)
+{
+    static const char *const names[] = {"group.id",          "bootstrap.servers", "client.id",
+                                        "sasl.password",     "ssl.ca.location",   "debug",
+                                        "session.timeout.ms"};
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        AUTO_FREE char *error = check(names[i], "");
+        cr_assert_not_null(error, "%s is accepted", names[i]);
+        cr_assert_not_null(strstr(error, "is empty"), "%s", error);
+        const struct kafka_property properties[] = {brokers, {KAFKA_CONSUMER, names[i], ""}};
+        AUTO_FREE char *applied = NULL;
+        cr_assert_null(kafka_properties_apply(KAFKA_CONSUMER, "one", properties,
+                                              ARRAY_LENGTH(properties), &applied));
+        cr_assert_not_null(applied);
+    }
+}
+
 Test(properties, refuses_pinned_ones_and_their_aliases_with_a_reason)
 {
     static const char *const names[] = {"enable.auto.commit",       "auto.commit.enable",

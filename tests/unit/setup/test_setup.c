@@ -163,7 +163,9 @@ Test(setup, kafka_properties_that_only_a_client_refuses_are_told)
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsession.timeout.ms = 400000\n" MERCHANT));
     EXPECT_PROBLEMS(&bench, ":4: Kafka's properties: ");
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nbootstrap.servers =\n" MERCHANT));
-    EXPECT_PROBLEMS(&bench, ":4: Kafka's properties: ");
+    EXPECT_PROBLEMS(&bench, ":4: bootstrap.servers: is empty");
+    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\ngroup.id =\n" MERCHANT));
+    EXPECT_PROBLEMS(&bench, ":4: group.id: is empty");
     /* A password that cannot be read is one problem, not one of SASL as well. */
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsecurity.protocol = sasl_plaintext\n"
                                              "sasl.mechanism = PLAIN\nsasl.username = u\n"
