@@ -1,26 +1,36 @@
-#define SD_JOURNAL_SUPPRESS_LOCATION /* it would always name this file */
-
 #include "presignd/base/log.h"
 
+#include "presignd/base/buf.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <systemd/sd-journal.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { TEXT_MAX = 2048, VALUE_MAX = 1024, FIELDS_MAX = 32 };
 
 static const char *own_identifier = "presignd";
-static bool to_journal;
+static int journal = -1; /* a socket of our own */
+static struct sockaddr_un journal_address;
+static int line_output = STDERR_FILENO;
 static _Atomic int max_level = LOG_INFO;
+static _Atomic uint64_t dropped; /* lines, since the start */
+static _Atomic uint64_t untold;  /* of them those that no line has told of */
+
+/* ---- Where lines go ---- */
 
 /* systemd.exec(5): the device and inode of the stream that the service was started with;
  * stderr may have been redirected since, and a child inherits the variable. */
@@ -35,10 +45,31 @@ static bool stderr_is_journal(void)
     return strcmp(stream, own) == 0;
 }
 
-void log_init(const char *identifier)
+/* A pipe or terminal is opened once more, since O_NONBLOCK belongs to what is open: others may
+ * have the same one. Where that is not allowed, stderr itself is written to. */
+static int open_output(void)
+{
+    struct stat status;
+    if (fstat(STDERR_FILENO, &status) < 0 ||
+        (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode))) {
+        return STDERR_FILENO;
+    }
+    int own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    return own < 0 ? STDERR_FILENO : own;
+}
+
+void log_init_at(const char *identifier, const char *journal_path)
 {
     own_identifier = identifier;
-    to_journal = stderr_is_journal();
+    line_output = open_output();
+    journal_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(journal_address.sun_path, sizeof journal_address.sun_path, "%s", journal_path);
+    journal = stderr_is_journal() ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+}
+
+void log_init(const char *identifier)
+{
+    log_init_at(identifier, "/run/systemd/journal/socket");
 }
 
 void log_level_set(int level)
@@ -46,52 +77,53 @@ void log_level_set(int level)
     atomic_store_explicit(&max_level, level, memory_order_relaxed);
 }
 
-/* An entry for sd_journal_sendv(): NAME=value texts, one after the other in one buffer. */
-struct entry {
-    struct buf text;
-    size_t ends[FIELDS_MAX + 4];
-    int count;
-};
+uint64_t log_dropped(void)
+{
+    return atomic_load_explicit(&dropped, memory_order_relaxed);
+}
 
-static void entry_add(struct entry *entry, const char *prefix, const char *name, const char *value,
+/* ---- The journal ---- */
+
+/* systemd's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): NAME=value and a line
+ * feed, which a cleaned value does not hold. */
+static void entry_add(struct buf *entry, const char *prefix, const char *name, const char *value,
                       size_t max)
 {
-    buf_printf(&entry->text, "%s%s=", prefix, name);
-    text_clean(&entry->text, value, strlen(value), max);
-    entry->ends[entry->count++] = entry->text.len;
+    buf_printf(entry, "%s%s=", prefix, name);
+    text_clean(entry, value, strlen(value), max);
+    buf_putc(entry, '\n');
 }
 
-static int entry_send(const struct entry *entry)
+static void put_entry(struct buf *entry, int level, const char *message_id,
+                      const struct log_field *fields, const char *text)
 {
-    struct iovec parts[FIELDS_MAX + 4];
-    size_t start = 0;
-    for (int i = 0; i < entry->count; i++) {
-        parts[i] = (struct iovec){entry->text.data + start, entry->ends[i] - start};
-        start = entry->ends[i];
-    }
-    return sd_journal_sendv(parts, entry->count);
-}
-
-static bool write_journal(int level, const char *message_id, const struct log_field *fields,
-                          const char *text)
-{
-    struct entry entry = {0};
     const char priority[2] = {(char)('0' + level), '\0'};
-    entry_add(&entry, "", "MESSAGE", text, TEXT_MAX);
-    entry_add(&entry, "", "PRIORITY", priority, TEXT_MAX);
-    entry_add(&entry, "", "SYSLOG_IDENTIFIER", own_identifier, TEXT_MAX);
+    entry_add(entry, "", "MESSAGE", text, TEXT_MAX);
+    entry_add(entry, "", "PRIORITY", priority, TEXT_MAX);
+    entry_add(entry, "", "SYSLOG_IDENTIFIER", own_identifier, TEXT_MAX);
     if (message_id != NULL) {
-        entry_add(&entry, "", "MESSAGE_ID", message_id, TEXT_MAX);
+        entry_add(entry, "", "MESSAGE_ID", message_id, TEXT_MAX);
     }
     for (int i = 0; i < FIELDS_MAX && fields[i].name != NULL; i++) {
         if (fields[i].value != NULL) {
-            entry_add(&entry, "PRESIGND_", fields[i].name, fields[i].value, VALUE_MAX);
+            entry_add(entry, "PRESIGND_", fields[i].name, fields[i].value, VALUE_MAX);
         }
     }
-    bool sent = entry_send(&entry) >= 0;
-    buf_deinit(&entry.text);
-    return sent;
 }
+
+enum sent { SENT, FULL /* nobody reads */, REFUSED };
+
+static enum sent send_journal(const struct buf *entry)
+{
+    ssize_t sent = sendto(journal, entry->data, entry->len, MSG_DONTWAIT | MSG_NOSIGNAL,
+                          (struct sockaddr *)&journal_address, sizeof journal_address);
+    if (sent >= 0) {
+        return SENT;
+    }
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? FULL : REFUSED;
+}
+
+/* ---- stderr ---- */
 
 /* A value that could be taken for more than one word, or for a field, stands in quotes. */
 static void line_value(struct buf *line, const char *value)
@@ -106,24 +138,72 @@ static void line_value(struct buf *line, const char *value)
     }
 }
 
-/* One write(2) for the whole line, so that lines of threads do not mix. */
-static void write_stderr(int level, const struct log_field *fields, const char *text)
+static void put_line(struct buf *line, int level, const struct log_field *fields, const char *text)
 {
     static const char *const levels[] = {"EMERG",   "ALERT",  "CRIT", "ERROR",
                                          "WARNING", "NOTICE", "INFO", "DEBUG"};
     char time[TEXT_TIME_SIZE];
     text_time(time, clock_now(&clock_system).wall_ms, true);
-    AUTO_BUF struct buf line = {0};
-    buf_printf(&line, "%s %s ", time, levels[level]);
-    text_clean(&line, text, strlen(text), TEXT_MAX);
+    buf_printf(line, "%s %s ", time, levels[level]);
+    text_clean(line, text, strlen(text), TEXT_MAX);
     for (int i = 0; i < FIELDS_MAX && fields[i].name != NULL; i++) {
         if (fields[i].value != NULL) {
-            buf_printf(&line, " %s=", fields[i].name);
-            line_value(&line, fields[i].value);
+            buf_printf(line, " %s=", fields[i].name);
+            line_value(line, fields[i].value);
         }
     }
-    buf_putc(&line, '\n');
-    (void)!write(STDERR_FILENO, line.data, line.len); /* nobody is left to be told */
+    line->len = text_utf8_cut(line->data, line->len, PIPE_BUF - 1);
+    buf_putc(line, '\n');
+}
+
+/* One write for the whole line, so that lines of threads do not mix. Up to PIPE_BUF bytes a pipe
+ * takes all of it or nothing (pipe(7)). A socket is told for each write not to wait; all else is
+ * asked before, which is enough for a pipe that nobody else writes to, where it could not be
+ * opened once more. */
+static enum sent send_stderr(const struct buf *line)
+{
+    ssize_t sent = send(STDERR_FILENO, line->data, line->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == ENOTSOCK) {
+        struct pollfd output = {.fd = line_output, .events = POLLOUT};
+        bool ready = poll(&output, 1, 0) == 1;
+        sent = ready ? write(line_output, line->data, line->len) : -1;
+    }
+    return sent >= 0 ? SENT : FULL;
+}
+
+/* ---- Lines ---- */
+
+/* What the journal refuses for another reason than being full goes to stderr. */
+static bool emit(int level, const char *message_id, const struct log_field *fields,
+                 const char *text)
+{
+    AUTO_BUF struct buf out = {0};
+    enum sent sent = REFUSED;
+    if (journal >= 0) {
+        put_entry(&out, level, message_id, fields, text);
+        sent = send_journal(&out);
+        out.len = 0;
+    }
+    if (sent == REFUSED) {
+        put_line(&out, level, fields, text);
+        sent = send_stderr(&out);
+    }
+    return sent == SENT;
+}
+
+/* False when that could not be written either. */
+static bool tell_dropped(void)
+{
+    uint64_t count = atomic_exchange(&untold, 0);
+    if (count == 0) {
+        return true;
+    }
+    AUTO_FREE char *text = mem_printf(
+        "%" PRIu64 " lines of the log were dropped: it was not read, or could not be written",
+        count);
+    bool told = emit(LOG_WARNING, NULL, &(struct log_field){0}, text);
+    atomic_fetch_add(&untold, told ? 0 : count);
+    return told;
 }
 
 static void log_v(int level, const char *message_id, const struct log_field *fields,
@@ -137,8 +217,9 @@ static void log_v(int level, const char *message_id, const struct log_field *fie
     int error = errno;
     char text[TEXT_MAX + 1];
     vsnprintf(text, sizeof text, format, arguments);
-    if (!to_journal || !write_journal(level, message_id, fields, text)) {
-        write_stderr(level, fields, text);
+    if (!tell_dropped() || !emit(level, message_id, fields, text)) {
+        atomic_fetch_add(&dropped, 1);
+        atomic_fetch_add(&untold, 1);
     }
     errno = error;
 }

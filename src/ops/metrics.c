@@ -168,6 +168,12 @@ static const struct descriptor table[METRIC_COUNT] = {
                                    {"mchid", "serial"},
                                    "When a platform certificate expires."},
     [METRIC_BUILD_INFO] = {"presignd_build_info", GAUGE, NULL, {"version"}, "Always 1."},
+    [METRIC_LOG_DROPPED] = {"presignd_log_lines_dropped_total",
+                            COUNTER,
+                            NULL,
+                            {NULL},
+                            "Lines of the log that were dropped, because nobody read it or it "
+                            "could not be written."},
     [METRIC_START_TIME] = {"process_start_time_seconds",
                            GAUGE,
                            "seconds since 1970",

@@ -1,5 +1,7 @@
 #include "presignd/ops/process.h"
 
+#include "presignd/base/log.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +60,7 @@ void process_measure(struct metrics *metrics)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         set(metrics, METRIC_MAX_FDS, (double)limit.rlim_cur);
     }
+    metric_count_to(metrics_series(metrics, METRIC_LOG_DROPPED, NULL), (double)log_dropped());
     measure_memory(metrics);
     measure_descriptors(metrics);
 }

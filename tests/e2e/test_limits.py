@@ -1,9 +1,12 @@
 """Bounds of the whole daemon: its memory under the worst input that we know, as docs/limits.md
 computes it, and what it does when the system is short of something."""
 
+import json
 import os
+import pathlib
 import re
 import resource
+import tempfile
 import unittest
 
 from harness import ROOT, World, event, wait_until
@@ -69,8 +72,69 @@ class Memory(unittest.TestCase):
             self.assertLess(peak, limit)
 
 
+def with_pattern(directory, pattern):
+    """A directory whose common.json asks `pattern` of each out_user_code, whatever its length."""
+    common = json.loads((ROOT / "schemas" / "common.json").read_text(encoding="utf-8"))
+    common["$defs"]["out_user_code"] = {"pattern": pattern}
+    (directory / "common.json").write_text(json.dumps(common), encoding="utf-8")
+
+
+class Cost(unittest.TestCase):
+    """Events whose check is dear hold up no others. `wire.cost` counts what they cost."""
+
+    def flood(self, world, **data):
+        """Dear events in one partition, good ones in another: all good ones have their result."""
+        dear = world.produce((event("app", data=data) for _ in range(3000)), partition=0)
+        good = world.produce((event("app") for _ in range(50)), partition=1)
+        outcomes = world.wait_for_outcomes(good)
+        self.assertEqual({outcome.reason for outcome in outcomes.values()}, {None})
+        return world.wait_for_outcomes(dear).values()
+
+    def test_a_text_that_the_shipped_pattern_does_not_match(self):
+        with World(partitions=2) as world:
+            world.start_sandbox()
+            world.start_daemon()
+            outcomes = self.flood(world, contract_notify_url="https://" + "a" * 1400 + "?")
+            self.assertEqual({outcome.reason for outcome in outcomes}, {"invalid_request"})
+
+    def test_a_pattern_of_the_operator_that_backtracks(self):
+        with World(partitions=2) as world, tempfile.TemporaryDirectory() as directory:
+            with_pattern(pathlib.Path(directory), "^(?:a|aa)+$")
+            world.start_sandbox()
+            world.start_daemon(sets=[f"daemon.schema_dir={directory}:{ROOT / 'schemas'}"])
+            outcomes = self.flood(world, out_user_code="a" * 1400 + "?")
+            errors = {error["error"] for outcome in outcomes for error in outcome.event["data"]["errors"]}
+            self.assertEqual(errors, {"takes too many steps to compare with the pattern"})
+
+
+# A command whose stderr is a pipe that is full, and that nobody reads.
+UNREAD = """
+import os, sys
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+try:
+    while True:
+        os.write(writer, b"x" * 4096)
+except BlockingIOError:
+    pass
+os.set_blocking(writer, True)
+os.set_inheritable(reader, True)
+os.dup2(writer, 2)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 class ShortOf(unittest.TestCase):
     """The system has no more of something; no event fails for it, and it passes when that does."""
+
+    def test_a_log_that_nobody_reads(self):
+        with World(partitions=1) as world:
+            world.start_sandbox()
+            daemon = world.start_daemon(wrapper=["/usr/bin/python3", "-c", UNREAD])
+            outcomes = world.wait_for_outcomes(world.produce([event("app"), (b"k", b"no event", []), event("app")]))
+            self.assertEqual(sorted(str(o.reason) for o in outcomes.values()), ["None", "None", "invalid_json"])
+            self.assertGreater(daemon.metrics()["presignd_log_lines_dropped_total"], 0)
+            self.assertEqual(daemon.terminate(), 0)
 
     def test_a_log_that_cannot_be_written_and_descriptors_that_are_used_up(self):
         with World(partitions=1) as world:

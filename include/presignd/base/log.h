@@ -2,12 +2,14 @@
  *
  * No secret, openid, signature or body is ever handed to these functions; what comes from
  * outside passes through text_clean() first (log_fields() does that for field values).
- * Any thread may log.
+ * Any thread may log, and none ever waits: a line that nobody reads is dropped and counted, and the
+ * next line that can be written tells how many.
  */
 #ifndef PRESIGND_BASE_LOG_H
 #define PRESIGND_BASE_LOG_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <syslog.h>
 
 /* A journal field, PRESIGND_ put before its name: {"REASON", "expired"}. */
@@ -20,11 +22,16 @@ struct log_field {
  * `identifier` is a static string. Before this call, lines go to stderr. Call it before any
  * thread is made. */
 void log_init(const char *identifier);
+/* With another address of the journal's socket; for tests. */
+void log_init_at(const char *identifier, const char *journal_path);
+/* Lines that could not be written since the start. */
+uint64_t log_dropped(void);
 /* Levels above this one (LOG_DEBUG is the highest) are dropped. Default: LOG_INFO. */
 void log_level_set(int level);
 
 /* One line; errno is kept (and %m gives its text). The text is cut at 2 KiB and cleaned as
- * text_clean() does. On stderr: time, level, text, then NAME=value for each field. */
+ * text_clean() does. On stderr: time, level, text, then NAME=value for each field;
+ * a line there has at most 4 KiB (PIPE_BUF). */
 void log_text(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* With a message id (32 hex digits, or NULL) and fields (or NULL); the list ends with a NULL name,
  * and a field with a NULL value is left out. At most 32 fields; a value is cut at 1 KiB. */

@@ -45,6 +45,7 @@ enum metric {
     METRIC_RELOAD_SUCCESSFUL,   /* gauge: 0 after one that was refused */
     METRIC_CERTIFICATE_EXPIRY,  /* gauge {mchid, serial}: seconds since 1970 */
     METRIC_BUILD_INFO,          /* gauge {version} */
+    METRIC_LOG_DROPPED,         /* counter: lines */
     METRIC_START_TIME,          /* gauge; from here on the names that all programs use */
     METRIC_CPU_SECONDS,         /* counter */
     METRIC_RESIDENT_BYTES,      /* gauge */

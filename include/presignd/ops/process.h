@@ -1,5 +1,6 @@
 /* What the kernel counts for this process, under the names that all programs use for it
- * (https://prometheus.io/docs/instrumenting/writing_clientlibs/, "process metrics"). */
+ * (https://prometheus.io/docs/instrumenting/writing_clientlibs/, "process metrics"), and the lines
+ * of its log that were dropped. */
 #ifndef PRESIGND_OPS_PROCESS_H
 #define PRESIGND_OPS_PROCESS_H
 

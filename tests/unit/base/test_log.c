@@ -12,27 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
-
-#define SD_JOURNAL_SUPPRESS_LOCATION
-#include <systemd/sd-journal.h>
-
-/* The program's own function takes the place of libsystemd's: a test machine's journal, if
- * it has one at all, is not ours to write to. Each entry becomes "[A=1|B=2]". */
-static struct buf journal;
-static int journal_answer;
-
-int sd_journal_sendv(const struct iovec *iov, int n)
-{
-    for (int i = 0; i < n; i++) {
-        buf_putc(&journal, i == 0 ? '[' : '|');
-        buf_append(&journal, iov[i].iov_base, iov[i].iov_len);
-    }
-    buf_putc(&journal, ']');
-    return journal_answer;
-}
 
 /* stderr goes to a file in memory from start to end. */
 struct capture {
@@ -83,7 +66,6 @@ Test(log, a_line_on_stderr)
     log_warning("%d of %s", 3, "four");
     AUTO_FREE char *text = capture_end(capture);
     check_line(text, "WARNING 3 of four\n");
-    cr_assert_eq(journal.len, 0);
 }
 
 Test(log, fields_on_stderr_are_words_or_quoted)
@@ -141,6 +123,18 @@ Test(log, errno_is_told_and_kept)
     check_line(text, "ERROR open: No such file or directory\n");
 }
 
+/* A journal of the test's own: a test machine's, if it has one at all, is not ours to write to. */
+static int journal;
+
+static int bind_journal(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
 /* As systemd sets it up: the variable names what stderr is. */
 static struct capture journal_start(int inode_error)
 {
@@ -149,12 +143,28 @@ static struct capture journal_start(int inode_error)
     cr_assert_eq(fstat(2, &status), 0);
     AUTO_FREE char *stream =
         mem_printf("%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino + inode_error);
+    AUTO_FREE char *path = mem_printf("/tmp/presignd-journal-%d", (int)getpid());
     setenv("JOURNAL_STREAM", stream, 1);
-    log_init("presignd-test");
+    unlink(path);
+    journal = bind_journal(path);
+    log_init_at("presignd-test", path);
     return capture;
 }
 
-Test(log, the_journal_gets_fields)
+static void journal_unlink(void)
+{
+    AUTO_FREE char *path = mem_printf("/tmp/presignd-journal-%d", (int)getpid());
+    unlink(path);
+}
+
+/* The next entry, or "". The caller frees. */
+static char *journal_read(void)
+{
+    char *entry = mem_zalloc(1, 65536);
+    return recv(journal, entry, 65535, 0) < 0 ? memset(entry, 0, 1) : entry;
+}
+
+Test(log, the_journal_gets_fields, .fini = journal_unlink)
 {
     struct capture capture = journal_start(0);
     const struct log_field fields[] = {{"REASON", "a\nb"}, {"NONE", NULL}, {"KEY", "k=v"}, {0}};
@@ -162,15 +172,15 @@ Test(log, the_journal_gets_fields)
     log_info("plain");
     AUTO_FREE char *text = capture_end(capture);
     cr_assert_str_eq(text, "");
-    cr_assert_str_eq(journal.data,
-                     "[MESSAGE=event 1|PRIORITY=3|SYSLOG_IDENTIFIER=presignd-test|"
-                     "MESSAGE_ID=0123456789abcdef0123456789abcdef|PRESIGND_REASON=a b|"
-                     "PRESIGND_KEY=k=v]"
-                     "[MESSAGE=plain|PRIORITY=6|SYSLOG_IDENTIFIER=presignd-test]");
-    buf_deinit(&journal);
+    AUTO_FREE char *first = journal_read();
+    AUTO_FREE char *second = journal_read();
+    cr_expect_str_eq(first, "MESSAGE=event 1\nPRIORITY=3\nSYSLOG_IDENTIFIER=presignd-test\n"
+                            "MESSAGE_ID=0123456789abcdef0123456789abcdef\nPRESIGND_REASON=a b\n"
+                            "PRESIGND_KEY=k=v\n");
+    cr_expect_str_eq(second, "MESSAGE=plain\nPRIORITY=6\nSYSLOG_IDENTIFIER=presignd-test\n");
 }
 
-Test(log, more_fields_than_fit_are_left_out)
+Test(log, more_fields_than_fit_are_left_out, .fini = journal_unlink)
 {
     struct capture capture = journal_start(0);
     struct log_field fields[41] = {0};
@@ -179,31 +189,127 @@ Test(log, more_fields_than_fit_are_left_out)
     }
     log_fields(LOG_ERR, "0123456789abcdef0123456789abcdef", fields, "many");
     free(capture_end(capture));
+    AUTO_FREE char *entry = journal_read();
     size_t count = 0;
-    for (const char *at = journal.data; (at = strstr(at, "|PRESIGND_F=v")) != NULL; at++) {
+    for (const char *at = entry; (at = strstr(at, "\nPRESIGND_F=v\n")) != NULL; at++) {
         count++;
     }
     cr_assert_eq(count, 32);
-    buf_deinit(&journal);
 }
 
-Test(log, a_stderr_that_went_elsewhere_is_no_journal)
+Test(log, a_stderr_that_went_elsewhere_is_no_journal, .fini = journal_unlink)
 {
     struct capture capture = journal_start(1);
     log_info("plain");
     AUTO_FREE char *text = capture_end(capture);
     check_line(text, "INFO plain\n");
-    cr_assert_eq(journal.len, 0);
+    AUTO_FREE char *entry = journal_read();
+    cr_assert_str_eq(entry, "");
 }
 
-Test(log, what_the_journal_refuses_goes_to_stderr)
+Test(log, what_the_journal_refuses_goes_to_stderr, .fini = journal_unlink)
 {
     struct capture capture = journal_start(0);
-    journal_answer = -ENOBUFS;
+    close(journal);
     log_info("plain");
     AUTO_FREE char *text = capture_end(capture);
     check_line(text, "INFO plain\n");
-    buf_deinit(&journal);
+    cr_expect_eq(log_dropped(), 0);
+}
+
+/* ---- A log that nobody reads: no line waits ---- */
+
+enum { MANY = 5000 };
+
+static void write_many(void)
+{
+    for (int i = 0; i < MANY; i++) {
+        log_info("a line that nobody reads, number %d", i);
+    }
+}
+
+Test(log, a_journal_that_is_not_read_drops_lines_and_tells_how_many, .fini = journal_unlink,
+     .timeout = 60)
+{
+    struct capture capture = journal_start(0);
+    write_many();
+    uint64_t dropped = log_dropped();
+    size_t read = 0;
+    for (bool more = true; more; read += more) {
+        AUTO_FREE char *entry = journal_read();
+        more = *entry != '\0';
+    }
+    cr_expect_gt(read, 0);
+    cr_expect_eq(read + dropped, MANY);
+    log_info("read again");
+    AUTO_FREE char *text = capture_end(capture);
+    cr_expect_str_eq(text, "");
+    AUTO_FREE char *notice = journal_read();
+    AUTO_FREE char *next = journal_read();
+    AUTO_FREE char *wanted = mem_printf("MESSAGE=%zu lines of the log were dropped", dropped);
+    cr_expect_eq(strncmp(notice, wanted, strlen(wanted)), 0, "%s", notice);
+    cr_expect_eq(strncmp(next, "MESSAGE=read again\n", 19), 0, "%s", next);
+    cr_expect_eq(log_dropped(), dropped);
+}
+
+/* All that the other side of stderr holds by now. */
+static void drain(int fd, struct buf *out)
+{
+    cr_assert_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    char bytes[4096];
+    for (ssize_t n; (n = read(fd, bytes, sizeof bytes)) > 0;) {
+        buf_append(out, bytes, (size_t)n);
+    }
+}
+
+/* stderr is `end`, nobody reads `other`. Its flags are others' too, and stay. */
+static void check_unread(int end, int other, bool opened_again)
+{
+    struct capture capture = capture_start();
+    dup2(end, 2);
+    unsetenv("JOURNAL_STREAM");
+    if (opened_again) {
+        log_init("test");
+    }
+    write_many();
+    size_t dropped = log_dropped();
+    AUTO_BUF struct buf text = {0};
+    drain(other, &text);
+    log_info("read again");
+    drain(other, &text);
+    cr_expect_eq(fcntl(2, F_GETFL) & O_NONBLOCK, 0);
+    free(capture_end(capture));
+    size_t lines = 0;
+    for (const char *at = text.data; (at = strstr(at, "a line that nobody reads")) != NULL; at++) {
+        lines++;
+    }
+    cr_expect_gt(lines, 0);
+    cr_expect_eq(lines + dropped, MANY, "%zu, %zu", lines, dropped);
+    AUTO_FREE char *told = mem_printf(" WARNING %zu lines of the log were dropped", dropped);
+    const char *notice = strstr(text.data, told);
+    cr_assert_not_null(notice, "%s", text.data + text.len - 200);
+    cr_expect_not_null(strstr(notice, " INFO read again\n"));
+}
+
+Test(log, a_pipe_that_is_not_read_drops_lines_and_tells_how_many, .timeout = 60)
+{
+    int ends[2];
+    cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+    check_unread(ends[1], ends[0], true);
+}
+
+Test(log, a_pipe_that_cannot_be_opened_again_is_asked_before_each_line, .timeout = 60)
+{
+    int ends[2];
+    cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+    check_unread(ends[1], ends[0], false);
+}
+
+Test(log, a_socket_that_is_not_read_drops_lines_and_tells_how_many, .timeout = 60)
+{
+    int ends[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    check_unread(ends[1], ends[0], true);
 }
 
 enum { THREADS = 4, LINES = 200 };
