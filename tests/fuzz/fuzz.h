@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  * "NAME: VALUE", an empty line, then the body. A line without ": " is a header that is null; an
  * input without an empty line is all body. Each part is a block of its own size, so that a read
  * beyond its end is seen. */
-#define FUZZ_HEADERS_MAX 256
+#define FUZZ_HEADERS_MAX 1024
 struct fuzz_message {
     struct record_header headers[FUZZ_HEADERS_MAX];
     size_t header_count;

@@ -26,6 +26,23 @@ elseif(NOT PRESIGND_SANITIZE MATCHES "thread") # a target has one thread
     set_tests_properties(fuzz.seeds${test_suffix} PROPERTIES
                          FIXTURES_SETUP fuzz-seeds${test_suffix} TIMEOUT 60)
   endif()
+  # What parsers cost, in instructions that callgrind counts: the same targets on hostile inputs.
+  find_program(VALGRIND valgrind)
+  find_path(VALGRIND_HEADERS valgrind/callgrind.h)
+  if(PRESIGND_PYTHON AND VALGRIND AND VALGRIND_HEADERS AND NOT PRESIGND_SANITIZE AND NOT PRESIGND_COVERAGE)
+    foreach(target record answer certificates window)
+      add_executable(fuzz-cost-${target} ${fuzz_directory}/${target}.c ${fuzz_directory}/fuzz.c
+                     ${fuzz_directory}/cost.c)
+      target_link_libraries(fuzz-cost-${target} PRIVATE core)
+      target_include_directories(fuzz-cost-${target} PRIVATE ${fuzz_directory})
+      target_compile_definitions(fuzz-cost-${target} PRIVATE
+                                 PRESIGND_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    endforeach()
+    add_test(NAME fuzz.cost${test_suffix}
+             COMMAND ${PRESIGND_PYTHON} -B ${fuzz_directory}/test_cost.py ${VALGRIND}
+                     $<TARGET_FILE_DIR:fuzz-cost-record>)
+    set_tests_properties(fuzz.cost${test_suffix} PROPERTIES TIMEOUT 600)
+  endif()
   foreach(target ${fuzz_targets})
     presignd_fuzz_target(${target} ${fuzz_directory}/driver.c)
     add_test(NAME fuzz.${target}${test_suffix}

@@ -274,6 +274,7 @@ static void check_unread(int end, int other, bool opened_again)
     write_many();
     size_t dropped = log_dropped();
     AUTO_BUF struct buf text = {0};
+    buf_reserve(&text, 0);
     drain(other, &text);
     log_info("read again");
     drain(other, &text);
