@@ -304,6 +304,12 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
     }
 }
 
+/* Each has a line of its own as any failure has, when its outcome is committed. */
+static void on_relieved(void *context, const struct job *job)
+{
+    count(context, METRIC_RELIEVED, (const char *[]){job->admission.mchid});
+}
+
 static void on_endpoint_down(void *context, bool down)
 {
     (void)context;
@@ -367,6 +373,7 @@ struct pipeline_observer report_observer(struct report *report)
         .published = on_published,
         .transaction = on_transaction,
         .merchant_held = on_merchant_held,
+        .relieved = on_relieved,
         .endpoint_down = on_endpoint_down,
         .metadata_unreadable = on_metadata_unreadable,
         .log_restarted = on_log_restarted,

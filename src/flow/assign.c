@@ -18,10 +18,10 @@ void assign_drop_waiting(struct pipeline *p, struct moment now)
 }
 
 /* The call goes on; its answer will be read for what it tells of the host and the merchant. */
-static void orphan_all(struct list *from)
+static void orphan_all(struct pipeline *p, struct list *from)
 {
     LIST_FOREACH (from, link) {
-        job_of(link)->partition = NULL;
+        place_disown(p, job_of(link));
     }
 }
 
@@ -32,9 +32,9 @@ void assign_drop(struct pipeline *p, struct moment now)
     assign_drop_waiting(p, now);
     place_forget_all(p, &p->settled, now);
     place_forget_all(p, &p->refused, now);
-    orphan_all(&p->calling);
-    orphan_all(&p->answered);
-    orphan_all(&p->batch.jobs);
+    orphan_all(p, &p->calling);
+    orphan_all(p, &p->answered);
+    orphan_all(p, &p->batch.jobs);
     partitions_deinit(&p->partitions);
     shares_divide(&p->memory, 0);
     p->session = session_unref(p->session);

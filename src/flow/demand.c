@@ -37,7 +37,11 @@ static bool has_room(const struct pipeline *p, const struct partition *partition
 
 void demand_look(struct pipeline *p, struct partition *partition)
 {
-    partition->full = partition->full ? !has_room(p, partition) : is_full(p, partition);
+    bool full = partition->full ? !has_room(p, partition) : is_full(p, partition);
+    if (full != partition->full) {
+        partition->full = full;
+        partition->full_ms = full ? now_of(p).mono_ms : -1;
+    }
     pause(p, partition);
 }
 

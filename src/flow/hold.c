@@ -784,13 +784,16 @@ int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms)
     return merchant->stood_ms + (stands ? now_ms - merchant->since_ms : 0);
 }
 
-/* Since the last of its hosts broke for it. */
+/* Since the last of its hosts broke for it. Not before a host was mended for all: until then the
+ * trouble was everybody's, and each merchant's own circuits are mended one by one. */
 static int64_t broken_since_ms(const struct hold *hold, const struct hold_merchant *merchant)
 {
     int64_t since_ms = INT64_MIN;
     for (unsigned i = 0; i < hold->rules.host_count; i++) {
         const struct hold_circuit *own = &merchant->circuits[i];
-        int64_t at_ms = own->broken ? own->since_ms : hold->hosts[i].circuit.since_ms;
+        const struct hold_circuit *all = &hold->hosts[i].circuit;
+        int64_t at_ms = own->broken ? own->since_ms : all->since_ms;
+        at_ms = all->mended_ms > at_ms ? all->mended_ms : at_ms;
         since_ms = at_ms > since_ms ? at_ms : since_ms;
     }
     return since_ms;

@@ -12,7 +12,7 @@ static int by_id(const void *a, const void *b)
 void partitions_deinit(struct partitions *table)
 {
     for (size_t i = 0; i < table->count; i++) {
-        assert(list_empty(&table->items[i].beyond));
+        assert(list_empty(&table->items[i].beyond) && list_empty(&table->items[i].jobs));
     }
     free(table->items);
     *table = (struct partitions){0};
@@ -34,6 +34,8 @@ void partitions_assign(struct partitions *table, const int32_t *ids, size_t coun
     for (size_t i = 0; i < count; i++) {
         list_init(&table->items[i].beyond);
         (void)window_load(&table->items[i].window, -1, NULL);
+        list_init(&table->items[i].jobs);
+        table->items[i].full_ms = -1;
     }
 }
 

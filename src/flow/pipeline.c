@@ -80,6 +80,7 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     struct moment now = now_of(p);
     struct job *job = job_new(record);
     job->partition = partition;
+    list_push_back(&partition->jobs, &job->mine);
     place_charge(p, job);
     /* A pause takes effect at once, but one record may be on its way already. It is in memory, so
      * a full share is no reason to keep it waiting. */
@@ -184,6 +185,7 @@ void pipeline_step(struct pipeline *p)
     dispatch_read(p, now);
     place_wake_due(p, now);
     refill(p, now);
+    relieve_full(p, now);
     dispatch_start(p, now);
     publish_begin(p, now);
     assign_release(p, now);
@@ -196,7 +198,7 @@ int64_t pipeline_next_ms(const struct pipeline *p)
     if (p->unfinished) {
         return PIPELINE_AT_ONCE;
     }
-    int64_t next = p->lane_wait_ms;
+    int64_t next = p->relief_ms < p->lane_wait_ms ? p->relief_ms : p->lane_wait_ms;
     const struct heap_slot *slot = heap_first(&p->due);
     if (slot != NULL && slot->at < next) {
         next = slot->at;
@@ -244,6 +246,7 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     shares_init(&p->memory, PIPELINE_BYTES_MAX);
     p->full_since_ms = -1;
     p->standing_ms = -1;
+    p->relief_ms = INT64_MAX;
     p->lane_wait_ms = INT64_MAX;
     turns_init(&p->turns);
     p->stuck_since_ms = -1;

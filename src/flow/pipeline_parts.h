@@ -4,6 +4,7 @@
  *   demand.c    how many records are asked for
  *   place.c     where a job is: lanes, turns, timers, settled
  *   dispatch.c  which call begins, and what its answer leads to
+ *   relieve.c   held events that end early, because they fill a partition
  *   publish.c   transactions
  *   assign.c    partitions that come and go
  *   progress.c  whether it all moves
@@ -62,6 +63,8 @@ struct pipeline {
     int64_t full_since_ms;  /* nothing was wanted since then; -1: something is */
     bool all_paused;
     struct slice admission; /* of records that come, and of those that had to wait */
+    int64_t relief_ms;      /* when full partitions are looked at next; INT64_MAX: in each step */
+    size_t relief_first;    /* the partition that is looked at first, counted on */
     bool unfinished;        /* the step's slices were over before its work was */
 };
 
@@ -105,6 +108,8 @@ int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struc
 int64_t place_stood_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* Out of its list and off the clock; its turn it keeps. */
 void place_leave(struct pipeline *p, struct job *job);
+/* Its partition goes to another reader, or it ends: nothing of it is the partition's any more. */
+void place_disown(struct pipeline *p, struct job *job);
 /* Frees the job with all that it holds; the next of its contract code moves up. */
 void place_forget(struct pipeline *p, struct job *job, struct moment now);
 /* Each of the list. */
@@ -130,6 +135,13 @@ void dispatch_read(struct pipeline *p, struct moment now);
 bool dispatch_has_place(const struct pipeline *p, const struct lane *lane);
 /* So many outcomes wait for a transaction that no call begins. */
 bool dispatch_piles_up(const struct pipeline *p);
+
+/* --- relieve.c */
+
+/* An outcome of that job was written. */
+void relieve_note_outcome(struct pipeline *p, const struct job *job, struct moment now);
+/* Ends events that holds keep, where flow/relief.h says so: RELIEF_STEP_MAX of them at most. */
+void relieve_full(struct pipeline *p, struct moment now);
 
 /* --- publish.c */
 

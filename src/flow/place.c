@@ -144,10 +144,24 @@ static void leave_turn(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
+void place_disown(struct pipeline *p, struct job *job)
+{
+    struct partition *partition = job->partition;
+    if (partition == NULL) {
+        return;
+    }
+    size_t bytes = job->size;
+    charge(p, job, 0);
+    list_remove(&partition->jobs, &job->mine);
+    job->partition = NULL;
+    charge(p, job, bytes);
+}
+
 void place_forget(struct pipeline *p, struct job *job, struct moment now)
 {
     place_leave(p, job);
     leave_turn(p, job, now);
+    place_disown(p, job);
     charge(p, job, 0);
     job_free(job);
 }
@@ -166,6 +180,7 @@ void place_in_settled(struct pipeline *p, struct job *job, struct moment now)
     leave_turn(p, job, now);
     job_keep_outcome(job); /* it may wait long to be published */
     place_charge(p, job);
+    relieve_note_outcome(p, job, now);
     job_move(job, JOB_SETTLED, &p->settled);
 }
 

@@ -48,7 +48,13 @@ bool share_full(const struct shares *shares, const struct share *owner)
     return owner->used > 0 && owner->used >= limit_of(shares, owner);
 }
 
+size_t share_excess(const struct shares *shares, const struct share *owner)
+{
+    size_t roomy = limit_of(shares, owner) / 4 * 3;
+    return owner->used > roomy ? owner->used - roomy : 0;
+}
+
 bool share_roomy(const struct shares *shares, const struct share *owner)
 {
-    return owner->used <= limit_of(shares, owner) / 4 * 3;
+    return share_excess(shares, owner) == 0;
 }

@@ -32,6 +32,12 @@ static const struct descriptor table[METRIC_COUNT] = {
                        "Events settled and published, by outcome: succeeded or failed."},
     [METRIC_FAILURES] =
         {"presignd_failures_total", COUNTER, NULL, {"reason"}, "Failure records, by reason."},
+    [METRIC_RELIEVED] = {"presignd_events_relieved_total",
+                         COUNTER,
+                         NULL,
+                         {"mchid"},
+                         "Events of a held merchant that ended early, to make room for others' in "
+                         "their partition."},
     [METRIC_CALLS] = {"presignd_calls_total",
                       COUNTER,
                       NULL,

@@ -115,6 +115,9 @@ void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
                                      : pick_kind(sim, event);
     int64_t delay =
         sim->weather.latency_ms + (int64_t)sim_below(sim, (uint64_t)sim->weather.spread_ms + 1);
+    if ((sim->weather.slow & 1u << call->merchant) != 0) {
+        delay = SIM_SLOW_MS;
+    }
     if (call->lost || delay > attempt->timeout_ms) {
         delay = attempt->timeout_ms;
         call->kind = ANSWER_UNAVAILABLE;

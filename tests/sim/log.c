@@ -344,6 +344,10 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
             right = right || ((event->told & 1u << kind) != 0 && reason_of_answer(kind) == reason);
         }
         right = right || merchant_held(sim, event, reason);
+        for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
+            right = right || (event->relieved && reason_of_answer(kind) == reason &&
+                              (sim->merchant_told[event->merchant] & 1u << kind) != 0);
+        }
         right = right || (reason == REASON_EXPIRED && event->expires_ms != 0 &&
                           sim->wall_most_ms >= event->expires_ms);
         right = right || (reason == REASON_UNKNOWN_MERCHANT &&

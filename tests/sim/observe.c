@@ -52,6 +52,18 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
     member->told_held ^= bit;
 }
 
+/* Of a merchant that it said is held, or that it cannot reach; never while all is down. */
+static void on_relieved(void *context, const struct job *job)
+{
+    const struct sim_member *member = context;
+    struct sim *sim = member->sim;
+    SIM_CHECK(sim, !member->told_down, "an event is ended early though the endpoint is down");
+    sim->relieved++;
+    if (sim->restarts == 0) {
+        log_event_at(sim, job->record.partition, job->record.offset)->relieved = true;
+    }
+}
+
 static void on_endpoint_down(void *context, bool down)
 {
     struct sim_member *member = context;
@@ -98,6 +110,7 @@ void observe_set_up(struct sim_member *member, struct pipeline_observer *observe
         .published = on_published,
         .transaction = on_transaction,
         .merchant_held = on_merchant_held,
+        .relieved = on_relieved,
         .endpoint_down = on_endpoint_down,
         .metadata_unreadable = on_metadata_unreadable,
         .log_restarted = on_log_restarted,

@@ -26,6 +26,7 @@
 #define SIM_MERCHANTS_MAX  4
 #define SIM_CODES_MAX      4096
 #define SIM_EVENT_BYTES    65536
+#define SIM_SLOW_MS        9000
 #define SIM_TOPIC          "requests"
 #define SIM_BEGIN_MS       INT64_C(1000000) /* on the monotonic clock */
 
@@ -60,8 +61,9 @@ struct sim_event {
     uint16_t code;
     uint16_t told; /* bit set by answer_kind: answers that a pipeline was given */
     uint8_t kind, size, merchant, outcomes;
-    bool forged; /* answered 401 whatever its merchant is */
-    bool gone;   /* its log was made anew before it was done */
+    bool forged;   /* answered 401 whatever its merchant is */
+    bool gone;     /* its log was made anew before it was done */
+    bool relieved; /* a pipeline said that it ended it early */
 };
 
 struct sim_partition {
@@ -149,6 +151,7 @@ struct sim_weather {
     int64_t latency_ms, spread_ms;
     bool down;
     unsigned unauthorized; /* bit set of merchants */
+    unsigned slow;         /* likewise: each of their calls takes SIM_SLOW_MS */
     unsigned abort_share, slow_share;
 };
 
@@ -207,6 +210,7 @@ struct sim {
     /* For the stories: outcomes by reason (REASON_NONE: results), and the longest way from arrival
      * to commit, by merchant. */
     size_t outcomes[REASON_COUNT];
+    size_t relieved; /* events that were ended early */
     int64_t slowest_ms[SIM_MERCHANTS_MAX];
 };
 

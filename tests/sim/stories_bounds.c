@@ -2,6 +2,8 @@
  * for a bounded time. */
 #include "story.h"
 
+#include "presignd/flow/relief.h"
+
 #define REPEATS 10000
 
 /* Nobody's troubles are drawn: merchants 0, 2 and 3 have good events, in all partitions from
@@ -99,6 +101,119 @@ static void records_that_are_costly_to_admit(void)
     all_end_within(&story, 5);
 }
 
+/* --- relief -------------------------------------------------------------------------------- */
+
+/* Large events of merchant 1, in all partitions: they fill shares, not windows. */
+static void the_one_arrives(struct story *story, size_t count)
+{
+    struct sim *sim = story->sim;
+    for (; count > 0; count--) {
+        unsigned code = 1 + MERCHANTS * (unsigned)sim_below(sim, sim->code_count / MERCHANTS);
+        (void)log_produce_one(sim, code, SIM_FAT);
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].awake = true;
+    }
+}
+
+/* In each second so many of merchant 1, and 20 of the others. */
+static void all_live(struct story *story, unsigned seconds, size_t each)
+{
+    for (unsigned second = 0; second < seconds; second++) {
+        the_one_arrives(story, each);
+        others_live(story, 1, 0);
+    }
+}
+
+static struct story begin_with_long_holds(const char *name)
+{
+    struct story story = begin(name);
+    story.sim->rules.limits.hold_unauthorized_ms = 120 * MINUTE_MS;
+    return story;
+}
+
+static void expect_relieved(const struct story *story, size_t least, size_t most)
+{
+    EXPECT(story, story->sim->relieved >= least && story->sim->relieved <= most,
+           "%zu events were ended early, not %zu to %zu", story->sim->relieved, least, most);
+    EXPECT(story, failures(story) <= story->sim->relieved, "%zu events failed, %zu were relieved",
+           failures(story), story->sim->relieved);
+}
+
+static void held_merchant_beside_others(void)
+{
+    struct story story = begin_with_long_holds("a merchant is answered 401 and fills the shares");
+    all_live(&story, 60, 2);
+    merchant_is_answered_401(&story, 1);
+    for (unsigned minute = 0; minute < 30; minute++) {
+        all_live(&story, 60, 2);
+        expect_others_are_done(&story);
+    }
+    expect_relieved(&story, 1000, 30 * 60 * 2);
+    EXPECT(&story, story.sim->outcomes[REASON_MERCHANT_UNAUTHORIZED] == failures(&story),
+           "events failed for another reason than their merchant's hold");
+    merchant_is_heard_again(&story);
+    all_end_within(&story, 5);
+}
+
+/* Faster than a hold gets old: the others wait for that, once. */
+static void held_merchant_floods(void)
+{
+    struct story story = begin_with_long_holds("a merchant is answered 401 and floods the others");
+    all_live(&story, 60, 2);
+    merchant_is_answered_401(&story, 1);
+    all_live(&story, 120, 100);
+    expect_others_within(&story, 1, RELIEF_HOLD_MS + 1000);
+    expect_relieved(&story, 1000, 120 * 100);
+    merchant_is_heard_again(&story);
+    all_end_within(&story, 60);
+}
+
+/* Kafka is the queue. */
+static void single_merchant_is_held(void)
+{
+    struct story story =
+        begin_with_long_holds("a merchant is answered 401, and nobody else is there");
+    others_live(&story, 10, 0);
+    sim_run_until(story.sim, story.sim->mono_ms + 2 * MINUTE_MS);
+    merchant_is_answered_401(&story, 1);
+    for (unsigned second = 0; second < 3600; second++) {
+        the_one_arrives(&story, 1);
+        sim_run_until(story.sim, story.sim->mono_ms + 1000);
+    }
+    expect_full_partitions(&story, 3);
+    expect_relieved(&story, 0, 0);
+    merchant_is_heard_again(&story);
+    all_end_within(&story, 10);
+}
+
+static void slow_merchant_fills_the_shares(void)
+{
+    struct story story = begin_with_long_holds("a merchant is slow and fills the shares");
+    all_live(&story, 60, 2);
+    story.sim->weather.slow = 1u << 1;
+    all_live(&story, 300, 100);
+    expect_full_partitions(&story, 3);
+    expect_relieved(&story, 0, 0);
+    all_end_within(&story, 60);
+}
+
+/* Also not when it comes back, merchant by merchant. */
+static void endpoint_is_down_with_full_shares(void)
+{
+    struct story story =
+        begin_with_long_holds("the endpoint is down for an hour, with full shares");
+    all_live(&story, 60, 2);
+    endpoint_goes_down(&story);
+    all_live(&story, 3600, 2);
+    expect_full_partitions(&story, 3);
+    EXPECT(&story, story.sim->relieved == 0, "%zu events were ended early", story.sim->relieved);
+    endpoint_comes_back(&story);
+    all_live(&story, 120, 2);
+    EXPECT(&story, story.sim->relieved == 0, "%zu events were ended early", story.sim->relieved);
+    all_end_within(&story, 10);
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -106,5 +221,10 @@ int main(int argc, char **argv)
     contract_code_repeats();
     contract_codes_repeat_in_25_of_200_partitions();
     records_that_are_costly_to_admit();
+    held_merchant_beside_others();
+    held_merchant_floods();
+    single_merchant_is_held();
+    slow_merchant_fills_the_shares();
+    endpoint_is_down_with_full_shares();
     return 0;
 }

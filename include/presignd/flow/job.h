@@ -46,7 +46,8 @@ struct lane;
 
 struct job {
     struct list_link link;
-    struct list *in; /* the list that link is in */
+    struct list_link mine; /* in its partition's list, in the order of offsets */
+    struct list *in;       /* the list that link is in */
     enum job_state state;
     struct heap_slot due; /* when something must happen though nothing comes */
     struct turn_seat seat;

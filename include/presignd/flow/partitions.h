@@ -3,6 +3,7 @@
 #define PRESIGND_FLOW_PARTITIONS_H
 
 #include "presignd/flow/job.h"
+#include "presignd/flow/relief.h"
 #include "presignd/flow/share.h"
 #include "presignd/flow/window.h"
 
@@ -15,11 +16,14 @@ struct partition {
     bool begun; /* a record has come in this assignment */
     struct window window;
     struct window draft; /* the window as the batch in hand will leave it */
+    struct list jobs;    /* all that are in hand, in the order of offsets */
     struct list beyond;  /* jobs in JOB_NEW: came though the window is full; one, as a rule */
     bool in_batch;
-    struct share memory; /* of its events, wherever they are */
-    bool full;           /* the window or the share is: paused until there is room */
-    bool paused;         /* as intake was told */
+    struct share memory;     /* of its events, wherever they are */
+    bool full;               /* the window or the share is: paused until there is room */
+    int64_t full_ms;         /* mono: since when; -1 while it is not */
+    struct relief_seen seen; /* who had outcomes in it */
+    bool paused;             /* as intake was told */
     /* The watermark when it was last seen to move, or with nothing in hand; and when. */
     int64_t seen_watermark, moved_ms;
 };

@@ -74,6 +74,8 @@ struct pipeline_observer {
     /* A merchant is held (true; HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED), or that has ended
      * (false), be it long after the hold's time was over. */
     void (*merchant_held)(void *context, const char *mchid, enum hold_why why, bool held);
+    /* An event that a hold kept was ended early; see flow/relief.h. */
+    void (*relieved)(void *context, const struct job *job);
     void (*endpoint_down)(void *context, bool down);
     /* A committed position's metadata could not be read. */
     void (*metadata_unreadable)(void *context, int32_t partition);

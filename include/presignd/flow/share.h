@@ -41,6 +41,8 @@ void shares_change(struct shares *shares, struct share *owner, size_t old, size_
 
 /* True when the owner takes no further record. */
 bool share_full(const struct shares *shares, const struct share *owner);
+/* How much has to be given back until share_roomy(). */
+size_t share_excess(const struct shares *shares, const struct share *owner);
 /* True when a quarter of what the owner may take is free again, or when it holds nothing. Between
  * this and share_full() nothing changes, since pausing a partition costs a new fetch. */
 bool share_roomy(const struct shares *shares, const struct share *owner);

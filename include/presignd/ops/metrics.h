@@ -15,6 +15,7 @@
 enum metric {
     METRIC_EVENTS,              /* counter {endpoint, outcome}: settled and published */
     METRIC_FAILURES,            /* counter {reason} */
+    METRIC_RELIEVED,            /* counter {mchid}: held events that ended early */
     METRIC_CALLS,               /* counter {mchid, endpoint, host, answer} */
     METRIC_CALL_SECONDS,        /* histogram {host} */
     METRIC_RETRIES,             /* counter {reason} */

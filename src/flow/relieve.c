@@ -1,0 +1,148 @@
+/* Relief, carried out: what flow/relief.h decides, for the partitions that are full. The oldest
+ * events first, since the lowest offset keeps a window from moving, and no more than make room. */
+#include "pipeline_parts.h"
+
+#include <stdio.h>
+
+/* While there is something to wait for (a hold that gets older), the partitions are looked at this
+ * often. */
+#define LOOK_AGAIN_MS 100
+
+/* Since when, by a hold of its own; -1: it is not held. */
+static int64_t held_ms(const struct pipeline *p, const struct lane *lane, enum reason *reason)
+{
+    struct hold_own own;
+    if (!hold_own(&p->hold, &lane->hold, &own)) {
+        return -1;
+    }
+    *reason = own.reason;
+    return own.since_ms;
+}
+
+static bool is_held(const void *who, const void *context)
+{
+    enum reason reason;
+    return held_ms(context, who, &reason) >= 0;
+}
+
+void relieve_note_outcome(struct pipeline *p, const struct job *job, struct moment now)
+{
+    if (job->lane != NULL && !is_held(job->lane, p)) {
+        relief_note(&job->partition->seen, job->lane, now.mono_ms);
+    }
+}
+
+static void relieve(struct pipeline *p, struct job *job, enum reason reason, int64_t held_for_ms,
+                    struct moment now)
+{
+    char message[ADMIT_MESSAGE_MAX + 1];
+    (void)snprintf(message, sizeof message,
+                   "relief: the merchant was held for %d s, and its events filled the partition in "
+                   "which others' wait",
+                   (int)(held_for_ms / 1000));
+    place_fail(p, job, reason, message, now);
+    OBSERVE(p, relieved, job);
+}
+
+/* True when the event was one that a hold keeps, and its time has come. */
+static bool try_job(struct pipeline *p, struct job *job, struct moment now)
+{
+    enum reason reason = REASON_NONE;
+    struct partition *partition = job->partition;
+    if (job->state != JOB_LANE) {
+        return false;
+    }
+    struct relief_case relief = {
+        .now_ms = now.mono_ms,
+        .full_ms = partition->full_ms,
+        .held_ms = held_ms(p, job->lane, &reason),
+    };
+    if (relief.held_ms < 0) {
+        return false;
+    }
+    relief.others_ms = relief_others_ms(&partition->seen, job->lane, is_held, p);
+    if (!relief_applies(&relief)) {
+        return false;
+    }
+    relieve(p, job, reason, now.mono_ms - relief.held_ms, now);
+    return true;
+}
+
+/* It waits for its transaction only: what it takes will be free. */
+static bool is_ending(const struct job *job)
+{
+    return job->state == JOB_SETTLED || job->state == JOB_PUBLISHING;
+}
+
+static size_t ending_bytes(const struct partition *partition)
+{
+    size_t bytes = 0;
+    LIST_FOREACH (&partition->jobs, link) {
+        const struct job *job = CONTAINER_OF(link, struct job, mine);
+        bytes += is_ending(job) ? job->size : 0;
+    }
+    return bytes;
+}
+
+/* The window will have room when all below that offset are committed. */
+static bool opens_window(const struct window *window, int64_t offset)
+{
+    return window_room(window) + (size_t)(offset - window->watermark) >= WINDOW_RESUME;
+}
+
+/* How many of `most` were ended early. From the oldest on, until what will have ended makes room.
+ * Behind an event that stays, more endings would not move the window. */
+static size_t relieve_partition(struct pipeline *p, struct partition *partition, size_t most,
+                                struct moment now)
+{
+    size_t count = 0, bytes = ending_bytes(partition);
+    bool stays = false;
+    LIST_FOREACH (&partition->jobs, link) {
+        struct job *job = CONTAINER_OF(link, struct job, mine);
+        bool window_moves = stays || opens_window(&partition->window, job->record.offset);
+        bool roomy = bytes >= share_excess(&p->memory, &partition->memory);
+        if (count == most || (window_moves && roomy)) {
+            break;
+        }
+        if (is_ending(job)) {
+            continue;
+        }
+        bool ended = try_job(p, job, now);
+        stays = stays || !ended;
+        count += ended;
+        bytes += ended ? job->size : 0;
+    }
+    return count;
+}
+
+/* A full partition, and a merchant that is held. */
+static bool may_apply(const struct pipeline *p)
+{
+    bool full = false, held = false;
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        full = full || p->partitions.items[i].full;
+    }
+    for (size_t i = 0; full && i < p->lane_count; i++) {
+        held = held || is_held(p->lane_table[i], p);
+    }
+    return full && held;
+}
+
+void relieve_full(struct pipeline *p, struct moment now)
+{
+    if (p->relief_ms != INT64_MAX && now.mono_ms < p->relief_ms) {
+        return;
+    }
+    p->relief_ms = INT64_MAX;
+    if (p->revoking || p->draining || !may_apply(p)) {
+        return;
+    }
+    /* Another one first each time, so that each has its turn. */
+    size_t left = RELIEF_STEP_MAX, count = p->partitions.count, first = p->relief_first++;
+    for (size_t i = 0; i < count && left > 0; i++) {
+        struct partition *partition = &p->partitions.items[(first + i) % count];
+        left -= partition->full ? relieve_partition(p, partition, left, now) : 0;
+    }
+    p->unfinished = p->unfinished || left == 0;
+    p->relief_ms = left == 0 ? now.mono_ms : now.mono_ms + LOOK_AGAIN_MS;
+}
