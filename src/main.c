@@ -30,8 +30,8 @@ static const char usage[] =
     "\n"
     "Signals: SIGTERM and SIGINT drain and stop (a second one stops at once); SIGHUP reads\n"
     "the configuration again. Exit status: 0 stopped as asked, 64 wrong usage, 69 the system\n"
-    "gives no address, descriptor or thread, 75 fenced or the Kafka client gave up, 78 wrong\n"
-    "configuration. See presignd(8), presignd.conf(5).\n";
+    "gives no address, descriptor or thread, or the Kafka clients were made anew in vain,\n"
+    "75 fenced by another process, 78 wrong configuration. See presignd(8), presignd.conf(5).\n";
 
 struct arguments {
     struct config_sources sources;

@@ -84,7 +84,8 @@ static void asked_remove(struct lookup *lookup, const rd_kafka_topic_partition_l
 static void hand_over(struct lookup *lookup, bool at_once)
 {
     int64_t now_us = clock_mono_us();
-    if (lookup->known == NULL || (!at_once && now_us - lookup->told_us < GATHER_MS * 1000)) {
+    if (lookup->known == NULL ||
+        (!at_once && now_us - lookup->told_us < GATHER_MS * INT64_C(1000))) {
         return;
     }
     list_append(&lookup->found, lookup->known);

@@ -114,7 +114,8 @@ def sigkill(faults, alone_since_ms=None):
     run.start(instance)
     if alone_since_ms and kill.partitions:
         kill.alone, kill.since_ms = True, alone_since_ms
-        run.awaited.append((kill, began))
+        if kill.in_air + kill.unpublished:  # else its first outcome waits for the load
+            run.awaited.append((kill, began))
     return DONE
 
 

@@ -66,6 +66,8 @@ static struct timespec timespec_of(int64_t ns)
     return (struct timespec){.tv_sec = ns / SECOND, .tv_nsec = ns % SECOND};
 }
 
+/* The C library's names of the parameters are reserved.
+ * NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 int clock_gettime(clockid_t id, struct timespec *time)
 {
     if (id != CLOCK_REALTIME && id != CLOCK_REALTIME_COARSE) {
@@ -138,3 +140,4 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
     }
     return ETIMEDOUT;
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

@@ -4,6 +4,7 @@ partitions to others."""
 
 import sys
 import threading
+import time
 import unittest
 from pathlib import Path
 
@@ -170,6 +171,26 @@ class Rights(unittest.TestCase):
         wait_until(lambda: http_get(f"{both[1].admin}/readyz")[0] == 200, "ready, once it may")
         self.world.wait_for_outcomes(self.events("O"))
         self.world.assert_audit_passes()
+
+
+class Coordinator(unittest.TestCase):
+    def test_one_that_stands_still_and_goes_on_ends_nobody(self):
+        """Requests to join wait in its connections, and each fences the member that came of the next."""
+        with Cluster() as cluster:
+            cluster.start()
+            with World(partitions=2, kafka=cluster) as world:
+                world.start_sandbox(options=OPTIONS)
+                daemons = [world.start_daemon(name) for name in ("presignd-1", "presignd-2")]
+                load = Load(world, "K")
+                for _ in range(2):
+                    known = len(world.outcomes())
+                    wait_until(lambda: len(world.outcomes()) >= known + 60, "outcomes")
+                    cluster.suspend()
+                    time.sleep(2 * SESSION_MS / 1000 + 2)  # longer than session and transaction may last
+                    cluster.resume()
+                world.wait_for_outcomes(load.stop())
+                self.assertEqual([daemon.terminate() for daemon in daemons], [EX_OK, EX_OK])
+                world.assert_audit_passes()
 
 
 class Fences(Clients):

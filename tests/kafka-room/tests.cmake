@@ -9,6 +9,8 @@ if(NOT PRESIGND_SANITIZE MATCHES "thread")
   presignd_test(kafka-room.handles ${CMAKE_CURRENT_LIST_DIR}/handles.c)
   target_link_options(test-kafka-room.handles PRIVATE
     -Wl,--wrap=rd_kafka_new,--wrap=rd_kafka_last_error)
+  presignd_test(kafka-room.ends ${CMAKE_CURRENT_LIST_DIR}/ends.c)
+  target_link_options(test-kafka-room.ends PRIVATE -Wl,--wrap=rd_kafka_destroy_flags)
 endif()
 if(NOT PRESIGND_SANITIZE)
   find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
