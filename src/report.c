@@ -399,9 +399,9 @@ static void set(struct report *report, enum metric metric, const char *label, in
 static void clear(struct report *report)
 {
     static const enum metric those[] = {
-        METRIC_WINDOW_USED,    METRIC_WINDOW_FULL,    METRIC_LAG,
-        METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS, METRIC_MERCHANT_WAITING,
-        METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES};
+        METRIC_WINDOW_USED,      METRIC_WINDOW_FULL,    METRIC_LAG,
+        METRIC_PARTITION_STILL,  METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
+        METRIC_MERCHANT_WAITING, METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES};
     for (size_t i = 0; i < ARRAY_LENGTH(those); i++) {
         metrics_clear(report->metrics, those[i]);
     }
@@ -415,6 +415,8 @@ static void set_partitions(struct report *report, const struct status *status)
         snprintf(name, sizeof name, "%" PRId64, items[i].id);
         set(report, METRIC_WINDOW_USED, name, items[i].window_used);
         set(report, METRIC_WINDOW_FULL, name, items[i].full);
+        set(report, METRIC_PARTITION_STILL, name,
+            items[i].still_ms == STATUS_NONE ? 0 : items[i].still_ms / 1000);
         if (items[i].lag != STATUS_NONE) {
             set(report, METRIC_LAG, name, items[i].lag);
         }
@@ -445,6 +447,7 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     set(report, METRIC_HELD, "unverified_answer", status->work.held_unverified);
     set(report, METRIC_HELD, "rate_limited", status->work.held_limited);
     set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls);
+    set(report, METRIC_PARTITIONS, NULL, status->work.partitions);
     set(report, METRIC_JOBS_BYTES, NULL, status->work.bytes);
     set(report, METRIC_SIGNER_WAITING, NULL, status->work.signatures);
     clear(report);

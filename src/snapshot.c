@@ -65,7 +65,7 @@ static int64_t lag_of(const struct snapshot_sources *from, const struct partitio
     if (end < 0 || window->watermark < 0) {
         return STATUS_NONE;
     }
-    bool idle = window_in_hand(window) == 0 && intake_at_end(from->intake, partition->id);
+    bool idle = list_empty(&partition->jobs) && intake_at_end(from->intake, partition->id);
     return idle ? 0 : end - window->watermark;
 }
 
@@ -77,15 +77,27 @@ static void take_partition(const struct snapshot_sources *from, const struct par
         .id = partition->id,
         .watermark = window->watermark >= 0 ? window->watermark : STATUS_NONE,
         .lag = lag_of(from, partition),
-        .in_hand = (int64_t)window_in_hand(window),
+        .in_hand = (int64_t)(partition->jobs.count - partition->beyond.count),
         .window_used = (int64_t)window_used(window),
         .full = partition->full,
+        .still_ms = STATUS_NONE,
         .paused = !partition->paused ? NULL
                   : !partition->full ? "every place in the air is taken"
                   : window_room(window) < WINDOW_RESUME
                       ? "its window is full: the event at the watermark does not end"
                       : "its share of the memory is full: its events in hand do not end",
     };
+}
+
+static void take_oldest(const struct snapshot_sources *from, size_t index,
+                        struct status_partition *out)
+{
+    struct pipeline_oldest oldest;
+    if (pipeline_oldest(from->pipeline, index, &oldest)) {
+        out->still_ms = oldest.still_ms;
+        out->oldest_state = oldest.state;
+        out->oldest_mchid = oldest.mchid;
+    }
 }
 
 static void take_partitions(const struct snapshot_sources *from, struct status *status)
@@ -95,6 +107,7 @@ static void take_partitions(const struct snapshot_sources *from, struct status *
     status->partitions = (struct status_list){.items = items, .count = count};
     for (size_t i = 0; i < count; i++) {
         take_partition(from, pipeline_partition(from->pipeline, i), &items[i]);
+        take_oldest(from, i, &items[i]);
         status->work.lag += items[i].lag > 0 ? items[i].lag : 0;
     }
 }

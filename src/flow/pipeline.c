@@ -365,6 +365,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .bytes = p->memory.used,
         .partitions = p->partitions.count,
         .commits = p->commits,
+        .look_steps = p->look_steps,
         .endpoint_down = hold_down(&p->hold),
         .draining = p->draining,
         .revoking = p->revoking,

@@ -59,6 +59,7 @@ struct pipeline {
     int64_t stuck_since_ms; /* no call begins until outcomes are published; -1: they may */
     int64_t stuck_ms;       /* for how long it was so before */
     int64_t lane_wait_ms;   /* earliest moment at which something closed opens by itself */
+    size_t look_steps;      /* of the last look: partitions and calls visited */
     int64_t standing_ms;    /* something could go on and did not after a step: since; -1 */
     int64_t full_since_ms;  /* nothing was wanted since then; -1: something is */
     bool all_paused;

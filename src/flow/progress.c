@@ -18,40 +18,16 @@ void progress_note(struct pipeline *p, struct moment now)
     }
 }
 
-static bool is_among(const struct list *list, const struct partition *partition, int64_t offset)
+/* The event at the watermark, which the window waits for: the first in hand. NULL: none is. */
+static const struct job *oldest(const struct partition *partition)
 {
-    LIST_FOREACH (list, link) {
-        const struct job *job = job_of(link);
-        if (job->partition == partition && job->record.offset == offset) {
-            return true;
-        }
-    }
-    return false;
+    const struct list_link *first = list_first(&partition->jobs);
+    return first == NULL ? NULL : CONTAINER_OF(first, struct job, mine);
 }
 
-static bool in_hand(const struct pipeline *p, const struct partition *partition, int64_t offset)
-{
-    const struct list *lists[] = {&p->in_turn, &p->calling, &p->answered,  &p->retrying,
-                                  &p->settled, &p->refused, &p->batch.jobs};
-    for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
-        if (is_among(lists[i], partition, offset)) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < p->lane_count; i++) {
-        const struct lane *lane = p->lane_table[i];
-        if (is_among(&lane->waiting, partition, offset) ||
-            is_among(&lane->probed, partition, offset)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A partition that has not moved for long is looked at closely: its oldest event must be
- * somewhere, and the stage that it is in is judged with all others. */
-static bool forgotten(struct pipeline *p, struct partition *partition, struct moment now,
-                      int64_t patience_ms)
+/* A partition that has not moved for long must have the event at its watermark in hand, and in a
+ * list; the stage that it is in is judged with all others. */
+static bool forgotten(struct partition *partition, struct moment now, int64_t patience_ms)
 {
     int64_t watermark = partition->window.watermark;
     bool moved = watermark != partition->seen_watermark || partition->moved_ms == 0;
@@ -60,7 +36,9 @@ static bool forgotten(struct pipeline *p, struct partition *partition, struct mo
         partition->moved_ms = now.mono_ms;
         return false;
     }
-    return now.mono_ms - partition->moved_ms > patience_ms && !in_hand(p, partition, watermark);
+    const struct job *job = oldest(partition);
+    return now.mono_ms - partition->moved_ms > patience_ms &&
+           (job == NULL || job->in == NULL || job->record.offset > watermark);
 }
 
 /* When partitions are given back, or at a stop, what waits is dropped on purpose. */
@@ -72,7 +50,8 @@ static bool partitions_move(struct pipeline *p, struct moment now, int64_t patie
     }
     for (size_t i = 0; i < p->partitions.count; i++) {
         struct partition *partition = &p->partitions.items[i];
-        if (forgotten(p, partition, now, patience_ms)) {
+        p->look_steps++;
+        if (forgotten(partition, now, patience_ms)) {
             buf_printf(why, "partition %" PRId32 ": offset %" PRId64 " is in nobody's hands",
                        partition->id, partition->window.watermark);
             return false;
@@ -82,9 +61,10 @@ static bool partitions_move(struct pipeline *p, struct moment now, int64_t patie
 }
 
 /* All, for the oldest need not be the one that ends first. */
-static bool calls_end(const struct pipeline *p, struct moment now, int64_t patience_ms)
+static bool calls_end(struct pipeline *p, struct moment now, int64_t patience_ms)
 {
     LIST_FOREACH (&p->calling, link) {
+        p->look_steps++;
         if (now.mono_ms - job_of(link)->end_ms > patience_ms) {
             return false;
         }
@@ -96,6 +76,7 @@ bool pipeline_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
 {
     struct moment now = now_of(p);
     const struct heap_slot *due = heap_first(&p->due);
+    p->look_steps = 0;
     if (!calls_end(p, now, patience_ms)) {
         buf_puts(why, "a call has not ended, though its time is long over");
         return false;
@@ -109,6 +90,53 @@ bool pipeline_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
         return false;
     }
     return partitions_move(p, now, patience_ms, why);
+}
+
+/* What keeps the event where it is. */
+static const char *keeps(const struct pipeline *p, const struct job *job)
+{
+    enum hold_why why =
+        job->state == JOB_LANE ? hold_why(&p->hold, &job->lane->hold) : HOLD_WHY_NONE;
+    return why != HOLD_WHY_NONE ? hold_why_name(why) : job_state_name(job->state);
+}
+
+bool pipeline_oldest(const struct pipeline *p, size_t index, struct pipeline_oldest *out)
+{
+    const struct partition *partition = &p->partitions.items[index];
+    const struct job *job = oldest(partition);
+    if (job == NULL) {
+        return false;
+    }
+    *out = (struct pipeline_oldest){
+        .partition = partition->id,
+        .offset = job->record.offset,
+        .mchid = job->lane != NULL ? job->lane->merchant->mchid : NULL,
+        .state = keeps(p, job),
+        .still_ms = partition->moved_ms == 0 ? 0 : now_of(p).mono_ms - partition->moved_ms,
+    };
+    return true;
+}
+
+/* The partition that has stood still for longest stands for all of them. */
+static void name_still(const struct pipeline *p, struct buf *out)
+{
+    struct pipeline_oldest one, worst = {0};
+    size_t still = 0;
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        if (pipeline_oldest(p, i, &one) && one.still_ms >= PIPELINE_STILL_MS) {
+            still++;
+            worst = one.still_ms > worst.still_ms ? one : worst;
+        }
+    }
+    if (still == 0) {
+        return;
+    }
+    buf_printf(
+        out,
+        "%s%zu partitions stand still, for longest %" PRId32 ", for %" PRId64 " s: offset %" PRId64,
+        out->len > 0 ? ", " : "", still, worst.partition, worst.still_ms / 1000, worst.offset);
+    buf_printf(out, "%s%s is in state %s", worst.mchid != NULL ? " of merchant " : "",
+               worst.mchid != NULL ? worst.mchid : "", worst.state);
 }
 
 static void name(struct buf *out, size_t count, const char *what)
@@ -152,4 +180,5 @@ void pipeline_holds(const struct pipeline *p, struct buf *out)
     name(out, status.jobs[JOB_TURN], "behind an earlier event of their contract code");
     name(out, status.jobs[JOB_REFUSED], "with an outcome too large for its topic");
     name(out, status.partitions_full, "partitions full");
+    name_still(p, out);
 }

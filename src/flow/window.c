@@ -131,15 +131,6 @@ size_t window_used(const struct window *window)
     return window->watermark < 0 ? 0 : (size_t)(window->next - window->watermark);
 }
 
-size_t window_in_hand(const struct window *window)
-{
-    size_t count = 0;
-    for (int64_t offset = window->watermark; offset >= 0 && offset < window->next; offset++) {
-        count += !is_done(window, offset);
-    }
-    return count;
-}
-
 size_t window_room(const struct window *window)
 {
     return WINDOW_SPAN - window_used(window);

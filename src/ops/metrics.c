@@ -103,6 +103,17 @@ static const struct descriptor table[METRIC_COUNT] = {
                             {"partition"},
                             "1 while the partition is not read because its window, or its "
                             "share of the memory, is full."},
+    [METRIC_PARTITIONS] = {"presignd_partitions",
+                           GAUGE,
+                           NULL,
+                           {NULL},
+                           "Partitions that are assigned to this process; 0 for a standby."},
+    [METRIC_PARTITION_STILL] = {"presignd_partition_still_seconds",
+                                GAUGE,
+                                "seconds",
+                                {"partition"},
+                                "Since the partition's watermark moved, with events in hand; 0 "
+                                "without. /status names the event that keeps it."},
     [METRIC_JOBS_BYTES] = {"presignd_jobs_bytes",
                            GAUGE,
                            "bytes",

@@ -86,6 +86,9 @@ static const struct status_field partition_fields[] = {
     FACT("lag_records", "records behind", STATUS_COUNT, IN(partition, lag)),
     FACT("in_hand", "in hand", STATUS_COUNT, IN(partition, in_hand)),
     FACT("window_offsets", "window", STATUS_COUNT, IN(partition, window_used)),
+    FACT("still_seconds", "stands still for", STATUS_SPAN, IN(partition, still_ms)),
+    FACT("oldest_state", "oldest event", STATUS_TEXT, IN(partition, oldest_state)),
+    FACT("oldest_mchid", "its merchant", STATUS_TEXT, IN(partition, oldest_mchid)),
     LOOK("paused", "paused", STATUS_PROSE, RULE_GIVEN, IN(partition, paused)),
 };
 

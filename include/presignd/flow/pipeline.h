@@ -35,6 +35,8 @@
 
 #define PIPELINE_BYTES_MAX      ((size_t)48 * 1024 * 1024)
 #define PIPELINE_PAUSE_AFTER_MS 1000
+/* A partition whose oldest event has kept it for so long is named. */
+#define PIPELINE_STILL_MS INT64_C(60000)
 /* How long one stage of a step may work on what waits, before answers and timers are served
  * again. What is left comes with the next step, at once. */
 #define PIPELINE_SLICE_MS 10
@@ -150,6 +152,17 @@ bool pipeline_moves(struct pipeline *pipeline, int64_t patience_ms, struct buf *
  * does. */
 void pipeline_holds(const struct pipeline *pipeline, struct buf *out);
 
+/* The oldest event in hand of a partition; what keeps it keeps the partition's watermark. */
+struct pipeline_oldest {
+    int32_t partition;
+    int64_t offset;
+    const char *mchid; /* borrowed until the next step; NULL: it is not known yet */
+    const char *state; /* a hold's reason, or as in the metrics: "calling" … */
+    int64_t still_ms;  /* since the watermark was last seen to move, by pipeline_moves() */
+};
+/* Of the `index`th partition; false when nothing of it is in hand. */
+bool pipeline_oldest(const struct pipeline *pipeline, size_t index, struct pipeline_oldest *out);
+
 /* For metrics, the status text and tests. */
 struct pipeline_status {
     size_t jobs[JOB_STATE_COUNT];
@@ -164,7 +177,8 @@ struct pipeline_status {
     /* Events that should move: none that a hold keeps, nor one behind another of its code, nor one
      * whose outcome its topic refuses. */
     size_t unexplained;
-    uint64_t commits; /* transactions that were committed */
+    uint64_t commits;  /* transactions that were committed */
+    size_t look_steps; /* partitions and calls that the last pipeline_moves() visited */
     bool endpoint_down;
     bool draining, revoking;
 };

@@ -55,8 +55,6 @@ void window_finish(struct window *window, int64_t offset);
 void window_encode(const struct window *window, struct buf *out);
 /* Offsets between the watermark and the newest, done or not. */
 size_t window_used(const struct window *window);
-/* Of these, how many are not done: the events in hand. */
-size_t window_in_hand(const struct window *window);
 /* How many further offsets fit. */
 size_t window_room(const struct window *window);
 

@@ -30,6 +30,8 @@ enum metric {
     METRIC_TRANSACTION_SECONDS, /* histogram */
     METRIC_EVENT_SECONDS,       /* histogram: record's timestamp to its commit */
     METRIC_WINDOW_FULL,         /* gauge {partition}: 1 while it is not read for that */
+    METRIC_PARTITIONS,          /* gauge: assigned */
+    METRIC_PARTITION_STILL,     /* gauge {partition}: seconds since its watermark moved */
     METRIC_JOBS_BYTES,          /* gauge */
     METRIC_SIGNER_WAITING,      /* gauge */
     METRIC_MERCHANT_HELD,       /* gauge {mchid}: 1 while it is */

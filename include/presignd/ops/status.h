@@ -28,8 +28,11 @@ struct status_list {
 
 struct status_partition {
     int64_t id, watermark, lag, in_hand, window_used;
-    int64_t full;       /* the window is */
-    const char *paused; /* why it is not read; NULL: it is */
+    int64_t still_ms;         /* since its watermark moved, with events in hand */
+    const char *oldest_state; /* of the event at the watermark: what keeps it */
+    const char *oldest_mchid; /* whose it is */
+    int64_t full;             /* the window is */
+    const char *paused;       /* why it is not read; NULL: it is */
 };
 
 struct status_merchant {

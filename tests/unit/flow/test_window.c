@@ -325,16 +325,3 @@ Test(window, agrees_with_a_plain_list_through_thousands_of_random_steps)
         cr_assert_eq(done[i], exists[i], "offset %d", i);
     }
 }
-
-Test(window, in_hand_is_what_is_not_done)
-{
-    struct window window = begun_at(100);
-    cr_assert_eq(window_in_hand(&window), 0);
-    expect_arrivals(&window, 100, 105, WINDOW_NEW);
-    expect_arrivals(&window, 110, 111, WINDOW_NEW); /* what was left out counts as done */
-    window_finish(&window, 102);
-    cr_assert_eq(window_used(&window), 11);
-    cr_assert_eq(window_in_hand(&window), 5);
-    struct window nothing = begun_at(-1);
-    cr_assert_eq(window_in_hand(&nothing), 0);
-}

@@ -30,7 +30,7 @@ static struct status filled(const char *text)
     };
     status.partitions = (struct status_list){mem_zalloc(1, sizeof(struct status_partition)), 1};
     *(struct status_partition *)status.partitions.items =
-        (struct status_partition){3, 41, STATUS_NONE, 2, 9, 1, text};
+        (struct status_partition){3, 41, STATUS_NONE, 2, 9, 60000, text, text, 1, text};
     status.merchants = (struct status_list){mem_zalloc(1, sizeof(struct status_merchant)), 1};
     *(struct status_merchant *)status.merchants.items = (struct status_merchant){
         text, "direct", "held", 1, 1, 2, 3, STATUS_NONE, NOW_MS + 60000, text, NOW_MS - 1};

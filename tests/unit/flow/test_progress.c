@@ -1,0 +1,161 @@
+/* What a look at the pipeline costs, and what it says of a partition that stands still. */
+#include "presignd/flow/pipeline.h"
+
+#include "unit/flow/world.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { PARTITIONS = 200, EVENTS = 20, CALLS = 8, PATIENCE_MS = 30000 };
+
+struct scene {
+    struct world world;
+    struct pipeline *pipeline;
+    struct clock clock;
+    struct moment now;
+    struct session *session;
+    struct settle_identity identity;
+    struct pipeline_rules rules;
+};
+
+static struct moment read_clock(void *context)
+{
+    return ((struct scene *)context)->now;
+}
+
+static void note_call(void *context, const struct attempt *attempt, void *cookie)
+{
+    (void)context, (void)attempt, (void)cookie; /* no answer ever comes */
+}
+
+static uint64_t no_jitter(void *context)
+{
+    (void)context;
+    return 0;
+}
+
+static void ignore(void *context, int32_t partition)
+{
+    (void)context, (void)partition;
+}
+
+static void assign(struct scene *scene)
+{
+    int32_t ids[PARTITIONS];
+    struct intake_position positions[PARTITIONS];
+    for (int32_t i = 0; i < PARTITIONS; i++) {
+        ids[i] = i;
+        positions[i] = (struct intake_position){.partition = i, .offset = 0, .metadata = ""};
+    }
+    scene->session = mem_zalloc(1, sizeof *scene->session);
+    scene->session->references = 1;
+    pipeline_assigned(scene->pipeline, scene->session, ids, PARTITIONS);
+    pipeline_positions(scene->pipeline, positions, PARTITIONS);
+}
+
+static void scene_begin(struct scene *scene)
+{
+    *scene = (struct scene){.world = world_new(), .now = {1000000, INT64_C(1795000000000)}};
+    for (size_t i = 0; i < merchants_count(scene->world.merchants); i++) {
+        merchants_at(scene->world.merchants, i)->max_in_flight = CALLS;
+    }
+    scene->clock = (struct clock){.now = read_clock, .context = scene};
+    scene->identity = (struct settle_identity){.cluster_id = "c", .group_id = "g"};
+    scene->rules = (struct pipeline_rules){
+        .admit = &scene->world.rules,
+        .retry = {.max_attempts = 3, .max_delay_ms = 1000, .give_up_after_ms = 600000},
+        .limits = {.in_flight = CALLS,
+                   .host_count = 1,
+                   .timeout_ms = 600000,
+                   .commit_interval_ms = 1,
+                   .hold_unauthorized_ms = 60000},
+        .identity = &scene->identity};
+    struct pipeline_ports ports = {.intake = scene,
+                                   .pause = ignore,
+                                   .resume = ignore,
+                                   .caller = scene,
+                                   .call = note_call,
+                                   .clock = &scene->clock,
+                                   .random = no_jitter};
+    struct pipeline_observer observer = {.context = scene};
+    scene->pipeline = pipeline_new(&ports, &observer, &scene->rules);
+    assign(scene);
+}
+
+static void scene_end(struct scene *scene)
+{
+    pipeline_free(scene->pipeline);
+    session_unref(scene->session);
+    world_deinit(&scene->world);
+}
+
+static void comes(struct scene *scene, int partition, int offset)
+{
+    char data[256];
+    (void)snprintf(data, sizeof data,
+                   "{\"appid\":\"wxd678efh567hg6787\",\"plan_id\":12535,"
+                   "\"out_contract_code\":\"p%do%d\",\"contract_display_account\":\"A\","
+                   "\"contract_notify_url\":\"https://yourapp.com/notify\"}",
+                   partition, offset);
+    struct record record = record_of(APP, "", data);
+    record.partition = partition;
+    record.offset = offset;
+    pipeline_record(scene->pipeline, &record);
+    free((void *)record.value);
+}
+
+static size_t look(struct scene *scene)
+{
+    AUTO_BUF struct buf why = {0};
+    struct pipeline_status status;
+    cr_assert(pipeline_moves(scene->pipeline, PATIENCE_MS, &why), "%s", why.data);
+    pipeline_status(scene->pipeline, &status);
+    return status.look_steps;
+}
+
+Test(progress, a_look_visits_partitions_and_calls_whatever_is_in_hand)
+{
+    struct scene scene;
+    scene_begin(&scene);
+    for (int offset = 0; offset < EVENTS; offset++) {
+        for (int partition = 0; partition < PARTITIONS; partition++) {
+            comes(&scene, partition, offset);
+        }
+        pipeline_step(scene.pipeline);
+    }
+    cr_assert_leq(look(&scene), PARTITIONS + CALLS);
+    scene.now.mono_ms += INT64_C(10) * PATIENCE_MS; /* each is looked at closely now */
+    pipeline_step(scene.pipeline);
+    cr_assert_leq(look(&scene), PARTITIONS + CALLS);
+    scene_end(&scene);
+}
+
+Test(progress, a_partition_that_stands_still_is_named)
+{
+    struct scene scene;
+    scene_begin(&scene);
+    struct pipeline_oldest oldest;
+    cr_assert_not(pipeline_oldest(scene.pipeline, 7, &oldest));
+    comes(&scene, 7, 41);
+    comes(&scene, 7, 42);
+    pipeline_step(scene.pipeline);
+    (void)look(&scene);
+    scene.now.mono_ms += PIPELINE_STILL_MS - 1;
+    AUTO_BUF struct buf before = {0};
+    pipeline_holds(scene.pipeline, &before);
+    cr_assert(before.data == NULL || strstr(before.data, "still") == NULL, "%s", before.data);
+    scene.now.mono_ms += 1;
+    AUTO_BUF struct buf after = {0};
+    pipeline_holds(scene.pipeline, &after);
+    cr_assert_not_null(after.data);
+    cr_assert_not_null(strstr(after.data,
+                              "1 partitions stand still, for longest 7, for 60 s: offset "
+                              "41 of merchant " DIRECT " is in state calling"),
+                       "%s", after.data);
+    cr_assert(pipeline_oldest(scene.pipeline, 7, &oldest));
+    cr_assert_eq(oldest.offset, 41);
+    cr_assert_str_eq(oldest.mchid, DIRECT);
+    cr_assert_eq(oldest.still_ms, PIPELINE_STILL_MS);
+    scene_end(&scene);
+}
