@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -25,6 +26,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from auditor import Reader
 from harness import wait_until
 from kafka_broker import Cluster, dying_with_us
+from set_clock import WallClock
 
 WORKER = Path(os.environ.get("PRESIGND_BUILD_DIR", "build/release")) / "tests" / "kafka-worker"
 PARTITIONS = 4
@@ -434,6 +436,7 @@ class Liar(threading.Thread):
         self.port, self.target = self.listener.getsockname()[1], port
         self.lies, self.told = {self.FIND_COORDINATOR: [], self.END_TXN: []}, []
         self.hold_ends_until = 0.0  # time.monotonic(): EndTxn requests wait that long
+        self.held_ends = 0
         self.start()
 
     def run(self):
@@ -463,6 +466,7 @@ class Liar(threading.Thread):
                         key = int.from_bytes(frame[0:2], "big")
                         asked[bytes(frame[4:8])] = key
                         if key == self.END_TXN:
+                            self.held_ends += self.hold_ends_until > time.monotonic()
                             time.sleep(max(0, self.hold_ends_until - time.monotonic()))
                     else:
                         self._lie(asked.pop(bytes(frame[0:4]), None), frame)
@@ -529,6 +533,22 @@ class Lies(Room):
         self.assertEqual(self.audit(), 8)
         self.assertEqual(worker.count("^fenced"), 0)
         self.assertIn("_FENCED", "".join(worker.log))
+
+    def test_a_clock_that_is_set_during_a_commit(self):
+        """The commit's end is found out by the producer that is made anew."""
+        with tempfile.NamedTemporaryFile() as file:
+            clock = WallClock(file.name)
+            with clock.preloaded():
+                worker = self.worker()
+            worker.wait_for("assigned 4")
+            held = self.liar.held_ends
+            self.liar.hold_ends_until = time.monotonic() + 6
+            self.send(8)
+            wait_until(lambda: self.liar.held_ends > held, "a commit under way", PATIENCE_S)
+            clock.set(-900)
+            worker.wait_for("renewed clock_set")
+            worker.wait_for("assigned 4")
+            self.assertEqual(self.audit(), 8)
 
     def test_a_call_that_does_not_return(self):
         worker = self.worker(worker_stuck_ms=12000)
