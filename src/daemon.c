@@ -88,6 +88,11 @@ static void port_submit(void *outlet, const struct outlet_batch *batch)
     outlet_submit(outlet, batch);
 }
 
+static int32_t port_route(void *outlet, enum outlet_topic topic, const void *key, size_t key_len)
+{
+    return outlet_route(outlet, topic, key, key_len);
+}
+
 /* SplitMix64 (Steele, Lea, Flood 2014): jitter needs spread, not secrecy. */
 static uint64_t port_random(void *context)
 {
@@ -586,6 +591,7 @@ static void build_pipeline(struct daemon *d)
         .call = port_call,
         .outlet = d->outlet,
         .submit = port_submit,
+        .route = port_route,
         .clock = &clock_system,
         .random = port_random,
         .random_context = &d->random,

@@ -2,6 +2,7 @@
 
 #include "presignd/base/log.h"
 #include "presignd/base/quiet.h"
+#include "presignd/flow/batch.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/process.h"
@@ -280,7 +281,7 @@ static void on_transaction(void *context, const struct outlet_end *end, size_t o
     count(report, METRIC_TRANSACTIONS, (const char *[]){outlet_verdict_name(end->verdict)});
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
-    bool well = end->verdict == OUTLET_COMMITTED || end->verdict == OUTLET_TOO_LARGE;
+    bool well = end->verdict == OUTLET_COMMITTED || end->verdict == OUTLET_RECORDS_REFUSED;
     note_trouble(report, well ? NULL : end->trouble != NULL ? end->trouble : "no reason given");
 }
 
@@ -346,12 +347,21 @@ static void on_log_restarted(void *context, int32_t partition, int64_t offset)
                partition, offset);
 }
 
+/* As fields and metrics have it; names of topics are the configuration's. */
+static const char *output_name(enum outlet_topic topic)
+{
+    return topic == OUTLET_RESULTS ? "results" : "failures";
+}
+
 static void on_outcome_refused(void *context, const struct job *job, const char *trouble)
 {
     (void)context;
+    const struct refusal_row *row = refusal_row(job->refusal);
     struct place place;
     place_of(&place, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
+        {"REFUSAL", row->name},
+        {"OUTPUT", output_name(batch_topic(job))},
         {"MCHID", given(job->admission.mchid)},
         {"OUT_CONTRACT_CODE", given(job->admission.out_contract_code)},
         {"TOPIC", job->record.topic},
@@ -359,9 +369,47 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
         {"OFFSET", place.offset},
         {NULL, NULL}};
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
-               "the outcome of partition %" PRId32 ", offset %" PRId64 " is too large for its "
-               "topic and waits; raise the topic's max.message.bytes: %s",
-               job->record.partition, job->record.offset, trouble != NULL ? trouble : "");
+               "the outcome of event %s/%s/%s %s (%s) and waits; %s%s%s", job->record.topic,
+               place.partition, place.offset, row->what, output_name(batch_topic(job)), row->mend,
+               trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
+}
+
+/* Of a topic, or of one of its partitions. */
+static void output_log(enum outlet_topic topic, int32_t partition, enum refusal refusal, bool shut,
+                       const char *trouble)
+{
+    const struct refusal_row *row = refusal_row(refusal);
+    char number[16] = "", subject[64];
+    if (partition >= 0) {
+        snprintf(number, sizeof number, "%" PRId32, partition);
+    }
+    snprintf(subject, sizeof subject, "the topic of %s%s%s", output_name(topic),
+             partition >= 0 ? ", partition " : "", number);
+    const struct log_field fields[] = {{"REFUSAL", row->name},
+                                       {"OUTPUT", output_name(topic)},
+                                       {"PARTITION", given(number)},
+                                       {NULL, NULL}};
+    if (shut) {
+        log_fields(LOG_ERR, MESSAGE_OUTPUT_SHUT, fields,
+                   "%s %s, its outcomes wait and all others go on; %s%s%s", subject, row->what,
+                   row->mend, trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
+    } else {
+        log_fields(LOG_NOTICE, MESSAGE_OUTPUT_OPEN, fields, "%s takes outcomes again", subject);
+    }
+}
+
+static void on_output_shut(void *context, enum outlet_topic topic, int32_t partition,
+                           enum refusal refusal, const char *trouble)
+{
+    (void)context;
+    output_log(topic, partition, refusal, true, trouble);
+}
+
+static void on_output_open(void *context, enum outlet_topic topic, int32_t partition,
+                           enum refusal refusal)
+{
+    (void)context;
+    output_log(topic, partition, refusal, false, NULL);
 }
 
 struct pipeline_observer report_observer(struct report *report)
@@ -378,6 +426,8 @@ struct pipeline_observer report_observer(struct report *report)
         .metadata_unreadable = on_metadata_unreadable,
         .log_restarted = on_log_restarted,
         .outcome_refused = on_outcome_refused,
+        .output_shut = on_output_shut,
+        .output_open = on_output_open,
     };
 }
 
@@ -434,6 +484,18 @@ static void set_merchants(struct report *report, const struct status *status)
     }
 }
 
+static void set_refused(struct report *report, const struct pipeline_status *pipeline)
+{
+    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+        for (size_t refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
+            const char *const labels[] = {output_name((enum outlet_topic)topic),
+                                          refusal_row((enum refusal)refusal)->name};
+            metric_set(metrics_series(report->metrics, METRIC_OUTCOMES_REFUSED, labels),
+                       (double)pipeline->refused[topic][refusal]);
+        }
+    }
+}
+
 void report_gauges(struct report *report, const struct pipeline_status *pipeline,
                    const struct status *status)
 {
@@ -442,6 +504,7 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     }
     set(report, METRIC_READY, NULL, status->process.ready);
     set(report, METRIC_ENDPOINT_UP, NULL, !pipeline->endpoint_down);
+    set_refused(report, pipeline);
     set(report, METRIC_HELD, "endpoint_down", status->work.held_endpoint);
     set(report, METRIC_HELD, "merchant_unauthorized", status->work.held_merchants);
     set(report, METRIC_HELD, "unverified_answer", status->work.held_unverified);

@@ -40,8 +40,8 @@ struct redrive {
     struct redrive_block block;
     struct place refused[REFUSED_MAX];
     size_t refused_count, sent;
-    bool enough; /* the limit is reached: positions are renewed, and nothing else is done */
-    bool singly; /* a transaction was aborted, maybe for more than one record that is too large */
+    bool enough;  /* the limit is reached: positions are renewed, and nothing else is done */
+    size_t alone; /* so many are still sent in a transaction each: one of them was refused */
     struct redrive_show show;
     int status;
 
@@ -52,6 +52,7 @@ struct redrive {
     int64_t deadline_ms; /* of what is under way */
     struct redriven *batch;
     struct outlet_place *places;
+    enum refusal *refusals;
     size_t batch_count, batch_bytes, held_bytes;
 };
 
@@ -160,7 +161,7 @@ static void tell_sent(struct redrive *redrive)
     redrive->sent += redrive->batch_count;
 }
 
-static enum step refuse(struct redrive *redrive, size_t index)
+static enum step refuse_one(struct redrive *redrive, size_t index)
 {
     const struct failure *failure = &redrive->batch[index].failure;
     if (redrive->refused_count == REFUSED_MAX) {
@@ -172,15 +173,28 @@ static enum step refuse(struct redrive *redrive, size_t index)
     return STEP_AGAIN;
 }
 
+/* A broker answers for a whole request: of several, each is sent alone the next time. */
+static enum step refuse(struct redrive *redrive, const struct outlet_end *end)
+{
+    for (size_t i = 0; end->refused == 1 && i < redrive->batch_count; i++) {
+        if (refusal_row(redrive->refusals[i])->scope == REFUSAL_OF_RECORD) {
+            return refuse_one(redrive, i);
+        }
+    }
+    log_warning("a transaction was aborted: %s", end->trouble == NULL ? "" : end->trouble);
+    redrive->alone = redrive->batch_count;
+    return STEP_AGAIN;
+}
+
 static enum step take_end(struct redrive *redrive, const struct outlet_end *end)
 {
     switch (end->verdict) {
     case OUTLET_COMMITTED:
         tell_sent(redrive);
-        redrive->singly = false;
+        redrive->alone -= redrive->alone > 0;
         return STEP_ON;
-    case OUTLET_TOO_LARGE:
-        return refuse(redrive, end->record);
+    case OUTLET_RECORDS_REFUSED:
+        return refuse(redrive, end);
     case OUTLET_NOT_OURS:
         return give_up(redrive, EX_UNAVAILABLE,
                        "another program has joined the group that holds the positions");
@@ -193,7 +207,6 @@ static enum step take_end(struct redrive *redrive, const struct outlet_end *end)
         break;
     }
     log_warning("a transaction was aborted: %s", end->trouble == NULL ? "" : end->trouble);
-    redrive->singly = true;
     return STEP_AGAIN;
 }
 
@@ -212,7 +225,7 @@ static enum step flush(struct redrive *redrive)
         .positions = positions,
         .position_count = positions_write(redrive, positions),
         .places = redrive->places,
-        .requests = redrive->singly ? OUTLET_SINGLY : OUTLET_FEW,
+        .refusals = redrive->refusals,
     };
     struct outlet_end end;
     records_write(redrive, records);
@@ -314,7 +327,7 @@ static enum step consider_event(struct redrive *redrive, struct redriven *redriv
 
 static bool batch_full(const struct redrive *redrive)
 {
-    return redrive->batch_count == (size_t)redrive->options->batch ||
+    return redrive->batch_count == (size_t)redrive->options->batch || redrive->alone > 0 ||
            redrive->batch_bytes >= OUTLET_BYTES_MAX / 2 || redrive->held_bytes >= HELD_BYTES_MAX;
 }
 
@@ -637,6 +650,7 @@ static void close_all(struct redrive *redrive)
     ctl_kafka_free(redrive->scanner);
     free(redrive->batch);
     free(redrive->places);
+    free(redrive->refusals);
     free(redrive->properties);
     free(redrive->lows);
     free(redrive->highs);
@@ -675,6 +689,7 @@ int redrive_run(const struct setup *setup, const struct redrive_options *options
     redrive->show.colours = terminal_colours(stdout);
     redrive->batch = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->batch);
     redrive->places = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->places);
+    redrive->refusals = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->refusals);
     work(redrive);
     int status = redrive->status;
     close_all(redrive);

@@ -32,6 +32,7 @@ void assign_drop(struct pipeline *p, struct moment now)
     assign_drop_waiting(p, now);
     place_forget_all(p, &p->settled, now);
     place_forget_all(p, &p->refused, now);
+    suspects_clear(&p->suspects);
     orphan_all(p, &p->calling);
     orphan_all(p, &p->answered);
     orphan_all(p, &p->batch.jobs);
@@ -93,7 +94,8 @@ void assign_release(struct pipeline *p, struct moment now)
     if (!p->revoking) {
         return;
     }
-    bool quiet = assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing;
+    bool quiet = assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing &&
+                 !suspects_untold(&p->suspects);
     if (quiet || now.mono_ms >= p->revoke_end_ms) {
         assign_drop(p, now);
         p->ports.release(p->ports.intake);

@@ -18,6 +18,8 @@ void batch_deinit(struct batch *batch)
     }
     free(batch->metadata);
     free(batch->records);
+    free(batch->places);
+    free(batch->refusals);
     free(batch->positions);
     *batch = (struct batch){0};
 }
@@ -27,14 +29,21 @@ size_t batch_bytes(const struct job *job)
     return job->outcome.value.len + job->record.key_len;
 }
 
+enum outlet_topic batch_topic(const struct job *job)
+{
+    return job->reason == REASON_NONE ? OUTLET_RESULTS : OUTLET_FAILURES;
+}
+
 static void add_record(struct batch *batch, const struct job *job)
 {
     if (batch->out.record_count == batch->record_cap) {
         batch->record_cap = batch->record_cap == 0 ? 64 : batch->record_cap * 2;
         batch->records = mem_realloc(batch->records, batch->record_cap * sizeof *batch->records);
+        batch->places = mem_realloc(batch->places, batch->record_cap * sizeof *batch->places);
+        batch->refusals = mem_realloc(batch->refusals, batch->record_cap * sizeof *batch->refusals);
     }
     batch->records[batch->out.record_count++] = (struct outlet_record){
-        .topic = job->reason == REASON_NONE ? OUTLET_RESULTS : OUTLET_FAILURES,
+        .topic = batch_topic(job),
         .key = job->record.key,
         .key_len = job->record.key_len,
         .value = job->outcome.value.data,
@@ -92,14 +101,20 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
 }
 
 void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
-                struct session *session)
+                struct session *session, bool one_topic)
 {
     assert(list_empty(&batch->jobs));
     batch->out = (struct outlet_batch){.session = session_ref(session)};
     size_t bytes = 0;
-    struct list_link *first;
-    while ((first = list_first(settled)) != NULL && batch->out.record_count < OUTLET_RECORDS_MAX) {
-        struct job *job = job_of(first);
+    LIST_FOREACH_SAFE (settled, link) {
+        struct job *job = job_of(link);
+        if (batch->out.record_count == OUTLET_RECORDS_MAX) {
+            break;
+        }
+        if (one_topic && batch->out.record_count > 0 &&
+            batch_topic(job) != batch->records[0].topic) {
+            continue;
+        }
         bytes += batch_bytes(job);
         /* One that is larger than all goes alone: the topic will say whether it takes it. */
         if (bytes > OUTLET_BYTES_MAX && batch->out.record_count > 0) {
@@ -111,6 +126,8 @@ void batch_fill(struct batch *batch, struct list *settled, struct partitions *pa
     }
     add_positions(batch, partitions);
     batch->out.records = batch->records;
+    batch->out.places = batch->places;
+    batch->out.refusals = batch->refusals;
     batch->out.positions = batch->positions;
 }
 

@@ -203,9 +203,8 @@ int64_t pipeline_next_ms(const struct pipeline *p)
     if (slot != NULL && slot->at < next) {
         next = slot->at;
     }
-    if (!p->publishing && !list_empty(&p->settled) && p->session != NULL &&
-        publish_due_ms(p) < next) {
-        next = publish_due_ms(p);
+    if (publish_next_ms(p) < next) {
+        next = publish_next_ms(p);
     }
     if (p->revoking && p->revoke_end_ms < next) {
         next = p->revoke_end_ms;
@@ -274,6 +273,7 @@ struct pipeline *pipeline_free(struct pipeline *p)
     place_forget_all(p, &p->batch.jobs, now);
     batch_end(&p->batch);
     batch_deinit(&p->batch);
+    suspects_deinit(&p->suspects);
     for (size_t i = 0; i < p->lane_count; i++) {
         lane_deinit(p->lane_table[i]);
         free(p->lane_table[i]);
@@ -329,7 +329,8 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
 
 bool pipeline_idle(const struct pipeline *p)
 {
-    return assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing;
+    return assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing &&
+           !suspects_untold(&p->suspects);
 }
 
 /* Calls are listed as they begin. */
@@ -347,6 +348,14 @@ static size_t unexplained(const struct pipeline *p, const struct pipeline_status
     calls -= p->hold.probes < calls ? p->hold.probes : calls;
     return status->held[HOLD_WHY_NONE] + calls + jobs[JOB_RETRY] + jobs[JOB_SETTLED] +
            jobs[JOB_PUBLISHING];
+}
+
+static void count_refused(const struct pipeline *p, struct pipeline_status *status)
+{
+    LIST_FOREACH (&p->refused, link) {
+        const struct job *job = job_of(link);
+        status->refused[batch_topic(job)][job->refusal]++;
+    }
 }
 
 void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
@@ -370,6 +379,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .draining = p->draining,
         .revoking = p->revoking,
     };
+    count_refused(p, status);
     for (size_t i = 0; i < p->partitions.count; i++) {
         status->partitions_full += p->partitions.items[i].full;
         status->jobs[JOB_NEW] += p->partitions.items[i].beyond.count;

@@ -18,6 +18,7 @@
 #include "presignd/flow/pace.h"
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/flow/suspects.h"
 
 /* The time that one stage of a step has (PIPELINE_SLICE_MS). All zero has not begun: it begins with
  * the first look at it. */
@@ -48,7 +49,10 @@ struct pipeline {
     bool publishing;
     uint64_t commits; /* since the start */
     struct pace pace;
-    size_t waiting; /* JOB_LANE of all lanes */
+    struct suspects suspects; /* what is known of those in `refused` */
+    uint32_t trying;          /* the case that the batch is of; 0: none */
+    int64_t apart_end_ms;     /* until then a transaction has outcomes of one topic only */
+    size_t waiting;           /* JOB_LANE of all lanes */
     struct shares memory;
     size_t in_flight; /* orphans included */
 
@@ -147,8 +151,15 @@ void relieve_full(struct pipeline *p, struct moment now);
 /* --- publish.c */
 
 void publish_begin(struct pipeline *p, struct moment now);
+/* An outcome is written, or is to be offered again: it waits for the next transaction, or apart
+ * when it is known to be refused. */
+void publish_take(struct pipeline *p, struct job *job, struct moment now);
+/* Results that wait because their whole topic takes nothing: more of them are of no use. */
+size_t publish_stuck_results(const struct pipeline *p);
+/* When a transaction is due, of whatever outcomes; INT64_MAX: none is. It may be past. */
+int64_t publish_next_ms(const struct pipeline *p);
 void publish_ended(struct pipeline *p, const struct outlet_end *end);
-/* When the next transaction should begin if one is to; it may be past. */
+/* When the next transaction of `settled` should begin if one is to; it may be past. */
 int64_t publish_due_ms(const struct pipeline *p);
 
 /* --- assign.c */

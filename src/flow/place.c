@@ -74,14 +74,13 @@ static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job
 
 void place_arm(struct pipeline *p, struct job *job, struct moment now)
 {
-    bool timed = job->state == JOB_RETRY || job->state == JOB_REFUSED;
-    int64_t at = timed ? job->retry_ms : INT64_MAX;
-    if (job->state != JOB_REFUSED && job->attempts > 0) {
+    int64_t at = job->state == JOB_RETRY ? job->retry_ms : INT64_MAX;
+    if (job->attempts > 0) {
         int64_t end = deadline_timer_ms(p, job, now);
         at = end < at ? end : at;
     }
     /* Timers run on the monotonic clock, an expirytime is the wall's. */
-    if (job->state != JOB_REFUSED && job->admission.expires_ms != INT64_MAX) {
+    if (job->admission.expires_ms != INT64_MAX) {
         int64_t left = job->admission.expires_ms - now.wall_ms;
         left = left < 0 ? 0 : left > WALL_RECHECK_MS ? WALL_RECHECK_MS : left;
         at = now.mono_ms + left < at ? now.mono_ms + left : at;
@@ -181,7 +180,7 @@ void place_in_settled(struct pipeline *p, struct job *job, struct moment now)
     job_keep_outcome(job); /* it may wait long to be published */
     place_charge(p, job);
     relieve_note_outcome(p, job, now);
-    job_move(job, JOB_SETTLED, &p->settled);
+    publish_take(p, job, now);
 }
 
 void place_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
@@ -205,9 +204,7 @@ bool place_expire(struct pipeline *p, struct job *job, struct moment now)
 static void wake(struct pipeline *p, struct job *job, struct moment now)
 {
     heap_remove(&p->due, &job->due);
-    if (job->state == JOB_REFUSED) {
-        job_move(job, JOB_SETTLED, &p->settled);
-    } else if (place_expire(p, job, now)) {
+    if (place_expire(p, job, now)) {
         return;
     } else if (now.mono_ms >= place_deadline_ms(p, job, now)) {
         place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);

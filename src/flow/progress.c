@@ -4,6 +4,7 @@
 #include "pipeline_parts.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 void progress_note(struct pipeline *p, struct moment now)
 {
@@ -158,6 +159,20 @@ static size_t wait_for_limits(const struct pipeline *p)
     return limited;
 }
 
+/* By topic, with the setting that has to change. */
+static void name_refused(struct buf *out, const struct pipeline_status *status)
+{
+    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+        for (size_t refusal = 0; refusal < REFUSAL_COUNT; refusal++) {
+            char what[96];
+            (void)snprintf(what, sizeof what, "outcomes not taken by the topic of %s: %s",
+                           topic == OUTLET_RESULTS ? "results" : "failures",
+                           refusal_row((enum refusal)refusal)->setting);
+            name(out, status->refused[topic][refusal], what);
+        }
+    }
+}
+
 void pipeline_holds(const struct pipeline *p, struct buf *out)
 {
     struct pipeline_status status;
@@ -178,7 +193,7 @@ void pipeline_holds(const struct pipeline *p, struct buf *out)
     name(out, held[HOLD_WHY_RATE_LIMITED], "held for a merchant that is answered 429");
     name(out, status.jobs[JOB_RETRY], "for another attempt");
     name(out, status.jobs[JOB_TURN], "behind an earlier event of their contract code");
-    name(out, status.jobs[JOB_REFUSED], "with an outcome too large for its topic");
+    name_refused(out, &status);
     name(out, status.partitions_full, "partitions full");
     name_still(p, out);
 }

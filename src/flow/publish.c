@@ -1,13 +1,154 @@
 /* Outcomes into transactions: one batch at a time is with the outlet. A window changes only when
  * its batch was committed; whatever else became of it, its outcomes are offered again, and no
- * call is repeated. */
+ * call is repeated.
+ *
+ * Outcomes that were refused, or whose partition or topic takes nothing, wait in p->refused, each
+ * with the number of its case (suspects.h). They keep their place in the window and their memory,
+ * so that their own input partition pauses when it has too many; nobody else waits for them. */
 #include "pipeline_parts.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 /* Pauses between transactions that were aborted. */
 #define ABORT_PAUSE_FIRST_MS 10
 #define ABORT_PAUSE_MAX_MS   2000
+/* After a transaction failed for one of the topics without a word on which. */
+#define APART_MS 60000
+
+static struct suspect_record record_of(const struct job *job)
+{
+    return (struct suspect_record){
+        .topic = batch_topic(job),
+        .partition = job->out_partition,
+        .size = batch_bytes(job),
+        .keyless = job->record.key == NULL,
+    };
+}
+
+/* --- refused: where each outcome waits ------------------------------------------------------- */
+
+static void refuse_into(struct pipeline *p, struct job *job, uint32_t suspect)
+{
+    job->suspect = suspect;
+    job_move(job, JOB_REFUSED, &p->refused);
+}
+
+static size_t refused_of(const struct pipeline *p, uint32_t suspect)
+{
+    size_t count = 0;
+    LIST_FOREACH (&p->refused, link) {
+        count += job_of(link)->suspect == suspect;
+    }
+    return count;
+}
+
+/* It waits in a hold from here on, and is named once: with others before it, or after it. */
+static void hold(struct pipeline *p, struct job *job, enum refusal refusal, const char *trouble,
+                 struct moment now)
+{
+    bool made;
+    const struct suspect_record record = record_of(job);
+    refuse_into(p, job, suspects_hold(&p->suspects, &record, refusal, now.mono_ms, &made));
+    job->refusal = refusal;
+    if (refusal_row(refusal)->scope == REFUSAL_OF_RECORD && !job->named) {
+        job->named = true;
+        OBSERVE(p, outcome_refused, job, trouble);
+    } else if (made && refusal_row(refusal)->scope != REFUSAL_OF_RECORD) {
+        OBSERVE(p, output_shut, record.topic, record.partition, refusal, trouble);
+    }
+}
+
+/* Smaller, if it can be: a failure without its original. */
+static bool slim(struct pipeline *p, struct job *job, struct moment now)
+{
+    bool slimmer = settle_slim(job, p->rules.identity, now.wall_ms);
+    if (slimmer) {
+        buf_fit(&job->outcome.value);
+        place_charge(p, job);
+    }
+    return slimmer;
+}
+
+/* Known to be refused before it is offered: what its like, its partition or its topic came to. */
+static bool known_refused(struct pipeline *p, struct job *job, struct moment now)
+{
+    struct suspect_record record = record_of(job);
+    uint32_t suspect = suspects_match(&p->suspects, &record);
+    if (suspect != 0) {
+        hold(p, job, suspects_find(&p->suspects, suspect)->refusal, NULL, now);
+        return true;
+    }
+    while (suspects_too_large(&p->suspects, &record, now.mono_ms)) {
+        if (!slim(p, job, now)) {
+            hold(p, job, REFUSAL_SIZE, NULL, now);
+            return true;
+        }
+        record = record_of(job);
+    }
+    return false;
+}
+
+void publish_take(struct pipeline *p, struct job *job, struct moment now)
+{
+    job->suspect = 0;
+    job->out_partition = p->ports.route == NULL
+                             ? -1
+                             : p->ports.route(p->ports.outlet, batch_topic(job), job->record.key,
+                                              job->record.key_len);
+    if (!known_refused(p, job, now)) {
+        job_move(job, JOB_SETTLED, &p->settled);
+    }
+}
+
+/* A hold is new: what waits already is judged by it, too. */
+static void sweep(struct pipeline *p, struct moment now)
+{
+    LIST_FOREACH_SAFE (&p->settled, link) {
+        (void)known_refused(p, job_of(link), now);
+    }
+    /* To the back of the same list, with the holds: so only those that are there now. */
+    struct list_link *last = list_empty(&p->refused) ? NULL : p->refused.head.prev;
+    LIST_FOREACH_SAFE (&p->refused, link) {
+        const struct suspect_case *item = suspects_find(&p->suspects, job_of(link)->suspect);
+        if (item != NULL && item->group) {
+            (void)known_refused(p, job_of(link), now);
+        }
+        if (link == last) {
+            break;
+        }
+    }
+}
+
+/* Refused alone, so by itself: smaller if it can be, else it waits until its topic is changed. */
+static void blame(struct pipeline *p, struct job *job, const char *trouble, struct moment now)
+{
+    const struct suspect_record record = record_of(job);
+    if (job->refusal != REFUSAL_SIZE) {
+        hold(p, job, job->refusal, trouble, now);
+    } else {
+        suspects_note_size(&p->suspects, &record, true, now.mono_ms);
+        if (slim(p, job, now)) {
+            publish_take(p, job, now);
+        } else {
+            hold(p, job, REFUSAL_SIZE, trouble, now);
+        }
+    }
+}
+
+size_t publish_stuck_results(const struct pipeline *p)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < p->suspects.count; i++) {
+        const struct suspect_case *item = &p->suspects.cases[i];
+        bool stuck = item->topic == OUTLET_RESULTS && !item->group &&
+                     refusal_row(item->refusal)->scope == REFUSAL_OF_TOPIC;
+        count += stuck ? refused_of(p, item->id) : 0;
+    }
+    return count;
+}
+
+/* --- a transaction begins -------------------------------------------------------------------- */
 
 /* Waiting is for outcomes that come soon: with no more in the air than are settled, there is
  * little to wait for. */
@@ -18,18 +159,116 @@ int64_t publish_due_ms(const struct pipeline *p)
     return most_are_here || paced_ms < p->next_batch_ms ? p->next_batch_ms : paced_ms;
 }
 
-/* Without an assignment nothing is settled, as nothing is in hand but orphans. */
-void publish_begin(struct pipeline *p, struct moment now)
+int64_t publish_next_ms(const struct pipeline *p)
 {
-    if (p->publishing || p->session == NULL || list_empty(&p->settled) ||
-        now.mono_ms < publish_due_ms(p)) {
+    if (p->publishing || p->session == NULL) {
+        return INT64_MAX;
+    }
+    int64_t clean = list_empty(&p->settled) ? INT64_MAX : publish_due_ms(p);
+    int64_t suspects = suspects_next_ms(&p->suspects);
+    suspects = suspects < p->next_batch_ms ? p->next_batch_ms : suspects;
+    return clean < suspects ? clean : suspects;
+}
+
+/* Of a hold for size, the smallest: it is taken first. */
+static struct job *smallest_of(const struct pipeline *p, uint32_t suspect)
+{
+    struct job *smallest = NULL;
+    LIST_FOREACH (&p->refused, link) {
+        struct job *job = job_of(link);
+        bool smaller = job->suspect == suspect &&
+                       (smallest == NULL || batch_bytes(job) < batch_bytes(smallest));
+        smallest = smaller ? job : smallest;
+    }
+    return smallest;
+}
+
+/* The case's next outcomes, in their order, to `trial`. */
+static void suspects_pick(struct pipeline *p, uint32_t suspect, struct list *trial)
+{
+    const struct suspect_case *item = suspects_find(&p->suspects, suspect);
+    size_t take = suspects_take(&p->suspects, suspect, refused_of(p, suspect));
+    if (!item->group && item->refusal == REFUSAL_SIZE && take > 0) {
+        job_move(smallest_of(p, suspect), JOB_REFUSED, trial);
         return;
     }
-    batch_fill(&p->batch, &p->settled, &p->partitions, p->session);
-    pace_begin(&p->pace, p->batch.jobs.count, now.mono_ms);
+    LIST_FOREACH_SAFE (&p->refused, link) {
+        if (take > 0 && job_of(link)->suspect == suspect) {
+            job_move(job_of(link), JOB_REFUSED, trial);
+            take--;
+        }
+    }
+}
+
+static void begin(struct pipeline *p, struct list *from, uint32_t trying, struct moment now)
+{
+    p->trying = trying;
+    batch_fill(&p->batch, from, &p->partitions, p->session, now.mono_ms < p->apart_end_ms);
     p->publishing = true;
     p->next_batch_ms = now.mono_ms + p->rules.limits.commit_interval_ms;
     p->ports.submit(p->ports.outlet, &p->batch.out);
+}
+
+static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment now)
+{
+    struct list trial;
+    list_init(&trial);
+    suspects_pick(p, suspect, &trial);
+    if (list_empty(&trial)) {
+        suspects_end(&p->suspects, suspect); /* its outcomes are gone, with their partitions */
+        return;
+    }
+    p->suspects.clean_next = true;
+    begin(p, &trial, suspect, now);
+    while (!list_empty(&trial)) { /* what was too much for one transaction */
+        job_move_front(job_of(trial.head.prev), JOB_REFUSED, &p->refused);
+    }
+}
+
+/* Without an assignment nothing is settled, as nothing is in hand but orphans. */
+void publish_begin(struct pipeline *p, struct moment now)
+{
+    if (p->publishing || p->session == NULL || now.mono_ms < p->next_batch_ms) {
+        return;
+    }
+    bool clean = !list_empty(&p->settled) && now.mono_ms >= publish_due_ms(p);
+    uint32_t suspect = suspects_due(&p->suspects, clean, now.mono_ms);
+    if (suspect != 0) {
+        begin_suspects(p, suspect, now);
+    } else if (clean) {
+        p->suspects.clean_next = false;
+        begin(p, &p->settled, 0, now);
+        pace_begin(&p->pace, p->batch.jobs.count, now.mono_ms);
+    }
+}
+
+/* --- a transaction ended: committed ---------------------------------------------------------- */
+
+/* The partition or the topic takes outcomes again: all that waited for it are as any other. */
+static void reopen(struct pipeline *p, uint32_t suspect, struct moment now)
+{
+    const struct suspect_case item = *suspects_find(&p->suspects, suspect);
+    suspects_end(&p->suspects, suspect);
+    OBSERVE(p, output_open, item.topic, item.partition, item.refusal);
+    LIST_FOREACH_SAFE (&p->refused, link) {
+        if (job_of(link)->suspect == suspect) {
+            publish_take(p, job_of(link), now);
+        }
+    }
+}
+
+static void suspects_committed(struct pipeline *p, struct moment now)
+{
+    const struct suspect_case *item = suspects_find(&p->suspects, p->trying);
+    if (item == NULL) {
+        return;
+    }
+    enum refusal_scope scope = refusal_row(item->refusal)->scope;
+    if (scope == REFUSAL_OF_RECORD) {
+        suspects_taken(&p->suspects, p->trying, refused_of(p, p->trying));
+    } else {
+        reopen(p, p->trying, now);
+    }
 }
 
 /* Orphans among them count as published, too: their assignment went after the broker had taken
@@ -42,54 +281,200 @@ static void committed(struct pipeline *p, struct moment now)
     struct list_link *link;
     while ((link = list_first(&p->batch.jobs)) != NULL) {
         struct job *job = job_of(link);
+        const struct suspect_record record = record_of(job);
+        suspects_note_size(&p->suspects, &record, false, now.mono_ms);
         OBSERVE(p, published, job);
         place_forget(p, job, now);
     }
+    suspects_committed(p, now);
 }
 
-/* The topic takes no record of that size: offer a smaller one, or wait for an operator. */
-static void shrink(struct pipeline *p, size_t index, const char *trouble, struct moment now)
+/* --- a transaction ended: refused ------------------------------------------------------------ */
+
+/* What the outlet said of each, before any of them leaves the batch. */
+static void refusals_read(struct pipeline *p, const struct outlet_end *end)
 {
-    struct job *job = NULL;
+    size_t index = 0;
     LIST_FOREACH (&p->batch.jobs, link) {
-        if (index-- == 0) {
-            job = job_of(link);
-            break;
+        struct job *job = job_of(link);
+        job->refusal = REFUSAL_NONE;
+        if (end->verdict == OUTLET_RECORDS_REFUSED) {
+            job->refusal = p->batch.out.refusals[index];
         }
+        /* One without a key has no partition of its own. */
+        if (job->refusal != REFUSAL_NONE && job->record.key != NULL) {
+            job->out_partition = p->batch.out.places[index].partition;
+        }
+        index++;
     }
-    if (job == NULL) {
-        return;
-    }
-    if (job->partition != NULL && !settle_slim(job, p->rules.identity, now.wall_ms)) {
-        job->retry_ms = now.mono_ms + PIPELINE_REFUSED_MS;
-        OBSERVE(p, outcome_refused, job, trouble);
-        job_move(job, JOB_REFUSED, &p->refused);
-        place_arm(p, job, now);
-    }
-    place_charge(p, job);
 }
 
-/* The pause grows with every abort in a row: a broker in trouble is not helped by more of them.
- * A size that is refused is nobody's trouble but one outcome's, so there is no pause then. */
-static void not_committed(struct pipeline *p, const struct outlet_end *end, struct moment now)
+/* No partition: the assignment went meanwhile, and the event comes back to the next owner. */
+static void forget_orphans(struct pipeline *p, struct moment now)
 {
-    if (end->verdict == OUTLET_TOO_LARGE) {
-        shrink(p, end->record, end->trouble, now);
-    } else {
-        int64_t pause = p->abort_pause_ms * 2;
-        p->abort_pause_ms = pause < ABORT_PAUSE_FIRST_MS ? ABORT_PAUSE_FIRST_MS
-                            : pause > ABORT_PAUSE_MAX_MS ? ABORT_PAUSE_MAX_MS
-                                                         : pause;
-        p->next_batch_ms = now.mono_ms + p->abort_pause_ms;
-    }
-    /* No partition: the assignment went meanwhile, and the event comes back to the next owner. */
     LIST_FOREACH_SAFE (&p->batch.jobs, link) {
         struct job *job = job_of(link);
         if (job->partition == NULL) {
             place_forget(p, job, now);
         }
     }
-    batch_undo(&p->batch, &p->settled);
+}
+
+/* One without a key goes to any partition: the next time to another one, as the outlet sees to. */
+static bool goes_elsewhere(const struct job *job)
+{
+    return job->record.key == NULL && refusal_row(job->refusal)->scope == REFUSAL_OF_PARTITION;
+}
+
+/* Those whose partition or topic refuses. */
+static void shut(struct pipeline *p, const char *trouble, struct moment now)
+{
+    LIST_FOREACH_SAFE (&p->batch.jobs, link) {
+        struct job *job = job_of(link);
+        enum refusal_scope scope = refusal_row(job->refusal)->scope;
+        if ((scope == REFUSAL_OF_PARTITION || scope == REFUSAL_OF_TOPIC) && !goes_elsewhere(job)) {
+            hold(p, job, job->refusal, trouble, now);
+        }
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    size_t x = batch_bytes(*(struct job *const *)a), y = batch_bytes(*(struct job *const *)b);
+    return (x > y) - (x < y);
+}
+
+/* Those of the batch that were refused for that, the smallest first. How many. */
+static size_t refused_for(const struct pipeline *p, enum outlet_topic topic, enum refusal refusal,
+                          struct job **jobs)
+{
+    size_t count = 0;
+    LIST_FOREACH (&p->batch.jobs, link) {
+        struct job *job = job_of(link);
+        if (batch_topic(job) == topic && job->refusal == refusal) {
+            jobs[count++] = job;
+        }
+    }
+    if (count > 1) {
+        qsort(jobs, count, sizeof(struct job *), by_size);
+    }
+    return count;
+}
+
+/* Of one topic, for one reason. The only one that was refused is to blame; several stay together.
+ */
+static void suspect(struct pipeline *p, struct job **jobs, size_t count,
+                    const struct outlet_end *end, struct moment now)
+{
+    if (end->refused == 1) {
+        blame(p, jobs[0], end->trouble, now);
+        return;
+    }
+    uint32_t group = suspects_group(&p->suspects, batch_topic(jobs[0]), jobs[0]->refusal, count);
+    for (size_t i = 0; i < count; i++) {
+        refuse_into(p, jobs[i], group);
+    }
+}
+
+static void suspect_all(struct pipeline *p, const struct outlet_end *end, struct moment now)
+{
+    AUTO_FREE struct job **jobs = mem_zalloc(p->batch.jobs.count + 1, sizeof(struct job *));
+    for (enum outlet_topic topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+        for (enum refusal refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
+            if (refusal_row(refusal)->scope != REFUSAL_OF_RECORD) {
+                continue;
+            }
+            size_t count = refused_for(p, topic, refusal, jobs);
+            if (count > 0) {
+                suspect(p, jobs, count, end, now);
+            }
+        }
+    }
+}
+
+/* What is left of a case's batch goes back to it, in its order, the refused ones first. How many
+ * those are. */
+static size_t case_back(struct pipeline *p)
+{
+    size_t refused = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        struct list_link *link = p->batch.jobs.head.prev;
+        while (link != &p->batch.jobs.head) {
+            struct job *job = job_of(link);
+            link = link->prev;
+            if ((job->refusal != REFUSAL_NONE) == (pass == 1)) {
+                refused += (size_t)pass;
+                job_move_front(job, JOB_REFUSED, &p->refused);
+            }
+        }
+    }
+    return refused;
+}
+
+/* A group's outcomes that were refused again stay in it, unless one was alone; a hold's one goes
+ * back to the end of it, so that another is offered the next time. */
+static void refused_again(struct pipeline *p, const struct outlet_end *end, struct moment now)
+{
+    const struct suspect_case *item = suspects_find(&p->suspects, p->trying);
+    struct job *last = NULL;
+    LIST_FOREACH (&p->batch.jobs, link) {
+        last = job_of(link)->refusal != REFUSAL_NONE ? job_of(link) : last;
+    }
+    /* A hold's one was alone in its transaction. */
+    if (last != NULL && (end->refused == 1 || (item != NULL && !item->group))) {
+        blame(p, last, end->trouble, now);
+    }
+    size_t refused = case_back(p);
+    suspects_refused(&p->suspects, p->trying, refused, refused_of(p, p->trying), now.mono_ms);
+}
+
+static void refused(struct pipeline *p, const struct outlet_end *end, struct moment now)
+{
+    shut(p, end->trouble, now);
+    if (p->trying == 0) {
+        suspect_all(p, end, now);
+    } else {
+        refused_again(p, end, now);
+    }
+}
+
+/* --- a transaction ended: not committed ------------------------------------------------------ */
+
+/* The pause grows with every abort in a row: a broker in trouble is not helped by more of them. */
+static void pause_after_abort(struct pipeline *p, const struct outlet_end *end, struct moment now)
+{
+    int64_t pause = p->abort_pause_ms * 2;
+    p->abort_pause_ms = pause < ABORT_PAUSE_FIRST_MS ? ABORT_PAUSE_FIRST_MS
+                        : pause > ABORT_PAUSE_MAX_MS ? ABORT_PAUSE_MAX_MS
+                                                     : pause;
+    p->next_batch_ms = now.mono_ms + p->abort_pause_ms;
+    if (end->mixed) {
+        p->apart_end_ms = now.mono_ms + APART_MS;
+    }
+}
+
+/* What is refused leaves the batch, so that there is no pause then: the rest goes at once. */
+static void not_committed(struct pipeline *p, const struct outlet_end *end, struct moment now)
+{
+    size_t before = p->suspects.last_id, count = p->refused.count;
+    refusals_read(p, end);
+    forget_orphans(p, now);
+    if (end->verdict == OUTLET_RECORDS_REFUSED) {
+        refused(p, end, now);
+    }
+    bool sorted_out = p->trying != 0 || p->refused.count > count || p->suspects.last_id != before;
+    if (end->verdict != OUTLET_RECORDS_REFUSED || !sorted_out) {
+        pause_after_abort(p, end, now);
+        suspects_put_off(&p->suspects, p->trying, now.mono_ms);
+    }
+    if (p->trying != 0) {
+        (void)case_back(p);
+    } else {
+        batch_undo(&p->batch, &p->settled);
+    }
+    if (end->verdict == OUTLET_RECORDS_REFUSED) {
+        sweep(p, now);
+    }
 }
 
 void publish_ended(struct pipeline *p, const struct outlet_end *end)
@@ -103,5 +488,6 @@ void publish_ended(struct pipeline *p, const struct outlet_end *end)
     } else {
         not_committed(p, end, now);
     }
+    p->trying = 0;
     batch_end(&p->batch);
 }

@@ -62,7 +62,9 @@ struct hand {
     char standing_trouble[256];
 
     _Atomic enum outlet_standing standing;
-    _Atomic int64_t alive_us; /* last sign of life; 0 while idle */
+    _Atomic enum partitioner partitioner;
+    _Atomic int32_t partitions[OUTLET_TOPIC_COUNT]; /* 0: not known yet */
+    _Atomic int64_t alive_us;                       /* last sign of life; 0 while idle */
 };
 
 struct outlet {
@@ -211,6 +213,15 @@ static void standing_note(struct hand *hand)
     pthread_mutex_unlock(&hand->lock);
 }
 
+static void partitions_note(struct hand *hand)
+{
+    atomic_store(&hand->partitioner, producer_partitioner(hand->producer));
+    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+        atomic_store(&hand->partitions[i],
+                     producer_partitions(hand->producer, (enum outlet_topic)i));
+    }
+}
+
 static void batch_do(struct hand *hand, const struct outlet_batch *batch)
 {
     struct outlet_end end = {0};
@@ -219,6 +230,7 @@ static void batch_do(struct hand *hand, const struct outlet_batch *batch)
                              : producer_publish(hand->producer, batch, &end);
     end.duration_ms = (clock_mono_us() - begun_us) / 1000;
     standing_note(hand);
+    partitions_note(hand);
     pthread_mutex_lock(&hand->lock);
     hand->batch = NULL;
     hand->committing = hand->begun = false;
@@ -568,7 +580,7 @@ const char *outlet_verdict_name(enum outlet_verdict verdict)
 {
     static const char *const names[OUTLET_VERDICT_COUNT] = {
         [OUTLET_COMMITTED] = "committed", [OUTLET_ABORTED] = "aborted",
-        [OUTLET_NOT_OURS] = "not_ours",   [OUTLET_TOO_LARGE] = "too_large",
+        [OUTLET_NOT_OURS] = "not_ours",   [OUTLET_RECORDS_REFUSED] = "refused",
         [OUTLET_FENCED] = "fenced",
     };
     assert(verdict < OUTLET_VERDICT_COUNT);
@@ -597,6 +609,15 @@ void outlet_submit(struct outlet *outlet, const struct outlet_batch *batch)
     pthread_cond_signal(&hand->changed);
     pthread_mutex_unlock(&hand->lock);
     loop_timer_set(&outlet->check, clock_now(&clock_system).mono_ms + CHECK_MS);
+}
+
+int32_t outlet_route(const struct outlet *outlet, enum outlet_topic topic, const void *key,
+                     size_t key_len)
+{
+    const struct hand *hand = outlet->hand;
+    int32_t count = atomic_load(&hand->partitions[topic]);
+    return count <= 0 ? -1
+                      : partitioner_of_key(atomic_load(&hand->partitioner), key, key_len, count);
 }
 
 int64_t outlet_stalled_us(const struct outlet *outlet)

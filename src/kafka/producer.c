@@ -10,6 +10,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/kafka/leaders.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -31,6 +32,15 @@ enum {
     ACQUIRE_SLICE_MS = 20,
     METADATA_MS = 2000,
     READ_BACK_PAUSE_MS = 200,
+    /* How old what we know of the leaders may be when a transaction begins, and how often they
+     * are looked up while records are not taken. */
+    LEADERS_AGE_MS = 1000,
+    /* For the delivery reports, in one go. */
+    DELIVERY_SLICE_MS = 100,
+    /* While other partitions have taken theirs: then a partition does not answer. */
+    SILENT_MS = 5000,
+    /* So long requests of a topic stay small once it has refused a larger one. */
+    REQUEST_SMALL_MS = 600000,
     /* Longer than a heartbeat's round: see fenced_by_time(). */
     FENCED_GRACE_MS = 4000,
     FENCED_MARGIN_MS = 500,
@@ -42,11 +52,12 @@ enum {
 
 static _Atomic int64_t doubt_until_us; /* see producer_doubt() */
 
-/* What the delivery reports of a batch say. */
-struct delivery {
-    rd_kafka_resp_err_t error; /* the first that is not a consequence */
-    size_t record;
-    size_t too_large_count;
+/* What is known of a record of the batch at hand. */
+struct fate {
+    enum outlet_topic topic;
+    size_t size;
+    bool taken; /* by its partition */
+    enum refusal refusal;
 };
 
 struct producer {
@@ -60,15 +71,27 @@ struct producer {
     rd_kafka_topic_t *topics[OUTLET_TOPIC_COUNT];
     rd_kafka_t *reader; /* reads committed offsets back; made when first needed */
     int64_t transaction_timeout_ms;
-    bool acquired, topics_known;
-    bool refused;    /* a broker has said that we may not have the transactional.id */
-    bool fenced;     /* another process has the transactional.id */
-    bool one_by_one; /* each record in a request of its own, to tell which is too large */
+    bool acquired;
+    bool refused; /* a broker has said that we may not have the transactional.id */
+    bool fenced;  /* another process has the transactional.id */
 
-    struct delivery delivery;
-    struct outlet_place *places;    /* of the batch at hand; NULL: nobody asks */
-    char marks[OUTLET_RECORDS_MAX]; /* a record's place in its batch is its mark's address */
-    int64_t begun_us;               /* of the transaction */
+    enum partitioner partitioner;
+    struct topic_leaders leaders[OUTLET_TOPIC_COUNT];
+    int64_t looked_us; /* when they were looked up; 0: they have to be */
+    uint64_t random;
+
+    /* A topic's bound holds for all of a request's records of a partition together. What it may
+     * take is learned when several are refused for their size; 0: nothing was. */
+    size_t request_most[OUTLET_TOPIC_COUNT];
+    int64_t request_small_us; /* when it was learned last */
+
+    /* Of the batch at hand. A record's place in it is told by the address of its fate. */
+    size_t record_count;
+    struct fate fates[OUTLET_RECORDS_MAX];
+    struct outlet_place places[OUTLET_RECORDS_MAX];
+    rd_kafka_resp_err_t delivery; /* the first error of a delivery that is no consequence */
+    rd_kafka_resp_err_t failure;  /* the transaction's own */
+    int64_t begun_us;             /* of the transaction */
     int64_t open_us;  /* since when the coordinator may have an open transaction of ours; 0: none */
     int64_t asked_us; /* since when this client asks for the transactional.id; 0: not yet */
     struct trouble trouble;
@@ -93,26 +116,20 @@ static void read_end(struct producer *producer)
 static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
 {
     struct producer *producer = opaque;
-    struct delivery *delivery = &producer->delivery;
+    struct fate *fate = message->_private;
+    size_t index = (size_t)(fate - producer->fates);
     (void)client;
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
-        if (producer->places != NULL && read_begin(producer)) {
-            producer->places[(const char *)message->_private - producer->marks] =
-                (struct outlet_place){message->partition, message->offset};
-            read_end(producer);
-        }
+        fate->taken = true;
+        producer->places[index] = (struct outlet_place){message->partition, message->offset};
         return;
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE: /* purged because of an error told before, or ours */
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
         return;
     default:
-        break;
-    }
-    delivery->too_large_count += message->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ? 1 : 0;
-    if (delivery->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        delivery->error = message->err;
-        delivery->record = (size_t)((const char *)message->_private - producer->marks);
+        fate->refusal = refusal_of_code(message->err);
+        producer->delivery = producer->delivery == 0 ? message->err : producer->delivery;
     }
 }
 
@@ -138,7 +155,7 @@ static void client_drop(struct producer *producer)
     producer->client = NULL;
     producer->acquired = false;
     producer->asked_us = 0;
-    producer->topics_known = false;
+    producer->looked_us = 0;
 }
 
 static void reader_drop(struct producer *producer)
@@ -155,6 +172,12 @@ static char *client_make(struct producer *producer)
         KAFKA_PRODUCER, config->instance, config->properties, config->property_count, &error);
     if (conf == NULL) {
         return error;
+    }
+    AUTO_FREE char *partitioner = client_property(conf, "partitioner");
+    if (partitioner == NULL || !partitioner_parse(partitioner, &producer->partitioner)) {
+        rd_kafka_conf_destroy(conf);
+        return mem_printf("partitioner: there is none named %s",
+                          partitioner == NULL ? "" : partitioner);
     }
     AUTO_FREE char *timeout = client_property(conf, "transaction.timeout.ms");
     if (timeout == NULL || !text_int(timeout, 1, INT32_MAX, &producer->transaction_timeout_ms)) {
@@ -186,6 +209,9 @@ struct producer *producer_free(struct producer *producer)
     }
     client_drop(producer);
     reader_drop(producer);
+    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+        topic_leaders_deinit(&producer->leaders[i]);
+    }
     free(producer);
     return NULL;
 }
@@ -279,9 +305,10 @@ bool producer_acquire(struct producer *producer)
     return producer->acquired;
 }
 
-/* Before the first record: librdkafka before 2.10.1 looks a new topic's leader up as late as
- * its next whole second, and a missing topic would show only after the time-out. */
-static bool topic_know(struct producer *producer, size_t index)
+/* --- Topics, and their partitions' leaders --- */
+
+/* False when no broker answers. */
+static bool topic_look(struct producer *producer, size_t index)
 {
     const char *name = producer->config->topics[index];
     const struct rd_kafka_metadata *metadata = NULL;
@@ -292,27 +319,100 @@ static bool topic_know(struct producer *producer, size_t index)
     rd_kafka_resp_err_t error =
         topic == NULL ? rd_kafka_last_error()
                       : rd_kafka_metadata(producer->client, 0, topic, &metadata, METADATA_MS);
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL) {
-        error = metadata->topic_cnt == 1 ? metadata->topics[0].err
-                                         : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-        rd_kafka_metadata_destroy(metadata);
-    }
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR || metadata == NULL) {
         trouble_set(&producer->trouble, "topic %s: %s (%s)", name, rd_kafka_err2str(error),
                     rd_kafka_err2name(error));
+        return false;
     }
-    return error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    topic_leaders_read(&producer->leaders[index], metadata);
+    rd_kafka_metadata_destroy(metadata);
+    return true;
+}
+
+/* Before the first record, also because librdkafka before 2.10.1 looks a new topic's leader up as
+ * late as its next whole second. False when nothing is known of a topic. */
+static bool topics_look(struct producer *producer)
+{
+    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+        const struct topic_leaders *leaders = &producer->leaders[i];
+        bool known = leaders->count > 0 || leaders->refusal != REFUSAL_NONE;
+        if (!topic_look(producer, i) && (!known || producer->topics[i] == NULL)) {
+            return false;
+        }
+    }
+    producer->looked_us = clock_mono_us();
+    return true;
 }
 
 static bool topics_know(struct producer *producer)
 {
-    for (size_t i = 0; !producer->topics_known && i < OUTLET_TOPIC_COUNT; i++) {
-        if (!topic_know(producer, i)) {
-            return false;
+    bool fresh = producer->looked_us != 0 && since_ms(producer->looked_us) < LEADERS_AGE_MS;
+    return fresh || topics_look(producer);
+}
+
+int32_t producer_partitions(const struct producer *producer, enum outlet_topic topic)
+{
+    return producer->leaders[topic].count;
+}
+
+enum partitioner producer_partitioner(const struct producer *producer)
+{
+    return producer->partitioner;
+}
+
+/* SplitMix64. */
+static uint32_t random_next(struct producer *producer)
+{
+    uint64_t z = (producer->random += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)(z >> 32);
+}
+
+static void trouble_of_record(struct producer *producer, size_t index)
+{
+    const struct refusal_row *row = refusal_row(producer->fates[index].refusal);
+    const char *topic = producer->config->topics[producer->fates[index].topic];
+    if (row->scope == REFUSAL_OF_TOPIC) {
+        trouble_set(&producer->trouble, "topic %s %s", topic, row->what);
+    } else {
+        trouble_set(&producer->trouble, "topic %s, partition %d %s", topic,
+                    (int)producer->places[index].partition, row->what);
+    }
+}
+
+/* How many of the records cannot be sent, as far as the brokers' last word goes. */
+static size_t partitions_choose(struct producer *producer, const struct outlet_batch *batch)
+{
+    size_t refused = 0;
+    assert(batch->record_count <= OUTLET_RECORDS_MAX);
+    producer->record_count = batch->record_count;
+    for (size_t i = 0; i < batch->record_count; i++) {
+        const struct outlet_record *record = &batch->records[i];
+        struct fate *fate = &producer->fates[i];
+        *fate = (struct fate){.topic = record->topic, .size = record->key_len + record->value_len};
+        int32_t partition = topic_leaders_choose(
+            &producer->leaders[record->topic], producer->partitioner, record->key, record->key_len,
+            random_next(producer), &fate->refusal);
+        producer->places[i] = (struct outlet_place){partition, -1};
+        if (fate->refusal != REFUSAL_NONE && refused++ == 0) {
+            trouble_of_record(producer, i);
         }
     }
-    producer->topics_known = true;
-    return true;
+    return refused;
+}
+
+/* With the batch to be read. */
+static void tell(const struct producer *producer, const struct outlet_batch *batch)
+{
+    for (size_t i = 0; i < producer->record_count; i++) {
+        if (batch->places != NULL) {
+            batch->places[i] = producer->places[i];
+        }
+        if (batch->refusals != NULL) {
+            batch->refusals[i] = producer->fates[i].refusal;
+        }
+    }
 }
 
 /* --- The steps of a transaction --- */
@@ -321,6 +421,7 @@ static bool topics_know(struct producer *producer)
 static enum step step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error)
 {
     bool abortable = rd_kafka_error_txn_requires_abort(error) != 0;
+    producer->failure = rd_kafka_error_code(error);
     trouble_set_error(&producer->trouble, doing, error);
     /* Fatal, or without any mark: a call in a wrong state, from a client that is not to be
      * trusted any more. */
@@ -329,7 +430,7 @@ static enum step step_of(struct producer *producer, const char *doing, rd_kafka_
 
 static enum step begin(struct producer *producer)
 {
-    producer->delivery = (struct delivery){0};
+    producer->delivery = producer->failure = RD_KAFKA_RESP_ERR_NO_ERROR;
     producer->begun_us = clock_mono_us();
     producer->open_us = producer->open_us == 0 ? producer->begun_us : producer->open_us;
     rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
@@ -418,11 +519,12 @@ static rd_kafka_error_t *produce_one(struct producer *producer, const struct out
     memcpy(&value, &record->value, sizeof value);
     const rd_kafka_vu_t units[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = producer->topics[record->topic]},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = producer->places[index].partition},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, record->key_len}},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, record->value_len}},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = &producer->marks[index]},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = &producer->fates[index]},
     };
     rd_kafka_error_t *error = rd_kafka_produceva(producer->client, units, ARRAY_LENGTH(units));
     if (error != NULL) {
@@ -431,25 +533,86 @@ static rd_kafka_error_t *produce_one(struct producer *producer, const struct out
     return error;
 }
 
-/* A refusal without any request counts as a delivery that failed. */
+/* By the library itself, which sends nothing of it: our own message.max.bytes, a partition that is
+ * no more. */
 static enum step produce_refused(struct producer *producer, size_t index, rd_kafka_error_t *error)
 {
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
+    producer->fates[index].refusal = refusal_of_code(code);
     trouble_set_error(&producer->trouble, "producing", error);
-    if (fatal) {
-        return STEP_FATAL;
+    return fatal ? STEP_FATAL : STEP_ABORT;
+}
+
+/* Whether the record would make a request that is larger than its topic may take. Those before it
+ * are then waited for. */
+static bool request_full(struct producer *producer, size_t index, size_t *pending)
+{
+    const struct fate *fate = &producer->fates[index];
+    size_t most = producer->request_most[fate->topic];
+    bool full = most > 0 && pending[fate->topic] > 0 && pending[fate->topic] + fate->size > most;
+    if (full) {
+        memset(pending, 0, OUTLET_TOPIC_COUNT * sizeof *pending);
     }
-    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        /* By our own message.max.bytes: this one and no other. */
-        producer->delivery = (struct delivery){code, index, 1};
+    pending[fate->topic] += fate->size;
+    return full;
+}
+
+/* Halves what a request of a topic may take when several of one partition were refused for their
+ * size together; one that was refused alone is too large by itself. */
+static void request_learn(struct producer *producer)
+{
+    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+        size_t count = 0, bytes = 0;
+        int32_t partition = -1;
+        for (size_t i = 0; i < producer->record_count; i++) {
+            const struct fate *fate = &producer->fates[i];
+            if (fate->refusal != REFUSAL_SIZE || fate->topic != topic ||
+                (partition >= 0 && producer->places[i].partition != partition)) {
+                continue;
+            }
+            partition = producer->places[i].partition;
+            count++;
+            bytes += fate->size;
+        }
+        if (count > 1) {
+            producer->request_most[topic] = bytes / 2;
+            producer->request_small_us = clock_mono_us();
+        }
     }
-    return STEP_ABORT;
+}
+
+static void request_forget(struct producer *producer)
+{
+    if (since_ms(producer->request_small_us) > REQUEST_SMALL_MS) {
+        memset(producer->request_most, 0, sizeof producer->request_most);
+    }
+}
+
+/* Until nothing is in flight. */
+static enum step drain(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    while (rd_kafka_outq_len(producer->client) > 0 && producer->delivery == 0) {
+        if (stopping(producer)) {
+            return STEP_STOP;
+        }
+        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+        if (since_ms(begun_us) > SILENT_MS) {
+            break; /* deliver_all() finds out why */
+        }
+    }
+    return STEP_OK;
 }
 
 static enum step produce_all(struct producer *producer, const struct outlet_batch *batch)
 {
-    for (size_t i = 0; producer->delivery.error == 0;) {
+    size_t pending[OUTLET_TOPIC_COUNT] = {0};
+    for (size_t i = 0; producer->delivery == 0;) {
+        if (i < producer->record_count && request_full(producer, i, pending) &&
+            drain(producer) == STEP_STOP) {
+            return STEP_STOP;
+        }
         if (!read_begin(producer)) {
             return STEP_STOP;
         }
@@ -472,14 +635,89 @@ static enum step produce_all(struct producer *producer, const struct outlet_batc
             return produce_refused(producer, i, error);
         }
         i++;
-        while (producer->one_by_one && rd_kafka_outq_len(producer->client) > 0) {
-            if (stopping(producer)) {
-                return STEP_STOP;
-            }
-            (void)rd_kafka_flush(producer->client, SLICE_MS);
+    }
+    return producer->delivery == 0 ? STEP_OK : STEP_ABORT;
+}
+
+/* Whether the transaction has failed under records that wait. No call asks for that; one that is
+ * not allowed in a transaction tells of the transaction's error, if it has one. */
+static bool transaction_failed(struct producer *producer)
+{
+    rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
+    bool failed = error != NULL && (rd_kafka_error_txn_requires_abort(error) != 0 ||
+                                    rd_kafka_error_is_fatal(error) != 0);
+    if (failed) {
+        (void)step_of(producer, "sending outcomes", error);
+    } else {
+        rd_kafka_error_destroy(error);
+    }
+    return failed;
+}
+
+/* Why a record that was not taken has to wait; REFUSAL_NONE: nothing is known against it. */
+static enum refusal waits_for(const struct producer *producer, size_t index)
+{
+    const struct topic_leaders *leaders = &producer->leaders[producer->fates[index].topic];
+    int32_t partition = producer->places[index].partition;
+    return leaders->count == 0           ? leaders->refusal
+           : partition >= leaders->count ? REFUSAL_NO_LEADER
+                                         : leaders->partitions[partition];
+}
+
+/* Marks the records that wait for a partition that has lost its leader; for any, when others of
+ * the batch were taken and these were not for long. How many. */
+static size_t waiting_judge(struct producer *producer, bool for_long)
+{
+    size_t refused = 0, taken = 0;
+    for (size_t i = 0; i < producer->record_count; i++) {
+        taken += producer->fates[i].taken;
+    }
+    for (size_t i = 0; i < producer->record_count; i++) {
+        struct fate *fate = &producer->fates[i];
+        if (fate->taken) {
+            continue;
+        }
+        fate->refusal = waits_for(producer, i);
+        if (fate->refusal == REFUSAL_NONE && for_long && taken > 0) {
+            fate->refusal = REFUSAL_SILENT;
+        }
+        if (fate->refusal != REFUSAL_NONE && refused++ == 0) {
+            trouble_of_record(producer, i);
         }
     }
-    return STEP_ABORT;
+    return refused;
+}
+
+/* Until all are taken, before the commit: so whatever is not taken is known while nothing can be
+ * visible yet. */
+static enum step deliver_all(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    while (rd_kafka_outq_len(producer->client) > 0 && producer->delivery == 0) {
+        if (stopping(producer)) {
+            return STEP_STOP;
+        }
+        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+        if (rd_kafka_outq_len(producer->client) == 0 || producer->delivery != 0) {
+            break;
+        }
+        if (transaction_failed(producer)) {
+            return STEP_ABORT;
+        }
+        bool for_long = since_ms(begun_us) > SILENT_MS;
+        if (since_ms(producer->looked_us) < LEADERS_AGE_MS && !for_long) {
+            continue;
+        }
+        if (topics_look(producer) && waiting_judge(producer, for_long) > 0) {
+            return STEP_ABORT;
+        }
+        if (since_ms(begun_us) > PATIENCE_MS) {
+            trouble_set(&producer->trouble, "no answer to the records within %d s",
+                        PATIENCE_MS / 1000);
+            return STEP_ABORT;
+        }
+    }
+    return producer->delivery == 0 ? STEP_OK : STEP_ABORT;
 }
 
 /* STEP_FATAL here means: not known whether it was committed. */
@@ -646,21 +884,66 @@ static bool settle(struct producer *producer, const struct outlet_batch *batch,
     return known;
 }
 
+/* An error of the whole transaction that concerns one of the topics: the library's text names it,
+ * or there is only one. False when that is not known. */
+static bool attribute(struct producer *producer)
+{
+    bool there[OUTLET_TOPIC_COUNT] = {false}, named[OUTLET_TOPIC_COUNT] = {false};
+    size_t named_count = 0, there_count = 0;
+    for (size_t i = 0; i < producer->record_count; i++) {
+        there[producer->fates[i].topic] = true;
+    }
+    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+        AUTO_FREE char *quoted = mem_printf("\"%s\"", producer->config->topics[i]);
+        named[i] = there[i] && strstr(producer->trouble.text, quoted) != NULL;
+        named_count += named[i];
+        there_count += there[i];
+    }
+    if (named_count != 1 && there_count != 1) {
+        return false;
+    }
+    for (size_t i = 0; i < producer->record_count; i++) {
+        if (named_count != 1 || named[producer->fates[i].topic]) {
+            producer->fates[i].refusal = refusal_of_code(producer->failure);
+        }
+    }
+    return true;
+}
+
+static size_t refusals_count(const struct producer *producer)
+{
+    size_t refused = 0;
+    for (size_t i = 0; i < producer->record_count; i++) {
+        refused += producer->fates[i].refusal != REFUSAL_NONE;
+    }
+    return refused;
+}
+
+static struct outlet_end end_of_refusals(struct producer *producer)
+{
+    struct outlet_end end = end_of(producer, OUTLET_RECORDS_REFUSED);
+    request_learn(producer);
+    end.refused = refusals_count(producer);
+    return end;
+}
+
 static struct outlet_end end_of_abort(struct producer *producer, bool refused)
 {
-    struct delivery delivery = producer->delivery;
     if (refused) {
         return end_of(producer, OUTLET_NOT_OURS);
     }
-    if (delivery.error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        trouble_set(&producer->trouble, "delivering: %s (%s)", rd_kafka_err2str(delivery.error),
-                    rd_kafka_err2name(delivery.error));
+    if (producer->delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&producer->trouble, "delivering: %s (%s)", rd_kafka_err2str(producer->delivery),
+                    rd_kafka_err2name(producer->delivery));
+    }
+    enum refusal_scope scope = refusal_row(refusal_of_code(producer->failure))->scope;
+    bool doubt = scope == REFUSAL_OF_TOPIC && refusals_count(producer) == 0;
+    bool known = !doubt || attribute(producer);
+    if (refusals_count(producer) > 0) {
+        return end_of_refusals(producer);
     }
     struct outlet_end end = end_of(producer, OUTLET_ABORTED);
-    if (delivery.too_large_count == 1) {
-        end.verdict = OUTLET_TOO_LARGE;
-        end.record = delivery.record;
-    }
+    end.mixed = !known;
     return end;
 }
 
@@ -698,6 +981,9 @@ static bool transact(struct producer *producer, const struct outlet_batch *batch
         step = produce_all(producer, batch);
     }
     if (step == STEP_OK) {
+        step = deliver_all(producer);
+    }
+    if (step == STEP_OK) {
         commit_tried = producer->may_commit(producer->context);
         step = commit_tried ? commit(producer) : STEP_STOP;
     }
@@ -714,7 +1000,7 @@ static bool transact(struct producer *producer, const struct outlet_batch *batch
             return settle(producer, batch, end);
         }
         *end = end_of_abort(producer, refused);
-        if (producer->delivery.error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (producer->delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
             client_drop(producer); /* it would abort the next one for the gap in its sequence */
         }
         return true;
@@ -740,15 +1026,19 @@ bool producer_publish(struct producer *producer, const struct outlet_batch *batc
     if (!read_begin(producer)) {
         return false;
     }
-    enum outlet_requests requests = batch->requests;
-    producer->one_by_one = requests == OUTLET_SINGLY;
-    producer->places = batch->places;
+    request_forget(producer);
+    size_t refused = partitions_choose(producer, batch);
     read_end(producer);
-    bool known = transact(producer, batch, end);
-    if (known && end->verdict == OUTLET_ABORTED && producer->delivery.too_large_count > 1 &&
-        requests == OUTLET_FEW_THEN_SINGLY && producer_acquire(producer) && topics_know(producer)) {
-        producer->one_by_one = true;
-        known = transact(producer, batch, end);
+    bool known = refused > 0 || transact(producer, batch, end);
+    if (refused > 0) {
+        *end = end_of_refusals(producer);
+    }
+    if (!known || end->verdict != OUTLET_COMMITTED) {
+        producer->looked_us = 0;
+    }
+    if (known && read_begin(producer)) {
+        tell(producer, batch);
+        read_end(producer);
     }
     return known;
 }

@@ -72,6 +72,16 @@ static const struct descriptor table[METRIC_COUNT] = {
                      NULL,
                      {"why"},
                      "Events that wait for a merchant or an endpoint to come back."},
+    [METRIC_OUTCOMES_REFUSED] =
+        {"presignd_refused_outcomes",
+         GAUGE,
+         NULL,
+         {"output", "refusal"},
+         "Outcomes that wait because their topic (output: results, failures) or their partition "
+         "does "
+         "not take them. The refusal names what has to change: size: max.message.bytes; record: "
+         "cleanup.policy; timestamp: message.timestamp.*; no_leader, no_replicas, silent: brokers; "
+         "no_topic, no_right, format: the topic as a whole."},
     [METRIC_WINDOW_USED] = {"presignd_partition_window_offsets",
                             GAUGE,
                             "offsets",

@@ -63,7 +63,7 @@ static const struct status_field work_fields[] = {
     FACT("turn", "behind one of the same code", STATUS_COUNT, IN(work, turn)),
     FACT("retry", "wait for another attempt", STATUS_COUNT, IN(work, retry)),
     FACT("settled", "settled, not committed", STATUS_COUNT, IN(work, settled)),
-    LOOK("refused", "outcome too large for its topic", STATUS_COUNT, RULE_MORE, IN(work, refused)),
+    LOOK("refused", "outcome not taken by its topic", STATUS_COUNT, RULE_MORE, IN(work, refused)),
     FACT("signatures_waiting", "wait for a signature", STATUS_COUNT, IN(work, signatures)),
     FACT("bytes", "memory in hand", STATUS_BYTES, IN(work, bytes)),
     FACT("records", "records since the start", STATUS_COUNT, IN(work, records)),

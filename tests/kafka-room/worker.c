@@ -51,6 +51,7 @@ struct worker {
     int64_t next[PARTITIONS_MAX]; /* -1: nothing of this partition in the batch */
 
     struct outlet_record records[OUTLET_RECORDS_MAX];
+    enum refusal refusals[OUTLET_RECORDS_MAX];
     struct outlet_position positions[PARTITIONS_MAX];
     struct outlet_batch batch;
     size_t in_batch;
@@ -222,6 +223,7 @@ static void positions_drop(struct worker *worker)
     worker->batch.session = session_unref(worker->batch.session);
 }
 
+/* Those of one request share a refusal; only one of them is fat. */
 static void fat_shrink(struct worker *worker, size_t index)
 {
     struct outcome *outcome = worker->outcomes[index];
@@ -232,9 +234,22 @@ static void fat_shrink(struct worker *worker, size_t index)
     }
 }
 
+static void refusals_take(struct worker *worker)
+{
+    worker->not_before_ms = now_ms() + 100;
+    for (size_t i = 0; i < worker->in_batch; i++) {
+        bool fat = worker->outcomes[i]->record.value != worker->outcomes[i]->value;
+        if (worker->refusals[i] == REFUSAL_SIZE && fat) {
+            say("shrinking %zu", i);
+            fat_shrink(worker, i);
+            worker->not_before_ms = 0;
+        }
+    }
+}
+
 static void on_ended(void *context, const struct outlet_end *end)
 {
-    static const char *const names[] = {"committed", "aborted", "not-ours", "too-large", "fenced"};
+    static const char *const names[] = {"committed", "aborted", "not-ours", "refused", "fenced"};
     struct worker *worker = context;
     worker->busy = false;
     say("%s %zu in %" PRId64 " us%s%s", names[end->verdict], worker->in_batch,
@@ -247,9 +262,8 @@ static void on_ended(void *context, const struct outlet_end *end)
         outcomes_drop(worker, worker->in_batch);
     } else if (end->verdict == OUTLET_NOT_OURS || worker->stale) {
         outcomes_drop(worker, worker->in_batch);
-    } else if (end->verdict == OUTLET_TOO_LARGE) {
-        say("shrinking %zu", end->record);
-        fat_shrink(worker, end->record);
+    } else if (end->verdict == OUTLET_RECORDS_REFUSED) {
+        refusals_take(worker);
     } else {
         worker->not_before_ms = now_ms() + 100;
     }
@@ -279,6 +293,7 @@ static void submit(struct worker *worker)
     }
     worker->batch = (struct outlet_batch){.session = session_ref(worker->session),
                                           .records = worker->records,
+                                          .refusals = worker->refusals,
                                           .record_count = worker->count,
                                           .positions = worker->positions,
                                           .position_count = count};

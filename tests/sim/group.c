@@ -27,7 +27,9 @@ struct sim_transaction {
     size_t outcome_count;
     struct outlet_position *positions;
     size_t position_count;
-    bool pending; /* offsets sent, not yet decided */
+    bool pending;                     /* offsets sent, not yet decided */
+    const struct outlet_batch *batch; /* the process's, as long as that lives */
+    enum refusal *refusals;           /* of each outcome */
     struct outlet_end end;
 };
 
@@ -38,6 +40,7 @@ static void transaction_free(struct sim_transaction *transaction)
     }
     free(transaction->positions);
     free(transaction->outcomes);
+    free(transaction->refusals);
     free(transaction);
 }
 
@@ -63,12 +66,40 @@ static void check_batch(struct sim *sim, const struct sim_member *member,
     SIM_CHECK(sim, moves, "a batch that moves no position: its end could not be told");
 }
 
+static int32_t port_route(void *outlet, enum outlet_topic topic, const void *key, size_t key_len)
+{
+    (void)outlet;
+    uint32_t hash = (uint32_t)topic;
+    for (size_t i = 0; i < key_len; i++) {
+        hash = hash * 31 + ((const unsigned char *)key)[i];
+    }
+    return key == NULL ? -1 : (int32_t)(hash % SIM_OUTPUTS);
+}
+
+static void send_outcome(struct sim *sim, struct sim_member *member,
+                         const struct outlet_record *record, struct sim_outcome *outcome)
+{
+    log_read_outcome(sim, member->index, record, outcome);
+    outcome->topic = record->topic;
+    outcome->size = record->key_len + record->value_len;
+    outcome->output = port_route(member, record->topic, record->key, record->key_len);
+    /* As the outlet does: without a key, to a partition that has a leader. */
+    unsigned shut = sim->weather.shut[outcome->topic];
+    while (outcome->output < 0) {
+        int32_t any = (int32_t)sim_below(sim, SIM_OUTPUTS);
+        bool open = (shut >> any & 1) == 0 || shut == (1u << SIM_OUTPUTS) - 1;
+        outcome->output = open ? any : -1;
+    }
+}
+
 static void port_submit(void *outlet, const struct outlet_batch *batch)
 {
     struct sim_member *member = outlet;
     struct sim *sim = member->sim;
     struct sim_transaction *transaction = mem_zalloc(1, sizeof *transaction);
     transaction->member = member;
+    transaction->batch = batch;
+    transaction->refusals = mem_zalloc(batch->record_count, sizeof *transaction->refusals);
     transaction->generation = ((struct sim_session *)batch->session)->generation;
     check_batch(sim, member, batch, transaction->generation);
     /* What comes too late is refused unread; its log may be another by now. */
@@ -76,7 +107,7 @@ static void port_submit(void *outlet, const struct outlet_batch *batch)
     transaction->outcome_count = late ? 0 : batch->record_count;
     transaction->outcomes = mem_zalloc(batch->record_count, sizeof *transaction->outcomes);
     for (size_t i = 0; i < transaction->outcome_count; i++) {
-        log_read_outcome(sim, member->index, &batch->records[i], &transaction->outcomes[i]);
+        send_outcome(sim, member, &batch->records[i], &transaction->outcomes[i]);
     }
     transaction->position_count = batch->position_count;
     transaction->positions = mem_zalloc(batch->position_count, sizeof *transaction->positions);
@@ -90,18 +121,44 @@ static void port_submit(void *outlet, const struct outlet_batch *batch)
                  (int64_t)sim_below(sim, slow ? 3000 : 4));
 }
 
-static bool too_large(struct sim *sim, struct sim_transaction *transaction)
+static enum refusal refusal_of(const struct sim *sim, const struct sim_outcome *outcome)
 {
+    size_t size_most = sim->weather.size_most[outcome->topic];
+    return (sim->weather.shut_topics >> outcome->topic & 1) != 0             ? REFUSAL_NO_TOPIC
+           : (sim->weather.shut[outcome->topic] >> outcome->output & 1) != 0 ? REFUSAL_NO_LEADER
+           : size_most != 0 && outcome->size > size_most                     ? REFUSAL_SIZE
+           : outcome->event->refused && !sim->calm                           ? REFUSAL_RECORD
+                                                                             : REFUSAL_NONE;
+}
+
+/* A broker answers for all records of one partition. How many are refused. */
+static size_t refuse(struct sim *sim, struct sim_transaction *transaction)
+{
+    enum refusal requests[OUTLET_TOPIC_COUNT][SIM_OUTPUTS] = {{REFUSAL_NONE}};
+    size_t refused = 0;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
         const struct sim_outcome *outcome = &transaction->outcomes[i];
-        bool refused = (outcome->event->size == SIM_TAKEN_SLIM && outcome->whole) ||
-                       (outcome->event->size == SIM_REFUSED_FOR_NOW && !sim->calm);
-        if (refused) {
-            transaction->end.record = i;
-            return true;
+        enum refusal refusal = refusal_of(sim, outcome);
+        if (refusal != REFUSAL_NONE) {
+            requests[outcome->topic][outcome->output] = refusal;
         }
     }
-    return false;
+    for (size_t i = 0; i < transaction->outcome_count; i++) {
+        const struct sim_outcome *outcome = &transaction->outcomes[i];
+        transaction->refusals[i] = requests[outcome->topic][outcome->output];
+        refused += transaction->refusals[i] != REFUSAL_NONE;
+    }
+    sim->refusals += refused > 0;
+    return refused;
+}
+
+static void tell_records(struct sim_transaction *transaction)
+{
+    const struct outlet_batch *batch = transaction->batch;
+    for (size_t i = 0; i < transaction->outcome_count; i++) {
+        batch->refusals[i] = transaction->refusals[i];
+        batch->places[i] = (struct outlet_place){transaction->outcomes[i].output, -1};
+    }
 }
 
 static void decide(struct sim *sim, struct sim_transaction *transaction)
@@ -110,8 +167,9 @@ static void decide(struct sim *sim, struct sim_transaction *transaction)
         transaction->end.verdict = OUTLET_FENCED;
         return;
     }
-    if (too_large(sim, transaction)) {
-        transaction->end.verdict = OUTLET_TOO_LARGE;
+    transaction->end.refused = refuse(sim, transaction);
+    if (transaction->end.refused > 0) {
+        transaction->end.verdict = OUTLET_RECORDS_REFUSED;
         return;
     }
     if (sim_chance(sim, sim->weather.abort_share)) {
@@ -165,6 +223,7 @@ static void ended(struct sim *sim, struct sim_transaction *transaction)
     bool fenced = transaction->end.verdict == OUTLET_FENCED;
     member->transaction = NULL;
     transaction->end.trouble = "simulated";
+    tell_records(transaction);
     pipeline_batch_ended(member->pipeline, &transaction->end);
     transaction_free(transaction);
     if (fenced) {
@@ -432,6 +491,7 @@ void member_start(struct sim *sim, struct sim_member *member)
         .call = endpoint_call,
         .outlet = member,
         .submit = port_submit,
+        .route = port_route,
         .clock = &sim->clock,
         .random = port_random,
         .random_context = sim,

@@ -75,9 +75,7 @@ struct sim_event *log_produce_one(struct sim *sim, unsigned code, enum sim_kind 
         .kind = (uint8_t)kind,
         .forged = sim_chance(sim, sim->odd_share * 2),
         .expires_ms = kind == SIM_EXPIRING ? sim->wall_ms + (int64_t)sim_below(sim, 120000) + 1 : 0,
-        .size = (uint8_t)(sim_chance(sim, sim->odd_share * 3) ? SIM_TAKEN_SLIM
-                          : sim_chance(sim, sim->odd_share)   ? SIM_REFUSED_FOR_NOW
-                                                              : SIM_TAKEN),
+        .refused = sim_chance(sim, sim->odd_share),
     };
     append(sim, &sim->partitions[event->partition], number);
     return event;
@@ -372,7 +370,6 @@ void log_read_outcome(struct sim *sim, int member, const struct outlet_record *r
         check_result(sim, member, outcome->event, record->value);
     } else {
         outcome->reason = read_reason(sim, record->value);
-        outcome->whole = strstr(record->value, "\"original\":{") != NULL;
         check_failure(sim, outcome->event, outcome->reason);
     }
 }
@@ -389,6 +386,8 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
     sim->done++;
     sim->outcomes[outcome->reason]++;
     int64_t took_ms = sim->mono_ms - event->arrived_ms;
+    int64_t *output_ms = &sim->slowest_output_ms[outcome->topic][outcome->output];
+    *output_ms = took_ms > *output_ms ? took_ms : *output_ms;
     int64_t *slowest_ms = &sim->slowest_ms[event->merchant];
     *slowest_ms = took_ms > *slowest_ms ? took_ms : *slowest_ms;
 }

@@ -28,6 +28,7 @@
 #define SIM_EVENT_BYTES    65536
 #define SIM_SLOW_MS        9000
 #define SIM_TOPIC          "requests"
+#define SIM_OUTPUTS        3                /* partitions of each output topic */
 #define SIM_BEGIN_MS       INT64_C(1000000) /* on the monotonic clock */
 
 /* What an event is by its bytes; a GOOD one is called, the others fail for one reason. */
@@ -45,9 +46,6 @@ enum sim_kind {
     SIM_KIND_COUNT
 };
 
-/* Whether a topic takes its outcome. */
-enum sim_size { SIM_TAKEN, SIM_TAKEN_SLIM, SIM_REFUSED_FOR_NOW };
-
 /* The truth about one record of a log. */
 struct sim_event {
     int32_t partition;
@@ -60,7 +58,8 @@ struct sim_event {
     uint32_t final_in;                     /* assignment in which an answer settled it */
     uint16_t code;
     uint16_t told; /* bit set by answer_kind: answers that a pipeline was given */
-    uint8_t kind, size, merchant, outcomes;
+    uint8_t kind, merchant, outcomes;
+    bool refused;  /* its topic does not take its outcome, whatever its size, before all is calm */
     bool forged;   /* answered 401 whatever its merchant is */
     bool gone;     /* its log was made anew before it was done */
     bool relieved; /* a pipeline said that it ended it early */
@@ -153,6 +152,9 @@ struct sim_weather {
     unsigned unauthorized; /* bit set of merchants */
     unsigned slow;         /* likewise: each of their calls takes SIM_SLOW_MS */
     unsigned abort_share, slow_share;
+    unsigned shut_topics;                 /* bit set of output topics that take nothing */
+    unsigned shut[OUTLET_TOPIC_COUNT];    /* bit sets of their partitions without a leader */
+    size_t size_most[OUTLET_TOPIC_COUNT]; /* of a record; 0: any */
 };
 
 struct sim_options {
@@ -212,6 +214,10 @@ struct sim {
     size_t outcomes[REASON_COUNT];
     size_t relieved; /* events that were ended early */
     int64_t slowest_ms[SIM_MERCHANTS_MAX];
+    int64_t slowest_output_ms[OUTLET_TOPIC_COUNT][SIM_OUTPUTS];
+    size_t refusals;            /* transactions */
+    size_t named, shuts, opens; /* as told */
+    bool sizes_bound;           /* some topic took no record above a size, at some time */
 };
 
 /* sim.c */
@@ -258,7 +264,9 @@ size_t log_find(const struct sim *sim, const struct sim_partition *partition, in
 struct sim_outcome {
     struct sim_event *event;
     enum reason reason; /* REASON_NONE: a result */
-    bool whole;         /* a failure with its original */
+    enum outlet_topic topic;
+    int32_t output; /* partition */
+    size_t size;
 };
 void log_read_outcome(struct sim *sim, int member, const struct outlet_record *record,
                       struct sim_outcome *outcome);

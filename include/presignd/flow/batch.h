@@ -12,6 +12,8 @@ struct batch {
     struct outlet_record *records;
     struct outlet_position *positions;
     struct buf *metadata; /* of each position: the outlet borrows it, partitions may go */
+    struct outlet_place *places;
+    enum refusal *refusals;
     size_t record_cap, position_cap;
     struct list jobs; /* JOB_PUBLISHING, in the order of the records */
 };
@@ -20,9 +22,11 @@ void batch_init(struct batch *batch);
 void batch_deinit(struct batch *batch);
 
 /* Moves jobs from `settled` (oldest first, within the outlet's bounds) into the batch and
- * drafts the windows of their partitions. The batch is empty before. */
+ * drafts the windows of their partitions. The batch is empty before. `one_topic`: only those of
+ * the first one's topic. */
 void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
-                struct session *session);
+                struct session *session, bool one_topic);
+enum outlet_topic batch_topic(const struct job *job);
 /* After a commit: what the draft said is so. */
 void batch_commit(struct batch *batch);
 /* The outlet is done with it: lets go of the session. */

@@ -26,7 +26,7 @@ enum job_state {
     JOB_RETRY,      /* waits for its next attempt */
     JOB_SETTLED,    /* has its outcome, waits for a transaction */
     JOB_PUBLISHING, /* in the transaction */
-    JOB_REFUSED,    /* its outcome is too large for the topic: waits before it is offered again */
+    JOB_REFUSED,    /* its outcome was not taken, or its partition or topic takes none: a suspect */
     JOB_STATE_COUNT
 };
 const char *job_state_name(enum job_state state);
@@ -78,8 +78,12 @@ struct job {
     struct answer answer;    /* the last one */
     struct job_attempt *log; /* a ring of OUTCOME_ATTEMPTS_MAX; NULL before the first failure */
 
-    enum reason reason; /* REASON_NONE: a result */
-    bool slim;          /* the outcome leaves out what it can */
+    enum reason reason;    /* REASON_NONE: a result */
+    bool slim;             /* the outcome leaves out what it can */
+    int32_t out_partition; /* where the outcome goes; -1: not known yet, or anywhere */
+    uint32_t suspect;      /* JOB_REFUSED: its case; 0: none */
+    enum refusal refusal;  /* why it was not taken when it was offered last */
+    bool named;            /* as one that its topic refuses */
     struct outcome_bytes outcome;
 };
 

@@ -45,8 +45,6 @@
 #define PIPELINE_REVOKE_GRACE_MS 3000
 /* What pipeline_next_ms() gives when a step left work for the next one. */
 #define PIPELINE_AT_ONCE INT64_C(0)
-/* Between two offers of an outcome that a topic refuses for its size. */
-#define PIPELINE_REFUSED_MS 10000
 
 /* The world, as far as the pipeline touches it. */
 struct pipeline_ports {
@@ -58,6 +56,8 @@ struct pipeline_ports {
     void (*call)(void *caller, const struct attempt *attempt, void *cookie);
     void *outlet;
     void (*submit)(void *outlet, const struct outlet_batch *batch);
+    /* As outlet_route(); NULL: never known. */
+    int32_t (*route)(void *outlet, enum outlet_topic topic, const void *key, size_t key_len);
     const struct clock *clock;
     uint64_t (*random)(void *random_context);
     void *random_context;
@@ -83,8 +83,15 @@ struct pipeline_observer {
     void (*metadata_unreadable)(void *context, int32_t partition);
     /* The log of a partition begins anew below what was committed. */
     void (*log_restarted)(void *context, int32_t partition, int64_t offset);
-    /* An outcome is refused for its size even at its smallest. */
+    /* Its topic refuses this one outcome, even at its smallest: once for each. job->refusal says
+     * why; `trouble` may be NULL. */
     void (*outcome_refused)(void *context, const struct job *job, const char *trouble);
+    /* A partition of an output topic (-1: the whole topic) takes nothing, or takes outcomes again.
+     */
+    void (*output_shut)(void *context, enum outlet_topic topic, int32_t partition,
+                        enum refusal refusal, const char *trouble);
+    void (*output_open)(void *context, enum outlet_topic topic, int32_t partition,
+                        enum refusal refusal);
 };
 
 struct pipeline_limits {
@@ -166,7 +173,8 @@ bool pipeline_oldest(const struct pipeline *pipeline, size_t index, struct pipel
 /* For metrics, the status text and tests. */
 struct pipeline_status {
     size_t jobs[JOB_STATE_COUNT];
-    size_t in_flight;       /* orphans included */
+    size_t refused[OUTLET_TOPIC_COUNT][REFUSAL_COUNT]; /* of JOB_REFUSED, why */
+    size_t in_flight;                                  /* orphans included */
     int64_t oldest_call_ms; /* mono_ms when the oldest of them began; INT64_MAX: none */
     size_t bytes;
     size_t partitions;

@@ -6,6 +6,9 @@
  * batch. A commit whose end is unknown is settled before it is told: the producer is made anew
  * (which ends the old transaction one way or the other) and the committed offsets are read
  * back; a batch always moves some partition's offset or metadata, so equality tells.
+ *
+ * A record that its topic does not take, a partition without a leader and a topic that is not
+ * there are told by the record, so that the owner can leave them out of the next batch.
  */
 #ifndef PRESIGND_KAFKA_OUTLET_H
 #define PRESIGND_KAFKA_OUTLET_H
@@ -13,6 +16,7 @@
 #include "presignd/base/loop.h"
 #include "presignd/base/record.h"
 #include "presignd/kafka/properties.h"
+#include "presignd/kafka/refusal.h"
 #include "presignd/kafka/renewal.h"
 #include "presignd/kafka/session.h"
 
@@ -47,22 +51,11 @@ struct outlet_position {
     const char *metadata;
 };
 
-/* Where a record of a committed batch lies. */
+/* Where a record of a committed batch lies; of one that was refused, the partition alone is
+ * meant. */
 struct outlet_place {
     int32_t partition;
     int64_t offset;
-};
-
-/* A broker refuses a request for its size without a word on which of its records is too large.
- * Alone in a request, a record is known. */
-enum outlet_requests {
-    /* Few; if more than one is refused, singly in a second transaction, for which the
-     * transactional.id is taken hold of anew. */
-    OUTLET_FEW_THEN_SINGLY,
-    /* Few, and no second transaction: for an owner whose positions are guarded by the hold on
-     * the transactional.id alone, and who reads them anew before the next. */
-    OUTLET_FEW,
-    OUTLET_SINGLY,
 };
 
 /* Borrowed until its end was told. */
@@ -72,16 +65,18 @@ struct outlet_batch {
     size_t record_count;
     const struct outlet_position *positions;
     size_t position_count;
-    struct outlet_place *places; /* written, one for each record; NULL: nobody asks */
-    enum outlet_requests requests;
+    /* Written, one for each record. */
+    struct outlet_place *places; /* NULL: nobody asks */
+    enum refusal *refusals;      /* NULL: nobody asks */
 };
 
 enum outlet_verdict {
     OUTLET_COMMITTED,
-    OUTLET_ABORTED,   /* nothing is visible; give it again, after a pause when it recurs */
-    OUTLET_NOT_OURS,  /* the group has moved on: the partitions are another's or about to be */
-    OUTLET_TOO_LARGE, /* aborted because `record` is refused for its size: make it smaller */
-    OUTLET_FENCED,    /* another process has our transactional.id: stop for good */
+    OUTLET_ABORTED,  /* nothing is visible; give it again, after a pause when it recurs */
+    OUTLET_NOT_OURS, /* the group has moved on: the partitions are another's or about to be */
+    /* Aborted, or not begun, because of some of the records: batch.refusals says which. */
+    OUTLET_RECORDS_REFUSED,
+    OUTLET_FENCED, /* another process has our transactional.id: stop for good */
     OUTLET_VERDICT_COUNT
 };
 
@@ -89,7 +84,10 @@ const char *outlet_verdict_name(enum outlet_verdict verdict); /* as in metrics: 
 
 struct outlet_end {
     enum outlet_verdict verdict;
-    size_t record;       /* OUTLET_TOO_LARGE: index in the batch */
+    size_t refused; /* OUTLET_RECORDS_REFUSED: how many of them */
+    /* OUTLET_ABORTED because of one of the topics, and it was not said which: give the next
+     * batches records of one topic only. */
+    bool mixed;
     const char *trouble; /* what went wrong, cleaned; NULL for OUTLET_COMMITTED. Borrowed */
     int64_t duration_ms;
 };
@@ -141,6 +139,10 @@ void outlet_renew(struct outlet *outlet);
 void outlet_probe(struct outlet *outlet, struct session *session, outlet_probed_fn *probed);
 /* One batch at a time; an assertion guards it. */
 void outlet_submit(struct outlet *outlet, const struct outlet_batch *batch);
+/* The partition that a record with this key goes to; -1 when that is not known yet, or any will
+ * do. */
+int32_t outlet_route(const struct outlet *outlet, enum outlet_topic topic, const void *key,
+                     size_t key_len);
 /* Microseconds since the thread last did something or was idle; for the watchdog. */
 int64_t outlet_stalled_us(const struct outlet *outlet);
 

@@ -5,6 +5,7 @@
 #define PRESIGND_KAFKA_PRODUCER_H
 
 #include "presignd/kafka/client.h"
+#include "presignd/kafka/leaders.h"
 #include "presignd/kafka/outlet.h"
 #include "presignd/kafka/renewal.h"
 
@@ -39,6 +40,9 @@ bool producer_acquire(struct producer *producer);
 /* What went wrong last; "" when nothing did. */
 const char *producer_trouble(const struct producer *producer);
 enum outlet_standing producer_standing(const struct producer *producer);
+/* How many partitions the topic has; 0 when that is not known yet. */
+int32_t producer_partitions(const struct producer *producer, enum outlet_topic topic);
+enum partitioner producer_partitioner(const struct producer *producer);
 /* The whole of one transaction. False when the owner asked to stop before its end was known;
  * then `end` is not set. */
 bool producer_publish(struct producer *producer, const struct outlet_batch *batch,

@@ -29,7 +29,10 @@
     "a5f3cc1b02d14ab9a7552beba8e79177" /* a partition's log begins anew below what was committed \
                                         */
 #define MESSAGE_OUTCOME_REFUSED \
-    "c73dd7aa5c3a4595ae3424d94583c4b1" /* an outcome is refused for its size */
+    "c73dd7aa5c3a4595ae3424d94583c4b1" /* an outcome is refused by its topic, for its own sake */
+#define MESSAGE_OUTPUT_SHUT \
+    "8cadef3737984560a4a8ad83466d8a91" /* an output topic or partition takes no outcomes */
+#define MESSAGE_OUTPUT_OPEN "ee73bb32429b441dbec4ce61e5777029" /* it takes them again */
 #define MESSAGE_FOREIGN_ANSWER \
     "e8515ab7b21543bc85eb23285206b9dd" /* an answer holds another contract's id */
 #define MESSAGE_DESCRIPTORS_SHORT \

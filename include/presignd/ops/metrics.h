@@ -24,6 +24,7 @@ enum metric {
     METRIC_CALLS_IN_FLIGHT,     /* gauge */
     METRIC_JOBS,                /* gauge {state}: jobs in hand by state */
     METRIC_HELD,                /* gauge {why}: events held */
+    METRIC_OUTCOMES_REFUSED,    /* gauge {output, refusal}: outcomes that are not taken */
     METRIC_WINDOW_USED,         /* gauge {partition}: offsets between watermark and the newest */
     METRIC_LAG,                 /* gauge {partition} */
     METRIC_TRANSACTIONS,        /* counter {end} */

@@ -23,9 +23,10 @@ struct story {
     enum answer_kind says[10];
     unsigned calls[10];
     void *in_air[10];
-    size_t batches;  /* given, not yet ended */
-    bool paused;     /* the partition */
-    int64_t look_ms; /* what a look at the clock costs */
+    enum refusal refusal; /* of each record of a batch that is refused */
+    size_t batches;       /* given, not yet ended */
+    bool paused;          /* the partition */
+    int64_t look_ms;      /* what a look at the clock costs */
     enum reason ended[10];
     int64_t ended_ms[10];
     unsigned attempts[10];
@@ -51,8 +52,12 @@ static void note_call(void *context, const struct attempt *attempt, void *cookie
 
 static void note_batch(void *context, const struct outlet_batch *batch)
 {
-    (void)batch;
-    ((struct story *)context)->batches++;
+    struct story *story = context;
+    for (size_t i = 0; i < batch->record_count; i++) {
+        batch->refusals[i] = story->refusal;
+        batch->places[i] = (struct outlet_place){0, -1};
+    }
+    story->batches++;
 }
 
 static void note_end(void *context, const struct job *job)
@@ -263,12 +268,13 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
 }
 
 /* Nine events and one place: what is called while no outcome can be published? */
-static void assert_few_are_called(const struct outlet_end *end)
+static void assert_few_are_called(const struct outlet_end *end, enum refusal refusal)
 {
     enum { EVENTS = 9, PLACES = 1, WAIT = 2 * PLACES };
     struct story story;
     story_begin(&story);
     story.rules.limits.in_flight = PLACES;
+    story.refusal = refusal;
     pipeline_configure(story.pipeline, &story.rules);
     for (int i = 1; i <= EVENTS; i++) {
         comes(&story, i);
@@ -287,7 +293,7 @@ static void assert_few_are_called(const struct outlet_end *end)
     cr_assert_eq(status.jobs[JOB_SETTLED] + status.jobs[JOB_PUBLISHING] + status.jobs[JOB_REFUSED],
                  WAIT);
     cr_assert_eq(status.jobs[JOB_LANE], EVENTS - WAIT);
-    goes_on(&story, BEGIN_MS + PIPELINE_REFUSED_MS + 1000);
+    goes_on(&story, BEGIN_MS + 60000);
     for (int i = 1; i <= EVENTS; i++) {
         cr_assert_eq(story.calls[i], 1);
         cr_assert_gt(story.ended_ms[i], 0);
@@ -299,17 +305,19 @@ static void assert_few_are_called(const struct outlet_end *end)
  * as many outcomes wait as there are places. */
 Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
 {
-    assert_few_are_called(NULL); /* the first transaction does not end */
+    assert_few_are_called(NULL, REFUSAL_NONE); /* the first transaction does not end */
 }
 
 Test(pipeline, outcomes_that_fail_to_be_published_do_not_pile_up)
 {
-    assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_ABORTED, .trouble = "t"});
+    assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_ABORTED, .trouble = "t"},
+                          REFUSAL_NONE);
 }
 
-Test(pipeline, outcomes_that_are_refused_do_not_pile_up)
+Test(pipeline, results_of_which_their_topic_takes_none_do_not_pile_up)
 {
-    assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_TOO_LARGE, .trouble = "t"});
+    const struct outlet_end end = {.verdict = OUTLET_RECORDS_REFUSED, .refused = 1, .trouble = "t"};
+    assert_few_are_called(&end, REFUSAL_NO_TOPIC);
 }
 
 /* A topic may take records of any size, so a number of them says little. Only the partition is

@@ -1,0 +1,133 @@
+#include "presignd/flow/suspects.h"
+
+#include <criterion/criterion.h>
+
+static const struct suspect_record some = {OUTLET_RESULTS, 1, 100, false};
+
+static uint32_t hold_at(struct suspects *suspects, const struct suspect_record *record,
+                        enum refusal refusal, int64_t now_ms)
+{
+    bool made;
+    return suspects_hold(suspects, record, refusal, now_ms, &made);
+}
+
+/* Offers a group of `count`, of which those that `culprits` names (bits) are refused, until each
+ * outcome is told apart. How many transactions that took. */
+static size_t tell_apart(size_t count, uint64_t culprits)
+{
+    struct suspects suspects = {0};
+    uint32_t id = suspects_group(&suspects, OUTLET_RESULTS, REFUSAL_RECORD, count);
+    uint64_t left = count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
+    size_t transactions = 0;
+    while (left != 0) {
+        cr_assert_eq(suspects_due(&suspects, false, 0), id);
+        cr_assert_lt(transactions++, 1000);
+        size_t take = suspects_take(&suspects, id, (size_t)__builtin_popcountll(left));
+        uint64_t tried = 0;
+        for (size_t i = 0; i < 64 && take > 0; i++) {
+            if (left >> i & 1) {
+                tried |= UINT64_C(1) << i;
+                take--;
+            }
+        }
+        size_t size = (size_t)__builtin_popcountll(tried);
+        if ((tried & culprits) == 0) {
+            left &= ~tried;
+            suspects_taken(&suspects, id, (size_t)__builtin_popcountll(left));
+        } else {
+            left &= size == 1 ? ~tried : UINT64_MAX;
+            suspects_refused(&suspects, id, size == 1 ? 0 : size,
+                             (size_t)__builtin_popcountll(left), 0);
+        }
+    }
+    cr_assert_null(suspects_find(&suspects, id));
+    cr_assert_not(suspects_untold(&suspects));
+    suspects_deinit(&suspects);
+    return transactions;
+}
+
+Test(suspects, one_culprit_is_alone_after_as_many_halvings_as_there_are_bits)
+{
+    for (size_t at = 0; at < 64; at++) {
+        cr_assert_leq(tell_apart(64, UINT64_C(1) << at), 20);
+    }
+    cr_assert_leq(tell_apart(64, 0), 7);
+    cr_assert_leq(tell_apart(2, 3), 3);
+    cr_assert_leq(tell_apart(64, UINT64_C(1) << 3 | UINT64_C(1) << 50), 40);
+}
+
+Test(suspects, a_hold_is_offered_after_pauses_that_double_to_minutes)
+{
+    struct suspects suspects = {0};
+    uint32_t id = hold_at(&suspects, &some, REFUSAL_SIZE, 1000);
+    int64_t now_ms = 1000, pause_ms = SUSPECTS_RECORD_FIRST_MS;
+    for (int i = 0; i < 10; i++) {
+        cr_assert_eq(suspects_next_ms(&suspects), now_ms + pause_ms);
+        cr_assert_eq(suspects_due(&suspects, false, now_ms + pause_ms - 1), 0);
+        now_ms += pause_ms;
+        cr_assert_eq(suspects_due(&suspects, false, now_ms), id);
+        cr_assert_eq(suspects_take(&suspects, id, 200), 1);
+        suspects_refused(&suspects, id, 1, 200, now_ms);
+        pause_ms = pause_ms * 2 < SUSPECTS_RECORD_MAX_MS ? pause_ms * 2 : SUSPECTS_RECORD_MAX_MS;
+    }
+    cr_assert_eq(pause_ms, SUSPECTS_RECORD_MAX_MS);
+    /* One was taken: all the others are offered at once, and told apart if they have to be. */
+    suspects_taken(&suspects, id, 199);
+    cr_assert_eq(suspects_due(&suspects, false, now_ms), id);
+    cr_assert_eq(suspects_take(&suspects, id, 199), 199);
+    cr_assert(suspects_untold(&suspects));
+    suspects_deinit(&suspects);
+}
+
+Test(suspects, they_take_turns_with_those_that_nothing_is_known_against)
+{
+    struct suspects suspects = {0};
+    uint32_t id = suspects_group(&suspects, OUTLET_RESULTS, REFUSAL_SIZE, 8);
+    cr_assert_eq(suspects_due(&suspects, true, 0), id);
+    suspects.clean_next = true;
+    cr_assert_eq(suspects_due(&suspects, true, 0), 0);
+    cr_assert_eq(suspects_due(&suspects, false, 0), id, "nobody else waits");
+    suspects_deinit(&suspects);
+}
+
+Test(suspects, a_shut_partition_or_topic_keeps_back_its_own_alone)
+{
+    struct suspects suspects = {0};
+    const struct suspect_record other_partition = {OUTLET_RESULTS, 2, 100, false};
+    const struct suspect_record other_topic = {OUTLET_FAILURES, 1, 100, false};
+    const struct suspect_record anywhere = {OUTLET_RESULTS, -1, 100, true};
+    uint32_t id = hold_at(&suspects, &some, REFUSAL_NO_LEADER, 0);
+    cr_assert_eq(hold_at(&suspects, &some, REFUSAL_NO_LEADER, 5), id);
+    cr_assert_eq(suspects_match(&suspects, &some), id);
+    cr_assert_eq(suspects_match(&suspects, &other_partition), 0);
+    cr_assert_eq(suspects_match(&suspects, &other_topic), 0);
+    cr_assert_eq(suspects_match(&suspects, &anywhere), 0);
+    uint32_t topic = hold_at(&suspects, &other_topic, REFUSAL_NO_RIGHT, 0);
+    cr_assert_neq(topic, id);
+    cr_assert_eq(suspects_match(&suspects, &other_topic), topic);
+    cr_assert_eq(suspects_match(&suspects, &other_partition), 0);
+    suspects_end(&suspects, id);
+    cr_assert_eq(suspects_match(&suspects, &some), 0);
+    suspects_deinit(&suspects);
+}
+
+Test(suspects, what_a_record_was_refused_for_is_known_of_the_next)
+{
+    struct suspects suspects = {0};
+    const struct suspect_record keyless = {OUTLET_RESULTS, -1, 100, true};
+    const struct suspect_record larger = {OUTLET_RESULTS, 0, 150, false};
+    const struct suspect_record smaller = {OUTLET_RESULTS, 0, 99, false};
+    const struct suspect_record failure = {OUTLET_FAILURES, 0, 150, false};
+    uint32_t id = hold_at(&suspects, &keyless, REFUSAL_RECORD, 0);
+    cr_assert_eq(suspects_match(&suspects, &keyless), id);
+    cr_assert_eq(suspects_match(&suspects, &some), 0, "it has a key");
+    suspects_note_size(&suspects, &some, true, 0);
+    cr_assert(suspects_too_large(&suspects, &some, 0));
+    cr_assert(suspects_too_large(&suspects, &larger, 0));
+    cr_assert_not(suspects_too_large(&suspects, &smaller, 0));
+    cr_assert_not(suspects_too_large(&suspects, &failure, 0));
+    cr_assert_not(suspects_too_large(&suspects, &larger, SUSPECTS_SIZE_MS));
+    suspects_note_size(&suspects, &larger, false, 0);
+    cr_assert_not(suspects_too_large(&suspects, &larger, 0), "one was taken");
+    suspects_deinit(&suspects);
+}
