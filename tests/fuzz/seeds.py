@@ -56,6 +56,30 @@ def schema_seeds():
             yield json.dumps({"schema": group["schema"], "instance": test["data"]}).encode()
 
 
+def patterns_in(value):
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if name == "pattern" and isinstance(part, str):
+                yield part
+            if name == "patternProperties" and isinstance(part, dict):
+                yield from part
+            yield from patterns_in(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from patterns_in(part)
+
+
+def pattern_seeds():
+    texts = ("", "a", "aaaaaaaaaaaaaaaaaaaaaaaab", "https://a.example/n", "t/0/41", "\u5fae\U0001f600", "a-b_1 \t")
+    patterns = {*patterns_in(bad.SCHEMAS), *patterns_in(list(suite_groups())),
+                "^(?:[^<>&]|&amp;)*$", "^(a+)+$", r"(?<n>a)\k<n>\1(?=b)(?!c)(?<=d)(?<!e)", "a{1}b{2,}c{3,4}?d*?e+?f??",
+                r"[^\d\w\s\-x-z\b][]\u{1F600}\ud83d\ude00\x41\cJ\0\p{L}\P{Script=Greek}\bB\B", "^a{,3}$", "a{", "}", "]",
+                "a**", "(?=a)*", r"[\d-z]", r"(a)\2", "[+--]", "(((((((((((a)))))))))))\\11", "(?:[ab]{300}c|d)"}
+    for pattern in sorted(patterns):
+        for text in texts:
+            yield f"{pattern}\n{text}".encode("utf-8", "surrogatepass")
+
+
 def instance_seeds():
     for name, schema in sorted(bad.SCHEMAS.items()):
         yield from (json.dumps(example, ensure_ascii=False).encode() for example in schema.get("examples", ()))
@@ -132,7 +156,7 @@ def window_seeds():
 def main():
     directory = Path(sys.argv[1])
     shutil.rmtree(directory, ignore_errors=True)
-    for target in ("record", "schema", "instance", "answer", "certificates", "config", "window"):
+    for target in ("record", "schema", "pattern", "instance", "answer", "certificates", "config", "window"):
         seeds = sorted({seed for seed in globals()[f"{target}_seeds"]() if len(seed) <= SIZE_MAX})
         (directory / target).mkdir(parents=True)
         for number, seed in enumerate(seeds):

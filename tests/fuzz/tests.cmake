@@ -1,6 +1,6 @@
 # tests/fuzz/TARGET.c   a fuzz target each: with libFuzzer in the preset "fuzz" (scripts/fuzz), in
 #                       the other builds over seeds and cases as the test fuzz.TARGET.
-set(fuzz_targets record schema instance answer certificates config window)
+set(fuzz_targets record schema pattern instance answer certificates config window)
 set(fuzz_directory ${CMAKE_CURRENT_LIST_DIR})
 set(fuzz_seeds ${CMAKE_BINARY_DIR}/fuzz/seeds)
 
