@@ -80,7 +80,7 @@ static void note_wait(struct pipeline *p, int64_t at_ms)
 }
 
 /* A merchant's share is divided among those that have work, and is one place at least. */
-bool dispatch_has_place(const struct pipeline *p, const struct lane *lane)
+static bool has_place(const struct pipeline *p, const struct lane *lane)
 {
     size_t places = p->rules.limits.in_flight, reserve = places / RESERVE_SHARE;
     reserve = reserve == 0 && places > 1 ? 1 : reserve;
@@ -125,7 +125,7 @@ static bool call_one(struct pipeline *p, struct lane *lane, struct hold_permit p
         return false;
     }
     bool probe = permit.verdict == HOLD_PROBE;
-    if (p->in_flight >= p->rules.limits.in_flight || (!probe && !dispatch_has_place(p, lane))) {
+    if (p->in_flight >= p->rules.limits.in_flight || (!probe && !has_place(p, lane))) {
         return false;
     }
     call(p, job_of(lane_next(lane, probe)), permit, now);

@@ -117,7 +117,7 @@ void place_leave(struct pipeline *p, struct job *job);
 void place_disown(struct pipeline *p, struct job *job);
 /* Frees the job with all that it holds; the next of its contract code moves up. */
 void place_forget(struct pipeline *p, struct job *job, struct moment now);
-/* Each of the list. */
+/* Each of the list, at once: PIPELINE_BYTES_MAX bounds how many there can be, some 16,000. */
 void place_forget_all(struct pipeline *p, struct list *list, struct moment now);
 /* With its outcome written: its turn is over, though nothing is committed yet. */
 void place_in_settled(struct pipeline *p, struct job *job, struct moment now);
@@ -135,9 +135,6 @@ void place_wake_due(struct pipeline *p, struct moment now);
 void dispatch_start(struct pipeline *p, struct moment now);
 /* Reads the answers that have come. */
 void dispatch_read(struct pipeline *p, struct moment now);
-/* Whether the places in the air have one for that lane: one beyond its share leaves a reserve
- * to the others. */
-bool dispatch_has_place(const struct pipeline *p, const struct lane *lane);
 /* So many outcomes wait for a transaction that no call begins. */
 bool dispatch_piles_up(const struct pipeline *p);
 
