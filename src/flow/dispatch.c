@@ -18,9 +18,12 @@
 /* Events of merchants whose hold is over end so many a step: each costs an outcome. */
 #define FAILED_A_STEP 64
 
-/* This host has no descriptors: another attempt may find some soon. */
-#define SHORTAGE_BASE_MS   250
-#define SHORTAGE_SPREAD_MS 750
+/* When its last attempt may begin, so that a whole time-out is left of its time. */
+static int64_t last_ms(const struct pipeline *p, const struct job *job, struct moment now)
+{
+    int64_t half = p->rules.retry.give_up_after_ms / 2, timeout = p->rules.limits.timeout_ms;
+    return place_deadline_ms(p, job, now) - (timeout < half ? timeout : half);
+}
 
 /* The last attempt gets what is left of the event's time. */
 static int64_t attempt_timeout_ms(const struct pipeline *p, const struct job *job,
@@ -144,6 +147,10 @@ static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
                    now);
         return true;
     }
+    if (now.mono_ms > last_ms(p, job, now)) {
+        place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        return true;
+    }
     return false;
 }
 
@@ -240,13 +247,6 @@ static bool is_refused(struct job *job)
     return (job->resigned || hold_is_held(hold)) && !job->own_refusal;
 }
 
-/* When its last attempt may begin, so that a whole time-out is left of its time. */
-static int64_t last_ms(const struct pipeline *p, const struct job *job, struct moment now)
-{
-    int64_t half = p->rules.retry.give_up_after_ms / 2, timeout = p->rules.limits.timeout_ms;
-    return place_deadline_ms(p, job, now) - (timeout < half ? timeout : half);
-}
-
 /* Retry-After of a 5xx counts for one event among others, so its expirytime counts, too; that of a
  * 429 closes the merchant, whatever one event's is. */
 static int64_t last_for_hold_ms(const struct pipeline *p, const struct job *job, struct moment now)
@@ -260,6 +260,17 @@ static int64_t last_for_hold_ms(const struct pipeline *p, const struct job *job,
     return last;
 }
 
+/* Likewise: some events are answered 504 whenever they are sent. */
+static bool is_own_outage(struct job *job, struct moment now)
+{
+    if (!job->answer.counts_as_outage) {
+        return false;
+    }
+    bool contradicted = job->outage_ms != 0 && job->lane->hold.alive_ms > job->outage_ms;
+    job->outage_ms = now.mono_ms;
+    return contradicted;
+}
+
 static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
 {
     struct lane *lane = job->lane;
@@ -268,6 +279,7 @@ static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
     struct hold_end end = {
         .answer = &job->answer,
         .refused = is_refused(job),
+        .own = is_own_outage(job, now),
         .now_ms = now.mono_ms,
         .last_ms = last_for_hold_ms(p, job, now),
         .random = p->ports.random(p->ports.random_context),
@@ -352,7 +364,7 @@ static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* The merchant is closed, or the host: what waits for that uses up no attempt. */
+/* The merchant is closed, or the host, or this process: what waits for that uses up no attempt. */
 static bool is_held(const struct pipeline *p, const struct job *job)
 {
     const struct answer *answer = &job->answer;
@@ -360,7 +372,7 @@ static bool is_held(const struct pipeline *p, const struct job *job)
     if (answer->cause == ANSWER_CAUSE_KEYS) {
         return hold_is_held(hold);
     }
-    return answer->kind == ANSWER_RATE_LIMITED ||
+    return answer->kind == ANSWER_RATE_LIMITED || answer->cause == ANSWER_CAUSE_SHORTAGE ||
            (answer->counts_as_outage && job->ticket.host < p->rules.limits.host_count &&
             hold_broken_at(&p->hold, hold, job->ticket.host));
 }
@@ -368,14 +380,13 @@ static bool is_held(const struct pipeline *p, const struct job *job)
 /* The last attempt begins while a whole time-out is left; after that there is none. */
 static void try_again(struct pipeline *p, struct job *job, struct moment now)
 {
-    uint64_t random = p->ports.random(p->ports.random_context);
-    if (is_held(p, job)) {
-        wait_held(p, job, now);
+    bool held = is_held(p, job);
+    if (held && !hold_is_held(&job->lane->hold) && now.mono_ms >= last_ms(p, job, now)) {
+        place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
         return;
     }
-    if (job->answer.cause == ANSWER_CAUSE_SHORTAGE) {
-        int64_t wait_ms = SHORTAGE_BASE_MS + (int64_t)(random % SHORTAGE_SPREAD_MS);
-        retry_at(p, job, now.mono_ms + wait_ms, now);
+    if (held) {
+        wait_held(p, job, now);
         return;
     }
     job->tries++;
@@ -384,7 +395,7 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
         .retry_after_ms = job->answer.retry_after_ms,
         .now_ms = now.mono_ms,
         .last_ms = last_for_hold_ms(p, job, now),
-        .random = random,
+        .random = p->ports.random(p->ports.random_context),
     };
     int64_t at_ms = retry_next_ms(&p->rules.retry, &retry);
     if (at_ms < 0) {

@@ -306,6 +306,9 @@ static void outage(struct hold *hold, struct hold_merchant *merchant, struct hol
     struct hold_circuit *own = &merchant->circuits[ticket.host];
     merchant->unreachable = end->answer->kind == ANSWER_UNREACHABLE;
     bool asked = told_to_wait_ms(end->answer) >= 0;
+    if (end->own && !asked) {
+        return;
+    }
     if (ticket.began_ms >= own->mended_ms && end->answer->cause != ANSWER_CAUSE_NAME) {
         bool trips = asked || own->outages + 1 >= HOLD_OUTAGES;
         circuit_take(own, trips ? CIRCUIT_EVENT_TRIP : CIRCUIT_EVENT_OUTAGE, end->now_ms);
@@ -341,6 +344,7 @@ static void learn_host(struct hold *hold, struct hold_merchant *merchant, struct
     } else if (end->answer->call_state == CALL_NOT_SENT) {
         probe_was_none(hold, merchant, ticket, end);
     } else {
+        merchant->alive_ms = end->now_ms;
         circuit_take(&merchant->circuits[ticket.host], CIRCUIT_EVENT_ANSWER, end->now_ms);
         host_answered(hold, merchant, ticket.host, end->now_ms);
     }
@@ -357,7 +361,7 @@ void hold_merchant_forget_hosts(struct hold_merchant *merchant)
 
 void hold_merchant_init(struct hold_merchant *merchant)
 {
-    *merchant = (struct hold_merchant){.answered_ms = -1, .allowance = UNBOUNDED};
+    *merchant = (struct hold_merchant){.answered_ms = -1, .alive_ms = -1, .allowance = UNBOUNDED};
     hold_merchant_forget_hosts(merchant);
 }
 
@@ -393,7 +397,7 @@ static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
 }
 
 /* Those that were in flight when the pause began say the same once more: only a longer
- * Retry-After is news. With Retry-After the backoff is no more than the first one. */
+ * Retry-After is news. Where it is kept, the backoff begins anew. */
 static void pace(const struct hold *hold, struct hold_merchant *merchant, bool stale,
                  const struct hold_end *end)
 {
@@ -403,7 +407,8 @@ static void pace(const struct hold *hold, struct hold_merchant *merchant, bool s
     if (merchant->pace_ms == 0) {
         merchant->since_ms = end->now_ms;
     }
-    if (end->answer->retry_after_ms >= 0) {
+    int64_t asked_ms = end->answer->retry_after_ms;
+    if (asked_ms >= 0 && asked_ms <= end->last_ms - end->now_ms) {
         merchant->pace_ms = 0;
     }
     int64_t until_ms = pause_end_ms(end, next_backoff(hold, merchant, end->random));
@@ -494,10 +499,11 @@ void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms)
 /* The other host, where there is one that works, must have said the same: it may be the first
  * one that is wrong. */
 static enum hold_event unverifiable(const struct hold *hold, struct hold_merchant *merchant,
-                                    unsigned host)
+                                    unsigned host, int64_t now_ms)
 {
     merchant->unverified++;
     merchant->tried |= 1u << host;
+    merchant->tried_ms = now_ms;
     bool all = true;
     for (unsigned i = 0; i < hold->rules.host_count; i++) {
         all = all && ((merchant->tried & 1u << i) != 0 || hold_broken_at(hold, merchant, i));
@@ -525,7 +531,7 @@ static enum hold_event event_of(const struct hold *hold, struct hold_merchant *m
         break;
     }
     if (answer->kind == ANSWER_UNVERIFIED && answer->cause == ANSWER_CAUSE_KEYS) {
-        return unverifiable(hold, merchant, host);
+        return unverifiable(hold, merchant, host, end->now_ms);
     }
     return answer->is_signed ? HOLD_EVENT_VERIFIED : HOLD_EVENT_ANSWERED;
 }
@@ -545,7 +551,8 @@ static void learn_merchant(const struct hold *hold, struct hold_merchant *mercha
         merchant->answered_ms = end->now_ms;
     }
     if (event == HOLD_EVENT_VERIFIED) {
-        merchant->unverified = merchant->tried = 0;
+        merchant->unverified = 0;
+        merchant->tried &= ~(1u << ticket.host);
     }
     merchant_take(hold, merchant, event, stale, end, end->now_ms);
 }
@@ -579,16 +586,17 @@ static int64_t probe_due_ms(const struct hold *hold, const struct hold_merchant 
     return at->circuit.mended_ms > own->put_off_ms ? 0 : own->probe_ms;
 }
 
-/* The first host in order that is open or due for a probe. After unverifiable answers the other
- * one is asked first. */
+/* The first host in order that is open or due for a probe. After unverifiable answers of the first
+ * one the other comes first, for a while. */
 static struct hold_permit ask_hosts(const struct hold *hold, const struct hold_merchant *merchant,
                                     int64_t now_ms)
 {
     struct hold_permit permit = {.verdict = HOLD_WAIT, .wait_ms = INT64_MAX};
     unsigned count = hold->rules.host_count;
     bool may_probe = !merchant->probing && hold->probes < hold->rules.probes_max;
+    bool other = merchant->tried == 1 && now_ms - merchant->tried_ms < HOLD_RECOVERY_MS;
     for (unsigned i = 0; i < count; i++) {
-        unsigned host = merchant->tried == 1 ? (i + 1) % count : i;
+        unsigned host = other ? (i + 1) % count : i;
         permit.host = host;
         if (!hold_broken_at(hold, merchant, host)) {
             permit.verdict = HOLD_CALL;
@@ -647,6 +655,9 @@ static struct hold_permit ask_open(const struct hold *hold, struct hold_merchant
 struct hold_permit hold_ask(struct hold *hold, struct hold_merchant *merchant, int64_t now_ms)
 {
     advance(hold, merchant, now_ms);
+    if (now_ms < hold->shortage_ms) {
+        return (struct hold_permit){.verdict = HOLD_WAIT, .wait_ms = hold->shortage_ms};
+    }
     if (merchant->state == HOLD_PACED) {
         return (struct hold_permit){.verdict = HOLD_WAIT, .wait_ms = merchant->until_ms};
     }
@@ -680,6 +691,10 @@ void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_t
         hold->probes--;
     } else if (!hold_is_stale(merchant, ticket)) {
         merchant->in_flight--;
+    }
+    if (end->answer->cause == ANSWER_CAUSE_SHORTAGE) {
+        hold->shortage_ms = end->now_ms + HOLD_SHORTAGE_MS;
+        close_merchant(merchant);
     }
     learn_host(hold, merchant, ticket, end);
     learn_merchant(hold, merchant, ticket, end);

@@ -35,12 +35,13 @@ size_t lane_waiting(const struct lane *lane)
     return lane->waiting.count + lane->probed.count;
 }
 
+/* The last one: those in front were called already, and may be what does not succeed. */
 struct list_link *lane_next(const struct lane *lane, bool probe)
 {
-    bool another = probe && lane->probed.count < LANE_PROBED_MAX;
-    const struct list *first = another ? &lane->waiting : &lane->probed;
-    const struct list *second = another ? &lane->probed : &lane->waiting;
-    return list_first(list_empty(first) ? second : first);
+    if (probe && lane->probed.count < LANE_PROBED_MAX && !list_empty(&lane->waiting)) {
+        return lane->waiting.head.prev;
+    }
+    return list_first(list_empty(&lane->probed) ? &lane->waiting : &lane->probed);
 }
 
 /* A bucket that holds one second's worth. */

@@ -17,6 +17,8 @@
  *   One answer mends a circuit. Each probe's begin sets the next one's time, so that a probe that
  *   hangs does not keep another merchant from probing.
  *
+ * - A shortage of this host's descriptors: no call begins for HOLD_SHORTAGE_MS.
+ *
  * A merchant has one probe in flight, all together `probes_max`. After anything that closed it a
  * merchant begins with one call, and each answer doubles how many it may have in flight.
  * Answers to calls that began before a merchant's state changed do not change it again.
@@ -42,6 +44,7 @@
 #define HOLD_PROBE_MAX_MS       10000
 #define HOLD_RETRY_AFTER_MAX_MS 60000
 #define HOLD_RECOVERY_MS        60000
+#define HOLD_SHORTAGE_MS        250
 #define HOLD_PROBES_MAX         8 /* in flight, all merchants; fewer where few calls are allowed */
 
 /* --- state -------------------------------------------------------------------------------- */
@@ -99,6 +102,7 @@ struct hold {
     struct hold_rules rules;
     struct hold_host hosts[HOLD_HOSTS_MAX];
     unsigned probes;           /* in flight */
+    int64_t shortage_ms;       /* nobody is called until then: no descriptor was left */
     const void *answered;      /* the merchant that was answered last */
     int64_t answered_ms;       /* when */
     int64_t other_answered_ms; /* when another one was last */
@@ -113,8 +117,10 @@ struct hold_merchant {
     int64_t pace_ms;     /* the last backoff after 429; 0: none since an answer */
     int64_t stood_ms;    /* time spent in holds that are over */
     int64_t answered_ms; /* when an answer last showed that our signature is taken; -1: never */
+    int64_t alive_ms;    /* when any host answered it last; -1: never */
     unsigned unverified; /* unverifiable answers in a row */
-    unsigned tried;      /* bit set: hosts that gave them */
+    unsigned tried;      /* bit set: hosts whose last one was such */
+    int64_t tried_ms;    /* when one came last */
     unsigned allowance;  /* calls in flight while it comes back */
     unsigned in_flight;  /* calls of this epoch */
     bool closed;         /* comes back with one call */
@@ -189,6 +195,8 @@ struct hold_ticket hold_begin(struct hold *hold, struct hold_merchant *merchant,
 struct hold_end {
     const struct answer *answer;
     bool refused; /* a 401 that is the merchant's: after a re-sign, and not the event's own */
+    bool own;     /* an outage that may be the event's own: one of its outages before was
+                   * followed by an answer to its merchant */
     int64_t now_ms;
     int64_t last_ms; /* when the event's last attempt may begin: Retry-After reaches no further */
     uint64_t random; /* any value */

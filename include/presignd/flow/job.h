@@ -67,6 +67,7 @@ struct job {
     bool own_refusal;                     /* was answered 401 though its merchant was not */
     bool alone;                           /* waits for that by itself: its time stands still */
     int64_t refused_first_ms, refused_ms; /* mono: of its first and last 401; 0: none */
+    int64_t outage_ms;                    /* mono: of its last outage; 0: none */
     int64_t first_ms; /* mono: begin of the first attempt, later by the time it was alone */
     int64_t stood_ms; /* how long retry time had stood still by then, for others' reasons */
     int64_t began_ms; /* mono: of the present attempt */
