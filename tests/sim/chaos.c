@@ -109,7 +109,7 @@ void chaos_furnish(struct sim *sim)
 void chaos_set_up(struct sim *sim)
 {
     sim->partition_count = 1 + sim_below(sim, SEED_PARTITIONS_MAX);
-    sim->merchant_count = 1 + sim_below(sim, SIM_MERCHANTS_MAX);
+    sim->merchant_count = 1 + sim_below(sim, SIM_CHAOS_MERCHANTS);
     sim->member_count = 1 + sim_below(sim, SIM_MEMBERS_MAX);
     sim->code_count = ONE_OF(sim, 5, 100, 4000);
     sim->bad_share = (unsigned)ONE_OF(sim, 0, 20, 200);

@@ -14,6 +14,8 @@ struct call {
     int64_t began_ms;
     enum answer_kind kind;
     bool lost;
+    int status; /* of its own; 0: as its kind has it */
+    enum answer_cause cause;
     bool late; /* not sent, because the event's time passed before */
     int64_t expires_ms;
 };
@@ -38,7 +40,7 @@ static struct sim_event *event_of(struct sim *sim, const struct attempt *attempt
 
 static unsigned merchant_of(const struct attempt *attempt)
 {
-    return (unsigned)(attempt->merchant->mchid[0] - '0');
+    return (unsigned)strtoul(attempt->merchant->mchid, NULL, 10);
 }
 
 /* What must hold whenever a call begins. An event that names no merchant may have gone to another
@@ -82,7 +84,7 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
 static enum answer_kind pick_kind(struct sim *sim, const struct sim_event *event)
 {
     uint64_t roll = sim_below(sim, 1000);
-    if (event->forged || (sim->weather.unauthorized & 1u << event->merchant) != 0) {
+    if (event->forged || (sim->weather.unauthorized >> event->merchant % 32 & 1) != 0) {
         return ANSWER_UNAUTHORIZED;
     }
     for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
@@ -92,6 +94,50 @@ static enum answer_kind pick_kind(struct sim *sim, const struct sim_event *event
         roll -= sim->weather.share[kind];
     }
     return ANSWER_SUCCESS;
+}
+
+/* A bucket that holds one second's worth. */
+static bool is_allowed(struct sim *sim, unsigned merchant)
+{
+    double rate = sim->weather.of[merchant].allowed_per_s, *tokens = &sim->tokens[merchant];
+    *tokens += (double)(sim->mono_ms - sim->tokens_ms[merchant]) * rate / 1000;
+    *tokens = *tokens > rate ? rate : *tokens;
+    sim->tokens_ms[merchant] = sim->mono_ms;
+    if (rate != 0 && *tokens < 1) {
+        return false;
+    }
+    *tokens -= 1;
+    return true;
+}
+
+/* Troubles of one merchant, of one host, or of one event; they come before what the seed draws. */
+static void befall(struct sim *sim, struct call *call)
+{
+    const struct sim_merchant_weather *of = &sim->weather.of[call->merchant];
+    unsigned host = 1u << call->host;
+    if (sim->weather.shortage) {
+        call->kind = ANSWER_UNREACHABLE;
+        call->cause = ANSWER_CAUSE_SHORTAGE;
+    } else if ((sim->weather.names_gone & host) != 0) {
+        call->kind = ANSWER_UNREACHABLE;
+        call->cause = ANSWER_CAUSE_NAME;
+    } else if ((sim->weather.hosts_down & host) != 0) {
+        call->kind = ANSWER_UNREACHABLE;
+    } else if ((of->hangs & host) != 0) {
+        call->lost = true;
+        call->kind = ANSWER_UNAVAILABLE;
+    } else if ((of->stopped & host) != 0) {
+        call->kind = ANSWER_UNAVAILABLE;
+    } else if (!is_allowed(sim, call->merchant)) {
+        call->kind = ANSWER_RATE_LIMITED;
+    } else if ((of->unverifiable & host) != 0) {
+        call->kind = ANSWER_UNVERIFIED;
+        call->cause = ANSWER_CAUSE_KEYS;
+    } else if (sim->weather.odd_504 != 0 &&
+               (size_t)(call->event - sim->events) % sim->weather.odd_504 == 0) {
+        call->kind = ANSWER_UNAVAILABLE;
+        call->status = 504;
+    }
 }
 
 void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
@@ -113,9 +159,14 @@ void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
     call->kind = call->lost          ? ANSWER_UNAVAILABLE
                  : sim->weather.down ? ANSWER_UNREACHABLE
                                      : pick_kind(sim, event);
-    int64_t delay =
-        sim->weather.latency_ms + (int64_t)sim_below(sim, (uint64_t)sim->weather.spread_ms + 1);
-    if ((sim->weather.slow & 1u << call->merchant) != 0) {
+    if (!sim->weather.down) {
+        befall(sim, call);
+    }
+    sim->merchant_calls[call->merchant]++;
+    const int64_t own_ms = sim->weather.of[call->merchant].latency_ms;
+    int64_t delay = (own_ms != 0 ? own_ms : sim->weather.latency_ms) +
+                    (int64_t)sim_below(sim, (uint64_t)sim->weather.spread_ms + 1);
+    if ((sim->weather.slow >> call->merchant % 32 & 1) != 0) {
         delay = SIM_SLOW_MS;
     }
     if (call->lost || delay > attempt->timeout_ms) {
@@ -143,17 +194,25 @@ static struct answer write_answer(struct sim *sim, const struct call *call)
         [ANSWER_SUCCESS] = 200,      [ANSWER_REJECTED] = 400,    [ANSWER_UNAUTHORIZED] = 401,
         [ANSWER_RATE_LIMITED] = 429, [ANSWER_UNAVAILABLE] = 503, [ANSWER_UNVERIFIED] = 200,
         [ANSWER_UNEXPECTED] = 302};
+    const struct sim_merchant_weather *of = &sim->weather.of[call->merchant];
     bool retry_after = sim_chance(sim, sim->weather.retry_after);
+    bool told = of->retry_after_ms != 0 &&
+                (call->kind == ANSWER_RATE_LIMITED || call->kind == ANSWER_UNAVAILABLE);
     struct answer answer = {
         .kind = call->kind,
         .call_state = call->kind == ANSWER_UNREACHABLE ? CALL_NOT_SENT
                       : status[call->kind] / 100 == 4  ? CALL_ANSWERED
                                                        : CALL_UNKNOWN,
-        .status = call->lost ? 0 : status[call->kind],
-        .counts_as_outage =
-            !call->late && (call->kind == ANSWER_UNREACHABLE || call->kind == ANSWER_UNAVAILABLE),
+        .cause = call->cause,
+        .status = call->lost          ? 0
+                  : call->status != 0 ? call->status
+                                      : status[call->kind],
+        .counts_as_outage = !call->late && call->cause != ANSWER_CAUSE_SHORTAGE &&
+                            (call->kind == ANSWER_UNREACHABLE || call->kind == ANSWER_UNAVAILABLE),
         .detail = "simulated",
-        .retry_after_ms = retry_after ? (int64_t)sim_below(sim, 60) * 1000 : -1,
+        .retry_after_ms = told          ? of->retry_after_ms
+                          : retry_after ? (int64_t)sim_below(sim, 60) * 1000
+                                        : -1,
         .is_signed = sim_chance(sim, 500),
         .issued_ms = sim->wall_ms,
         .duration_ms = sim->mono_ms - call->began_ms,

@@ -349,7 +349,7 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
         right = right || (reason == REASON_EXPIRED && event->expires_ms != 0 &&
                           sim->wall_most_ms >= event->expires_ms);
         right = right || (reason == REASON_UNKNOWN_MERCHANT &&
-                          (sim->merchants_gone & 1u << event->merchant) != 0);
+                          (sim->merchants_gone >> event->merchant % 32 & 1) != 0);
     }
     SIM_CHECK(sim, right, "offset %" PRId64 ": kind %d, answers %x, failed as %s", event->offset,
               event->kind, event->told, reason_name(reason));
@@ -385,6 +385,8 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
     partition->done_end = above > partition->done_end ? above : partition->done_end;
     sim->done++;
     sim->outcomes[outcome->reason]++;
+    sim->merchant_done[event->merchant]++;
+    sim->merchant_results[event->merchant] += outcome->reason == REASON_NONE;
     int64_t took_ms = sim->mono_ms - event->arrived_ms;
     int64_t *output_ms = &sim->slowest_output_ms[outcome->topic][outcome->output];
     *output_ms = took_ms > *output_ms ? took_ms : *output_ms;

@@ -21,15 +21,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SIM_MEMBERS_MAX    3
-#define SIM_PARTITIONS_MAX 200 /* in a story; a seed draws fewer */
-#define SIM_MERCHANTS_MAX  4
-#define SIM_CODES_MAX      4096
-#define SIM_EVENT_BYTES    65536
-#define SIM_SLOW_MS        9000
-#define SIM_TOPIC          "requests"
-#define SIM_OUTPUTS        3                /* partitions of each output topic */
-#define SIM_BEGIN_MS       INT64_C(1000000) /* on the monotonic clock */
+#define SIM_MEMBERS_MAX     3
+#define SIM_PARTITIONS_MAX  200 /* in a story; a seed draws fewer */
+#define SIM_MERCHANTS_MAX   160
+#define SIM_CHAOS_MERCHANTS 4 /* at most, where the seed says how many */
+#define SIM_CODES_MAX       4096
+#define SIM_EVENT_BYTES     65536
+#define SIM_SLOW_MS         9000
+#define SIM_TOPIC           "requests"
+#define SIM_OUTPUTS         3                /* partitions of each output topic */
+#define SIM_BEGIN_MS        INT64_C(1000000) /* on the monotonic clock */
 
 /* What an event is by its bytes; a GOOD one is called, the others fail for one reason. */
 enum sim_kind {
@@ -113,9 +114,10 @@ struct sim_member {
     size_t reading_count, next_reading;
     struct sim_transaction *transaction;
     unsigned in_air, merchant_air[SIM_MERCHANTS_MAX];
-    size_t answered, called; /* answers given, answers that the pipeline told of */
-    unsigned told_held;      /* bit set: merchants that it said are held */
-    bool told_down;          /* it said that the endpoint is */
+    size_t answered, called;           /* answers given, answers that the pipeline told of */
+    bool told_held[SIM_MERCHANTS_MAX]; /* merchants that it said are held */
+    size_t told_held_count;
+    bool told_down; /* it said that the endpoint is */
     uint8_t code_air[SIM_CODES_MAX];
     int64_t code_last[SIM_CODES_MAX]; /* offset called last in this assignment */
 };
@@ -141,6 +143,16 @@ struct sim_task {
     uint32_t epoch; /* of the member; a task for an earlier process is dropped */
 };
 
+/* What the endpoint does to one merchant at present; bit sets are of hosts. */
+struct sim_merchant_weather {
+    unsigned hangs;         /* its calls are not answered */
+    unsigned unverifiable;  /* no key of ours verifies the answers */
+    unsigned stopped;       /* 503 */
+    unsigned allowed_per_s; /* 429 beyond; 0: no limit */
+    int64_t retry_after_ms; /* of those two; 0: not said */
+    int64_t latency_ms;     /* 0: as everybody's */
+};
+
 /* What the endpoint does at present, in per mille of the calls. */
 struct sim_weather {
     unsigned share[ANSWER_KIND_COUNT];
@@ -151,6 +163,11 @@ struct sim_weather {
     bool down;
     unsigned unauthorized; /* bit set of merchants */
     unsigned slow;         /* likewise: each of their calls takes SIM_SLOW_MS */
+    unsigned hosts_down;   /* bit set: nobody listens there */
+    unsigned names_gone;   /* bit set: hosts whose name is not resolved */
+    bool shortage;         /* the processes have no descriptors */
+    unsigned odd_504;      /* one event in so many is always answered 504; 0: none */
+    struct sim_merchant_weather of[SIM_MERCHANTS_MAX];
     unsigned abort_share, slow_share;
     unsigned shut_topics;                 /* bit set of output topics that take nothing */
     unsigned shut[OUTLET_TOPIC_COUNT];    /* bit sets of their partitions without a leader */
@@ -196,6 +213,10 @@ struct sim {
     struct pipeline_rules rules;
     unsigned rules_used;
     uint16_t merchant_told[SIM_MERCHANTS_MAX]; /* bit set by answer_kind, of all its events */
+    double tokens[SIM_MERCHANTS_MAX];          /* of allowed_per_s, counted at tokens_ms */
+    int64_t tokens_ms[SIM_MERCHANTS_MAX];
+    size_t merchant_calls[SIM_MERCHANTS_MAX];
+    size_t merchant_done[SIM_MERCHANTS_MAX], merchant_results[SIM_MERCHANTS_MAX];
     unsigned merchants_gone; /* bit set: taken away by some reload, now or earlier */
     int64_t age_least_ms;    /* of all max_event_age_ms that were in force; 0: none */
     bool observed;           /* the pipelines tell of what they do */

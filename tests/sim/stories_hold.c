@@ -1,0 +1,444 @@
+/* Troubles of one merchant, and of hosts, that others must not feel: what flow/hold.c is for. */
+#include "story.h"
+
+#define SECOND_MS INT64_C(1000)
+
+/* Many partitions, so that windows do not fill: what happens then is told elsewhere. */
+static struct story begin_wide(const char *name)
+{
+    return begin_with(name, 60);
+}
+
+static void arrive_for(struct story *story, unsigned merchant, size_t count)
+{
+    struct sim *sim = story->sim;
+    while (count > 0) {
+        unsigned code = (unsigned)sim_below(sim, sim->code_count);
+        if (code % sim->merchant_count == merchant && code % 16 != 0) {
+            log_produce_one(sim, code, SIM_GOOD)->forged = false;
+            count--;
+        }
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].awake = true;
+    }
+}
+
+/* So many events a second: of the one merchant, and of each of the others. */
+static void seconds_pass(struct story *story, unsigned seconds, size_t of_one, size_t of_others)
+{
+    for (unsigned second = 0; second < seconds; second++) {
+        arrive_for(story, 1, of_one);
+        for (unsigned i = 0; i < story->sim->merchant_count; i++) {
+            arrive_for(story, i, i == 1 ? 0 : of_others);
+        }
+        sim_run_until(story->sim, story->sim->mono_ms + SECOND_MS);
+    }
+}
+
+static struct sim_merchant_weather *the_one(struct story *story)
+{
+    return &story->sim->weather.of[1];
+}
+
+static void expect_never_down(const struct story *story)
+{
+    EXPECT(story, story->sim->down_seen == 0, "the endpoint counted as down");
+}
+
+static void expect_calls_of_one(const struct story *story, size_t before, size_t least, size_t most)
+{
+    size_t calls = story->sim->merchant_calls[1] - before;
+    EXPECT(story, calls >= least && calls <= most, "%zu calls of the merchant, not %zu to %zu",
+           calls, least, most);
+}
+
+/* Of the one merchant, all that arrived so far. */
+static void expect_waiting(const struct story *story, size_t most)
+{
+    const struct sim *sim = story->sim;
+    size_t waiting = 0;
+    for (size_t i = 0; i < sim->produced; i++) {
+        waiting += sim->events[i].merchant == 1 && sim->events[i].outcomes == 0;
+    }
+    EXPECT(story, waiting <= most, "%zu events of the merchant wait, more than %zu", waiting, most);
+}
+
+/* --- 401 ------------------------------------------------------------------------------------ */
+
+static void unauthorized(unsigned in_flight)
+{
+    struct story story = begin_wide("a merchant is answered 401 with many calls in flight");
+    story.sim->member_count = 1;
+    the_one(&story)->latency_ms = 5 * SECOND_MS;
+    seconds_pass(&story, 20, in_flight / 5, 3);
+    EXPECT(&story, story.sim->members[0].merchant_air[1] >= in_flight * 9 / 10,
+           "%u calls in flight", story.sim->members[0].merchant_air[1]);
+    merchant_is_answered_401(&story, 1);
+    seconds_pass(&story, 10, 4, 3); /* the first of them, and its re-sign */
+    the_one(&story)->latency_ms = 0;
+    seconds_pass(&story, 588, 4, 3);
+    expect_failures(&story, 0, 0);
+    seconds_pass(&story, 14, 4, 3);
+    EXPECT(&story, story.sim->outcomes[REASON_MERCHANT_UNAUTHORIZED] > 1500,
+           "%zu events failed when the hold was over",
+           story.sim->outcomes[REASON_MERCHANT_UNAUTHORIZED]);
+    expect_waiting(&story, 10);
+    size_t calls = story.sim->merchant_calls[1];
+    seconds_pass(&story, 600, 4, 3);
+    expect_calls_of_one(&story, calls, 9, 11);
+    expect_waiting(&story, 10);
+    expect_others_within(&story, 1, SECOND_MS);
+    expect_never_down(&story);
+    merchant_is_heard_again(&story);
+    seconds_pass(&story, 65, 4, 3);
+    size_t failed = failures(&story);
+    seconds_pass(&story, 30, 4, 3);
+    expect_failures(&story, failed, failed);
+    all_end_within(&story, 1);
+}
+
+static void unauthorized_and_no_hold(void)
+{
+    struct story story = begin_wide("a merchant is answered 401, and none is to be held");
+    story.sim->rules.limits.hold_unauthorized_ms = 0;
+    seconds_pass(&story, 5, 5, 5);
+    merchant_is_answered_401(&story, 1);
+    size_t calls = story.sim->merchant_calls[1];
+    seconds_pass(&story, 60, 5, 5);
+    sim_run_until(story.sim, story.sim->mono_ms + SECOND_MS);
+    expect_calls_of_one(&story, calls, 600, 600); /* each, and signed anew */
+    expect_failures(&story, 300, 300);
+    expect_others_within(&story, 1, SECOND_MS);
+    merchant_is_heard_again(&story);
+    all_end_within(&story, 1);
+}
+
+static void load_anew(struct story *story, unsigned max_in_flight)
+{
+    struct sim *sim = story->sim;
+    struct merchants *old = sim->merchants;
+    add_merchants(sim);
+    merchants_find(sim->merchants, "1")->max_in_flight = max_in_flight;
+    chaos_configure(sim);
+    merchants_unref(old);
+}
+
+/* The same keys and limits, in other structures; then another limit. */
+static void reload_while_held(void)
+{
+    struct story story = begin_wide("a merchant is held, and the configuration is loaded anew");
+    seconds_pass(&story, 5, 5, 5);
+    merchant_is_answered_401(&story, 1);
+    seconds_pass(&story, 10, 5, 5);
+    size_t calls = story.sim->merchant_calls[1];
+    load_anew(&story, 256);
+    seconds_pass(&story, 19, 5, 5);
+    expect_calls_of_one(&story, calls, 0, 0);
+    merchant_is_heard_again(&story);
+    load_anew(&story, 255);
+    seconds_pass(&story, 2, 5, 5);
+    expect_waiting(&story, 5);
+    all_end_within(&story, 1);
+}
+
+/* --- answers that no key verifies ------------------------------------------------------------- */
+
+static void unverifiable(void)
+{
+    struct story story = begin_wide("no key verifies a merchant's answers for half an hour");
+    seconds_pass(&story, 10, 5, 5);
+    the_one(&story)->unverifiable = 3;
+    size_t calls = story.sim->merchant_calls[1];
+    seconds_pass(&story, 595, 5, 5);
+    expect_failures(&story, 0, 0);
+    expect_calls_of_one(&story, calls, 20, 60); /* not six for each of 3000 */
+    seconds_pass(&story, 20, 5, 5);
+    expect_waiting(&story, 5);
+    seconds_pass(&story, 1185, 5, 5);
+    EXPECT(&story, story.sim->outcomes[REASON_UNVERIFIED_ANSWER] == failures(&story),
+           "events failed for another reason than the keys");
+    expect_others_within(&story, 1, SECOND_MS);
+    the_one(&story)->unverifiable = 0;
+    seconds_pass(&story, 65, 5, 5);
+    size_t failed = failures(&story);
+    seconds_pass(&story, 30, 5, 5);
+    expect_failures(&story, failed, failed);
+    all_end_within(&story, 1);
+}
+
+static void unverifiable_at_one_host(void)
+{
+    struct story story = begin_wide("no key verifies one host's answers to a merchant");
+    seconds_pass(&story, 10, 5, 5);
+    the_one(&story)->unverifiable = 1;
+    seconds_pass(&story, 300, 5, 5);
+    expect_failures(&story, 0, 0);
+    EXPECT(&story, story.sim->held_seen == 0, "the merchant was held");
+    the_one(&story)->unverifiable = 0;
+    all_end_within(&story, 1);
+}
+
+/* --- 429 -------------------------------------------------------------------------------------- */
+
+static void rate_limited(unsigned per_second, int64_t retry_after_ms, size_t burst)
+{
+    struct story story = begin_wide("a burst of one merchant, of whom few calls are allowed");
+    the_one(&story)->allowed_per_s = per_second;
+    the_one(&story)->retry_after_ms = retry_after_ms;
+    seconds_pass(&story, 5, 0, 5);
+    arrive_for(&story, 1, burst);
+    size_t least = burst / per_second, most = 4 * least;
+    seconds_pass(&story, (unsigned)most, 0, 5);
+    expect_failures(&story, 0, 0);
+    expect_waiting(&story, 0);
+    expect_others_within(&story, 1, SECOND_MS);
+    expect_never_down(&story);
+    all_end_within(&story, 1);
+}
+
+/* Closed until the last attempt of the event that heard it, which fails: then as many more as
+ * fit into their time. Nothing probes meanwhile. */
+static void rate_limited_for_longer_than_events_have(void)
+{
+    struct story story = begin_wide("Retry-After of a 429 is an hour, and events have ten minutes");
+    seconds_pass(&story, 5, 0, 5);
+    the_one(&story)->allowed_per_s = 1;
+    story.sim->tokens[1] = -1e6;
+    the_one(&story)->retry_after_ms = 60 * MINUTE_MS;
+    arrive_for(&story, 1, 1);
+    seconds_pass(&story, 585, 0, 5);
+    expect_calls_of_one(&story, 0, 1, 1);
+    expect_failures(&story, 0, 0);
+    seconds_pass(&story, 20, 0, 5);
+    expect_calls_of_one(&story, 0, 2, 2);
+    EXPECT(&story, story.sim->outcomes[REASON_RATE_LIMITED] == 1, "it has not failed as it should");
+    all_end_within(&story, 1);
+}
+
+/* --- 5xx, hosts, silence ---------------------------------------------------------------------- */
+
+static void hangs(void)
+{
+    struct story story = begin_wide("one merchant's calls hang for half an hour");
+    seconds_pass(&story, 10, 5, 6);
+    the_one(&story)->hangs = 3;
+    seconds_pass(&story, 1400, 5, 6);
+    expect_never_down(&story);
+    expect_others_within(&story, 1, SECOND_MS);
+    EXPECT(&story, story.sim->merchant_results[0] > 8000, "others stood still");
+    the_one(&story)->hangs = 0;
+    seconds_pass(&story, 40, 5, 6);
+    expect_waiting(&story, 10);
+    expect_never_down(&story);
+    all_end_within(&story, 1);
+}
+
+static void hangs_alone(void)
+{
+    struct story story = begin_wide("the only active merchant's calls hang, then others come");
+    the_one(&story)->hangs = 3;
+    seconds_pass(&story, 120, 5, 0);
+    EXPECT(&story, story.sim->down_seen > 0, "the only one that calls was not believed");
+    seconds_pass(&story, 60, 5, 5);
+    expect_others_within(&story, 1, SECOND_MS);
+    the_one(&story)->hangs = 0;
+    all_end_within(&story, 1);
+}
+
+static void add_many_merchants(struct sim *sim, size_t count)
+{
+    struct merchant *items[SIM_MERCHANTS_MAX];
+    for (size_t i = 0; i < count; i++) {
+        items[i] = mem_zalloc(1, sizeof *items[i]);
+        items[i]->mchid = mem_printf("%zu", i);
+        items[i]->references = 1;
+        items[i]->max_in_flight = 256;
+        items[i]->is_default = i == 0;
+    }
+    merchants_unref(sim->merchants);
+    sim->merchant_count = count;
+    sim->admit[0].merchants = sim->merchants = merchants_new(items, count);
+}
+
+/* Its answers come, each after nine seconds: no trouble that a hold could see. */
+static void slow_beside_128_others(void)
+{
+    struct story story = begin_wide("one slow merchant beside 128 others, 64 calls in flight");
+    story.sim->member_count = 1;
+    story.sim->rules.limits.in_flight = 64;
+    add_many_merchants(story.sim, 129);
+    seconds_pass(&story, 5, 1, 1);
+    the_one(&story)->latency_ms = 9 * SECOND_MS;
+    seconds_pass(&story, 120, 20, 1);
+    for (unsigned i = 0; i < 129; i++) {
+        EXPECT(&story, i == 1 || story.sim->slowest_ms[i] <= SECOND_MS,
+               "an event of merchant %u took %" PRId64 " ms", i, story.sim->slowest_ms[i]);
+    }
+    the_one(&story)->latency_ms = 0;
+    all_end_within(&story, 2);
+}
+
+static void stopped_at_one_host(void)
+{
+    struct story story = begin_wide("one host says 503 to a merchant, and to wait for an hour");
+    seconds_pass(&story, 10, 5, 5);
+    the_one(&story)->stopped = 1;
+    the_one(&story)->retry_after_ms = 60 * MINUTE_MS;
+    seconds_pass(&story, 300, 5, 5);
+    expect_failures(&story, 0, 0);
+    for (unsigned i = 0; i < MERCHANTS; i++) {
+        EXPECT(&story, story.sim->slowest_ms[i] <= SECOND_MS,
+               "an event of merchant %u took %" PRId64 " ms", i, story.sim->slowest_ms[i]);
+    }
+    the_one(&story)->stopped = 0;
+    all_end_within(&story, 1);
+}
+
+/* Both hosts, and one event: the last attempt begins ten seconds before its ten minutes are over,
+ * and what was mended until then is a result. */
+static void stopped_until(unsigned mended_after_s, enum reason ends_as)
+{
+    struct story story = begin_wide("both hosts say 503 to a merchant, and to wait for an hour");
+    seconds_pass(&story, 5, 0, 5);
+    the_one(&story)->stopped = 3;
+    the_one(&story)->retry_after_ms = 60 * MINUTE_MS;
+    arrive_for(&story, 1, 1);
+    seconds_pass(&story, mended_after_s, 0, 5);
+    expect_calls_of_one(&story, 0, 10, 40); /* each host every minute */
+    expect_failures(&story, 0, 0);
+    the_one(&story)->stopped = ends_as == REASON_NONE ? 0 : 3;
+    seconds_pass(&story, 602 - mended_after_s, 0, 5);
+    expect_waiting(&story, 0);
+    expect_failures(&story, ends_as != REASON_NONE, ends_as != REASON_NONE);
+    EXPECT(&story, ends_as == REASON_NONE || story.sim->outcomes[ends_as] == 1,
+           "it failed for another reason");
+    expect_never_down(&story);
+    all_end_within(&story, 1);
+}
+
+static void host_is_down(void)
+{
+    struct story story = begin_wide("one host is down for ten minutes");
+    seconds_pass(&story, 10, 5, 5);
+    story.sim->weather.hosts_down = 1;
+    seconds_pass(&story, 600, 5, 5);
+    expect_failures(&story, 0, 0);
+    expect_never_down(&story);
+    expect_others_within(&story, MERCHANTS, SECOND_MS);
+    story.sim->weather.hosts_down = 0;
+    all_end_within(&story, 1);
+}
+
+static void names_are_gone(void)
+{
+    struct story story = begin_wide("no host's name is resolved for twenty minutes");
+    story.sim->rules.retry.max_attempts = 1;
+    seconds_pass(&story, 5, 5, 5);
+    story.sim->weather.names_gone = 3;
+    size_t calls = story.sim->calls;
+    seconds_pass(&story, 590, 1, 1);
+    expect_failures(&story, 0, 0);
+    EXPECT(&story, story.sim->calls - calls < 400, "%zu calls", story.sim->calls - calls);
+    seconds_pass(&story, 610, 1, 1);
+    expect_failures(&story, 1, 200); /* those that were called, when their time was over */
+    EXPECT(&story, story.sim->outcomes[REASON_UNREACHABLE] == failures(&story),
+           "events failed for another reason");
+    story.sim->weather.names_gone = 0;
+    all_end_within(&story, 1);
+}
+
+static void one_name_is_gone(void)
+{
+    struct story story = begin_wide("one host's name is not resolved");
+    story.sim->rules.retry.max_attempts = 1;
+    seconds_pass(&story, 5, 5, 5);
+    story.sim->weather.names_gone = 1;
+    seconds_pass(&story, 120, 5, 5);
+    expect_failures(&story, 0, 0);
+    expect_never_down(&story);
+    expect_others_within(&story, MERCHANTS, SECOND_MS);
+    story.sim->weather.names_gone = 0;
+    all_end_within(&story, 1);
+}
+
+static void shortage(void)
+{
+    struct story story = begin_wide("no descriptor is left for two minutes");
+    story.sim->rules.retry.max_attempts = 1;
+    seconds_pass(&story, 5, 5, 5);
+    story.sim->weather.shortage = true;
+    seconds_pass(&story, 120, 5, 5);
+    expect_failures(&story, 0, 0);
+    expect_never_down(&story);
+    story.sim->weather.shortage = false;
+    seconds_pass(&story, 3, 5, 5);
+    expect_waiting(&story, 10);
+    all_end_within(&story, 1);
+}
+
+/* Of ten events one is always answered 504: no probe of it may decide for the others. */
+static void odd_probes(void)
+{
+    struct story story =
+        begin_wide("the endpoint is down for five minutes, and one event in ten is "
+                   "always answered 504");
+    story.sim->weather.odd_504 = 10;
+    seconds_pass(&story, 10, 3, 3);
+    endpoint_goes_down(&story);
+    seconds_pass(&story, 300, 3, 3);
+    endpoint_comes_back(&story);
+    seconds_pass(&story, 30, 3, 3);
+    size_t good = story.sim->produced - story.sim->produced / 10;
+    EXPECT(&story, story.sim->outcomes[REASON_NONE] + 150 >= good, "%zu of %zu results, 30 s after",
+           story.sim->outcomes[REASON_NONE], good);
+    story.sim->weather.odd_504 = 0;
+    all_end_within(&story, 15);
+}
+
+/* Each event is answered 500 once or twice, and Kafka takes no outcome for fifteen minutes: those
+ * that wait for another attempt then must not be given up for it. */
+static void kafka_is_stuck(void)
+{
+    struct story story = begin_wide("no transaction is committed for fifteen minutes");
+    story.sim->rules.limits.in_flight = 16;
+    story.sim->weather.odd_504 = 3;
+    seconds_pass(&story, 2, 3, 3);
+    story.sim->weather.abort_share = 1000;
+    seconds_pass(&story, 900, 1, 1);
+    story.sim->weather.odd_504 = 0;
+    story.sim->weather.abort_share = 0;
+    seconds_pass(&story, 60, 1, 1);
+    expect_failures(&story, 0, 30); /* a third of the first two seconds' used up its attempts */
+    all_end_within(&story, 15);
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    sim_program = argv[0];
+    unauthorized(64);
+    unauthorized(128);
+    unauthorized_and_no_hold();
+    reload_while_held();
+    unverifiable();
+    unverifiable_at_one_host();
+    rate_limited(10, 0, 1000);
+    rate_limited(10, SECOND_MS, 1000);
+    rate_limited(2, 0, 200);
+    rate_limited(2, SECOND_MS, 200);
+    rate_limited_for_longer_than_events_have();
+    hangs();
+    hangs_alone();
+    slow_beside_128_others();
+    stopped_at_one_host();
+    stopped_until(580, REASON_NONE);
+    stopped_until(585, REASON_UNAVAILABLE);
+    host_is_down();
+    names_are_gone();
+    one_name_is_gone();
+    shortage();
+    odd_probes();
+    kafka_is_stuck();
+    return 0;
+}
