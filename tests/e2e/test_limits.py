@@ -148,12 +148,12 @@ class ShortOf(unittest.TestCase):
 
             self.assertEqual(daemon.terminate(), 0)
 
-            # Attempts enough to go on for the second after which failures count as an outage.
-            daemon = world.start_daemon(sets=["retry.max_attempts=100"])
+            # One attempt: a shortage uses up none.
+            daemon = world.start_daemon(sets=["retry.max_attempts=1"])
             was = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
             resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, was[1]))
             sent = world.produce([event("app") for _ in range(20)])
-            daemon.wait_for_log("the endpoint is down")
+            daemon.wait_for_log("no file descriptor is left")
             resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, was)
             outcomes = world.wait_for_outcomes(sent)
             self.assertEqual([o.reason for o in outcomes.values()], [None] * 20)
