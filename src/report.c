@@ -1,8 +1,11 @@
 #include "presignd/report.h"
 
+#include "presignd/base/list.h"
 #include "presignd/base/log.h"
+#include "presignd/base/map.h"
 #include "presignd/base/quiet.h"
 #include "presignd/flow/batch.h"
+#include "presignd/flow/lane.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/process.h"
@@ -14,7 +17,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A merchant's holds that are told within a minute: one, and its end. */
+#define HOLD_WORDS 2
+
+/* What repeats is told for each merchant by itself: one that fails all the time hides no other's
+ * trouble. There are as many as merchants were ever configured. */
+struct voice {
+    struct list_link link;
+    char *mchid;
+    struct quiet failures[REASON_COUNT];
+    struct quiet holds;
+    bool held; /* as it is now, whatever was told */
+};
+
 struct report {
+    struct map *voices; /* by mchid */
+    struct list voice_list;
     struct metrics *metrics;
     struct recent recent;
     char *trouble;      /* why transactions fail */
@@ -68,6 +86,8 @@ struct report *report_new(struct metrics *metrics)
 {
     struct report *report = mem_zalloc(1, sizeof *report);
     report->metrics = metrics;
+    report->voices = map_new();
+    list_init(&report->voice_list);
     struct moment now = clock_now(&clock_system);
     metric_set(metrics_series(metrics, METRIC_BUILD_INFO, (const char *[]){PRESIGND_VERSION}), 1);
     metric_set(metrics_series(metrics, METRIC_START_TIME, NULL), (double)now.wall_ms / 1000);
@@ -81,6 +101,13 @@ struct report *report_new(struct metrics *metrics)
 struct report *report_free(struct report *report)
 {
     if (report != NULL) {
+        struct list_link *link;
+        while ((link = list_pop_front(&report->voice_list)) != NULL) {
+            struct voice *voice = CONTAINER_OF(link, struct voice, link);
+            free(voice->mchid);
+            free(voice);
+        }
+        map_free(report->voices);
         free(report->trouble);
         free(report);
     }
@@ -186,11 +213,34 @@ static const char *given(const char *text)
     return text[0] != '\0' ? text : NULL;
 }
 
+static struct voice *voice_of(struct report *report, const char *mchid)
+{
+    struct voice *voice = map_get(report->voices, mchid, strlen(mchid));
+    if (voice == NULL) {
+        voice = mem_zalloc(1, sizeof *voice);
+        voice->mchid = mem_strdup(mchid);
+        list_push_back(&report->voice_list, &voice->link);
+        map_set(report->voices, mchid, strlen(mchid), voice);
+    }
+    return voice;
+}
+
+/* A merchant's first one of a minute, and the first few of all. */
+static bool says_failure(struct report *report, const struct job *job)
+{
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    struct quiet *own = job->lane == NULL
+                            ? NULL
+                            : &voice_of(report, job->lane->merchant->mchid)->failures[job->reason];
+    return (own != NULL && quiet_says_of(own, 1, now_ms)) ||
+           quiet_says(&report->failures[job->reason], now_ms);
+}
+
 static void log_failure(struct report *report, const struct job *job)
 {
     const struct admission *admission = &job->admission;
     struct place place;
-    if (!quiet_says(&report->failures[job->reason], clock_now(&clock_system).mono_ms)) {
+    if (!says_failure(report, job)) {
         return;
     }
     place_of(&place, job->record.partition, job->record.offset);
@@ -210,9 +260,35 @@ static void log_failure(struct report *report, const struct job *job)
                job->attempts);
 }
 
+/* What a merchant's holds came to that were not told one by one, and how it stands now. */
+static void tell_holds(struct voice *voice, int64_t mono_ms)
+{
+    uint64_t more = quiet_over(&voice->holds, mono_ms);
+    const struct log_field fields[] = {{"MCHID", voice->mchid}, {NULL, NULL}};
+    if (more > 0) {
+        log_fields(voice->held ? LOG_ERR : LOG_NOTICE,
+                   voice->held ? MESSAGE_MERCHANT_HELD : MESSAGE_MERCHANT_HEARD, fields,
+                   "merchant %s was held or heard again %" PRIu64
+                   " more times within a minute; now it is %s",
+                   voice->mchid, more, voice->held ? "held" : "heard");
+    }
+}
+
+static void tick_voices(struct report *report, int64_t mono_ms)
+{
+    LIST_FOREACH (&report->voice_list, link) {
+        struct voice *voice = CONTAINER_OF(link, struct voice, link);
+        for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
+            (void)quiet_over(&voice->failures[reason], mono_ms); /* counted with all others' */
+        }
+        tell_holds(voice, mono_ms);
+    }
+}
+
 /* The rest of what log_failure() told by the piece. */
 void report_tick(struct report *report, int64_t mono_ms)
 {
+    tick_voices(report, mono_ms);
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
         uint64_t more = quiet_over(&report->failures[reason], mono_ms);
         if (more > 0) {
@@ -287,8 +363,12 @@ static void on_transaction(void *context, const struct outlet_end *end, size_t o
 
 static void on_merchant_held(void *context, const char *mchid, enum hold_why why, bool held)
 {
-    (void)context;
+    struct voice *voice = voice_of(context, mchid);
     const struct log_field fields[] = {{"MCHID", mchid}, {NULL, NULL}};
+    voice->held = held;
+    if (!quiet_says_of(&voice->holds, HOLD_WORDS, clock_now(&clock_system).mono_ms)) {
+        return;
+    }
     if (!held) {
         log_fields(LOG_NOTICE, MESSAGE_MERCHANT_HEARD, fields, "merchant %s is heard again", mchid);
     } else if (why == HOLD_WHY_UNVERIFIED) {

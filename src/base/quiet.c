@@ -2,10 +2,15 @@
 
 bool quiet_says(struct quiet *quiet, int64_t now_ms)
 {
+    return quiet_says_of(quiet, QUIET_WORDS, now_ms);
+}
+
+bool quiet_says_of(struct quiet *quiet, unsigned words, int64_t now_ms)
+{
     if (quiet->said == 0) {
         quiet->begun_ms = now_ms;
     }
-    if (quiet->said < QUIET_WORDS) {
+    if (quiet->said < words) {
         quiet->said++;
         return true;
     }

@@ -226,9 +226,9 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     visitor_renew(context, visitor_of(connection), false);
 }
 
-static void dismiss(struct admin *admin, struct visitor *visitor)
+/* Out of the list already. */
+static void dismiss(struct visitor *visitor)
 {
-    list_remove(&admin->visitors, &visitor->link);
     visitor->listed = false;
     (void)shutdown(visitor->fd, SHUT_RDWR);
 }
@@ -241,7 +241,8 @@ static void dismiss_overdue(struct admin *admin, int64_t now_ms)
         if (visitor->end_ms > now_ms) {
             return;
         }
-        dismiss(admin, visitor);
+        (void)list_pop_front(&admin->visitors);
+        dismiss(visitor);
     }
 }
 
@@ -254,7 +255,8 @@ static void make_room(struct admin *admin, const struct visitor *newest)
     LIST_FOREACH (&admin->visitors, link) {
         struct visitor *visitor = CONTAINER_OF(link, struct visitor, link);
         if (!visitor->asked && visitor != newest) {
-            dismiss(admin, visitor);
+            list_remove(&admin->visitors, &visitor->link);
+            dismiss(visitor);
             return;
         }
     }

@@ -20,6 +20,8 @@ struct quiet {
 
 /* True when this word is to be said; else it was counted. */
 bool quiet_says(struct quiet *quiet, int64_t now_ms);
+/* With another number of words for a span; the same with each call for one `quiet`. */
+bool quiet_says_of(struct quiet *quiet, unsigned words, int64_t now_ms);
 /* When the span is over, how many words were counted in it, and the next one begins with the next
  * word; before that, and when there were none, 0. To be asked now and then. */
 uint64_t quiet_over(struct quiet *quiet, int64_t now_ms);

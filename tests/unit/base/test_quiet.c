@@ -15,6 +15,15 @@ Test(quiet, says_a_few_and_counts_the_rest)
     cr_assert_eq(quiet_over(&quiet, 1000 + QUIET_SPAN_MS), 0, "told once");
 }
 
+Test(quiet, may_say_fewer)
+{
+    struct quiet quiet = {0};
+    cr_assert(quiet_says_of(&quiet, 1, 1000));
+    cr_assert_not(quiet_says_of(&quiet, 1, 1001));
+    cr_assert_eq(quiet_over(&quiet, 1000 + QUIET_SPAN_MS), 1);
+    cr_assert(quiet_says_of(&quiet, 1, 1000 + QUIET_SPAN_MS));
+}
+
 Test(quiet, begins_anew_after_its_span)
 {
     struct quiet quiet = {0};

@@ -1,0 +1,104 @@
+/* What is told again and again, for each merchant by itself. */
+#include "presignd/report.h"
+
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/flow/lane.h"
+
+#include "unit/flow/world.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ONE   "1900000001"
+#define OTHER "1900000002"
+
+enum { OFTEN = 100 };
+
+struct scene {
+    struct metrics *metrics;
+    struct report *report;
+    struct pipeline_observer observer;
+    FILE *log;
+    int was;
+};
+
+static void scene_begin(struct scene *scene)
+{
+    scene->metrics = metrics_new();
+    scene->report = report_new(scene->metrics);
+    scene->observer = report_observer(scene->report);
+    scene->log = tmpfile();
+    cr_assert_not_null(scene->log);
+    scene->was = dup(STDERR_FILENO);
+    cr_assert_geq(dup2(fileno(scene->log), STDERR_FILENO), 0);
+}
+
+/* How many lines name the merchant; the scene is over. */
+static void scene_end(struct scene *scene, unsigned *one, unsigned *other)
+{
+    char line[1024];
+    cr_assert_geq(dup2(scene->was, STDERR_FILENO), 0);
+    close(scene->was);
+    rewind(scene->log);
+    *one = *other = 0;
+    while (fgets(line, sizeof line, scene->log) != NULL) {
+        *one += strstr(line, ONE) != NULL;
+        *other += strstr(line, OTHER) != NULL;
+    }
+    (void)fclose(scene->log);
+    report_free(scene->report);
+    metrics_free(scene->metrics);
+}
+
+Test(report, a_merchant_that_is_held_again_and_again_hides_no_other)
+{
+    struct scene scene;
+    unsigned one, other;
+    scene_begin(&scene);
+    for (int i = 0; i < OFTEN; i++) {
+        scene.observer.merchant_held(scene.report, ONE, HOLD_WHY_UNAUTHORIZED, i % 2 == 0);
+    }
+    scene.observer.merchant_held(scene.report, OTHER, HOLD_WHY_UNAUTHORIZED, true);
+    report_tick(scene.report, INT64_MAX / 2); /* the minute is over */
+    scene_end(&scene, &one, &other);
+    cr_assert_eq(one, 3, "once held, once heard, and the rest as a number: %u", one);
+    cr_assert_eq(other, 1);
+}
+
+static void fails(struct scene *scene, struct lane *lane, int64_t offset)
+{
+    struct job job = {
+        .record = {.topic = lane->merchant->mchid, .offset = offset, .timestamp_ms = -1},
+        .lane = lane,
+        .reason = REASON_REJECTED};
+    scene->observer.published(scene->report, &job);
+}
+
+Test(report, a_merchant_whose_events_fail_hides_no_others_first)
+{
+    struct scene scene;
+    unsigned one, other;
+    struct merchant *merchants[] = {keyless(ONE, MODE_DIRECT, false),
+                                    keyless(OTHER, MODE_DIRECT, false)};
+    struct lane lanes[2];
+    lane_init(&lanes[0], merchants[0]);
+    lane_init(&lanes[1], merchants[1]);
+    log_level_set(LOG_INFO);
+    scene_begin(&scene);
+    for (int i = 0; i < OFTEN; i++) {
+        fails(&scene, &lanes[0], i);
+    }
+    fails(&scene, &lanes[1], 0);
+    scene_end(&scene, &one, &other);
+    cr_assert_gt(one, 1);
+    cr_assert_lt(one, OFTEN);
+    cr_assert_eq(other, 1);
+    for (int i = 0; i < 2; i++) {
+        lane_deinit(&lanes[i]);
+        merchant_unref(merchants[i]);
+    }
+}
