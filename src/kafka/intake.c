@@ -30,9 +30,15 @@ enum {
     /* A complaint that is not repeated for that long no longer describes the present: the
      * library repeats lasting ones every 30 s. */
     TROUBLE_MAX_AGE_MS = 45000,
+    /* Between two fetches of what could not be read. */
+    FETCH_AGAIN_MS = 10000,
     /* A record with more headers gets its array for the one call only. */
     HEADERS_KEPT = 256,
 };
+
+/* Why the topic cannot be read, by what ends it: the topic is there for us again; a record or a
+ * partition's end comes; only another assignment. That ends the first two as well. */
+enum unread { UNREAD_NOTHING, UNREAD_TOPIC, UNREAD_FETCH, UNREAD_MADE_ANEW };
 
 enum intake_state { IDLE, LOOKING, ASSIGNED, REVOKING };
 
@@ -74,7 +80,8 @@ struct intake {
     bool joined, fatal_told, release_overdue;
     struct trouble trouble;
     struct trouble subscription; /* why the topic cannot be read; empty while it can */
-    bool made_anew;              /* that is why, until the next assignment */
+    enum unread unread;          /* which kind of why */
+    struct loop_timer again;     /* UNREAD_FETCH: when to ask for records anew */
     struct record_header *headers;
     size_t header_cap;
 };
@@ -228,6 +235,16 @@ static void partitions_take(struct intake *intake, const rd_kafka_topic_partitio
     }
 }
 
+static void unread_end(struct intake *intake)
+{
+    if (intake->unread != UNREAD_NOTHING) {
+        intake->unread = UNREAD_NOTHING;
+        trouble_clear(&intake->subscription);
+        lookup_topic(intake->lookup, NULL);
+        loop_timer_stop(&intake->again);
+    }
+}
+
 static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t *partitions)
 {
     rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
@@ -239,8 +256,7 @@ static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t 
     intake->state = LOOKING;
     partitions_take(intake, partitions);
     if (partitions->cnt > 0) { /* given to members that see the topic only */
-        intake->made_anew = false;
-        trouble_clear(&intake->subscription);
+        unread_end(intake);
         lookup_start(intake->lookup, partitions);
         return;
     }
@@ -481,7 +497,7 @@ static bool made_anew(struct intake *intake, const struct partition *partition, 
     if (end < 0 || end >= partition->next) {
         return false;
     }
-    intake->made_anew = true;
+    intake->unread = UNREAD_MADE_ANEW;
     trouble_set(
         &intake->subscription,
         "partition %d of %s ends at offset %lld and was read up to %lld: the topic was made "
@@ -493,8 +509,8 @@ static bool made_anew(struct intake *intake, const struct partition *partition, 
 /* A record or a partition's end came: the broker lets us read. */
 static void readable(struct intake *intake)
 {
-    if (!intake->made_anew) {
-        trouble_clear(&intake->subscription);
+    if (intake->unread == UNREAD_FETCH) {
+        unread_end(intake);
     }
 }
 
@@ -533,6 +549,35 @@ static void end_note(struct intake *intake, const rd_kafka_message_t *message)
     }
 }
 
+/* The library does not tell when it is over: a standby without partitions would never notice, an
+ * idle partition only with its next record. */
+static void unread_begin(struct intake *intake, enum unread why)
+{
+    intake->unread = why;
+    if (why == UNREAD_TOPIC) {
+        lookup_topic(intake->lookup, intake->topic);
+    } else {
+        loop_timer_set(&intake->again, clock_now(intake->clock).mono_ms + FETCH_AGAIN_MS);
+    }
+}
+
+static void unread_check(struct intake *intake)
+{
+    if (intake->unread == UNREAD_TOPIC && lookup_topic_readable(intake->lookup)) {
+        unread_end(intake);
+    }
+}
+
+/* A fetch from where we are ends in a record, a partition's end, or the same error. */
+static void on_again(void *context)
+{
+    struct intake *intake = context;
+    if (intake->unread == UNREAD_FETCH && intake->state == ASSIGNED) {
+        consume_known(intake);
+    }
+    loop_timer_set(&intake->again, clock_now(intake->clock).mono_ms + FETCH_AGAIN_MS);
+}
+
 /* The library tells of a topic that it cannot read once, however long that lasts. */
 static void error_note(struct intake *intake, const rd_kafka_message_t *message)
 {
@@ -543,6 +588,10 @@ static void error_note(struct intake *intake, const rd_kafka_message_t *message)
     trouble_set(trouble, "%s (%s)", rd_kafka_message_errstr(message),
                 rd_kafka_err2name(message->err));
     log_warning("kafka consumer: %s", trouble->text);
+    if (lasting) {
+        /* Of a topic as a whole it has no offset; its partition says 0 then, too. */
+        unread_begin(intake, message->offset < 0 ? UNREAD_TOPIC : UNREAD_FETCH);
+    }
 }
 
 /* False when the owner wants no further record for now. */
@@ -617,6 +666,7 @@ bool intake_poll(struct intake *intake, size_t records_max)
     }
     release_check(intake);
     lookup_check(intake);
+    unread_check(intake);
     for (size_t i = 0; i < records_max && !intake->fatal_told;) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(intake->consumer, 0);
         bool noted = notes_handle(intake);
@@ -713,6 +763,7 @@ struct intake *intake_new(struct loop *loop, const struct clock *clock,
     intake->eventfd = -1;
     intake->topic = mem_strdup(config->requests_topic);
     intake->instance = mem_strdup(config->instance);
+    loop_timer_init(&intake->again, loop, on_again, intake);
     loop_timer_init(&intake->release_timer, loop, on_release_timer, intake);
     *error = connect_consumer(intake, config);
     return *error == NULL ? intake : intake_free(intake);
@@ -733,6 +784,9 @@ static void consumer_drop(struct intake *intake)
         intake->noted_assign = NULL;
     }
     loop_timer_stop(&intake->release_timer);
+    loop_timer_stop(&intake->again);
+    intake->unread = UNREAD_NOTHING; /* the next consumer tells anew */
+    trouble_clear(&intake->subscription);
     partitions_forget(intake);
 }
 

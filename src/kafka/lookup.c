@@ -17,6 +17,8 @@ enum {
      * that does not answer. */
     SILENT_MAX = 4,
     PAUSE_MS = 100,
+    /* Between two looks at a topic that cannot be read. */
+    TOPIC_PAUSE_MS = 1000,
     /* Between attempts to make the consumer. */
     MAKE_PAUSE_MS = 1000,
     /* Between two answers that are handed over: each makes the consumer fetch anew. */
@@ -35,6 +37,8 @@ struct lookup {
     /* Under the lock. `asked` is the thread's work, `known` its answer so far, `found` what the
      * loop may take of it. */
     rd_kafka_topic_partition_list_t *asked, *known, *found;
+    char *topic;     /* is asked about until it can be read; NULL: none is */
+    bool readable;   /* it can */
     unsigned serial; /* of `asked`, to tell a late answer from a wanted one */
     rd_kafka_resp_err_t error;
     bool stop;
@@ -171,8 +175,47 @@ static void consumer_make(struct lookup *lookup)
     }
 }
 
+/* What a broker says of the topic now. */
+static rd_kafka_resp_err_t topic_error(rd_kafka_t *consumer, const char *name)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer, name, NULL);
+    if (topic == NULL) {
+        return rd_kafka_last_error();
+    }
+    rd_kafka_resp_err_t error = rd_kafka_metadata(consumer, 0, topic, &metadata, SLICE_MS);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        error = metadata->topic_cnt == 1 ? metadata->topics[0].err
+                                         : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        rd_kafka_metadata_destroy(metadata);
+    }
+    rd_kafka_topic_destroy(topic);
+    return error;
+}
+
+/* With the lock, which it lets go meanwhile. */
+static void topic_try(struct lookup *lookup)
+{
+    AUTO_FREE char *name = mem_strdup(lookup->topic);
+    pthread_mutex_unlock(&lookup->lock);
+    rd_kafka_resp_err_t error = topic_error(lookup->consumer, name);
+    pthread_mutex_lock(&lookup->lock);
+    if (lookup->stop || lookup->topic == NULL) {
+        return;
+    }
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        pause_for(lookup, TOPIC_PAUSE_MS);
+        return;
+    }
+    free(lookup->topic);
+    lookup->topic = NULL;
+    lookup->readable = true;
+    loop_wake(lookup->loop);
+}
+
 static void lookup_drop(struct lookup *lookup)
 {
+    free(lookup->topic);
     list_drop(&lookup->asked);
     list_drop(&lookup->known);
     list_drop(&lookup->found);
@@ -210,6 +253,8 @@ static void lookup_step(struct lookup *lookup)
 {
     if (lookup->consumer == NULL) {
         consumer_make(lookup);
+    } else if (lookup->asked == NULL && lookup->topic != NULL) {
+        topic_try(lookup);
     } else if (lookup->asked == NULL) {
         pthread_cond_wait(&lookup->wanted, &lookup->lock);
     } else {
@@ -269,6 +314,25 @@ rd_kafka_t *lookup_consumer(struct lookup *lookup, struct trouble *trouble)
     }
     pthread_mutex_unlock(&lookup->lock);
     return consumer;
+}
+
+void lookup_topic(struct lookup *lookup, const char *topic)
+{
+    pthread_mutex_lock(&lookup->lock);
+    free(lookup->topic);
+    lookup->topic = mem_strdup(topic);
+    lookup->readable = false;
+    pthread_cond_signal(&lookup->wanted);
+    pthread_mutex_unlock(&lookup->lock);
+}
+
+bool lookup_topic_readable(struct lookup *lookup)
+{
+    pthread_mutex_lock(&lookup->lock);
+    bool readable = lookup->readable;
+    lookup->readable = false;
+    pthread_mutex_unlock(&lookup->lock);
+    return readable;
 }
 
 static void lookup_replace(struct lookup *lookup, rd_kafka_topic_partition_list_t *partitions)

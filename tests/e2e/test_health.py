@@ -65,6 +65,15 @@ class Subscription(unittest.TestCase):
         self.world.wait_for_outcomes(waiting)
         self.daemon.wait_ready()
 
+    def test_a_standby_notices_that_the_right_is_back(self):
+        standby = [self.start(f"presignd-{n}") for n in range(2, 5)]
+        self.deny()
+        for daemon in [self.daemon, *standby]:
+            self.wait_unready("TOPIC_AUTHORIZATION_FAILED", daemon)
+        self.allow()
+        for daemon in [self.daemon, *standby]:
+            daemon.wait_ready()
+
     def test_a_topic_that_is_deleted_and_comes_back(self):
         self.world.wait_for_outcomes(self.world.produce(event() for _ in range(3)))
         self.delete_topic()

@@ -100,7 +100,8 @@ const char *intake_group_id(const struct intake *intake);
  * text; NULL when it has nothing to say. */
 const char *intake_trouble(const struct intake *intake);
 /* Why the requests topic cannot be read: no right to it, no such topic, or one that was made anew
- * below what was read; cleaned. It stays until partitions are assigned again. NULL: none. */
+ * below what was read; cleaned. It stays until it is gone; the last one until
+ * partitions are assigned again. NULL: none. */
 const char *intake_subscription_error(const struct intake *intake);
 /* End of a partition as the broker told it last (high watermark), -1 when unknown. */
 int64_t intake_end_offset(const struct intake *intake, int32_t partition);

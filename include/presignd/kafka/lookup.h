@@ -12,6 +12,7 @@
 #include "presignd/kafka/client.h"
 
 #include <librdkafka/rdkafka.h>
+#include <stdbool.h>
 
 struct lookup;
 
@@ -39,5 +40,11 @@ rd_kafka_topic_partition_list_t *lookup_take(struct lookup *lookup);
 /* What the last try failed with, and how many partitions are not known yet; no error when all
  * are. */
 rd_kafka_resp_err_t lookup_error(struct lookup *lookup, size_t *left);
+
+/* Asks a broker about the topic every second until it lets us see it, and wakes the loop then;
+ * NULL: no more. Partitions go first. */
+void lookup_topic(struct lookup *lookup, const char *topic);
+/* True once after that. */
+bool lookup_topic_readable(struct lookup *lookup);
 
 #endif
