@@ -22,13 +22,20 @@
 
 enum { TEXT_MAX = 2048, VALUE_MAX = 1024, FIELDS_MAX = 32 };
 
+/* A reader that is only slower than a burst is waited for: the queue of the journal's socket may
+ * have room for ten entries (net.unix.max_dgram_qlen). When a second's waits have taken WAIT_MS,
+ * nothing more waits in it, so that they take less than twice that in all. */
+enum { WAIT_MS = 50, WAIT_PERIOD_MS = 1000 };
+
 static const char *own_identifier = "presignd";
 static int journal = -1; /* a socket of our own */
 static struct sockaddr_un journal_address;
 static int line_output = STDERR_FILENO;
 static _Atomic int max_level = LOG_INFO;
-static _Atomic uint64_t dropped; /* lines, since the start */
-static _Atomic uint64_t untold;  /* of them those that no line has told of */
+static _Atomic int64_t period_began_ms;
+static _Atomic int64_t waited_ms; /* in this period */
+static _Atomic uint64_t dropped;  /* lines, since the start */
+static _Atomic uint64_t untold;   /* of them those that no line has told of */
 
 /* ---- Where lines go ---- */
 
@@ -65,6 +72,8 @@ void log_init_at(const char *identifier, const char *journal_path)
     journal_address = (struct sockaddr_un){.sun_family = AF_UNIX};
     snprintf(journal_address.sun_path, sizeof journal_address.sun_path, "%s", journal_path);
     journal = stderr_is_journal() ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    const struct timeval wait = {.tv_usec = WAIT_MS * 1000L};
+    (void)setsockopt(journal, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
 }
 
 void log_init(const char *identifier)
@@ -113,14 +122,15 @@ static void put_entry(struct buf *entry, int level, const char *message_id,
 
 enum sent { SENT, FULL /* nobody reads */, REFUSED };
 
-static enum sent send_journal(const struct buf *entry)
+static enum sent send_journal(const struct buf *entry, bool wait)
 {
-    ssize_t sent = sendto(journal, entry->data, entry->len, MSG_DONTWAIT | MSG_NOSIGNAL,
+    int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
+    ssize_t sent = sendto(journal, entry->data, entry->len, flags,
                           (struct sockaddr *)&journal_address, sizeof journal_address);
     if (sent >= 0) {
         return SENT;
     }
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? FULL : REFUSED;
+    return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? FULL : REFUSED;
 }
 
 /* ---- stderr ---- */
@@ -160,33 +170,61 @@ static void put_line(struct buf *line, int level, const struct log_field *fields
  * takes all of it or nothing (pipe(7)). A socket is told for each write not to wait; all else is
  * asked before, which is enough for a pipe that nobody else writes to, where it could not be
  * opened once more. */
-static enum sent send_stderr(const struct buf *line)
+static enum sent send_stderr(const struct buf *line, bool wait)
 {
+    struct pollfd output = {.fd = line_output, .events = POLLOUT};
+    if (poll(&output, 1, wait ? WAIT_MS : 0) != 1) {
+        return FULL;
+    }
     ssize_t sent = send(STDERR_FILENO, line->data, line->len, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno == ENOTSOCK) {
-        struct pollfd output = {.fd = line_output, .events = POLLOUT};
-        bool ready = poll(&output, 1, 0) == 1;
-        sent = ready ? write(line_output, line->data, line->len) : -1;
+        sent = write(line_output, line->data, line->len);
     }
     return sent >= 0 ? SENT : FULL;
 }
 
 /* ---- Lines ---- */
 
+struct line {
+    int level;
+    const char *message_id;
+    const struct log_field *fields;
+    const char *text;
+};
+
 /* What the journal refuses for another reason than being full goes to stderr. */
-static bool emit(int level, const char *message_id, const struct log_field *fields,
-                 const char *text)
+static enum sent send_line(const struct line *line, bool wait)
 {
     AUTO_BUF struct buf out = {0};
     enum sent sent = REFUSED;
     if (journal >= 0) {
-        put_entry(&out, level, message_id, fields, text);
-        sent = send_journal(&out);
+        put_entry(&out, line->level, line->message_id, line->fields, line->text);
+        sent = send_journal(&out, wait);
         out.len = 0;
     }
     if (sent == REFUSED) {
-        put_line(&out, level, fields, text);
-        sent = send_stderr(&out);
+        put_line(&out, line->level, line->fields, line->text);
+        sent = send_stderr(&out, wait);
+    }
+    return sent;
+}
+
+static bool may_wait(int64_t now_ms)
+{
+    if (now_ms - atomic_load(&period_began_ms) >= WAIT_PERIOD_MS) {
+        atomic_store(&period_began_ms, now_ms);
+        atomic_store(&waited_ms, 0);
+    }
+    return atomic_load(&waited_ms) < WAIT_MS;
+}
+
+static bool emit(const struct line *line)
+{
+    enum sent sent = send_line(line, false);
+    int64_t before_ms = sent == FULL ? clock_now(&clock_system).mono_ms : 0;
+    if (sent == FULL && may_wait(before_ms)) {
+        sent = send_line(line, true);
+        atomic_fetch_add(&waited_ms, clock_now(&clock_system).mono_ms - before_ms);
     }
     return sent == SENT;
 }
@@ -201,7 +239,7 @@ static bool tell_dropped(void)
     AUTO_FREE char *text = mem_printf(
         "%" PRIu64 " lines of the log were dropped: it was not read, or could not be written",
         count);
-    bool told = emit(LOG_WARNING, NULL, &(struct log_field){0}, text);
+    bool told = emit(&(struct line){LOG_WARNING, NULL, &(struct log_field){0}, text});
     atomic_fetch_add(&untold, told ? 0 : count);
     return told;
 }
@@ -217,7 +255,7 @@ static void log_v(int level, const char *message_id, const struct log_field *fie
     int error = errno;
     char text[TEXT_MAX + 1];
     vsnprintf(text, sizeof text, format, arguments);
-    if (!tell_dropped() || !emit(level, message_id, fields, text)) {
+    if (!tell_dropped() || !emit(&(struct line){level, message_id, fields, text})) {
         atomic_fetch_add(&dropped, 1);
         atomic_fetch_add(&untold, 1);
     }

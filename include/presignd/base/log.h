@@ -2,8 +2,9 @@
  *
  * No secret, openid, signature or body is ever handed to these functions; what comes from
  * outside passes through text_clean() first (log_fields() does that for field values).
- * Any thread may log, and none ever waits: a line that nobody reads is dropped and counted, and the
- * next line that can be written tells how many.
+ * Any thread may log, and all waits for a reader together take less than 100 ms of a second: a line
+ * that finds no room then is dropped and counted, and the next one that can be written tells how
+ * many.
  */
 #ifndef PRESIGND_BASE_LOG_H
 #define PRESIGND_BASE_LOG_H
