@@ -88,8 +88,11 @@ static bool has_place(const struct pipeline *p, const struct lane *lane)
     size_t places = p->rules.limits.in_flight, reserve = places / RESERVE_SHARE;
     reserve = reserve == 0 && places > 1 ? 1 : reserve;
     size_t share = p->lanes_busy == 0 ? places : places / p->lanes_busy;
-    return p->lanes_busy < 2 || p->in_flight < places - reserve ||
-           lane->in_flight < (share == 0 ? 1 : share);
+    if (p->lane_count < 2 || p->in_flight < places - reserve) {
+        return true;
+    }
+    /* Alone, it may be only for now: the reserve waits for those who come. */
+    return p->lanes_busy > 1 && lane->in_flight < (share == 0 ? 1 : share);
 }
 
 /* Its merchant's hold is over: not called, whether it was before or not. */
