@@ -108,12 +108,14 @@ def event(endpoint="app", out_contract_code=None, key="by code", mchid=None, dat
 class Program:
     """A child process with its log (standard output and error) in a file. Dies with us."""
 
+    death_signal = "KILL"
+
     def __init__(self, name, command, log, environment=None):
         self.name = name
         self.log = log
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
-                [*dying_with_us(), *map(str, command)],
+                [*dying_with_us(self.death_signal), *map(str, command)],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env={**os.environ, **(environment or {})})
 

@@ -42,7 +42,10 @@ def find_nginx():
 
 
 class Nginx(Program):
-    """Ends with the World whose sandbox it stands before."""
+    """Ends with the World whose sandbox it stands before. Its workers end with the master only where
+    that can tell them to: so it gets SIGTERM."""
+
+    death_signal = "TERM"
 
     def __init__(self, world, keepalive_s=75):
         self.directory = world.directory / "nginx"
@@ -56,6 +59,9 @@ class Nginx(Program):
         super().__init__("nginx", self.command, self.directory / "start.log")
         world.daemons.append(self)
         self.wait_until_ready((self.directory / "nginx.pid").exists)
+
+    def kill(self):
+        self.terminate()
 
     @property
     def url(self):
