@@ -40,13 +40,14 @@ static void gather(const struct monitor *monitor, const struct monitor_sources *
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     pipeline_holds(from->pipeline, waiting);
     bool moves = pipeline_moves(from->pipeline, monitor->patience_ms, missed);
+    bool id_held = outlet_standing(from->outlet) == OUTLET_HELD;
     *facts = (struct readiness_facts){
         .stopping = from->stopping,
         .joined = intake_joined(from->intake),
         .endpoint_down = status.endpoint_down,
         .subscription = intake_subscription_error(from->intake),
         .kafka = kafka_trouble(from),
-        .id_missing_ms = now_ms - monitor->id_held_ms,
+        .id_missing_ms = id_held ? 0 : now_ms - monitor->id_held_ms,
         .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
         .waiting = waiting->data,
         .missed = moves ? NULL : missed->data,

@@ -1,0 +1,98 @@
+/* What a look gathers. The parts are stand-ins (--wrap). */
+#include "presignd/monitor.h"
+
+#include "presignd/base/clock.h"
+#include "presignd/base/mem.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+/* Names that --wrap gives. NOLINTBEGIN(bugprone-reserved-identifier) */
+void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *status);
+void __wrap_pipeline_holds(const struct pipeline *p, struct buf *text);
+bool __wrap_pipeline_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why);
+bool __wrap_intake_joined(const struct intake *intake);
+const char *__wrap_intake_trouble(const struct intake *intake);
+const char *__wrap_intake_subscription_error(const struct intake *intake);
+const char *__wrap_report_trouble(const struct report *report);
+enum outlet_standing __wrap_outlet_standing(const struct outlet *outlet);
+
+static enum outlet_standing standing;
+
+/* One event waits, and no transaction was ever committed. */
+void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *status)
+{
+    (void)p;
+    *status = (struct pipeline_status){.unexplained = 1};
+}
+
+void __wrap_pipeline_holds(const struct pipeline *p, struct buf *text)
+{
+    (void)p, (void)text;
+}
+
+bool __wrap_pipeline_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why)
+{
+    (void)p, (void)patience_ms, (void)why;
+    return true;
+}
+
+bool __wrap_intake_joined(const struct intake *intake)
+{
+    (void)intake;
+    return true;
+}
+
+const char *__wrap_intake_trouble(const struct intake *intake)
+{
+    (void)intake;
+    return NULL;
+}
+
+const char *__wrap_intake_subscription_error(const struct intake *intake)
+{
+    (void)intake;
+    return NULL;
+}
+
+const char *__wrap_report_trouble(const struct report *report)
+{
+    (void)report;
+    return NULL;
+}
+
+enum outlet_standing __wrap_outlet_standing(const struct outlet *outlet)
+{
+    (void)outlet;
+    return standing;
+}
+/* NOLINTEND(bugprone-reserved-identifier) */
+
+/* The first and only look was some time ago: whoever asks between two looks is answered by what is
+ * so now. */
+static bool alive_after(enum outlet_standing now, int64_t ago_ms)
+{
+    struct monitor monitor;
+    const struct monitor_sources from = {0};
+    int64_t then_ms = clock_now(&clock_system).mono_ms - ago_ms;
+    AUTO_BUF struct buf why = {0};
+    standing = OUTLET_HELD;
+    monitor_init(&monitor, 0, then_ms);
+    monitor_tick(&monitor, &from, then_ms);
+    standing = now;
+    bool alive = monitor_alive(&monitor, &from, &why);
+    cr_expect_eq(alive, why.len == 0);
+    return alive;
+}
+
+Test(monitor, ten_minutes_without_a_commit_are_told_though_the_last_look_is_past)
+{
+    cr_expect(alive_after(OUTLET_HELD, READINESS_HANG_MS - 10000));
+    cr_expect_not(alive_after(OUTLET_HELD, READINESS_HANG_MS));
+}
+
+Test(monitor, an_id_that_is_not_ours_explains_them)
+{
+    cr_expect(alive_after(OUTLET_WAITING, READINESS_HANG_MS));
+    cr_expect(alive_after(OUTLET_REFUSED, READINESS_HANG_MS));
+}
