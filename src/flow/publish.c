@@ -92,6 +92,7 @@ static bool known_refused(struct pipeline *p, struct job *job, struct moment now
 void publish_take(struct pipeline *p, struct job *job, struct moment now)
 {
     job->suspect = 0;
+    job->elsewhere = false;
     job->out_partition = p->ports.route == NULL
                              ? -1
                              : p->ports.route(p->ports.outlet, batch_topic(job), job->record.key,
@@ -320,10 +321,14 @@ static void forget_orphans(struct pipeline *p, struct moment now)
     }
 }
 
-/* One without a key goes to any partition: the next time to another one, as the outlet sees to. */
-static bool goes_elsewhere(const struct job *job)
+/* One without a key may go to another partition, which is tried once: when that one does not take
+ * it either, it waits as others do, or nothing that shares its transactions would be published. */
+static bool goes_elsewhere(struct job *job)
 {
-    return job->record.key == NULL && refusal_row(job->refusal)->scope == REFUSAL_OF_PARTITION;
+    bool tried = job->elsewhere;
+    job->elsewhere =
+        job->record.key == NULL && refusal_row(job->refusal)->scope == REFUSAL_OF_PARTITION;
+    return job->elsewhere && !tried;
 }
 
 /* Those whose partition or topic refuses. */
@@ -332,7 +337,8 @@ static void shut(struct pipeline *p, const char *trouble, struct moment now)
     LIST_FOREACH_SAFE (&p->batch.jobs, link) {
         struct job *job = job_of(link);
         enum refusal_scope scope = refusal_row(job->refusal)->scope;
-        if ((scope == REFUSAL_OF_PARTITION || scope == REFUSAL_OF_TOPIC) && !goes_elsewhere(job)) {
+        bool elsewhere = goes_elsewhere(job);
+        if ((scope == REFUSAL_OF_PARTITION || scope == REFUSAL_OF_TOPIC) && !elsewhere) {
             hold(p, job, job->refusal, trouble, now);
         }
     }

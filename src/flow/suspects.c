@@ -73,11 +73,17 @@ uint32_t suspects_group(struct suspects *suspects, enum outlet_topic topic, enum
     return item->id;
 }
 
+/* A hold of no partition is for outcomes that may go to any of them: none takes those. */
+static bool same_partition(const struct suspect_case *item, const struct suspect_record *record)
+{
+    return item->partition == record->partition && (record->partition >= 0 || record->keyless);
+}
+
 static bool holds_for(const struct suspect_case *item, const struct suspect_record *record,
                       enum refusal refusal)
 {
     return !item->group && item->topic == record->topic && item->refusal == refusal &&
-           (scope_of(item) != REFUSAL_OF_PARTITION || item->partition == record->partition);
+           (scope_of(item) != REFUSAL_OF_PARTITION || same_partition(item, record));
 }
 
 uint32_t suspects_hold(struct suspects *suspects, const struct suspect_record *record,
@@ -108,7 +114,7 @@ static bool keeps_back(const struct suspect_case *item, const struct suspect_rec
     case REFUSAL_OF_TOPIC:
         return true;
     case REFUSAL_OF_PARTITION:
-        return item->partition == record->partition;
+        return same_partition(item, record);
     default:
         break;
     }

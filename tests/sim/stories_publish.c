@@ -51,6 +51,21 @@ static void output_partition_without_a_leader(void)
     all_end_within(&story, 1);
 }
 
+/* Also for outcomes without a key, which have nowhere else to go then. */
+static void output_topic_without_any_leader(void)
+{
+    struct story story = begin("no partition of the failures has a leader for half an hour");
+    events_come(&story, 1);
+    story.sim->weather.shut[OUTLET_FAILURES] = (1u << SIM_OUTPUTS) - 1;
+    events_come(&story, 30);
+    story.sim->weather.shut[OUTLET_FAILURES] = 0;
+    events_come(&story, 1);
+    expect_outputs_within(&story, OUTLET_FAILURES, (1u << SIM_OUTPUTS) - 1, 1000);
+    EXPECT(&story, story.sim->opens == story.sim->shuts, "%zu opened of %zu", story.sim->opens,
+           story.sim->shuts);
+    all_end_within(&story, 1);
+}
+
 static void output_topic_refuses_all(void)
 {
     struct story story = begin("the topic of failures takes nothing for an hour");
@@ -109,6 +124,7 @@ int main(int argc, char **argv)
     (void)argc;
     sim_program = argv[0];
     output_partition_without_a_leader();
+    output_topic_without_any_leader();
     output_topic_refuses_all();
     results_topic_refuses_all();
     outcomes_refused_for_their_own_sake();

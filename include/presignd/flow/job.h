@@ -85,6 +85,7 @@ struct job {
     uint32_t suspect;      /* JOB_REFUSED: its case; 0: none */
     enum refusal refusal;  /* why it was not taken when it was offered last */
     bool named;            /* as one that its topic refuses */
+    bool elsewhere;        /* has no key, and its partition did not take it: another one is tried */
     struct outcome_bytes outcome;
 };
 

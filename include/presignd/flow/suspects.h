@@ -36,7 +36,8 @@ struct suspect_case {
     bool group;
     enum outlet_topic topic;
     enum refusal refusal;
-    int32_t partition; /* of the topic, where that is what refuses; else -1 */
+    int32_t partition; /* of the topic, where that is what refuses; -1: the topic or the record
+                        * refuses, or no partition takes an outcome without a key */
     bool keyless;      /* REFUSAL_RECORD: one without a key was refused */
     size_t take;       /* of a group: how many are offered next */
     int64_t next_ms, pause_ms;

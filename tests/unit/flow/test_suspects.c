@@ -111,6 +111,21 @@ Test(suspects, a_shut_partition_or_topic_keeps_back_its_own_alone)
     suspects_deinit(&suspects);
 }
 
+/* A record with a key has no partition either, while the topic is not known yet. */
+Test(suspects, a_hold_of_no_partition_keeps_back_records_without_a_key)
+{
+    struct suspects suspects = {0};
+    const struct suspect_record anywhere = {OUTLET_FAILURES, -1, 100, true};
+    const struct suspect_record not_known = {OUTLET_FAILURES, -1, 100, false};
+    const struct suspect_record placed = {OUTLET_FAILURES, 1, 100, false};
+    uint32_t id = hold_at(&suspects, &anywhere, REFUSAL_NO_LEADER, 0);
+    cr_assert_eq(hold_at(&suspects, &anywhere, REFUSAL_NO_LEADER, 0), id);
+    cr_assert_neq(hold_at(&suspects, &placed, REFUSAL_NO_LEADER, 0), id);
+    cr_assert_eq(suspects_match(&suspects, &anywhere), id);
+    cr_assert_eq(suspects_match(&suspects, &not_known), 0);
+    suspects_deinit(&suspects);
+}
+
 Test(suspects, what_a_record_was_refused_for_is_known_of_the_next)
 {
     struct suspects suspects = {0};
