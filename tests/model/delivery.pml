@@ -2,7 +2,8 @@
  * with events while processes die, sleep and lose their partitions. README.md says what is left
  * out and why that is sound, and how to run this.
  *
- * Names are those of the code: src/flow/{window,batch,pipeline}.c, src/kafka/{intake,producer}.c.
+ * Names are those of the code: src/flow/{window,batch,assign,publish,pipeline}.c,
+ * src/kafka/{clients,intake,outlet,producer}.c.
  * An inline stands for the function of its name. One step of a process is one request, answer or
  * turn of the event loop; any two of them may happen in either order.
  *
@@ -45,6 +46,18 @@
 #ifndef UNKNOWNS
 #define UNKNOWNS 1
 #endif
+/* Clients that are made anew, of whichever kind. */
+#ifndef RENEWALS
+#define RENEWALS 0
+#endif
+/* Outcomes that their topic refuses. */
+#ifndef REFUSALS
+#define REFUSALS 0
+#endif
+/* A's right to its transactional.id is taken away, for good. */
+#ifndef DENIALS
+#define DENIALS 0
+#endif
 
 #define DAEMONS 2
 
@@ -67,14 +80,15 @@
 /* --- A daemon --- */
 
 mtype:life = {RUNNING, PAUSED, DEAD};
-mtype:intake = {LOOKING, ASSIGNED, REVOKING};
+/* TAKING: in no group, since the transactional.id is not held yet. LOOKING: no position is known. */
+mtype:intake = {TAKING, LOOKING, ASSIGNED, REVOKING};
 /* Which generation of the group it is of. Only "the current one, or one before" ever matters, and
  * without numbers the states are fewer. */
 mtype:session = {NO_SESSION, CURRENT, STALE};
 /* ACQUIRING: the producer does not hold its transactional.id. From OFFSETS_SENT on a transaction
  * is open. SETTLING: not known how the commit ended, a new producer is wanted. */
 mtype:outlet = {ACQUIRING, READY, OFFSETS_SENT, COMMITTING, SETTLING, READING_BACK};
-mtype:verdict = {OUTLET_COMMITTED, OUTLET_ABORTED, OUTLET_NOT_OURS};
+mtype:verdict = {OUTLET_COMMITTED, OUTLET_ABORTED, OUTLET_NOT_OURS, OUTLET_RECORDS_REFUSED};
 
 typedef position {
     bool in; /* the batch moves this partition */
@@ -93,6 +107,7 @@ typedef partition {
     window_state win;
     byte calling;
     byte settled;
+    byte suspects; /* settled, and refused by their topic */
 };
 
 typedef daemon {
@@ -101,9 +116,11 @@ typedef daemon {
     mtype:intake intake;
     mtype:session session;
     byte mine;    /* bit set of partitions */
+    byte known;   /* those of them whose position was told */
     partition partitions[PARTITIONS];
 
     bool publishing;
+    bool trying;   /* the batch is one of suspects */
     bool orphaned; /* the batch's partitions were abandoned meanwhile */
     mtype:session batch_session;
     byte records[PARTITIONS]; /* offsets whose outcomes are in the batch */
@@ -140,7 +157,15 @@ transaction txn[DAEMONS];
 position committed[PARTITIONS];
 byte visible[PARTITIONS]; /* offsets of events with a committed outcome */
 
-byte crashes, pauses, rebalances, aborts, unknowns;
+bool denied; /* A may not have its transactional.id */
+#define DENIED(i) (i == 0 && denied)
+
+byte crashes, pauses, rebalances, aborts, unknowns, renewals, refusals;
+
+#ifdef STALE_POSITIONS
+/* What a daemon's first lookup of a partition read. */
+position looked_up[DAEMONS * PARTITIONS];
+#endif
 
 /* Scratch, always within one atomic step, so it is no part of a state. (A breadth-first search
  * does not take hidden variables.) */
@@ -243,25 +268,38 @@ inline position_clear(at)
     at.metadata = 0
 }
 
-/* Every partition of which something is settled, all of it. */
-inline batch_fill(i)
+/* Every partition of which something is settled, or of suspects, all of it; never of both. What
+ * a window says stays what is committed: the batch's effect on it lies in the draft. */
+inline batch_fill(i, suspects_only)
 {
+    d[i].trying = suspects_only;
     d[i].batch_session = d[i].session;
     batch_number[i] = session_number[i];
     for (p : 0 .. PARTITIONS - 1) {
         if
-        :: d[i].partitions[p].settled ->
+        :: suspects_only ->
+            set = d[i].partitions[p].suspects;
+            d[i].partitions[p].suspects = 0
+        :: else ->
+            set = d[i].partitions[p].settled;
+            d[i].partitions[p].settled = 0
+        fi;
+        if
+        :: set ->
             window_copy(draft, d[i].partitions[p].win);
-            window_finish_all(draft, d[i].partitions[p].settled);
+            window_finish_all(draft, set);
             window_encode(d[i].positions[p]);
-            d[i].records[p] = d[i].partitions[p].settled;
-            d[i].partitions[p].settled = 0;
+            d[i].records[p] = set;
+#ifdef NO_DRAFT
+            window_finish_all(d[i].partitions[p].win, set);
+#endif
             printf("%c  batch_fill: partition %d, outcomes of set(%d); commits offset %d with set(%d), session %d\n",
-                   NAME(i), p, d[i].records[p], d[i].positions[p].offset,
-                   d[i].positions[p].metadata, batch_number[i])
+                   NAME(i), p, set, d[i].positions[p].offset, d[i].positions[p].metadata,
+                   batch_number[i])
         :: else
         fi
     }
+    d[i].publishing = 1 /* a loop may not end a d_step */
 }
 
 inline batch_commit(i)
@@ -271,13 +309,18 @@ inline batch_commit(i)
     }
 }
 
+/* Back to where they were. */
 inline batch_undo(i)
 {
 #ifdef NO_UNDO
     skip
 #else
     for (p : 0 .. PARTITIONS - 1) {
-        d[i].partitions[p].settled = d[i].partitions[p].settled | d[i].records[p]
+        if
+        :: d[i].trying ->
+            d[i].partitions[p].suspects = d[i].partitions[p].suspects | d[i].records[p]
+        :: else -> d[i].partitions[p].settled = d[i].partitions[p].settled | d[i].records[p]
+        fi
     }
 #endif
 }
@@ -289,6 +332,7 @@ inline batch_end(i)
         position_clear(d[i].positions[p])
     }
     d[i].publishing = 0;
+    d[i].trying = 0;
     d[i].orphaned = 0;
     d[i].batch_session = NO_SESSION
 }
@@ -302,7 +346,8 @@ inline partitions_deinit(i)
         d[i].partitions[p].win.next = 0;
         d[i].partitions[p].win.done = 0;
         d[i].partitions[p].calling = 0;
-        d[i].partitions[p].settled = 0
+        d[i].partitions[p].settled = 0;
+        d[i].partitions[p].suspects = 0
     }
 }
 
@@ -315,25 +360,39 @@ inline assign_drop(i)
 #endif
     d[i].session = NO_SESSION;
     d[i].mine = 0;
+    d[i].known = 0;
     d[i].refused = 0;
     d[i].intake = LOOKING
 }
 
-inline pipeline_assigned(i)
+#ifdef STALE_POSITIONS
+inline lookup(i, at)
 {
-    for (p : 0 .. PARTITIONS - 1) {
-        if
-        :: d[i].mine & BIT(p) ->
-            window_load(d[i].partitions[p].win, committed[p]);
-            printf("%c  pipeline_assigned: partition %d in session %d; window_load: watermark %d, done set(%d)\n",
-                   NAME(i), p, session_number[i], d[i].partitions[p].win.watermark,
-                   d[i].partitions[p].win.done);
-            /* The window never forgets: what has its outcome is known as done. */
-            INVARIANT((visible[p] & ~DONE_OF(d[i].partitions[p].win.watermark,
-                                             d[i].partitions[p].win.done)) == 0)
-        :: else
-        fi
-    }
+    if
+    :: looked_up[i * PARTITIONS + p].in
+    :: else ->
+        looked_up[i * PARTITIONS + p].in = 1;
+        looked_up[i * PARTITIONS + p].offset = committed[p].offset;
+        looked_up[i * PARTITIONS + p].metadata = committed[p].metadata
+    fi;
+    window_load(d[i].partitions[p].win, looked_up[i * PARTITIONS + p])
+}
+#else
+inline lookup(i, at) { window_load(d[i].partitions[p].win, committed[at]) }
+#endif
+
+/* Each partition's position by itself, as it becomes known. */
+inline assign_positions(i, at)
+{
+    p = at;
+    lookup(i, p);
+    printf("%c  assign_positions: partition %d in session %d; window_load: watermark %d, done set(%d)\n",
+           NAME(i), p, session_number[i], d[i].partitions[p].win.watermark,
+           d[i].partitions[p].win.done);
+    /* The window never forgets: what has its outcome is known as done. */
+    INVARIANT((visible[p] & ~DONE_OF(d[i].partitions[p].win.watermark,
+                                     d[i].partitions[p].win.done)) == 0);
+    d[i].known = d[i].known | BIT(p);
     d[i].intake = ASSIGNED
 }
 
@@ -382,12 +441,26 @@ inline rebalance_begin()
     fi
 }
 
+inline session_ends(i)
+{
+    if
+    :: d[i].session == CURRENT -> d[i].session = STALE
+    :: else
+    fi;
+    if
+    :: d[i].batch_session == CURRENT -> d[i].batch_session = STALE
+    :: else
+    fi
+}
+
 /* A static member that comes back while the group is stable gets its assignment again
- * (KIP-345); in all other cases the group is balanced anew. */
+ * (KIP-345), under an id of its own that ends the one before; in all other cases the group is
+ * balanced anew. */
 inline join(i)
 {
     if
     :: member[i] && !preparing ->
+        session_ends(i);
         d[i].session = CURRENT;
         session_number[i] = generation;
         for (p : 0 .. PARTITIONS - 1) {
@@ -405,18 +478,6 @@ inline join(i)
     fi
 }
 
-inline session_ends(i)
-{
-    if
-    :: d[i].session == CURRENT -> d[i].session = STALE
-    :: else
-    fi;
-    if
-    :: d[i].batch_session == CURRENT -> d[i].batch_session = STALE
-    :: else
-    fi
-}
-
 /* Any assignment of partitions to members: more than an assignor would make. */
 inline rebalance_end()
 {
@@ -428,7 +489,7 @@ inline rebalance_end()
         :: member[1] -> owner[p] = 1
         fi;
         if
-        :: d[owner[p]].life != DEAD -> d[owner[p]].mine = d[owner[p]].mine | BIT(p)
+        :: d[owner[p]].intake != TAKING -> d[owner[p]].mine = d[owner[p]].mine | BIT(p)
         :: else
         fi;
         printf("group: session %d, partition %d goes to %c\n", generation, p, NAME(owner[p]))
@@ -437,7 +498,7 @@ inline rebalance_end()
         joined[j] = 0;
         session_ends(j);
         if
-        :: member[j] && d[j].life != DEAD ->
+        :: member[j] && d[j].intake != TAKING ->
             d[j].session = CURRENT;
             session_number[j] = generation
         :: else
@@ -536,15 +597,18 @@ inline write_markers(i)
 #else
 #define STABLE(p) (!PENDING_OF(0, p) && !PENDING_OF(1, p))
 #endif
+#define LOOKUP_READY(i, p)                                                              \
+    ((d[i].intake == LOOKING || d[i].intake == ASSIGNED) && d[i].session != NO_SESSION && \
+     (d[i].mine & BIT(p)) && !(d[i].known & BIT(p)) && STABLE(p))
 #if PARTITIONS > 1
-#define LOOKUP_READY(i) ((!(d[i].mine & 1) || STABLE(0)) && (!(d[i].mine & 2) || STABLE(1)))
 #define READ_BACK_READY(i) \
     ((!d[i].positions[0].in || STABLE(0)) && (!d[i].positions[1].in || STABLE(1)))
-#define SETTLED_ANY(i) (d[i].partitions[0].settled || d[i].partitions[1].settled)
+#define SETTLED_ANY(i)  (d[i].partitions[0].settled || d[i].partitions[1].settled)
+#define SUSPECTS_ANY(i) (d[i].partitions[0].suspects || d[i].partitions[1].suspects)
 #else
-#define LOOKUP_READY(i)    (!(d[i].mine & 1) || STABLE(0))
 #define READ_BACK_READY(i) (!d[i].positions[0].in || STABLE(0))
 #define SETTLED_ANY(i)     (d[i].partitions[0].settled)
+#define SUSPECTS_ANY(i)    (d[i].partitions[0].suspects)
 #endif
 
 /* --- The outlet's thread: producer.c --- */
@@ -562,6 +626,12 @@ inline producer_acquire(i)
     printf("%c  producer_acquire: holds its transactional.id, nothing of it is open\n", NAME(i))
 }
 
+/* The session under which the batch's events were read, not the newest one. */
+#ifdef LATE_SESSION
+#define SENT_SESSION(i) d[i].session
+#else
+#define SENT_SESSION(i) d[i].batch_session
+#endif
 inline send_offsets(i)
 {
     if
@@ -571,7 +641,7 @@ inline send_offsets(i)
 #ifndef NO_FENCING
     :: else ->
         if
-        :: d[i].batch_session != CURRENT ->
+        :: SENT_SESSION(i) != CURRENT ->
             printf("%c  send_offsets: session %d is refused\n", NAME(i), batch_number[i]);
             pipeline_batch_ended(i, OUTLET_NOT_OURS)
         :: else ->
@@ -623,6 +693,27 @@ inline abort_or_drop(i)
     pipeline_batch_ended(i, OUTLET_ABORTED)
 }
 
+/* One outcome is refused by its topic: it is a suspect from now on, the others are as before. */
+inline records_refused(i, at, offset)
+{
+    refusals++;
+    printf("%c  partition %d offset %d: its outcome is refused, the transaction is aborted\n",
+           NAME(i), at, offset);
+    if
+    :: txn[i].fenced -> d[i].outlet = ACQUIRING
+    :: else ->
+        transaction_clear(i);
+        d[i].outlet = READY
+    fi;
+    if
+    :: d[i].orphaned
+    :: else ->
+        d[i].records[at] = d[i].records[at] & ~BIT(offset);
+        d[i].partitions[at].suspects = d[i].partitions[at].suspects | BIT(offset)
+    fi;
+    pipeline_batch_ended(i, OUTLET_RECORDS_REFUSED)
+}
+
 inline commit_answered(i)
 {
     if
@@ -669,9 +760,104 @@ inline read_back(i)
     d[i].outlet = READY
 }
 
+/* --- Clients that are made anew: outlet.c, clients.c --- */
+
+#define COMMIT_BEGUN(i)                                             \
+    (d[i].outlet == COMMITTING || d[i].outlet == SETTLING || d[i].outlet == READING_BACK)
+
+/* Another producer, on a thread of its own. A batch goes back to the pipeline, unless its commit
+ * was begun: then the new thread finds out how that ended. The old one sends nothing more. */
+inline hand_take_over(i)
+{
+    printf("%c  hand_take_over: a new producer\n", NAME(i));
+    txn[i].answer = NO_ANSWER;
+    if
+    :: COMMIT_BEGUN(i) ->
+#ifdef NO_TAKE_OVER
+        d[i].outlet = ACQUIRING;
+        pipeline_batch_ended(i, OUTLET_ABORTED)
+#else
+        d[i].outlet = SETTLING
+#endif
+    :: else ->
+#ifdef NO_MAY_COMMIT
+        if
+        :: d[i].outlet == OFFSETS_SENT -> produce_all_and_commit(i)
+        :: else
+        fi;
+#endif
+        d[i].outlet = ACQUIRING;
+        if
+        :: d[i].publishing -> pipeline_batch_ended(i, OUTLET_ABORTED)
+        :: else
+        fi
+    fi
+}
+
+/* The old consumer sends no LeaveGroup, as a static member. */
+inline consumer_renew(i)
+{
+    printf("%c  consumer_renew: everything is dropped\n", NAME(i));
+    assign_drop(i);
+    d[i].intake = TAKING
+}
+
+inline clock_look(i)
+{
+    renewals++;
+    printf("%c  *** the clock was set\n", NAME(i));
+    hand_take_over(i);
+    consumer_renew(i)
+}
+
+inline fatal_handle(i)
+{
+    renewals++;
+    printf("%c  *** the consumer gave up\n", NAME(i));
+    consumer_renew(i)
+}
+
+/* The outlet's thread sits in a call that does not return. */
+inline on_check(i)
+{
+    renewals++;
+    printf("%c  *** the outlet's thread is stuck\n", NAME(i));
+    hand_take_over(i)
+}
+
+/* Sooner or later the consumer hears of it, or of nothing for long. */
+inline echo(i)
+{
+    renewals++;
+    printf("group: *** takes up an old join of %c, which fences it\n", NAME(i));
+    session_ends(i)
+}
+
+inline deny(i)
+{
+    denied = 1;
+    printf("%c  *** may not have its transactional.id any more\n", NAME(i));
+    d[i].outlet = ACQUIRING
+}
+
+/* The id first, then the group. */
+#ifdef NO_ID_FIRST
+#define HELD(i)    true
+#define REFUSED(i) false
+#else
+#define HELD(i)    (d[i].outlet != ACQUIRING && d[i].outlet != SETTLING)
+#define REFUSED(i) (DENIED(i) && d[i].outlet == ACQUIRING)
+#endif
+inline standing_look(i)
+{
+    d[i].intake = LOOKING;
+    join(i)
+}
+
 /* --- The processes --- */
 
-#define RUNS(i) (d[i].life == RUNNING)
+#define RUNS(i)     (d[i].life == RUNNING)
+#define IN_GROUP(i) (RUNS(i) && d[i].intake != TAKING)
 
 /* The next offset that holds a record; OFFSETS when there is none. */
 #define NEXT_EVENT(p, from)                              \
@@ -679,8 +865,13 @@ inline read_back(i)
     ((from) <= 1 && (EVENTS(p) & 2) -> 1 :               \
     ((from) <= 2 && (EVENTS(p) & 4) -> 2 :               \
     ((from) <= 3 && (EVENTS(p) & 8) -> 3 : OFFSETS))))
+#ifdef EARLY_FETCH
+#define READABLE(i) d[i].mine
+#else
+#define READABLE(i) d[i].known
+#endif
 #define FETCHABLE(i, p)                                                           \
-    (d[i].intake == ASSIGNED && (d[i].mine & BIT(p)) &&                           \
+    (d[i].intake == ASSIGNED && (READABLE(i) & BIT(p)) &&                         \
      NEXT_EVENT(p, d[i].partitions[p].win.next) < OFFSETS &&                   \
      NEXT_EVENT(p, d[i].partitions[p].win.next) -                              \
          d[i].partitions[p].win.watermark < WINDOW_SPAN)
@@ -716,15 +907,16 @@ proctype event_loop(byte i)
 end:
     do
     /* intake */
-    :: d_step { RUNS(i) && d[i].intake == LOOKING && d[i].session != NO_SESSION &&
-               LOOKUP_READY(i) ->
-           pipeline_assigned(i) }
-    :: d_step { RUNS(i) && TOLD_TO_REVOKE(i) && (d[i].intake == LOOKING || IS_STANDBY(i)) ->
+    :: d_step { RUNS(i) && LOOKUP_READY(i, 0) -> assign_positions(i, 0) }
+#if PARTITIONS > 1
+    :: d_step { RUNS(i) && LOOKUP_READY(i, 1) -> assign_positions(i, 1) }
+#endif
+    :: d_step { IN_GROUP(i) && TOLD_TO_REVOKE(i) && (d[i].intake == LOOKING || IS_STANDBY(i)) ->
            rejoin(i) }
     :: d_step { RUNS(i) && TOLD_TO_REVOKE(i) && d[i].intake == ASSIGNED && !IS_STANDBY(i) ->
            printf("%c  pipeline_revoking\n", NAME(i));
            d[i].intake = REVOKING }
-    :: d_step { RUNS(i) && !member[i] ->
+    :: d_step { IN_GROUP(i) && !member[i] ->
            printf("%c  pipeline_lost: everything is dropped\n", NAME(i));
            rejoin(i) }
     :: d_step { RUNS(i) && FETCHABLE(i, 0) -> record_tell(i, 0) }
@@ -742,21 +934,35 @@ end:
 #endif
     /* publish; outlet_submit */
     :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SETTLED_ANY(i) ->
-           batch_fill(i);
-           d[i].publishing = 1 }
+           batch_fill(i, 0) }
+    :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SUSPECTS_ANY(i) ->
+           batch_fill(i, 1) }
     /* release: all is quiet, or the group has waited long enough */
     :: d_step { RUNS(i) && d[i].intake == REVOKING && member[i] ->
            printf("%c  intake_release\n", NAME(i));
            rejoin(i) }
+    /* clients */
+    :: d_step { RUNS(i) && d[i].intake == TAKING && HELD(i) -> standing_look(i) }
+    :: d_step { IN_GROUP(i) && (REFUSED(i) || (d[i].session == STALE && member[i])) ->
+           consumer_renew(i) }
+    /* faults */
+    :: d_step { IN_GROUP(i) && renewals < RENEWALS -> clock_look(i) }
+    :: d_step { IN_GROUP(i) && renewals < RENEWALS -> fatal_handle(i) }
+    :: d_step { RUNS(i) && d[i].publishing && renewals < RENEWALS -> on_check(i) }
     od
 }
+
+#define REFUSABLE(i, p, offset)                                        \
+    (RUNS(i) && d[i].outlet == OFFSETS_SENT && refusals < REFUSALS && \
+     (d[i].records[p] & BIT(offset)))
 
 /* The outlet's thread. */
 proctype outlet_thread(byte i)
 {
 end:
     do
-    :: d_step { RUNS(i) && d[i].outlet == ACQUIRING && txn[i].state != PREPARE_COMMIT ->
+    :: d_step { RUNS(i) && d[i].outlet == ACQUIRING && txn[i].state != PREPARE_COMMIT &&
+               !DENIED(i) ->
            producer_acquire(i);
            d[i].outlet = READY }
     :: d_step { RUNS(i) && d[i].outlet == READY && d[i].publishing && txn[i].state == EMPTY ->
@@ -773,6 +979,8 @@ end:
            abort_or_drop(i) }
     :: d_step { RUNS(i) && d[i].outlet == COMMITTING && unknowns < UNKNOWNS ->
            commit_unknown(i) }
+    :: d_step { REFUSABLE(i, 0, 0) -> records_refused(i, 0, 0) }
+    :: d_step { REFUSABLE(i, 0, 2) -> records_refused(i, 0, 2) }
     od
 }
 
@@ -783,13 +991,15 @@ proctype broker()
 end:
     do
     :: atomic { preparing && (member[0] || member[1]) && ALL_JOINED -> rebalance_end() }
-    :: d_step { member[0] && !RUNS(0) -> session_times_out(0) }
-    :: d_step { member[1] && !RUNS(1) -> session_times_out(1) }
+    :: d_step { member[0] && !IN_GROUP(0) -> session_times_out(0) }
+    :: d_step { IN_GROUP(0) && d[0].session == CURRENT && renewals < RENEWALS -> echo(0) }
+    :: d_step { member[1] && !IN_GROUP(1) -> session_times_out(1) }
+    :: d_step { IN_GROUP(1) && d[1].session == CURRENT && renewals < RENEWALS -> echo(1) }
     :: d_step { txn[0].commit_sent -> end_transaction(0) }
     :: d_step { txn[1].commit_sent -> end_transaction(1) }
     :: d_step { txn[0].state == PREPARE_COMMIT -> write_markers(0) }
     :: d_step { txn[1].state == PREPARE_COMMIT -> write_markers(1) }
-    :: d_step { txn[0].state == ONGOING && !RUNS(0) -> transaction_times_out(0) }
+    :: d_step { txn[0].state == ONGOING && (!RUNS(0) || denied) -> transaction_times_out(0) }
     :: d_step { txn[1].state == ONGOING && !RUNS(1) -> transaction_times_out(1) }
     od
 }
@@ -798,9 +1008,10 @@ inline process_clear(i)
 {
     partitions_deinit(i);
     batch_end(i);
-    d[i].intake = LOOKING;
+    d[i].intake = TAKING;
     d[i].session = NO_SESSION;
     d[i].mine = 0;
+    d[i].known = 0;
     d[i].refused = 0;
     d[i].outlet = ACQUIRING
 }
@@ -824,8 +1035,7 @@ inline crash(i)
 inline start(i)
 {
     printf("%c  starts anew\n", NAME(i));
-    d[i].life = RUNNING;
-    join(i)
+    d[i].life = RUNNING
 }
 
 /* A process that is stopped or dead need not come back, as long as one runs. */
@@ -847,7 +1057,9 @@ end:
            rebalances++;
            printf("group: *** balances anew\n");
            rebalance_begin() }
-    :: (RUNS(0) || RUNS(1)) && !(RUNS(0) && RUNS(1)) -> break
+    :: d_step { RUNS(0) && !denied && DENIALS > 0 && !d[0].publishing &&
+               (d[0].outlet == READY || d[0].outlet == ACQUIRING) -> deny(0) }
+    :: ((RUNS(0) && !denied) || RUNS(1)) && !(RUNS(0) && RUNS(1)) -> break
     od
 }
 
