@@ -228,7 +228,8 @@ static int64_t since_ms(int64_t begun_us)
 
 static bool client_fenced(const struct producer *producer)
 {
-    return rd_kafka_fatal_error(producer->client, NULL, 0) == RD_KAFKA_RESP_ERR__FENCED;
+    return producer->client != NULL &&
+           rd_kafka_fatal_error(producer->client, NULL, 0) == RD_KAFKA_RESP_ERR__FENCED;
 }
 
 const char *producer_trouble(const struct producer *producer)
@@ -744,7 +745,8 @@ static enum step commit(struct producer *producer)
 
 /* False when it does not succeed; then the client is dropped, and the next one's
  * init_transactions ends what is open. Had no commit been sent, nothing becomes visible in
- * either case. */
+ * either case. A client that is fenced is kept, for the next step to find: the abort may be the
+ * first to say so, and a new client would fence the process that has the name. */
 static bool abort_or_drop(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
@@ -753,6 +755,9 @@ static bool abort_or_drop(struct producer *producer)
     while ((error = rd_kafka_abort_transaction(producer->client, SLICE_MS)) != NULL) {
         bool again = rd_kafka_error_is_retriable(error) != 0;
         trouble_set_error(&producer->trouble, "aborting", error);
+        if (client_fenced(producer)) {
+            return false;
+        }
         if (!again || since_ms(begun_us) > PATIENCE_MS ||
             producer->pause(producer->context, RETRY_PAUSE_MS)) {
             log_warning("kafka producer: %s; it is made anew", producer->trouble.text);
@@ -969,6 +974,26 @@ static bool end_of_fatal(struct producer *producer, const struct outlet_batch *b
     return true;
 }
 
+/* Of a transaction that is to be aborted. */
+static bool end_of_failure(struct producer *producer, const struct outlet_batch *batch,
+                           bool commit_tried, bool refused, struct outlet_end *end)
+{
+    bool aborted = abort_or_drop(producer);
+    if (client_fenced(producer)) {
+        return end_of_fatal(producer, batch, commit_tried, end);
+    }
+    /* A broker that answers a commit with an error unknown to librdkafka may have done it; then
+     * it refuses the abort. */
+    if (!aborted && commit_tried) {
+        return settle(producer, batch, end);
+    }
+    *end = end_of_abort(producer, refused);
+    if (producer->delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        client_drop(producer); /* it would abort the next one for the gap in its sequence */
+    }
+    return true;
+}
+
 static bool transact(struct producer *producer, const struct outlet_batch *batch,
                      struct outlet_end *end)
 {
@@ -994,16 +1019,7 @@ static bool transact(struct producer *producer, const struct outlet_batch *batch
         *end = end_of(producer, OUTLET_COMMITTED);
         return true;
     case STEP_ABORT:
-        /* A broker that answers a commit with an error unknown to librdkafka may have done it;
-         * then it refuses the abort. */
-        if (!abort_or_drop(producer) && commit_tried) {
-            return settle(producer, batch, end);
-        }
-        *end = end_of_abort(producer, refused);
-        if (producer->delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            client_drop(producer); /* it would abort the next one for the gap in its sequence */
-        }
-        return true;
+        return end_of_failure(producer, batch, commit_tried, refused, end);
     case STEP_FATAL:
         return end_of_fatal(producer, batch, commit_tried, end);
     case STEP_STOP:

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* https://kafka.apache.org/protocol#protocol_api_keys */
 enum {
@@ -86,6 +87,14 @@ static const struct scenario scenarios[] = {
     {"unknown error at the commit, then aborted",
      {{END_TXN, RD_KAFKA_RESP_ERR_UNKNOWN, 1}},
      OUTLET_ABORTED},
+    {"fenced by another process, as the partition says first",
+     {{PRODUCE, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1},
+      {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}},
+     OUTLET_FENCED},
+    {"fenced by another process, as the abort says",
+     {{PRODUCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1},
+      {END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}},
+     OUTLET_FENCED},
     {"fenced by another process", {{END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}}, OUTLET_FENCED},
 };
 
@@ -138,14 +147,26 @@ static void answers_push(rd_kafka_mock_cluster_t *cluster, const struct answer *
     }
 }
 
+/* The answers of a scenario are not for taking hold of the transactional.id. */
+static bool held_wait(const struct outlet *outlet)
+{
+    int64_t end_ms = clock_now(&clock_system).mono_ms + 30000;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    while (outlet_standing(outlet) != OUTLET_HELD && clock_now(&clock_system).mono_ms < end_ms) {
+        (void)nanosleep(&pause, NULL);
+    }
+    return outlet_standing(outlet) == OUTLET_HELD;
+}
+
 static bool scenario_run(struct run *run, const struct scenario *scenario,
                          rd_kafka_mock_cluster_t *cluster, struct outlet *outlet,
                          struct session *session)
 {
+    bool held = held_wait(outlet);
     for (size_t i = 0; i < ARRAY_LENGTH(scenario->answers); i++) {
         answers_push(cluster, &scenario->answers[i]);
     }
-    bool ended = batch_run(run, outlet, session);
+    bool ended = held && batch_run(run, outlet, session);
     bool right = ended && run->end.verdict == scenario->verdict &&
                  (run->end.verdict == OUTLET_COMMITTED) == (run->trouble[0] == '\0');
     printf("%s %s: %s %d %s\n", right ? "ok  " : "FAIL", scenario->name,
@@ -180,7 +201,9 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
         }
         failed += scenario_run(&run, &scenarios[i], cluster, outlet, session) ? 0 : 1;
         outlet_free(outlet, 5000);
-        rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[0].request);
+        for (size_t j = 0; j < ARRAY_LENGTH(scenarios[i].answers); j++) {
+            rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[j].request);
+        }
     }
     session_unref(session);
     run.loop = loop_free(run.loop);
