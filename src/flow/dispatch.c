@@ -395,7 +395,8 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
     job->tries++;
     struct retry_case retry = {
         .tries = job->tries,
-        .retry_after_ms = job->answer.retry_after_ms,
+        /* That of an outage is the circuit's matter, which is open: the host was mended since. */
+        .retry_after_ms = job->answer.counts_as_outage ? -1 : job->answer.retry_after_ms,
         .now_ms = now.mono_ms,
         .last_ms = last_for_hold_ms(p, job, now),
         .random = p->ports.random(p->ports.random_context),

@@ -340,14 +340,15 @@ static int64_t oldest_call_ms(const struct pipeline *p)
     return first == NULL ? INT64_MAX : job_of(first)->began_ms;
 }
 
-/* The probes of what is held are no work that should move: they may hang, one after the other. */
+/* The probes of what is held are no work that should move: they may hang, one after the other. Nor
+ * are events between two attempts: Retry-After may ask for longer than anybody's patience, and
+ * pipeline_moves() sees whether their timers are looked at. */
 static size_t unexplained(const struct pipeline *p, const struct pipeline_status *status)
 {
     const size_t *jobs = status->jobs;
     size_t calls = jobs[JOB_CALLING] + jobs[JOB_ANSWERED];
     calls -= p->hold.probes < calls ? p->hold.probes : calls;
-    return status->held[HOLD_WHY_NONE] + calls + jobs[JOB_RETRY] + jobs[JOB_SETTLED] +
-           jobs[JOB_PUBLISHING];
+    return status->held[HOLD_WHY_NONE] + calls + jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING];
 }
 
 static void count_refused(const struct pipeline *p, struct pipeline_status *status)

@@ -182,8 +182,8 @@ struct pipeline_status {
     size_t merchants_held;       /* by 401 or unverifiable answers */
     size_t held[HOLD_WHY_COUNT]; /* events that wait in lanes, by what holds their merchant */
     size_t merchants_limited;
-    /* Events that should move: none that a hold keeps, nor one behind another of its code, nor one
-     * whose outcome its topic refuses. */
+    /* Events that should move: none that a hold keeps, nor one between two attempts, nor one behind
+     * another of its code, nor one whose outcome its topic refuses. */
     size_t unexplained;
     uint64_t commits;  /* transactions that were committed */
     size_t look_steps; /* partitions and calls that the last pipeline_moves() visited */

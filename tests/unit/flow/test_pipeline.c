@@ -167,6 +167,20 @@ static void answer_calls(struct story *story)
     }
 }
 
+/* A 5xx with Retry-After to one of them; all but a 500 is an outage. */
+static void answers(struct story *story, int number, int status, int64_t retry_after_ms)
+{
+    struct answer answer = {.kind = ANSWER_UNAVAILABLE,
+                            .call_state = CALL_UNKNOWN,
+                            .status = status,
+                            .counts_as_outage = status != 500,
+                            .detail = "",
+                            .retry_after_ms = retry_after_ms};
+    void *cookie = story->in_air[number];
+    story->in_air[number] = NULL;
+    pipeline_answered(story->pipeline, cookie, &answer);
+}
+
 /* Goes on until that moment, from one thing that is due to the next. */
 static void goes_on(struct story *story, int64_t until_ms)
 {
@@ -233,6 +247,33 @@ Test(pipeline, the_attempt_that_signs_anew_counts)
     goes_on(&story, BEGIN_MS + 1000);
     cr_assert_eq(story.ended[1], REASON_UNAVAILABLE);
     cr_assert_eq(story.attempts[1], 3);
+    story_end(&story);
+}
+
+/* The host was mended while this event's call was in flight. */
+Test(pipeline, an_hour_that_a_mended_host_asked_for_is_not_waited_for)
+{
+    struct story story;
+    story_begin(&story);
+    story.rules.retry.give_up_after_ms = 3600000;
+    story.rules.limits.timeout_ms = 100000;
+    pipeline_configure(story.pipeline, &story.rules);
+    comes(&story, 1);
+    comes(&story, 2);
+    pipeline_step(story.pipeline);
+    void *late = story.in_air[2];
+    cr_assert_not_null(late);
+    story.in_air[2] = NULL;
+    answers(&story, 1, 503, 1);
+    story.says[1] = ANSWER_SUCCESS;
+    goes_on(&story, BEGIN_MS + 5000);
+    cr_assert_eq(story.calls[1], 2);
+    cr_assert_eq(story.attempts[1], 2);
+    story.in_air[2] = late;
+    answers(&story, 2, 503, 3600000);
+    story.says[2] = ANSWER_SUCCESS;
+    goes_on(&story, BEGIN_MS + 10000);
+    cr_assert_eq(story.attempts[2], 2);
     story_end(&story);
 }
 
@@ -504,19 +545,31 @@ Test(progress, an_attempt_that_is_due_and_not_made_is_none)
     story_begin(&story);
     comes(&story, 1);
     pipeline_step(story.pipeline);
-    struct answer busy = {.kind = ANSWER_UNAVAILABLE,
-                          .call_state = CALL_UNKNOWN,
-                          .status = 500,
-                          .detail = "",
-                          .retry_after_ms = 500};
-    pipeline_answered(story.pipeline, story.in_air[1], &busy);
-    story.in_air[1] = NULL;
+    answers(&story, 1, 500, 500);
     pipeline_step(story.pipeline);
     cr_assert(is_held_for(&story, "1 for another attempt"));
     story.now.mono_ms += PATIENCE_MS + 501; /* the loop does not come round */
     cr_assert_not(moves(&story, "due for another attempt"));
     pipeline_step(story.pipeline);
     cr_assert(moves(&story, ""));
+    story_end(&story);
+}
+
+/* So an endpoint that asks for an hour makes nobody unready, and starts no process anew. */
+Test(progress, an_attempt_that_the_endpoint_puts_off_is_explained)
+{
+    struct story story;
+    story_begin(&story);
+    story.rules.retry.give_up_after_ms = (int64_t)100 * PATIENCE_MS;
+    pipeline_configure(story.pipeline, &story.rules);
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    answers(&story, 1, 500, (int64_t)60 * PATIENCE_MS);
+    pipeline_step(story.pipeline);
+    struct pipeline_status status;
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.jobs[JOB_RETRY], 1);
+    cr_assert_eq(status.unexplained, 0);
     story_end(&story);
 }
 
