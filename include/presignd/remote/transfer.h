@@ -11,7 +11,8 @@
  *   nothing left: a request of which no record is whole has no effect (RFC 9112, section 8).
  *   Else that is refused and the transfer is reported broken.
  * - An answer whose status line comes before the request has left whole is none: TRANSFER_EARLY.
- *   What comes between the look and the first byte cannot be told from an answer.
+ *   What comes between the look and the first byte, or once the request has left whole and before
+ *   its own answer, cannot be told from an answer.
  * - A connection takes no request beyond an age of its own, 45 to 75 s (connection.h).
  * - Whether anything may have left is known: TRANSFER_NOT_SENT before, anything else after.
  * - Nothing is sent at or past `expires_ms`, and time spent waiting for a connection counts
