@@ -137,20 +137,6 @@ static bool changed_wait(struct hand *hand, const struct timespec *until)
     return pthread_cond_clockwait(&hand->changed, &hand->lock, CLOCK_MONOTONIC, until) == 0;
 }
 
-/* The producer's pause: whole, unless we are to stop. */
-static bool hand_pause(void *context, int64_t milliseconds)
-{
-    struct hand *hand = context;
-    alive(hand, clock_mono_us());
-    pthread_mutex_lock(&hand->lock);
-    const struct timespec until = clock_mono_after(milliseconds);
-    while (milliseconds > 0 && !hand->stop && changed_wait(hand, &until)) {
-    }
-    bool stop = hand->stop;
-    pthread_mutex_unlock(&hand->lock);
-    return stop;
-}
-
 /* Decided under the lock that hand_replace() decides under: either the batch is committed by
  * this thread, or it is told as aborted and another thread publishes it again. */
 static bool hand_may_commit(void *context)
@@ -211,6 +197,22 @@ static void standing_note(struct hand *hand)
         loop_call(hand);
     }
     pthread_mutex_unlock(&hand->lock);
+}
+
+/* The producer's pause: whole, unless we are to stop. A batch may lose hold of the
+ * transactional.id and wait for it, so that is noted here as well. */
+static bool hand_pause(void *context, int64_t milliseconds)
+{
+    struct hand *hand = context;
+    alive(hand, clock_mono_us());
+    standing_note(hand);
+    pthread_mutex_lock(&hand->lock);
+    const struct timespec until = clock_mono_after(milliseconds);
+    while (milliseconds > 0 && !hand->stop && changed_wait(hand, &until)) {
+    }
+    bool stop = hand->stop;
+    pthread_mutex_unlock(&hand->lock);
+    return stop;
 }
 
 static void partitions_note(struct hand *hand)

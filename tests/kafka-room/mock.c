@@ -179,6 +179,70 @@ static bool scenario_run(struct run *run, const struct scenario *scenario,
     return right;
 }
 
+/* --- the id is not ours any more while a commit is being found out --- */
+
+struct refusal_run {
+    struct run run;
+    struct outlet *outlet;
+    struct loop_timer look;
+    rd_kafka_mock_cluster_t *cluster;
+    const struct outlet_batch *batch;
+    bool submitted, seen;
+};
+
+/* The right to the id is taken away with the commit, and given back once that was seen. */
+static void on_standing(void *context)
+{
+    struct refusal_run *test = context;
+    enum outlet_standing standing = outlet_standing(test->outlet);
+    const struct answer answers[] = {
+        {END_TXN, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1},
+        {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1000}};
+    if (!test->submitted && standing == OUTLET_HELD) {
+        test->submitted = true;
+        answers_push(test->cluster, &answers[0]);
+        answers_push(test->cluster, &answers[1]);
+        outlet_submit(test->outlet, test->batch);
+    } else if (test->submitted && !test->seen && standing == OUTLET_REFUSED) {
+        test->seen = true;
+        rd_kafka_mock_clear_request_errors(test->cluster, INIT_PRODUCER_ID);
+    }
+    loop_timer_set(&test->look, clock_now(&clock_system).mono_ms + 20);
+}
+
+static void on_refused_ended(void *context, const struct outlet_end *end)
+{
+    struct refusal_run *test = context;
+    on_ended(&test->run, end);
+}
+
+static int refusal_is_told(const struct outlet_config *config, struct session *session,
+                           rd_kafka_mock_cluster_t *cluster)
+{
+    static const struct outlet_position position = {0, 5, "done"};
+    const struct outlet_batch batch = {
+        .session = session, .positions = &position, .position_count = 1};
+    struct refusal_run test = {.run = {.loop = loop_new()}, .cluster = cluster, .batch = &batch};
+    struct loop_timer deadline;
+    char *error = NULL;
+    test.outlet = outlet_new(test.run.loop, config, on_refused_ended, &test, &error);
+    loop_timer_init(&deadline, test.run.loop, on_deadline, &test.run);
+    loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);
+    loop_timer_init(&test.look, test.run.loop, on_standing, &test);
+    loop_timer_set(&test.look, 0);
+    bool ended = loop_run(test.run.loop) == 0;
+    bool right = ended && test.seen && test.run.end.verdict == OUTLET_ABORTED;
+    printf("%s the id is refused while the end of a commit is found out: %s, %s, verdict %d\n",
+           right ? "ok  " : "FAIL", test.seen ? "told" : "not told", ended ? "ended" : "no end",
+           (int)test.run.end.verdict);
+    loop_timer_stop(&test.look);
+    loop_timer_stop(&deadline);
+    rd_kafka_mock_clear_request_errors(cluster, INIT_PRODUCER_ID);
+    outlet_free(test.outlet, 5000);
+    loop_free(test.run.loop);
+    return right ? 0 : 1;
+}
+
 static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
@@ -205,6 +269,7 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
             rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[j].request);
         }
     }
+    failed += refusal_is_told(&config, session, cluster);
     session_unref(session);
     run.loop = loop_free(run.loop);
     return failed;
@@ -222,6 +287,6 @@ int main(void)
     int failed = scenarios_run(cluster);
     rd_kafka_mock_cluster_destroy(cluster);
     rd_kafka_destroy(host);
-    printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios));
+    printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios) + 1);
     return failed == 0 ? 0 : 1;
 }
