@@ -76,7 +76,7 @@ bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *
 
 /* --- what systemd is told --- */
 
-/* "joining the group" may last: what it waits for is what an operator looks for first. */
+/* Joining may take long, so the text says what it waits for. */
 static void tell_joining(const struct monitor_sources *from)
 {
     const char *subscription = intake_subscription_error(from->intake);
@@ -136,7 +136,8 @@ static void tell_ready(struct monitor *monitor, const struct monitor_sources *fr
     }
 }
 
-/* A process that was suspended sees old work at its first look, and has done it by the second. */
+/* Told at the second look in a row: a process that was suspended finds overdue work at its first
+ * look, and has done it by the second. */
 static void feed_watchdog(struct monitor *monitor, const struct monitor_sources *from)
 {
     AUTO_BUF struct buf why = {0};

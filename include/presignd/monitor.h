@@ -1,6 +1,6 @@
-/* Looks at the daemon's parts every half second and tells systemd: ready, the status text, the
- * watchdog. What a look means is decided by readiness.h. A look costs a few steps for each
- * partition and merchant, whatever is in hand. */
+/* Looks at the daemon's parts every half second and tells systemd: READY=1, the status text, the
+ * watchdog. readiness.h decides what a look means. A look takes a few steps for each partition and
+ * merchant, however many events are in hand. */
 #ifndef PRESIGND_MONITOR_H
 #define PRESIGND_MONITOR_H
 
@@ -17,16 +17,16 @@
 /* Between two looks. */
 #define MONITOR_TICK_MS INT64_C(500)
 
-/* The parts, as they are now: they may be replaced between two looks. Only looked at. */
+/* The parts as they are now; they may be replaced between two looks. They are only read. */
 struct monitor_sources {
     struct pipeline *pipeline;
     const struct intake *intake;
     struct outlet *outlet;
-    const char *clients_waiting; /* what the join of the group waits for; NULL: nothing */
+    const char *clients_waiting; /* clients_waiting()'s: why the join has not begun, or NULL */
     const struct report *report;
     bool stopping;        /* a stop was asked for */
-    int64_t drain_end_ms; /* mono: when calls in flight are left behind */
-    int64_t take_down_ms; /* what the take-down after that may last */
+    int64_t drain_end_ms; /* mono: the stop waits for calls in flight until then */
+    int64_t take_down_ms; /* how long the take-down after that may last */
 };
 
 struct monitor {
@@ -40,14 +40,14 @@ struct monitor {
 
 /* `watchdog_ms` is systemd's WatchdogSec=, 0 without one. */
 void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms);
-/* Looks and tells. Call it every MONITOR_TICK_MS; the first call says READY=1: configured, and the
- * admin listener stands. */
+/* Looks and tells systemd. Call it every MONITOR_TICK_MS. The first call sends READY=1, so the
+ * configuration has to be loaded and the admin listener to stand by then. */
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms);
 
-/* For /healthz: true while the process is worth keeping; else `why` says what stands still. */
+/* For /healthz: false when the process has to be restarted; then `why` says what does not move. */
 bool monitor_alive(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why);
-/* For /readyz: true while events can be worked on; else `why` says why not. */
+/* For /readyz: true while events can be processed; else `why` says why not. */
 bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why);
 

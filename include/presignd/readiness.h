@@ -1,9 +1,9 @@
 /* What the daemon's state means for those who ask: /readyz, /healthz and the watchdog. Pure: no
  * clock, no I/O. The facts are gathered by monitor.h.
  *
- * Health is told by outcomes: events that wait while nothing is committed. What a hold, a pause or
- * a topic that refuses an outcome keeps waiting is in the status and in alerts, and is no reason
- * to say no here.
+ * Health is told by outcomes: whether events wait while nothing is committed. Events that wait for
+ * a named cause (a hold, a pause, a topic that refuses their outcome) do not count here. They are
+ * in the status and in alerts.
  */
 #ifndef PRESIGND_READINESS_H
 #define PRESIGND_READINESS_H
@@ -16,9 +16,11 @@
 
 /* How long work may wait without a commit before /readyz says no. */
 #define READINESS_IDLE_MS INT64_C(60000)
-/* How long it may before the watchdog starts the process anew, when nothing explains it. */
+/* How long it may wait before the watchdog restarts the process, when no named cause explains it.
+ */
 #define READINESS_HANG_MS INT64_C(600000)
-/* How long the transactional.id may be missing: a start or a failover takes hold of it anew. */
+/* How long the transactional.id may be missing before /readyz says no. At a start, or when its
+ * coordinator moves, it takes a moment to get it. */
 #define READINESS_ID_MS INT64_C(10000)
 
 /* Texts may be NULL: nothing to say. */
@@ -28,29 +30,29 @@ struct readiness_facts {
     bool endpoint_down;       /* no host of the endpoint answers */
     const char *subscription; /* why the requests topic cannot be read */
     const char *kafka;        /* what Kafka's clients complain of, or why transactions fail */
-    int64_t id_missing_ms;    /* since when the transactional.id is not ours; 0: it is */
-    int64_t idle_ms;          /* since when events have waited that nothing named keeps, without a
-                                 commit; 0: there are none */
+    int64_t id_missing_ms;    /* how long the transactional.id has not been ours; 0: it is */
+    int64_t idle_ms;          /* how long events have waited without a commit and without a named
+                                 cause; 0: there are none */
     const char *waiting;      /* what they wait for, as far as known */
-    const char *missed; /* a timer of our own that is long over: a bug, or a thread that hangs */
+    const char *missed; /* a timer of ours that is long overdue: a bug, or a thread that hangs */
 };
 
 /* Whether events can be worked on; else `why` says why not. */
 bool readiness_ready(const struct readiness_facts *facts, struct buf *why);
-/* Whether the process is worth keeping; else `why` says what stands still. Kafka being away is
- * never a reason: a restart repeats calls, and brings no broker back. */
+/* False when the process has to be restarted; then `why` says what does not move. An absent Kafka
+ * is never a reason: a restart repeats calls and brings no broker back. */
 bool readiness_alive(const struct readiness_facts *facts, struct buf *why);
 
-/* Since when events that should move have waited without a commit. It begins anew with each
- * commit, and whenever nothing waits but what a hold keeps. */
+/* Since when events without a named cause have waited without a commit. Each commit starts the
+ * time again, and so does a look that finds no such event. */
 struct readiness_idle {
     int64_t since_ms; /* mono; -1: nothing waits */
     uint64_t commits; /* at the last look */
 };
 #define READINESS_IDLE_INIT ((struct readiness_idle){.since_ms = -1})
 
-/* A look: how many events should move, how many transactions were ever committed. Often enough to
- * meet the gaps between a held merchant's probes. */
+/* A look: `events` wait without a named cause, and `commits` transactions were ever committed. Call
+ * it often, so that some looks fall between two probes of a held merchant. */
 void readiness_look(struct readiness_idle *idle, size_t events, uint64_t commits, int64_t now_ms);
 /* 0: nothing waits. */
 int64_t readiness_idle_ms(const struct readiness_idle *idle, int64_t now_ms);

@@ -159,7 +159,7 @@ static const struct suspect_case *first_due(const struct suspects *suspects)
     for (size_t i = 0; i < suspects->count; i++) {
         const struct suspect_case *item = &suspects->cases[i];
         if (item->group) {
-            return item; /* they may hold what is nobody's fault */
+            return item; /* first, since some of its outcomes may not be at fault */
         }
         if (first == NULL || item->next_ms < first->next_ms) {
             first = item;
@@ -204,7 +204,7 @@ void suspects_taken(struct suspects *suspects, uint32_t id, size_t left)
         suspects_end(suspects, id);
     } else if (item->group) {
         item->take = item->take * 2 < left ? item->take * 2 : left;
-    } else { /* what one was taken of may be all taken */
+    } else { /* one was taken, so all may be */
         item->group = true;
         item->take = left;
     }

@@ -9,13 +9,13 @@
  *     +----------------------------------------------------------+
  *                                                                +--> another's: NAMESAKE
  *
- * TAKING: the consumer is connected and in no group. JOINING: it joins, or has joined; what
- * becomes of it is the intake's. ASKING: the fenced consumer was dropped, and the transaction's
- * coordinator is asked whether the id is still ours. Each way back to TAKING makes the consumer
- * anew; a clock that was set makes the producer anew as well. ENDED: nothing is done any more.
+ * TAKING: the consumer is connected and in no group. JOINING: it joins, or has joined; intake.c
+ * knows which. ASKING: the fenced consumer was dropped, and the transaction coordinator is asked
+ * whether the id is still ours. Each way back to TAKING replaces the consumer. When the clock was
+ * set, the producer is replaced, too. ENDED: nothing is done any more.
  *
- * Decisions are renewal.c's. Whatever is decided is noted in callbacks and done in the poll, since
- * a client cannot be replaced from inside its own callback.
+ * renewal.c decides. Callbacks only note what happened, and clients_poll() acts on it: a client
+ * cannot be replaced from inside its own callback.
  */
 #include "presignd/kafka/clients.h"
 
@@ -31,7 +31,7 @@
 enum {
     /* At least so often the clocks are compared; also between two probes. */
     LOOK_MS = 500,
-    /* No further renewal while so many threads of earlier ones have not ended. */
+    /* A step of the clock waits while so many threads of earlier renewals have not ended. */
     ENDING_MAX = 24,
 };
 
@@ -157,7 +157,8 @@ static void consumer_renew(struct clients *clients, enum clients_renewal why, en
     clients->events->renewed(clients->context, why, text);
 }
 
-/* Two readings agree: a process that is stopped between the clocks of one sees a step, too. */
+/* Two readings have to agree. In a single one, a process that was stopped between its two clocks
+ * would see a step. */
 static int64_t clock_step(struct clients *clients)
 {
     struct renewal_clock first = clients->wall;

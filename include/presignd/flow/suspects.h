@@ -1,15 +1,15 @@
-/* What is known of outcomes that were not taken, and which of them is offered when. Pure: it knows
- * numbers and times, the outcomes themselves are its owner's.
+/* What is known of outcomes that Kafka refused, and which of them is offered when. Pure: it works
+ * with numbers and times; its owner keeps the outcomes.
  *
- * A case holds outcomes that share a trouble:
- * - a group: refused together, since a broker answers for a whole request; one of them or more are
- *   to blame. It is offered in halves until those are alone.
- * - a hold: outcomes that are refused by themselves (by topic and kind of refusal), or whose
- *   partition or topic takes nothing. One of them is offered after a pause that doubles; when it
- *   is taken, the case is over and all of them are offered again.
+ * A case is a set of outcomes that were refused for one cause. There are two kinds:
+ * - A group was refused together, because a broker answers for a whole request. At least one
+ *   outcome is at fault. The group is offered in halves until each one at fault is alone.
+ * - A hold keeps outcomes of one topic with one kind of refusal: each is at fault itself, or its
+ *   partition or topic takes nothing. One of them is offered after a pause. When it is refused
+ *   again, the pause doubles. When it is taken, all the others are offered.
  *
- * Outcomes of a case never share a transaction with those of no case, and transactions of the two
- * sorts alternate while both wait.
+ * A transaction has outcomes of one case, or of no case. While both kinds of transactions wait,
+ * they alternate.
  */
 #ifndef PRESIGND_FLOW_SUSPECTS_H
 #define PRESIGND_FLOW_SUSPECTS_H
@@ -21,14 +21,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Pauses of a hold, by what refuses: the first and the longest. */
+/* The first and the longest pause of a hold, by what refuses. */
 #define SUSPECTS_RECORD_FIRST_MS    10000
 #define SUSPECTS_RECORD_MAX_MS      300000
 #define SUSPECTS_TOPIC_FIRST_MS     1000
 #define SUSPECTS_TOPIC_MAX_MS       60000
 #define SUSPECTS_PARTITION_FIRST_MS 500
 #define SUSPECTS_PARTITION_MAX_MS   10000
-/* A size that was refused is believed that long: a topic's setting may be raised. */
+/* How long a refused size is remembered: the topic's setting may have been raised since. */
 #define SUSPECTS_SIZE_MS 600000
 
 struct suspect_case {
@@ -43,7 +43,7 @@ struct suspect_case {
     int64_t next_ms, pause_ms;
 };
 
-/* All zero knows of no trouble. */
+/* All zero: there is no case. */
 struct suspects {
     struct suspect_case *cases; /* in the order in which they began */
     size_t count, cap;
@@ -64,19 +64,19 @@ struct suspect_record {
 };
 
 void suspects_deinit(struct suspects *suspects);
-/* No case is left: their outcomes are gone. Sizes stay known. */
+/* Ends all cases, because their outcomes are gone. Refused sizes stay known. */
 void suspects_clear(struct suspects *suspects);
-/* NULL when it is over. */
+/* NULL when the case has ended. */
 struct suspect_case *suspects_find(const struct suspects *suspects, uint32_t id);
 void suspects_end(struct suspects *suspects, uint32_t id);
 
 /* A new group of `count` outcomes. */
 uint32_t suspects_group(struct suspects *suspects, enum outlet_topic topic, enum refusal refusal,
                         size_t count);
-/* The hold for such a refusal, made when there is none yet (then `*made`). */
+/* The hold for such a refusal. Makes one when there is none yet, and says so in `*made`. */
 uint32_t suspects_hold(struct suspects *suspects, const struct suspect_record *record,
                        enum refusal refusal, int64_t now_ms, bool *made);
-/* The hold that keeps such an outcome back before it is offered at all; 0: none does. */
+/* The hold for an outcome that has not been offered yet; 0: it can be offered. */
 uint32_t suspects_match(const struct suspects *suspects, const struct suspect_record *record);
 
 /* A record of that size was refused alone, or was taken. */
@@ -85,22 +85,24 @@ void suspects_note_size(struct suspects *suspects, const struct suspect_record *
 bool suspects_too_large(const struct suspects *suspects, const struct suspect_record *record,
                         int64_t now_ms);
 
-/* The case whose outcomes are offered now; 0: none. `clean` says that others wait as well. */
+/* The case whose outcomes are offered now; 0: none. `clean`: outcomes of no case wait, too. */
 uint32_t suspects_due(const struct suspects *suspects, bool clean, int64_t now_ms);
-/* When some case is due; INT64_MAX: none is waiting. It may be past. */
+/* When the next case is due, which may be in the past; INT64_MAX: there is no case. */
 int64_t suspects_next_ms(const struct suspects *suspects);
 /* How many of the case's `count` outcomes to offer. */
 size_t suspects_take(const struct suspects *suspects, uint32_t id, size_t count);
-/* Outcomes that may yet prove to be nobody's fault. */
+/* True while there is a group: some of its outcomes may not be at fault. */
 bool suspects_untold(const struct suspects *suspects);
 
-/* What became of a case's transaction; of a case that is over, nothing. `left` outcomes are still
- * in it. A group of which some were taken goes on with twice as many; one of which `refused`
- * were refused again, with half of those; one whose culprit was found (0), with all the rest. */
+/* What became of a transaction of the case; without effect when the case has ended. `left`
+ * outcomes are still in it; a case without any ends. A group offers next:
+ * - after outcomes were taken, twice as many as before;
+ * - after `refused` of them were refused again, half of those;
+ * - after one was refused alone and left the group (`refused` is 0), all that are left. */
 void suspects_taken(struct suspects *suspects, uint32_t id, size_t left);
 void suspects_refused(struct suspects *suspects, uint32_t id, size_t refused, size_t left,
                       int64_t now_ms);
-/* It was offered, and nothing was said of it: a hold's is offered again after the same pause. */
+/* The transaction failed for another reason: a hold waits for the same pause once more. */
 void suspects_put_off(struct suspects *suspects, uint32_t id, int64_t now_ms);
 
 #endif

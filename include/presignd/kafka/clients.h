@@ -1,16 +1,21 @@
-/* Kafka's two clients as replaceable parts: owns intake and outlet, makes them, makes them anew.
+/* Kafka's two clients as replaceable parts: owns intake and outlet, makes and replaces them.
  *
- * What is made anew, and why (`enum clients_renewal`): both when the wall clock was set, since
- * each timed wait of librdkafka is by the wall clock; the consumer when it was fenced by a late
- * request of our own, when it gave up, when the group has refused our commits for longer than a
- * session without a word, and when we may not have the transactional.id: then it stops its
- * heartbeats, and after session.timeout.ms others have its partitions. The owner sees a replacement
- * as `lost` and, later, `assigned`.
+ * What is replaced, and why (`enum clients_renewal`):
+ * - CLOCK_SET: both. Every timed wait of librdkafka uses the wall clock.
+ * - FENCED: the consumer. A late request of this process has fenced it.
+ * - GAVE_UP: the consumer. The library had a fatal error.
+ * - GROUP_LOST: the consumer. The group has refused commits for longer than a session and has
+ *   sent no revoke.
+ * - ID_REFUSED: the consumer. A broker refuses us the transactional.id. The old consumer sends no
+ *   heartbeats any more, so other members get its partitions after session.timeout.ms.
+ * The owner sees a replacement as `lost` and, later, `assigned`.
  *
- * The transactional.id comes first: the group is joined once it is held. So who holds it decides
- * whether a member of our name is a namesake or an echo of ours.
+ * The transactional.id is taken first; only then is the group joined. So when a member with our
+ * name fences our consumer, the holder of the id tells what that member is. If we hold the id, it
+ * is an echo: an old request of ours that a broker took up late. If another process holds it, it
+ * is a namesake.
  *
- * All on the loop's thread. Nothing here waits but clients_free().
+ * All on the loop's thread. Only clients_free() waits.
  */
 #ifndef PRESIGND_KAFKA_CLIENTS_H
 #define PRESIGND_KAFKA_CLIENTS_H
@@ -40,31 +45,31 @@ enum clients_failure {
 struct clients_events {
     struct intake_events intake; /* its `fatal` is not used */
     outlet_ended_fn *ended;
-    /* Clients were made anew; `text` says what was wrong, cleaned. */
+    /* Clients were replaced; `text` says what was wrong, cleaned. */
     void (*renewed)(void *context, enum clients_renewal why, const char *text);
-    /* Nothing more comes of it: the process is to end. Once. */
+    /* The clients do no more work: the owner ends the process. Told once. */
     void (*failed)(void *context, enum clients_failure failure, const char *text);
 };
 
 struct clients;
 
 /* Begins to connect. `config` is for the outlet; the intake has the same instance, properties and
- * topic of requests. `clock` is looked at for steps. NULL and a reason (free()). */
+ * topic of requests. `clock` is watched for steps. NULL and a reason (free()). */
 struct clients *clients_new(struct loop *loop, const struct clock *clock,
                             const struct outlet_config *config, const struct clients_events *events,
                             void *context, char **error) __attribute__((warn_unused_result));
-/* Ends both, in `timeout_ms` at most by the monotonic clock. False when threads of the library go
- * on: end the process by _exit(2). Accepts NULL. */
+/* Ends both. Waits at most `timeout_ms` (monotonic clock). False when threads of the library still
+ * run: then end the process by _exit(2). Accepts NULL. */
 bool clients_free(struct clients *clients, int64_t timeout_ms) __attribute__((warn_unused_result));
 
-/* intake_poll(), and what there is to decide: to be called in every round of the loop. */
+/* Calls intake_poll() and does the renewals that are due. Call it in every round of the loop. */
 bool clients_poll(struct clients *clients, size_t records_max);
 
-/* They stay the same for the life of `clients`. */
+/* Valid until clients_free(); a renewal does not change them. */
 struct intake *clients_intake(struct clients *clients);
 struct outlet *clients_outlet(struct clients *clients);
-/* Why the group is not joined, for readiness and status text; NULL when nothing but the join is
- * waited for. Valid until the next call. */
+/* Why the join of the group has not begun, for readiness and status text; NULL when it has. Valid
+ * until the next call. */
 const char *clients_waiting(struct clients *clients);
 
 #endif

@@ -1,7 +1,7 @@
-/* Threads for the calls of librdkafka that may wait for long: making a handle, destroying it, a
- * transaction. The library's timed waits are by the wall clock, so that one which began before the
- * clock was set back lasts as much longer, whatever time-out it was given. Nobody joins such a
- * thread. They are counted, so that the end of the process can wait for them, within a bound.
+/* Threads for calls of librdkafka that may wait for long: making a handle, destroying it, a
+ * transaction. The library's timed waits use the wall clock. When that clock is set back by an
+ * hour, a wait that has begun lasts an hour longer than its time-out. So nobody joins these
+ * threads. They are counted, and the end of the process waits for them for a bounded time.
  */
 #ifndef PRESIGND_KAFKA_DETACHED_H
 #define PRESIGND_KAFKA_DETACHED_H
@@ -15,11 +15,10 @@ typedef void detached_fn(void *context);
  * system gives no thread. */
 bool detached_start(const char *name, detached_fn *run, void *context)
     __attribute__((warn_unused_result));
-/* Threads that have not ended. Any thread. */
+/* How many have not ended. Any thread may ask. */
 unsigned detached_count(void);
-/* Waits until all have ended, `timeout_ms` at most by the monotonic clock. False when some go on:
- * then the process is to end by _exit(2), since the handlers of exit(3) would take away under
- * them what they use. */
+/* Waits until all have ended, at most `timeout_ms` (monotonic clock). False when some still run.
+ * Then end the process by _exit(2): the handlers of exit(3) would free what they still use. */
 bool detached_wait(int64_t timeout_ms) __attribute__((warn_unused_result));
 
 #endif
