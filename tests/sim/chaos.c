@@ -215,10 +215,44 @@ static void jump(struct sim *sim)
     sim->wall_most_ms = sim->wall_ms > sim->wall_most_ms ? sim->wall_ms : sim->wall_most_ms;
 }
 
+/* Of drawn merchants, each in its own way, on a host or on both. It lasts until the weather
+ * changes, so that at full concurrency they have taken what they may. */
+static void some_trouble(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->merchant_count; i++) {
+        struct sim_merchant_weather *of = &sim->weather.of[i];
+        unsigned hosts = 1 + (unsigned)sim_below(sim, 3);
+        *of = (struct sim_merchant_weather){0};
+        switch (sim_below(sim, 8)) {
+        case 0:
+            of->hangs = hosts;
+            break;
+        case 1:
+            of->unverifiable = hosts;
+            break;
+        case 2:
+            of->stopped = hosts;
+            break;
+        case 3:
+            of->allowed_per_s = (unsigned)ONE_OF(sim, 1, 10, 100);
+            break;
+        case 4:
+            sim->weather.unauthorized |= 1u << i;
+            break;
+        default:
+            break;
+        }
+        of->retry_after_ms = (int64_t)ONE_OF(sim, 0, 0, 1000, 60000);
+    }
+    sim->weather.hosts_down = (unsigned)ONE_OF(sim, 0, 0, 0, 1, 2);
+    sim->weather.names_gone = (unsigned)ONE_OF(sim, 0, 0, 0, 1, 3);
+    sim->weather.shortage = sim_chance(sim, 50);
+}
+
 void chaos_strike(struct sim *sim)
 {
     struct sim_member *member = any_member(sim);
-    switch (sim_below(sim, 16)) {
+    switch (sim_below(sim, 20)) {
     case 0:
     case 1:
         sim->weather.down = true;
@@ -254,6 +288,16 @@ void chaos_strike(struct sim *sim)
         break;
     case 11:
         member->fenced = member->alive;
+        break;
+    case 12: /* the clock was set: both; else one of them, for a reason of its own */
+        clients_renew(sim, member, 1 + (unsigned)sim_below(sim, 3));
+        break;
+    case 13:
+        clients_fence(sim, member);
+        break;
+    case 14:
+    case 15:
+        some_trouble(sim);
         break;
     default:
         new_weather(sim); /* also the end of what lasted */

@@ -22,7 +22,7 @@
 struct sim_transaction {
     struct sim_task task;      /* first */
     struct sim_member *member; /* NULL: its process is no more */
-    uint32_t generation;
+    uint32_t generation, joins;
     struct sim_outcome *outcomes;
     size_t outcome_count;
     struct outlet_position *positions;
@@ -92,6 +92,13 @@ static void send_outcome(struct sim *sim, struct sim_member *member,
     }
 }
 
+/* The group has gone on, or its process has joined it anew. */
+static bool is_late(const struct sim *sim, const struct sim_transaction *transaction)
+{
+    return transaction->generation != sim->generation ||
+           (transaction->member != NULL && transaction->joins != transaction->member->joins);
+}
+
 static void port_submit(void *outlet, const struct outlet_batch *batch)
 {
     struct sim_member *member = outlet;
@@ -101,9 +108,10 @@ static void port_submit(void *outlet, const struct outlet_batch *batch)
     transaction->batch = batch;
     transaction->refusals = mem_zalloc(batch->record_count, sizeof *transaction->refusals);
     transaction->generation = ((struct sim_session *)batch->session)->generation;
+    transaction->joins = ((struct sim_session *)batch->session)->joins;
     check_batch(sim, member, batch, transaction->generation);
     /* What comes too late is refused unread; its log may be another by now. */
-    bool late = transaction->generation != sim->generation;
+    bool late = is_late(sim, transaction);
     transaction->outcome_count = late ? 0 : batch->record_count;
     transaction->outcomes = mem_zalloc(batch->record_count, sizeof *transaction->outcomes);
     for (size_t i = 0; i < transaction->outcome_count; i++) {
@@ -204,7 +212,7 @@ static void tell_later(struct sim *sim, struct sim_transaction *transaction)
 
 static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
 {
-    if (transaction->generation != sim->generation) {
+    if (is_late(sim, transaction)) {
         transaction->end.verdict = OUTLET_NOT_OURS;
         tell_later(sim, transaction);
         return;
@@ -262,6 +270,25 @@ void transaction_drop(struct sim *sim, struct sim_task *task)
     transaction_free(transaction);
 }
 
+void transaction_take_back(struct sim *sim, struct sim_member *member)
+{
+    struct sim_transaction *transaction = member->transaction;
+    bool begun =
+        transaction != NULL && (transaction->task.kind == SIM_TRANSACTION_ENDED ||
+                                (transaction->task.kind == SIM_COMMITTED && sim_chance(sim, 500)));
+    if (transaction == NULL || begun) {
+        return;
+    }
+    heap_remove(&sim->tasks, &transaction->task.slot);
+    if (transaction->pending) {
+        settle_pending(sim, transaction);
+    }
+    transaction->end.verdict = OUTLET_ABORTED;
+    sim->aborts++;
+    ended(sim, transaction);
+    member->awake = true;
+}
+
 /* The process dies with a transaction in hand: one that is about to be committed may be, any
  * other is aborted. */
 static void leave_transaction(struct sim *sim, struct sim_member *member)
@@ -305,7 +332,7 @@ static void port_resume(void *intake, int32_t partition)
     set_paused(intake, partition, false);
 }
 
-static void leave_group(struct sim_member *member)
+void member_leave(struct sim_member *member)
 {
     member->state = SIM_OUT;
     member->reading_count = 0;
@@ -319,7 +346,7 @@ static void port_release(void *intake)
 {
     struct sim_member *member = intake;
     SIM_CHECK(member->sim, member->state == SIM_REVOKING, "a release that nobody waits for");
-    leave_group(member);
+    member_leave(member);
     sim_task_new(member->sim, SIM_GROUP_CHECK, -1, 0);
 }
 
@@ -366,7 +393,7 @@ void group_positions(struct sim *sim, struct sim_task *task)
 static void take_assignment(struct sim *sim, struct sim_member *member)
 {
     int32_t ids[SIM_PARTITIONS_MAX];
-    leave_group(member);
+    member_leave(member);
     for (size_t i = 0; i < sim->partition_count; i++) {
         if (sim->owners[i] == member->index) {
             ids[member->reading_count] = (int32_t)i;
@@ -375,8 +402,8 @@ static void take_assignment(struct sim *sim, struct sim_member *member)
         }
     }
     member->session = mem_alloc(sizeof *member->session);
-    *member->session =
-        (struct sim_session){.session = {.references = 1}, .generation = sim->generation};
+    *member->session = (struct sim_session){
+        .session = {.references = 1}, .generation = sim->generation, .joins = member->joins};
     member->state = SIM_ASSIGNED;
     member->assignment = ++sim->assignments;
     for (size_t i = 0; i < SIM_CODES_MAX; i++) {
@@ -404,7 +431,7 @@ static void take_note(struct sim *sim, struct sim_member *member)
         if (member->state != SIM_OUT) {
             pipeline_lost(member->pipeline);
         }
-        leave_group(member);
+        member_leave(member);
         member->kicked = false;
         group_begin(sim);
         break;
@@ -506,9 +533,10 @@ void member_start(struct sim *sim, struct sim_member *member)
 void member_stop(struct sim *sim, struct sim_member *member)
 {
     leave_transaction(sim, member);
-    leave_group(member);
+    member_leave(member);
     member->pipeline = pipeline_free(member->pipeline);
     member->alive = member->kicked = member->draining = member->fenced = false;
+    member->away = member->expelled = false;
     member->note = SIM_NO_NOTE;
     member->frozen_ms = member->thaw_ms = 0;
     member->in_air = 0;
@@ -624,13 +652,18 @@ static void send_note(struct sim *sim, const struct sim_member *member, enum sim
     sim_task_set(sim, &note->task, SIM_NOTE, member->index, (int64_t)sim_below(sim, within_ms) + 1);
 }
 
+static bool is_waiting(const struct sim_member *member)
+{
+    return member->state == SIM_OUT && !member->kicked && !member->away;
+}
+
 /* What the group says comes to the process; its loop sees it with the next poll. */
 void group_note(struct sim *sim, struct sim_task *task)
 {
     struct note *note = CONTAINER_OF(task, struct note, task);
     struct sim_member *member = &sim->members[task->member];
     bool fits = note->note == SIM_TOLD_LOST     ? member->kicked
-                : note->note == SIM_TOLD_ASSIGN ? member->state == SIM_OUT && !member->kicked
+                : note->note == SIM_TOLD_ASSIGN ? is_waiting(member)
                                                 : member->state == SIM_ASSIGNED && sim->preparing;
     if (member->alive && member->epoch == task->epoch && fits &&
         note->generation == sim->generation) {
@@ -663,7 +696,7 @@ static void deal(struct sim *sim)
     int owners[SIM_MEMBERS_MAX];
     size_t count = 0;
     for (size_t i = 0; i < sim->member_count; i++) {
-        if (sim->members[i].alive && !sim->members[i].kicked) {
+        if (sim->members[i].alive && !sim->members[i].kicked && !sim->members[i].expelled) {
             owners[count++] = sim->members[i].index;
         }
     }
@@ -708,6 +741,15 @@ static void scribble(struct sim *sim, struct sim_partition *partition)
     memcpy(partition->metadata, text.data, text.len + 1);
 }
 
+/* Of those whose new consumer has not joined, the session of some is over. */
+static void expel(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->member_count; i++) {
+        struct sim_member *member = &sim->members[i];
+        member->expelled = member->away && (member->expelled || sim_chance(sim, 500));
+    }
+}
+
 static void complete(struct sim *sim)
 {
     sim->preparing = false;
@@ -719,6 +761,7 @@ static void complete(struct sim *sim)
         }
         scribble(sim, &sim->partitions[i]);
     }
+    expel(sim);
     deal(sim);
     for (size_t i = 0; i < sim->member_count; i++) {
         struct sim_member *member = &sim->members[i];

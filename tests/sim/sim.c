@@ -127,6 +127,10 @@ static void run_world(struct sim *sim, struct sim_task *task)
             member_start(sim, &sim->members[task->member]);
         }
         break;
+    case SIM_JOIN:
+    case SIM_FENCED:
+        clients_task(sim, task);
+        break;
     case SIM_PRODUCE:
         produce(sim);
         break;
@@ -146,7 +150,7 @@ static bool postpone(struct sim *sim, struct sim_task *task)
 {
     bool heard = task->kind == SIM_ANSWER || task->kind == SIM_OFFSETS_SENT ||
                  task->kind == SIM_TRANSACTION_ENDED || task->kind == SIM_NOTE ||
-                 task->kind == SIM_POSITIONS;
+                 task->kind == SIM_POSITIONS || task->kind == SIM_JOIN || task->kind == SIM_FENCED;
     if (!heard || sim->members[task->member].frozen_ms <= sim->mono_ms) {
         return false;
     }

@@ -4,6 +4,7 @@
  *
  *   log.c       events, their records, and the judge of what is committed
  *   group.c     members (processes with a pipeline each), rebalances, transactions
+ *   clients.c   Kafka clients that are made anew
  *   endpoint.c  the calls' answers, and what must hold when a call begins
  *   observe.c   what a pipeline tells of itself, and whether it is true
  *   chaos.c     what goes wrong, and when
@@ -78,10 +79,10 @@ struct sim_partition {
     size_t done_end; /* above the highest entry that has an outcome */
 };
 
-/* A session that knows its generation. */
+/* A session that knows its generation, and which join of its member it is of. */
 struct sim_session {
     struct session session; /* first: session_unref() frees the whole */
-    uint32_t generation;
+    uint32_t generation, joins;
 };
 
 struct sim_reading {
@@ -99,6 +100,9 @@ struct sim_member {
     int index;
     uint32_t epoch; /* counts processes */
     bool alive, kicked, draining;
+    bool away;         /* its new consumer has not joined yet */
+    bool expelled;     /* ... and its partitions are others' by now */
+    uint32_t joins;    /* counts its ids in the group */
     bool fenced;       /* another process has its name: its next transaction is the last */
     bool awake;        /* its loop has a reason to go round */
     int64_t frozen_ms; /* stands still until then */
@@ -131,6 +135,8 @@ enum sim_task_kind {
     SIM_POSITIONS,
     SIM_GROUP_CHECK,
     SIM_START,
+    SIM_JOIN,   /* of a new consumer */
+    SIM_FENCED, /* a consumer hears that it was */
     SIM_PRODUCE,
     SIM_CHAOS,
     SIM_CALM,
@@ -200,7 +206,10 @@ struct sim {
     struct sim_member members[SIM_MEMBERS_MAX];
     size_t member_count;
     uint32_t generation, assignments;
-    bool preparing; /* a rebalance waits for members */
+    bool preparing;   /* a rebalance waits for members */
+    bool observed;    /* the pipelines tell of what they do */
+    bool calm;        /* faults have stopped */
+    bool sizes_bound; /* some topic took no record above a size, at some time */
     int64_t rebalance_end_ms;
     unsigned pending; /* transactions whose offsets were sent */
     int owners[SIM_PARTITIONS_MAX];
@@ -219,15 +228,13 @@ struct sim {
     size_t merchant_done[SIM_MERCHANTS_MAX], merchant_results[SIM_MERCHANTS_MAX];
     unsigned merchants_gone; /* bit set: taken away by some reload, now or earlier */
     int64_t age_least_ms;    /* of all max_event_age_ms that were in force; 0: none */
-    bool observed;           /* the pipelines tell of what they do */
 
     struct sim_weather weather;
-    bool calm; /* faults have stopped */
     unsigned chaos_pause_ms;
     int64_t calm_ms;
     /* For the summary: what the seed came by. */
-    size_t done, calls, commits, aborts, rebalances, crashes, pauses, restarts, doubled, fenced,
-        scribbles;
+    size_t done, calls, commits, aborts, renewals, rebalances, crashes, pauses, restarts, doubled,
+        fenced, scribbles;
     int64_t busy_most_ms; /* of one round */
     size_t bytes_most, full_seen, held_seen, down_seen, jobs_most[JOB_STATE_COUNT];
     /* For the stories: outcomes by reason (REASON_NONE: results), and the longest way from arrival
@@ -238,7 +245,6 @@ struct sim {
     int64_t slowest_output_ms[OUTLET_TOPIC_COUNT][SIM_OUTPUTS];
     size_t refusals;            /* transactions */
     size_t named, shuts, opens; /* as told */
-    bool sizes_bound;           /* some topic took no record above a size, at some time */
 };
 
 /* sim.c */
@@ -317,6 +323,20 @@ void group_positions(struct sim *sim, struct sim_task *task);
 void transaction_step(struct sim *sim, struct sim_task *task);
 /* A task that comes too late for its process. */
 void transaction_drop(struct sim *sim, struct sim_task *task);
+
+/* What an outlet that is made anew does with the batch in hand: it is given back, unless its commit
+ * was begun; then its end is told as ever. */
+void transaction_take_back(struct sim *sim, struct sim_member *member);
+/* Its partitions are not its any more. */
+void member_leave(struct sim_member *member);
+
+/* clients.c */
+enum sim_clients { SIM_CONSUMER = 1, SIM_PRODUCER = 2 };
+/* `which`: a bit set of enum sim_clients. */
+void clients_renew(struct sim *sim, struct sim_member *member, unsigned which);
+/* An old join of its own fences its consumer, which hears of it some time later. */
+void clients_fence(struct sim *sim, struct sim_member *member);
+void clients_task(struct sim *sim, struct sim_task *task);
 
 /* observe.c */
 void observe_set_up(struct sim_member *member, struct pipeline_observer *observer);

@@ -1,7 +1,8 @@
 # The pipeline in a simulated world, see tests/sim/README.md. Runs under every sanitizer.
 set(sim_world ${CMAKE_CURRENT_LIST_DIR}/sim.c ${CMAKE_CURRENT_LIST_DIR}/log.c
     ${CMAKE_CURRENT_LIST_DIR}/endpoint.c ${CMAKE_CURRENT_LIST_DIR}/group.c
-    ${CMAKE_CURRENT_LIST_DIR}/observe.c ${CMAKE_CURRENT_LIST_DIR}/chaos.c)
+    ${CMAKE_CURRENT_LIST_DIR}/clients.c ${CMAKE_CURRENT_LIST_DIR}/observe.c
+    ${CMAKE_CURRENT_LIST_DIR}/chaos.c)
 add_executable(sim ${sim_world} ${CMAKE_CURRENT_LIST_DIR}/main.c)
 target_link_libraries(sim PRIVATE core)
 # stories.c becomes sim-stories, stories_NAME.c sim-stories-NAME.

@@ -1,0 +1,89 @@
+/* Kafka's clients as replaceable parts: what kafka/clients.c does, as the pipeline sees it. The
+ * consumer that is made anew is a static member of the same name under another id. It has its
+ * partitions again at once, unless the group has given them to others meanwhile; what its process
+ * sends under the old id is refused from then on. */
+#include "sim.h"
+
+/* How long a new consumer takes to join: longer than a session at times, when the id is not to be
+ * had; at times so little that a batch of the old one comes after it. */
+static const uint64_t join_ms[] = {1, 1, 200, 200, 20000};
+/* Until a consumer that was fenced hears of it, or its commits were refused for a session. */
+#define FENCED_MS 20000
+
+static void consumer_renew(struct sim *sim, struct sim_member *member)
+{
+    bool had_any = member->state != SIM_OUT;
+    member->note = SIM_NO_NOTE;
+    member->away = true;
+    /* The group gave up on it, and the old consumer will not hear of that. */
+    member->expelled = member->expelled || member->kicked;
+    member->kicked = false;
+    member_leave(member);
+    if (had_any) {
+        pipeline_lost(member->pipeline);
+    }
+    member->awake = true;
+    uint64_t most_ms = join_ms[sim_below(sim, sizeof join_ms / sizeof join_ms[0])];
+    sim_task_new(sim, SIM_JOIN, member->index, (int64_t)sim_below(sim, most_ms));
+    sim_task_new(sim, SIM_GROUP_CHECK, -1, 0);
+}
+
+static bool can(const struct sim *sim, const struct sim_member *member)
+{
+    return member->alive && !member->away && member->frozen_ms <= sim->mono_ms;
+}
+
+void clients_renew(struct sim *sim, struct sim_member *member, unsigned which)
+{
+    if (!can(sim, member)) {
+        return;
+    }
+    sim->renewals++;
+    if ((which & SIM_PRODUCER) != 0) {
+        transaction_take_back(sim, member);
+    }
+    if ((which & SIM_CONSUMER) != 0) {
+        consumer_renew(sim, member);
+    }
+}
+
+void clients_fence(struct sim *sim, struct sim_member *member)
+{
+    if (can(sim, member) && member->state == SIM_ASSIGNED) {
+        member->joins++;
+        sim_task_new(sim, SIM_FENCED, member->index, 1 + (int64_t)sim_below(sim, FENCED_MS));
+    }
+}
+
+/* Offsets are told when no transaction on them is open; an assignment waits for that. */
+static void join(struct sim *sim, struct sim_member *member)
+{
+    if (!member->expelled && !sim->preparing && sim->pending > 0) {
+        sim_task_new(sim, SIM_JOIN, member->index, 1);
+        return;
+    }
+    member->away = false;
+    if (member->expelled) {
+        member->expelled = false;
+        group_begin(sim);
+    } else if (!sim->preparing) {
+        member->note = SIM_TOLD_ASSIGN;
+        member->note_generation = sim->generation;
+        member->awake = true;
+    }
+}
+
+void clients_task(struct sim *sim, struct sim_task *task)
+{
+    struct sim_member *member = &sim->members[task->member];
+    if (!member->alive || member->epoch != task->epoch) {
+        return;
+    }
+    if (task->kind == SIM_FENCED) {
+        clients_renew(sim, member, SIM_CONSUMER);
+        return;
+    }
+    /* From the join on what the old member sends is refused; what is open is waited for. */
+    member->joins++;
+    join(sim, member);
+}
