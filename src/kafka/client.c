@@ -84,11 +84,12 @@ static bool is_refusal(const char *text)
            strstr(text, "SSL handshake failed") != NULL;
 }
 
-/* What the library repeats by itself within milliseconds: a coordinator that has just come up, the
- * markers of the transaction before. */
+/* What the library repeats by itself within milliseconds: a coordinator that has just come up or
+ * is elected just now, the markers of the transaction before. An id that is not got for long is
+ * told by whoever asks for it. */
 static bool is_repeated(const char *facility, const char *text)
 {
-    return (strcmp(facility, "GETPID") == 0 && strstr(text, "load in progress") != NULL) ||
+    return (strcmp(facility, "GETPID") == 0 && strstr(text, ": retrying") != NULL) ||
            (strcmp(facility, "ADDOFFSETS") == 0 && strstr(text, "concurrent operation") != NULL);
 }
 
