@@ -23,14 +23,14 @@ from secure_broker import PASSWORD, SecureCluster
 
 PAGE = "operations.md"
 DENIED = {
-    "Topic": r"Topic authorization failed",
+    "Topic": r"(Topic authorization failed|may not be written to by us)",
     "Group": r"Group authorization failed",
     "TransactionalId": r"Transactional Id authorization failed",
 }
 
 
 # redrive hears of a group's refusal as a time-out only.
-REFUSED = r"(?i)authorization failed|positions of group \S+ cannot be read"
+REFUSED = r"(?i)authorization failed|may not be written to by us|positions of group \S+ cannot be read"
 
 
 def rights():
