@@ -16,6 +16,8 @@ from kafka_broker import Cluster
 DIRECT, DIRECT_2, PARTNER = "1900007291", "1900007292", "1900000109"
 REFUSING = "1900007299"  # every call of this merchant is answered 400
 MERCHANT_OF = {"app": DIRECT, "partner-mini-program": PARTNER}
+OTHERS = [str(1910000000 + n) for n in range(60)]
+others = iter(OTHERS)
 ENDPOINTS = list(MERCHANT_OF)
 EVENT_BYTES_MAX = 65536
 ORIGINAL_MAX = 65536
@@ -426,10 +428,11 @@ def order_cases():
 
 # ---- answers (max_attempts = 2, hold_unauthorized_ms = 0)
 
-def answer(fault, reason, attempts, call_state, status=None, merchant=DIRECT, suffix=""):
-    """An event of which all calls, or as many as `fault` says, end that way."""
-    code = next_code(f"F{fault}{suffix}z")
-    return Case(f"answer {fault}", event("app", code, mchid=merchant), reason, "app", attempts=attempts,
+def answer(fault, reason, attempts, call_state, status=None, merchant=None):
+    """An event of which all calls, or as many as `fault` says, end that way. It has a merchant of its
+    own: after a 429, or three outages in a row, what its merchant waits for is no attempt."""
+    mchid = next(others) if merchant is None else merchant
+    return Case(f"answer {fault}", event("app", next_code(f"F{fault}z"), mchid=mchid), reason, "app", attempts=attempts,
                 call_state=call_state, status=status)
 
 
@@ -438,7 +441,6 @@ def answer_cases():
         yield answer(f"{status}x9", "rejected", 1, "answered", status)
     yield answer("501x9", "rejected", 1, "unknown", 501)
     yield answer("401x9", "merchant_unauthorized", 2, "answered", 401)
-    yield answer("429x9p0", "rate_limited", 2, "answered", 429)
     for status in (500, 502, 503, 504, 202):
         yield answer(f"{status}x9", "unavailable", 2, "unknown", status)
     yield answer("htmlx9", "unavailable", 2, "unknown", 502)
@@ -487,7 +489,7 @@ def setUpModule():
     world.start_sandbox([f"400=1@{REFUSING}"], [
         "--fault-by-code", "--schema-dir", ROOT / "schemas",
         *(option for mchid in (DIRECT, DIRECT_2, REFUSING) for option in ("--merchant", f"{mchid}:direct")),
-        "--merchant", f"{PARTNER}:partner"])
+        "--merchant", f"{PARTNER}:partner"], merchants=OTHERS)
     cases = {table.__name__: list(table()) for table in TABLES}
     cases["expiring"] = [expiring_case()]
     daemon = world.start_daemon(sets=SETS)
@@ -497,6 +499,8 @@ def setUpModule():
     phases = [Phase("401, held", ["retry.hold_unauthorized_ms=1000", "retry.max_attempts=1"], [
                   answer("401x999999", "merchant_unauthorized", None, "answered", 401),
                   answer("probex9", "unverified_answer", 1, "unknown", 200)]),
+              Phase("429", [*SETS, "retry.give_up_after_ms=1000"], [
+                  answer("429x999999p0", "rate_limited", None, "answered", 429)]),
               Phase("unreachable", [*SETS, "endpoint.base_url=https://127.0.0.1:1"], [
                   answer("unreachable", "unreachable", 2, "not_sent")]),
               Phase("untrusted certificate", [*SETS, "endpoint.ca_file="], [
@@ -634,6 +638,9 @@ class Outcomes(unittest.TestCase):
         self.check_all("401, held")
         held = outcomes[cases["401, held"][0].id].data
         self.assertGreater(held["attempts"], 2)
+
+    def test_rate_limited_to_the_end(self):
+        self.check_all("429")
 
     def test_unreachable(self):
         self.check_all("unreachable")
