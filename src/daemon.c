@@ -114,6 +114,7 @@ static void on_assigned(void *context, struct session *session, const int32_t *p
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"assigned"}), 1);
     log_fields(LOG_NOTICE, MESSAGE_ASSIGNED, NULL, "%zu partitions assigned", count);
     loop_timer_set(&d->tick_timer, 0); /* ready: whoever waits for it hears it at once */
+    report_assigned(d->report);
     pipeline_assigned(d->pipeline, session, partitions, count);
 }
 

@@ -35,8 +35,9 @@ struct report {
     struct list voice_list;
     struct metrics *metrics;
     struct recent recent;
-    char *trouble;      /* why transactions fail */
-    int64_t trouble_ms; /* mono: since when */
+    char *trouble;                     /* why transactions fail */
+    int64_t trouble_ms;                /* mono: since when */
+    bool troubled[OUTLET_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
     struct quiet troubles;
     struct quiet foreign;
     int64_t shortage_ms; /* mono: when one was told last; 0: never */
@@ -350,15 +351,41 @@ static void note_trouble(struct report *report, const char *trouble)
     report->trouble = mem_strdup(trouble);
 }
 
-static void on_transaction(void *context, const struct outlet_end *end, size_t outcomes)
+/* A topic's trouble is over when a transaction with outcomes of that topic is well. True when it
+ * is over for all of them. */
+static bool note_topics(struct report *report, bool well, const size_t outcomes[OUTLET_TOPIC_COUNT])
+{
+    bool any = false;
+    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+        report->troubled[i] = outcomes[i] > 0 ? !well : report->troubled[i];
+        any = any || report->troubled[i];
+    }
+    return !any;
+}
+
+void report_assigned(struct report *report)
+{
+    free(report->trouble);
+    report->trouble = NULL;
+    memset(report->troubled, 0, sizeof report->troubled);
+}
+
+static void on_transaction(void *context, const struct outlet_end *end,
+                           const size_t outcomes[OUTLET_TOPIC_COUNT])
 {
     struct report *report = context;
-    recent_transaction(&report->recent, end, outcomes, clock_now(&clock_system).wall_ms);
+    recent_transaction(&report->recent, end, outcomes[OUTLET_RESULTS] + outcomes[OUTLET_FAILURES],
+                       clock_now(&clock_system).wall_ms);
     count(report, METRIC_TRANSACTIONS, (const char *[]){outlet_verdict_name(end->verdict)});
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
     bool well = end->verdict == OUTLET_COMMITTED || end->verdict == OUTLET_RECORDS_REFUSED;
-    note_trouble(report, well ? NULL : end->trouble != NULL ? end->trouble : "no reason given");
+    bool over = note_topics(report, well, outcomes);
+    if (!well) {
+        note_trouble(report, end->trouble != NULL ? end->trouble : "no reason given");
+    } else if (over) {
+        note_trouble(report, NULL);
+    }
 }
 
 static void on_merchant_held(void *context, const char *mchid, enum hold_why why, bool held)

@@ -31,7 +31,10 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
                    const struct status *status);
 /* Expiry of the certificates that are configured; again after a reload. */
 void report_merchants(struct report *report, const struct merchants *merchants);
-/* What transactions fail of, or NULL while they succeed. For the status text. */
+/* An assignment begins: outcomes that could not be published went with the one before. */
+void report_assigned(struct report *report);
+/* What transactions fail of; NULL: of each output topic, the last one was well. For the status
+ * text. */
 const char *report_trouble(const struct report *report);
 /* For how long; 0 while they succeed. */
 int64_t report_trouble_ms(const struct report *report, int64_t mono_ms);

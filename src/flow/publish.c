@@ -483,12 +483,21 @@ static void not_committed(struct pipeline *p, const struct outlet_end *end, stru
     }
 }
 
+static void tell_transaction(struct pipeline *p, const struct outlet_end *end)
+{
+    size_t outcomes[OUTLET_TOPIC_COUNT] = {0};
+    LIST_FOREACH (&p->batch.jobs, link) {
+        outcomes[batch_topic(job_of(link))]++;
+    }
+    OBSERVE(p, transaction, end, outcomes);
+}
+
 void publish_ended(struct pipeline *p, const struct outlet_end *end)
 {
     assert(p->publishing);
     struct moment now = now_of(p);
     p->publishing = false;
-    OBSERVE(p, transaction, end, p->batch.jobs.count);
+    tell_transaction(p, end);
     if (end->verdict == OUTLET_COMMITTED) {
         committed(p, now);
     } else {

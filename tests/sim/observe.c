@@ -34,12 +34,13 @@ static void on_published(void *context, const struct job *job)
     }
 }
 
-static void on_transaction(void *context, const struct outlet_end *end, size_t outcomes)
+static void on_transaction(void *context, const struct outlet_end *end,
+                           const size_t outcomes[OUTLET_TOPIC_COUNT])
 {
     struct sim_member *member = context;
-    SIM_CHECK(member->sim, outcomes > 0 && outcomes <= OUTLET_RECORDS_MAX,
-              "told of a transaction of %zu outcomes that ended as %d", outcomes,
-              (int)end->verdict);
+    size_t count = outcomes[OUTLET_RESULTS] + outcomes[OUTLET_FAILURES];
+    SIM_CHECK(member->sim, count > 0 && count <= OUTLET_RECORDS_MAX,
+              "told of a transaction of %zu outcomes that ended as %d", count, (int)end->verdict);
 }
 
 /* An alarm that is raised is called off before it is raised again. */

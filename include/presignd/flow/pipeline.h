@@ -72,7 +72,9 @@ struct pipeline_observer {
     void (*retrying)(void *context, const struct job *job, enum reason reason);
     /* The outcome is committed; `job` goes after this. */
     void (*published)(void *context, const struct job *job);
-    void (*transaction)(void *context, const struct outlet_end *end, size_t outcomes);
+    /* `outcomes`: how many of each topic were in it. */
+    void (*transaction)(void *context, const struct outlet_end *end,
+                        const size_t outcomes[OUTLET_TOPIC_COUNT]);
     /* A merchant is held (true; HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED), or that has ended
      * (false), be it long after the hold's time was over. */
     void (*merchant_held)(void *context, const char *mchid, enum hold_why why, bool held);
