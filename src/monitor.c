@@ -17,7 +17,8 @@ void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms)
 {
     *monitor = (struct monitor){.patience_ms = watchdog_ms > 0 ? watchdog_ms : PATIENCE_MS,
                                 .id_held_ms = now_ms,
-                                .idle = READINESS_IDLE_INIT};
+                                .idle = READINESS_IDLE_INIT,
+                                .stalled = READINESS_IDLE_INIT};
 }
 
 /* --- facts --- */
@@ -49,6 +50,7 @@ static void gather(const struct monitor *monitor, const struct monitor_sources *
         .kafka = kafka_trouble(from),
         .id_missing_ms = id_held ? 0 : now_ms - monitor->id_held_ms,
         .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
+        .stalled_ms = readiness_idle_ms(&monitor->stalled, now_ms),
         .waiting = waiting->data,
         .missed = moves ? NULL : missed->data,
     };
@@ -154,6 +156,12 @@ static void feed_watchdog(struct monitor *monitor, const struct monitor_sources 
     notify_status("no progress: %s", why.data);
 }
 
+/* Events that nothing of their own keeps waiting: no hold, no call, no retry time. */
+static size_t stalled(const struct pipeline_status *status)
+{
+    return status->held[HOLD_WHY_NONE] + status->jobs[JOB_SETTLED] + status->jobs[JOB_PUBLISHING];
+}
+
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms)
 {
     monitor->id_held_ms =
@@ -161,6 +169,7 @@ void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, i
     struct pipeline_status status;
     pipeline_status(from->pipeline, &status);
     readiness_look(&monitor->idle, status.unexplained, status.commits, now_ms);
+    readiness_look(&monitor->stalled, stalled(&status), status.commits, now_ms);
     tell_ready(monitor, from);
     tell_status(from, &status, now_ms);
     feed_watchdog(monitor, from);

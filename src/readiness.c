@@ -11,9 +11,9 @@ static bool no(struct buf *why, const char *text, const char *detail)
     return false;
 }
 
-static void put_idle(const struct readiness_facts *facts, struct buf *why)
+static void put_waited(int64_t waited_ms, struct buf *why)
 {
-    buf_printf(why, "work has waited %" PRId64 " s without a commit", facts->idle_ms / 1000);
+    buf_printf(why, "work has waited %" PRId64 " s without a commit", waited_ms / 1000);
 }
 
 bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
@@ -34,7 +34,7 @@ bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
         return no(why, "the endpoint is down", NULL);
     }
     if (facts->idle_ms >= READINESS_IDLE_MS) {
-        put_idle(facts, why);
+        put_waited(facts->idle_ms, why);
         return no(why, "", facts->kafka != NULL ? facts->kafka : facts->waiting);
     }
     return true;
@@ -52,8 +52,8 @@ bool readiness_alive(const struct readiness_facts *facts, struct buf *why)
     if (facts->missed != NULL) {
         return no(why, facts->missed, NULL);
     }
-    if (facts->idle_ms >= READINESS_HANG_MS && !facts->endpoint_down && !kafka_away(facts)) {
-        put_idle(facts, why);
+    if (facts->stalled_ms >= READINESS_HANG_MS && !facts->endpoint_down && !kafka_away(facts)) {
+        put_waited(facts->stalled_ms, why);
         return no(why, "", facts->waiting);
     }
     return true;

@@ -33,6 +33,7 @@ struct monitor {
     int64_t patience_ms; /* how late a timer of our own may be */
     int64_t id_held_ms;  /* mono: when the transactional.id was last seen in our hands */
     struct readiness_idle idle;
+    struct readiness_idle stalled;
     bool told_ready; /* READY=1 was sent */
     bool joined;     /* the group was joined once */
     unsigned stuck;  /* looks in a row that saw no progress */

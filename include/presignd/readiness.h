@@ -33,6 +33,9 @@ struct readiness_facts {
     int64_t id_missing_ms;    /* how long the transactional.id has not been ours; 0: it is */
     int64_t idle_ms;          /* how long events have waited without a commit and without a named
                                  cause; 0: there are none */
+    int64_t stalled_ms;       /* the same without events that are being called, or wait for another
+                                 attempt: these have timers of their own (see `missed`), and may take as
+                                 long as [retry] allows */
     const char *waiting;      /* what they wait for, as far as known */
     const char *missed; /* a timer of ours that is long overdue: a bug, or a thread that hangs */
 };

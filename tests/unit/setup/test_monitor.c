@@ -18,12 +18,14 @@ const char *__wrap_report_trouble(const struct report *report);
 enum outlet_standing __wrap_outlet_standing(const struct outlet *outlet);
 
 static enum outlet_standing standing;
+static enum job_state state = JOB_SETTLED;
 
-/* One event waits, and no transaction was ever committed. */
+/* One event is in that state, and no transaction was ever committed. */
 void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *status)
 {
     (void)p;
     *status = (struct pipeline_status){.unexplained = 1};
+    status->jobs[state] = 1;
 }
 
 void __wrap_pipeline_holds(const struct pipeline *p, struct buf *text)
@@ -95,4 +97,15 @@ Test(monitor, an_id_that_is_not_ours_explains_them)
 {
     cr_expect(alive_after(OUTLET_WAITING, READINESS_HANG_MS));
     cr_expect(alive_after(OUTLET_REFUSED, READINESS_HANG_MS));
+}
+
+/* An event may be tried for days. A restart would begin its time anew, so that it never ends. */
+Test(monitor, an_event_that_waits_for_another_attempt_is_no_hang)
+{
+    state = JOB_RETRY;
+    cr_expect(alive_after(OUTLET_HELD, 10 * READINESS_HANG_MS));
+    state = JOB_CALLING;
+    cr_expect(alive_after(OUTLET_HELD, 10 * READINESS_HANG_MS));
+    state = JOB_PUBLISHING;
+    cr_expect_not(alive_after(OUTLET_HELD, READINESS_HANG_MS));
 }
