@@ -126,3 +126,35 @@ Test(report, a_commit_to_one_topic_does_not_clear_the_trouble_of_the_other)
     cr_assert_null(report_trouble(scene.report), "went with the assignment");
     scene_end(&scene, &one, &other);
 }
+
+static void is_refused(struct scene *scene, struct lane *lane, int64_t offset)
+{
+    struct job job = {.record = {.topic = lane->merchant->mchid, .offset = offset},
+                      .lane = lane,
+                      .refusal = REFUSAL_SIZE};
+    scene->observer.outcome_refused(scene->report, &job, NULL);
+}
+
+Test(report, a_topic_that_refuses_every_outcome_does_not_fill_the_log)
+{
+    struct scene scene;
+    unsigned one, other;
+    struct merchant *merchants[] = {keyless(ONE, MODE_DIRECT, false),
+                                    keyless(OTHER, MODE_DIRECT, false)};
+    struct lane lanes[2];
+    lane_init(&lanes[0], merchants[0]);
+    lane_init(&lanes[1], merchants[1]);
+    scene_begin(&scene);
+    for (int i = 0; i < OFTEN; i++) {
+        is_refused(&scene, &lanes[0], i);
+    }
+    is_refused(&scene, &lanes[1], 0);
+    scene_end(&scene, &one, &other);
+    cr_assert_gt(one, 1);
+    cr_assert_lt(one, OFTEN);
+    cr_assert_eq(other, 1);
+    for (int i = 0; i < 2; i++) {
+        lane_deinit(&lanes[i]);
+        merchant_unref(merchants[i]);
+    }
+}
