@@ -11,10 +11,12 @@ from confluent_kafka.admin import ConfigResource
 
 import auditor
 import kafka_requests
+from load import ENDPOINTS
 
 SESSION_TIMEOUT_S = 6
 MAX_MESSAGE_BYTES = 1048588  # Kafka's default
 UNDO_LIMIT_S = 120
+MERCHANTS = tuple(mchid for _, mchid in ENDPOINTS)
 
 
 class Fault:
@@ -76,7 +78,7 @@ class Faults:
 
     def pick_node(self):
         """The index of a broker, while all of them are well."""
-        if self.is_on("broker-kill", "broker-stop", "kafka-gone"):
+        if self.is_on(*BROKERS):
             return None
         return self.rng.randrange(len(self.run.kafka.nodes))
 
@@ -98,6 +100,8 @@ class Faults:
 
 
 DONE = (0, None)
+BROKERS = ("broker-kill", "broker-stop", "coordinator-stop", "kafka-gone")
+ENDPOINT = ("endpoint-down", "endpoint-minute", "endpoint-hangs", "hold")
 # Before and after a SIGKILL that is measured: longer than a rebalance's round.
 CALM_S = 4
 
@@ -255,6 +259,35 @@ def broker_stop(faults):
     return faults.rng.uniform(2, 12), lambda: run.kafka.resume(node)
 
 
+def group_partition(group, count):
+    """Of `__consumer_offsets`, as brokers choose it (String.hashCode)."""
+    number = 0
+    for byte in group.encode("utf-16-be")[1::2]:  # of names in ASCII
+        number = (31 * number + byte) & 0xFFFFFFFF
+    return (number & 0x7FFFFFFF) % count
+
+
+def coordinator_stop(faults):
+    """The group's coordinator stands still for longer than a session, and goes on with the requests
+    that have waited: an old join of ours may then fence our new member."""
+    run = faults.run
+    if faults.pick_node() is None:
+        return None
+    try:
+        known = run.kafka.admin().list_topics("__consumer_offsets", timeout=3).topics["__consumer_offsets"].partitions
+        leader_id = known[group_partition(run.world.group, len(known))].leader
+    except Exception as error:  # the brokers have other troubles at the moment
+        run.say(f"coordinator: {error}")
+        return None
+    nodes = [index for index, node in enumerate(run.kafka.nodes) if node.node_id == leader_id]
+    if not nodes:
+        return None
+    run.say(f"SIGSTOP broker {nodes[0] + 1}, the group's coordinator")
+    run.kafka.suspend(nodes[0])
+    faults.disturb(3 * faults.all_instances())
+    return SESSION_TIMEOUT_S + faults.rng.uniform(1, 6), lambda: run.kafka.resume(nodes[0])
+
+
 def kafka_gone(faults):
     run = faults.run
     if faults.pick_node() is None:
@@ -292,7 +325,7 @@ def leader(faults):
 
 def endpoint_down(faults, seconds=None):
     run = faults.run
-    if faults.is_on("endpoint-down", "endpoint-hangs"):
+    if faults.is_on(*ENDPOINT):
         return None
     seconds = seconds or faults.rng.uniform(1, 8)
     run.say(f"endpoint down for {seconds:.1f} s")
@@ -308,12 +341,25 @@ def endpoint_minute(faults):
 def endpoint_hangs(faults):
     """It is stopped: connections stay, and what was sent is read, and acts, much later."""
     run = faults.run
-    if faults.is_on("endpoint-down", "endpoint-minute", "endpoint-hangs"):
+    if faults.is_on(*ENDPOINT):
         return None
     run.say("endpoint hangs")
     run.world.sandbox.suspend()
     faults.disturb(4 * faults.all_instances())
     return faults.rng.uniform(2, 9), run.world.sandbox.resume
+
+
+def hold(faults):
+    """One merchant is answered 401, whatever it sends, and held; the other goes on. The sandbox is
+    started anew for that, and once more at the end."""
+    run = faults.run
+    if faults.is_on(*ENDPOINT):
+        return None
+    mchid = faults.rng.choice(MERCHANTS)
+    run.say(f"401 for merchant {mchid}")
+    run.start_sandbox([f"401=1@{mchid}"])
+    faults.disturb(2 * faults.all_instances())
+    return faults.rng.uniform(2, 8), run.start_sandbox
 
 
 def _limit(faults, topic, limit):
@@ -399,11 +445,13 @@ FAULTS = {
     "scale": Fault(1, scale),
     "broker-kill": Fault(2, broker_kill),
     "broker-stop": Fault(2, broker_stop),
+    "coordinator-stop": Fault(1, coordinator_stop),
     "kafka-gone": Fault(0.3, kafka_gone),
     "leader": Fault(3, leader),
     "endpoint-down": Fault(1, endpoint_down),
     "endpoint-minute": Fault(0.15, endpoint_minute),
     "endpoint-hangs": Fault(1, endpoint_hangs),
+    "hold": Fault(1, hold),
     "small": Fault(1, small),
     "denied": Fault(1, denied),
     "late-topic": Fault(0, late_topic),

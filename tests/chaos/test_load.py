@@ -4,8 +4,8 @@ import collections
 import unittest
 
 from calls_audit import body_sha256
-from chaos import Plan
-from faults import FAULTS, SHORT
+from chaos import Plan, distribution
+from faults import FAULTS, SHORT, group_partition
 from load import BAD, Load
 
 
@@ -56,6 +56,17 @@ class Drawn(unittest.TestCase):
     def test_a_body_is_that_of_its_data(self):
         self.assertEqual(body_sha256({"a": "微", "b": 1}), body_sha256({"a": "微", "b": 1}))
         self.assertNotEqual(body_sha256({"a": "微", "b": 1}), body_sha256({"b": 1, "a": "微"}))
+
+
+class Told(unittest.TestCase):
+    def test_restarts_as_a_distribution(self):
+        self.assertEqual(distribution([]), "no restart was measured")
+        text = distribution([number / 10 for number in range(1, 21)])
+        self.assertEqual(text, "20 restarts, to the first outcome: 10 within 1 s, median 1.10 s, p90 1.90 s, max 2.00 s")
+
+    def test_the_partition_of_a_group(self):
+        self.assertEqual(group_partition("test", 50), 3556498 % 50)  # String.hashCode, and one that is negative
+        self.assertEqual(group_partition("polygenelubricants", 50), 0x80000000 & 0x7FFFFFFF)
 
 
 if __name__ == "__main__":

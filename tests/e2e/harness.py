@@ -287,6 +287,7 @@ class World:
         self.daemons = []
         self._own_kafka = kafka is None
         self._name = uuid.uuid4().hex[:8]
+        self.group = f"presignd-{self._name}"
         self.kafka = kafka or Cluster()
         self.topics = {name: f"{self._name}.{name}" for name in
                        (auditor.REQUESTS, auditor.RESULTS, auditor.FAILURES)}
@@ -359,7 +360,7 @@ class World:
                 "admin_listen": f"127.0.0.1:{self._admin_ports[instance]}"},
             "kafka": {
                 "bootstrap.servers": self.kafka.bootstrap,
-                "group.id": f"presignd-{self._name}",
+                "group.id": self.group,
                 "session.timeout.ms": 6000,
                 "reconnect.backoff.max.ms": 500},
             "retry": {"base_delay_ms": 20, "max_delay_ms": 500}}
