@@ -250,14 +250,16 @@ static bool is_refused(struct job *job)
     return (job->resigned || hold_is_held(hold)) && !job->own_refusal;
 }
 
-/* Retry-After of a 5xx counts for one event among others, so its expirytime counts, too; that of a
- * 429 closes the merchant, whatever one event's is. */
+/* The expirytime, too, ends the time for a Retry-After: that of a 5xx delays this event. That of a
+ * 429 closes the merchant, whatever one event's expirytime is. With less than a time-out left, an
+ * event may still be sent until it expires. */
 static int64_t last_for_hold_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t last = last_ms(p, job, now);
     int64_t expires_ms = job->admission.expires_ms;
     if (job->answer.kind != ANSWER_RATE_LIMITED && expires_ms != INT64_MAX) {
-        int64_t by = now.mono_ms + (expires_ms - now.wall_ms) - p->rules.limits.timeout_ms;
+        int64_t left = expires_ms - now.wall_ms, timeout = p->rules.limits.timeout_ms;
+        int64_t by = now.mono_ms + (left > timeout ? left - timeout : left);
         last = by < last ? by : last;
     }
     return last;

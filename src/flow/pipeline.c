@@ -307,7 +307,8 @@ static void configure_lane(struct pipeline *p, struct lane *lane, struct moment 
     bool was_gone = lane->gone;
     lane->gone = merchant == NULL;
     bool changed = lane->gone || lane_configure(lane, merchant, now.mono_ms) || was_gone;
-    if (changed || p->rules.limits.hold_unauthorized_ms == 0) {
+    bool unholds = p->rules.limits.hold_unauthorized_ms == 0 && hold_is_held(&lane->hold);
+    if (changed || unholds) {
         hold_merchant_reset(&lane->hold, now.mono_ms);
     }
     if (was != HOLD_WHY_NONE && !hold_is_held(&lane->hold)) {

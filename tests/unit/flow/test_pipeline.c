@@ -132,7 +132,7 @@ static void story_end(struct story *story)
     world_deinit(&story->world);
 }
 
-static void comes(struct story *story, int number)
+static void comes_with(struct story *story, int number, const char *attributes)
 {
     char data[256];
     (void)snprintf(data, sizeof data,
@@ -140,10 +140,15 @@ static void comes(struct story *story, int number)
                    "\"out_contract_code\":\"code%d\",\"contract_display_account\":\"A\","
                    "\"contract_notify_url\":\"https://yourapp.com/notify\"}",
                    number);
-    struct record record = record_of(APP, "", data);
+    struct record record = record_of(APP, attributes, data);
     record.offset = number;
     pipeline_record(story->pipeline, &record);
     free((void *)record.value);
+}
+
+static void comes(struct story *story, int number)
+{
+    comes_with(story, number, "");
 }
 
 static void answer_calls(struct story *story)
@@ -274,6 +279,41 @@ Test(pipeline, an_hour_that_a_mended_host_asked_for_is_not_waited_for)
     story.says[2] = ANSWER_SUCCESS;
     goes_on(&story, BEGIN_MS + 10000);
     cr_assert_eq(story.attempts[2], 2);
+    story_end(&story);
+}
+
+/* A request may be sent until the expirytime, however little of a time-out is left by then. */
+Test(pipeline, an_event_that_expires_within_a_timeout_is_tried_again)
+{
+    struct story story;
+    story_begin(&story);
+    story.says[1] = ANSWER_UNAVAILABLE;
+    /* Half a time-out after the begin. */
+    comes_with(&story, 1, "\"expirytime\":\"2026-11-18T11:06:40.500Z\",");
+    pipeline_step(story.pipeline);
+    answer_calls(&story);
+    story.says[1] = ANSWER_SUCCESS;
+    goes_on(&story, BEGIN_MS + 100);
+    cr_assert_gt(story.ended_ms[1], 0);
+    cr_assert_eq(story.ended[1], REASON_NONE, "%s", reason_name(story.ended[1]));
+    story_end(&story);
+}
+
+/* With hold_unauthorized_ms 0 nothing is held; what a 429 closed is another matter. */
+Test(pipeline, a_reload_without_holds_does_not_reopen_what_a_429_closed)
+{
+    struct story story;
+    story_begin(&story);
+    story.rules.limits.hold_unauthorized_ms = 0;
+    story.rules.retry.base_delay_ms = 1000;
+    story.rules.retry.max_delay_ms = 1000;
+    pipeline_configure(story.pipeline, &story.rules);
+    story.says[1] = ANSWER_RATE_LIMITED;
+    comes(&story, 1);
+    goes_on(&story, BEGIN_MS + 10);
+    pipeline_configure(story.pipeline, &story.rules);
+    goes_on(&story, BEGIN_MS + 400);
+    cr_assert_eq(story.calls[1], 1);
     story_end(&story);
 }
 
