@@ -479,7 +479,8 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
     }
     case OVER:
         merchant->stood_ms += now_ms - merchant->since_ms;
-        merchant->probe_ms = now_ms + HOLD_RECOVERY_MS;
+        /* From the hold's end on, which nobody noticed while no event waited. */
+        merchant->probe_ms = merchant->since_ms + hold->rules.hold_ms + HOLD_RECOVERY_MS;
         break;
     case RELEASE:
     case ANEW:
@@ -533,7 +534,11 @@ static enum hold_event event_of(const struct hold *hold, struct hold_merchant *m
     if (answer->kind == ANSWER_UNVERIFIED && answer->cause == ANSWER_CAUSE_KEYS) {
         return unverifiable(hold, merchant, host, end->now_ms);
     }
-    return answer->is_signed ? HOLD_EVENT_VERIFIED : HOLD_EVENT_ANSWERED;
+    if (answer->is_signed) {
+        return HOLD_EVENT_VERIFIED;
+    }
+    /* A 200 without a signature may come from anything on the way. */
+    return answer->kind == ANSWER_UNVERIFIED ? HOLD_EVENT_FAILED : HOLD_EVENT_ANSWERED;
 }
 
 /* Answers of an earlier state are told apart by the epoch: the keys may be others by now, and

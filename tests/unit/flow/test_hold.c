@@ -206,6 +206,19 @@ Test(hold, a_hold_that_is_over_is_probed_every_minute_until_it_is_answered)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
+/* Nobody asked meanwhile: the first event after that is the probe, and is not failed uncalled. */
+Test(hold, a_hold_that_ended_while_no_event_waited_is_probed_at_once)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    (void)calls(&scene, &scene.a, &refusal, 0);
+    (void)probes(&scene, &scene.a, &result, 2 * HOLD_MS);
+    cr_assert_str_eq(state(&scene, &scene.a), "open");
+    (void)calls(&scene, &scene.a, &refusal, 3 * HOLD_MS);
+    fails(&scene, &scene.a, 4 * HOLD_MS + 1, REASON_MERCHANT_UNAUTHORIZED);
+    (void)probes(&scene, &scene.a, &refusal, 4 * HOLD_MS + HOLD_RECOVERY_MS);
+}
+
 /* A probe that hangs when the hold's time is over: the timer does not wait for it. */
 Test(hold, a_probe_in_flight_keeps_no_hold_from_its_end)
 {
@@ -228,6 +241,25 @@ Test(hold, answers_of_calls_from_before_neither_end_a_hold_nor_begin_it)
     cr_assert_str_eq(state(&scene, &scene.a), "held");
     (void)probes(&scene, &scene.a, &result, 10 + INTERVAL_MS);
     ends(&scene, &scene.a, older, &refusal, 20 + INTERVAL_MS);
+    cr_assert_str_eq(state(&scene, &scene.a), "open");
+}
+
+/* Somebody on the way may have written it: only what is signed shows who answered. */
+Test(hold, an_unsigned_200_does_not_end_a_hold)
+{
+    struct scene scene;
+    static const struct answer unsigned_page = {
+        .kind = ANSWER_UNVERIFIED, .call_state = CALL_UNKNOWN, .status = 200, .retry_after_ms = -1};
+    static const struct answer lacking = {.kind = ANSWER_UNVERIFIED,
+                                          .call_state = CALL_UNKNOWN,
+                                          .status = 200,
+                                          .is_signed = true,
+                                          .retry_after_ms = -1};
+    scene_begin(&scene, 1);
+    (void)calls(&scene, &scene.a, &refusal, 0);
+    (void)probes(&scene, &scene.a, &unsigned_page, INTERVAL_MS);
+    cr_assert_str_eq(state(&scene, &scene.a), "held");
+    (void)probes(&scene, &scene.a, &lacking, 2 * INTERVAL_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
