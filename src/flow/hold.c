@@ -193,7 +193,11 @@ static void forget_hosts(struct hold *hold)
 {
     for (unsigned i = 0; i < HOLD_HOSTS_MAX; i++) {
         hold->hosts[i] = (struct hold_host){
-            .circuit = {.mended_ms = INT64_MIN}, .silent_ms = -1, .answered_ms = -1};
+            .circuit = {.mended_ms = INT64_MIN},
+            .back_ms = INT64_MIN,
+            .silent_ms = -1,
+            .answered_ms = -1,
+        };
     }
 }
 
@@ -220,10 +224,19 @@ static bool is_alone(const struct hold *hold, const struct hold_merchant *mercha
     return now_ms - at_ms >= HOLD_ACTIVE_MS;
 }
 
+/* A host that is broken by the word of one merchant alone is that merchant's trouble: the others,
+ * whose events may wait behind its own, have not been asked. */
+static bool broken_for_all(const struct hold *hold, unsigned host)
+{
+    const struct hold_host *at = &hold->hosts[host];
+    return at->circuit.broken && !at->one_accuser;
+}
+
 static void host_answered(struct hold *hold, const struct hold_merchant *merchant, unsigned host,
                           int64_t now_ms)
 {
     struct hold_host *at = &hold->hosts[host];
+    at->back_ms = broken_for_all(hold, host) ? now_ms : at->back_ms;
     circuit_take(&at->circuit, CIRCUIT_EVENT_ANSWER, now_ms);
     at->silent_ms = -1;
     at->answered_ms = now_ms;
@@ -804,30 +817,43 @@ int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms)
     return merchant->stood_ms + (stands ? now_ms - merchant->since_ms : 0);
 }
 
-/* Since the last of its hosts broke for it. Not before a host was mended for all: until then the
- * trouble was everybody's, and each merchant's own circuits are mended one by one. */
+/* Since the last of its hosts broke for it. Not before a host was mended that was broken for all:
+ * until then the trouble was everybody's, and each merchant's own circuits are mended one by one.
+ * -1: a host may be called, or is broken by another merchant's word alone. */
 static int64_t broken_since_ms(const struct hold *hold, const struct hold_merchant *merchant)
 {
     int64_t since_ms = INT64_MIN;
     for (unsigned i = 0; i < hold->rules.host_count; i++) {
         const struct hold_circuit *own = &merchant->circuits[i];
         const struct hold_circuit *all = &hold->hosts[i].circuit;
+        if (!own->broken && !broken_for_all(hold, i)) {
+            return -1;
+        }
         int64_t at_ms = own->broken ? own->since_ms : all->since_ms;
-        at_ms = all->mended_ms > at_ms ? all->mended_ms : at_ms;
+        at_ms = hold->hosts[i].back_ms > at_ms ? hold->hosts[i].back_ms : at_ms;
         since_ms = at_ms > since_ms ? at_ms : since_ms;
     }
     return since_ms;
 }
 
+static bool down_for_all(const struct hold *hold)
+{
+    bool down = true;
+    for (unsigned i = 0; i < hold->rules.host_count; i++) {
+        down = down && broken_for_all(hold, i);
+    }
+    return down;
+}
+
 bool hold_own(const struct hold *hold, const struct hold_merchant *merchant, struct hold_own *own)
 {
     enum hold_why why = hold_why(hold, merchant);
-    if (why == HOLD_WHY_NONE || hold_down(hold)) {
+    if (why == HOLD_WHY_NONE || down_for_all(hold)) {
         return false;
     }
     own->reason = hold_reason(merchant);
     own->since_ms = why == HOLD_WHY_ENDPOINT ? broken_since_ms(hold, merchant) : merchant->since_ms;
-    return true;
+    return own->since_ms >= 0;
 }
 
 enum reason hold_reason(const struct hold_merchant *merchant)

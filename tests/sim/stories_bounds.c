@@ -183,6 +183,20 @@ static void held_merchant_floods(void)
     all_end_within(&story, 60);
 }
 
+/* Its events fill all partitions before the others could say that they are answered, and then it is
+ * the only one that calls: the endpoint counts as down, but by its word alone. */
+static void hanging_merchant_floods(void)
+{
+    struct story story = begin("a merchant's calls hang, and its events flood the others");
+    all_live(&story, 60, 2);
+    story.sim->weather.of[1].hangs = 3;
+    all_live(&story, 300, 100);
+    expect_others_within(&story, 1, 2 * RELIEF_HOLD_MS + 1000);
+    expect_relieved(&story, 1000, 300 * 100);
+    story.sim->weather.of[1].hangs = 0;
+    all_end_within(&story, 60);
+}
+
 /* Kafka is the queue. */
 static void single_merchant_is_held(void)
 {
@@ -241,6 +255,7 @@ int main(int argc, char **argv)
     records_that_are_costly_to_admit();
     held_merchant_beside_others();
     held_merchant_floods();
+    hanging_merchant_floods();
     single_merchant_is_held();
     slow_merchant_fills_the_shares();
     endpoint_is_down_with_full_shares();

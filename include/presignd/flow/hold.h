@@ -83,6 +83,7 @@ struct hold_circuit {
 
 struct hold_host {
     struct hold_circuit circuit;
+    int64_t back_ms;     /* when it was mended last after two merchants, or DNS, had broken it */
     int64_t silent_ms;   /* nobody was answered since; -1: the last call was */
     int64_t answered_ms; /* -1: never */
     const void *accuser; /* the merchant that first had its circuit here broken since then */
@@ -232,7 +233,9 @@ int64_t hold_probe_interval_ms(const struct hold *hold);
 int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms);
 
 /* For relief: a hold of the merchant's own keeps its events. False while the endpoint is down as a
- * whole, which is nobody's own. */
+ * whole, which is nobody's own. It is not as long as one merchant alone says so: the events of the
+ * others may be unread because its own fill the partitions. For them, a host that is broken by its
+ * word alone is none that keeps their events. */
 struct hold_own {
     int64_t since_ms;
     enum reason reason; /* as which they would fail */

@@ -550,6 +550,9 @@ Test(hold, the_only_active_merchant_breaks_a_host)
     cr_assert_not(hold_down(&scene.hold), "the other one was answered lately");
     (void)probes(&scene, &scene.a, &silence, HOLD_ACTIVE_MS + 2000);
     cr_assert(hold_down(&scene.hold));
+    struct hold_own own;
+    cr_assert(hold_own(&scene.hold, &scene.a, &own), "by its word alone: its events give way");
+    cr_assert_not(hold_own(&scene.hold, &scene.b, &own), "nobody asked for it");
     /* Another one that comes has not said so. */
     (void)probes(&scene, &scene.b, &result, HOLD_ACTIVE_MS + 2001);
     cr_assert_not(hold_down(&scene.hold));
