@@ -224,12 +224,11 @@ static bool is_alone(const struct hold *hold, const struct hold_merchant *mercha
     return now_ms - at_ms >= HOLD_ACTIVE_MS;
 }
 
-/* A host that is broken by the word of one merchant alone is that merchant's trouble: the others,
- * whose events may wait behind its own, have not been asked. */
+/* Not when one merchant alone reported it: the others' events may be unread behind its own. */
 static bool broken_for_all(const struct hold *hold, unsigned host)
 {
     const struct hold_host *at = &hold->hosts[host];
-    return at->circuit.broken && !at->one_accuser;
+    return at->circuit.broken && !at->one_reporter;
 }
 
 static void host_answered(struct hold *hold, const struct hold_merchant *merchant, unsigned host,
@@ -240,8 +239,8 @@ static void host_answered(struct hold *hold, const struct hold_merchant *merchan
     circuit_take(&at->circuit, CIRCUIT_EVENT_ANSWER, now_ms);
     at->silent_ms = -1;
     at->answered_ms = now_ms;
-    at->accuser = NULL;
-    at->one_accuser = false;
+    at->reporter = NULL;
+    at->one_reporter = false;
     if (hold->answered != merchant) {
         hold->other_answered_ms = hold->answered_ms;
         hold->answered = merchant;
@@ -250,19 +249,19 @@ static void host_answered(struct hold *hold, const struct hold_merchant *merchan
 }
 
 /* Whether one more outage of the merchant's breaks the host for all. */
-static bool accuses(const struct hold *hold, struct hold_host *at,
+static bool reports(const struct hold *hold, struct hold_host *at,
                     const struct hold_merchant *merchant, bool broken_for_it, int64_t now_ms)
 {
-    bool others = at->accuser != NULL && at->accuser != merchant;
+    bool others = at->reporter != NULL && at->reporter != merchant;
     if (at->circuit.broken) {
-        at->one_accuser = at->one_accuser && !others;
+        at->one_reporter = at->one_reporter && !others;
         return false;
     }
     if (!broken_for_it) {
         return false;
     }
-    at->accuser = at->accuser == NULL ? merchant : at->accuser;
-    at->one_accuser = !others;
+    at->reporter = at->reporter == NULL ? merchant : at->reporter;
+    at->one_reporter = !others;
     return (others || is_alone(hold, merchant, now_ms)) && now_ms - at->silent_ms >= HOLD_SILENT_MS;
 }
 
@@ -278,10 +277,10 @@ static void host_outage(struct hold *hold, const struct hold_merchant *merchant,
         bool before = ticket.began_ms < at->answered_ms;
         at->silent_ms = before ? at->answered_ms : ticket.began_ms;
     }
-    bool trips = accuses(hold, at, merchant, merchant->circuits[ticket.host].broken, end->now_ms);
+    bool trips = reports(hold, at, merchant, merchant->circuits[ticket.host].broken, end->now_ms);
     if (end->answer->cause == ANSWER_CAUSE_NAME) {
         trips = true;
-        at->one_accuser = false;
+        at->one_reporter = false;
     }
     circuit_take(&at->circuit, trips ? CIRCUIT_EVENT_TRIP : CIRCUIT_EVENT_OUTAGE, end->now_ms);
 }
@@ -295,8 +294,8 @@ static int64_t told_to_wait_ms(const struct answer *answer)
     return answer->counts_as_outage && answer->status >= 500 ? answer->retry_after_ms : -1;
 }
 
-/* Retry-After is a wish: the last attempt of the event that heard it comes before its end, and
- * the host is tried at times whatever it said. */
+/* Retry-After is not kept beyond the time of the event's last attempt, nor beyond
+ * HOLD_RETRY_AFTER_MAX_MS. */
 static void wait_as_told(struct hold *hold, struct hold_merchant *merchant, unsigned host,
                          const struct hold_end *end)
 {
@@ -332,8 +331,8 @@ static void outage(struct hold *hold, struct hold_merchant *merchant, struct hol
     }
 }
 
-/* A probe that was never sent, for a reason of our own, tells nothing: another one may go. Not so
- * when descriptors are short: then the next one would fail likewise. */
+/* A probe that was not sent for a reason of ours tells nothing of the host: another one may go at
+ * once. Except for a shortage of descriptors, which would stop that one as well. */
 static void probe_was_none(struct hold *hold, struct hold_merchant *merchant,
                            struct hold_ticket ticket, const struct hold_end *end)
 {
@@ -386,7 +385,8 @@ int64_t hold_probe_interval_ms(const struct hold *hold)
                                         : interval;
 }
 
-/* Half of it for certain, the rest by chance: merchants behind one gateway part company. */
+/* Half of it is fixed and half random, so that merchants behind one gateway do not retry at the
+ * same moment. */
 static int64_t next_backoff(const struct hold *hold, struct hold_merchant *merchant,
                             uint64_t random)
 {
@@ -409,8 +409,8 @@ static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
     return end->now_ms + (asked_ms > backoff_ms ? asked_ms : backoff_ms);
 }
 
-/* Those that were in flight when the pause began say the same once more: only a longer
- * Retry-After is news. Where it is kept, the backoff begins anew. */
+/* A call that was in flight when the pause began repeats what is known; only a longer Retry-After
+ * counts. When Retry-After is kept in full, the backoff starts again from its base. */
 static void pace(const struct hold *hold, struct hold_merchant *merchant, bool stale,
                  const struct hold_end *end)
 {
@@ -591,15 +591,15 @@ static void advance(const struct hold *hold, struct hold_merchant *merchant, int
     }
 }
 
-/* Accused by one merchant alone, a host may still answer the others: they try it at once. And when
- * a host is mended, so may be the circuits that broke with it. */
+/* A host that one merchant alone reported may still answer the others: they probe at once. When a
+ * host is mended, the merchants' circuits there may be, too, and are probed at once. */
 static int64_t probe_due_ms(const struct hold *hold, const struct hold_merchant *merchant,
                             unsigned host)
 {
     const struct hold_host *at = &hold->hosts[host];
     const struct hold_circuit *own = &merchant->circuits[host];
     if (at->circuit.broken) {
-        return at->one_accuser && at->accuser != merchant ? 0 : at->circuit.probe_ms;
+        return at->one_reporter && at->reporter != merchant ? 0 : at->circuit.probe_ms;
     }
     return at->circuit.mended_ms > own->put_off_ms ? 0 : own->probe_ms;
 }
@@ -819,7 +819,7 @@ int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms)
 
 /* Since the last of its hosts broke for it. Not before a host was mended that was broken for all:
  * until then the trouble was everybody's, and each merchant's own circuits are mended one by one.
- * -1: a host may be called, or is broken by another merchant's word alone. */
+ * -1: a host may be called, or is broken because another merchant alone reported it. */
 static int64_t broken_since_ms(const struct hold *hold, const struct hold_merchant *merchant)
 {
     int64_t since_ms = INT64_MIN;

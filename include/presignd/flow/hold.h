@@ -1,30 +1,36 @@
 /* Holds: when a merchant or a host is not called, for how long, and how it is tried again. Pure.
  *
- * A merchant is open, paced (429), or held (401, or answers that no key of ours verifies); each
- * merchant has a circuit at each host, and each host has one of its own, which is open or broken
- * (outages). Two transition tables say what each answer leads to: one for merchants, one for
- * circuits. Limits and rates are the lane's (flow/lane.h).
+ * Two transition tables say what each answer leads to.
+ * - The table of merchants: a merchant is open, paced (after a 429), or held (after a 401, or after
+ *   answers that no key of ours verifies).
+ * - The table of circuits: a circuit is closed (calls pass) or broken (only probes pass). There is
+ *   one for each host, and one for each merchant at each host.
+ * Limits and rates are not kept here: see flow/lane.h.
  *
- * - 401: held until `hold_ms` is over, one probe in a tenth of it (100 ms to 30 s). Then its
- *   events fail, but for one probe every HOLD_RECOVERY_MS. With `hold_ms` 0 nothing is held.
- * - Unverifiable answers: HOLD_UNVERIFIED in a row, each host that works among them; then as 401.
- * - 429: closed until Retry-After, or for a backoff of its own (jittered, doubling). No probes.
- * - Outages (answer.counts_as_outage): HOLD_OUTAGES in a row break the merchant's circuit at that
- *   host, a 5xx with Retry-After at once. The host itself breaks when two merchants say so, or the
- *   only one that is active, and nobody was answered there for HOLD_SILENT_MS; a name that is not
- *   resolved breaks it at once. Probes follow after HOLD_PROBE_FIRST_MS, then ever later to
- *   HOLD_PROBE_MAX_MS; after Retry-After at its time, and every HOLD_RETRY_AFTER_MAX_MS at least.
- *   One answer mends a circuit. Each probe's begin sets the next one's time, so that a probe that
- *   hangs does not keep another merchant from probing.
+ * 401. The merchant is held until `hold_ms` is over. A tenth of that (100 ms to 30 s) lies between
+ *   two probes. After the hold its events fail without a call, but for one probe every
+ *   HOLD_RECOVERY_MS. With `hold_ms` 0 nothing is held.
+ * Unverifiable answers. HOLD_UNVERIFIED of them in a row hold the merchant as a 401 does. Each host
+ *   that works must be among those that gave them.
+ * 429. The merchant is paced until Retry-After, or for a backoff of its own (jittered, doubling).
+ *   It is not probed meanwhile.
+ * Outages (answer.counts_as_outage). HOLD_OUTAGES in a row break the merchant's circuit at that
+ *   host; a 5xx with Retry-After does so at once. The host's own circuit breaks when two merchants
+ *   have reported such outages, or the only active merchant has, and no call to the host was
+ *   answered for HOLD_SILENT_MS. A name that is not resolved breaks it at once.
+ * Probes of a broken circuit. The first one goes after HOLD_PROBE_FIRST_MS; the delay doubles up to
+ *   HOLD_PROBE_MAX_MS. After Retry-After it goes at that time, but every HOLD_RETRY_AFTER_MAX_MS at
+ *   least. One answer closes the circuit. The time of the next probe is set when a probe begins, so
+ *   that one that hangs does not delay the probes of other merchants.
+ * Shortage. When this process has no descriptor left, no call begins for HOLD_SHORTAGE_MS.
  *
- * - A shortage of this host's descriptors: no call begins for HOLD_SHORTAGE_MS.
+ * A merchant has at most one probe in flight; all merchants together have `probes_max`. A merchant
+ * that was held, paced or without a host begins again with one call in flight, and each answer
+ * doubles that number. The answer to a call that began before the merchant's last change of state
+ * does not change the state again.
  *
- * A merchant has one probe in flight, all together `probes_max`. After anything that closed it a
- * merchant begins with one call, and each answer doubles how many it may have in flight.
- * Answers to calls that began before a merchant's state changed do not change it again.
- *
- * Moments are of the monotonic clock. Nothing is allocated; the caller owns all structures, and a
- * merchant's must stay where it is.
+ * Moments are of the monotonic clock. Nothing is allocated. The caller owns all structures; a
+ * merchant's must not be moved.
  */
 #ifndef PRESIGND_FLOW_HOLD_H
 #define PRESIGND_FLOW_HOLD_H
@@ -75,7 +81,7 @@ struct hold_circuit {
     bool broken;
     unsigned outages;   /* in a row */
     int64_t since_ms;   /* when it broke last */
-    int64_t mended_ms;  /* when it was mended last; calls that began before say no more of it */
+    int64_t mended_ms;  /* when it was closed last; outages of earlier calls do not count */
     int64_t probe_ms;   /* the next probe, while broken */
     int64_t delay_ms;   /* to the one after it */
     int64_t put_off_ms; /* when probe_ms was set */
@@ -83,11 +89,11 @@ struct hold_circuit {
 
 struct hold_host {
     struct hold_circuit circuit;
-    int64_t back_ms;     /* when it was mended last after two merchants, or DNS, had broken it */
-    int64_t silent_ms;   /* nobody was answered since; -1: the last call was */
-    int64_t answered_ms; /* -1: never */
-    const void *accuser; /* the merchant that first had its circuit here broken since then */
-    bool one_accuser;    /* broken by the word of one merchant; others try it at once */
+    int64_t back_ms;      /* when it was mended last after two merchants, or DNS, had broken it */
+    int64_t silent_ms;    /* no call was answered since then; -1: the last one was */
+    int64_t answered_ms;  /* -1: never */
+    const void *reporter; /* the merchant whose circuit here broke first since the last answer */
+    bool one_reporter;    /* only that merchant reported it; the others may probe at once */
 };
 
 struct hold_rules {
@@ -120,11 +126,11 @@ struct hold_merchant {
     int64_t answered_ms; /* when an answer last showed that our signature is taken; -1: never */
     int64_t alive_ms;    /* when any host answered it last; -1: never */
     unsigned unverified; /* unverifiable answers in a row */
-    unsigned tried;      /* bit set: hosts whose last one was such */
-    int64_t tried_ms;    /* when one came last */
-    unsigned allowance;  /* calls in flight while it comes back */
+    unsigned tried;      /* bit set: hosts whose last answer was unverifiable */
+    int64_t tried_ms;    /* when the last one came */
+    unsigned allowance;  /* how many calls it may have in flight while it begins again */
     unsigned in_flight;  /* calls of this epoch */
-    bool closed;         /* comes back with one call */
+    bool closed;         /* it will begin again with one call */
     bool probing;        /* a probe is in flight */
     bool unreachable;    /* the last outage: nothing was sent */
     struct hold_circuit circuits[HOLD_HOSTS_MAX];
@@ -136,7 +142,7 @@ enum hold_event {
     HOLD_EVENT_NONE,         /* says nothing of the merchant: an outage, nothing sent */
     HOLD_EVENT_VERIFIED,     /* an answer that a key of ours verified */
     HOLD_EVENT_ANSWERED,     /* any other answer that shows that our signature was taken */
-    HOLD_EVENT_FAILED,       /* the host answered, and whether it knows the merchant is not known */
+    HOLD_EVENT_FAILED,       /* an answer that does not show who wrote it: 5xx, an unsigned 200 */
     HOLD_EVENT_LIMITED,      /* 429 */
     HOLD_EVENT_REFUSED,      /* 401 after a re-sign */
     HOLD_EVENT_UNVERIFIABLE, /* enough of them in a row */
@@ -164,7 +170,7 @@ void hold_init(struct hold *hold, const struct hold_rules *rules);
  * hold_merchant_forget_hosts()). */
 void hold_configure(struct hold *hold, const struct hold_rules *rules);
 void hold_merchant_init(struct hold_merchant *merchant);
-/* The merchant's section was changed: open, as new. Its probe stays in flight. */
+/* The merchant's section was changed: it is open, as a new one. A probe stays in flight. */
 void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms);
 void hold_merchant_forget_hosts(struct hold_merchant *merchant);
 
@@ -196,8 +202,8 @@ struct hold_ticket hold_begin(struct hold *hold, struct hold_merchant *merchant,
 struct hold_end {
     const struct answer *answer;
     bool refused; /* a 401 that is the merchant's: after a re-sign, and not the event's own */
-    bool own;     /* an outage that may be the event's own: one of its outages before was
-                   * followed by an answer to its merchant */
+    bool own;     /* the event may itself be the cause of the outage: after an earlier outage of it
+                   * its merchant was answered */
     int64_t now_ms;
     int64_t last_ms; /* when the event's last attempt may begin: Retry-After reaches no further */
     uint64_t random; /* any value */
@@ -223,7 +229,7 @@ enum hold_why hold_why(const struct hold *hold, const struct hold_merchant *merc
 const char *hold_state_name(const struct hold *hold, const struct hold_merchant *merchant);
 /* All hosts are broken for all. */
 bool hold_down(const struct hold *hold);
-/* It comes back, and has as many calls in flight as it may have by now. */
+/* It begins again, and has as many calls in flight as it may have now. */
 bool hold_is_reopening(const struct hold_merchant *merchant);
 /* When the hold is over; INT64_MAX: not held, or over already. */
 int64_t hold_until_ms(const struct hold *hold, const struct hold_merchant *merchant);
@@ -232,10 +238,9 @@ int64_t hold_probe_interval_ms(const struct hold *hold);
 /* Time for which the merchant has been held in all; events' retry time stands still for it. */
 int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms);
 
-/* For relief: a hold of the merchant's own keeps its events. False while the endpoint is down as a
- * whole, which is nobody's own. It is not as long as one merchant alone says so: the events of the
- * others may be unread because its own fill the partitions. For them, a host that is broken by its
- * word alone is none that keeps their events. */
+/* For relief: the merchant's events wait because of a hold of its own. False while the endpoint is
+ * down as a whole. An outage that one merchant alone reported is that merchant's own: the events of
+ * the others may be unread because its events fill the partitions. */
 struct hold_own {
     int64_t since_ms;
     enum reason reason; /* as which they would fail */

@@ -1,18 +1,18 @@
-/* Relief: whether an event that a hold keeps is ended early, because such events fill the
- * partition in which others' events wait. Pure.
+/* Relief: whether an event that waits because of a hold is ended early, since such events fill a
+ * partition in which events of other merchants wait. Pure.
  *
- * It is when all of this is so:
- * - the partition is full, by its window or by its share of the memory, and so is not read;
- * - a hold of the merchant's own has lasted RELIEF_HOLD_MS. The endpoint being down as a whole is
- *   nobody's own, and a limit, a rate or a slow answer is no hold (flow/hold.h);
- * - another merchant, which is not held itself, was active in that partition: it had an outcome
- *   there within RELIEF_OTHERS_MS before the partition became full, or since.
+ * It is ended early when all of these conditions are true:
+ * - The partition is full (its window, or its share of the memory), and therefore is not read.
+ * - A hold of the merchant's own has lasted RELIEF_HOLD_MS. These are no holds of its own: the
+ *   endpoint is down as a whole; a limit; a rate; slow answers (flow/hold.h).
+ * - Another merchant, which is not held, was active in that partition: it had an outcome there
+ *   within RELIEF_OTHERS_MS before the partition became full, or later.
  *
- * Nobody knows whose a record is that was not read. While a partition is full, its unread records
- * are therefore taken to be of the merchants that were active when the reading stopped, however
- * long ago that is. When only the held merchant's records follow, the next time that the partition
- * is full finds nobody else active, and Kafka is the queue. After a start nothing is known, so
- * nothing is relieved before another merchant had an outcome.
+ * The merchant of an unread record is not known. While a partition is full, its unread records are
+ * taken to belong to the merchants that were active when reading stopped, however long ago that
+ * was. If in fact only the held merchant's records follow, then no other merchant is active when
+ * the partition becomes full the next time, and the events wait in Kafka. After a start or a
+ * rebalance nothing is known: there is no relief until another merchant had an outcome.
  */
 #ifndef PRESIGND_FLOW_RELIEF_H
 #define PRESIGND_FLOW_RELIEF_H
@@ -27,8 +27,8 @@
 /* Merchants that are remembered for a partition, the latest ones. */
 #define RELIEF_SEEN_MAX 4
 
-/* Who had an outcome in a partition, and when last; all zero is nobody. Moments are of the
- * monotonic clock; merchants are told apart by their address. */
+/* Which merchants had an outcome in a partition, and when the last one was; all zero: none. Moments
+ * are of the monotonic clock. A merchant is identified by its address. */
 struct relief_seen {
     struct {
         const void *who;
@@ -38,7 +38,7 @@ struct relief_seen {
 
 /* A merchant that is not held had an outcome. */
 void relief_note(struct relief_seen *seen, const void *who, int64_t now_ms);
-/* When a merchant other than that one, and for which `is_held` says no, had one last; -1: none. */
+/* When a merchant other than `who` that is not held (`is_held`) had its last outcome; -1: none. */
 int64_t relief_others_ms(const struct relief_seen *seen, const void *who,
                          bool (*is_held)(const void *who, const void *context),
                          const void *context);

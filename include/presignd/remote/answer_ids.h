@@ -1,9 +1,10 @@
-/* Which `pre_entrustweb_id` was accepted for which contract, so that an answer that belongs to
- * another request is found out, however rightly it is signed: a signature names no request. Pure.
+/* Which `pre_entrustweb_id` was accepted for which contract. So an answer that belongs to another
+ * request is detected even when its signature is right: a signature does not name its request.
+ * Pure.
  *
- * Only hashes are kept, under a key of this process: nobody outside can choose what collides. At
- * most ANSWER_IDS_MAX are remembered, the newest, each for ANSWER_IDS_AGE_MS: as long as an id is
- * good for.
+ * Only hashes are kept, made with a random key of this process, so that nobody outside can choose
+ * ids that collide. The newest ANSWER_IDS_MAX ids are kept, each for ANSWER_IDS_AGE_MS, which is
+ * how long an id is valid.
  */
 #ifndef PRESIGND_REMOTE_ANSWER_IDS_H
 #define PRESIGND_REMOTE_ANSWER_IDS_H

@@ -1,10 +1,10 @@
 /* The TCP connections of a client, and the look at one before a request goes out on it.
  *
  * An answer belongs to the request that was sent before it began (RFC 9112, section 9.3): bytes
- * that stand on a connection before our first one are not its answer. A server may also end a
- * connection between requests, at any time (section 9.5). curl looks for neither under TLS, and
- * does not tell a connection's descriptor before the transfer is over; so the descriptors are
- * noted where sockets are made, and found again by their addresses.
+ * that arrived on a connection before our first byte left are not its answer. A server may also end
+ * a connection between requests, at any time (section 9.5). Under TLS curl checks for neither, and
+ * it does not tell a connection's descriptor before the transfer is over. So each descriptor is
+ * noted when its socket is made, and found again by the connection's addresses.
  *
  * On the event loop's thread; nothing here blocks.
  */
@@ -19,8 +19,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* A connection takes no further request at an age drawn from these bounds, so that a change of
- * DNS is followed under steady traffic, and not by all connections at once. */
+/* Each connection draws a maximum age between these bounds and takes no request beyond it. So a
+ * change of DNS is followed under steady traffic, and not all connections are made anew at once. */
 #define CONNECTION_AGE_MIN_MS 45000
 #define CONNECTION_AGE_MAX_MS 75000
 
@@ -42,8 +42,8 @@ struct connection {
 /* Notes a socket that was made for a connection to `peer`. The caller sets host and user. */
 struct connection *connection_add(struct list *connections, int fd, const struct sockaddr *peer,
                                   int64_t mono_ms);
-/* The user is done: those that it used are idle, others of its are forgotten. curl does not tell of
- * each one that it closes while it is being made. */
+/* The user's transfer is over: connections that it sent a request on become idle, its others are
+ * forgotten. curl does not report every socket that it closes while connecting. */
 void connection_leave_all(struct list *connections, const void *user);
 /* Forgets the one of this descriptor, if there is one. */
 void connection_remove(struct list *connections, int fd);
@@ -51,16 +51,17 @@ void connection_remove_all(struct list *connections);
 /* By the addresses that curl tells; NULL when there is none. */
 struct connection *connection_find(const struct list *connections, const char *peer_ip,
                                    int peer_port, int local_port);
-/* No connection to that host that is there now takes a further request. Idle ones are shut down,
- * those in use end their request. */
+/* Of the connections that exist now, none to that host takes a further request. Idle ones are shut
+ * down; those in use end their present request. */
 void connection_renew_all(struct list *connections, unsigned host);
-/* Whether nothing stands on the connection: no application data, no end, no error, under TLS
- * (`tls`, NULL: there is none). Session tickets are no answer; one that is read here is lost to
- * curl's cache. Leaves `tls` as it was, but for what TLS itself handles (RFC 8446, section 4.6). */
+/* True when nothing waits to be read on the connection: no application data, no end, no error.
+ * `tls` NULL: plain HTTP. A session ticket is not application data; one that is read here is lost
+ * to curl's cache. `tls` stays as it was, except for messages that TLS itself handles (RFC 8446,
+ * section 4.6). */
 bool connection_is_quiet(const struct connection *connection, SSL *tls)
     __attribute__((warn_unused_result));
-/* Whether the descriptor's other end is still there; for TLS inside TLS, whose inner bytes cannot
- * be told from outer ones. */
+/* True when the peer has not closed the connection. For TLS inside TLS (an https proxy), where the
+ * inner bytes cannot be told from the outer ones. */
 bool connection_is_open(const struct connection *connection) __attribute__((warn_unused_result));
 
 #endif
