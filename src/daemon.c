@@ -148,6 +148,23 @@ static bool on_record(void *context, const struct record *record)
     return pipeline_record(d->pipeline, record);
 }
 
+static void on_metadata(void *context, size_t bytes)
+{
+    struct daemon *d = context;
+    pipeline_limit_metadata(d->pipeline, bytes);
+    if (bytes == 0) {
+        log_fields(LOG_ERR, MESSAGE_METADATA_SMALL, NULL, "nothing is consumed: %s",
+                   clients_metadata_trouble(d->clients));
+    } else if (bytes < WINDOW_METADATA_MAX) {
+        log_fields(
+            LOG_WARNING, MESSAGE_METADATA_SMALL, NULL,
+            "the broker takes less offset metadata than a full window needs: a partition has "
+            "at most %" PRId64 " offsets in hand instead of %d (raise "
+            "offset.metadata.max.bytes to %d)",
+            window_span_of(bytes), WINDOW_SPAN, WINDOW_METADATA_MAX);
+    }
+}
+
 static void on_renewed(void *context, enum clients_renewal why, const char *text)
 {
     struct daemon *d = context;
@@ -223,6 +240,7 @@ static struct monitor_sources monitored(const struct daemon *d)
         .intake = d->intake,
         .outlet = d->outlet,
         .clients_waiting = clients_waiting(d->clients),
+        .metadata = clients_metadata_trouble(d->clients),
         .report = d->report,
         .stopping = d->draining,
         .drain_end_ms = d->drain_end_ms,
@@ -558,6 +576,7 @@ static bool build_clients(struct daemon *d)
                    .lost = on_lost,
                    .record = on_record},
         .ended = on_batch_ended,
+        .metadata = on_metadata,
         .renewed = on_renewed,
         .failed = on_failed,
     };
@@ -570,6 +589,7 @@ static bool build_clients(struct daemon *d)
                    [OUTLET_FAILURES] = config->daemon.failures_topic},
         .properties = d->setup->properties,
         .property_count = d->setup->property_count,
+        .metadata_bytes = WINDOW_METADATA_MAX,
     };
     d->clients = clients_new(d->loop, &clock_system, &outlet, &events, d, &error);
     if (d->clients == NULL) {
@@ -600,6 +620,7 @@ static void build_pipeline(struct daemon *d)
     struct pipeline_observer observer = report_observer(d->report);
     struct pipeline_rules rules = setup_rules(d->setup, &d->identity);
     d->pipeline = pipeline_new(&ports, &observer, &rules);
+    pipeline_limit_metadata(d->pipeline, OUTLET_METADATA_MIN); /* until more is known to be taken */
 }
 
 /* In the data's order; what was built before a failure is taken down by the caller. The broker

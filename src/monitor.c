@@ -47,6 +47,7 @@ static void gather(const struct monitor *monitor, const struct monitor_sources *
         .joined = intake_joined(from->intake),
         .endpoint_down = status.endpoint_down,
         .subscription = intake_subscription_error(from->intake),
+        .metadata = from->metadata,
         .kafka = kafka_trouble(from),
         .id_missing_ms = id_held ? 0 : now_ms - monitor->id_held_ms,
         .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
@@ -112,6 +113,11 @@ static void tell_status(const struct monitor_sources *from, const struct pipelin
     if (subscription != NULL) {
         notify_status("%zu partitions, %zu in the air; requests cannot be read: %s",
                       status->partitions, status->in_flight, subscription);
+        return;
+    }
+    if (from->metadata != NULL) {
+        notify_status("%zu partitions, %zu in the air; positions cannot be committed: %s",
+                      status->partitions, status->in_flight, from->metadata);
         return;
     }
     const char *trouble = report_trouble(from->report);

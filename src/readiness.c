@@ -30,6 +30,9 @@ bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
     if (facts->id_missing_ms >= READINESS_ID_MS) {
         return no(why, "transactions cannot begin", facts->kafka);
     }
+    if (facts->metadata != NULL) {
+        return no(why, "positions cannot be committed", facts->metadata);
+    }
     if (facts->endpoint_down) {
         return no(why, "the endpoint is down", NULL);
     }
@@ -43,8 +46,8 @@ bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
 /* Everything of Kafka's that has a name. */
 static bool kafka_away(const struct readiness_facts *facts)
 {
-    return facts->kafka != NULL || facts->subscription != NULL || !facts->joined ||
-           facts->id_missing_ms > 0;
+    return facts->kafka != NULL || facts->subscription != NULL || facts->metadata != NULL ||
+           !facts->joined || facts->id_missing_ms > 0;
 }
 
 bool readiness_alive(const struct readiness_facts *facts, struct buf *why)

@@ -81,9 +81,10 @@ static void take_partition(const struct snapshot_sources *from, const struct par
         .window_used = (int64_t)window_used(window),
         .full = partition->full,
         .still_ms = STATUS_NONE,
-        .paused = !partition->paused ? NULL
-                  : !partition->full ? "every place in the air is taken"
-                  : window_room(window) < WINDOW_RESUME
+        .paused = !partition->paused  ? NULL
+                  : !partition->full  ? "every place in the air is taken"
+                  : window->span == 0 ? "the broker takes too little offset metadata"
+                  : window_room(window) < window_resume(window)
                       ? "its window is full: the event at the watermark does not end"
                       : "its share of the memory is full: its events in hand do not end",
     };

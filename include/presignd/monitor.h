@@ -23,6 +23,7 @@ struct monitor_sources {
     const struct intake *intake;
     struct outlet *outlet;
     const char *clients_waiting; /* clients_waiting()'s: why the join has not begun, or NULL */
+    const char *metadata;        /* why offsets cannot be committed; NULL: they can */
     const struct report *report;
     bool stopping;        /* a stop was asked for */
     int64_t drain_end_ms; /* mono: the stop waits for calls in flight until then */

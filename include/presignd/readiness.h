@@ -29,6 +29,7 @@ struct readiness_facts {
     bool joined;              /* a member of the consumer group */
     bool endpoint_down;       /* no host of the endpoint answers */
     const char *subscription; /* why the requests topic cannot be read */
+    const char *metadata;     /* why the broker takes no offsets with a set of ours */
     const char *kafka;        /* what Kafka's clients complain of, or why transactions fail */
     int64_t id_missing_ms;    /* how long the transactional.id has not been ours; 0: it is */
     int64_t idle_ms;          /* how long events have waited without a commit and without a named

@@ -33,6 +33,7 @@ void assign_drop(struct pipeline *p, struct moment now)
     place_forget_all(p, &p->settled, now);
     place_forget_all(p, &p->refused, now);
     suspects_clear(&p->suspects);
+    p->left_out = 0;
     orphan_all(p, &p->calling);
     orphan_all(p, &p->answered);
     orphan_all(p, &p->batch.jobs);
@@ -44,12 +45,23 @@ void assign_drop(struct pipeline *p, struct moment now)
     p->full_since_ms = -1;
 }
 
+void assign_limit(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        window_limit(&p->partitions.items[i].window, p->span);
+        if (!p->revoking && !p->draining) {
+            demand_look(p, &p->partitions.items[i]);
+        }
+    }
+}
+
 void assign_begin(struct pipeline *p, struct session *session, const int32_t *partitions,
                   size_t count)
 {
     assign_drop(p, now_of(p));
     p->session = session_ref(session);
     partitions_assign(&p->partitions, partitions, count);
+    assign_limit(p);
     shares_divide(&p->memory, count);
 }
 
@@ -64,6 +76,7 @@ void assign_positions(struct pipeline *p, const struct intake_position *position
         if (!window_load(&partition->window, positions[i].offset, positions[i].metadata)) {
             OBSERVE(p, metadata_unreadable, partition->id);
         }
+        window_limit(&partition->window, p->span);
     }
 }
 

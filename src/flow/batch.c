@@ -53,6 +53,11 @@ static void add_record(struct batch *batch, const struct job *job)
     };
 }
 
+static struct window *draft_of(struct partition *partition)
+{
+    return partition->in_batch ? &partition->draft : &partition->window;
+}
+
 /* A draft begins as the window is now, records that have arrived since the last batch included;
  * so gaps below them are committed as done along with the first outcome that follows. */
 static void draft(struct job *job)
@@ -100,12 +105,16 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
     }
 }
 
-void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
-                struct session *session, bool one_topic)
+static bool leaves_out(const struct job *job)
 {
-    assert(list_empty(&batch->jobs));
-    batch->out = (struct outlet_batch){.session = session_ref(session)};
+    struct partition *partition = job->partition;
+    return partition->left_out || window_widens(draft_of(partition), job->record.offset);
+}
+
+static void take_jobs(struct batch *batch, struct list *settled, bool one_topic)
+{
     size_t bytes = 0;
+    batch->left_out = 0;
     LIST_FOREACH_SAFE (settled, link) {
         struct job *job = job_of(link);
         if (batch->out.record_count == OUTLET_RECORDS_MAX) {
@@ -113,6 +122,10 @@ void batch_fill(struct batch *batch, struct list *settled, struct partitions *pa
         }
         if (one_topic && batch->out.record_count > 0 &&
             batch_topic(job) != batch->records[0].topic) {
+            continue;
+        }
+        if (leaves_out(job)) {
+            batch->left_out++;
             continue;
         }
         bytes += batch_bytes(job);
@@ -123,6 +136,40 @@ void batch_fill(struct batch *batch, struct list *settled, struct partitions *pa
         job_move(job, JOB_PUBLISHING, &batch->jobs);
         add_record(batch, job);
         draft(job);
+    }
+}
+
+/* Takes all back when a draft has become too wide to be committed, and leaves its partition out
+ * the next time. That is so only where the broker's limit was lowered. */
+static bool undo_wide(struct batch *batch, struct list *settled, struct partitions *partitions)
+{
+    struct partition *wide = NULL;
+    for (size_t i = 0; i < partitions->count; i++) {
+        struct partition *partition = &partitions->items[i];
+        wide = partition->in_batch && window_wide(&partition->draft) ? partition : wide;
+    }
+    if (wide == NULL) {
+        return false;
+    }
+    wide->left_out = true;
+    batch_undo(batch, settled);
+    batch->out.record_count = 0;
+    for (size_t i = 0; i < partitions->count; i++) {
+        partitions->items[i].in_batch = false;
+    }
+    return true;
+}
+
+void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
+                struct session *session, bool one_topic)
+{
+    assert(list_empty(&batch->jobs));
+    batch->out = (struct outlet_batch){.session = session_ref(session)};
+    do {
+        take_jobs(batch, settled, one_topic);
+    } while (undo_wide(batch, settled, partitions));
+    for (size_t i = 0; i < partitions->count; i++) {
+        partitions->items[i].left_out = false;
     }
     add_positions(batch, partitions);
     batch->out.records = batch->records;

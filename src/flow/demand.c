@@ -31,7 +31,8 @@ static bool is_full(const struct pipeline *p, const struct partition *partition)
 
 static bool has_room(const struct pipeline *p, const struct partition *partition)
 {
-    return list_empty(&partition->beyond) && window_room(&partition->window) >= WINDOW_RESUME &&
+    const struct window *window = &partition->window;
+    return list_empty(&partition->beyond) && window_room(window) >= window_resume(window) &&
            share_roomy(&p->memory, &partition->memory);
 }
 

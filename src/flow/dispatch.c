@@ -182,7 +182,7 @@ static bool start_one(struct pipeline *p, struct lane *lane, unsigned *budget, s
 bool dispatch_piles_up(const struct pipeline *p)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
-    return p->settled.count + p->batch.jobs.count + publish_stuck_results(p) >= most;
+    return publish_ready(p) + p->batch.jobs.count + publish_stuck_results(p) >= most;
 }
 
 /* While no call may begin for want of room for outcomes, no event's retry time runs. */

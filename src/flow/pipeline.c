@@ -168,6 +168,12 @@ void pipeline_drain(struct pipeline *p)
     assign_drop_waiting(p, now_of(p));
 }
 
+void pipeline_limit_metadata(struct pipeline *p, size_t bytes)
+{
+    p->span = window_span_of(bytes);
+    assign_limit(p);
+}
+
 size_t pipeline_wants(struct pipeline *p)
 {
     return demand_wants(p);
@@ -242,6 +248,7 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->observer = *observer;
     p->rules = *rules;
     p->lanes = map_new();
+    p->span = WINDOW_SPAN;
     shares_init(&p->memory, PIPELINE_BYTES_MAX);
     p->full_since_ms = -1;
     p->standing_ms = -1;
@@ -349,7 +356,7 @@ static size_t unexplained(const struct pipeline *p, const struct pipeline_status
     const size_t *jobs = status->jobs;
     size_t calls = jobs[JOB_CALLING] + jobs[JOB_ANSWERED];
     calls -= p->hold.probes < calls ? p->hold.probes : calls;
-    return status->held[HOLD_WHY_NONE] + calls + jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING];
+    return status->held[HOLD_WHY_NONE] + calls + publish_ready(p) + jobs[JOB_PUBLISHING];
 }
 
 static void count_refused(const struct pipeline *p, struct pipeline_status *status)
@@ -376,6 +383,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .bytes = p->memory.used,
         .partitions = p->partitions.count,
         .commits = p->commits,
+        .left_out = p->left_out,
         .look_steps = p->look_steps,
         .endpoint_down = hold_down(&p->hold),
         .draining = p->draining,

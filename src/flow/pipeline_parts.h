@@ -47,6 +47,8 @@ struct pipeline {
     struct list in_turn, calling, answered, retrying, settled, refused;
     struct batch batch;
     bool publishing;
+    size_t left_out;  /* outcomes in `settled` that no transaction could take the last time */
+    int64_t span;     /* of the windows: what the broker takes of metadata; WINDOW_SPAN or less */
     uint64_t commits; /* since the start */
     struct pace pace;
     struct suspects suspects; /* what is known of those in `refused` */
@@ -151,6 +153,8 @@ void publish_begin(struct pipeline *p, struct moment now);
 /* An outcome is written, or is to be offered again: it waits for the next transaction, or apart
  * when it is known to be refused. */
 void publish_take(struct pipeline *p, struct job *job, struct moment now);
+/* Outcomes that a transaction can take: those that were left out wait for others' calls. */
+size_t publish_ready(const struct pipeline *p);
 /* Results that wait because their whole topic takes nothing: more of them are of no use. */
 size_t publish_stuck_results(const struct pipeline *p);
 /* When a transaction is due, of whatever outcomes; INT64_MAX: none is. It may be past. */
@@ -163,6 +167,8 @@ int64_t publish_due_ms(const struct pipeline *p);
 
 void assign_begin(struct pipeline *p, struct session *session, const int32_t *partitions,
                   size_t count);
+/* p->span has changed, or the partitions have. */
+void assign_limit(struct pipeline *p);
 /* Where partitions of the assignment begin; of others nothing is known any more. */
 void assign_positions(struct pipeline *p, const struct intake_position *positions, size_t count);
 void assign_revoke(struct pipeline *p);

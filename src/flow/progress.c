@@ -194,6 +194,8 @@ void pipeline_holds(const struct pipeline *p, struct buf *out)
     name(out, status.jobs[JOB_RETRY], "for another attempt");
     name(out, status.jobs[JOB_TURN], "behind an earlier event of their contract code");
     name_refused(out, &status);
+    name(out, status.left_out,
+         "outcomes that wait for an earlier one: offset.metadata.max.bytes is too small");
     name(out, status.partitions_full, "partitions full");
     name_still(p, out);
 }

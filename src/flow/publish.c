@@ -13,6 +13,8 @@
 /* Pauses between transactions that were aborted. */
 #define ABORT_PAUSE_FIRST_MS 10
 #define ABORT_PAUSE_MAX_MS   2000
+/* Until outcomes that no transaction can take yet are looked at again. */
+#define LEFT_OUT_PAUSE_MS 100
 /* After a transaction failed for one of the topics without a word on which. */
 #define APART_MS 60000
 
@@ -137,6 +139,11 @@ static void blame(struct pipeline *p, struct job *job, const char *trouble, stru
     }
 }
 
+size_t publish_ready(const struct pipeline *p)
+{
+    return p->left_out < p->settled.count ? p->settled.count - p->left_out : 0;
+}
+
 size_t publish_stuck_results(const struct pipeline *p)
 {
     size_t count = 0;
@@ -201,13 +208,20 @@ static void suspects_pick(struct pipeline *p, uint32_t suspect, struct list *tri
     }
 }
 
-static void begin(struct pipeline *p, struct list *from, uint32_t trying, struct moment now)
+/* False when none of them can be committed yet. */
+static bool begin(struct pipeline *p, struct list *from, uint32_t trying, struct moment now)
 {
-    p->trying = trying;
     batch_fill(&p->batch, from, &p->partitions, p->session, now.mono_ms < p->apart_end_ms);
+    if (list_empty(&p->batch.jobs)) {
+        batch_end(&p->batch);
+        p->next_batch_ms = now.mono_ms + LEFT_OUT_PAUSE_MS;
+        return false;
+    }
+    p->trying = trying;
     p->publishing = true;
     p->next_batch_ms = now.mono_ms + p->rules.limits.commit_interval_ms;
     p->ports.submit(p->ports.outlet, &p->batch.out);
+    return true;
 }
 
 static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment now)
@@ -220,7 +234,9 @@ static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment n
         return;
     }
     p->suspects.clean_next = true;
-    begin(p, &trial, suspect, now);
+    if (!begin(p, &trial, suspect, now)) {
+        suspects_put_off(&p->suspects, suspect, now.mono_ms);
+    }
     while (!list_empty(&trial)) { /* what was too much for one transaction */
         job_move_front(job_of(trial.head.prev), JOB_REFUSED, &p->refused);
     }
@@ -238,8 +254,10 @@ void publish_begin(struct pipeline *p, struct moment now)
         begin_suspects(p, suspect, now);
     } else if (clean) {
         p->suspects.clean_next = false;
-        begin(p, &p->settled, 0, now);
-        pace_begin(&p->pace, p->batch.jobs.count, now.mono_ms);
+        if (begin(p, &p->settled, 0, now)) {
+            pace_begin(&p->pace, p->batch.jobs.count, now.mono_ms);
+        }
+        p->left_out = p->batch.left_out;
     }
 }
 

@@ -10,7 +10,13 @@
  * or moves positions may carry metadata to another offset, where the set would name offsets that
  * nobody has worked on. */
 #define METADATA_HEAD "presignd/1:%" PRId64 ":"
-enum { METADATA_HEAD_MAX = sizeof "presignd/1:-9223372036854775808:" };
+enum {
+    METADATA_HEAD_MAX = sizeof "presignd/1:-9223372036854775808:",
+    METADATA_HEAD_LEN =
+        sizeof "presignd/1:9223372036854775807:" - 1, /* an offset is no less than 0 */
+};
+_Static_assert(WINDOW_METADATA_MAX == METADATA_HEAD_LEN + (WINDOW_SPAN / 8 + 2) / 3 * 4,
+               "the head and the set in base64");
 
 static bool is_done(const struct window *window, int64_t offset)
 {
@@ -24,6 +30,7 @@ static void set_done(struct window *window, int64_t offset, bool done)
     uint64_t mask = UINT64_C(1) << (bit % 64);
     if (done) {
         window->done[bit / 64] |= mask;
+        window->top = offset >= window->top ? offset + 1 : window->top;
     } else {
         window->done[bit / 64] &= ~mask;
     }
@@ -58,7 +65,8 @@ static bool load_set(struct window *window, const char *text)
 
 bool window_load(struct window *window, int64_t offset, const char *metadata)
 {
-    *window = (struct window){.watermark = offset, .next = offset};
+    *window =
+        (struct window){.watermark = offset, .next = offset, .top = offset, .span = WINDOW_SPAN};
     if (metadata == NULL || metadata[0] == '\0') {
         return true;
     }
@@ -70,7 +78,38 @@ bool window_load(struct window *window, int64_t offset, const char *metadata)
 
 void window_restart(struct window *window, int64_t offset)
 {
-    *window = (struct window){.watermark = offset, .next = offset};
+    *window =
+        (struct window){.watermark = offset, .next = offset, .top = offset, .span = window->span};
+}
+
+int64_t window_span_of(size_t metadata_bytes)
+{
+    size_t set = metadata_bytes > METADATA_HEAD_LEN ? metadata_bytes - METADATA_HEAD_LEN : 0;
+    int64_t span = (int64_t)(set / 4 * 3 * 8);
+    return span < WINDOW_SPAN ? span : WINDOW_SPAN;
+}
+
+void window_limit(struct window *window, int64_t span)
+{
+    window->span = span;
+}
+
+bool window_wide(const struct window *window)
+{
+    return window->top - window->watermark > window->span;
+}
+
+/* Offsets below may be done: they are within the span, or below the top of a set that is wider
+ * already. */
+static int64_t limit(const struct window *window)
+{
+    int64_t end = window->watermark + window->span;
+    return window->span > 0 && window->top > end ? window->top : end;
+}
+
+bool window_widens(const struct window *window, int64_t offset)
+{
+    return offset > window->watermark && offset >= limit(window);
 }
 
 enum window_arrival window_arrive(struct window *window, int64_t offset)
@@ -82,10 +121,11 @@ enum window_arrival window_arrive(struct window *window, int64_t offset)
         return offset < window->watermark ? WINDOW_BEHIND : WINDOW_KNOWN;
     }
     /* A gap that begins at the watermark, with nothing open before it, may be of any size. */
-    if (window->next == window->watermark && offset - window->watermark >= WINDOW_SPAN) {
+    bool none_open = window->next == window->watermark && window->span > 0;
+    if (none_open && offset - window->watermark >= WINDOW_SPAN) {
         window_restart(window, offset);
     }
-    if (offset - window->watermark >= WINDOW_SPAN) {
+    if (!none_open && offset >= limit(window)) {
         return WINDOW_FULL;
     }
     for (int64_t missing = window->next; missing < offset; missing++) {
@@ -133,5 +173,13 @@ size_t window_used(const struct window *window)
 
 size_t window_room(const struct window *window)
 {
-    return WINDOW_SPAN - window_used(window);
+    int64_t end = limit(window);
+    return window->watermark < 0 ? (size_t)window->span
+           : end > window->next  ? (size_t)(end - window->next)
+                                 : 0;
+}
+
+size_t window_resume(const struct window *window)
+{
+    return (size_t)window->span / 4 + 1;
 }

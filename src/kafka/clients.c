@@ -31,11 +31,22 @@
 enum {
     /* At least so often the clocks are compared; also between two probes. */
     LOOK_MS = 500,
+    /* Between two attempts to find how much metadata the broker takes: no answer; too little. */
+    MEASURE_PAUSE_MS = 1000,
+    MEASURE_SMALL_PAUSE_MS = 30000,
     /* A step of the clock waits while so many threads of earlier renewals have not ended. */
     ENDING_MAX = 24,
 };
 
 enum state { TAKING, JOINING, ASKING, ENDED };
+
+/* How much metadata the broker takes with an offset. */
+struct measuring {
+    bool wanted, asked;
+    struct outlet_position position; /* one of ours; its metadata is not used */
+    int64_t next_ms;                 /* mono: not before */
+    bool small;                      /* less than OUTLET_METADATA_MIN */
+};
 
 struct clients {
     const struct clock *clock;
@@ -50,6 +61,7 @@ struct clients {
     struct renewal_clock wall;
     struct renewal_budget budget;
     struct renewal_group group;
+    struct measuring measuring;
     /* Noted by callbacks. */
     bool fatal, fenced, group_lost, ask_again;
     struct trouble fatal_trouble;
@@ -95,9 +107,45 @@ static void on_assigned(void *context, struct session *session, const int32_t *p
     clients->events->intake.assigned(clients->context, session, partitions, count);
 }
 
+/* --- How much metadata the broker takes --- */
+
+static void on_measured(void *context, int64_t bytes)
+{
+    struct clients *clients = context;
+    struct measuring *measuring = &clients->measuring;
+    measuring->asked = false;
+    measuring->wanted = bytes <= 0;
+    measuring->next_ms = now_ms(clients) + (bytes == 0 ? MEASURE_SMALL_PAUSE_MS : MEASURE_PAUSE_MS);
+    bool news = bytes != 0 || !measuring->small;
+    if (bytes != OUTLET_MEASURED_NOTHING) {
+        measuring->small = bytes == 0;
+    }
+    if (bytes != OUTLET_MEASURED_NOTHING && news && clients->state != ENDED) {
+        clients->events->metadata(clients->context, (size_t)bytes);
+    }
+}
+
+static void measure(struct clients *clients)
+{
+    struct measuring *measuring = &clients->measuring;
+    if (measuring->wanted && !measuring->asked && clients->state == JOINING &&
+        now_ms(clients) >= measuring->next_ms) {
+        measuring->asked = true;
+        outlet_measure(clients->outlet, clients->session, &measuring->position, on_measured);
+    }
+}
+
 static void on_positions(void *context, const struct intake_position *positions, size_t count)
 {
     struct clients *clients = context;
+    struct measuring *measuring = &clients->measuring;
+    if (measuring->wanted && count > 0) {
+        int64_t offset = positions[0].offset > 0 ? positions[0].offset : 0;
+        measuring->position =
+            (struct outlet_position){.partition = positions[0].partition, .offset = offset};
+        measuring->next_ms = 0;
+        measure(clients);
+    }
     clients->events->intake.positions(clients->context, positions, count);
 }
 
@@ -138,6 +186,10 @@ static void on_ended(void *context, const struct outlet_end *end)
     } else if (verdict == OUTLET_NOT_OURS) {
         clients->group_lost = renewal_group_refused(&clients->group, now_ms(clients),
                                                     intake_session_ms(clients->intake));
+    }
+    if (end->metadata_refused && clients->events->metadata != NULL) {
+        clients->measuring.wanted = true;
+        measure(clients);
     }
     clients->events->ended(clients->context, end);
     if (verdict == OUTLET_FENCED && clients->state != ENDED) {
@@ -245,6 +297,7 @@ static void on_look(void *context)
     if (clients->state == ASKING && clients->ask_again) {
         ask(clients);
     }
+    measure(clients);
     loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + LOOK_MS);
 }
 
@@ -285,6 +338,8 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
     clients->events = events;
     clients->context = context;
     clients->group = RENEWAL_GROUP_INIT;
+    clients->measuring =
+        (struct measuring){.wanted = events->metadata != NULL, .next_ms = INT64_MAX};
     renewal_clock_init(&clients->wall, clock_now(clock));
     loop_timer_init(&clients->look, loop, on_look, clients);
     clients->intake = intake_new(loop, clock, &intake, &own, clients, error);
@@ -325,6 +380,14 @@ struct intake *clients_intake(struct clients *clients)
 struct outlet *clients_outlet(struct clients *clients)
 {
     return clients->outlet;
+}
+
+const char *clients_metadata_trouble(const struct clients *clients)
+{
+    return clients->measuring.small
+               ? "the broker takes less than 512 bytes of offset metadata: raise "
+                 "offset.metadata.max.bytes, to 1399 at least"
+               : NULL;
 }
 
 const char *clients_waiting(struct clients *clients)

@@ -39,6 +39,15 @@ enum {
     CHECK_MS = 5000,
 };
 
+/* How much metadata is taken? Asked by `session`, NULL while nobody asks. */
+struct measuring {
+    struct session *session;
+    int32_t partition;
+    int64_t offset;
+    int64_t bytes;
+    bool known;
+};
+
 /* A thread and all it works on; outlives the outlet when it has to be left behind. */
 struct hand {
     struct outlet_config config; /* a copy of its own */
@@ -59,6 +68,7 @@ struct hand {
     struct session *session;
     enum renewal_hold hold;
     bool hold_known;
+    struct measuring measuring;
     char standing_trouble[256];
 
     _Atomic enum outlet_standing standing;
@@ -72,6 +82,7 @@ struct outlet {
     int eventfd;
     outlet_ended_fn *ended;
     outlet_probed_fn *probed;
+    outlet_measured_fn *measured;
     void *context;
     struct hand *hand;
     struct loop_timer check;
@@ -94,6 +105,7 @@ static void config_copy(struct outlet_config *copy, const struct outlet_config *
     }
     copy->properties = properties;
     copy->property_count = config->property_count;
+    copy->metadata_bytes = config->metadata_bytes;
     copy->stuck_ms = config->stuck_ms > 0 ? config->stuck_ms : OUTLET_STUCK_MS;
 }
 
@@ -242,12 +254,18 @@ static void batch_do(struct hand *hand, const struct outlet_batch *batch)
     pthread_mutex_unlock(&hand->lock);
 }
 
-/* With the lock. NULL at once while the transactional.id is not held, or somebody asks whose it
- * is. */
+/* With the lock. */
+static bool asked(const struct hand *hand)
+{
+    return hand->batch != NULL || hand->session != NULL || hand->measuring.session != NULL ||
+           hand->stop;
+}
+
+/* With the lock. NULL at once while the transactional.id is not held, or somebody asks
+ * something. */
 static const struct outlet_batch *batch_wait(struct hand *hand)
 {
-    while (hand->batch == NULL && hand->session == NULL && !hand->stop &&
-           atomic_load(&hand->standing) == OUTLET_HELD) {
+    while (!asked(hand) && atomic_load(&hand->standing) == OUTLET_HELD) {
         alive(hand, 0);
         pthread_cond_wait(&hand->changed, &hand->lock);
     }
@@ -257,7 +275,7 @@ static const struct outlet_batch *batch_wait(struct hand *hand)
 /* With the lock. */
 static void pause_unless_changed(struct hand *hand)
 {
-    if (hand->batch == NULL && hand->session == NULL && !hand->stop) {
+    if (!asked(hand)) {
         const struct timespec until = clock_mono_after(ACQUIRE_PAUSE_MS);
         (void)changed_wait(hand, &until);
     }
@@ -290,6 +308,22 @@ static void probe_do(struct hand *hand, const struct session *session)
     pthread_mutex_unlock(&hand->lock);
 }
 
+static void measure_do(struct hand *hand, const struct measuring *asked)
+{
+    alive(hand, clock_mono_us());
+    int64_t bytes =
+        producer_measure(hand->producer, asked->session, asked->partition, asked->offset);
+    standing_note(hand);
+    pthread_mutex_lock(&hand->lock);
+    hand->measuring.session = session_unref(hand->measuring.session);
+    if (!hand->orphan) {
+        hand->measuring.bytes = bytes;
+        hand->measuring.known = true;
+        loop_call(hand);
+    }
+    pthread_mutex_unlock(&hand->lock);
+}
+
 /* One that the system gives no thread for is tried again every second. */
 static void producer_make(struct hand *hand)
 {
@@ -313,6 +347,7 @@ static void hand_drop(struct hand *hand)
 {
     config_drop(&hand->config);
     session_unref(hand->session);
+    session_unref(hand->measuring.session);
     pthread_cond_destroy(&hand->changed);
     pthread_mutex_destroy(&hand->lock);
     pthread_mutex_destroy(&hand->reading);
@@ -333,6 +368,7 @@ static void hand_work(struct hand *hand)
     while (!hand->stop) {
         const struct outlet_batch *batch = batch_wait(hand);
         struct session *session = hand->session;
+        struct measuring measuring = hand->measuring;
         bool stop = hand->stop;
         pthread_mutex_unlock(&hand->lock);
         if (batch != NULL) {
@@ -340,6 +376,8 @@ static void hand_work(struct hand *hand)
             batch_do(hand, batch);
         } else if (!stop && session != NULL) {
             probe_do(hand, session);
+        } else if (!stop && measuring.session != NULL) {
+            measure_do(hand, &measuring);
         } else if (!stop) {
             acquire_or_pause(hand);
         }
@@ -431,8 +469,10 @@ static void on_eventfd(void *context, uint32_t epoll_events)
     }
     pthread_mutex_lock(&hand->lock);
     bool end_known = hand->end_known, hold_known = hand->hold_known;
-    hand->end_known = hand->hold_known = false;
+    bool bytes_known = hand->measuring.known;
+    hand->end_known = hand->hold_known = hand->measuring.known = false;
     enum renewal_hold hold = hand->hold;
+    int64_t bytes = hand->measuring.bytes;
     pthread_mutex_unlock(&hand->lock);
     if (end_known) {
         loop_timer_stop(&outlet->check);
@@ -440,6 +480,9 @@ static void on_eventfd(void *context, uint32_t epoll_events)
     }
     if (hold_known) { /* not `hand`: whoever was told above may have renewed it */
         outlet->probed(outlet->context, hold);
+    }
+    if (bytes_known) {
+        outlet->measured(outlet->context, bytes);
     }
 }
 
@@ -456,6 +499,10 @@ static bool hand_take_over(struct hand *fresh, struct hand *old)
     fresh->hold_known = old->hold_known;
     fresh->hold = old->hold;
     fresh->session = old->session == NULL ? NULL : session_ref(old->session);
+    fresh->measuring = old->measuring;
+    if (old->measuring.session != NULL) {
+        (void)session_ref(old->measuring.session);
+    }
     memcpy(fresh->standing_trouble, old->standing_trouble, sizeof fresh->standing_trouble);
     bool take_back = old->batch != NULL && !old->committing;
     if (old->batch != NULL && old->committing) {
@@ -529,6 +576,20 @@ void outlet_probe(struct outlet *outlet, struct session *session, outlet_probed_
     pthread_mutex_lock(&hand->lock);
     assert(hand->session == NULL && !hand->hold_known);
     hand->session = session_ref(session);
+    pthread_cond_broadcast(&hand->changed);
+    pthread_mutex_unlock(&hand->lock);
+}
+
+void outlet_measure(struct outlet *outlet, struct session *session,
+                    const struct outlet_position *position, outlet_measured_fn *measured)
+{
+    struct hand *hand = outlet->hand;
+    outlet->measured = measured;
+    pthread_mutex_lock(&hand->lock);
+    assert(hand->measuring.session == NULL && !hand->measuring.known);
+    hand->measuring = (struct measuring){.session = session_ref(session),
+                                         .partition = position->partition,
+                                         .offset = position->offset};
     pthread_cond_broadcast(&hand->changed);
     pthread_mutex_unlock(&hand->lock);
 }

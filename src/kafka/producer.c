@@ -949,6 +949,7 @@ static struct outlet_end end_of_abort(struct producer *producer, bool refused)
     }
     struct outlet_end end = end_of(producer, OUTLET_ABORTED);
     end.mixed = !known;
+    end.metadata_refused = producer->failure == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
     return end;
 }
 
@@ -1078,19 +1079,36 @@ static enum renewal_hold hold_of(struct producer *producer, enum step step, bool
     return step == STEP_OK || refused || answered ? HOLD_OURS : HOLD_UNKNOWN;
 }
 
+/* Begins a transaction and sends one position, whose metadata is that many bytes. It is to be
+ * aborted. */
+static enum step try_position(struct producer *producer, const struct session *session,
+                              int32_t partition, int64_t offset, size_t metadata_bytes,
+                              bool *refused)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *entry =
+        rd_kafka_topic_partition_list_add(list, producer->config->requests_topic, partition);
+    entry->offset = offset;
+    if (metadata_bytes > 0) {
+        entry->metadata = mem_alloc(metadata_bytes);
+        entry->metadata_size = metadata_bytes;
+        memset(entry->metadata, '.', metadata_bytes);
+    }
+    enum step step = begin(producer);
+    if (step == STEP_OK) {
+        step = send_list(producer, list, session, refused);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return step;
+}
+
 enum renewal_hold producer_probe(struct producer *producer, const struct session *session)
 {
     bool refused = false;
     if (!producer->acquired) {
         return HOLD_NONE;
     }
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, producer->config->requests_topic, 0)->offset = 0;
-    enum step step = begin(producer);
-    if (step == STEP_OK) {
-        step = send_list(producer, list, session, &refused);
-    }
-    rd_kafka_topic_partition_list_destroy(list);
+    enum step step = try_position(producer, session, 0, 0, 0, &refused);
     enum renewal_hold hold = hold_of(producer, step, refused);
     if (step == STEP_FATAL) {
         client_drop(producer);
@@ -1098,4 +1116,31 @@ enum renewal_hold producer_probe(struct producer *producer, const struct session
         (void)abort_or_drop(producer);
     }
     return hold;
+}
+
+int64_t producer_measure(struct producer *producer, const struct session *session,
+                         int32_t partition, int64_t offset)
+{
+    /* Some brokers take 1024. */
+    const size_t sizes[] = {producer->config->metadata_bytes, 1024, OUTLET_METADATA_MIN};
+    for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
+        bool refused = false;
+        if (!producer->acquired || stopping(producer)) {
+            return OUTLET_MEASURED_NOTHING;
+        }
+        enum step step = try_position(producer, session, partition, offset, sizes[i], &refused);
+        bool too_large =
+            step == STEP_ABORT && producer->failure == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
+        if (step != STEP_FATAL) { /* else the next batch meets it, and judges it */
+            (void)abort_or_drop(producer);
+        }
+        if (step == STEP_OK) {
+            trouble_clear(&producer->trouble);
+            return (int64_t)sizes[i];
+        }
+        if (!too_large) {
+            return OUTLET_MEASURED_NOTHING;
+        }
+    }
+    return 0;
 }

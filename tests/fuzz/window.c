@@ -25,8 +25,16 @@ static void expect_reload(const struct window *window)
 static void happen(struct window *window, uint8_t what)
 {
     int64_t before = window->watermark;
+    bool wide = window_wide(window);
+    if (what == 0x7d) {
+        window_limit(window, window_span_of(OUTLET_METADATA_MIN));
+        return;
+    }
     if (what & 0x80) {
-        window_finish(window, window->watermark + (what & 0x7f));
+        int64_t offset = window->watermark + (what & 0x7f);
+        if (!window_widens(window, offset)) {
+            window_finish(window, offset);
+        }
     } else {
         int64_t step = what == 0x7f ? WINDOW_SPAN / 2 : what == 0x7e ? -1 : what & 7;
         int64_t offset;
@@ -38,7 +46,8 @@ static void happen(struct window *window, uint8_t what)
     }
     PROMISE(window->watermark >= before || before < 0);
     PROMISE(window_used(window) <= WINDOW_SPAN);
-    PROMISE(window_used(window) + window_room(window) == WINDOW_SPAN);
+    PROMISE(window_used(window) + window_room(window) >= (size_t)window->span);
+    PROMISE(window_wide(window) <= wide || before < 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

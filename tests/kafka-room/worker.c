@@ -393,9 +393,13 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
     };
     static const int signals[] = {SIGTERM, SIGUSR1, 0};
     char *error = NULL;
-    const struct outlet_config config = {
-        instance, worker->requests, {worker->results, worker->failures}, properties,
-        count,    worker->stuck_ms};
+    const struct outlet_config config = {instance,
+                                         worker->requests,
+                                         {worker->results, worker->failures},
+                                         properties,
+                                         count,
+                                         worker->stuck_ms,
+                                         0};
     if (loop_signals(worker->loop, signals, on_signal, worker) < 0) {
         return 71;
     }

@@ -16,6 +16,7 @@ struct batch {
     enum refusal *refusals;
     size_t record_cap, position_cap;
     struct list jobs; /* JOB_PUBLISHING, in the order of the records */
+    size_t left_out;  /* outcomes that would have made a partition's set too wide; at least */
 };
 
 void batch_init(struct batch *batch);
@@ -23,7 +24,9 @@ void batch_deinit(struct batch *batch);
 
 /* Moves jobs from `settled` (oldest first, within the outlet's bounds) into the batch and
  * drafts the windows of their partitions. The batch is empty before. `one_topic`: only those of
- * the first one's topic. */
+ * the first one's topic. An outcome that would make its partition's set wider than the window's
+ * span waits for the watermark to move; so do all of a partition whose set is too wide, unless
+ * they make it narrow together. So the batch may be empty. */
 void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
                 struct session *session, bool one_topic);
 enum outlet_topic batch_topic(const struct job *job);

@@ -6,10 +6,11 @@
  * through the ports, so the same code runs under virtual time.
  *
  * Bounds: calls in the air (limits.in_flight), and for each partition the offsets in hand
- * (WINDOW_SPAN) and its share of PIPELINE_BYTES_MAX (flow/share.h), in which every event counts
- * that is in hand, whatever it waits for. A partition at one of its bounds is paused alone and
- * goes on by itself. While all places in the air are taken and twice as many events wait, intake
- * is not asked for more; after PIPELINE_PAUSE_AFTER_MS of that, all partitions are paused.
+ * (WINDOW_SPAN, or what the broker takes) and its share of PIPELINE_BYTES_MAX (flow/share.h), in
+ * which every event counts that is in hand, whatever it waits for. A partition at one of its bounds
+ * is paused alone and goes on by itself. While all places in the air are taken and twice as many
+ * events wait, intake is not asked for more; after PIPELINE_PAUSE_AFTER_MS of that, all partitions
+ * are paused.
  *
  * A step works in slices: each stage that may find thousands of events stops after
  * PIPELINE_SLICE_MS, and pipeline_next_ms() asks to come again at once.
@@ -140,6 +141,10 @@ void pipeline_answered(struct pipeline *pipeline, void *cookie, struct answer *a
 /* From the outlet. */
 void pipeline_batch_ended(struct pipeline *pipeline, const struct outlet_end *end);
 
+/* A commit's metadata may have so many bytes: the windows are as wide as that allows, WINDOW_SPAN
+ * at most, which they are before the first call. Too few for any set: no record is taken. */
+void pipeline_limit_metadata(struct pipeline *pipeline, size_t bytes);
+
 /* Does what can be done now, in slices. */
 void pipeline_step(struct pipeline *pipeline);
 /* mono_ms of the next step that is due though nothing comes; INT64_MAX: none. PIPELINE_AT_ONCE:
@@ -185,8 +190,10 @@ struct pipeline_status {
     size_t held[HOLD_WHY_COUNT]; /* events that wait in lanes, by what holds their merchant */
     size_t merchants_limited;
     /* Events that should move: none that a hold keeps, nor one between two attempts, nor one behind
-     * another of its code, nor one whose outcome its topic refuses. */
+     * another of its code, nor one whose outcome its topic refuses or no transaction can take yet.
+     */
     size_t unexplained;
+    size_t left_out;   /* outcomes that wait for their window to become narrow enough */
     uint64_t commits;  /* transactions that were committed */
     size_t look_steps; /* partitions and calls that the last pipeline_moves() visited */
     bool endpoint_down;

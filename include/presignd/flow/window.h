@@ -7,6 +7,10 @@
  * forget. For the same reason the watermark's own bit belongs to it: after a restart the
  * watermark may come to stand on an offset that is done but was not delivered again.
  *
+ * A broker may take less metadata than the whole window needs: `span` says how far above the
+ * watermark an offset may be done. A set that is wider (it was loaded, or the span was lowered)
+ * is kept whole, and gets no wider.
+ *
  * Pure. Offsets that never arrive (control records, compaction, aborted records) count as done
  * as soon as a later one arrives.
  */
@@ -22,12 +26,14 @@
 /* Offsets from the watermark on that can be told apart. As a bit set in base64 they take 1368
  * characters of the 4096 bytes that a broker allows for the metadata. */
 #define WINDOW_SPAN 8192
-/* A full window is read into again when so many offsets are free: pausing costs a new fetch. */
-#define WINDOW_RESUME (WINDOW_SPAN / 4)
+/* Bytes of the metadata of a whole window: "presignd/1:", 19 digits, ":", and the set. */
+#define WINDOW_METADATA_MAX 1399
 
 struct window {
     int64_t watermark;               /* lowest offset not done; -1 until the first record tells */
     int64_t next;                    /* one above the highest offset that arrived since the load */
+    int64_t top;                     /* one above the highest offset in the set */
+    int64_t span;                    /* a done offset is to be so close to the watermark */
     uint64_t done[WINDOW_SPAN / 64]; /* ring, bit (offset % WINDOW_SPAN) */
 };
 
@@ -35,6 +41,15 @@ struct window {
  * not ours, damaged, or of another offset: the window then starts without a set (what was done
  * above the watermark is called again), which is worth a warning. */
 bool window_load(struct window *window, int64_t offset, const char *metadata);
+
+/* The span whose sets take at most so many bytes of metadata; 0 for less than a set needs. */
+int64_t window_span_of(size_t metadata_bytes);
+/* After window_load(), which begins with WINDOW_SPAN, or later. 0: no record is taken any more. */
+void window_limit(struct window *window, int64_t span);
+/* True when the set is wider than the span: it cannot be committed as it is. */
+bool window_wide(const struct window *window);
+/* True when the set would get too wide if that offset were done now. */
+bool window_widens(const struct window *window, int64_t offset);
 
 enum window_arrival {
     WINDOW_NEW,    /* to be worked on */
@@ -57,5 +72,7 @@ void window_encode(const struct window *window, struct buf *out);
 size_t window_used(const struct window *window);
 /* How many further offsets fit. */
 size_t window_room(const struct window *window);
+/* A full window is read into again when so many offsets are free: pausing costs a new fetch. */
+size_t window_resume(const struct window *window);
 
 #endif

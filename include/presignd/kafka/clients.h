@@ -15,6 +15,9 @@
  * is an echo: an old request of ours that a broker took up late. If another process holds it, it
  * is a namesake.
  *
+ * How much metadata the broker takes with an offset is found at the first assignment, and again
+ * whenever it has refused a commit for that.
+ *
  * All on the loop's thread. Only clients_free() waits.
  */
 #ifndef PRESIGND_KAFKA_CLIENTS_H
@@ -45,6 +48,9 @@ enum clients_failure {
 struct clients_events {
     struct intake_events intake; /* its `fatal` is not used */
     outlet_ended_fn *ended;
+    /* A commit's metadata may have so many bytes; 0: fewer than OUTLET_METADATA_MIN. Until it is
+     * told, use no more than that. NULL: nobody asks. */
+    void (*metadata)(void *context, size_t bytes);
     /* Clients were replaced; `text` says what was wrong, cleaned. */
     void (*renewed)(void *context, enum clients_renewal why, const char *text);
     /* The clients do no more work: the owner ends the process. Told once. */
@@ -68,6 +74,9 @@ bool clients_poll(struct clients *clients, size_t records_max);
 /* Valid until clients_free(); a renewal does not change them. */
 struct intake *clients_intake(struct clients *clients);
 struct outlet *clients_outlet(struct clients *clients);
+/* Why outcomes cannot be committed in any order, for readiness and status text: the broker takes
+ * too little metadata; NULL: it takes enough, as far as known. */
+const char *clients_metadata_trouble(const struct clients *clients);
 /* Why the join of the group has not begun, for readiness and status text; NULL when it has. Valid
  * until the next call. */
 const char *clients_waiting(struct clients *clients);

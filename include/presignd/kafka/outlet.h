@@ -31,6 +31,8 @@
 #define OUTLET_STUCK_MS 30000
 /* The broker's default for offset.metadata.max.bytes. */
 #define OUTLET_METADATA_MAX 4096
+/* With less, presignd does not work. */
+#define OUTLET_METADATA_MIN 512
 
 enum outlet_topic { OUTLET_RESULTS, OUTLET_FAILURES, OUTLET_TOPIC_COUNT };
 
@@ -88,6 +90,8 @@ struct outlet_end {
     /* OUTLET_ABORTED because of one of the topics, and it was not said which: give the next
      * batches records of one topic only. */
     bool mixed;
+    /* OUTLET_ABORTED because the broker does not take so much metadata. */
+    bool metadata_refused;
     const char *trouble; /* what went wrong, cleaned; NULL for OUTLET_COMMITTED. Borrowed */
     int64_t duration_ms;
 };
@@ -101,7 +105,8 @@ struct outlet_config {
     const char *topics[OUTLET_TOPIC_COUNT];
     const struct kafka_property *properties;
     size_t property_count;
-    int64_t stuck_ms; /* a call without end is given up after that; 0: OUTLET_STUCK_MS */
+    int64_t stuck_ms;      /* a call without end is given up after that; 0: OUTLET_STUCK_MS */
+    size_t metadata_bytes; /* of a position, at most; what outlet_measure() tries first */
 };
 
 /* How we stand with the transactional.id. */
@@ -113,6 +118,12 @@ enum outlet_standing {
 
 /* On the loop's thread, once for each outlet_probe(). */
 typedef void outlet_probed_fn(void *context, enum renewal_hold hold);
+
+/* What outlet_measure() found: */
+#define OUTLET_MEASURED_NOTHING (-1) /* no answer, or one that tells nothing of it */
+/* Bytes of metadata that the broker takes: the configuration's, or less, but OUTLET_METADATA_MIN at
+ * least; 0: fewer than that. On the loop's thread, once for each outlet_measure(). */
+typedef void outlet_measured_fn(void *context, int64_t bytes);
 
 struct outlet;
 
@@ -137,6 +148,11 @@ void outlet_renew(struct outlet *outlet);
 /* Finds out who holds the transactional.id, under a session's group, when the batch in hand, if
  * any, has ended. One at a time. */
 void outlet_probe(struct outlet *outlet, struct session *session, outlet_probed_fn *probed);
+/* Finds out how much metadata the broker takes with an offset of the requests topic, by
+ * transactions that are aborted, under a session's group, when the batch in hand, if any, has
+ * ended. One at a time. */
+void outlet_measure(struct outlet *outlet, struct session *session,
+                    const struct outlet_position *position, outlet_measured_fn *measured);
 /* One batch at a time; an assertion guards it. */
 void outlet_submit(struct outlet *outlet, const struct outlet_batch *batch);
 /* The partition that a record with this key goes to; -1 when that is not known yet, or any will

@@ -1,4 +1,5 @@
 /* Stories of single events, told call by call; what holds for all of them is tests/sim's. */
+#include "presignd/flow/partitions.h"
 #include "presignd/flow/pipeline.h"
 
 #include "unit/flow/world.h"
@@ -25,6 +26,7 @@ struct story {
     void *in_air[10];
     enum refusal refusal; /* of each record of a batch that is refused */
     size_t batches;       /* given, not yet ended */
+    size_t metadata_most; /* of all positions given, the longest metadata */
     bool paused;          /* the partition */
     int64_t look_ms;      /* what a look at the clock costs */
     enum reason ended[10];
@@ -56,6 +58,10 @@ static void note_batch(void *context, const struct outlet_batch *batch)
     for (size_t i = 0; i < batch->record_count; i++) {
         batch->refusals[i] = story->refusal;
         batch->places[i] = (struct outlet_place){0, -1};
+    }
+    for (size_t i = 0; i < batch->position_count; i++) {
+        size_t len = strlen(batch->positions[i].metadata);
+        story->metadata_most = len > story->metadata_most ? len : story->metadata_most;
     }
     story->batches++;
 }
@@ -399,6 +405,90 @@ Test(pipeline, results_of_which_their_topic_takes_none_do_not_pile_up)
 {
     const struct outlet_end end = {.verdict = OUTLET_RECORDS_REFUSED, .refused = 1, .trouble = "t"};
     assert_few_are_called(&end, REFUSAL_NO_TOPIC);
+}
+
+static void is_retried(struct story *story, int number)
+{
+    story->says[number] = ANSWER_UNAVAILABLE;
+    story->rules.retry.max_attempts = 100000;
+    pipeline_configure(story->pipeline, &story->rules);
+}
+
+/* Known late, when events are in hand: what ended out of order waits for those before it. */
+Test(pipeline, outcomes_end_in_their_order_where_the_broker_takes_no_metadata)
+{
+    struct story story;
+    struct pipeline_status status;
+    story_begin(&story);
+    is_retried(&story, 1);
+    for (int i = 1; i < 10; i++) {
+        comes(&story, i);
+    }
+    pipeline_step(story.pipeline);
+    pipeline_limit_metadata(story.pipeline, 0);
+    cr_assert(story.paused);
+    goes_on(&story, BEGIN_MS + 500);
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(story.ended_ms[1], 0);
+    cr_assert_eq(status.left_out, 8);
+    cr_assert_leq(status.unexplained, 1, "the one that is retried");
+    story.says[1] = ANSWER_SUCCESS;
+    goes_on(&story, BEGIN_MS + 10000);
+    for (int i = 1; i < 10; i++) {
+        cr_assert_gt(story.ended_ms[i], 0);
+        cr_assert_eq(story.ended[i], REASON_NONE);
+    }
+    cr_assert_eq(story.metadata_most, 0);
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.left_out, 0);
+    cr_assert(story.paused);
+    pipeline_limit_metadata(story.pipeline, WINDOW_METADATA_MAX);
+    pipeline_step(story.pipeline);
+    cr_assert_not(story.paused);
+    story_end(&story);
+}
+
+/* The broker's limit was lowered between two runs: what is committed goes beyond it. */
+Test(pipeline, a_set_that_is_too_wide_is_committed_once_it_is_narrow)
+{
+    enum { TOP = 100, BYTES = sizeof "presignd/1:9223372036854775807:" - 1 + 4, SPAN = 24 };
+    struct story story;
+    story_begin(&story);
+    AUTO_BUF struct buf metadata = {0};
+    struct window window;
+    cr_assert(window_load(&window, 0, ""));
+    for (int64_t offset = 0; offset < TOP; offset++) {
+        (void)window_arrive(&window, offset);
+    }
+    for (int64_t offset = TOP - SPAN; offset < TOP; offset++) {
+        window_finish(&window, offset);
+    }
+    window_encode(&window, &metadata);
+    const struct intake_position position = {
+        .partition = 3, .offset = 0, .metadata = metadata.data};
+    pipeline_limit_metadata(story.pipeline, BYTES);
+    pipeline_assigned(story.pipeline, story.session, &position.partition, 1);
+    pipeline_positions(story.pipeline, &position, 1);
+    is_retried(&story, 1);
+    for (int i = 1; i < 10; i++) {
+        comes(&story, i);
+    }
+    struct record bad = {.topic = "t", .partition = 3, .value = "{", .value_len = 1};
+    for (bad.offset = 10; bad.offset < TOP - SPAN; bad.offset++) {
+        pipeline_record(story.pipeline, &bad);
+    }
+    goes_on(&story, BEGIN_MS + 500);
+    struct pipeline_status status;
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.commits, 0);
+    cr_assert_eq(status.left_out, TOP - SPAN - 2);
+    story.says[1] = ANSWER_SUCCESS;
+    goes_on(&story, BEGIN_MS + 10000);
+    pipeline_status(story.pipeline, &status);
+    cr_assert_eq(status.commits, 1);
+    cr_assert_leq(story.metadata_most, (size_t)BYTES);
+    cr_assert_eq(pipeline_partition(story.pipeline, 0)->window.watermark, TOP - SPAN);
+    story_end(&story);
 }
 
 /* A topic may take records of any size, so a number of them says little. Only the partition is

@@ -325,3 +325,82 @@ Test(window, agrees_with_a_plain_list_through_thousands_of_random_steps)
         cr_assert_eq(done[i], exists[i], "offset %d", i);
     }
 }
+
+Test(window, a_set_within_the_span_fits_its_metadata)
+{
+    for (size_t bytes = 0; bytes <= WINDOW_METADATA_MAX + 10; bytes++) {
+        struct window window = begun_at(INT64_C(1) << 61);
+        int64_t begin = window.watermark, span = window_span_of(bytes);
+        cr_assert_leq(span, WINDOW_SPAN);
+        window_limit(&window, span);
+        cr_assert_eq(window_room(&window), (size_t)span);
+        for (int64_t i = 0; i < span; i++) {
+            cr_assert_eq(window_arrive(&window, begin + i), WINDOW_NEW);
+        }
+        cr_assert_eq(window_arrive(&window, begin + span), WINDOW_FULL);
+        cr_assert_eq(window_room(&window), 0);
+        for (int64_t i = 1; i < span; i++) {
+            window_finish(&window, begin + i);
+        }
+        AUTO_BUF struct buf metadata = {0};
+        window_encode(&window, &metadata);
+        cr_assert_leq(metadata.len, bytes, "%zu of %zu", metadata.len, bytes);
+        cr_assert_not(window_wide(&window));
+    }
+    cr_assert_eq(window_span_of(WINDOW_METADATA_MAX), WINDOW_SPAN);
+    cr_assert_lt(window_span_of(WINDOW_METADATA_MAX - 1), WINDOW_SPAN);
+    cr_assert_gt(window_span_of(OUTLET_METADATA_MIN), 2000);
+}
+
+/* Its set names offsets up to 8191 above the watermark: it is kept, and gets narrow again by what
+ * is below, which may arrive. */
+Test(window, a_set_that_is_wider_than_the_span_is_kept_and_gets_no_wider)
+{
+    struct window window = begun_at(100);
+    expect_arrivals(&window, 100, 100 + WINDOW_SPAN, WINDOW_NEW);
+    window_finish(&window, 100 + WINDOW_SPAN - 1);
+    struct window narrow = reloaded(&window);
+    window_limit(&narrow, 1000);
+    cr_assert(window_wide(&narrow));
+    cr_assert_not(window_widens(&narrow, 100));
+    cr_assert_not(window_widens(&narrow, 100 + WINDOW_SPAN - 2));
+    cr_assert(window_widens(&narrow, 100 + WINDOW_SPAN));
+    int64_t end = 100 + WINDOW_SPAN - 1000;
+    expect_arrivals(&narrow, 100, end, WINDOW_NEW);
+    for (int64_t offset = 100; offset < end - 1; offset++) {
+        window_finish(&narrow, offset);
+        cr_assert(window_wide(&narrow));
+    }
+    window_finish(&narrow, end - 1);
+    cr_assert_not(window_wide(&narrow));
+    cr_assert_eq(narrow.watermark, end);
+    expect_arrivals(&narrow, end, 100 + WINDOW_SPAN - 1, WINDOW_NEW);
+    cr_assert_eq(window_arrive(&narrow, 100 + WINDOW_SPAN - 1), WINDOW_KNOWN);
+    cr_assert_eq(window_arrive(&narrow, 100 + WINDOW_SPAN), WINDOW_FULL);
+}
+
+Test(window, a_gap_at_the_watermark_may_be_wider_than_the_span)
+{
+    struct window window = begun_at(100);
+    window_limit(&window, 1000);
+    cr_assert_eq(window_arrive(&window, 100 + 5000), WINDOW_NEW);
+    cr_assert_eq(window.watermark, 5100);
+    cr_assert_eq(window_arrive(&window, 5100 + 1000), WINDOW_FULL);
+    cr_assert_eq(window_arrive(&window, 5100 + 999), WINDOW_NEW);
+    window_finish(&window, 6099);
+    cr_assert_not(window_wide(&window));
+}
+
+Test(window, with_no_span_nothing_arrives_and_what_is_in_hand_ends_in_order)
+{
+    struct window window = begun_at(100);
+    expect_arrivals(&window, 100, 103, WINDOW_NEW);
+    window_limit(&window, 0);
+    cr_assert_eq(window_arrive(&window, 103), WINDOW_FULL);
+    cr_assert_eq(window_room(&window), 0);
+    cr_assert_gt(window_resume(&window), 0);
+    cr_assert(window_widens(&window, 101));
+    cr_assert_not(window_widens(&window, 100));
+    window_finish(&window, 100);
+    cr_assert_not(window_widens(&window, 101));
+}
