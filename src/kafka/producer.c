@@ -252,6 +252,22 @@ void producer_doubt(void)
     atomic_store(&doubt_until_us, clock_mono_us() + DOUBT_MS * INT64_C(1000));
 }
 
+/* A coordinator that has waited transaction.timeout.ms for us aborts the transaction by the
+ * same means as another process fences us, and the error is the same. That happens to a
+ * process that was stopped or starved. It is told apart by the time since all was well, not by
+ * the transaction's: the one that meets the error need not be the one that was timed out. */
+static bool fenced_by_time(const struct producer *producer)
+{
+    return producer->open_us != 0 &&
+           since_ms(producer->open_us) + FENCED_MARGIN_MS >= producer->transaction_timeout_ms;
+}
+
+/* The fence may be the coordinator's own, or by a late request of ours. */
+static bool fence_doubtful(const struct producer *producer)
+{
+    return fenced_by_time(producer) || clock_mono_us() < atomic_load(&doubt_until_us);
+}
+
 static void acquired(struct producer *producer)
 {
     if (since_ms(producer->asked_us) > ACQUIRE_SLOW_MS) {
@@ -266,6 +282,7 @@ static void acquired(struct producer *producer)
 bool producer_acquire(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
+    producer->fenced = false;
     if (producer->client == NULL) {
         char *error = client_make(producer);
         if (error != NULL) { /* it worked at the start, so the system is short of something */
@@ -294,8 +311,9 @@ bool producer_acquire(struct producer *producer)
             rd_kafka_error_destroy(error);
         }
         if (!retriable) {
-            producer->fenced = client_fenced(producer);
-            producer->refused = true;
+            bool overtaken = client_fenced(producer); /* by another request for the id */
+            producer->fenced = overtaken && !fence_doubtful(producer);
+            producer->refused = !overtaken;
             client_drop(producer);
             return false;
         }
@@ -778,22 +796,6 @@ static struct outlet_end end_of(struct producer *producer, enum outlet_verdict v
         .verdict = verdict,
         .trouble = verdict == OUTLET_COMMITTED ? NULL : producer->trouble.text,
     };
-}
-
-/* A coordinator that has waited transaction.timeout.ms for us aborts the transaction by the
- * same means as another process fences us, and the error is the same. That happens to a
- * process that was stopped or starved. It is told apart by the time since all was well, not by
- * the transaction's: the one that meets the error need not be the one that was timed out. */
-static bool fenced_by_time(const struct producer *producer)
-{
-    return producer->open_us != 0 &&
-           since_ms(producer->open_us) + FENCED_MARGIN_MS >= producer->transaction_timeout_ms;
-}
-
-/* The fence may be the coordinator's own, or by a late request of ours. */
-static bool fence_doubtful(const struct producer *producer)
-{
-    return fenced_by_time(producer) || clock_mono_us() < atomic_load(&doubt_until_us);
 }
 
 static rd_kafka_t *reader_get(struct producer *producer)
