@@ -113,13 +113,13 @@ class Rules(unittest.TestCase):
     """What needs no daemon."""
 
     def test_are_well_formed_and_do_what_they_say(self):
-        self.assertIn("18 rules found", run_promtool("check", "rules", RULES))
+        self.assertIn(f"{len(list(rules()))} rules found", run_promtool("check", "rules", RULES))
         run_promtool("test", "rules", RULES_TEST)
 
     def test_each_is_tried_and_names_its_runbook(self):
         tried = RULES_TEST.read_text()
         names = [name for name, _, _ in rules()]
-        self.assertEqual(len(names), 18)
+        self.assertTrue(names)
         for name, _, runbook in rules():
             self.assertIn(name, tried)
             self.assertEqual(runbook, f"docs/operations.md#{name.lower()}")
