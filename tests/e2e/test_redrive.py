@@ -267,19 +267,21 @@ class Redrive(unittest.TestCase):
         takes over: 0, it looks again; 75, it was stopped between two transactions, so that
         nothing but the other one can have fenced it."""
         self.make_topics()
-        self.write(self.failures, (failure(f"n{n}") for n in range(40)))
+        self.write(self.failures, (failure(f"n{n}") for n in range(200)))
         quick = ("--send", "--set", "kafka.producer.transaction.timeout.ms=1000")
         first = subprocess.Popen([*dying_with_us(), *self.command(*quick, "--batch", 1)],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertTrue(first.stdout.readline())
+        time.sleep(random.random() * 0.05)  # anywhere in a transaction
         first.send_signal(signal.SIGSTOP)
+        self.assertLess(len(self.sent()), 200, "it had ended before")
         self.write(self.failures, (failure(f"m{n}") for n in range(3)))
         self.redrive("--send")
         time.sleep(1.5)  # its transaction has timed out: it may look again
         first.send_signal(signal.SIGCONT)
         told = first.communicate(timeout=120)[1].decode()
         self.assertEqual({len(records) for records in self.sent().values()}, {1})
-        self.assertEqual(len(self.sent()), 43)
+        self.assertEqual(len(self.sent()), 203)
         self.assertIn(first.returncode, (75, 0), told)
         return first.returncode
 
