@@ -400,6 +400,7 @@ static int64_t next_backoff(const struct hold *hold, struct hold_merchant *merch
 /* Retry-After reaches to the event's last attempt, not beyond. */
 static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
 {
+    assert(end != NULL);
     int64_t asked_ms = end->answer->retry_after_ms;
     if (asked_ms < 0) {
         return end->now_ms + backoff_ms;
@@ -414,6 +415,7 @@ static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
 static void pace(const struct hold *hold, struct hold_merchant *merchant, bool stale,
                  const struct hold_end *end)
 {
+    assert(end != NULL);
     if (stale && end->answer->retry_after_ms < 0) {
         return;
     }

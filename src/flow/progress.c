@@ -121,23 +121,27 @@ bool pipeline_oldest(const struct pipeline *p, size_t index, struct pipeline_old
 /* The partition that has stood still for longest stands for all of them. */
 static void name_still(const struct pipeline *p, struct buf *out)
 {
-    struct pipeline_oldest one, worst = {0};
-    size_t still = 0;
+    struct pipeline_oldest one = {0};
+    size_t still = 0, worst = 0;
+    int64_t worst_ms = -1;
     for (size_t i = 0; i < p->partitions.count; i++) {
         if (pipeline_oldest(p, i, &one) && one.still_ms >= PIPELINE_STILL_MS) {
             still++;
-            worst = one.still_ms > worst.still_ms ? one : worst;
+            if (one.still_ms > worst_ms) {
+                worst = i;
+                worst_ms = one.still_ms;
+            }
         }
     }
-    if (still == 0) {
+    if (still == 0 || !pipeline_oldest(p, worst, &one)) {
         return;
     }
-    buf_printf(
-        out,
-        "%s%zu partitions stand still, for longest %" PRId32 ", for %" PRId64 " s: offset %" PRId64,
-        out->len > 0 ? ", " : "", still, worst.partition, worst.still_ms / 1000, worst.offset);
-    buf_printf(out, "%s%s is in state %s", worst.mchid != NULL ? " of merchant " : "",
-               worst.mchid != NULL ? worst.mchid : "", worst.state);
+    buf_printf(out,
+               "%s%zu partitions stand still, for longest %" PRId32 ", for %" PRId64
+               " s: offset %" PRId64,
+               out->len > 0 ? ", " : "", still, one.partition, one.still_ms / 1000, one.offset);
+    buf_printf(out, "%s%s is in state %s", one.mchid != NULL ? " of merchant " : "",
+               one.mchid != NULL ? one.mchid : "", one.state);
 }
 
 static void name(struct buf *out, size_t count, const char *what)

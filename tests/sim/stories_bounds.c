@@ -163,7 +163,7 @@ static void held_merchant_beside_others(void)
         expect_much_in_hand(&story);
     }
     expect_others_are_done(&story);
-    expect_relieved(&story, 1000, 30 * 60 * 2);
+    expect_relieved(&story, 1000, (size_t)30 * 60 * 2);
     EXPECT(&story, story.sim->outcomes[REASON_MERCHANT_UNAUTHORIZED] == failures(&story),
            "events failed for another reason than their merchant's hold");
     merchant_is_heard_again(&story);
@@ -178,7 +178,7 @@ static void held_merchant_floods(void)
     merchant_is_answered_401(&story, 1);
     all_live(&story, 120, 100);
     expect_others_within(&story, 1, RELIEF_HOLD_MS + 1000);
-    expect_relieved(&story, 1000, 120 * 100);
+    expect_relieved(&story, 1000, (size_t)120 * 100);
     merchant_is_heard_again(&story);
     all_end_within(&story, 60);
 }

@@ -43,7 +43,8 @@ static void output_partition_without_a_leader(void)
     expect_full_partitions(&story, 0);
     size_t refusals = story.sim->refusals;
     /* It is asked for every ten seconds, in vain, by each of two processes. */
-    EXPECT(&story, refusals <= 2 * (30 * 6 + 10), "%zu transactions were refused", refusals);
+    EXPECT(&story, refusals <= (size_t)2 * (30 * 6 + 10), "%zu transactions were refused",
+           refusals);
     story.sim->weather.shut[OUTLET_RESULTS] = 0;
     events_come(&story, 1);
     EXPECT(&story, story.sim->opens == story.sim->shuts, "%zu opened of %zu", story.sim->opens,
@@ -73,7 +74,7 @@ static void output_topic_refuses_all(void)
     story.sim->weather.shut_topics = 1u << OUTLET_FAILURES;
     events_come(&story, 60);
     expect_outputs_within(&story, OUTLET_FAILURES, 7, 1000);
-    EXPECT(&story, story.sim->refusals <= 2 * (60 + 20), "%zu transactions were refused",
+    EXPECT(&story, story.sim->refusals <= (size_t)2 * (60 + 20), "%zu transactions were refused",
            story.sim->refusals);
     story.sim->weather.shut_topics = 0;
     events_come(&story, 1);
@@ -90,7 +91,7 @@ static void results_topic_refuses_all(void)
     story.sim->weather.shut_topics = 1u << OUTLET_RESULTS;
     story.calls_then = story.sim->calls;
     events_come(&story, 60);
-    expect_calls(&story, 2 * 3 * 512);
+    expect_calls(&story, (size_t)2 * 3 * 512);
     story.sim->weather.shut_topics = 0;
     all_end_within(&story, 5);
 }
@@ -113,7 +114,7 @@ static void outcomes_refused_for_their_own_sake(void)
     EXPECT(&story, waiting == 200, "%zu events wait, not 200", waiting);
     EXPECT(&story, story.sim->named >= 200, "%zu were named", story.sim->named);
     /* Each is alone after halving what it came with; then one of all is offered, less and less. */
-    EXPECT(&story, story.sim->refusals <= 200 * 12, "%zu transactions were refused",
+    EXPECT(&story, story.sim->refusals <= (size_t)200 * 12, "%zu transactions were refused",
            story.sim->refusals);
     expect_outputs_within(&story, OUTLET_TOPIC_COUNT, 0, 1500);
     all_end_within(&story, 6);

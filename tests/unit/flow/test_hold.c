@@ -201,8 +201,8 @@ Test(hold, a_hold_that_is_over_is_probed_every_minute_until_it_is_answered)
     (void)probes(&scene, &scene.a, &refusal, probe_ms);
     fails(&scene, &scene.a, probe_ms + 1, REASON_MERCHANT_UNAUTHORIZED);
     struct hold_ticket probe = begins(&scene, &scene.a, HOLD_PROBE, probe_ms + HOLD_RECOVERY_MS);
-    fails(&scene, &scene.a, probe_ms + 3 * HOLD_RECOVERY_MS, REASON_MERCHANT_UNAUTHORIZED);
-    ends(&scene, &scene.a, probe, &result, probe_ms + 3 * HOLD_RECOVERY_MS);
+    fails(&scene, &scene.a, probe_ms + (int64_t)3 * HOLD_RECOVERY_MS, REASON_MERCHANT_UNAUTHORIZED);
+    ends(&scene, &scene.a, probe, &result, probe_ms + (int64_t)3 * HOLD_RECOVERY_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
@@ -363,7 +363,7 @@ Test(hold, a_hold_changes_its_reason_and_not_its_end)
     (void)calls(&scene, &scene.a, &refusal, 0);
     (void)probes(&scene, &scene.a, &unverifiable, INTERVAL_MS);
     cr_assert_eq(hold_why_held(&scene.a), HOLD_WHY_UNVERIFIED);
-    (void)probes(&scene, &scene.a, &limited, 2 * INTERVAL_MS);
+    (void)probes(&scene, &scene.a, &limited, (int64_t)2 * INTERVAL_MS);
     cr_assert_eq(hold_why_held(&scene.a), HOLD_WHY_UNVERIFIED);
     fails(&scene, &scene.a, HOLD_MS, REASON_UNVERIFIED_ANSWER);
     (void)probes(&scene, &scene.a, &refusal, HOLD_MS + HOLD_RECOVERY_MS);

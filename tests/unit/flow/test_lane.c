@@ -167,7 +167,7 @@ Test(lane, the_next_probe_is_another_event)
     for (size_t i = 0; i < ARRAY_LENGTH(events); i++) {
         list_push_back(&lane.waiting, &events[i]);
     }
-    for (size_t i = 0; i < 3 * LANE_PROBED_MAX; i++) {
+    for (size_t i = 0; i < (size_t)3 * LANE_PROBED_MAX; i++) {
         struct list_link *next = lane_next(&lane, true);
         cr_assert_eq(next, &events[ARRAY_LENGTH(events) - 1 - i % LANE_PROBED_MAX]);
         list_remove(i < LANE_PROBED_MAX ? &lane.waiting : &lane.probed, next);

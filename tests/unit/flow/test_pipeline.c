@@ -510,7 +510,7 @@ Test(pipeline, a_partition_whose_share_is_full_pauses_alone_and_goes_on_by_itsel
     struct record good = record_of(APP, "\"mchid\":\"" DIRECT "\",", APP_DATA);
     AUTO_FREE char *text = (char *)good.value;
     char *code = memset(strstr(text, "\"wxwtdk"), ' ', strlen("\"wxwtdk20200910100000\""));
-    memcpy(code, "\"code1\"", strlen("\"code1\""));
+    (void)mempcpy(code, "\"code1\"", strlen("\"code1\""));
     record.value = good.value;
     record.value_len = good.value_len;
     record.headers = &(struct record_header){.name = "h", .value = value, .value_len = SIZE};
