@@ -54,12 +54,13 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_TIME] = {HOLD_OPEN, UNPACE},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
     },
+    /* A 429 may come before the signature was checked: it moves the next probe only. */
     [HOLD_UNAUTHORIZED] = {
         [HOLD_EVENT_NONE] = {HOLD_UNAUTHORIZED, NOTHING},
         [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
         [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
         [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_LIMITED] = {HOLD_UNAUTHORIZED, PUT_OFF},
         [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, NOTHING},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, RENAME},
         [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, OVER},
@@ -70,7 +71,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
         [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
         [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_LIMITED] = {HOLD_UNAUTHORIZED_OVER, PUT_OFF},
         [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE_OVER, RENAME},
         [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
@@ -471,10 +472,7 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
         raise_allowance(merchant);
         break;
     case PACE:
-        if (from != HOLD_PACED) {
-            if (from != HOLD_OPEN) {
-                release(merchant, from, now_ms);
-            }
+        if (from == HOLD_OPEN) {
             close_merchant(merchant);
         }
         pace(hold, merchant, stale, end);
@@ -492,11 +490,13 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
         merchant->probe_ms = until_ms > merchant->probe_ms ? until_ms : merchant->probe_ms;
         break;
     }
-    case OVER:
-        merchant->stood_ms += now_ms - merchant->since_ms;
+    case OVER: {
         /* From the hold's end on, which nobody noticed while no event waited. */
-        merchant->probe_ms = merchant->since_ms + hold->rules.hold_ms + HOLD_RECOVERY_MS;
+        int64_t probe_ms = merchant->since_ms + hold->rules.hold_ms + HOLD_RECOVERY_MS;
+        merchant->probe_ms = probe_ms > merchant->probe_ms ? probe_ms : merchant->probe_ms;
+        merchant->stood_ms += now_ms - merchant->since_ms;
         break;
+    }
     case RELEASE:
     case ANEW:
         release(merchant, from, now_ms);

@@ -8,8 +8,8 @@
  * Limits and rates are not kept here: see flow/lane.h.
  *
  * 401. The merchant is held until `hold_ms` is over. A tenth of that (100 ms to 30 s) lies between
- *   two probes. After the hold its events fail without a call, but for one probe every
- *   HOLD_RECOVERY_MS. With `hold_ms` 0 nothing is held.
+ *   two probes; one that is answered 429 puts the next one off. After the hold its events fail
+ *   without a call, but for one probe every HOLD_RECOVERY_MS. With `hold_ms` 0 nothing is held.
  * Unverifiable answers. HOLD_UNVERIFIED of them in a row hold the merchant as a 401 does. Each host
  *   that works must be among those that gave them.
  * 429. The merchant is paced until Retry-After, or for a backoff of its own (jittered, doubling).

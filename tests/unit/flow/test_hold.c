@@ -138,7 +138,7 @@ Test(hold, every_transition_of_a_merchant)
     static const enum hold_state next[HOLD_STATE_COUNT][HOLD_EVENT_COUNT] = {
         /*       none verified answered failed limited refused unverifiable time reset */
         [O] = {O, O, O, O, P, U, V, O, O},  [P] = {P, P, P, P, P, P, P, O, O},
-        [U] = {U, O, O, U, P, U, V, UO, O}, [UO] = {UO, O, O, UO, P, UO, VO, UO, O},
+        [U] = {U, O, O, U, U, U, V, UO, O}, [UO] = {UO, O, O, UO, UO, UO, VO, UO, O},
         [V] = {V, O, V, V, V, U, V, VO, O}, [VO] = {VO, O, VO, VO, VO, UO, VO, VO, O},
     };
     for (enum hold_state from = 0; from < HOLD_STATE_COUNT; from++) {
@@ -370,6 +370,27 @@ Test(hold, a_hold_changes_its_reason_and_not_its_end)
     fails(&scene, &scene.a, HOLD_MS + HOLD_RECOVERY_MS + 1, REASON_MERCHANT_UNAUTHORIZED);
     (void)probes(&scene, &scene.a, &unverifiable, HOLD_MS + 2 * HOLD_RECOVERY_MS);
     fails(&scene, &scene.a, HOLD_MS + 2 * HOLD_RECOVERY_MS + 1, REASON_UNVERIFIED_ANSWER);
+}
+
+/* Often said before the signature was looked at. Opened by it, the merchant would be answered 401
+ * again, and its hold would begin anew: without an end where some probes are answered so. */
+Test(hold, a_429_to_a_probe_moves_the_next_one_and_not_the_end_of_the_hold)
+{
+    struct scene scene;
+    struct answer answer = limited;
+    scene_begin(&scene, 1);
+    (void)calls(&scene, &scene.a, &refusal, 0);
+    (void)probes(&scene, &scene.a, &limited, INTERVAL_MS);
+    waits(&scene, &scene.a, INTERVAL_MS + 1, 2 * INTERVAL_MS);
+    answer.retry_after_ms = 45000;
+    (void)probes(&scene, &scene.a, &answer, 2 * INTERVAL_MS);
+    waits(&scene, &scene.a, 3 * INTERVAL_MS, 2 * INTERVAL_MS + 45000);
+    answer.retry_after_ms = 2 * HOLD_RECOVERY_MS;
+    (void)probes(&scene, &scene.a, &answer, HOLD_MS - 1);
+    fails(&scene, &scene.a, HOLD_MS, REASON_MERCHANT_UNAUTHORIZED);
+    fails(&scene, &scene.a, HOLD_MS - 2 + 2 * HOLD_RECOVERY_MS, REASON_MERCHANT_UNAUTHORIZED);
+    (void)probes(&scene, &scene.a, &limited, HOLD_MS - 1 + 2 * HOLD_RECOVERY_MS);
+    fails(&scene, &scene.a, HOLD_MS + 2 * HOLD_RECOVERY_MS, REASON_MERCHANT_UNAUTHORIZED);
 }
 
 /* --- 429 ------------------------------------------------------------------------------------ */
