@@ -963,8 +963,8 @@ static bool end_of_fatal(struct producer *producer, const struct outlet_batch *b
             *end = end_of(producer, OUTLET_FENCED);
             return true;
         }
-        /* Should another process have our name after all, its consumer has fenced ours, and
-         * the loop ends us before we would fence its producer in turn. */
+        /* Should another process have our name after all, we fence it in turn: the one that is in
+         * no doubt ends. Where both are, the fences of their consumers end one (renewal.h). */
         if (producer->pause(producer->context, FENCED_GRACE_MS)) {
             return false;
         }
