@@ -6,6 +6,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/clients.h"
+#include "presignd/kafka/topic_check.h"
 #include "presignd/monitor.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/messages.h"
@@ -54,6 +55,7 @@ struct daemon {
     struct settle_identity identity;
     struct loop_timer step_timer, tick_timer;
     uint64_t random;
+    struct topic_check topic_check;
     struct reload_word reload_word;
     int64_t started_ms; /* wall clock */
     struct monitor monitor;
@@ -105,6 +107,39 @@ static uint64_t port_random(void *context)
 
 /* --- what comes in: noted, and the next step works on it --- */
 
+/* On the check's thread. */
+static void on_finding(const char *topic, const char *name, const char *value, const char *should,
+                       const char *why, const char *mend)
+{
+    const struct log_field fields[] = {
+        {"TOPIC", topic}, {"SETTING", name}, {"VALUE", value}, {NULL, NULL}};
+    if (value == NULL) {
+        log_fields(LOG_WARNING, MESSAGE_TOPIC_SETTING, fields,
+                   "there is no topic %s: presignctl topics --create", topic);
+    } else {
+        log_fields(LOG_WARNING, MESSAGE_TOPIC_SETTING, fields,
+                   "topic %s: %s is %s, should be %s: %s; to change it: %s", topic, name, value,
+                   should, why, mend);
+    }
+}
+
+/* Once brokers have answered, so with the first assignment; again with a later one, where no answer
+ * came. */
+static void check_topics(struct daemon *d)
+{
+    const struct config *config = d->setup->config;
+    const char *const names[TOPIC_ROLES] = {[TOPIC_REQUESTS] = config->daemon.requests_topic,
+                                            [TOPIC_RESULTS] = config->daemon.results_topic,
+                                            [TOPIC_FAILURES] = config->daemon.failures_topic};
+    AUTO_FREE char *error = NULL;
+    rd_kafka_conf_t *conf =
+        kafka_properties_apply(KAFKA_CONSUMER, config->daemon.instance, d->setup->properties,
+                               d->setup->property_count, &error);
+    if (conf != NULL) {
+        topic_check_start(&d->topic_check, conf, names, config->daemon.max_event_bytes, on_finding);
+    }
+}
+
 static void on_assigned(void *context, struct session *session, const int32_t *partitions,
                         size_t count)
 {
@@ -116,6 +151,7 @@ static void on_assigned(void *context, struct session *session, const int32_t *p
     loop_timer_set(&d->tick_timer, 0); /* ready: whoever waits for it hears it at once */
     report_assigned(d->report);
     pipeline_assigned(d->pipeline, session, partitions, count);
+    check_topics(d);
 }
 
 static void on_positions(void *context, const struct intake_position *positions, size_t count)
@@ -658,6 +694,7 @@ static bool take_down(struct daemon *d, int *status)
     }
     admin_free(d->admin);
     caller_free(d->caller);
+    topic_check_stop(&d->topic_check);
     bool clients_ended = clients_free(d->clients, CLIENTS_CLOSE_MS);
     pipeline_free(d->pipeline);
     signer_free(d->signer);

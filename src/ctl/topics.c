@@ -170,7 +170,7 @@ static bool tell(const struct topic *topics, const struct topic_wish *wish, cons
 static bool await_topic(struct ctl_kafka *kafka, struct topic *topic, char **error)
 {
     int64_t end_ms = clock_now(&clock_system).mono_ms + ctl_kafka_timeout(kafka);
-    while (topic_describe(kafka, topic, error)) {
+    while (topics_describe(kafka, topic, error)) {
         if (topic->exists || clock_now(&clock_system).mono_ms >= end_ms) {
             return true;
         }
@@ -182,7 +182,7 @@ static bool await_topic(struct ctl_kafka *kafka, struct topic *topic, char **err
 static bool look_at(struct ctl_kafka *kafka, struct topic *topic, const struct topic_wish *wish,
                     bool create, char **error)
 {
-    if (!topic_describe(kafka, topic, error)) {
+    if (!topics_describe(kafka, topic, error)) {
         return false;
     }
     if (topic->exists || !create) {

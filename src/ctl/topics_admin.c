@@ -25,114 +25,27 @@ static rd_kafka_event_t *await(struct ctl_kafka *kafka, rd_kafka_queue_t *queue,
 
 int topics_brokers(struct ctl_kafka *kafka, char **error)
 {
-    const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t failed =
-        rd_kafka_metadata(ctl_kafka_handle(kafka), 0, NULL, &metadata, ctl_kafka_timeout(kafka));
-    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    AUTO_FREE char *reason = NULL;
+    int brokers = topic_brokers(ctl_kafka_handle(kafka), ctl_kafka_timeout(kafka), &reason);
+    if (brokers < 0) {
         (void)rd_kafka_poll(ctl_kafka_handle(kafka), 0); /* for the client's complaint */
         const char *trouble = ctl_kafka_trouble(kafka);
         *error = mem_printf("no broker has answered within %d ms: %s", ctl_kafka_timeout(kafka),
-                            *trouble == '\0' ? rd_kafka_err2str(failed) : trouble);
-        return -1;
+                            *trouble == '\0' ? reason : trouble);
     }
-    int brokers = metadata->broker_cnt;
-    rd_kafka_metadata_destroy(metadata);
     return brokers;
 }
 
-/* Existence, partitions and replicas. */
-static bool ask_metadata(struct ctl_kafka *kafka, struct topic *topic, char **error)
+bool topics_describe(struct ctl_kafka *kafka, struct topic *topic, char **error)
 {
-    rd_kafka_t *handle = ctl_kafka_handle(kafka);
-    const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_topic_t *local = rd_kafka_topic_new(handle, topic->name, NULL);
-    rd_kafka_resp_err_t failed =
-        local == NULL ? rd_kafka_last_error()
-                      : rd_kafka_metadata(handle, 0, local, &metadata, ctl_kafka_timeout(kafka));
-    if (local != NULL) {
-        rd_kafka_topic_destroy(local);
-    }
-    if (failed == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL) {
-        const struct rd_kafka_metadata_topic *found = &metadata->topics[0];
-        failed = metadata->topic_cnt == 1 ? found->err : RD_KAFKA_RESP_ERR_UNKNOWN;
-        topic->exists = failed == RD_KAFKA_RESP_ERR_NO_ERROR && found->partition_cnt > 0;
-        topic->partitions = topic->exists ? found->partition_cnt : 0;
-        topic->replicas = topic->exists ? found->partitions[0].replica_cnt : 0;
-        for (int i = 1; topic->exists && i < found->partition_cnt; i++) {
-            int replicas = found->partitions[i].replica_cnt;
-            topic->replicas = replicas < topic->replicas ? replicas : topic->replicas;
-        }
-        rd_kafka_metadata_destroy(metadata);
-    }
-    if (failed == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-        failed == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) {
-        failed = RD_KAFKA_RESP_ERR_NO_ERROR; /* not there */
-    }
-    *error = failed == RD_KAFKA_RESP_ERR_NO_ERROR
-                 ? NULL
-                 : mem_printf("topic %s: %s", topic->name, rd_kafka_err2str(failed));
-    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-/* Only those that the table has a row for. */
-static void take_values(struct topic *topic, const rd_kafka_ConfigResource_t *resource)
-{
-    size_t count;
-    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resource, &count);
-    const struct topic_setting *setting;
-    for (size_t i = 0; (setting = topic_setting(topic->role, i)) != NULL; i++) {
-        for (size_t j = 0; j < count && topic->value_count < TOPIC_VALUES_MAX; j++) {
-            const char *value = rd_kafka_ConfigEntry_value(entries[j]);
-            if (value != NULL &&
-                strcmp(rd_kafka_ConfigEntry_name(entries[j]), setting->name) == 0) {
-                topic->values[topic->value_count++] =
-                    (struct topic_value){setting->name, mem_strdup(value)};
-            }
-        }
-    }
-}
-
-static bool take_resource(struct topic *topic, rd_kafka_event_t *event, char **error)
-{
-    size_t count;
-    const rd_kafka_ConfigResource_t **resources = rd_kafka_DescribeConfigs_result_resources(
-        rd_kafka_event_DescribeConfigs_result(event), &count);
-    rd_kafka_resp_err_t failed =
-        count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
-    if (failed == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
-        topic->exists = false; /* this broker has not heard of it yet */
+    AUTO_FREE char *reason = NULL;
+    if (topic_describe(ctl_kafka_handle(kafka), ctl_kafka_timeout(kafka), topic, &reason) ==
+        TOPIC_KNOWN) {
         return true;
     }
-    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        *error = mem_printf("the settings of topic %s cannot be read: %s", topic->name,
-                            rd_kafka_err2str(failed));
-        return false;
-    }
-    take_values(topic, resources[0]);
-    return true;
-}
-
-static bool ask_settings(struct ctl_kafka *kafka, struct topic *topic, char **error)
-{
-    rd_kafka_t *handle = ctl_kafka_handle(kafka);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    rd_kafka_ConfigResource_t *resource =
-        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
-    rd_kafka_DescribeConfigs(handle, &resource, 1, NULL, queue);
-    rd_kafka_event_t *event = await(kafka, queue, error);
-    bool well = event != NULL && take_resource(topic, event, error);
-    if (event != NULL) {
-        rd_kafka_event_destroy(event);
-    }
-    rd_kafka_ConfigResource_destroy(resource);
-    rd_kafka_queue_destroy(queue);
-    return well;
-}
-
-bool topic_describe(struct ctl_kafka *kafka, struct topic *topic, char **error)
-{
-    return ask_metadata(kafka, topic, error) &&
-           (!topic->exists || ask_settings(kafka, topic, error));
+    const char *trouble = ctl_kafka_trouble(kafka);
+    *error = mem_printf("%s%s%s", reason, *trouble == '\0' ? "" : ": ", trouble);
+    return false;
 }
 
 static rd_kafka_NewTopic_t *new_topic(const struct topic *topic, const struct topic_wish *wish,
@@ -196,11 +109,4 @@ bool topic_create(struct ctl_kafka *kafka, struct topic *topic, const struct top
     rd_kafka_NewTopic_destroy(made);
     rd_kafka_queue_destroy(queue);
     return well;
-}
-
-void topic_deinit(struct topic *topic)
-{
-    for (size_t i = 0; i < topic->value_count; i++) {
-        free(topic->values[i].value);
-    }
 }

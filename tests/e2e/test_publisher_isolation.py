@@ -197,6 +197,8 @@ class Rights(unittest.TestCase):
                 "ssl.ca.location": kafka.certificates / "ca.pem", "sasl.mechanism": "PLAIN",
                 "sasl.username": "presignd", "sasl.password": PASSWORD}})
             world.wait_for_outcomes(world.produce([event(), bad(b"k")]))
+            # No right to DescribeConfigs: the topics' settings are unknown, and nothing is said.
+            self.assertNotIn("should be", daemon.log_text())
             for describe in (False, True):  # the topic is hidden, or is seen and cannot be written to
                 with self.subTest(describe=describe):
                     if describe:

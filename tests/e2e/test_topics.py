@@ -56,6 +56,19 @@ class Topics(unittest.TestCase):
         self.topics("--create", "--partitions", 1, "--set", "daemon.max_event_bytes=1048576")
         self.assertEqual(self.settings("requests")["max.message.bytes"], "1049600")
 
+    def test_the_daemon_warns_at_its_start(self):
+        self.make("requests", min_insync_replicas="1")
+        self.make("results", cleanup_policy="compact")
+        self.make("failures", max_message_bytes="100000")
+        daemon = self.world.start_daemon(sets=self.sets[1::2])
+        wrong = {("results", "cleanup.policy"), ("failures", "max.message.bytes")}
+        for role, setting in wrong:
+            daemon.wait_for_log(rf"topic {self.names[role]}: {setting} is \S+, should be .*; "
+                                rf"to change it: kafka-configs.sh .*{setting}=")
+        told = [line for line in daemon.log_text().splitlines() if "should be" in line]
+        self.assertFalse([line for line in told if self.names["requests"] in line])
+        self.assertEqual(daemon.terminate(), 0)
+
     def test_what_is_wrong_is_told_with_its_cure(self):
         self.make("requests", cleanup_policy="compact", min_insync_replicas="2")
         self.make("failures", max_message_bytes="65536", unclean_leader_election_enable="true",

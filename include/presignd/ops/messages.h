@@ -27,6 +27,8 @@
     "4c58a3e338fb4959aa51caa0ce3076ef" /* a committed position's metadata could not be read */
 #define MESSAGE_METADATA_SMALL \
     "d452bad7a6014229a8c5ea261849b1c0" /* the broker takes little or too little offset metadata */
+#define MESSAGE_TOPIC_SETTING \
+    "4345e99d391a433eae25219e075c93a0" /* a topic lacks a setting that presignd rests on */
 #define MESSAGE_LOG_RESTARTED                                                                    \
     "a5f3cc1b02d14ab9a7552beba8e79177" /* a partition's log begins anew below what was committed \
                                         */

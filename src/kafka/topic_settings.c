@@ -1,5 +1,5 @@
 /* What the three topics have to be, and why. */
-#include "topics.h"
+#include "presignd/kafka/topic_settings.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
