@@ -7,6 +7,7 @@
 /* While there is something to wait for (a hold that gets older), the partitions are looked at this
  * often. */
 #define LOOK_AGAIN_MS 100
+#define LOOK_LATE_MS  1000
 
 /* Since when, by a hold of its own; -1: it is not held. */
 static int64_t held_ms(const struct pipeline *p, const struct lane *lane, enum reason *reason)
@@ -23,6 +24,27 @@ static bool is_held(const void *who, const void *context)
 {
     enum reason reason;
     return held_ms(context, who, &reason) >= 0;
+}
+
+/* A merchant that is heard once and then held again, over and over, moves no more than a held one.
+ * So time in holds adds up, and time between them takes away as much: who is held for less than
+ * half of the time only moves slowly. 429 is a rate, and moves. */
+static void weigh_hold(const struct pipeline *p, struct lane *lane, struct moment now)
+{
+    int64_t passed_ms = now.mono_ms - lane->relief_looked_ms;
+    enum reason reason = REASON_NONE;
+    bool held = held_ms(p, lane, &reason) >= 0 && reason != REASON_RATE_LIMITED;
+    lane->relief_looked_ms = now.mono_ms;
+    if (hold_down(&p->hold)) {
+        lane->relief_held_ms = 0;
+    } else if (!held) {
+        lane->relief_held_ms -= passed_ms;
+    } else if (passed_ms <= LOOK_LATE_MS) { /* else nobody looked, since nothing was full */
+        lane->relief_held_ms += passed_ms;
+    }
+    lane->relief_held_ms = lane->relief_held_ms < 0                ? 0
+                           : lane->relief_held_ms > RELIEF_HOLD_MS ? RELIEF_HOLD_MS
+                                                                   : lane->relief_held_ms;
 }
 
 void relieve_note_outcome(struct pipeline *p, const struct job *job, struct moment now)
@@ -60,6 +82,8 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
     if (relief.held_ms < 0) {
         return false;
     }
+    int64_t weighed_ms = now.mono_ms - job->lane->relief_held_ms;
+    relief.held_ms = weighed_ms < relief.held_ms ? weighed_ms : relief.held_ms;
     relief.others_ms = relief_others_ms(&partition->seen, job->lane, is_held, p);
     if (!relief_applies(&relief)) {
         return false;
@@ -116,13 +140,14 @@ static size_t relieve_partition(struct pipeline *p, struct partition *partition,
 }
 
 /* A full partition, and a merchant that is held. */
-static bool may_apply(const struct pipeline *p)
+static bool may_apply(const struct pipeline *p, struct moment now)
 {
     bool full = false, held = false;
     for (size_t i = 0; i < p->partitions.count; i++) {
         full = full || p->partitions.items[i].full;
     }
     for (size_t i = 0; full && i < p->lane_count; i++) {
+        weigh_hold(p, p->lane_table[i], now);
         held = held || is_held(p->lane_table[i], p);
     }
     return full && held;
@@ -134,7 +159,7 @@ void relieve_full(struct pipeline *p, struct moment now)
         return;
     }
     p->relief_ms = INT64_MAX;
-    if (p->revoking || p->draining || !may_apply(p)) {
+    if (p->revoking || p->draining || !may_apply(p, now)) {
         return;
     }
     /* Another one first each time, so that each has its turn. */

@@ -197,6 +197,21 @@ static void hanging_merchant_floods(void)
     all_end_within(&story, 60);
 }
 
+/* Each probe is answered well, and what follows it 401: no hold gets old. */
+static void held_merchant_is_heard_now_and_then(void)
+{
+    struct story story =
+        begin("a merchant is answered 401 but for its probes, and floods the others");
+    story.sim->rules.limits.hold_unauthorized_ms = 100000;
+    all_live(&story, 60, 2);
+    story.sim->weather.of[1].heard_once = true;
+    all_live(&story, 300, 100);
+    expect_others_within(&story, 1, (int64_t)2 * RELIEF_HOLD_MS);
+    EXPECT(&story, story.sim->relieved >= 1000, "%zu events were ended early", story.sim->relieved);
+    story.sim->weather.of[1].heard_once = false;
+    all_end_within(&story, 60);
+}
+
 /* Kafka is the queue. */
 static void single_merchant_is_held(void)
 {
@@ -256,6 +271,7 @@ int main(int argc, char **argv)
     held_merchant_beside_others();
     held_merchant_floods();
     hanging_merchant_floods();
+    held_merchant_is_heard_now_and_then();
     single_merchant_is_held();
     slow_merchant_fills_the_shares();
     endpoint_is_down_with_full_shares();

@@ -34,6 +34,8 @@ struct lane {
     double tokens;     /* of rate_per_s */
     int64_t tokens_ms; /* when they were counted last */
     struct hold_merchant hold;
+    int64_t relief_held_ms;   /* time in holds, less that between them (flow/relief.h) */
+    int64_t relief_looked_ms; /* when that was counted last */
     /* The last answer, for people; ANSWER_KIND_COUNT before the first. */
     enum answer_kind heard;
     int64_t heard_ms;

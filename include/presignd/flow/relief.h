@@ -3,8 +3,9 @@
  *
  * It is ended early when all of these conditions are true:
  * - The partition is full (its window, or its share of the memory), and therefore is not read.
- * - A hold of the merchant's own has lasted RELIEF_HOLD_MS. These are no holds of its own: the
- *   endpoint is down as a whole; a limit; a rate; slow answers (flow/hold.h).
+ * - A hold of the merchant's own has lasted RELIEF_HOLD_MS. While the partition is full, holds that
+ *   follow each other add up, and the time between them is subtracted. These are no holds of its
+ *   own: the endpoint is down as a whole; a limit; a rate; slow answers (flow/hold.h).
  * - Another merchant, which is not held, was active in that partition: it had an outcome there
  *   within RELIEF_OTHERS_MS before the partition became full, or later.
  *
