@@ -26,6 +26,7 @@ struct voice {
     struct list_link link;
     char *mchid;
     struct quiet failures[REASON_COUNT];
+    struct quiet refusals[OUTLET_TOPIC_COUNT][REFUSAL_COUNT];
     struct quiet holds;
     bool held; /* as it is now, whatever was told */
 };
@@ -42,6 +43,7 @@ struct report {
     struct quiet foreign;
     int64_t shortage_ms; /* mono: when one was told last; 0: never */
     struct quiet failures[REASON_COUNT];
+    struct quiet refusals[OUTLET_TOPIC_COUNT][REFUSAL_COUNT];
 };
 
 /* A series that is there from the start: a rate over it needs the zero, or it would not see the
@@ -226,15 +228,32 @@ static struct voice *voice_of(struct report *report, const char *mchid)
     return voice;
 }
 
-/* A merchant's first one of a minute, and the first few of all. */
-static bool says_failure(struct report *report, const struct job *job)
+/* A merchant's first one of a minute, and the first few of all. `own`: NULL without merchant. */
+static bool says(struct quiet *own, struct quiet *all)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
-    struct quiet *own = job->lane == NULL
-                            ? NULL
-                            : &voice_of(report, job->lane->merchant->mchid)->failures[job->reason];
-    return (own != NULL && quiet_says_of(own, 1, now_ms)) ||
-           quiet_says(&report->failures[job->reason], now_ms);
+    return (own != NULL && quiet_says_of(own, 1, now_ms)) || quiet_says(all, now_ms);
+}
+
+static struct voice *voice_of_job(struct report *report, const struct job *job)
+{
+    return job->lane == NULL ? NULL : voice_of(report, job->lane->merchant->mchid);
+}
+
+static bool says_failure(struct report *report, const struct job *job)
+{
+    struct voice *voice = voice_of_job(report, job);
+    return says(voice == NULL ? NULL : &voice->failures[job->reason],
+                &report->failures[job->reason]);
+}
+
+/* A topic whose limit was lowered may refuse every outcome. */
+static bool says_refusal(struct report *report, const struct job *job)
+{
+    enum outlet_topic topic = batch_topic(job);
+    struct voice *voice = voice_of_job(report, job);
+    return says(voice == NULL ? NULL : &voice->refusals[topic][job->refusal],
+                &report->refusals[topic][job->refusal]);
 }
 
 static void log_failure(struct report *report, const struct job *job)
@@ -282,14 +301,41 @@ static void tick_voices(struct report *report, int64_t mono_ms)
         for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
             (void)quiet_over(&voice->failures[reason], mono_ms); /* counted with all others' */
         }
+        for (size_t i = 0; i < ARRAY_LENGTH(voice->refusals); i++) {
+            for (size_t k = 0; k < REFUSAL_COUNT; k++) {
+                (void)quiet_over(&voice->refusals[i][k], mono_ms);
+            }
+        }
         tell_holds(voice, mono_ms);
     }
 }
 
-/* The rest of what log_failure() told by the piece. */
-void report_tick(struct report *report, int64_t mono_ms)
+/* As fields and metrics have it; names of topics are the configuration's. */
+static const char *output_name(enum outlet_topic topic)
 {
-    tick_voices(report, mono_ms);
+    return topic == OUTLET_RESULTS ? "results" : "failures";
+}
+
+static void tell_refusals(struct report *report, enum outlet_topic topic, enum refusal refusal,
+                          int64_t mono_ms)
+{
+    const struct refusal_row *row = refusal_row(refusal);
+    uint64_t more = quiet_over(&report->refusals[topic][refusal], mono_ms);
+    char count[24];
+    if (more == 0) {
+        return;
+    }
+    snprintf(count, sizeof count, "%" PRIu64, more);
+    const struct log_field fields[] = {
+        {"REFUSAL", row->name}, {"OUTPUT", output_name(topic)}, {"COUNT", count}, {NULL, NULL}};
+    log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
+               "%s more outcomes wait within a minute, since each %s (%s); %s", count, row->what,
+               output_name(topic), row->mend);
+}
+
+/* The rest of what log_failure() told by the piece. */
+static void tell_failures(struct report *report, int64_t mono_ms)
+{
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
         uint64_t more = quiet_over(&report->failures[reason], mono_ms);
         if (more > 0) {
@@ -300,6 +346,17 @@ void report_tick(struct report *report, int64_t mono_ms)
             log_fields(LOG_INFO, MESSAGE_EVENTS_COUNTED, fields,
                        "%s more events failed: %s; of a minute, the first %d are told by the piece",
                        count, reason_name(reason), QUIET_WORDS);
+        }
+    }
+}
+
+void report_tick(struct report *report, int64_t mono_ms)
+{
+    tick_voices(report, mono_ms);
+    tell_failures(report, mono_ms);
+    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+        for (size_t refusal = 0; refusal < REFUSAL_COUNT; refusal++) {
+            tell_refusals(report, (enum outlet_topic)topic, (enum refusal)refusal, mono_ms);
         }
     }
     (void)quiet_over(&report->foreign, mono_ms); /* the metric has the rest */
@@ -454,17 +511,13 @@ static void on_log_restarted(void *context, int32_t partition, int64_t offset)
                partition, offset);
 }
 
-/* As fields and metrics have it; names of topics are the configuration's. */
-static const char *output_name(enum outlet_topic topic)
-{
-    return topic == OUTLET_RESULTS ? "results" : "failures";
-}
-
 static void on_outcome_refused(void *context, const struct job *job, const char *trouble)
 {
-    (void)context;
     const struct refusal_row *row = refusal_row(job->refusal);
     struct place place;
+    if (!says_refusal(context, job)) {
+        return;
+    }
     place_of(&place, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
         {"REFUSAL", row->name},
