@@ -436,7 +436,10 @@ static void on_transaction(void *context, const struct outlet_end *end,
     count(report, METRIC_TRANSACTIONS, (const char *[]){outlet_verdict_name(end->verdict)});
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
-    bool well = end->verdict == OUTLET_COMMITTED || end->verdict == OUTLET_RECORDS_REFUSED;
+    if (end->verdict == OUTLET_RECORDS_REFUSED) {
+        return; /* trouble of these records, and nothing was committed */
+    }
+    bool well = end->verdict == OUTLET_COMMITTED;
     bool over = note_topics(report, well, outcomes);
     if (!well) {
         note_trouble(report, end->trouble != NULL ? end->trouble : "no reason given");

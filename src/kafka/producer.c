@@ -349,13 +349,12 @@ static bool topic_look(struct producer *producer, size_t index)
 }
 
 /* Before the first record, also because librdkafka before 2.10.1 looks a new topic's leader up as
- * late as its next whole second. False when nothing is known of a topic. */
+ * late as its next whole second. False when no broker answers: what was known before may name a
+ * leader that is gone, and a transaction that takes its partition in cannot end without it. */
 static bool topics_look(struct producer *producer)
 {
     for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
-        const struct topic_leaders *leaders = &producer->leaders[i];
-        bool known = leaders->count > 0 || leaders->refusal != REFUSAL_NONE;
-        if (!topic_look(producer, i) && (!known || producer->topics[i] == NULL)) {
+        if (!topic_look(producer, i)) {
             return false;
         }
     }
