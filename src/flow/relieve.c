@@ -59,11 +59,25 @@ static void relieve(struct pipeline *p, struct job *job, enum reason reason, int
 {
     char message[ADMIT_MESSAGE_MAX + 1];
     (void)snprintf(message, sizeof message,
-                   "relief: the merchant was held for %d s, and its events filled the partition in "
+                   "relief: the %s was held for %d s, and its events filled the partition in "
                    "which others' wait",
-                   (int)(held_for_ms / 1000));
+                   job->alone ? "event" : "merchant", (int)(held_for_ms / 1000));
     place_fail(p, job, reason, message, now);
     OBSERVE(p, relieved, job);
+}
+
+/* Since when a hold keeps the event; -1: none does. One that is answered 401 while its merchant is
+ * heard is held by itself, between its attempts. */
+static int64_t kept_ms(const struct pipeline *p, const struct job *job, enum reason *reason,
+                       struct moment now)
+{
+    if (job->alone) {
+        *reason = REASON_MERCHANT_UNAUTHORIZED;
+        return job->state == JOB_RETRY || job->state == JOB_LANE ? job->refused_first_ms : -1;
+    }
+    int64_t since_ms = held_ms(p, job->lane, reason);
+    int64_t weighed_ms = now.mono_ms - job->lane->relief_held_ms;
+    return since_ms < 0 ? -1 : weighed_ms < since_ms ? weighed_ms : since_ms;
 }
 
 /* True when the event was one that a hold keeps, and its time has come. */
@@ -71,19 +85,17 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
 {
     enum reason reason = REASON_NONE;
     struct partition *partition = job->partition;
-    if (job->state != JOB_LANE) {
+    if (job->state != JOB_LANE && !job->alone) {
         return false;
     }
     struct relief_case relief = {
         .now_ms = now.mono_ms,
         .full_ms = partition->full_ms,
-        .held_ms = held_ms(p, job->lane, &reason),
+        .held_ms = kept_ms(p, job, &reason, now),
     };
     if (relief.held_ms < 0) {
         return false;
     }
-    int64_t weighed_ms = now.mono_ms - job->lane->relief_held_ms;
-    relief.held_ms = weighed_ms < relief.held_ms ? weighed_ms : relief.held_ms;
     relief.others_ms = relief_others_ms(&partition->seen, job->lane, is_held, p);
     if (!relief_applies(&relief)) {
         return false;
@@ -139,12 +151,20 @@ static size_t relieve_partition(struct pipeline *p, struct partition *partition,
     return count;
 }
 
-/* A full partition, and a merchant that is held. */
+static bool oldest_is_alone(const struct partition *partition)
+{
+    struct list_link *first = list_first(&partition->jobs);
+    return first != NULL && CONTAINER_OF(first, struct job, mine)->alone;
+}
+
+/* A full partition, and a merchant that is held, or an event that is held by itself. */
 static bool may_apply(const struct pipeline *p, struct moment now)
 {
     bool full = false, held = false;
     for (size_t i = 0; i < p->partitions.count; i++) {
-        full = full || p->partitions.items[i].full;
+        const struct partition *partition = &p->partitions.items[i];
+        full = full || partition->full;
+        held = held || (partition->full && oldest_is_alone(partition));
     }
     for (size_t i = 0; full && i < p->lane_count; i++) {
         weigh_hold(p, p->lane_table[i], now);

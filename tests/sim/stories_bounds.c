@@ -103,17 +103,23 @@ static void records_that_are_costly_to_admit(void)
 
 /* --- relief -------------------------------------------------------------------------------- */
 
-/* Large events of merchant 1, in all partitions: they fill shares, not windows. */
-static void the_one_arrives(struct story *story, size_t count)
+/* Events of merchant 1, in all partitions. */
+static void one_arrives(struct story *story, size_t count, enum sim_kind kind)
 {
     struct sim *sim = story->sim;
     for (; count > 0; count--) {
         unsigned code = 1 + MERCHANTS * (unsigned)sim_below(sim, sim->code_count / MERCHANTS);
-        (void)log_produce_one(sim, code, SIM_FAT);
+        (void)log_produce_one(sim, code, kind);
     }
     for (size_t i = 0; i < sim->member_count; i++) {
         sim->members[i].awake = true;
     }
+}
+
+/* Large ones: they fill shares, not windows. */
+static void the_one_arrives(struct story *story, size_t count)
+{
+    one_arrives(story, count, SIM_FAT);
 }
 
 /* In each second so many of merchant 1, and 20 of the others. */
@@ -212,6 +218,24 @@ static void held_merchant_is_heard_now_and_then(void)
     all_end_within(&story, 60);
 }
 
+/* The same in small events, which fill windows. The lowest offset of a window is often of an event
+ * that was answered 401 while its merchant was heard: it waits by itself. */
+static void held_merchant_is_heard_and_fills_windows(void)
+{
+    struct story story =
+        begin("a merchant is answered 401 but for its probes, and fills the windows");
+    all_live(&story, 60, 2);
+    story.sim->weather.of[1].heard_once = true;
+    for (unsigned second = 0; second < 240; second++) {
+        one_arrives(&story, 300, SIM_GOOD);
+        others_live(&story, 1, 0);
+    }
+    expect_others_within(&story, 1, (int64_t)2 * RELIEF_HOLD_MS);
+    EXPECT(&story, story.sim->relieved >= 1000, "%zu events were ended early", story.sim->relieved);
+    story.sim->weather.of[1].heard_once = false;
+    all_end_within(&story, 60);
+}
+
 /* Kafka is the queue. */
 static void single_merchant_is_held(void)
 {
@@ -272,6 +296,7 @@ int main(int argc, char **argv)
     held_merchant_floods();
     hanging_merchant_floods();
     held_merchant_is_heard_now_and_then();
+    held_merchant_is_heard_and_fills_windows();
     single_merchant_is_held();
     slow_merchant_fills_the_shares();
     endpoint_is_down_with_full_shares();
