@@ -198,7 +198,7 @@ static void hanging_merchant_floods(void)
     story.sim->weather.of[1].hangs = 3;
     all_live(&story, 120, 100);
     expect_others_within(&story, 1, 2 * RELIEF_HOLD_MS + 1000);
-    expect_relieved(&story, 1000, 120 * 100);
+    expect_relieved(&story, 1000, (size_t)120 * 100);
     story.sim->weather.of[1].hangs = 0;
     all_end_within(&story, 60);
 }

@@ -212,9 +212,9 @@ Test(hold, a_hold_that_ended_while_no_event_waited_is_probed_at_once)
     struct scene scene;
     scene_begin(&scene, 1);
     (void)calls(&scene, &scene.a, &refusal, 0);
-    (void)probes(&scene, &scene.a, &result, 2 * HOLD_MS);
+    (void)probes(&scene, &scene.a, &result, (int64_t)2 * HOLD_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "open");
-    (void)calls(&scene, &scene.a, &refusal, 3 * HOLD_MS);
+    (void)calls(&scene, &scene.a, &refusal, (int64_t)3 * HOLD_MS);
     fails(&scene, &scene.a, 4 * HOLD_MS + 1, REASON_MERCHANT_UNAUTHORIZED);
     (void)probes(&scene, &scene.a, &refusal, 4 * HOLD_MS + HOLD_RECOVERY_MS);
 }
@@ -259,7 +259,7 @@ Test(hold, an_unsigned_200_does_not_end_a_hold)
     (void)calls(&scene, &scene.a, &refusal, 0);
     (void)probes(&scene, &scene.a, &unsigned_page, INTERVAL_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "held");
-    (void)probes(&scene, &scene.a, &lacking, 2 * INTERVAL_MS);
+    (void)probes(&scene, &scene.a, &lacking, (int64_t)2 * INTERVAL_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
@@ -332,7 +332,7 @@ Test(hold, three_unverifiable_answers_in_a_row_hold_the_merchant)
     (void)calls(&scene, &scene.a, &unverifiable, 6);
     cr_assert_str_eq(state(&scene, &scene.a), "held", "an unsigned refusal verifies nothing");
     (void)probes(&scene, &scene.a, &unverifiable, 6 + INTERVAL_MS);
-    (void)probes(&scene, &scene.a, &rejection, 6 + 2 * INTERVAL_MS);
+    (void)probes(&scene, &scene.a, &rejection, 6 + (int64_t)2 * INTERVAL_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "held");
     fails(&scene, &scene.a, 6 + HOLD_MS, REASON_UNVERIFIED_ANSWER);
     (void)probes(&scene, &scene.a, &result, 6 + HOLD_MS + HOLD_RECOVERY_MS);
@@ -368,8 +368,8 @@ Test(hold, a_hold_changes_its_reason_and_not_its_end)
     fails(&scene, &scene.a, HOLD_MS, REASON_UNVERIFIED_ANSWER);
     (void)probes(&scene, &scene.a, &refusal, HOLD_MS + HOLD_RECOVERY_MS);
     fails(&scene, &scene.a, HOLD_MS + HOLD_RECOVERY_MS + 1, REASON_MERCHANT_UNAUTHORIZED);
-    (void)probes(&scene, &scene.a, &unverifiable, HOLD_MS + 2 * HOLD_RECOVERY_MS);
-    fails(&scene, &scene.a, HOLD_MS + 2 * HOLD_RECOVERY_MS + 1, REASON_UNVERIFIED_ANSWER);
+    (void)probes(&scene, &scene.a, &unverifiable, HOLD_MS + (int64_t)2 * HOLD_RECOVERY_MS);
+    fails(&scene, &scene.a, HOLD_MS + (int64_t)2 * HOLD_RECOVERY_MS + 1, REASON_UNVERIFIED_ANSWER);
 }
 
 /* Often said before the signature was looked at. Opened by it, the merchant would be answered 401
@@ -381,16 +381,17 @@ Test(hold, a_429_to_a_probe_moves_the_next_one_and_not_the_end_of_the_hold)
     scene_begin(&scene, 1);
     (void)calls(&scene, &scene.a, &refusal, 0);
     (void)probes(&scene, &scene.a, &limited, INTERVAL_MS);
-    waits(&scene, &scene.a, INTERVAL_MS + 1, 2 * INTERVAL_MS);
+    waits(&scene, &scene.a, INTERVAL_MS + 1, (int64_t)2 * INTERVAL_MS);
     answer.retry_after_ms = 45000;
-    (void)probes(&scene, &scene.a, &answer, 2 * INTERVAL_MS);
-    waits(&scene, &scene.a, 3 * INTERVAL_MS, 2 * INTERVAL_MS + 45000);
-    answer.retry_after_ms = 2 * HOLD_RECOVERY_MS;
+    (void)probes(&scene, &scene.a, &answer, (int64_t)2 * INTERVAL_MS);
+    waits(&scene, &scene.a, (int64_t)3 * INTERVAL_MS, (int64_t)2 * INTERVAL_MS + 45000);
+    answer.retry_after_ms = (int64_t)2 * HOLD_RECOVERY_MS;
     (void)probes(&scene, &scene.a, &answer, HOLD_MS - 1);
     fails(&scene, &scene.a, HOLD_MS, REASON_MERCHANT_UNAUTHORIZED);
-    fails(&scene, &scene.a, HOLD_MS - 2 + 2 * HOLD_RECOVERY_MS, REASON_MERCHANT_UNAUTHORIZED);
-    (void)probes(&scene, &scene.a, &limited, HOLD_MS - 1 + 2 * HOLD_RECOVERY_MS);
-    fails(&scene, &scene.a, HOLD_MS + 2 * HOLD_RECOVERY_MS, REASON_MERCHANT_UNAUTHORIZED);
+    fails(&scene, &scene.a, HOLD_MS - 2 + (int64_t)2 * HOLD_RECOVERY_MS,
+          REASON_MERCHANT_UNAUTHORIZED);
+    (void)probes(&scene, &scene.a, &limited, HOLD_MS - 1 + (int64_t)2 * HOLD_RECOVERY_MS);
+    fails(&scene, &scene.a, HOLD_MS + (int64_t)2 * HOLD_RECOVERY_MS, REASON_MERCHANT_UNAUTHORIZED);
 }
 
 /* --- 429 ------------------------------------------------------------------------------------ */
