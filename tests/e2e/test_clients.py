@@ -202,7 +202,7 @@ class Fences(Clients):
         """Joins as the instance's static member without the transactional.id: what an old request
         of the instance looks like that a coordinator takes up late."""
         ghost = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": f"presignd-{self.world._name}", "log_level": 0,
-                          "group.instance.id": instance, "session.timeout.ms": SESSION_MS,
+                          "group.instance.id": instance, "session.timeout.ms": SESSION_MS, "enable.auto.commit": False,
                           "partition.assignment.strategy": "range,roundrobin"})
         joined = threading.Event()
         ghost.subscribe([self.world.topics["presign.requests"]], on_assign=lambda *_: joined.set())
