@@ -32,49 +32,72 @@ static const char *kafka_trouble(const struct monitor_sources *from)
                                          : report_trouble(from->report);
 }
 
-/* `waiting` and `missed` are written for the facts to point to. */
-static void gather(const struct monitor *monitor, const struct monitor_sources *from,
-                   struct buf *waiting, struct buf *missed, struct readiness_facts *facts)
-{
+/* What one look finds, all of which is asked for once. */
+struct look {
     struct pipeline_status status;
-    pipeline_status(from->pipeline, &status);
+    struct buf holds, missed;
+    bool moves, id_held;
+};
+
+static void look_take(const struct monitor *monitor, const struct monitor_sources *from,
+                      struct look *look)
+{
+    *look = (struct look){0};
+    pipeline_status(from->pipeline, &look->status);
+    pipeline_holds(from->pipeline, &look->holds);
+    look->moves = pipeline_moves(from->pipeline, monitor->patience_ms, &look->missed);
+    look->id_held = outlet_standing(from->outlet) == OUTLET_HELD;
+}
+
+static void look_deinit(struct look *look)
+{
+    buf_deinit(&look->holds);
+    buf_deinit(&look->missed);
+}
+
+/* They point into `look`. */
+static struct readiness_facts facts_of(const struct monitor *monitor,
+                                       const struct monitor_sources *from, const struct look *look)
+{
     int64_t now_ms = clock_now(&clock_system).mono_ms;
-    pipeline_holds(from->pipeline, waiting);
-    bool moves = pipeline_moves(from->pipeline, monitor->patience_ms, missed);
-    bool id_held = outlet_standing(from->outlet) == OUTLET_HELD;
-    *facts = (struct readiness_facts){
+    return (struct readiness_facts){
         .stopping = from->stopping,
         .joined = intake_joined(from->intake),
-        .endpoint_down = status.endpoint_down,
+        .endpoint_down = look->status.endpoint_down,
         .subscription = intake_subscription_error(from->intake),
         .metadata = from->metadata,
         .kafka = kafka_trouble(from),
-        .id_missing_ms = id_held ? 0 : now_ms - monitor->id_held_ms,
+        .id_missing_ms = look->id_held ? 0 : now_ms - monitor->id_held_ms,
         .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
         .stalled_ms = readiness_idle_ms(&monitor->stalled, now_ms),
-        .waiting = waiting->data,
-        .missed = moves ? NULL : missed->data,
+        .waiting = look->holds.data,
+        .missed = look->moves ? NULL : look->missed.data,
     };
+}
+
+typedef bool verdict_fn(const struct readiness_facts *facts, struct buf *why);
+
+static bool judge(const struct monitor *monitor, const struct monitor_sources *from,
+                  verdict_fn *verdict, struct buf *why)
+{
+    struct look look;
+    look_take(monitor, from, &look);
+    const struct readiness_facts facts = facts_of(monitor, from, &look);
+    bool good = verdict(&facts, why);
+    look_deinit(&look);
+    return good;
 }
 
 bool monitor_alive(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why)
 {
-    AUTO_BUF struct buf waiting = {0};
-    AUTO_BUF struct buf missed = {0};
-    struct readiness_facts facts;
-    gather(monitor, from, &waiting, &missed, &facts);
-    return readiness_alive(&facts, why);
+    return judge(monitor, from, readiness_alive, why);
 }
 
 bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why)
 {
-    AUTO_BUF struct buf waiting = {0};
-    AUTO_BUF struct buf missed = {0};
-    struct readiness_facts facts;
-    gather(monitor, from, &waiting, &missed, &facts);
-    return readiness_ready(&facts, why);
+    return judge(monitor, from, readiness_ready, why);
 }
 
 /* --- what systemd is told --- */
@@ -98,9 +121,9 @@ static void tell_stopping(const struct monitor_sources *from, const struct pipel
     notify_extend_timeout(left_ms + from->take_down_ms);
 }
 
-static void tell_status(const struct monitor_sources *from, const struct pipeline_status *status,
-                        int64_t now_ms)
+static void tell_status(const struct monitor_sources *from, const struct look *look, int64_t now_ms)
 {
+    const struct pipeline_status *status = &look->status;
     if (from->stopping) {
         tell_stopping(from, status, now_ms);
         return;
@@ -121,13 +144,12 @@ static void tell_status(const struct monitor_sources *from, const struct pipelin
         return;
     }
     const char *trouble = report_trouble(from->report);
-    AUTO_BUF struct buf holds = {0};
-    pipeline_holds(from->pipeline, &holds);
+    const char *holds = look->holds.len > 0 ? look->holds.data : NULL;
     size_t waiting = status->jobs[JOB_LANE] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY];
     notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status->partitions,
-                  status->in_flight, waiting, holds.len > 0 ? " (" : "",
-                  holds.len > 0 ? holds.data : "", holds.len > 0 ? ")" : "",
-                  trouble != NULL ? "; transactions fail: " : "", trouble != NULL ? trouble : "");
+                  status->in_flight, waiting, holds != NULL ? " (" : "", holds != NULL ? holds : "",
+                  holds != NULL ? ")" : "", trouble != NULL ? "; transactions fail: " : "",
+                  trouble != NULL ? trouble : "");
 }
 
 /* systemd's READY=1 says that the configuration is right and the admin listener stands. Whoever
@@ -146,10 +168,12 @@ static void tell_ready(struct monitor *monitor, const struct monitor_sources *fr
 
 /* Told at the second look in a row: a process that was suspended finds overdue work at its first
  * look, and has done it by the second. */
-static void feed_watchdog(struct monitor *monitor, const struct monitor_sources *from)
+static void feed_watchdog(struct monitor *monitor, const struct monitor_sources *from,
+                          const struct look *look)
 {
     AUTO_BUF struct buf why = {0};
-    if (monitor_alive(monitor, from, &why)) {
+    const struct readiness_facts facts = facts_of(monitor, from, look);
+    if (readiness_alive(&facts, &why)) {
         monitor->stuck = 0;
         notify_watchdog();
         return;
@@ -170,13 +194,14 @@ static size_t stalled(const struct pipeline_status *status)
 
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms)
 {
-    monitor->id_held_ms =
-        outlet_standing(from->outlet) == OUTLET_HELD ? now_ms : monitor->id_held_ms;
-    struct pipeline_status status;
-    pipeline_status(from->pipeline, &status);
-    readiness_look(&monitor->idle, status.unexplained, status.commits, now_ms);
-    readiness_look(&monitor->stalled, stalled(&status), status.commits, now_ms);
+    struct look look;
+    look_take(monitor, from, &look);
+    const struct pipeline_status *status = &look.status;
+    monitor->id_held_ms = look.id_held ? now_ms : monitor->id_held_ms;
+    readiness_look(&monitor->idle, status->unexplained, status->commits, now_ms);
+    readiness_look(&monitor->stalled, stalled(status), status->commits, now_ms);
     tell_ready(monitor, from);
-    tell_status(from, &status, now_ms);
-    feed_watchdog(monitor, from);
+    tell_status(from, &look, now_ms);
+    feed_watchdog(monitor, from, &look);
+    look_deinit(&look);
 }
