@@ -194,15 +194,22 @@ bool suspects_untold(const struct suspects *suspects)
     return first != NULL && first->group;
 }
 
+/* The case, after a trial of it; NULL when it is over. */
+static struct suspect_case *after_trial(struct suspects *suspects, uint32_t id, size_t left)
+{
+    if (left == 0) {
+        suspects_end(suspects, id);
+    }
+    return suspects_find(suspects, id);
+}
+
 void suspects_taken(struct suspects *suspects, uint32_t id, size_t left)
 {
-    struct suspect_case *item = suspects_find(suspects, id);
+    struct suspect_case *item = after_trial(suspects, id, left);
     if (item == NULL) {
         return;
     }
-    if (left == 0) {
-        suspects_end(suspects, id);
-    } else if (item->group) {
+    if (item->group) {
         item->take = item->take * 2 < left ? item->take * 2 : left;
     } else { /* one was taken, so all may be */
         item->group = true;
@@ -213,13 +220,11 @@ void suspects_taken(struct suspects *suspects, uint32_t id, size_t left)
 void suspects_refused(struct suspects *suspects, uint32_t id, size_t refused, size_t left,
                       int64_t now_ms)
 {
-    struct suspect_case *item = suspects_find(suspects, id);
+    struct suspect_case *item = after_trial(suspects, id, left);
     if (item == NULL) {
         return;
     }
-    if (left == 0) {
-        suspects_end(suspects, id);
-    } else if (item->group) {
+    if (item->group) {
         item->take = refused == 0 ? left : refused > 1 ? refused / 2 : 1;
     } else {
         int64_t max_ms = pauses[scope_of(item)].max_ms;
