@@ -179,10 +179,16 @@ static bool start_one(struct pipeline *p, struct lane *lane, unsigned *budget, s
     return other || call_one(p, lane, permit, now);
 }
 
-bool dispatch_piles_up(const struct pipeline *p)
+/* `stuck` as of publish_stuck_results(), which looks at each refused outcome. */
+static bool piles_up(const struct pipeline *p, size_t stuck)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
-    return publish_ready(p) + p->batch.jobs.count + publish_stuck_results(p) >= most;
+    return publish_ready(p) + p->batch.jobs.count + stuck >= most;
+}
+
+bool dispatch_piles_up(const struct pipeline *p)
+{
+    return piles_up(p, publish_stuck_results(p));
 }
 
 /* While no call may begin for want of room for outcomes, no event's retry time runs. */
@@ -199,8 +205,10 @@ static void note_stuck(struct pipeline *p, bool stuck, struct moment now)
 void dispatch_start(struct pipeline *p, struct moment now)
 {
     unsigned budget = FAILED_A_STEP;
+    /* What is dropped below ends as failures: no more results get stuck by that. */
+    const size_t stuck = publish_stuck_results(p);
     p->lane_wait_ms = INT64_MAX;
-    note_stuck(p, dispatch_piles_up(p), now);
+    note_stuck(p, piles_up(p, stuck), now);
     if (p->revoking || p->draining || p->stuck_since_ms >= 0) {
         return;
     }
@@ -210,7 +218,7 @@ void dispatch_start(struct pipeline *p, struct moment now)
     struct slice slice = {0}; /* thousands may have expired, or lost their merchant */
     struct list_link *link;
     while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
-           !dispatch_piles_up(p)) {
+           !piles_up(p, stuck)) {
         struct lane *lane = CONTAINER_OF(link, struct lane, link);
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);
