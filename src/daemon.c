@@ -4,6 +4,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/loop.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/random.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/kafka/topic_check.h"
@@ -95,14 +96,9 @@ static int32_t port_route(void *outlet, enum outlet_topic topic, const void *key
     return outlet_route(outlet, topic, key, key_len);
 }
 
-/* SplitMix64 (Steele, Lea, Flood 2014): jitter needs spread, not secrecy. */
 static uint64_t port_random(void *context)
 {
-    uint64_t *state = context;
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
+    return random_next(context);
 }
 
 /* --- what comes in: noted, and the next step works on it --- */

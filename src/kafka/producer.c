@@ -9,6 +9,7 @@
 
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/random.h"
 #include "presignd/base/text.h"
 #include "presignd/kafka/leaders.h"
 
@@ -378,15 +379,6 @@ enum partitioner producer_partitioner(const struct producer *producer)
     return producer->partitioner;
 }
 
-/* SplitMix64. */
-static uint32_t random_next(struct producer *producer)
-{
-    uint64_t z = (producer->random += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (uint32_t)(z >> 32);
-}
-
 static void trouble_of_record(struct producer *producer, size_t index)
 {
     const struct refusal_row *row = refusal_row(producer->fates[index].refusal);
@@ -411,7 +403,7 @@ static size_t partitions_choose(struct producer *producer, const struct outlet_b
         *fate = (struct fate){.topic = record->topic, .size = record->key_len + record->value_len};
         int32_t partition = topic_leaders_choose(
             &producer->leaders[record->topic], producer->partitioner, record->key, record->key_len,
-            random_next(producer), &fate->refusal);
+            (uint32_t)random_next(&producer->random), &fate->refusal);
         producer->places[i] = (struct outlet_place){partition, -1};
         if (fate->refusal != REFUSAL_NONE && refused++ == 0) {
             trouble_of_record(producer, i);

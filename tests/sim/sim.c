@@ -1,5 +1,7 @@
 #include "sim.h"
 
+#include "presignd/base/random.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,13 +19,9 @@
 
 const char *sim_program = "sim";
 
-/* SplitMix64, as everywhere in the tree. */
 uint64_t sim_random(struct sim *sim)
 {
-    uint64_t z = (sim->random += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
+    return random_next(&sim->random);
 }
 
 uint64_t sim_below(struct sim *sim, uint64_t bound)
