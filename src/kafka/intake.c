@@ -150,9 +150,10 @@ static void consumer_assign(struct intake *intake, rd_kafka_topic_partition_list
     }
 }
 
-/* A pause of ours outlives the assignment in librdkafka: the partition, given to us again, would
- * never be read. */
-static void resume_paused(struct intake *intake)
+typedef rd_kafka_resp_err_t tell_fn(rd_kafka_t *consumer, rd_kafka_topic_partition_list_t *list);
+
+/* Of those that are consumed. */
+static void tell_of_paused(struct intake *intake, tell_fn *tell)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     for (size_t i = 0; i < intake->partition_count; i++) {
@@ -161,7 +162,7 @@ static void resume_paused(struct intake *intake)
         }
     }
     if (list->cnt > 0) {
-        (void)rd_kafka_resume_partitions(intake->consumer, list);
+        (void)tell(intake->consumer, list);
     }
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -169,7 +170,9 @@ static void resume_paused(struct intake *intake)
 /* Gives all partitions back; the library then joins the group anew. */
 static void unassign(struct intake *intake)
 {
-    resume_paused(intake);
+    /* A pause of ours outlives the assignment in librdkafka: the partition, given to us again,
+     * would never be read. */
+    tell_of_paused(intake, rd_kafka_resume_partitions);
     lookup_cancel(intake->lookup);
     loop_timer_stop(&intake->release_timer);
     intake->release_overdue = false;
@@ -291,11 +294,7 @@ static void consume_known(struct intake *intake)
     }
     consumer_assign(intake, list);
     rd_kafka_topic_partition_list_destroy(list);
-    for (size_t i = 0; i < intake->partition_count; i++) {
-        if (intake->partitions[i].known && intake->partitions[i].paused) {
-            partition_tell_paused(intake, &intake->partitions[i]);
-        }
-    }
+    tell_of_paused(intake, rd_kafka_pause_partitions);
 }
 
 /* Into `position`; the text is the caller's to free. */
