@@ -275,6 +275,22 @@ char *client_property(const rd_kafka_conf_t *conf, const char *name)
     return value;
 }
 
+rd_kafka_resp_err_t client_topic(rd_kafka_t *client, const char *name, int timeout_ms,
+                                 const struct rd_kafka_metadata **metadata)
+{
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(client, name, NULL);
+    if (topic == NULL) {
+        return rd_kafka_last_error();
+    }
+    rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, topic, metadata, timeout_ms);
+    rd_kafka_topic_destroy(topic);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR && (*metadata)->topic_cnt != 1) {
+        rd_kafka_metadata_destroy(*metadata);
+        error = RD_KAFKA_RESP_ERR_UNKNOWN;
+    }
+    return error;
+}
+
 rd_kafka_resp_err_t client_committed(rd_kafka_t *consumer,
                                      rd_kafka_topic_partition_list_t *partitions, int timeout_ms)
 {

@@ -179,17 +179,11 @@ static void consumer_make(struct lookup *lookup)
 static rd_kafka_resp_err_t topic_error(rd_kafka_t *consumer, const char *name)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(consumer, name, NULL);
-    if (topic == NULL) {
-        return rd_kafka_last_error();
-    }
-    rd_kafka_resp_err_t error = rd_kafka_metadata(consumer, 0, topic, &metadata, SLICE_MS);
+    rd_kafka_resp_err_t error = client_topic(consumer, name, SLICE_MS, &metadata);
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        error = metadata->topic_cnt == 1 ? metadata->topics[0].err
-                                         : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        error = metadata->topics[0].err;
         rd_kafka_metadata_destroy(metadata);
     }
-    rd_kafka_topic_destroy(topic);
     return error;
 }
 

@@ -2,6 +2,7 @@
 #include "presignd/kafka/topic_settings.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,16 +48,11 @@ static void take_metadata(struct topic *topic, const struct rd_kafka_metadata_to
 static rd_kafka_resp_err_t ask_metadata(rd_kafka_t *client, int timeout_ms, struct topic *topic)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_topic_t *local = rd_kafka_topic_new(client, topic->name, NULL);
-    if (local == NULL) {
-        return rd_kafka_last_error();
-    }
-    rd_kafka_resp_err_t failed = rd_kafka_metadata(client, 0, local, &metadata, timeout_ms);
-    rd_kafka_topic_destroy(local);
+    rd_kafka_resp_err_t failed = client_topic(client, topic->name, timeout_ms, &metadata);
     topic->exists = false;
     topic->partitions = topic->replicas = 0;
     if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        failed = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN;
+        failed = metadata->topics[0].err;
         if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {
             take_metadata(topic, &metadata->topics[0]);
         }

@@ -50,6 +50,12 @@ void client_bury(rd_kafka_t *client);
 char *client_property(const rd_kafka_conf_t *conf, const char *name)
     __attribute__((warn_unused_result));
 
+/* What a broker says of one topic: `metadata` has that topic alone, with an error of its own, for
+ * rd_kafka_metadata_destroy(). Blocks at most `timeout_ms`. Any thread. */
+rd_kafka_resp_err_t client_topic(rd_kafka_t *client, const char *name, int timeout_ms,
+                                 const struct rd_kafka_metadata **metadata)
+    __attribute__((warn_unused_result));
+
 /* Reads the group's committed offsets and metadata into `partitions`, waiting for open
  * transactions to end as long as the time allows (the handle has isolation.level
  * read_committed, so only stable offsets are asked for: KIP-447). Offsets that were never
