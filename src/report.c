@@ -310,12 +310,6 @@ static void tick_voices(struct report *report, int64_t mono_ms)
     }
 }
 
-/* As fields and metrics have it; names of topics are the configuration's. */
-static const char *output_name(enum outlet_topic topic)
-{
-    return topic == OUTLET_RESULTS ? "results" : "failures";
-}
-
 static void tell_refusals(struct report *report, enum outlet_topic topic, enum refusal refusal,
                           int64_t mono_ms)
 {
@@ -326,11 +320,13 @@ static void tell_refusals(struct report *report, enum outlet_topic topic, enum r
         return;
     }
     snprintf(count, sizeof count, "%" PRIu64, more);
-    const struct log_field fields[] = {
-        {"REFUSAL", row->name}, {"OUTPUT", output_name(topic)}, {"COUNT", count}, {NULL, NULL}};
+    const struct log_field fields[] = {{"REFUSAL", row->name},
+                                       {"OUTPUT", outlet_topic_name(topic)},
+                                       {"COUNT", count},
+                                       {NULL, NULL}};
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "%s more outcomes wait within a minute, since each %s (%s); %s", count, row->what,
-               output_name(topic), row->mend);
+               outlet_topic_name(topic), row->mend);
 }
 
 /* The rest of what log_failure() told by the piece. */
@@ -524,7 +520,7 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
     place_of(&place, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
         {"REFUSAL", row->name},
-        {"OUTPUT", output_name(batch_topic(job))},
+        {"OUTPUT", outlet_topic_name(batch_topic(job))},
         {"MCHID", given(job->admission.mchid)},
         {"OUT_CONTRACT_CODE", given(job->admission.out_contract_code)},
         {"TOPIC", job->record.topic},
@@ -533,8 +529,8 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
         {NULL, NULL}};
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "the outcome of event %s/%s/%s %s (%s) and waits; %s%s%s", job->record.topic,
-               place.partition, place.offset, row->what, output_name(batch_topic(job)), row->mend,
-               trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
+               place.partition, place.offset, row->what, outlet_topic_name(batch_topic(job)),
+               row->mend, trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
 }
 
 /* Of a topic, or of one of its partitions. */
@@ -546,10 +542,10 @@ static void output_log(enum outlet_topic topic, int32_t partition, enum refusal 
     if (partition >= 0) {
         snprintf(number, sizeof number, "%" PRId32, partition);
     }
-    snprintf(subject, sizeof subject, "the topic of %s%s%s", output_name(topic),
+    snprintf(subject, sizeof subject, "the topic of %s%s%s", outlet_topic_name(topic),
              partition >= 0 ? ", partition " : "", number);
     const struct log_field fields[] = {{"REFUSAL", row->name},
-                                       {"OUTPUT", output_name(topic)},
+                                       {"OUTPUT", outlet_topic_name(topic)},
                                        {"PARTITION", given(number)},
                                        {NULL, NULL}};
     if (shut) {
@@ -651,7 +647,7 @@ static void set_refused(struct report *report, const struct pipeline_status *pip
 {
     for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
         for (size_t refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
-            const char *const labels[] = {output_name((enum outlet_topic)topic),
+            const char *const labels[] = {outlet_topic_name((enum outlet_topic)topic),
                                           refusal_row((enum refusal)refusal)->name};
             metric_set(metrics_series(report->metrics, METRIC_OUTCOMES_REFUSED, labels),
                        (double)pipeline->refused[topic][refusal]);

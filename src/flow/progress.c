@@ -170,7 +170,7 @@ static void name_refused(struct buf *out, const struct pipeline_status *status)
         for (size_t refusal = 0; refusal < REFUSAL_COUNT; refusal++) {
             char what[96];
             (void)snprintf(what, sizeof what, "outcomes not taken by the topic of %s: %s",
-                           topic == OUTLET_RESULTS ? "results" : "failures",
+                           outlet_topic_name((enum outlet_topic)topic),
                            refusal_row((enum refusal)refusal)->setting);
             name(out, status->refused[topic][refusal], what);
         }

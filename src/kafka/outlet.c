@@ -161,6 +161,15 @@ static bool hand_may_commit(void *context)
     return may;
 }
 
+/* Without the lock. */
+static bool hand_stops(struct hand *hand)
+{
+    pthread_mutex_lock(&hand->lock);
+    bool stop = hand->stop;
+    pthread_mutex_unlock(&hand->lock);
+    return stop;
+}
+
 static bool hand_read(void *context, bool begin)
 {
     struct hand *hand = context;
@@ -169,9 +178,7 @@ static bool hand_read(void *context, bool begin)
         return true;
     }
     pthread_mutex_lock(&hand->reading);
-    pthread_mutex_lock(&hand->lock);
-    bool stop = hand->stop;
-    pthread_mutex_unlock(&hand->lock);
+    bool stop = hand_stops(hand);
     if (stop) {
         pthread_mutex_unlock(&hand->reading);
     }
@@ -352,14 +359,6 @@ static void hand_drop(struct hand *hand)
     pthread_mutex_destroy(&hand->lock);
     pthread_mutex_destroy(&hand->reading);
     free(hand);
-}
-
-static bool hand_stops(struct hand *hand)
-{
-    pthread_mutex_lock(&hand->lock);
-    bool stop = hand->stop;
-    pthread_mutex_unlock(&hand->lock);
-    return stop;
 }
 
 static void hand_work(struct hand *hand)
@@ -637,6 +636,11 @@ void outlet_free(struct outlet *outlet, int64_t timeout_ms)
         hand_end(outlet->hand, timeout_ms);
         outlet_drop(outlet);
     }
+}
+
+const char *outlet_topic_name(enum outlet_topic topic)
+{
+    return topic == OUTLET_RESULTS ? "results" : "failures";
 }
 
 const char *outlet_verdict_name(enum outlet_verdict verdict)

@@ -72,6 +72,9 @@ struct outlet_batch {
     enum refusal *refusals;      /* NULL: nobody asks */
 };
 
+/* "results" or "failures", as in metrics and log fields; the topics' own names are configured. */
+const char *outlet_topic_name(enum outlet_topic topic);
+
 enum outlet_verdict {
     OUTLET_COMMITTED,
     OUTLET_ABORTED,  /* nothing is visible; give it again, after a pause when it recurs */
