@@ -313,9 +313,9 @@ static void configure_lane(struct pipeline *p, struct lane *lane, struct moment 
     enum hold_why was = hold_why_held(&lane->hold);
     bool was_gone = lane->gone;
     lane->gone = merchant == NULL;
-    bool changed = lane->gone || lane_configure(lane, merchant, now.mono_ms) || was_gone;
+    bool reset = !lane->gone && lane_configure(lane, merchant, now.mono_ms);
     bool unholds = p->rules.limits.hold_unauthorized_ms == 0 && hold_is_held(&lane->hold);
-    if (changed || unholds) {
+    if (!reset && (lane->gone || was_gone || unholds)) {
         hold_merchant_reset(&lane->hold, now.mono_ms);
     }
     if (was != HOLD_WHY_NONE && !hold_is_held(&lane->hold)) {
