@@ -6,13 +6,13 @@
 #include "presignd/wire/schema.h"
 #include "presignd/wire/schema_node.h"
 
+#include "unit/wire/shipped.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DIR_SCHEMAS PRESIGND_SOURCE_DIR "/schemas"
 
 /* Four times the text: a linear cost is four times as large, a quadratic one sixteen times. */
 enum { SHORT = 200, LONG = 4 * SHORT, GROWTH_MAX = 5, CONSTANT = 100 };
@@ -189,20 +189,6 @@ Test(cost, patterns_that_are_not_linear_are_found)
 }
 
 /* ---- Schemas ---- */
-
-static struct schema_set *set;
-
-static void load_set(void)
-{
-    char *error = NULL;
-    set = schema_set_new(SCHEMA_ASSERT_FORMATS | SCHEMA_INTEGERS_AS_WRITTEN);
-    cr_assert(schema_set_add_dir(set, DIR_SCHEMAS, &error), "%s", error);
-}
-
-static void free_set(void)
-{
-    set = schema_set_free(set);
-}
 
 /* Something hostile of a size, in the place of a value. */
 typedef json_t *make_fn(const char *text, size_t size);

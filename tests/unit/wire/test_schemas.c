@@ -4,28 +4,15 @@
 #include "presignd/remote/endpoint.h"
 #include "presignd/wire/schema.h"
 
+#include "unit/wire/shipped.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DIR_SCHEMAS PRESIGND_SOURCE_DIR "/schemas"
-#define WIDE_EMOJI  "\\ud83d\\ude00"
-
-static struct schema_set *set;
-
-static void load_set(void)
-{
-    char *error = NULL;
-    set = schema_set_new(SCHEMA_ASSERT_FORMATS | SCHEMA_INTEGERS_AS_WRITTEN);
-    cr_assert(schema_set_add_dir(set, DIR_SCHEMAS, &error), "%s", error);
-}
-
-static void free_set(void)
-{
-    set = schema_set_free(set);
-}
+#define WIDE_EMOJI "\\ud83d\\ude00"
 
 TestSuite(schemas, .init = load_set, .fini = free_set);
 

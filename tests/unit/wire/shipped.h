@@ -1,0 +1,25 @@
+/* The schemas that are shipped, as the daemon loads them: for a suite's .init and .fini. */
+#ifndef PRESIGND_TESTS_WIRE_SHIPPED_H
+#define PRESIGND_TESTS_WIRE_SHIPPED_H
+
+#include "presignd/wire/schema.h"
+
+#include <criterion/criterion.h>
+
+#define DIR_SCHEMAS PRESIGND_SOURCE_DIR "/schemas"
+
+static struct schema_set *set;
+
+static void load_set(void)
+{
+    char *error = NULL;
+    set = schema_set_new(SCHEMA_ASSERT_FORMATS | SCHEMA_INTEGERS_AS_WRITTEN);
+    cr_assert(schema_set_add_dir(set, DIR_SCHEMAS, &error), "%s", error);
+}
+
+static void free_set(void)
+{
+    set = schema_set_free(set);
+}
+
+#endif
