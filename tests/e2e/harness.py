@@ -184,6 +184,7 @@ class Sandbox(Program):
             command += ["--merchant", f"{mchid}:direct"]
         for fault in faults:
             command += ["--fault", fault]
+        self.config.unlink(missing_ok=True)  # an earlier one's: this one writes it after it listens
         super().__init__("sandbox", [*command, *options], directory / "sandbox.log")
         self.wait_until_ready(self._accepts)
         # All of one sandbox: they belong together.
