@@ -1,6 +1,6 @@
+#include "ctl/kit/config.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
-#include "presignd/ctl/config.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/remote/caller.h"
 #include "presignd/remote/signer.h"

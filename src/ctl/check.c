@@ -1,5 +1,5 @@
+#include "ctl/kit/config.h"
 #include "presignd/base/text.h"
-#include "presignd/ctl/config.h"
 
 #include <stdio.h>
 #include <string.h>

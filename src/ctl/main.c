@@ -1,6 +1,6 @@
 /* presignctl: everything around the daemon, one command each. */
+#include "ctl/kit/command.h"
 #include "presignd/base/mem.h"
-#include "presignd/ctl/command.h"
 #include "presignd/version.h"
 
 #include <assert.h>

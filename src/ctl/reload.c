@@ -1,8 +1,8 @@
 /* presignctl reload: SIGHUP, and then what became of it. */
+#include "ctl/kit/admin_client.h"
+#include "ctl/kit/config.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
-#include "presignd/ctl/admin_client.h"
-#include "presignd/ctl/config.h"
 #include "presignd/wire/json.h"
 
 #include <errno.h>

@@ -2,10 +2,10 @@
  *
  * A ring of deliveries keeps the answers in the order of the input, with many in the air.
  */
+#include "ctl/kit/config.h"
+#include "ctl/kit/kafka.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/ctl/config.h"
-#include "presignd/ctl/kafka.h"
 #include "presignd/wire/event.h"
 #include "presignd/wire/json.h"
 #include "presignd/wire/outcome.h"

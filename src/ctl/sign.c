@@ -1,6 +1,6 @@
 #include "presignd/remote/sign.h"
+#include "ctl/kit/config.h"
 #include "presignd/base/text.h"
-#include "presignd/ctl/config.h"
 #include "presignd/remote/endpoint.h"
 
 #include <stdio.h>

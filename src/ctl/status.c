@@ -1,10 +1,10 @@
 /* `presignctl status`: the daemon's /status.json in the terminal. What it holds, how it is called
  * and how a value reads is told by the table of src/ops/status.c, from which the page is made. */
 #include "presignd/ops/status.h"
+#include "ctl/kit/admin_client.h"
+#include "ctl/kit/terminal.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/ctl/admin_client.h"
-#include "presignd/ctl/terminal.h"
 
 #include <assert.h>
 #include <jansson.h>

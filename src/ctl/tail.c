@@ -1,11 +1,11 @@
 /* `presignctl tail`: outcomes as they become visible. */
+#include "ctl/kit/config.h"
+#include "ctl/kit/kafka.h"
+#include "ctl/kit/outcome.h"
+#include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/ctl/config.h"
-#include "presignd/ctl/kafka.h"
-#include "presignd/ctl/outcome.h"
-#include "presignd/ctl/terminal.h"
 #include "presignd/wire/json.h"
 
 #include <stdio.h>

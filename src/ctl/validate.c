@@ -1,5 +1,5 @@
+#include "ctl/kit/config.h"
 #include "presignd/base/text.h"
-#include "presignd/ctl/config.h"
 #include "presignd/flow/admit.h"
 #include "presignd/wire/json.h"
 #include "presignd/wire/outcome.h"

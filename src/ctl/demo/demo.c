@@ -1,0 +1,617 @@
+/* `presignctl demo`: broker, sandbox and daemon in one process tree, and a handful of events.
+ *
+ * The broker lives in this process; sandbox and daemon are children that end with it. All
+ * files are in one temporary directory, which is kept only when something went wrong.
+ */
+#include "ctl/demo/demo.h"
+
+#include "ctl/kit/command.h"
+#include "ctl/kit/schemas.h"
+#include "ctl/kit/terminal.h"
+#include "presignd/base/clock.h"
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
+#include "presignd/wire/json.h"
+
+#include <librdkafka/rdkafka_mock.h>
+
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    PARTITIONS = 4,
+    KAFKA_TIMEOUT_MS = 10000,
+    SANDBOX_TIMEOUT_MS = 20000, /* it makes RSA keys */
+    OUTCOMES_TIMEOUT_MS = 40000,
+    SLICE_MS = 50,
+    /* After the daemon's end: an outcome that comes now is one too many. */
+    LATE_MS = 200,
+    OUTCOME_NESTING_MAX = 128,
+    FILES_OPEN_MAX = 16,
+};
+
+/* By their default names: the daemon's configuration then needs none. */
+static const char *const topics[] = {"presign.requests", "presign.results", "presign.failures"};
+
+struct demo {
+    /* options */
+    bool keep, json;
+    int64_t sandbox_port, admin_port;
+    /* parts, in the order in which they are made */
+    bool colours;
+    sigset_t signals;
+    char *program; /* presignctl itself */
+    char *dir;
+    rd_kafka_t *mock_handle;
+    rd_kafka_mock_cluster_t *mock;
+    struct demo_child sandbox, daemon;
+    char *sandbox_url;
+    struct ctl_kafka *sender, *reader;
+    struct demo_run runs[DEMO_EVENTS_MAX];
+    size_t run_count;
+    bool interrupted, went_wrong;
+};
+
+#define FIELD(name) offsetof(struct demo, name)
+
+static const struct option_row rows[] = {
+    {.name = "keep",
+     .kind = OPTION_FLAG,
+     .help = "leaves everything running until Ctrl-C",
+     .offset = FIELD(keep)},
+    {.name = "port-sandbox",
+     .kind = OPTION_INT,
+     .value = "PORT",
+     .help = "of the sandbox, on 127.0.0.1 (a free one)",
+     .offset = FIELD(sandbox_port),
+     .max = UINT16_MAX},
+    {.name = "port-admin",
+     .kind = OPTION_INT,
+     .value = "PORT",
+     .help = "of the daemon's /metrics, /healthz, /readyz on\n127.0.0.1 (0: off)",
+     .offset = FIELD(admin_port),
+     .max = UINT16_MAX},
+    OPTION_ROW_JSON(struct demo, json,
+                    "a line of JSON for each event, then with --keep\n"
+                    "one that says where everything is"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "every event ended as it should"},
+    EXIT_ROW_USAGE,
+    {EX_UNAVAILABLE, "one did not, or something did not start"},
+    {EX_TEMPFAIL, "interrupted before it was done"},
+    {0},
+};
+
+/* --- Words --- */
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is, one line above */
+    (void)vprintf(format, arguments);
+    va_end(arguments);
+    (void)fflush(stdout);
+}
+
+/* Tells what went wrong, the last words of the child that it is about, and keeps the files. */
+static bool give_up(struct demo *demo, const struct demo_child *child, const char *text)
+{
+    AUTO_BUF struct buf words = {0};
+    demo->went_wrong = true;
+    command_fail(&command_demo, EX_UNAVAILABLE, "%s", text);
+    if (child != NULL && child->log != NULL) {
+        demo_child_last_words(child, &words);
+        (void)fprintf(stderr, "%s says in %s:\n%s", child->name, child->log,
+                      words.len == 0 ? "    nothing\n" : words.data);
+    }
+    return false;
+}
+
+/* Ctrl-C and the like, which are blocked otherwise: waits for one at most that long. */
+static bool interrupted(struct demo *demo, long ms)
+{
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    if (!demo->interrupted && sigtimedwait(&demo->signals, NULL, &time) > 0) {
+        demo->interrupted = true;
+    }
+    return demo->interrupted;
+}
+
+static bool child_lives(struct demo *demo, struct demo_child *child)
+{
+    int status;
+    if (!demo_child_ended(child, &status)) {
+        return true;
+    }
+    AUTO_FREE char *text =
+        WIFEXITED(status)
+            ? mem_printf("%s has ended with status %d", child->name, WEXITSTATUS(status))
+            : mem_printf("%s was ended by signal %d", child->name, WTERMSIG(status));
+    return give_up(demo, child, text);
+}
+
+/* False ends the demo: a signal, or a child that is gone (that was told). */
+static bool goes_on(struct demo *demo, long wait_ms)
+{
+    return !interrupted(demo, wait_ms) &&
+           (demo->sandbox.pid == 0 || child_lives(demo, &demo->sandbox)) &&
+           (demo->daemon.pid == 0 || child_lives(demo, &demo->daemon));
+}
+
+/* --- Files --- */
+
+static bool write_file(struct demo *demo, const char *name, const char *text)
+{
+    AUTO_FREE char *path = mem_printf("%s/%s", demo->dir, name);
+    FILE *file = fopen(path, "wxe");
+    bool written = file != NULL && fputs(text, file) >= 0;
+    if (file != NULL && fclose(file) != 0) {
+        written = false;
+    }
+    if (!written) {
+        AUTO_FREE char *reason = mem_printf("%s: %s", path, strerror(errno));
+        return give_up(demo, NULL, reason);
+    }
+    return true;
+}
+
+/* Goes on after an error: whatever can be removed is. */
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)
+{
+    (void)status;
+    (void)kind;
+    (void)walk;
+    (void)remove(path);
+    return 0;
+}
+
+/* Its name is short so that the commands that are printed fit a line. */
+static bool make_dir(struct demo *demo)
+{
+    const char *parent = getenv("TMPDIR");
+    demo->dir =
+        mem_printf("%s/presign-XXXXXX", parent == NULL || *parent == '\0' ? "/tmp" : parent);
+    if (mkdtemp(demo->dir) != NULL) {
+        return true;
+    }
+    AUTO_FREE char *reason = mem_printf("%s: %s", demo->dir, strerror(errno));
+    free(demo->dir);
+    demo->dir = NULL;
+    return give_up(demo, NULL, reason);
+}
+
+/* Without the current directory in front: as the user would type it. Points into `path`. */
+static const char *typed(const char *path)
+{
+    char here[PATH_MAX];
+    size_t len = getcwd(here, sizeof here) == NULL ? 0 : strlen(here);
+    return len > 1 && strncmp(path, here, len) == 0 && path[len] == '/' ? path + len + 1 : path;
+}
+
+static void find_program(struct demo *demo)
+{
+    char path[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[len < 0 ? 0 : len] = '\0';
+    demo->program = mem_strdup(len <= 0 ? "presignctl" : typed(path));
+}
+
+/* Beside us in a build tree, in ../sbin when installed, else wherever $PATH has it. */
+static char *find_daemon(void)
+{
+    static const char *const places[] = {"presignd", "../sbin/presignd"};
+    char path[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
+    path[len < 0 ? 0 : len] = '\0';
+    char *slash = strrchr(path, '/');
+    for (size_t i = 0; slash != NULL && i < ARRAY_LENGTH(places); i++) {
+        char *candidate = mem_printf("%.*s/%s", (int)(slash - path), path, places[i]);
+        if (access(candidate, X_OK) == 0) {
+            return candidate;
+        }
+        free(candidate);
+    }
+    return mem_strdup("presignd");
+}
+
+/* --- Broker --- */
+
+static bool start_broker(struct demo *demo)
+{
+    char *error = NULL;
+    demo->mock_handle = client_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), NULL, &error);
+    if (demo->mock_handle == NULL) {
+        AUTO_FREE char *reason = error;
+        return give_up(demo, NULL, reason);
+    }
+    demo->mock = rd_kafka_mock_cluster_new(demo->mock_handle, 1);
+    if (demo->mock == NULL) {
+        return give_up(demo, NULL, "librdkafka's mock broker cannot be started");
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(topics); i++) {
+        if (rd_kafka_mock_topic_create(demo->mock, topics[i], PARTITIONS, 1) !=
+            RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return give_up(demo, NULL, "librdkafka's mock broker makes no topics");
+        }
+    }
+    say("  broker    %s, topics %s, %s, %s\n", rd_kafka_mock_cluster_bootstraps(demo->mock),
+        topics[0], topics[1], topics[2]);
+    return true;
+}
+
+/* The reader starts before the daemon, so that it sees every outcome. */
+static bool open_clients(struct demo *demo)
+{
+    const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
+                                           rd_kafka_mock_cluster_bootstraps(demo->mock)};
+    AUTO_FREE char *error = NULL;
+    demo->sender = ctl_kafka_sender(&brokers, 1, KAFKA_TIMEOUT_MS, &error);
+    demo->reader =
+        demo->sender == NULL ? NULL : ctl_kafka_reader(&brokers, 1, KAFKA_TIMEOUT_MS, &error);
+    if (demo->reader == NULL || ctl_kafka_follow(demo->reader, topics[1], true, &error) < 0 ||
+        ctl_kafka_follow(demo->reader, topics[2], true, &error) < 0) {
+        return give_up(demo, NULL, error);
+    }
+    return true;
+}
+
+/* --- Sandbox and daemon --- */
+
+static bool start_child(struct demo *demo, struct demo_child *child, const char *name,
+                        const char *const argv[])
+{
+    if (!demo_child_start(child, name, demo->dir, argv)) {
+        AUTO_FREE char *reason = mem_printf("%s cannot be started: %s", argv[0], strerror(errno));
+        return give_up(demo, NULL, reason);
+    }
+    return true;
+}
+
+/* The sandbox writes its file whole, once it answers. NULL as long as it has not. */
+static char *sandbox_url(const char *path)
+{
+    static const char name[] = "base_url = ";
+    AUTO_FREE char *line = NULL;
+    size_t size = 0;
+    char *url = NULL;
+    FILE *file = fopen(path, "re");
+    while (file != NULL && url == NULL && getline(&line, &size, file) > 0) {
+        if (strncmp(line, name, sizeof name - 1) == 0) {
+            line[strcspn(line, "\n")] = '\0';
+            url = mem_strdup(line + sizeof name - 1);
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return url;
+}
+
+static bool await_sandbox(struct demo *demo)
+{
+    AUTO_FREE char *path = mem_printf("%s/sandbox/sandbox.conf", demo->dir);
+    int64_t end_ms = clock_now(&clock_system).mono_ms + SANDBOX_TIMEOUT_MS;
+    while ((demo->sandbox_url = sandbox_url(path)) == NULL) {
+        if (!goes_on(demo, SLICE_MS)) {
+            return false;
+        }
+        if (clock_now(&clock_system).mono_ms >= end_ms) {
+            return give_up(demo, &demo->sandbox, "the sandbox is not ready after 20 s");
+        }
+    }
+    say("  sandbox   %s, plays WeChat Pay: checks our signatures, signs its answers\n",
+        demo->sandbox_url);
+    return true;
+}
+
+static bool start_sandbox(struct demo *demo)
+{
+    AUTO_FREE char *dir = mem_printf("%s/sandbox", demo->dir);
+    AUTO_FREE char *listen = mem_printf("127.0.0.1:%" PRId64, demo->sandbox_port);
+    const char *const argv[] = {"/proc/self/exe",  "sandbox",
+                                "--dir",           dir,
+                                "--listen",        listen,
+                                "--merchant",      DEMO_MERCHANT_DIRECT,
+                                "--merchant",      DEMO_MERCHANT_PARTNER,
+                                "--fault-by-code", NULL};
+    return start_child(demo, &demo->sandbox, "sandbox", argv) && await_sandbox(demo);
+}
+
+/* demo.conf, as an operator would write one, with the sandbox's fragment beside it. */
+static bool configure(struct demo *demo)
+{
+    AUTO_BUF struct buf text = {0};
+    AUTO_FREE char *schemas = schemas_dirs(NULL);
+    AUTO_FREE char *fragments = mem_printf("%s/demo.conf.d", demo->dir);
+    AUTO_FREE char *fragment = mem_printf("%s/sandbox.conf", fragments);
+    buf_printf(&text,
+               "; Written by presignctl demo. The sandbox's own part is in demo.conf.d.\n"
+               "[daemon]\ninstance = demo\nschema_dir = %s\ndrain_timeout_ms = 5000\n",
+               schemas);
+    if (demo->admin_port != 0) {
+        buf_printf(&text, "admin_listen = 127.0.0.1:%" PRId64 "\n", demo->admin_port);
+    } else {
+        buf_puts(&text, "admin_listen =\n");
+    }
+    buf_printf(&text, "\n[kafka]\nbootstrap.servers = %s\ngroup.id = presignd-demo\n",
+               rd_kafka_mock_cluster_bootstraps(demo->mock));
+    if (mkdir(fragments, 0700) != 0 || symlink("../sandbox/sandbox.conf", fragment) != 0) {
+        AUTO_FREE char *reason = mem_printf("%s: %s", fragment, strerror(errno));
+        return give_up(demo, NULL, reason);
+    }
+    return write_file(demo, "demo.conf", text.data) &&
+           write_file(demo, "event.json", demo_own_event);
+}
+
+static bool start_daemon(struct demo *demo)
+{
+    AUTO_FREE char *program = find_daemon();
+    AUTO_FREE char *path = mem_printf("%s/demo.conf", demo->dir);
+    const char *const argv[] = {program, "-c", path, NULL};
+    if (!start_child(demo, &demo->daemon, "presignd", argv)) {
+        return false;
+    }
+    say("  presignd  %s, process %d\n", typed(program), (int)demo->daemon.pid);
+    return true;
+}
+
+/* --- Events and outcomes --- */
+
+/* One after the other: an event's id is known before the next is sent. No header is needed: the
+ * daemon tells a structured event by its specversion. */
+static bool send_event(struct demo *demo, struct demo_run *run)
+{
+    const struct demo_event *event = run->event;
+    AUTO_FREE char *error = NULL;
+    struct record record = {
+        .key = event->code,
+        .key_len = event->code == NULL ? 0 : strlen(event->code),
+        .value = event->value,
+        .value_len = event->value == NULL ? 0 : strlen(event->value),
+    };
+    if (!ctl_kafka_send(demo->sender, topics[0], &record, &run->delivery, &error)) {
+        return give_up(demo, NULL, error);
+    }
+    ctl_kafka_await(demo->sender, &run->delivery);
+    if (run->delivery.error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        AUTO_FREE char *reason = ctl_kafka_reason(demo->sender, &run->delivery);
+        return give_up(demo, NULL, reason);
+    }
+    (void)snprintf(run->id, sizeof run->id, "%s/%" PRId32 "/%" PRId64, topics[0],
+                   run->delivery.partition, run->delivery.offset);
+    return true;
+}
+
+static bool send_events(struct demo *demo)
+{
+    const struct demo_event *events = demo_events(&demo->run_count);
+    for (size_t i = 0; i < demo->run_count; i++) {
+        demo->runs[i].event = &events[i];
+        if (!send_event(demo, &demo->runs[i])) {
+            return false;
+        }
+    }
+    say("\n%zu events are sent. Their outcomes come in some 5 s: this broker takes 3 s to form a "
+        "group.\n",
+        demo->run_count);
+    return true;
+}
+
+/* Any number of outcomes is counted, the first is kept. */
+static void take_outcome(struct demo *demo, const rd_kafka_message_t *message)
+{
+    const char *reason;
+    json_t *outcome = json_read(message->payload, message->len, OUTCOME_NESTING_MAX, &reason);
+    const char *id = json_string_value(json_object_get(outcome, "id"));
+    for (size_t i = 0; id != NULL && i < demo->run_count; i++) {
+        struct demo_run *run = &demo->runs[i];
+        if (strcmp(run->id, id) == 0 && run->outcome_count++ == 0) {
+            run->outcome = json_incref(outcome);
+            run->outcome_at =
+                mem_printf("%s/%" PRId32 "/%" PRId64, rd_kafka_topic_name(message->rkt),
+                           message->partition, message->offset);
+        }
+    }
+    json_decref(outcome);
+}
+
+static bool read_outcome(struct demo *demo, int timeout_ms)
+{
+    rd_kafka_message_t *message = ctl_kafka_next(demo->reader, timeout_ms);
+    if (message == NULL) {
+        return false;
+    }
+    take_outcome(demo, message);
+    rd_kafka_message_destroy(message);
+    return true;
+}
+
+static const struct demo_run *without_outcome(const struct demo *demo)
+{
+    for (size_t i = 0; i < demo->run_count; i++) {
+        if (demo->runs[i].outcome_count == 0) {
+            return &demo->runs[i];
+        }
+    }
+    return NULL;
+}
+
+static bool await_outcomes(struct demo *demo)
+{
+    int64_t end_ms = clock_now(&clock_system).mono_ms + OUTCOMES_TIMEOUT_MS;
+    const struct demo_run *missing;
+    while ((missing = without_outcome(demo)) != NULL) {
+        if (!goes_on(demo, 0)) {
+            return false;
+        }
+        if (clock_now(&clock_system).mono_ms >= end_ms) {
+            AUTO_FREE char *reason = mem_printf("after 40 s there is no outcome of %s (%s)",
+                                                missing->id, missing->event->title);
+            return give_up(demo, &demo->daemon, reason);
+        }
+        (void)read_outcome(demo, SLICE_MS);
+    }
+    return true;
+}
+
+/* --- The end --- */
+
+/* Events that have not ended as they should; the table says which and why. */
+static size_t wrong_count(const struct demo *demo)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < demo->run_count; i++) {
+        AUTO_FREE char *problem = demo_run_problem(&demo->runs[i]);
+        count += problem == NULL ? 0 : 1;
+    }
+    return count;
+}
+
+static void show(struct demo *demo)
+{
+    AUTO_BUF struct buf text = {0};
+    AUTO_FREE char *ledger = mem_printf("%s/sandbox/ledger.jsonl", demo->dir);
+    const struct demo_place place = {
+        .program = demo->program,
+        .dir = demo->dir,
+        .bootstrap = rd_kafka_mock_cluster_bootstraps(demo->mock),
+        .sandbox = demo->sandbox_url,
+    };
+    demo_calls_read(demo->runs, demo->run_count, ledger);
+    if (demo->json) {
+        demo_show_json(&text, demo->runs, demo->run_count, demo->keep ? &place : NULL);
+        say("%s", text.data);
+        return;
+    }
+    demo_show_table(&text, demo->colours, demo->runs, demo->run_count);
+    demo_show_records(&text, demo->colours, demo->runs, demo->run_count);
+    demo_show_next(&text, demo->colours, &place, demo->keep);
+    say("%s", text.data);
+    if (wrong_count(demo) == 0) {
+        say("\n%zu events, %zu outcomes, each as it should be.%s\n", demo->run_count,
+            demo->run_count, demo->keep ? " Ctrl-C ends." : "");
+    }
+}
+
+/* Drains, and looks for outcomes that are one too many. */
+static bool stop_daemon(struct demo *demo)
+{
+    int status = demo_child_stop(&demo->daemon);
+    while (read_outcome(demo, LATE_MS)) {
+    }
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        return give_up(demo, &demo->daemon, "presignd has not stopped as it should");
+    }
+    return true;
+}
+
+static bool play(struct demo *demo)
+{
+    if (!demo->json) {
+        say("presignd turns Kafka events into WeChat Pay pre-sign calls, and each event into one "
+            "outcome.\nHere is all of it on this machine; nothing leaves it.\n\n");
+    }
+    if (!make_dir(demo) || !start_broker(demo) || !start_sandbox(demo) || !configure(demo) ||
+        !open_clients(demo) || !start_daemon(demo) || !send_events(demo) || !await_outcomes(demo)) {
+        return false;
+    }
+    if (!demo->keep && !stop_daemon(demo)) {
+        return false;
+    }
+    show(demo);
+    if (wrong_count(demo) != 0) {
+        return give_up(demo, &demo->daemon, "not every event has ended as it should");
+    }
+    while (demo->keep && goes_on(demo, 200)) {
+    }
+    return !demo->went_wrong && (!demo->keep || stop_daemon(demo));
+}
+
+/* The daemon before its broker and sandbox, files last. */
+static void clean_up(struct demo *demo)
+{
+    (void)demo_child_stop(&demo->daemon);
+    (void)demo_child_stop(&demo->sandbox);
+    ctl_kafka_free(demo->sender);
+    ctl_kafka_free(demo->reader);
+    if (demo->mock != NULL) {
+        rd_kafka_mock_cluster_destroy(demo->mock);
+    }
+    if (demo->mock_handle != NULL) {
+        rd_kafka_destroy(demo->mock_handle);
+    }
+    if (demo->dir != NULL && demo->went_wrong) {
+        (void)fprintf(stderr, "presignctl demo: logs and configuration are left in %s\n",
+                      demo->dir);
+    } else if (demo->dir != NULL) {
+        (void)nftw(demo->dir, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
+    }
+    for (size_t i = 0; i < demo->run_count; i++) {
+        demo_run_deinit(&demo->runs[i]);
+    }
+    free(demo->sandbox.log);
+    free(demo->daemon.log);
+    free(demo->sandbox_url);
+    free(demo->program);
+    free(demo->dir);
+}
+
+static int run(int argc, char **argv)
+{
+    struct demo demo = {0};
+    int status = options_parse(&command_demo, argc, argv, &demo, NULL);
+    if (status != OPTIONS_GO_ON) {
+        return status;
+    }
+    /* Before there are threads, so that none of them takes a signal. */
+    (void)sigemptyset(&demo.signals);
+    (void)sigaddset(&demo.signals, SIGINT);
+    (void)sigaddset(&demo.signals, SIGTERM);
+    (void)sigaddset(&demo.signals, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &demo.signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* `presignctl demo | head` cleans up too */
+    log_level_set(LOG_WARNING);
+    terminal_init();
+    demo.colours = terminal_colours(stdout);
+    find_program(&demo);
+    bool well = play(&demo);
+    clean_up(&demo);
+    return well ? EX_OK : demo.went_wrong ? EX_UNAVAILABLE : EX_TEMPFAIL;
+}
+
+const struct command command_demo = {
+    .name = "demo",
+    .summary = "broker, sandbox, daemon and a handful of events, at once",
+    .arguments = "[--keep] [OPTION ...]",
+    .about =
+        "Starts a Kafka broker (librdkafka's mock, in this process), `presignctl sandbox` and\n"
+        "presignd on ports of their own, sends them events of every kind, and shows what\n"
+        "became of each. Nothing has to be configured, nothing leaves this machine, and all\n"
+        "files lie in a temporary directory that is removed at the end. After a failure it\n"
+        "is kept, for its logs.\n",
+    .options = rows,
+    .examples = "# see it\n"
+                "presignctl demo\n"
+                "# and then send events of your own: it prints the commands\n"
+                "presignctl demo --keep\n",
+    .exits = exits,
+    .run = run,
+};

@@ -1,0 +1,240 @@
+/* All that the demo prints about events. Text is gathered in one buffer and written at once;
+ * every line goes through terminal_put(), so that none is wider than DEMO_COLUMNS.
+ */
+#include "ctl/demo/demo.h"
+
+#include "ctl/kit/terminal.h"
+#include "presignd/base/mem.h"
+#include "presignd/wire/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CALLS_WIDTH = 22,
+    OUTCOME_WIDTH = DEMO_COLUMNS - 2 - DEMO_TITLE_WIDTH - 2 - CALLS_WIDTH - 2,
+};
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text == NULL ? "" : text;
+}
+
+static const json_t *data_of(const struct demo_run *run)
+{
+    return json_object_get(run->outcome, "data");
+}
+
+/* NULL for all but events that a schema or an attribute's rule refused. */
+static const json_t *first_error(const struct demo_run *run)
+{
+    return json_array_get(json_object_get(data_of(run), "errors"), 0);
+}
+
+static void heading(struct buf *out, bool colours, const char *text)
+{
+    buf_putc(out, '\n');
+    terminal_paint(out, colours, BOLD, text, DEMO_COLUMNS, false);
+    buf_putc(out, '\n');
+}
+
+/* --- Table --- */
+
+/* One line; the heading is bold throughout. */
+static void show_columns(struct buf *out, bool colours, const char *const texts[3],
+                         enum terminal_colour first, enum terminal_colour last)
+{
+    terminal_paint(out, colours, first, texts[0], DEMO_TITLE_WIDTH, true);
+    buf_puts(out, "  ");
+    terminal_paint(out, colours, first == BOLD ? BOLD : PLAIN, texts[1], CALLS_WIDTH, true);
+    buf_puts(out, "  ");
+    terminal_paint(out, colours, last, texts[2], OUTCOME_WIDTH, false);
+    buf_putc(out, '\n');
+}
+
+static void describe_outcome(const struct demo_run *run, struct buf *out)
+{
+    if (run->outcome == NULL) {
+        buf_puts(out, "none");
+    } else if (json_object_get(data_of(run), "reason") != NULL) {
+        buf_printf(out, "failure  %s", text_of(data_of(run), "reason"));
+    } else {
+        buf_printf(out, "result   %s", text_of(data_of(run), "pre_entrustweb_id"));
+    }
+}
+
+/* Why it failed, for people. */
+static void show_message(struct buf *out, bool colours, const struct demo_run *run)
+{
+    const json_t *data = data_of(run);
+    if (json_object_get(data, "reason") == NULL) {
+        return;
+    }
+    AUTO_BUF struct buf text = {0};
+    buf_puts(&text, text_of(data, "message"));
+    if (first_error(run) != NULL) {
+        buf_printf(&text, ": %s %s", text_of(first_error(run), "instanceLocation"),
+                   text_of(first_error(run), "error"));
+    }
+    buf_puts(out, "    ");
+    terminal_paint(out, colours, DIM, text.data, DEMO_COLUMNS - 4, false);
+    buf_putc(out, '\n');
+}
+
+static void show_run(struct buf *out, bool colours, const struct demo_run *run)
+{
+    AUTO_FREE char *problem = demo_run_problem(run);
+    AUTO_BUF struct buf outcome = {0};
+    describe_outcome(run, &outcome);
+    bool failed = json_object_get(data_of(run), "reason") != NULL;
+    const char *const texts[] = {run->event->title, run->calls.len == 0 ? "-" : run->calls.data,
+                                 outcome.data};
+    terminal_paint(out, colours, problem == NULL ? GREEN : RED, problem == NULL ? "✓" : "✗", 1,
+                   true);
+    buf_putc(out, ' ');
+    show_columns(out, colours, texts, PLAIN, failed || run->outcome == NULL ? RED : GREEN);
+    show_message(out, colours, run);
+    if (problem != NULL) {
+        buf_puts(out, "    ");
+        terminal_paint(out, colours, RED, problem, DEMO_COLUMNS - 4, false);
+        buf_putc(out, '\n');
+    }
+}
+
+void demo_show_table(struct buf *out, bool colours, const struct demo_run *runs, size_t count)
+{
+    static const char *const titles[] = {"EVENT", "ANSWERS TO ITS CALLS", "OUTCOME"};
+    buf_puts(out, "\n  ");
+    show_columns(out, colours, titles, BOLD, BOLD);
+    for (size_t i = 0; i < count; i++) {
+        show_run(out, colours, &runs[i]);
+    }
+}
+
+/* --- Whole records --- */
+
+/* What is too long is cut: the demo shows the shape of a record, not each byte. */
+static void show_json(struct buf *out, bool colours, const char *title, const json_t *json)
+{
+    AUTO_FREE char *text = json_dumps(json, JSON_INDENT(2));
+    heading(out, colours, title);
+    char *rest = text, *line;
+    while (rest != NULL && (line = strsep(&rest, "\n")) != NULL) {
+        terminal_put(out, line, DEMO_COLUMNS, false);
+        buf_putc(out, '\n');
+    }
+}
+
+static void show_outcome(struct buf *out, bool colours, const char *what,
+                         const struct demo_run *run)
+{
+    AUTO_FREE char *title = mem_printf("%s: %s", what, run->outcome_at);
+    show_json(out, colours, title, run->outcome);
+}
+
+static const struct demo_run *find_failure(const struct demo_run *runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (first_error(&runs[i]) != NULL) {
+            return &runs[i];
+        }
+    }
+    return NULL;
+}
+
+void demo_show_records(struct buf *out, bool colours, const struct demo_run *runs, size_t count)
+{
+    const struct demo_run *failure = find_failure(runs, count);
+    AUTO_FREE char *title = mem_printf("The first event: %s", runs[0].id);
+    AUTO_JSON json_t *event = json_loads(runs[0].event->value, 0, NULL);
+    show_json(out, colours, title, event);
+    if (runs[0].outcome != NULL) {
+        show_outcome(out, colours, "Its outcome", &runs[0]);
+    }
+    if (failure != NULL) {
+        show_outcome(out, colours, "A failure, of the misspelt member", failure);
+    }
+}
+
+/* --- For programs --- */
+
+static void json_run(struct buf *out, const struct demo_run *run)
+{
+    AUTO_FREE char *problem = demo_run_problem(run);
+    AUTO_FREE char *outcome = run->outcome == NULL ? NULL : json_dumps(run->outcome, JSON_COMPACT);
+    buf_putc(out, '{');
+    buf_json_member(out, "event", run->event->title);
+    buf_json_member(out, "id", run->id);
+    buf_json_member_bool(out, "ok", problem == NULL);
+    buf_json_member(out, "problem", problem);
+    buf_json_member(out, "answers", run->calls.len == 0 ? NULL : run->calls.data);
+    if (outcome != NULL) {
+        buf_json_member_raw(out, "outcome", outcome, strlen(outcome));
+    }
+    buf_puts(out, "}\n");
+}
+
+void demo_show_json(struct buf *out, const struct demo_run *runs, size_t count,
+                    const struct demo_place *place)
+{
+    for (size_t i = 0; i < count; i++) {
+        json_run(out, &runs[i]);
+    }
+    if (place != NULL) {
+        buf_putc(out, '{');
+        buf_json_member(out, "kafka", place->bootstrap);
+        buf_json_member(out, "sandbox", place->sandbox);
+        buf_json_member(out, "dir", place->dir);
+        buf_puts(out, "}\n");
+    }
+}
+
+/* --- What to do next --- */
+
+static void show_commands(struct buf *out, const struct demo_place *place)
+{
+    buf_printf(out, "  %s tail -c %s/demo.conf --from beginning\n", place->program, place->dir);
+    buf_printf(out, "  %s send -c %s/demo.conf < %s/event.json\n", place->program, place->dir,
+               place->dir);
+    /* Its own partitioner would put a contract's events elsewhere than other clients do. */
+    buf_printf(out,
+               "  kcat -b %s -P -t presign.requests -k myfirstcontract \\\n"
+               "       -X partitioner=murmur2_random %s/event.json\n",
+               place->bootstrap, place->dir);
+    buf_printf(out, "  kcat -b %s -C -t presign.results -o beginning -e -f '%%h\\n%%s\\n'\n",
+               place->bootstrap);
+}
+
+void demo_show_next(struct buf *out, bool colours, const struct demo_place *place, bool keep)
+{
+    if (keep) {
+        heading(out, colours,
+                "Everything goes on running; Ctrl-C ends it and removes its directory");
+        buf_printf(out, "  Kafka           %s\n", place->bootstrap);
+        buf_printf(out, "  sandbox         %s\n", place->sandbox);
+        buf_printf(out, "  configuration   %s/demo.conf\n", place->dir);
+        buf_printf(out, "  an event        %s/event.json\n", place->dir);
+        buf_printf(out, "  logs            %s/presignd.log, sandbox.log\n", place->dir);
+        heading(out, colours, "Send your own: in another terminal");
+        show_commands(out, place);
+    } else {
+        heading(out, colours, "Send your own");
+        buf_printf(
+            out,
+            "  %s demo --keep   leaves all this running, and prints the commands\n"
+            "  to send events to it and to read their outcomes, with presignctl or with kcat.\n",
+            place->program);
+    }
+    static const char *const limits[] = {
+        "This broker is librdkafka's mock: it keeps neither transactions nor committed offsets, so "
+        "no",
+        "guarantee is claimed on it. Exactly one outcome for each event is promised on Apache "
+        "Kafka.",
+    };
+    buf_putc(out, '\n');
+    for (size_t i = 0; i < ARRAY_LENGTH(limits); i++) {
+        terminal_paint(out, colours, DIM, limits[i], DEMO_COLUMNS, false);
+        buf_putc(out, '\n');
+    }
+}

@@ -1,0 +1,100 @@
+#include "ctl/kit/admin_client.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/ops/admin.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *admin_client_listen(const struct command *command, const struct ctl_config *options)
+{
+    struct config_sources sources = {
+        .path = options->path,
+        .sets = options->sets,
+        .set_count = options->set_count,
+        .without_keys = true,
+    };
+    AUTO_BUF struct buf problems = {0};
+    struct config *config = config_gather(&sources, NULL, &problems);
+    const char *listen = config->daemon.admin_listen;
+    char *copy = NULL;
+    if (config->files_lack || listen == NULL) {
+        command_fail(command, EX_CONFIG,
+                     "the configuration does not tell where the daemon "
+                     "listens:");
+        (void)fputs(problems.data, stderr);
+    } else if (listen[0] == '\0') {
+        command_fail(command, EX_CONFIG,
+                     "daemon.admin_listen is empty: the daemon cannot be asked");
+    } else {
+        copy = mem_strdup(listen);
+    }
+    config_free(config);
+    return copy;
+}
+
+static size_t take(char *bytes, size_t size, size_t count, void *context)
+{
+    struct buf *body = context;
+    (void)size; /* 1, says curl */
+    if (body->len + count > ADMIN_ANSWER_MAX) {
+        return 0; /* an error to curl */
+    }
+    buf_append(body, bytes, count);
+    return count;
+}
+
+/* The socket's path where there is one; else the URL has the address. */
+static CURLcode set_address(CURL *curl, const char *listen, const char *path)
+{
+    const char *unix_path = strncmp(listen, ADMIN_UNIX_PREFIX, strlen(ADMIN_UNIX_PREFIX)) == 0
+                                ? listen + strlen(ADMIN_UNIX_PREFIX)
+                                : NULL;
+    AUTO_FREE char *url = mem_printf("http://%s%s", unix_path == NULL ? listen : "presignd", path);
+    CURLcode code = curl_easy_setopt(curl, CURLOPT_URL, url);
+    if (code == CURLE_OK && unix_path != NULL) {
+        code = curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, unix_path);
+    }
+    return code;
+}
+
+static CURLcode get(CURL *curl, const char *listen, const char *path, int64_t timeout_ms,
+                    struct buf *body)
+{
+    CURLcode codes[] = {
+        set_address(curl, listen, path),
+        curl_easy_setopt(curl, CURLOPT_PROXY, ""), /* the environment's is for other hosts */
+        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http"),
+        curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L),
+        curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms),
+        curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take),
+        curl_easy_setopt(curl, CURLOPT_WRITEDATA, body),
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(codes); i++) {
+        if (codes[i] != CURLE_OK) {
+            return codes[i];
+        }
+    }
+    return curl_easy_perform(curl);
+}
+
+char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms, long *status,
+                       struct buf *body)
+{
+    struct sockaddr_storage address;
+    socklen_t len;
+    if (!admin_address(listen, &address, &len)) {
+        return mem_printf("%s is neither ADDRESS:PORT nor unix:/PATH", listen);
+    }
+    CURL *curl = curl_easy_init();
+    if (curl == NULL) {
+        return mem_strdup("libcurl cannot be used");
+    }
+    buf_append(body, "", 0);
+    CURLcode code = get(curl, listen, path, timeout_ms, body);
+    (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
+    curl_easy_cleanup(curl);
+    return code == CURLE_OK ? NULL
+                            : mem_printf("no answer from %s: %s", listen, curl_easy_strerror(code));
+}

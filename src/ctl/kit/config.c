@@ -1,0 +1,75 @@
+#include "ctl/kit/config.h"
+
+#include "presignd/base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+char *ctl_config_set(void *values, const char *text)
+{
+    struct ctl_config *config = values;
+    if (config->set_count == CTL_SETS_MAX) {
+        return mem_strdup("is given too often");
+    }
+    config->sets[config->set_count++] = text;
+    return NULL;
+}
+
+struct setup *ctl_setup_quiet(const struct ctl_config *config, bool without_keys,
+                              struct buf *problems)
+{
+    struct config_sources sources = {
+        .path = config->path,
+        .sets = config->sets,
+        .set_count = config->set_count,
+        .credentials_dir = getenv("CREDENTIALS_DIRECTORY"),
+        .without_keys = without_keys,
+    };
+    return setup_load(&sources, problems);
+}
+
+struct setup *ctl_setup(const struct command *command, const struct ctl_config *config,
+                        bool without_keys)
+{
+    AUTO_BUF struct buf problems = {0};
+    struct setup *setup = ctl_setup_quiet(config, without_keys, &problems);
+    if (setup == NULL) {
+        command_fail(command, EX_CONFIG, "the configuration is wrong:");
+        (void)fputs(problems.data, stderr); /* a line each */
+    }
+    return setup;
+}
+
+bool ctl_read_stdin(const struct command *command, struct buf *out, size_t max)
+{
+    char chunk[16384];
+    size_t len;
+    while ((len = fread(chunk, 1, sizeof chunk, stdin)) > 0 && out->len <= max) {
+        buf_append(out, chunk, len);
+    }
+    buf_append(out, "", 0);
+    if (ferror(stdin)) {
+        command_fail(command, EX_UNAVAILABLE, "standard input cannot be read");
+        return false;
+    }
+    if (out->len > max) {
+        command_fail(command, EX_DATAERR, "standard input holds more than %zu bytes", max);
+        return false;
+    }
+    return true;
+}
+
+bool ctl_read_line(struct buf *line)
+{
+    int c;
+    line->len = 0;
+    while ((c = getc_unlocked(stdin)) != EOF && c != '\n') {
+        if (line->len <= CTL_LINE_MAX) {
+            buf_putc(line, (char)c);
+        }
+    }
+    buf_append(line, "", 0);
+    return c != EOF || line->len > 0;
+}

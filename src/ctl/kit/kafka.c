@@ -1,0 +1,431 @@
+/* The reader uses librdkafka's older consumer (rd_kafka_consume_start_queue()): of the two it is
+ * the one that needs no group.id, and so has no coordinator, no membership and no ACL on a group.
+ * All partitions feed one queue.
+ */
+#include "ctl/kit/kafka.h"
+
+#include "presignd/base/clock.h"
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TOPICS_MAX = 8,
+    /* One blocking call: how late an end of waiting may be noticed. */
+    SLICE_MS = 100,
+    /* A topic that the broker makes by itself is unknown for a moment. */
+    UNKNOWN_MAX_MS = 2000,
+};
+
+struct followed {
+    rd_kafka_topic_t *topic;
+    int partitions; /* that were started, from 0 on */
+};
+
+struct ctl_kafka {
+    rd_kafka_t *handle;
+    rd_kafka_queue_t *queue; /* a reader's */
+    int64_t timeout_ms;
+    struct followed followed[TOPICS_MAX];
+    size_t followed_count;
+    rd_kafka_topic_t *scanned; /* a scanner's; NULL: nothing */
+    int32_t scanned_partition;
+    struct trouble trouble;
+};
+
+static void on_error(rd_kafka_t *handle, int error, const char *reason, void *opaque)
+{
+    struct ctl_kafka *kafka = opaque;
+    (void)handle;
+    /* "All brokers are down" comes last and says less than what came before. */
+    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->trouble.text[0] == '\0') {
+        trouble_set(&kafka->trouble, "%s", reason);
+    }
+}
+
+/* From rd_kafka_poll(), on our thread; for each record that was taken, once. */
+static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
+{
+    struct ctl_delivery *delivery = message->_private;
+    (void)handle;
+    (void)opaque;
+    delivery->done = true;
+    delivery->error = message->err;
+    delivery->maybe_written =
+        rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED;
+    delivery->partition = message->partition;
+    delivery->offset = message->offset;
+}
+
+/* An @NAME that is left was not resolved: without_keys lets it pass where nothing knows it. */
+static char *check_credentials(const struct kafka_property *properties, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (properties[i].value[0] == '@') {
+            return mem_printf("kafka.%s is a credential: set $CREDENTIALS_DIRECTORY to where it "
+                              "lies, or give it with --set",
+                              properties[i].name);
+        }
+    }
+    return NULL;
+}
+
+/* Both kinds: configuration, callbacks, handle. */
+enum use { TO_SEND, TO_FOLLOW, TO_SCAN };
+
+static struct ctl_kafka *open_client(enum use use, const struct kafka_property *properties,
+                                     size_t count, int64_t timeout_ms, char **error)
+{
+    bool reads = use != TO_SEND;
+    *error = check_credentials(properties, count);
+    if (*error != NULL) {
+        return NULL;
+    }
+    rd_kafka_conf_t *conf =
+        kafka_properties_plain(reads ? KAFKA_CONSUMER : KAFKA_PRODUCER, properties, count, error);
+    if (conf == NULL) {
+        return NULL;
+    }
+    char text[24];
+    (void)snprintf(text, sizeof text, "%lld", (long long)timeout_ms);
+    if (!reads) {
+        (void)rd_kafka_conf_set(conf, "message.timeout.ms", text, NULL, 0);
+        rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    }
+    if (use == TO_SCAN) {
+        (void)rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0);
+        (void)rd_kafka_conf_set(conf, "auto.offset.reset", "error", NULL, 0);
+        /* At a partition's end the broker would wait for more. */
+        (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "5", NULL, 0);
+    }
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    /* What the library logs about connections is told once, by whoever runs into it. */
+    log_level_set(LOG_WARNING);
+    struct ctl_kafka *kafka = mem_zalloc(1, sizeof *kafka);
+    kafka->timeout_ms = timeout_ms;
+    kafka->handle = client_new(reads ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, kafka, error);
+    if (kafka->handle == NULL) {
+        free(kafka);
+        return NULL;
+    }
+    kafka->queue = reads ? rd_kafka_queue_new(kafka->handle) : NULL;
+    return kafka;
+}
+
+struct ctl_kafka *ctl_kafka_sender(const struct kafka_property *properties, size_t count,
+                                   int64_t timeout_ms, char **error)
+{
+    return open_client(TO_SEND, properties, count, timeout_ms, error);
+}
+
+struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size_t count,
+                                   int64_t timeout_ms, char **error)
+{
+    return open_client(TO_FOLLOW, properties, count, timeout_ms, error);
+}
+
+struct ctl_kafka *ctl_kafka_scanner(const struct kafka_property *properties, size_t count,
+                                    int64_t timeout_ms, char **error)
+{
+    return open_client(TO_SCAN, properties, count, timeout_ms, error);
+}
+
+static void scan_stop(struct ctl_kafka *kafka)
+{
+    if (kafka->scanned != NULL) {
+        (void)rd_kafka_consume_stop(kafka->scanned, kafka->scanned_partition);
+        rd_kafka_topic_destroy(kafka->scanned);
+        kafka->scanned = NULL;
+    }
+}
+
+struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka)
+{
+    if (kafka == NULL) {
+        return NULL;
+    }
+    scan_stop(kafka);
+    for (size_t i = 0; i < kafka->followed_count; i++) {
+        struct followed *followed = &kafka->followed[i];
+        for (int partition = 0; partition < followed->partitions; partition++) {
+            (void)rd_kafka_consume_stop(followed->topic, partition);
+        }
+        rd_kafka_topic_destroy(followed->topic);
+    }
+    if (kafka->queue != NULL) {
+        rd_kafka_queue_destroy(kafka->queue);
+    } else {
+        (void)rd_kafka_purge(kafka->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    }
+    rd_kafka_destroy(kafka->handle);
+    free(kafka);
+    return NULL;
+}
+
+const char *ctl_kafka_trouble(const struct ctl_kafka *kafka)
+{
+    return kafka->trouble.text;
+}
+
+rd_kafka_t *ctl_kafka_handle(struct ctl_kafka *kafka)
+{
+    return kafka->handle;
+}
+
+int ctl_kafka_timeout(const struct ctl_kafka *kafka)
+{
+    return (int)kafka->timeout_ms;
+}
+
+char *ctl_kafka_property(const struct kafka_property *properties, size_t count, const char *name)
+{
+    AUTO_FREE char *error = NULL;
+    rd_kafka_conf_t *conf =
+        kafka_properties_apply(KAFKA_CONSUMER, "presignctl", properties, count, &error);
+    char *value = conf == NULL ? NULL : client_property(conf, name);
+    if (conf != NULL) {
+        rd_kafka_conf_destroy(conf);
+    }
+    return value;
+}
+
+/* "TEXT" or "TEXT: the client's last complaint". */
+static char *with_trouble(const struct ctl_kafka *kafka, const char *text)
+{
+    return kafka->trouble.text[0] == '\0' ? mem_strdup(text)
+                                          : mem_printf("%s: %s", text, kafka->trouble.text);
+}
+
+/* No broker at all reads as "Local: Broker transport failure": the complaint says more. */
+static char *metadata_reason(const struct ctl_kafka *kafka, rd_kafka_resp_err_t error)
+{
+    if (error != RD_KAFKA_RESP_ERR__TRANSPORT && error != RD_KAFKA_RESP_ERR__TIMED_OUT) {
+        return mem_strdup(rd_kafka_err2str(error));
+    }
+    AUTO_FREE char *text =
+        mem_printf("no broker has answered within %lld ms", (long long)kafka->timeout_ms);
+    return with_trouble(kafka, text);
+}
+
+/* One question; 0 when the topic is not there (yet). */
+static int ask_partitions(struct ctl_kafka *kafka, rd_kafka_topic_t *topic, int timeout_ms,
+                          char **error)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t failed = rd_kafka_metadata(kafka->handle, 0, topic, &metadata, timeout_ms);
+    (void)rd_kafka_poll(kafka->handle, 0); /* for on_error() */
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        *error = metadata_reason(kafka, failed);
+        return -1;
+    }
+    failed = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN;
+    int partitions = failed == RD_KAFKA_RESP_ERR_NO_ERROR ? metadata->topics[0].partition_cnt : 0;
+    rd_kafka_metadata_destroy(metadata);
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR && failed != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
+        failed != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) {
+        *error = mem_printf("topic %s: %s", rd_kafka_topic_name(topic), rd_kafka_err2str(failed));
+        return -1;
+    }
+    return partitions;
+}
+
+static int await_partitions(struct ctl_kafka *kafka, rd_kafka_topic_t *topic, char **error)
+{
+    int64_t start_ms = clock_now(&clock_system).mono_ms;
+    for (;;) {
+        int64_t passed_ms = clock_now(&clock_system).mono_ms - start_ms;
+        int64_t left_ms = kafka->timeout_ms - passed_ms;
+        int partitions =
+            ask_partitions(kafka, topic, left_ms < SLICE_MS ? SLICE_MS : (int)left_ms, error);
+        if (partitions != 0) {
+            return partitions;
+        }
+        if (passed_ms >= UNKNOWN_MAX_MS || left_ms <= 0) {
+            *error = mem_printf("there is no topic %s", rd_kafka_topic_name(topic));
+            return -1;
+        }
+        (void)rd_kafka_poll(kafka->handle, SLICE_MS);
+    }
+}
+
+int ctl_kafka_partitions(struct ctl_kafka *kafka, const char *topic, char **error)
+{
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(kafka->handle, topic, NULL);
+    if (handle == NULL) {
+        *error = mem_printf("topic %s: %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
+        return -1;
+    }
+    int partitions = await_partitions(kafka, handle, error);
+    rd_kafka_topic_destroy(handle);
+    return partitions;
+}
+
+/* --- Sending --- */
+
+static rd_kafka_resp_err_t produce(struct ctl_kafka *kafka, const char *topic,
+                                   const struct record *record, struct ctl_delivery *delivery)
+{
+    rd_kafka_headers_t *headers = client_headers(record->headers, record->header_count);
+    rd_kafka_resp_err_t error = rd_kafka_producev(
+        kafka->handle, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY(record->key, record->key_len),
+        RD_KAFKA_V_VALUE((void *)record->value, record->value_len), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_OPAQUE(delivery), RD_KAFKA_V_END);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* else they are the library's */
+        rd_kafka_headers_destroy(headers);
+    }
+    return error;
+}
+
+bool ctl_kafka_send(struct ctl_kafka *kafka, const char *topic, const struct record *record,
+                    struct ctl_delivery *delivery, char **error)
+{
+    int64_t end_ms = clock_now(&clock_system).mono_ms + kafka->timeout_ms;
+    *delivery = (struct ctl_delivery){0};
+    if (record->header_count > CTL_KAFKA_HEADERS_MAX) {
+        delivery->error = RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        *error = mem_printf("it has more than %d headers", CTL_KAFKA_HEADERS_MAX);
+        return false;
+    }
+    rd_kafka_resp_err_t failed;
+    while ((failed = produce(kafka, topic, record, delivery)) == RD_KAFKA_RESP_ERR__QUEUE_FULL &&
+           clock_now(&clock_system).mono_ms < end_ms) {
+        (void)rd_kafka_poll(kafka->handle, SLICE_MS);
+    }
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        delivery->error = failed;
+        *error = ctl_kafka_reason(kafka, delivery);
+        return false;
+    }
+    (void)rd_kafka_poll(kafka->handle, 0);
+    return true;
+}
+
+void ctl_kafka_await(struct ctl_kafka *kafka, const struct ctl_delivery *delivery)
+{
+    while (!delivery->done) { /* message.timeout.ms ends it */
+        (void)rd_kafka_poll(kafka->handle, SLICE_MS);
+    }
+}
+
+char *ctl_kafka_reason(const struct ctl_kafka *kafka, const struct ctl_delivery *delivery)
+{
+    if (delivery->error != RD_KAFKA_RESP_ERR__MSG_TIMED_OUT) {
+        return mem_strdup(rd_kafka_err2str(delivery->error));
+    }
+    AUTO_FREE char *text = mem_printf(
+        "not acknowledged within %lld ms, %s", (long long)kafka->timeout_ms,
+        delivery->maybe_written ? "it may be in the topic or not" : "it is not in the topic");
+    return with_trouble(kafka, text);
+}
+
+/* --- Reading --- */
+
+int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, bool from_beginning, char **error)
+{
+    if (kafka->followed_count == TOPICS_MAX) {
+        *error = mem_printf("more than %d topics", TOPICS_MAX);
+        return -1;
+    }
+    int partitions = ctl_kafka_partitions(kafka, topic, error);
+    if (partitions < 0) {
+        return -1;
+    }
+    struct followed *followed = &kafka->followed[kafka->followed_count++];
+    followed->topic = rd_kafka_topic_new(kafka->handle, topic, NULL);
+    int64_t from = from_beginning ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+    for (int32_t partition = 0; partition < partitions; partition++) {
+        if (rd_kafka_consume_start_queue(followed->topic, partition, from, kafka->queue) != 0) {
+            *error = mem_printf("topic %s: partition %d: %s", topic, partition,
+                                rd_kafka_err2str(rd_kafka_last_error()));
+            return -1;
+        }
+        followed->partitions = partition + 1;
+    }
+    return partitions;
+}
+
+rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
+{
+    (void)rd_kafka_poll(kafka->handle, 0);
+    rd_kafka_message_t *message = rd_kafka_consume_queue(kafka->queue, timeout_ms);
+    if (message != NULL && message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&kafka->trouble, "%s", rd_kafka_message_errstr(message));
+        rd_kafka_message_destroy(message);
+        return NULL;
+    }
+    return message;
+}
+
+/* --- Scanning --- */
+
+bool ctl_kafka_ends(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t *low,
+                    int64_t *high, char **error)
+{
+    rd_kafka_resp_err_t failed = rd_kafka_query_watermark_offsets(
+        kafka->handle, topic, partition, low, high, ctl_kafka_timeout(kafka));
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        AUTO_FREE char *text = metadata_reason(kafka, failed);
+        *error = mem_printf("topic %s, partition %d: %s", topic, (int)partition, text);
+    }
+    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+bool ctl_kafka_seek(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t offset,
+                    char **error)
+{
+    scan_stop(kafka);
+    kafka->scanned = rd_kafka_topic_new(kafka->handle, topic, NULL);
+    kafka->scanned_partition = partition;
+    if (kafka->scanned == NULL || rd_kafka_consume_start(kafka->scanned, partition, offset) != 0) {
+        *error = mem_printf("topic %s, partition %d: %s", topic, (int)partition,
+                            rd_kafka_err2str(rd_kafka_last_error()));
+        return false;
+    }
+    return true;
+}
+
+static enum ctl_read read_error(struct ctl_kafka *kafka, rd_kafka_message_t *message, char **error)
+{
+    enum ctl_read read = CTL_READ_FAILED;
+    switch (message->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        read = CTL_READ_END;
+        break;
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        read = CTL_READ_GONE;
+        break;
+    default:
+        *error = mem_printf("topic %s, partition %d: %s", rd_kafka_topic_name(kafka->scanned),
+                            (int)kafka->scanned_partition, rd_kafka_message_errstr(message));
+    }
+    rd_kafka_message_destroy(message);
+    return read;
+}
+
+enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **message, char **error)
+{
+    int64_t end_ms = clock_now(&clock_system).mono_ms + kafka->timeout_ms;
+    do {
+        (void)rd_kafka_poll(kafka->handle, 0);
+        *message = rd_kafka_consume(kafka->scanned, kafka->scanned_partition, SLICE_MS);
+        if (*message != NULL && (*message)->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return CTL_READ_RECORD;
+        }
+        if (*message != NULL) {
+            rd_kafka_message_t *failed = *message;
+            *message = NULL;
+            return read_error(kafka, failed, error);
+        }
+    } while (clock_now(&clock_system).mono_ms < end_ms);
+    AUTO_FREE char *text = mem_printf("topic %s, partition %d: nothing came within %lld ms",
+                                      rd_kafka_topic_name(kafka->scanned),
+                                      (int)kafka->scanned_partition, (long long)kafka->timeout_ms);
+    *error = with_trouble(kafka, text);
+    return CTL_READ_FAILED;
+}

@@ -1,0 +1,97 @@
+/* Columns are counted as terminals do, with wcwidth(3) on the characters of UTF-8. What comes
+ * from outside is cleaned first: an escape sequence in a message must not reach a terminal.
+ */
+#include "ctl/kit/terminal.h"
+
+#include "presignd/base/text.h"
+
+#include <limits.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <wchar.h>
+
+/* Without it a long text would be copied whole to show its beginning. */
+#define BYTES_PER_COLUMN_MAX 16
+
+/* ECMA-48, section 8.3.117 (SGR). */
+static const char *const codes[TERMINAL_COLOURS] = {
+    [PLAIN] = "0", [BOLD] = "1", [DIM] = "2", [RED] = "31", [GREEN] = "32", [YELLOW] = "33"};
+
+void terminal_init(void)
+{
+    /* Built into the C library since 2.35: there on the barest machine. */
+    if (setlocale(LC_CTYPE, "C.UTF-8") == NULL) {
+        (void)setlocale(LC_CTYPE, "");
+    }
+}
+
+/* https://no-color.org: any value that is not empty says no. */
+bool terminal_colours(FILE *stream)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(fileno(stream)) == 1 && (no == NULL || *no == '\0') && term != NULL &&
+           strcmp(term, "dumb") != 0;
+}
+
+/* The character at `text`: its columns, and how many bytes it has (at least 1). */
+static size_t character(const char *text, size_t *bytes)
+{
+    wchar_t wide;
+    mbstate_t state = {0};
+    size_t len = mbrtowc(&wide, text, strlen(text), &state);
+    if (len == 0 || len > MB_LEN_MAX) {
+        *bytes = 1;
+        return 1;
+    }
+    int columns = wcwidth(wide);
+    *bytes = len;
+    return columns < 0 ? 1 : (size_t)columns;
+}
+
+size_t terminal_width(const char *text)
+{
+    size_t width = 0, bytes;
+    for (; *text != '\0'; text += bytes) {
+        width += character(text, &bytes);
+    }
+    return width;
+}
+
+void terminal_put(struct buf *out, const char *text, size_t width, bool fill)
+{
+    AUTO_BUF struct buf clean = {0};
+    text_clean(&clean, text, strlen(text), (width + 1) * BYTES_PER_COLUMN_MAX);
+    const char *at = clean.data == NULL ? "" : clean.data;
+    bool cut = terminal_width(at) > width;
+    /* A wide character may not fit into the last column: `used` can stay below `room`. */
+    size_t room = width - (cut && width > 0 ? 1 : 0), used = 0, bytes;
+    for (; *at != '\0'; at += bytes) {
+        size_t columns = character(at, &bytes);
+        if (used + columns > room) {
+            break;
+        }
+        buf_append(out, at, bytes);
+        used += columns;
+    }
+    if (cut && width > 0) {
+        buf_puts(out, "…");
+        used++;
+    }
+    for (; fill && used < width; used++) {
+        buf_putc(out, ' ');
+    }
+}
+
+void terminal_paint(struct buf *out, bool colours, enum terminal_colour colour, const char *text,
+                    size_t width, bool fill)
+{
+    if (!colours || colour == PLAIN) {
+        terminal_put(out, text, width, fill);
+        return;
+    }
+    buf_printf(out, "\033[%sm", codes[colour]);
+    terminal_put(out, text, width, fill);
+    buf_puts(out, "\033[0m");
+}

@@ -1,0 +1,206 @@
+#include "ctl/redrive/redrive.h"
+
+#include "ctl/kit/outcome.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void read_event(struct failure *failure)
+{
+    const json_t *event = json_object_get(failure->data, "event");
+    const json_t *partition = json_object_get(event, "partition");
+    const json_t *offset = json_object_get(event, "offset");
+    failure->event_topic = ctl_outcome_text(event, "topic");
+    failure->event_partition = (int32_t)json_integer_value(partition);
+    failure->event_offset = json_is_integer(partition) && json_is_integer(offset)
+                                ? (int64_t)json_integer_value(offset)
+                                : -1;
+    (void)snprintf(failure->event_id, sizeof failure->event_id, "%s",
+                   ctl_outcome_text(failure->outcome, "id"));
+}
+
+void failure_read(struct failure *failure, rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t kind;
+    *failure = (struct failure){.message = message, .event_topic = "", .event_offset = -1};
+    (void)snprintf(failure->id, sizeof failure->id, "%s/%" PRId32 "/%" PRId64,
+                   rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+    failure->outcome = ctl_outcome_parse(message);
+    failure->data = json_object_get(failure->outcome, "data");
+    failure->reason = ctl_outcome_text(failure->data, "reason");
+    failure->mchid = ctl_outcome_text(failure->data, "mchid");
+    failure->code = ctl_outcome_text(failure->data, "out_contract_code");
+    failure->retryable = json_is_true(json_object_get(failure->data, "retryable"));
+    failure->time_ms = rd_kafka_message_timestamp(message, &kind);
+    const char *time = ctl_outcome_text(failure->outcome, "time");
+    (void)!text_rfc3339(time, strlen(time), &failure->time_ms);
+    read_event(failure);
+}
+
+void failure_deinit(struct failure *failure)
+{
+    json_decref(failure->outcome);
+    if (failure->message != NULL) {
+        rd_kafka_message_destroy(failure->message);
+    }
+    *failure = (struct failure){0};
+}
+
+static bool reason_chosen(const char *reason, const struct redrive_filter *filter)
+{
+    for (size_t i = 0; i < REASON_COUNT; i++) {
+        if (filter->reasons[i] && strcmp(reason_name((enum reason)i), reason) == 0) {
+            return true;
+        }
+    }
+    return filter->any_reason;
+}
+
+static bool word_chosen(const char *word, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(words[i], word) == 0) {
+            return true;
+        }
+    }
+    return count == 0;
+}
+
+bool failure_chosen(const struct failure *failure, const struct redrive_filter *filter)
+{
+    return reason_chosen(failure->reason, filter) && (!filter->retryable || failure->retryable) &&
+           failure->time_ms >= filter->since_ms && failure->time_ms < filter->until_ms &&
+           word_chosen(failure->mchid, filter->merchants, filter->merchant_count) &&
+           word_chosen(failure->code, filter->codes, filter->code_count);
+}
+
+/* --- The event --- */
+
+/* An outcome has its event's key. Another one lies there when the topic was made anew. */
+static bool same_key(const rd_kafka_message_t *event, const rd_kafka_message_t *failure)
+{
+    if (event->key == NULL || failure->key == NULL) {
+        return event->key == failure->key;
+    }
+    return event->key_len == failure->key_len &&
+           memcmp(event->key, failure->key, event->key_len) == 0;
+}
+
+/* From the requests topic. Only from the one that is configured: a failure's word alone makes no
+ * topic's records events. */
+static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const char *requests_topic,
+                  bool *gone, char **reason)
+{
+    const struct failure *failure = &redriven->failure;
+    if (failure->event_offset < 0 || strcmp(failure->event_topic, requests_topic) != 0) {
+        *gone = true;
+        *reason = mem_printf("it holds no whole event, and its event was in topic %s",
+                             *failure->event_topic == '\0' ? "(not told)" : failure->event_topic);
+        return false;
+    }
+    int partitions = ctl_kafka_partitions(fetcher, requests_topic, reason);
+    enum ctl_read read = CTL_READ_FAILED;
+    if (partitions < 0) {
+        return false;
+    }
+    if (failure->event_partition < 0 || failure->event_partition >= partitions) {
+        read = CTL_READ_GONE; /* the topic had more of them once */
+    } else if (ctl_kafka_seek(fetcher, requests_topic, failure->event_partition,
+                              failure->event_offset, reason)) {
+        read = ctl_kafka_read(fetcher, &redriven->fetched, reason);
+    }
+    if (read == CTL_READ_FAILED) {
+        return false;
+    }
+    bool there = read == CTL_READ_RECORD && redriven->fetched->offset == failure->event_offset;
+    if (there && same_key(redriven->fetched, failure->message)) {
+        return true;
+    }
+    *gone = true;
+    *reason = mem_printf("it holds no whole event, and the requests topic has %s",
+                         there ? "another event in its place" : "it no more");
+    return false;
+}
+
+/* The fetched record's headers; to free(). */
+static struct record_header *message_headers(const rd_kafka_message_t *message, size_t *count)
+{
+    rd_kafka_headers_t *list = NULL;
+    size_t cap = rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR
+                     ? rd_kafka_header_cnt(list)
+                     : 0;
+    struct record_header *headers = mem_zalloc(cap + 1, sizeof *headers);
+    *count = 0;
+    while (*count < cap &&
+           rd_kafka_header_get_all(list, *count, &headers[*count].name, &headers[*count].value,
+                                   &headers[*count].value_len) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        (*count)++;
+    }
+    return headers;
+}
+
+/* The event's headers without an earlier run's marks, then ours. */
+static void mark(struct redriven *redriven, const struct record_header *headers, size_t count)
+{
+    size_t kept = 0;
+    redriven->headers = mem_zalloc(count + 2, sizeof *redriven->headers);
+    for (size_t i = 0; i < count; i++) {
+        AUTO_FREE char *value = mem_dup(headers[i].value == NULL ? "" : headers[i].value,
+                                        headers[i].value == NULL ? 0 : headers[i].value_len);
+        if (strcmp(headers[i].name, REDRIVE_HEADER_COUNT) == 0) {
+            (void)!text_int(value, 0, INT32_MAX, &redriven->count);
+        } else if (strcmp(headers[i].name, REDRIVE_HEADER) != 0) {
+            redriven->headers[kept++] = headers[i];
+        }
+    }
+    redriven->count++;
+    (void)snprintf(redriven->count_text, sizeof redriven->count_text, "%" PRId64, redriven->count);
+    redriven->headers[kept++] =
+        (struct record_header){REDRIVE_HEADER, redriven->failure.id, strlen(redriven->failure.id)};
+    redriven->headers[kept++] = (struct record_header){REDRIVE_HEADER_COUNT, redriven->count_text,
+                                                       strlen(redriven->count_text)};
+    redriven->record.headers = redriven->headers;
+    redriven->record.header_count = kept;
+}
+
+bool redriven_make(struct redriven *redriven, struct failure *failure, struct ctl_kafka *fetcher,
+                   const char *requests_topic, bool *gone, char **reason)
+{
+    *redriven = (struct redriven){.failure = *failure};
+    *failure = (struct failure){0};
+    *gone = false;
+    const json_t *original = json_object_get(redriven->failure.data, "original");
+    AUTO_FREE char *incomplete = NULL;
+    redriven->owned = outcome_original_read(original, &incomplete);
+    if (redriven->owned != NULL) {
+        redriven->record = redriven->owned->record;
+        mark(redriven, redriven->record.headers, redriven->record.header_count);
+    } else if (fetch(redriven, fetcher, requests_topic, gone, reason)) {
+        size_t count;
+        AUTO_FREE struct record_header *headers = message_headers(redriven->fetched, &count);
+        redriven->record.value = redriven->fetched->payload;
+        redriven->record.value_len = redriven->fetched->len;
+        mark(redriven, headers, count);
+    } else {
+        return false;
+    }
+    redriven->record.topic = requests_topic;
+    redriven->record.key = redriven->failure.message->key;
+    redriven->record.key_len = redriven->failure.message->key_len;
+    return true;
+}
+
+void redriven_deinit(struct redriven *redriven)
+{
+    record_owned_free(redriven->owned);
+    if (redriven->fetched != NULL) {
+        rd_kafka_message_destroy(redriven->fetched);
+    }
+    free(redriven->headers);
+    failure_deinit(&redriven->failure);
+    *redriven = (struct redriven){0};
+}

@@ -1,0 +1,105 @@
+#include "ctl/redrive/redrive.h"
+
+#include "ctl/kit/terminal.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ID_WIDTH = 26, REASON_WIDTH = 21, MCHID_WIDTH = 10, CODE_WIDTH = 32, DETAIL_WIDTH = 200 };
+
+static const struct {
+    const char *name; /* in JSON */
+    const char *text;
+    enum terminal_colour colour;
+    const char *sum; /* what their number means */
+} states[REDRIVE_STATES] = {
+    [REDRIVE_WOULD_SEND] = {"would_send", "would be sent", GREEN, "would be sent"},
+    [REDRIVE_SENT] = {"sent", "sent", GREEN, "sent"},
+    [REDRIVE_WAS_SENT] = {"was_sent", "was sent", DIM, "sent by earlier runs"},
+    [REDRIVE_WOULD_FAIL] = {"would_fail", "would fail again", YELLOW,
+                            "would only fail again (--force sends them)"},
+    [REDRIVE_GONE] = {"gone", "has no event any more", RED, "without an event to send"},
+    [REDRIVE_FORGOTTEN] = {"forgotten", "may have been sent", YELLOW,
+                           "of which Kafka has forgotten whether they were sent (--forgotten)"},
+    [REDRIVE_TOO_LARGE] = {"too_large", "is too large", RED, "too large for the requests topic"},
+    [REDRIVE_FOREIGN] = {"foreign", "is no failure of presignd's", RED,
+                         "that are no failures of presignd's"},
+};
+
+static void tell_json(const struct failure *failure, enum redrive_state state, int64_t count,
+                      const char *detail, struct buf *out)
+{
+    char time[TEXT_TIME_SIZE];
+    text_time(time, failure->time_ms, true);
+    buf_putc(out, '{');
+    buf_json_member(out, "state", states[state].name);
+    buf_json_member(out, "failure", failure->id);
+    if (state != REDRIVE_FOREIGN) {
+        buf_json_member(out, "event", failure->event_id);
+        buf_json_member(out, "time", time);
+        buf_json_member(out, "reason", failure->reason);
+        buf_json_member_bool(out, "retryable", failure->retryable);
+        buf_json_member(out, "mchid", *failure->mchid == '\0' ? NULL : failure->mchid);
+        buf_json_member(out, "out_contract_code", *failure->code == '\0' ? NULL : failure->code);
+    }
+    if (count > 0) {
+        buf_json_member_int(out, "count", count);
+    }
+    buf_json_member(out, state == REDRIVE_SENT ? "request" : "message", detail);
+    buf_putc(out, '}');
+}
+
+static void tell_text(const struct failure *failure, enum redrive_state state, const char *detail,
+                      bool colours, struct buf *out)
+{
+    char time[TEXT_TIME_SIZE];
+    text_time(time, failure->time_ms, false);
+    terminal_put(out, failure->id, ID_WIDTH, true);
+    buf_putc(out, ' ');
+    terminal_paint(out, colours, DIM, time, sizeof time, false);
+    buf_putc(out, ' ');
+    terminal_put(out, failure->reason, REASON_WIDTH, true);
+    buf_putc(out, ' ');
+    terminal_put(out, failure->mchid, MCHID_WIDTH, true);
+    buf_putc(out, ' ');
+    terminal_put(out, failure->code, CODE_WIDTH, true);
+    buf_putc(out, ' ');
+    terminal_paint(out, colours, states[state].colour, states[state].text, DETAIL_WIDTH, false);
+    if (detail != NULL) {
+        buf_puts(out, state == REDRIVE_SENT ? " as " : ": ");
+        terminal_put(out, detail, DETAIL_WIDTH, false);
+    }
+}
+
+void redrive_tell(struct redrive_show *show, const struct failure *failure,
+                  enum redrive_state state, int64_t count, const char *detail)
+{
+    AUTO_BUF struct buf line = {0};
+    show->counts[state]++;
+    if (show->json) {
+        tell_json(failure, state, count, detail, &line);
+    } else {
+        tell_text(failure, state, detail, show->colours, &line);
+    }
+    (void)puts(line.data);
+}
+
+void redrive_tell_sum(const struct redrive_show *show, bool list, bool send)
+{
+    for (size_t i = 0; i < REDRIVE_STATES; i++) {
+        bool always = i == (size_t)(list   ? REDRIVE_WAS_SENT
+                                    : send ? REDRIVE_SENT
+                                           : REDRIVE_WOULD_SEND);
+        if (show->counts[i] > 0 || always) {
+            (void)fprintf(stderr, "%zu %s\n", show->counts[i], states[i].sum);
+        }
+    }
+    if (!list) {
+        (void)fprintf(stderr, "%zu not chosen\n", show->passed);
+    }
+    if (!list && !send && show->counts[REDRIVE_WOULD_SEND] > 0) {
+        (void)fputs("nothing was sent: --send does it\n", stderr);
+    }
+}

@@ -1,0 +1,250 @@
+#include "ctl/sandbox/sandbox.h"
+#include "presignd/base/mem.h"
+#include "presignd/remote/key.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MODE_PRIVATE = 0600, MODE_PUBLIC = 0644, MCHID_MAX = 32 };
+
+char *sandbox_keys_add(struct sandbox_keys *keys, const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    const char *mode = text + digits;
+    if (digits == 0 || digits > MCHID_MAX ||
+        (strcmp(mode, ":direct") != 0 && strcmp(mode, ":partner") != 0)) {
+        return mem_strdup("give MCHID:direct or MCHID:partner, MCHID as 1 to 32 digits");
+    }
+    if (keys->merchant_count == SANDBOX_MERCHANTS_MAX) {
+        return mem_printf("there are %d merchants already", SANDBOX_MERCHANTS_MAX);
+    }
+    char *mchid = mem_dup(text, digits);
+    if (sandbox_keys_find(keys, mchid) != NULL) {
+        free(mchid);
+        return mem_strdup("this merchant was given before");
+    }
+    struct sandbox_merchant *merchant = &keys->merchants[keys->merchant_count++];
+    merchant->mchid = mchid;
+    merchant->mode = strcmp(mode, ":direct") == 0 ? MODE_DIRECT : MODE_PARTNER;
+    return NULL;
+}
+
+const struct sandbox_merchant *sandbox_keys_find(const struct sandbox_keys *keys, const char *mchid)
+{
+    for (size_t i = 0; i < keys->merchant_count; i++) {
+        if (strcmp(keys->merchants[i].mchid, mchid) == 0) {
+            return &keys->merchants[i];
+        }
+    }
+    return NULL;
+}
+
+const char *sandbox_keys_serial(const struct sandbox_keys *keys)
+{
+    return keys->certificate_mode ? keys->certificate_serial : keys->public_key_id;
+}
+
+static bool save(const struct sandbox_keys *keys, const char *name, unsigned mode, struct buf *text,
+                 char **error)
+{
+    AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
+    return sandbox_file_write(path, mode, text->data, text->len, error);
+}
+
+static bool exists(const struct sandbox_keys *keys, const char *name)
+{
+    AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
+    return access(path, F_OK) == 0;
+}
+
+static char *load(const struct sandbox_keys *keys, const char *name, char **error)
+{
+    AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
+    return sandbox_file_read(path, error);
+}
+
+static bool save_public(const struct sandbox_keys *keys, const char *name, EVP_PKEY *key,
+                        char **error)
+{
+    AUTO_BUF struct buf text = {0};
+    sandbox_pem_public(key, &text);
+    return save(keys, name, MODE_PUBLIC, &text, error);
+}
+
+/* The RSA key of that name, made at the first start. NULL and a reason. */
+static EVP_PKEY *private_key(const struct sandbox_keys *keys, const char *name, char **error)
+{
+    AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
+    if (access(path, F_OK) == 0) {
+        return key_private_read(path, error);
+    }
+    EVP_PKEY *key = sandbox_rsa_new();
+    AUTO_BUF struct buf text = {0};
+    sandbox_pem_private(key, &text);
+    if (!sandbox_file_write(path, MODE_PRIVATE, text.data, text.len, error)) {
+        EVP_PKEY_free(key);
+        return NULL;
+    }
+    return key;
+}
+
+static bool open_merchant(struct sandbox_keys *keys, struct sandbox_merchant *merchant,
+                          char **error)
+{
+    AUTO_FREE char *private_name = mem_printf("merchant-%s.pem", merchant->mchid);
+    AUTO_FREE char *public_name = mem_printf("merchant-%s.pub.pem", merchant->mchid);
+    AUTO_FREE char *wechatpay_name = mem_printf("wechatpay-%s.pem", merchant->mchid);
+    merchant->key = private_key(keys, private_name, error);
+    if (merchant->key == NULL) {
+        return false;
+    }
+    sandbox_serial(merchant->key, merchant->serial_no);
+    return save_public(keys, public_name, merchant->key, error) &&
+           save_public(keys, wechatpay_name, keys->wechatpay, error);
+}
+
+/* PUB_KEY_ID_ and 28 digits that belong to the key. */
+static void set_public_key_id(struct sandbox_keys *keys)
+{
+    char serial[SANDBOX_SERIAL_SIZE];
+    sandbox_serial(keys->wechatpay, serial);
+    char *at = stpcpy(keys->public_key_id, "PUB_KEY_ID_01");
+    for (size_t i = 0; i < 26; i++) {
+        *at++ = (char)('0' + (unsigned char)serial[i] % 10);
+    }
+    *at = '\0';
+}
+
+static bool open_wechatpay(struct sandbox_keys *keys, char **error)
+{
+    keys->wechatpay = private_key(keys, "wechatpay-private.pem", error);
+    if (keys->wechatpay == NULL) {
+        return false;
+    }
+    set_public_key_id(keys);
+    sandbox_serial(keys->wechatpay, keys->certificate_serial);
+    if (exists(keys, "wechatpay-certificate.pem")) {
+        return true;
+    }
+    AUTO_BUF struct buf text = {0};
+    const struct sandbox_certificate certificate = {
+        .common_name = "presignctl sandbox, platform",
+        .key = keys->wechatpay,
+        .issuer_name = "presignctl sandbox, platform",
+        .issuer_key = keys->wechatpay,
+    };
+    sandbox_pem_certificate(&certificate, &text);
+    return save(keys, "wechatpay-certificate.pem", MODE_PUBLIC, &text, error);
+}
+
+/* The authority signs once and its key is thrown away: nobody can use it for anything else. */
+static bool make_tls(const struct sandbox_keys *keys, char **error)
+{
+    static const char authority_name[] = "presignctl sandbox, authority";
+    EVP_PKEY *authority_key = sandbox_tls_key_new();
+    EVP_PKEY *key = sandbox_tls_key_new();
+    AUTO_BUF struct buf authority_text = {0}, certificate_text = {0}, key_text = {0};
+    const struct sandbox_certificate authority = {
+        .common_name = authority_name,
+        .key = authority_key,
+        .issuer_name = authority_name,
+        .issuer_key = authority_key,
+        .authority = true,
+    };
+    const struct sandbox_certificate certificate = {
+        .common_name = "localhost",
+        .alternative_names = "IP:127.0.0.1,IP:::1,DNS:localhost",
+        .key = key,
+        .issuer_name = authority_name,
+        .issuer_key = authority_key,
+    };
+    sandbox_pem_certificate(&authority, &authority_text);
+    sandbox_pem_certificate(&certificate, &certificate_text);
+    sandbox_pem_private(key, &key_text);
+    EVP_PKEY_free(authority_key);
+    EVP_PKEY_free(key);
+    return save(keys, "ca.pem", MODE_PUBLIC, &authority_text, error) &&
+           save(keys, "server.pem", MODE_PUBLIC, &certificate_text, error) &&
+           save(keys, "server-key.pem", MODE_PRIVATE, &key_text, error);
+}
+
+static bool open_tls(struct sandbox_keys *keys, char **error)
+{
+    bool complete =
+        exists(keys, "ca.pem") && exists(keys, "server.pem") && exists(keys, "server-key.pem");
+    if (!complete && !make_tls(keys, error)) {
+        return false;
+    }
+    keys->tls_certificate = load(keys, "server.pem", error);
+    keys->tls_key = keys->tls_certificate == NULL ? NULL : load(keys, "server-key.pem", error);
+    return keys->tls_key != NULL;
+}
+
+bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
+{
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        *error = mem_printf("%s: cannot be made: %s", dir, strerror(errno));
+        return false;
+    }
+    keys->dir = realpath(dir, NULL);
+    if (keys->dir == NULL) {
+        *error = mem_printf("%s: cannot be opened: %s", dir, strerror(errno));
+        return false;
+    }
+    if (!open_tls(keys, error) || !open_wechatpay(keys, error)) {
+        return false;
+    }
+    for (size_t i = 0; i < keys->merchant_count; i++) {
+        if (!open_merchant(keys, &keys->merchants[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void configure_merchant(const struct sandbox_keys *keys,
+                               const struct sandbox_merchant *merchant, struct buf *text)
+{
+    buf_printf(text,
+               "\n[merchant %s]\nmode = %s\nserial_no = %s\nprivate_key = %s/merchant-%s.pem\n",
+               merchant->mchid, merchant_mode_name(merchant->mode), merchant->serial_no, keys->dir,
+               merchant->mchid);
+    if (keys->certificate_mode) {
+        buf_printf(text, "platform_certificates = %s/wechatpay-certificate.pem\n", keys->dir);
+    } else {
+        buf_printf(text,
+                   "wechatpay_public_key_id = %s\nwechatpay_public_key = %s/wechatpay-%s.pem\n",
+                   keys->public_key_id, keys->dir, merchant->mchid);
+    }
+}
+
+bool sandbox_keys_configuration(const struct sandbox_keys *keys, const char *base_url, char **error)
+{
+    AUTO_BUF struct buf text = {0};
+    buf_puts(&text, "; Written by presignctl sandbox: leads presignd to it.\n");
+    /* Without the empty line a daemon would fail over to the real WeChat Pay. */
+    buf_printf(&text, "[endpoint]\nbase_url = %s\nbackup_url =\nca_file = %s/ca.pem\n", base_url,
+               keys->dir);
+    for (size_t i = 0; i < keys->merchant_count; i++) {
+        configure_merchant(keys, &keys->merchants[i], &text);
+    }
+    return save(keys, "sandbox.conf", MODE_PRIVATE, &text, error);
+}
+
+void sandbox_keys_deinit(struct sandbox_keys *keys)
+{
+    for (size_t i = 0; i < keys->merchant_count; i++) {
+        free(keys->merchants[i].mchid);
+        EVP_PKEY_free(keys->merchants[i].key);
+    }
+    EVP_PKEY_free(keys->wechatpay);
+    free(keys->tls_key);
+    free(keys->tls_certificate);
+    free(keys->dir);
+    memset(keys, 0, sizeof *keys);
+}

@@ -1,0 +1,67 @@
+#include "ctl/sandbox/sandbox.h"
+#include "presignd/base/text.h"
+
+#include <errno.h>
+#include <openssl/sha.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DIGEST_HEX_SIZE = 2 * SHA256_DIGEST_LENGTH + 1 };
+
+static void hex_sha256(const char *bytes, size_t len, char out[DIGEST_HEX_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    (void)SHA256((const unsigned char *)bytes, len, digest);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        out[2 * i] = digits[digest[i] >> 4];
+        out[2 * i + 1] = digits[digest[i] & 15];
+    }
+    out[DIGEST_HEX_SIZE - 1] = '\0';
+}
+
+static const char *or_null(const char *text)
+{
+    return *text == '\0' ? NULL : text;
+}
+
+static void describe_request(const struct sandbox_entry *entry, struct buf *line)
+{
+    const struct sandbox_verdict *verdict = entry->verdict;
+    const struct sandbox_request *request = entry->request;
+    char digest[DIGEST_HEX_SIZE];
+    char time[TEXT_TIME_SIZE];
+    hex_sha256(request->body, request->body_len, digest);
+    text_time(time, entry->wall_ms, true);
+    buf_json_member(line, "time", time);
+    buf_json_member(line, "mchid", verdict->merchant == NULL ? NULL : verdict->merchant->mchid);
+    buf_json_member(line, "endpoint", verdict->endpoint == NULL ? NULL : verdict->endpoint->name);
+    buf_json_member(line, "out_contract_code", or_null(verdict->out_contract_code));
+    buf_json_member(line, "body_sha256", digest);
+    buf_json_member(line, "nonce", or_null(verdict->nonce));
+    if (verdict->timestamp_s != 0) {
+        buf_json_member_int(line, "timestamp", verdict->timestamp_s);
+    }
+    buf_json_member_bool(line, "signature_ok", verdict->signature_ok);
+}
+
+bool sandbox_ledger_write(int fd, const struct sandbox_entry *entry)
+{
+    AUTO_BUF struct buf line = {0};
+    const struct sandbox_reply *reply = entry->reply;
+    buf_putc(&line, '{');
+    describe_request(entry, &line);
+    buf_json_member_int(&line, "status", reply->reset ? 0 : (int64_t)reply->status);
+    buf_json_member(&line, "fault", entry->fault.kind == NULL ? NULL : entry->fault.kind->name);
+    buf_json_member(&line, "issue", entry->verdict->issue);
+    buf_json_member_bool(&line, "acted", *reply->issued_id != '\0');
+    buf_json_member(&line, "issued_id", or_null(reply->issued_id));
+    buf_json_member_bool(&line, "publishable", reply->publishable);
+    buf_json_member(&line, "request_id", reply->request_id);
+    buf_puts(&line, "}\n");
+    ssize_t written = write(fd, line.data, line.len);
+    if (written >= 0 && (size_t)written != line.len) {
+        errno = ENOSPC;
+    }
+    return written >= 0 && (size_t)written == line.len;
+}

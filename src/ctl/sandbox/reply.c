@@ -1,0 +1,238 @@
+#include "ctl/sandbox/sandbox.h"
+#include "presignd/base/mem.h"
+#include "presignd/remote/sign.h"
+#include "presignd/remote/verify.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    HUGE_BYTES = 70000, /* clients stop reading at 64 KiB */
+    MISSING_BYTES = 64, /* of a truncated answer */
+    GZIP_BLOCK_MAX = 65535,
+};
+
+/* The serial of a key that exists nowhere. */
+#define STRANGER "7F00000000000000000000000000000000000000"
+
+static void random_id(const char *prefix, char out[SANDBOX_ID_SIZE])
+{
+    char random[SIGN_NONCE_LENGTH + 1];
+    sign_nonce(random);
+    char *end = stpcpy(out, prefix);
+    memcpy(end, random, sizeof random);
+}
+
+/* APIv3's shape of an error. */
+static void error_body(const char *code, const char *message, const struct sandbox_verdict *verdict,
+                       struct buf *out)
+{
+    buf_putc(out, '{');
+    buf_json_member(out, "code", code);
+    buf_json_member(out, "message", message);
+    if (verdict != NULL) {
+        AUTO_BUF struct buf detail = {0};
+        buf_putc(&detail, '{');
+        buf_json_member(&detail, "location", verdict->location);
+        buf_json_member(&detail, "field", verdict->field);
+        buf_json_member(&detail, "issue", verdict->issue);
+        buf_putc(&detail, '}');
+        buf_json_member_raw(out, "detail", detail.data, detail.len);
+    }
+    buf_putc(out, '}');
+}
+
+/* A field of an answer as the API's pages show it. */
+static void field_value(const char *name, const char *id, struct buf *out)
+{
+    if (strcmp(name, "redirect_appid") == 0) {
+        buf_puts(out, "wxbd687630cd02ce1d");
+    } else if (strcmp(name, "redirect_path") == 0) {
+        buf_printf(out, "pages/index/index?pre_entrustweb_id=%s", id);
+    } else if (strcmp(name, "redirect_url") == 0) {
+        buf_printf(out, "https://payapp.weixin.qq.com/sandbox?pre_entrustweb_id=%s", id);
+    } else {
+        buf_puts(out, id);
+    }
+}
+
+/* Every required field, or all but the last one. */
+static void good_body(const struct endpoint *endpoint, const char *id, enum sandbox_trick trick,
+                      struct buf *out)
+{
+    buf_putc(out, '{');
+    for (size_t i = 0; endpoint->required[i] != NULL; i++) {
+        if (trick == TRICK_MISSING_FIELD && endpoint->required[i + 1] == NULL) {
+            break;
+        }
+        AUTO_BUF struct buf value = {0};
+        field_value(endpoint->required[i], id, &value);
+        buf_json_member(out, endpoint->required[i], value.data);
+    }
+    if (trick == TRICK_HUGE) {
+        AUTO_FREE char *padding = mem_alloc(HUGE_BYTES + 1);
+        memset(padding, 'x', HUGE_BYTES);
+        padding[HUGE_BYTES] = '\0';
+        buf_json_member(out, "padding", padding);
+    }
+    buf_putc(out, '}');
+}
+
+/* CRC-32 of RFC 1952, section 8, bit by bit: bodies are short. */
+static uint32_t crc32_of(const char *bytes, size_t len)
+{
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < len; i++) {
+        crc ^= (unsigned char)bytes[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xedb88320 : 0);
+        }
+    }
+    return ~crc;
+}
+
+static void little_endian(struct buf *out, uint32_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++) {
+        buf_putc(out, (char)(value >> (8 * i)));
+    }
+}
+
+/* RFC 1952 around one stored block of RFC 1951: gzip without a compressor. */
+static void gzip(struct buf *body)
+{
+    static const char head[] = {0x1f, (char)0x8b, 8, 0, 0, 0, 0, 0, 0, (char)255};
+    AUTO_BUF struct buf out = {0};
+    uint32_t len = (uint32_t)(body->len < GZIP_BLOCK_MAX ? body->len : GZIP_BLOCK_MAX);
+    buf_append(&out, head, sizeof head);
+    buf_putc(&out, 1); /* the last block, stored */
+    little_endian(&out, len, 2);
+    little_endian(&out, ~len, 2);
+    buf_append(&out, body->data, len);
+    little_endian(&out, crc32_of(body->data, len), 4);
+    little_endian(&out, len, 4);
+    struct buf old = *body;
+    *body = out;
+    out = old;
+}
+
+static void sign(const struct sandbox_keys *keys, enum sandbox_trick trick, int64_t now_s,
+                 struct sandbox_reply *reply)
+{
+    AUTO_BUF struct buf message = {0};
+    reply->serial = trick == TRICK_UNKNOWN_SERIAL ? STRANGER : sandbox_keys_serial(keys);
+    reply->timestamp_s = now_s - (trick == TRICK_BAD_TIMESTAMP ? 2 * VERIFY_CLOCK_SKEW_S : 0);
+    random_id("", reply->nonce);
+    buf_printf(&message, "%" PRId64 "\n%s\n", reply->timestamp_s, reply->nonce);
+    buf_append(&message, reply->body.data, reply->body.len);
+    buf_puts(&message, trick == TRICK_BAD_SIGNATURE ? " \n" : "\n");
+    if (trick == TRICK_PROBE) {
+        buf_puts(&reply->signature, "WECHATPAY/SIGNTEST/");
+    }
+    if (!sign_bytes(keys->wechatpay, message.data, message.len, &reply->signature)) {
+        abort(); /* the key signed before */
+    }
+}
+
+static void make_error(const struct sandbox_fault_kind *kind, struct sandbox_fault fault,
+                       struct sandbox_reply *reply)
+{
+    reply->status = kind->status;
+    if (kind->code != NULL) {
+        error_body(kind->code, kind->message, NULL, &reply->body);
+    }
+    if (kind->unit != NULL && strcmp(kind->unit, "s") == 0) {
+        reply->retry_after_s = fault.param;
+    }
+    if (kind->status == 302) {
+        reply->location = "https://127.0.0.1:9/";
+    }
+    if (kind->trick == TRICK_HTML) {
+        buf_puts(&reply->body, "<html><head><title>502 Bad Gateway</title></head>"
+                               "<body><h1>502 Bad Gateway</h1></body></html>\r\n");
+        reply->content_type = "text/html";
+    }
+}
+
+/* What happens to the good answer before it is signed; gzip comes after. */
+static void make_good(const struct sandbox_verdict *verdict, enum sandbox_trick trick,
+                      int64_t param, struct sandbox_reply *reply)
+{
+    good_body(verdict->endpoint, reply->issued_id, trick, &reply->body);
+    if (trick == TRICK_NOT_JSON) {
+        reply->body.len = 0;
+        buf_puts(&reply->body, "pre_entrustweb_id=");
+        buf_puts(&reply->body, reply->issued_id);
+    }
+    reply->delay_ms = trick == TRICK_DELAY ? param : 0;
+    reply->body_ms = trick == TRICK_SLOW_BODY ? param : 0;
+    reply->missing = trick == TRICK_TRUNCATED ? MISSING_BYTES : 0;
+}
+
+/* Late is not wrong: a client that still waits may take the answer. What happens to the
+ * connection once the answer is out does not take it back. */
+static bool is_publishable(const struct sandbox_fault_kind *kind)
+{
+    return kind->status == 200 && kind->acts && kind->is_signed &&
+           (kind->trick == TRICK_NONE || kind->trick == TRICK_DELAY ||
+            kind->trick == TRICK_SLOW_BODY ||
+            (kind->trick >= TRICK_CLOSE && kind->trick <= TRICK_IDLE_408));
+}
+
+static void begin(struct sandbox_reply *reply)
+{
+    *reply = (struct sandbox_reply){
+        .status = 200, .retry_after_s = -1, .content_type = "application/json; charset=utf-8"};
+    random_id("08", reply->request_id);
+}
+
+void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
+                           struct sandbox_reply *reply)
+{
+    size_t count;
+    begin(reply);
+    random_id("", reply->issued_id);
+    good_body(endpoint_table(&count), reply->issued_id, TRICK_NONE, &reply->body);
+    sign(keys, TRICK_NONE, now_s, reply);
+}
+
+void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
+                        struct sandbox_fault fault, int64_t now_s, struct sandbox_reply *reply)
+{
+    static const struct sandbox_fault_kind none = {.status = 200, .acts = true, .is_signed = true};
+    const struct sandbox_fault_kind *kind = fault.kind == NULL ? &none : fault.kind;
+    begin(reply);
+    if (verdict->status != 0) {
+        reply->status = verdict->status;
+        error_body(verdict->code, verdict->message, verdict, &reply->body);
+        sign(keys, TRICK_NONE, now_s, reply);
+        return;
+    }
+    if (kind->acts) {
+        random_id("", reply->issued_id);
+    }
+    reply->publishable = is_publishable(kind);
+    reply->reset = kind->trick == TRICK_RESET;
+    if (reply->reset) {
+        return;
+    }
+    if (kind->status == 200) {
+        make_good(verdict, kind->trick, fault.param, reply);
+    } else {
+        make_error(kind, fault, reply);
+    }
+    if (kind->is_signed) {
+        sign(keys, kind->trick, now_s, reply);
+    }
+    if (kind->trick == TRICK_GZIP) {
+        gzip(&reply->body);
+        reply->content_encoding = "gzip";
+    }
+}
+
+void sandbox_reply_deinit(struct sandbox_reply *reply)
+{
+    buf_deinit(&reply->body);
+    buf_deinit(&reply->signature);
+}

@@ -1,0 +1,112 @@
+/* librdkafka's Admin API, one blocking question at a time. */
+#include "ctl/topics/topics.h"
+
+#include "presignd/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* An answer of the Admin API; NULL and a reason (free()) when none came, or it is an error. */
+static rd_kafka_event_t *await(struct ctl_kafka *kafka, rd_kafka_queue_t *queue, char **error)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ctl_kafka_timeout(kafka));
+    if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return event;
+    }
+    const char *trouble = ctl_kafka_trouble(kafka);
+    *error = mem_printf("%s%s%s",
+                        event == NULL ? "no answer in time" : rd_kafka_event_error_string(event),
+                        *trouble == '\0' ? "" : ": ", trouble);
+    if (event != NULL) {
+        rd_kafka_event_destroy(event);
+    }
+    return NULL;
+}
+
+int topics_brokers(struct ctl_kafka *kafka, char **error)
+{
+    AUTO_FREE char *reason = NULL;
+    int brokers = topic_brokers(ctl_kafka_handle(kafka), ctl_kafka_timeout(kafka), &reason);
+    if (brokers < 0) {
+        (void)rd_kafka_poll(ctl_kafka_handle(kafka), 0); /* for the client's complaint */
+        const char *trouble = ctl_kafka_trouble(kafka);
+        *error = mem_printf("no broker has answered within %d ms: %s", ctl_kafka_timeout(kafka),
+                            *trouble == '\0' ? reason : trouble);
+    }
+    return brokers;
+}
+
+bool topics_describe(struct ctl_kafka *kafka, struct topic *topic, char **error)
+{
+    AUTO_FREE char *reason = NULL;
+    if (topic_describe(ctl_kafka_handle(kafka), ctl_kafka_timeout(kafka), topic, &reason) ==
+        TOPIC_KNOWN) {
+        return true;
+    }
+    const char *trouble = ctl_kafka_trouble(kafka);
+    *error = mem_printf("%s%s%s", reason, *trouble == '\0' ? "" : ": ", trouble);
+    return false;
+}
+
+static rd_kafka_NewTopic_t *new_topic(const struct topic *topic, const struct topic_wish *wish,
+                                      char **error)
+{
+    char reason[512];
+    rd_kafka_NewTopic_t *made = rd_kafka_NewTopic_new(topic->name, (int)wish->partitions,
+                                                      (int)wish->replicas, reason, sizeof reason);
+    if (made == NULL) {
+        *error = mem_printf("topic %s: %s", topic->name, reason);
+        return NULL;
+    }
+    const struct topic_setting *setting;
+    for (size_t i = 0; (setting = topic_setting(topic->role, i)) != NULL; i++) {
+        AUTO_BUF struct buf value = {0};
+        topic_best(setting, topic, wish, &value);
+        (void)rd_kafka_NewTopic_set_config(made, setting->name, value.data);
+    }
+    return made;
+}
+
+static bool take_created(struct topic *topic, rd_kafka_event_t *event, char **error)
+{
+    size_t count;
+    const rd_kafka_topic_result_t **results =
+        rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+    rd_kafka_resp_err_t failed =
+        count == 1 ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
+    topic->created = failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (topic->created || failed == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
+        return true;
+    }
+    const char *more = count == 1 ? rd_kafka_topic_result_error_string(results[0]) : NULL;
+    *error = mem_printf("topic %s cannot be created: %s", topic->name,
+                        more != NULL ? more : rd_kafka_err2str(failed));
+    return false;
+}
+
+bool topic_create(struct ctl_kafka *kafka, struct topic *topic, const struct topic_wish *wish,
+                  char **error)
+{
+    rd_kafka_NewTopic_t *made = new_topic(topic, wish, error);
+    if (made == NULL) {
+        return false;
+    }
+    rd_kafka_t *handle = ctl_kafka_handle(kafka);
+    char ignored[64];
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    /* Until every broker has heard of it, so that what is asked next finds it. */
+    (void)rd_kafka_AdminOptions_set_operation_timeout(options, ctl_kafka_timeout(kafka) / 2,
+                                                      ignored, sizeof ignored);
+    rd_kafka_CreateTopics(handle, &made, 1, options, queue);
+    rd_kafka_event_t *event = await(kafka, queue, error);
+    bool well = event != NULL && take_created(topic, event, error);
+    if (event != NULL) {
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_NewTopic_destroy(made);
+    rd_kafka_queue_destroy(queue);
+    return well;
+}
