@@ -18,7 +18,7 @@
 #include "presignd/remote/caller.h"
 #include "presignd/remote/signer.h"
 #include "presignd/report.h"
-#include "presignd/setup.h"
+#include "presignd/setup/setup.h"
 #include "presignd/snapshot.h"
 #include "presignd/version.h"
 

@@ -3,7 +3,7 @@
 #ifndef PRESIGND_DAEMON_H
 #define PRESIGND_DAEMON_H
 
-#include "presignd/ops/config.h"
+#include "presignd/config/config.h"
 
 /* Runs until it is told to stop; blocks. Gives the process's exit status (sysexits.h): 0 after
  * a stop that was asked for, 69 when the system gives no address, descriptor or thread or making

@@ -9,7 +9,7 @@
 #include "presignd/recent.h"
 #include "presignd/remote/caller.h"
 #include "presignd/remote/signer.h"
-#include "presignd/setup.h"
+#include "presignd/setup/setup.h"
 
 /* Where the facts are; all of it is looked at only. */
 struct snapshot_sources {

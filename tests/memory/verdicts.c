@@ -18,7 +18,7 @@
 #include "presignd/remote/certificates.h"
 #include "presignd/remote/key.h"
 #include "presignd/remote/sign.h"
-#include "presignd/setup.h"
+#include "presignd/setup/setup.h"
 
 #include <openssl/evp.h>
 #include <signal.h>

@@ -3,7 +3,7 @@
 #define PRESIGND_CTL_CONFIG_H
 
 #include "ctl/kit/command.h"
-#include "presignd/setup.h"
+#include "presignd/setup/setup.h"
 
 #include <stdbool.h>
 #include <stddef.h>

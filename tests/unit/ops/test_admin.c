@@ -3,7 +3,7 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 
-#include "directory.h"
+#include "unit/directory.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>

@@ -1,6 +1,6 @@
 #include "presignd/ops/metrics.h"
 
-#include "committed.h"
+#include "unit/committed.h"
 
 #include <math.h>
 

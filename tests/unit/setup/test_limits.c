@@ -1,8 +1,8 @@
 /* docs/limits.md and the code say the same numbers, and each names all that the other does. */
+#include "presignd/config/config.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/outlet.h"
 #include "presignd/ops/admin.h"
-#include "presignd/ops/config.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/remote/answer.h"
 #include "presignd/remote/answer_ids.h"
@@ -17,7 +17,7 @@
 #include "presignd/wire/schema.h"
 #include "presignd/wire/trace.h"
 
-#include "unit/ops/committed.h"
+#include "unit/committed.h"
 
 #define LIMIT(name)              \
     {                            \

@@ -1,8 +1,8 @@
-#include "presignd/setup.h"
+#include "presignd/setup/setup.h"
 
 #include "presignd/ops/process.h"
 
-#include "unit/ops/directory.h"
+#include "unit/directory.h"
 
 #include <sys/resource.h>
 

@@ -6,7 +6,7 @@
  * the first wrong line only. So the reader that feeds it lines looks at each one first: it
  * counts them, takes section headings, and sees which of them brought no call of the handler.
  */
-#include "config_table.h"
+#include "config/table.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"

@@ -1,7 +1,7 @@
 /* The configuration, built from the lines of its sources and the table of keys. */
-#include "presignd/ops/config.h"
+#include "presignd/config/config.h"
 
-#include "config_table.h"
+#include "config/table.h"
 
 #include "presignd/base/mem.h"
 

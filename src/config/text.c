@@ -1,6 +1,6 @@
 /* The configuration's documents, from the table of keys: the sample file and the keys' part
  * of the manual page. */
-#include "config_table.h"
+#include "config/table.h"
 
 #include "presignd/base/mdoc.h"
 

@@ -1,4 +1,4 @@
-#include "presignd/setup.h"
+#include "presignd/setup/setup.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"

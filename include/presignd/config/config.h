@@ -5,8 +5,8 @@
  * /etc/presignd/presignd.conf: /etc/presignd/presignd.conf.d/), then --set. Everything that is
  * wrong is told at once, with file and line. Reading files blocks; nothing else here does.
  */
-#ifndef PRESIGND_OPS_CONFIG_H
-#define PRESIGND_OPS_CONFIG_H
+#ifndef PRESIGND_CONFIG_CONFIG_H
+#define PRESIGND_CONFIG_CONFIG_H
 
 #include "presignd/base/buf.h"
 

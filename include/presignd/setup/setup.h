@@ -1,12 +1,12 @@
 /* Everything that a start loads: configuration, schemas, keys, Kafka properties. Loaded whole
  * or not at all, with every reason. A reload loads a second one beside the first. */
-#ifndef PRESIGND_SETUP_H
-#define PRESIGND_SETUP_H
+#ifndef PRESIGND_SETUP_SETUP_H
+#define PRESIGND_SETUP_SETUP_H
 
+#include "presignd/config/config.h"
 #include "presignd/flow/admit.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/properties.h"
-#include "presignd/ops/config.h"
 #include "presignd/remote/caller.h"
 #include "presignd/remote/merchant.h"
 #include "presignd/wire/schema.h"

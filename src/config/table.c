@@ -1,5 +1,5 @@
 /* The configuration's keys: to add one, add a row here and a field in config.h. */
-#include "config_table.h"
+#include "config/table.h"
 
 #include "presignd/base/mem.h"
 

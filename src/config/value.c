@@ -3,7 +3,7 @@
  * What a message may quote is decided here. Paths are quoted only when they look like one:
  * somebody will paste a key where its path belongs, and logs keep what they are told.
  */
-#include "config_table.h"
+#include "config/table.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"

@@ -1,6 +1,6 @@
-#include "presignd/ops/config.h"
+#include "presignd/config/config.h"
 
-#include "directory.h"
+#include "unit/directory.h"
 
 /* The least that a configuration needs; a test adds its own lines below. */
 #define MERCHANT                                \

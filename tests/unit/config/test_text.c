@@ -1,7 +1,7 @@
-#include "presignd/ops/config.h"
+#include "presignd/config/config.h"
 
-#include "committed.h"
-#include "directory.h"
+#include "unit/committed.h"
+#include "unit/directory.h"
 
 Test(config_text, the_sample_is_the_committed_one)
 {

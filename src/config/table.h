@@ -1,9 +1,9 @@
 /* What the modules of the configuration share: the table of keys, the types of values, and
  * the lines that the sources gave. Nothing outside config*.c includes this. */
-#ifndef PRESIGND_OPS_CONFIG_TABLE_H
-#define PRESIGND_OPS_CONFIG_TABLE_H
+#ifndef PRESIGND_CONFIG_TABLE_H
+#define PRESIGND_CONFIG_TABLE_H
 
-#include "presignd/ops/config.h"
+#include "presignd/config/config.h"
 
 struct config_key;
 
