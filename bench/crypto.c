@@ -1,9 +1,9 @@
 /* Processor time of the two signatures that every event costs: bench-crypto [SECONDS] */
 #include "bench.h"
 #include "presignd/base/mem.h"
-#include "presignd/remote/key.h"
-#include "presignd/remote/sign.h"
-#include "presignd/remote/verify.h"
+#include "presignd/wechatpay/key.h"
+#include "presignd/wechatpay/sign.h"
+#include "presignd/wechatpay/verify.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>

@@ -15,12 +15,12 @@
 #include "presignd/ops/notify.h"
 #include "presignd/ops/process.h"
 #include "presignd/ops/reload_word.h"
-#include "presignd/remote/caller.h"
-#include "presignd/remote/signer.h"
 #include "presignd/report.h"
 #include "presignd/setup/setup.h"
 #include "presignd/snapshot.h"
 #include "presignd/version.h"
+#include "presignd/wechatpay/caller.h"
+#include "presignd/wechatpay/signer.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -9,8 +9,8 @@
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/process.h"
-#include "presignd/remote/endpoint.h"
 #include "presignd/version.h"
+#include "presignd/wechatpay/endpoint.h"
 
 #include <inttypes.h>
 #include <stdio.h>

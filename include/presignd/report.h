@@ -11,7 +11,7 @@
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/status.h"
 #include "presignd/recent.h"
-#include "presignd/remote/merchant.h"
+#include "presignd/wechatpay/merchant.h"
 
 struct report;
 

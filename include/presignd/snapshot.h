@@ -7,9 +7,9 @@
 #include "presignd/kafka/intake.h"
 #include "presignd/ops/status.h"
 #include "presignd/recent.h"
-#include "presignd/remote/caller.h"
-#include "presignd/remote/signer.h"
 #include "presignd/setup/setup.h"
+#include "presignd/wechatpay/caller.h"
+#include "presignd/wechatpay/signer.h"
 
 /* Where the facts are; all of it is looked at only. */
 struct snapshot_sources {

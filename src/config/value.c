@@ -158,7 +158,7 @@ static char *parse_listen(const struct config_key *key, const char *text,
     return NULL;
 }
 
-/* What is right is known elsewhere: the room of keys judges it (remote/merchant.h). */
+/* What is right is known elsewhere: the room of keys judges it (wechatpay/merchant.h). */
 static char *parse_text(const struct config_key *key, const char *text,
                         const struct config_sources *sources, void *field)
 {

@@ -1,7 +1,7 @@
-#include "presignd/remote/sign.h"
+#include "presignd/wechatpay/sign.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/text.h"
-#include "presignd/remote/endpoint.h"
+#include "presignd/wechatpay/endpoint.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
-#include "presignd/remote/key.h"
+#include "presignd/wechatpay/key.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -25,8 +25,8 @@ def document():
 
 def endpoints():
     """The names in the daemon's own table."""
-    rows = re.findall(r'^    \{"([a-z0-9-]+)", MODE_', (ROOT / "src/remote/endpoint.c").read_text(), re.MULTILINE)
-    assert rows, "src/remote/endpoint.c has no rows that this test can read"
+    rows = re.findall(r'^    \{"([a-z0-9-]+)", MODE_', (ROOT / "src/wechatpay/endpoint.c").read_text(), re.MULTILINE)
+    assert rows, "src/wechatpay/endpoint.c has no rows that this test can read"
     return rows
 
 

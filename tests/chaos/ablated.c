@@ -8,7 +8,7 @@
 #include "presignd/flow/batch.h"
 #include "presignd/flow/window.h"
 #include "presignd/kafka/client.h"
-#include "presignd/remote/verify.h"
+#include "presignd/wechatpay/verify.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "exchange/world.h"
 
 #include "presignd/base/mem.h"
-#include "presignd/remote/sign.h"
+#include "presignd/wechatpay/sign.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

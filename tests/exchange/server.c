@@ -2,8 +2,8 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/remote/sign.h"
-#include "presignd/remote/verify.h"
+#include "presignd/wechatpay/sign.h"
+#include "presignd/wechatpay/verify.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

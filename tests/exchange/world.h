@@ -5,7 +5,7 @@
 
 #include "exchange/certs.h"
 #include "exchange/server.h"
-#include "presignd/remote/caller.h"
+#include "presignd/wechatpay/caller.h"
 
 #include <stdio.h>
 #include <stdlib.h>

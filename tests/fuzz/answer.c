@@ -5,8 +5,8 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/remote/sign.h"
-#include "presignd/remote/verify.h"
+#include "presignd/wechatpay/sign.h"
+#include "presignd/wechatpay/verify.h"
 
 #include <openssl/evp.h>
 #include <openssl/rsa.h>

@@ -3,12 +3,12 @@
 if(NOT PRESIGND_SANITIZE)
   find_package(Python3 COMPONENTS Interpreter)
   if(Python3_FOUND)
-    add_executable(remote-probe ${CMAKE_CURRENT_LIST_DIR}/remote_probe.c)
-    target_link_libraries(remote-probe PRIVATE core)
-    add_test(NAME remote.interop
-             COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_LIST_DIR}/remote.py
-                     $<TARGET_FILE:remote-probe> ${CMAKE_BINARY_DIR}/interop-venv)
-    set_tests_properties(remote.interop PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+    add_executable(wechatpay-probe ${CMAKE_CURRENT_LIST_DIR}/wechatpay_probe.c)
+    target_link_libraries(wechatpay-probe PRIVATE core)
+    add_test(NAME wechatpay.interop
+             COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_LIST_DIR}/wechatpay.py
+                     $<TARGET_FILE:wechatpay-probe> ${CMAKE_BINARY_DIR}/interop-venv)
+    set_tests_properties(wechatpay.interop PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
   else()
     message(WARNING "no python3: the interop tests are left out")
   endif()

@@ -15,10 +15,10 @@
 #include "presignd/base/mem.h"
 #include "presignd/flow/settle.h"
 #include "presignd/flow/window.h"
-#include "presignd/remote/certificates.h"
-#include "presignd/remote/key.h"
-#include "presignd/remote/sign.h"
 #include "presignd/setup/setup.h"
+#include "presignd/wechatpay/certificates.h"
+#include "presignd/wechatpay/key.h"
+#include "presignd/wechatpay/sign.h"
 
 #include <openssl/evp.h>
 #include <signal.h>

@@ -1,9 +1,9 @@
 /* The signing pool: every job comes back once, with the signature that signing in place gives.
  * A plain program, so that it runs under ThreadSanitizer too. */
-#include "presignd/remote/signer.h"
+#include "presignd/wechatpay/signer.h"
 
 #include "presignd/base/loop.h"
-#include "presignd/remote/sign.h"
+#include "presignd/wechatpay/sign.h"
 
 #include <openssl/evp.h>
 #include <openssl/rsa.h>

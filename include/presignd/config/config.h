@@ -23,7 +23,7 @@ struct config_merchant {
     char *mchid;
     bool partner; /* mode */
     bool is_default;
-    char *serial_no;               /* as written: judged with the keys, by remote/merchant.h */
+    char *serial_no;               /* as written: judged with the keys, by wechatpay/merchant.h */
     char *private_key;             /* a path; @NAME is resolved to $CREDENTIALS_DIRECTORY/NAME */
     char *wechatpay_public_key_id; /* likewise */
     char *wechatpay_public_key;

@@ -9,8 +9,8 @@
 
 #include "presignd/base/record.h"
 #include "presignd/flow/reason.h"
-#include "presignd/remote/endpoint.h"
-#include "presignd/remote/merchant.h"
+#include "presignd/wechatpay/endpoint.h"
+#include "presignd/wechatpay/merchant.h"
 #include "presignd/wire/event.h"
 #include "presignd/wire/schema.h"
 #include "presignd/wire/violation.h"

@@ -36,7 +36,7 @@
 #define PRESIGND_FLOW_HOLD_H
 
 #include "presignd/flow/reason.h"
-#include "presignd/remote/answer.h"
+#include "presignd/wechatpay/answer.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -10,7 +10,7 @@
 #include "presignd/flow/reason.h"
 #include "presignd/flow/turns.h"
 #include "presignd/kafka/outlet.h"
-#include "presignd/remote/answer.h"
+#include "presignd/wechatpay/answer.h"
 #include "presignd/wire/outcome.h"
 
 #include <stdbool.h>

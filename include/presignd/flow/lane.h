@@ -9,8 +9,8 @@
 
 #include "presignd/base/list.h"
 #include "presignd/flow/hold.h"
-#include "presignd/remote/answer.h"
-#include "presignd/remote/merchant.h"
+#include "presignd/wechatpay/answer.h"
+#include "presignd/wechatpay/merchant.h"
 
 #include <stdbool.h>
 #include <stddef.h>

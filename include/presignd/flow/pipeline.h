@@ -28,7 +28,7 @@
 #include "presignd/flow/window.h"
 #include "presignd/kafka/intake.h"
 #include "presignd/kafka/outlet.h"
-#include "presignd/remote/caller.h"
+#include "presignd/wechatpay/caller.h"
 
 #include <stdbool.h>
 #include <stddef.h>

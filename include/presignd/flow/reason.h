@@ -2,7 +2,7 @@
 #ifndef PRESIGND_FLOW_REASON_H
 #define PRESIGND_FLOW_REASON_H
 
-#include "presignd/remote/answer.h"
+#include "presignd/wechatpay/answer.h"
 
 #include <stdbool.h>
 

@@ -6,7 +6,7 @@
 #ifndef PRESIGND_FLOW_RETRY_H
 #define PRESIGND_FLOW_RETRY_H
 
-#include "presignd/remote/answer.h"
+#include "presignd/wechatpay/answer.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
 #include "presignd/flow/admit.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/properties.h"
-#include "presignd/remote/caller.h"
-#include "presignd/remote/merchant.h"
+#include "presignd/wechatpay/caller.h"
+#include "presignd/wechatpay/merchant.h"
 #include "presignd/wire/schema.h"
 
 #include <stdint.h>

@@ -1,8 +1,8 @@
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/remote/sign.h"
-#include "presignd/remote/verify.h"
+#include "presignd/wechatpay/sign.h"
+#include "presignd/wechatpay/verify.h"
 #include "presignd/wire/json.h"
 #include "presignd/wire/media.h"
 

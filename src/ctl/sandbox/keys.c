@@ -1,6 +1,6 @@
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
-#include "presignd/remote/key.h"
+#include "presignd/wechatpay/key.h"
 
 #include <errno.h>
 #include <openssl/evp.h>

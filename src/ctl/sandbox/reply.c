@@ -1,7 +1,7 @@
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
-#include "presignd/remote/sign.h"
-#include "presignd/remote/verify.h"
+#include "presignd/wechatpay/sign.h"
+#include "presignd/wechatpay/verify.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 
 #include "presignd/base/buf.h"
 #include "presignd/base/loop.h"
-#include "presignd/remote/endpoint.h"
+#include "presignd/wechatpay/endpoint.h"
 #include "presignd/wire/schema.h"
 
 #include <openssl/types.h>

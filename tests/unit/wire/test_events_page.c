@@ -3,7 +3,7 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/reason.h"
-#include "presignd/remote/endpoint.h"
+#include "presignd/wechatpay/endpoint.h"
 #include "presignd/wire/event.h"
 #include "presignd/wire/json.h"
 #include "presignd/wire/schema.h"

@@ -1,7 +1,7 @@
 /* The schemas that are shipped, as the daemon loads them. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/remote/endpoint.h"
+#include "presignd/wechatpay/endpoint.h"
 #include "presignd/wire/schema.h"
 
 #include "unit/wire/shipped.h"

@@ -1,0 +1,36 @@
+/* The table of endpoints: a row each, and its two schemas in schemas/, is all that a further
+ * endpoint costs.
+ *
+ * Source: WeChat Pay APIv3, "pre-entrust-sign" pages of scheduled deduction (papay), direct
+ * and partner modes.
+ */
+#ifndef PRESIGND_WECHATPAY_ENDPOINT_H
+#define PRESIGND_WECHATPAY_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum merchant_mode { MODE_DIRECT, MODE_PARTNER };
+
+#define ENDPOINT_REQUIRED_MAX 3
+
+struct endpoint {
+    const char *name; /* as in wechatpay.presign.NAME.requested and NAME.request.json */
+    enum merchant_mode mode;
+    const char *path;
+    const char *id_field; /* what a result is published for */
+    const char
+        *required[ENDPOINT_REQUIRED_MAX + 1]; /* string members a success must have; NULL-ended */
+};
+
+/* All rows, `*count` of them; a row's index is its number in metrics and arrays. */
+const struct endpoint *endpoint_table(size_t *count);
+#define ENDPOINT_COUNT 8
+size_t endpoint_index(const struct endpoint *endpoint);
+/* By name of `len` bytes; NULL when there is none. */
+const struct endpoint *endpoint_find(const char *name, size_t len);
+/* By an event's type (wechatpay.presign.NAME.requested); NULL when it is none of ours. */
+const struct endpoint *endpoint_of_type(const char *type);
+const char *merchant_mode_name(enum merchant_mode mode);
+
+#endif

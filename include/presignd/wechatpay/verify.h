@@ -1,0 +1,42 @@
+/* Verifying an answer (APIv3, "response and callback verification"). Pure. */
+#ifndef PRESIGND_WECHATPAY_VERIFY_H
+#define PRESIGND_WECHATPAY_VERIFY_H
+
+#include <openssl/types.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* How far an answer's Wechatpay-Timestamp may be from our clock. */
+#define VERIFY_CLOCK_SKEW_S 300
+
+enum verify_status {
+    VERIFY_OK,
+    VERIFY_UNSIGNED,       /* none of the signature's headers, or one of them missing */
+    VERIFY_UNKNOWN_SERIAL, /* Wechatpay-Serial names a key that we do not hold */
+    VERIFY_BAD_TIMESTAMP,  /* no number, or more than VERIFY_CLOCK_SKEW_S off */
+    VERIFY_PROBE,          /* begins with WECHATPAY/SIGNTEST/ */
+    VERIFY_BAD_ENCODING,   /* not base64 */
+    VERIFY_BAD_SIGNATURE,
+};
+/* For messages: a phrase that quotes nothing of the answer. */
+const char *verify_status_text(enum verify_status status);
+
+/* Keys by the serial or PUB_KEY_ID_… that Wechatpay-Serial gives. */
+struct verify_key {
+    const char *serial;
+    EVP_PKEY *key;
+    int64_t not_after_ms; /* INT64_MAX for a public key, which does not expire */
+};
+
+/* An answer's signature headers, NULL when absent, and its raw body. */
+struct verify_input {
+    const char *serial, *timestamp, *nonce, *signature;
+    const char *body;
+    size_t body_len;
+};
+
+enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
+                                 const struct verify_input *input, int64_t now_s)
+    __attribute__((warn_unused_result));
+
+#endif

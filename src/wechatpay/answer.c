@@ -1,0 +1,243 @@
+#include "presignd/wechatpay/answer.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/wechatpay/body.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *answer_kind_name(enum answer_kind kind)
+{
+    static const char *const names[ANSWER_KIND_COUNT] = {
+        [ANSWER_SUCCESS] = "success",           [ANSWER_REJECTED] = "rejected",
+        [ANSWER_UNAUTHORIZED] = "unauthorized", [ANSWER_RATE_LIMITED] = "rate_limited",
+        [ANSWER_UNAVAILABLE] = "unavailable",   [ANSWER_UNREACHABLE] = "unreachable",
+        [ANSWER_UNVERIFIED] = "unverified",     [ANSWER_UNEXPECTED] = "unexpected",
+    };
+    return names[kind];
+}
+
+const char *call_state_name(enum call_state state)
+{
+    static const char *const names[] = {
+        [CALL_NOT_SENT] = "not_sent", [CALL_ANSWERED] = "answered", [CALL_UNKNOWN] = "unknown"};
+    return names[state];
+}
+
+struct rule {
+    int from, to; /* status */
+    enum answer_kind kind;
+    enum call_state call_state;
+    bool counts_as_outage;
+    const char *detail;
+};
+
+/* The answer table. The first row that holds the status decides; 200 begins as unverified and
+ * becomes a success only after every check. 500 is no outage: for a merchant without the
+ * product's permission these endpoints answer 500 for days. 408, 421 and 425 say that the server
+ * did not act, and may be sent again (RFC 9110, sections 15.5.9 and 15.5.20; RFC 8470, section
+ * 5.2). An interim answer alone is a connection that broke. */
+static const struct rule status_rules[] = {
+    {100, 199, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "an interim answer, and no final one"},
+    {200, 200, ANSWER_UNVERIFIED, CALL_UNKNOWN, false, "the answer cannot be trusted"},
+    {202, 202, ANSWER_UNAVAILABLE, CALL_UNKNOWN, false, "accepted, but not done yet"},
+    {200, 299, ANSWER_UNEXPECTED, CALL_UNKNOWN, false, "a status that the API does not use"},
+    {300, 399, ANSWER_UNEXPECTED, CALL_ANSWERED, false, "a redirect, which is never followed"},
+    {401, 401, ANSWER_UNAUTHORIZED, CALL_ANSWERED, false,
+     "our signature was refused: look at key, serial number and clock"},
+    {408, 408, ANSWER_UNAVAILABLE, CALL_ANSWERED, false,
+     "the server gave up waiting for the request"},
+    {421, 421, ANSWER_UNAVAILABLE, CALL_ANSWERED, false,
+     "the server does not answer for this host on this connection"},
+    {425, 425, ANSWER_UNAVAILABLE, CALL_ANSWERED, false, "too early for the server"},
+    {429, 429, ANSWER_RATE_LIMITED, CALL_ANSWERED, false, "too many requests"},
+    {400, 499, ANSWER_REJECTED, CALL_ANSWERED, false, "the request was refused"},
+    {501, 501, ANSWER_REJECTED, CALL_UNKNOWN, false, "the endpoint is not implemented"},
+    {502, 504, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "the endpoint is not available"},
+    {500, 599, ANSWER_UNAVAILABLE, CALL_UNKNOWN, false, "the endpoint failed"},
+};
+static const struct rule no_rule = {
+    0, 0, ANSWER_UNEXPECTED, CALL_UNKNOWN, false, "no status that HTTP knows as a final one"};
+
+/* Transfers whose status, if one came at all, says nothing. */
+static const struct rule not_sent_rule = {
+    0, 0, ANSWER_UNREACHABLE, CALL_NOT_SENT, true, "no connection: nothing was sent"};
+static const struct rule broken_rule = {
+    0, 0, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "no whole answer came after sending"};
+static const struct rule early_rule = {0,
+                                       0,
+                                       ANSWER_UNVERIFIED,
+                                       CALL_UNKNOWN,
+                                       false,
+                                       "the answer began before the request had left whole"};
+
+static const struct rule *rule_of(enum transfer_status transfer, int status)
+{
+    if (transfer == TRANSFER_NOT_SENT) {
+        return &not_sent_rule;
+    }
+    if (transfer == TRANSFER_BROKEN) {
+        return &broken_rule;
+    }
+    if (transfer == TRANSFER_EARLY) {
+        return &early_rule;
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(status_rules); i++) {
+        if (status >= status_rules[i].from && status <= status_rules[i].to) {
+            return &status_rules[i];
+        }
+    }
+    return &no_rule;
+}
+
+/* `value` as text for people, cut to `max` bytes; "" for NULL. `out` holds max + 1. */
+static void copy_clean(char *out, const char *value, size_t max)
+{
+    AUTO_BUF struct buf clean = {0};
+    if (value != NULL) {
+        text_clean(&clean, value, strlen(value), max);
+    }
+    if (clean.len > 0) {
+        memcpy(out, clean.data, clean.len);
+    }
+    out[clean.len] = '\0';
+}
+
+/* An error's body may be empty, a page of HTML or anything else: what can be read is taken. */
+static void read_error(const struct verify_input *input, struct answer *answer)
+{
+    AUTO(body_decref_at) json_t *body = body_parse(input->body, input->body_len, NULL);
+    copy_clean(answer->code, body_string(body, "code"), ANSWER_CODE_MAX);
+    copy_clean(answer->message, body_string(body, "message"), ANSWER_MESSAGE_MAX);
+}
+
+/* Whether another key or another clock of ours might verify it. A signature test and one that is
+ * not base64 no key verifies; an answer without a signature says nothing of keys. */
+static bool is_ours(enum verify_status status)
+{
+    return status == VERIFY_UNKNOWN_SERIAL || status == VERIFY_BAD_TIMESTAMP ||
+           status == VERIFY_BAD_SIGNATURE;
+}
+
+#define RIGHTLY_SIGNED "the answer is rightly signed, but its body "
+static const char *const unreadable_bodies[BODY_FAULT_COUNT] = {
+    [BODY_EMPTY] = RIGHTLY_SIGNED "is empty",
+    [BODY_NESTED] = RIGHTLY_SIGNED "is nested too deep",
+    [BODY_NOT_UTF8] = RIGHTLY_SIGNED "is not UTF-8",
+    [BODY_TWICE] = RIGHTLY_SIGNED "names a member twice",
+    [BODY_NUMBER] = RIGHTLY_SIGNED "holds a number that is too large",
+    [BODY_SYNTAX] = RIGHTLY_SIGNED "is not JSON, or holds a lone surrogate",
+    [BODY_NO_OBJECT] = RIGHTLY_SIGNED "is not a JSON object",
+};
+
+/* What keeps a 200 from being a success, or NULL after moving its values to `answer`. */
+static const char *read_success(const struct endpoint *endpoint, const struct answer_input *input,
+                                struct answer *answer)
+{
+    if (input->transfer == TRANSFER_TOO_LARGE) {
+        return "the answer is larger than any of the API's";
+    }
+    if (input->transfer == TRANSFER_EARLY) {
+        return early_rule.detail;
+    }
+    if (input->content_encoding != NULL &&
+        !text_equal_nocase(input->content_encoding, "identity")) {
+        return "the answer is compressed, which was not asked for";
+    }
+    if (!answer->is_signed) {
+        answer->cause = is_ours(answer->verify) ? ANSWER_CAUSE_KEYS : ANSWER_CAUSE_NONE;
+        return verify_status_text(answer->verify);
+    }
+    enum body_fault unreadable;
+    AUTO(body_decref_at)
+    json_t *body = body_parse(input->verify.body, input->verify.body_len, &unreadable);
+    if (body == NULL) {
+        return unreadable_bodies[unreadable];
+    }
+    for (size_t i = 0; endpoint->required[i] != NULL; i++) {
+        if (body_string(body, endpoint->required[i]) == NULL) {
+            snprintf(answer->message, sizeof answer->message, "the answer is signed but lacks %s",
+                     endpoint->required[i]);
+            return "the answer is signed but lacks a required field";
+        }
+    }
+    answer->id_value = mem_strdup(body_string(body, endpoint->id_field));
+    answer->body = mem_dup(input->verify.body, input->verify.body_len);
+    answer->body_len = input->verify.body_len;
+    return NULL;
+}
+
+static void classify_ok(const struct endpoint *endpoint, const struct answer_input *input,
+                        struct answer *answer)
+{
+    const char *fault = read_success(endpoint, input, answer);
+    if (fault != NULL) {
+        answer->detail = fault;
+        if (answer->message[0] == '\0') {
+            copy_clean(answer->message, fault, ANSWER_MESSAGE_MAX);
+        }
+        return;
+    }
+    answer->kind = ANSWER_SUCCESS;
+    answer->call_state = CALL_ANSWERED;
+    answer->detail = "verified";
+    int64_t issued_s = 0;
+    if (text_int(input->verify.timestamp, 0, INT64_MAX / 1000, &issued_s)) {
+        answer->issued_ms = issued_s * 1000;
+    }
+}
+
+void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
+                     const struct verify_key *keys, size_t key_count, int64_t wall_ms,
+                     struct answer *answer)
+{
+    const struct rule *rule = rule_of(input->transfer, input->status);
+    answer->kind = rule->kind;
+    answer->call_state = rule->call_state;
+    answer->counts_as_outage = rule->counts_as_outage && input->cause != ANSWER_CAUSE_SHORTAGE;
+    answer->cause = input->cause;
+    answer->detail = rule->detail;
+    answer->status = input->status;
+    answer->verify = VERIFY_UNSIGNED;
+    answer->retry_after_ms =
+        input->retry_after == NULL ? -1 : text_retry_after(input->retry_after, wall_ms);
+    copy_clean(answer->request_id, input->request_id, ANSWER_ID_MAX);
+    answer->wants_new_connection =
+        input->transfer == TRANSFER_DONE && (input->status == 408 || input->status == 421);
+
+    /* A body that was cut off can be neither verified nor read. */
+    if (input->transfer == TRANSFER_DONE) {
+        answer->verify = verify_answer(keys, key_count, &input->verify, wall_ms / 1000);
+        answer->is_signed = answer->verify == VERIFY_OK;
+    }
+    if (answer->is_signed) {
+        copy_clean(answer->serial, input->verify.serial, ANSWER_ID_MAX);
+    }
+    if (rule->kind == ANSWER_UNVERIFIED) {
+        classify_ok(endpoint, input, answer);
+    } else if (input->transfer == TRANSFER_DONE) {
+        read_error(&input->verify, answer);
+    }
+}
+
+void answer_disown(struct answer *answer)
+{
+    answer->kind = ANSWER_UNVERIFIED;
+    answer->call_state = CALL_UNKNOWN;
+    answer->cause = ANSWER_CAUSE_FOREIGN;
+    answer->detail = "the answer is rightly signed, but its id was accepted for another contract";
+    copy_clean(answer->message, answer->detail, ANSWER_MESSAGE_MAX);
+    free(answer->body);
+    free(answer->id_value);
+    answer->body = answer->id_value = NULL;
+    answer->body_len = 0;
+}
+
+void answer_deinit(struct answer *answer)
+{
+    free(answer->body);
+    free(answer->id_value);
+    *answer = (struct answer){0};
+}

@@ -1,0 +1,468 @@
+#include "presignd/wechatpay/caller.h"
+
+#include "presignd/base/list.h"
+#include "presignd/base/mem.h"
+#include "presignd/wechatpay/answer_ids.h"
+#include "presignd/wechatpay/sign.h"
+#include "presignd/wechatpay/transfer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+_Static_assert(CALLER_HOSTS_MAX <= TRANSFER_HOSTS_MAX, "each host has its own queue");
+
+/* Calls kept for the next ones; a burst's rest goes back to the allocator. */
+enum { SPARE_CALLS_MAX = 64 };
+/* A message to sign that grew beyond this is not kept for the next call. */
+enum { KEEP_BYTES = 4096 };
+
+/* What one configuration made. Calls hold a reference, so that those in the air at a reload
+ * end as they began. */
+struct settings {
+    struct list_link link; /* in caller.retired */
+    unsigned references;
+    unsigned host_count;
+    char *base_url[CALLER_HOSTS_MAX];  /* without a slash at the end */
+    char *host_name[CALLER_HOSTS_MAX]; /* as outcomes show it */
+    struct transfer_client *client;
+};
+
+struct caller {
+    struct loop *loop;
+    const struct clock *clock;
+    struct signer *signer;
+    caller_answered_fn *answered;
+    void *context;
+    struct settings *settings;
+    struct list retired;       /* settings that calls may still hold */
+    struct loop_timer sweeper; /* frees them, not from within their own client's callback */
+    struct list calls;         /* in flight */
+    struct list spare;
+    struct answer_ids *ids; /* accepted, of all settings */
+};
+
+struct call {
+    struct list_link link;
+    struct caller *caller; /* NULL: freed while this was being signed */
+    bool signing;          /* the signer holds it */
+    struct settings *settings;
+    struct attempt attempt; /* merchant is a reference */
+    void *cookie;
+    unsigned host;
+    int64_t timestamp_s;
+    char nonce[SIGN_NONCE_LENGTH + 1];
+    struct signer_job job;
+    struct transfer transfer;
+    struct buf url, authorization, serial;
+};
+
+/* ---- Settings. ---- */
+
+static struct settings *settings_free(struct settings *settings)
+{
+    if (settings == NULL) {
+        return NULL;
+    }
+    transfer_client_free(settings->client);
+    for (size_t i = 0; i < CALLER_HOSTS_MAX; i++) {
+        free(settings->base_url[i]);
+        free(settings->host_name[i]);
+    }
+    free(settings);
+    return NULL;
+}
+
+static void url_free_at(CURLU **url)
+{
+    curl_url_cleanup(*url);
+}
+
+static void curl_free_at(char **string)
+{
+    curl_free(*string);
+}
+
+/* Paths come from the endpoint table and are signed as they stand there: a base has none. */
+static bool is_bare(CURLU *url)
+{
+    static const CURLUPart unwanted[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY,
+                                         CURLUPART_FRAGMENT};
+    for (size_t i = 0; i < ARRAY_LENGTH(unwanted); i++) {
+        AUTO(curl_free_at) char *part = NULL;
+        if (curl_url_get(url, unwanted[i], &part, 0) == CURLUE_OK) {
+            return false;
+        }
+    }
+    AUTO(curl_free_at) char *path = NULL;
+    return curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK && strcmp(path, "/") == 0;
+}
+
+/* Splits a base URL into what requests begin with and what people read. */
+static bool read_base(const char *text, char **base, char **host_name)
+{
+    AUTO(url_free_at) CURLU *url = curl_url();
+    AUTO(curl_free_at) char *scheme = NULL;
+    AUTO(curl_free_at) char *host = NULL;
+    AUTO(curl_free_at) char *port = NULL;
+    if (curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
+        !is_bare(url) || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)) {
+        return false;
+    }
+    *base = mem_printf("%s://%s:%s", scheme, host, port);
+    *host_name = strcmp(port, "443") == 0 ? mem_strdup(host) : mem_printf("%s:%s", host, port);
+    return true;
+}
+
+static const char *const base_keys[CALLER_HOSTS_MAX] = {"base_url", "backup_url"};
+
+static char *base_problem(unsigned host)
+{
+    return mem_printf("%s: must be https://HOST or https://HOST:PORT, without a path",
+                      base_keys[host]);
+}
+
+static bool read_bases(struct settings *settings, const struct caller_config *config, char **error)
+{
+    for (unsigned i = 0; i < CALLER_HOSTS_MAX; i++) {
+        const char *text = config->base_url[i];
+        if (i > 0 && (text == NULL || text[0] == '\0')) {
+            break;
+        }
+        if (!read_base(text == NULL ? "" : text, &settings->base_url[i], &settings->host_name[i])) {
+            *error = base_problem(i);
+            return false;
+        }
+        settings->host_count = i + 1;
+    }
+    return true;
+}
+
+static struct transfer_client_config client_config(const struct caller_config *config)
+{
+    return (struct transfer_client_config){.ca_file = config->ca_file,
+                                           .proxy = config->proxy,
+                                           .connect_timeout_ms = config->connect_timeout_ms,
+                                           .max_connections = config->max_connections};
+}
+
+bool caller_config_check(const struct caller_config *config, struct buf *errors)
+{
+    size_t clean = errors->len;
+    for (unsigned i = 0; i < CALLER_HOSTS_MAX; i++) {
+        const char *text = config->base_url[i];
+        AUTO_FREE char *base = NULL;
+        AUTO_FREE char *host_name = NULL;
+        bool is_none = text == NULL || (i > 0 && text[0] == '\0');
+        if (!is_none && !read_base(text, &base, &host_name)) {
+            AUTO_FREE char *problem = base_problem(i);
+            buf_printf(errors, "%s\n", problem);
+        }
+    }
+    struct transfer_client_config client = client_config(config);
+    return transfer_config_check(&client, errors) && errors->len == clean;
+}
+
+static struct settings *settings_new(struct loop *loop, const struct clock *clock,
+                                     const struct caller_config *config, char **error)
+{
+    struct settings *settings = mem_zalloc(1, sizeof *settings);
+    if (!read_bases(settings, config, error)) {
+        return settings_free(settings);
+    }
+    struct transfer_client_config client = client_config(config);
+    client.clock = clock;
+    settings->client = transfer_client_new(loop, &client, error);
+    return settings->client == NULL ? settings_free(settings) : settings;
+}
+
+static void settings_release(struct caller *caller, struct settings *settings)
+{
+    if (--settings->references == 0 && settings != caller->settings) {
+        loop_timer_set(&caller->sweeper, 0);
+    }
+}
+
+static void sweep(void *context)
+{
+    struct caller *caller = context;
+    LIST_FOREACH_SAFE (&caller->retired, link) {
+        struct settings *settings = CONTAINER_OF(link, struct settings, link);
+        if (settings->references == 0) {
+            list_remove(&caller->retired, link);
+            settings_free(settings);
+        }
+    }
+}
+
+/* ---- A call. ---- */
+
+static void call_free(struct call *call)
+{
+    buf_deinit(&call->job.message);
+    buf_deinit(&call->job.signature);
+    transfer_deinit(&call->transfer);
+    buf_deinit(&call->url);
+    buf_deinit(&call->authorization);
+    buf_deinit(&call->serial);
+    free(call);
+}
+
+static struct call *call_take(struct caller *caller)
+{
+    struct list_link *link = list_pop_front(&caller->spare);
+    struct call *call =
+        link == NULL ? mem_zalloc(1, sizeof *call) : CONTAINER_OF(link, struct call, link);
+    list_push_back(&caller->calls, &call->link);
+    call->caller = caller;
+    call->settings = caller->settings;
+    call->settings->references++;
+    return call;
+}
+
+static void call_give_back(struct call *call)
+{
+    struct caller *caller = call->caller;
+    settings_release(caller, call->settings);
+    merchant_unref(call->attempt.merchant);
+    list_remove(&caller->calls, &call->link);
+    transfer_rest(&call->transfer);
+    if (caller->spare.count < SPARE_CALLS_MAX) {
+        list_push_front(&caller->spare, &call->link);
+    } else {
+        call_free(call);
+    }
+}
+
+static void classify(const struct call *call, struct answer *answer)
+{
+    const struct transfer *transfer = &call->transfer;
+    const struct answer_input input = {
+        .transfer = transfer->status,
+        .cause = transfer->cause,
+        .status = transfer->http_status,
+        .verify = {.serial = transfer_header(transfer, TRANSFER_HEADER_SERIAL),
+                   .timestamp = transfer_header(transfer, TRANSFER_HEADER_TIMESTAMP),
+                   .nonce = transfer_header(transfer, TRANSFER_HEADER_NONCE),
+                   .signature = transfer_header(transfer, TRANSFER_HEADER_SIGNATURE),
+                   .body = transfer->answer.len == 0 ? "" : transfer->answer.data,
+                   .body_len = transfer->answer.len},
+        .content_encoding = transfer_header(transfer, TRANSFER_HEADER_CONTENT_ENCODING),
+        .retry_after = transfer_header(transfer, TRANSFER_HEADER_RETRY_AFTER),
+        .request_id = transfer_header(transfer, TRANSFER_HEADER_REQUEST_ID),
+    };
+    const struct merchant *merchant = call->attempt.merchant;
+    answer_classify(call->attempt.endpoint, &input, merchant->verify_keys,
+                    merchant->verify_key_count, clock_now(call->caller->clock).wall_ms, answer);
+    if (transfer->status == TRANSFER_NOT_SENT || transfer->status == TRANSFER_BROKEN) {
+        answer->detail = transfer->reason;
+    }
+    if (transfer->expired) {
+        answer->counts_as_outage = false; /* the event was late, not the host */
+    }
+    answer->duration_us = transfer->duration_us;
+    answer->duration_ms = (transfer->duration_us + 500) / 1000;
+}
+
+/* The call is given back first, so that its place is free for what the callee starts. */
+static void give_answer(struct call *call, struct answer *answer)
+{
+    struct caller *caller = call->caller;
+    void *cookie = call->cookie;
+    snprintf(answer->host, sizeof answer->host, "%s", call->settings->host_name[call->host]);
+    call_give_back(call);
+    caller->answered(caller->context, cookie, answer);
+    answer_deinit(answer);
+}
+
+/* An answer that belongs to another request of its connection: what follows there would be late by
+ * one, too. `redirect_url` holds no id of its own. */
+static void check_owner(const struct call *call, struct answer *answer)
+{
+    const struct attempt *attempt = &call->attempt;
+    bool has_id = strcmp(attempt->endpoint->id_field, "pre_entrustweb_id") == 0;
+    if (answer->kind != ANSWER_SUCCESS || !has_id || attempt->contract_code == NULL ||
+        answer_ids_accept(call->caller->ids, answer->id_value, attempt->merchant->mchid,
+                          attempt->contract_code, clock_now(call->caller->clock).mono_ms)) {
+        return;
+    }
+    answer_disown(answer);
+    transfer_client_renew(call->settings->client, call->host);
+}
+
+static void on_transferred(struct transfer *transfer)
+{
+    struct call *call = CONTAINER_OF(transfer, struct call, transfer);
+    struct answer answer = {0};
+    classify(call, &answer);
+    check_owner(call, &answer);
+    give_answer(call, &answer);
+}
+
+static void send_call(struct call *call)
+{
+    const struct attempt *attempt = &call->attempt;
+    const struct merchant *merchant = attempt->merchant;
+    call->url.len = call->authorization.len = call->serial.len = 0;
+    buf_printf(&call->url, "%s%s", call->settings->base_url[call->host], attempt->endpoint->path);
+    buf_puts(&call->authorization, "Authorization: ");
+    sign_authorization(&call->authorization, merchant->mchid, merchant->serial_no,
+                       call->timestamp_s, call->nonce, call->job.signature.data);
+    if (merchant->public_key_id != NULL) {
+        buf_printf(&call->serial, "Wechatpay-Serial: %s", merchant->public_key_id);
+    }
+    struct transfer *transfer = &call->transfer;
+    transfer->host = call->host;
+    transfer->url = call->url.data;
+    transfer->body = attempt->body;
+    transfer->body_len = attempt->body_len;
+    transfer->authorization = call->authorization.data;
+    transfer->serial = merchant->public_key_id == NULL ? NULL : call->serial.data;
+    transfer->new_connection = attempt->new_connection;
+    transfer->timeout_ms = attempt->timeout_ms;
+    transfer->expires_ms = attempt->expires_ms;
+    transfer->done = on_transferred;
+    transfer_start(call->settings->client, transfer);
+}
+
+static void on_signed(struct signer_job *job)
+{
+    struct call *call = CONTAINER_OF(job, struct call, job);
+    call->signing = false;
+    if (job->message.cap > KEEP_BYTES) {
+        buf_deinit(&job->message);
+    }
+    if (call->caller == NULL) {
+        merchant_unref(call->attempt.merchant);
+        call_free(call);
+        return;
+    }
+    if (job->ok) {
+        send_call(call);
+        return;
+    }
+    struct answer answer = {.kind = ANSWER_UNREACHABLE,
+                            .call_state = CALL_NOT_SENT,
+                            .verify = VERIFY_UNSIGNED,
+                            .retry_after_ms = -1,
+                            .detail = "signing failed: look at the merchant's private key"};
+    give_answer(call, &answer);
+}
+
+void caller_start(struct caller *caller, const struct attempt *attempt, void *cookie)
+{
+    struct call *call = call_take(caller);
+    call->attempt = *attempt;
+    call->attempt.merchant = merchant_ref(attempt->merchant);
+    call->cookie = cookie;
+    /* The backup host may be gone since a reload that the flow has not seen yet. */
+    call->host = attempt->host < call->settings->host_count ? attempt->host : 0;
+    call->timestamp_s = clock_now(caller->clock).wall_ms / 1000;
+    sign_nonce(call->nonce);
+    struct signer_job *job = &call->job;
+    job->merchant = call->attempt.merchant;
+    job->message.len = job->signature.len = 0;
+    sign_message(&job->message, "POST", attempt->endpoint->path, call->timestamp_s, call->nonce,
+                 attempt->body, attempt->body_len);
+    job->done = on_signed;
+    call->signing = true;
+    signer_submit(caller->signer, job);
+}
+
+/* ---- The caller. ---- */
+
+struct caller *caller_new(struct loop *loop, const struct clock *clock, struct signer *signer,
+                          const struct caller_config *config, caller_answered_fn *answered,
+                          void *context, char **error)
+{
+    struct settings *settings = settings_new(loop, clock, config, error);
+    if (settings == NULL) {
+        return NULL;
+    }
+    struct caller *caller = mem_zalloc(1, sizeof *caller);
+    *caller = (struct caller){.loop = loop,
+                              .clock = clock,
+                              .signer = signer,
+                              .answered = answered,
+                              .context = context,
+                              .settings = settings};
+    unsigned char key[ANSWER_IDS_KEY_SIZE];
+    if (getentropy(key, sizeof key) != 0) {
+        abort(); /* only a kernel without getrandom(2) gets here */
+    }
+    caller->ids = answer_ids_new(key);
+    list_init(&caller->retired);
+    list_init(&caller->calls);
+    list_init(&caller->spare);
+    loop_timer_init(&caller->sweeper, loop, sweep, caller);
+    return caller;
+}
+
+/* A call that the signer holds frees itself when it comes back. */
+static void abandon(struct call *call)
+{
+    if (call->signing) {
+        call->caller = NULL;
+        return;
+    }
+    merchant_unref(call->attempt.merchant);
+    call_free(call);
+}
+
+static void free_calls(struct caller *caller)
+{
+    for (struct list_link *link; (link = list_pop_front(&caller->calls)) != NULL;) {
+        abandon(CONTAINER_OF(link, struct call, link));
+    }
+    for (struct list_link *link; (link = list_pop_front(&caller->spare)) != NULL;) {
+        call_free(CONTAINER_OF(link, struct call, link));
+    }
+}
+
+struct caller *caller_free(struct caller *caller)
+{
+    if (caller == NULL) {
+        return NULL;
+    }
+    /* Clients first: they reach into the calls' transfers. */
+    settings_free(caller->settings);
+    for (struct list_link *link; (link = list_pop_front(&caller->retired)) != NULL;) {
+        settings_free(CONTAINER_OF(link, struct settings, link));
+    }
+    free_calls(caller);
+    loop_timer_stop(&caller->sweeper);
+    answer_ids_free(caller->ids);
+    free(caller);
+    return NULL;
+}
+
+bool caller_configure(struct caller *caller, const struct caller_config *config, char **error)
+{
+    struct settings *settings = settings_new(caller->loop, caller->clock, config, error);
+    if (settings == NULL) {
+        return false;
+    }
+    list_push_back(&caller->retired, &caller->settings->link);
+    caller->settings = settings;
+    loop_timer_set(&caller->sweeper, 0);
+    return true;
+}
+
+size_t caller_in_flight(const struct caller *caller)
+{
+    return caller->calls.count;
+}
+
+unsigned caller_host_count(const struct caller *caller)
+{
+    return caller->settings->host_count;
+}
+
+const char *caller_host_name(const struct caller *caller, unsigned host)
+{
+    return host < caller->settings->host_count ? caller->settings->host_name[host] : "";
+}

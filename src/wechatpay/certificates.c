@@ -1,0 +1,147 @@
+#include "presignd/wechatpay/certificates.h"
+
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/wechatpay/body.h"
+#include "presignd/wechatpay/key.h"
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TAG_LENGTH 16
+/* The API's nonces have 12 bytes; OpenSSL's bound is 128. */
+#define NONCE_MAX 128
+
+static void cipher_free_at(EVP_CIPHER_CTX **context)
+{
+    EVP_CIPHER_CTX_free(*context);
+}
+
+/* Decrypts `sealed` (ciphertext, then tag) to `plain`, which has room for all of it. */
+static bool open_sealed(const char *key, const char *nonce, const char *associated_data,
+                        const struct buf *sealed, unsigned char *plain)
+{
+    const unsigned char *bytes = (const unsigned char *)sealed->data;
+    int len = (int)(sealed->len - TAG_LENGTH);
+    unsigned char tag[TAG_LENGTH];
+    memcpy(tag, bytes + len, sizeof tag);
+    int done;
+    AUTO(cipher_free_at) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    return context != NULL &&
+           EVP_DecryptInit_ex(context, EVP_aes_256_gcm(), NULL, NULL, NULL) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_IVLEN, (int)strlen(nonce), NULL) == 1 &&
+           EVP_DecryptInit_ex(context, NULL, NULL, (const unsigned char *)key,
+                              (const unsigned char *)nonce) == 1 &&
+           EVP_DecryptUpdate(context, NULL, &done, (const unsigned char *)associated_data,
+                             (int)strlen(associated_data)) == 1 &&
+           EVP_DecryptUpdate(context, plain, &done, bytes, len) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag) == 1 &&
+           EVP_DecryptFinal_ex(context, plain + done, &done) == 1;
+}
+
+bool certificates_decrypt(const char apiv3_key[APIV3_KEY_LENGTH], const char *nonce,
+                          const char *associated_data, const char *ciphertext_base64,
+                          struct buf *out)
+{
+    buf_deinit(out);
+    size_t text_len = strlen(ciphertext_base64);
+    AUTO_BUF struct buf sealed = {0};
+    if (text_len > KEY_FILE_MAX || nonce[0] == '\0' || strlen(nonce) > NONCE_MAX ||
+        strlen(associated_data) > KEY_FILE_MAX ||
+        !text_base64_decode(&sealed, ciphertext_base64, text_len) || sealed.len < TAG_LENGTH) {
+        return false;
+    }
+    buf_reserve(out, sealed.len);
+    bool ok = open_sealed(apiv3_key, nonce, associated_data, &sealed, (unsigned char *)out->data);
+    ERR_clear_error();
+    if (!ok) {
+        /* What did not authenticate must not be used, not even by accident. */
+        OPENSSL_cleanse(out->data, sealed.len);
+        buf_deinit(out);
+        return false;
+    }
+    out->len = sealed.len - TAG_LENGTH;
+    out->data[out->len] = '\0';
+    return true;
+}
+
+/* Whether the text is a certificate that we could verify with, with the serial that the answer
+ * lists it under. */
+static bool is_certificate(const struct buf *pem, const char *listed_serial)
+{
+    AUTO_FREE char *serial = NULL;
+    AUTO_FREE char *error = NULL;
+    int64_t not_after_ms;
+    EVP_PKEY *key = key_certificate_parse(pem->data, pem->len, "", &serial, &not_after_ms, &error);
+    EVP_PKEY_free(key);
+    return key != NULL && text_equal_nocase(serial, listed_serial);
+}
+
+/* One element of `data`: its PEM text in `pem`, left empty when it is for another algorithm
+ * than ours. NULL, or what is wrong. */
+static const char *read_item(const json_t *item, const char *apiv3_key, struct buf *pem)
+{
+    const json_t *sealed = json_object_get(item, "encrypt_certificate");
+    const char *algorithm = body_string(sealed, "algorithm");
+    const char *nonce = body_string(sealed, "nonce");
+    const char *ciphertext = body_string(sealed, "ciphertext");
+    const char *serial = body_string(item, "serial_no");
+    const char *associated_data = body_string(sealed, "associated_data");
+    if (algorithm == NULL || nonce == NULL || ciphertext == NULL || serial == NULL) {
+        return "an element of data lacks serial_no or a field of encrypt_certificate";
+    }
+    if (strcmp(algorithm, "AEAD_AES_256_GCM") != 0) {
+        return NULL;
+    }
+    if (!certificates_decrypt(apiv3_key, nonce, associated_data == NULL ? "" : associated_data,
+                              ciphertext, pem)) {
+        return "a certificate cannot be decrypted: check apiv3_key";
+    }
+    if (!is_certificate(pem, serial)) {
+        return "what was decrypted is no RSA certificate with the listed serial_no";
+    }
+    return NULL;
+}
+
+static void free_all(char **items, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(items[i]);
+    }
+    free(items);
+}
+
+char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV3_KEY_LENGTH],
+                         size_t *count, const char **reason)
+{
+    AUTO(body_decref_at) json_t *root = body_parse(body, len, NULL);
+    const json_t *data = json_object_get(root, "data");
+    size_t size = json_array_size(data);
+    *count = 0;
+    *reason = size == 0                 ? "the answer has no array data with certificates"
+              : size > CERTIFICATES_MAX ? "the answer has more certificates than are taken"
+                                        : NULL;
+    if (*reason != NULL) {
+        return NULL;
+    }
+    char **items = mem_zalloc(size, sizeof *items);
+    for (size_t i = 0; i < size && *reason == NULL; i++) {
+        AUTO_BUF struct buf pem = {0};
+        *reason = read_item(json_array_get(data, i), apiv3_key, &pem);
+        if (*reason == NULL && pem.len > 0) {
+            items[(*count)++] = buf_take(&pem);
+        }
+    }
+    if (*reason == NULL && *count == 0) {
+        *reason = "no certificate is under AEAD_AES_256_GCM";
+    }
+    if (*reason != NULL) {
+        free_all(items, *count);
+        *count = 0;
+        return NULL;
+    }
+    return items;
+}

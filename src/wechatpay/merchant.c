@@ -1,0 +1,368 @@
+#include "presignd/wechatpay/merchant.h"
+
+#include "presignd/base/buf.h"
+#include "presignd/base/map.h"
+#include "presignd/base/mem.h"
+#include "presignd/wechatpay/answer.h"
+#include "presignd/wechatpay/key.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <openssl/evp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The API's own bound of an mchid. */
+#define MCHID_MAX 32
+/* 20 bytes of a certificate's serial number (RFC 5280, section 4.1.2.2). */
+#define SERIAL_MAX 40
+
+#define KEY_ID_PREFIX "PUB_KEY_ID_"
+
+#define DIGITS "0123456789"
+
+/* A merchant in the making and what is wrong with it so far, a line each. */
+struct draft {
+    struct merchant *merchant;
+    struct buf errors;
+    bool missing_is_told;
+};
+
+static void complain(struct draft *draft, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static bool is_given(const char *value)
+{
+    return value != NULL && value[0] != '\0';
+}
+
+/* `key` is the configuration's: whoever knows where it was given can say so. */
+static void complain(struct draft *draft, const char *key, const char *format, ...)
+{
+    AUTO_FREE char *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    if (vasprintf(&text, format, arguments) < 0) {
+        mem_exhausted();
+    }
+    va_end(arguments);
+    buf_printf(&draft->errors, "merchant %s: %s: %s\n", draft->merchant->mchid, key, text);
+}
+
+static void complain_missing(struct draft *draft, const char *key, const char *what_to_do)
+{
+    if (!draft->missing_is_told) {
+        complain(draft, key, "is missing: %s", what_to_do);
+    }
+}
+
+static void take_mchid(struct draft *draft, const char *mchid)
+{
+    bool ok = is_given(mchid) && strlen(mchid) <= MCHID_MAX && mchid[strspn(mchid, DIGITS)] == '\0';
+    draft->merchant->mchid = mem_strdup(ok ? mchid : "?");
+    if (!ok) {
+        complain(draft, "mchid", "must be 1 to %d digits", MCHID_MAX);
+    }
+}
+
+/* The API knows serials in upper case; tools print them in either. */
+static void take_serial(struct draft *draft, const char *serial)
+{
+    if (!is_given(serial)) {
+        complain_missing(draft, "serial_no",
+                         "give the API certificate's serial number (openssl x509 -noout -serial "
+                         "-in apiclient_cert.pem)");
+        return;
+    }
+    if (strlen(serial) > SERIAL_MAX || serial[strspn(serial, DIGITS "abcdefABCDEF")] != '\0') {
+        complain(draft, "serial_no", "must be up to %d hex digits without 0x, colons or spaces",
+                 SERIAL_MAX);
+        return;
+    }
+    char *copy = mem_strdup(serial);
+    for (char *at = copy; *at != '\0'; at++) {
+        *at = (char)toupper((unsigned char)*at);
+    }
+    draft->merchant->serial_no = copy;
+}
+
+static void take_private_key(struct draft *draft, const char *path)
+{
+    AUTO_FREE char *error = NULL;
+    if (!is_given(path)) {
+        complain_missing(draft, "private_key", "give the path of apiclient_key.pem");
+        return;
+    }
+    draft->merchant->private_key = key_private_read(path, &error);
+    if (error != NULL) {
+        complain(draft, "private_key", "%s", error);
+    }
+}
+
+/* Takes over `key` and `serial`, either to keep or to free. */
+static void add_verify_key(struct draft *draft, const char *name, const char *path, char *serial,
+                           EVP_PKEY *key, int64_t not_after_ms)
+{
+    struct merchant *merchant = draft->merchant;
+    bool is_twice = false;
+    for (size_t i = 0; i < merchant->verify_key_count; i++) {
+        is_twice = is_twice || strcmp(merchant->verify_keys[i].serial, serial) == 0;
+    }
+    if (merchant->private_key != NULL && EVP_PKEY_eq(merchant->private_key, key) == 1) {
+        complain(draft, name,
+                 "%s: is the merchant's own key: answers are verified with WeChat Pay's", path);
+    } else if (is_twice) {
+        complain(draft, name,
+                 "%s: another key of this merchant has serial %s already: leave one out", path,
+                 serial);
+    } else if (merchant->verify_key_count == MERCHANT_VERIFY_KEYS_MAX) {
+        complain(draft, name,
+                 "%s: is one more than the %d keys that a merchant may hold: leave old "
+                 "certificates out",
+                 path, MERCHANT_VERIFY_KEYS_MAX);
+    } else {
+        merchant->verify_keys[merchant->verify_key_count++] =
+            (struct verify_key){serial, key, not_after_ms};
+        return;
+    }
+    free(serial);
+    EVP_PKEY_free(key);
+}
+
+/* It goes into a header: nothing but letters, digits and underscores. By the prefix WeChat Pay
+ * tells such an id from a certificate's serial number. */
+static bool is_key_id(const char *id)
+{
+    return strncmp(id, KEY_ID_PREFIX, strlen(KEY_ID_PREFIX)) == 0 && strlen(id) <= ANSWER_ID_MAX &&
+           id[strspn(id, DIGITS "_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] == '\0';
+}
+
+static void take_public_key(struct draft *draft, const char *id, const char *path)
+{
+    bool id_ok = is_given(id) && is_key_id(id);
+    if (is_given(id) && !id_ok) {
+        complain(draft, "wechatpay_public_key_id",
+                 "must be letters, digits and underscores, as the merchant platform shows "
+                 "it (" KEY_ID_PREFIX "...)");
+    }
+    if (!is_given(path)) {
+        if (is_given(id)) {
+            complain_missing(draft, "wechatpay_public_key", "it goes with its id");
+        }
+        return;
+    }
+    if (!is_given(id)) {
+        complain_missing(draft, "wechatpay_public_key_id", "it goes with wechatpay_public_key");
+    }
+    AUTO_FREE char *error = NULL;
+    EVP_PKEY *key = key_public_read(path, &error);
+    if (key == NULL) {
+        complain(draft, "wechatpay_public_key", "%s", error);
+    } else if (!id_ok) {
+        EVP_PKEY_free(key);
+    } else {
+        draft->merchant->public_key_id = mem_strdup(id);
+        add_verify_key(draft, "wechatpay_public_key", path, mem_strdup(id), key, INT64_MAX);
+    }
+}
+
+static void take_certificates(struct draft *draft, const char *const *paths)
+{
+    for (; paths != NULL && *paths != NULL; paths++) {
+        AUTO_FREE char *error = NULL;
+        char *serial = NULL;
+        int64_t not_after_ms = 0;
+        EVP_PKEY *key = key_certificate_read(*paths, &serial, &not_after_ms, &error);
+        if (key == NULL) {
+            complain(draft, "platform_certificates", "%s", error);
+        } else {
+            add_verify_key(draft, "platform_certificates", *paths, serial, key, not_after_ms);
+        }
+    }
+}
+
+static bool names_verify_key(const struct merchant_spec *spec)
+{
+    return is_given(spec->public_key_id) || is_given(spec->public_key_path) ||
+           (spec->certificate_paths != NULL && *spec->certificate_paths != NULL);
+}
+
+static struct draft draft_of(const struct merchant_spec *spec)
+{
+    struct draft draft = {.merchant = mem_zalloc(1, sizeof *draft.merchant),
+                          .missing_is_told = spec->missing_is_told};
+    *draft.merchant = (struct merchant){.mode = spec->mode,
+                                        .is_default = spec->is_default,
+                                        .max_in_flight = spec->max_in_flight,
+                                        .rate_per_s = spec->rate_per_s,
+                                        .references = 1};
+    take_mchid(&draft, spec->mchid);
+    return draft;
+}
+
+static struct merchant *finish(struct draft *draft, char **errors)
+{
+    if (draft->errors.len == 0) {
+        return draft->merchant;
+    }
+    *errors = buf_take(&draft->errors);
+    return merchant_unref(draft->merchant);
+}
+
+struct merchant *merchant_new_keyless(const struct merchant_spec *spec, char **errors)
+{
+    struct draft draft = draft_of(spec);
+    return finish(&draft, errors);
+}
+
+struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
+{
+    struct draft draft = draft_of(spec);
+    take_serial(&draft, spec->serial_no);
+    take_private_key(&draft, spec->private_key_path);
+    take_public_key(&draft, spec->public_key_id, spec->public_key_path);
+    take_certificates(&draft, spec->certificate_paths);
+    if (!names_verify_key(spec)) {
+        complain_missing(&draft, "wechatpay_public_key",
+                         "give it and its id, or platform_certificates, to verify answers with");
+    }
+    return finish(&draft, errors);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool same_key(const EVP_PKEY *a, const EVP_PKEY *b)
+{
+    return a == b || (a != NULL && b != NULL && EVP_PKEY_eq(a, b) == 1);
+}
+
+static bool same_verify_keys(const struct merchant *a, const struct merchant *b)
+{
+    bool same = a->verify_key_count == b->verify_key_count;
+    for (size_t i = 0; same && i < a->verify_key_count; i++) {
+        const struct verify_key *one = &a->verify_keys[i], *other = &b->verify_keys[i];
+        same = same_text(one->serial, other->serial) && same_key(one->key, other->key) &&
+               one->not_after_ms == other->not_after_ms;
+    }
+    return same;
+}
+
+bool merchant_same(const struct merchant *a, const struct merchant *b)
+{
+    return same_text(a->mchid, b->mchid) && a->mode == b->mode && a->is_default == b->is_default &&
+           same_text(a->serial_no, b->serial_no) && same_key(a->private_key, b->private_key) &&
+           same_text(a->public_key_id, b->public_key_id) && same_verify_keys(a, b) &&
+           a->max_in_flight == b->max_in_flight && a->rate_per_s == b->rate_per_s;
+}
+
+struct merchant *merchant_ref(struct merchant *merchant)
+{
+    __atomic_add_fetch(&merchant->references, 1, __ATOMIC_RELAXED);
+    return merchant;
+}
+
+struct merchant *merchant_unref(struct merchant *merchant)
+{
+    if (merchant == NULL || __atomic_sub_fetch(&merchant->references, 1, __ATOMIC_ACQ_REL) > 0) {
+        return NULL;
+    }
+    for (size_t i = 0; i < merchant->verify_key_count; i++) {
+        free((char *)merchant->verify_keys[i].serial);
+        EVP_PKEY_free(merchant->verify_keys[i].key);
+    }
+    EVP_PKEY_free(merchant->private_key);
+    free(merchant->public_key_id);
+    free(merchant->serial_no);
+    free(merchant->mchid);
+    free(merchant);
+    return NULL;
+}
+
+struct merchants {
+    unsigned references; /* atomic */
+    size_t count;
+    struct map *by_mchid;
+    struct merchant *defaults[2]; /* by enum merchant_mode */
+    struct merchant *items[];
+};
+
+/* The only one of the mode, else the only one of it that is marked. */
+static struct merchant *default_of(const struct merchants *table, enum merchant_mode mode)
+{
+    struct merchant *any = NULL;
+    struct merchant *marked = NULL;
+    size_t any_count = 0;
+    size_t marked_count = 0;
+    for (size_t i = 0; i < table->count; i++) {
+        struct merchant *merchant = table->items[i];
+        if (merchant->mode == mode) {
+            any = merchant;
+            any_count++;
+            marked = merchant->is_default ? merchant : marked;
+            marked_count += merchant->is_default;
+        }
+    }
+    return any_count == 1 ? any : marked_count == 1 ? marked : NULL;
+}
+
+struct merchants *merchants_new(struct merchant *const *items, size_t count)
+{
+    /* NOLINTNEXTLINE(bugprone-sizeof-expression): the size of a pointer is meant */
+    struct merchants *table = mem_zalloc(1, sizeof *table + count * sizeof table->items[0]);
+    table->references = 1;
+    table->count = count;
+    table->by_mchid = map_new();
+    for (size_t i = 0; i < count; i++) {
+        table->items[i] = items[i];
+        void *before = map_set(table->by_mchid, items[i]->mchid, strlen(items[i]->mchid), items[i]);
+        assert(before == NULL); /* the configuration refuses a repeated section */
+        (void)before;
+    }
+    table->defaults[MODE_DIRECT] = default_of(table, MODE_DIRECT);
+    table->defaults[MODE_PARTNER] = default_of(table, MODE_PARTNER);
+    return table;
+}
+
+struct merchants *merchants_ref(struct merchants *table)
+{
+    __atomic_add_fetch(&table->references, 1, __ATOMIC_RELAXED);
+    return table;
+}
+
+struct merchants *merchants_unref(struct merchants *table)
+{
+    if (table == NULL || __atomic_sub_fetch(&table->references, 1, __ATOMIC_ACQ_REL) > 0) {
+        return NULL;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        merchant_unref(table->items[i]);
+    }
+    map_free(table->by_mchid);
+    free(table);
+    return NULL;
+}
+
+size_t merchants_count(const struct merchants *table)
+{
+    return table->count;
+}
+
+struct merchant *merchants_at(const struct merchants *table, size_t index)
+{
+    return table->items[index];
+}
+
+struct merchant *merchants_find(const struct merchants *table, const char *mchid)
+{
+    return map_get(table->by_mchid, mchid, strlen(mchid));
+}
+
+struct merchant *merchants_default(const struct merchants *table, enum merchant_mode mode)
+{
+    return table->defaults[mode];
+}

@@ -1,0 +1,93 @@
+#include "presignd/wechatpay/verify.h"
+
+#include "presignd/base/buf.h"
+#include "presignd/base/text.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <string.h>
+
+const char *verify_status_text(enum verify_status status)
+{
+    static const char *const texts[] = {
+        [VERIFY_OK] = "the signature is valid",
+        [VERIFY_UNSIGNED] = "the answer is not signed",
+        [VERIFY_UNKNOWN_SERIAL] = "Wechatpay-Serial names a key that is not configured or expired",
+        [VERIFY_BAD_TIMESTAMP] = "Wechatpay-Timestamp is no time within five minutes of our clock",
+        [VERIFY_PROBE] = "the signature is a probe that has to fail",
+        [VERIFY_BAD_ENCODING] = "the signature is not base64",
+        [VERIFY_BAD_SIGNATURE] = "the signature does not match the answer",
+    };
+    return texts[status];
+}
+
+static bool is_missing(const char *header)
+{
+    return header == NULL || header[0] == '\0';
+}
+
+static bool timestamp_is_near(const char *timestamp, int64_t now_s)
+{
+    int64_t at_s;
+    return text_int(timestamp, 0, INT64_MAX, &at_s) && at_s >= now_s - VERIFY_CLOCK_SKEW_S &&
+           at_s <= now_s + VERIFY_CLOCK_SKEW_S;
+}
+
+/* A certificate past its end counts as one that we do not hold. */
+static EVP_PKEY *find_key(const struct verify_key *keys, size_t count, const char *serial,
+                          int64_t now_s)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(keys[i].serial, serial) == 0 && keys[i].not_after_ms / 1000 >= now_s) {
+            return keys[i].key;
+        }
+    }
+    return NULL;
+}
+
+/* Over timestamp LF nonce LF body LF, fed in pieces so that no copy of the body is made. */
+static bool signature_matches(EVP_PKEY *key, const struct verify_input *input,
+                              const struct buf *signature)
+{
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool ok =
+        context != NULL && EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
+        EVP_DigestVerifyUpdate(context, input->timestamp, strlen(input->timestamp)) == 1 &&
+        EVP_DigestVerifyUpdate(context, "\n", 1) == 1 &&
+        EVP_DigestVerifyUpdate(context, input->nonce, strlen(input->nonce)) == 1 &&
+        EVP_DigestVerifyUpdate(context, "\n", 1) == 1 &&
+        EVP_DigestVerifyUpdate(context, input->body, input->body_len) == 1 &&
+        EVP_DigestVerifyUpdate(context, "\n", 1) == 1 &&
+        EVP_DigestVerifyFinal(context, (const unsigned char *)signature->data, signature->len) == 1;
+    EVP_MD_CTX_free(context);
+    ERR_clear_error();
+    return ok;
+}
+
+/* The serial is looked at late: an unknown one makes its caller fetch certificates, which an
+ * answer that is worthless anyhow should not cause. */
+enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
+                                 const struct verify_input *input, int64_t now_s)
+{
+    static const char probe[] = "WECHATPAY/SIGNTEST/";
+    if (is_missing(input->serial) || is_missing(input->timestamp) || is_missing(input->nonce) ||
+        is_missing(input->signature)) {
+        return VERIFY_UNSIGNED;
+    }
+    if (strncmp(input->signature, probe, sizeof probe - 1) == 0) {
+        return VERIFY_PROBE;
+    }
+    if (!timestamp_is_near(input->timestamp, now_s)) {
+        return VERIFY_BAD_TIMESTAMP;
+    }
+    AUTO_BUF struct buf signature = {0};
+    if (!text_base64_decode(&signature, input->signature, strlen(input->signature))) {
+        return VERIFY_BAD_ENCODING;
+    }
+    EVP_PKEY *key = find_key(keys, key_count, input->serial, now_s);
+    if (key == NULL) {
+        return VERIFY_UNKNOWN_SERIAL;
+    }
+    return signature_matches(key, input, &signature) ? VERIFY_OK : VERIFY_BAD_SIGNATURE;
+}

@@ -1,0 +1,127 @@
+#include "presignd/wechatpay/verify.h"
+
+#include "unit/wechatpay/vectors.h"
+
+#define K3_TIME INT64_C(1722850421)
+
+/* k3 of the vectors, cut into its parts. */
+struct scene {
+    EVP_PKEY *key;
+    struct buf message, signature;
+    struct verify_key keys[2];
+    struct verify_input input;
+};
+
+static void scene_deinit(struct scene *scene)
+{
+    EVP_PKEY_free(scene->key);
+    buf_deinit(&scene->message);
+    buf_deinit(&scene->signature);
+}
+
+static struct scene scene_of_k3(void)
+{
+    char *error = NULL;
+    struct scene scene = {.key = key_public_read(VECTORS "k3_wechatpay_public_key.pem", &error),
+                          .message = vector_read("k3_response.msg"),
+                          .signature = vector_read("k3_response.sig.b64")};
+    cr_assert_not_null(scene.key, "%s", error);
+    scene.keys[0] = (struct verify_key){"5DEA10", scene.key, (K3_TIME + 10) * 1000};
+    scene.keys[1] = (struct verify_key){"PUB_KEY_ID_3", scene.key, INT64_MAX};
+    char *nonce = strchr(scene.message.data, '\n') + 1;
+    char *body = strchr(nonce, '\n') + 1;
+    nonce[-1] = body[-1] = '\0';
+    size_t body_len = strlen(body) - 1;
+    scene.input = (struct verify_input){
+        "PUB_KEY_ID_3", scene.message.data, nonce, scene.signature.data, body, body_len};
+    return scene;
+}
+
+static void expect_status(struct scene *scene, int64_t now_s, enum verify_status expected)
+{
+    enum verify_status got = verify_answer(scene->keys, 2, &scene->input, now_s);
+    cr_assert_eq(got, expected, "%s instead of %s", verify_status_text(got),
+                 verify_status_text(expected));
+}
+
+Test(verify, the_published_answer_verifies_for_five_minutes_each_way)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    expect_status(&scene, K3_TIME, VERIFY_OK);
+    expect_status(&scene, K3_TIME + 300, VERIFY_OK);
+    expect_status(&scene, K3_TIME - 300, VERIFY_OK);
+    expect_status(&scene, K3_TIME + 301, VERIFY_BAD_TIMESTAMP);
+    expect_status(&scene, K3_TIME - 301, VERIFY_BAD_TIMESTAMP);
+}
+
+Test(verify, any_changed_byte_of_what_is_signed_fails)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    /* The message's buffer holds timestamp, nonce and body with NULs between. */
+    for (size_t i = strlen(scene.input.timestamp) - 1; i + 1 < scene.message.len; i++) {
+        if (scene.message.data[i] == '\0') {
+            continue;
+        }
+        scene.message.data[i] ^= 1;
+        expect_status(&scene, K3_TIME, VERIFY_BAD_SIGNATURE);
+        scene.message.data[i] ^= 1;
+    }
+    scene.input.body_len--;
+    expect_status(&scene, K3_TIME, VERIFY_BAD_SIGNATURE);
+    scene.input.body_len++;
+    expect_status(&scene, K3_TIME, VERIFY_OK);
+    scene.signature.data[10] = scene.signature.data[10] == 'A' ? 'B' : 'A';
+    expect_status(&scene, K3_TIME, VERIFY_BAD_SIGNATURE);
+}
+
+Test(verify, a_signature_needs_all_its_headers)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    const char **headers[] = {&scene.input.serial, &scene.input.timestamp, &scene.input.nonce,
+                              &scene.input.signature};
+    for (size_t i = 0; i < ARRAY_LENGTH(headers); i++) {
+        const char *was = *headers[i];
+        *headers[i] = NULL;
+        expect_status(&scene, K3_TIME, VERIFY_UNSIGNED);
+        *headers[i] = "";
+        expect_status(&scene, K3_TIME, VERIFY_UNSIGNED);
+        *headers[i] = was;
+    }
+    expect_status(&scene, K3_TIME, VERIFY_OK);
+}
+
+Test(verify, what_is_wrong_has_a_name)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    const struct verify_input good = scene.input;
+    scene.input.signature = "WECHATPAY/SIGNTEST/aGVsbG8=";
+    expect_status(&scene, K3_TIME, VERIFY_PROBE);
+    scene.input.signature = "not base64!";
+    expect_status(&scene, K3_TIME, VERIFY_BAD_ENCODING);
+    scene.input.signature = "aGVsbG8=";
+    expect_status(&scene, K3_TIME, VERIFY_BAD_SIGNATURE);
+    scene.input = good;
+    scene.input.serial = "PUB_KEY_ID_";
+    expect_status(&scene, K3_TIME, VERIFY_UNKNOWN_SERIAL);
+    scene.input = good;
+    static const char *const times[] = {"soon", "1722850421.0", " 1722850421", "-1",
+                                        "99999999999999999999"};
+    for (size_t i = 0; i < ARRAY_LENGTH(times); i++) {
+        scene.input.timestamp = times[i];
+        expect_status(&scene, K3_TIME, VERIFY_BAD_TIMESTAMP);
+    }
+}
+
+Test(verify, a_certificate_serves_until_its_end)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    scene.input.serial = "5DEA10";
+    expect_status(&scene, K3_TIME + 10, VERIFY_OK);
+    expect_status(&scene, K3_TIME + 11, VERIFY_UNKNOWN_SERIAL);
+}
+
+Test(verify, no_key_no_trust)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    cr_assert_eq(verify_answer(NULL, 0, &scene.input, K3_TIME), VERIFY_UNKNOWN_SERIAL);
+}
