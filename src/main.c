@@ -1,6 +1,6 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
-#include "presignd/daemon.h"
+#include "presignd/daemon/daemon.h"
 #include "presignd/version.h"
 
 #include <curl/curl.h>

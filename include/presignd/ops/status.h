@@ -3,7 +3,7 @@
  *
  * From the table come the page /status, the document /status.json and `presignctl status`, so
  * that all three hold the same facts under the same names. To add a fact: a member here, a row
- * in src/ops/status.c, its value in src/snapshot.c. Pure.
+ * in src/ops/status.c, its value in src/daemon/snapshot.c. Pure.
  */
 #ifndef PRESIGND_OPS_STATUS_H
 #define PRESIGND_OPS_STATUS_H

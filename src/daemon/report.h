@@ -4,13 +4,13 @@
  * operator must look at as a warning or worse, once when it begins and once when it ends. What
  * repeats itself is counted (base/quiet.h).
  */
-#ifndef PRESIGND_REPORT_H
-#define PRESIGND_REPORT_H
+#ifndef PRESIGND_DAEMON_REPORT_H
+#define PRESIGND_DAEMON_REPORT_H
 
+#include "daemon/history.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/status.h"
-#include "presignd/recent.h"
 #include "presignd/wechatpay/merchant.h"
 
 struct report;
@@ -39,6 +39,6 @@ const char *report_trouble(const struct report *report);
 /* For how long; 0 while they succeed. */
 int64_t report_trouble_ms(const struct report *report, int64_t mono_ms);
 /* What happened last. Borrowed. */
-const struct recent *report_recent(const struct report *report);
+const struct history *report_history(const struct report *report);
 
 #endif

@@ -1,4 +1,4 @@
-#include "presignd/readiness.h"
+#include "daemon/readiness.h"
 
 #include "presignd/base/mem.h"
 

@@ -1,15 +1,15 @@
 /* Looks at the daemon's parts every half second and tells systemd: READY=1, the status text, the
  * watchdog. readiness.h decides what a look means. A look takes a few steps for each partition and
  * merchant, however many events are in hand. */
-#ifndef PRESIGND_MONITOR_H
-#define PRESIGND_MONITOR_H
+#ifndef PRESIGND_DAEMON_MONITOR_H
+#define PRESIGND_DAEMON_MONITOR_H
 
+#include "daemon/readiness.h"
+#include "daemon/report.h"
 #include "presignd/base/buf.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/intake.h"
 #include "presignd/kafka/outlet.h"
-#include "presignd/readiness.h"
-#include "presignd/report.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* What is told again and again, for each merchant by itself. */
-#include "presignd/report.h"
+#include "daemon/report.h"
 
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"

@@ -1,4 +1,4 @@
-#include "presignd/snapshot.h"
+#include "daemon/snapshot.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/flow/lane.h"
@@ -20,8 +20,8 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
     status->process.instance = config->daemon.instance;
     status->process.version = PRESIGND_VERSION;
     status->process.at_ms = now.wall_ms;
-    status->process.started_ms = from->recent->started.wall_ms;
-    status->process.uptime_ms = now.mono_ms - from->recent->started.mono_ms;
+    status->process.started_ms = from->history->started.wall_ms;
+    status->process.uptime_ms = now.mono_ms - from->history->started.mono_ms;
     status->process.cluster = intake_cluster_id(from->intake);
     status->process.group = intake_group_id(from->intake);
     status->process.requests_topic = config->daemon.requests_topic;
@@ -49,8 +49,8 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.signatures = (int64_t)signer_waiting(from->signer);
     status->work.bytes = (int64_t)pipeline->bytes;
     status->work.records = from->records;
-    status->work.succeeded = from->recent->succeeded;
-    status->work.failed = from->recent->failed;
+    status->work.succeeded = from->history->succeeded;
+    status->work.failed = from->history->failed;
     const char *subscription = intake_subscription_error(from->intake);
     status->work.kafka_trouble = subscription != NULL ? subscription : intake_trouble(from->intake);
     status->work.transaction_trouble = from->transaction_trouble;
@@ -199,11 +199,11 @@ static void take_hosts(const struct snapshot_sources *from, struct moment now,
 
 static void take_reload(const struct snapshot_sources *from, struct status *status)
 {
-    const struct recent *recent = from->recent;
-    bool any = recent->reload_ms != 0;
-    status->reload.at_ms = any ? recent->reload_ms : STATUS_NONE;
-    status->reload.applied = any ? recent->reload_applied : STATUS_NONE;
-    status->reload.text = any && recent->reload_text[0] != '\0' ? recent->reload_text : NULL;
+    const struct history *history = from->history;
+    bool any = history->reload_ms != 0;
+    status->reload.at_ms = any ? history->reload_ms : STATUS_NONE;
+    status->reload.applied = any ? history->reload_applied : STATUS_NONE;
+    status->reload.text = any && history->reload_text[0] != '\0' ? history->reload_text : NULL;
 }
 
 void snapshot_take(const struct snapshot_sources *sources, struct moment now, struct status *status)
@@ -218,6 +218,6 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     take_keys(sources, status);
     take_hosts(sources, now, status);
     take_reload(sources, status);
-    recent_failures(sources->recent, &status->failures);
-    recent_transactions(sources->recent, &status->transactions);
+    history_failures(sources->history, &status->failures);
+    history_transactions(sources->history, &status->transactions);
 }

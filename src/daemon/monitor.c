@@ -1,10 +1,10 @@
-#include "presignd/monitor.h"
+#include "daemon/monitor.h"
 
+#include "daemon/readiness.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/notify.h"
-#include "presignd/readiness.h"
 
 #include <inttypes.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 /* The daemon: owns every long-lived object, builds them in the data's order and takes them
  * down in reverse. */
-#ifndef PRESIGND_DAEMON_H
-#define PRESIGND_DAEMON_H
+#ifndef PRESIGND_DAEMON_DAEMON_H
+#define PRESIGND_DAEMON_DAEMON_H
 
 #include "presignd/config/config.h"
 

@@ -1,4 +1,4 @@
-#include "presignd/report.h"
+#include "daemon/report.h"
 
 #include "presignd/base/list.h"
 #include "presignd/base/log.h"
@@ -35,7 +35,7 @@ struct report {
     struct map *voices; /* by mchid */
     struct list voice_list;
     struct metrics *metrics;
-    struct recent recent;
+    struct history history;
     char *trouble;                     /* why transactions fail */
     int64_t trouble_ms;                /* mono: since when */
     bool troubled[OUTLET_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
@@ -97,7 +97,7 @@ struct report *report_new(struct metrics *metrics)
     metric_set(metrics_series(metrics, METRIC_RELOAD_SUCCESSFUL, NULL), 1);
     begin_all(metrics);
     (void)metrics_series(metrics, METRIC_SHORTAGES, NULL);
-    recent_init(&report->recent, now);
+    history_init(&report->history, now);
     return report;
 }
 
@@ -127,9 +127,9 @@ int64_t report_trouble_ms(const struct report *report, int64_t mono_ms)
     return report->trouble == NULL ? 0 : mono_ms - report->trouble_ms;
 }
 
-const struct recent *report_recent(const struct report *report)
+const struct history *report_history(const struct report *report)
 {
-    return &report->recent;
+    return &report->history;
 }
 
 static void count(struct report *report, enum metric metric, const char *const *labels)
@@ -376,7 +376,7 @@ static void on_published(void *context, const struct job *job)
         log_failure(report, job);
     }
     int64_t wall_ms = clock_now(&clock_system).wall_ms;
-    recent_published(&report->recent, job->reason, wall_ms);
+    history_published(&report->history, job->reason, wall_ms);
     if (job->record.timestamp_ms >= 0) {
         int64_t age_ms = wall_ms - job->record.timestamp_ms;
         metric_observe(metrics_series(report->metrics, METRIC_EVENT_SECONDS, NULL),
@@ -427,8 +427,8 @@ static void on_transaction(void *context, const struct outlet_end *end,
                            const size_t outcomes[OUTLET_TOPIC_COUNT])
 {
     struct report *report = context;
-    recent_transaction(&report->recent, end, outcomes[OUTLET_RESULTS] + outcomes[OUTLET_FAILURES],
-                       clock_now(&clock_system).wall_ms);
+    history_transaction(&report->history, end, outcomes[OUTLET_RESULTS] + outcomes[OUTLET_FAILURES],
+                        clock_now(&clock_system).wall_ms);
     count(report, METRIC_TRANSACTIONS, (const char *[]){outlet_verdict_name(end->verdict)});
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
@@ -594,7 +594,7 @@ void report_reload(struct report *report, bool applied, const char *problems)
 {
     count(report, METRIC_RELOADS, (const char *[]){applied ? "applied" : "refused"});
     metric_set(metrics_series(report->metrics, METRIC_RELOAD_SUCCESSFUL, NULL), applied);
-    recent_reload(&report->recent, applied, problems, clock_now(&clock_system).wall_ms);
+    history_reload(&report->history, applied, problems, clock_now(&clock_system).wall_ms);
 }
 
 /* --- gauges --- */

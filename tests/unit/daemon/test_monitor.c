@@ -1,5 +1,5 @@
 /* What a look gathers. The parts are stand-ins (--wrap). */
-#include "presignd/monitor.h"
+#include "daemon/monitor.h"
 
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"

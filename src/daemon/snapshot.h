@@ -1,12 +1,12 @@
 /* Gathers the facts of a running daemon into one struct status. */
-#ifndef PRESIGND_SNAPSHOT_H
-#define PRESIGND_SNAPSHOT_H
+#ifndef PRESIGND_DAEMON_SNAPSHOT_H
+#define PRESIGND_DAEMON_SNAPSHOT_H
 
+#include "daemon/history.h"
 #include "presignd/base/clock.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/intake.h"
 #include "presignd/ops/status.h"
-#include "presignd/recent.h"
 #include "presignd/setup/setup.h"
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/signer.h"
@@ -18,7 +18,7 @@ struct snapshot_sources {
     const struct intake *intake;
     const struct signer *signer;
     const struct caller *caller;
-    const struct recent *recent;
+    const struct history *history;
     const char *unready;             /* why /readyz says no; NULL: it says ready */
     const char *transaction_trouble; /* or NULL */
     int64_t records;                 /* consumed */

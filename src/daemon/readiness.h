@@ -5,8 +5,8 @@
  * a named cause (a hold, a pause, a topic that refuses their outcome) do not count here. They are
  * in the status and in alerts.
  */
-#ifndef PRESIGND_READINESS_H
-#define PRESIGND_READINESS_H
+#ifndef PRESIGND_DAEMON_READINESS_H
+#define PRESIGND_DAEMON_READINESS_H
 
 #include "presignd/base/buf.h"
 

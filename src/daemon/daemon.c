@@ -1,5 +1,8 @@
-#include "presignd/daemon.h"
+#include "presignd/daemon/daemon.h"
 
+#include "daemon/monitor.h"
+#include "daemon/report.h"
+#include "daemon/snapshot.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/loop.h"
@@ -8,16 +11,13 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/kafka/topic_check.h"
-#include "presignd/monitor.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/notify.h"
 #include "presignd/ops/process.h"
 #include "presignd/ops/reload_word.h"
-#include "presignd/report.h"
 #include "presignd/setup/setup.h"
-#include "presignd/snapshot.h"
 #include "presignd/version.h"
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/signer.h"
@@ -291,7 +291,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .intake = d->intake,
         .signer = d->signer,
         .caller = d->caller,
-        .recent = report_recent(d->report),
+        .history = report_history(d->report),
         .unready = ready ? NULL : why->data,
         .transaction_trouble = report_trouble(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),

@@ -1,0 +1,63 @@
+#include "daemon/history.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+Test(history, failures_are_counted_and_the_newest_comes_first)
+{
+    struct history history;
+    struct status_list list;
+    history_init(&history, (struct moment){5, 1000});
+    history_published(&history, REASON_REJECTED, 2000);
+    history_published(&history, REASON_EXPIRED, 3000);
+    history_published(&history, REASON_NONE, 3500);
+    history_published(&history, REASON_REJECTED, 4000);
+    history_failures(&history, &list);
+    const struct status_failure *items = list.items;
+    cr_assert_eq(list.count, 2);
+    cr_assert_str_eq(items[0].reason, "rejected");
+    cr_assert_eq(items[0].count, 2);
+    cr_assert_eq(items[0].last_ms, 4000);
+    cr_assert_str_eq(items[1].reason, "expired");
+    cr_assert_eq(history.succeeded, 1);
+    cr_assert_eq(history.failed, 3);
+    free(list.items);
+}
+
+Test(history, the_last_transactions_are_kept)
+{
+    struct history history;
+    struct status_list list;
+    history_init(&history, (struct moment){0, 0});
+    history_transactions(&history, &list);
+    cr_assert_eq(list.count, 0);
+    free(list.items);
+    for (size_t i = 0; i < STATUS_TRANSACTIONS_MAX + 3; i++) {
+        struct outlet_end end = {.verdict = OUTLET_COMMITTED, .duration_ms = 1};
+        history_transaction(&history, &end, i, (int64_t)i);
+    }
+    history_transactions(&history, &list);
+    const struct status_transaction *items = list.items;
+    cr_assert_eq(list.count, STATUS_TRANSACTIONS_MAX);
+    cr_assert_eq(items[0].outcomes, STATUS_TRANSACTIONS_MAX + 2);
+    cr_assert_eq(items[STATUS_TRANSACTIONS_MAX - 1].outcomes, 3);
+    cr_assert_str_eq(items[0].end, "committed");
+    free(list.items);
+}
+
+Test(history, of_a_refused_reload_the_first_line_is_kept)
+{
+    struct history history;
+    char longest[1000];
+    history_init(&history, (struct moment){0, 0});
+    history_reload(&history, false, "a:1: is wrong\nb:2: too\n", 7);
+    cr_assert_str_eq(history.reload_text, "a:1: is wrong");
+    cr_assert_not(history.reload_applied);
+    memset(longest, 'x', sizeof longest);
+    longest[sizeof longest - 1] = '\0';
+    history_reload(&history, false, longest, 8);
+    cr_assert_eq(strlen(history.reload_text), HISTORY_TEXT_MAX);
+    history_reload(&history, true, NULL, 9);
+    cr_assert_str_eq(history.reload_text, "");
+    cr_assert_eq(history.reload_ms, 9);
+}
