@@ -23,7 +23,7 @@ install(FILES conf/presignd.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(DIRECTORY contrib/prometheus contrib/grafana examples/
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES LICENSE docs/metrics.md docs/events.md docs/consumers.md docs/operations.md docs/isolation.md
-              docs/delivery.md docs/kafka.md docs/limits.md docs/security.md docs/systemd.md
+              docs/delivery.md docs/evidence.md docs/kafka.md docs/limits.md docs/security.md docs/systemd.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES contrib/completion/presignctl contrib/completion/presignd
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)

@@ -52,7 +52,7 @@ ENDPOINT_FAULTS = {
     "408": "0.005", "421": "0.005", "close": "0.01", "idle-close": "0.02:20", "idle-408": "0.01:20"}
 COLUMNS = ("date", "seed", "events", "instances", "SIGKILL", "SIGSTOP", "SIGTERM", "brokers",
            "leaders", "endpoint", "output", "clock", "missing", "doubled", "calls wrong",
-           "calls", "repeated", "by each kill alone / in the air + unpublished", "restart s", "minutes",
+           "calls", "repeated", "by each kill alone / in flight + unpublished", "restart s", "minutes",
            "load")
 
 

@@ -50,6 +50,20 @@ class Pages(unittest.TestCase):
                         self.assertIn(anchor, anchors(path))
         self.assertGreater(found, 50)
 
+    def test_rows_of_a_table_have_as_many_cells_as_its_head(self):
+        rows = 0
+        for page in pages():
+            cells = None
+            for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+                if not line.lstrip().startswith("|"):
+                    cells = None
+                    continue
+                rows += 1
+                count = len(re.findall(r"(?<!\\)\|", line))
+                cells = cells or count
+                self.assertEqual(count, cells, f"{page.relative_to(ROOT)}:{number}: a row of another table")
+        self.assertGreater(rows, 200)
+
     def test_every_alert_has_its_runbook_and_the_other_way_round(self):
         if not RULES.exists():
             self.skipTest(f"no {RULES.relative_to(ROOT)}")
