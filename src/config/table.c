@@ -2,6 +2,7 @@
 #include "config/table.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/base/nearest.h"
 
 #include <string.h>
 
@@ -174,64 +175,26 @@ const struct config_section *config_section_holding(const char *name)
     return NULL;
 }
 
-enum { NAME_MAX_COMPARED = 40 };
-
-/* Levenshtein's distance; names longer than any of ours are far from all of them. */
-static size_t distance(const char *a, const char *b)
+/* A name with a third of its letters wrong may be a typing error; one with more is another name. */
+static struct nearest nearest_to(const char *name)
 {
-    size_t row[NAME_MAX_COMPARED + 1];
-    size_t b_len = strlen(b);
-    if (strlen(a) > NAME_MAX_COMPARED || b_len > NAME_MAX_COMPARED) {
-        return SIZE_MAX;
-    }
-    for (size_t j = 0; j <= b_len; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_len; j++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            size_t shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
-            row[j] = change < shorter ? change : shorter;
-        }
-    }
-    return row[b_len];
-}
-
-/* Keeps `candidate` in `*best` when it is nearer than what is there. */
-static void nearer(const char *name, const char *candidate, size_t *least, const char **best)
-{
-    size_t away = distance(name, candidate);
-    if (away < *least) {
-        *least = away;
-        *best = candidate;
-    }
-}
-
-/* A third of the letters wrong is still a slip; more is another word. */
-static size_t slip(const char *name)
-{
-    return strlen(name) / 3 + 2;
+    return (struct nearest){.name = name, .limit = strlen(name) / 3 + 2};
 }
 
 const char *config_section_nearest(const char *heading)
 {
-    const char *best = NULL;
-    size_t least = slip(heading);
+    struct nearest nearest = nearest_to(heading);
     for (size_t i = 0; i < config_section_count; i++) {
-        nearer(heading, config_sections[i].name, &least, &best);
+        nearest_consider(&nearest, config_sections[i].name);
     }
-    return best;
+    return nearest.found;
 }
 
 const char *config_key_nearest(const struct config_section *section, const char *name)
 {
-    const char *best = NULL;
-    size_t least = slip(name);
+    struct nearest nearest = nearest_to(name);
     for (size_t i = 0; i < section->key_count; i++) {
-        nearer(name, section->keys[i].name, &least, &best);
+        nearest_consider(&nearest, section->keys[i].name);
     }
-    return best;
+    return nearest.found;
 }
