@@ -204,8 +204,8 @@ static int call_event(const struct setup *setup, const struct buf *event)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = options_parse(&command_call, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_call, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     AUTO_BUF struct buf event = {0};

@@ -80,8 +80,8 @@ static int check_text(const struct ctl_config *config)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = options_parse(&command_check, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_check, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     return options.json ? check_json(&options.config) : check_text(&options.config);

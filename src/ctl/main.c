@@ -1,6 +1,7 @@
 /* presignctl: everything around the daemon, one command each. */
 #include "ctl/kit/command.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/nearest.h"
 #include "presignd/version.h"
 
 #include <assert.h>
@@ -25,18 +26,15 @@ static const struct command *find(const char *name)
     return NULL;
 }
 
-static const char *command_name(const void *of, size_t index)
-{
-    (void)of;
-    return index < ARRAY_LENGTH(commands) ? commands[index]->name : NULL;
-}
-
 static int unknown(const char *name)
 {
-    const char *nearest = options_nearest(name, command_name, NULL);
+    struct nearest nearest = {.name = name, .limit = OPTIONS_NEAREST_LIMIT};
+    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
+        nearest_consider(&nearest, commands[i]->name);
+    }
     (void)fprintf(stderr, "presignctl: unknown command %s", name);
-    if (nearest != NULL) {
-        (void)fprintf(stderr, " (%s?)", nearest);
+    if (nearest.found != NULL) {
+        (void)fprintf(stderr, " (%s?)", nearest.found);
     }
     (void)fputs("; see presignctl --help\n", stderr);
     return EX_USAGE;

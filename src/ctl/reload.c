@@ -214,8 +214,8 @@ static int reload(const char *listen, const struct options *options, const struc
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_s = 60};
-    int status = options_parse(&command_reload, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_reload, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     /* A wrong configuration is what the daemon is asked about, so it stops nothing here. */

@@ -350,17 +350,17 @@ static int check_options(const struct options *options)
     if ((options->key != NULL) + options->key_from_code + options->no_key > 1) {
         return command_usage(&command_send, "give one of --key, --key-from-code, --no-key");
     }
-    return OPTIONS_GO_ON;
+    return COMMAND_GO_ON;
 }
 
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 10000};
-    int status = options_parse(&command_send, argc, argv, &options, NULL);
-    if (status == OPTIONS_GO_ON) {
+    int status = command_options(&command_send, argc, argv, &options, NULL);
+    if (status == COMMAND_GO_ON) {
         status = check_options(&options);
     }
-    if (status == OPTIONS_GO_ON) {
+    if (status == COMMAND_GO_ON) {
         struct setup *setup = ctl_setup(&command_send, &options.config, true);
         status = setup == NULL ? EX_CONFIG : send_stdin(setup, &options);
         setup_free(setup);

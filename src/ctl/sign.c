@@ -130,8 +130,8 @@ static int run(int argc, char **argv)
     sign_nonce(fresh);
     struct options options = {.nonce = fresh,
                               .timestamp_s = clock_now(&clock_system).wall_ms / 1000};
-    int status = options_parse(&command_sign, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_sign, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     if (options.endpoint == NULL) {

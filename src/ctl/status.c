@@ -227,8 +227,8 @@ static int judge(const struct options *options, const char *listen, const struct
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 5000};
-    int status = options_parse(&command_status, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_status, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     AUTO_FREE char *listen = options.admin != NULL

@@ -227,7 +227,7 @@ static int follow(struct ctl_kafka *kafka, const struct setup *setup, const stru
                       options->results && options->failures ? " and " : "",
                       options->failures ? config->daemon.failures_topic : "");
     }
-    return OPTIONS_GO_ON;
+    return COMMAND_GO_ON;
 }
 
 static int tail_topics(const struct setup *setup, const struct options *options)
@@ -242,7 +242,7 @@ static int tail_topics(const struct setup *setup, const struct options *options)
         return command_fail(&command_tail, EX_CONFIG, "%s", error);
     }
     int status = follow(kafka, setup, options);
-    if (status == OPTIONS_GO_ON) {
+    if (status == COMMAND_GO_ON) {
         status = print_outcomes(kafka, options);
     }
     ctl_kafka_free(kafka);
@@ -252,8 +252,8 @@ static int tail_topics(const struct setup *setup, const struct options *options)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = options_parse(&command_tail, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_tail, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     if (options.json && options.text) {

@@ -122,8 +122,8 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = options_parse(&command_validate, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_validate, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     int64_t wall_ms = clock_now(&clock_system).wall_ms;

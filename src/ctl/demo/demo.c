@@ -577,8 +577,8 @@ static void clean_up(struct demo *demo)
 static int run(int argc, char **argv)
 {
     struct demo demo = {0};
-    int status = options_parse(&command_demo, argc, argv, &demo, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_demo, argc, argv, &demo, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     /* Before there are threads, so that none of them takes a signal. */

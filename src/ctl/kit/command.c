@@ -61,7 +61,7 @@ void command_help(const struct command *command, struct buf *out)
         .name = "help", .letter = 'h', .help = "shows this text"};
     buf_printf(out, "usage: presignctl %s %s\n\n%s\noptions:\n", command->name, command->arguments,
                command->about);
-    for (size_t i = 0; i < options_count(command); i++) {
+    for (size_t i = 0; i < options_count(command->options); i++) {
         help_row(&command->options[i], out);
     }
     help_row(&help, out);
@@ -125,4 +125,22 @@ int command_end(const struct command *command, int status)
         return command_fail(command, EX_UNAVAILABLE, "the output could not be written");
     }
     return status;
+}
+
+int command_options(const struct command *command, int argc, char **argv, void *values,
+                    int *operands)
+{
+    AUTO_FREE char *error = NULL;
+    AUTO_BUF struct buf help = {0};
+    switch (options_parse(command->options, argc, argv, values, operands, &error)) {
+    case OPTIONS_DONE:
+        return COMMAND_GO_ON;
+    case OPTIONS_WRONG:
+        return command_usage(command, "%s", error);
+    case OPTIONS_HELP:
+        command_help(command, &help);
+        (void)fputs(help.data, stdout);
+        return command_end(command, EX_OK);
+    }
+    abort();
 }

@@ -66,6 +66,14 @@ void command_completion(const struct command *const *commands, size_t count, str
 /* The status is one that the command's help names. */
 bool command_exits_with(const struct command *command, int status);
 
+/* What command_options() returns when the command is to go on. */
+#define COMMAND_GO_ON (-1)
+
+/* options_parse() by the command's table. COMMAND_GO_ON, or the exit status to end with: 0 after
+ * --help was printed, EX_USAGE after an error was printed. */
+int command_options(const struct command *command, int argc, char **argv, void *values,
+                    int *operands) __attribute__((warn_unused_result));
+
 /* "presignctl NAME: TEXT" and a line's end on stderr. Returns `status`, so that a command can
  * end with: return command_fail(&command_send, EX_UNAVAILABLE, …). */
 int command_fail(const struct command *command, int status, const char *format, ...)

@@ -38,9 +38,9 @@ static void manual_command(const struct command *command, struct buf *out)
     mdoc_literal(out, usage);
     buf_puts(out, ".Pp\n");
     mdoc_paragraphs(out, command->about);
-    if (options_count(command) > 0) {
+    if (options_count(command->options) > 0) {
         buf_puts(out, ".Bl -tag -width Ds\n");
-        for (size_t i = 0; i < options_count(command); i++) {
+        for (size_t i = 0; i < options_count(command->options); i++) {
             manual_option(&command->options[i], out);
         }
         buf_puts(out, ".El\n");
@@ -66,7 +66,7 @@ void command_manual(const struct command *const *commands, size_t count, struct 
 
 static void completion_words(const struct command *command, struct buf *out)
 {
-    for (size_t i = 0; i < options_count(command); i++) {
+    for (size_t i = 0; i < options_count(command->options); i++) {
         const struct option_row *row = &command->options[i];
         if (row->letter != 0) {
             buf_printf(out, "-%c ", row->letter);
@@ -108,7 +108,7 @@ static void completion_command(const struct command *command, struct buf *out)
     buf_printf(out, "    %s)\n        words=\"", command->name);
     completion_words(command, out);
     buf_puts(out, "\"\n        case $option in\n");
-    for (size_t i = 0; i < options_count(command); i++) {
+    for (size_t i = 0; i < options_count(command->options); i++) {
         completion_value(&command->options[i], out);
     }
     buf_puts(out, "        esac ;;\n");

@@ -1,21 +1,19 @@
 #include "ctl/kit/options.h"
 
-#include "ctl/kit/command.h"
+#include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/nearest.h"
 #include "presignd/base/text.h"
 
 #include <assert.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 
 /* getopt_long()'s return values: beyond every character, so that letters stay free. */
 enum { VALUE_HELP = 256, VALUE_ROWS };
-enum { WORD_MAX_LENGTH = 32, NEAR_DISTANCE = 2 };
 
 /* The same table in getopt's terms. */
 struct translation {
@@ -23,27 +21,26 @@ struct translation {
     char shorts[2 * OPTIONS_MAX + 4];
 };
 
-size_t options_count(const struct command *command)
+size_t options_count(const struct option_row *rows)
 {
     size_t count = 0;
-    while (command->options != NULL && command->options[count].name != NULL) {
+    while (rows != NULL && rows[count].name != NULL) {
         count++;
     }
     assert(count <= OPTIONS_MAX);
     return count;
 }
 
-static void translate(const struct command *command, size_t count, struct translation *out)
+static void translate(const struct option_row *rows, size_t count, struct translation *out)
 {
     char *letter = out->shorts;
-    *letter++ = ':'; /* a missing value is told apart from an unknown option */
+    *letter++ = ':'; /* getopt_long() then returns ':' for a missing value, '?' for the rest */
     *letter++ = 'h';
     for (size_t i = 0; i < count; i++) {
-        const struct option_row *row = &command->options[i];
-        int argument = row->kind == OPTION_FLAG ? no_argument : required_argument;
-        out->longs[i] = (struct option){row->name, argument, NULL, VALUE_ROWS + (int)i};
-        if (row->letter != 0) {
-            *letter++ = row->letter;
+        int argument = rows[i].kind == OPTION_FLAG ? no_argument : required_argument;
+        out->longs[i] = (struct option){rows[i].name, argument, NULL, VALUE_ROWS + (int)i};
+        if (rows[i].letter != 0) {
+            *letter++ = rows[i].letter;
             if (argument == required_argument) {
                 *letter++ = ':';
             }
@@ -52,20 +49,19 @@ static void translate(const struct command *command, size_t count, struct transl
     out->longs[count] = (struct option){"help", no_argument, NULL, VALUE_HELP};
 }
 
-static const struct option_row *row_of(const struct command *command, size_t count, int value)
+static const struct option_row *row_of(const struct option_row *rows, int value)
 {
     if (value >= VALUE_ROWS) {
-        return &command->options[value - VALUE_ROWS];
+        return &rows[value - VALUE_ROWS];
     }
-    for (size_t i = 0; i < count; i++) {
-        if (command->options[i].letter == value) {
-            return &command->options[i];
-        }
+    while (rows->letter != value) { /* getopt_long() returns letters of the table only */
+        assert(rows->name != NULL);
+        rows++;
     }
-    abort(); /* getopt returns what it was given, and that was the rows */
+    return rows;
 }
 
-/* False, and the words that there are, when it takes words and this is none of them. */
+/* Adds the accepted words to `words`; true when the row accepts any, or `word` is one of them. */
 static bool choice_has(const struct option_row *row, const char *word, struct buf *words)
 {
     for (size_t i = 0; row->choice != NULL && row->choice(i) != NULL; i++) {
@@ -77,144 +73,80 @@ static bool choice_has(const struct option_row *row, const char *word, struct bu
     return row->choice == NULL;
 }
 
-static int take(const struct command *command, const struct option_row *row, void *values)
+/* NULL, or the error (free()). */
+static char *take(const struct option_row *row, const char *text, void *values)
 {
     void *target = (char *)values + row->offset;
     AUTO_BUF struct buf words = {0};
-    if (row->kind != OPTION_FLAG && !choice_has(row, optarg, &words)) {
-        return command_usage(command, "--%s %s: give one of %s", row->name, optarg, words.data);
+    if (row->kind != OPTION_FLAG && !choice_has(row, text, &words)) {
+        return mem_printf("--%s %s: give one of %s", row->name, text, words.data);
     }
     switch (row->kind) {
     case OPTION_FLAG:
         *(bool *)target = true;
-        return OPTIONS_GO_ON;
+        return NULL;
     case OPTION_TEXT:
-        *(const char **)target = optarg;
-        return OPTIONS_GO_ON;
+        *(const char **)target = text;
+        return NULL;
     case OPTION_INT:
-        if (!text_int(optarg, row->min, row->max, target)) {
-            return command_usage(command,
-                                 "--%s %s: is no whole number from %" PRId64 " to %" PRId64,
-                                 row->name, optarg, row->min, row->max);
-        }
-        return OPTIONS_GO_ON;
+        return text_int(text, row->min, row->max, target)
+                   ? NULL
+                   : mem_printf("--%s %s: is no whole number from %" PRId64 " to %" PRId64,
+                                row->name, text, row->min, row->max);
     case OPTION_EACH: {
-        AUTO_FREE char *reason = row->each(values, optarg);
-        if (reason != NULL) {
-            return command_usage(command, "--%s %s: %s", row->name, optarg, reason);
-        }
-        return OPTIONS_GO_ON;
+        AUTO_FREE char *reason = row->each(values, text);
+        return reason == NULL ? NULL : mem_printf("--%s %s: %s", row->name, text, reason);
     }
     }
     abort();
 }
 
-static unsigned least(unsigned a, unsigned b, unsigned c)
-{
-    unsigned ab = a < b ? a : b;
-    return ab < c ? ab : c;
-}
-
-/* Levenshtein's distance; words longer than any of ours are far from all. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[WORD_MAX_LENGTH + 1];
-    size_t a_len = strlen(a), b_len = strlen(b);
-    if (a_len > WORD_MAX_LENGTH || b_len > WORD_MAX_LENGTH) {
-        return UINT32_MAX;
-    }
-    for (size_t j = 0; j <= b_len; j++) {
-        row[j] = (unsigned)j;
-    }
-    for (size_t i = 1; i <= a_len; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= b_len; j++) {
-            unsigned replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            row[j] = least(replaced, row[j] + 1, row[j - 1] + 1);
-        }
-    }
-    return row[b_len];
-}
-
-const char *options_nearest(const char *word, const char *(*words)(const void *of, size_t index),
-                            const void *of)
-{
-    const char *nearest = NULL, *candidate;
-    unsigned nearest_distance = NEAR_DISTANCE + 1;
-    for (size_t i = 0; (candidate = words(of, i)) != NULL; i++) {
-        unsigned far = distance(word, candidate);
-        /* Of a word as short as the distance nothing would be left. */
-        if (far < nearest_distance && far < strlen(word)) {
-            nearest = candidate;
-            nearest_distance = far;
-        }
-    }
-    return nearest;
-}
-
-static const char *option_name(const void *of, size_t index)
-{
-    const struct command *command = of;
-    return index < options_count(command) ? command->options[index].name : NULL;
-}
-
-/* getopt leaves the argument that it did not know in different places. */
-static int unknown(const struct command *command, char **argv)
+/* getopt_long() leaves the unknown argument in different places. */
+static char *unknown(const struct option_row *rows, size_t count, char **argv)
 {
     AUTO_FREE char *word = mem_strdup(argv[optind - 1]);
     word[strcspn(word, "=")] = '\0';
     if (optopt > 0 && optopt < VALUE_HELP) {
-        return command_usage(command, "unknown option -%c", optopt);
+        return mem_printf("unknown option -%c", optopt);
     }
     if (optopt >= VALUE_HELP) {
-        return command_usage(command, "%s: this option takes no value", argv[optind - 1]);
+        return mem_printf("%s: this option takes no value", argv[optind - 1]);
     }
-    const char *nearest = options_nearest(word + strspn(word, "-"), option_name, command);
-    return nearest == NULL ? command_usage(command, "unknown option %s", word)
-                           : command_usage(command, "unknown option %s (--%s?)", word, nearest);
+    struct nearest nearest = {.name = word + strspn(word, "-"), .limit = OPTIONS_NEAREST_LIMIT};
+    for (size_t i = 0; i < count; i++) {
+        nearest_consider(&nearest, rows[i].name);
+    }
+    return nearest.found == NULL ? mem_printf("unknown option %s", word)
+                                 : mem_printf("unknown option %s (--%s?)", word, nearest.found);
 }
 
-static int print_help(const struct command *command)
-{
-    AUTO_BUF struct buf text = {0};
-    command_help(command, &text);
-    (void)fputs(text.data, stdout);
-    return command_end(command, EX_OK);
-}
-
-int options_parse(const struct command *command, int argc, char **argv, void *values, int *operands)
+enum options_end options_parse(const struct option_row *rows, int argc, char **argv, void *values,
+                               int *operands, char **error)
 {
     struct translation table = {0};
-    size_t count = options_count(command);
-    translate(command, count, &table);
+    size_t count = options_count(rows);
+    int value;
+    translate(rows, count, &table);
     opterr = 0;
     optind = 1;
-    for (;;) {
-        int value = getopt_long(argc, argv, table.shorts, table.longs, NULL);
-        if (value == -1) {
-            break;
-        }
+    *error = NULL;
+    while ((value = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1) {
         if (value == VALUE_HELP || value == 'h') {
-            return print_help(command);
+            return OPTIONS_HELP;
         }
-        if (value == '?') {
-            return unknown(command, argv);
-        }
-        if (value == ':') {
-            return command_usage(command, "%s needs a value", argv[optind - 1]);
-        }
-        int status = take(command, row_of(command, count, value), values);
-        if (status != OPTIONS_GO_ON) {
-            return status;
+        *error = value == '?'   ? unknown(rows, count, argv)
+                 : value == ':' ? mem_printf("%s needs a value", argv[optind - 1])
+                                : take(row_of(rows, value), optarg, values);
+        if (*error != NULL) {
+            return OPTIONS_WRONG;
         }
     }
     if (operands == NULL && optind < argc) {
-        return command_usage(command, "%s: takes options only", argv[optind]);
+        *error = mem_printf("%s: takes options only", argv[optind]);
+        return OPTIONS_WRONG;
     }
     if (operands != NULL) {
         *operands = optind;
     }
-    return OPTIONS_GO_ON;
+    return OPTIONS_DONE;
 }

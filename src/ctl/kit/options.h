@@ -7,9 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct command;
-
 #define OPTIONS_MAX 40
+
+/* nearest.limit for commands and options: at most two wrong letters. */
+#define OPTIONS_NEAREST_LIMIT 3
 
 enum option_kind {
     OPTION_FLAG, /* takes no value; sets a bool */
@@ -42,20 +43,15 @@ struct option_row {
         .name = "json", .kind = OPTION_FLAG, .help = (what), .offset = offsetof(type, field) \
     }
 
-/* What options_parse() returns when the command is to go on. */
-#define OPTIONS_GO_ON (-1)
+enum options_end { OPTIONS_DONE, OPTIONS_HELP, OPTIONS_WRONG };
 
 /* Fills the structure `values` and sets `*operands` to the index of the first argument that is
- * no option. `operands` NULL: an operand is an error. Otherwise returns the exit status to end
- * with: 0 after --help was printed, EX_USAGE after an error was told. */
-int options_parse(const struct command *command, int argc, char **argv, void *values, int *operands)
-    __attribute__((warn_unused_result));
+ * no option. `operands` NULL: an operand is an error. Ends early at --help, and at the first
+ * error, which it describes (free()). `rows` NULL: --help is the only option. */
+enum options_end options_parse(const struct option_row *rows, int argc, char **argv, void *values,
+                               int *operands, char **error) __attribute__((warn_unused_result));
 
-size_t options_count(const struct command *command);
-
-/* The word nearest to `word` of those that `words` has, when it is so near that it may have been
- * meant; NULL otherwise. */
-const char *options_nearest(const char *word, const char *(*words)(const void *of, size_t index),
-                            const void *of) __attribute__((warn_unused_result));
+/* How many rows, without the last, nameless one; 0 for NULL. */
+size_t options_count(const struct option_row *rows);
 
 #endif

@@ -184,8 +184,8 @@ static int run(int argc, char **argv)
     struct redrive_options options = {.batch = BATCH,
                                       .timeout_ms = TIMEOUT_MS,
                                       .filter = {.since_ms = INT64_MIN, .until_ms = INT64_MAX}};
-    int status = options_parse(&command_redrive, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_redrive, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     if (options.send && options.list) {

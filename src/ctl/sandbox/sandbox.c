@@ -233,7 +233,7 @@ static int settle_options(struct sandbox *sandbox)
     }
     AUTO_FREE char *reason = sandbox_faults_begin(sandbox->faults, &sandbox->keys, sandbox->seed,
                                                   sandbox->fault_by_code);
-    return reason == NULL ? OPTIONS_GO_ON : command_usage(&command_sandbox, "%s", reason);
+    return reason == NULL ? COMMAND_GO_ON : command_usage(&command_sandbox, "%s", reason);
 }
 
 static int open_parts(struct sandbox *sandbox)
@@ -254,7 +254,7 @@ static int open_parts(struct sandbox *sandbox)
     if (sandbox->ledger_fd < 0) {
         return command_fail(&command_sandbox, EX_CONFIG, "%s: %s", ledger, strerror(errno));
     }
-    return OPTIONS_GO_ON;
+    return COMMAND_GO_ON;
 }
 
 static void print_ready(const struct sandbox *sandbox, const char *base_url)
@@ -305,7 +305,7 @@ static int start(struct sandbox *sandbox)
         return command_fail(&command_sandbox, EX_UNAVAILABLE, "%s", error);
     }
     print_ready(sandbox, base_url);
-    return OPTIONS_GO_ON;
+    return COMMAND_GO_ON;
 }
 
 static int serve(struct sandbox *sandbox)
@@ -338,17 +338,17 @@ static int run(int argc, char **argv)
         .dir = "presignd-sandbox", .listen = "127.0.0.1:0", .seed = 1, .ledger_fd = -1};
     sandbox.faults = sandbox_faults_new();
     sandbox.rules.keys = &sandbox.keys;
-    int status = options_parse(&command_sandbox, argc, argv, &sandbox, NULL);
-    if (status == OPTIONS_GO_ON) {
+    int status = command_options(&command_sandbox, argc, argv, &sandbox, NULL);
+    if (status == COMMAND_GO_ON) {
         status = settle_options(&sandbox);
     }
-    if (status == OPTIONS_GO_ON) {
+    if (status == COMMAND_GO_ON) {
         status = open_parts(&sandbox);
     }
-    if (status == OPTIONS_GO_ON) {
+    if (status == COMMAND_GO_ON) {
         status = start(&sandbox);
     }
-    if (status == OPTIONS_GO_ON) {
+    if (status == COMMAND_GO_ON) {
         status = serve(&sandbox);
     }
     close_parts(&sandbox);

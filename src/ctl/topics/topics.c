@@ -243,8 +243,8 @@ static int with_kafka(const struct setup *setup, const struct options *options)
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 10000};
-    int status = options_parse(&command_topics, argc, argv, &options, NULL);
-    if (status != OPTIONS_GO_ON) {
+    int status = command_options(&command_topics, argc, argv, &options, NULL);
+    if (status != COMMAND_GO_ON) {
         return status;
     }
     if (options.create && options.check) {
