@@ -1,5 +1,5 @@
 /* Processor time of checking one request against its schema: bench-schema [SECONDS] */
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
 #include "bench.h"
 #include "presignd/base/mem.h"
 

@@ -2,8 +2,8 @@
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/clock.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/json.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -4,10 +4,10 @@
  */
 #include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/wire/event.h"
-#include "presignd/wire/json.h"
 #include "presignd/wire/outcome.h"
 
 #include <inttypes.h>

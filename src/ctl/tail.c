@@ -4,9 +4,9 @@
 #include "ctl/kit/outcome.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wire/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

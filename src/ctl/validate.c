@@ -1,7 +1,7 @@
 #include "ctl/kit/config.h"
+#include "presignd/base/json.h"
 #include "presignd/base/text.h"
 #include "presignd/flow/admit.h"
-#include "presignd/wire/json.h"
 #include "presignd/wire/outcome.h"
 
 #include <stdio.h>

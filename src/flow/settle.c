@@ -1,6 +1,6 @@
 #include "presignd/flow/settle.h"
 
-#include "presignd/wire/json.h"
+#include "presignd/base/json.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,11 +1,11 @@
 #include "presignd/wire/event.h"
 
 #include "presignd/base/buf.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wire/json.h"
 #include "presignd/wire/media.h"
-#include "presignd/wire/trace.h"
+#include "wire/trace.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "presignd/wire/trace.h"
+#include "wire/trace.h"
 
 #include <string.h>
 

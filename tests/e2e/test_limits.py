@@ -80,7 +80,7 @@ def with_pattern(directory, pattern):
 
 
 class Cost(unittest.TestCase):
-    """Events whose check is dear hold up no others. `wire.cost` counts what they cost."""
+    """Events whose check is dear hold up no others. `schema.cost` counts what they cost."""
 
     def flood(self, world, **data):
         """Dear events in one partition, good ones in another: all good ones have their result."""

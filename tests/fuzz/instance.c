@@ -1,7 +1,7 @@
 /* An instance against each of the product's schemas. */
 #include "fuzz.h"
 
-#include "presignd/wire/json.h"
+#include "presignd/base/json.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* A record with its headers: read, judged, and made into a failure that its schema knows. */
 #include "fuzz.h"
 
-#include "presignd/wire/json.h"
+#include "presignd/base/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,7 +2,7 @@
  * {"schema": …, "instance": …}, or a schema that is its own instance. */
 #include "fuzz.h"
 
-#include "presignd/wire/json.h"
+#include "presignd/base/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /* One compiled schema, many threads: schema.h promises that they need no lock. */
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
  * optional ones too but for the files that `left_out` names; what is left out is printed. A group
  * whose schema does not compile fails all of its tests. */
 #include "presignd/base/mem.h"
-#include "presignd/wire/format.h"
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
+#include "schema/format.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ struct tally {
 };
 
 /* Optional files that ask for what we do not claim to do. Formats that are not in our table
- * (wire/format.h) are left out likewise. */
+ * (schema/format.h) are left out likewise. */
 static const struct {
     const char *path;
     const char *why;

@@ -9,11 +9,11 @@
 
 #include "presignd/base/record.h"
 #include "presignd/flow/reason.h"
+#include "presignd/schema/schema.h"
+#include "presignd/schema/violation.h"
 #include "presignd/wechatpay/endpoint.h"
 #include "presignd/wechatpay/merchant.h"
 #include "presignd/wire/event.h"
-#include "presignd/wire/schema.h"
-#include "presignd/wire/violation.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -7,9 +7,9 @@
 #include "presignd/flow/admit.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/properties.h"
+#include "presignd/schema/schema.h"
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/merchant.h"
-#include "presignd/wire/schema.h"
 
 #include <stdint.h>
 

@@ -9,7 +9,7 @@
 #define PRESIGND_WIRE_EVENT_H
 
 #include "presignd/base/record.h"
-#include "presignd/wire/violation.h"
+#include "presignd/schema/violation.h"
 
 #include <jansson.h>
 #include <stdint.h>

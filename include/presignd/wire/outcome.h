@@ -9,8 +9,8 @@
 
 #include "presignd/base/buf.h"
 #include "presignd/base/record.h"
+#include "presignd/schema/violation.h"
 #include "presignd/wire/event.h"
-#include "presignd/wire/violation.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -9,10 +9,10 @@
 #include "ctl/kit/schemas.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
+#include "presignd/base/json.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
-#include "presignd/wire/json.h"
 
 #include <librdkafka/rdkafka_mock.h>
 

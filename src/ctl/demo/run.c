@@ -1,8 +1,8 @@
 /* What became of each event, and whether it had to. */
 #include "ctl/demo/demo.h"
 
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

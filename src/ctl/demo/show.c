@@ -4,8 +4,8 @@
 #include "ctl/demo/demo.h"
 
 #include "ctl/kit/terminal.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/json.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 #include "ctl/sandbox/sandbox.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/wechatpay/sign.h"
 #include "presignd/wechatpay/verify.h"
-#include "presignd/wire/json.h"
 #include "presignd/wire/media.h"
 
 #include <ctype.h>

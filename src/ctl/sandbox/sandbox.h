@@ -11,8 +11,8 @@
 
 #include "presignd/base/buf.h"
 #include "presignd/base/loop.h"
+#include "presignd/schema/schema.h"
 #include "presignd/wechatpay/endpoint.h"
-#include "presignd/wire/schema.h"
 
 #include <openssl/types.h>
 #include <stdbool.h>

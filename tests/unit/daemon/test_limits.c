@@ -4,6 +4,7 @@
 #include "presignd/kafka/outlet.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/metrics.h"
+#include "presignd/schema/schema.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/answer_ids.h"
 #include "presignd/wechatpay/body.h"
@@ -14,8 +15,7 @@
 #include "presignd/wechatpay/transfer.h"
 #include "presignd/wechatpay/verify.h"
 #include "presignd/wire/outcome.h"
-#include "presignd/wire/schema.h"
-#include "presignd/wire/trace.h"
+#include "wire/trace.h"
 
 #include "unit/committed.h"
 

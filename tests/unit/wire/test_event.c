@@ -1,8 +1,8 @@
 #include "presignd/wire/event.h"
 
 #include "presignd/base/buf.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/json.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

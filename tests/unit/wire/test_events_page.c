@@ -1,12 +1,12 @@
 /* docs/events.md says what the program does: its JSON examples fit the schemas, its request
  * events are read, and it names every reason and endpoint. */
 #include "presignd/base/buf.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/reason.h"
+#include "presignd/schema/schema.h"
 #include "presignd/wechatpay/endpoint.h"
 #include "presignd/wire/event.h"
-#include "presignd/wire/json.h"
-#include "presignd/wire/schema.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

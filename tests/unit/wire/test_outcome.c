@@ -1,9 +1,9 @@
 #include "presignd/wire/outcome.h"
 
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wire/json.h"
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "presignd/wire/trace.h"
+#include "wire/trace.h"
 
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"

@@ -1,7 +1,7 @@
 /* Every keyword of draft 2020-12 that takes part in validation, in one table. Annotations that
  * assert nothing (title, default, contentMediaType and the like) need no row. */
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* Strict reading of JSON from outside (RFC 8259), on jansson. */
-#ifndef PRESIGND_WIRE_JSON_H
-#define PRESIGND_WIRE_JSON_H
+#ifndef PRESIGND_BASE_JSON_H
+#define PRESIGND_BASE_JSON_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -7,7 +7,7 @@
  * PCRE2 cannot do. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <stdlib.h>
 #include <string.h>

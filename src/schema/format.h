@@ -1,6 +1,6 @@
 /* The `format` names that are asserted: one table, each row a name and a pure test. */
-#ifndef PRESIGND_WIRE_FORMAT_H
-#define PRESIGND_WIRE_FORMAT_H
+#ifndef PRESIGND_SCHEMA_FORMAT_H
+#define PRESIGND_SCHEMA_FORMAT_H
 
 #include <stdbool.h>
 #include <stddef.h>

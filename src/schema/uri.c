@@ -2,7 +2,7 @@
  * whether a text is a valid URI is the `uri` format's question. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <string.h>
 

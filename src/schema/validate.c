@@ -7,7 +7,7 @@
  * the verdict is settled, and members that it knows must not be called unknown. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <stdarg.h>
 #include <stdio.h>

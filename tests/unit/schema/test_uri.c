@@ -1,5 +1,5 @@
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <criterion/criterion.h>
 

@@ -6,7 +6,7 @@
  * JIT: the daemon's unit forbids memory that is both writable and executable. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>

@@ -1,7 +1,7 @@
 /* Schemas to nodes. A node is made the first time something leads to its schema and compiled in
  * turn from the set's list, so that cycles need no care and no recursion. */
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "presignd/wire/violation.h"
+#include "presignd/schema/violation.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"

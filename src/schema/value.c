@@ -1,7 +1,7 @@
 /* Values as JSON Schema compares them: numbers by what they are worth, not by how they are
  * written; no step goes through a rounded result. */
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,8 +1,8 @@
 /* Schemas from files: where they lie decides what URI they have. */
+#include "presignd/base/json.h"
 #include "presignd/base/map.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/json.h"
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* The schemas that are shipped, as the daemon loads them: for a suite's .init and .fini. */
-#ifndef PRESIGND_TESTS_WIRE_SHIPPED_H
-#define PRESIGND_TESTS_WIRE_SHIPPED_H
+#ifndef PRESIGND_TESTS_SCHEMA_SHIPPED_H
+#define PRESIGND_TESTS_SCHEMA_SHIPPED_H
 
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
 
 #include <criterion/criterion.h>
 

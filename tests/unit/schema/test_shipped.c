@@ -1,10 +1,10 @@
 /* The schemas that are shipped, as the daemon loads them. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
+#include "presignd/schema/schema.h"
 #include "presignd/wechatpay/endpoint.h"
-#include "presignd/wire/schema.h"
 
-#include "unit/wire/shipped.h"
+#include "unit/schema/shipped.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>

@@ -1,4 +1,4 @@
-#include "presignd/wire/json.h"
+#include "presignd/base/json.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"

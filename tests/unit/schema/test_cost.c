@@ -1,12 +1,12 @@
 /* What a hostile text costs, in steps: for each pattern and each schema of the schemas directory
  * they grow like the text. A new file is looked at because it lies there. */
 #include "presignd/base/buf.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/json.h"
-#include "presignd/wire/schema.h"
-#include "presignd/wire/schema_node.h"
+#include "presignd/schema/schema.h"
+#include "schema/node.h"
 
-#include "unit/wire/shipped.h"
+#include "unit/schema/shipped.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>

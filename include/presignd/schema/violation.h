@@ -1,6 +1,6 @@
 /* What is wrong with an event, in the shape of a failure's `errors`. */
-#ifndef PRESIGND_WIRE_VIOLATION_H
-#define PRESIGND_WIRE_VIOLATION_H
+#ifndef PRESIGND_SCHEMA_VIOLATION_H
+#define PRESIGND_SCHEMA_VIOLATION_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 /* Documents, and which URI names which part of them. */
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <stdlib.h>
 #include <string.h>

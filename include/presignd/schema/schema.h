@@ -2,14 +2,14 @@
  *
  * https://json-schema.org/draft/2020-12 (core and validation). Every keyword of the core,
  * applicator, unevaluated and validation vocabularies is applied; `format` is asserted for
- * the names in the format table (wire/format.h) when the set asks for it, otherwise it is an
+ * the names in the format table (schema/format.h) when the set asks for it, otherwise it is an
  * annotation. Patterns are PCRE2's (UTF, interpreted: the unit forbids writable code). What a
  * validation may cost is counted in steps, so that no pattern and no value can take for ever.
  */
-#ifndef PRESIGND_WIRE_SCHEMA_H
-#define PRESIGND_WIRE_SCHEMA_H
+#ifndef PRESIGND_SCHEMA_SCHEMA_H
+#define PRESIGND_SCHEMA_SCHEMA_H
 
-#include "presignd/wire/violation.h"
+#include "presignd/schema/violation.h"
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -2,7 +2,7 @@
  * quote it: a failure's errors are read by people who may not see the event. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

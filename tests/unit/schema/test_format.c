@@ -1,4 +1,4 @@
-#include "presignd/wire/format.h"
+#include "schema/format.h"
 
 #include "presignd/base/mem.h"
 

@@ -1,4 +1,4 @@
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
 
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"

@@ -1,16 +1,16 @@
 /* What the files of the schema compiler share; nobody else includes it.
  *
- * A document is indexed (schema_set.c: which URI names which part of it), its schemas are
- * turned into nodes (schema_compile.c), and nodes are applied to instances (schema_validate.c,
- * schema_assert.c). What each keyword is made of stands in one table (schema_keyword.c).
+ * A document is indexed (set.c: which URI names which part of it), its schemas are
+ * turned into nodes (compile.c), and nodes are applied to instances (validate.c,
+ * assert.c). What each keyword is made of stands in one table (keyword.c).
  */
-#ifndef PRESIGND_WIRE_SCHEMA_NODE_H
-#define PRESIGND_WIRE_SCHEMA_NODE_H
+#ifndef PRESIGND_SCHEMA_NODE_H
+#define PRESIGND_SCHEMA_NODE_H
 
 #include "presignd/base/buf.h"
 #include "presignd/base/map.h"
-#include "presignd/wire/format.h"
-#include "presignd/wire/schema.h"
+#include "presignd/schema/schema.h"
+#include "schema/format.h"
 
 #include <stdint.h>
 

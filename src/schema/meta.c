@@ -1,7 +1,7 @@
 /* The meta-schemas of draft 2020-12, as published at https://json-schema.org/draft/2020-12/schema
  * and the vocabularies beside it. $vocabulary, the anchors and references between them are data
  * to the compiler like those of any other document. */
-#include "presignd/wire/schema_node.h"
+#include "schema/node.h"
 
 /* clang-format off */
 const char *const schema_meta_texts[] = {
