@@ -16,15 +16,11 @@ if(NOT PRESIGND_SANITIZE)
   set_target_properties(presignd-ablated presignctl-ablated PROPERTIES
                         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
 
-  find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
+  presignd_script(chaos.audit ${CMAKE_CURRENT_LIST_DIR}/test_calls_audit.py)
+  presignd_script(chaos.load ${CMAKE_CURRENT_LIST_DIR}/test_load.py)
   if(PRESIGND_PYTHON)
-    add_test(NAME chaos.audit
-             COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_calls_audit.py -v)
-    add_test(NAME chaos.load
-             COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_load.py -v)
     add_test(NAME chaos.short
              COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/chaos.py --short --events 2000)
-    set_tests_properties(chaos.audit chaos.load PROPERTIES TIMEOUT 60)
     set_tests_properties(chaos.short PROPERTIES TIMEOUT 600 RESOURCE_LOCK kafka
                          ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
   endif()

@@ -19,7 +19,6 @@ if(PRESIGND_FUZZ)
   endforeach()
   add_custom_target(fuzzers DEPENDS ${fuzzers})
 elseif(NOT PRESIGND_SANITIZE MATCHES "thread") # a target has one thread
-  find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
   if(PRESIGND_PYTHON)
     add_test(NAME fuzz.seeds${test_suffix}
              COMMAND ${PRESIGND_PYTHON} -B ${fuzz_directory}/seeds.py ${fuzz_seeds})

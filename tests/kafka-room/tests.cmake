@@ -13,11 +13,6 @@ if(NOT PRESIGND_SANITIZE MATCHES "thread")
   target_link_options(test-kafka-room.clients PRIVATE -Wl,--wrap=rd_kafka_destroy_flags)
 endif()
 if(NOT PRESIGND_SANITIZE)
-  find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
-  if(PRESIGND_PYTHON)
-    add_test(NAME kafka-room.broker
-             COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_room.py -v)
-    set_tests_properties(kafka-room.broker PROPERTIES TIMEOUT 600 RESOURCE_LOCK kafka-room COST 300
-                         ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
-  endif()
+  presignd_script(kafka-room.broker ${CMAKE_CURRENT_LIST_DIR}/test_room.py
+                  TIMEOUT 600 RESOURCE_LOCK kafka-room COST 300)
 endif()

@@ -5,7 +5,7 @@ ProcessorCount(cores)
 function(presignd_lint name cores)
   add_test(NAME lint.${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(lint.${name} PROPERTIES
-    SKIP_RETURN_CODE 77 LABELS lint PROCESSORS ${cores} TIMEOUT 1800)
+    SKIP_RETURN_CODE 77 PROCESSORS ${cores} TIMEOUT 1800)
 endfunction()
 
 # Once is enough, and scripts/test runs several builds as one.

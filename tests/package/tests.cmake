@@ -4,9 +4,8 @@ if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   add_test(NAME package.build COMMAND ${PROJECT_SOURCE_DIR}/scripts/package ${package_dir})
   set_tests_properties(package.build PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77
                        FIXTURES_SETUP package)
-  add_test(NAME package.machine
-           COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_package.py -v)
+  presignd_script(package.machine ${CMAKE_CURRENT_LIST_DIR}/test_package.py)
   set_tests_properties(package.machine PROPERTIES
-    TIMEOUT 300 SKIP_RETURN_CODE 77 FIXTURES_REQUIRED package RESOURCE_LOCK kafka
+    SKIP_RETURN_CODE 77 FIXTURES_REQUIRED package RESOURCE_LOCK kafka
     ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR};PRESIGND_PACKAGE_DIR=${package_dir}")
 endif()

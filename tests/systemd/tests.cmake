@@ -14,18 +14,7 @@ if(NOT PRESIGND_SANITIZE)
   add_executable(systemd-probe ${CMAKE_CURRENT_LIST_DIR}/probe.c)
   target_link_libraries(systemd-probe PRIVATE presignd_flags)
 
-  find_program(PRESIGND_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
-  if(PRESIGND_PYTHON)
-    file(GLOB systemd_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
-    foreach(file ${systemd_tests})
-      get_filename_component(stem ${file} NAME_WE)
-      string(REPLACE "test_" "" stem ${stem})
-      add_test(NAME systemd.${stem} COMMAND ${PRESIGND_PYTHON} -B ${file} -v)
-      set_tests_properties(systemd.${stem} PROPERTIES TIMEOUT 600 RESOURCE_LOCK kafka-room COST 200
-                           SKIP_RETURN_CODE 77
-                           ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
-    endforeach()
-  else()
-    message(WARNING "no /usr/bin/python3: the tests under systemd are left out")
-  endif()
+  file(GLOB systemd_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
+  presignd_scripts(systemd "${systemd_tests}"
+                   TIMEOUT 600 RESOURCE_LOCK kafka-room COST 200 SKIP_RETURN_CODE 77)
 endif()
