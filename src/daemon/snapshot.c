@@ -38,9 +38,9 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.calls = (int64_t)pipeline->in_flight;
     status->work.calls_max = setup_rules(from->setup, &nobody).limits.in_flight;
     status->work.waiting = (int64_t)jobs[JOB_LANE];
-    status->work.turn = (int64_t)jobs[JOB_TURN];
+    status->work.blocked = (int64_t)jobs[JOB_TURN];
     status->work.retry = (int64_t)jobs[JOB_RETRY];
-    status->work.settled = (int64_t)(jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING]);
+    status->work.completed = (int64_t)(jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING]);
     status->work.refused = (int64_t)jobs[JOB_REFUSED];
     status->work.held_endpoint = (int64_t)pipeline->held[HOLD_WHY_ENDPOINT];
     status->work.held_merchants = (int64_t)pipeline->held[HOLD_WHY_UNAUTHORIZED];
@@ -52,8 +52,9 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.succeeded = from->history->succeeded;
     status->work.failed = from->history->failed;
     const char *subscription = intake_subscription_error(from->intake);
-    status->work.kafka_trouble = subscription != NULL ? subscription : intake_trouble(from->intake);
-    status->work.transaction_trouble = from->transaction_trouble;
+    status->work.kafka_last_error =
+        subscription != NULL ? subscription : intake_trouble(from->intake);
+    status->work.transaction_last_error = from->transaction_trouble;
 }
 
 /* Offsets behind. The committed one cannot pass the markers of transactions behind the last
@@ -75,18 +76,18 @@ static void take_partition(const struct snapshot_sources *from, const struct par
     const struct window *window = &partition->window;
     *out = (struct status_partition){
         .id = partition->id,
-        .watermark = window->watermark >= 0 ? window->watermark : STATUS_NONE,
+        .base_offset = window->watermark >= 0 ? window->watermark : STATUS_NONE,
         .lag = lag_of(from, partition),
-        .in_hand = (int64_t)(partition->jobs.count - partition->beyond.count),
+        .unfinished = (int64_t)(partition->jobs.count - partition->beyond.count),
         .window_used = (int64_t)window_used(window),
         .full = partition->full,
         .still_ms = STATUS_NONE,
         .paused = !partition->paused  ? NULL
-                  : !partition->full  ? "every place in the air is taken"
+                  : !partition->full  ? "the in-flight limit is reached"
                   : window->span == 0 ? "the broker takes too little offset metadata"
                   : window_room(window) < window_resume(window)
-                      ? "its window is full: the event at the watermark does not end"
-                      : "its share of the memory is full: its events in hand do not end",
+                      ? "its window is full: the event at the base offset does not end"
+                      : "its share of the memory is full: its unfinished events do not end",
     };
 }
 
@@ -126,8 +127,8 @@ static void take_lane(const struct snapshot_sources *from, const struct lane *la
     out->held = hold_is_held(&lane->hold);
     out->held_until_ms = until_ms != INT64_MAX ? wall_of(now, until_ms) : STATUS_NONE;
     if (lane->heard != ANSWER_KIND_COUNT) {
-        out->heard = answer_kind_name(lane->heard);
-        out->heard_ms = wall_of(now, lane->heard_ms);
+        out->last_answer = answer_kind_name(lane->heard);
+        out->last_answer_ms = wall_of(now, lane->heard_ms);
     }
 }
 
@@ -147,7 +148,7 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
             .rate_per_s = merchant->rate_per_s > 0 ? merchant->rate_per_s : STATUS_NONE,
             .state = "open",
             .held_until_ms = STATUS_NONE,
-            .heard_ms = STATUS_NONE,
+            .last_answer_ms = STATUS_NONE,
         };
         if (lane != NULL) {
             take_lane(from, lane, now, &items[i]);

@@ -8,11 +8,9 @@
 const char *job_state_name(enum job_state state)
 {
     static const char *const names[JOB_STATE_COUNT] = {
-        [JOB_NEW] = "new",           [JOB_TURN] = "turn",
-        [JOB_LANE] = "waiting",      [JOB_CALLING] = "calling",
-        [JOB_ANSWERED] = "answered", [JOB_RETRY] = "retry",
-        [JOB_SETTLED] = "settled",   [JOB_PUBLISHING] = "publishing",
-        [JOB_REFUSED] = "refused",
+        [JOB_NEW] = "new",           [JOB_TURN] = "blocked",          [JOB_LANE] = "waiting",
+        [JOB_CALLING] = "calling",   [JOB_ANSWERED] = "answered",     [JOB_RETRY] = "retry",
+        [JOB_SETTLED] = "completed", [JOB_PUBLISHING] = "publishing", [JOB_REFUSED] = "refused",
     };
     assert(state < JOB_STATE_COUNT);
     return names[state];

@@ -269,7 +269,7 @@ class Run:
         daemon.signal(signal.SIGKILL)
         self.unstable = time.monotonic()
         kill = Kill(time.time() * 1000, instance, partitions, jobs("calling"),
-                    jobs("answered", "settled", "publishing"))
+                    jobs("answered", "completed", "publishing"))
         daemon.process.wait()
         self.kills.append(kill)
         return kill

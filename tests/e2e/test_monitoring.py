@@ -271,7 +271,7 @@ class Monitored(unittest.TestCase):
         self.assertEqual((good["process"]["ready"], good["process"]["state"]), (True, "ready"))
         self.assertEqual((good["work"]["succeeded"], good["work"]["failed"], good["work"]["records"]), (51, 1, 52))
         self.assertEqual([(each["reason"], each["count"]) for each in good["failures"]], [("invalid_json", 1)])
-        self.assertEqual(sum(each["watermark"] for each in good["partitions"]), 52)
+        self.assertEqual(sum(each["base_offset"] for each in good["partitions"]), 52)
         self.assertEqual([each["end"] for each in good["transactions"] if each["end"] != "committed"], [])
         self.assertEqual({each["kind"] for each in good["keys"] if "expires" in each}, {"certificate"})
         self.assertEqual((bad["process"]["ready"], bad["process"]["state"]), (False, "the endpoint is down"))
@@ -281,7 +281,7 @@ class Monitored(unittest.TestCase):
         self.assertEqual((bad["reload"]["applied"], bad["reload"]["text"].split(": ")[1]),
                          (False, "unknown section [<script>]"))
         self.assertEqual([each["state"] for each in bad["hosts"]], ["down, probed"])
-        self.assertGreater(sum(each["in_hand"] for each in bad["partitions"]), 3)
+        self.assertGreater(sum(each["unfinished"] for each in bad["partitions"]), 3)
 
     def test_the_terminal_shows_the_same(self):
         status, text, errors = self.ctl()

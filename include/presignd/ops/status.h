@@ -27,9 +27,9 @@ struct status_list {
 };
 
 struct status_partition {
-    int64_t id, watermark, lag, in_hand, window_used;
-    int64_t still_ms;         /* since its watermark moved, with events in hand */
-    const char *oldest_state; /* of the event at the watermark: what keeps it */
+    int64_t id, base_offset, lag, unfinished, window_used;
+    int64_t still_ms;         /* since its base offset moved, with unfinished events */
+    const char *oldest_state; /* of the event at the base offset: what keeps it */
     const char *oldest_mchid; /* whose it is */
     int64_t full;             /* the window is */
     const char *paused;       /* why it is not read; NULL: it is */
@@ -41,8 +41,8 @@ struct status_merchant {
     int64_t held;      /* by 401 or by answers that no key verifies */
     int64_t calls, limit, waiting, rate_per_s;
     int64_t held_until_ms;
-    const char *heard; /* the last answer's kind */
-    int64_t heard_ms;
+    const char *last_answer; /* the last answer's kind */
+    int64_t last_answer_ms;
 };
 
 /* What answers are verified with. */
@@ -78,10 +78,10 @@ struct status_process {
 
 struct status_work {
     int64_t partitions, lag;
-    int64_t calls, calls_max, waiting, turn, retry, settled, refused;
+    int64_t calls, calls_max, waiting, blocked, retry, completed, refused;
     int64_t held_endpoint, held_merchants, held_unverified, held_limited, signatures, bytes;
     int64_t records, succeeded, failed;
-    const char *kafka_trouble, *transaction_trouble;
+    const char *kafka_last_error, *transaction_last_error;
 };
 
 struct status_reload {

@@ -25,7 +25,10 @@ static struct status filled(const char *text)
                     .requests_topic = text,
                     .results_topic = text,
                     .failures_topic = text},
-        .work = {.calls = 7, .refused = 1, .kafka_trouble = text, .transaction_trouble = text},
+        .work = {.calls = 7,
+                 .refused = 1,
+                 .kafka_last_error = text,
+                 .transaction_last_error = text},
         .reload = {.at_ms = NOW_MS - 61000, .applied = 0, .text = text},
     };
     status.partitions = (struct status_list){mem_zalloc(1, sizeof(struct status_partition)), 1};
@@ -89,7 +92,7 @@ Test(status, values_are_written_by_their_kind)
     cr_expect_eq(json_real_value(json_object_get(process, "uptime_seconds")), 93784.0);
     cr_expect_str_eq(json_string_value(json_object_get(process, "group")), "a \"b\"\n");
     json_t *partition = json_array_get(json_object_get(json, "partitions"), 0);
-    cr_expect_eq(json_integer_value(json_object_get(partition, "watermark")), 41);
+    cr_expect_eq(json_integer_value(json_object_get(partition, "base_offset")), 41);
     cr_expect_null(json_object_get(partition, "lag_records"), "what is not known is left out");
     json_decref(json);
     status_deinit(&status);
