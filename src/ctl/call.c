@@ -1,3 +1,4 @@
+#include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
@@ -204,7 +205,7 @@ static int call_event(const struct setup *setup, const struct buf *event)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = command_options(&command_call, argc, argv, &options, NULL);
+    int status = command_options(&command_call, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

@@ -1,3 +1,4 @@
+#include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/text.h"
 
@@ -80,7 +81,7 @@ static int check_text(const struct ctl_config *config)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = command_options(&command_check, argc, argv, &options, NULL);
+    int status = command_options(&command_check, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

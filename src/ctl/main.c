@@ -1,5 +1,5 @@
-/* presignctl: everything around the daemon, one command each. */
-#include "ctl/kit/command.h"
+/* presignctl: the operator's tool. */
+#include "ctl/commands.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/nearest.h"
 #include "presignd/version.h"
@@ -9,12 +9,8 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* In the order in which the help shows them. */
-static const struct command *const commands[] = {
-    &command_demo,     &command_sandbox, &command_topics, &command_send,
-    &command_tail,     &command_redrive, &command_status, &command_reload,
-    &command_validate, &command_sign,    &command_call,   &command_check,
-};
+#define COMMAND_ADDRESS(name) &command_##name,
+static const struct command *const commands[] = {COMMANDS(COMMAND_ADDRESS)};
 
 static const struct command *find(const char *name)
 {

@@ -1,4 +1,5 @@
 /* presignctl reload: SIGHUP, and then what became of it. */
+#include "ctl/commands.h"
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/clock.h"
@@ -26,20 +27,10 @@ struct options {
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "pid",
-     .kind = OPTION_INT,
-     .value = "PID",
-     .help = "the daemon's process\n(default: the one that answers at admin_listen)",
-     .offset = offsetof(struct options, pid),
-     .min = 1,
-     .max = PID_MAX_LIMIT},
-    {.name = "timeout",
-     .kind = OPTION_INT,
-     .value = "SECONDS",
-     .help = "how long to wait for the word (default: 60)",
-     .offset = offsetof(struct options, timeout_s),
-     .min = 1,
-     .max = 3600},
+    OPTION_ROW_INT(struct options, pid, "pid", "PID", 1, PID_MAX_LIMIT,
+                   "the daemon's process\n(default: the one that answers at admin_listen)"),
+    OPTION_ROW_INT(struct options, timeout_s, "timeout", "SECONDS", 1, 3600,
+                   "how long to wait for the word (default: 60)"),
     OPTION_ROW_JSON(struct options, json, "the daemon's word: {\"ok\", \"at\", \"errors\", ...}"),
     {0},
 };
@@ -214,7 +205,7 @@ static int reload(const char *listen, const struct options *options, const struc
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_s = 60};
-    int status = command_options(&command_reload, argc, argv, &options, NULL);
+    int status = command_options(&command_reload, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

@@ -2,6 +2,7 @@
  *
  * A ring of deliveries keeps the answers in the order of the input, with many in the air.
  */
+#include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
 #include "presignd/base/json.h"
@@ -49,48 +50,23 @@ static char *take_header(void *values, const char *text)
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "topic",
-     .kind = OPTION_TEXT,
-     .value = "TOPIC",
-     .help = "(default: daemon.requests_topic)",
-     .offset = offsetof(struct options, topic)},
-    {.name = "key",
-     .kind = OPTION_TEXT,
-     .value = "KEY",
-     .help = "the key of every record",
-     .offset = offsetof(struct options, key)},
-    {.name = "key-from-code",
-     .kind = OPTION_FLAG,
-     .help = "the key is the event's out_contract_code: the\n"
-             "default, but with --records and --raw",
-     .offset = offsetof(struct options, key_from_code)},
-    {.name = "no-key",
-     .kind = OPTION_FLAG,
-     .help = "null keys: no order among a contract's events",
-     .offset = offsetof(struct options, no_key)},
-    {.name = "header",
-     .kind = OPTION_EACH,
-     .value = "NAME=VALUE",
-     .help = "a header of every record; may be repeated;\n"
-             "with ce_... ones a line is the event's data",
-     .each = take_header},
-    {.name = "records",
-     .kind = OPTION_FLAG,
-     .help = "a line is a whole record, as a failure's\n"
-             "`original`: {\"key\", \"value\" or \"value_base64\",\n"
-             "\"headers\": [{\"name\", \"value\"}, ...]}",
-     .offset = offsetof(struct options, records)},
-    {.name = "raw",
-     .kind = OPTION_FLAG,
-     .help = "sends each line as it is, JSON or not",
-     .offset = offsetof(struct options, raw)},
-    {.name = "timeout-ms",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "for a broker's acknowledgement (10000)",
-     .offset = offsetof(struct options, timeout_ms),
-     .min = 100,
-     .max = TIMEOUT_MAX_MS},
+    OPTION_ROW_TEXT(struct options, topic, "topic", "TOPIC", "(default: daemon.requests_topic)"),
+    OPTION_ROW_TEXT(struct options, key, "key", "KEY", "the key of every record"),
+    OPTION_ROW_FLAG(struct options, key_from_code, "key-from-code",
+                    "the key is the event's out_contract_code: the\n"
+                    "default, but with --records and --raw"),
+    OPTION_ROW_FLAG(struct options, no_key, "no-key",
+                    "null keys: no order among a contract's events"),
+    OPTION_ROW_EACH(take_header, "header", "NAME=VALUE",
+                    "a header of every record; may be repeated;\n"
+                    "with ce_... ones a line is the event's data"),
+    OPTION_ROW_FLAG(struct options, records, "records",
+                    "a line is a whole record, as a failure's\n"
+                    "`original`: {\"key\", \"value\" or \"value_base64\",\n"
+                    "\"headers\": [{\"name\", \"value\"}, ...]}"),
+    OPTION_ROW_FLAG(struct options, raw, "raw", "sends each line as it is, JSON or not"),
+    OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 100, TIMEOUT_MAX_MS,
+                   "for a broker's acknowledgement (10000)"),
     OPTION_ROW_JSON(struct options, json,
                     "a line of JSON for each record: {\"id\", \"line\",\n"
                     "\"topic\", \"partition\", \"offset\"}"),
@@ -356,7 +332,7 @@ static int check_options(const struct options *options)
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 10000};
-    int status = command_options(&command_send, argc, argv, &options, NULL);
+    int status = command_options(&command_send, argc, argv, &options);
     if (status == COMMAND_GO_ON) {
         status = check_options(&options);
     }

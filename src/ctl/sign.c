@@ -1,4 +1,5 @@
 #include "presignd/wechatpay/sign.h"
+#include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/text.h"
 #include "presignd/wechatpay/endpoint.h"
@@ -26,29 +27,14 @@ static const char *endpoint_name(size_t index)
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "mchid",
-     .kind = OPTION_TEXT,
-     .value = "MCHID",
-     .help = "the merchant that signs; may be left out where\nan event could leave it out",
-     .offset = offsetof(struct options, mchid)},
-    {.name = "endpoint",
-     .kind = OPTION_TEXT,
-     .value = "ENDPOINT",
-     .help = "of the API: app, partner-mini-program, ...",
-     .offset = offsetof(struct options, endpoint),
-     .choice = endpoint_name},
-    {.name = "timestamp",
-     .kind = OPTION_INT,
-     .value = "SECONDS",
-     .help = "since 1970 (default: now)",
-     .offset = offsetof(struct options, timestamp_s),
-     .min = 0,
-     .max = INT64_C(253402300799)},
-    {.name = "nonce",
-     .kind = OPTION_TEXT,
-     .value = "NONCE",
-     .help = "letters and digits, 1 to 32\n(default: a fresh one)",
-     .offset = offsetof(struct options, nonce)},
+    OPTION_ROW_TEXT(struct options, mchid, "mchid", "MCHID",
+                    "the merchant that signs; may be left out where\nan event could leave it out"),
+    OPTION_ROW_TEXT(struct options, endpoint, "endpoint", "ENDPOINT",
+                    "of the API: app, partner-mini-program, ...", .choice = endpoint_name),
+    OPTION_ROW_INT(struct options, timestamp_s, "timestamp", "SECONDS", 0, INT64_C(253402300799),
+                   "since 1970 (default: now)"),
+    OPTION_ROW_TEXT(struct options, nonce, "nonce", "NONCE",
+                    "letters and digits, 1 to 32\n(default: a fresh one)"),
     OPTION_ROW_JSON(struct options, json, "{\"message\", \"authorization\"}"),
     {0},
 };
@@ -130,7 +116,7 @@ static int run(int argc, char **argv)
     sign_nonce(fresh);
     struct options options = {.nonce = fresh,
                               .timestamp_s = clock_now(&clock_system).wall_ms / 1000};
-    int status = command_options(&command_sign, argc, argv, &options, NULL);
+    int status = command_options(&command_sign, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

@@ -1,6 +1,7 @@
 /* `presignctl status`: the daemon's /status.json in the terminal. What it holds, how it is called
  * and how a value reads is told by the table of src/ops/status.c, from which the page is made. */
 #include "presignd/ops/status.h"
+#include "ctl/commands.h"
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/mem.h"
@@ -23,19 +24,11 @@ struct options {
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "admin",
-     .kind = OPTION_TEXT,
-     .value = "ADDRESS",
-     .help = "where the daemon listens, ADDRESS:PORT or\n"
-             "unix:/PATH (daemon.admin_listen of its\nconfiguration)",
-     .offset = offsetof(struct options, admin)},
-    {.name = "timeout-ms",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "for the answer (5000)",
-     .offset = offsetof(struct options, timeout_ms),
-     .min = 1,
-     .max = 600000},
+    OPTION_ROW_TEXT(struct options, admin, "admin", "ADDRESS",
+                    "where the daemon listens, ADDRESS:PORT or\n"
+                    "unix:/PATH (daemon.admin_listen of its\nconfiguration)"),
+    OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 1, 600000,
+                   "for the answer (5000)"),
     OPTION_ROW_JSON(struct options, json,
                     "the daemon's document as it is: {\"process\",\n"
                     "\"work\", \"reload\", \"partitions\", \"merchants\",\n"
@@ -227,7 +220,7 @@ static int judge(const struct options *options, const char *listen, const struct
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 5000};
-    int status = command_options(&command_status, argc, argv, &options, NULL);
+    int status = command_options(&command_status, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

@@ -1,4 +1,5 @@
 /* `presignctl tail`: outcomes as they become visible. */
+#include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
 #include "ctl/kit/outcome.h"
@@ -44,40 +45,21 @@ static char *take_from(void *values, const char *text)
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "from",
-     .kind = OPTION_EACH,
-     .value = "WHERE",
-     .help = "beginning: what is there, then what comes;\nend: what comes from now on (default)",
-     .each = take_from,
-     .choice = where_name},
-    {.name = "results",
-     .kind = OPTION_FLAG,
-     .help = "only results",
-     .offset = offsetof(struct options, results)},
-    {.name = "failures",
-     .kind = OPTION_FLAG,
-     .help = "only failures",
-     .offset = offsetof(struct options, failures)},
-    {.name = "count",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "ends after so many outcomes (0: never)",
-     .offset = offsetof(struct options, count),
-     .max = INT64_MAX},
-    {.name = "timeout-ms",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "ends after that time (0: never)",
-     .offset = offsetof(struct options, timeout_ms),
-     .max = INT32_MAX},
-    {.name = "json",
-     .kind = OPTION_FLAG,
-     .help = "whole outcomes, one a line: the default unless\nstandard output is a terminal",
-     .offset = offsetof(struct options, json)},
-    {.name = "text",
-     .kind = OPTION_FLAG,
-     .help = "a short line for each outcome: the default on\na terminal",
-     .offset = offsetof(struct options, text)},
+    OPTION_ROW_EACH(
+        take_from, "from", "WHERE",
+        "beginning: what is there, then what comes;\nend: what comes from now on (default)",
+        .choice = where_name),
+    OPTION_ROW_FLAG(struct options, results, "results", "only results"),
+    OPTION_ROW_FLAG(struct options, failures, "failures", "only failures"),
+    OPTION_ROW_INT(struct options, count, "count", "N", 0, INT64_MAX,
+                   "ends after so many outcomes (0: never)"),
+    OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 0, INT32_MAX,
+                   "ends after that time (0: never)"),
+    OPTION_ROW_FLAG(
+        struct options, json, "json",
+        "whole outcomes, one a line: the default unless\nstandard output is a terminal"),
+    OPTION_ROW_FLAG(struct options, text, "text",
+                    "a short line for each outcome: the default on\na terminal"),
     {0},
 };
 
@@ -252,7 +234,7 @@ static int tail_topics(const struct setup *setup, const struct options *options)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = command_options(&command_tail, argc, argv, &options, NULL);
+    int status = command_options(&command_tail, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

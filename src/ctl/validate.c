@@ -1,3 +1,4 @@
+#include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/json.h"
 #include "presignd/base/text.h"
@@ -18,16 +19,12 @@ struct options {
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "records",
-     .kind = OPTION_FLAG,
-     .help = "each line is a whole record: {\"key\", \"value\"\nor \"value_base64\", \"headers\": "
-             "[...]}",
-     .offset = offsetof(struct options, records)},
-    {.name = "now",
-     .kind = OPTION_TEXT,
-     .value = "RFC3339",
-     .help = "the clock's reading for expirytime\n(default: now)",
-     .offset = offsetof(struct options, now)},
+    OPTION_ROW_FLAG(
+        struct options, records, "records",
+        "each line is a whole record: {\"key\", \"value\"\nor \"value_base64\", \"headers\": "
+        "[...]}"),
+    OPTION_ROW_TEXT(struct options, now, "now", "RFC3339",
+                    "the clock's reading for expirytime\n(default: now)"),
     OPTION_ROW_JSON(struct options, json, "a line of JSON each: what it always prints"),
     {0},
 };
@@ -122,7 +119,7 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
 static int run(int argc, char **argv)
 {
     struct options options = {0};
-    int status = command_options(&command_validate, argc, argv, &options, NULL);
+    int status = command_options(&command_validate, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

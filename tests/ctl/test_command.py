@@ -102,7 +102,7 @@ class Commands(unittest.TestCase):
         self.assert_usage(["sandbox", "--fault-by-code=1"],
                           "presignctl sandbox: --fault-by-code=1: this option takes no value" + see_sandbox)
         self.assert_usage(["sandbox", "--seconds", "-1"],
-                          "presignctl sandbox: --seconds -1: is no whole number from 0 to 604800" + see_sandbox)
+                          "presignctl sandbox: --seconds -1: must be a whole number from 0 to 604800" + see_sandbox)
         self.assert_usage(["sandbox", "--sed", "1"],
                           "presignctl sandbox: unknown option --sed (--seed?)" + see_sandbox)
         self.assert_usage(["sandbox", "--serial-mode", "key"],
@@ -123,7 +123,7 @@ class Commands(unittest.TestCase):
                         self.assert_usage([name, option], f"presignctl {name}: {option} needs a value" + see)
                     elif value:
                         _, _, told = run(name, option, "1x")
-                        self.assertIn(f"{option} 1x: is no whole number from ", told)
+                        self.assertIn(f"{option} 1x: must be a whole number from ", told)
                     elif option != "--help":
                         self.assert_usage([name, option + "=1"],
                                           f"presignctl {name}: {option}=1: this option takes no value" + see)

@@ -5,7 +5,7 @@
  */
 #include "ctl/demo/demo.h"
 
-#include "ctl/kit/command.h"
+#include "ctl/commands.h"
 #include "ctl/kit/schemas.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
@@ -65,25 +65,12 @@ struct demo {
     bool interrupted, went_wrong;
 };
 
-#define FIELD(name) offsetof(struct demo, name)
-
 static const struct option_row rows[] = {
-    {.name = "keep",
-     .kind = OPTION_FLAG,
-     .help = "leaves everything running until Ctrl-C",
-     .offset = FIELD(keep)},
-    {.name = "port-sandbox",
-     .kind = OPTION_INT,
-     .value = "PORT",
-     .help = "of the sandbox, on 127.0.0.1 (a free one)",
-     .offset = FIELD(sandbox_port),
-     .max = UINT16_MAX},
-    {.name = "port-admin",
-     .kind = OPTION_INT,
-     .value = "PORT",
-     .help = "of the daemon's /metrics, /healthz, /readyz on\n127.0.0.1 (0: off)",
-     .offset = FIELD(admin_port),
-     .max = UINT16_MAX},
+    OPTION_ROW_FLAG(struct demo, keep, "keep", "leaves everything running until Ctrl-C"),
+    OPTION_ROW_INT(struct demo, sandbox_port, "port-sandbox", "PORT", 0, UINT16_MAX,
+                   "of the sandbox, on 127.0.0.1 (a free one)"),
+    OPTION_ROW_INT(struct demo, admin_port, "port-admin", "PORT", 0, UINT16_MAX,
+                   "of the daemon's /metrics, /healthz, /readyz on\n127.0.0.1 (0: off)"),
     OPTION_ROW_JSON(struct demo, json,
                     "a line of JSON for each event, then with --keep\n"
                     "one that says where everything is"),
@@ -577,7 +564,7 @@ static void clean_up(struct demo *demo)
 static int run(int argc, char **argv)
 {
     struct demo demo = {0};
-    int status = command_options(&command_demo, argc, argv, &demo, NULL);
+    int status = command_options(&command_demo, argc, argv, &demo);
     if (status != COMMAND_GO_ON) {
         return status;
     }

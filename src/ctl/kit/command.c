@@ -1,4 +1,3 @@
-/* What a command says of itself and of what went wrong. */
 #include "ctl/kit/command.h"
 
 #include "presignd/base/mem.h"
@@ -58,7 +57,7 @@ static void help_exits(const struct command *command, struct buf *out)
 void command_help(const struct command *command, struct buf *out)
 {
     static const struct option_row help = {
-        .name = "help", .letter = 'h', .help = "shows this text"};
+        .name = "help", .letter = 'h', .help = "print this text"};
     buf_printf(out, "usage: presignctl %s %s\n\n%s\noptions:\n", command->name, command->arguments,
                command->about);
     for (size_t i = 0; i < options_count(command->options); i++) {
@@ -127,12 +126,11 @@ int command_end(const struct command *command, int status)
     return status;
 }
 
-int command_options(const struct command *command, int argc, char **argv, void *values,
-                    int *operands)
+int command_options(const struct command *command, int argc, char **argv, void *values)
 {
     AUTO_FREE char *error = NULL;
     AUTO_BUF struct buf help = {0};
-    switch (options_parse(command->options, argc, argv, values, operands, &error)) {
+    switch (options_parse(command->options, argc, argv, values, &error)) {
     case OPTIONS_DONE:
         return COMMAND_GO_ON;
     case OPTIONS_WRONG:

@@ -20,17 +20,12 @@ struct ctl_config {
 char *ctl_config_set(void *values, const char *text);
 
 /* Rows for the command's table; `struct ctl_config` lies at offset 0 of its options. */
-#define CTL_CONFIG_ROWS                                                                     \
-    {.name = "config",                                                                      \
-     .letter = 'c',                                                                         \
-     .kind = OPTION_TEXT,                                                                   \
-     .value = "FILE",                                                                       \
-     .help = "presignd's configuration\n(default: " CONFIG_DEFAULT_PATH ")",                \
-     .offset = offsetof(struct ctl_config, path)},                                          \
-    {                                                                                       \
-        .name = "set", .kind = OPTION_EACH, .value = "SECTION.KEY=VALUE",                   \
-        .help = "a value that wins over the file;\nmay be repeated", .each = ctl_config_set \
-    }
+#define CTL_CONFIG_ROWS                                                             \
+    OPTION_ROW_TEXT(struct ctl_config, path, "config", "FILE",                      \
+                    "presignd's configuration\n(default: " CONFIG_DEFAULT_PATH ")", \
+                    .letter = 'c'),                                                 \
+        OPTION_ROW_EACH(ctl_config_set, "set", "SECTION.KEY=VALUE",                 \
+                        "a value that overrides the file;\nmay be repeated")
 
 /* Loads the configuration, schemas and merchants, keys too unless `without_keys`. NULL after
  * every problem was told on stderr; the command then ends with EX_CONFIG. */

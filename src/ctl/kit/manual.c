@@ -1,4 +1,4 @@
-/* presignctl(1)'s commands and the bash completion, from the table of commands. */
+/* The commands' part of presignctl(1), and the bash completion. */
 #include "ctl/kit/command.h"
 #include "presignd/base/mdoc.h"
 #include "presignd/base/mem.h"
@@ -76,7 +76,7 @@ static void completion_words(const struct command *command, struct buf *out)
     buf_puts(out, "--help");
 }
 
-/* What can follow the option: `words` to choose from, files, directories, or nothing known. */
+/* Completes the option's value: from `words`, as a file or directory, or not at all. */
 static void completion_value(const struct option_row *row, struct buf *out)
 {
     if (row->kind == OPTION_FLAG) {

@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* getopt_long()'s return values: beyond every character, so that letters stay free. */
+/* getopt_long()'s return values, above every character. */
 enum { VALUE_HELP = 256, VALUE_ROWS };
 
-/* The same table in getopt's terms. */
+/* The table as getopt_long() takes it. */
 struct translation {
     struct option longs[OPTIONS_MAX + 2];
     char shorts[2 * OPTIONS_MAX + 4];
@@ -91,7 +91,7 @@ static char *take(const struct option_row *row, const char *text, void *values)
     case OPTION_INT:
         return text_int(text, row->min, row->max, target)
                    ? NULL
-                   : mem_printf("--%s %s: is no whole number from %" PRId64 " to %" PRId64,
+                   : mem_printf("--%s %s: must be a whole number from %" PRId64 " to %" PRId64,
                                 row->name, text, row->min, row->max);
     case OPTION_EACH: {
         AUTO_FREE char *reason = row->each(values, text);
@@ -121,7 +121,7 @@ static char *unknown(const struct option_row *rows, size_t count, char **argv)
 }
 
 enum options_end options_parse(const struct option_row *rows, int argc, char **argv, void *values,
-                               int *operands, char **error)
+                               char **error)
 {
     struct translation table = {0};
     size_t count = options_count(rows);
@@ -141,12 +141,9 @@ enum options_end options_parse(const struct option_row *rows, int argc, char **a
             return OPTIONS_WRONG;
         }
     }
-    if (operands == NULL && optind < argc) {
+    if (optind < argc) {
         *error = mem_printf("%s: takes options only", argv[optind]);
         return OPTIONS_WRONG;
-    }
-    if (operands != NULL) {
-        *operands = optind;
     }
     return OPTIONS_DONE;
 }

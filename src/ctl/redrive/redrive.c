@@ -1,6 +1,7 @@
 /* `presignctl redrive`: its options. */
 #include "ctl/redrive/redrive.h"
 
+#include "ctl/commands.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
@@ -93,76 +94,33 @@ static const char *forgotten_name(size_t index)
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "reason",
-     .kind = OPTION_EACH,
-     .value = "REASON",
-     .help = "failures of that reason, retryable or not; may be\nrepeated",
-     .each = take_reason,
-     .choice = named_reason},
-    {.name = "retryable",
-     .kind = OPTION_FLAG,
-     .help = "only retryable ones (default without --reason)",
-     .offset = offsetof(struct redrive_options, retryable)},
-    {.name = "since",
-     .kind = OPTION_EACH,
-     .value = "TIME",
-     .help = "failed at or after: as 2026-11-25T08:00:00Z, or\nhow long ago as 90m, 12h, 7d",
-     .each = take_since},
-    {.name = "until",
-     .kind = OPTION_EACH,
-     .value = "TIME",
-     .help = "failed before",
-     .each = take_until},
-    {.name = "merchant",
-     .kind = OPTION_EACH,
-     .value = "MCHID",
-     .help = "of that merchant; may be repeated",
-     .each = take_merchant},
-    {.name = "out-contract-code",
-     .kind = OPTION_EACH,
-     .value = "CODE",
-     .help = "of that contract; may be repeated",
-     .each = take_code},
-    {.name = "limit",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "at most so many (0: all)",
-     .offset = offsetof(struct redrive_options, limit),
-     .max = INT64_MAX},
-    {.name = "send",
-     .kind = OPTION_FLAG,
-     .help = "really sends; otherwise it shows what it would do",
-     .offset = offsetof(struct redrive_options, send)},
-    {.name = "list",
-     .kind = OPTION_FLAG,
-     .help = "shows what earlier runs have sent",
-     .offset = offsetof(struct redrive_options, list)},
-    {.name = "force",
-     .kind = OPTION_FLAG,
-     .help = "also what would fail again by this configuration\nand clock",
-     .offset = offsetof(struct redrive_options, force)},
-    {.name = "forgotten",
-     .kind = OPTION_TEXT,
-     .value = "WHAT",
-     .help = "failures of which Kafka may have forgotten that\n"
-             "they were sent: send (nothing was ever redriven\n"
-             "here), or leave them for good; see above",
-     .offset = offsetof(struct redrive_options, forgotten),
-     .choice = forgotten_name},
-    {.name = "batch",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "failures in one transaction (500)",
-     .offset = offsetof(struct redrive_options, batch),
-     .min = 1,
-     .max = OUTLET_RECORDS_MAX},
-    {.name = "timeout-ms",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "for each answer and transaction (60000)",
-     .offset = offsetof(struct redrive_options, timeout_ms),
-     .min = 1000,
-     .max = 600000},
+    OPTION_ROW_EACH(take_reason, "reason", "REASON",
+                    "failures of that reason, retryable or not; may be\nrepeated",
+                    .choice = named_reason),
+    OPTION_ROW_FLAG(struct redrive_options, retryable, "retryable",
+                    "only retryable ones (default without --reason)"),
+    OPTION_ROW_EACH(
+        take_since, "since", "TIME",
+        "failed at or after: as 2026-11-25T08:00:00Z, or\nhow long ago as 90m, 12h, 7d"),
+    OPTION_ROW_EACH(take_until, "until", "TIME", "failed before"),
+    OPTION_ROW_EACH(take_merchant, "merchant", "MCHID", "of that merchant; may be repeated"),
+    OPTION_ROW_EACH(take_code, "out-contract-code", "CODE", "of that contract; may be repeated"),
+    OPTION_ROW_INT(struct redrive_options, limit, "limit", "N", 0, INT64_MAX,
+                   "at most so many (0: all)"),
+    OPTION_ROW_FLAG(struct redrive_options, send, "send",
+                    "really sends; otherwise it shows what it would do"),
+    OPTION_ROW_FLAG(struct redrive_options, list, "list", "shows what earlier runs have sent"),
+    OPTION_ROW_FLAG(struct redrive_options, force, "force",
+                    "also what would fail again by this configuration\nand clock"),
+    OPTION_ROW_TEXT(struct redrive_options, forgotten, "forgotten", "WHAT",
+                    "failures of which Kafka may have forgotten that\n"
+                    "they were sent: send (nothing was ever redriven\n"
+                    "here), or leave them for good; see above",
+                    .choice = forgotten_name),
+    OPTION_ROW_INT(struct redrive_options, batch, "batch", "N", 1, OUTLET_RECORDS_MAX,
+                   "failures in one transaction (500)"),
+    OPTION_ROW_INT(struct redrive_options, timeout_ms, "timeout-ms", "N", 1000, 600000,
+                   "for each answer and transaction (60000)"),
     OPTION_ROW_JSON(struct redrive_options, json,
                     "a line of JSON for each failure: {\"state\",\n"
                     "\"failure\", \"event\", \"time\", \"reason\", ...}"),
@@ -184,7 +142,7 @@ static int run(int argc, char **argv)
     struct redrive_options options = {.batch = BATCH,
                                       .timeout_ms = TIMEOUT_MS,
                                       .filter = {.since_ms = INT64_MIN, .until_ms = INT64_MAX}};
-    int status = command_options(&command_redrive, argc, argv, &options, NULL);
+    int status = command_options(&command_redrive, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }
@@ -198,7 +156,7 @@ static int run(int argc, char **argv)
     options.filter.retryable = options.retryable || (options.filter.any_reason && !options.list);
     terminal_init();
     struct setup *setup = ctl_setup(&command_redrive, &options.config, true);
-    status = setup == NULL ? EX_CONFIG : redrive_run(setup, &options);
+    status = setup == NULL ? EX_CONFIG : redrive_run(&command_redrive, setup, &options);
     setup_free(setup);
     return status;
 }

@@ -137,7 +137,9 @@ struct redrive_options {
     const char *forgotten;
     struct redrive_filter filter;
 };
-int redrive_run(const struct setup *setup, const struct redrive_options *options);
+/* Returns the exit status of `command`, in whose name it prints. */
+int redrive_run(const struct command *command, const struct setup *setup,
+                const struct redrive_options *options);
 
 /* ---- redrive_show.c: for people and for programs */
 

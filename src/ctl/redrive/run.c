@@ -28,6 +28,7 @@ struct place {
 };
 
 struct redrive {
+    const struct command *command; /* for messages */
     const struct setup *setup;
     const struct redrive_options *options;
     const char *failures, *requests; /* topics */
@@ -65,7 +66,7 @@ enum step {
 
 static enum step give_up(struct redrive *redrive, int status, const char *reason)
 {
-    redrive->status = command_fail(&command_redrive, status, "%s", reason);
+    redrive->status = command_fail(redrive->command, status, "%s", reason);
     return STEP_END;
 }
 
@@ -673,11 +674,13 @@ static void work(struct redrive *redrive)
     }
 }
 
-int redrive_run(const struct setup *setup, const struct redrive_options *options)
+int redrive_run(const struct command *command, const struct setup *setup,
+                const struct redrive_options *options)
 {
     struct redrive *redrive = mem_zalloc(1, sizeof *redrive);
     AUTO_FREE char *group =
         ctl_kafka_property(setup->properties, setup->property_count, "group.id");
+    redrive->command = command;
     redrive->setup = setup;
     redrive->options = options;
     redrive->failures = setup->config->daemon.failures_topic;
@@ -693,5 +696,5 @@ int redrive_run(const struct setup *setup, const struct redrive_options *options
     work(redrive);
     int status = redrive->status;
     close_all(redrive);
-    return command_end(&command_redrive, status);
+    return command_end(command, status);
 }

@@ -1,7 +1,7 @@
 /* `presignctl sandbox`: reads the options, opens every part, runs until told to stop. */
 #include "ctl/sandbox/sandbox.h"
 
-#include "ctl/kit/command.h"
+#include "ctl/commands.h"
 #include "ctl/kit/schemas.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
@@ -55,83 +55,42 @@ static char *take_serial_mode(void *values, const char *text)
     return NULL;
 }
 
-#define FIELD(name) offsetof(struct sandbox, name)
 #define ONE_WEEK_MS INT64_C(604800000)
 
 static const struct option_row options[] = {
-    {.name = "dir",
-     .kind = OPTION_TEXT,
-     .value = "DIR",
-     .offset = FIELD(dir),
-     .help = "keys, certificates, sandbox.conf, ledger; made\n"
-             "at the first start (presignd-sandbox)"},
-    {.name = "listen",
-     .kind = OPTION_TEXT,
-     .value = "127.0.0.1:PORT",
-     .offset = FIELD(listen),
-     .help = "port 0 picks a free one (127.0.0.1:0)"},
-    {.name = "merchant",
-     .kind = OPTION_EACH,
-     .value = "MCHID:MODE",
-     .each = take_merchant,
-     .help = "direct or partner; as often as you like\n"
-             "(1900007291:direct and 1900000109:partner)"},
-    {.name = "fault",
-     .kind = OPTION_EACH,
-     .value = "KIND=SHARE",
-     .each = take_fault,
-     .help = "that share of the good requests meets a fault;\n"
-             "KIND=SHARE:PARAM sets its number, @MCHID behind\n"
-             "either is for one merchant; see below"},
-    {.name = "fault-by-code",
-     .kind = OPTION_FLAG,
-     .offset = FIELD(fault_by_code),
-     .help = "an out_contract_code may ask for its fault;\n"
-             "see below"},
-    {.name = "seed",
-     .kind = OPTION_INT,
-     .value = "N",
-     .offset = FIELD(seed),
-     .min = INT64_MIN,
-     .max = INT64_MAX,
-     .help = "for the choice of faults (1)"},
-    {.name = "delay-ms",
-     .kind = OPTION_INT,
-     .value = "N",
-     .offset = FIELD(delay_ms),
-     .max = ONE_WEEK_MS,
-     .help = "every answer comes that much later (0)"},
-    {.name = "ledger",
-     .kind = OPTION_TEXT,
-     .value = "FILE",
-     .offset = FIELD(ledger),
-     .help = "a line of JSON for each request, appended\n"
-             "(DIR/ledger.jsonl)"},
-    {.name = "serial-mode",
-     .kind = OPTION_EACH,
-     .value = "MODE",
-     .each = take_serial_mode,
-     .choice = serial_mode_name,
-     .help = "answers name a public-key or a certificate\n"
-             "(public-key)"},
-    {.name = "schema-dir",
-     .kind = OPTION_TEXT,
-     .value = "DIR[:DIR]",
-     .offset = FIELD(schema_dir),
-     .help = "ENDPOINT.request.json, to check requests by;\n"
-             "also $PRESIGND_SCHEMA_DIR (the installed ones)"},
-    {.name = "max-requests",
-     .kind = OPTION_INT,
-     .value = "N",
-     .offset = FIELD(max_requests),
-     .max = INT64_MAX,
-     .help = "stops after so many answers (0: never)"},
-    {.name = "seconds",
-     .kind = OPTION_INT,
-     .value = "N",
-     .offset = FIELD(seconds),
-     .max = ONE_WEEK_MS / 1000,
-     .help = "stops after that time (0: never)"},
+    OPTION_ROW_TEXT(struct sandbox, dir, "dir", "DIR",
+                    "keys, certificates, sandbox.conf, ledger; made\n"
+                    "at the first start (presignd-sandbox)"),
+    OPTION_ROW_TEXT(struct sandbox, listen, "listen", "127.0.0.1:PORT",
+                    "port 0 picks a free one (127.0.0.1:0)"),
+    OPTION_ROW_EACH(take_merchant, "merchant", "MCHID:MODE",
+                    "direct or partner; as often as you like\n"
+                    "(1900007291:direct and 1900000109:partner)"),
+    OPTION_ROW_EACH(take_fault, "fault", "KIND=SHARE",
+                    "that share of the good requests meets a fault;\n"
+                    "KIND=SHARE:PARAM sets its number, @MCHID behind\n"
+                    "either is for one merchant; see below"),
+    OPTION_ROW_FLAG(struct sandbox, fault_by_code, "fault-by-code",
+                    "an out_contract_code may ask for its fault;\n"
+                    "see below"),
+    OPTION_ROW_INT(struct sandbox, seed, "seed", "N", INT64_MIN, INT64_MAX,
+                   "for the choice of faults (1)"),
+    OPTION_ROW_INT(struct sandbox, delay_ms, "delay-ms", "N", 0, ONE_WEEK_MS,
+                   "every answer comes that much later (0)"),
+    OPTION_ROW_TEXT(struct sandbox, ledger, "ledger", "FILE",
+                    "a line of JSON for each request, appended\n"
+                    "(DIR/ledger.jsonl)"),
+    OPTION_ROW_EACH(take_serial_mode, "serial-mode", "MODE",
+                    "answers name a public-key or a certificate\n"
+                    "(public-key)",
+                    .choice = serial_mode_name),
+    OPTION_ROW_TEXT(struct sandbox, schema_dir, "schema-dir", "DIR[:DIR]",
+                    "ENDPOINT.request.json, to check requests by;\n"
+                    "also $PRESIGND_SCHEMA_DIR (the installed ones)"),
+    OPTION_ROW_INT(struct sandbox, max_requests, "max-requests", "N", 0, INT64_MAX,
+                   "stops after so many answers (0: never)"),
+    OPTION_ROW_INT(struct sandbox, seconds, "seconds", "N", 0, ONE_WEEK_MS / 1000,
+                   "stops after that time (0: never)"),
     OPTION_ROW_JSON(struct sandbox, json, "{\"listening\", \"configuration\"} once it is ready"),
     {0},
 };
@@ -338,7 +297,7 @@ static int run(int argc, char **argv)
         .dir = "presignd-sandbox", .listen = "127.0.0.1:0", .seed = 1, .ledger_fd = -1};
     sandbox.faults = sandbox_faults_new();
     sandbox.rules.keys = &sandbox.keys;
-    int status = command_options(&command_sandbox, argc, argv, &sandbox, NULL);
+    int status = command_options(&command_sandbox, argc, argv, &sandbox);
     if (status == COMMAND_GO_ON) {
         status = settle_options(&sandbox);
     }

@@ -1,6 +1,7 @@
 /* `presignctl topics`: the three topics, made or judged. */
 #include "ctl/topics/topics.h"
 
+#include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
@@ -28,36 +29,16 @@ struct options {
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    {.name = "check",
-     .kind = OPTION_FLAG,
-     .help = "only looks (default)",
-     .offset = offsetof(struct options, check)},
-    {.name = "create",
-     .kind = OPTION_FLAG,
-     .help = "makes those that are not there, then looks",
-     .offset = offsetof(struct options, create)},
-    {.name = "partitions",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "of each new topic (12); with --check: fewer are a\nfinding (any number is right)",
-     .offset = offsetof(struct options, partitions),
-     .min = 1,
-     .max = PARTITIONS_MAX},
-    {.name = "replication-factor",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "of each new topic; with --check: fewer are a\n"
-             "finding (3, or as many as there are brokers)",
-     .offset = offsetof(struct options, replicas),
-     .min = 1,
-     .max = REPLICAS_MAX},
-    {.name = "timeout-ms",
-     .kind = OPTION_INT,
-     .value = "N",
-     .help = "for each answer of the cluster (10000)",
-     .offset = offsetof(struct options, timeout_ms),
-     .min = 100,
-     .max = 600000},
+    OPTION_ROW_FLAG(struct options, check, "check", "only looks (default)"),
+    OPTION_ROW_FLAG(struct options, create, "create", "makes those that are not there, then looks"),
+    OPTION_ROW_INT(
+        struct options, partitions, "partitions", "N", 1, PARTITIONS_MAX,
+        "of each new topic (12); with --check: fewer are a\nfinding (any number is right)"),
+    OPTION_ROW_INT(struct options, replicas, "replication-factor", "N", 1, REPLICAS_MAX,
+                   "of each new topic; with --check: fewer are a\n"
+                   "finding (3, or as many as there are brokers)"),
+    OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 100, 600000,
+                   "for each answer of the cluster (10000)"),
     OPTION_ROW_JSON(struct options, json,
                     "{\"ok\", \"topics\": [{\"topic\", \"role\", \"exists\",\n"
                     "\"created\", \"partitions\", \"replication_factor\",\n"
@@ -243,7 +224,7 @@ static int with_kafka(const struct setup *setup, const struct options *options)
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 10000};
-    int status = command_options(&command_topics, argc, argv, &options, NULL);
+    int status = command_options(&command_topics, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }

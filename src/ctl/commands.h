@@ -1,0 +1,18 @@
+/* The commands of presignctl. A new command is a source that defines `command_NAME`, and its name
+ * here. Help, manual page and completion come from its table. */
+#ifndef PRESIGND_CTL_COMMANDS_H
+#define PRESIGND_CTL_COMMANDS_H
+
+#include "ctl/kit/command.h"
+
+/* clang-format off: in the order of the help. */
+#define COMMANDS(X) \
+    X(demo)         \
+    X(sandbox)      \
+    X(topics) X(send) X(tail) X(redrive) X(status) X(reload) X(validate) X(sign) X(call) X(check)
+/* clang-format on */
+
+#define COMMAND_DECLARE(name) extern const struct command command_##name;
+COMMANDS(COMMAND_DECLARE)
+
+#endif
