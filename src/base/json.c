@@ -12,7 +12,8 @@ void json_decref_at(json_t **value)
     *value = NULL;
 }
 
-/* Running out of memory says nothing about the text, so it must not become a verdict on it. */
+/* Running out of memory says nothing about the text: it aborts and is never returned as a reason.
+ */
 static const char *reason_of(const json_error_t *error)
 {
     static const struct {
@@ -39,8 +40,31 @@ static const char *reason_of(const json_error_t *error)
     return "not JSON: wrong syntax";
 }
 
-json_t *json_read(const char *bytes, size_t len, size_t nesting_max, const char **reason)
+static json_t *load(const char *bytes, size_t len, unsigned options, const char **reason)
 {
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+    flags |= (options & JSON_READ_NUL) != 0 ? JSON_ALLOW_NUL : 0;
+    json_error_t error;
+    json_t *value = json_loadb(bytes, len, flags, &error);
+    if (value == NULL && (options & JSON_READ_BIG_INTEGERS) != 0 &&
+        json_error_code(&error) == json_error_numeric_overflow) {
+        value = json_loadb(bytes, len, flags | JSON_DECODE_INT_AS_REAL, &error);
+    }
+    if (value == NULL) {
+        *reason = reason_of(&error);
+    }
+    return value;
+}
+
+json_t *json_read(const char *bytes, size_t len, size_t nesting_max, unsigned options,
+                  const char **reason)
+{
+    const char *ignored;
+    reason = reason == NULL ? &ignored : reason;
+    if (len == 0) {
+        *reason = "not JSON: empty";
+        return NULL;
+    }
     if (len >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
         *reason = "not JSON: begins with a byte order mark";
         return NULL;
@@ -49,10 +73,12 @@ json_t *json_read(const char *bytes, size_t len, size_t nesting_max, const char 
         *reason = "JSON that is nested too deep";
         return NULL;
     }
-    json_error_t error;
-    json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (value == NULL) {
-        *reason = reason_of(&error);
-    }
-    return value;
+    return load(bytes, len, options, reason);
+}
+
+const char *json_text(const json_t *object, const char *name)
+{
+    const json_t *member = json_object_get(object, name);
+    const char *text = json_string_value(member);
+    return text == NULL || strlen(text) != json_string_length(member) ? "" : text;
 }

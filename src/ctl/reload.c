@@ -72,7 +72,7 @@ static json_t *ask(const char *listen, char **error)
     if (*error != NULL) {
         return NULL;
     }
-    json_t *word = status == 200 ? json_loadb(body.data, body.len, 0, NULL) : NULL;
+    json_t *word = status == 200 ? json_read(body.data, body.len, JSON_NESTING_MAX, 0, NULL) : NULL;
     if (!json_is_integer(json_object_get(word, "count")) || !names_process(word)) {
         *error =
             mem_printf("%s is no presignd that knows of reloads (HTTP status %ld)", listen, status);

@@ -242,8 +242,7 @@ static void finish_record(struct sending *sending, const json_t *event, struct r
 static void send_whole_record(struct sending *sending, const struct buf *line, size_t number)
 {
     AUTO_FREE char *error = NULL;
-    const char *ignored;
-    AUTO_JSON json_t *original = json_loadb(line->data, line->len, JSON_ALLOW_NUL, NULL);
+    AUTO_JSON json_t *original = outcome_read(line->data, line->len);
     struct record_owned *owned = original == NULL ? NULL : outcome_original_read(original, &error);
     if (owned == NULL) {
         fail(sending, number, EX_DATAERR,
@@ -253,7 +252,7 @@ static void send_whole_record(struct sending *sending, const struct buf *line, s
     struct record record = owned->record;
     AUTO_JSON json_t *event = record.value == NULL ? NULL
                                                    : json_read(record.value, record.value_len,
-                                                               EVENT_NESTING_MAX, &ignored);
+                                                               EVENT_NESTING_MAX, 0, NULL);
     finish_record(sending, event, &record, number);
     record_owned_free(owned);
 }
@@ -271,7 +270,7 @@ static void send_line(struct sending *sending, const struct buf *line, size_t nu
         send_whole_record(sending, line, number);
         return;
     }
-    AUTO_JSON json_t *event = json_read(line->data, line->len, EVENT_NESTING_MAX, &reason);
+    AUTO_JSON json_t *event = json_read(line->data, line->len, EVENT_NESTING_MAX, 0, &reason);
     if (!options->raw && !json_is_object(event)) {
         AUTO_FREE char *text = mem_printf(
             "not sent: %s; give each event a line of its own (jq -c does it), or use --raw",

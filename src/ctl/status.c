@@ -4,11 +4,11 @@
 #include "ctl/commands.h"
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/terminal.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
 #include <assert.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,8 +199,8 @@ static void show(const json_t *document)
 static int judge(const struct options *options, const char *listen, const struct buf *body,
                  long http)
 {
-    json_error_t error;
-    json_t *document = http == 200 ? json_loadb(body->data, body->len, 0, &error) : NULL;
+    json_t *document =
+        http == 200 ? json_read(body->data, body->len, JSON_NESTING_MAX, 0, NULL) : NULL;
     const json_t *ready = json_object_get(json_object_get(document, "process"), "ready");
     if (!json_is_boolean(ready)) {
         json_decref(document);

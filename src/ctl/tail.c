@@ -2,12 +2,12 @@
 #include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
-#include "ctl/kit/outcome.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/wire/outcome.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +89,7 @@ static void result_detail(const json_t *data, struct buf *out)
     static const char *const ids[] = {"pre_entrustweb_id", "redirect_url"};
     json_int_t attempts = json_integer_value(json_object_get(data, "attempts"));
     for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
-        buf_puts(out, ctl_outcome_text(data, ids[i])); /* there is one of them */
+        buf_puts(out, json_text(data, ids[i])); /* there is one of them */
     }
     if (attempts > 1) {
         buf_printf(out, " (%lld attempts)", (long long)attempts);
@@ -100,19 +100,19 @@ static void result_detail(const json_t *data, struct buf *out)
 static void failure_detail(const json_t *data, struct buf *out)
 {
     const json_t *first = json_array_get(json_object_get(data, "errors"), 0);
-    const char *where = ctl_outcome_text(first, "instanceLocation");
-    buf_printf(out, "%s: %s", ctl_outcome_text(data, "reason"), ctl_outcome_text(data, "message"));
+    const char *where = json_text(first, "instanceLocation");
+    buf_printf(out, "%s: %s", json_text(data, "reason"), json_text(data, "message"));
     if (first != NULL) {
-        buf_printf(out, ": %s%s%s", *where == '\0' ? ctl_outcome_text(first, "attribute") : where,
-                   *where == '\0' && *ctl_outcome_text(first, "attribute") == '\0' ? "" : " ",
-                   ctl_outcome_text(first, "error"));
+        buf_printf(out, ": %s%s%s", *where == '\0' ? json_text(first, "attribute") : where,
+                   *where == '\0' && *json_text(first, "attribute") == '\0' ? "" : " ",
+                   json_text(first, "error"));
     }
 }
 
 /* The outcome's time of day, kind, endpoint, code and what came of it. */
 static void print_text(const rd_kafka_message_t *message, bool colours, struct buf *out)
 {
-    AUTO_JSON json_t *outcome = ctl_outcome_parse(message);
+    AUTO_JSON json_t *outcome = outcome_read(message->payload, message->len);
     const json_t *data = json_object_get(outcome, "data");
     if (data == NULL) {
         buf_printf(out, "%s/%d/%lld holds no outcome of presignd's",
@@ -121,7 +121,7 @@ static void print_text(const rd_kafka_message_t *message, bool colours, struct b
         return;
     }
     bool failed = json_object_get(data, "reason") != NULL;
-    const char *time = strchr(ctl_outcome_text(outcome, "time"), 'T');
+    const char *time = strchr(json_text(outcome, "time"), 'T');
     AUTO_BUF struct buf detail = {0};
     if (failed) {
         failure_detail(data, &detail);
@@ -133,9 +133,9 @@ static void print_text(const rd_kafka_message_t *message, bool colours, struct b
     terminal_paint(out, colours, failed ? RED : GREEN, failed ? "failure" : "result", KIND_WIDTH,
                    true);
     buf_putc(out, ' ');
-    terminal_put(out, ctl_outcome_text(data, "endpoint"), ENDPOINT_WIDTH, true);
+    terminal_put(out, json_text(data, "endpoint"), ENDPOINT_WIDTH, true);
     buf_putc(out, ' ');
-    terminal_put(out, ctl_outcome_text(data, "out_contract_code"), CODE_WIDTH, true);
+    terminal_put(out, json_text(data, "out_contract_code"), CODE_WIDTH, true);
     buf_putc(out, ' ');
     terminal_put(out, detail.data == NULL ? "" : detail.data, DETAIL_WIDTH, false);
 }

@@ -79,7 +79,7 @@ static bool judge_record_line(const struct setup *setup, const struct buf *line,
                               size_t number)
 {
     AUTO_FREE char *error = NULL;
-    AUTO_JSON json_t *original = json_loadb(line->data, line->len, JSON_ALLOW_NUL, NULL);
+    AUTO_JSON json_t *original = outcome_read(line->data, line->len);
     struct record_owned *owned = original == NULL ? NULL : outcome_original_read(original, &error);
     if (owned == NULL) {
         command_fail(&command_validate, EX_DATAERR, "line %zu is no record: %s", number,

@@ -1,5 +1,7 @@
 #include "presignd/flow/admit.h"
 
+#include "presignd/wire/outcome.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,6 +120,7 @@ void admit(const struct admit_rules *rules, const struct record *record, int64_t
     /* The merchant's own, also where the event named none: it is part of the turn's key. */
     snprintf(admission->mchid, sizeof admission->mchid, "%s", admission->merchant->mchid);
     admission->body = event_body(admission->event.data, &admission->body_len);
+    admission->request_members = outcome_request_members(admission->event.data);
 }
 
 void admission_deinit(struct admission *admission)
@@ -125,5 +128,6 @@ void admission_deinit(struct admission *admission)
     event_deinit(&admission->event);
     violations_deinit(&admission->errors);
     free(admission->body);
+    free(admission->request_members);
     *admission = (struct admission){0};
 }

@@ -84,9 +84,11 @@ void job_keep_outcome(struct job *job)
 {
     const struct event *event = &job->admission.event;
     free(job->admission.body);
+    free(job->admission.request_members);
     free(job->answer.body);
     free(job->answer.id_value);
-    job->admission.body = job->answer.body = job->answer.id_value = NULL;
+    job->admission.body = job->admission.request_members = NULL;
+    job->answer.body = job->answer.id_value = NULL;
     job->admission.body_len = job->answer.body_len = 0;
     buf_fit(&job->outcome.value);
     drop_content(job);

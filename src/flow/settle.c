@@ -1,7 +1,5 @@
 #include "presignd/flow/settle.h"
 
-#include "presignd/base/json.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -28,13 +26,9 @@ void settle_result(struct job *job, const struct settle_identity *identity, int6
 {
     const struct answer *answer = &job->answer;
     const struct admission *admission = &job->admission;
-    const char *reason = NULL;
-    /* The body is ours, written by event_body(): it reads. */
-    AUTO_JSON json_t *data =
-        json_read(admission->body, admission->body_len, EVENT_NESTING_MAX, &reason);
     struct outcome_common common = common_of(job, identity, wall_ms);
     struct outcome_result result = {
-        .data = data,
+        .request_members = admission->request_members,
         .id_field = admission->endpoint->id_field,
         .id_value = answer->id_value,
         .response = answer->body,

@@ -1,8 +1,8 @@
 #include "presignd/wechatpay/answer.h"
 
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/body.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,12 +105,19 @@ static void copy_clean(char *out, const char *value, size_t max)
     out[clean.len] = '\0';
 }
 
+/* An integer beyond 64 bits, or U+0000, in a member that is not used must not spoil an answer. */
+static json_t *read_body(const struct verify_input *input, const char **reason)
+{
+    return json_read(input->body, input->body_len, ANSWER_NESTING_MAX,
+                     JSON_READ_NUL | JSON_READ_BIG_INTEGERS, reason);
+}
+
 /* An error's body may be empty, a page of HTML or anything else: what can be read is taken. */
 static void read_error(const struct verify_input *input, struct answer *answer)
 {
-    AUTO(body_decref_at) json_t *body = body_parse(input->body, input->body_len, NULL);
-    copy_clean(answer->code, body_string(body, "code"), ANSWER_CODE_MAX);
-    copy_clean(answer->message, body_string(body, "message"), ANSWER_MESSAGE_MAX);
+    AUTO_JSON json_t *body = read_body(input, NULL);
+    copy_clean(answer->code, json_text(body, "code"), ANSWER_CODE_MAX);
+    copy_clean(answer->message, json_text(body, "message"), ANSWER_MESSAGE_MAX);
 }
 
 /* Whether another key or another clock of ours might verify it. A signature test and one that is
@@ -120,17 +127,6 @@ static bool is_ours(enum verify_status status)
     return status == VERIFY_UNKNOWN_SERIAL || status == VERIFY_BAD_TIMESTAMP ||
            status == VERIFY_BAD_SIGNATURE;
 }
-
-#define RIGHTLY_SIGNED "the answer is rightly signed, but its body "
-static const char *const unreadable_bodies[BODY_FAULT_COUNT] = {
-    [BODY_EMPTY] = RIGHTLY_SIGNED "is empty",
-    [BODY_NESTED] = RIGHTLY_SIGNED "is nested too deep",
-    [BODY_NOT_UTF8] = RIGHTLY_SIGNED "is not UTF-8",
-    [BODY_TWICE] = RIGHTLY_SIGNED "names a member twice",
-    [BODY_NUMBER] = RIGHTLY_SIGNED "holds a number that is too large",
-    [BODY_SYNTAX] = RIGHTLY_SIGNED "is not JSON, or holds a lone surrogate",
-    [BODY_NO_OBJECT] = RIGHTLY_SIGNED "is not a JSON object",
-};
 
 /* What keeps a 200 from being a success, or NULL after moving its values to `answer`. */
 static const char *read_success(const struct endpoint *endpoint, const struct answer_input *input,
@@ -150,20 +146,22 @@ static const char *read_success(const struct endpoint *endpoint, const struct an
         answer->cause = is_ours(answer->verify) ? ANSWER_CAUSE_KEYS : ANSWER_CAUSE_NONE;
         return verify_status_text(answer->verify);
     }
-    enum body_fault unreadable;
-    AUTO(body_decref_at)
-    json_t *body = body_parse(input->verify.body, input->verify.body_len, &unreadable);
-    if (body == NULL) {
-        return unreadable_bodies[unreadable];
+    const char *reason;
+    AUTO_JSON json_t *body = read_body(&input->verify, &reason);
+    if (!json_is_object(body)) {
+        snprintf(answer->message, sizeof answer->message,
+                 "the answer is signed, but its body is %s",
+                 body == NULL ? reason : "no JSON object");
+        return "the answer is signed, but its body cannot be read";
     }
     for (size_t i = 0; endpoint->required[i] != NULL; i++) {
-        if (body_string(body, endpoint->required[i]) == NULL) {
+        if (json_text(body, endpoint->required[i])[0] == '\0') {
             snprintf(answer->message, sizeof answer->message, "the answer is signed but lacks %s",
                      endpoint->required[i]);
             return "the answer is signed but lacks a required field";
         }
     }
-    answer->id_value = mem_strdup(body_string(body, endpoint->id_field));
+    answer->id_value = mem_strdup(json_text(body, endpoint->id_field));
     answer->body = mem_dup(input->verify.body, input->verify.body_len);
     answer->body_len = input->verify.body_len;
     return NULL;

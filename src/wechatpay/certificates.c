@@ -1,8 +1,9 @@
 #include "presignd/wechatpay/certificates.h"
 
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/body.h"
+#include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/key.h"
 
 #include <openssl/crypto.h>
@@ -85,19 +86,18 @@ static bool is_certificate(const struct buf *pem, const char *listed_serial)
 static const char *read_item(const json_t *item, const char *apiv3_key, struct buf *pem)
 {
     const json_t *sealed = json_object_get(item, "encrypt_certificate");
-    const char *algorithm = body_string(sealed, "algorithm");
-    const char *nonce = body_string(sealed, "nonce");
-    const char *ciphertext = body_string(sealed, "ciphertext");
-    const char *serial = body_string(item, "serial_no");
-    const char *associated_data = body_string(sealed, "associated_data");
-    if (algorithm == NULL || nonce == NULL || ciphertext == NULL || serial == NULL) {
+    const char *algorithm = json_text(sealed, "algorithm");
+    const char *nonce = json_text(sealed, "nonce");
+    const char *ciphertext = json_text(sealed, "ciphertext");
+    const char *serial = json_text(item, "serial_no");
+    if (*algorithm == '\0' || *nonce == '\0' || *ciphertext == '\0' || *serial == '\0') {
         return "an element of data lacks serial_no or a field of encrypt_certificate";
     }
     if (strcmp(algorithm, "AEAD_AES_256_GCM") != 0) {
         return NULL;
     }
-    if (!certificates_decrypt(apiv3_key, nonce, associated_data == NULL ? "" : associated_data,
-                              ciphertext, pem)) {
+    if (!certificates_decrypt(apiv3_key, nonce, json_text(sealed, "associated_data"), ciphertext,
+                              pem)) {
         return "a certificate cannot be decrypted: check apiv3_key";
     }
     if (!is_certificate(pem, serial)) {
@@ -117,7 +117,8 @@ static void free_all(char **items, size_t count)
 char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV3_KEY_LENGTH],
                          size_t *count, const char **reason)
 {
-    AUTO(body_decref_at) json_t *root = body_parse(body, len, NULL);
+    AUTO_JSON json_t *root =
+        json_read(body, len, ANSWER_NESTING_MAX, JSON_READ_NUL | JSON_READ_BIG_INTEGERS, NULL);
     const json_t *data = json_object_get(root, "data");
     size_t size = json_array_size(data);
     *count = 0;

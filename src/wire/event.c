@@ -394,9 +394,8 @@ static enum event_status read_data(struct reading *reading)
         violations_add_attribute(reading->errors, "data_base64", wrong);
         return EVENT_OK; /* judged with the attributes */
     }
-    const char *unused;
     reading->event->data =
-        json_read(bytes.len == 0 ? "" : bytes.data, bytes.len, EVENT_NESTING_MAX, &unused);
+        json_read(bytes.len == 0 ? "" : bytes.data, bytes.len, EVENT_NESTING_MAX, 0, NULL);
     reading->message = "data_base64 holds no JSON";
     return reading->event->data == NULL ? EVENT_INVALID_JSON : EVENT_OK;
 }
@@ -426,7 +425,7 @@ static enum event_status read_value(struct reading *reading)
     }
     const struct record *record = reading->record;
     reading->root =
-        json_read(record->value, record->value_len, EVENT_NESTING_MAX, &reading->message);
+        json_read(record->value, record->value_len, EVENT_NESTING_MAX, 0, &reading->message);
     if (reading->root == NULL) {
         return EVENT_INVALID_JSON;
     }

@@ -1,5 +1,6 @@
 #include "presignd/wire/outcome.h"
 
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
@@ -164,9 +165,19 @@ static void write_event(struct buf *json, const struct outcome_common *common)
 
 /* --- results ------------------------------------------------------------------------------- */
 
-static const char *string_of(const json_t *object, const char *name)
+char *outcome_request_members(const json_t *data)
 {
-    return json_string_value(json_object_get(object, name));
+    const char *appid = json_string_value(json_object_get(data, "appid"));
+    const char *sp_appid = json_string_value(json_object_get(data, "sp_appid"));
+    struct buf json = {0};
+    buf_reserve(&json, 0);
+    member_string(&json, "sub_mchid", json_string_value(json_object_get(data, "sub_mchid")));
+    member_string(&json, "appid", appid != NULL ? appid : sp_appid);
+    const json_t *plan_id = json_object_get(data, "plan_id");
+    if (json_is_integer(plan_id)) {
+        buf_json_member_int(&json, "plan_id", json_integer_value(plan_id));
+    }
+    return buf_take(&json);
 }
 
 void outcome_result_write(struct outcome_bytes *out, const struct outcome_common *common,
@@ -177,12 +188,9 @@ void outcome_result_write(struct outcome_bytes *out, const struct outcome_common
     write_event(json, common);
     buf_json_member(json, "endpoint", common->endpoint);
     buf_json_member(json, "mchid", common->mchid);
-    member_string(json, "sub_mchid", string_of(result->data, "sub_mchid"));
-    const char *appid = string_of(result->data, "appid");
-    member_string(json, "appid", appid != NULL ? appid : string_of(result->data, "sp_appid"));
-    const json_t *plan_id = json_object_get(result->data, "plan_id");
-    if (json_is_integer(plan_id)) {
-        buf_json_member_int(json, "plan_id", json_integer_value(plan_id));
+    if (result->request_members[0] != '\0') {
+        buf_putc(json, ',');
+        buf_puts(json, result->request_members);
     }
     buf_json_member(json, "out_contract_code", common->out_contract_code);
     member_string(json, result->id_field, result->id_value);
@@ -345,7 +353,14 @@ void outcome_bytes_deinit(struct outcome_bytes *out)
     *out = (struct outcome_bytes){0};
 }
 
-/* --- originals read back ------------------------------------------------------------------- */
+/* --- outcomes and originals read back ------------------------------------------------------ */
+
+enum { OUTCOME_NESTING_MAX = 128 };
+
+json_t *outcome_read(const char *bytes, size_t len)
+{
+    return json_read(bytes, len, OUTCOME_NESTING_MAX, JSON_READ_NUL | JSON_READ_BIG_INTEGERS, NULL);
+}
 
 /* NAME as a string, NAME_base64, or null; what is wrong with it, or NULL. `*bytes` stays NULL
  * for null; an empty value is not NULL. */

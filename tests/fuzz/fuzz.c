@@ -130,14 +130,7 @@ void fuzz_expect_outcome(const struct job *job)
     }
     const struct outcome_bytes *outcome = &job->outcome;
     PROMISE(outcome->value.len < BROKER_MESSAGE_MAX);
-    /* U+0000 may stand in an original, and an answer's numbers go through as they are, also those
-     * that no parser of ours takes. */
-    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
-    json_t *value = json_loadb(outcome->value.data, outcome->value.len, flags, NULL);
-    if (value == NULL && job->reason == REASON_NONE) {
-        flags |= JSON_DECODE_INT_AS_REAL;
-        value = json_loadb(outcome->value.data, outcome->value.len, flags, NULL);
-    }
+    json_t *value = outcome_read(outcome->value.data, outcome->value.len);
     PROMISE(value != NULL);
     struct violations violations = {0};
     if (!schema_validate(job->reason == REASON_NONE ? result : failure, value, &violations)) {

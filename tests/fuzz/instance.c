@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         records[2] = fuzz_schema("failure.json");
     }
     const char *reason;
-    AUTO_JSON json_t *instance = json_read((const char *)data, size, EVENT_NESTING_MAX, &reason);
+    AUTO_JSON json_t *instance = json_read((const char *)data, size, EVENT_NESTING_MAX, 0, &reason);
     for (size_t i = 0; instance != NULL && i < ENDPOINT_COUNT + 3; i++) {
         const struct schema *schema =
             i < ENDPOINT_COUNT ? fuzz_rules()->requests[i] : records[i - ENDPOINT_COUNT];

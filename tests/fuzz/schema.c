@@ -7,7 +7,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *reason;
-    AUTO_JSON json_t *whole = json_read((const char *)data, size, 64, &reason);
+    AUTO_JSON json_t *whole = json_read((const char *)data, size, 64, 0, &reason);
     json_t *part = json_object_get(whole, "schema");
     json_t *schema = part != NULL ? part : whole;
     json_t *instance = part != NULL ? json_object_get(whole, "instance") : whole;

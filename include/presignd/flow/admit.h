@@ -43,6 +43,7 @@ struct admission {
     int64_t expires_ms;                         /* wall clock; INT64_MAX: never */
     char *body;                                 /* the request's bytes; NULL on failure */
     size_t body_len;
+    char *request_members; /* what a result repeats of the request; NULL on failure */
 };
 
 /* `admission` is overwritten; give it to admission_deinit(). */

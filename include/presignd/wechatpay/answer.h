@@ -16,6 +16,8 @@
 #define ANSWER_BODY_MAX 65536
 /* Of a header block; a server that sends headers for ever is cut off here. */
 #define ANSWER_HEADERS_MAX 32768
+/* Objects and arrays inside one another. */
+#define ANSWER_NESTING_MAX 64
 #define ANSWER_CODE_MAX    64
 #define ANSWER_MESSAGE_MAX 256
 #define ANSWER_ID_MAX      128

@@ -55,8 +55,8 @@ struct outcome_attempt {
 };
 
 struct outcome_result {
-    const json_t *data;   /* the request: sub_mchid, appid or sp_appid, plan_id are read from it */
-    const char *id_field; /* "pre_entrustweb_id" or "redirect_url" */
+    const char *request_members; /* by outcome_request_members() */
+    const char *id_field;        /* "pre_entrustweb_id" or "redirect_url" */
     const char *id_value;
     const char *response; /* the verified body, JSON text, embedded byte for byte */
     size_t response_len;
@@ -94,6 +94,11 @@ struct outcome_bytes {
     size_t header_count;
 };
 
+/* The members that a result repeats of its request (sub_mchid, appid or sp_appid, plan_id), as
+ * JSON text `"appid":"…","plan_id":1`, so that the request need not be kept or read again. free().
+ */
+char *outcome_request_members(const json_t *data) __attribute__((warn_unused_result));
+
 void outcome_result_write(struct outcome_bytes *out, const struct outcome_common *common,
                           const struct outcome_result *result);
 void outcome_failure_write(struct outcome_bytes *out, const struct outcome_common *common,
@@ -102,10 +107,14 @@ void outcome_failure_write(struct outcome_bytes *out, const struct outcome_commo
 void outcome_errors_write(struct buf *json, const struct violations *errors);
 void outcome_bytes_deinit(struct outcome_bytes *out);
 
+/* Reads an outcome's value, or a part of one; NULL when it is no JSON. Unlike an event it may hold
+ * U+0000 in its `original`, and integers of any size in its `response`. json_decref(). */
+json_t *outcome_read(const char *bytes, size_t len) __attribute__((warn_unused_result));
+
 /* An `original` (see docs/events.md) back to a record, as `presignctl validate --records` and
  * `presignctl send --records` read it: value or value_base64, headers, and a key or key_base64
  * where there is one (an original has none: its failure record has the same key). Topic, partition,
- * offset and timestamp are not set. A value may hold U+0000, so parse failures with JSON_ALLOW_NUL.
+ * offset and timestamp are not set. Parse it by outcome_read().
  * The record's memory is the caller's to release by record_owned_free(). NULL and a reason
  * (free()) when it has another shape or is truncated. */
 struct record_owned {

@@ -13,6 +13,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
+#include "presignd/wire/outcome.h"
 
 #include <librdkafka/rdkafka_mock.h>
 
@@ -39,7 +40,6 @@ enum {
     SLICE_MS = 50,
     /* After the daemon's end: an outcome that comes now is one too many. */
     LATE_MS = 200,
-    OUTCOME_NESTING_MAX = 128,
     FILES_OPEN_MAX = 16,
 };
 
@@ -405,8 +405,7 @@ static bool send_events(struct demo *demo)
 /* Any number of outcomes is counted, the first is kept. */
 static void take_outcome(struct demo *demo, const rd_kafka_message_t *message)
 {
-    const char *reason;
-    json_t *outcome = json_read(message->payload, message->len, OUTCOME_NESTING_MAX, &reason);
+    json_t *outcome = outcome_read(message->payload, message->len);
     const char *id = json_string_value(json_object_get(outcome, "id"));
     for (size_t i = 0; id != NULL && i < demo->run_count; i++) {
         struct demo_run *run = &demo->runs[i];

@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A ledger's entry is a flat object. */
-enum { LEDGER_NESTING_MAX = 8 };
-
 void demo_run_deinit(struct demo_run *run)
 {
     json_decref(run->outcome);
@@ -59,8 +56,7 @@ void demo_calls_read(struct demo_run *runs, size_t count, const char *ledger)
     ssize_t len;
     FILE *file = fopen(ledger, "re");
     while (file != NULL && (len = getline(&line, &size, file)) > 0) {
-        const char *reason;
-        AUTO_JSON json_t *entry = json_read(line, (size_t)len, LEDGER_NESTING_MAX, &reason);
+        AUTO_JSON json_t *entry = json_read(line, (size_t)len, JSON_NESTING_MAX, 0, NULL);
         if (entry != NULL) {
             read_entry(runs, count, entry);
         }

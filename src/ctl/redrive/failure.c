@@ -1,6 +1,6 @@
 #include "ctl/redrive/redrive.h"
 
-#include "ctl/kit/outcome.h"
+#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
@@ -14,13 +14,13 @@ static void read_event(struct failure *failure)
     const json_t *event = json_object_get(failure->data, "event");
     const json_t *partition = json_object_get(event, "partition");
     const json_t *offset = json_object_get(event, "offset");
-    failure->event_topic = ctl_outcome_text(event, "topic");
+    failure->event_topic = json_text(event, "topic");
     failure->event_partition = (int32_t)json_integer_value(partition);
     failure->event_offset = json_is_integer(partition) && json_is_integer(offset)
                                 ? (int64_t)json_integer_value(offset)
                                 : -1;
     (void)snprintf(failure->event_id, sizeof failure->event_id, "%s",
-                   ctl_outcome_text(failure->outcome, "id"));
+                   json_text(failure->outcome, "id"));
 }
 
 void failure_read(struct failure *failure, rd_kafka_message_t *message)
@@ -29,14 +29,14 @@ void failure_read(struct failure *failure, rd_kafka_message_t *message)
     *failure = (struct failure){.message = message, .event_topic = "", .event_offset = -1};
     (void)snprintf(failure->id, sizeof failure->id, "%s/%" PRId32 "/%" PRId64,
                    rd_kafka_topic_name(message->rkt), message->partition, message->offset);
-    failure->outcome = ctl_outcome_parse(message);
+    failure->outcome = outcome_read(message->payload, message->len);
     failure->data = json_object_get(failure->outcome, "data");
-    failure->reason = ctl_outcome_text(failure->data, "reason");
-    failure->mchid = ctl_outcome_text(failure->data, "mchid");
-    failure->code = ctl_outcome_text(failure->data, "out_contract_code");
+    failure->reason = json_text(failure->data, "reason");
+    failure->mchid = json_text(failure->data, "mchid");
+    failure->code = json_text(failure->data, "out_contract_code");
     failure->retryable = json_is_true(json_object_get(failure->data, "retryable"));
     failure->time_ms = rd_kafka_message_timestamp(message, &kind);
-    const char *time = ctl_outcome_text(failure->outcome, "time");
+    const char *time = json_text(failure->outcome, "time");
     (void)!text_rfc3339(time, strlen(time), &failure->time_ms);
     read_event(failure);
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { JSON_NESTING_MAX = 64, MCHID_SIZE = 33 };
+enum { MCHID_SIZE = 33 };
 
 #define SCHEME "WECHATPAY2-SHA256-RSA2048 "
 
@@ -275,7 +275,8 @@ static bool check_body(const struct sandbox_rules *rules, const struct sandbox_r
                        struct sandbox_verdict *verdict)
 {
     const char *reason;
-    AUTO_JSON json_t *body = json_read(request->body, request->body_len, JSON_NESTING_MAX, &reason);
+    AUTO_JSON json_t *body =
+        json_read(request->body, request->body_len, JSON_NESTING_MAX, 0, &reason);
     if (body == NULL) {
         return refuse_param(verdict, "body", NULL, reason);
     }

@@ -21,7 +21,7 @@ Test(json, every_kind_of_value_is_read)
                                         "\"\xf0\x9f\x98\x80\""};
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
         const char *reason = NULL;
-        AUTO_JSON json_t *value = json_read(texts[i], strlen(texts[i]), 64, &reason);
+        AUTO_JSON json_t *value = json_read(texts[i], strlen(texts[i]), 64, 0, &reason);
         cr_expect_not_null(value, "%s: %s", texts[i], reason);
     }
 }
@@ -33,7 +33,7 @@ Test(json, what_is_refused_and_why)
         size_t len; /* 0: strlen */
         const char *reason;
     } cases[] = {
-        {"nothing", "", 0, "not JSON: ends too early"},
+        {"nothing", "", 0, "not JSON: empty"},
         {"blanks", "  ", 0, "not JSON: ends too early"},
         {"a word", "hello", 0, "not JSON: wrong syntax"},
         {"half an object", "{\"a\":", 0, "not JSON: ends too early"},
@@ -69,7 +69,7 @@ Test(json, what_is_refused_and_why)
         AUTO_FREE char *bytes = mem_alloc(len);
         memcpy(bytes, cases[i].bytes, len);
         const char *reason = "none";
-        AUTO_JSON json_t *value = json_read(bytes, len, 64, &reason);
+        AUTO_JSON json_t *value = json_read(bytes, len, 64, 0, &reason);
         cr_expect_null(value, "%s", cases[i].title);
         cr_expect_str_eq(reason, cases[i].reason, "%s: %s", cases[i].title, reason);
     }
@@ -85,7 +85,7 @@ static bool is_read_at_depth(size_t depth)
         buf_putc(&text, ']');
     }
     const char *reason = NULL;
-    AUTO_JSON json_t *value = json_read(text.data, text.len, 64, &reason);
+    AUTO_JSON json_t *value = json_read(text.data, text.len, 64, 0, &reason);
     cr_expect(value != NULL || strcmp(reason, "JSON that is nested too deep") == 0);
     return value != NULL;
 }
@@ -96,4 +96,33 @@ Test(json, nesting_has_a_limit)
     cr_expect_not(is_read_at_depth(65));
     cr_expect_not(is_read_at_depth(10000));
     cr_expect_not(is_read_at_depth(500000));
+}
+
+static bool is_read(const char *text, unsigned options)
+{
+    AUTO_JSON json_t *value = json_read(text, strlen(text), 64, options, NULL);
+    return value != NULL;
+}
+
+Test(json, options_accept_what_the_strict_rules_reject)
+{
+    static const char nul[] = "\"a\\u0000b\"", big[] = "{\"n\":123456789012345678901234567890}";
+    cr_expect(is_read(nul, JSON_READ_NUL));
+    cr_expect_not(is_read(nul, JSON_READ_BIG_INTEGERS));
+    cr_expect(is_read(big, JSON_READ_BIG_INTEGERS));
+    cr_expect_not(is_read(big, JSON_READ_NUL));
+    cr_expect_not(is_read("1e400", JSON_READ_BIG_INTEGERS));
+    cr_expect_not(is_read("{\"a\":1,\"a\":1}", JSON_READ_NUL | JSON_READ_BIG_INTEGERS));
+    cr_expect_null(json_read(NULL, 0, 64, 0, NULL));
+}
+
+Test(json, a_text_is_a_string_member_without_nul)
+{
+    static const char text[] = "{\"a\":\"x\",\"n\":1,\"nul\":\"x\\u0000\"}";
+    AUTO_JSON json_t *object = json_read(text, strlen(text), 64, JSON_READ_NUL, NULL);
+    cr_expect_str_eq(json_text(object, "a"), "x");
+    cr_expect_str_empty(json_text(object, "n"));
+    cr_expect_str_empty(json_text(object, "nul"));
+    cr_expect_str_empty(json_text(object, "absent"));
+    cr_expect_str_empty(json_text(NULL, "a"));
 }

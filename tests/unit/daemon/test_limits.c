@@ -7,7 +7,6 @@
 #include "presignd/schema/schema.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/answer_ids.h"
-#include "presignd/wechatpay/body.h"
 #include "presignd/wechatpay/certificates.h"
 #include "presignd/wechatpay/connection.h"
 #include "presignd/wechatpay/key.h"
@@ -53,7 +52,7 @@ static const struct {
     LIMIT(OUTLET_METADATA_MIN),
     LIMIT(ANSWER_BODY_MAX),
     LIMIT(ANSWER_HEADERS_MAX),
-    LIMIT(BODY_DEPTH_MAX),
+    LIMIT(ANSWER_NESTING_MAX),
     LIMIT(ANSWER_CODE_MAX),
     LIMIT(ANSWER_MESSAGE_MAX),
     LIMIT(ANSWER_ID_MAX),

@@ -4,7 +4,7 @@
 
 #define NOW_S    INT64_C(1763884800)
 #define NOW_TEXT "1763884800"
-#define SIGNED   "the answer is rightly signed, but its body "
+#define SIGNED   "the answer is signed, but its body is "
 #define GOOD     "{\"pre_entrustweb_id\":\"5778aadf1\",\"later\":{\"n\":1.50}}"
 
 /* An answer on its way into answer_classify(), signed by the vectors' key. */
@@ -106,16 +106,15 @@ Test(answer, a_signed_200_must_be_an_object_with_every_required_string)
     static const struct {
         const char *body, *endpoint, *message;
     } cases[] = {
-        {"", "app", SIGNED "is empty"},
-        {"[]", "app", SIGNED "is not a JSON object"},
-        {"{\"pre_entrustweb_id\":\"a\"}x", "app", SIGNED "is not JSON, or holds a lone surrogate"},
-        {"{\"pre_entrustweb_id\":\"a\",\"s\":\"\\ud800\"}", "app",
-         SIGNED "is not JSON, or holds a lone surrogate"},
+        {"", "app", SIGNED "not JSON: empty"},
+        {"[]", "app", SIGNED "no JSON object"},
+        {"{\"pre_entrustweb_id\":\"a\"}x", "app", SIGNED "not JSON: more text behind its end"},
+        {"{\"pre_entrustweb_id\":\"a\",\"s\":\"\\ud800\"}", "app", SIGNED "not JSON: wrong syntax"},
         {"{\"pre_entrustweb_id\":\"a\",\"n\":1E400}", "app",
-         SIGNED "holds a number that is too large"},
+         SIGNED "JSON with a number beyond 64 bits"},
         {"{\"pre_entrustweb_id\":\"a\",\"pre_entrustweb_id\":\"b\"}", "app",
-         SIGNED "names a member twice"},
-        {"{\"pre_entrustweb_id\":\"\xff\"}", "app", SIGNED "is not UTF-8"},
+         SIGNED "JSON with a member given twice"},
+        {"{\"pre_entrustweb_id\":\"\xff\"}", "app", SIGNED "not JSON: not UTF-8"},
         {"{}", "app", "the answer is signed but lacks pre_entrustweb_id"},
         {"{\"pre_entrustweb_id\":\"\"}", "app", "the answer is signed but lacks pre_entrustweb_id"},
         {"{\"pre_entrustweb_id\":7}", "app", "the answer is signed but lacks pre_entrustweb_id"},
@@ -149,7 +148,8 @@ Test(answer, nesting_is_bounded_and_brackets_in_strings_do_not_nest)
             buf_putc(&body, ']');
         }
         buf_putc(&body, '}');
-        expect_body(body.data, body.len, "app", depth == 63 ? NULL : SIGNED "is nested too deep");
+        expect_body(body.data, body.len, "app",
+                    depth == 63 ? NULL : SIGNED "JSON that is nested too deep");
     }
 }
 

@@ -100,7 +100,7 @@ Test(events_page, examples_are_valid)
     const char *at = page.data, *text = NULL, *reason = NULL;
     size_t len = 0;
     while (next_example(&at, &text, &len)) {
-        AUTO_JSON json_t *example = json_read(text, len, EVENT_NESTING_MAX, &reason);
+        AUTO_JSON json_t *example = json_read(text, len, EVENT_NESTING_MAX, 0, &reason);
         cr_assert_not_null(example, "%s: %.60s", reason, text);
         const char *name = schema_name(json_string_value(json_object_get(example, "type")));
         expect_fits(example, name);

@@ -119,8 +119,9 @@ Test(outcome, a_result_byte_for_byte)
                                    "\"new\":[null]}";
     struct outcome_common common = common_of_tests;
     common.endpoint = "partner-mini-program";
+    AUTO_FREE char *members = outcome_request_members(data);
     struct outcome_result result = {
-        .data = data,
+        .request_members = members,
         .id_field = "pre_entrustweb_id",
         .id_value = "202011201900110001",
         .response = response,
@@ -169,7 +170,8 @@ Test(outcome, a_direct_result_leaves_out_what_is_absent)
 {
     AUTO_JSON json_t *data =
         json_pack("{s:s, s:I}", "appid", "wxd678efh567hg6787", "plan_id", (json_int_t)1);
-    struct outcome_result result = {.data = data,
+    AUTO_FREE char *members = outcome_request_members(data);
+    struct outcome_result result = {.request_members = members,
                                     .id_field = "redirect_url",
                                     .id_value = "https://example.com/\"x\"",
                                     .response = "{}",
