@@ -5,12 +5,10 @@
  */
 #include "config/table.h"
 
+#include "presignd/base/address.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/ops/admin.h"
 
-#include <arpa/inet.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -148,9 +146,8 @@ static char *parse_listen(const struct config_key *key, const char *text,
                           const struct config_sources *sources, void *field)
 {
     (void)key, (void)sources;
-    struct sockaddr_storage address;
-    socklen_t len;
-    if (*text != '\0' && !admin_address(text, &address, &len)) {
+    union address address;
+    if (*text != '\0' && !address_parse(text, &address)) {
         return quoted_problem(text, "is not ADDRESS:PORT or [ADDRESS]:PORT with a numeric "
                                     "address, nor unix:/PATH");
     }
@@ -167,92 +164,13 @@ static char *parse_text(const struct config_key *key, const char *text,
     return NULL;
 }
 
-/* One part of a URL, NULL when it has none. curl_free() is free() by curl's default. */
-static char *url_part(CURLU *url, CURLUPart part)
-{
-    char *text = NULL;
-    return curl_url_get(url, part, &text, 0) == CURLUE_OK ? text : NULL;
-}
-
-static bool loopback(const char *host)
-{
-    struct in_addr v4;
-    if (inet_pton(AF_INET, host, &v4) == 1) {
-        return ntohl(v4.s_addr) >> 24 == 127;
-    }
-    return text_equal_nocase(host, "localhost") || strcmp(host, "[::1]") == 0;
-}
-
-static void url_free_at(CURLU **url)
-{
-    curl_url_cleanup(*url);
-}
-
-static char *check_url(CURLU *url)
-{
-    AUTO_FREE char *scheme = url_part(url, CURLUPART_SCHEME);
-    AUTO_FREE char *host = url_part(url, CURLUPART_HOST);
-    AUTO_FREE char *path = url_part(url, CURLUPART_PATH);
-    AUTO_FREE char *user = url_part(url, CURLUPART_USER);
-    AUTO_FREE char *query = url_part(url, CURLUPART_QUERY);
-    AUTO_FREE char *fragment = url_part(url, CURLUPART_FRAGMENT);
-    bool plain = scheme != NULL && strcmp(scheme, "http") == 0;
-    if (host == NULL || scheme == NULL || (!plain && strcmp(scheme, "https") != 0)) {
-        return mem_strdup("is not a URL of the form https://HOST or https://HOST:PORT");
-    }
-    if ((path != NULL && strcmp(path, "/") != 0) || user != NULL || query != NULL ||
-        fragment != NULL) {
-        return mem_strdup("must be https://HOST or https://HOST:PORT: no path, user, query");
-    }
-    if (plain && !loopback(host)) {
-        return mem_strdup("must be https: http is for loopback hosts (127.0.0.1, [::1], "
-                          "localhost) alone");
-    }
-    return NULL;
-}
-
+/* Paths of endpoints begin with the slash that may end this URL. */
 static char *parse_url(const struct config_key *key, const char *text,
                        const struct config_sources *sources, void *field)
 {
-    (void)key, (void)sources;
-    if (*text != '\0') {
-        AUTO(url_free_at) CURLU *url = curl_url();
-        if (url == NULL || curl_url_set(url, CURLUPART_URL, text, 0) != CURLUE_OK) {
-            return mem_strdup("is not a URL of the form https://HOST or https://HOST:PORT");
-        }
-        char *problem = check_url(url);
-        if (problem != NULL) {
-            return problem;
-        }
-    }
     size_t len = strlen(text);
-    /* Paths of endpoints begin with the slash that an operator may have put here. */
-    store(field, mem_dup(text, len > 0 && text[len - 1] == '/' ? len - 1 : len));
-    return NULL;
-}
-
-static char *parse_proxy(const struct config_key *key, const char *text,
-                         const struct config_sources *sources, void *field)
-{
-    static const char *const schemes[] = {"http",    "https",  "socks4",
-                                          "socks4a", "socks5", "socks5h"};
     (void)key, (void)sources;
-    bool known = *text == '\0';
-    if (!known) {
-        AUTO(url_free_at) CURLU *url = curl_url();
-        if (url != NULL &&
-            curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK) {
-            AUTO_FREE char *scheme = url_part(url, CURLUPART_SCHEME);
-            for (size_t i = 0; i < ARRAY_LENGTH(schemes) && scheme != NULL; i++) {
-                known = known || strcmp(scheme, schemes[i]) == 0;
-            }
-        }
-    }
-    if (!known) {
-        return mem_strdup("is not a proxy's URL: http://HOST:PORT, or https, socks4, socks4a, "
-                          "socks5, socks5h");
-    }
-    store(field, mem_strdup(text));
+    store(field, mem_dup(text, len > 0 && text[len - 1] == '/' ? len - 1 : len));
     return NULL;
 }
 
@@ -488,7 +406,7 @@ const struct config_type
     config_type_mode = {"one of direct and partner", CONFIG_STORE_BOOL, parse_mode},
     config_type_int = {NULL, CONFIG_STORE_INT, parse_int},
     config_type_url = {"URL: https://HOST or https://HOST:PORT", CONFIG_STORE_STRING, parse_url},
-    config_type_proxy = {"a URL", CONFIG_STORE_STRING, parse_proxy},
+    config_type_proxy = {"a URL", CONFIG_STORE_STRING, parse_text},
     config_type_listen = {"ADDRESS:PORT or [ADDRESS]:PORT, numeric, or unix:/PATH",
                           CONFIG_STORE_STRING, parse_listen},
     config_type_serial = {"hexadecimal digits", CONFIG_STORE_STRING, parse_text},

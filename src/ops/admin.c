@@ -7,20 +7,18 @@
  * library sees that as the peer's end and frees it. */
 #include "presignd/ops/admin.h"
 
+#include "presignd/base/address.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/list.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -32,7 +30,6 @@ enum {
     CONNECTION_BYTES_MAX = 16 * 1024, /* a request's head has to fit */
     BACKLOG = 64,
     SOCKET_MODE = 0660,
-    LISTEN_TEXT_MAX = 64, /* the longest IPv6 address, brackets and a port fit */
     /* A connection that cannot be accepted, for there are no more descriptors, keeps the set
      * ready: after so many rounds of nothing, the listener is left alone for a while. */
     VAIN_ROUNDS_MAX = 64,
@@ -64,70 +61,6 @@ struct admin {
     bool freed;           /* a connection was, in the present call of the library */
     unsigned vain_rounds; /* since a connection came or went, or a request was read */
 };
-
-static bool address_v4(const char *host, int64_t port, struct sockaddr_storage *address,
-                       socklen_t *len)
-{
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (inet_pton(AF_INET, host, &v4.sin_addr) != 1) {
-        return false;
-    }
-    memcpy(address, &v4, sizeof v4);
-    *len = sizeof v4;
-    return true;
-}
-
-/* `host` has its brackets. */
-static bool address_v6(char *host, int64_t port, struct sockaddr_storage *address, socklen_t *len)
-{
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
-    size_t host_len = strlen(host);
-    if (host_len < 2 || host[host_len - 1] != ']') {
-        return false;
-    }
-    host[host_len - 1] = '\0';
-    if (inet_pton(AF_INET6, host + 1, &v6.sin6_addr) != 1) {
-        return false;
-    }
-    memcpy(address, &v6, sizeof v6);
-    *len = sizeof v6;
-    return true;
-}
-
-/* `listen` begins with the prefix. Relative paths would depend on where the daemon started. */
-static bool address_unix(const char *listen, struct sockaddr_storage *address, socklen_t *len)
-{
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    const char *path = listen + strlen(ADMIN_UNIX_PREFIX);
-    size_t path_len = strlen(path);
-    if (*path != '/' || path_len >= sizeof un.sun_path) {
-        return false;
-    }
-    memcpy(un.sun_path, path, path_len + 1);
-    memset(address, 0, sizeof *address);
-    memcpy(address, &un, sizeof un);
-    *len = sizeof un;
-    return true;
-}
-
-bool admin_address(const char *listen, struct sockaddr_storage *address, socklen_t *len)
-{
-    char host[LISTEN_TEXT_MAX];
-    if (strncmp(listen, ADMIN_UNIX_PREFIX, strlen(ADMIN_UNIX_PREFIX)) == 0) {
-        return address_unix(listen, address, len);
-    }
-    const char *colon = strrchr(listen, ':');
-    int64_t port;
-    if (colon == NULL || (size_t)(colon - listen) >= sizeof host ||
-        !text_int(colon + 1, 0, UINT16_MAX, &port)) {
-        return false;
-    }
-    memcpy(host, listen, (size_t)(colon - listen));
-    host[colon - listen] = '\0';
-    memset(address, 0, sizeof *address);
-    return *host == '[' ? address_v6(host, port, address, len)
-                        : address_v4(host, port, address, len);
-}
 
 static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status,
                                const char *content_type, struct buf *body)
@@ -349,48 +282,43 @@ static void on_timer(void *context)
     run(admin);
 }
 
-/* A socket that nobody listens on any more refuses connections. False with errno when the path
- * is taken by anything else. */
-static bool remove_stale(const struct sockaddr_storage *address, socklen_t len)
+/* A socket without a listener refuses connections. False with errno when the path is taken by
+ * anything else. */
+static bool remove_stale(const union address *address)
 {
-    struct sockaddr_un un;
     struct stat file;
-    memcpy(&un, address, sizeof un);
-    if (lstat(un.sun_path, &file) != 0) {
+    if (lstat(address->un.sun_path, &file) != 0) {
         return errno == ENOENT;
     }
     int fd = S_ISSOCK(file.st_mode) ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
                                     : -1;
     bool refused =
-        fd >= 0 && connect(fd, (const struct sockaddr *)address, len) != 0 && errno == ECONNREFUSED;
+        fd >= 0 && connect(fd, &address->any, address_len(address)) != 0 && errno == ECONNREFUSED;
     if (fd >= 0) {
         close(fd);
     }
     errno = EADDRINUSE;
-    return refused && unlink(un.sun_path) == 0;
+    return refused && unlink(address->un.sun_path) == 0;
 }
 
-/* Nobody can connect before listen(), so the mode is right for the first who does. */
-static bool bind_to(int fd, const struct sockaddr_storage *address, socklen_t len)
+/* Connections are possible only after listen(), when the mode is set. */
+static bool bind_to(int fd, const union address *address)
 {
-    struct sockaddr_un un;
-    if (address->ss_family != AF_UNIX) {
-        int yes = 1;
-        return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
-               bind(fd, (const struct sockaddr *)address, len) == 0;
-    }
-    memcpy(&un, address, sizeof un);
-    return remove_stale(address, len) && bind(fd, (const struct sockaddr *)address, len) == 0 &&
-           chmod(un.sun_path, SOCKET_MODE) == 0;
+    int yes = 1;
+    bool is_unix = address->any.sa_family == AF_UNIX;
+    bool ready = is_unix ? remove_stale(address)
+                         : setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0;
+    return ready && bind(fd, &address->any, address_len(address)) == 0 &&
+           (!is_unix || chmod(address->un.sun_path, SOCKET_MODE) == 0);
 }
 
-static int listen_socket(const struct sockaddr_storage *address, socklen_t len)
+static int listen_socket(const union address *address)
 {
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return -errno;
     }
-    if (!bind_to(fd, address, len) || listen(fd, BACKLOG) != 0) {
+    if (!bind_to(fd, address) || listen(fd, BACKLOG) != 0) {
         int failure = -errno;
         close(fd);
         return failure;
@@ -400,25 +328,17 @@ static int listen_socket(const struct sockaddr_storage *address, socklen_t len)
 
 static int bound_port(int fd)
 {
-    struct sockaddr_storage address = {0};
+    union address address = {0};
     socklen_t len = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 || address.ss_family == AF_UNIX) {
-        return 0;
-    }
-    /* Both kinds of TCP address hold the port in the same place. */
-    struct sockaddr_in v4;
-    memcpy(&v4, &address, sizeof v4);
-    return ntohs(v4.sin_port);
+    return getsockname(fd, &address.any, &len) == 0 ? address_port(&address) : 0;
 }
 
-/* Which file is ours to remove at the end. */
-static void note_path(struct admin *admin, const struct sockaddr_storage *address)
+/* Notes which file to remove at the end. */
+static void note_path(struct admin *admin, const union address *address)
 {
-    struct sockaddr_un un;
     struct stat file;
-    memcpy(&un, address, sizeof un);
-    if (address->ss_family == AF_UNIX && lstat(un.sun_path, &file) == 0) {
-        admin->path = mem_strdup(un.sun_path);
+    if (address->any.sa_family == AF_UNIX && lstat(address->un.sun_path, &file) == 0) {
+        admin->path = mem_strdup(address->un.sun_path);
         admin->device = file.st_dev;
         admin->inode = file.st_ino;
     }
@@ -459,15 +379,14 @@ static bool attach(struct admin *admin, struct loop *loop)
 struct admin *admin_new(struct loop *loop, const char *listen, const struct admin_page *pages,
                         size_t page_count, void *context, char **error)
 {
-    struct sockaddr_storage address;
-    socklen_t len;
-    if (!admin_address(listen, &address, &len)) {
+    union address address;
+    if (!address_parse(listen, &address)) {
         *error = mem_printf("admin_listen: %s is neither a numeric address with a port nor "
                             "unix: and an absolute path",
                             listen);
         return NULL;
     }
-    int fd = listen_socket(&address, len);
+    int fd = listen_socket(&address);
     if (fd < 0) {
         *error = mem_printf("admin_listen: cannot listen on %s: %s", listen, strerror(-fd));
         return NULL;

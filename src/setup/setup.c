@@ -1,6 +1,7 @@
 #include "presignd/setup/setup.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/kafka/client.h"
 #include "presignd/wechatpay/key.h"
 
@@ -262,15 +263,10 @@ static void try_properties(const struct setup *setup, struct buf *errors)
 
 /* --- the whole --- */
 
-static bool given(const char *string)
-{
-    return string != NULL && string[0] != '\0';
-}
-
 static void take_endpoint(struct setup *setup)
 {
     const struct config *config = setup->config;
-    setup->host_count = given(config->endpoint.backup_url) ? 2 : 1;
+    setup->host_count = text_is_given(config->endpoint.backup_url) ? 2 : 1;
     setup->caller = (struct caller_config){
         .base_url = {config->endpoint.base_url, config->endpoint.backup_url},
         .ca_file = config->endpoint.ca_file,
@@ -404,7 +400,8 @@ void setup_describe(const struct setup *setup, struct buf *out)
                config->daemon.results_topic, config->daemon.failures_topic);
     describe_schemas(setup, out);
     buf_printf(out, "endpoint %s", config->endpoint.base_url);
-    buf_printf(out, given(config->endpoint.backup_url) ? ", backup %s\n" : ", no backup%s\n",
+    buf_printf(out,
+               text_is_given(config->endpoint.backup_url) ? ", backup %s\n" : ", no backup%s\n",
                config->endpoint.backup_url);
     int64_t calls = places(config, &key);
     buf_printf(out, "up to %" PRId64 " calls in the air (%s)\n", calls, key);

@@ -1,5 +1,6 @@
 #include "presignd/wechatpay/caller.h"
 
+#include "presignd/base/address.h"
 #include "presignd/base/list.h"
 #include "presignd/base/mem.h"
 #include "presignd/wechatpay/answer_ids.h"
@@ -110,7 +111,9 @@ static bool read_base(const char *text, char **base, char **host_name)
         curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK ||
-        !is_bare(url) || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)) {
+        !is_bare(url) ||
+        (strcmp(scheme, "https") != 0 &&
+         !(strcmp(scheme, "http") == 0 && address_is_loopback(host)))) {
         return false;
     }
     *base = mem_printf("%s://%s:%s", scheme, host, port);
@@ -122,7 +125,8 @@ static const char *const base_keys[CALLER_HOSTS_MAX] = {"base_url", "backup_url"
 
 static char *base_problem(unsigned host)
 {
-    return mem_printf("%s: must be https://HOST or https://HOST:PORT, without a path",
+    return mem_printf("%s: must be https://HOST or https://HOST:PORT, without path, user or query; "
+                      "http only for a loopback host (127.0.0.1, [::1], localhost)",
                       base_keys[host]);
 }
 

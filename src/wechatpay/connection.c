@@ -1,5 +1,6 @@
 #include "presignd/wechatpay/connection.h"
 
+#include "presignd/base/address.h"
 #include "presignd/base/mem.h"
 
 #include <arpa/inet.h>
@@ -10,19 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* IPv4 and IPv6; of other families there are no connections. */
-union address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-};
-
-static int port_of(const union address *address)
-{
-    bool is_v4 = address->any.sa_family == AF_INET;
-    return ntohs(is_v4 ? address->v4.sin_port : address->v6.sin6_port);
-}
 
 static int64_t draw_age_ms(void)
 {
@@ -61,7 +49,7 @@ struct connection *connection_add(struct list *connections, int fd, const struct
     connection->fd = fd;
     connection->renew_ms = mono_ms + draw_age_ms();
     if (inet_ntop(peer->sa_family, ip, connection->peer_ip, sizeof connection->peer_ip) != NULL) {
-        connection->peer_port = port_of(address);
+        connection->peer_port = address_port(address);
     }
     list_push_back(connections, &connection->link);
     return connection;
@@ -101,7 +89,7 @@ static int local_port_of(struct connection *connection)
     union address address = {0};
     socklen_t size = sizeof address;
     if (connection->local_port == 0 && getsockname(connection->fd, &address.any, &size) == 0) {
-        connection->local_port = port_of(&address);
+        connection->local_port = address_port(&address);
     }
     return connection->local_port;
 }

@@ -3,6 +3,7 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/map.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/key.h"
 
@@ -33,11 +34,6 @@ struct draft {
 static void complain(struct draft *draft, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-static bool is_given(const char *value)
-{
-    return value != NULL && value[0] != '\0';
-}
-
 /* `key` is the configuration's: whoever knows where it was given can say so. */
 static void complain(struct draft *draft, const char *key, const char *format, ...)
 {
@@ -60,7 +56,8 @@ static void complain_missing(struct draft *draft, const char *key, const char *w
 
 static void take_mchid(struct draft *draft, const char *mchid)
 {
-    bool ok = is_given(mchid) && strlen(mchid) <= MCHID_MAX && mchid[strspn(mchid, DIGITS)] == '\0';
+    bool ok =
+        text_is_given(mchid) && strlen(mchid) <= MCHID_MAX && mchid[strspn(mchid, DIGITS)] == '\0';
     draft->merchant->mchid = mem_strdup(ok ? mchid : "?");
     if (!ok) {
         complain(draft, "mchid", "must be 1 to %d digits", MCHID_MAX);
@@ -70,7 +67,7 @@ static void take_mchid(struct draft *draft, const char *mchid)
 /* The API knows serials in upper case; tools print them in either. */
 static void take_serial(struct draft *draft, const char *serial)
 {
-    if (!is_given(serial)) {
+    if (!text_is_given(serial)) {
         complain_missing(draft, "serial_no",
                          "give the API certificate's serial number (openssl x509 -noout -serial "
                          "-in apiclient_cert.pem)");
@@ -91,7 +88,7 @@ static void take_serial(struct draft *draft, const char *serial)
 static void take_private_key(struct draft *draft, const char *path)
 {
     AUTO_FREE char *error = NULL;
-    if (!is_given(path)) {
+    if (!text_is_given(path)) {
         complain_missing(draft, "private_key", "give the path of apiclient_key.pem");
         return;
     }
@@ -141,19 +138,19 @@ static bool is_key_id(const char *id)
 
 static void take_public_key(struct draft *draft, const char *id, const char *path)
 {
-    bool id_ok = is_given(id) && is_key_id(id);
-    if (is_given(id) && !id_ok) {
+    bool id_ok = text_is_given(id) && is_key_id(id);
+    if (text_is_given(id) && !id_ok) {
         complain(draft, "wechatpay_public_key_id",
                  "must be letters, digits and underscores, as the merchant platform shows "
                  "it (" KEY_ID_PREFIX "...)");
     }
-    if (!is_given(path)) {
-        if (is_given(id)) {
+    if (!text_is_given(path)) {
+        if (text_is_given(id)) {
             complain_missing(draft, "wechatpay_public_key", "it goes with its id");
         }
         return;
     }
-    if (!is_given(id)) {
+    if (!text_is_given(id)) {
         complain_missing(draft, "wechatpay_public_key_id", "it goes with wechatpay_public_key");
     }
     AUTO_FREE char *error = NULL;
@@ -185,7 +182,7 @@ static void take_certificates(struct draft *draft, const char *const *paths)
 
 static bool names_verify_key(const struct merchant_spec *spec)
 {
-    return is_given(spec->public_key_id) || is_given(spec->public_key_path) ||
+    return text_is_given(spec->public_key_id) || text_is_given(spec->public_key_path) ||
            (spec->certificate_paths != NULL && *spec->certificate_paths != NULL);
 }
 

@@ -771,11 +771,6 @@ static void deliver(void *context)
 
 /* ---- The client. ---- */
 
-static bool is_given(const char *string)
-{
-    return string != NULL && string[0] != '\0';
-}
-
 static bool check_ca_file(const char *path, struct buf *errors)
 {
     X509_STORE *store = X509_STORE_new();
@@ -788,24 +783,38 @@ static bool check_ca_file(const char *path, struct buf *errors)
     return ok;
 }
 
+static bool is_proxy(const char *text)
+{
+    static const char *const schemes[] = {"http",    "https",  "socks4",
+                                          "socks4a", "socks5", "socks5h"};
+    const char *end = strstr(text, "://");
+    CURLU *url = curl_url();
+    bool ok = end != NULL &&
+              curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
+    curl_url_cleanup(url);
+    for (size_t i = 0; ok && i < ARRAY_LENGTH(schemes); i++) {
+        if (text_prefix_nocase(text, (size_t)(end - text), schemes[i]) &&
+            strlen(schemes[i]) == (size_t)(end - text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool check_proxy(const char *proxy, struct buf *errors)
 {
-    CURLU *url = curl_url();
-    CURLUcode code =
-        curl_url_set(url, CURLUPART_URL, proxy, CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME);
-    curl_url_cleanup(url);
-    if (code != CURLUE_OK) {
-        /* It may hold a password: not quoted. */
-        buf_printf(errors, "proxy: not a URL such as http://proxy.example:3128 (%s)\n",
-                   curl_url_strerror(code));
+    bool ok = is_proxy(proxy);
+    if (!ok) { /* not quoted: it may hold a password */
+        buf_puts(errors, "proxy: is not a proxy URL: http://HOST:PORT, or https, socks4, socks4a, "
+                         "socks5, socks5h\n");
     }
-    return code == CURLUE_OK;
+    return ok;
 }
 
 bool transfer_config_check(const struct transfer_client_config *config, struct buf *errors)
 {
-    bool ca_file_ok = !is_given(config->ca_file) || check_ca_file(config->ca_file, errors);
-    return (!is_given(config->proxy) || check_proxy(config->proxy, errors)) && ca_file_ok;
+    bool ca_file_ok = !text_is_given(config->ca_file) || check_ca_file(config->ca_file, errors);
+    return (!text_is_given(config->proxy) || check_proxy(config->proxy, errors)) && ca_file_ok;
 }
 
 static struct curl_slist *make_constant_lines(void)
@@ -842,8 +851,8 @@ static void init(struct transfer_client *client, struct loop *loop)
 static void configure(struct transfer_client *client, const struct transfer_client_config *config)
 {
     client->clock = config->clock;
-    client->ca_file = is_given(config->ca_file) ? mem_strdup(config->ca_file) : NULL;
-    client->proxy = is_given(config->proxy) ? mem_strdup(config->proxy) : NULL;
+    client->ca_file = text_is_given(config->ca_file) ? mem_strdup(config->ca_file) : NULL;
+    client->proxy = text_is_given(config->proxy) ? mem_strdup(config->proxy) : NULL;
     client->tls_in_tls =
         client->proxy != NULL && text_prefix_nocase(client->proxy, strlen(client->proxy), "https:");
     client->connect_timeout_ms = config->connect_timeout_ms;

@@ -8,6 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* False for NULL and "". */
+static inline bool text_is_given(const char *string)
+{
+    return string != NULL && *string != '\0';
+}
+
 /* Decimal digits with an optional minus, the whole string, within [min, max]. False leaves
  * `*out` alone. */
 bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)

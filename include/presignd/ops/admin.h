@@ -9,10 +9,8 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/loop.h"
 
-#include <stdbool.h>
-#include <sys/socket.h>
+#include <stdint.h>
 
-#define ADMIN_UNIX_PREFIX     "unix:"
 #define ADMIN_CONNECTIONS_MAX 32
 
 /* Writes the body, gives the HTTP status. */
@@ -25,13 +23,8 @@ struct admin_page {
     admin_page_fn *write;
 };
 
-/* HOST:PORT or [HOST]:PORT with a numeric host, or unix:/PATH (at most 107 bytes of path), as
- * an address. False when it is none. */
-bool admin_address(const char *listen, struct sockaddr_storage *address, socklen_t *len)
-    __attribute__((warn_unused_result));
-
 struct admin;
-/* `listen` as for admin_address(); port 0 picks one. A socket that a dead process left at the
+/* `listen` as for address_parse(); port 0 picks one. A socket that a dead process left at the
  * path is removed first; one that somebody listens on is an error, as is any other file.
  * NULL and a reason (free()). */
 struct admin *admin_new(struct loop *loop, const char *listen, const struct admin_page *pages,

@@ -1,7 +1,7 @@
 #include "ctl/kit/admin_client.h"
 
+#include "presignd/base/address.h"
 #include "presignd/base/mem.h"
-#include "presignd/ops/admin.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -48,9 +48,7 @@ static size_t take(char *bytes, size_t size, size_t count, void *context)
 /* The socket's path where there is one; else the URL has the address. */
 static CURLcode set_address(CURL *curl, const char *listen, const char *path)
 {
-    const char *unix_path = strncmp(listen, ADMIN_UNIX_PREFIX, strlen(ADMIN_UNIX_PREFIX)) == 0
-                                ? listen + strlen(ADMIN_UNIX_PREFIX)
-                                : NULL;
+    const char *unix_path = address_path(listen);
     AUTO_FREE char *url = mem_printf("http://%s%s", unix_path == NULL ? listen : "presignd", path);
     CURLcode code = curl_easy_setopt(curl, CURLOPT_URL, url);
     if (code == CURLE_OK && unix_path != NULL) {
@@ -82,9 +80,8 @@ static CURLcode get(CURL *curl, const char *listen, const char *path, int64_t ti
 char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms, long *status,
                        struct buf *body)
 {
-    struct sockaddr_storage address;
-    socklen_t len;
-    if (!admin_address(listen, &address, &len)) {
+    union address address;
+    if (!address_parse(listen, &address)) {
         return mem_printf("%s is neither ADDRESS:PORT nor unix:/PATH", listen);
     }
     CURL *curl = curl_easy_init();

@@ -17,7 +17,7 @@ char *admin_client_listen(const struct command *command, const struct ctl_config
     __attribute__((warn_unused_result));
 
 /* GET `path`. `*status` is HTTP's, `body` gets what came. Blocks for at most `timeout_ms`. NULL,
- * or why there was no answer (free()). `listen` as for admin_address(). */
+ * or why there was no answer (free()). `listen` as for address_parse(). */
 char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms, long *status,
                        struct buf *body) __attribute__((warn_unused_result));
 

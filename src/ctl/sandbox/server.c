@@ -2,9 +2,9 @@
  * then has its own (sandbox_connection.c): RSA is what a request costs, and so it spreads over the
  * cores by itself. */
 #include "ctl/sandbox/sandbox.h"
+#include "presignd/base/address.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
-#include "presignd/base/text.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -172,32 +172,25 @@ static void *run_accept(void *context)
 /* ---- life */
 
 /* Only the loopback: the sandbox issues ids to everyone who holds its toy keys. */
-static bool parse_address(const char *text, struct sockaddr_in *address)
+static bool parse_address(const char *text, union address *address)
 {
-    char host[INET_ADDRSTRLEN];
-    const char *colon = strrchr(text, ':');
-    int64_t port;
-    if (colon == NULL || (size_t)(colon - text) >= sizeof host ||
-        !text_int(colon + 1, 0, UINT16_MAX, &port)) {
-        return false;
-    }
-    memcpy(host, text, (size_t)(colon - text));
-    host[colon - text] = '\0';
-    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    return inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host,
-                     &address->sin_addr) == 1 &&
-           ntohl(address->sin_addr.s_addr) == INADDR_LOOPBACK;
+    static const char name[] = "localhost:";
+    AUTO_FREE char *numeric = strncmp(text, name, strlen(name)) == 0
+                                  ? mem_printf("127.0.0.1:%s", text + strlen(name))
+                                  : mem_strdup(text);
+    return address_parse(numeric, address) && address->any.sa_family == AF_INET &&
+           ntohl(address->v4.sin_addr.s_addr) == INADDR_LOOPBACK;
 }
 
 bool sandbox_address_valid(const char *address_text)
 {
-    struct sockaddr_in parsed;
+    union address parsed;
     return parse_address(address_text, &parsed);
 }
 
 int sandbox_listen(const char *address_text, int *port, char **error)
 {
-    struct sockaddr_in address;
+    union address address;
     socklen_t len = sizeof address;
     int yes = 1;
     if (!parse_address(address_text, &address)) {
@@ -206,15 +199,15 @@ int sandbox_listen(const char *address_text, int *port, char **error)
     }
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-        bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
-        listen(fd, BACKLOG) != 0 || getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
+        bind(fd, &address.any, address_len(&address)) != 0 || listen(fd, BACKLOG) != 0 ||
+        getsockname(fd, &address.any, &len) != 0) {
         *error = mem_printf("--listen %s: %s", address_text, strerror(errno));
         if (fd >= 0) {
             close(fd);
         }
         return -1;
     }
-    *port = ntohs(address.sin_port);
+    *port = address_port(&address);
     return fd;
 }
 

@@ -399,15 +399,10 @@ Test(config, a_key_pasted_for_its_path_is_not_quoted)
                                      "apiv3_key = SECRETsecretSECRETsecretSECRET12\n"
                                      "private_key = -----BEGIN SECRET PRIVATE KEY-----\n"
                                      "SECRETMIIEvQIBADAN\n"
-                                     "SECRETxyz==\n"
-                                     "[endpoint]\n"
-                                     "proxy = ftp://user:SECRET@host\n"
-                                     "base_url = https://user:SECRET@host\n"));
+                                     "SECRETxyz==\n"));
     expect_problem(&bench, 2, "apiv3_key: the file cannot be read");
     expect_problem(&bench, 3, "private_key: the file cannot be read");
     expect_problem(&bench, 5, "not shown");
-    expect_problem(&bench, 7, "proxy: ");
-    expect_problem(&bench, 8, "base_url: ");
     cr_assert_null(strstr(errors_of(&bench), "SECRET"), "%s", errors_of(&bench));
 }
 
@@ -445,50 +440,6 @@ Test(config, one_merchant_of_a_mode_is_the_default)
     expect_problem(&bench, 13, "merchant 2 (");
     cr_assert_null(read_text(&bench, "[daemon]\n"));
     cr_assert_not_null(strstr(errors_of(&bench), "at least one section [merchant MCHID]"));
-}
-
-/* A URL and what stands in `text` of the message, NULL where it is taken. */
-struct url_case {
-    const char *url, *problem;
-};
-
-Test(config, urls_are_https_unless_loopback)
-{
-    static const struct url_case cases[] = {
-        {"https://api.mch.weixin.qq.com", NULL},
-        {"https://api.wechatpay.cn:8443/", NULL},
-        {"http://127.0.0.1:8080", NULL},
-        {"http://127.9.9.9", NULL},
-        {"http://[::1]:80", NULL},
-        {"http://localhost:1/", NULL},
-        {"http://api.mch.weixin.qq.com", "must be https"},
-        {"http://127.0.0.1.example.com", "must be https"},
-        {"http://localhost.example.com", "must be https"},
-        {"http://128.0.0.1", "must be https"},
-        {"http://[::2]", "must be https"},
-        {"https://host/v3", "no path"},
-        {"https://host?x", "no path"},
-        {"https://host/#x", "no path"},
-        {"https://user@host", "no path"},
-        {"ftp://host", "not a URL"},
-        {"host", "not a URL"},
-        {"https://", "not a URL"},
-        {"", "required"},
-    };
-    AUTO_BENCH struct bench bench;
-    bench_init(&bench);
-    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        AUTO_FREE char *text = mem_printf("[endpoint]\nbase_url = %s\n" MERCHANT, cases[i].url);
-        struct config *config = read_text(&bench, text);
-        cr_expect_eq(config == NULL, cases[i].problem != NULL, "%s: %s", cases[i].url,
-                     errors_of(&bench));
-        if (cases[i].problem != NULL) {
-            expect_problem(&bench, 2, cases[i].problem);
-        } else {
-            size_t len = strlen(config->endpoint.base_url);
-            cr_expect_neq(config->endpoint.base_url[len - 1], '/');
-        }
-    }
 }
 
 Test(config, the_real_backup_is_not_called_for_another_base)

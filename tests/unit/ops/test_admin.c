@@ -488,16 +488,3 @@ Test(admin, what_a_dead_process_left_is_replaced_and_nothing_else)
     loop_free(loop);
     directory_deinit(&directory);
 }
-
-Test(admin, socket_paths_are_absolute_and_fit)
-{
-    struct sockaddr_storage address;
-    socklen_t len;
-    char longest[sizeof ADMIN_UNIX_PREFIX + 108] = ADMIN_UNIX_PREFIX "/";
-    memset(longest + strlen(longest), 'x', 106);
-    cr_assert(admin_address(longest, &address, &len));
-    longest[strlen(longest)] = 'x'; /* the array ends in a second NUL */
-    cr_assert_not(admin_address(longest, &address, &len));
-    cr_assert_not(admin_address("unix:relative", &address, &len));
-    cr_assert_not(admin_address("unix:", &address, &len));
-}

@@ -136,21 +136,62 @@ Test(setup, problems_of_all_parts_are_told_at_once_with_their_lines)
         ":5: ca_file: ", ":7: Kafka's properties: ");
 }
 
-Test(setup, a_proxy_is_checked_as_a_start_does)
+/* Loads a setup with this line in [endpoint]; true when it is accepted. */
+static bool accepts_endpoint(struct bench *bench, const char *key, const char *value)
 {
-    struct buf errors = {0};
-    struct caller_config config = {.base_url = {"https://host/path", "ftp://host"},
-                                   .ca_file = "/nonexistent",
-                                   .proxy = "http://bad host"};
-    cr_assert_not(caller_config_check(&config, &errors));
-    cr_assert_eq(strncmp(errors.data, "base_url: ", 10), 0, "%s", errors.data);
-    cr_assert_not_null(strstr(errors.data, "\nbackup_url: "));
-    cr_assert_not_null(strstr(errors.data, "\nca_file: /nonexistent: "));
-    cr_assert_not_null(strstr(errors.data, "\nproxy: "));
-    buf_deinit(&errors);
-    config = (struct caller_config){.base_url = {"https://host", ""}, .ca_file = "", .proxy = ""};
-    cr_assert(caller_config_check(&config, &errors));
-    buf_deinit(&errors);
+    AUTO_FREE char *text = mem_printf(SCHEMAS "[endpoint]\n%s = %s\n" MERCHANT, key, value);
+    AUTO_FREE char *problem = mem_printf(":4: %s", key);
+    bool accepted = load_text(bench, text) != NULL;
+    if (!accepted) {
+        EXPECT_PROBLEMS(bench, problem);
+    }
+    return accepted;
+}
+
+Test(setup, urls_are_https_or_loopback)
+{
+    static const char *const good[] = {"https://api.mch.weixin.qq.com",
+                                       "https://api.wechatpay.cn:8443/",
+                                       "http://127.0.0.1:8080",
+                                       "http://127.9.9.9",
+                                       "http://[::1]:80",
+                                       "http://localhost:1/"};
+    static const char *const bad[] = {"http://api.mch.weixin.qq.com",
+                                      "http://127.0.0.1.example.com",
+                                      "http://128.0.0.1",
+                                      "http://[::2]",
+                                      "https://host/v3",
+                                      "https://host?x",
+                                      "https://host/#x",
+                                      "https://user:SECRET@host",
+                                      "ftp://host",
+                                      "https://"};
+    AUTO_BENCH struct bench bench = {0};
+    for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
+        cr_expect(accepts_endpoint(&bench, "base_url", good[i]), "%s", good[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        cr_expect_not(accepts_endpoint(&bench, "base_url", bad[i]), "%s", bad[i]);
+        cr_expect_null(strstr(bench.errors.data, "SECRET"));
+        cr_expect_not(accepts_endpoint(&bench, "backup_url", bad[i]), "%s", bad[i]);
+    }
+    cr_expect_not(accepts_endpoint(&bench, "base_url", ""));
+    cr_expect(accepts_endpoint(&bench, "backup_url", ""));
+}
+
+Test(setup, proxies_are_urls_of_known_schemes)
+{
+    static const char *const good[] = {"http://proxy.example:3128", "SOCKS5h://user:pw@10.0.0.1:1"};
+    static const char *const bad[] = {"ftp://user:SECRET@host", "proxy.example:3128",
+                                      "http://bad host", "socks://host"};
+    AUTO_BENCH struct bench bench = {0};
+    for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
+        cr_expect(accepts_endpoint(&bench, "proxy", good[i]), "%s", good[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        cr_expect_not(accepts_endpoint(&bench, "proxy", bad[i]), "%s", bad[i]);
+        cr_expect_null(strstr(bench.errors.data, "SECRET"));
+    }
 }
 
 Test(setup, kafka_properties_that_only_a_client_refuses_are_told)
