@@ -1,4 +1,5 @@
-# Form: a missing tool skips its test (77) and says so in its output.
+# lint.rules runs the rules of scripts/lint on planted errors, the other tests check the tree. A
+# missing tool skips its test (77) and says so in its output.
 include(ProcessorCount)
 ProcessorCount(cores)
 
@@ -15,6 +16,8 @@ endif()
 
 presignd_lint(format 1 scripts/format --check)
 presignd_lint(sizes 1 scripts/lint --sizes)
-presignd_lint(rooms 1 scripts/lint --rooms)
+presignd_lint(rooms 1 scripts/lint --rooms
+  --report uses --report path --report private --report offered --report cycle)
+presignd_script(lint.rules ${CMAKE_CURRENT_LIST_DIR}/test_rules.py)
 presignd_lint(tidy ${cores} scripts/lint --tidy)
 presignd_lint(analyzer ${cores} scripts/lint --analyzer)
