@@ -24,6 +24,7 @@ install(DIRECTORY contrib/prometheus contrib/grafana examples/
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES LICENSE docs/metrics.md docs/events.md docs/consumers.md docs/operations.md docs/isolation.md
               docs/delivery.md docs/evidence.md docs/kafka.md docs/limits.md docs/security.md docs/systemd.md
+              docs/operations.zh-CN.md docs/consumers.zh-CN.md docs/events.zh-CN.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES contrib/completion/presignctl contrib/completion/presignd
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)

@@ -1,6 +1,6 @@
-// Writes a presign request, and follows the outcomes: presign request CODE | outcomes [COUNT]
+// Writes a pre-sign request, or follows the outcomes: presign request CODE | outcomes [COUNT]
 //
-// KAFKA names the brokers.
+// The environment variable KAFKA names the brokers.
 package main
 
 import (
@@ -40,7 +40,7 @@ func request(ctx context.Context, code string) (string, error) {
 		"source":      "/orders",
 		"type":        "wechatpay.presign.app.requested",
 		"mchid":       "1900007291",
-		// Nobody waits longer in front of the button: later, the call would be for nothing.
+		// The user does not wait longer than this; a later call is useless.
 		"expirytime": time.Now().Add(2 * time.Minute).UTC().Format(time.RFC3339),
 		"data": map[string]any{
 			"appid":                    "wxd678efh567hg6787",
@@ -68,7 +68,7 @@ func request(ctx context.Context, code string) (string, error) {
 	return fmt.Sprintf("%s/%d/%d", sent.Topic, sent.Partition, sent.Offset), nil
 }
 
-// An outcome's members that are of use here. Tolerate others.
+// The members of an outcome that this program uses. Ignore others.
 type outcome struct {
 	Type string
 	Time time.Time
@@ -89,7 +89,7 @@ type outcome struct {
 	}
 }
 
-// opening is what the client has to call to open the signing page.
+// opening returns what the client calls to open the signing page.
 func opening(o *outcome) map[string]any {
 	answer := o.Data.Response
 	id := map[string]any{"pre_entrustweb_id": answer.ID}
@@ -106,19 +106,19 @@ func opening(o *outcome) map[string]any {
 	}
 }
 
-// When a session was issued: seconds, and within one of them the time of the outcome.
+// Orders sessions: by issued_at (seconds), then by the time of the outcome.
 type age struct {
-	issuedAt, settledAt time.Time
+	issuedAt, completedAt time.Time
 }
 
 func (a age) after(b age) bool {
-	return a.issuedAt.After(b.issuedAt) || a.issuedAt.Equal(b.issuedAt) && a.settledAt.After(b.settledAt)
+	return a.issuedAt.After(b.issuedAt) || a.issuedAt.Equal(b.issuedAt) && a.completedAt.After(b.completedAt)
 }
 
-// handle takes one outcome into sessions (your database) and returns what is new, or nil.
+// handle stores one outcome in sessions (your database) and returns what is new, or nil.
 //
-// The same outcome may come twice, since positions are committed after it was handled; and of
-// two results for one code the later one counts. Both follow from comparing.
+// The same outcome may come twice, because offsets are committed after handling. Of two results
+// for one code the later one counts. Comparing handles both.
 func handle(o *outcome, sessions map[string]age) map[string]any {
 	if strings.HasSuffix(o.Type, ".failed") {
 		return map[string]any{"code": o.Data.Code, "failed": o.Data.Reason, "retryable": o.Data.Retryable}

@@ -17,9 +17,9 @@ import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
 /**
- * Writes a presign request, and follows the outcomes: java Presign.java request CODE | outcomes [COUNT]
+ * Writes a pre-sign request, or follows the outcomes: java Presign.java request CODE | outcomes [COUNT]
  *
- * <p>KAFKA names the brokers. pom.xml names what has to be on the class path.
+ * <p>The environment variable KAFKA names the brokers. pom.xml lists the class path.
  */
 class Presign {
     static final String KAFKA = System.getenv().getOrDefault("KAFKA", "127.0.0.1:9092");
@@ -33,7 +33,7 @@ class Presign {
             .put("source", "/orders")
             .put("type", "wechatpay.presign.app.requested")
             .put("mchid", "1900007291")
-            // Nobody waits longer in front of the button: later, the call would be for nothing.
+            // The user does not wait longer than this; a later call is useless.
             .put("expirytime", Instant.now().plus(2, ChronoUnit.MINUTES).toString());
         event.putObject("data")
             .put("appid", "wxd678efh567hg6787")
@@ -50,7 +50,7 @@ class Presign {
         }
     }
 
-    /** What the client has to call to open the signing page. */
+    /** What the client calls to open the signing page. */
     static ObjectNode opening(JsonNode data) {
         JsonNode answer = data.get("response");
         ObjectNode open = JSON.createObjectNode();
@@ -75,19 +75,19 @@ class Presign {
         }
     }
 
-    /** When a session was issued: seconds, and within one of them the time of the outcome. */
-    record Age(Instant issuedAt, Instant settledAt) implements Comparable<Age> {
+    /** Orders sessions: by issued_at (seconds), then by the time of the outcome. */
+    record Age(Instant issuedAt, Instant completedAt) implements Comparable<Age> {
         public int compareTo(Age other) {
             int seconds = issuedAt.compareTo(other.issuedAt);
-            return seconds != 0 ? seconds : settledAt.compareTo(other.settledAt);
+            return seconds != 0 ? seconds : completedAt.compareTo(other.completedAt);
         }
     }
 
     /**
-     * Takes one outcome into `sessions` (your database); returns what is new, or null.
+     * Stores one outcome in `sessions` (your database); returns what is new, or null.
      *
-     * <p>The same outcome may come twice, since positions are committed after it was handled; and of
-     * two results for one code the later one counts. Both follow from comparing.
+     * <p>The same outcome may come twice, because offsets are committed after handling. Of two results
+     * for one code the later one counts. Comparing handles both.
      */
     static ObjectNode handle(JsonNode outcome, Map<String, Age> sessions) {
         JsonNode data = outcome.get("data");

@@ -1,7 +1,7 @@
 <?php
-// Writes a presign request, and follows the outcomes: php presign.php request CODE | outcomes [COUNT]
+// Writes a pre-sign request, or follows the outcomes: php presign.php request CODE | outcomes [COUNT]
 //
-// KAFKA names the brokers. Needs the extension rdkafka (pecl install rdkafka).
+// The environment variable KAFKA names the brokers. Needs the extension rdkafka (pecl install rdkafka).
 declare(strict_types=1);
 
 function kafka(array $settings): RdKafka\Conf
@@ -23,7 +23,7 @@ function request(string $code): string
         'source' => '/orders',
         'type' => 'wechatpay.presign.app.requested',
         'mchid' => '1900007291',
-        // Nobody waits longer in front of the button: later, the call would be for nothing.
+        // The user does not wait longer than this; a later call is useless.
         'expirytime' => gmdate('Y-m-d\TH:i:s\Z', time() + 120),
         'data' => [
             'appid' => 'wxd678efh567hg6787',
@@ -34,7 +34,7 @@ function request(string $code): string
         ],
     ];
     $delivered = null;
-    // Java's way from key to partition, so that all producers agree on it.
+    // The partitioner of Java clients, so that all producers use the same one.
     $conf = kafka(['enable.idempotence' => 'true', 'partitioner' => 'murmur2_random']);
     $conf->setDrMsgCb(function ($producer, RdKafka\Message $message) use (&$delivered) {
         $delivered = $message;
@@ -54,7 +54,7 @@ function request(string $code): string
     return "{$delivered->topic_name}/{$delivered->partition}/{$delivered->offset}";
 }
 
-/** What the client has to call to open the signing page. */
+/** What the client calls to open the signing page. */
 function opening(array $data): array
 {
     $answer = $data['response'];
@@ -75,10 +75,10 @@ function opening(array $data): array
 }
 
 /**
- * Takes one outcome into $sessions (your database); returns what is new, or null.
+ * Stores one outcome in $sessions (your database); returns what is new, or null.
  *
- * The same outcome may come twice, since positions are committed after it was handled; and of
- * two results for one code the later one counts. Both follow from comparing.
+ * The same outcome may come twice, because offsets are committed after handling. Of two results
+ * for one code the later one counts. Comparing handles both.
  */
 function handle(array $outcome, array &$sessions): ?array
 {
@@ -87,7 +87,7 @@ function handle(array $outcome, array &$sessions): ?array
     if (str_ends_with($outcome['type'], '.failed')) {
         return ['code' => $code, 'failed' => $data['reason'], 'retryable' => $data['retryable']];
     }
-    // issued_at counts seconds; within one of them the later time is the newer session.
+    // issued_at has a resolution of one second; if it is equal, the later time wins.
     $age = [$data['issued_at'], $outcome['time']];
     if (isset($sessions[$code]) && ($sessions[$code] <=> $age) >= 0) {
         return null;

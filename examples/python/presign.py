@@ -1,6 +1,6 @@
-"""Writes a presign request, and follows the outcomes: python3 presign.py request CODE | outcomes [COUNT]
+"""Writes a pre-sign request, or follows the outcomes: python3 presign.py request CODE | outcomes [COUNT]
 
-KAFKA names the brokers. Needs confluent-kafka (Debian: python3-confluent-kafka).
+The environment variable KAFKA names the brokers. Needs confluent-kafka (Debian: python3-confluent-kafka).
 """
 
 import json
@@ -23,7 +23,7 @@ def request(code):
         "source": "/orders",
         "type": "wechatpay.presign.app.requested",
         "mchid": "1900007291",
-        # Nobody waits longer in front of the button: later, the call would be for nothing.
+        # The user does not wait longer than this; a later call is useless.
         "expirytime": soon.isoformat(timespec="seconds"),
         "data": {
             "appid": "wxd678efh567hg6787",
@@ -34,7 +34,7 @@ def request(code):
         },
     }
     delivered = []
-    # Java's way from key to partition, so that all producers agree on it.
+    # The partitioner of Java clients, so that all producers use the same one.
     producer = Producer({**KAFKA, "enable.idempotence": True, "partitioner": "murmur2_random"})
     producer.produce("presign.requests", json.dumps(event, ensure_ascii=False).encode(), key=code,
                      headers={"content-type": "application/cloudevents+json"},
@@ -47,7 +47,7 @@ def request(code):
 
 
 def opening(data):
-    """What the client has to call to open the signing page."""
+    """What the client calls to open the signing page."""
     answer = data["response"]
     match data["endpoint"].removeprefix("partner-"):
         case "app" if "miniprogram_username" in answer:
@@ -65,15 +65,15 @@ def opening(data):
 
 
 def handle(outcome, sessions):
-    """Takes one outcome into `sessions` (your database); returns what is new, or None.
+    """Stores one outcome in `sessions` (your database); returns what is new, or None.
 
-    The same outcome may come twice, since positions are committed after it was handled; and of
-    two results for one code the later one counts. Both follow from comparing."""
+    The same outcome may come twice, because offsets are committed after handling. Of two results
+    for one code the later one counts. Comparing handles both."""
     data = outcome["data"]
     code = data.get("out_contract_code")
     if outcome["type"].endswith(".failed"):
         return {"code": code, "failed": data["reason"], "retryable": data["retryable"]}
-    # issued_at counts seconds; within one of them the later time is the newer session.
+    # issued_at has a resolution of one second; if it is equal, the later time wins.
     age = (data["issued_at"], outcome["time"])
     if code in sessions and sessions[code] >= age:
         return None

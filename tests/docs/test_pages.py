@@ -105,7 +105,7 @@ class Pages(unittest.TestCase):
             return [text for _, text in blocks if not text.startswith("sequenceDiagram")]
         def outline(name):
             return [len(marks) for marks in re.findall(r"^(#+) ", prose(ROOT / name), re.MULTILINE)]
-        for name in ("README", "docs/operations"):
+        for name in ("README", "docs/operations", "docs/consumers", "docs/events"):
             with self.subTest(name):
                 self.assertEqual(commands(f"{name}.zh-CN.md"), commands(f"{name}.md"))
                 self.assertEqual(outline(f"{name}.zh-CN.md"), outline(f"{name}.md"))
