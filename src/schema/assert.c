@@ -290,7 +290,7 @@ bool apply_unique_items(struct schema_run *run, const struct schema_keyword *key
                                  first < second ? first : second, first < second ? second : first);
 }
 
-/* One violation for each name, at the object: there is no other place to point to. */
+/* One violation for each name, at the object: it has no other location. */
 bool apply_required(struct schema_run *run, const struct schema_keyword *keyword,
                     const struct schema_frame *frame)
 {

@@ -45,8 +45,7 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct schema_compiler *c
 static bool wrong(struct schema_compiler *compiler, const struct schema *schema,
                   const struct schema_keyword *keyword, const char *must)
 {
-    return fail(compiler, "%s: the value of %s must be %s", schema->location, keyword->row->name,
-                must);
+    return fail(compiler, "%s: the value of %s must be %s", schema->uri, keyword->row->name, must);
 }
 
 /* ---- Resources and their vocabularies ---- */
@@ -104,7 +103,7 @@ static unsigned find_vocabularies(struct schema_compiler *compiler,
 }
 
 static const struct schema *node_at(struct schema_compiler *compiler, json_t *json,
-                                    struct schema_resource *around, const char *location);
+                                    struct schema_resource *around, const char *uri);
 
 /* Once for each resource: its vocabularies, and the nodes that $dynamicRef may come to. */
 static bool open_resource(struct schema_compiler *compiler, struct schema_resource *resource)
@@ -116,8 +115,8 @@ static bool open_resource(struct schema_compiler *compiler, struct schema_resour
     resource->vocabularies = find_vocabularies(compiler, resource);
     for (size_t i = 0; resource->vocabularies != 0 && i < resource->anchor_count; i++) {
         struct schema_anchor *anchor = &resource->anchors[i];
-        AUTO_FREE char *location = mem_printf("%s#%s", resource->uri, anchor->name);
-        anchor->node = anchor->dynamic ? node_at(compiler, anchor->at, resource, location) : NULL;
+        AUTO_FREE char *uri = mem_printf("%s#%s", resource->uri, anchor->name);
+        anchor->node = anchor->dynamic ? node_at(compiler, anchor->at, resource, uri) : NULL;
         if (anchor->dynamic && anchor->node == NULL) {
             return false;
         }
@@ -129,12 +128,12 @@ static bool open_resource(struct schema_compiler *compiler, struct schema_resour
 
 /* Enters the list, and by that the queue of what is still to be compiled. */
 static struct schema *node_new(struct schema_set *set, json_t *json,
-                               struct schema_resource *resource, const char *location)
+                               struct schema_resource *resource, const char *uri)
 {
     struct schema *node = mem_zalloc(1, sizeof *node);
     node->resource = resource;
     node->json = json;
-    node->location = mem_strdup(location);
+    node->uri = mem_strdup(uri);
     node->refuses = json_is_false(json);
     set->nodes = schema_array_grow((void *)set->nodes, set->node_count, sizeof(struct schema *));
     set->nodes[set->node_count++] = node;
@@ -146,10 +145,10 @@ static struct schema *node_new(struct schema_set *set, json_t *json,
 
 /* The node of a schema that lies in `around`; NULL when it is none. */
 static const struct schema *node_at(struct schema_compiler *compiler, json_t *json,
-                                    struct schema_resource *around, const char *location)
+                                    struct schema_resource *around, const char *uri)
 {
     if (!json_is_object(json) && !json_is_boolean(json)) {
-        fail(compiler, "%s is no schema: it is neither an object nor a boolean", location);
+        fail(compiler, "%s is no schema: it is neither an object nor a boolean", uri);
         return NULL;
     }
     const struct schema *known =
@@ -158,7 +157,7 @@ static const struct schema *node_at(struct schema_compiler *compiler, json_t *js
         return known;
     }
     struct schema_resource *resource = schema_set_resource_of(compiler->set, json, around);
-    const struct schema *node = node_new(compiler->set, json, resource, location);
+    const struct schema *node = node_new(compiler->set, json, resource, uri);
     return open_resource(compiler, resource) ? node : NULL;
 }
 
@@ -173,7 +172,7 @@ static void free_node(struct schema *node)
         schema_pattern_free(keyword->pattern);
     }
     free(node->keywords);
-    free(node->location);
+    free(node->uri);
     free(node);
 }
 
@@ -252,10 +251,10 @@ const struct schema *schema_compile(struct schema_set *set, const char *uri, cha
 static const struct schema *subschema(struct schema_compiler *compiler, struct schema *schema,
                                       const char *keyword, const char *name, json_t *json)
 {
-    AUTO_FREE char *location =
-        mem_printf("%s%s/%s%s%s", schema->location, strchr(schema->location, '#') ? "" : "#",
-                   keyword, name == NULL ? "" : "/", name == NULL ? "" : name);
-    return node_at(compiler, json, schema->resource, location);
+    AUTO_FREE char *uri =
+        mem_printf("%s%s/%s%s%s", schema->uri, strchr(schema->uri, '#') ? "" : "#", keyword,
+                   name == NULL ? "" : "/", name == NULL ? "" : name);
+    return node_at(compiler, json, schema->resource, uri);
 }
 
 bool compile_subschema(struct schema_compiler *compiler, struct schema *schema,
@@ -324,7 +323,7 @@ static struct schema_pattern *pattern_of(struct schema_compiler *compiler, struc
     AUTO_FREE char *why = NULL;
     struct schema_pattern *pattern = schema_pattern_new(source, len, &why);
     if (pattern == NULL) {
-        fail(compiler, "%s: %s: the pattern %s does not compile: %s", schema->location,
+        fail(compiler, "%s: %s: the pattern %s does not compile: %s", schema->uri,
              keyword->row->name, source, why);
     }
     return pattern;
@@ -405,10 +404,10 @@ static bool lead(struct schema_compiler *compiler, struct schema *schema,
     }
     AUTO_FREE char *why = NULL;
     if (!schema_set_resolve(compiler->set, schema->resource, reference, target, &why)) {
-        return fail(compiler, "%s: %s: %s", schema->location, keyword->row->name, why);
+        return fail(compiler, "%s: %s: %s", schema->uri, keyword->row->name, why);
     }
-    AUTO_FREE char *location = schema_uri_resolve(schema->resource->uri, reference);
-    keyword->node = node_at(compiler, target->at, target->resource, location);
+    AUTO_FREE char *uri = schema_uri_resolve(schema->resource->uri, reference);
+    keyword->node = node_at(compiler, target->at, target->resource, uri);
     return keyword->node != NULL;
 }
 

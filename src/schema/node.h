@@ -125,7 +125,7 @@ struct schema_keyword {
 struct schema {
     struct schema_resource *resource;
     json_t *json;
-    char *location;   /* URI with fragment, for error texts */
+    char *uri;        /* with its fragment, for error texts */
     bool refuses;     /* the schema `false` */
     bool unevaluated; /* asks what its neighbours have evaluated */
     struct schema_keyword *keywords;
@@ -203,8 +203,8 @@ extern const size_t schema_type_count;
 /* ---- Application ---- */
 
 /* A step of a JSON Pointer, linked to the one before it; lives on the stack. */
-struct schema_place {
-    const struct schema_place *parent;
+struct schema_location {
+    const struct schema_location *parent;
     const char *name; /* NULL: `index` */
     size_t name_len;
     size_t index;
@@ -247,19 +247,19 @@ struct schema_run {
 
 struct schema_frame {
     json_t *instance;
-    const struct schema_place *instance_at;
-    const struct schema_place *keyword_at;
+    const struct schema_location *instance_location;
+    const struct schema_location *keyword_location;
     struct schema_evaluated *evaluated; /* NULL: nobody asks */
 };
 
-/* Notes a violation at the frame's places, if the run collects and was not stopped. Always
+/* Notes a violation at the frame's locations, if the run collects and was not stopped. Always
  * false. */
 bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Ends the run, whatever branch it is in: behind a limit nothing is known, so no `not` and no
- * other branch may make it valid. `why` is static, and told at the frame's places, or of the whole
- * instance where the frame is NULL. Always false. */
+ * other branch may make it valid. `why` is static, and told at the frame's locations, or of the
+ * whole instance where the frame is NULL. Always false. */
 bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const char *why);
 
 /* ---- Values ---- */

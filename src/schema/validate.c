@@ -65,12 +65,12 @@ static void put_token(struct buf *out, const char *name, size_t len)
 }
 
 /* The steps are linked from the last to the first; a pointer names them the other way. */
-static void put_pointer(struct buf *out, const struct schema_place *place)
+static void put_pointer(struct buf *out, const struct schema_location *location)
 {
-    const struct schema_place *steps[2 * SCHEMA_DEPTH_MAX + 2];
+    const struct schema_location *steps[2 * SCHEMA_DEPTH_MAX + 2];
     size_t count = 0;
-    for (; place != NULL && count < ARRAY_LENGTH(steps); place = place->parent) {
-        steps[count++] = place;
+    for (; location != NULL && count < ARRAY_LENGTH(steps); location = location->parent) {
+        steps[count++] = location;
     }
     buf_reserve(out, 0);
     while (count-- > 0) {
@@ -99,11 +99,11 @@ bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const
         mem_exhausted();
     }
     va_end(arguments);
-    AUTO_BUF struct buf instance_at = {0};
-    AUTO_BUF struct buf keyword_at = {0};
-    put_pointer(&instance_at, frame->instance_at);
-    put_pointer(&keyword_at, frame->keyword_at);
-    violations_add(run->violations, instance_at.data, keyword_at.data, text);
+    AUTO_BUF struct buf instance_location = {0};
+    AUTO_BUF struct buf keyword_location = {0};
+    put_pointer(&instance_location, frame->instance_location);
+    put_pointer(&keyword_location, frame->keyword_location);
+    violations_add(run->violations, instance_location.data, keyword_location.data, text);
     return false;
 }
 
@@ -123,7 +123,7 @@ bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const
     return false;
 }
 
-/* Depth for schemas that never descend, steps for those that fan out. The place would be a long
+/* Depth for schemas that never descend, steps for those that fan out. The location would be a long
  * way through the schema, and says little. */
 static bool within_limits(struct schema_run *run)
 {
@@ -143,9 +143,9 @@ static bool settled(const struct schema_run *run, bool valid)
 /* The schema `false`: what is wrong follows from the keyword that it stands under. */
 static bool refuse(struct schema_run *run, const struct schema_frame *frame)
 {
-    const struct schema_place *place = frame->keyword_at;
+    const struct schema_location *location = frame->keyword_location;
     const struct schema_row *row =
-        place == NULL || place->name == NULL ? NULL : schema_row_find(place->name);
+        location == NULL || location->name == NULL ? NULL : schema_row_find(location->name);
     bool said = row != NULL && row->refusal != NULL;
     return schema_fail(run, frame, "%s", said ? row->refusal : "is not allowed");
 }
@@ -167,9 +167,9 @@ static bool apply_keywords(struct schema_run *run, const struct schema *schema,
         if ((row->on & type) == 0) {
             continue;
         }
-        struct schema_place place = {at->keyword_at, row->name, keyword->name_len, 0};
+        struct schema_location location = {at->keyword_location, row->name, keyword->name_len, 0};
         struct schema_frame frame = *at;
-        frame.keyword_at = &place;
+        frame.keyword_location = &location;
         bool fits = row->apply(run, keyword, &frame);
         valid = fits && valid;
         if (settled(run, valid) || (!fits && ends_schema(row))) {
@@ -179,7 +179,7 @@ static bool apply_keywords(struct schema_run *run, const struct schema *schema,
     return valid && !run->stopped;
 }
 
-/* Applies a schema at the frame's places; what it evaluated goes into frame->evaluated. */
+/* Applies a schema at the frame's locations; what it evaluated goes into frame->evaluated. */
 static bool apply_schema(struct schema_run *run, const struct schema *schema,
                          const struct schema_frame *outer)
 {
@@ -263,19 +263,19 @@ static bool try_schema(struct schema_run *run, const struct schema *schema,
 static bool apply_numbered(struct schema_run *run, const struct schema *schema,
                            const struct schema_frame *frame, size_t index)
 {
-    struct schema_place place = {.parent = frame->keyword_at, .index = index};
+    struct schema_location location = {.parent = frame->keyword_location, .index = index};
     struct schema_frame branch = *frame;
-    branch.keyword_at = &place;
+    branch.keyword_location = &location;
     return apply_schema(run, schema, &branch);
 }
 
 /* To a member or item, at a keyword's place that is given. */
 static bool apply_below(struct schema_run *run, const struct schema *schema,
                         const struct schema_frame *frame, json_t *instance,
-                        struct schema_place step, const struct schema_place *keyword_at)
+                        struct schema_location step, const struct schema_location *keyword_location)
 {
-    step.parent = frame->instance_at;
-    struct schema_frame below = {instance, &step, keyword_at, NULL};
+    step.parent = frame->instance_location;
+    struct schema_frame below = {instance, &step, keyword_location, NULL};
     return apply_schema(run, schema, &below);
 }
 
@@ -371,9 +371,10 @@ bool apply_condition(struct schema_run *run, const struct schema_keyword *keywor
         return !run->stopped;
     }
     /* `then` and `else` stand beside `if`, not below it. */
-    struct schema_place place = {frame->keyword_at->parent, holds ? "then" : "else", 4, 0};
+    struct schema_location location = {frame->keyword_location->parent, holds ? "then" : "else", 4,
+                                       0};
     struct schema_frame there = *frame;
-    there.keyword_at = &place;
+    there.keyword_location = &location;
     return apply_schema(run, branch, &there);
 }
 
@@ -386,9 +387,10 @@ bool apply_dependent_schemas(struct schema_run *run, const struct schema_keyword
         if (json_object_getn(frame->instance, child->name, child->name_len) == NULL) {
             continue;
         }
-        struct schema_place place = {frame->keyword_at, child->name, child->name_len, 0};
+        struct schema_location location = {frame->keyword_location, child->name, child->name_len,
+                                           0};
         struct schema_frame branch = *frame;
-        branch.keyword_at = &place;
+        branch.keyword_location = &location;
         valid = apply_schema(run, child->node, &branch) && valid;
     }
     return valid;
@@ -423,9 +425,9 @@ static bool member_next(json_t *object, struct member *member)
     return true;
 }
 
-static struct schema_place member_step(const struct member *member)
+static struct schema_location member_step(const struct member *member)
 {
-    return (struct schema_place){NULL, member->name, member->name_len, 0};
+    return (struct schema_location){NULL, member->name, member->name_len, 0};
 }
 
 static const struct schema_child *find_child(const struct schema_keyword *keyword,
@@ -449,9 +451,9 @@ static const struct schema_child *find_child(const struct schema_keyword *keywor
 static bool apply_child(struct schema_run *run, const struct schema_child *child,
                         const struct schema_frame *frame, const struct member *member)
 {
-    struct schema_place place = {frame->keyword_at, child->name, child->name_len, 0};
+    struct schema_location location = {frame->keyword_location, child->name, child->name_len, 0};
     evaluated_add(frame->evaluated, member->index);
-    return apply_below(run, child->node, frame, member->value, member_step(member), &place);
+    return apply_below(run, child->node, frame, member->value, member_step(member), &location);
 }
 
 /* By the instance's members, so that violations come in the order of the text that is checked
@@ -522,7 +524,7 @@ bool apply_additional_properties(struct schema_run *run, const struct schema_key
         }
         evaluated_add(frame->evaluated, member.index);
         valid = apply_below(run, keyword->node, frame, member.value, member_step(&member),
-                            frame->keyword_at) &&
+                            frame->keyword_location) &&
                 valid;
     }
     return valid;
@@ -539,9 +541,9 @@ bool apply_property_names(struct schema_run *run, const struct schema_keyword *k
         if (name == NULL) {
             mem_exhausted();
         }
-        valid =
-            apply_below(run, keyword->node, frame, name, member_step(&member), frame->keyword_at) &&
-            valid;
+        valid = apply_below(run, keyword->node, frame, name, member_step(&member),
+                            frame->keyword_location) &&
+                valid;
         json_decref(name);
     }
     return valid;
@@ -559,7 +561,7 @@ bool apply_unevaluated_properties(struct schema_run *run, const struct schema_ke
         }
         evaluated_add(frame->evaluated, member.index);
         valid = apply_below(run, keyword->node, frame, member.value, member_step(&member),
-                            frame->keyword_at) &&
+                            frame->keyword_location) &&
                 valid;
     }
     return valid;
@@ -569,10 +571,10 @@ bool apply_unevaluated_properties(struct schema_run *run, const struct schema_ke
 
 static bool apply_item(struct schema_run *run, const struct schema *schema,
                        const struct schema_frame *frame, size_t index,
-                       const struct schema_place *keyword_at)
+                       const struct schema_location *keyword_location)
 {
     return apply_below(run, schema, frame, json_array_get(frame->instance, index),
-                       (struct schema_place){.index = index}, keyword_at);
+                       (struct schema_location){.index = index}, keyword_location);
 }
 
 bool apply_prefix_items(struct schema_run *run, const struct schema_keyword *keyword,
@@ -581,9 +583,9 @@ bool apply_prefix_items(struct schema_run *run, const struct schema_keyword *key
     bool valid = true;
     size_t size = json_array_size(frame->instance);
     for (size_t i = 0; i < keyword->child_count && i < size && !settled(run, valid); i++) {
-        struct schema_place place = {.parent = frame->keyword_at, .index = i};
+        struct schema_location location = {.parent = frame->keyword_location, .index = i};
         evaluated_add(frame->evaluated, i);
-        valid = apply_item(run, keyword->children[i].node, frame, i, &place) && valid;
+        valid = apply_item(run, keyword->children[i].node, frame, i, &location) && valid;
     }
     return valid;
 }
@@ -596,7 +598,7 @@ bool apply_items(struct schema_run *run, const struct schema_keyword *keyword,
     size_t size = json_array_size(frame->instance);
     for (size_t i = keyword->limit; i < size && !settled(run, valid); i++) {
         evaluated_add(frame->evaluated, i);
-        valid = apply_item(run, keyword->node, frame, i, frame->keyword_at) && valid;
+        valid = apply_item(run, keyword->node, frame, i, frame->keyword_location) && valid;
     }
     return valid;
 }
@@ -610,7 +612,7 @@ bool apply_contains(struct schema_run *run, const struct schema_keyword *keyword
     struct violations *violations = run->violations;
     run->violations = NULL; /* an item that does not match is no violation */
     for (size_t i = 0; i < size && !run->stopped; i++) {
-        if (apply_item(run, keyword->node, frame, i, frame->keyword_at)) {
+        if (apply_item(run, keyword->node, frame, i, frame->keyword_location)) {
             evaluated_add(frame->evaluated, i);
             matches++;
         }
@@ -635,7 +637,7 @@ bool apply_unevaluated_items(struct schema_run *run, const struct schema_keyword
     for (size_t i = 0; i < size && !settled(run, valid); i++) {
         if (!evaluated_has(frame->evaluated, i)) {
             evaluated_add(frame->evaluated, i);
-            valid = apply_item(run, keyword->node, frame, i, frame->keyword_at) && valid;
+            valid = apply_item(run, keyword->node, frame, i, frame->keyword_location) && valid;
         }
     }
     return valid;

@@ -402,7 +402,7 @@ static enum event_status read_data(struct reading *reading)
 
 /* --- the whole ----------------------------------------------------------------------------- */
 
-static enum event_status admit(struct reading *reading, size_t size_max)
+static enum event_status check_size(struct reading *reading, size_t size_max)
 {
     if (reading->record->value == NULL || reading->record->value_len == 0) {
         reading->message = "the record has no value";
@@ -486,7 +486,7 @@ enum event_status event_decode(const struct record *record, size_t size_max, str
     if (reading.mode == MODE_BINARY) {
         give_headers(&reading);
     }
-    enum event_status status = admit(&reading, size_max);
+    enum event_status status = check_size(&reading, size_max);
     if (status == EVENT_OK) {
         status = read_value(&reading);
     }
