@@ -245,6 +245,17 @@ const struct schema *schema_compile(struct schema_set *set, const char *uri, cha
     return schema;
 }
 
+void schema_compile_all(struct schema_set *set, struct buf *errors)
+{
+    for (size_t i = 0; i < set->document_count; i++) {
+        AUTO_FREE char *error = NULL;
+        const char *uri = schema_set_resource_of(set, set->documents[i], NULL)->uri;
+        if (schema_compile(set, uri, &error) == NULL) {
+            buf_printf(errors, "%s\n", error);
+        }
+    }
+}
+
 /* ---- Subschemas ---- */
 
 /* The schema under a keyword, and under a name or number in it. */

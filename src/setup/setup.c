@@ -59,7 +59,20 @@ static void complain_of_schemas(const struct setup *setup, const char *error, st
 {
     const struct place place = {setup->config, "daemon", ""};
     AUTO_FREE char *text = mem_printf("schema_dir: %s", error);
-    complain(errors, &place, "schema_dir", text);
+    if (errors->len == 0 || strstr(errors->data, text) == NULL) {
+        complain(errors, &place, "schema_dir", text);
+    }
+}
+
+/* Also those that a start does not use: consumers, the sandbox and tests do. */
+static void compile_all(const struct setup *setup, struct buf *errors)
+{
+    AUTO_BUF struct buf problems = {0};
+    schema_compile_all(setup->schemas, &problems);
+    char *lines = problems.data;
+    for (char *line; (line = strsep(&lines, "\n")) != NULL && *line != '\0';) {
+        complain_of_schemas(setup, line, errors);
+    }
 }
 
 static void compile_requests(struct setup *setup, struct buf *errors)
@@ -87,6 +100,7 @@ static void load_schemas(struct setup *setup, struct buf *errors)
         complain_of_schemas(setup, error, errors);
         return;
     }
+    compile_all(setup, errors);
     compile_requests(setup, errors);
 }
 

@@ -9,6 +9,7 @@
 #ifndef PRESIGND_SCHEMA_SCHEMA_H
 #define PRESIGND_SCHEMA_SCHEMA_H
 
+#include "presignd/base/buf.h"
 #include "presignd/schema/violation.h"
 
 #include <jansson.h>
@@ -57,6 +58,10 @@ bool schema_set_add_dir(struct schema_set *set, const char *colon_separated_dirs
  * value or a pattern does not compile; the set stays as it was before. */
 const struct schema *schema_compile(struct schema_set *set, const char *uri, char **error)
     __attribute__((warn_unused_result));
+
+/* Compiles every document of the set. Adds a line to `errors` for each that does not compile; files
+ * that refer to a broken one add its line again. */
+void schema_compile_all(struct schema_set *set, struct buf *errors);
 
 /* The steps of one validation: SCHEMA_STEPS_BASE and SCHEMA_STEPS_PER_BYTE for each byte of the
  * instance (as compact JSON, a value counting SCHEMA_VALUE_BYTES at least), SCHEMA_STEPS_MAX at

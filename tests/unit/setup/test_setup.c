@@ -108,6 +108,21 @@ Test(setup, a_missing_file_is_one_problem)
     EXPECT_PROBLEMS(&bench, ": cannot be read: No such file or directory");
 }
 
+/* A start uses the request schemas only. Once each, whatever refers to it. */
+Test(setup, every_schema_file_is_compiled)
+{
+    AUTO_BENCH struct bench bench = {0};
+    directory_init(&bench.directory);
+    directory_write(&bench.directory, "result.json", "{\"type\": \"objekt\"}");
+    directory_write(&bench.directory, "own.json", "{\"$ref\": \"result.json\"}");
+    AUTO_FREE char *text =
+        mem_printf("[daemon]\nschema_dir = %s:" PRESIGND_SOURCE_DIR "/schemas\n" MERCHANT,
+                   bench.directory.path);
+    cr_assert_null(load_text(&bench, text));
+    EXPECT_PROBLEMS(&bench, ":2: schema_dir: https://presignd.invalid/schemas/result.json: "
+                            "the value of type must be ");
+}
+
 Test(setup, problems_of_all_parts_are_told_at_once_with_their_lines)
 {
     AUTO_BENCH struct bench bench = {0};
