@@ -14,31 +14,31 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* An event; max_event_bytes judges smaller ones. */
+/* Of standard input; max_event_bytes is checked later. */
 #define EVENT_MAX ((size_t)16 * 1024 * 1024)
 
 struct options {
     struct ctl_config config;
-    bool json; /* there is no other form */
+    bool json; /* accepted; the output is always JSON */
 };
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    OPTION_ROW_JSON(struct options, json, "the outcome as JSON: what it always prints"),
+    OPTION_ROW_JSON(struct options, json, "print the outcome as JSON (always)"),
     {0},
 };
 
 static const struct command_exit exits[] = {
     {EX_OK, "a result"},
     EXIT_ROW_USAGE,
-    {EX_DATAERR, "a failure that will not go away by itself"},
-    {EX_UNAVAILABLE, "standard input, the output or the system failed"},
-    {EX_TEMPFAIL, "a failure that may succeed later"},
+    {EX_DATAERR, "a failure that is not retryable"},
+    {EX_UNAVAILABLE, "an error of standard input, of the output or of the system"},
+    {EX_TEMPFAIL, "a retryable failure"},
     EXIT_ROW_CONFIG,
     {0},
 };
 
-/* The daemon's pipeline over one record, with the real caller and an outlet that prints. */
+/* The daemon's pipeline with one record, the real caller, and an output that prints. */
 struct one_call {
     const struct setup *setup;
     struct loop *loop;
@@ -99,7 +99,7 @@ static void on_published(void *context, const struct job *job)
     loop_stop(one->loop, one->status);
 }
 
-/* On stderr, attempt by attempt: a wrong key or a long Retry-After is seen at once. */
+/* Prints each attempt to stderr, so that a wrong key or a long Retry-After shows at once. */
 static void on_called(void *context, const struct job *job)
 {
     const struct answer *answer = &job->answer;
@@ -113,7 +113,7 @@ static void on_called(void *context, const struct job *job)
         buf_printf(&line, " %s", answer->code);
     }
     const char *detail = answer->kind == ANSWER_UNAUTHORIZED
-                             ? "look at private_key, serial_no and this machine's clock"
+                             ? "check private_key, serial_no and this machine's clock"
                              : answer->detail;
     buf_printf(&line, ": %s\n", detail != NULL ? detail : "");
     (void)fputs(line.data, stderr);
@@ -125,7 +125,7 @@ static void on_retrying(void *context, const struct job *job, enum reason reason
     (void)reason;
     int64_t wait_ms = job->retry_ms - clock_now(&clock_system).mono_ms;
     if (wait_ms > 0) {
-        (void)fprintf(stderr, "the next attempt follows in %" PRId64 " ms\n", wait_ms);
+        (void)fprintf(stderr, "next attempt in %" PRId64 " ms\n", wait_ms);
     }
 }
 
@@ -162,7 +162,7 @@ static void start(struct one_call *one, const struct buf *event)
     one->identity = (struct settle_identity){
         .cluster_id = "local", .group_id = "presignctl-call", .failure_original = true};
     struct pipeline_rules rules = setup_rules(one->setup, &one->identity);
-    rules.limits.hold_unauthorized_ms = 0; /* whoever calls by hand wants the 401 now */
+    rules.limits.hold_unauthorized_ms = 0; /* report a 401 at once */
     one->pipeline = pipeline_new(&ports, &observer, &rules);
     struct session *session = session_new(NULL);
     const struct intake_position position = {.offset = 0, .metadata = ""};
@@ -227,19 +227,19 @@ static int run(int argc, char **argv)
 
 const struct command command_call = {
     .name = "call",
-    .summary = "take one event through the real call, without Kafka",
+    .summary = "process one event with a real call, without Kafka",
     .arguments = "[-c FILE] [OPTION ...] < EVENT",
     .about =
-        "Takes the event on standard input (a structured CloudEvent) the whole way: validated,\n"
-        "signed, sent with retries, verified. Prints the outcome record that presignd would\n"
-        "publish, and each attempt on standard error.\n"
+        "Validates the event on standard input (a structured CloudEvent), signs the request,\n"
+        "sends it with retries and verifies the answer. Prints the outcome record that presignd\n"
+        "would publish, and each attempt to standard error.\n"
         "\n"
         "This is a real call: with a real merchant's key and WeChat Pay's address it opens a\n"
-        "real pre-sign session, which ends by itself after ten minutes.\n",
+        "real pre-sign session, which expires after ten minutes.\n",
     .options = rows,
     .examples = "# the first call of a new merchant\n"
                 "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl call < event.json\n"
-                "# only the id\n"
+                "# print only the id\n"
                 "presignctl call -c presignd.conf < event.json | jq -r .data.pre_entrustweb_id\n",
     .exits = exits,
     .run = run,

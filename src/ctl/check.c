@@ -15,12 +15,12 @@ static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     OPTION_ROW_JSON(struct options, json,
                     "{\"ok\", \"problems\", \"warnings\", \"start\"},\n"
-                    "lists of lines"),
+                    "with arrays of lines"),
     {0},
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "a start would begin"},
+    {EX_OK, "presignd would start"},
     EXIT_ROW_USAGE,
     EXIT_ROW_CONFIG,
     {0},
@@ -48,7 +48,7 @@ static int check_json(const struct ctl_config *config)
     AUTO_BUF struct buf text = {0};
     AUTO_BUF struct buf json = {0};
     static const struct buf none = {0};
-    struct setup *setup = ctl_setup_quiet(config, false, &problems);
+    struct setup *setup = ctl_setup_silent(config, false, &problems);
     if (setup != NULL) {
         setup_describe(setup, &text);
     }
@@ -90,17 +90,16 @@ static int run(int argc, char **argv)
 
 const struct command command_check = {
     .name = "check",
-    .summary = "load all that a start would load, and say what is wrong",
+    .summary = "load everything that presignd loads, and print what is wrong",
     .arguments = "[-c FILE] [OPTION ...]",
     .about = "Reads the configuration, the schemas, the keys and the Kafka properties as presignd\n"
-             "does at its start, and connects to nothing. Prints what a start would do, or every\n"
-             "problem with its file and line. Where values are @NAMEs of credentials it needs to\n"
-             "know where those lie: set $CREDENTIALS_DIRECTORY, and run it as a user who may read\n"
-             "them.\n",
+             "does when it starts, and connects to nothing. Prints what presignd would run with,\n"
+             "or every problem with its file and line. If values are credentials (@NAME), set\n"
+             "$CREDENTIALS_DIRECTORY to their directory and run it as a user who can read them.\n",
     .options = rows,
     .examples = "# before a restart\n"
                 "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl check\n"
-                "# would it start with another address?\n"
+                "# check another address\n"
                 "presignctl check --set daemon.admin_listen=127.0.0.1:9500\n",
     .exits = exits,
     .run = run,

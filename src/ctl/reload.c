@@ -1,4 +1,4 @@
-/* presignctl reload: SIGHUP, and then what became of it. */
+/* `presignctl reload`: sends SIGHUP and reports the result. */
 #include "ctl/commands.h"
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/config.h"
@@ -8,13 +8,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
-#include <time.h>
 
 enum { ANSWER_MS = 2000, PAUSE_MS = 50, PID_MAX_LIMIT = 4194304 };
 
@@ -28,42 +28,42 @@ struct options {
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     OPTION_ROW_INT(struct options, pid, "pid", "PID", 1, PID_MAX_LIMIT,
-                   "the daemon's process\n(default: the one that answers at admin_listen)"),
+                   "the daemon's process id\n(default: ask at daemon.admin_listen)"),
     OPTION_ROW_INT(struct options, timeout_s, "timeout", "SECONDS", 1, 3600,
-                   "how long to wait for the word (default: 60)"),
-    OPTION_ROW_JSON(struct options, json, "the daemon's word: {\"ok\", \"at\", \"errors\", ...}"),
+                   "how long to wait for the result (default: 60)"),
+    OPTION_ROW_JSON(struct options, json, "the result: {\"ok\", \"at\", \"errors\", ...}"),
     {0},
 };
 
 static const struct command_exit exits[] = {
     {EX_OK, "the new configuration is in use"},
     EXIT_ROW_USAGE,
-    {EX_UNAVAILABLE, "the daemon does not run, or cannot be asked or told"},
-    {EX_TEMPFAIL, "the daemon was told, and has not said in time what became of it"},
-    {EX_CONFIG, "the new configuration is refused, and the old one stays in use"},
+    {EX_UNAVAILABLE, "the daemon does not run, does not answer or cannot be signalled"},
+    {EX_TEMPFAIL, "the signal was sent, but no result came in time"},
+    {EX_CONFIG, "the new configuration was rejected; the old one stays in use"},
     {0},
 };
 
-static int64_t number(const json_t *word, const char *name)
+static int64_t number(const json_t *result, const char *name)
 {
-    return json_integer_value(json_object_get(word, name));
+    return json_integer_value(json_object_get(result, name));
 }
 
-/* To kill(), 0 and below are whole groups of processes. */
-static bool names_process(const json_t *word)
+/* For kill(2), 0 and negative numbers mean process groups. */
+static bool names_process(const json_t *result)
 {
-    return number(word, "pid") >= 1 && number(word, "pid") <= PID_MAX_LIMIT;
+    return number(result, "pid") >= 1 && number(result, "pid") <= PID_MAX_LIMIT;
 }
 
-/* In a container of its own, say, its pid is another process's here. */
-static bool pid_is_foreign(const json_t *word)
+/* A pid of another namespace (a container, for example) is a different process here. */
+static bool pid_is_foreign(const json_t *result)
 {
-    int64_t theirs = number(word, "pid_namespace");
+    int64_t theirs = number(result, "pid_namespace");
     struct stat ours;
     return theirs != 0 && stat("/proc/self/ns/pid", &ours) == 0 && theirs != (int64_t)ours.st_ino;
 }
 
-/* The word as /reload.json has it; NULL and a reason when there is none. */
+/* /reload.json; NULL and an error (free()). */
 static json_t *ask(const char *listen, char **error)
 {
     AUTO_BUF struct buf body = {0};
@@ -72,63 +72,58 @@ static json_t *ask(const char *listen, char **error)
     if (*error != NULL) {
         return NULL;
     }
-    json_t *word = status == 200 ? json_read(body.data, body.len, JSON_NESTING_MAX, 0, NULL) : NULL;
-    if (!json_is_integer(json_object_get(word, "count")) || !names_process(word)) {
+    json_t *result =
+        status == 200 ? json_read(body.data, body.len, JSON_NESTING_MAX, 0, NULL) : NULL;
+    if (!json_is_integer(json_object_get(result, "count")) || !names_process(result)) {
         *error =
-            mem_printf("%s is no presignd that knows of reloads (HTTP status %ld)", listen, status);
-        json_decref(word);
+            mem_printf("%s is not presignd's admin listener (HTTP status %ld)", listen, status);
+        json_decref(result);
         return NULL;
     }
-    return word;
+    return result;
 }
 
-/* The daemon has reloaded since `before` was read. Without one (the new configuration moves the
- * listener, say), any word of the process that was told is newer. One that was started since, and
- * has not reloaded, says nothing of a reload. */
-static bool is_news(const json_t *word, const json_t *before, int64_t pid)
+/* Whether the daemon has reloaded since `before` was read. Without `before` (for example, the new
+ * configuration moves the listener), any result of the signalled process is new. A process that
+ * was started since has no result until it reloads. */
+static bool is_new(const json_t *result, const json_t *before, int64_t pid)
 {
-    if (number(word, "count") == 0) {
+    if (number(result, "count") == 0) {
         return false;
     }
     if (before == NULL) {
-        return number(word, "pid") == pid;
+        return number(result, "pid") == pid;
     }
-    return number(word, "count") > number(before, "count") ||
-           number(word, "pid") != number(before, "pid");
+    return number(result, "count") > number(before, "count") ||
+           number(result, "pid") != number(before, "pid");
 }
 
-static void pause_for(int64_t milliseconds)
-{
-    const struct timespec time = {.tv_nsec = milliseconds * 1000000};
-    (void)nanosleep(&time, NULL);
-}
-
-/* NULL when there was no word in time, or the process has ended (then errno is ESRCH). */
+/* NULL when no result came in time, or with errno ESRCH when the process has ended. */
 static json_t *await(const char *listen, const json_t *before, int64_t pid, int64_t timeout_s)
 {
     int64_t end_ms = clock_now(&clock_system).mono_ms + timeout_s * 1000;
     do {
         AUTO_FREE char *error = NULL;
-        json_t *word = ask(listen, &error);
-        if (word != NULL && is_news(word, before, pid)) {
-            return word;
+        json_t *result = ask(listen, &error);
+        if (result != NULL && is_new(result, before, pid)) {
+            return result;
         }
-        json_decref(word);
+        json_decref(result);
         errno = 0;
         if (kill((pid_t)pid, 0) != 0 && errno == ESRCH) {
             return NULL;
         }
-        pause_for(PAUSE_MS);
+        (void)poll(NULL, 0, PAUSE_MS);
     } while (clock_now(&clock_system).mono_ms < end_ms);
     errno = 0;
     return NULL;
 }
 
-static int tell(const json_t *word, bool json)
+static int print_result(const json_t *result, bool json)
 {
-    bool ok = json_is_true(json_object_get(word, "ok"));
+    bool ok = json_is_true(json_object_get(result, "ok"));
     if (json) {
-        AUTO_FREE char *text = json_dumps(word, JSON_COMPACT);
+        AUTO_FREE char *text = json_dumps(result, JSON_COMPACT);
         (void)puts(text);
     } else if (ok) {
         (void)puts("the new configuration is in use");
@@ -137,57 +132,52 @@ static int tell(const json_t *word, bool json)
         return command_end(&command_reload, EX_OK);
     }
     command_fail(&command_reload, EX_CONFIG,
-                 "the new configuration is refused, the old one stays in use:");
+                 "the new configuration was rejected, the old one stays in use:");
     size_t index;
     const json_t *line;
-    json_array_foreach (json_object_get(word, "errors"), index, line) {
+    json_array_foreach (json_object_get(result, "errors"), index, line) {
         (void)fprintf(stderr, "%s\n", json_string_value(line));
     }
     return command_end(&command_reload, EX_CONFIG);
 }
 
-/* `problems` are those of the files as they stand now: they may be why nobody answers where they
- * say. */
-static int no_word(const char *listen, int64_t pid, const struct buf *problems)
+/* `problems` are those of the files now; they can be the reason why nothing answers at `listen`. */
+static int no_result(const char *listen, int64_t pid, const struct buf *problems)
 {
     if (errno == ESRCH) {
         return command_fail(&command_reload, EX_UNAVAILABLE, "process %" PRId64 " has ended", pid);
     }
     if (problems->len > 0) {
-        command_fail(&command_reload, EX_CONFIG, "the configuration is wrong:");
-        (void)fputs(problems->data, stderr);
-        return EX_CONFIG;
+        return ctl_config_wrong(&command_reload, problems);
     }
     return command_fail(&command_reload, EX_TEMPFAIL,
-                        "process %" PRId64 " was told to reload and says nothing of it at %s; if "
-                        "daemon.admin_listen was changed, the reload was refused; its log tells",
+                        "process %" PRId64 " got SIGHUP, but %s shows no result; if "
+                        "daemon.admin_listen was changed, the reload was rejected: read its log",
                         pid, listen);
 }
 
-static int told(const char *listen, const struct options *options, const json_t *before,
-                const struct buf *problems)
+static int signal_daemon(const char *listen, const struct options *options, const json_t *before,
+                         const struct buf *problems)
 {
     int64_t pid = options->pid != 0 ? options->pid : number(before, "pid");
     if (kill((pid_t)pid, SIGHUP) != 0) {
         return command_fail(&command_reload, EX_UNAVAILABLE, "process %" PRId64 ": %s", pid,
                             strerror(errno));
     }
-    AUTO_JSON json_t *word = await(listen, before, pid, options->timeout_s);
-    return word != NULL ? tell(word, options->json) : no_word(listen, pid, problems);
+    AUTO_JSON json_t *result = await(listen, before, pid, options->timeout_s);
+    return result != NULL ? print_result(result, options->json) : no_result(listen, pid, problems);
 }
 
 static int reload(const char *listen, const struct options *options, const struct buf *problems)
 {
     AUTO_FREE char *error = NULL;
-    if (listen == NULL) { /* what is wrong hides where the daemon is */
-        command_fail(&command_reload, EX_CONFIG, "the configuration is wrong:");
-        (void)fputs(problems->data, stderr);
-        return EX_CONFIG;
+    if (listen == NULL) { /* errors can hide where the daemon listens */
+        return ctl_config_wrong(&command_reload, problems);
     }
     if (listen[0] == '\0') {
         return command_fail(&command_reload, EX_UNAVAILABLE,
-                            "daemon.admin_listen is empty, so presignd cannot be asked what "
-                            "becomes of a reload; set it, or send SIGHUP and read the log");
+                            "daemon.admin_listen is empty, so presignd cannot report the result; "
+                            "set it, or send SIGHUP and read the log");
     }
     AUTO_JSON json_t *before = ask(listen, &error);
     if (before == NULL && options->pid == 0) {
@@ -196,10 +186,10 @@ static int reload(const char *listen, const struct options *options, const struc
     if (options->pid == 0 && pid_is_foreign(before)) {
         return command_fail(&command_reload, EX_UNAVAILABLE,
                             "presignd runs in another pid namespace, where its pid is %" PRId64
-                            ": run presignctl there, or give with --pid what it is here",
+                            ": run presignctl there, or give the pid that it has here with --pid",
                             number(before, "pid"));
     }
-    return told(listen, options, before, problems);
+    return signal_daemon(listen, options, before, problems);
 }
 
 static int run(int argc, char **argv)
@@ -209,15 +199,9 @@ static int run(int argc, char **argv)
     if (status != COMMAND_GO_ON) {
         return status;
     }
-    /* A wrong configuration is what the daemon is asked about, so it stops nothing here. */
-    const struct config_sources sources = {
-        .path = options.config.path,
-        .sets = options.config.sets,
-        .set_count = options.config.set_count,
-        .without_keys = true,
-    };
+    /* An invalid configuration does not end the command: the daemon reports it. */
     AUTO_BUF struct buf problems = {0};
-    struct config *config = config_gather(&sources, NULL, &problems);
+    struct config *config = ctl_config_gather(&options.config, &problems);
     status = reload(config->daemon.admin_listen, &options, &problems);
     config_free(config);
     return status;
@@ -225,16 +209,17 @@ static int run(int argc, char **argv)
 
 const struct command command_reload = {
     .name = "reload",
-    .summary = "make presignd read its configuration again, and say what became of it",
+    .summary = "make presignd read its configuration again, and print the result",
     .arguments = "[-c FILE] [--pid PID] [--timeout SECONDS] [--json]",
-    .about = "Sends SIGHUP to presignd and waits for its word: the new configuration is in use, "
-             "or it\nis refused whole, with everything that is wrong. presignd is asked at "
-             "daemon.admin_listen.\nKeys that were given by path are read again; credentials of "
-             "systemd are fixed until the\nservice is restarted.\n",
+    .about =
+        "Sends SIGHUP to presignd and waits for the result: the new configuration is in use, or\n"
+        "it was rejected as a whole, with every error. The result comes from\n"
+        "daemon.admin_listen. Keys that are given by path are read again; systemd's\n"
+        "credentials change only when the service is restarted.\n",
     .options = rows,
-    .examples = "# After an edit of presignd.conf\n"
+    .examples = "# after editing presignd.conf\n"
                 "presignctl reload\n"
-                "# The same through systemd, which runs this command\n"
+                "# the same through systemd, which runs this command\n"
                 "systemctl reload presignd\n",
     .exits = exits,
     .run = run,

@@ -1,6 +1,6 @@
 /* `presignctl send`: standard input to the requests topic.
  *
- * A ring of deliveries keeps the answers in the order of the input, with many in the air.
+ * A ring of deliveries prints the results in the order of the input while many are in flight.
  */
 #include "ctl/commands.h"
 #include "ctl/kit/config.h"
@@ -18,8 +18,8 @@
 #include <sysexits.h>
 
 enum {
-    HEADERS_MAX = 64, /* of --header */
-    IN_AIR_MAX = 512, /* enough to fill a round trip, and few to lose with a broker */
+    HEADERS_MAX = 64,    /* of --header */
+    IN_FLIGHT_MAX = 512, /* fills a round trip; few are lost with a broker */
     TIMEOUT_MAX_MS = 600000,
 };
 
@@ -53,18 +53,18 @@ static const struct option_row rows[] = {
     OPTION_ROW_TEXT(struct options, topic, "topic", "TOPIC", "(default: daemon.requests_topic)"),
     OPTION_ROW_TEXT(struct options, key, "key", "KEY", "the key of every record"),
     OPTION_ROW_FLAG(struct options, key_from_code, "key-from-code",
-                    "the key is the event's out_contract_code: the\n"
-                    "default, but with --records and --raw"),
+                    "use out_contract_code as the key: the default,\n"
+                    "except with --records and --raw"),
     OPTION_ROW_FLAG(struct options, no_key, "no-key",
-                    "null keys: no order among a contract's events"),
+                    "null keys: the events of a contract have no order"),
     OPTION_ROW_EACH(take_header, "header", "NAME=VALUE",
                     "a header of every record; may be repeated;\n"
-                    "with ce_... ones a line is the event's data"),
+                    "with ce_... headers a line is the event's data"),
     OPTION_ROW_FLAG(struct options, records, "records",
-                    "a line is a whole record, as a failure's\n"
-                    "`original`: {\"key\", \"value\" or \"value_base64\",\n"
+                    "a line is a whole record like the `original` of a\n"
+                    "failure: {\"key\", \"value\" or \"value_base64\",\n"
                     "\"headers\": [{\"name\", \"value\"}, ...]}"),
-    OPTION_ROW_FLAG(struct options, raw, "raw", "sends each line as it is, JSON or not"),
+    OPTION_ROW_FLAG(struct options, raw, "raw", "send each line unchanged, JSON or not"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 100, TIMEOUT_MAX_MS,
                    "for a broker's acknowledgement (10000)"),
     OPTION_ROW_JSON(struct options, json,
@@ -74,10 +74,10 @@ static const struct option_row rows[] = {
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "every record is in the topic"},
+    {EX_OK, "every record was acknowledged"},
     EXIT_ROW_USAGE,
-    {EX_DATAERR, "a line is no event, or too large; those before it are sent"},
-    {EX_UNAVAILABLE, "no broker, no such topic, no right to it"},
+    {EX_DATAERR, "a line is not an event or too large; the lines before it were sent"},
+    {EX_UNAVAILABLE, "no broker answers, the topic does not exist, or the ACLs forbid it"},
     EXIT_ROW_CONFIG,
     {0},
 };
@@ -86,13 +86,13 @@ struct sending {
     const struct options *options;
     const char *topic;
     struct ctl_kafka *kafka;
-    struct ctl_delivery ring[IN_AIR_MAX];
-    size_t lines[IN_AIR_MAX]; /* of the input, for messages */
-    size_t sent, told;        /* records; both only grow */
+    struct ctl_delivery ring[IN_FLIGHT_MAX];
+    size_t lines[IN_FLIGHT_MAX]; /* of the input, for messages */
+    size_t sent, printed;        /* records; both only grow */
     int status;
 };
 
-/* The first failure names the exit status. */
+/* The first error determines the exit status. */
 static void fail(struct sending *sending, size_t line, int status, const char *reason)
 {
     command_fail(&command_send, status, "line %zu: %s", line, reason);
@@ -101,7 +101,7 @@ static void fail(struct sending *sending, size_t line, int status, const char *r
     }
 }
 
-/* The broker's no to one record is about the record when it is too large, else about the way. */
+/* Errors of the record itself; all others are errors of the connection or the broker. */
 static int status_of(rd_kafka_resp_err_t error)
 {
     return error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
@@ -110,11 +110,10 @@ static int status_of(rd_kafka_resp_err_t error)
                : EX_UNAVAILABLE;
 }
 
-static void print_place(const struct sending *sending, const struct ctl_delivery *delivery,
-                        size_t line)
+static void print_delivery(const struct sending *sending, const struct ctl_delivery *delivery,
+                           size_t line)
 {
-    AUTO_FREE char *id = mem_printf("%s/%" PRId32 "/%" PRId64, sending->topic, delivery->partition,
-                                    delivery->offset);
+    AUTO_FREE char *id = ctl_record_id(sending->topic, delivery->partition, delivery->offset);
     AUTO_BUF struct buf json = {0};
     if (!sending->options->json) {
         (void)puts(id);
@@ -130,27 +129,27 @@ static void print_place(const struct sending *sending, const struct ctl_delivery
     (void)puts(json.data);
 }
 
-/* Waits for the oldest record in the air, and says where it is. */
-static void tell_oldest(struct sending *sending)
+/* Waits for the oldest record in flight and prints its result. */
+static void print_oldest(struct sending *sending)
 {
-    size_t at = sending->told++ % IN_AIR_MAX;
+    size_t at = sending->printed++ % IN_FLIGHT_MAX;
     const struct ctl_delivery *delivery = &sending->ring[at];
     ctl_kafka_await(sending->kafka, delivery);
     if (delivery->error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        print_place(sending, delivery, sending->lines[at]);
+        print_delivery(sending, delivery, sending->lines[at]);
         return;
     }
     AUTO_FREE char *reason = ctl_kafka_reason(sending->kafka, delivery);
     fail(sending, sending->lines[at], status_of(delivery->error), reason);
 }
 
-/* Makes room in the ring, sends, and tells what has been delivered meanwhile. */
+/* Makes room in the ring, sends, and prints what was delivered meanwhile. */
 static void send_record(struct sending *sending, const struct record *record, size_t line)
 {
-    if (sending->sent - sending->told == IN_AIR_MAX) {
-        tell_oldest(sending);
+    if (sending->sent - sending->printed == IN_FLIGHT_MAX) {
+        print_oldest(sending);
     }
-    size_t at = sending->sent % IN_AIR_MAX;
+    size_t at = sending->sent % IN_FLIGHT_MAX;
     AUTO_FREE char *reason = NULL;
     if (!ctl_kafka_send(sending->kafka, sending->topic, record, &sending->ring[at], &reason)) {
         fail(sending, line, status_of(sending->ring[at].error), reason);
@@ -158,8 +157,9 @@ static void send_record(struct sending *sending, const struct record *record, si
     }
     sending->lines[at] = line;
     sending->sent++;
-    while (sending->told < sending->sent && sending->ring[sending->told % IN_AIR_MAX].done) {
-        tell_oldest(sending);
+    while (sending->printed < sending->sent &&
+           sending->ring[sending->printed % IN_FLIGHT_MAX].done) {
+        print_oldest(sending);
     }
 }
 
@@ -185,7 +185,7 @@ static struct record_header *add_headers(const struct options *options, struct r
     for (; count < record->header_count; count++) {
         all[count] = record->headers[count];
     }
-    /* Kafka protocol binding 1.0.2, section 3.3: structured content mode has this header. */
+    /* CloudEvents Kafka protocol binding 1.0.2, section 3.3: structured mode has this header. */
     bool line_of_json = !options->records && !options->raw;
     if (line_of_json && !has_header(options, "ce_") && !has_header(options, "content-type")) {
         static const char structured[] = "application/cloudevents+json";
@@ -201,7 +201,7 @@ static struct record_header *add_headers(const struct options *options, struct r
     return all;
 }
 
-/* Of an event, or of the data that stands alone in binary content mode; NULL: none. */
+/* The code of an event, or of its data alone (binary content mode); NULL: none. */
 static const char *code_of(const json_t *event)
 {
     const json_t *data =
@@ -210,8 +210,8 @@ static const char *code_of(const json_t *event)
     return code == NULL || *code == '\0' ? NULL : code;
 }
 
-/* --key, else the record's own, else the code: one contract's events keep their order only in
- * one partition. */
+/* --key, else the record's own key, else the code: the events of a contract keep their order only
+ * within one partition. */
 static void set_key(const struct options *options, const json_t *event, struct record *record)
 {
     const char *key = options->key;
@@ -235,18 +235,17 @@ static void finish_record(struct sending *sending, const json_t *event, struct r
     set_key(sending->options, event, record);
     struct record_header *headers = add_headers(sending->options, record);
     send_record(sending, record, line);
-    free(headers); /* the record pointed to them */
+    free(headers);
 }
 
-/* Its value is parsed only for the code: a record is sent whatever it holds. */
+/* The value is parsed only to find the code; it need not be an event. */
 static void send_whole_record(struct sending *sending, const struct buf *line, size_t number)
 {
     AUTO_FREE char *error = NULL;
     AUTO_JSON json_t *original = outcome_read(line->data, line->len);
     struct record_owned *owned = original == NULL ? NULL : outcome_original_read(original, &error);
     if (owned == NULL) {
-        fail(sending, number, EX_DATAERR,
-             error != NULL ? error : "it is no record: it is not JSON");
+        fail(sending, number, EX_DATAERR, error != NULL ? error : "not a record: not JSON");
         return;
     }
     struct record record = owned->record;
@@ -261,9 +260,9 @@ static void send_line(struct sending *sending, const struct buf *line, size_t nu
 {
     const struct options *options = sending->options;
     struct record record = {.value = line->data, .value_len = line->len};
-    const char *reason = "it is no JSON object";
+    const char *reason = "not a JSON object";
     if (line->len > CTL_LINE_MAX) {
-        fail(sending, number, EX_DATAERR, "it is longer than 16 MiB");
+        fail(sending, number, EX_DATAERR, "longer than 16 MiB");
         return;
     }
     if (options->records) {
@@ -272,16 +271,15 @@ static void send_line(struct sending *sending, const struct buf *line, size_t nu
     }
     AUTO_JSON json_t *event = json_read(line->data, line->len, EVENT_NESTING_MAX, 0, &reason);
     if (!options->raw && !json_is_object(event)) {
-        AUTO_FREE char *text = mem_printf(
-            "not sent: %s; give each event a line of its own (jq -c does it), or use --raw",
-            reason);
+        AUTO_FREE char *text =
+            mem_printf("not sent: %s; put each event on one line (jq -c), or use --raw", reason);
         fail(sending, number, EX_DATAERR, text);
         return;
     }
     finish_record(sending, event, &record, number);
 }
 
-/* Stops at the first line that cannot be sent: what follows it may be parts of it. */
+/* Stops at the first line that cannot be sent: the next lines may be parts of the same event. */
 static int send_lines(struct sending *sending)
 {
     AUTO_BUF struct buf line = {0};
@@ -290,8 +288,8 @@ static int send_lines(struct sending *sending)
             send_line(sending, &line, number);
         }
     }
-    while (sending->told < sending->sent) {
-        tell_oldest(sending);
+    while (sending->printed < sending->sent) {
+        print_oldest(sending);
     }
     if (ferror(stdin)) {
         return command_fail(&command_send, EX_UNAVAILABLE, "standard input cannot be read");
@@ -348,25 +346,26 @@ static int run(int argc, char **argv)
 
 const struct command command_send = {
     .name = "send",
-    .summary = "produce events from standard input to the requests topic",
+    .summary = "send events from standard input to the requests topic",
     .arguments = "[-c FILE] [OPTION ...] < EVENTS",
     .about =
-        "Sends one record for each line, a structured CloudEvent as JSON; blank lines are left\n"
-        "out. Prints TOPIC/PARTITION/OFFSET for each record once every in-sync replica has it,\n"
-        "in the order of the input. That is the id of its outcome: presignctl tail shows it.\n"
+        "Sends each line, a structured CloudEvent as JSON, as one record; blank lines are\n"
+        "skipped. Prints TOPIC/PARTITION/OFFSET for each record after every in-sync replica has\n"
+        "acknowledged it, in the order of the input. This is the id of its outcome, which\n"
+        "presignctl tail prints.\n"
         "\n"
-        "An event is not judged here: what is wrong with it shows in its outcome, or before with\n"
-        "presignctl validate. Sent twice, it is two events and has two outcomes. Sending stops at\n"
-        "the first line that cannot be sent.\n"
+        "Events are not validated here: errors appear in the outcome; presignctl validate finds\n"
+        "them before. An event that is sent twice has two outcomes. Sending stops at the first\n"
+        "line that cannot be sent.\n"
         "\n"
         "It uses the brokers and credentials of presignd's configuration ([kafka],\n"
-        "[kafka.producer]); keys of merchants are not read, and a running daemon is not\n"
-        "disturbed.\n",
+        "[kafka.producer]). It does not read merchants' keys and does not affect a running\n"
+        "daemon.\n",
     .options = rows,
-    .examples = "# an event that spans several lines, made one; then wait for its outcome\n"
+    .examples = "# join an event that spans several lines; then wait for its outcome\n"
                 "jq -c . event.json | presignctl send\n"
                 "presignctl tail --from beginning --count 1\n"
-                "# one failure by hand (presignctl redrive does it with a memory)\n"
+                "# send the event of one failure again (presignctl redrive never does it twice)\n"
                 "jq -c .data.original failure.json | presignctl send --records\n",
     .exits = exits,
     .run = run,

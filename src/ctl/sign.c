@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* A request's body; the API takes far less. */
+/* Of a request's body; the API accepts far less. */
 #define BODY_MAX ((size_t)1024 * 1024)
 
 struct options {
@@ -28,13 +28,13 @@ static const char *endpoint_name(size_t index)
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     OPTION_ROW_TEXT(struct options, mchid, "mchid", "MCHID",
-                    "the merchant that signs; may be left out where\nan event could leave it out"),
+                    "the merchant that signs; optional where an event's\nmchid is optional"),
     OPTION_ROW_TEXT(struct options, endpoint, "endpoint", "ENDPOINT",
-                    "of the API: app, partner-mini-program, ...", .choice = endpoint_name),
+                    "app, partner-mini-program, ...", .choice = endpoint_name),
     OPTION_ROW_INT(struct options, timestamp_s, "timestamp", "SECONDS", 0, INT64_C(253402300799),
                    "since 1970 (default: now)"),
     OPTION_ROW_TEXT(struct options, nonce, "nonce", "NONCE",
-                    "letters and digits, 1 to 32\n(default: a fresh one)"),
+                    "1 to 32 letters and digits\n(default: a new one)"),
     OPTION_ROW_JSON(struct options, json, "{\"message\", \"authorization\"}"),
     {0},
 };
@@ -44,7 +44,7 @@ static const struct command_exit exits[] = {
     EXIT_ROW_USAGE,
     {EX_DATAERR, "standard input holds more than 1 MiB"},
     {EX_UNAVAILABLE, "standard input or the output failed"},
-    {EX_CONFIG, "the configuration is wrong, or has no such merchant"},
+    {EX_CONFIG, "the configuration is wrong, or does not have the merchant"},
     {0},
 };
 
@@ -79,7 +79,7 @@ static int print_signed(const struct merchant *merchant, const struct endpoint *
     sign_message(&message, "POST", endpoint->path, options->timestamp_s, options->nonce, body->data,
                  body->len);
     if (!sign_bytes(merchant->private_key, message.data, message.len, &signature)) {
-        return command_fail(&command_sign, EX_CONFIG, "OpenSSL refuses to sign with this key");
+        return command_fail(&command_sign, EX_CONFIG, "OpenSSL cannot sign with this key");
     }
     sign_authorization(&authorization, merchant->mchid, merchant->serial_no, options->timestamp_s,
                        options->nonce, signature.data);
@@ -134,17 +134,17 @@ static int run(int argc, char **argv)
 
 const struct command command_sign = {
     .name = "sign",
-    .summary = "sign a request body, and show the string that is signed",
+    .summary = "sign a request body and print the signed string",
     .arguments = "--endpoint ENDPOINT [-c FILE] [OPTION ...] < BODY",
     .about =
         "Signs the bytes of standard input as the body of a POST to the endpoint, with the\n"
-        "configured merchant's key. Prints the string to sign, byte for byte, and on the last\n"
-        "line the Authorization header's value. Nothing is sent.\n"
+        "configured merchant's key. Prints the exact string that is signed, then a line with the\n"
+        "value of the Authorization header. Nothing is sent.\n"
         "\n"
         "Use it to compare with another implementation when WeChat Pay answers 401 SIGN_ERROR.\n"
-        "Mind that body's end: a line's end of the file is signed, too.\n",
+        "A line feed at the end of the input is signed, too.\n",
     .options = rows,
-    .examples = "# the same nonce and time as another implementation had\n"
+    .examples = "# with the nonce and time of another implementation\n"
                 "printf %s '{\"appid\":\"wx1\"}' | presignctl sign --endpoint app \\\n"
                 "    --timestamp 1700000000 --nonce 0123456789abcdef\n",
     .exits = exits,

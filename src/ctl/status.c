@@ -1,5 +1,5 @@
-/* `presignctl status`: the daemon's /status.json in the terminal. What it holds, how it is called
- * and how a value reads is told by the table of src/ops/status.c, from which the page is made. */
+/* `presignctl status`: the daemon's /status.json on the terminal. The table of src/ops/status.c has
+ * its fields, labels and formats; the page /status comes from the same table. */
 #include "presignd/ops/status.h"
 #include "ctl/commands.h"
 #include "ctl/kit/admin_client.h"
@@ -25,12 +25,12 @@ struct options {
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     OPTION_ROW_TEXT(struct options, admin, "admin", "ADDRESS",
-                    "where the daemon listens, ADDRESS:PORT or\n"
+                    "the daemon's admin listener: ADDRESS:PORT or\n"
                     "unix:/PATH (daemon.admin_listen of its\nconfiguration)"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 1, 600000,
                    "for the answer (5000)"),
     OPTION_ROW_JSON(struct options, json,
-                    "the daemon's document as it is: {\"process\",\n"
+                    "the daemon's document unchanged: {\"process\",\n"
                     "\"work\", \"reload\", \"partitions\", \"merchants\",\n"
                     "\"hosts\", \"failures\", \"transactions\", \"keys\"}"),
     {0},
@@ -39,13 +39,13 @@ static const struct option_row rows[] = {
 static const struct command_exit exits[] = {
     {EX_OK, "the daemon runs and is ready"},
     EXIT_ROW_USAGE,
-    {EX_UNAVAILABLE, "nobody answers there, or it is not presignd"},
-    {EX_TEMPFAIL, "the daemon runs and cannot work now: its state says why"},
-    {EX_CONFIG, "the configuration does not tell where the daemon listens"},
+    {EX_UNAVAILABLE, "no answer, or not from presignd"},
+    {EX_TEMPFAIL, "the daemon runs but is not ready; its state has the reason"},
+    {EX_CONFIG, "daemon.admin_listen is empty or cannot be read"},
     {0},
 };
 
-/* What the document has under that name, by the kind that the table says. */
+/* The field's value in the document, read by the field's kind. */
 static struct status_value value_of(const struct status_field *field, const json_t *item)
 {
     const json_t *json = json_object_get(item, field->key);
@@ -83,7 +83,7 @@ struct screen {
     struct buf out;
 };
 
-/* The value in a column of that width, numbers to its right; 0: in the last one, to its end. */
+/* The value in a column of that width, numbers aligned right; width 0: the last column. */
 static void put_value(struct screen *screen, const struct status_field *field, const json_t *item,
                       size_t width)
 {
@@ -205,7 +205,7 @@ static int judge(const struct options *options, const char *listen, const struct
     if (!json_is_boolean(ready)) {
         json_decref(document);
         return command_fail(&command_status, EX_UNAVAILABLE,
-                            "what answers at %s (HTTP status %ld) is not presignd", listen, http);
+                            "%s is not presignd's admin listener (HTTP status %ld)", listen, http);
     }
     int status = json_is_true(ready) ? EX_OK : EX_TEMPFAIL;
     if (options->json) {
@@ -243,16 +243,16 @@ static int run(int argc, char **argv)
 
 const struct command command_status = {
     .name = "status",
-    .summary = "show what a running daemon does, holds and complains of",
+    .summary = "print the state of a running daemon",
     .arguments = "[-c FILE] [--set SECTION.KEY=VALUE]... [--admin ADDRESS] [--json]",
     .about =
-        "Asks the daemon by its admin listener and shows what the page /status shows: what is\n"
-        "assigned, in the air, held and why, the last failures by reason, merchants, hosts\n"
-        "and keys. What is worth a look is red on a terminal.\n",
+        "Prints what the daemon's page /status shows: partitions, events in flight, holds and\n"
+        "their reasons, the last failures by reason, merchants, hosts and keys. On a terminal,\n"
+        "red marks what needs attention.\n",
     .options = rows,
     .examples = "# the daemon of this machine\n"
                 "presignctl status\n"
-                "# one of several, by its socket; only its lag\n"
+                "# one of several daemons, through its socket; only its lag\n"
                 "presignctl status --admin unix:/run/presignd/a.sock --json |\n"
                 "  jq .work.lag_records\n",
     .exits = exits,

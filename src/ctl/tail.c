@@ -1,4 +1,4 @@
-/* `presignctl tail`: outcomes as they become visible. */
+/* `presignctl tail`: prints outcomes as they become visible. */
 #include "ctl/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
@@ -16,11 +16,11 @@
 #include <unistd.h>
 
 enum {
-    SLICE_MS = 200, /* between looks at the clock */
+    SLICE_MS = 200, /* of one wait for a record */
     BROKER_TIMEOUT_MS = 10000,
     KIND_WIDTH = 7,
     ENDPOINT_WIDTH = 20,
-    CODE_WIDTH = 32, /* the API's longest */
+    CODE_WIDTH = 32, /* the longest that the API accepts */
     DETAIL_WIDTH = 200,
 };
 
@@ -45,35 +45,34 @@ static char *take_from(void *values, const char *text)
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    OPTION_ROW_EACH(
-        take_from, "from", "WHERE",
-        "beginning: what is there, then what comes;\nend: what comes from now on (default)",
-        .choice = where_name),
+    OPTION_ROW_EACH(take_from, "from", "WHERE",
+                    "beginning: all outcomes, existing and new;\nend: only new ones (default)",
+                    .choice = where_name),
     OPTION_ROW_FLAG(struct options, results, "results", "only results"),
     OPTION_ROW_FLAG(struct options, failures, "failures", "only failures"),
     OPTION_ROW_INT(struct options, count, "count", "N", 0, INT64_MAX,
-                   "ends after so many outcomes (0: never)"),
+                   "end after that many outcomes (0: never)"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 0, INT32_MAX,
-                   "ends after that time (0: never)"),
+                   "end after that time (0: never)"),
     OPTION_ROW_FLAG(
         struct options, json, "json",
-        "whole outcomes, one a line: the default unless\nstandard output is a terminal"),
+        "whole outcomes, one per line; the default unless\nstandard output is a terminal"),
     OPTION_ROW_FLAG(struct options, text, "text",
-                    "a short line for each outcome: the default on\na terminal"),
+                    "a short line for each outcome; the default on a\nterminal"),
     {0},
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "as many outcomes as asked for"},
+    {EX_OK, "printed the requested number of outcomes, or --timeout-ms passed without --count"},
     EXIT_ROW_USAGE,
-    {EX_UNAVAILABLE, "no broker, no such topic, no right to it"},
-    {EX_TEMPFAIL, "--timeout-ms passed before there were --count outcomes"},
+    {EX_UNAVAILABLE, "no broker answers, the topic does not exist, or the ACLs forbid it"},
+    {EX_TEMPFAIL, "--timeout-ms passed before --count outcomes came"},
     EXIT_ROW_CONFIG,
     {0},
 };
 
-/* An outcome is one line but for the answer embedded in it, whose line breaks, between JSON's
- * tokens, mean nothing. */
+/* Only the embedded answer can contain line breaks. They lie between JSON tokens, where they have
+ * no meaning. */
 static void print_json(const rd_kafka_message_t *message, struct buf *out)
 {
     buf_append(out, message->payload, message->len);
@@ -89,14 +88,14 @@ static void result_detail(const json_t *data, struct buf *out)
     static const char *const ids[] = {"pre_entrustweb_id", "redirect_url"};
     json_int_t attempts = json_integer_value(json_object_get(data, "attempts"));
     for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
-        buf_puts(out, json_text(data, ids[i])); /* there is one of them */
+        buf_puts(out, json_text(data, ids[i])); /* a result has one of them */
     }
     if (attempts > 1) {
         buf_printf(out, " (%lld attempts)", (long long)attempts);
     }
 }
 
-/* The first of `errors` tells most; locations lie in data, attributes have none. */
+/* The reason, the message and the first of `errors`, which names a location or an attribute. */
 static void failure_detail(const json_t *data, struct buf *out)
 {
     const json_t *first = json_array_get(json_object_get(data, "errors"), 0);
@@ -109,15 +108,14 @@ static void failure_detail(const json_t *data, struct buf *out)
     }
 }
 
-/* The outcome's time of day, kind, endpoint, code and what came of it. */
+/* The outcome's time of day, kind, endpoint, code and detail. */
 static void print_text(const rd_kafka_message_t *message, bool colours, struct buf *out)
 {
     AUTO_JSON json_t *outcome = outcome_read(message->payload, message->len);
     const json_t *data = json_object_get(outcome, "data");
     if (data == NULL) {
-        buf_printf(out, "%s/%d/%lld holds no outcome of presignd's",
-                   rd_kafka_topic_name(message->rkt), message->partition,
-                   (long long)message->offset);
+        AUTO_FREE char *id = ctl_message_id(message);
+        buf_printf(out, "%s is not an outcome of presignd", id);
         return;
     }
     bool failed = json_object_get(data, "reason") != NULL;
@@ -140,7 +138,7 @@ static void print_text(const rd_kafka_message_t *message, bool colours, struct b
     terminal_put(out, detail.data == NULL ? "" : detail.data, DETAIL_WIDTH, false);
 }
 
-/* False when nobody reads any more. */
+/* False when standard output fails. */
 static bool print(const rd_kafka_message_t *message, const struct options *options, bool colours)
 {
     AUTO_BUF struct buf line = {0};
@@ -153,6 +151,14 @@ static bool print(const rd_kafka_message_t *message, const struct options *optio
     return fwrite(line.data, 1, line.len, stdout) == line.len && fflush(stdout) == 0;
 }
 
+static int too_few(const struct ctl_kafka *kafka, const struct options *options, int64_t count)
+{
+    AUTO_FREE char *text = mem_printf("%lld of %lld outcomes came within %lld ms", (long long)count,
+                                      (long long)options->count, (long long)options->timeout_ms);
+    AUTO_FREE char *reason = ctl_kafka_explain(kafka, text);
+    return command_fail(&command_tail, EX_TEMPFAIL, "%s", reason);
+}
+
 static int print_outcomes(struct ctl_kafka *kafka, const struct options *options)
 {
     bool colours = terminal_colours(stdout);
@@ -162,14 +168,7 @@ static int print_outcomes(struct ctl_kafka *kafka, const struct options *options
                               ? SLICE_MS
                               : start_ms + options->timeout_ms - clock_now(&clock_system).mono_ms;
         if (left_ms <= 0) {
-            return options->count == 0
-                       ? EX_OK
-                       : command_fail(&command_tail, EX_TEMPFAIL,
-                                      "%lld of %lld outcomes came within %lld ms%s%s",
-                                      (long long)count, (long long)options->count,
-                                      (long long)options->timeout_ms,
-                                      *ctl_kafka_trouble(kafka) == '\0' ? "" : ": ",
-                                      ctl_kafka_trouble(kafka));
+            return options->count == 0 ? EX_OK : too_few(kafka, options, count);
         }
         rd_kafka_message_t *message =
             ctl_kafka_next(kafka, left_ms < SLICE_MS ? (int)left_ms : SLICE_MS);
@@ -179,35 +178,28 @@ static int print_outcomes(struct ctl_kafka *kafka, const struct options *options
             count++;
             if (!printed) {
                 return command_fail(&command_tail, EX_UNAVAILABLE,
-                                    "standard output cannot be written");
+                                    "the output could not be written");
             }
         }
     }
     return EX_OK;
 }
 
-/* A topic that is not there ends the command: silence would read as "no outcomes". */
+/* A missing topic is an error: silence looks like "no outcomes". */
 static int follow(struct ctl_kafka *kafka, const struct setup *setup, const struct options *options)
 {
     AUTO_FREE char *error = NULL;
-    const struct config *config = setup->config;
-    int results = 0, failures = 0;
-    if (options->results) {
-        results =
-            ctl_kafka_follow(kafka, config->daemon.results_topic, options->from_beginning, &error);
-    }
-    if (results >= 0 && options->failures) {
-        failures =
-            ctl_kafka_follow(kafka, config->daemon.failures_topic, options->from_beginning, &error);
-    }
-    if (results < 0 || failures < 0) {
+    const char *results = options->results ? setup->config->daemon.results_topic : NULL;
+    const char *failures = options->failures ? setup->config->daemon.failures_topic : NULL;
+    bool from_beginning = options->from_beginning;
+    if ((results != NULL && ctl_kafka_follow(kafka, results, from_beginning, &error) < 0) ||
+        (failures != NULL && ctl_kafka_follow(kafka, failures, from_beginning, &error) < 0)) {
         return command_fail(&command_tail, EX_UNAVAILABLE, "%s", error);
     }
     if (isatty(STDERR_FILENO)) {
-        (void)fprintf(stderr, "following %s%s%s; Ctrl-C ends\n",
-                      options->results ? config->daemon.results_topic : "",
-                      options->results && options->failures ? " and " : "",
-                      options->failures ? config->daemon.failures_topic : "");
+        (void)fprintf(stderr, "following %s%s%s; Ctrl-C stops\n", results == NULL ? "" : results,
+                      results != NULL && failures != NULL ? " and " : "",
+                      failures == NULL ? "" : failures);
     }
     return COMMAND_GO_ON;
 }
@@ -258,19 +250,19 @@ const struct command command_tail = {
     .arguments = "[-c FILE] [OPTION ...]",
     .about = "Prints results and failures once their transaction is committed, as a consumer with\n"
              "isolation.level=read_committed sees them. It reads every partition, joins no group\n"
-             "and commits nothing, so neither presignd nor other readers notice it.\n"
+             "and commits nothing, so it does not affect presignd or other consumers.\n"
              "\n"
-             "A failure holds the event that it is about, and a result the answer: both may name\n"
-             "people (openids, account names). Mind where the output of --json goes.\n"
+             "A failure contains its event and a result the answer. Both can contain personal\n"
+             "data (openids, account names): protect the output of --json.\n"
              "\n"
-             "Without --count and --timeout-ms it goes on until Ctrl-C.\n",
+             "Without --count and --timeout-ms it runs until Ctrl-C.\n",
     .options = rows,
     .examples = "# watch, on a terminal\n"
                 "presignctl tail\n"
-                "# the reasons of all failures that the topic still has\n"
+                "# count the reasons of all failures in the topic\n"
                 "presignctl tail --failures --from beginning --timeout-ms 5000 --json |\n"
                 "    jq -r .data.reason | sort | uniq -c\n"
-                "# the outcome of an event, by the id that presignctl send has printed\n"
+                "# the outcome of one event, by the id that presignctl send printed\n"
                 "presignctl tail --from beginning --timeout-ms 5000 --json |\n"
                 "    jq 'select(.id == \"presign.requests/0/41\")'\n",
     .exits = exits,

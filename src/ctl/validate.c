@@ -14,7 +14,7 @@ struct options {
     struct ctl_config config;
     bool records;
     const char *now;
-    bool json; /* there is no other form */
+    bool json; /* accepted; the output is always JSON */
 };
 
 static const struct option_row rows[] = {
@@ -24,16 +24,16 @@ static const struct option_row rows[] = {
         "each line is a whole record: {\"key\", \"value\"\nor \"value_base64\", \"headers\": "
         "[...]}"),
     OPTION_ROW_TEXT(struct options, now, "now", "RFC3339",
-                    "the clock's reading for expirytime\n(default: now)"),
-    OPTION_ROW_JSON(struct options, json, "a line of JSON each: what it always prints"),
+                    "the time to compare expirytime with\n(default: now)"),
+    OPTION_ROW_JSON(struct options, json, "a line of JSON per event (always)"),
     {0},
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "every event would be called"},
+    {EX_OK, "every event is valid"},
     EXIT_ROW_USAGE,
-    {EX_DATAERR, "one would not, or a line is no record"},
-    {EX_UNAVAILABLE, "the input cannot be read, or the output not written"},
+    {EX_DATAERR, "an event is invalid, or a line is not a record"},
+    {EX_UNAVAILABLE, "the input cannot be read, or the output cannot be written"},
     EXIT_ROW_CONFIG,
     {0},
 };
@@ -82,8 +82,8 @@ static bool judge_record_line(const struct setup *setup, const struct buf *line,
     AUTO_JSON json_t *original = outcome_read(line->data, line->len);
     struct record_owned *owned = original == NULL ? NULL : outcome_original_read(original, &error);
     if (owned == NULL) {
-        command_fail(&command_validate, EX_DATAERR, "line %zu is no record: %s", number,
-                     error != NULL ? error : "it is not JSON");
+        command_fail(&command_validate, EX_DATAERR, "line %zu is not a record: %s", number,
+                     error != NULL ? error : "not JSON");
         (void)puts("{\"outcome\":\"unreadable\"}");
         return false;
     }
@@ -109,7 +109,7 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
                             : judge(setup, &record, wall_ms);
         all = all && call;
     }
-    /* What was not read was not judged either. */
+    /* Unread lines were not validated. */
     if (ferror(stdin)) {
         return command_fail(&command_validate, EX_UNAVAILABLE, "standard input cannot be read");
     }
@@ -125,7 +125,7 @@ static int run(int argc, char **argv)
     }
     int64_t wall_ms = clock_now(&clock_system).wall_ms;
     if (options.now != NULL && !text_rfc3339(options.now, strlen(options.now), &wall_ms)) {
-        return command_usage(&command_validate, "--now is no RFC 3339 time");
+        return command_usage(&command_validate, "--now must be an RFC 3339 time");
     }
     struct setup *setup = ctl_setup(&command_validate, &options.config, true);
     status = setup == NULL ? EX_CONFIG : judge_lines(setup, options.records, wall_ms);
@@ -135,26 +135,26 @@ static int run(int argc, char **argv)
 
 const struct command command_validate = {
     .name = "validate",
-    .summary = "judge events from standard input as presignd would",
+    .summary = "validate events from standard input as presignd does",
     .arguments = "[-c FILE] [OPTION ...] < EVENTS",
     .about =
-        "Reads one event a line (a structured CloudEvent as JSON) and prints one verdict a line,\n"
-        "in the same order:\n"
+        "Reads one event per line (a structured CloudEvent as JSON) and prints one verdict per\n"
+        "line, in the same order:\n"
         "\n"
         "  {\"outcome\":\"call\",\"endpoint\":\"app\",\"mchid\":\"...\",\"body\":\"the exact "
         "bytes\"}\n"
         "  {\"outcome\":\"failure\",\"reason\":\"invalid_request\",\"endpoint\":\"app\",\n"
         "   \"message\":\"...\",\"errors\":[...]}\n"
         "\n"
-        "It is the daemon's own code, so an order service can run its events through it in its\n"
-        "tests. Keys are not read and nothing is sent. With --records a line is a whole Kafka\n"
-        "record in the shape of a failure's `original`; a line that is none gets\n"
-        "{\"outcome\":\"unreadable\"} and a word on stderr.\n",
+        "It runs the daemon's own code, so an order service can check its events in its tests.\n"
+        "It reads no keys and sends nothing. With --records a line is a whole Kafka record like\n"
+        "the `original` of a failure; for a line that is not a record it prints\n"
+        "{\"outcome\":\"unreadable\"}, and an error to stderr.\n",
     .options = rows,
     .examples =
-        "# before an event is sent\n"
+        "# check an event before sending it\n"
         "presignctl validate < event.json\n"
-        "# what is wrong with the events of a test, reason by reason\n"
+        "# count the reasons of invalid events\n"
         "presignctl validate -c test.conf < events.jsonl | jq -r .reason | sort | uniq -c\n",
     .exits = exits,
     .run = run,

@@ -140,7 +140,7 @@ class Commands(unittest.TestCase):
                 (["redrive", "--forgotten", "yes"], "--forgotten yes: give one of send, leave"),
                 (["sign"], "--endpoint is missing"),
                 (["sign", "--endpoint", "web"], "--endpoint web: give one of app, "),
-                (["validate", "--now", "today"], "--now is no RFC 3339 time")):
+                (["validate", "--now", "today"], "--now must be an RFC 3339 time")):
             with self.subTest(arguments):
                 status, shown, text = run(*arguments)
                 self.assertEqual((status, shown), (64, ""))
@@ -196,7 +196,7 @@ class Reload(unittest.TestCase):
             with self.subTest(word), answering(lambda word=word: word) as listen:
                 status, told = self.reload(listen)
                 self.assertEqual(status, 69, told)
-                self.assertIn("is no presignd that knows of reloads", told)
+                self.assertIn("is not presignd's admin listener", told)
 
     def test_a_pid_of_another_namespace_gets_no_signal(self):
         with subprocess.Popen(["sleep", "60"]) as stranger:

@@ -95,7 +95,7 @@ class Validate(Ctl):
                             ("2026-11-23T08:15:00.001+08:00", "expired")):
             _, (verdict,) = self.verdicts(line, "--now", now)
             self.assertEqual(verdict.get("reason"), reason, now)
-        self.assert_mistake(self.run_ctl("validate", "--now", "today"), EX_USAGE, "--now is no RFC 3339 time")
+        self.assert_mistake(self.run_ctl("validate", "--now", "today"), EX_USAGE, "--now must be an RFC 3339 time")
 
     def test_whole_records(self):
         binary = [{"name": f"ce_{name}", "value": value} for name, value in

@@ -87,7 +87,7 @@ class SendAndTail(unittest.TestCase):
 
     def test_a_topic_that_is_not_there(self):
         _, told = self.send(lines(event()), "--topic", "no.such.topic", status=69)
-        self.assertIn("there is no topic no.such.topic", told)
+        self.assertIn("topic no.such.topic does not exist", told)
         self.tail("--set", "daemon.results_topic=no.such.topic", status=69)
 
     def test_an_unresolved_credential_is_not_taken_for_a_password(self):

@@ -9,24 +9,16 @@
 
 char *admin_client_listen(const struct command *command, const struct ctl_config *options)
 {
-    struct config_sources sources = {
-        .path = options->path,
-        .sets = options->sets,
-        .set_count = options->set_count,
-        .without_keys = true,
-    };
     AUTO_BUF struct buf problems = {0};
-    struct config *config = config_gather(&sources, NULL, &problems);
+    struct config *config = ctl_config_gather(options, &problems);
     const char *listen = config->daemon.admin_listen;
     char *copy = NULL;
     if (config->files_lack || listen == NULL) {
-        command_fail(command, EX_CONFIG,
-                     "the configuration does not tell where the daemon "
-                     "listens:");
+        command_fail(command, EX_CONFIG, "daemon.admin_listen cannot be read:");
         (void)fputs(problems.data, stderr);
     } else if (listen[0] == '\0') {
         command_fail(command, EX_CONFIG,
-                     "daemon.admin_listen is empty: the daemon cannot be asked");
+                     "daemon.admin_listen is empty: the daemon has no admin listener");
     } else {
         copy = mem_strdup(listen);
     }
@@ -37,15 +29,15 @@ char *admin_client_listen(const struct command *command, const struct ctl_config
 static size_t take(char *bytes, size_t size, size_t count, void *context)
 {
     struct buf *body = context;
-    (void)size; /* 1, says curl */
+    (void)size; /* always 1: CURLOPT_WRITEFUNCTION(3) */
     if (body->len + count > ADMIN_ANSWER_MAX) {
-        return 0; /* an error to curl */
+        return 0; /* makes curl fail */
     }
     buf_append(body, bytes, count);
     return count;
 }
 
-/* The socket's path where there is one; else the URL has the address. */
+/* Unix sockets have an option of their own; the URL then needs any host name. */
 static CURLcode set_address(CURL *curl, const char *listen, const char *path)
 {
     const char *unix_path = address_path(listen);
@@ -62,7 +54,7 @@ static CURLcode get(CURL *curl, const char *listen, const char *path, int64_t ti
 {
     CURLcode codes[] = {
         set_address(curl, listen, path),
-        curl_easy_setopt(curl, CURLOPT_PROXY, ""), /* the environment's is for other hosts */
+        curl_easy_setopt(curl, CURLOPT_PROXY, ""), /* ignore http_proxy */
         curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http"),
         curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L),
         curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms),
@@ -86,7 +78,7 @@ char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms,
     }
     CURL *curl = curl_easy_init();
     if (curl == NULL) {
-        return mem_strdup("libcurl cannot be used");
+        return mem_strdup("libcurl cannot be initialised");
     }
     buf_append(body, "", 0);
     CURLcode code = get(curl, listen, path, timeout_ms, body);

@@ -1,4 +1,4 @@
-/* Asks a running daemon by its admin listener: over TCP, or a socket in the file system. */
+/* Queries a running daemon through its admin listener, over TCP or a Unix socket. */
 #ifndef PRESIGND_CTL_ADMIN_CLIENT_H
 #define PRESIGND_CTL_ADMIN_CLIENT_H
 
@@ -7,17 +7,18 @@
 
 #include <stdint.h>
 
-/* A page of ours is far below it; a stranger may listen there. */
+/* A longer answer is an error: something else may listen there. The daemon's pages are far shorter.
+ */
 #define ADMIN_ANSWER_MAX ((size_t)16 * 1024 * 1024)
 
-/* Where the daemon of that configuration listens (free()), as daemon.admin_listen has it. Of a
- * configuration that is wrong elsewhere it still tells, since the daemon may work on with an
- * older one. NULL after the reason was told; the command then ends with EX_CONFIG. */
+/* daemon.admin_listen of the configuration (free()). Works with a configuration that has other
+ * errors, since the daemon may run with an older one. NULL after an error was printed; the command
+ * then ends with EX_CONFIG. */
 char *admin_client_listen(const struct command *command, const struct ctl_config *options)
     __attribute__((warn_unused_result));
 
-/* GET `path`. `*status` is HTTP's, `body` gets what came. Blocks for at most `timeout_ms`. NULL,
- * or why there was no answer (free()). `listen` as for address_parse(). */
+/* GET `path` with the HTTP status in `*status`; appends the answer to `body`. Blocks for at most
+ * `timeout_ms`. NULL, or why there was no answer (free()). `listen` as for address_parse(). */
 char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms, long *status,
                        struct buf *body) __attribute__((warn_unused_result));
 

@@ -17,27 +17,44 @@ char *ctl_config_set(void *values, const char *text)
     return NULL;
 }
 
-struct setup *ctl_setup_quiet(const struct ctl_config *config, bool without_keys,
-                              struct buf *problems)
+static struct config_sources sources_of(const struct ctl_config *options, bool without_keys)
 {
-    struct config_sources sources = {
-        .path = config->path,
-        .sets = config->sets,
-        .set_count = config->set_count,
-        .credentials_dir = getenv("CREDENTIALS_DIRECTORY"),
+    return (struct config_sources){
+        .path = options->path,
+        .sets = options->sets,
+        .set_count = options->set_count,
         .without_keys = without_keys,
     };
+}
+
+struct config *ctl_config_gather(const struct ctl_config *options, struct buf *problems)
+{
+    const struct config_sources sources = sources_of(options, true);
+    return config_gather(&sources, NULL, problems);
+}
+
+struct setup *ctl_setup_silent(const struct ctl_config *options, bool without_keys,
+                               struct buf *problems)
+{
+    struct config_sources sources = sources_of(options, without_keys);
+    sources.credentials_dir = getenv("CREDENTIALS_DIRECTORY");
     return setup_load(&sources, problems);
 }
 
-struct setup *ctl_setup(const struct command *command, const struct ctl_config *config,
+int ctl_config_wrong(const struct command *command, const struct buf *problems)
+{
+    command_fail(command, EX_CONFIG, "the configuration is wrong:");
+    (void)fputs(problems->data, stderr);
+    return EX_CONFIG;
+}
+
+struct setup *ctl_setup(const struct command *command, const struct ctl_config *options,
                         bool without_keys)
 {
     AUTO_BUF struct buf problems = {0};
-    struct setup *setup = ctl_setup_quiet(config, without_keys, &problems);
+    struct setup *setup = ctl_setup_silent(options, without_keys, &problems);
     if (setup == NULL) {
-        command_fail(command, EX_CONFIG, "the configuration is wrong:");
-        (void)fputs(problems.data, stderr); /* a line each */
+        ctl_config_wrong(command, &problems);
     }
     return setup;
 }

@@ -1,4 +1,4 @@
-/* -c FILE and --set, as every command takes them that reads the daemon's configuration. */
+/* The daemon's configuration as commands read it (-c FILE and --set), and standard input. */
 #ifndef PRESIGND_CTL_CONFIG_H
 #define PRESIGND_CTL_CONFIG_H
 
@@ -10,7 +10,7 @@
 
 #define CTL_SETS_MAX 64
 
-/* To be the first member of a command's options. */
+/* Must be the first member of a command's options. */
 struct ctl_config {
     const char *path;
     const char *sets[CTL_SETS_MAX];
@@ -19,7 +19,7 @@ struct ctl_config {
 
 char *ctl_config_set(void *values, const char *text);
 
-/* Rows for the command's table; `struct ctl_config` lies at offset 0 of its options. */
+/* Rows for the command's table. */
 #define CTL_CONFIG_ROWS                                                             \
     OPTION_ROW_TEXT(struct ctl_config, path, "config", "FILE",                      \
                     "presignd's configuration\n(default: " CONFIG_DEFAULT_PATH ")", \
@@ -27,23 +27,27 @@ char *ctl_config_set(void *values, const char *text);
         OPTION_ROW_EACH(ctl_config_set, "set", "SECTION.KEY=VALUE",                 \
                         "a value that overrides the file;\nmay be repeated")
 
-/* Loads the configuration, schemas and merchants, keys too unless `without_keys`. NULL after
- * every problem was told on stderr; the command then ends with EX_CONFIG. */
-struct setup *ctl_setup(const struct command *command, const struct ctl_config *config,
+/* Loads the configuration, schemas and merchants, and keys unless `without_keys`. NULL after every
+ * problem was printed to stderr; the command then ends with EX_CONFIG. */
+struct setup *ctl_setup(const struct command *command, const struct ctl_config *options,
                         bool without_keys) __attribute__((warn_unused_result));
+/* The same without printing: `problems` gets one line for each problem. */
+struct setup *ctl_setup_silent(const struct ctl_config *options, bool without_keys,
+                               struct buf *problems) __attribute__((warn_unused_result));
+/* The configuration alone, as far as it can be read (config_free()). Never NULL. */
+struct config *ctl_config_gather(const struct ctl_config *options, struct buf *problems)
+    __attribute__((warn_unused_result));
+/* Prints the problems after "the configuration is wrong:". Returns EX_CONFIG. */
+int ctl_config_wrong(const struct command *command, const struct buf *problems);
 
-/* The same, and silent: the problems are lines of `problems`. */
-struct setup *ctl_setup_quiet(const struct ctl_config *config, bool without_keys,
-                              struct buf *problems) __attribute__((warn_unused_result));
-
-/* All of standard input, at most `max` bytes. False when there is more, or it cannot be read;
- * that was then told. */
+/* All of standard input, at most `max` bytes. False after an error was printed: it is longer, or
+ * cannot be read. */
 bool ctl_read_stdin(const struct command *command, struct buf *out, size_t max)
     __attribute__((warn_unused_result));
 
-/* A line of standard input; a longer one is cut, and so told to be too large. */
+/* The next line of standard input without its line feed; false at the end of input. A line longer
+ * than CTL_LINE_MAX is cut to one byte more. */
 #define CTL_LINE_MAX ((size_t)16 * 1024 * 1024)
-/* The next line without its line's end; false at the end of input. */
 bool ctl_read_line(struct buf *line) __attribute__((warn_unused_result));
 
 #endif

@@ -1,6 +1,6 @@
-/* The reader uses librdkafka's older consumer (rd_kafka_consume_start_queue()): of the two it is
- * the one that needs no group.id, and so has no coordinator, no membership and no ACL on a group.
- * All partitions feed one queue.
+/* Readers use librdkafka's legacy consumer (rd_kafka_consume_start_queue()): it works without
+ * group.id, and so needs no coordinator, no membership and no ACL on a group. All partitions feed
+ * one queue.
  */
 #include "ctl/kit/kafka.h"
 
@@ -9,21 +9,21 @@
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     TOPICS_MAX = 8,
-    /* One blocking call: how late an end of waiting may be noticed. */
-    SLICE_MS = 100,
-    /* A topic that the broker makes by itself is unknown for a moment. */
+    SLICE_MS = 100, /* of one blocking call */
+    /* A topic that the broker creates automatically is unknown for a moment. */
     UNKNOWN_MAX_MS = 2000,
 };
 
 struct followed {
     rd_kafka_topic_t *topic;
-    int partitions; /* that were started, from 0 on */
+    int partitions; /* from 0 on that are being read */
 };
 
 struct ctl_kafka {
@@ -41,13 +41,13 @@ static void on_error(rd_kafka_t *handle, int error, const char *reason, void *op
 {
     struct ctl_kafka *kafka = opaque;
     (void)handle;
-    /* "All brokers are down" comes last and says less than what came before. */
+    /* "All brokers are down" comes last and says less than the errors before it. */
     if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->trouble.text[0] == '\0') {
         trouble_set(&kafka->trouble, "%s", reason);
     }
 }
 
-/* From rd_kafka_poll(), on our thread; for each record that was taken, once. */
+/* Called by rd_kafka_poll(), on our thread, once for each queued record. */
 static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
 {
     struct ctl_delivery *delivery = message->_private;
@@ -61,20 +61,19 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, v
     delivery->offset = message->offset;
 }
 
-/* An @NAME that is left was not resolved: without_keys lets it pass where nothing knows it. */
+/* without_keys leaves an @NAME unresolved when no credentials directory has it. */
 static char *check_credentials(const struct kafka_property *properties, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (properties[i].value[0] == '@') {
-            return mem_printf("kafka.%s is a credential: set $CREDENTIALS_DIRECTORY to where it "
-                              "lies, or give it with --set",
+            return mem_printf("kafka.%s is a credential: set $CREDENTIALS_DIRECTORY to its "
+                              "directory, or give the value with --set",
                               properties[i].name);
         }
     }
     return NULL;
 }
 
-/* Both kinds: configuration, callbacks, handle. */
 enum use { TO_SEND, TO_FOLLOW, TO_SCAN };
 
 static struct ctl_kafka *open_client(enum use use, const struct kafka_property *properties,
@@ -99,11 +98,11 @@ static struct ctl_kafka *open_client(enum use use, const struct kafka_property *
     if (use == TO_SCAN) {
         (void)rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0);
         (void)rd_kafka_conf_set(conf, "auto.offset.reset", "error", NULL, 0);
-        /* At a partition's end the broker would wait for more. */
+        /* Otherwise the broker waits for more records at a partition's end. */
         (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "5", NULL, 0);
     }
     rd_kafka_conf_set_error_cb(conf, on_error);
-    /* What the library logs about connections is told once, by whoever runs into it. */
+    /* Connection errors are reported once, by the call that fails. */
     log_level_set(LOG_WARNING);
     struct ctl_kafka *kafka = mem_zalloc(1, sizeof *kafka);
     kafka->timeout_ms = timeout_ms;
@@ -166,11 +165,6 @@ struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka)
     return NULL;
 }
 
-const char *ctl_kafka_trouble(const struct ctl_kafka *kafka)
-{
-    return kafka->trouble.text;
-}
-
 rd_kafka_t *ctl_kafka_handle(struct ctl_kafka *kafka)
 {
     return kafka->handle;
@@ -193,14 +187,13 @@ char *ctl_kafka_property(const struct kafka_property *properties, size_t count, 
     return value;
 }
 
-/* "TEXT" or "TEXT: the client's last complaint". */
-static char *with_trouble(const struct ctl_kafka *kafka, const char *text)
+char *ctl_kafka_explain(const struct ctl_kafka *kafka, const char *text)
 {
     return kafka->trouble.text[0] == '\0' ? mem_strdup(text)
                                           : mem_printf("%s: %s", text, kafka->trouble.text);
 }
 
-/* No broker at all reads as "Local: Broker transport failure": the complaint says more. */
+/* Without any broker the error is "Local: Broker transport failure"; the last error says more. */
 static char *metadata_reason(const struct ctl_kafka *kafka, rd_kafka_resp_err_t error)
 {
     if (error != RD_KAFKA_RESP_ERR__TRANSPORT && error != RD_KAFKA_RESP_ERR__TIMED_OUT) {
@@ -208,10 +201,10 @@ static char *metadata_reason(const struct ctl_kafka *kafka, rd_kafka_resp_err_t 
     }
     AUTO_FREE char *text =
         mem_printf("no broker has answered within %lld ms", (long long)kafka->timeout_ms);
-    return with_trouble(kafka, text);
+    return ctl_kafka_explain(kafka, text);
 }
 
-/* One question; 0 when the topic is not there (yet). */
+/* One request; 0 when the topic does not exist (yet). */
 static int ask_partitions(struct ctl_kafka *kafka, rd_kafka_topic_t *topic, int timeout_ms,
                           char **error)
 {
@@ -245,7 +238,7 @@ static int await_partitions(struct ctl_kafka *kafka, rd_kafka_topic_t *topic, ch
             return partitions;
         }
         if (passed_ms >= UNKNOWN_MAX_MS || left_ms <= 0) {
-            *error = mem_printf("there is no topic %s", rd_kafka_topic_name(topic));
+            *error = mem_printf("topic %s does not exist", rd_kafka_topic_name(topic));
             return -1;
         }
         (void)rd_kafka_poll(kafka->handle, SLICE_MS);
@@ -275,7 +268,7 @@ static rd_kafka_resp_err_t produce(struct ctl_kafka *kafka, const char *topic,
         RD_KAFKA_V_KEY(record->key, record->key_len),
         RD_KAFKA_V_VALUE((void *)record->value, record->value_len), RD_KAFKA_V_HEADERS(headers),
         RD_KAFKA_V_OPAQUE(delivery), RD_KAFKA_V_END);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* else they are the library's */
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) { /* otherwise librdkafka owns them */
         rd_kafka_headers_destroy(headers);
     }
     return error;
@@ -288,7 +281,7 @@ bool ctl_kafka_send(struct ctl_kafka *kafka, const char *topic, const struct rec
     *delivery = (struct ctl_delivery){0};
     if (record->header_count > CTL_KAFKA_HEADERS_MAX) {
         delivery->error = RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-        *error = mem_printf("it has more than %d headers", CTL_KAFKA_HEADERS_MAX);
+        *error = mem_printf("has more than %d headers", CTL_KAFKA_HEADERS_MAX);
         return false;
     }
     rd_kafka_resp_err_t failed;
@@ -307,7 +300,7 @@ bool ctl_kafka_send(struct ctl_kafka *kafka, const char *topic, const struct rec
 
 void ctl_kafka_await(struct ctl_kafka *kafka, const struct ctl_delivery *delivery)
 {
-    while (!delivery->done) { /* message.timeout.ms ends it */
+    while (!delivery->done) { /* message.timeout.ms bounds it */
         (void)rd_kafka_poll(kafka->handle, SLICE_MS);
     }
 }
@@ -319,8 +312,8 @@ char *ctl_kafka_reason(const struct ctl_kafka *kafka, const struct ctl_delivery 
     }
     AUTO_FREE char *text = mem_printf(
         "not acknowledged within %lld ms, %s", (long long)kafka->timeout_ms,
-        delivery->maybe_written ? "it may be in the topic or not" : "it is not in the topic");
-    return with_trouble(kafka, text);
+        delivery->maybe_written ? "the topic may have it or not" : "the topic does not have it");
+    return ctl_kafka_explain(kafka, text);
 }
 
 /* --- Reading --- */
@@ -340,7 +333,7 @@ int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, bool from_begin
     int64_t from = from_beginning ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
     for (int32_t partition = 0; partition < partitions; partition++) {
         if (rd_kafka_consume_start_queue(followed->topic, partition, from, kafka->queue) != 0) {
-            *error = mem_printf("topic %s: partition %d: %s", topic, partition,
+            *error = mem_printf("topic %s, partition %d: %s", topic, partition,
                                 rd_kafka_err2str(rd_kafka_last_error()));
             return -1;
         }
@@ -389,23 +382,20 @@ bool ctl_kafka_seek(struct ctl_kafka *kafka, const char *topic, int32_t partitio
     return true;
 }
 
-static enum ctl_read read_error(struct ctl_kafka *kafka, rd_kafka_message_t *message, char **error)
+static enum ctl_read read_error(struct ctl_kafka *kafka, const rd_kafka_message_t *message,
+                                char **error)
 {
-    enum ctl_read read = CTL_READ_FAILED;
     switch (message->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        read = CTL_READ_END;
-        break;
+        return CTL_READ_END;
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-        read = CTL_READ_GONE;
-        break;
+        return CTL_READ_GONE;
     default:
         *error = mem_printf("topic %s, partition %d: %s", rd_kafka_topic_name(kafka->scanned),
                             (int)kafka->scanned_partition, rd_kafka_message_errstr(message));
+        return CTL_READ_FAILED;
     }
-    rd_kafka_message_destroy(message);
-    return read;
 }
 
 enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **message, char **error)
@@ -418,14 +408,27 @@ enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **messa
             return CTL_READ_RECORD;
         }
         if (*message != NULL) {
-            rd_kafka_message_t *failed = *message;
+            enum ctl_read read = read_error(kafka, *message, error);
+            rd_kafka_message_destroy(*message);
             *message = NULL;
-            return read_error(kafka, failed, error);
+            return read;
         }
     } while (clock_now(&clock_system).mono_ms < end_ms);
-    AUTO_FREE char *text = mem_printf("topic %s, partition %d: nothing came within %lld ms",
+    AUTO_FREE char *text = mem_printf("topic %s, partition %d: no record came within %lld ms",
                                       rd_kafka_topic_name(kafka->scanned),
                                       (int)kafka->scanned_partition, (long long)kafka->timeout_ms);
-    *error = with_trouble(kafka, text);
+    *error = ctl_kafka_explain(kafka, text);
     return CTL_READ_FAILED;
+}
+
+/* --- Names of records --- */
+
+char *ctl_record_id(const char *topic, int32_t partition, int64_t offset)
+{
+    return mem_printf("%s/%" PRId32 "/%" PRId64, topic, partition, offset);
+}
+
+char *ctl_message_id(const rd_kafka_message_t *message)
+{
+    return ctl_record_id(rd_kafka_topic_name(message->rkt), message->partition, message->offset);
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A build tree is told by CMake's cache beside the program: build/PRESET/presignctl. */
+/* In a build tree, CMake's cache lies beside the program: build/PRESET/presignctl. */
 static char *tree_dir(void)
 {
     char path[PATH_MAX];

@@ -1,6 +1,4 @@
-/* Columns are counted as terminals do, with wcwidth(3) on the characters of UTF-8. What comes
- * from outside is cleaned first: an escape sequence in a message must not reach a terminal.
- */
+/* Every text is cleaned first: an escape sequence from outside must not reach the terminal. */
 #include "ctl/kit/terminal.h"
 
 #include "presignd/base/text.h"
@@ -12,7 +10,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-/* Without it a long text would be copied whole to show its beginning. */
+/* Bounds what is copied of a long text to print its beginning. */
 #define BYTES_PER_COLUMN_MAX 16
 
 /* ECMA-48, section 8.3.117 (SGR). */
@@ -21,13 +19,13 @@ static const char *const codes[TERMINAL_COLOURS] = {
 
 void terminal_init(void)
 {
-    /* Built into the C library since 2.35: there on the barest machine. */
+    /* glibc has it built in since 2.35. */
     if (setlocale(LC_CTYPE, "C.UTF-8") == NULL) {
         (void)setlocale(LC_CTYPE, "");
     }
 }
 
-/* https://no-color.org: any value that is not empty says no. */
+/* https://no-color.org: any non-empty value forbids colours. */
 bool terminal_colours(FILE *stream)
 {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -35,7 +33,7 @@ bool terminal_colours(FILE *stream)
            strcmp(term, "dumb") != 0;
 }
 
-/* The character at `text`: its columns, and how many bytes it has (at least 1). */
+/* The columns of the character at `text`, and its number of bytes (at least 1). */
 static size_t character(const char *text, size_t *bytes)
 {
     wchar_t wide;
@@ -65,7 +63,7 @@ void terminal_put(struct buf *out, const char *text, size_t width, bool fill)
     text_clean(&clean, text, strlen(text), (width + 1) * BYTES_PER_COLUMN_MAX);
     const char *at = clean.data == NULL ? "" : clean.data;
     bool cut = terminal_width(at) > width;
-    /* A wide character may not fit into the last column: `used` can stay below `room`. */
+    /* `used` can end below `room`: a wide character may not fit into the last column. */
     size_t room = width - (cut && width > 0 ? 1 : 0), used = 0, bytes;
     for (; *at != '\0'; at += bytes) {
         size_t columns = character(at, &bytes);

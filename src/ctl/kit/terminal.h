@@ -1,4 +1,4 @@
-/* Text for people: colours only on a terminal, columns by the width that characters have. */
+/* Text for terminals: colours, and columns that count the width of characters. */
 #ifndef PRESIGND_CTL_TERMINAL_H
 #define PRESIGND_CTL_TERMINAL_H
 
@@ -10,17 +10,17 @@
 
 enum terminal_colour { PLAIN, BOLD, DIM, RED, GREEN, YELLOW, TERMINAL_COLOURS };
 
-/* Makes characters have their width, whatever the locale: before terminal_width(). */
+/* Sets a UTF-8 locale for character widths. Call it before terminal_width(). */
 void terminal_init(void);
-/* The stream is a terminal, and neither $NO_COLOR nor TERM=dumb speaks against colours. */
+/* Whether the stream is a terminal, and neither $NO_COLOR nor TERM=dumb forbids colours. */
 bool terminal_colours(FILE *stream);
 
-/* Columns that valid UTF-8 takes: 2 for most of Chinese (wcwidth(3)). */
+/* Columns of valid UTF-8 text: 2 for most Chinese characters (wcwidth(3)). */
 size_t terminal_width(const char *text);
-/* Appends the text without control characters, cut with an ellipsis at `width` columns, and
- * filled with spaces up to them when `fill`. */
+/* Appends the text without control characters. A text wider than `width` columns is cut and ends
+ * with an ellipsis; `fill` pads a narrower one with spaces. */
 void terminal_put(struct buf *out, const char *text, size_t width, bool fill);
-/* The same in a colour, when `colours`. */
+/* The same in a colour if `colours` is true. */
 void terminal_paint(struct buf *out, bool colours, enum terminal_colour colour, const char *text,
                     size_t width, bool fill);
 

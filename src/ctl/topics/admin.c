@@ -1,4 +1,4 @@
-/* librdkafka's Admin API, one blocking question at a time. */
+/* librdkafka's Admin API, one blocking request at a time. */
 #include "ctl/topics/topics.h"
 
 #include "presignd/base/mem.h"
@@ -6,17 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An answer of the Admin API; NULL and a reason (free()) when none came, or it is an error. */
+/* The result of an Admin API call; NULL and an error (free()) when it failed, or none came. */
 static rd_kafka_event_t *await(struct ctl_kafka *kafka, rd_kafka_queue_t *queue, char **error)
 {
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ctl_kafka_timeout(kafka));
     if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR) {
         return event;
     }
-    const char *trouble = ctl_kafka_trouble(kafka);
-    *error = mem_printf("%s%s%s",
-                        event == NULL ? "no answer in time" : rd_kafka_event_error_string(event),
-                        *trouble == '\0' ? "" : ": ", trouble);
+    *error = ctl_kafka_explain(kafka, event == NULL ? "no answer in time"
+                                                    : rd_kafka_event_error_string(event));
     if (event != NULL) {
         rd_kafka_event_destroy(event);
     }
@@ -28,10 +26,10 @@ int topics_brokers(struct ctl_kafka *kafka, char **error)
     AUTO_FREE char *reason = NULL;
     int brokers = topic_brokers(ctl_kafka_handle(kafka), ctl_kafka_timeout(kafka), &reason);
     if (brokers < 0) {
-        (void)rd_kafka_poll(ctl_kafka_handle(kafka), 0); /* for the client's complaint */
-        const char *trouble = ctl_kafka_trouble(kafka);
-        *error = mem_printf("no broker has answered within %d ms: %s", ctl_kafka_timeout(kafka),
-                            *trouble == '\0' ? reason : trouble);
+        (void)rd_kafka_poll(ctl_kafka_handle(kafka), 0); /* for the client's last error */
+        AUTO_FREE char *text =
+            mem_printf("no broker has answered within %d ms: %s", ctl_kafka_timeout(kafka), reason);
+        *error = ctl_kafka_explain(kafka, text);
     }
     return brokers;
 }
@@ -43,8 +41,7 @@ bool topics_describe(struct ctl_kafka *kafka, struct topic *topic, char **error)
         TOPIC_KNOWN) {
         return true;
     }
-    const char *trouble = ctl_kafka_trouble(kafka);
-    *error = mem_printf("%s%s%s", reason, *trouble == '\0' ? "" : ": ", trouble);
+    *error = ctl_kafka_explain(kafka, reason);
     return false;
 }
 
@@ -96,7 +93,7 @@ bool topic_create(struct ctl_kafka *kafka, struct topic *topic, const struct top
     rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
     rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    /* Until every broker has heard of it, so that what is asked next finds it. */
+    /* Wait until every broker knows the topic, so that the next request finds it. */
     (void)rd_kafka_AdminOptions_set_operation_timeout(options, ctl_kafka_timeout(kafka) / 2,
                                                       ignored, sizeof ignored);
     rd_kafka_CreateTopics(handle, &made, 1, options, queue);

@@ -1,4 +1,4 @@
-/* `presignctl topics`: the three topics, made or judged. */
+/* `presignctl topics`: creates or checks the three topics. */
 #include "ctl/topics/topics.h"
 
 #include "ctl/commands.h"
@@ -13,7 +13,7 @@
 #include <sysexits.h>
 
 enum {
-    PARTITIONS = 12, /* of a new topic: room for as many instances */
+    PARTITIONS = 12, /* of a new topic; at most that many instances share the work */
     PARTITIONS_MAX = 10000,
     REPLICAS = 3,
     REPLICAS_MAX = 32,
@@ -29,16 +29,16 @@ struct options {
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    OPTION_ROW_FLAG(struct options, check, "check", "only looks (default)"),
-    OPTION_ROW_FLAG(struct options, create, "create", "makes those that are not there, then looks"),
-    OPTION_ROW_INT(
-        struct options, partitions, "partitions", "N", 1, PARTITIONS_MAX,
-        "of each new topic (12); with --check: fewer are a\nfinding (any number is right)"),
+    OPTION_ROW_FLAG(struct options, check, "check", "only check (default)"),
+    OPTION_ROW_FLAG(struct options, create, "create", "create missing topics, then check"),
+    OPTION_ROW_INT(struct options, partitions, "partitions", "N", 1, PARTITIONS_MAX,
+                   "of each new topic (12); with --check: report a\ntopic that has fewer (default: "
+                   "any number passes)"),
     OPTION_ROW_INT(struct options, replicas, "replication-factor", "N", 1, REPLICAS_MAX,
-                   "of each new topic; with --check: fewer are a\n"
-                   "finding (3, or as many as there are brokers)"),
+                   "of each new topic (3, or the number of brokers if\n"
+                   "fewer); with --check: report one that has fewer"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 100, 600000,
-                   "for each answer of the cluster (10000)"),
+                   "for each request to the cluster (10000)"),
     OPTION_ROW_JSON(struct options, json,
                     "{\"ok\", \"topics\": [{\"topic\", \"role\", \"exists\",\n"
                     "\"created\", \"partitions\", \"replication_factor\",\n"
@@ -48,46 +48,46 @@ static const struct option_row rows[] = {
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "all three are there and right"},
+    {EX_OK, "all three topics exist and are configured correctly"},
     EXIT_ROW_USAGE,
-    {EX_DATAERR, "a topic is not there, or a setting is wrong: each was told"},
-    {EX_UNAVAILABLE, "no broker answers, or it refuses (a right is missing)"},
+    {EX_DATAERR, "a topic does not exist or a setting is wrong; each finding was printed"},
+    {EX_UNAVAILABLE, "no broker answers, or the ACLs forbid the request"},
     EXIT_ROW_CONFIG,
     {0},
 };
 
-/* --- The verdict as text or JSON --- */
+/* --- Findings as text or JSON --- */
 
-struct telling {
+struct report {
     bool colours;
     struct buf text, json; /* json: the topic's findings */
 };
 
-static void tell_finding(void *context, const char *name, const char *value, const char *should,
-                         const char *why, const char *mend)
+static void add_finding(void *context, const char *name, const char *value, const char *should,
+                        const char *why, const char *mend)
 {
-    struct telling *telling = context;
+    struct report *report = context;
     AUTO_FREE char *line = value == NULL
-                               ? mem_strdup("there is no such topic")
+                               ? mem_strdup("the topic does not exist")
                                : mem_printf("%s is %s, should be %s", name, value, should);
-    buf_puts(&telling->text, "  ");
-    terminal_paint(&telling->text, telling->colours, RED, "✗", 1, false);
-    buf_putc(&telling->text, ' ');
-    terminal_put(&telling->text, line, TEXT_WIDTH, false);
-    buf_printf(&telling->text, "\n      %s\n      ", why);
-    terminal_paint(&telling->text, telling->colours, BOLD, mend, TEXT_WIDTH, false);
-    buf_putc(&telling->text, '\n');
+    buf_puts(&report->text, "  ");
+    terminal_paint(&report->text, report->colours, RED, "✗", 1, false);
+    buf_putc(&report->text, ' ');
+    terminal_put(&report->text, line, TEXT_WIDTH, false);
+    buf_printf(&report->text, "\n      %s\n      ", why);
+    terminal_paint(&report->text, report->colours, BOLD, mend, TEXT_WIDTH, false);
+    buf_putc(&report->text, '\n');
 
-    buf_puts(&telling->json, telling->json.len == 0 ? "{" : ",{");
-    buf_json_member(&telling->json, "setting", name);
-    buf_json_member(&telling->json, "is", value);
-    buf_json_member(&telling->json, "should", should);
-    buf_json_member(&telling->json, "why", why);
-    buf_json_member(&telling->json, "mend", mend);
-    buf_putc(&telling->json, '}');
+    buf_puts(&report->json, report->json.len == 0 ? "{" : ",{");
+    buf_json_member(&report->json, "setting", name);
+    buf_json_member(&report->json, "is", value);
+    buf_json_member(&report->json, "should", should);
+    buf_json_member(&report->json, "why", why);
+    buf_json_member(&report->json, "mend", mend);
+    buf_putc(&report->json, '}');
 }
 
-static void tell_heading(const struct topic *topic, size_t findings, bool colours, struct buf *out)
+static void add_heading(const struct topic *topic, size_t findings, bool colours, struct buf *out)
 {
     if (findings == 0) {
         terminal_paint(out, colours, GREEN, "✓", 1, false);
@@ -105,7 +105,7 @@ static void tell_heading(const struct topic *topic, size_t findings, bool colour
     buf_putc(out, '\n');
 }
 
-static void tell_json(const struct topic *topic, const struct buf *findings, struct buf *out)
+static void add_json(const struct topic *topic, const struct buf *findings, struct buf *out)
 {
     buf_puts(out, out->len == 0 ? "{" : ",{");
     buf_json_member(out, "topic", topic->name);
@@ -120,21 +120,21 @@ static void tell_json(const struct topic *topic, const struct buf *findings, str
     buf_printf(out, "[%s]}", findings->data == NULL ? "" : findings->data);
 }
 
-/* True when all is right. */
-static bool tell(const struct topic *topics, const struct topic_wish *wish, const char *bootstrap,
-                 bool json)
+/* True when there are no findings. */
+static bool print_report(const struct topic *topics, const struct topic_wish *wish,
+                         const char *bootstrap, bool json)
 {
     AUTO_BUF struct buf all = {0};
     AUTO_BUF struct buf text = {0};
     size_t count = 0;
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
-        struct telling telling = {.colours = terminal_colours(stdout)};
-        size_t findings = topic_judge(&topics[i], wish, bootstrap, tell_finding, &telling);
-        tell_heading(&topics[i], findings, telling.colours, &text);
-        buf_append(&text, telling.text.data, telling.text.len);
-        tell_json(&topics[i], &telling.json, &all);
-        buf_deinit(&telling.text);
-        buf_deinit(&telling.json);
+        struct report report = {.colours = terminal_colours(stdout)};
+        size_t findings = topic_judge(&topics[i], wish, bootstrap, add_finding, &report);
+        add_heading(&topics[i], findings, report.colours, &text);
+        buf_append(&text, report.text.data, report.text.len);
+        add_json(&topics[i], &report.json, &all);
+        buf_deinit(&report.text);
+        buf_deinit(&report.json);
         count += findings;
     }
     if (json) {
@@ -147,7 +147,7 @@ static bool tell(const struct topic *topics, const struct topic_wish *wish, cons
 
 /* --- The cluster --- */
 
-/* A topic that was just made may be unknown for a moment to the broker that is asked next. */
+/* A new topic may be unknown for a moment to the broker that gets the next request. */
 static bool await_topic(struct ctl_kafka *kafka, struct topic *topic, char **error)
 {
     int64_t end_ms = clock_now(&clock_system).mono_ms + ctl_kafka_timeout(kafka);
@@ -160,8 +160,8 @@ static bool await_topic(struct ctl_kafka *kafka, struct topic *topic, char **err
     return false;
 }
 
-static bool look_at(struct ctl_kafka *kafka, struct topic *topic, const struct topic_wish *wish,
-                    bool create, char **error)
+static bool check_topic(struct ctl_kafka *kafka, struct topic *topic, const struct topic_wish *wish,
+                        bool create, char **error)
 {
     if (!topics_describe(kafka, topic, error)) {
         return false;
@@ -172,7 +172,8 @@ static bool look_at(struct ctl_kafka *kafka, struct topic *topic, const struct t
     return topic_create(kafka, topic, wish, error) && await_topic(kafka, topic, error);
 }
 
-static int look(struct ctl_kafka *kafka, const struct setup *setup, const struct options *options)
+static int check_topics(struct ctl_kafka *kafka, const struct setup *setup,
+                        const struct options *options)
 {
     AUTO_FREE char *error = NULL;
     struct topic topics[TOPIC_ROLES] = {
@@ -181,7 +182,7 @@ static int look(struct ctl_kafka *kafka, const struct setup *setup, const struct
         {.role = TOPIC_FAILURES, .name = setup->config->daemon.failures_topic},
     };
     int brokers = topics_brokers(kafka, &error);
-    bool well = brokers > 0;
+    bool ok = brokers > 0;
     struct topic_wish wish = {
         .partitions = options->partitions != 0 ? options->partitions : PARTITIONS,
         .replicas = options->replicas != 0 ? options->replicas
@@ -189,17 +190,17 @@ static int look(struct ctl_kafka *kafka, const struct setup *setup, const struct
                                            : REPLICAS,
         .max_event_bytes = setup->config->daemon.max_event_bytes,
     };
-    for (size_t i = 0; well && i < TOPIC_ROLES; i++) {
-        well = look_at(kafka, &topics[i], &wish, options->create, &error);
+    for (size_t i = 0; ok && i < TOPIC_ROLES; i++) {
+        ok = check_topic(kafka, &topics[i], &wish, options->create, &error);
     }
     wish.partitions = options->partitions;
     int status = EX_UNAVAILABLE;
-    if (!well) {
+    if (!ok) {
         command_fail(&command_topics, status, "%s", error != NULL ? error : "no brokers");
     } else {
         AUTO_FREE char *bootstrap =
             ctl_kafka_property(setup->properties, setup->property_count, "bootstrap.servers");
-        status = tell(topics, &wish, bootstrap, options->json) ? EX_OK : EX_DATAERR;
+        status = print_report(topics, &wish, bootstrap, options->json) ? EX_OK : EX_DATAERR;
     }
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
         topic_deinit(&topics[i]);
@@ -210,13 +211,13 @@ static int look(struct ctl_kafka *kafka, const struct setup *setup, const struct
 static int with_kafka(const struct setup *setup, const struct options *options)
 {
     AUTO_FREE char *error = NULL;
-    /* A reader, for a sender would ask for a producer's id, too. */
+    /* A reader: a sender also requests a producer id. */
     struct ctl_kafka *kafka =
         ctl_kafka_reader(setup->properties, setup->property_count, options->timeout_ms, &error);
     if (kafka == NULL) {
         return command_fail(&command_topics, EX_CONFIG, "%s", error);
     }
-    int status = look(kafka, setup, options);
+    int status = check_topics(kafka, setup, options);
     ctl_kafka_free(kafka);
     return status;
 }
@@ -240,20 +241,19 @@ static int run(int argc, char **argv)
 
 const struct command command_topics = {
     .name = "topics",
-    .summary = "create the three topics, or say what is wrong with them",
+    .summary = "create or check the three topics",
     .arguments = "[--create | --check] [-c FILE] [OPTION ...]",
-    .about = "Looks at the topics of requests, results and failures that the configuration names:\n"
-             "whether they are there, their partitions and replicas, and every setting on which a\n"
-             "promise of presignd rests. What is wrong comes with the reason and with the command\n"
-             "that mends it. --create makes the topics that are not there; one that is there is\n"
-             "never changed.\n"
+    .about = "Checks the topics of requests, results and failures that the configuration names:\n"
+             "whether they exist, their partitions and replicas, and every setting that\n"
+             "presignd's guarantees depend on. Each finding comes with the reason and the command\n"
+             "that fixes it. --create creates missing topics; existing topics are never changed.\n"
              "\n"
-             "It needs the right to Describe and DescribeConfigs the topics, and to Create them.\n",
+             "ACLs: Describe and DescribeConfigs on the topics, and Create for --create.\n",
     .options = rows,
     .more = topic_settings_help,
     .examples = "# a new cluster\n"
                 "presignctl topics --create --partitions 24\n"
-                "# in a check before a release: only the commands that mend\n"
+                "# only the commands that fix findings, for example in a pre-release check\n"
                 "presignctl topics --json | jq -r '.topics[].findings[].mend'\n",
     .exits = exits,
     .run = run,
