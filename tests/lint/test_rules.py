@@ -1,5 +1,9 @@
 """Each text rule of scripts/lint finds what it forbids: it reads small trees with planted errors."""
 
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
 import shutil
 import subprocess
 import tempfile
@@ -124,6 +128,34 @@ class Rules(unittest.TestCase):
             "src/a.c": "int f(void)\n{\n" + "    f();\n" * 71 + "}\n"})
         self.lint("--sizes", {"src/a.c": "int f(void)\n{\n" + "    f();\n" * 70 + "}\n"})
         self.assertFalse(self.failed)
+
+
+class Confirmation(unittest.TestCase):
+    """A finding counts when a second run has it, too."""
+
+    def once(self, *results):
+        """(what counts, how often the check ran) when its runs return `results`."""
+        loader = importlib.machinery.SourceFileLoader("lint", str(ROOT / "scripts/lint"))
+        lint = importlib.util.module_from_spec(importlib.util.spec_from_loader("lint", loader))
+        loader.exec_module(lint)
+        lint.fingerprint = lambda path, command, settings: "mark"
+        remaining = list(results)
+        with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()) as printed:
+            lint.PASSED = Path(directory)
+            found = lint.once(lambda path, command: remaining.pop(0), Path("a.c"), [], b"")
+            self.assertEqual((lint.PASSED / "mark").exists(), not found)
+        return found, len(results) - len(remaining), printed.getvalue()
+
+    def test_a_finding_of_both_runs_counts(self):
+        self.assertEqual(self.once("bad", "bad"), ("bad", 2, ""))
+
+    def test_a_finding_of_one_run_is_only_printed(self):
+        found, runs, printed = self.once("bad", "")
+        self.assertEqual((found, runs), ("", 2))
+        self.assertIn("a.c: only the first of two runs found this:\nbad", printed)
+
+    def test_a_clean_file_is_read_once(self):
+        self.assertEqual(self.once("", "bad"), ("", 1, ""))
 
 
 if __name__ == "__main__":

@@ -21,3 +21,5 @@ presignd_lint(rooms 1 scripts/lint --rooms
 presignd_script(lint.rules ${CMAKE_CURRENT_LIST_DIR}/test_rules.py)
 presignd_lint(tidy ${cores} scripts/lint --tidy)
 presignd_lint(analyzer ${cores} scripts/lint --analyzer)
+# Both configure build/clang.
+set_tests_properties(lint.tidy lint.analyzer PROPERTIES RESOURCE_LOCK build-clang)
