@@ -18,7 +18,8 @@ presignd_lint(format 1 scripts/format --check)
 presignd_lint(sizes 1 scripts/lint --sizes)
 presignd_lint(rooms 1 scripts/lint --rooms
   --report uses --report path --report private --report offered --report cycle)
-presignd_script(lint.rules ${CMAKE_CURRENT_LIST_DIR}/test_rules.py)
+file(GLOB lint_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
+presignd_scripts(lint "${lint_tests}")
 presignd_lint(tidy ${cores} scripts/lint --tidy)
 presignd_lint(analyzer ${cores} scripts/lint --analyzer)
 # Both configure build/clang.
