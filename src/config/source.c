@@ -1,12 +1,8 @@
-/* The sources of the configuration, read into lines: which key has which text, and where it
- * was given.
- *
- * libinih parses, and leaves three things to its user. It merges sections of the same name
- * without a word, its handler is told no line numbers (unless it was built so), and it names
- * the first wrong line only. So the reader that feeds it lines looks at each one first: it
- * counts them, takes section headings, and sees which of them brought no call of the handler.
- */
-#include "config/table.h"
+/* libinih parses a file's lines, but it merges sections of the same name without an error, gives
+ * its handler no line numbers (unless built so), and reports only the first wrong line. So
+ * next_line() inspects each line before libinih gets it: it counts lines, handles section headings,
+ * and notes which lines did not call the handler. */
+#include "config/source.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
@@ -19,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Debian's libinih has its settings as variables, others have them built in: there a line
- * ends at their limit, 200 bytes unless the distributor chose another. */
+/* Debian's libinih has this setting as a variable. Elsewhere the limit is built in, usually
+ * 200 bytes. */
 extern int ini_max_line __attribute__((weak));
 
 enum {
@@ -30,19 +26,19 @@ enum {
     NAME_MAX_BYTES = 128,
 };
 
-/* One file on its way through libinih. */
+/* A file while libinih parses it. */
 struct source {
     struct config_lines *lines;
     const char *path;
     const char *at, *end;
     unsigned number; /* of this source, from 1 */
     unsigned line;
-    bool want_key;              /* the present line has to bring a call of the handler */
-    bool in_section;            /* a heading was seen */
-    struct config_group *group; /* NULL below a heading that was refused */
+    bool want_key;              /* the current line has to call the handler */
+    bool in_section;            /* below a heading */
+    struct config_group *group; /* NULL below a wrong heading */
 };
 
-void config_problem(struct config_lines *lines, const char *where, const char *format, ...)
+void config_problem(struct config_lines *lines, const char *origin, const char *format, ...)
 {
     if (++lines->error_count > PROBLEMS_MAX) {
         return;
@@ -52,7 +48,7 @@ void config_problem(struct config_lines *lines, const char *where, const char *f
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    buf_printf(lines->errors, "%s: %s\n", where, text);
+    buf_printf(lines->errors, "%s: %s\n", origin, text);
 }
 
 void config_problems_end(struct config_lines *lines)
@@ -64,8 +60,8 @@ void config_problems_end(struct config_lines *lines)
 
 static void problem_here(struct source *source, const char *problem)
 {
-    AUTO_FREE char *where = mem_printf("%s:%u", source->path, source->line);
-    config_problem(source->lines, where, "%s", problem);
+    AUTO_FREE char *origin = mem_printf("%s:%u", source->path, source->line);
+    config_problem(source->lines, origin, "%s", problem);
 }
 
 static char *cleaned(const char *text)
@@ -110,18 +106,18 @@ struct config_group *config_lines_group(struct config_lines *lines, const char *
 
 static struct config_group *group_add(struct config_lines *lines,
                                       const struct config_section *section, const char *argument,
-                                      const char *where)
+                                      const char *origin)
 {
     lines->groups = mem_realloc(lines->groups, (lines->group_count + 1) * sizeof *lines->groups);
     struct config_group *group = &lines->groups[lines->group_count++];
     *group = (struct config_group){
-        .section = section, .argument = mem_strdup(argument), .where = mem_strdup(where)};
+        .section = section, .argument = mem_strdup(argument), .origin = mem_strdup(origin)};
     return group;
 }
 
-/* The group of a heading, made when it is new; NULL when it is refused. */
+/* The group of a heading, created if it is new; NULL if the heading is wrong. */
 static struct config_group *group_open(struct config_lines *lines, const char *heading,
-                                       const char *where)
+                                       const char *origin)
 {
     AUTO_FREE char *shown = cleaned(heading);
     const char *argument;
@@ -129,7 +125,7 @@ static struct config_group *group_open(struct config_lines *lines, const char *h
     if (section == NULL) {
         lines->lacks_groups = true;
         const char *nearest = config_section_nearest(heading);
-        config_problem(lines, where, "unknown section [%s]%s%s%s", shown,
+        config_problem(lines, origin, "unknown section [%s]%s%s%s", shown,
                        nearest == NULL ? "" : ": did you mean [", nearest == NULL ? "" : nearest,
                        nearest == NULL ? "" : "]?");
         return NULL;
@@ -137,20 +133,20 @@ static struct config_group *group_open(struct config_lines *lines, const char *h
     size_t digits = argument == NULL ? 0 : strspn(argument, "0123456789");
     if (argument != NULL && (digits == 0 || digits > 32 || argument[digits] != '\0')) {
         lines->lacks_groups = true;
-        config_problem(lines, where, "[%s] must be [merchant MCHID], an id of 1 to 32 digits",
+        config_problem(lines, origin, "[%s] must be [merchant MCHID], an id of 1 to 32 digits",
                        shown);
         return NULL;
     }
     struct config_group *group = group_find(lines, section, argument);
-    /* Sections are few and fixed, so the bound on groups is one on merchants. */
+    /* The number of other sections is fixed, so this limits merchants. */
     if (group == NULL && lines->group_count >= CONFIG_MERCHANTS_MAX + config_section_count) {
-        config_problem(lines, where, "more than %d merchants", CONFIG_MERCHANTS_MAX);
+        config_problem(lines, origin, "more than %d merchants", CONFIG_MERCHANTS_MAX);
         return NULL;
     }
-    return group != NULL ? group : group_add(lines, section, argument, where);
+    return group != NULL ? group : group_add(lines, section, argument, origin);
 }
 
-/* A line that is no name of a key may be part of a pasted one; ours are lower case. */
+/* A line that is not a key's name may be part of a pasted private key. Our keys are lower case. */
 static bool may_show(const char *name)
 {
     return strlen(name) <= NAME_MAX_BYTES &&
@@ -158,42 +154,43 @@ static bool may_show(const char *name)
 }
 
 static void unknown_key(struct config_lines *lines, const struct config_group *group,
-                        const char *name, const char *where)
+                        const char *name, const char *origin)
 {
     const char *section = group->section->name;
     const char *nearest = config_key_nearest(group->section, name);
-    const struct config_section *other = config_section_holding(name);
-    const char *shown = may_show(name) ? name : "(not shown: it does not look like one)";
+    const struct config_section *other = config_section_with(name);
+    const char *shown = may_show(name) ? name : "(not shown: it does not look like a key)";
     if (other != NULL) {
-        config_problem(lines, where, "unknown key %s in [%s]: it belongs to [%s]", shown, section,
+        config_problem(lines, origin, "unknown key %s in [%s]: it belongs to [%s]", shown, section,
                        other->name);
     } else if (nearest != NULL) {
-        config_problem(lines, where, "unknown key %s in [%s]: did you mean %s?", shown, section,
+        config_problem(lines, origin, "unknown key %s in [%s]: did you mean %s?", shown, section,
                        nearest);
     } else {
-        config_problem(lines, where, "unknown key %s in [%s]: presignd.conf(5) lists the keys",
+        config_problem(lines, origin, "unknown key %s in [%s]: presignd.conf(5) lists the keys",
                        shown, section);
     }
 }
 
-/* Puts a value where earlier sources may have one. `number` is the source's. */
+/* Sets a key's value, over that of an earlier source. `number` is the source's. */
 static void entry_set(struct config_lines *lines, struct config_group *group, unsigned number,
-                      const char *name, const char *value, const char *where)
+                      const char *name, const char *value, const char *origin)
 {
     struct config_entry *entry = config_group_entry(group, name);
     if (entry == NULL && group->section->kind != CONFIG_KAFKA &&
         config_key_find(group->section, name) == NULL) {
-        unknown_key(lines, group, name, where);
+        unknown_key(lines, group, name, origin);
         return;
     }
-    if (entry != NULL && entry->given == number) {
+    if (entry != NULL && entry->source == number) {
         AUTO_FREE char *shown = cleaned(name);
-        config_problem(lines, where, "%s is given twice, first at %s", shown, entry->where);
+        config_problem(lines, origin, "%s is given twice, first at %s", shown, entry->origin);
         return;
     }
     if (entry == NULL) {
         if (group->entry_count >= CONFIG_PROPERTIES_MAX) {
-            config_problem(lines, where, "more than %d keys in one section", CONFIG_PROPERTIES_MAX);
+            config_problem(lines, origin, "more than %d keys in one section",
+                           CONFIG_PROPERTIES_MAX);
             return;
         }
         group->entries =
@@ -202,39 +199,36 @@ static void entry_set(struct config_lines *lines, struct config_group *group, un
         *entry = (struct config_entry){.name = mem_strdup(name)};
     }
     config_cleanse(entry->value);
-    free(entry->where);
+    free(entry->origin);
     entry->value = mem_strdup(value);
-    entry->where = mem_strdup(where);
-    entry->given = number;
+    entry->origin = mem_strdup(origin);
+    entry->source = number;
 }
 
-/* libinih calls this for each key, while the reader still stands on the key's line. */
+/* libinih calls this for each key, before it asks for the next line. */
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
     struct source *source = user;
-    (void)section; /* cut at 49 bytes, and the last good one where a heading was wrong */
-    if (name == NULL) {
-        return 1; /* builds that announce sections; the reader has seen it */
-    }
-    if (!source->want_key) {
+    (void)section; /* cut at 49 bytes, and not updated by wrong headings */
+    if (name == NULL || !source->want_key) { /* NULL: some builds announce sections */
         return 1;
     }
     source->want_key = false;
-    AUTO_FREE char *where = mem_printf("%s:%u", source->path, source->line);
+    AUTO_FREE char *origin = mem_printf("%s:%u", source->path, source->line);
     if (!source->in_section) {
-        config_problem(source->lines, where,
+        config_problem(source->lines, origin,
                        "a key before the first section: write [daemon] or "
                        "another section above it");
     } else if (*name == '\0') {
-        config_problem(source->lines, where, "a value without a key");
+        config_problem(source->lines, origin, "a value without a key");
     } else if (source->group != NULL) {
         entry_set(source->lines, source->group, source->number, name, value == NULL ? "" : value,
-                  where);
+                  origin);
     }
     return 1;
 }
 
-/* What follows a heading's bracket: nothing, or a comment after white space. */
+/* Behind a heading's bracket: nothing, or white space and a comment. */
 static bool heading_ends(const char *rest)
 {
     size_t space = strspn(rest, " \t\r\n");
@@ -255,22 +249,22 @@ static void take_heading(struct source *source, char *text)
     }
     *end = '\0';
     text += 1 + strspn(text + 1, " \t");
-    AUTO_FREE char *where = mem_printf("%s:%u", source->path, source->line);
-    source->group = group_open(source->lines, text, where);
+    AUTO_FREE char *origin = mem_printf("%s:%u", source->path, source->line);
+    source->group = group_open(source->lines, text, origin);
     if (source->group == NULL) {
         return;
     }
-    if (source->group->given == source->number) {
-        config_problem(source->lines, where, "section [%s] is repeated, first at %s", text,
-                       source->group->where);
+    if (source->group->source == source->number) {
+        config_problem(source->lines, origin, "section [%s] is repeated, first at %s", text,
+                       source->group->origin);
     } else {
-        free(source->group->where);
-        source->group->where = mem_strdup(where);
-        source->group->given = source->number;
+        free(source->group->origin);
+        source->group->origin = mem_strdup(origin);
+        source->group->source = source->number;
     }
 }
 
-/* Decides what libinih is to see of a line; false hides it. */
+/* Inspects a line. False hides it from libinih. */
 static bool look_at(struct source *source, const char *text, size_t len)
 {
     static const char byte_order_mark[] = "\xEF\xBB\xBF";
@@ -286,10 +280,9 @@ static bool look_at(struct source *source, const char *text, size_t len)
         return true;
     }
     if (space > 0) {
-        /* libinih adds such a line to the value above: a key that is only indented would
-         * vanish in it. */
-        problem_here(source, "begins with white space: sections and keys begin at the line's "
-                             "start, and a value ends with its line");
+        /* libinih appends such a line to the value above, so an indented key gets lost. */
+        problem_here(source, "begins with white space: sections and keys begin at the start of "
+                             "a line, and a value ends with its line");
         return false;
     }
     if (*text == '[') {
@@ -301,13 +294,13 @@ static bool look_at(struct source *source, const char *text, size_t len)
     return true;
 }
 
-/* As fgets(3), but a line comes whole or, when it must not be parsed, as an empty one. */
+/* As fgets(3), but never splits a line; a hidden line is returned as an empty one. */
 static char *next_line(char *out, int size, void *stream)
 {
     struct source *source = stream;
     if (source->want_key) {
         source->want_key = false;
-        problem_here(source, "neither KEY = VALUE, [SECTION] nor a comment");
+        problem_here(source, "is not KEY = VALUE, [SECTION] or a comment");
     }
     if (source->at == source->end) {
         return NULL;
@@ -348,7 +341,7 @@ static void read_file(struct config_lines *lines, const char *path, unsigned num
     }
     struct source source = {
         .lines = lines, .path = path, .at = content, .end = content + len, .number = number};
-    /* Its status is the first wrong line, which has been told already. */
+    /* Other results name the first wrong line, which is reported already. */
     if (ini_parse_stream(next_line, &source, on_key, &source) == -2) {
         config_problem(lines, path, "not enough memory to read it");
     }
@@ -367,7 +360,7 @@ static int ends_in_conf(const struct dirent *entry)
     return entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".conf") == 0;
 }
 
-/* FILE.d/ may be missing; then FILE stands alone. Gives the number of the last source. */
+/* FILE.d/ is optional. Returns the number of the last source. */
 static unsigned read_drop_ins(struct config_lines *lines, const char *path, unsigned number)
 {
     AUTO_FREE char *directory = mem_printf("%s.d", path);
@@ -393,8 +386,8 @@ static unsigned read_drop_ins(struct config_lines *lines, const char *path, unsi
     return number;
 }
 
-/* The point between section and key: a name of Kafka's sections may hold one itself, and the
- * longest that fits is meant. NULL when there is none. */
+/* The point between section and key, or NULL. Names of Kafka's sections contain a point too, so
+ * the longest section name counts. */
 static const char *set_point(const char *text)
 {
     const char *point = strchr(text, '.');
@@ -408,7 +401,7 @@ static const char *set_point(const char *text)
     return point;
 }
 
-/* Cuts white space at both ends, in place. */
+/* Removes white space at both ends, in place. */
 static char *trim(char *text)
 {
     text += strspn(text, " \t");
@@ -429,13 +422,13 @@ static void read_set(struct config_lines *lines, const char *set, unsigned numbe
         return;
     }
     AUTO_FREE char *shown = cleaned(left);
-    AUTO_FREE char *where = mem_printf("--set %s", shown);
+    AUTO_FREE char *origin = mem_printf("--set %s", shown);
     AUTO_FREE char *heading = mem_dup(left, (size_t)(point - left));
     AUTO_FREE char *name = mem_strdup(point + 1);
-    struct config_group *group = group_open(lines, trim(heading), where);
+    struct config_group *group = group_open(lines, trim(heading), origin);
     if (group != NULL) {
         char *value = mem_strdup(equals + 1);
-        entry_set(lines, group, number, trim(name), trim(value), where);
+        entry_set(lines, group, number, trim(name), trim(value), origin);
         config_cleanse(value);
     }
 }
@@ -446,7 +439,7 @@ void config_lines_read(struct config_lines *lines, const struct config_sources *
     unsigned number = 1;
     read_file(lines, path, number);
     number = read_drop_ins(lines, path, number);
-    /* Each --set is a source of its own: of two for one key the later one wins. */
+    /* Each --set is a source of its own, so the later of two for one key wins. */
     for (size_t i = 0; i < sources->set_count; i++) {
         read_set(lines, sources->sets[i], ++number);
     }
@@ -457,11 +450,11 @@ static void group_deinit(struct config_group *group)
     for (size_t i = 0; i < group->entry_count; i++) {
         free(group->entries[i].name);
         config_cleanse(group->entries[i].value);
-        free(group->entries[i].where);
+        free(group->entries[i].origin);
     }
     free(group->entries);
     free(group->argument);
-    free(group->where);
+    free(group->origin);
 }
 
 void config_lines_deinit(struct config_lines *lines)

@@ -1,32 +1,29 @@
-/* The configuration's documents, from the table of keys: the sample file and the keys' part
- * of the manual page. */
+#include "config/text.h"
+
 #include "config/table.h"
 
 #include "presignd/base/mdoc.h"
 
 #include <string.h>
 
-static const char *sample_value(const struct config_key *key)
-{
-    return key->sample != NULL ? key->sample : key->default_text;
-}
-
 static void sample_section(struct buf *out, const struct config_section *section)
 {
-    buf_printf(out, "\n; %s\n[%s]\n", section->help, section->sample_name);
+    buf_printf(out, "\n; %s\n[%s]\n", section->help, section->heading);
     for (size_t i = 0; i < section->key_count; i++) {
         const struct config_key *key = &section->keys[i];
-        const char *value = sample_value(key);
-        buf_printf(out, "; %s\n%s =%s%s\n", key->help, key->name, *value == '\0' ? "" : " ", value);
+        buf_printf(out, "; %s\n%s =%s%s\n", key->help, key->name, *key->sample == '\0' ? "" : " ",
+                   key->sample);
     }
 }
 
 void config_sample(struct buf *out)
 {
-    buf_puts(out, "; presignd.conf(5): every key with its default, but for the merchant's.\n"
-                  "; Files of presignd.conf.d/*.conf beside this one are read after it.\n");
+    buf_puts(
+        out,
+        "; Every key of presignd.conf(5) with its default. The merchant's values are examples.\n"
+        "; presignd.conf.d/*.conf in the same directory is read after this file.\n");
     for (size_t i = 0; i < config_section_count; i++) {
-        if (config_sections[i].sample_name != NULL) {
+        if (config_sections[i].heading != NULL) {
             sample_section(out, &config_sections[i]);
         }
     }
@@ -45,9 +42,9 @@ static void manual_facts(struct buf *out, const struct config_key *key)
     if (*key->default_text != '\0') {
         buf_printf(out, "; default\n.Ql %s .\n", key->default_text);
     } else {
-        buf_puts(out, (key->flags & CONFIG_REQUIRED) != 0 ? "; required.\n" : "; default empty.\n");
+        buf_puts(out, key->change == CONFIG_REQUIRED ? "; required.\n" : "; default empty.\n");
     }
-    if ((key->flags & CONFIG_RESTART) != 0) {
+    if (key->change == CONFIG_RESTART) {
         buf_puts(out, "A change needs a restart.\n");
     }
 }
@@ -56,7 +53,7 @@ static void manual_key(struct buf *out, const struct config_key *key)
 {
     buf_printf(out, ".It Ic %s\n", key->name);
     mdoc_text(out, key->help);
-    buf_puts(out, ".\n");
+    buf_putc(out, '\n');
     manual_facts(out, key);
 }
 

@@ -1,11 +1,9 @@
-/* The types of values: text in, a field out, or what is wrong.
- *
- * What a message may quote is decided here. Paths are quoted only when they look like one:
- * somebody will paste a key where its path belongs, and logs keep what they are told.
- */
-#include "config/table.h"
+/* Messages quote a path only if it looks like one: people paste a key where its path belongs, and
+ * messages are logged. */
+#include "config/value.h"
 
 #include "presignd/base/address.h"
+#include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
@@ -41,9 +39,16 @@ static char *quoted_problem(const char *text, const char *problem)
     return buf_take(&out);
 }
 
-static void store(void *field, char *string)
+/* A config_parse_fn, most of which need only some of its arguments. */
+#define PARSER(name)                                                                          \
+    static char *name(const struct config_key *key __attribute__((unused)), const char *text, \
+                      const struct config_sources *sources __attribute__((unused)), void *field)
+
+/* Puts a string into the field. Returns NULL: no problem. */
+static char *store(void *field, char *string)
 {
     memcpy(field, &string, sizeof string);
+    return NULL;
 }
 
 /* Names: 1 to `max` of letters, digits, `._-`. */
@@ -55,39 +60,28 @@ static bool plain_name(const char *text, size_t max)
     return len > 0 && len <= max && text[len] == '\0';
 }
 
-static char *parse_instance(const struct config_key *key, const char *text,
-                            const struct config_sources *sources, void *field)
+PARSER(parse_instance)
 {
-    (void)key, (void)sources;
-    if (!plain_name(text, 64)) {
-        return quoted_problem(text, "is not 1 to 64 letters, digits, points, '_' or '-'");
-    }
-    store(field, mem_strdup(text));
-    return NULL;
+    return plain_name(text, 64)
+               ? store(field, mem_strdup(text))
+               : quoted_problem(text, "is not 1 to 64 letters, digits, points, '_' or '-'");
 }
 
-/* As org.apache.kafka.common.internals.Topic has it. */
-static char *parse_topic(const struct config_key *key, const char *text,
-                         const struct config_sources *sources, void *field)
+/* The rules of org.apache.kafka.common.internals.Topic. */
+PARSER(parse_topic)
 {
-    (void)key, (void)sources;
-    if (!plain_name(text, 249) || strcmp(text, ".") == 0 || strcmp(text, "..") == 0) {
-        return quoted_problem(text, "is no topic name: 1 to 249 letters, digits, points, '_', '-'");
-    }
-    store(field, mem_strdup(text));
-    return NULL;
+    bool ok = plain_name(text, 249) && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+    return ok ? store(field, mem_strdup(text))
+              : quoted_problem(text,
+                               "is not a topic name: 1 to 249 letters, digits, points, '_', '-'");
 }
 
-static char *parse_paths(const struct config_key *key, const char *text,
-                         const struct config_sources *sources, void *field)
+PARSER(parse_paths)
 {
-    (void)key, (void)sources;
-    if (*text == '\0' || *text == ':' || strstr(text, "::") != NULL ||
-        text[strlen(text) - 1] == ':') {
-        return quoted_problem(text, "holds an empty path: give directories parted by ':'");
-    }
-    store(field, mem_strdup(text));
-    return NULL;
+    bool ok = *text != '\0' && *text != ':' && strstr(text, "::") == NULL &&
+              text[strlen(text) - 1] != ':';
+    return ok ? store(field, mem_strdup(text))
+              : quoted_problem(text, "has an empty path: give directories separated by ':'");
 }
 
 struct word {
@@ -95,44 +89,36 @@ struct word {
     bool value;
 };
 
-static bool find_word(const struct word *words, size_t count, const char *text, void *field)
+static bool find_word(const struct word *words, size_t count, const char *text, bool *value)
 {
     for (size_t i = 0; i < count; i++) {
         if (text_equal_nocase(words[i].text, text)) {
-            *(bool *)field = words[i].value;
+            *value = words[i].value;
             return true;
         }
     }
     return false;
 }
 
-static char *parse_bool(const struct config_key *key, const char *text,
-                        const struct config_sources *sources, void *field)
+PARSER(parse_bool)
 {
     static const struct word words[] = {
         {"yes", true}, {"true", true},   {"on", true},   {"1", true},
         {"no", false}, {"false", false}, {"off", false}, {"0", false},
     };
-    (void)key, (void)sources;
-    return find_word(words, ARRAY_LENGTH(words), text, field)
-               ? NULL
-               : quoted_problem(text, "is neither yes nor no");
+    bool ok = find_word(words, ARRAY_LENGTH(words), text, field);
+    return ok ? NULL : quoted_problem(text, "is neither yes nor no");
 }
 
-static char *parse_mode(const struct config_key *key, const char *text,
-                        const struct config_sources *sources, void *field)
+PARSER(parse_mode)
 {
     static const struct word words[] = {{"direct", false}, {"partner", true}};
-    (void)key, (void)sources;
-    return find_word(words, ARRAY_LENGTH(words), text, field)
-               ? NULL
-               : quoted_problem(text, "is neither direct nor partner");
+    bool ok = find_word(words, ARRAY_LENGTH(words), text, field);
+    return ok ? NULL : quoted_problem(text, "is neither direct nor partner");
 }
 
-static char *parse_int(const struct config_key *key, const char *text,
-                       const struct config_sources *sources, void *field)
+PARSER(parse_int)
 {
-    (void)sources;
     if (text_int(text, key->min, key->max, field)) {
         return NULL;
     }
@@ -142,36 +128,26 @@ static char *parse_int(const struct config_key *key, const char *text,
     return quoted_problem(text, problem);
 }
 
-static char *parse_listen(const struct config_key *key, const char *text,
-                          const struct config_sources *sources, void *field)
+PARSER(parse_listen)
 {
-    (void)key, (void)sources;
     union address address;
-    if (*text != '\0' && !address_parse(text, &address)) {
-        return quoted_problem(text, "is not ADDRESS:PORT or [ADDRESS]:PORT with a numeric "
-                                    "address, nor unix:/PATH");
-    }
-    store(field, mem_strdup(text));
-    return NULL;
+    bool ok = *text == '\0' || address_parse(text, &address);
+    return ok ? store(field, mem_strdup(text))
+              : quoted_problem(text, "is not ADDRESS:PORT or [ADDRESS]:PORT with a numeric "
+                                     "address, nor unix:/PATH");
 }
 
-/* What is right is known elsewhere: the room of keys judges it (wechatpay/merchant.h). */
-static char *parse_text(const struct config_key *key, const char *text,
-                        const struct config_sources *sources, void *field)
+/* wechatpay/ checks these. */
+PARSER(parse_text)
 {
-    (void)key, (void)sources;
-    store(field, mem_strdup(text));
-    return NULL;
+    return store(field, mem_strdup(text));
 }
 
-/* Paths of endpoints begin with the slash that may end this URL. */
-static char *parse_url(const struct config_key *key, const char *text,
-                       const struct config_sources *sources, void *field)
+/* Without the slash at its end: the paths of endpoints begin with one. */
+PARSER(parse_url)
 {
     size_t len = strlen(text);
-    (void)key, (void)sources;
-    store(field, mem_dup(text, len > 0 && text[len - 1] == '/' ? len - 1 : len));
-    return NULL;
+    return store(field, mem_dup(text, len > 0 && text[len - 1] == '/' ? len - 1 : len));
 }
 
 char *config_slurp(const char *path, size_t max, char **content, size_t *len)
@@ -204,7 +180,7 @@ char *config_slurp(const char *path, size_t max, char **content, size_t *len)
     return NULL;
 }
 
-/* Says why a file is of no use, naming it when that gives nothing away. */
+/* Names the file only if the text looks like a path. */
 static char *file_problem(const char *path, const char *reason)
 {
     if (*path == '/' || *path == '.') {
@@ -212,15 +188,15 @@ static char *file_problem(const char *path, const char *reason)
         text_clean(&out, path, strlen(path), 4096);
         return mem_printf("%s: %s", out.data, reason);
     }
-    return mem_printf("the file cannot be read (%s): give a path, best with a '/' in front, or "
-                      "@NAME of a credential",
+    return mem_printf("the file cannot be read (%s): give an absolute path, or @NAME of a "
+                      "credential",
                       reason);
 }
 
 /* NULL when the file can be opened for reading. */
 static char *check_readable(const char *path)
 {
-    /* Nonblocking: a FIFO put there by mistake must not hang the start. */
+    /* Non-blocking, so that a FIFO does not hang the start. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return file_problem(path, strerror(errno));
@@ -241,7 +217,7 @@ static char *credential_path(const char *text, const struct config_sources *sour
     }
     if (*name == '\0' || strchr(name, '/') != NULL || strcmp(name, ".") == 0 ||
         strcmp(name, "..") == 0) {
-        return mem_strdup("is no name of a credential: @NAME, without a '/'");
+        return mem_strdup("is not a credential's name: @NAME, without a '/'");
     }
     if (sources->credentials_dir == NULL) {
         return mem_strdup("names a credential, but $CREDENTIALS_DIRECTORY is not set: see "
@@ -266,21 +242,14 @@ static char *readable_path(const char *text, const struct config_sources *source
     return problem;
 }
 
-static char *parse_readable(const struct config_key *key, const char *text,
-                            const struct config_sources *sources, void *field)
+PARSER(parse_readable)
 {
     char *path = NULL;
-    char *problem = NULL;
-    (void)key;
     if (*text == '\0') {
-        path = mem_strdup("");
-    } else {
-        problem = readable_path(text, sources, &path);
+        return store(field, mem_strdup(""));
     }
-    if (problem == NULL) {
-        store(field, path);
-    }
-    return problem;
+    char *problem = readable_path(text, sources, &path);
+    return problem == NULL ? store(field, path) : problem;
 }
 
 static void cut_newline(char *content, size_t len)
@@ -310,29 +279,20 @@ static char *read_secret(const char *text, const struct config_sources *sources,
     return NULL;
 }
 
-static char *parse_property(const struct config_key *key, const char *text,
-                            const struct config_sources *sources, void *field)
+PARSER(parse_property)
 {
-    (void)key;
     if (*text != '@' || (sources->credentials_dir == NULL && sources->without_keys)) {
-        store(field, mem_strdup(text));
-        return NULL;
+        return store(field, mem_strdup(text));
     }
     char *content = NULL;
     char *problem = read_secret(text, sources, &content);
-    if (problem == NULL) {
-        store(field, content);
-    }
-    return problem;
+    return problem == NULL ? store(field, content) : problem;
 }
 
-static char *parse_apiv3_key(const struct config_key *key, const char *text,
-                             const struct config_sources *sources, void *field)
+PARSER(parse_apiv3_key)
 {
-    (void)key;
     if (*text == '\0' || sources->without_keys) {
-        store(field, mem_strdup(""));
-        return NULL;
+        return store(field, mem_strdup(""));
     }
     char *content = NULL;
     char *problem = read_secret(text, sources, &content);
@@ -341,10 +301,9 @@ static char *parse_apiv3_key(const struct config_key *key, const char *text,
     }
     if (strlen(content) != APIV3_KEY_LEN) {
         config_cleanse(content);
-        return mem_strdup("names a file that does not hold an APIv3 key, 32 bytes");
+        return mem_strdup("the file does not hold an APIv3 key of 32 bytes");
     }
-    store(field, content);
-    return NULL;
+    return store(field, content);
 }
 
 /* Appends one path of the list, resolved. */
@@ -356,7 +315,7 @@ static char *add_certificate(struct buf *out, const char *bytes, size_t len,
     }
     AUTO_FREE char *text = mem_dup(bytes, len);
     if (*text == '\0') {
-        return mem_strdup("holds an empty path: off, or paths of PEM files, comma separated");
+        return mem_strdup("has an empty path: off, or paths of PEM files, comma separated");
     }
     AUTO_FREE char *path = NULL;
     char *problem = readable_path(text, sources, &path);
@@ -366,16 +325,13 @@ static char *add_certificate(struct buf *out, const char *bytes, size_t len,
     return problem;
 }
 
-static char *parse_certificates(const struct config_key *key, const char *text,
-                                const struct config_sources *sources, void *field)
+PARSER(parse_certificates)
 {
-    (void)key;
     if (strcmp(text, "auto") == 0) {
         return mem_strdup("auto is not available yet: give paths of PEM files");
     }
     if (*text == '\0' || strcmp(text, "off") == 0) {
-        store(field, mem_strdup("off"));
-        return NULL;
+        return store(field, mem_strdup("off"));
     }
     AUTO_BUF struct buf out = {0};
     for (int i = 0; i < CERTIFICATES_MAX; i++) {
@@ -387,30 +343,27 @@ static char *parse_certificates(const struct config_key *key, const char *text,
         }
         text += len;
         if (*text == '\0') {
-            store(field, buf_take(&out));
-            return NULL;
+            return store(field, buf_take(&out));
         }
         text++;
     }
     return mem_printf("holds more than %d files", CERTIFICATES_MAX);
 }
 
-const struct config_type
-    config_type_instance = {"1 to 64 letters, digits, points, '_' or '-'", CONFIG_STORE_STRING,
-                            parse_instance},
-    config_type_topic = {"a topic's name", CONFIG_STORE_STRING, parse_topic},
-    config_type_paths = {"directories, colon separated", CONFIG_STORE_STRING, parse_paths},
-    config_type_path = {"a path or @NAME", CONFIG_STORE_STRING, parse_readable},
-    config_type_bool = {"yes or no (also true, false, on, off, 1, 0)", CONFIG_STORE_BOOL,
-                        parse_bool},
-    config_type_mode = {"one of direct and partner", CONFIG_STORE_BOOL, parse_mode},
-    config_type_int = {NULL, CONFIG_STORE_INT, parse_int},
-    config_type_url = {"URL: https://HOST or https://HOST:PORT", CONFIG_STORE_STRING, parse_url},
-    config_type_proxy = {"a URL", CONFIG_STORE_STRING, parse_text},
-    config_type_listen = {"ADDRESS:PORT or [ADDRESS]:PORT, numeric, or unix:/PATH",
-                          CONFIG_STORE_STRING, parse_listen},
-    config_type_serial = {"hexadecimal digits", CONFIG_STORE_STRING, parse_text},
-    config_type_key_id = {"text that begins with PUB_KEY_ID_", CONFIG_STORE_STRING, parse_text},
-    config_type_apiv3_key = {"a path or @NAME", CONFIG_STORE_STRING, parse_apiv3_key},
-    config_type_certificates = {"paths or @NAMEs, or off", CONFIG_STORE_STRING, parse_certificates},
-    config_type_property = {"text or @NAME", CONFIG_STORE_STRING, parse_property};
+#define TYPE(name, field, parser, what) \
+    const struct config_type config_type_##name = {(what), CONFIG_STORE_##field, (parser)};
+TYPE(instance, STRING, parse_instance, "1 to 64 letters, digits, points, '_' or '-'")
+TYPE(topic, STRING, parse_topic, "a topic's name")
+TYPE(paths, STRING, parse_paths, "directories, colon separated")
+TYPE(path, STRING, parse_readable, "a path or @NAME")
+TYPE(flag, BOOL, parse_bool, "yes or no (also true, false, on, off, 1, 0)")
+TYPE(mode, BOOL, parse_mode, "one of direct and partner")
+TYPE(int, INT, parse_int, NULL)
+TYPE(url, STRING, parse_url, "URL: https://HOST or https://HOST:PORT")
+TYPE(proxy, STRING, parse_text, "a URL")
+TYPE(listen, STRING, parse_listen, "ADDRESS:PORT or [ADDRESS]:PORT, numeric, or unix:/PATH")
+TYPE(serial, STRING, parse_text, "hexadecimal digits")
+TYPE(key_id, STRING, parse_text, "text that begins with PUB_KEY_ID_")
+TYPE(apiv3_key, STRING, parse_apiv3_key, "a path or @NAME")
+TYPE(certificates, STRING, parse_certificates, "paths or @NAMEs, or off")
+TYPE(property, STRING, parse_property, "text or @NAME")

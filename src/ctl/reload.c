@@ -5,6 +5,7 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
+#include "presignd/config/read.h"
 
 #include <errno.h>
 #include <inttypes.h>

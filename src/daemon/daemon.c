@@ -8,6 +8,7 @@
 #include "presignd/base/loop.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/random.h"
+#include "presignd/config/read.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/kafka/topic_check.h"

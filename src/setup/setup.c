@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/config/read.h"
 #include "presignd/kafka/client.h"
 #include "presignd/wechatpay/key.h"
 
@@ -28,27 +29,27 @@ static char *check_property(int client, const char *name, const char *value)
 
 /* --- problems --- */
 
-/* A key of the configuration; `argument` is a merchant's id, else "". */
-struct place {
+/* A section of the configuration; `argument` is a merchant's id, else "". */
+struct section {
     const struct config *config;
-    const char *section, *argument;
+    const char *name, *argument;
 };
 
-static void complain(struct buf *errors, const struct place *place, const char *key,
+static void complain(struct buf *errors, const struct section *section, const char *key,
                      const char *text)
 {
-    buf_printf(errors, "%s: %s\n",
-               config_where(place->config, place->section, place->argument, key), text);
+    const char *origin = config_origin(section->config, section->name, section->argument, key);
+    buf_printf(errors, "%s: %s\n", origin, text);
 }
 
-/* Lines that begin with their key, all of them behind a prefix of that many bytes. */
-static void complain_lines(struct buf *errors, const struct place *place, char *lines,
+/* Lines that begin with a prefix of that many bytes and then their key. */
+static void complain_lines(struct buf *errors, const struct section *section, char *lines,
                            size_t prefix_len)
 {
     for (char *line; (line = strsep(&lines, "\n")) != NULL;) {
         if (strlen(line) > prefix_len) {
             AUTO_FREE char *key = mem_dup(line + prefix_len, strcspn(line + prefix_len, ":"));
-            complain(errors, place, key, line);
+            complain(errors, section, key, line);
         }
     }
 }
@@ -57,10 +58,10 @@ static void complain_lines(struct buf *errors, const struct place *place, char *
 
 static void complain_of_schemas(const struct setup *setup, const char *error, struct buf *errors)
 {
-    const struct place place = {setup->config, "daemon", ""};
+    const struct section section = {setup->config, "daemon", ""};
     AUTO_FREE char *text = mem_printf("schema_dir: %s", error);
     if (errors->len == 0 || strstr(errors->data, text) == NULL) {
-        complain(errors, &place, "schema_dir", text);
+        complain(errors, &section, "schema_dir", text);
     }
 }
 
@@ -153,11 +154,11 @@ static void load_merchants(struct setup *setup, bool without_keys, bool refused,
     size_t count = 0;
     for (size_t i = 0; i < config->merchant_count; i++) {
         const struct config_merchant *from = &config->merchants[i];
-        const struct place place = {config, "merchant", from->mchid};
+        const struct section section = {config, "merchant", from->mchid};
         AUTO_FREE char *problems = NULL;
         items[count] = load_merchant(from, without_keys, refused, &problems);
         if (items[count] == NULL) {
-            complain_lines(errors, &place, problems, strlen("merchant : ") + strlen(from->mchid));
+            complain_lines(errors, &section, problems, strlen("merchant : ") + strlen(from->mchid));
         } else {
             count++;
         }
@@ -184,17 +185,18 @@ static void warn_of_open_keys(struct setup *setup, const char *credentials_dir)
         }
         /* Merchants may share a file. */
         if (setup->warnings.len == 0 || strstr(setup->warnings.data, warning) == NULL) {
-            const struct place place = {setup->config, "merchant", from->mchid};
+            const struct section section = {setup->config, "merchant", from->mchid};
             AUTO_FREE char *text = mem_printf("private_key: %s", warning);
-            complain(&setup->warnings, &place, "private_key", text);
+            complain(&setup->warnings, &section, "private_key", text);
         }
     }
 }
 
 /* --- descriptors --- */
 
-/* Calls in the air at most, and which key says so. Over HTTP/1.1 each has a connection. */
-static int64_t places(const struct config *config, const char **key)
+/* The limit of calls in flight, and the key that sets it. Over HTTP/1.1 each call has a
+ * connection. */
+static int64_t call_limit(const struct config *config, const char **key)
 {
     bool fits = config->daemon.max_in_flight <= config->endpoint.max_connections;
     *key = fits ? "daemon.max_in_flight" : "endpoint.max_connections";
@@ -204,24 +206,24 @@ static int64_t places(const struct config *config, const char **key)
 uint64_t setup_descriptors(const struct setup *setup)
 {
     const char *key;
-    return (uint64_t)places(setup->config, &key) + SETUP_DESCRIPTORS_RESERVE;
+    return (uint64_t)call_limit(setup->config, &key) + SETUP_DESCRIPTORS_RESERVE;
 }
 
 /* The soft limit is raised at the start; what the hard one lacks only the operator can add. */
 static void warn_of_descriptors(struct setup *setup)
 {
-    const struct place place = {setup->config, "endpoint", ""};
+    const struct section section = {setup->config, "endpoint", ""};
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max >= setup_descriptors(setup)) {
         return;
     }
     const char *key;
-    int64_t calls = places(setup->config, &key);
+    int64_t calls = call_limit(setup->config, &key);
     AUTO_FREE char *text = mem_printf(
         "max_connections: %" PRId64 " calls at once (%s) and %d descriptors for the rest are more "
         "than this process may open (%" PRIu64 "): raise LimitNOFILE=, or lower %s",
         calls, key, SETUP_DESCRIPTORS_RESERVE, (uint64_t)limit.rlim_max, key);
-    complain(&setup->warnings, &place, "max_connections", text);
+    complain(&setup->warnings, &section, "max_connections", text);
 }
 
 /* --- Kafka --- */
@@ -243,18 +245,17 @@ static void take_properties(struct setup *setup)
 static void complain_of_kafka(const struct setup *setup, const char *error, struct buf *errors)
 {
     const struct config *config = setup->config;
-    const char *where = config_where(config, "kafka", "", "");
+    const char *origin = config_origin(config, "kafka", "", "");
     size_t longest = 0;
     for (size_t i = 0; i < config->property_count; i++) {
         const struct config_property *property = &config->properties[i];
         size_t len = strlen(property->name);
-        if (len > longest && strcmp(property->where, "default") != 0 &&
-            strstr(error, property->name) != NULL) {
-            where = property->where;
+        if (len > longest && property->origin != NULL && strstr(error, property->name) != NULL) {
+            origin = property->origin;
             longest = len;
         }
     }
-    buf_printf(errors, "%s: Kafka's properties: %s\n", where, error);
+    buf_printf(errors, "%s: Kafka's properties: %s\n", origin, error);
 }
 
 static void try_properties(const struct setup *setup, struct buf *errors)
@@ -292,10 +293,10 @@ static void take_endpoint(struct setup *setup)
 
 static void check_endpoint(const struct setup *setup, struct buf *errors)
 {
-    const struct place place = {setup->config, "endpoint", ""};
+    const struct section section = {setup->config, "endpoint", ""};
     AUTO_BUF struct buf problems = {0};
     if (!caller_config_check(&setup->caller, &problems)) {
-        complain_lines(errors, &place, problems.data, 0);
+        complain_lines(errors, &section, problems.data, 0);
     }
 }
 
@@ -347,7 +348,7 @@ struct pipeline_rules setup_rules(const struct setup *setup, const struct settle
                   .base_delay_ms = config->retry.base_delay_ms,
                   .max_delay_ms = config->retry.max_delay_ms,
                   .give_up_after_ms = config->retry.give_up_after_ms},
-        .limits = {.in_flight = (unsigned)places(config, &key),
+        .limits = {.in_flight = (unsigned)call_limit(config, &key),
                    .host_count = setup->host_count,
                    .timeout_ms = config->endpoint.timeout_ms,
                    .commit_interval_ms = config->daemon.commit_interval_ms,
@@ -417,7 +418,7 @@ void setup_describe(const struct setup *setup, struct buf *out)
     buf_printf(out,
                text_is_given(config->endpoint.backup_url) ? ", backup %s\n" : ", no backup%s\n",
                config->endpoint.backup_url);
-    int64_t calls = places(config, &key);
-    buf_printf(out, "up to %" PRId64 " calls in the air (%s)\n", calls, key);
+    int64_t calls = call_limit(config, &key);
+    buf_printf(out, "up to %" PRId64 " calls in flight (%s)\n", calls, key);
     describe_merchants(setup, out);
 }

@@ -2,7 +2,7 @@
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"
-#include "presignd/config/config.h"
+#include "presignd/config/read.h"
 
 #include <string.h>
 #include <sys/mman.h>

@@ -2,6 +2,7 @@
 
 #include "presignd/base/address.h"
 #include "presignd/base/mem.h"
+#include "presignd/config/read.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>

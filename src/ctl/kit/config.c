@@ -1,6 +1,7 @@
 #include "ctl/kit/config.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/config/read.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-#include "presignd/config/config.h"
+#include "config/text.h"
+#include "presignd/config/read.h"
 
 #include "unit/committed.h"
 #include "unit/directory.h"

@@ -1,4 +1,5 @@
 /* docs/limits.md and the code say the same numbers, and each names all that the other does. */
+#include "config/text.h"
 #include "presignd/config/config.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/outlet.h"

@@ -85,7 +85,7 @@ Test(setup, a_good_configuration_is_described)
         "\nbrokers b1:9092,b2:9092, group presignd\n",
         "\nbrokers of the producer p:9092\n",
         ("\nschemas " PRESIGND_SOURCE_DIR "/schemas\n"),
-        "\nup to 128 calls in the air (endpoint.max_connections)\n",
+        "\nup to 128 calls in flight (endpoint.max_connections)\n",
         "\nmerchant 1900007291, direct, 1 of WeChat Pay's keys\n",
     };
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
@@ -96,7 +96,7 @@ Test(setup, a_good_configuration_is_described)
     cr_assert_not_null(setup, "%s", bench.errors.data);
     text.len = 0;
     setup_describe(setup, &text);
-    cr_assert_not_null(strstr(text.data, "\nup to 5 calls in the air (daemon.max_in_flight)\n"));
+    cr_assert_not_null(strstr(text.data, "\nup to 5 calls in flight (daemon.max_in_flight)\n"));
     cr_assert_not_null(strstr(text.data, "schemas /nowhere (not there), then "), "%s", text.data);
 }
 

@@ -1,4 +1,4 @@
-#include "presignd/config/config.h"
+#include "presignd/config/read.h"
 
 #include "unit/directory.h"
 
@@ -89,7 +89,7 @@ static size_t problem_count(const struct bench *bench)
     return count;
 }
 
-Test(config, defaults_are_those_of_the_manual)
+Test(config_read, defaults_are_those_of_the_manual)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -128,7 +128,7 @@ Test(config, defaults_are_those_of_the_manual)
     cr_assert_str_eq(config->properties[1].value, "presignd");
 }
 
-Test(config, a_merchant_is_read_whole)
+Test(config_read, a_merchant_is_read_whole)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -137,7 +137,7 @@ Test(config, a_merchant_is_read_whole)
     cr_assert_eq(config->merchant_count, 1);
     const struct config_merchant *merchant = &config->merchants[0];
     AUTO_FREE char *key = directory_file(&bench.directory, "key.pem");
-    AUTO_FREE char *where = directory_file(&bench.directory, "presignd.conf:1");
+    AUTO_FREE char *origin = directory_file(&bench.directory, "presignd.conf:1");
     cr_assert_str_eq(merchant->mchid, "1900007291");
     cr_assert(!merchant->partner);
     cr_assert(merchant->is_default);
@@ -148,10 +148,10 @@ Test(config, a_merchant_is_read_whole)
     cr_assert_str_eq(merchant->platform_certificates, "off");
     cr_assert_eq(merchant->max_in_flight, 256);
     cr_assert_eq(merchant->rate_per_s, 7);
-    cr_assert_str_eq(merchant->where, where);
+    cr_assert_str_eq(config_origin(config, "merchant", "1900007291", ""), origin);
 }
 
-Test(config, comments_are_those_of_libinih)
+Test(config_read, comments_are_those_of_libinih)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -164,7 +164,7 @@ Test(config, comments_are_those_of_libinih)
     cr_assert_eq(problem_count(&bench), 1, "%s", errors_of(&bench));
 }
 
-Test(config, every_problem_is_told_at_once_with_its_line)
+Test(config_read, every_problem_is_told_at_once_with_its_line)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -186,7 +186,7 @@ Test(config, every_problem_is_told_at_once_with_its_line)
     expect_problem(&bench, 2, "max_in_flight: \"0\" is not an integer from 1 to 65536");
     expect_problem(&bench, 3, "unknown key instnce in [daemon]: did you mean instance?");
     expect_problem(&bench, 4, "it belongs to [endpoint]");
-    expect_problem(&bench, 5, "neither KEY = VALUE");
+    expect_problem(&bench, 5, "is not KEY = VALUE");
     expect_problem(&bench, 7, "instance is given twice");
     expect_problem(&bench, 8, "unknown section [retrry]: did you mean [retry]?");
     expect_problem(&bench, 10, "section [daemon] is repeated");
@@ -203,7 +203,7 @@ static void put_many(struct buf *text, char c, size_t count)
     }
 }
 
-Test(config, lines_that_libinih_would_take_wrongly_are_refused)
+Test(config_read, lines_that_libinih_would_take_wrongly_are_refused)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -223,7 +223,7 @@ Test(config, lines_that_libinih_would_take_wrongly_are_refused)
     expect_problem(&bench, 10, "mode is required");
 }
 
-Test(config, long_lines_are_read_whole)
+Test(config_read, long_lines_are_read_whole)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -236,7 +236,7 @@ Test(config, long_lines_are_read_whole)
     cr_assert_eq(strlen(config->daemon.schema_dir), 4001);
 }
 
-Test(config, a_byte_order_mark_and_line_ends_of_windows_do_no_harm)
+Test(config_read, a_byte_order_mark_and_line_ends_of_windows_do_no_harm)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -246,7 +246,7 @@ Test(config, a_byte_order_mark_and_line_ends_of_windows_do_no_harm)
     cr_assert_str_eq(config->daemon.instance, "win");
 }
 
-Test(config, later_sources_override_earlier_ones)
+Test(config_read, later_sources_override_earlier_ones)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -278,7 +278,7 @@ Test(config, later_sources_override_earlier_ones)
     cr_assert_str_eq(config->properties[3].value, "1=2");
 }
 
-Test(config, wrong_sets_are_told)
+Test(config_read, wrong_sets_are_told)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -293,7 +293,7 @@ Test(config, wrong_sets_are_told)
     cr_assert_not_null(strstr(errors_of(&bench), "--set daemon.sign_threads: sign_threads: "));
 }
 
-Test(config, files_that_are_no_configuration_are_refused)
+Test(config_read, files_that_are_no_configuration_are_refused)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -305,7 +305,7 @@ Test(config, files_that_are_no_configuration_are_refused)
     cr_assert_not_null(strstr(errors_of(&bench), "presignd.conf: cannot be read: Is a directory"));
 }
 
-Test(config, a_section_under_a_wrong_heading_is_not_missing)
+Test(config_read, a_section_under_a_wrong_heading_is_not_missing)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -314,7 +314,7 @@ Test(config, a_section_under_a_wrong_heading_is_not_missing)
     cr_assert_eq(problem_count(&bench), 1, "%s", errors_of(&bench));
 }
 
-Test(config, what_parsed_is_given_with_the_problems_and_its_places)
+Test(config_read, what_parsed_is_given_with_the_problems_and_origins)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -335,7 +335,7 @@ Test(config, what_parsed_is_given_with_the_problems_and_its_places)
     cr_assert_not(config->properties_lack);
 
     static const struct {
-        const char *section, *argument, *key, *where;
+        const char *section, *argument, *key, *origin;
     } cases[] = {{"daemon", "", "schema_dir", "FILE:3"},
                  {"daemon", "", "admin_listen", "FILE:1"},
                  {"kafka", "", "client.id", "FILE:6"},
@@ -345,15 +345,15 @@ Test(config, what_parsed_is_given_with_the_problems_and_its_places)
                  {"merchant", "5", "private_key", "FILE:7"},
                  {"merchant", "6", "private_key", "FILE"}};
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        bool in_file = strncmp(cases[i].where, "FILE", 4) == 0;
-        AUTO_FREE char *where =
-            in_file ? mem_printf("%s%s", path, cases[i].where + 4) : mem_strdup(cases[i].where);
-        cr_expect_str_eq(config_where(config, cases[i].section, cases[i].argument, cases[i].key),
-                         where);
+        bool in_file = strncmp(cases[i].origin, "FILE", 4) == 0;
+        AUTO_FREE char *origin =
+            in_file ? mem_printf("%s%s", path, cases[i].origin + 4) : mem_strdup(cases[i].origin);
+        cr_expect_str_eq(config_origin(config, cases[i].section, cases[i].argument, cases[i].key),
+                         origin);
     }
 }
 
-Test(config, credentials_are_found_by_name)
+Test(config_read, credentials_are_found_by_name)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -378,8 +378,8 @@ Test(config, credentials_are_found_by_name)
                                               "ssl.key.password = @..\n"));
     expect_problem(&bench, 7, "32 bytes");
     expect_problem(&bench, 8, "missing: No such file");
-    expect_problem(&bench, 10, "no name of a credential");
-    expect_problem(&bench, 11, "no name of a credential");
+    expect_problem(&bench, 10, "not a credential's name");
+    expect_problem(&bench, 11, "not a credential's name");
 
     bench.without_credentials = true;
     cr_assert_null(read_text(&bench, MERCHANT));
@@ -391,7 +391,7 @@ Test(config, credentials_are_found_by_name)
     cr_assert_str_eq(config->properties[2].value, "@password");
 }
 
-Test(config, a_key_pasted_for_its_path_is_not_quoted)
+Test(config_read, a_key_pasted_for_its_path_is_not_quoted)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -406,7 +406,7 @@ Test(config, a_key_pasted_for_its_path_is_not_quoted)
     cr_assert_null(strstr(errors_of(&bench), "SECRET"), "%s", errors_of(&bench));
 }
 
-Test(config, answers_must_be_verifiable)
+Test(config_read, answers_must_be_verifiable)
 {
     static const char head[] =
         "[merchant 1]\nmode = partner\nserial_no = 1\nprivate_key = @key.pem\n";
@@ -425,7 +425,7 @@ Test(config, answers_must_be_verifiable)
     cr_assert_not_null(read_text(&bench, paths), "%s", errors_of(&bench));
 }
 
-Test(config, one_merchant_of_a_mode_is_the_default)
+Test(config_read, one_merchant_of_a_mode_is_the_default)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -442,7 +442,7 @@ Test(config, one_merchant_of_a_mode_is_the_default)
     cr_assert_not_null(strstr(errors_of(&bench), "at least one section [merchant MCHID]"));
 }
 
-Test(config, the_real_backup_is_not_called_for_another_base)
+Test(config_read, the_real_backup_is_not_called_for_another_base)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -455,7 +455,7 @@ Test(config, the_real_backup_is_not_called_for_another_base)
     cr_assert_str_eq(config->endpoint.backup_url, "https://127.0.0.1:2");
 }
 
-Test(config, delays_do_not_contradict_each_other)
+Test(config_read, delays_do_not_contradict_each_other)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -466,21 +466,21 @@ Test(config, delays_do_not_contradict_each_other)
     expect_problem(&bench, 3, "above max_delay_ms (50)");
 }
 
-Test(config, names_follow_kafkas_rules)
+Test(config_read, names_follow_kafkas_rules)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
     cr_assert_null(read_text(&bench, "[daemon]\ninstance = a b\nrequests_topic = a/b\n"
                                      "results_topic = ..\nfailures_topic = x\n" MERCHANT));
     expect_problem(&bench, 2, "instance");
-    expect_problem(&bench, 3, "no topic name");
-    expect_problem(&bench, 4, "no topic name");
+    expect_problem(&bench, 3, "not a topic name");
+    expect_problem(&bench, 4, "not a topic name");
     cr_assert_null(
         read_text(&bench, "[daemon]\nrequests_topic = a\nfailures_topic = a\n" MERCHANT));
     expect_problem(&bench, 3, "requests_topic and failures_topic must differ");
 }
 
-Test(config, the_admin_address_is_numeric_or_empty)
+Test(config_read, the_admin_address_is_numeric_or_empty)
 {
     static const char *const bad[] = {"localhost:1",   "127.0.0.1",      "127.0.0.1:65536",
                                       "::1:80",        "[::1:80",        ":80",
@@ -504,7 +504,7 @@ static char *refuse_pinned(int client, const char *name, const char *value)
     return strcmp(name, "enable.auto.commit") == 0 ? mem_strdup("is pinned") : NULL;
 }
 
-Test(config, properties_are_checked_by_their_owner)
+Test(config_read, properties_are_checked_by_their_owner)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -515,7 +515,7 @@ Test(config, properties_are_checked_by_their_owner)
     cr_assert_eq(problem_count(&bench), 1);
 }
 
-Test(config, a_change_of_identity_needs_a_restart)
+Test(config_read, a_change_of_identity_needs_a_restart)
 {
     AUTO_BENCH struct bench old, new;
     bench_init(&old);
@@ -533,7 +533,7 @@ Test(config, a_change_of_identity_needs_a_restart)
                                 "kafka.producer.linger.ms\nkafka.ssl.ca.location\n");
 }
 
-Test(config, problems_are_bounded)
+Test(config_read, problems_are_bounded)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);

@@ -1,7 +1,6 @@
-/* The configuration, built from the lines of its sources and the table of keys. */
-#include "presignd/config/config.h"
+#include "presignd/config/read.h"
 
-#include "config/table.h"
+#include "config/source.h"
 
 #include "presignd/base/mem.h"
 
@@ -15,7 +14,6 @@ struct reading {
     struct config *config;
 };
 
-/* Where a problem is that no line has. */
 static const char *main_path(const struct reading *reading)
 {
     return reading->sources->path == NULL ? CONFIG_DEFAULT_PATH : reading->sources->path;
@@ -26,36 +24,37 @@ static void *field_of(void *object, const struct config_key *key)
     return (char *)object + key->offset;
 }
 
-static char **string_of(void *object, const struct config_key *key)
+/* The structure of a plain section. */
+static void *part_of(const struct config *config, const struct config_section *section)
 {
-    return (char **)field_of(object, key);
+    return (char *)config + section->offset;
 }
 
-/* Sets one field from its line, or from the default. */
+/* Sets one field, from its line or from the default. `origin` is the section's. */
 static void take_key(struct reading *reading, const struct config_group *group,
-                     const struct config_key *key, const char *where, void *object)
+                     const struct config_key *key, const char *origin, void *object)
 {
     const struct config_entry *entry = config_group_entry(group, key->name);
     const char *text = entry == NULL ? key->default_text : entry->value;
     if (entry != NULL) {
-        where = entry->where;
+        origin = entry->origin;
     }
-    if (*text == '\0' && (key->flags & CONFIG_REQUIRED) != 0) {
-        config_problem(&reading->lines, where, "%s is required: %s", key->name, key->help);
+    if (*text == '\0' && key->change == CONFIG_REQUIRED) {
+        config_problem(&reading->lines, origin, "%s is required: %s", key->name, key->help);
         return;
     }
     char *problem = key->type->parse(key, text, reading->sources, field_of(object, key));
     if (problem != NULL) {
-        config_problem(&reading->lines, where, "%s: %s", key->name, problem);
+        config_problem(&reading->lines, origin, "%s: %s", key->name, problem);
         free(problem);
     }
 }
 
 static void take_keys(struct reading *reading, const struct config_section *section,
-                      const struct config_group *group, const char *where, void *object)
+                      const struct config_group *group, const char *origin, void *object)
 {
     for (size_t i = 0; i < section->key_count; i++) {
-        take_key(reading, group, &section->keys[i], where, object);
+        take_key(reading, group, &section->keys[i], origin, object);
     }
 }
 
@@ -76,7 +75,7 @@ static void take_property(struct reading *reading, int client, const struct conf
         problem = reading->check_property(client, entry->name, value);
     }
     if (problem != NULL) {
-        config_problem(&reading->lines, entry->where, "%s: %s", entry->name, problem);
+        config_problem(&reading->lines, entry->origin, "%s: %s", entry->name, problem);
         free(problem);
         config_cleanse(value);
         reading->config->properties_lack = true;
@@ -85,7 +84,7 @@ static void take_property(struct reading *reading, int client, const struct conf
     add_property(reading->config, (struct config_property){.client = client,
                                                            .name = mem_strdup(entry->name),
                                                            .value = value,
-                                                           .where = mem_strdup(entry->where)});
+                                                           .origin = mem_strdup(entry->origin)});
 }
 
 static void take_properties(struct reading *reading, const struct config_section *section,
@@ -97,8 +96,7 @@ static void take_properties(struct reading *reading, const struct config_section
             add_property(reading->config,
                          (struct config_property){.client = section->client,
                                                   .name = mem_strdup(key->name),
-                                                  .value = mem_strdup(key->default_text),
-                                                  .where = mem_strdup("default")});
+                                                  .value = mem_strdup(key->default_text)});
         }
     }
     for (size_t i = 0; group != NULL && i < group->entry_count; i++) {
@@ -106,22 +104,22 @@ static void take_properties(struct reading *reading, const struct config_section
     }
 }
 
-static void check_merchant(struct reading *reading, const struct config_merchant *merchant)
+static void check_merchant(struct reading *reading, const struct config_merchant *merchant,
+                           const char *origin)
 {
-    /* A field that could not be parsed is NULL and has been told. */
     const char *id = merchant->wechatpay_public_key_id;
     const char *key = merchant->wechatpay_public_key;
     const char *certificates = merchant->platform_certificates;
     if (id == NULL || key == NULL || certificates == NULL) {
-        return;
+        return; /* could not be parsed, which is reported already */
     }
     if ((*id == '\0') != (*key == '\0')) {
         config_problem(
-            &reading->lines, merchant->where,
+            &reading->lines, origin,
             "wechatpay_public_key_id and wechatpay_public_key go together: %s is missing",
             *id == '\0' ? "the id" : "the key");
     } else if (*id == '\0' && strcmp(certificates, "off") == 0) {
-        config_problem(&reading->lines, merchant->where,
+        config_problem(&reading->lines, origin,
                        "nothing to verify answers with: wechatpay_public_key_id and "
                        "wechatpay_public_key are required, or platform_certificates");
     }
@@ -133,10 +131,9 @@ static void take_merchant(struct reading *reading, const struct config_group *gr
     config->merchants =
         mem_realloc(config->merchants, (config->merchant_count + 1) * sizeof *config->merchants);
     struct config_merchant *merchant = &config->merchants[config->merchant_count++];
-    *merchant = (struct config_merchant){.mchid = mem_strdup(group->argument),
-                                         .where = mem_strdup(group->where)};
-    take_keys(reading, group->section, group, group->where, merchant);
-    check_merchant(reading, merchant);
+    *merchant = (struct config_merchant){.mchid = mem_strdup(group->argument)};
+    take_keys(reading, group->section, group, group->origin, merchant);
+    check_merchant(reading, merchant, group->origin);
 }
 
 static void take_sections(struct reading *reading)
@@ -145,7 +142,8 @@ static void take_sections(struct reading *reading)
         const struct config_section *section = &config_sections[i];
         const struct config_group *group = config_lines_group(&reading->lines, section->name);
         if (section->kind == CONFIG_PLAIN) {
-            take_keys(reading, section, group, main_path(reading), reading->config);
+            take_keys(reading, section, group, main_path(reading),
+                      part_of(reading->config, section));
         } else if (section->kind == CONFIG_KAFKA) {
             take_properties(reading, section, group);
         }
@@ -163,8 +161,8 @@ static const struct config_entry *given(struct reading *reading, const char *sec
     return config_group_entry(config_lines_group(&reading->lines, section), name);
 }
 
-/* The real backup host must not be called by somebody who only named a sandbox. */
-static void settle_backup(struct reading *reading)
+/* With a base_url of its own, for example a sandbox, the real backup host must not be called. */
+static void adjust_backup(struct reading *reading)
 {
     if (given(reading, "endpoint", "base_url") != NULL &&
         given(reading, "endpoint", "backup_url") == NULL) {
@@ -173,8 +171,8 @@ static void settle_backup(struct reading *reading)
     }
 }
 
-/* A low max_delay_ms alone is no contradiction to a default that nobody wrote. */
-static void settle_delays(struct reading *reading)
+/* A low max_delay_ms lowers the default of base_delay_ms; it contradicts only a given one. */
+static void adjust_delays(struct reading *reading)
 {
     struct config *config = reading->config;
     if (config->retry.base_delay_ms <= config->retry.max_delay_ms) {
@@ -183,8 +181,8 @@ static void settle_delays(struct reading *reading)
     const struct config_entry *base = given(reading, "retry", "base_delay_ms");
     if (base == NULL) {
         config->retry.base_delay_ms = config->retry.max_delay_ms;
-    } else if (config->retry.max_delay_ms > 0) { /* 0: refused already */
-        config_problem(&reading->lines, base->where, "base_delay_ms is above max_delay_ms (%lld)",
+    } else if (config->retry.max_delay_ms > 0) { /* 0: reported already */
+        config_problem(&reading->lines, base->origin, "base_delay_ms is above max_delay_ms (%lld)",
                        (long long)config->retry.max_delay_ms);
     }
 }
@@ -201,7 +199,7 @@ static void check_topics(struct reading *reading)
         for (size_t j = 0; j < i; j++) {
             if (topics[i].topic != NULL && topics[j].topic != NULL &&
                 strcmp(topics[i].topic, topics[j].topic) == 0) {
-                config_problem(&reading->lines, entry == NULL ? main_path(reading) : entry->where,
+                config_problem(&reading->lines, entry == NULL ? main_path(reading) : entry->origin,
                                "%s and %s must differ", topics[j].key, topics[i].key);
             }
         }
@@ -212,7 +210,7 @@ static void check_merchants(struct reading *reading)
 {
     const struct config *config = reading->config;
     const struct config_merchant *defaults[2] = {NULL, NULL}; /* by mode */
-    /* One that a file has which cannot be read, or whose heading is wrong, is not missing. */
+    /* A merchant may be in a file that could not be read, or below a wrong heading. */
     if (config->merchant_count == 0 && !reading->lines.lacks_groups) {
         config_problem(&reading->lines, main_path(reading),
                        "at least one section [merchant MCHID] is required");
@@ -221,57 +219,57 @@ static void check_merchants(struct reading *reading)
         const struct config_merchant *merchant = &config->merchants[i];
         const struct config_merchant **first = &defaults[merchant->partner];
         if (merchant->is_default && *first != NULL) {
-            config_problem(&reading->lines, merchant->where,
-                           "default = yes: merchant %s (%s) is the default of this mode already",
-                           (*first)->mchid, (*first)->where);
+            config_problem(&reading->lines, config_origin(config, "merchant", merchant->mchid, ""),
+                           "default = yes: merchant %s (%s) is already the default of this mode",
+                           (*first)->mchid, config_origin(config, "merchant", (*first)->mchid, ""));
         } else if (merchant->is_default) {
             *first = merchant;
         }
     }
 }
 
-static void add_place(struct config *config, const struct config_group *group, const char *key,
-                      const char *where)
+static void add_origin(struct config *config, const struct config_group *group, const char *key,
+                       const char *text)
 {
-    config->places =
-        mem_realloc(config->places, (config->place_count + 1) * sizeof *config->places);
-    config->places[config->place_count++] = (struct config_place){
+    config->origins =
+        mem_realloc(config->origins, (config->origin_count + 1) * sizeof *config->origins);
+    config->origins[config->origin_count++] = (struct config_origin){
         .section = mem_strdup(group->section->name),
         .argument = mem_strdup(group->argument == NULL ? "" : group->argument),
         .key = mem_strdup(key),
-        .where = mem_strdup(where),
+        .text = mem_strdup(text),
     };
 }
 
-static void take_places(struct reading *reading)
+static void take_origins(struct reading *reading)
 {
     reading->config->path = mem_strdup(main_path(reading));
     for (size_t i = 0; i < reading->lines.group_count; i++) {
         const struct config_group *group = &reading->lines.groups[i];
-        add_place(reading->config, group, "", group->where);
+        add_origin(reading->config, group, "", group->origin);
         for (size_t j = 0; j < group->entry_count; j++) {
-            add_place(reading->config, group, group->entries[j].name, group->entries[j].where);
+            add_origin(reading->config, group, group->entries[j].name, group->entries[j].origin);
         }
     }
 }
 
-const char *config_where(const struct config *config, const char *section, const char *argument,
-                         const char *key)
+const char *config_origin(const struct config *config, const char *section, const char *argument,
+                          const char *key)
 {
-    const char *where = config->path;
-    for (size_t i = 0; i < config->place_count; i++) {
-        const struct config_place *place = &config->places[i];
-        if (strcmp(place->section, section) != 0 || strcmp(place->argument, argument) != 0) {
+    const char *best = config->path;
+    for (size_t i = 0; i < config->origin_count; i++) {
+        const struct config_origin *origin = &config->origins[i];
+        if (strcmp(origin->section, section) != 0 || strcmp(origin->argument, argument) != 0) {
             continue;
         }
-        if (strcmp(place->key, key) == 0) {
-            return place->where;
+        if (strcmp(origin->key, key) == 0) {
+            return origin->text;
         }
-        if (*place->key == '\0') {
-            where = place->where;
+        if (*origin->key == '\0') {
+            best = origin->text;
         }
     }
-    return where;
+    return best;
 }
 
 struct config *config_gather(const struct config_sources *sources,
@@ -282,12 +280,12 @@ struct config *config_gather(const struct config_sources *sources,
                               .lines = {.errors = errors},
                               .config = mem_zalloc(1, sizeof *reading.config)};
     config_lines_read(&reading.lines, sources);
+    take_origins(&reading);
     take_sections(&reading);
-    settle_backup(&reading);
-    settle_delays(&reading);
+    adjust_backup(&reading);
+    adjust_delays(&reading);
     check_topics(&reading);
     check_merchants(&reading);
-    take_places(&reading);
     reading.config->files_lack = reading.lines.lacks_files;
     config_problems_end(&reading.lines);
     config_lines_deinit(&reading.lines);
@@ -306,26 +304,19 @@ static void free_strings(void *object, const struct config_section *section)
 {
     for (size_t i = 0; i < section->key_count; i++) {
         if (section->keys[i].type->store == CONFIG_STORE_STRING) {
-            config_cleanse(*string_of(object, &section->keys[i]));
+            config_cleanse(*(char **)field_of(object, &section->keys[i]));
         }
     }
-}
-
-static void merchant_deinit(struct config_merchant *merchant, const struct config_section *section)
-{
-    free_strings(merchant, section);
-    free(merchant->mchid);
-    free(merchant->where);
 }
 
 static void free_section(struct config *config, const struct config_section *section)
 {
     if (section->kind == CONFIG_PLAIN) {
-        free_strings(config, section);
-        return;
+        free_strings(part_of(config, section), section);
     }
     for (size_t i = 0; section->kind == CONFIG_MERCHANT && i < config->merchant_count; i++) {
-        merchant_deinit(&config->merchants[i], section);
+        free_strings(&config->merchants[i], section);
+        free(config->merchants[i].mchid);
     }
 }
 
@@ -340,15 +331,15 @@ struct config *config_free(struct config *config)
     for (size_t i = 0; i < config->property_count; i++) {
         free(config->properties[i].name);
         config_cleanse(config->properties[i].value);
-        free(config->properties[i].where);
+        free(config->properties[i].origin);
     }
-    for (size_t i = 0; i < config->place_count; i++) {
-        free(config->places[i].section);
-        free(config->places[i].argument);
-        free(config->places[i].key);
-        free(config->places[i].where);
+    for (size_t i = 0; i < config->origin_count; i++) {
+        free(config->origins[i].section);
+        free(config->origins[i].argument);
+        free(config->origins[i].key);
+        free(config->origins[i].text);
     }
-    free(config->places);
+    free(config->origins);
     free(config->path);
     free(config->properties);
     free(config->merchants);
@@ -356,10 +347,10 @@ struct config *config_free(struct config *config)
     return NULL;
 }
 
-static bool same_value(const struct config_key *key, const struct config *a, const struct config *b)
+static bool same_value(const struct config_key *key, void *a, void *b)
 {
-    const char *left = (const char *)a + key->offset;
-    const char *right = (const char *)b + key->offset;
+    const void *left = field_of(a, key);
+    const void *right = field_of(b, key);
     switch (key->type->store) {
     case CONFIG_STORE_STRING:
         return strcmp(*(char *const *)left, *(char *const *)right) == 0;
@@ -383,7 +374,7 @@ static const struct config_property *find_property(const struct config *config,
     return NULL;
 }
 
-/* Names the properties of `a` that `b` lacks, and with `values` those that it has otherwise. */
+/* Names the properties of `a` that `b` lacks, and with `values` those that differ. */
 static void name_properties(const struct config *a, const struct config *b, bool values,
                             struct buf *keys)
 {
@@ -404,7 +395,8 @@ bool config_needs_restart(const struct config *old, const struct config *new, st
         const struct config_section *section = &config_sections[i];
         for (size_t j = 0; section->kind == CONFIG_PLAIN && j < section->key_count; j++) {
             const struct config_key *key = &section->keys[j];
-            if ((key->flags & CONFIG_RESTART) != 0 && !same_value(key, old, new)) {
+            if (key->change == CONFIG_RESTART &&
+                !same_value(key, part_of(old, section), part_of(new, section))) {
                 buf_printf(keys, "%s.%s\n", section->name, key->name);
             }
         }
