@@ -46,7 +46,7 @@ ENDPOINT_FAULTS = {
     "429": "0.01:0", "500": "0.01", "503": "0.02", "html": "0.005", "202": "0.005",
     "reset-before": "0.015", "reset-after": "0.015", "truncated": "0.01", "unsigned": "0.01",
     "bad-signature": "0.01", "bad-timestamp": "0.005", "unknown-serial": "0.005",
-    "probe": "0.005", "missing-field": "0.01", "not-json": "0.005", "gzip": "0.005",
+    "signature-test": "0.005", "missing-field": "0.01", "not-json": "0.005", "gzip": "0.005",
     "delay": "0.05:150", "slow-body": "0.01:100",
     # Between requests; those that cost a good answer nothing, so that each call can be explained.
     "408": "0.005", "421": "0.005", "close": "0.01", "idle-close": "0.02:20", "idle-408": "0.01:20"}

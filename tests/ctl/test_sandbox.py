@@ -488,17 +488,17 @@ class Faults(unittest.TestCase):
         self.assertNotEqual(answer.headers["Wechatpay-Serial"],
                             self.sandbox.merchant("1900000109")["wechatpay_public_key_id"])
 
-    def test_probe(self):
-        signature = self.fault("probe", True).headers["Wechatpay-Signature"]
+    def test_signature_test(self):
+        signature = self.fault("signature-test", True).headers["Wechatpay-Signature"]
         self.assertTrue(signature.startswith("WECHATPAY/SIGNTEST/"))
         base64.b64decode(signature.removeprefix("WECHATPAY/SIGNTEST/"), validate=True)
 
-    def test_a_probe_does_not_come_twice_running(self):
+    def test_no_signature_test_twice_in_a_row(self):
         faults = []
         for _ in range(4):
-            self.sandbox.call(code="Fprobex4a")
+            self.sandbox.call(code="Fsignaturetestx4a")
             faults.append(self.sandbox.ledger()[-1].get("fault"))
-        self.assertEqual(faults, ["probe", None, "probe", None])
+        self.assertEqual(faults, ["signature-test", None, "signature-test", None])
 
     def test_missing_field(self):
         answer = self.fault("missing-field", True)
@@ -703,13 +703,13 @@ class Shares(unittest.TestCase):
 
     def test_mistakes(self):
         for options, status, told in (
-                (["--fault", "503"], 64, "KIND=SHARE"), (["--fault", "nope=1"], 64, "no such KIND"),
+                (["--fault", "503"], 64, "KIND=SHARE"), (["--fault", "nope=1"], 64, "unknown KIND"),
                 (["--fault", "503=2"], 64, "from 0 to 1"), (["--fault", "503=x"], 64, "from 0 to 1"),
                 (["--fault", "503=0.1:1"], 64, "takes no :PARAM"),
-                (["--fault", "429=0.1:x"], 64, "PARAM is no whole number"),
-                (["--fault", "503=0.1@5"], 64, "no merchant 5"),
+                (["--fault", "429=0.1:x"], 64, "PARAM must be a whole number"),
+                (["--fault", "503=0.1@5"], 64, "unknown merchant 5"),
                 (["--fault", "unasked=1@1900007291"], 64, "a connection has no merchant yet"),
-                (["--fault", "unasked=0.6", "--fault", "accept-close=0.6"], 64, "connections are 1.2 together"),
+                (["--fault", "unasked=0.6", "--fault", "accept-close=0.6"], 64, "connections add up to 1.2"),
                 (["--fault", "503=0.6", "--fault", "500=0.6"], 64, "more than 1"),
                 (["--merchant", "x:direct"], 64, "MCHID:direct"), (["--merchant", "5:both"], 64, "MCHID:direct"),
                 (["--merchant", "5:direct", "--merchant", "5:partner"], 64, "given before"),

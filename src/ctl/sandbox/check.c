@@ -41,8 +41,8 @@ void sandbox_rules_deinit(struct sandbox_rules *rules)
     rules->nonces = sandbox_nonces_free(rules->nonces);
 }
 
-/* An answer's error body says where the fault lies; `issue` becomes the verdict's. */
-static bool refuse(struct sandbox_verdict *verdict, unsigned status, const char *code,
+/* Rejects the request with an error body; the verdict takes over `issue`. Returns false. */
+static bool reject(struct sandbox_verdict *verdict, unsigned status, const char *code,
                    const char *message, const char *location, const char *field, char *issue)
 {
     verdict->status = status;
@@ -54,16 +54,16 @@ static bool refuse(struct sandbox_verdict *verdict, unsigned status, const char 
     return false;
 }
 
-static bool refuse_param(struct sandbox_verdict *verdict, const char *location, const char *field,
+static bool reject_param(struct sandbox_verdict *verdict, const char *location, const char *field,
                          const char *issue)
 {
-    return refuse(verdict, 400, "PARAM_ERROR", "the request does not keep to the API's rules",
-                  location, field, mem_strdup(issue));
+    return reject(verdict, 400, "PARAM_ERROR", "the request breaks the API's rules", location,
+                  field, mem_strdup(issue));
 }
 
-static bool refuse_sign(struct sandbox_verdict *verdict, const char *field, const char *issue)
+static bool reject_sign(struct sandbox_verdict *verdict, const char *field, const char *issue)
 {
-    return refuse(verdict, 401, "SIGN_ERROR", "the request's signature cannot be accepted",
+    return reject(verdict, 401, "SIGN_ERROR", "the request's signature cannot be accepted",
                   "authorization", field, mem_strdup(issue));
 }
 
@@ -77,11 +77,11 @@ static bool check_path(const struct sandbox_request *request, struct sandbox_ver
         }
     }
     if (verdict->endpoint == NULL) {
-        return refuse(verdict, 404, "RESOURCE_NOT_EXISTS", "there is no such path", "path", NULL,
-                      mem_strdup("unknown path, or a query behind it"));
+        return reject(verdict, 404, "RESOURCE_NOT_EXISTS", "unknown path", "path", NULL,
+                      mem_strdup("the path is unknown, or has a query"));
     }
     if (strcmp(request->method, "POST") != 0) {
-        return refuse(verdict, 405, "METHOD_NOT_ALLOWED", "this path takes POST only", "method",
+        return reject(verdict, 405, "METHOD_NOT_ALLOWED", "this path takes POST only", "method",
                       NULL, mem_strdup("is not POST"));
     }
     return true;
@@ -95,17 +95,17 @@ static bool is_json(const char *value)
 static bool check_headers(const struct sandbox_request *request, struct sandbox_verdict *verdict)
 {
     if (!is_json(request->content_type)) {
-        return refuse_param(verdict, "header", "Content-Type", "must be application/json");
+        return reject_param(verdict, "header", "Content-Type", "must be application/json");
     }
     if (!is_json(request->accept) &&
         (request->accept == NULL || strcmp(request->accept, "*/*") != 0)) {
-        return refuse_param(verdict, "header", "Accept", "must be application/json");
+        return reject_param(verdict, "header", "Accept", "must be application/json");
     }
     if (request->user_agent == NULL || *request->user_agent == '\0') {
-        return refuse_param(verdict, "header", "User-Agent", "is missing");
+        return reject_param(verdict, "header", "User-Agent", "is missing");
     }
-    if (request->body_too_large) { /* and was not kept, so that no signature can be checked */
-        return refuse_param(verdict, "body", NULL, "is larger than 64 KiB");
+    if (request->body_too_large) { /* it was not kept, so the signature cannot be checked */
+        return reject_param(verdict, "body", NULL, "is larger than 64 KiB");
     }
     return true;
 }
@@ -129,8 +129,8 @@ static const struct {
     {"serial_no", offsetof(struct authorization, serial_no), 64},
 };
 
-/* One NAME="VALUE"; gives what follows it, or NULL when it is none of ours, is there twice, is
- * empty or too long. */
+/* Parses one NAME="VALUE". Returns what follows it; NULL when the name is unknown or repeated, or
+ * the value is empty or too long. */
 static const char *read_field(const char *at, struct authorization *out)
 {
     const char *equals = strchr(at, '=');
@@ -154,7 +154,7 @@ static const char *read_field(const char *at, struct authorization *out)
     return NULL;
 }
 
-/* All fields once, in any order, with commas between them. */
+/* Every field once, in any order, separated by commas. */
 static bool read_authorization(const char *header, struct authorization *out)
 {
     const char *at = header + strlen(SCHEME);
@@ -194,11 +194,11 @@ static bool check_time(const struct authorization *authorization, int64_t now_s,
                        struct sandbox_verdict *verdict)
 {
     if (!text_int(authorization->timestamp, 0, INT64_MAX, &verdict->timestamp_s)) {
-        return refuse_sign(verdict, "timestamp", "is no number of seconds");
+        return reject_sign(verdict, "timestamp", "must be a number of seconds");
     }
     int64_t off = now_s - verdict->timestamp_s;
     if (off > VERIFY_CLOCK_SKEW_S || off < -VERIFY_CLOCK_SKEW_S) {
-        return refuse_sign(verdict, "timestamp", "is more than 5 minutes off");
+        return reject_sign(verdict, "timestamp", "is more than 5 minutes off");
     }
     return true;
 }
@@ -210,51 +210,51 @@ static bool check_authorization(const struct sandbox_rules *rules,
     struct authorization fields = {0};
     const char *header = request->authorization;
     if (header == NULL || strncmp(header, SCHEME, strlen(SCHEME)) != 0) {
-        return refuse_sign(verdict, "Authorization", "is missing or has another scheme");
+        return reject_sign(verdict, "Authorization", "is missing or has another scheme");
     }
     if (!read_authorization(header, &fields)) {
-        return refuse_sign(
+        return reject_sign(
             verdict, "Authorization",
             "must hold mchid, nonce_str, signature, timestamp and serial_no, quoted, "
             "each once, with commas and no spaces");
     }
     if (strspn(fields.nonce, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") !=
         strlen(fields.nonce)) {
-        return refuse_sign(verdict, "nonce_str", "must be letters and digits");
+        return reject_sign(verdict, "nonce_str", "must be letters and digits");
     }
     memcpy(verdict->nonce, fields.nonce, sizeof verdict->nonce);
     verdict->merchant = sandbox_keys_find(rules->keys, fields.mchid);
     if (verdict->merchant == NULL) {
-        return refuse_sign(verdict, "mchid", "is not known here");
+        return reject_sign(verdict, "mchid", "is unknown");
     }
     if (strcmp(verdict->merchant->serial_no, fields.serial_no) != 0) {
-        return refuse_sign(verdict, "serial_no", "is not the serial of this merchant");
+        return reject_sign(verdict, "serial_no", "is not this merchant's serial");
     }
     if (!check_time(&fields, now_s, verdict)) {
         return false;
     }
     if (!signature_matches(verdict->merchant->key, request, &fields, verdict->timestamp_s)) {
-        return refuse_sign(verdict, "signature", "does not match");
+        return reject_sign(verdict, "signature", "does not match");
     }
     verdict->signature_ok = true;
     if (!sandbox_nonces_add(rules->nonces, fields.mchid, fields.nonce)) {
-        return refuse_sign(verdict, "nonce_str", "was used before");
+        return reject_sign(verdict, "nonce_str", "was used before");
     }
     return true;
 }
 
-/* Optional; but one who names a key has to name one of ours. */
+/* Optional; if present, it must name one of the sandbox's keys. */
 static bool check_serial(const struct sandbox_keys *keys, const struct sandbox_request *request,
                          struct sandbox_verdict *verdict)
 {
     if (request->serial != NULL && strcmp(request->serial, keys->public_key_id) != 0 &&
         strcmp(request->serial, keys->certificate_serial) != 0) {
-        return refuse_param(verdict, "header", "Wechatpay-Serial", "names no key of WeChat Pay");
+        return reject_param(verdict, "header", "Wechatpay-Serial", "names an unknown key");
     }
     return true;
 }
 
-/* For faults and the ledger; one that the API would not take is left out. */
+/* For faults and the ledger, unless the API would reject it. */
 static void note_code(const json_t *body, struct sandbox_verdict *verdict)
 {
     const json_t *code = json_object_get(body, "out_contract_code");
@@ -278,7 +278,7 @@ static bool check_body(const struct sandbox_rules *rules, const struct sandbox_r
     AUTO_JSON json_t *body =
         json_read(request->body, request->body_len, JSON_NESTING_MAX, 0, &reason);
     if (body == NULL) {
-        return refuse_param(verdict, "body", NULL, reason);
+        return reject_param(verdict, "body", NULL, reason);
     }
     note_code(body, verdict);
     struct violations violations = {0};
@@ -286,11 +286,11 @@ static bool check_body(const struct sandbox_rules *rules, const struct sandbox_r
         schema_validate(rules->schemas[endpoint_index(verdict->endpoint)], body, &violations);
     if (!valid && violations.count > 0) {
         const struct violation *first = &violations.items[0];
-        (void)refuse_param(verdict, "body", NULL, "");
+        (void)reject_param(verdict, "body", NULL, "");
         free(verdict->issue);
         verdict->issue = mem_printf("%s: %s", first->instance_location, first->error);
     } else if (!valid) {
-        (void)refuse_param(verdict, "body", NULL, "does not match the endpoint's schema");
+        (void)reject_param(verdict, "body", NULL, "does not match the endpoint's schema");
     }
     violations_deinit(&violations);
     return valid;
@@ -299,7 +299,7 @@ static bool check_body(const struct sandbox_rules *rules, const struct sandbox_r
 static bool check_mode(struct sandbox_verdict *verdict)
 {
     if (verdict->merchant->mode != verdict->endpoint->mode) {
-        return refuse(verdict, 403, "NO_AUTH", "the merchant may not use this endpoint",
+        return reject(verdict, 403, "NO_AUTH", "the merchant may not use this endpoint",
                       "authorization", "mchid",
                       mem_printf("is a %s merchant", merchant_mode_name(verdict->merchant->mode)));
     }

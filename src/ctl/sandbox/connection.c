@@ -1,6 +1,5 @@
-/* One connection from its first byte to its last, on a thread of its own: what a server does
- * between two requests then reads from top to bottom. The socket does not block; each wait is
- * in wait_for(), which also hears that the server stops. */
+/* One connection, on its own thread, so that the code reads in the order of events. The socket is
+ * non-blocking; every wait is in wait_for(), which also notices that the server stops. */
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
@@ -17,8 +16,7 @@
 #include <unistd.h>
 
 enum {
-    /* WeChat Pay keeps an idle connection about as long. Also for each other step of the peer. */
-    IDLE_TIMEOUT_MS = 8000,
+    IDLE_TIMEOUT_MS = 8000, /* about as long as WeChat Pay; also for each step of the peer */
     HEAD_MAX = 32768,
     READ_SIZE = 16384,
     DROPS = 8, /* of a slow body */
@@ -34,7 +32,7 @@ struct connection {
     const struct sandbox_settings *settings;
     int fd, stop_fd;
     SSL *ssl;
-    struct buf in; /* read, and not yet used */
+    struct buf in; /* read, not processed yet */
     struct buf body;
 };
 
@@ -45,7 +43,7 @@ static int64_t now_ms(void)
     return clock_now(&clock_system).mono_ms;
 }
 
-/* Until the socket has one of `events` (0: only errors and its end count), or that moment. */
+/* Waits until the socket has one of `events` (0: errors and hang-up only), or the time comes. */
 static enum wait wait_for(const struct connection *connection, short events, int64_t until_ms)
 {
     struct pollfd polled[] = {{connection->stop_fd, POLLIN, 0}, {connection->fd, events, 0}};
@@ -64,13 +62,13 @@ static enum wait wait_for(const struct connection *connection, short events, int
     }
 }
 
-/* False when the server stops or the peer has gone: nobody waits for the answer then. */
+/* False when the server stops or the peer has closed. */
 static bool pause_for(const struct connection *connection, int64_t ms)
 {
     return ms <= 0 || wait_for(connection, POLLRDHUP, now_ms() + ms) == WAIT_OVER;
 }
 
-/* After a call of libssl that gave `result`: true when it is to be repeated. */
+/* After a call of libssl with this result: waits, and returns true when to call again. */
 static bool again(const struct connection *connection, int result)
 {
     int error = SSL_get_error(connection->ssl, result);
@@ -117,8 +115,8 @@ static void consume(struct buf *buf, size_t len)
     buf->len -= len;
 }
 
-/* Whether nothing comes from the peer for so long. */
-static bool stays_quiet(const struct connection *connection, int64_t ms)
+/* Whether the peer sends nothing for that time. */
+static bool stays_idle(const struct connection *connection, int64_t ms)
 {
     return connection->in.len == 0 && SSL_pending(connection->ssl) == 0 &&
            wait_for(connection, POLLIN, now_ms() + ms) == WAIT_OVER;
@@ -139,7 +137,7 @@ static size_t read_head(struct connection *connection)
     return (size_t)(end - in->data) + 4;
 }
 
-/* What is too large is read and dropped. */
+/* Reads and discards a body that is too large. */
 static bool read_body(struct connection *connection, size_t len)
 {
     struct buf *in = &connection->in;
@@ -158,8 +156,7 @@ static bool read_body(struct connection *connection, size_t len)
     return true;
 }
 
-/* `text` is the head's, which `head` points into. False when the peer does not keep to HTTP/1.1,
- * or has gone. */
+/* `head` points into `text`. False when the request is not HTTP/1.1, or the peer has closed. */
 static bool read_request(struct connection *connection, struct buf *text, struct sandbox_head *head)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -170,9 +167,9 @@ static bool read_request(struct connection *connection, struct buf *text, struct
     buf_append(text, connection->in.data, len);
     consume(&connection->in, len);
     if (!sandbox_head_read(text->data, head)) {
-        AUTO_BUF struct buf refusal = {0};
-        sandbox_http_idle(400, &refusal);
-        (void)write_all(connection, refusal.data, refusal.len);
+        AUTO_BUF struct buf rejection = {0};
+        sandbox_http_idle(400, &rejection);
+        (void)write_all(connection, rejection.data, rejection.len);
         return false;
     }
     connection->body.len = 0;
@@ -244,23 +241,23 @@ static bool write_answer(const struct connection *connection, const struct sandb
     return write_all(connection, out.data, out.len);
 }
 
-/* What a server does once it has answered. */
+/* The tricks between requests. */
 static enum end after_answer(const struct connection *connection, struct sandbox_fault fault,
                              const struct sandbox_reply *reply, int64_t wall_ms)
 {
     AUTO_BUF struct buf out = {0};
-    switch (fault.kind == NULL ? TRICK_NONE : fault.kind->trick) {
+    switch (sandbox_trick_of(fault)) {
     case TRICK_TWICE:
         return pause_for(connection, fault.param) && write_answer(connection, reply, wall_ms, true)
                    ? END_NONE
                    : END_CLOSE;
     case TRICK_IDLE_CLOSE:
-        return stays_quiet(connection, fault.param) ? END_CLOSE : END_NONE;
+        return stays_idle(connection, fault.param) ? END_CLOSE : END_NONE;
     case TRICK_IDLE_RESET:
-        return stays_quiet(connection, fault.param) ? END_RESET : END_NONE;
+        return stays_idle(connection, fault.param) ? END_RESET : END_NONE;
     case TRICK_IDLE_400:
     case TRICK_IDLE_408:
-        if (!stays_quiet(connection, fault.param)) {
+        if (!stays_idle(connection, fault.param)) {
             return END_NONE;
         }
         sandbox_http_idle(fault.kind->trick == TRICK_IDLE_400 ? 400 : 408, &out);
@@ -276,7 +273,7 @@ static enum end answer(struct connection *connection, const struct sandbox_head 
 {
     const int64_t wall_ms = clock_now(&clock_system).wall_ms;
     struct sandbox_fault fault = decide(connection, head, wall_ms, reply);
-    const enum sandbox_trick trick = fault.kind == NULL ? TRICK_NONE : fault.kind->trick;
+    const enum sandbox_trick trick = sandbox_trick_of(fault);
     const bool keep_alive = head->keep_alive && trick != TRICK_CLOSE;
     if (!pause_for(connection, reply->delay_ms)) {
         return END_CUT;
@@ -316,8 +313,8 @@ static void cork(const struct connection *connection, int on)
     (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
 }
 
-/* An answer that nobody asked for, in the first flight of TLS 1.3: it is there when the client has
- * ended the handshake, before any request can have left (SSL_write_early_data(3)). */
+/* Sends an answer in the first flight of TLS 1.3, so that the client has it when its handshake
+ * ends, before it can send a request (SSL_write_early_data(3)). */
 static bool answer_unasked(struct connection *connection, struct sandbox_fault fault)
 {
     const struct sandbox_settings *settings = connection->settings;
@@ -328,7 +325,7 @@ static bool answer_unasked(struct connection *connection, struct sandbox_fault f
     AUTO_BUF struct buf out = {0};
     size_t done;
     int result;
-    cork(connection, 1); /* and in the same segment */
+    cork(connection, 1); /* in the same segment */
     while ((result = SSL_read_early_data(connection->ssl, &(char){0}, 1, &done)) ==
                SSL_READ_EARLY_DATA_ERROR &&
            again(connection, 0)) {
@@ -351,8 +348,7 @@ static bool answer_unasked(struct connection *connection, struct sandbox_fault f
 
 static bool shake_hands(struct connection *connection, struct sandbox_fault fault)
 {
-    if (fault.kind != NULL && fault.kind->trick == TRICK_UNASKED &&
-        !answer_unasked(connection, fault)) {
+    if (sandbox_trick_of(fault) == TRICK_UNASKED && !answer_unasked(connection, fault)) {
         return false;
     }
     int result;
@@ -363,7 +359,7 @@ static bool shake_hands(struct connection *connection, struct sandbox_fault faul
 
 static enum end serve(struct connection *connection, struct sandbox_fault fault)
 {
-    enum sandbox_trick trick = fault.kind == NULL ? TRICK_NONE : fault.kind->trick;
+    enum sandbox_trick trick = sandbox_trick_of(fault);
     if (trick == TRICK_ACCEPT_RESET) {
         return END_RESET;
     }
@@ -389,7 +385,7 @@ void sandbox_connection_serve(struct sandbox_server *server,
     }
     if (end == END_CLOSE) {
         (void)SSL_shutdown(connection.ssl);
-    } else if (end == END_RESET) { /* close(2) then sends RST, and nothing of TLS before it */
+    } else if (end == END_RESET) { /* close(2) then sends RST, without a TLS alert */
         const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     }

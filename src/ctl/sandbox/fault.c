@@ -6,102 +6,99 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <openssl/sha.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     RULES_MAX = 64,
-    /* Calls are counted for so many codes; then the oldest code is forgotten. */
-    CODES_MAX = 1 << 18,
+    CODES_MAX = 1 << 18, /* whose calls are counted; beyond it the oldest is dropped */
     PARAM_MAX = 3600 * 1000,
     CALLS_MAX = 1000000,
 };
 
-#define BUSY    "RATELIMIT_EXCEEDED", "too many requests"
-#define BROKEN  "SYSTEM_ERROR", "the system is busy, try again"
-#define NO_BODY NULL, NULL
-
 /* clang-format off: one line a kind. */
+/* Parts of rows: the error body; PARAM's unit and default. */
+#define BODY(text, words)    .code = (text), .message = (words)
+#define PARAM(what, initial) .unit = (what), .param = (initial)
+#define BUSY                 BODY("RATELIMIT_EXCEEDED", "too many requests")
+#define BROKEN               BODY("SYSTEM_ERROR", "the system is busy, try again")
+
+/* Rows: an error of the API, an error of a gateway, a connection that ends without an id, an
+ * unsigned answer or none after the id was issued, a good answer with a trick. */
+#define API(kind, number, text, ...)                                                       \
+    {                                                                                      \
+        .name = (kind), .status = (number), .is_signed = true, .help = (text), __VA_ARGS__ \
+    }
+#define GATEWAY(kind, number, text, ...)                                \
+    {                                                                   \
+        .name = (kind), .status = (number), .help = (text), __VA_ARGS__ \
+    }
+#define NO_ID(kind, what, text)                                        \
+    {                                                                  \
+        .name = (kind), .status = 200, .trick = (what), .help = (text) \
+    }
+#define UNSIGNED(kind, what, text)                                                   \
+    {                                                                                \
+        .name = (kind), .status = 200, .acts = true, .trick = (what), .help = (text) \
+    }
+#define GOOD(kind, what, text, ...)                                                      \
+    {                                                                                    \
+        .name = (kind), .status = 200, .acts = true, .is_signed = true, .trick = (what), \
+        .help = (text), __VA_ARGS__                                                      \
+    }
+
 static const struct sandbox_fault_kind kinds[] = {
-    /* name, status, error body, PARAM's unit and default, acts, is signed, trick, help */
-    {"400", 400, "PARAM_ERROR", "a parameter is wrong", NULL, 0, false, true, TRICK_NONE,
-     "refused for good"},
-    {"401", 401, "SIGN_ERROR", "the signature is wrong", NULL, 0, false, true, TRICK_NONE,
-     "signature refused, whatever it is"},
-    {"403", 403, "NO_AUTH", "no permission for this product", NULL, 0, false, true, TRICK_NONE,
-     "refused for good"},
-    {"404", 404, "RESOURCE_NOT_EXISTS", "no such resource", NULL, 0, false, true, TRICK_NONE,
-     "refused for good"},
-    {"408", 408, NO_BODY, NULL, 0, false, false, TRICK_NONE,
-     "a proxy waited too long for the request"},
-    {"421", 421, NO_BODY, NULL, 0, false, false, TRICK_NONE,
-     "this connection is none for such a request"},
-    {"425", 425, NO_BODY, NULL, 0, false, false, TRICK_NONE, "too early"},
-    {"429", 429, BUSY, "s", 1, false, true, TRICK_NONE,
-     "too many requests, with Retry-After: PARAM"},
-    {"rate", 429, BUSY, "calls/s", 10, false, true, TRICK_RATE,
-     "429 without Retry-After for what its merchant\n                 calls beyond PARAM"},
-    {"500", 500, BROKEN, NULL, 0, false, true, TRICK_NONE, "SYSTEM_ERROR"},
-    {"501", 501, "NOT_IMPLEMENTED", "no such function", NULL, 0, false, true, TRICK_NONE,
-     "refused for good"},
-    {"502", 502, BROKEN, NULL, 0, false, false, TRICK_NONE,
-     "a gateway's error, as are 503 and 504"},
-    {"503", 503, BROKEN, NULL, 0, false, false, TRICK_NONE, ""},
-    {"503-later", 503, BROKEN, "s", 1, false, false, TRICK_NONE, "503 with Retry-After: PARAM"},
-    {"504", 504, BROKEN, NULL, 0, false, false, TRICK_NONE, ""},
-    {"202", 202, "ACCEPTED", "repeat with the same parameters", NULL, 0, false, true, TRICK_NONE,
-     "neither yes nor no"},
-    {"204", 204, NO_BODY, NULL, 0, false, true, TRICK_NONE, "no body where there should be one"},
-    {"302", 302, NO_BODY, NULL, 0, false, false, TRICK_NONE,
-     "a redirect, to a port where nobody listens"},
-    {"html", 502, NO_BODY, NULL, 0, false, false, TRICK_HTML, "502 with an HTML page"},
-    {"reset-before", 200, NO_BODY, NULL, 0, false, false, TRICK_RESET,
-     "connection reset instead of acting"},
-    {"reset-after", 200, NO_BODY, NULL, 0, true, false, TRICK_RESET,
-     "connection reset once the id is issued"},
-    {"delay", 200, NO_BODY, "ms", 1000, true, true, TRICK_DELAY, "answer begins PARAM later"},
-    {"slow-body", 200, NO_BODY, "ms", 1000, true, true, TRICK_SLOW_BODY,
-     "body comes in drops within PARAM"},
-    {"truncated", 200, NO_BODY, NULL, 0, true, true, TRICK_TRUNCATED,
-     "connection closed before the body's end"},
-    {"unsigned", 200, NO_BODY, NULL, 0, true, false, TRICK_UNSIGNED,
-     "good, but without signature headers"},
-    {"bad-signature", 200, NO_BODY, NULL, 0, true, true, TRICK_BAD_SIGNATURE,
-     "signature of other bytes"},
-    {"bad-timestamp", 200, NO_BODY, NULL, 0, true, true, TRICK_BAD_TIMESTAMP,
-     "signed ten minutes ago"},
-    {"unknown-serial", 200, NO_BODY, NULL, 0, true, true, TRICK_UNKNOWN_SERIAL,
-     "Wechatpay-Serial of another key"},
-    {"probe", 200, NO_BODY, NULL, 0, true, true, TRICK_PROBE,
-     "signature WECHATPAY/SIGNTEST/...; never twice\n                 running for one "
-     "out_contract_code"},
-    {"missing-field", 200, NO_BODY, NULL, 0, true, true, TRICK_MISSING_FIELD,
-     "signed, without a required field"},
-    {"not-json", 200, NO_BODY, NULL, 0, true, true, TRICK_NOT_JSON, "signed, but no JSON"},
-    {"gzip", 200, NO_BODY, NULL, 0, true, true, TRICK_GZIP,
-     "compressed, though nobody asked for it"},
-    {"huge", 200, NO_BODY, NULL, 0, true, true, TRICK_HUGE, "signed, but longer than 64 KiB"},
-    {"100", 200, NO_BODY, NULL, 0, false, false, TRICK_CONTINUE,
-     "100 alone, and then the connection is closed"},
-    {"close", 200, NO_BODY, NULL, 0, true, true, TRICK_CLOSE, "good, with Connection: close"},
-    {"twice", 200, NO_BODY, "ms", 100, true, true, TRICK_TWICE,
-     "good, and the same once more PARAM later"},
-    {"idle-close", 200, NO_BODY, "ms", 0, true, true, TRICK_IDLE_CLOSE,
-     "good; closed once no request came for PARAM"},
-    {"idle-reset", 200, NO_BODY, "ms", 100, true, true, TRICK_IDLE_RESET, "good; reset likewise"},
-    {"idle-400", 200, NO_BODY, "ms", 100, true, true, TRICK_IDLE_400,
-     "good; 400 likewise, and then closed"},
-    {"idle-408", 200, NO_BODY, "ms", 100, true, true, TRICK_IDLE_408,
-     "good; 408 likewise, and then closed"},
-    {"unasked", 200, NO_BODY, NULL, 0, true, true, TRICK_UNASKED,
-     "a connection: begins with a signed answer to no\n                 request, whose id belongs "
-     "to no contract"},
-    {"accept-close", 200, NO_BODY, NULL, 0, false, false, TRICK_ACCEPT_CLOSE,
-     "a connection: closed instead of a handshake"},
-    {"accept-reset", 200, NO_BODY, NULL, 0, false, false, TRICK_ACCEPT_RESET,
-     "a connection: reset instead of a handshake"},
+    API("400", 400, "permanent error", BODY("PARAM_ERROR", "a parameter is wrong")),
+    API("401", 401, "for a correct signature, too", BODY("SIGN_ERROR", "the signature is wrong")),
+    API("403", 403, "permanent error", BODY("NO_AUTH", "no permission for this product")),
+    API("404", 404, "permanent error", BODY("RESOURCE_NOT_EXISTS", "no such resource")),
+    GATEWAY("408", 408, "a proxy's time-out"),
+    GATEWAY("421", 421, "wrong connection for the request"),
+    GATEWAY("425", 425, "too early"),
+    API("429", 429, "too many requests, with Retry-After: PARAM", BUSY, PARAM("s", 1)),
+    API("rate", 429,
+        "429 without Retry-After for the calls of a\n"
+        "                  merchant above PARAM",
+        BUSY, PARAM("calls/s", 10), .trick = TRICK_RATE),
+    API("500", 500, "SYSTEM_ERROR", BROKEN),
+    API("501", 501, "permanent error", BODY("NOT_IMPLEMENTED", "no such function")),
+    GATEWAY("502", 502, "gateway error, like 503 and 504", BROKEN),
+    GATEWAY("503", 503, "", BROKEN),
+    GATEWAY("503-later", 503, "503 with Retry-After: PARAM", BROKEN, PARAM("s", 1)),
+    GATEWAY("504", 504, "", BROKEN),
+    API("202", 202, "result unknown", BODY("ACCEPTED", "repeat with the same parameters")),
+    API("204", 204, "no body"),
+    GATEWAY("302", 302, "redirect to a closed port"),
+    GATEWAY("html", 502, "502 with an HTML page", .trick = TRICK_HTML),
+    NO_ID("reset-before", TRICK_RESET, "connection reset; no id is issued"),
+    UNSIGNED("reset-after", TRICK_RESET, "connection reset after the id is issued"),
+    GOOD("delay", TRICK_DELAY, "the answer starts PARAM later", PARAM("ms", 1000)),
+    GOOD("slow-body", TRICK_SLOW_BODY, "the body takes PARAM", PARAM("ms", 1000)),
+    GOOD("truncated", TRICK_TRUNCATED, "connection closed before the end of the body"),
+    UNSIGNED("unsigned", TRICK_UNSIGNED, "good, without signature headers"),
+    GOOD("bad-signature", TRICK_BAD_SIGNATURE, "signature of other bytes"),
+    GOOD("bad-timestamp", TRICK_BAD_TIMESTAMP, "signed ten minutes ago"),
+    GOOD("unknown-serial", TRICK_UNKNOWN_SERIAL, "Wechatpay-Serial of another key"),
+    GOOD("signature-test", TRICK_SIGNATURE_TEST,
+         "signature WECHATPAY/SIGNTEST/...; never\n"
+         "                  twice in a row for one out_contract_code"),
+    GOOD("missing-field", TRICK_MISSING_FIELD, "signed, without a required field"),
+    GOOD("not-json", TRICK_NOT_JSON, "signed, but not JSON"),
+    GOOD("gzip", TRICK_GZIP, "compressed without being requested"),
+    GOOD("huge", TRICK_HUGE, "signed, but longer than 64 KiB"),
+    NO_ID("100", TRICK_CONTINUE, "only 100 Continue, then the connection closes"),
+    GOOD("close", TRICK_CLOSE, "good, with Connection: close"),
+    GOOD("twice", TRICK_TWICE, "good, and the same again PARAM later", PARAM("ms", 100)),
+    GOOD("idle-close", TRICK_IDLE_CLOSE, "good; closed after PARAM idle", PARAM("ms", 0)),
+    GOOD("idle-reset", TRICK_IDLE_RESET, "good; reset after PARAM idle", PARAM("ms", 100)),
+    GOOD("idle-400", TRICK_IDLE_400, "good; 400 and closed after PARAM idle", PARAM("ms", 100)),
+    GOOD("idle-408", TRICK_IDLE_408, "good; 408 and closed after PARAM idle", PARAM("ms", 100)),
+    GOOD("unasked", TRICK_UNASKED,
+         "connections: begin with a signed answer without\n"
+         "                  a request; its id belongs to no contract"),
+    NO_ID("accept-close", TRICK_ACCEPT_CLOSE, "connections: closed before the handshake"),
+    NO_ID("accept-reset", TRICK_ACCEPT_RESET, "connections: reset before the handshake"),
 };
 /* clang-format on */
 
@@ -112,15 +109,15 @@ struct rule {
     char *mchid; /* NULL: every merchant */
 };
 
-/* What is known of one merchant's out_contract_code. */
+/* One merchant's out_contract_code. */
 struct code {
     struct list_link link;
     char *key;
     int64_t calls;
-    bool probed; /* by the last call */
+    bool tested; /* the last call got a signature test */
 };
 
-/* What a merchant was allowed in one second, for the kind `rate`. */
+/* A merchant's calls in the current second, for the kind `rate`. */
 struct rate {
     char *mchid;
     int64_t second, calls;
@@ -148,7 +145,7 @@ struct sandbox_faults *sandbox_faults_new(void)
     return faults;
 }
 
-static void forget_oldest(struct sandbox_faults *faults)
+static void drop_oldest(struct sandbox_faults *faults)
 {
     struct list_link *oldest = list_pop_front(&faults->codes);
     if (oldest == NULL) {
@@ -166,7 +163,7 @@ struct sandbox_faults *sandbox_faults_free(struct sandbox_faults *faults)
         return NULL;
     }
     while (!list_empty(&faults->codes)) {
-        forget_oldest(faults);
+        drop_oldest(faults);
     }
     map_free(faults->map);
     for (size_t i = 0; i < faults->rule_count; i++) {
@@ -201,7 +198,7 @@ static char *read_param(struct rule *rule, const char *text)
         return mem_printf("%s takes no :PARAM", rule->kind->name);
     }
     if (!text_int(text, 0, PARAM_MAX, &rule->param)) {
-        return mem_printf("PARAM is no whole number (%s) from 0 to %d", rule->kind->unit,
+        return mem_printf("PARAM must be a whole number (%s) from 0 to %d", rule->kind->unit,
                           PARAM_MAX);
     }
     return NULL;
@@ -218,16 +215,16 @@ static bool read_share(const char *text, double *share)
 char *sandbox_faults_add(struct sandbox_faults *faults, const char *text)
 {
     if (faults->rule_count == RULES_MAX) {
-        return mem_printf("there are %d faults already", RULES_MAX);
+        return mem_printf("more than %d faults", RULES_MAX);
     }
     AUTO_FREE char *copy = mem_strdup(text);
     char *share = strchr(copy, '=');
     if (share == NULL) {
-        return mem_strdup("give KIND=SHARE, KIND=SHARE:PARAM or either with @MCHID behind it");
+        return mem_strdup("give KIND=SHARE[:PARAM][@MCHID]");
     }
     struct rule rule = {.kind = kind_of(copy, (size_t)(share - copy))};
     if (rule.kind == NULL) {
-        return mem_strdup("there is no such KIND");
+        return mem_strdup("unknown KIND");
     }
     *share++ = '\0';
     rule.param = rule.kind->param;
@@ -244,14 +241,14 @@ char *sandbox_faults_add(struct sandbox_faults *faults, const char *text)
         }
     }
     if (!read_share(share, &rule.share)) {
-        return mem_strdup("SHARE is no number from 0 to 1");
+        return mem_strdup("SHARE must be a number from 0 to 1");
     }
     rule.mchid = mem_strdup(mchid);
     faults->rules[faults->rule_count++] = rule;
     return NULL;
 }
 
-/* For calls, or with NULL for connections. */
+/* Whether the rule is for the merchant's calls, or with `mchid` NULL for connections. */
 static bool applies(const struct rule *rule, const char *mchid)
 {
     if (mchid == NULL || of_connection(rule->kind)) {
@@ -266,12 +263,12 @@ static char *check_rule(const struct rule *rule, const struct sandbox_keys *keys
         return NULL;
     }
     if (of_connection(rule->kind)) {
-        return mem_printf("--fault %s: a connection has no merchant yet; leave @%s out",
+        return mem_printf("--fault %s: a connection has no merchant yet; remove @%s",
                           rule->kind->name, rule->mchid);
     }
     return sandbox_keys_find(keys, rule->mchid) != NULL
                ? NULL
-               : mem_printf("--fault %s: there is no merchant %s", rule->kind->name, rule->mchid);
+               : mem_printf("--fault %s: unknown merchant %s", rule->kind->name, rule->mchid);
 }
 
 static char *check_sum(const struct sandbox_faults *faults, const char *mchid)
@@ -283,7 +280,7 @@ static char *check_sum(const struct sandbox_faults *faults, const char *mchid)
     if (sum <= 1.0000001) {
         return NULL;
     }
-    return mem_printf("--fault: the shares for %s%s are %g together, more than 1",
+    return mem_printf("--fault: the shares for %s%s add up to %g, more than 1",
                       mchid == NULL ? "connections" : "merchant ", mchid == NULL ? "" : mchid, sum);
 }
 
@@ -302,8 +299,8 @@ char *sandbox_faults_begin(struct sandbox_faults *faults, const struct sandbox_k
     return reason;
 }
 
-/* The length of a kind's name at `text`, where names are written without dashes since a code
- * has none; 0 when another text stands there. */
+/* The length of the kind's name at `text`, without dashes, which a code cannot contain; 0 when
+ * `text` does not begin with it. */
 static size_t compact_match(const char *name, const char *text)
 {
     size_t len = 0;
@@ -318,7 +315,8 @@ static size_t compact_match(const char *name, const char *text)
     return len;
 }
 
-/* Digits at `*text`, which moves behind them; -1 when there are none or too many. */
+/* Reads digits at `*text` and moves it behind them; -1 when there are none or the value exceeds
+ * `max`. */
 static int64_t read_digits(const char **text, int64_t max)
 {
     int64_t value = 0;
@@ -329,7 +327,7 @@ static int64_t read_digits(const char **text, int64_t max)
     return *text == start || value > max ? -1 : value;
 }
 
-/* F KIND x CALLS [p PARAM] at the beginning of the code. */
+/* The fault that a code beginning with F KIND x CALLS [p PARAM] asks for. */
 static struct sandbox_fault fault_by_code(const char *code, int64_t call)
 {
     const struct sandbox_fault none = {0};
@@ -353,16 +351,12 @@ static struct sandbox_fault fault_by_code(const char *code, int64_t call)
     return none;
 }
 
-/* A number in [0, 1) that belongs to this call and to nothing else. */
+/* A pseudo-random number in [0, 1), determined by seed, key and call. */
 static double roll(int64_t seed, const char *key, int64_t call)
 {
     AUTO_BUF struct buf text = {0};
     buf_printf(&text, "%" PRId64 "/%s/%" PRId64, seed, key, call);
-    unsigned char digest[SHA256_DIGEST_LENGTH];
-    (void)SHA256((const unsigned char *)text.data, text.len, digest);
-    uint64_t bits;
-    memcpy(&bits, digest, sizeof bits);
-    return (double)(bits >> 11) * 0x1p-53;
+    return (double)(sandbox_hash(&text) >> 11) * 0x1p-53;
 }
 
 static struct sandbox_fault fault_by_share(const struct sandbox_faults *faults, const char *mchid,
@@ -386,7 +380,7 @@ static struct code *code_of(struct sandbox_faults *faults, const char *key)
     struct code *code = map_get(faults->map, key, strlen(key));
     if (code == NULL) {
         if (faults->codes.count == CODES_MAX) {
-            forget_oldest(faults);
+            drop_oldest(faults);
         }
         code = mem_zalloc(1, sizeof *code);
         code->key = mem_strdup(key);
@@ -403,12 +397,12 @@ static struct rate *rate_of(struct sandbox_faults *faults, const char *mchid)
             return &faults->rates[i];
         }
     }
-    struct rate *rate = &faults->rates[faults->rate_count++]; /* merchants are as few */
+    struct rate *rate = &faults->rates[faults->rate_count++]; /* at most one for each merchant */
     rate->mchid = mem_strdup(mchid);
     return rate;
 }
 
-/* Whether this second's calls are fewer than `max`; then this is one more. */
+/* Counts a call unless this second's calls have reached `max`; false then. */
 static bool within_rate(struct rate *rate, int64_t max, int64_t mono_ms)
 {
     if (rate->second != mono_ms / 1000) {
@@ -422,14 +416,14 @@ static bool within_rate(struct rate *rate, int64_t max, int64_t mono_ms)
     return true;
 }
 
-/* Kinds that do not come each time they are chosen. Under the lock. */
-static bool passes(struct sandbox_faults *faults, struct sandbox_fault fault, struct code *code,
-                   const char *mchid, int64_t mono_ms)
+/* Whether a chosen fault of a conditional kind is skipped. Call with the lock held. */
+static bool skipped(struct sandbox_faults *faults, struct sandbox_fault fault, struct code *code,
+                    const char *mchid, int64_t mono_ms)
 {
-    enum sandbox_trick trick = fault.kind == NULL ? TRICK_NONE : fault.kind->trick;
-    bool probed = code->probed;
-    code->probed = trick == TRICK_PROBE && !probed;
-    return (trick == TRICK_PROBE && probed) ||
+    enum sandbox_trick trick = sandbox_trick_of(fault);
+    bool tested = code->tested;
+    code->tested = trick == TRICK_SIGNATURE_TEST && !tested;
+    return (trick == TRICK_SIGNATURE_TEST && tested) ||
            (trick == TRICK_RATE && within_rate(rate_of(faults, mchid), fault.param, mono_ms));
 }
 
@@ -447,7 +441,7 @@ struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const 
     if (fault.kind == NULL && faults->rule_count > 0) {
         fault = fault_by_share(faults, mchid, roll(faults->seed, key, code->calls));
     }
-    if (passes(faults, fault, code, mchid, mono_ms)) {
+    if (skipped(faults, fault, code, mchid, mono_ms)) {
         fault = (struct sandbox_fault){0};
     }
     pthread_mutex_unlock(&faults->lock);
@@ -461,7 +455,7 @@ struct sandbox_fault sandbox_faults_choose_connection(struct sandbox_faults *fau
 
 void sandbox_faults_help(struct buf *out)
 {
-    buf_puts(out, "  KIND           what the client meets (* an id is issued all the same)\n");
+    buf_puts(out, "  KIND           what the client gets (*: an id is issued all the same)\n");
     for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
         const struct sandbox_fault_kind *kind = &kinds[i];
         buf_printf(out, "  %-14s%c %s", kind->name, kind->acts ? '*' : ' ', kind->help);

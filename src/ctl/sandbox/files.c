@@ -31,7 +31,7 @@ static bool write_all(int fd, const char *bytes, size_t len)
     return true;
 }
 
-/* Who finds the file finds all of it: others wait for it to appear. */
+/* Atomic: other programs wait for the file to appear. */
 bool sandbox_file_write(const char *path, unsigned mode, const void *bytes, size_t len,
                         char **error)
 {

@@ -1,4 +1,4 @@
-/* HTTP/1.1 as far as the sandbox needs it (RFC 9112): a request's head, an answer's bytes. */
+/* The subset of HTTP/1.1 (RFC 9112) that the sandbox needs. */
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <time.h>
 
-/* No larger body is read to its end, only to be refused. */
+/* Longer bodies are not read to their end. */
 #define CONTENT_LENGTH_MAX (INT64_C(16) << 20)
 
 static const struct {
@@ -26,7 +26,7 @@ static const struct {
     {"Expect", offsetof(struct sandbox_head, expect)},
 };
 
-/* Ends the line at `*at` and moves behind it; NULL when no line is left. */
+/* Terminates the line at `*at` and moves `*at` behind it; NULL when no line is left. */
 static char *take_line(char **at)
 {
     char *line = *at;
@@ -54,7 +54,7 @@ static bool read_request_line(char *line, struct sandbox_head *head)
     return head->keep_alive || strcmp(version, "HTTP/1.0") == 0;
 }
 
-/* The first of two fields of one name counts. */
+/* The first of several fields with the same name counts. */
 static bool read_header(char *line, struct sandbox_head *head)
 {
     char *value = strchr(line, ':');

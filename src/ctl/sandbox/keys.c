@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,15 +17,15 @@ char *sandbox_keys_add(struct sandbox_keys *keys, const char *text)
     const char *mode = text + digits;
     if (digits == 0 || digits > MCHID_MAX ||
         (strcmp(mode, ":direct") != 0 && strcmp(mode, ":partner") != 0)) {
-        return mem_strdup("give MCHID:direct or MCHID:partner, MCHID as 1 to 32 digits");
+        return mem_strdup("give MCHID:direct or MCHID:partner; MCHID has 1 to 32 digits");
     }
     if (keys->merchant_count == SANDBOX_MERCHANTS_MAX) {
-        return mem_printf("there are %d merchants already", SANDBOX_MERCHANTS_MAX);
+        return mem_printf("more than %d merchants", SANDBOX_MERCHANTS_MAX);
     }
     char *mchid = mem_dup(text, digits);
     if (sandbox_keys_find(keys, mchid) != NULL) {
         free(mchid);
-        return mem_strdup("this merchant was given before");
+        return mem_strdup("the merchant was given before");
     }
     struct sandbox_merchant *merchant = &keys->merchants[keys->merchant_count++];
     merchant->mchid = mchid;
@@ -76,7 +75,7 @@ static bool save_public(const struct sandbox_keys *keys, const char *name, EVP_P
     return save(keys, name, MODE_PUBLIC, &text, error);
 }
 
-/* The RSA key of that name, made at the first start. NULL and a reason. */
+/* The RSA key in the file, created if missing. NULL and an error (free()). */
 static EVP_PKEY *private_key(const struct sandbox_keys *keys, const char *name, char **error)
 {
     AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
@@ -108,7 +107,7 @@ static bool open_merchant(struct sandbox_keys *keys, struct sandbox_merchant *me
            save_public(keys, wechatpay_name, keys->wechatpay, error);
 }
 
-/* PUB_KEY_ID_ and 28 digits that belong to the key. */
+/* PUB_KEY_ID_ and 28 digits, derived from the key. */
 static void set_public_key_id(struct sandbox_keys *keys)
 {
     char serial[SANDBOX_SERIAL_SIZE];
@@ -142,7 +141,7 @@ static bool open_wechatpay(struct sandbox_keys *keys, char **error)
     return save(keys, "wechatpay-certificate.pem", MODE_PUBLIC, &text, error);
 }
 
-/* The authority signs once and its key is thrown away: nobody can use it for anything else. */
+/* The authority's key is not stored, so that it cannot sign anything else. */
 static bool make_tls(const struct sandbox_keys *keys, char **error)
 {
     static const char authority_name[] = "presignctl sandbox, authority";
@@ -188,7 +187,7 @@ static bool open_tls(struct sandbox_keys *keys, char **error)
 bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
 {
     if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
-        *error = mem_printf("%s: cannot be made: %s", dir, strerror(errno));
+        *error = mem_printf("%s: cannot be created: %s", dir, strerror(errno));
         return false;
     }
     keys->dir = realpath(dir, NULL);
@@ -226,8 +225,8 @@ static void configure_merchant(const struct sandbox_keys *keys,
 bool sandbox_keys_configuration(const struct sandbox_keys *keys, const char *base_url, char **error)
 {
     AUTO_BUF struct buf text = {0};
-    buf_puts(&text, "; Written by presignctl sandbox: leads presignd to it.\n");
-    /* Without the empty line a daemon would fail over to the real WeChat Pay. */
+    buf_puts(&text, "; Written by presignctl sandbox, for presignd.\n");
+    /* An empty backup_url keeps the daemon from failing over to the real WeChat Pay. */
     buf_printf(&text, "[endpoint]\nbase_url = %s\nbackup_url =\nca_file = %s/ca.pem\n", base_url,
                keys->dir);
     for (size_t i = 0; i < keys->merchant_count; i++) {

@@ -6,18 +6,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DIGEST_HEX_SIZE = 2 * SHA256_DIGEST_LENGTH + 1 };
-
-static void hex_sha256(const char *bytes, size_t len, char out[DIGEST_HEX_SIZE])
+static void add_sha256(struct buf *line, const char *bytes, size_t len)
 {
-    static const char digits[] = "0123456789abcdef";
     unsigned char digest[SHA256_DIGEST_LENGTH];
+    AUTO_BUF struct buf hex = {0};
     (void)SHA256((const unsigned char *)bytes, len, digest);
     for (size_t i = 0; i < sizeof digest; i++) {
-        out[2 * i] = digits[digest[i] >> 4];
-        out[2 * i + 1] = digits[digest[i] & 15];
+        buf_printf(&hex, "%02x", digest[i]);
     }
-    out[DIGEST_HEX_SIZE - 1] = '\0';
+    buf_json_member(line, "body_sha256", hex.data);
 }
 
 static const char *or_null(const char *text)
@@ -29,15 +26,13 @@ static void describe_request(const struct sandbox_entry *entry, struct buf *line
 {
     const struct sandbox_verdict *verdict = entry->verdict;
     const struct sandbox_request *request = entry->request;
-    char digest[DIGEST_HEX_SIZE];
     char time[TEXT_TIME_SIZE];
-    hex_sha256(request->body, request->body_len, digest);
     text_time(time, entry->wall_ms, true);
     buf_json_member(line, "time", time);
     buf_json_member(line, "mchid", verdict->merchant == NULL ? NULL : verdict->merchant->mchid);
     buf_json_member(line, "endpoint", verdict->endpoint == NULL ? NULL : verdict->endpoint->name);
     buf_json_member(line, "out_contract_code", or_null(verdict->out_contract_code));
-    buf_json_member(line, "body_sha256", digest);
+    add_sha256(line, request->body, request->body_len);
     buf_json_member(line, "nonce", or_null(verdict->nonce));
     if (verdict->timestamp_s != 0) {
         buf_json_member_int(line, "timestamp", verdict->timestamp_s);

@@ -1,6 +1,5 @@
-/* Two sets of hashes: new ones go into the young set; when that is full it becomes the old
- * one, and the old one is forgotten. Memory is fixed, and a nonce stays known for at least
- * SANDBOX_NONCES_KEPT later ones. */
+/* Two sets of hashes. New nonces go into the young set; when it is full, it replaces the old set.
+ * So memory is fixed, and a nonce is remembered for at least SANDBOX_NONCES_KEPT later ones. */
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
 
@@ -42,19 +41,25 @@ struct sandbox_nonces *sandbox_nonces_free(struct sandbox_nonces *nonces)
     return NULL;
 }
 
-/* 64 of SHA-256's bits: two of a million nonces meet once in 10^7 runs. */
-static uint64_t hash(const char *mchid, const char *nonce)
+uint64_t sandbox_hash(const struct buf *text)
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH];
+    uint64_t value;
+    (void)SHA256((const unsigned char *)text->data, text->len, digest);
+    memcpy(&value, digest, sizeof value);
+    return value;
+}
+
+/* A collision among a million nonces has a chance of 1 to 10^7. */
+static uint64_t hash_nonce(const char *mchid, const char *nonce)
 {
     AUTO_BUF struct buf text = {0};
     buf_printf(&text, "%s/%s", mchid, nonce);
-    unsigned char digest[SHA256_DIGEST_LENGTH];
-    (void)SHA256((const unsigned char *)text.data, text.len, digest);
-    uint64_t value;
-    memcpy(&value, digest, sizeof value);
+    uint64_t value = sandbox_hash(&text);
     return value == 0 ? 1 : value;
 }
 
-/* The slot that holds the value, or the free one where it belongs. */
+/* The slot with the value, or the free slot for it. */
 static uint64_t *slot_of(const struct set *set, uint64_t value)
 {
     size_t at = value & (SLOTS - 1);
@@ -66,15 +71,15 @@ static uint64_t *slot_of(const struct set *set, uint64_t value)
 
 static void grow_old(struct sandbox_nonces *nonces)
 {
-    struct set forgotten = nonces->old;
+    struct set reused = nonces->old;
     nonces->old = nonces->young;
-    memset(forgotten.slots, 0, SLOTS * sizeof(uint64_t));
-    nonces->young = (struct set){.slots = forgotten.slots};
+    memset(reused.slots, 0, SLOTS * sizeof(uint64_t));
+    nonces->young = (struct set){.slots = reused.slots};
 }
 
 bool sandbox_nonces_add(struct sandbox_nonces *nonces, const char *mchid, const char *nonce)
 {
-    uint64_t value = hash(mchid, nonce);
+    uint64_t value = hash_nonce(mchid, nonce);
     pthread_mutex_lock(&nonces->lock);
     bool fresh = *slot_of(&nonces->young, value) == 0 && *slot_of(&nonces->old, value) == 0;
     if (fresh) {

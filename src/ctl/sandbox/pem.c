@@ -9,11 +9,12 @@
 #include <openssl/rsa.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { RSA_BITS = 2048, SERIAL_BYTES = 20, VALID_S = 10 * 365 * 86400 };
 
-/* Making a key or a certificate fails only without memory or randomness. */
+/* Creating a key or a certificate fails only without memory or randomness. */
 static void must(bool done)
 {
     if (!done) {
@@ -28,7 +29,7 @@ EVP_PKEY *sandbox_rsa_new(void)
     return key;
 }
 
-/* A handshake with P-256 costs the server a tenth of one with RSA. */
+/* For the server, a handshake with P-256 takes a tenth of the time of RSA. */
 EVP_PKEY *sandbox_tls_key_new(void)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -59,7 +60,7 @@ void sandbox_pem_public(EVP_PKEY *key, struct buf *out)
     take_text(bio, out);
 }
 
-/* Twenty bytes, positive, and forty digits in hex: the first byte lies in 0x40 to 0x7f. */
+/* The first byte is 0x40 to 0x7f: the number is positive and has 40 hex digits. */
 static void serial_bytes(EVP_PKEY *key, unsigned char out[SERIAL_BYTES])
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -73,14 +74,11 @@ static void serial_bytes(EVP_PKEY *key, unsigned char out[SERIAL_BYTES])
 
 void sandbox_serial(EVP_PKEY *key, char out[SANDBOX_SERIAL_SIZE])
 {
-    static const char digits[] = "0123456789ABCDEF";
     unsigned char bytes[SERIAL_BYTES];
     serial_bytes(key, bytes);
     for (size_t i = 0; i < SERIAL_BYTES; i++) {
-        out[2 * i] = digits[bytes[i] >> 4];
-        out[2 * i + 1] = digits[bytes[i] & 15];
+        (void)snprintf(out + 2 * i, 3, "%02X", bytes[i]);
     }
-    out[SANDBOX_SERIAL_SIZE - 1] = '\0';
 }
 
 static void set_name(X509_NAME *name, const char *common_name)
@@ -115,7 +113,7 @@ void sandbox_pem_certificate(const struct sandbox_certificate *certificate, stru
     X509 *x509 = X509_new();
     must(x509 != NULL && X509_set_version(x509, X509_VERSION_3) == 1);
     set_serial(x509, certificate->key);
-    /* A day back, for clocks that differ. */
+    /* Valid since yesterday, in case clocks differ. */
     must(X509_gmtime_adj(X509_getm_notBefore(x509), -86400) != NULL &&
          X509_gmtime_adj(X509_getm_notAfter(x509), VALID_S) != NULL);
     set_name(X509_get_subject_name(x509), certificate->common_name);

@@ -8,13 +8,13 @@
 #include <string.h>
 
 enum {
-    HUGE_BYTES = 70000, /* clients stop reading at 64 KiB */
+    HUGE_BYTES = 70000, /* more than the 64 KiB that presignd reads */
     MISSING_BYTES = 64, /* of a truncated answer */
     GZIP_BLOCK_MAX = 65535,
 };
 
-/* The serial of a key that exists nowhere. */
-#define STRANGER "7F00000000000000000000000000000000000000"
+/* The serial of a key that does not exist. */
+#define UNKNOWN_SERIAL "7F00000000000000000000000000000000000000"
 
 static void random_id(const char *prefix, char out[SANDBOX_ID_SIZE])
 {
@@ -24,7 +24,7 @@ static void random_id(const char *prefix, char out[SANDBOX_ID_SIZE])
     memcpy(end, random, sizeof random);
 }
 
-/* APIv3's shape of an error. */
+/* An error body of APIv3. */
 static void error_body(const char *code, const char *message, const struct sandbox_verdict *verdict,
                        struct buf *out)
 {
@@ -43,7 +43,7 @@ static void error_body(const char *code, const char *message, const struct sandb
     buf_putc(out, '}');
 }
 
-/* A field of an answer as the API's pages show it. */
+/* The value of an answer's field, like the examples of the API's pages. */
 static void field_value(const char *name, const char *id, struct buf *out)
 {
     if (strcmp(name, "redirect_appid") == 0) {
@@ -57,7 +57,7 @@ static void field_value(const char *name, const char *id, struct buf *out)
     }
 }
 
-/* Every required field, or all but the last one. */
+/* All required fields; without the last one for TRICK_MISSING_FIELD. */
 static void good_body(const struct endpoint *endpoint, const char *id, enum sandbox_trick trick,
                       struct buf *out)
 {
@@ -79,7 +79,7 @@ static void good_body(const struct endpoint *endpoint, const char *id, enum sand
     buf_putc(out, '}');
 }
 
-/* CRC-32 of RFC 1952, section 8, bit by bit: bodies are short. */
+/* CRC-32 of RFC 1952, section 8. */
 static uint32_t crc32_of(const char *bytes, size_t len)
 {
     uint32_t crc = 0xffffffff;
@@ -99,7 +99,7 @@ static void little_endian(struct buf *out, uint32_t value, int bytes)
     }
 }
 
-/* RFC 1952 around one stored block of RFC 1951: gzip without a compressor. */
+/* gzip (RFC 1952) with one stored block (RFC 1951), so that no compressor is needed. */
 static void gzip(struct buf *body)
 {
     static const char head[] = {0x1f, (char)0x8b, 8, 0, 0, 0, 0, 0, 0, (char)255};
@@ -121,17 +121,17 @@ static void sign(const struct sandbox_keys *keys, enum sandbox_trick trick, int6
                  struct sandbox_reply *reply)
 {
     AUTO_BUF struct buf message = {0};
-    reply->serial = trick == TRICK_UNKNOWN_SERIAL ? STRANGER : sandbox_keys_serial(keys);
+    reply->serial = trick == TRICK_UNKNOWN_SERIAL ? UNKNOWN_SERIAL : sandbox_keys_serial(keys);
     reply->timestamp_s = now_s - (trick == TRICK_BAD_TIMESTAMP ? 2 * VERIFY_CLOCK_SKEW_S : 0);
     random_id("", reply->nonce);
     buf_printf(&message, "%" PRId64 "\n%s\n", reply->timestamp_s, reply->nonce);
     buf_append(&message, reply->body.data, reply->body.len);
     buf_puts(&message, trick == TRICK_BAD_SIGNATURE ? " \n" : "\n");
-    if (trick == TRICK_PROBE) {
+    if (trick == TRICK_SIGNATURE_TEST) {
         buf_puts(&reply->signature, "WECHATPAY/SIGNTEST/");
     }
     if (!sign_bytes(keys->wechatpay, message.data, message.len, &reply->signature)) {
-        abort(); /* the key signed before */
+        abort();
     }
 }
 
@@ -155,7 +155,7 @@ static void make_error(const struct sandbox_fault_kind *kind, struct sandbox_fau
     }
 }
 
-/* What happens to the good answer before it is signed; gzip comes after. */
+/* A good answer with the tricks that come before signing. */
 static void make_good(const struct sandbox_verdict *verdict, enum sandbox_trick trick,
                       int64_t param, struct sandbox_reply *reply)
 {
@@ -170,8 +170,7 @@ static void make_good(const struct sandbox_verdict *verdict, enum sandbox_trick 
     reply->missing = trick == TRICK_TRUNCATED ? MISSING_BYTES : 0;
 }
 
-/* Late is not wrong: a client that still waits may take the answer. What happens to the
- * connection once the answer is out does not take it back. */
+/* A late answer is publishable, and so is one after which the connection fails. */
 static bool is_publishable(const struct sandbox_fault_kind *kind)
 {
     return kind->status == 200 && kind->acts && kind->is_signed &&

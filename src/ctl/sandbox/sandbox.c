@@ -1,4 +1,4 @@
-/* `presignctl sandbox`: reads the options, opens every part, runs until told to stop. */
+/* `presignctl sandbox`: reads the options, opens the parts, runs until it is stopped. */
 #include "ctl/sandbox/sandbox.h"
 
 #include "ctl/commands.h"
@@ -20,7 +20,7 @@ struct sandbox {
     const char *dir, *listen, *ledger, *schema_dir;
     int64_t seed, delay_ms, max_requests, seconds;
     bool fault_by_code, json;
-    /* parts, in the order in which they are opened */
+    /* parts, in the order of opening */
     struct sandbox_keys keys;
     struct sandbox_faults *faults;
     struct sandbox_rules rules;
@@ -59,131 +59,110 @@ static char *take_serial_mode(void *values, const char *text)
 
 static const struct option_row options[] = {
     OPTION_ROW_TEXT(struct sandbox, dir, "dir", "DIR",
-                    "keys, certificates, sandbox.conf, ledger; made\n"
-                    "at the first start (presignd-sandbox)"),
+                    "keys, certificates, sandbox.conf and ledger;\n"
+                    "created at the first start (presignd-sandbox)"),
     OPTION_ROW_TEXT(struct sandbox, listen, "listen", "127.0.0.1:PORT",
                     "port 0 picks a free one (127.0.0.1:0)"),
     OPTION_ROW_EACH(take_merchant, "merchant", "MCHID:MODE",
-                    "direct or partner; as often as you like\n"
+                    "MODE is direct or partner; may be repeated\n"
                     "(1900007291:direct and 1900000109:partner)"),
     OPTION_ROW_EACH(take_fault, "fault", "KIND=SHARE",
-                    "that share of the good requests meets a fault;\n"
-                    "KIND=SHARE:PARAM sets its number, @MCHID behind\n"
-                    "either is for one merchant; see below"),
+                    "that share of the valid requests gets a fault;\n"
+                    "append :PARAM for its number, and @MCHID for one\n"
+                    "merchant; see below"),
     OPTION_ROW_FLAG(struct sandbox, fault_by_code, "fault-by-code",
-                    "an out_contract_code may ask for its fault;\n"
+                    "an out_contract_code can ask for a fault;\n"
                     "see below"),
     OPTION_ROW_INT(struct sandbox, seed, "seed", "N", INT64_MIN, INT64_MAX,
-                   "for the choice of faults (1)"),
+                   "seed for choosing faults (1)"),
     OPTION_ROW_INT(struct sandbox, delay_ms, "delay-ms", "N", 0, ONE_WEEK_MS,
-                   "every answer comes that much later (0)"),
+                   "delay every answer (0)"),
     OPTION_ROW_TEXT(struct sandbox, ledger, "ledger", "FILE",
-                    "a line of JSON for each request, appended\n"
+                    "append a line of JSON for each request\n"
                     "(DIR/ledger.jsonl)"),
     OPTION_ROW_EACH(take_serial_mode, "serial-mode", "MODE",
-                    "answers name a public-key or a certificate\n"
-                    "(public-key)",
+                    "what Wechatpay-Serial names: public-key or\n"
+                    "certificate (public-key)",
                     .choice = serial_mode_name),
     OPTION_ROW_TEXT(struct sandbox, schema_dir, "schema-dir", "DIR[:DIR]",
-                    "ENDPOINT.request.json, to check requests by;\n"
-                    "also $PRESIGND_SCHEMA_DIR (the installed ones)"),
+                    "directories of ENDPOINT.request.json; or set\n"
+                    "$PRESIGND_SCHEMA_DIR (the installed ones)"),
     OPTION_ROW_INT(struct sandbox, max_requests, "max-requests", "N", 0, INT64_MAX,
-                   "stops after so many answers (0: never)"),
+                   "stop after that many answers (0: never)"),
     OPTION_ROW_INT(struct sandbox, seconds, "seconds", "N", 0, ONE_WEEK_MS / 1000,
-                   "stops after that time (0: never)"),
-    OPTION_ROW_JSON(struct sandbox, json, "{\"listening\", \"configuration\"} once it is ready"),
+                   "stop after that time (0: never)"),
+    OPTION_ROW_JSON(struct sandbox, json, "{\"listening\", \"configuration\"} when it is ready"),
     {0},
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "stopped as asked"},
+    {EX_OK, "stopped by a signal or an option"},
     EXIT_ROW_USAGE,
-    {EX_UNAVAILABLE, "the port is taken, or the system failed"},
+    {EX_UNAVAILABLE, "the port is in use, or a system error"},
     {EX_CONFIG, "schemas, keys or the ledger cannot be read or written"},
     {0},
 };
 
 static const char about[] =
-    "Plays the WeChat Pay endpoints for pre-signing, on this machine only, since WeChat\n"
-    "Pay has no test system for them. It checks each request as the API does: path,\n"
-    "headers, signature, clock (5 minutes), nonce (once), JSON Schema, kind of merchant.\n"
-    "It answers a good one with a fresh pre_entrustweb_id and signs what it answers.\n"
+    "Simulates WeChat Pay's pre-sign endpoints on this machine, because WeChat Pay has no\n"
+    "test system for them. It checks each request as the API does: path, headers,\n"
+    "signature, clock (5 minutes), nonce (once), JSON Schema, mode of the merchant. It\n"
+    "answers a valid request with a new pre_entrustweb_id and signs its answers.\n"
     "\n"
-    "Once it is ready it prints `listening on https://127.0.0.1:PORT`. DIR/sandbox.conf\n"
-    "then holds the [endpoint] and [merchant ...] sections that lead presignd here.\n"
+    "When it is ready it prints `listening on https://127.0.0.1:PORT`. DIR/sandbox.conf\n"
+    "then has the [endpoint] and [merchant ...] sections with which presignd calls it.\n"
     "\n"
-    "SIGTERM and SIGINT stop it; a restart with the same DIR has the same keys.\n";
+    "SIGTERM and SIGINT stop it. A restart with the same DIR uses the same keys.\n";
 
 static void more(struct buf *out)
 {
-    buf_puts(out, "faults, for --fault KIND=SHARE[:PARAM][@MCHID] (only good requests meet them;\n"
-                  "in brackets PARAM's unit and default):\n");
+    buf_puts(out, "faults for --fault KIND=SHARE[:PARAM][@MCHID] (only valid requests get them;\n"
+                  "in parentheses: unit and default of PARAM):\n");
     sandbox_faults_help(out);
     buf_puts(out,
-             "Shares are exact chances, 0 to 1, and at most 1 together. The same --seed gives\n"
-             "the same fault to the same call (first, second, ...) of the same code.\n"
+             "SHARE is a probability from 0 to 1; the sum is at most 1. The same --seed gives the\n"
+             "same fault to the same call (first, second, ...) of the same code.\n"
              "\n"
-             "--fault-by-code: a code that begins with F KIND x N meets that fault in its first\n"
-             "N calls, and p with a number behind it is PARAM; dashes are left out, and the\n"
-             "rest must not begin with a digit: F503x2a, Fresetafterx1b, F429x1p5c.\n"
-             "Kinds that a connection meets have no code and no merchant, and shares of their\n"
-             "own.\n"
+             "--fault-by-code: a code that begins with F KIND x N gets the fault in its first N\n"
+             "calls; p and a number after it set PARAM. Omit the dashes of KIND, and continue\n"
+             "with a letter: F503x2a, Fresetafterx1b, F429x1p5c.\n"
+             "Faults of connections are chosen before there is a code or a merchant; their\n"
+             "shares have a sum of their own.\n"
              "\n"
              "files in DIR:\n"
-             "  ca.pem                    trust this for TLS\n"
-             "  merchant-MCHID.pem        the merchant's private key; .pub.pem is its public one\n"
-             "  wechatpay-MCHID.pem       WeChat Pay's public key, to verify answers with\n"
+             "  ca.pem                    the CA of the server's TLS certificate\n"
+             "  merchant-MCHID.pem        the merchant's private key; .pub.pem: its public key\n"
+             "  wechatpay-MCHID.pem       WeChat Pay's public key, which verifies answers\n"
              "  wechatpay-certificate.pem the same key as a platform certificate\n"
-             "  sandbox.conf              leads presignd here\n"
+             "  sandbox.conf              configuration for presignd\n"
              "  ledger.jsonl              time, mchid, endpoint, out_contract_code,\n"
              "                            body_sha256, nonce, timestamp, signature_ok, status\n"
              "                            (0: reset), fault, issue, acted (an id was issued),\n"
-             "                            issued_id, publishable (the answer verifies and is\n"
-             "                            whole), request_id; absent when not known\n");
+             "                            issued_id, publishable (the answer is complete and\n"
+             "                            verifies), request_id; unknown members are absent\n");
 }
-
-static int run(int argc, char **argv);
-
-const struct command command_sandbox = {
-    .name = "sandbox",
-    .summary = "plays WeChat Pay on this machine, with faults on request",
-    .arguments = "[OPTION ...]",
-    .about = about,
-    .options = options,
-    .more = more,
-    .examples = "# one call in ten is answered 503; then lead presignd there\n"
-                "presignctl sandbox --dir /tmp/sandbox --fault 503=0.1 &\n"
-                "cp /tmp/sandbox/sandbox.conf /etc/presignd/presignd.conf.d/\n"
-                "# what it has been asked\n"
-                "jq -c '[.time, .out_contract_code, .status]' /tmp/sandbox/ledger.jsonl\n",
-    .exits = exits,
-    .run = run,
-};
 
 static void on_signal(void *context, int signal_number)
 {
-    struct sandbox *sandbox = context;
     (void)signal_number;
-    loop_stop(sandbox->loop, EX_OK);
+    loop_stop(((struct sandbox *)context)->loop, EX_OK);
 }
 
 static void on_end(void *context)
 {
-    struct sandbox *sandbox = context;
-    loop_stop(sandbox->loop, EX_OK);
+    loop_stop(((struct sandbox *)context)->loop, EX_OK);
 }
 
 static void on_step(void *context)
 {
-    struct sandbox *sandbox = context;
-    sandbox_server_step(sandbox->server);
+    sandbox_server_step(((struct sandbox *)context)->server);
 }
 
-static int settle_options(struct sandbox *sandbox)
+static int check_options(struct sandbox *sandbox)
 {
     if (!sandbox_address_valid(sandbox->listen)) {
         return command_usage(&command_sandbox,
-                             "--listen %s: give 127.0.0.1:PORT, since it serves this machine only",
+                             "--listen %s: give 127.0.0.1:PORT; it serves this machine only",
                              sandbox->listen);
     }
     if (sandbox->keys.merchant_count == 0) {
@@ -200,8 +179,7 @@ static int open_parts(struct sandbox *sandbox)
     AUTO_FREE char *error = NULL;
     AUTO_FREE char *schema_dirs = schemas_dirs(sandbox->schema_dir);
     if (!sandbox_rules_open(&sandbox->rules, schema_dirs, &error)) {
-        return command_fail(&command_sandbox, EX_CONFIG, "%s; --schema-dir says where they are",
-                            error);
+        return command_fail(&command_sandbox, EX_CONFIG, "%s; set --schema-dir", error);
     }
     if (!sandbox_keys_open(&sandbox->keys, sandbox->dir, &error)) {
         return command_fail(&command_sandbox, EX_CONFIG, "%s", error);
@@ -232,13 +210,13 @@ static void print_ready(const struct sandbox *sandbox, const char *base_url)
     (void)fflush(stdout);
 }
 
-/* Signals are blocked before the server makes its threads. */
+/* loop_signals() must block the signals before the server starts threads. */
 static int start(struct sandbox *sandbox)
 {
     static const int signals[] = {SIGTERM, SIGINT, 0};
     AUTO_FREE char *error = NULL;
     int port;
-    (void)signal(SIGPIPE, SIG_IGN); /* clients go while they are answered */
+    (void)signal(SIGPIPE, SIG_IGN); /* clients may close during an answer */
     sandbox->loop = loop_new();
     if (sandbox->loop == NULL || loop_signals(sandbox->loop, signals, on_signal, sandbox) < 0) {
         return command_fail(&command_sandbox, EX_UNAVAILABLE, "no event loop: %s", strerror(errno));
@@ -293,23 +271,31 @@ static void close_parts(struct sandbox *sandbox)
 
 static int run(int argc, char **argv)
 {
+    static int (*const steps[])(struct sandbox *) = {check_options, open_parts, start, serve};
     struct sandbox sandbox = {
         .dir = "presignd-sandbox", .listen = "127.0.0.1:0", .seed = 1, .ledger_fd = -1};
     sandbox.faults = sandbox_faults_new();
     sandbox.rules.keys = &sandbox.keys;
     int status = command_options(&command_sandbox, argc, argv, &sandbox);
-    if (status == COMMAND_GO_ON) {
-        status = settle_options(&sandbox);
-    }
-    if (status == COMMAND_GO_ON) {
-        status = open_parts(&sandbox);
-    }
-    if (status == COMMAND_GO_ON) {
-        status = start(&sandbox);
-    }
-    if (status == COMMAND_GO_ON) {
-        status = serve(&sandbox);
+    for (size_t i = 0; status == COMMAND_GO_ON && i < ARRAY_LENGTH(steps); i++) {
+        status = steps[i](&sandbox);
     }
     close_parts(&sandbox);
     return status;
 }
+
+const struct command command_sandbox = {
+    .name = "sandbox",
+    .summary = "simulate WeChat Pay on this machine, with faults on request",
+    .arguments = "[OPTION ...]",
+    .about = about,
+    .options = options,
+    .more = more,
+    .examples = "# answer one call in ten with 503, and let presignd use the sandbox\n"
+                "presignctl sandbox --dir /tmp/sandbox --fault 503=0.1 &\n"
+                "cp /tmp/sandbox/sandbox.conf /etc/presignd/presignd.conf.d/\n"
+                "# list the requests\n"
+                "jq -c '[.time, .out_contract_code, .status]' /tmp/sandbox/ledger.jsonl\n",
+    .exits = exits,
+    .run = run,
+};

@@ -2,9 +2,9 @@
  *
  *   server -> connection -> http -> check -> fault -> reply -> ledger -> connection
  *
- * Each connection has a thread, which works on its requests one after the other. What threads
- * share is either read only once the server runs (keys, schemas, settings) or guards itself
- * (nonces, faults, ledger).
+ * Each connection has a thread that processes its requests one by one. Threads share keys, schemas
+ * and settings, which are read-only while the server runs, and nonces, faults and the ledger, which
+ * are thread-safe.
  */
 #ifndef PRESIGND_CTL_SANDBOX_H
 #define PRESIGND_CTL_SANDBOX_H
@@ -22,22 +22,22 @@
 #define SANDBOX_MERCHANTS_MAX 256
 #define SANDBOX_SERIAL_SIZE   41
 #define SANDBOX_KEY_ID_SIZE   41
-/* Requests whose body is longer are refused; no event that passes its schema gets near it. */
+/* A longer body gets 400. Bodies that match their schema are far shorter. */
 #define SANDBOX_BODY_MAX 65536
-/* The API's: ASCII letters and digits, at most 32. */
+/* The API's limits: ASCII letters and digits, at most 32. */
 #define SANDBOX_CODE_SIZE  33
 #define SANDBOX_NONCE_SIZE 33
 
-/* ---- sandbox_files.c: files of the directory, written whole or not at all */
+/* ---- files.c: files of the directory, replaced atomically */
 
 bool sandbox_file_write(const char *path, unsigned mode, const void *bytes, size_t len,
                         char **error) __attribute__((warn_unused_result));
-/* The file's text (free()), or NULL and a reason. */
+/* The file's text (free()), or NULL and an error. */
 char *sandbox_file_read(const char *path, char **error) __attribute__((warn_unused_result));
 
-/* ---- sandbox_pem.c: keys and certificates made by OpenSSL */
+/* ---- pem.c: creates keys and certificates */
 
-/* RSA of 2048 bits, as APIv3 has it, or a P-256 key for TLS. Aborts when OpenSSL cannot. */
+/* A new RSA key of 2048 bits, as APIv3 uses, or a P-256 key for TLS. Aborts when OpenSSL fails. */
 EVP_PKEY *sandbox_rsa_new(void);
 EVP_PKEY *sandbox_tls_key_new(void);
 void sandbox_pem_private(EVP_PKEY *key, struct buf *out);
@@ -52,17 +52,17 @@ struct sandbox_certificate {
     bool authority;
 };
 void sandbox_pem_certificate(const struct sandbox_certificate *certificate, struct buf *out);
-/* Upper-case hex of 20 bytes that belong to this public key, as a certificate's serial: the
- * same at every start, with nothing to keep. */
+/* 20 bytes as upper-case hex, derived from the public key: a certificate serial that is the same
+ * at every start without being stored. */
 void sandbox_serial(EVP_PKEY *key, char out[SANDBOX_SERIAL_SIZE]);
 
-/* ---- sandbox_keys.c: what DIR holds */
+/* ---- keys.c: the keys in DIR */
 
 struct sandbox_merchant {
     char *mchid;
     enum merchant_mode mode;
     char serial_no[SANDBOX_SERIAL_SIZE];
-    EVP_PKEY *key; /* verifies; the private half is the client's */
+    EVP_PKEY *key; /* verifies requests; the client signs with the same key */
 };
 
 struct sandbox_keys {
@@ -76,32 +76,35 @@ struct sandbox_keys {
     char *tls_key, *tls_certificate; /* PEM text */
 };
 
-/* MCHID:direct or MCHID:partner, before sandbox_keys_open(). NULL, or why not (free()). */
+/* MCHID:direct or MCHID:partner, before sandbox_keys_open(). NULL, or an error (free()). */
 char *sandbox_keys_add(struct sandbox_keys *keys, const char *text);
-/* Makes the directory and whatever is missing in it, and reads the rest. */
+/* Creates the directory and missing keys; reads existing keys. */
 bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
     __attribute__((warn_unused_result));
-/* Writes DIR/sandbox.conf, which leads a daemon to `base_url`. */
+/* Writes DIR/sandbox.conf, the configuration with which a daemon calls `base_url`. */
 bool sandbox_keys_configuration(const struct sandbox_keys *keys, const char *base_url, char **error)
     __attribute__((warn_unused_result));
 const struct sandbox_merchant *sandbox_keys_find(const struct sandbox_keys *keys,
                                                  const char *mchid);
-/* What Wechatpay-Serial says in the chosen mode. */
+/* The value of Wechatpay-Serial in the chosen mode. */
 const char *sandbox_keys_serial(const struct sandbox_keys *keys);
 void sandbox_keys_deinit(struct sandbox_keys *keys);
 
-/* ---- sandbox_nonce.c: each nonce once */
+/* ---- nonce.c: accepts each nonce once */
+
+/* The first 64 bits of the text's SHA-256. */
+uint64_t sandbox_hash(const struct buf *text);
 
 struct sandbox_nonces;
 struct sandbox_nonces *sandbox_nonces_new(void);
 struct sandbox_nonces *sandbox_nonces_free(struct sandbox_nonces *nonces);
-/* False when this merchant's nonce was there before. At least the last SANDBOX_NONCES_KEPT
- * are known. Any thread. */
+/* False when this merchant has used the nonce before. Remembers at least the last
+ * SANDBOX_NONCES_KEPT. Any thread. */
 #define SANDBOX_NONCES_KEPT (1U << 20)
 bool sandbox_nonces_add(struct sandbox_nonces *nonces, const char *mchid, const char *nonce)
     __attribute__((warn_unused_result));
 
-/* ---- sandbox_check.c: the API's rules */
+/* ---- check.c: the API's rules */
 
 /* Header values are NULL when absent. */
 struct sandbox_request {
@@ -113,14 +116,14 @@ struct sandbox_request {
 };
 
 struct sandbox_verdict {
-    const struct sandbox_merchant *merchant; /* NULL: none, or not known */
+    const struct sandbox_merchant *merchant; /* NULL: none, or unknown */
     const struct endpoint *endpoint;         /* NULL: no such path */
-    char nonce[SANDBOX_NONCE_SIZE];          /* "" until Authorization was understood */
+    char nonce[SANDBOX_NONCE_SIZE];          /* "" until Authorization was parsed */
     int64_t timestamp_s;
     bool signature_ok;
-    char out_contract_code[SANDBOX_CODE_SIZE]; /* "" until the body was understood */
-    unsigned status;                           /* 0: nothing to object to */
-    const char *code;                          /* of the error body, as are the rest */
+    char out_contract_code[SANDBOX_CODE_SIZE]; /* "" until the body was parsed */
+    unsigned status;                           /* 0: the request is valid */
+    const char *code;                          /* this and the rest: of the error body */
     const char *message, *field, *location;
     char *issue; /* free() */
 };
@@ -136,13 +139,13 @@ struct sandbox_rules {
 bool sandbox_rules_open(struct sandbox_rules *rules, const char *schema_dirs, char **error)
     __attribute__((warn_unused_result));
 void sandbox_rules_deinit(struct sandbox_rules *rules);
-/* Any thread. `verdict` is all zero before. */
+/* Any thread. `verdict` must be all zero. */
 void sandbox_check(const struct sandbox_rules *rules, const struct sandbox_request *request,
                    int64_t now_s, struct sandbox_verdict *verdict);
 
-/* ---- sandbox_fault.c: which fault a good request meets */
+/* ---- fault.c: which fault a valid request gets */
 
-/* What is done to the connection or the body, apart from status and error body. */
+/* What is done to the connection or the body, besides status and error body. */
 enum sandbox_trick {
     TRICK_NONE,
     TRICK_RESET,
@@ -150,7 +153,7 @@ enum sandbox_trick {
     TRICK_SLOW_BODY,
     TRICK_UNSIGNED,
     TRICK_BAD_SIGNATURE,
-    TRICK_PROBE,
+    TRICK_SIGNATURE_TEST,
     TRICK_MISSING_FIELD,
     TRICK_HTML,
     TRICK_TRUNCATED,
@@ -161,14 +164,14 @@ enum sandbox_trick {
     TRICK_NOT_JSON,
     TRICK_CONTINUE,
     TRICK_RATE,
-    /* Between requests: once the answer is out. */
+    /* After the answer was sent, between requests. */
     TRICK_CLOSE,
     TRICK_TWICE,
     TRICK_IDLE_CLOSE,
     TRICK_IDLE_RESET,
     TRICK_IDLE_400,
     TRICK_IDLE_408,
-    /* A connection's, chosen when it is accepted; no merchant is known then. The last ones. */
+    /* Chosen when the connection is accepted, before a merchant is known. Must be last. */
     TRICK_UNASKED,
     TRICK_ACCEPT_CLOSE,
     TRICK_ACCEPT_RESET,
@@ -176,13 +179,13 @@ enum sandbox_trick {
 
 struct sandbox_fault_kind {
     const char *name;
-    unsigned status;     /* 200: the good answer, with the trick played on it */
+    unsigned status;     /* 200: the good answer, changed by the trick */
     const char *code;    /* of the error body; NULL: no error body */
-    const char *message; /* likewise */
-    const char *unit;    /* PARAM is a number of these; NULL: the kind takes none */
-    int64_t param;       /* when none is given */
-    bool acts;           /* an id is issued, whatever the client learns of it */
-    bool is_signed;      /* answers of gateways are not */
+    const char *message; /* of the error body */
+    const char *unit;    /* of PARAM; NULL: the kind takes no PARAM */
+    int64_t param;       /* default of PARAM */
+    bool acts;           /* an id is issued, whether or not the client learns it */
+    bool is_signed;      /* gateways do not sign */
     enum sandbox_trick trick;
     const char *help;
 };
@@ -192,25 +195,29 @@ struct sandbox_fault {
     int64_t param;
 };
 
+static inline enum sandbox_trick sandbox_trick_of(struct sandbox_fault fault)
+{
+    return fault.kind == NULL ? TRICK_NONE : fault.kind->trick;
+}
+
 struct sandbox_faults;
 struct sandbox_faults *sandbox_faults_new(void);
 struct sandbox_faults *sandbox_faults_free(struct sandbox_faults *faults);
-/* KIND=SHARE[:PARAM][@MCHID]. NULL, or why not (free()). */
+/* KIND=SHARE[:PARAM][@MCHID]. NULL, or an error (free()). */
 char *sandbox_faults_add(struct sandbox_faults *faults, const char *text);
-/* Before the first choice. NULL, or why the rules cannot stand together (free()). */
+/* Call before the first choice. NULL, or why the rules contradict each other (free()). */
 char *sandbox_faults_begin(struct sandbox_faults *faults, const struct sandbox_keys *keys,
                            int64_t seed, bool by_code);
-/* Counts a call of the code and chooses. The same seed, merchant, code and number of the call
- * give the same fault, whatever else is going on; but the kind `rate` asks the clock, too. Any
- * thread. */
+/* Counts a call of the code and chooses its fault. The same seed, merchant, code and call number
+ * always give the same fault, except that the kind `rate` depends on the clock. Any thread. */
 struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const char *mchid,
                                            const char *code, int64_t mono_ms);
-/* Counts a connection and chooses its fault by seed and number. One thread. */
+/* Counts a connection and chooses its fault by seed and connection number. One thread. */
 struct sandbox_fault sandbox_faults_choose_connection(struct sandbox_faults *faults);
 /* The table of kinds, for the help. */
 void sandbox_faults_help(struct buf *out);
 
-/* ---- sandbox_reply.c: an answer as values */
+/* ---- reply.c: an answer as values */
 
 #define SANDBOX_ID_SIZE 41
 
@@ -218,8 +225,8 @@ struct sandbox_reply {
     unsigned status;
     bool reset;       /* no answer at all */
     int64_t delay_ms; /* before the answer */
-    int64_t body_ms;  /* over which the body is spread */
-    size_t missing;   /* bytes that Content-Length counts and nobody sends */
+    int64_t body_ms;  /* duration of the body */
+    size_t missing;   /* bytes that Content-Length counts but that are not sent */
     struct buf body;
     const char *content_type, *content_encoding, *location; /* NULL: left out */
     char request_id[SANDBOX_ID_SIZE];
@@ -229,19 +236,19 @@ struct sandbox_reply {
     int64_t timestamp_s;
     char nonce[SANDBOX_ID_SIZE];
     struct buf signature;
-    bool publishable; /* whole, signed as it should be, with every field: may become a result */
+    bool publishable; /* complete, correctly signed, with every field: may become a result */
 };
 
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
                         struct sandbox_fault fault, int64_t now_s, struct sandbox_reply *reply);
-/* A good and signed answer to no request, with an id that belongs to no contract. */
+/* A good, signed answer without a request. Its id belongs to no contract. */
 void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
                            struct sandbox_reply *reply);
 void sandbox_reply_deinit(struct sandbox_reply *reply);
 
-/* ---- sandbox_http.c: HTTP/1.1 */
+/* ---- http.c: HTTP/1.1 */
 
-/* Pointers into the text that was read; NULL when absent. */
+/* Pointers into the parsed text; NULL when absent. */
 struct sandbox_head {
     const char *method, *path; /* with its query */
     const char *content_type, *accept, *user_agent, *authorization, *serial;
@@ -250,16 +257,16 @@ struct sandbox_head {
     bool keep_alive;
 };
 
-/* Takes apart a request's head, with its empty line; writes NULs into it. False when it is not
- * HTTP/1.x, or its body comes by another way than Content-Length. */
+/* Parses a request's head up to the empty line; writes NULs into it. False when it is not HTTP/1.x,
+ * or its body is not framed by Content-Length. */
 bool sandbox_head_read(char *text, struct sandbox_head *head) __attribute__((warn_unused_result));
 /* An answer's status line and headers, with the empty line. */
 void sandbox_http_head(const struct sandbox_reply *reply, int64_t now_s, bool keep_alive,
                        struct buf *out);
-/* The whole answer of a proxy that had no request, or none that it can read, and then closes. */
+/* A proxy's whole answer on an idle connection, or to an unreadable request, before it closes. */
 void sandbox_http_idle(unsigned status, struct buf *out);
 
-/* ---- sandbox_ledger.c: a line for each request */
+/* ---- ledger.c: a line for each request */
 
 struct sandbox_entry {
     int64_t wall_ms;
@@ -269,12 +276,12 @@ struct sandbox_entry {
     const struct sandbox_reply *reply;
 };
 
-/* Appends one line of JSON to the file in one write(2), so that a reader, or a crash, never
- * sees lines mixed. False with errno set. Any thread. */
+/* Appends one line of JSON with one write(2), so that lines are never mixed. False with errno set.
+ * Any thread. */
 bool sandbox_ledger_write(int fd, const struct sandbox_entry *entry)
     __attribute__((warn_unused_result));
 
-/* ---- sandbox_server.c: HTTPS */
+/* ---- server.c: HTTPS */
 
 struct sandbox_settings {
     const struct sandbox_keys *keys;
@@ -282,33 +289,33 @@ struct sandbox_settings {
     struct sandbox_faults *faults;
     int ledger_fd;
     int64_t delay_ms;
-    int64_t max_requests; /* 0: no end */
+    int64_t max_requests; /* 0: no limit */
 };
 
 struct sandbox_server;
 /* Whether the text is 127.0.0.1:PORT or localhost:PORT. */
 bool sandbox_address_valid(const char *address_text) __attribute__((warn_unused_result));
-/* HOST:PORT of the loopback into a listening socket; `*port` is the one that it got. -1 and a
- * reason (free()). */
+/* A listening socket on HOST:PORT of the loopback interface; `*port` is the actual port. -1 and an
+ * error (free()). */
 int sandbox_listen(const char *address_text, int *port, char **error)
     __attribute__((warn_unused_result));
 /* Takes over the socket. Stops the loop with status 0 after settings->max_requests answers, and
- * with EX_UNAVAILABLE when the ledger cannot be written. NULL and a reason (free()). */
+ * with EX_UNAVAILABLE when the ledger cannot be written. NULL and an error (free()). */
 struct sandbox_server *sandbox_server_new(struct loop *loop, int fd,
                                           const struct sandbox_settings *settings, char **error)
     __attribute__((warn_unused_result));
-/* Called by the loop's step: stops the loop when it is time. */
+/* Call it in the loop's step: stops the loop when a limit is reached or the ledger failed. */
 void sandbox_server_step(struct sandbox_server *server);
-/* For connections: writes to the ledger; counts an answer that is out. Any thread. */
+/* For connections: write to the ledger; count a sent answer. Any thread. */
 void sandbox_server_note(struct sandbox_server *server, const struct sandbox_entry *entry);
 void sandbox_server_answered(struct sandbox_server *server);
 /* Ends every connection. Accepts NULL, returns NULL. */
 struct sandbox_server *sandbox_server_free(struct sandbox_server *server);
 
-/* ---- sandbox_connection.c */
+/* ---- connection.c */
 
-/* Serves one connection until it ends, or until `stop_fd` is readable, and closes `fd`, which
- * does not block. */
+/* Serves one connection until it ends or `stop_fd` is readable, then closes `fd`. `fd` must be
+ * non-blocking. */
 void sandbox_connection_serve(struct sandbox_server *server,
                               const struct sandbox_settings *settings, SSL_CTX *tls, int fd,
                               int stop_fd, struct sandbox_fault fault);

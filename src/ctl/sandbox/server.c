@@ -1,6 +1,5 @@
-/* The listening socket and the threads of its connections. One thread accepts; each connection
- * then has its own (sandbox_connection.c): RSA is what a request costs, and so it spreads over the
- * cores by itself. */
+/* The listening socket and the threads of its connections. One thread accepts; each connection has
+ * its own (connection.c), since a request's RSA signatures take most of the time. */
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/address.h"
 #include "presignd/base/clock.h"
@@ -29,17 +28,16 @@ enum {
     BACKLOG = 1024,
     CONNECTIONS_MAX = 8192,
     CONNECTIONS_MIN = 128,
-    /* Descriptors that are not connections. */
-    DESCRIPTORS_RESERVED = 256,
-    STACK_BYTES = 1 << 20, /* enough for AddressSanitizer */
-    PAUSE_MS = 10,         /* when the system has no descriptor or thread to spare */
+    DESCRIPTORS_RESERVED = 256, /* for everything but connections */
+    STACK_BYTES = 1 << 20,      /* enough for AddressSanitizer */
+    PAUSE_MS = 10,              /* after the system had no descriptor or thread */
 };
 
 struct sandbox_server {
     struct sandbox_settings settings;
     struct loop *loop;
     SSL_CTX *tls;
-    int listen_fd, stop_fd; /* the second becomes readable for good */
+    int listen_fd, stop_fd; /* stop_fd is readable once the server stops */
     pthread_t accepting;
     bool accepts;
     pthread_mutex_t lock; /* guards live */
@@ -108,7 +106,7 @@ static void *run_task(void *context)
     struct sandbox_server *server = task->server;
     sandbox_connection_serve(server, &server->settings, server->tls, task->fd, server->stop_fd,
                              task->fault);
-    OPENSSL_thread_stop(); /* before the server may be gone: a detached thread ends later */
+    OPENSSL_thread_stop(); /* the server may be freed before a detached thread ends */
     end_task(task);
     return NULL;
 }
@@ -125,7 +123,7 @@ static bool start_task(struct task *task)
     return started;
 }
 
-/* False when there was no descriptor or no thread for it. */
+/* False when the system has no descriptor or no thread. */
 static bool accept_one(struct sandbox_server *server)
 {
     const int yes = 1;
@@ -171,7 +169,7 @@ static void *run_accept(void *context)
 
 /* ---- life */
 
-/* Only the loopback: the sandbox issues ids to everyone who holds its toy keys. */
+/* Loopback only: the sandbox must not be reachable from other hosts. */
 static bool parse_address(const char *text, union address *address)
 {
     static const char name[] = "localhost:";
@@ -194,7 +192,7 @@ int sandbox_listen(const char *address_text, int *port, char **error)
     socklen_t len = sizeof address;
     int yes = 1;
     if (!parse_address(address_text, &address)) {
-        *error = mem_printf("--listen %s: is no address of the loopback", address_text);
+        *error = mem_printf("--listen %s: not a loopback address", address_text);
         return -1;
     }
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -211,7 +209,7 @@ int sandbox_listen(const char *address_text, int *port, char **error)
     return fd;
 }
 
-/* As many connections as descriptors allow once the soft limit is raised to the hard one. */
+/* Raises the soft limit of descriptors to the hard limit. */
 static unsigned connection_limit(void)
 {
     const rlim_t wanted = CONNECTIONS_MAX + DESCRIPTORS_RESERVED;
@@ -250,7 +248,7 @@ static bool open_parts(struct sandbox_server *server, char **error)
     server->tls = SSL_CTX_new(TLS_server_method());
     if (server->tls == NULL || SSL_CTX_set_min_proto_version(server->tls, TLS1_2_VERSION) != 1 ||
         !load_pair(server->tls, server->settings.keys)) {
-        *error = mem_strdup("TLS does not start: are server.pem and server-key.pem a pair?");
+        *error = mem_strdup("TLS cannot be set up: server.pem and server-key.pem must be a pair");
         return false;
     }
     (void)SSL_CTX_set_mode(server->tls, SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -258,7 +256,7 @@ static bool open_parts(struct sandbox_server *server, char **error)
                                             SSL_MODE_RELEASE_BUFFERS);
     server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (server->stop_fd < 0 || pthread_create(&server->accepting, NULL, run_accept, server) != 0) {
-        *error = mem_strdup("the system gives no descriptor or no thread");
+        *error = mem_strdup("the system has no descriptor or no thread");
         return false;
     }
     server->accepts = true;
