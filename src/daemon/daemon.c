@@ -17,7 +17,7 @@
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/notify.h"
 #include "presignd/ops/process.h"
-#include "presignd/ops/reload_word.h"
+#include "presignd/ops/reload_status.h"
 #include "presignd/setup/setup.h"
 #include "presignd/version.h"
 #include "presignd/wechatpay/caller.h"
@@ -58,7 +58,7 @@ struct daemon {
     struct loop_timer step_timer, tick_timer;
     uint64_t random;
     struct topic_check topic_check;
-    struct reload_word reload_word;
+    struct reload_status reload_status;
     int64_t started_ms; /* wall clock */
     struct monitor monitor;
     bool draining; /* a stop was asked for */
@@ -355,7 +355,7 @@ static int page_ready(void *context, struct buf *body)
 static int page_reload(void *context, struct buf *body)
 {
     const struct daemon *d = context;
-    reload_word_json(&d->reload_word, d->started_ms, body);
+    reload_status_json(&d->reload_status, d->started_ms, body);
     return 200;
 }
 
@@ -489,7 +489,7 @@ static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *ad
 /* What became of it, for `presignctl reload`, metrics and pages. NULL: it was applied. */
 static void note_reload(struct daemon *d, const char *problems)
 {
-    reload_word_take(&d->reload_word, problems, clock_now(&clock_system).wall_ms);
+    reload_status_set(&d->reload_status, problems, clock_now(&clock_system).wall_ms);
     report_reload(d->report, problems == NULL, problems);
 }
 
@@ -698,7 +698,7 @@ static bool take_down(struct daemon *d, int *status)
     report_free(d->report);
     metrics_free(d->metrics);
     loop_free(d->loop);
-    reload_word_deinit(&d->reload_word);
+    reload_status_deinit(&d->reload_status);
     setup_free(d->setup);
     return clients_ended;
 }
