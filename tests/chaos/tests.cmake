@@ -1,7 +1,7 @@
-# Chaos on a real Apache Kafka of three nodes, see tests/chaos/README.md: the tests of its audit,
-# and a short run. Longer ones by scripts/chaos. In the build without sanitizers, as e2e.
+# Random faults on a real Apache Kafka of three nodes, see tests/chaos/README.md: the tests of its
+# tools, and a short run. scripts/chaos runs longer.
 if(NOT PRESIGND_SANITIZE)
-  # The daemon without one of its safeguards; see ablated.c. Never installed.
+  # The daemon without one of its safeguards, see ablated.c. It is never installed.
   set(wrapped window_load window_finish batch_undo client_committed verify_answer
       rd_kafka_conf_set rd_kafka_send_offsets_to_transaction rd_kafka_commit_transaction)
   list(TRANSFORM wrapped PREPEND "-Wl,--wrap=")
@@ -9,7 +9,7 @@ if(NOT PRESIGND_SANITIZE)
                                   ${CMAKE_CURRENT_LIST_DIR}/ablated.c)
   target_link_libraries(presignd-ablated PRIVATE core)
   target_link_options(presignd-ablated PRIVATE ${wrapped})
-  # Likewise, for `presignctl redrive`, which remembers by the same window.
+  # The same for `presignctl redrive`, which uses the same window.
   add_executable(presignctl-ablated ${ctl_sources} ${CMAKE_CURRENT_LIST_DIR}/ablated.c)
   target_link_libraries(presignctl-ablated PRIVATE core)
   target_link_options(presignctl-ablated PRIVATE ${wrapped})

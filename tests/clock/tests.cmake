@@ -1,4 +1,4 @@
-# A wall clock that tests set for one process; see setclock.c and tests/e2e/set_clock.py.
+# Sets the wall clock of one process; see setclock.c and tests/e2e/set_clock.py.
 if(NOT PRESIGND_SANITIZE)
   add_library(presignd-setclock MODULE ${CMAKE_CURRENT_LIST_DIR}/setclock.c)
   set_target_properties(presignd-setclock PROPERTIES PREFIX "")

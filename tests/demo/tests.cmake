@@ -1,5 +1,4 @@
-# The demo, as a newcomer runs it, and what it does when things go wrong. Not under
-# ThreadSanitizer, for which librdkafka is not built.
+# The demo, and its behaviour on errors. Not under ThreadSanitizer: librdkafka is not built for it.
 if(NOT PRESIGND_SANITIZE MATCHES "thread")
   add_test(NAME demo.run${test_suffix} COMMAND presignctl demo)
   set_tests_properties(demo.run${test_suffix} PROPERTIES TIMEOUT 120

@@ -1,4 +1,4 @@
-# The caller against a real HTTPS server, which the tests run in threads of their own.
+# The caller against a real HTTPS server, which runs in threads of the test.
 find_package(OpenSSL REQUIRED COMPONENTS SSL)
 function(presignd_exchange_test name)
   presignd_test(exchange.${name} ${PROJECT_SOURCE_DIR}/tests/exchange/${name}.c OpenSSL::SSL)

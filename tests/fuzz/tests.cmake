@@ -1,5 +1,5 @@
-# tests/fuzz/TARGET.c   a fuzz target each: with libFuzzer in the preset "fuzz" (scripts/fuzz), in
-#                       the other builds over seeds and cases as the test fuzz.TARGET.
+# tests/fuzz/TARGET.c   one fuzz target each: with libFuzzer in the preset "fuzz" (scripts/fuzz); in
+#                       the other builds, the test fuzz.TARGET runs it on seeds and known cases.
 set(fuzz_targets record schema pattern instance answer certificates config window)
 set(fuzz_directory ${CMAKE_CURRENT_LIST_DIR})
 set(fuzz_seeds ${CMAKE_BINARY_DIR}/fuzz/seeds)
@@ -18,14 +18,14 @@ if(PRESIGND_FUZZ)
     list(APPEND fuzzers fuzz-${target})
   endforeach()
   add_custom_target(fuzzers DEPENDS ${fuzzers})
-elseif(NOT PRESIGND_SANITIZE MATCHES "thread") # a target has one thread
+elseif(NOT PRESIGND_SANITIZE MATCHES "thread") # targets have one thread
   if(PRESIGND_PYTHON)
     add_test(NAME fuzz.seeds${test_suffix}
              COMMAND ${PRESIGND_PYTHON} -B ${fuzz_directory}/seeds.py ${fuzz_seeds})
     set_tests_properties(fuzz.seeds${test_suffix} PROPERTIES
                          FIXTURES_SETUP fuzz-seeds${test_suffix} TIMEOUT 60)
   endif()
-  # What parsers cost, in instructions that callgrind counts: the same targets on hostile inputs.
+  # The cost of the parsers on hostile inputs, in instructions that callgrind counts.
   find_program(VALGRIND valgrind)
   find_path(VALGRIND_HEADERS valgrind/callgrind.h)
   if(PRESIGND_PYTHON AND VALGRIND AND VALGRIND_HEADERS AND NOT PRESIGND_SANITIZE AND NOT PRESIGND_COVERAGE)

@@ -1,4 +1,4 @@
-# What `cmake --install` puts where, and whether the tools that read it agree with it.
+# What `cmake --install` puts where, and whether systemd's and man's tools accept it.
 add_test(NAME install.files${test_suffix}
          COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/install/run ${CMAKE_COMMAND} ${CMAKE_BINARY_DIR})
 set_tests_properties(install.files${test_suffix} PROPERTIES TIMEOUT 120)

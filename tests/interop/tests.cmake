@@ -1,5 +1,5 @@
-# tests/interop: our half of a protocol against somebody else's. The other half is installed
-# at test time; without a way to get it the test skips (77) and says so.
+# The client's signatures against an independent implementation, which is installed at test time.
+# If it cannot be installed, the test is skipped (77).
 if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   add_executable(wechatpay-probe ${CMAKE_CURRENT_LIST_DIR}/wechatpay_probe.c)
   target_link_libraries(wechatpay-probe PRIVATE core)

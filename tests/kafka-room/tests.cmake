@@ -1,7 +1,7 @@
 # The Kafka room on its own, without the daemon: a minimal owner of intake and outlet that the
 # scripted tests drive on a real Apache Kafka, and the outlet's errors on librdkafka's mock
-# cluster. Not under ThreadSanitizer: librdkafka is not built with it, so that every hand-over
-# through its queues would be reported.
+# cluster. Not under ThreadSanitizer: librdkafka is not built for it, so it reports every transfer
+# through librdkafka's queues.
 if(NOT PRESIGND_SANITIZE MATCHES "thread")
   add_executable(kafka-worker ${CMAKE_CURRENT_LIST_DIR}/worker.c)
   target_link_libraries(kafka-worker PRIVATE core)

@@ -1,4 +1,4 @@
-# What running out of memory does. The sanitizers have an allocator of their own.
+# Failing allocations. The sanitizers have their own allocator.
 if(NOT PRESIGND_SANITIZE)
   foreach(name verdicts transfers)
     presignd_test(memory.${name} ${CMAKE_CURRENT_LIST_DIR}/${name}.c)

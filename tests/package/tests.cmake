@@ -1,4 +1,4 @@
-# The Debian package: built and read by lintian, then tried on a machine with a real systemd.
+# The Debian package: built, checked by lintian, then installed on a machine with a real systemd.
 if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   set(package_dir ${CMAKE_BINARY_DIR}/package)
   add_test(NAME package.build COMMAND ${PROJECT_SOURCE_DIR}/scripts/package ${package_dir})

@@ -1,5 +1,5 @@
-# The official JSON Schema test suite, fetched once and kept in the build directory. Without a
-# package index the test is skipped, or fails when PRESIGND_REQUIRE_SUITES=1 is in the environment.
+# The official JSON Schema test suite, downloaded once and kept in the build directory. If it cannot
+# be downloaded, the test is skipped, or fails with PRESIGND_REQUIRE_SUITES=1 in the environment.
 add_executable(schema-suite schema-suite/run.c)
 target_link_libraries(schema-suite PRIVATE core)
 add_test(NAME schema.suite${test_suffix}

@@ -1,4 +1,4 @@
-# The pipeline in a simulated world, see tests/sim/README.md. Runs under every sanitizer.
+# The pipeline in a simulated world, see tests/sim/README.md. It runs under every sanitizer.
 set(sim_world ${CMAKE_CURRENT_LIST_DIR}/sim.c ${CMAKE_CURRENT_LIST_DIR}/log.c
     ${CMAKE_CURRENT_LIST_DIR}/endpoint.c ${CMAKE_CURRENT_LIST_DIR}/group.c
     ${CMAKE_CURRENT_LIST_DIR}/clients.c ${CMAKE_CURRENT_LIST_DIR}/observe.c
@@ -20,7 +20,7 @@ function(presignd_sim name)
     TIMEOUT 600 FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")
 endfunction()
 
-# ThreadSanitizer is slow, and the simulation has one thread: a few seeds will do there.
+# ThreadSanitizer is slow, and the simulation has one thread: a few seeds are enough.
 if(PRESIGND_SANITIZE MATCHES "thread")
   presignd_sim(pipeline sim --seeds 1 4 --events 1000)
 elseif(PRESIGND_SANITIZE)
@@ -33,7 +33,7 @@ else()
     string(REPLACE "_" "-" stem ${stem})
     presignd_sim(${stem} sim-${stem})
   endforeach()
-  # Memory that was never written is what the sanitizers do not see.
+  # The sanitizers do not see reads of memory that was never written.
   find_program(VALGRIND valgrind)
   if(VALGRIND AND NOT PRESIGND_COVERAGE)
     presignd_sim(valgrind ${VALGRIND} --quiet --error-exitcode=99 --leak-check=full

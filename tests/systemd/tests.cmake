@@ -1,16 +1,16 @@
 # tests/systemd/test_NAME.py   one unittest file each, named systemd.NAME: the installed service
-#                              under a real systemd, booted in namespaces. It takes root; where none
-#                              can be booted, the test is skipped and says so. In the row of
-#                              kafka-room, beside that of e2e.
+#                              under a real systemd, booted in namespaces. It needs root; where
+#                              systemd cannot be booted, the test is skipped (77). It shares the
+#                              lock of kafka-room, and runs beside e2e.
 if(NOT PRESIGND_SANITIZE)
-  # The daemon in which something hangs; see planted_wedge.c. Never installed.
+  # The daemon with a planted hang, see planted_wedge.c. It is never installed.
   add_executable(presignd-wedged ${PROJECT_SOURCE_DIR}/src/main.c
                                  ${CMAKE_CURRENT_LIST_DIR}/planted_wedge.c)
   target_link_libraries(presignd-wedged PRIVATE core)
   target_link_options(presignd-wedged PRIVATE
     -Wl,--wrap=pipeline_step,--wrap=sign_bytes,--wrap=producer_publish)
   set_target_properties(presignd-wedged PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
-  # What the unit keeps a process from; see probe.c.
+  # Tries everything that the unit forbids, see probe.c.
   add_executable(systemd-probe ${CMAKE_CURRENT_LIST_DIR}/probe.c)
   target_link_libraries(systemd-probe PRIVATE presignd_flags)
 
