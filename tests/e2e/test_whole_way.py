@@ -16,8 +16,7 @@ from harness import ROOT, World, event
 from kafka_broker import Cluster
 
 DIRECT, PARTNER = "1900007291", "1900000109"
-ENDPOINTS = ["app", "mini-program", "h5", "jsapi",
-             "partner-app", "partner-mini-program", "partner-h5", "partner-jsapi"]
+ENDPOINTS = json.loads((ROOT / "schemas/names.json").read_text(encoding="utf-8"))["$defs"]["endpoint"]["enum"]
 STRUCTURED = [("content-type", b"application/cloudevents+json")]
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 STATE = "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"

@@ -1,5 +1,4 @@
-/* The table of endpoints: a row each, and its two schemas in schemas/, is all that a further
- * endpoint costs.
+/* The table of endpoints. Adding one: docs/architecture.md, "Adding things".
  *
  * Source: WeChat Pay APIv3, "pre-entrust-sign" pages of scheduled deduction (papay), direct
  * and partner modes.
