@@ -1,5 +1,5 @@
 /* presignctl: the operator's tool. */
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/nearest.h"
 #include "presignd/version.h"

@@ -1,6 +1,6 @@
 /* `presignctl reload`: sends SIGHUP and reports the result. */
-#include "ctl/commands.h"
 #include "ctl/kit/admin_client.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/json.h"

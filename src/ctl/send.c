@@ -2,7 +2,7 @@
  *
  * A ring of deliveries prints the results in the order of the input while many are in flight.
  */
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
 #include "presignd/base/json.h"

@@ -1,5 +1,5 @@
 #include "presignd/wechatpay/sign.h"
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/text.h"
 #include "presignd/wechatpay/endpoint.h"

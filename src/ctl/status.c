@@ -1,8 +1,8 @@
 /* `presignctl status`: the daemon's /status.json on the terminal. The table of src/ops/status.c has
  * its fields, labels and formats; the page /status comes from the same table. */
 #include "presignd/ops/status.h"
-#include "ctl/commands.h"
 #include "ctl/kit/admin_client.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"

@@ -1,5 +1,5 @@
 /* `presignctl tail`: prints outcomes as they become visible. */
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
 #include "ctl/kit/terminal.h"

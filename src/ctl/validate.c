@@ -1,4 +1,4 @@
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/json.h"
 #include "presignd/base/text.h"

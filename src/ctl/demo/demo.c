@@ -5,7 +5,7 @@
  */
 #include "ctl/demo/demo.h"
 
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/schemas.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"

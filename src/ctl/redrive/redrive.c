@@ -1,7 +1,7 @@
 /* `presignctl redrive`: its options. */
 #include "ctl/redrive/redrive.h"
 
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"

@@ -1,7 +1,7 @@
 /* `presignctl sandbox`: reads the options, opens the parts, runs until it is stopped. */
 #include "ctl/sandbox/sandbox.h"
 
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/schemas.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"

@@ -1,7 +1,7 @@
 /* `presignctl topics`: creates or checks the three topics. */
 #include "ctl/topics/topics.h"
 
-#include "ctl/commands.h"
+#include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"

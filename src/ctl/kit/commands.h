@@ -1,7 +1,7 @@
 /* The commands of presignctl. A new command is a source that defines `command_NAME`, and its name
  * here. Help, manual page and completion come from its table. */
-#ifndef PRESIGND_CTL_COMMANDS_H
-#define PRESIGND_CTL_COMMANDS_H
+#ifndef PRESIGND_CTL_KIT_COMMANDS_H
+#define PRESIGND_CTL_KIT_COMMANDS_H
 
 #include "ctl/kit/command.h"
 
