@@ -1,4 +1,4 @@
-"""presignctl demo: --keep and the commands that it prints, failures, and what it leaves behind."""
+"""presignctl demo: --keep and the commands that it prints, errors, leftover files."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def columns(line):
 
 
 def alive(pid):
-    """False for a zombie as well: an orphan waits for whoever is process 1 to collect it."""
+    """False for a zombie: only process 1 can reap an orphan."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
@@ -45,23 +45,23 @@ class Demo(unittest.TestCase):
         return demo
 
     def read_until(self, demo, pattern):
-        """Everything that was printed up to the line that matches."""
+        """Everything printed up to the matching line."""
         text = ""
         for line in demo.stdout:
             text += line
             if re.search(pattern, line):
                 return text
-        self.fail(f"{pattern} was never printed:\n{text}\n{demo.stderr.read()}")
+        self.fail(f"{pattern} was not printed:\n{text}\n{demo.stderr.read()}")
 
     def end(self, demo, status):
-        """The rest of standard error."""
+        """Waits for the exit status; returns the rest of standard error."""
         _, told = demo.communicate(timeout=60)
         self.assertEqual(demo.returncode, status, told)
         return told
 
     def test_what_is_printed_with_keep_works_and_interrupt_cleans_up(self):
         demo = self.start("--keep")
-        shown = self.read_until(demo, "Ctrl-C ends.$")
+        shown = self.read_until(demo, "Ctrl-C stops it.$")
         usual = shown.replace(self.directory, "/tmp").replace(str(BUILD), "build/release")
         self.assertLessEqual(max(map(columns, usual.splitlines())), 100)
         self.assertNotIn("\033", shown)
@@ -79,9 +79,9 @@ class Demo(unittest.TestCase):
         self.end(demo, 0)
         self.assertEqual(self.left_behind(), [])
 
-    def test_every_row_of_the_table_is_as_it_should_be(self):
+    def test_every_row_of_the_table_is_as_expected(self):
         demo = self.start()
-        shown = self.read_until(demo, "each as it should be")
+        shown = self.read_until(demo, "each as expected")
         self.end(demo, 0)
         rows = [line for line in shown.splitlines() if line[:1] in "✓✗" and line]
         self.assertEqual(len(rows), 12, shown)
@@ -103,7 +103,7 @@ class Demo(unittest.TestCase):
         shown = self.read_until(demo, "  presignd ")
         os.kill(int(re.search(r"presignd  .*process (\d+)", shown)[1]), signal.SIGKILL)
         told = self.end(demo, 69)
-        self.assertIn("presignd was ended by signal 9", told)
+        self.assertIn("presignd was killed by signal 9", told)
         (kept,) = self.left_behind()
         self.assertIn(str(kept / "presignd.log"), told)
 
@@ -117,7 +117,7 @@ class Demo(unittest.TestCase):
             if not alive(pid):
                 return
             signal.sigtimedwait([], 0.05)
-        self.fail(f"process {pid} lives on")
+        self.fail(f"process {pid} still runs")
 
     def test_an_early_interrupt(self):
         demo = self.start()
@@ -126,7 +126,7 @@ class Demo(unittest.TestCase):
         self.end(demo, 75)
         self.assertEqual(self.left_behind(), [])
 
-    def test_a_reader_that_went_away(self):
+    def test_a_closed_pipe_on_stdout(self):
         demo = self.start()
         demo.stdout.readline()
         demo.stdout.close()

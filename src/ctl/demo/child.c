@@ -1,6 +1,4 @@
-/* Children of the demo. They must not outlive it, however it ends: by its own clean-up, by a
- * signal to it alone, by kill -9 (PR_SET_PDEATHSIG).
- */
+/* Children of the demo. They must not outlive it, even after kill -9 (PR_SET_PDEATHSIG). */
 #include "ctl/demo/demo.h"
 
 #include "presignd/base/clock.h"
@@ -10,13 +8,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -26,29 +24,23 @@ enum {
     LINE_WIDTH = 300,
 };
 
-static void pause_ms(long ms)
-{
-    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    (void)nanosleep(&time, NULL);
-}
-
-/* Between fork() and exec() of a process with threads: async-signal-safe calls only
- * (signal-safety(7)). */
-_Noreturn static void become(const char *const argv[], int log_fd, pid_t parent)
+/* Runs between fork() and exec() in a process with threads: only async-signal-safe calls are
+ * allowed (signal-safety(7)). */
+_Noreturn static void exec_child(const char *const argv[], int log_fd, pid_t parent)
 {
     sigset_t none;
     int null_fd = open("/dev/null", O_RDONLY);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)signal(SIGPIPE, SIG_DFL); /* exec() would keep the demo's SIG_IGN */
-    /* A group of its own: the terminal's Ctrl-C is for the demo, which then stops us. */
+    (void)signal(SIGPIPE, SIG_DFL); /* exec() keeps an ignored signal ignored */
+    /* A process group of its own: the terminal's Ctrl-C is for the demo, which then stops us. */
     (void)setpgid(0, 0);
-    /* Without its broker a daemon has nothing to drain to. */
+    /* No drain: the broker ends with the demo. */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    /* The demo may have ended before that call: then nobody would send the signal. */
+    /* If the demo ended before that call, the signal never comes. */
     if (getppid() == parent && dup2(null_fd, 0) == 0 && dup2(log_fd, 1) == 1 &&
         dup2(log_fd, 2) == 2) {
-        /* The mock's sockets are no business of a child's. */
+        /* Do not inherit the mock broker's sockets. */
         (void)close_range(3, UINT_MAX, 0);
         (void)execvp(argv[0], (char *const *)argv);
     }
@@ -67,9 +59,9 @@ bool demo_child_start(struct demo_child *child, const char *name, const char *di
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid == 0) {
-        become(argv, log_fd, parent);
+        exec_child(argv, log_fd, parent);
     }
-    int error = errno; /* fork's, for the caller */
+    int error = errno; /* of fork(), for the caller */
     (void)close(log_fd);
     errno = error;
     child->pid = pid < 0 ? 0 : pid;
@@ -100,12 +92,12 @@ int demo_child_stop(struct demo_child *child)
             child->pid = 0;
             break;
         }
-        pause_ms(STEP_MS);
+        (void)poll(NULL, 0, STEP_MS);
     }
     return status;
 }
 
-void demo_child_last_words(const struct demo_child *child, struct buf *out)
+void demo_child_log_tail(const struct demo_child *child, struct buf *out)
 {
     char tail[LOG_TAIL + 1];
     FILE *file = child->log == NULL ? NULL : fopen(child->log, "re");
@@ -113,14 +105,14 @@ void demo_child_last_words(const struct demo_child *child, struct buf *out)
         return;
     }
     if (fseek(file, -LOG_TAIL, SEEK_END) != 0) {
-        rewind(file); /* shorter than that */
+        rewind(file); /* the file is shorter */
     }
     size_t len = fread(tail, 1, LOG_TAIL, file);
     (void)fclose(file);
     tail[len] = '\0';
     char *rest = tail, *line;
     if (len == LOG_TAIL) {
-        (void)strsep(&rest, "\n"); /* half a line */
+        (void)strsep(&rest, "\n"); /* skip a partial line */
     }
     while ((line = strsep(&rest, "\n")) != NULL) {
         if (*line != '\0') {

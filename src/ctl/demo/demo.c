@@ -1,7 +1,7 @@
-/* `presignctl demo`: broker, sandbox and daemon in one process tree, and a handful of events.
+/* `presignctl demo`: runs a broker, the sandbox and the daemon, and sends them some events.
  *
- * The broker lives in this process; sandbox and daemon are children that end with it. All
- * files are in one temporary directory, which is kept only when something went wrong.
+ * The broker is part of this process; sandbox and daemon are children that end with it. All files
+ * are in one temporary directory, which is kept only after an error.
  */
 #include "ctl/demo/demo.h"
 
@@ -35,22 +35,21 @@
 enum {
     PARTITIONS = 4,
     KAFKA_TIMEOUT_MS = 10000,
-    SANDBOX_TIMEOUT_MS = 20000, /* it makes RSA keys */
+    SANDBOX_TIMEOUT_MS = 20000, /* it creates RSA keys */
     OUTCOMES_TIMEOUT_MS = 40000,
     SLICE_MS = 50,
-    /* After the daemon's end: an outcome that comes now is one too many. */
-    LATE_MS = 200,
+    LATE_MS = 200, /* wait for surplus outcomes after the daemon has ended */
     FILES_OPEN_MAX = 16,
 };
 
-/* By their default names: the daemon's configuration then needs none. */
+/* The default names, so that the configuration needs none. */
 static const char *const topics[] = {"presign.requests", "presign.results", "presign.failures"};
 
 struct demo {
     /* options */
     bool keep, json;
     int64_t sandbox_port, admin_port;
-    /* parts, in the order in which they are made */
+    /* parts, in the order of creation */
     bool colours;
     sigset_t signals;
     char *program; /* presignctl itself */
@@ -66,53 +65,53 @@ struct demo {
 };
 
 static const struct option_row rows[] = {
-    OPTION_ROW_FLAG(struct demo, keep, "keep", "leaves everything running until Ctrl-C"),
+    OPTION_ROW_FLAG(struct demo, keep, "keep", "leave everything running until Ctrl-C"),
     OPTION_ROW_INT(struct demo, sandbox_port, "port-sandbox", "PORT", 0, UINT16_MAX,
-                   "of the sandbox, on 127.0.0.1 (a free one)"),
+                   "the sandbox's port on 127.0.0.1 (a free one)"),
     OPTION_ROW_INT(struct demo, admin_port, "port-admin", "PORT", 0, UINT16_MAX,
-                   "of the daemon's /metrics, /healthz, /readyz on\n127.0.0.1 (0: off)"),
+                   "the port of the daemon's admin listener on\n127.0.0.1 (0: off)"),
     OPTION_ROW_JSON(struct demo, json,
-                    "a line of JSON for each event, then with --keep\n"
-                    "one that says where everything is"),
+                    "a line of JSON for each event, and with --keep\n"
+                    "one with all addresses"),
     {0},
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "every event ended as it should"},
+    {EX_OK, "every event had the expected outcome"},
     EXIT_ROW_USAGE,
-    {EX_UNAVAILABLE, "one did not, or something did not start"},
-    {EX_TEMPFAIL, "interrupted before it was done"},
+    {EX_UNAVAILABLE, "an event did not, or a program did not start"},
+    {EX_TEMPFAIL, "interrupted"},
     {0},
 };
 
-/* --- Words --- */
+/* --- Messages and signals --- */
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is, one line above */
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): false positive */
     (void)vprintf(format, arguments);
     va_end(arguments);
     (void)fflush(stdout);
 }
 
-/* Tells what went wrong, the last words of the child that it is about, and keeps the files. */
+/* Prints the error and the end of the child's log (NULL: no child), and keeps the files. */
 static bool give_up(struct demo *demo, const struct demo_child *child, const char *text)
 {
-    AUTO_BUF struct buf words = {0};
+    AUTO_BUF struct buf log = {0};
     demo->went_wrong = true;
     command_fail(&command_demo, EX_UNAVAILABLE, "%s", text);
     if (child != NULL && child->log != NULL) {
-        demo_child_last_words(child, &words);
-        (void)fprintf(stderr, "%s says in %s:\n%s", child->name, child->log,
-                      words.len == 0 ? "    nothing\n" : words.data);
+        demo_child_log_tail(child, &log);
+        (void)fprintf(stderr, "the end of %s:\n%s", child->log,
+                      log.len == 0 ? "    (empty)\n" : log.data);
     }
     return false;
 }
 
-/* Ctrl-C and the like, which are blocked otherwise: waits for one at most that long. */
+/* Waits at most that long for SIGINT, SIGTERM or SIGHUP, which are blocked. */
 static bool interrupted(struct demo *demo, long ms)
 {
     const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -122,7 +121,7 @@ static bool interrupted(struct demo *demo, long ms)
     return demo->interrupted;
 }
 
-static bool child_lives(struct demo *demo, struct demo_child *child)
+static bool child_runs(struct demo *demo, struct demo_child *child)
 {
     int status;
     if (!demo_child_ended(child, &status)) {
@@ -131,16 +130,16 @@ static bool child_lives(struct demo *demo, struct demo_child *child)
     AUTO_FREE char *text =
         WIFEXITED(status)
             ? mem_printf("%s has ended with status %d", child->name, WEXITSTATUS(status))
-            : mem_printf("%s was ended by signal %d", child->name, WTERMSIG(status));
+            : mem_printf("%s was killed by signal %d", child->name, WTERMSIG(status));
     return give_up(demo, child, text);
 }
 
-/* False ends the demo: a signal, or a child that is gone (that was told). */
-static bool goes_on(struct demo *demo, long wait_ms)
+/* False ends the demo: a signal came, or a child has ended, which was printed. */
+static bool continues(struct demo *demo, long wait_ms)
 {
     return !interrupted(demo, wait_ms) &&
-           (demo->sandbox.pid == 0 || child_lives(demo, &demo->sandbox)) &&
-           (demo->daemon.pid == 0 || child_lives(demo, &demo->daemon));
+           (demo->sandbox.pid == 0 || child_runs(demo, &demo->sandbox)) &&
+           (demo->daemon.pid == 0 || child_runs(demo, &demo->daemon));
 }
 
 /* --- Files --- */
@@ -160,7 +159,7 @@ static bool write_file(struct demo *demo, const char *name, const char *text)
     return true;
 }
 
-/* Goes on after an error: whatever can be removed is. */
+/* Ignores errors and removes as much as possible. */
 static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)
 {
     (void)status;
@@ -170,7 +169,7 @@ static int remove_entry(const char *path, const struct stat *status, int kind, s
     return 0;
 }
 
-/* Its name is short so that the commands that are printed fit a line. */
+/* The name is short so that the printed commands fit a line. */
 static bool make_dir(struct demo *demo)
 {
     const char *parent = getenv("TMPDIR");
@@ -185,7 +184,7 @@ static bool make_dir(struct demo *demo)
     return give_up(demo, NULL, reason);
 }
 
-/* Without the current directory in front: as the user would type it. Points into `path`. */
+/* The path without the current directory, as the user can type it. Points into `path`. */
 static const char *typed(const char *path)
 {
     char here[PATH_MAX];
@@ -201,16 +200,16 @@ static void find_program(struct demo *demo)
     demo->program = mem_strdup(len <= 0 ? "presignctl" : typed(path));
 }
 
-/* Beside us in a build tree, in ../sbin when installed, else wherever $PATH has it. */
+/* Beside this program in a build tree, in ../sbin when installed, otherwise in $PATH. */
 static char *find_daemon(void)
 {
-    static const char *const places[] = {"presignd", "../sbin/presignd"};
+    static const char *const relative[] = {"presignd", "../sbin/presignd"};
     char path[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
     path[len < 0 ? 0 : len] = '\0';
     char *slash = strrchr(path, '/');
-    for (size_t i = 0; slash != NULL && i < ARRAY_LENGTH(places); i++) {
-        char *candidate = mem_printf("%.*s/%s", (int)(slash - path), path, places[i]);
+    for (size_t i = 0; slash != NULL && i < ARRAY_LENGTH(relative); i++) {
+        char *candidate = mem_printf("%.*s/%s", (int)(slash - path), path, relative[i]);
         if (access(candidate, X_OK) == 0) {
             return candidate;
         }
@@ -236,7 +235,7 @@ static bool start_broker(struct demo *demo)
     for (size_t i = 0; i < ARRAY_LENGTH(topics); i++) {
         if (rd_kafka_mock_topic_create(demo->mock, topics[i], PARTITIONS, 1) !=
             RD_KAFKA_RESP_ERR_NO_ERROR) {
-            return give_up(demo, NULL, "librdkafka's mock broker makes no topics");
+            return give_up(demo, NULL, "librdkafka's mock broker cannot create topics");
         }
     }
     say("  broker    %s, topics %s, %s, %s\n", rd_kafka_mock_cluster_bootstraps(demo->mock),
@@ -244,7 +243,7 @@ static bool start_broker(struct demo *demo)
     return true;
 }
 
-/* The reader starts before the daemon, so that it sees every outcome. */
+/* Before the daemon starts, so that the reader sees every outcome. */
 static bool open_clients(struct demo *demo)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
@@ -272,7 +271,7 @@ static bool start_child(struct demo *demo, struct demo_child *child, const char 
     return true;
 }
 
-/* The sandbox writes its file whole, once it answers. NULL as long as it has not. */
+/* base_url of the file that the sandbox writes when it is ready; NULL before. */
 static char *sandbox_url(const char *path)
 {
     static const char name[] = "base_url = ";
@@ -297,14 +296,14 @@ static bool await_sandbox(struct demo *demo)
     AUTO_FREE char *path = mem_printf("%s/sandbox/sandbox.conf", demo->dir);
     int64_t end_ms = clock_now(&clock_system).mono_ms + SANDBOX_TIMEOUT_MS;
     while ((demo->sandbox_url = sandbox_url(path)) == NULL) {
-        if (!goes_on(demo, SLICE_MS)) {
+        if (!continues(demo, SLICE_MS)) {
             return false;
         }
         if (clock_now(&clock_system).mono_ms >= end_ms) {
             return give_up(demo, &demo->sandbox, "the sandbox is not ready after 20 s");
         }
     }
-    say("  sandbox   %s, plays WeChat Pay: checks our signatures, signs its answers\n",
+    say("  sandbox   %s, simulates WeChat Pay: verifies signatures, signs its answers\n",
         demo->sandbox_url);
     return true;
 }
@@ -322,7 +321,7 @@ static bool start_sandbox(struct demo *demo)
     return start_child(demo, &demo->sandbox, "sandbox", argv) && await_sandbox(demo);
 }
 
-/* demo.conf, as an operator would write one, with the sandbox's fragment beside it. */
+/* demo.conf, and the sandbox's fragment in demo.conf.d. */
 static bool configure(struct demo *demo)
 {
     AUTO_BUF struct buf text = {0};
@@ -330,7 +329,7 @@ static bool configure(struct demo *demo)
     AUTO_FREE char *fragments = mem_printf("%s/demo.conf.d", demo->dir);
     AUTO_FREE char *fragment = mem_printf("%s/sandbox.conf", fragments);
     buf_printf(&text,
-               "; Written by presignctl demo. The sandbox's own part is in demo.conf.d.\n"
+               "; Written by presignctl demo. The sandbox's part is in demo.conf.d.\n"
                "[daemon]\ninstance = demo\nschema_dir = %s\ndrain_timeout_ms = 5000\n",
                schemas);
     if (demo->admin_port != 0) {
@@ -362,8 +361,8 @@ static bool start_daemon(struct demo *demo)
 
 /* --- Events and outcomes --- */
 
-/* One after the other: an event's id is known before the next is sent. No header is needed: the
- * daemon tells a structured event by its specversion. */
+/* Waits for the acknowledgement, which has the event's id. No header is needed: the daemon
+ * recognises a structured event by its specversion. */
 static bool send_event(struct demo *demo, struct demo_run *run)
 {
     const struct demo_event *event = run->event;
@@ -396,13 +395,13 @@ static bool send_events(struct demo *demo)
             return false;
         }
     }
-    say("\n%zu events are sent. Their outcomes come in some 5 s: this broker takes 3 s to form a "
+    say("\n%zu events were sent. Their outcomes take about 5 s: this broker needs 3 s to form a "
         "group.\n",
         demo->run_count);
     return true;
 }
 
-/* Any number of outcomes is counted, the first is kept. */
+/* Counts the outcomes of each event, and keeps the first. */
 static void take_outcome(struct demo *demo, const rd_kafka_message_t *message)
 {
     json_t *outcome = outcome_read(message->payload, message->len);
@@ -411,9 +410,7 @@ static void take_outcome(struct demo *demo, const rd_kafka_message_t *message)
         struct demo_run *run = &demo->runs[i];
         if (strcmp(run->id, id) == 0 && run->outcome_count++ == 0) {
             run->outcome = json_incref(outcome);
-            run->outcome_at =
-                mem_printf("%s/%" PRId32 "/%" PRId64, rd_kafka_topic_name(message->rkt),
-                           message->partition, message->offset);
+            run->outcome_at = ctl_message_id(message);
         }
     }
     json_decref(outcome);
@@ -445,12 +442,12 @@ static bool await_outcomes(struct demo *demo)
     int64_t end_ms = clock_now(&clock_system).mono_ms + OUTCOMES_TIMEOUT_MS;
     const struct demo_run *missing;
     while ((missing = without_outcome(demo)) != NULL) {
-        if (!goes_on(demo, 0)) {
+        if (!continues(demo, 0)) {
             return false;
         }
         if (clock_now(&clock_system).mono_ms >= end_ms) {
-            AUTO_FREE char *reason = mem_printf("after 40 s there is no outcome of %s (%s)",
-                                                missing->id, missing->event->title);
+            AUTO_FREE char *reason =
+                mem_printf("no outcome of %s after 40 s (%s)", missing->id, missing->event->title);
             return give_up(demo, &demo->daemon, reason);
         }
         (void)read_outcome(demo, SLICE_MS);
@@ -460,7 +457,7 @@ static bool await_outcomes(struct demo *demo)
 
 /* --- The end --- */
 
-/* Events that have not ended as they should; the table says which and why. */
+/* How many events did not have the expected outcome. */
 static size_t wrong_count(const struct demo *demo)
 {
     size_t count = 0;
@@ -475,7 +472,7 @@ static void show(struct demo *demo)
 {
     AUTO_BUF struct buf text = {0};
     AUTO_FREE char *ledger = mem_printf("%s/sandbox/ledger.jsonl", demo->dir);
-    const struct demo_place place = {
+    const struct demo_addresses addresses = {
         .program = demo->program,
         .dir = demo->dir,
         .bootstrap = rd_kafka_mock_cluster_bootstraps(demo->mock),
@@ -483,28 +480,28 @@ static void show(struct demo *demo)
     };
     demo_calls_read(demo->runs, demo->run_count, ledger);
     if (demo->json) {
-        demo_show_json(&text, demo->runs, demo->run_count, demo->keep ? &place : NULL);
+        demo_show_json(&text, demo->runs, demo->run_count, demo->keep ? &addresses : NULL);
         say("%s", text.data);
         return;
     }
     demo_show_table(&text, demo->colours, demo->runs, demo->run_count);
     demo_show_records(&text, demo->colours, demo->runs, demo->run_count);
-    demo_show_next(&text, demo->colours, &place, demo->keep);
+    demo_show_next(&text, demo->colours, &addresses, demo->keep);
     say("%s", text.data);
     if (wrong_count(demo) == 0) {
-        say("\n%zu events, %zu outcomes, each as it should be.%s\n", demo->run_count,
-            demo->run_count, demo->keep ? " Ctrl-C ends." : "");
+        say("\n%zu events, %zu outcomes, each as expected.%s\n", demo->run_count, demo->run_count,
+            demo->keep ? " Ctrl-C stops it." : "");
     }
 }
 
-/* Drains, and looks for outcomes that are one too many. */
+/* Drains the daemon, and reads surplus outcomes. */
 static bool stop_daemon(struct demo *demo)
 {
     int status = demo_child_stop(&demo->daemon);
     while (read_outcome(demo, LATE_MS)) {
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        return give_up(demo, &demo->daemon, "presignd has not stopped as it should");
+        return give_up(demo, &demo->daemon, "presignd did not stop with status 0");
     }
     return true;
 }
@@ -512,8 +509,9 @@ static bool stop_daemon(struct demo *demo)
 static bool play(struct demo *demo)
 {
     if (!demo->json) {
-        say("presignd turns Kafka events into WeChat Pay pre-sign calls, and each event into one "
-            "outcome.\nHere is all of it on this machine; nothing leaves it.\n\n");
+        say("presignd turns Kafka events into WeChat Pay pre-sign calls. Each event has exactly "
+            "one "
+            "outcome.\nThis demo runs on this machine only; nothing leaves it.\n\n");
     }
     if (!make_dir(demo) || !start_broker(demo) || !start_sandbox(demo) || !configure(demo) ||
         !open_clients(demo) || !start_daemon(demo) || !send_events(demo) || !await_outcomes(demo)) {
@@ -524,14 +522,14 @@ static bool play(struct demo *demo)
     }
     show(demo);
     if (wrong_count(demo) != 0) {
-        return give_up(demo, &demo->daemon, "not every event has ended as it should");
+        return give_up(demo, &demo->daemon, "an event did not have the expected outcome");
     }
-    while (demo->keep && goes_on(demo, 200)) {
+    while (demo->keep && continues(demo, 200)) {
     }
     return !demo->went_wrong && (!demo->keep || stop_daemon(demo));
 }
 
-/* The daemon before its broker and sandbox, files last. */
+/* Stops the daemon before its sandbox and broker; removes the files last. */
 static void clean_up(struct demo *demo)
 {
     (void)demo_child_stop(&demo->daemon);
@@ -545,7 +543,7 @@ static void clean_up(struct demo *demo)
         rd_kafka_destroy(demo->mock_handle);
     }
     if (demo->dir != NULL && demo->went_wrong) {
-        (void)fprintf(stderr, "presignctl demo: logs and configuration are left in %s\n",
+        (void)fprintf(stderr, "presignctl demo: logs and configuration are kept in %s\n",
                       demo->dir);
     } else if (demo->dir != NULL) {
         (void)nftw(demo->dir, remove_entry, FILES_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
@@ -567,13 +565,13 @@ static int run(int argc, char **argv)
     if (status != COMMAND_GO_ON) {
         return status;
     }
-    /* Before there are threads, so that none of them takes a signal. */
+    /* Block the signals before threads start, so that no thread receives them. */
     (void)sigemptyset(&demo.signals);
     (void)sigaddset(&demo.signals, SIGINT);
     (void)sigaddset(&demo.signals, SIGTERM);
     (void)sigaddset(&demo.signals, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &demo.signals, NULL);
-    (void)signal(SIGPIPE, SIG_IGN); /* `presignctl demo | head` cleans up too */
+    (void)signal(SIGPIPE, SIG_IGN); /* so that `presignctl demo | head` cleans up */
     log_level_set(LOG_WARNING);
     terminal_init();
     demo.colours = terminal_colours(stdout);
@@ -585,18 +583,17 @@ static int run(int argc, char **argv)
 
 const struct command command_demo = {
     .name = "demo",
-    .summary = "broker, sandbox, daemon and a handful of events, at once",
+    .summary = "run a broker, the sandbox, the daemon and some events",
     .arguments = "[--keep] [OPTION ...]",
     .about =
         "Starts a Kafka broker (librdkafka's mock, in this process), `presignctl sandbox` and\n"
-        "presignd on ports of their own, sends them events of every kind, and shows what\n"
-        "became of each. Nothing has to be configured, nothing leaves this machine, and all\n"
-        "files lie in a temporary directory that is removed at the end. After a failure it\n"
-        "is kept, for its logs.\n",
+        "presignd on free ports, sends events of every kind, and prints the outcome of each.\n"
+        "It needs no configuration, and nothing leaves this machine. All files are in a\n"
+        "temporary directory that is removed at the end, but kept after an error.\n",
     .options = rows,
-    .examples = "# see it\n"
+    .examples = "# run it once\n"
                 "presignctl demo\n"
-                "# and then send events of your own: it prints the commands\n"
+                "# keep it running; it prints the commands that send your own events\n"
                 "presignctl demo --keep\n",
     .exits = exits,
     .run = run,

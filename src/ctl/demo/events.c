@@ -25,14 +25,14 @@
     "\"type\":\"wechatpay.presign." endpoint ".requested\"," attributes "\"data\":" data "}"
 
 #define DIRECT "\"mchid\":\"1900007291\","
-/* Both documents use this one: contracts of different merchants may share a code. */
+/* Both documents use it: contracts of different merchants can have the same code. */
 #define OFFICIAL_CODE "wxwtdk20200910100000"
 
-/* An App event of the direct merchant, told apart by its code alone. */
+/* An App event of the direct merchant; only the code differs. */
 #define APP(code) EVENT(code, "app", DIRECT, APP_DATA(code, ""))
 
-/* The partner event leaves mchid out: one merchant alone is a partner. Codes that
- * begin with F ask the sandbox for their faults. */
+/* The partner event omits mchid: there is only one partner merchant. Codes that begin with F ask
+ * the sandbox for faults. */
 static const struct demo_event events[] = {
     {"App, the document's example",
      EVENT("demo-app", "app", DIRECT, APP_DATA(OFFICIAL_CODE, "," DEDUCTION)), "app", OFFICIAL_CODE,
@@ -43,9 +43,9 @@ static const struct demo_event events[] = {
     {"WeChat Pay is busy twice", APP("F503x2demo"), "app", "F503x2demo", "503, 503, 200", NULL},
     {"connection lost after it acted", APP("Fresetafterx1demo"), "app", "Fresetafterx1demo",
      "reset, 200", NULL},
-    {"an answer wrongly signed", APP("Fbadsignaturex1demo"), "app", "Fbadsignaturex1demo",
+    {"an answer with a bad signature", APP("Fbadsignaturex1demo"), "app", "Fbadsignaturex1demo",
      "200 bad-signature, 200", NULL},
-    {"WeChat Pay refuses for good", APP("F403x9demo"), "app", "F403x9demo", "403", "rejected"},
+    {"WeChat Pay rejects the request", APP("F403x9demo"), "app", "F403x9demo", "403", "rejected"},
     {"a misspelt member",
      EVENT("demo-misspelt", "app", DIRECT,
            APP_DATA("demomisspelt", ",\"deduct_shedule\":{\"description\":\"小乔-碎云皮肤\"}")),
@@ -68,7 +68,7 @@ const char demo_own_event[] = APP("myfirstcontract") "\n";
 
 const struct demo_event *demo_events(size_t *count)
 {
-    _Static_assert(ARRAY_LENGTH(events) <= DEMO_EVENTS_MAX, "struct demo has a place for each");
+    _Static_assert(ARRAY_LENGTH(events) <= DEMO_EVENTS_MAX, "DEMO_EVENTS_MAX is too small");
     *count = ARRAY_LENGTH(events);
     return events;
 }

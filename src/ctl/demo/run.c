@@ -1,4 +1,4 @@
-/* What became of each event, and whether it had to. */
+/* Compares the outcome and the calls of each event with what is expected. */
 #include "ctl/demo/demo.h"
 
 #include "presignd/base/json.h"
@@ -21,7 +21,7 @@ static const char *text_of(const json_t *object, const char *name)
     return text == NULL ? "" : text;
 }
 
-/* The status; the fault's name behind it where the status does not tell it. */
+/* The status, and the fault's name for a 200. */
 static void add_call(struct demo_run *run, const json_t *entry)
 {
     int status = (int)json_integer_value(json_object_get(entry, "status"));
@@ -37,7 +37,7 @@ static void add_call(struct demo_run *run, const json_t *entry)
     }
 }
 
-/* Both examples have one code, and differ in the endpoint. */
+/* Both examples have the same code, but different endpoints. */
 static void read_entry(struct demo_run *runs, size_t count, const json_t *entry)
 {
     for (size_t i = 0; i < count; i++) {
@@ -66,7 +66,7 @@ void demo_calls_read(struct demo_run *runs, size_t count, const char *ledger)
     }
 }
 
-/* The ledger is the sandbox's word, the outcome the daemon's: the two have to agree. */
+/* The daemon's outcome must agree with the sandbox's ledger. */
 char *demo_run_problem(const struct demo_run *run)
 {
     const struct demo_event *event = run->event;
@@ -74,19 +74,19 @@ char *demo_run_problem(const struct demo_run *run)
     const json_t *data = json_object_get(run->outcome, "data");
     const char *reason = json_string_value(json_object_get(data, "reason"));
     if (run->outcome_count != 1) {
-        return mem_printf("it has %u outcomes and should have one", run->outcome_count);
+        return mem_printf("it has %u outcomes instead of one", run->outcome_count);
     }
     if (strcmp(reason == NULL ? "" : reason, event->reason == NULL ? "" : event->reason) != 0) {
-        return mem_printf("it should have ended as %s%s",
+        return mem_printf("the expected outcome is %s%s",
                           event->reason == NULL ? "a result" : "failure ",
                           event->reason == NULL ? "" : event->reason);
     }
     if (strcmp(calls, event->calls) != 0) {
-        return mem_printf("its calls should have been answered %s",
-                          *event->calls == '\0' ? "never" : event->calls);
+        return mem_printf("the expected answers to its calls: %s",
+                          *event->calls == '\0' ? "none" : event->calls);
     }
     if (json_integer_value(json_object_get(data, "attempts")) != (json_int_t)run->call_count) {
-        return mem_strdup("the outcome's attempts are not the calls that were made");
+        return mem_strdup("`attempts` differs from the number of calls");
     }
     return NULL;
 }

@@ -1,6 +1,5 @@
-/* All that the demo prints about events. Text is gathered in one buffer and written at once;
- * every line goes through terminal_put(), so that none is wider than DEMO_COLUMNS.
- */
+/* The demo's output about events. Every line goes through terminal_put(), so that none is wider
+ * than DEMO_COLUMNS. */
 #include "ctl/demo/demo.h"
 
 #include "ctl/kit/terminal.h"
@@ -26,7 +25,7 @@ static const json_t *data_of(const struct demo_run *run)
     return json_object_get(run->outcome, "data");
 }
 
-/* NULL for all but events that a schema or an attribute's rule refused. */
+/* NULL unless the event broke a schema or a rule for attributes. */
 static const json_t *first_error(const struct demo_run *run)
 {
     return json_array_get(json_object_get(data_of(run), "errors"), 0);
@@ -41,7 +40,7 @@ static void heading(struct buf *out, bool colours, const char *text)
 
 /* --- Table --- */
 
-/* One line; the heading is bold throughout. */
+/* One line of the table, or its bold heading. */
 static void show_columns(struct buf *out, bool colours, const char *const texts[3],
                          enum terminal_colour first, enum terminal_colour last)
 {
@@ -64,7 +63,7 @@ static void describe_outcome(const struct demo_run *run, struct buf *out)
     }
 }
 
-/* Why it failed, for people. */
+/* The message of a failure. */
 static void show_message(struct buf *out, bool colours, const struct demo_run *run)
 {
     const json_t *data = data_of(run);
@@ -114,7 +113,7 @@ void demo_show_table(struct buf *out, bool colours, const struct demo_run *runs,
 
 /* --- Whole records --- */
 
-/* What is too long is cut: the demo shows the shape of a record, not each byte. */
+/* Long lines are cut. */
 static void show_json(struct buf *out, bool colours, const char *title, const json_t *json)
 {
     AUTO_FREE char *text = json_dumps(json, JSON_INDENT(2));
@@ -157,7 +156,7 @@ void demo_show_records(struct buf *out, bool colours, const struct demo_run *run
     }
 }
 
-/* --- For programs --- */
+/* --- JSON --- */
 
 static void json_run(struct buf *out, const struct demo_run *run)
 {
@@ -176,61 +175,60 @@ static void json_run(struct buf *out, const struct demo_run *run)
 }
 
 void demo_show_json(struct buf *out, const struct demo_run *runs, size_t count,
-                    const struct demo_place *place)
+                    const struct demo_addresses *addresses)
 {
     for (size_t i = 0; i < count; i++) {
         json_run(out, &runs[i]);
     }
-    if (place != NULL) {
+    if (addresses != NULL) {
         buf_putc(out, '{');
-        buf_json_member(out, "kafka", place->bootstrap);
-        buf_json_member(out, "sandbox", place->sandbox);
-        buf_json_member(out, "dir", place->dir);
+        buf_json_member(out, "kafka", addresses->bootstrap);
+        buf_json_member(out, "sandbox", addresses->sandbox);
+        buf_json_member(out, "dir", addresses->dir);
         buf_puts(out, "}\n");
     }
 }
 
 /* --- What to do next --- */
 
-static void show_commands(struct buf *out, const struct demo_place *place)
+static void show_commands(struct buf *out, const struct demo_addresses *addresses)
 {
-    buf_printf(out, "  %s tail -c %s/demo.conf --from beginning\n", place->program, place->dir);
-    buf_printf(out, "  %s send -c %s/demo.conf < %s/event.json\n", place->program, place->dir,
-               place->dir);
-    /* Its own partitioner would put a contract's events elsewhere than other clients do. */
+    buf_printf(out, "  %s tail -c %s/demo.conf --from beginning\n", addresses->program,
+               addresses->dir);
+    buf_printf(out, "  %s send -c %s/demo.conf < %s/event.json\n", addresses->program,
+               addresses->dir, addresses->dir);
+    /* kcat's default partitioner differs from that of other clients. */
     buf_printf(out,
                "  kcat -b %s -P -t presign.requests -k myfirstcontract \\\n"
                "       -X partitioner=murmur2_random %s/event.json\n",
-               place->bootstrap, place->dir);
+               addresses->bootstrap, addresses->dir);
     buf_printf(out, "  kcat -b %s -C -t presign.results -o beginning -e -f '%%h\\n%%s\\n'\n",
-               place->bootstrap);
+               addresses->bootstrap);
 }
 
-void demo_show_next(struct buf *out, bool colours, const struct demo_place *place, bool keep)
+void demo_show_next(struct buf *out, bool colours, const struct demo_addresses *addresses,
+                    bool keep)
 {
     if (keep) {
-        heading(out, colours,
-                "Everything goes on running; Ctrl-C ends it and removes its directory");
-        buf_printf(out, "  Kafka           %s\n", place->bootstrap);
-        buf_printf(out, "  sandbox         %s\n", place->sandbox);
-        buf_printf(out, "  configuration   %s/demo.conf\n", place->dir);
-        buf_printf(out, "  an event        %s/event.json\n", place->dir);
-        buf_printf(out, "  logs            %s/presignd.log, sandbox.log\n", place->dir);
-        heading(out, colours, "Send your own: in another terminal");
-        show_commands(out, place);
+        heading(out, colours, "Everything is running; Ctrl-C stops it and removes its directory");
+        buf_printf(out, "  Kafka           %s\n", addresses->bootstrap);
+        buf_printf(out, "  sandbox         %s\n", addresses->sandbox);
+        buf_printf(out, "  configuration   %s/demo.conf\n", addresses->dir);
+        buf_printf(out, "  an event        %s/event.json\n", addresses->dir);
+        buf_printf(out, "  logs            %s/presignd.log, sandbox.log\n", addresses->dir);
+        heading(out, colours, "Send your own events, in another terminal");
+        show_commands(out, addresses);
     } else {
-        heading(out, colours, "Send your own");
-        buf_printf(
-            out,
-            "  %s demo --keep   leaves all this running, and prints the commands\n"
-            "  to send events to it and to read their outcomes, with presignctl or with kcat.\n",
-            place->program);
+        heading(out, colours, "Send your own events");
+        buf_printf(out,
+                   "  %s demo --keep   leaves everything running, and prints the commands\n"
+                   "  that send events and read outcomes, with presignctl or kcat.\n",
+                   addresses->program);
     }
     static const char *const limits[] = {
-        "This broker is librdkafka's mock: it keeps neither transactions nor committed offsets, so "
-        "no",
-        "guarantee is claimed on it. Exactly one outcome for each event is promised on Apache "
-        "Kafka.",
+        "This broker is librdkafka's mock, which has no real transactions and no committed "
+        "offsets.",
+        "presignd guarantees exactly one outcome for each event on Apache Kafka, not on this mock.",
     };
     buf_putc(out, '\n');
     for (size_t i = 0; i < ARRAY_LENGTH(limits); i++) {
