@@ -1,7 +1,4 @@
-/* Metrics: descriptors in one table, their series in maps, the text format at the end.
- *
- * Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (text, 0.0.4).
- */
+/* Text format: https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.0.4. */
 #include "presignd/ops/metrics.h"
 
 #include "presignd/base/map.h"
@@ -15,216 +12,32 @@
 #include <string.h>
 
 enum kind { COUNTER, GAUGE, HISTOGRAM };
+static const char *const kind_names[] = {"counter", "gauge", "histogram"};
+_Static_assert(ARRAY_LENGTH(kind_names) == HISTOGRAM + 1, "a name for each kind");
 
 struct descriptor {
     const char *name;
     enum kind kind;
-    const char *unit; /* NULL: a count of things that the name tells */
     const char *labels[METRIC_LABELS_MAX + 1];
     const char *help;
 };
 
-static const struct descriptor table[METRIC_COUNT] = {
-    [METRIC_EVENTS] = {"presignd_events_total",
-                       COUNTER,
-                       NULL,
-                       {"endpoint", "outcome"},
-                       "Events settled and published, by outcome: succeeded or failed."},
-    [METRIC_FAILURES] =
-        {"presignd_failures_total", COUNTER, NULL, {"reason"}, "Failure records, by reason."},
-    [METRIC_RELIEVED] = {"presignd_events_relieved_total",
-                         COUNTER,
-                         NULL,
-                         {"mchid"},
-                         "Events of a held merchant that ended early, to make room for others' in "
-                         "their partition."},
-    [METRIC_CALLS] = {"presignd_calls_total",
-                      COUNTER,
-                      NULL,
-                      {"mchid", "endpoint", "host", "answer"},
-                      "Calls made, by how they ended."},
-    [METRIC_CALL_SECONDS] = {"presignd_call_duration_seconds",
-                             HISTOGRAM,
-                             "seconds",
-                             {"host"},
-                             "Time of a call, from its start to the end of its answer."},
-    [METRIC_RETRIES] = {"presignd_retries_total",
-                        COUNTER,
-                        NULL,
-                        {"reason"},
-                        "Attempts that will be made again, by reason."},
-    [METRIC_FOREIGN_ANSWERS] = {"presignd_foreign_answers_total",
-                                COUNTER,
-                                NULL,
-                                {"host"},
-                                "Rightly signed answers with an id that was accepted for another "
-                                "merchant or contract. Nothing of them is published."},
-    [METRIC_SHORTAGES] = {"presignd_descriptor_shortages_total",
-                          COUNTER,
-                          NULL,
-                          {NULL},
-                          "Calls not sent because this process had no file descriptor left."},
-    [METRIC_CALLS_IN_FLIGHT] =
-        {"presignd_calls_in_flight", GAUGE, NULL, {NULL}, "Calls in the air."},
-    [METRIC_JOBS] = {"presignd_jobs", GAUGE, NULL, {"state"}, "Events in hand, by state."},
-    [METRIC_HELD] = {"presignd_held_events",
-                     GAUGE,
-                     NULL,
-                     {"why"},
-                     "Events that wait for a merchant or an endpoint to come back."},
-    [METRIC_OUTCOMES_REFUSED] =
-        {"presignd_refused_outcomes",
-         GAUGE,
-         NULL,
-         {"output", "refusal"},
-         "Outcomes that wait because their topic (output: results, failures) or their partition "
-         "does "
-         "not take them. The refusal names what has to change: size: max.message.bytes; record: "
-         "cleanup.policy; timestamp: message.timestamp.*; no_leader, no_replicas, silent: brokers; "
-         "no_topic, no_right, format: the topic as a whole."},
-    [METRIC_WINDOW_USED] = {"presignd_partition_window_offsets",
-                            GAUGE,
-                            "offsets",
-                            {"partition"},
-                            "Offsets between the watermark and the newest record in hand."},
-    [METRIC_LAG] = {"presignd_partition_lag_records",
-                    GAUGE,
-                    "records",
-                    {"partition"},
-                    "Records of the partition that are not settled yet."},
-    [METRIC_TRANSACTIONS] = {"presignd_transactions_total",
-                             COUNTER,
-                             NULL,
-                             {"end"},
-                             "Kafka transactions, by how they ended."},
-    [METRIC_TRANSACTION_SECONDS] = {"presignd_transaction_duration_seconds",
-                                    HISTOGRAM,
-                                    "seconds",
-                                    {NULL},
-                                    "Time of a Kafka transaction, from begin to commit."},
-    [METRIC_EVENT_SECONDS] = {"presignd_event_duration_seconds",
-                              HISTOGRAM,
-                              "seconds",
-                              {NULL},
-                              "Time from a record's timestamp to its outcome's commit."},
-    [METRIC_WINDOW_FULL] = {"presignd_partition_window_full",
-                            GAUGE,
-                            NULL,
-                            {"partition"},
-                            "1 while the partition is not read because its window, or its "
-                            "share of the memory, is full."},
-    [METRIC_PARTITIONS] = {"presignd_partitions",
-                           GAUGE,
-                           NULL,
-                           {NULL},
-                           "Partitions that are assigned to this process; 0 for a standby."},
-    [METRIC_PARTITION_STILL] = {"presignd_partition_still_seconds",
-                                GAUGE,
-                                "seconds",
-                                {"partition"},
-                                "Since the partition's watermark moved, with events in hand; 0 "
-                                "without. /status names the event that keeps it."},
-    [METRIC_JOBS_BYTES] = {"presignd_jobs_bytes",
-                           GAUGE,
-                           "bytes",
-                           {NULL},
-                           "Memory of the events in hand, with their requests and outcomes."},
-    [METRIC_SIGNER_WAITING] = {"presignd_signatures_waiting",
-                               GAUGE,
-                               NULL,
-                               {NULL},
-                               "Requests that wait for their signature."},
-    [METRIC_MERCHANT_HELD] = {"presignd_merchant_held",
-                              GAUGE,
-                              NULL,
-                              {"mchid"},
-                              "1 while the merchant is held, because it was answered 401 or "
-                              "because no key verifies its answers."},
-    [METRIC_MERCHANT_CALLS] = {"presignd_merchant_calls_in_flight",
-                               GAUGE,
-                               NULL,
-                               {"mchid"},
-                               "Calls of the merchant in the air."},
-    [METRIC_MERCHANT_LIMIT] =
-        {"presignd_merchant_calls_limit",
-         GAUGE,
-         NULL,
-         {"mchid"},
-         "Most calls of the merchant in the air; 429 lowers it, successes raise it again."},
-    [METRIC_MERCHANT_WAITING] = {"presignd_merchant_waiting_events",
-                                 GAUGE,
-                                 NULL,
-                                 {"mchid"},
-                                 "Events that wait for the merchant, or for a place in the air."},
-    [METRIC_ENDPOINT_UP] = {"presignd_endpoint_up",
-                            GAUGE,
-                            NULL,
-                            {NULL},
-                            "0 while no host of WeChat Pay answers and events are held for that."},
-    [METRIC_HOST_OUTAGES] = {"presignd_host_outages",
-                             GAUGE,
-                             NULL,
-                             {"host"},
-                             "Calls to the host in a row that met an outage; from 3 on it is "
-                             "avoided while the other one works."},
-    [METRIC_READY] = {"presignd_ready", GAUGE, NULL, {NULL}, "1 while /readyz says ready."},
-    [METRIC_REBALANCES] = {"presignd_rebalances_total",
-                           COUNTER,
-                           NULL,
-                           {"kind"},
-                           "Changes of the partitions assigned, by kind."},
-    [METRIC_CLIENT_RENEWALS] = {"presignd_client_renewals_total",
-                                COUNTER,
-                                NULL,
-                                {"why"},
-                                "Kafka clients made anew in a running process, by what was wrong."},
-    [METRIC_RECORDS] = {"presignd_records_total", COUNTER, NULL, {NULL}, "Records consumed."},
-    [METRIC_RELOADS] = {"presignd_reloads_total",
-                        COUNTER,
-                        NULL,
-                        {"end"},
-                        "Reloads of the configuration, by how they ended."},
-    [METRIC_RELOAD_SUCCESSFUL] = {"presignd_last_reload_successful",
-                                  GAUGE,
-                                  NULL,
-                                  {NULL},
-                                  "0 when the last reload was refused, else 1."},
-    [METRIC_CERTIFICATE_EXPIRY] = {"presignd_certificate_expiry_timestamp_seconds",
-                                   GAUGE,
-                                   "seconds since 1970",
-                                   {"mchid", "serial"},
-                                   "When a platform certificate expires."},
-    [METRIC_BUILD_INFO] = {"presignd_build_info", GAUGE, NULL, {"version"}, "Always 1."},
-    [METRIC_LOG_DROPPED] = {"presignd_log_lines_dropped_total",
-                            COUNTER,
-                            NULL,
-                            {NULL},
-                            "Lines of the log that were dropped, because nobody read it or it "
-                            "could not be written."},
-    [METRIC_START_TIME] = {"process_start_time_seconds",
-                           GAUGE,
-                           "seconds since 1970",
-                           {NULL},
-                           "When this process started."},
-    [METRIC_CPU_SECONDS] = {"process_cpu_seconds_total",
-                            COUNTER,
-                            "seconds",
-                            {NULL},
-                            "Processor time of this process, all threads."},
-    [METRIC_RESIDENT_BYTES] = {"process_resident_memory_bytes",
-                               GAUGE,
-                               "bytes",
-                               {NULL},
-                               "Memory of this process that is in RAM."},
-    [METRIC_OPEN_FDS] = {"process_open_fds", GAUGE, NULL, {NULL}, "Open file descriptors."},
-    [METRIC_MAX_FDS] =
-        {"process_max_fds", GAUGE, NULL, {NULL}, "Most file descriptors that may be open."},
+#define LABELS(...) \
+    {               \
+        __VA_ARGS__ \
+    }
+#define NO_LABELS \
+    {             \
+        NULL      \
+    }
+#define METRIC(id, type, name, labels, help) {name, type, labels, help},
+
+static const struct descriptor table[] = {
+#include "presignd/ops/metric_rows.h"
 };
 
-static const char *const kind_names[] = {"counter", "gauge", "histogram"};
-
-/* Upper bounds in seconds: a signature takes under a millisecond, a call some ten, and an
- * event that is retried may take minutes. */
+/* Upper bounds in seconds. A signature takes less than a millisecond, a call about ten, a retried
+ * event minutes. */
 static const double bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                 0.5,   1,      2.5,   5,    10,    30,   120, 600};
 
@@ -262,7 +75,7 @@ struct metrics *metrics_new(void)
     struct metrics *metrics = mem_zalloc(1, sizeof *metrics);
     for (size_t i = 0; i < METRIC_COUNT; i++) {
         metrics->families[i].by_labels = map_new();
-        /* A series without labels is there from the start: a rate over it needs the zero. */
+        /* A series without labels exists from the start: rate() needs the zero. */
         if (label_count((enum metric)i) == 0) {
             (void)metrics_series(metrics, (enum metric)i, NULL);
         }
@@ -380,7 +193,7 @@ double metric_value(const struct metric_series *series)
     return series->value;
 }
 
-/* Series are hidden rather than freed: somebody may have kept one. */
+/* Series are hidden, not freed: callers may keep them. */
 void metrics_clear(struct metrics *metrics, enum metric metric)
 {
     struct family *family = &metrics->families[metric];
@@ -475,6 +288,26 @@ void metrics_write(const struct metrics *metrics, struct buf *out)
     }
 }
 
+static const char *unit_of(const char *name)
+{
+    static const char *const units[][2] = {
+        {"_timestamp_seconds", "seconds since 1970"},
+        {"_start_time_seconds", "seconds since 1970"},
+        {"_seconds", "seconds"},
+        {"_seconds_total", "seconds"},
+        {"_bytes", "bytes"},
+        {"_offsets", "offsets"},
+        {"_records", "records"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(units); i++) {
+        size_t len = strlen(units[i][0]);
+        if (strlen(name) > len && strcmp(name + strlen(name) - len, units[i][0]) == 0) {
+            return units[i][1];
+        }
+    }
+    return "";
+}
+
 static void document_row(struct buf *out, enum metric metric)
 {
     const struct descriptor *row = &table[metric];
@@ -482,7 +315,7 @@ static void document_row(struct buf *out, enum metric metric)
     for (size_t i = 0; i < label_count(metric); i++) {
         buf_printf(out, "%s`%s`", i == 0 ? "" : ", ", row->labels[i]);
     }
-    buf_printf(out, " | %s | %s |\n", row->unit == NULL ? "" : row->unit, row->help);
+    buf_printf(out, " | %s | %s |\n", unit_of(row->name), row->help);
 }
 
 void metrics_document(struct buf *out)
