@@ -164,11 +164,11 @@ static void start(struct one_call *one, const struct buf *event)
     struct pipeline_rules rules = setup_rules(one->setup, &one->identity);
     rules.limits.hold_unauthorized_ms = 0; /* report a 401 at once */
     one->pipeline = pipeline_new(&ports, &observer, &rules);
-    struct session *session = session_new(NULL);
+    struct group_metadata *group_metadata = group_metadata_new(NULL);
     const struct intake_position position = {.offset = 0, .metadata = ""};
-    pipeline_assigned(one->pipeline, session, &position.partition, 1);
+    pipeline_assigned(one->pipeline, group_metadata, &position.partition, 1);
     pipeline_positions(one->pipeline, &position, 1);
-    session_unref(session);
+    group_metadata_unref(group_metadata);
     struct record record = {.topic = "stdin",
                             .timestamp_ms = clock_now(&clock_system).wall_ms,
                             .value = event->data,

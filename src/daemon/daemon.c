@@ -137,8 +137,8 @@ static void check_topics(struct daemon *d)
     }
 }
 
-static void on_assigned(void *context, struct session *session, const int32_t *partitions,
-                        size_t count)
+static void on_assigned(void *context, struct group_metadata *group_metadata,
+                        const int32_t *partitions, size_t count)
 {
     struct daemon *d = context;
     d->identity.cluster_id = intake_cluster_id(d->intake);
@@ -147,7 +147,7 @@ static void on_assigned(void *context, struct session *session, const int32_t *p
     log_fields(LOG_NOTICE, MESSAGE_ASSIGNED, NULL, "%zu partitions assigned", count);
     loop_timer_set(&d->tick_timer, 0); /* ready: whoever waits for it hears it at once */
     report_assigned(d->report);
-    pipeline_assigned(d->pipeline, session, partitions, count);
+    pipeline_assigned(d->pipeline, group_metadata, partitions, count);
     check_topics(d);
 }
 

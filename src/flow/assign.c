@@ -39,7 +39,7 @@ void assign_drop(struct pipeline *p, struct moment now)
     orphan_all(p, &p->batch.jobs);
     partitions_deinit(&p->partitions);
     shares_divide(&p->memory, 0);
-    p->session = session_unref(p->session);
+    p->group_metadata = group_metadata_unref(p->group_metadata);
     p->revoking = false;
     p->all_paused = false;
     p->full_since_ms = -1;
@@ -55,11 +55,11 @@ void assign_limit(struct pipeline *p)
     }
 }
 
-void assign_begin(struct pipeline *p, struct session *session, const int32_t *partitions,
-                  size_t count)
+void assign_begin(struct pipeline *p, struct group_metadata *group_metadata,
+                  const int32_t *partitions, size_t count)
 {
     assign_drop(p, now_of(p));
-    p->session = session_ref(session);
+    p->group_metadata = group_metadata_ref(group_metadata);
     partitions_assign(&p->partitions, partitions, count);
     assign_limit(p);
     shares_divide(&p->memory, count);

@@ -161,10 +161,10 @@ static bool undo_wide(struct batch *batch, struct list *settled, struct partitio
 }
 
 void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
-                struct session *session, bool one_topic)
+                struct group_metadata *group_metadata, bool one_topic)
 {
     assert(list_empty(&batch->jobs));
-    batch->out = (struct outlet_batch){.session = session_ref(session)};
+    batch->out = (struct outlet_batch){.group_metadata = group_metadata_ref(group_metadata)};
     do {
         take_jobs(batch, settled, one_topic);
     } while (undo_wide(batch, settled, partitions));
@@ -190,7 +190,7 @@ void batch_commit(struct batch *batch)
 
 void batch_end(struct batch *batch)
 {
-    batch->out.session = session_unref(batch->out.session);
+    batch->out.group_metadata = group_metadata_unref(batch->out.group_metadata);
 }
 
 /* From the back, so that the oldest is first again. */

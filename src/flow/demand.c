@@ -88,7 +88,7 @@ static void pause_all(struct pipeline *p, bool paused)
 
 size_t demand_wants(struct pipeline *p)
 {
-    if (p->session == NULL || p->revoking || p->draining) {
+    if (p->group_metadata == NULL || p->revoking || p->draining) {
         return 1; /* no record comes, but the group's own events do */
     }
     size_t wanted = room(p);

@@ -141,10 +141,10 @@ void pipeline_batch_ended(struct pipeline *p, const struct outlet_end *end)
     publish_ended(p, end);
 }
 
-void pipeline_assigned(struct pipeline *p, struct session *session, const int32_t *partitions,
-                       size_t count)
+void pipeline_assigned(struct pipeline *p, struct group_metadata *group_metadata,
+                       const int32_t *partitions, size_t count)
 {
-    assign_begin(p, session, partitions, count);
+    assign_begin(p, group_metadata, partitions, count);
 }
 
 void pipeline_positions(struct pipeline *p, const struct intake_position *positions, size_t count)

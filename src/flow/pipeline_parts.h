@@ -33,8 +33,8 @@ struct pipeline {
     struct pipeline_rules rules;
 
     struct partitions partitions;
-    struct session *session; /* NULL: nothing is assigned */
-    struct map *lanes;       /* by mchid */
+    struct group_metadata *group_metadata; /* NULL: nothing is assigned */
+    struct map *lanes;                     /* by mchid */
     struct lane **lane_table;
     size_t lane_count;
     size_t lanes_busy;    /* with jobs in hand */
@@ -165,8 +165,8 @@ int64_t publish_due_ms(const struct pipeline *p);
 
 /* --- assign.c */
 
-void assign_begin(struct pipeline *p, struct session *session, const int32_t *partitions,
-                  size_t count);
+void assign_begin(struct pipeline *p, struct group_metadata *group_metadata,
+                  const int32_t *partitions, size_t count);
 /* p->span has changed, or the partitions have. */
 void assign_limit(struct pipeline *p);
 /* Where partitions of the assignment begin; of others nothing is known any more. */

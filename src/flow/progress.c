@@ -8,7 +8,7 @@
 
 void progress_note(struct pipeline *p, struct moment now)
 {
-    bool outcomes_wait = !list_empty(&p->settled) && !p->publishing && p->session != NULL &&
+    bool outcomes_wait = !list_empty(&p->settled) && !p->publishing && p->group_metadata != NULL &&
                          now.mono_ms >= publish_due_ms(p);
     bool calls_wait = !list_empty(&p->rotation) && list_empty(&p->calling) && !p->revoking &&
                       !p->draining && !dispatch_piles_up(p) && p->lane_wait_ms == INT64_MAX;

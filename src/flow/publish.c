@@ -169,7 +169,7 @@ int64_t publish_due_ms(const struct pipeline *p)
 
 int64_t publish_next_ms(const struct pipeline *p)
 {
-    if (p->publishing || p->session == NULL) {
+    if (p->publishing || p->group_metadata == NULL) {
         return INT64_MAX;
     }
     int64_t clean = list_empty(&p->settled) ? INT64_MAX : publish_due_ms(p);
@@ -211,7 +211,7 @@ static void suspects_pick(struct pipeline *p, uint32_t suspect, struct list *tri
 /* False when none of them can be committed yet. */
 static bool begin(struct pipeline *p, struct list *from, uint32_t trying, struct moment now)
 {
-    batch_fill(&p->batch, from, &p->partitions, p->session, now.mono_ms < p->apart_end_ms);
+    batch_fill(&p->batch, from, &p->partitions, p->group_metadata, now.mono_ms < p->apart_end_ms);
     if (list_empty(&p->batch.jobs)) {
         batch_end(&p->batch);
         p->next_batch_ms = now.mono_ms + LEFT_OUT_PAUSE_MS;
@@ -245,7 +245,7 @@ static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment n
 /* Without an assignment nothing is settled, as nothing is in hand but orphans. */
 void publish_begin(struct pipeline *p, struct moment now)
 {
-    if (p->publishing || p->session == NULL || now.mono_ms < p->next_batch_ms) {
+    if (p->publishing || p->group_metadata == NULL || now.mono_ms < p->next_batch_ms) {
         return;
     }
     bool clean = !list_empty(&p->settled) && now.mono_ms >= publish_due_ms(p);

@@ -57,7 +57,7 @@ struct clients {
     struct loop_timer look;
 
     enum state state;
-    struct session *session; /* of the last assignment, or one of no member */
+    struct group_metadata *group_metadata; /* of the last assignment, or one of no member */
     struct renewal_clock wall;
     struct renewal_budget budget;
     struct renewal_group group;
@@ -92,19 +92,19 @@ static void fail(struct clients *clients, enum clients_failure failure, const ch
 
 /* --- What intake and outlet tell: passed on, and noted --- */
 
-static void session_keep(struct clients *clients, struct session *session)
+static void group_metadata_keep(struct clients *clients, struct group_metadata *group_metadata)
 {
-    session_unref(clients->session);
-    clients->session = session;
+    group_metadata_unref(clients->group_metadata);
+    clients->group_metadata = group_metadata;
 }
 
-static void on_assigned(void *context, struct session *session, const int32_t *partitions,
-                        size_t count)
+static void on_assigned(void *context, struct group_metadata *group_metadata,
+                        const int32_t *partitions, size_t count)
 {
     struct clients *clients = context;
-    session_keep(clients, session_ref(session));
+    group_metadata_keep(clients, group_metadata_ref(group_metadata));
     renewal_group_heard(&clients->group);
-    clients->events->intake.assigned(clients->context, session, partitions, count);
+    clients->events->intake.assigned(clients->context, group_metadata, partitions, count);
 }
 
 /* --- How much metadata the broker takes --- */
@@ -131,7 +131,7 @@ static void measure(struct clients *clients)
     if (measuring->wanted && !measuring->asked && clients->state == JOINING &&
         now_ms(clients) >= measuring->next_ms) {
         measuring->asked = true;
-        outlet_measure(clients->outlet, clients->session, &measuring->position, on_measured);
+        outlet_measure(clients->outlet, clients->group_metadata, &measuring->position, on_measured);
     }
 }
 
@@ -185,7 +185,7 @@ static void on_ended(void *context, const struct outlet_end *end)
         renewal_group_heard(&clients->group);
     } else if (verdict == OUTLET_NOT_OURS) {
         clients->group_lost = renewal_group_refused(&clients->group, now_ms(clients),
-                                                    intake_session_ms(clients->intake));
+                                                    intake_session_timeout_ms(clients->intake));
     }
     if (end->metadata_refused && clients->events->metadata != NULL) {
         clients->measuring.wanted = true;
@@ -240,7 +240,7 @@ static void on_probed(void *context, enum renewal_hold hold);
 static void ask(struct clients *clients)
 {
     clients->ask_again = false;
-    outlet_probe(clients->outlet, clients->session, on_probed);
+    outlet_probe(clients->outlet, clients->group_metadata, on_probed);
 }
 
 static void on_probed(void *context, enum renewal_hold hold)
@@ -320,9 +320,9 @@ bool clients_poll(struct clients *clients, size_t records_max)
 
 /* --- Life --- */
 
-static struct session *session_of_nobody(const struct intake *intake)
+static struct group_metadata *group_metadata_of_no_member(const struct intake *intake)
 {
-    return session_new(rd_kafka_consumer_group_metadata_new(intake_group_id(intake)));
+    return group_metadata_new(rd_kafka_consumer_group_metadata_new(intake_group_id(intake)));
 }
 
 struct clients *clients_new(struct loop *loop, const struct clock *clock,
@@ -351,7 +351,7 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
         free(clients);
         return NULL;
     }
-    session_keep(clients, session_of_nobody(clients->intake));
+    group_metadata_keep(clients, group_metadata_of_no_member(clients->intake));
     loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + LOOK_MS);
     return clients;
 }
@@ -363,7 +363,7 @@ bool clients_free(struct clients *clients, int64_t timeout_ms)
         loop_timer_stop(&clients->look);
         outlet_free(clients->outlet, timeout_ms / 2);
         clients->intake = intake_free(clients->intake);
-        session_unref(clients->session);
+        group_metadata_unref(clients->group_metadata);
         free(clients);
     }
     int64_t left_ms = timeout_ms - (clock_mono_us() - begun_us) / 1000;

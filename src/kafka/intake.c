@@ -62,13 +62,13 @@ struct intake {
     rd_kafka_t *consumer; /* NULL until made: the lookup's */
     rd_kafka_queue_t *queue;
     struct lookup *lookup; /* NULL while the system gives no thread */
-    int64_t session_ms;
+    int64_t session_timeout_ms;
     int eventfd;
     struct loop_fd *watch;
     struct loop_timer release_timer;
 
     enum intake_state state;
-    struct session *session; /* from LOOKING on */
+    struct group_metadata *group_metadata; /* from LOOKING on */
     struct partition *partitions;
     size_t partition_count;
 
@@ -138,7 +138,7 @@ static void partitions_forget(struct intake *intake)
     free(intake->partitions);
     intake->partitions = NULL;
     intake->partition_count = 0;
-    intake->session = session_unref(intake->session);
+    intake->group_metadata = group_metadata_unref(intake->group_metadata);
 }
 
 static void consumer_assign(struct intake *intake, rd_kafka_topic_partition_list_t *partitions)
@@ -197,17 +197,17 @@ static bool same_membership(const rd_kafka_consumer_group_metadata_t *a,
 
 /* Still the member that the partitions were assigned to, and a real one: without a member id
  * and a generation, a broker would take the commit for one from outside the group. */
-static bool session_holds(struct intake *intake)
+static bool group_metadata_current(struct intake *intake)
 {
     rd_kafka_consumer_group_metadata_t *now = rd_kafka_consumer_group_metadata(intake->consumer);
-    if (now == NULL || intake->session->group == NULL) {
+    if (now == NULL || intake->group_metadata->group == NULL) {
         return false;
     }
     char *member = rd_kafka_memberid(intake->consumer);
     rd_kafka_consumer_group_metadata_t *outsider = rd_kafka_consumer_group_metadata_new_with_genid(
         intake->group_id, -1, member == NULL ? "" : member, intake->instance);
     bool holds = member != NULL && member[0] != '\0' && !same_membership(now, outsider) &&
-                 same_membership(now, intake->session->group);
+                 same_membership(now, intake->group_metadata->group);
     rd_kafka_consumer_group_metadata_destroy(outsider);
     rd_kafka_consumer_group_metadata_destroy(now);
     rd_kafka_mem_free(intake->consumer, member);
@@ -251,7 +251,7 @@ static void unread_end(struct intake *intake)
 static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t *partitions)
 {
     rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
-    intake->session = session_new(rd_kafka_consumer_group_metadata(intake->consumer));
+    intake->group_metadata = group_metadata_new(rd_kafka_consumer_group_metadata(intake->consumer));
     cluster_id_learn(intake);
     consumer_assign(intake, none);
     rd_kafka_topic_partition_list_destroy(none);
@@ -265,7 +265,7 @@ static void assign_begin(struct intake *intake, rd_kafka_topic_partition_list_t 
     }
     rd_kafka_topic_partition_list_destroy(partitions);
     intake->state = ASSIGNED;
-    intake->events->assigned(intake->context, intake->session, NULL, 0);
+    intake->events->assigned(intake->context, intake->group_metadata, NULL, 0);
 }
 
 static void partition_tell_paused(struct intake *intake, const struct partition *partition)
@@ -329,7 +329,7 @@ static void positions_tell(struct intake *intake, const struct intake_position *
         ids[i] = intake->partitions[i].id;
     }
     intake->state = ASSIGNED;
-    intake->events->assigned(intake->context, intake->session, ids, intake->partition_count);
+    intake->events->assigned(intake->context, intake->group_metadata, ids, intake->partition_count);
     intake->events->positions(intake->context, positions, count);
 }
 
@@ -370,7 +370,7 @@ static void lookup_check(struct intake *intake)
     }
     /* When the membership has changed meanwhile, a revoke is in the queue already or comes
      * with the next heartbeat; there is nothing to begin. */
-    if (session_holds(intake)) {
+    if (group_metadata_current(intake)) {
         positions_take(intake, found);
     }
     rd_kafka_topic_partition_list_destroy(found);
@@ -734,8 +734,8 @@ static char *connect_consumer(struct intake *intake, const struct intake_config 
         return error;
     }
     intake->conf = conf;
-    AUTO_FREE char *session = client_property(conf, "session.timeout.ms");
-    if (session == NULL || !text_int(session, 1, INT32_MAX, &intake->session_ms)) {
+    AUTO_FREE char *timeout = client_property(conf, "session.timeout.ms");
+    if (timeout == NULL || !text_int(timeout, 1, INT32_MAX, &intake->session_timeout_ms)) {
         return mem_strdup("session.timeout.ms: is not a number");
     }
     intake->group_id = client_property(conf, "group.id");
@@ -834,9 +834,9 @@ struct intake *intake_free(struct intake *intake)
 
 /* --- What others ask --- */
 
-int64_t intake_session_ms(const struct intake *intake)
+int64_t intake_session_timeout_ms(const struct intake *intake)
 {
-    return intake->session_ms;
+    return intake->session_timeout_ms;
 }
 
 bool intake_joined(const struct intake *intake)

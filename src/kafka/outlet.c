@@ -41,7 +41,7 @@ enum {
 
 /* How much metadata is taken? Asked by `session`, NULL while nobody asks. */
 struct measuring {
-    struct session *session;
+    struct group_metadata *group_metadata;
     int32_t partition;
     int64_t offset;
     int64_t bytes;
@@ -65,7 +65,7 @@ struct hand {
     bool committing; /* the batch may be visible: it is this thread's to settle */
     bool begun;      /* ... by a thread that was left behind: this one begins with settling */
     /* Who holds the transactional.id? Asked under `session`, NULL while nobody asks. */
-    struct session *session;
+    struct group_metadata *group_metadata;
     enum renewal_hold hold;
     bool hold_known;
     struct measuring measuring;
@@ -264,8 +264,8 @@ static void batch_do(struct hand *hand, const struct outlet_batch *batch)
 /* With the lock. */
 static bool asked(const struct hand *hand)
 {
-    return hand->batch != NULL || hand->session != NULL || hand->measuring.session != NULL ||
-           hand->stop;
+    return hand->batch != NULL || hand->group_metadata != NULL ||
+           hand->measuring.group_metadata != NULL || hand->stop;
 }
 
 /* With the lock. NULL at once while the transactional.id is not held, or somebody asks
@@ -300,13 +300,13 @@ static void acquire_or_pause(struct hand *hand)
     pthread_mutex_unlock(&hand->lock);
 }
 
-static void probe_do(struct hand *hand, const struct session *session)
+static void probe_do(struct hand *hand, const struct group_metadata *group_metadata)
 {
     alive(hand, clock_mono_us());
-    enum renewal_hold hold = producer_probe(hand->producer, session);
+    enum renewal_hold hold = producer_probe(hand->producer, group_metadata);
     standing_note(hand);
     pthread_mutex_lock(&hand->lock);
-    hand->session = session_unref(hand->session);
+    hand->group_metadata = group_metadata_unref(hand->group_metadata);
     if (!hand->orphan) {
         hand->hold = hold;
         hand->hold_known = true;
@@ -319,10 +319,10 @@ static void measure_do(struct hand *hand, const struct measuring *asked)
 {
     alive(hand, clock_mono_us());
     int64_t bytes =
-        producer_measure(hand->producer, asked->session, asked->partition, asked->offset);
+        producer_measure(hand->producer, asked->group_metadata, asked->partition, asked->offset);
     standing_note(hand);
     pthread_mutex_lock(&hand->lock);
-    hand->measuring.session = session_unref(hand->measuring.session);
+    hand->measuring.group_metadata = group_metadata_unref(hand->measuring.group_metadata);
     if (!hand->orphan) {
         hand->measuring.bytes = bytes;
         hand->measuring.known = true;
@@ -353,8 +353,8 @@ static void producer_make(struct hand *hand)
 static void hand_drop(struct hand *hand)
 {
     config_drop(&hand->config);
-    session_unref(hand->session);
-    session_unref(hand->measuring.session);
+    group_metadata_unref(hand->group_metadata);
+    group_metadata_unref(hand->measuring.group_metadata);
     pthread_cond_destroy(&hand->changed);
     pthread_mutex_destroy(&hand->lock);
     pthread_mutex_destroy(&hand->reading);
@@ -366,16 +366,16 @@ static void hand_work(struct hand *hand)
     pthread_mutex_lock(&hand->lock);
     while (!hand->stop) {
         const struct outlet_batch *batch = batch_wait(hand);
-        struct session *session = hand->session;
+        struct group_metadata *group_metadata = hand->group_metadata;
         struct measuring measuring = hand->measuring;
         bool stop = hand->stop;
         pthread_mutex_unlock(&hand->lock);
         if (batch != NULL) {
             alive(hand, clock_mono_us());
             batch_do(hand, batch);
-        } else if (!stop && session != NULL) {
-            probe_do(hand, session);
-        } else if (!stop && measuring.session != NULL) {
+        } else if (!stop && group_metadata != NULL) {
+            probe_do(hand, group_metadata);
+        } else if (!stop && measuring.group_metadata != NULL) {
             measure_do(hand, &measuring);
         } else if (!stop) {
             acquire_or_pause(hand);
@@ -497,10 +497,11 @@ static bool hand_take_over(struct hand *fresh, struct hand *old)
     }
     fresh->hold_known = old->hold_known;
     fresh->hold = old->hold;
-    fresh->session = old->session == NULL ? NULL : session_ref(old->session);
+    fresh->group_metadata =
+        old->group_metadata == NULL ? NULL : group_metadata_ref(old->group_metadata);
     fresh->measuring = old->measuring;
-    if (old->measuring.session != NULL) {
-        (void)session_ref(old->measuring.session);
+    if (old->measuring.group_metadata != NULL) {
+        (void)group_metadata_ref(old->measuring.group_metadata);
     }
     memcpy(fresh->standing_trouble, old->standing_trouble, sizeof fresh->standing_trouble);
     bool take_back = old->batch != NULL && !old->committing;
@@ -568,25 +569,26 @@ void outlet_renew(struct outlet *outlet)
     }
 }
 
-void outlet_probe(struct outlet *outlet, struct session *session, outlet_probed_fn *probed)
+void outlet_probe(struct outlet *outlet, struct group_metadata *group_metadata,
+                  outlet_probed_fn *probed)
 {
     struct hand *hand = outlet->hand;
     outlet->probed = probed;
     pthread_mutex_lock(&hand->lock);
-    assert(hand->session == NULL && !hand->hold_known);
-    hand->session = session_ref(session);
+    assert(hand->group_metadata == NULL && !hand->hold_known);
+    hand->group_metadata = group_metadata_ref(group_metadata);
     pthread_cond_broadcast(&hand->changed);
     pthread_mutex_unlock(&hand->lock);
 }
 
-void outlet_measure(struct outlet *outlet, struct session *session,
+void outlet_measure(struct outlet *outlet, struct group_metadata *group_metadata,
                     const struct outlet_position *position, outlet_measured_fn *measured)
 {
     struct hand *hand = outlet->hand;
     outlet->measured = measured;
     pthread_mutex_lock(&hand->lock);
-    assert(hand->measuring.session == NULL && !hand->measuring.known);
-    hand->measuring = (struct measuring){.session = session_ref(session),
+    assert(hand->measuring.group_metadata == NULL && !hand->measuring.known);
+    hand->measuring = (struct measuring){.group_metadata = group_metadata_ref(group_metadata),
                                          .partition = position->partition,
                                          .offset = position->offset};
     pthread_cond_broadcast(&hand->changed);

@@ -477,12 +477,12 @@ static bool not_ours(rd_kafka_resp_err_t error)
 }
 
 static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
-                           const struct session *session, bool *refused)
+                           const struct group_metadata *group_metadata, bool *refused)
 {
     enum step step = STEP_OK;
     for (;;) {
         rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(
-            producer->client, list, session->group, PATIENCE_MS / 3);
+            producer->client, list, group_metadata->group, PATIENCE_MS / 3);
         if (error == NULL) {
             /* It may have taken so long that the batch is another thread's by now. */
             step = stopping(producer) ? STEP_STOP : STEP_OK;
@@ -511,11 +511,11 @@ static enum step send_offsets(struct producer *producer, const struct outlet_bat
         return STEP_STOP;
     }
     rd_kafka_topic_partition_list_t *list = positions_list(producer, batch);
-    struct session *session = session_ref(batch->session);
+    struct group_metadata *group_metadata = group_metadata_ref(batch->group_metadata);
     read_end(producer);
-    enum step step = send_list(producer, list, session, refused);
+    enum step step = send_list(producer, list, group_metadata, refused);
     rd_kafka_topic_partition_list_destroy(list);
-    session_unref(session);
+    group_metadata_unref(group_metadata);
     return step;
 }
 
@@ -1074,9 +1074,9 @@ static enum renewal_hold hold_of(struct producer *producer, enum step step, bool
 
 /* Begins a transaction and sends one position, whose metadata is that many bytes. It is to be
  * aborted. */
-static enum step try_position(struct producer *producer, const struct session *session,
-                              int32_t partition, int64_t offset, size_t metadata_bytes,
-                              bool *refused)
+static enum step try_position(struct producer *producer,
+                              const struct group_metadata *group_metadata, int32_t partition,
+                              int64_t offset, size_t metadata_bytes, bool *refused)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *entry =
@@ -1089,19 +1089,20 @@ static enum step try_position(struct producer *producer, const struct session *s
     }
     enum step step = begin(producer);
     if (step == STEP_OK) {
-        step = send_list(producer, list, session, refused);
+        step = send_list(producer, list, group_metadata, refused);
     }
     rd_kafka_topic_partition_list_destroy(list);
     return step;
 }
 
-enum renewal_hold producer_probe(struct producer *producer, const struct session *session)
+enum renewal_hold producer_probe(struct producer *producer,
+                                 const struct group_metadata *group_metadata)
 {
     bool refused = false;
     if (!producer->acquired) {
         return HOLD_NONE;
     }
-    enum step step = try_position(producer, session, 0, 0, 0, &refused);
+    enum step step = try_position(producer, group_metadata, 0, 0, 0, &refused);
     enum renewal_hold hold = hold_of(producer, step, refused);
     if (step == STEP_FATAL) {
         client_drop(producer);
@@ -1111,7 +1112,7 @@ enum renewal_hold producer_probe(struct producer *producer, const struct session
     return hold;
 }
 
-int64_t producer_measure(struct producer *producer, const struct session *session,
+int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,
                          int32_t partition, int64_t offset)
 {
     /* Some brokers take 1024. */
@@ -1121,7 +1122,8 @@ int64_t producer_measure(struct producer *producer, const struct session *sessio
         if (!producer->acquired || stopping(producer)) {
             return OUTLET_MEASURED_NOTHING;
         }
-        enum step step = try_position(producer, session, partition, offset, sizes[i], &refused);
+        enum step step =
+            try_position(producer, group_metadata, partition, offset, sizes[i], &refused);
         bool too_large =
             step == STEP_ABORT && producer->failure == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
         if (step != STEP_FATAL) { /* else the next batch meets it, and judges it */

@@ -60,20 +60,20 @@ struct test {
     struct loop_timer deadline;
     unsigned renewals[CLIENTS_RENEWAL_COUNT], joins;
     bool set, refuses, busy;
-    struct session *session;
+    struct group_metadata *group_metadata;
     struct outlet_position position;
     struct outlet_batch batch;
     unsigned refused, committed;
 };
 
-static void on_assigned(void *context, struct session *session, const int32_t *partitions,
-                        size_t count)
+static void on_assigned(void *context, struct group_metadata *group_metadata,
+                        const int32_t *partitions, size_t count)
 {
     struct test *test = context;
     (void)partitions;
     (void)count;
-    session_unref(test->session);
-    test->session = session_ref(session);
+    group_metadata_unref(test->group_metadata);
+    test->group_metadata = group_metadata_ref(group_metadata);
     test->joins++;
 }
 
@@ -102,7 +102,7 @@ static void on_ended(void *context, const struct outlet_end *end)
     test->busy = false;
     test->refused += end->verdict == OUTLET_NOT_OURS;
     test->committed += end->verdict == OUTLET_COMMITTED;
-    test->batch.session = session_unref(test->batch.session);
+    test->batch.group_metadata = group_metadata_unref(test->batch.group_metadata);
 }
 
 static void on_renewed(void *context, enum clients_renewal why, const char *text)
@@ -147,8 +147,9 @@ static void step_clock(void *context)
 static void submit(struct test *test)
 {
     test->position = (struct outlet_position){0, 1, ""};
-    test->batch = (struct outlet_batch){
-        .session = session_ref(test->session), .positions = &test->position, .position_count = 1};
+    test->batch = (struct outlet_batch){.group_metadata = group_metadata_ref(test->group_metadata),
+                                        .positions = &test->position,
+                                        .position_count = 1};
     test->busy = true;
     if (test->refuses) {
         rd_kafka_mock_push_request_errors(test->cluster, TXN_OFFSET_COMMIT, 1,
@@ -230,8 +231,8 @@ static bool test_run(const char *name, loop_fn *step, bool (*right)(struct test 
     (void)rd_kafka_mock_topic_create(test.cluster, "results", 1, 1);
     (void)rd_kafka_mock_topic_create(test.cluster, "failures", 1, 1);
     bool is_right = right(&test);
-    session_unref(test.session);
-    session_unref(test.batch.session);
+    group_metadata_unref(test.group_metadata);
+    group_metadata_unref(test.batch.group_metadata);
     test.loop = loop_free(test.loop);
     rd_kafka_mock_cluster_destroy(test.cluster);
     rd_kafka_destroy(host);

@@ -122,13 +122,13 @@ static void on_deadline(void *context)
 }
 
 /* False when it does not end within half a minute. */
-static bool batch_run(struct run *run, struct outlet *outlet, struct session *session)
+static bool batch_run(struct run *run, struct outlet *outlet, struct group_metadata *group_metadata)
 {
     static const struct outlet_record records[] = {
         {OUTLET_RESULTS, "k", 1, "one", 3, NULL, 0},
     };
     const struct outlet_position positions[] = {{0, 5, "done"}, {1, 7, ""}};
-    const struct outlet_batch batch = {.session = session,
+    const struct outlet_batch batch = {.group_metadata = group_metadata,
                                        .records = records,
                                        .record_count = ARRAY_LENGTH(records),
                                        .positions = positions,
@@ -162,19 +162,19 @@ static bool held_wait(const struct outlet *outlet)
 
 static bool scenario_run(struct run *run, const struct scenario *scenario,
                          rd_kafka_mock_cluster_t *cluster, struct outlet *outlet,
-                         struct session *session)
+                         struct group_metadata *group_metadata)
 {
     bool held = held_wait(outlet);
     for (size_t i = 0; i < ARRAY_LENGTH(scenario->answers); i++) {
         answers_push(cluster, &scenario->answers[i]);
     }
-    bool ended = held && batch_run(run, outlet, session);
+    bool ended = held && batch_run(run, outlet, group_metadata);
     bool right = ended && run->end.verdict == scenario->verdict &&
                  (run->end.verdict == OUTLET_COMMITTED) == (run->trouble[0] == '\0');
     printf("%s %s: %s %d %s\n", right ? "ok  " : "FAIL", scenario->name,
            ended ? "verdict" : "no end,", (int)run->end.verdict, run->trouble);
     if (right && scenario->verdict != OUTLET_FENCED) {
-        right = batch_run(run, outlet, session) && run->end.verdict == OUTLET_COMMITTED;
+        right = batch_run(run, outlet, group_metadata) && run->end.verdict == OUTLET_COMMITTED;
         printf("%s   and then one without: %d %s\n", right ? "ok  " : "FAIL", (int)run->end.verdict,
                run->trouble);
     }
@@ -218,12 +218,12 @@ static void on_refused_ended(void *context, const struct outlet_end *end)
     on_ended(&test->run, end);
 }
 
-static int refusal_is_told(const struct outlet_config *config, struct session *session,
-                           rd_kafka_mock_cluster_t *cluster)
+static int refusal_is_told(const struct outlet_config *config,
+                           struct group_metadata *group_metadata, rd_kafka_mock_cluster_t *cluster)
 {
     static const struct outlet_position position = {0, 5, "done"};
     const struct outlet_batch batch = {
-        .session = session, .positions = &position, .position_count = 1};
+        .group_metadata = group_metadata, .positions = &position, .position_count = 1};
     struct refusal_run test = {.run = {.loop = loop_new()}, .cluster = cluster, .batch = &batch};
     struct loop_timer deadline;
     char *error = NULL;
@@ -247,7 +247,8 @@ static int refusal_is_told(const struct outlet_config *config, struct session *s
 
 /* The coordinator answers a request for the id as fenced when another one overtakes it. While one
  * of our own may be on its way late, that tells of no namesake. The last test: doubt stays. */
-static int late_request_fences(const struct outlet_config *config, struct session *session,
+static int late_request_fences(const struct outlet_config *config,
+                               struct group_metadata *group_metadata,
                                rd_kafka_mock_cluster_t *cluster)
 {
     static const struct answer answers[] = {
@@ -256,11 +257,11 @@ static int late_request_fences(const struct outlet_config *config, struct sessio
     struct run run = {.loop = loop_new()};
     char *error = NULL;
     struct outlet *outlet = outlet_new(run.loop, config, on_ended, &run, &error);
-    bool right = batch_run(&run, outlet, session) && run.end.verdict == OUTLET_COMMITTED;
+    bool right = batch_run(&run, outlet, group_metadata) && run.end.verdict == OUTLET_COMMITTED;
     producer_doubt();
     answers_push(cluster, &answers[0]);
     answers_push(cluster, &answers[1]);
-    bool ended = batch_run(&run, outlet, session);
+    bool ended = batch_run(&run, outlet, group_metadata);
     right = right && ended && run.end.verdict == OUTLET_ABORTED;
     printf("%s fenced by a late request of ours while the id is taken anew: verdict %d %s\n",
            right ? "ok  " : "FAIL", (int)run.end.verdict, run.trouble);
@@ -275,8 +276,8 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
                                            rd_kafka_mock_cluster_bootstraps(cluster)};
     const struct outlet_config config = {"one", "requests", {"results", "failures"}, &brokers, 1,
                                          0,     0};
-    struct session *session =
-        session_new(rd_kafka_consumer_group_metadata_new_with_genid("g", 1, "m", NULL));
+    struct group_metadata *group_metadata =
+        group_metadata_new(rd_kafka_consumer_group_metadata_new_with_genid("g", 1, "m", NULL));
     struct run run = {.loop = loop_new()};
     int failed = 0;
     /* Each with an outlet of its own, so that none depends on what the one before left. */
@@ -289,15 +290,15 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
             failed++;
             break;
         }
-        failed += scenario_run(&run, &scenarios[i], cluster, outlet, session) ? 0 : 1;
+        failed += scenario_run(&run, &scenarios[i], cluster, outlet, group_metadata) ? 0 : 1;
         outlet_free(outlet, 5000);
         for (size_t j = 0; j < ARRAY_LENGTH(scenarios[i].answers); j++) {
             rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[j].request);
         }
     }
-    failed += refusal_is_told(&config, session, cluster);
-    failed += late_request_fences(&config, session, cluster);
-    session_unref(session);
+    failed += refusal_is_told(&config, group_metadata, cluster);
+    failed += late_request_fences(&config, group_metadata, cluster);
+    group_metadata_unref(group_metadata);
     run.loop = loop_free(run.loop);
     return failed;
 }

@@ -40,7 +40,7 @@ struct worker {
     struct clients *clients;
     struct intake *intake; /* the clients' */
     struct outlet *outlet; /* the clients' */
-    struct session *session;
+    struct group_metadata *group_metadata;
     int64_t interval_ms, fat, metadata_len;
     int64_t stuck_ms;
     bool hold;
@@ -125,13 +125,13 @@ static void *copy(const void *bytes, size_t len)
     return bytes == NULL ? NULL : mem_dup(bytes, len);
 }
 
-static void on_assigned(void *context, struct session *session, const int32_t *partitions,
-                        size_t count)
+static void on_assigned(void *context, struct group_metadata *group_metadata,
+                        const int32_t *partitions, size_t count)
 {
     (void)partitions;
     struct worker *worker = context;
-    session_unref(worker->session);
-    worker->session = session_ref(session);
+    group_metadata_unref(worker->group_metadata);
+    worker->group_metadata = group_metadata_ref(group_metadata);
     worker->revoking = false;
     say("assigned %zu cluster %s group %s", count, intake_cluster_id(worker->intake),
         intake_group_id(worker->intake));
@@ -220,7 +220,7 @@ static void positions_drop(struct worker *worker)
         drop(worker->positions[i].metadata);
     }
     worker->batch.position_count = 0;
-    worker->batch.session = session_unref(worker->batch.session);
+    worker->batch.group_metadata = group_metadata_unref(worker->batch.group_metadata);
 }
 
 /* Those of one request share a refusal; only one of them is fat. */
@@ -291,12 +291,13 @@ static void submit(struct worker *worker)
             worker->positions[count++] = (struct outlet_position){i, worker->next[i], metadata};
         }
     }
-    worker->batch = (struct outlet_batch){.session = session_ref(worker->session),
-                                          .records = worker->records,
-                                          .refusals = worker->refusals,
-                                          .record_count = worker->count,
-                                          .positions = worker->positions,
-                                          .position_count = count};
+    worker->batch =
+        (struct outlet_batch){.group_metadata = group_metadata_ref(worker->group_metadata),
+                              .records = worker->records,
+                              .refusals = worker->refusals,
+                              .record_count = worker->count,
+                              .positions = worker->positions,
+                              .position_count = count};
     worker->in_batch = worker->count;
     worker->busy = true;
     worker->not_before_ms = now_ms() + worker->interval_ms;
@@ -449,7 +450,7 @@ int main(int argc, char **argv)
     worker->busy = false;
     forget(worker);
     positions_drop(worker);
-    session_unref(worker->session);
+    group_metadata_unref(worker->group_metadata);
     worker->loop = loop_free(worker->loop);
     free(properties);
     free(worker);

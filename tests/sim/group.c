@@ -107,8 +107,8 @@ static void port_submit(void *outlet, const struct outlet_batch *batch)
     transaction->member = member;
     transaction->batch = batch;
     transaction->refusals = mem_zalloc(batch->record_count, sizeof *transaction->refusals);
-    transaction->generation = ((struct sim_session *)batch->session)->generation;
-    transaction->joins = ((struct sim_session *)batch->session)->joins;
+    transaction->generation = ((struct sim_group_metadata *)batch->group_metadata)->generation;
+    transaction->joins = ((struct sim_group_metadata *)batch->group_metadata)->joins;
     check_batch(sim, member, batch, transaction->generation);
     /* What comes too late is refused unread; its log may be another by now. */
     bool late = is_late(sim, transaction);
@@ -336,9 +336,9 @@ void member_leave(struct sim_member *member)
 {
     member->state = SIM_OUT;
     member->reading_count = 0;
-    if (member->session != NULL) {
-        session_unref(&member->session->session);
-        member->session = NULL;
+    if (member->group_metadata != NULL) {
+        group_metadata_unref(&member->group_metadata->group_metadata);
+        member->group_metadata = NULL;
     }
 }
 
@@ -401,15 +401,16 @@ static void take_assignment(struct sim *sim, struct sim_member *member)
                 (struct sim_reading){.partition = (int32_t)i};
         }
     }
-    member->session = mem_alloc(sizeof *member->session);
-    *member->session = (struct sim_session){
-        .session = {.references = 1}, .generation = sim->generation, .joins = member->joins};
+    member->group_metadata = mem_alloc(sizeof *member->group_metadata);
+    *member->group_metadata = (struct sim_group_metadata){
+        .group_metadata = {.references = 1}, .generation = sim->generation, .joins = member->joins};
     member->state = SIM_ASSIGNED;
     member->assignment = ++sim->assignments;
     for (size_t i = 0; i < SIM_CODES_MAX; i++) {
         member->code_last[i] = -1;
     }
-    pipeline_assigned(member->pipeline, &member->session->session, ids, member->reading_count);
+    pipeline_assigned(member->pipeline, &member->group_metadata->group_metadata, ids,
+                      member->reading_count);
     tell_positions(sim, member, sim->calm || sim->options.story != NULL ? 0 : LATE_SHARE);
 }
 

@@ -159,7 +159,8 @@ static void check_window(struct sim *sim, const struct sim_member *member, int32
     const struct sim_partition *log = &sim->partitions[id];
     SIM_CHECK(sim, window_used(window) <= WINDOW_SPAN && window->watermark <= window->next,
               "the window of partition %d is %zu wide", id, window_used(window));
-    bool current = member->session != NULL && member->session->generation == sim->generation;
+    bool current =
+        member->group_metadata != NULL && member->group_metadata->generation == sim->generation;
     SIM_CHECK(sim,
               !current || log->restarted || member->transaction != NULL ||
                   window->watermark < 0 || /* its position is not known yet */

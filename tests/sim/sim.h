@@ -80,8 +80,8 @@ struct sim_partition {
 };
 
 /* A session that knows its generation, and which join of its member it is of. */
-struct sim_session {
-    struct session session; /* first: session_unref() frees the whole */
+struct sim_group_metadata {
+    struct group_metadata group_metadata; /* first: group_metadata_unref() frees the whole */
     uint32_t generation, joins;
 };
 
@@ -113,7 +113,7 @@ struct sim_member {
     enum sim_note note;
     uint32_t note_generation;
     uint32_t assignment; /* numbers all assignments of the world */
-    struct sim_session *session;
+    struct sim_group_metadata *group_metadata;
     struct sim_reading readings[SIM_PARTITIONS_MAX];
     size_t reading_count, next_reading;
     struct sim_transaction *transaction;

@@ -28,7 +28,7 @@ void batch_deinit(struct batch *batch);
  * span waits for the watermark to move; so do all of a partition whose set is too wide, unless
  * they make it narrow together. So the batch may be empty. */
 void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
-                struct session *session, bool one_topic);
+                struct group_metadata *group_metadata, bool one_topic);
 enum outlet_topic batch_topic(const struct job *job);
 /* After a commit: what the draft said is so. */
 void batch_commit(struct batch *batch);

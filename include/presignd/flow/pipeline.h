@@ -128,7 +128,7 @@ struct pipeline *pipeline_free(struct pipeline *pipeline);
 void pipeline_configure(struct pipeline *pipeline, const struct pipeline_rules *rules);
 
 /* From intake, as in kafka/intake.h. */
-void pipeline_assigned(struct pipeline *pipeline, struct session *session,
+void pipeline_assigned(struct pipeline *pipeline, struct group_metadata *group_metadata,
                        const int32_t *partitions, size_t count);
 void pipeline_positions(struct pipeline *pipeline, const struct intake_position *positions,
                         size_t count);

@@ -12,8 +12,8 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/loop.h"
 #include "presignd/base/record.h"
+#include "presignd/kafka/group_metadata.h"
 #include "presignd/kafka/properties.h"
-#include "presignd/kafka/session.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,8 +32,8 @@ struct intake_position {
 struct intake_events {
     /* New partitions. `session` is borrowed: take a reference. An empty assignment (a standby) is
      * told as well, with count 0. */
-    void (*assigned)(void *context, struct session *session, const int32_t *partitions,
-                     size_t count);
+    void (*assigned)(void *context, struct group_metadata *group_metadata,
+                     const int32_t *partitions, size_t count);
     /* Where some of them begin: the records of these follow. Told once for each partition. One
      * in which a transaction of somebody else is open comes later than the others. */
     void (*positions)(void *context, const struct intake_position *positions, size_t count);
@@ -89,7 +89,7 @@ void intake_resume(struct intake *intake, int32_t partition);
 void intake_release(struct intake *intake);
 
 /* The session timeout that the group goes by. */
-int64_t intake_session_ms(const struct intake *intake);
+int64_t intake_session_timeout_ms(const struct intake *intake);
 /* True once the group was joined (also as a standby without partitions), and again only after
  * another join when it went on without us (no broker for as long as session.timeout.ms). */
 bool intake_joined(const struct intake *intake);

@@ -15,10 +15,10 @@
 
 #include "presignd/base/loop.h"
 #include "presignd/base/record.h"
+#include "presignd/kafka/group_metadata.h"
 #include "presignd/kafka/properties.h"
 #include "presignd/kafka/refusal.h"
 #include "presignd/kafka/renewal.h"
-#include "presignd/kafka/session.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -62,7 +62,7 @@ struct outlet_place {
 
 /* Borrowed until its end was told. */
 struct outlet_batch {
-    struct session *session;
+    struct group_metadata *group_metadata;
     const struct outlet_record *records;
     size_t record_count;
     const struct outlet_position *positions;
@@ -150,11 +150,12 @@ void outlet_trouble(const struct outlet *outlet, char *text, size_t size);
 void outlet_renew(struct outlet *outlet);
 /* Finds out who holds the transactional.id, under a session's group, when the batch in hand, if
  * any, has ended. One at a time. */
-void outlet_probe(struct outlet *outlet, struct session *session, outlet_probed_fn *probed);
+void outlet_probe(struct outlet *outlet, struct group_metadata *group_metadata,
+                  outlet_probed_fn *probed);
 /* Finds out how much metadata the broker takes with an offset of the requests topic, by
  * transactions that are aborted, under a session's group, when the batch in hand, if any, has
  * ended. One at a time. */
-void outlet_measure(struct outlet *outlet, struct session *session,
+void outlet_measure(struct outlet *outlet, struct group_metadata *group_metadata,
                     const struct outlet_position *position, outlet_measured_fn *measured);
 /* One batch at a time; an assertion guards it. */
 void outlet_submit(struct outlet *outlet, const struct outlet_batch *batch);

@@ -53,10 +53,11 @@ bool producer_settle(struct producer *producer, const struct outlet_batch *batch
                      struct outlet_end *end) __attribute__((warn_unused_result));
 /* Who holds the transactional.id: asks by offsets under `session` (with its group), in a
  * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
-enum renewal_hold producer_probe(struct producer *producer, const struct session *session);
+enum renewal_hold producer_probe(struct producer *producer,
+                                 const struct group_metadata *group_metadata);
 /* How much metadata the broker takes with an offset: as outlet_measured_fn has it. By transactions
  * that are aborted whatever comes of it. */
-int64_t producer_measure(struct producer *producer, const struct session *session,
+int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,
                          int32_t partition, int64_t offset);
 /* A request of this process for the transactional.id may reach its coordinator late, and then
  * fence whoever has it: for ten minutes, a fence tells less. Any thread. */

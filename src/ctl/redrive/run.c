@@ -217,10 +217,10 @@ static enum step flush(struct redrive *redrive)
     AUTO_FREE struct outlet_record *records = mem_zalloc(redrive->batch_count + 1, sizeof *records);
     AUTO_FREE struct outlet_position *positions =
         mem_zalloc(redrive->partitions, sizeof *positions);
-    struct session *session =
-        session_new(rd_kafka_consumer_group_metadata_new(redrive->block.group));
+    struct group_metadata *group_metadata =
+        group_metadata_new(rd_kafka_consumer_group_metadata_new(redrive->block.group));
     struct outlet_batch batch = {
-        .session = session,
+        .group_metadata = group_metadata,
         .records = records,
         .record_count = redrive->batch_count,
         .positions = positions,
@@ -242,7 +242,7 @@ static enum step flush(struct redrive *redrive)
     for (size_t i = 0; i < batch.position_count; i++) {
         free((char *)positions[i].metadata);
     }
-    session_unref(session);
+    group_metadata_unref(group_metadata);
     batch_drop(redrive);
     return step;
 }

@@ -17,7 +17,7 @@ struct story {
     struct pipeline *pipeline;
     struct clock clock;
     struct moment now;
-    struct session *session;
+    struct group_metadata *group_metadata;
     struct settle_identity identity;
     struct pipeline_rules rules;
     /* What the endpoint says to the event of that number, the code's last character. */
@@ -125,16 +125,16 @@ static void story_begin(struct story *story)
                                    .random = no_jitter};
     struct pipeline_observer observer = {.context = story, .published = note_end};
     story->pipeline = pipeline_new(&ports, &observer, &story->rules);
-    story->session = mem_zalloc(1, sizeof *story->session);
-    story->session->references = 1;
-    pipeline_assigned(story->pipeline, story->session, &position.partition, 1);
+    story->group_metadata = mem_zalloc(1, sizeof *story->group_metadata);
+    story->group_metadata->references = 1;
+    pipeline_assigned(story->pipeline, story->group_metadata, &position.partition, 1);
     pipeline_positions(story->pipeline, &position, 1);
 }
 
 static void story_end(struct story *story)
 {
     pipeline_free(story->pipeline);
-    session_unref(story->session);
+    group_metadata_unref(story->group_metadata);
     world_deinit(&story->world);
 }
 
@@ -467,7 +467,7 @@ Test(pipeline, a_set_that_is_too_wide_is_committed_once_it_is_narrow)
     const struct intake_position position = {
         .partition = 3, .offset = 0, .metadata = metadata.data};
     pipeline_limit_metadata(story.pipeline, BYTES);
-    pipeline_assigned(story.pipeline, story.session, &position.partition, 1);
+    pipeline_assigned(story.pipeline, story.group_metadata, &position.partition, 1);
     pipeline_positions(story.pipeline, &position, 1);
     is_retried(&story, 1);
     for (int i = 1; i < 10; i++) {

@@ -14,7 +14,7 @@ struct scene {
     struct pipeline *pipeline;
     struct clock clock;
     struct moment now;
-    struct session *session;
+    struct group_metadata *group_metadata;
     struct settle_identity identity;
     struct pipeline_rules rules;
 };
@@ -48,9 +48,9 @@ static void assign(struct scene *scene)
         ids[i] = i;
         positions[i] = (struct intake_position){.partition = i, .offset = 0, .metadata = ""};
     }
-    scene->session = mem_zalloc(1, sizeof *scene->session);
-    scene->session->references = 1;
-    pipeline_assigned(scene->pipeline, scene->session, ids, PARTITIONS);
+    scene->group_metadata = mem_zalloc(1, sizeof *scene->group_metadata);
+    scene->group_metadata->references = 1;
+    pipeline_assigned(scene->pipeline, scene->group_metadata, ids, PARTITIONS);
     pipeline_positions(scene->pipeline, positions, PARTITIONS);
 }
 
@@ -86,7 +86,7 @@ static void scene_begin(struct scene *scene)
 static void scene_end(struct scene *scene)
 {
     pipeline_free(scene->pipeline);
-    session_unref(scene->session);
+    group_metadata_unref(scene->group_metadata);
     world_deinit(&scene->world);
 }
 

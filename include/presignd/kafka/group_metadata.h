@@ -4,20 +4,20 @@
  * batch that outlives its assignment is then refused by the broker, even when this process
  * has long joined the group's next generation.
  */
-#ifndef PRESIGND_KAFKA_SESSION_H
-#define PRESIGND_KAFKA_SESSION_H
+#ifndef PRESIGND_KAFKA_GROUP_METADATA_H
+#define PRESIGND_KAFKA_GROUP_METADATA_H
 
 #include <librdkafka/rdkafka.h>
 
-struct session {
+struct group_metadata {
     rd_kafka_consumer_group_metadata_t *group; /* NULL in tests without a broker */
     unsigned references;                       /* atomic: loop and outlet hold it */
 };
 
 /* Takes over `group`. */
-struct session *session_new(rd_kafka_consumer_group_metadata_t *group);
-struct session *session_ref(struct session *session);
+struct group_metadata *group_metadata_new(rd_kafka_consumer_group_metadata_t *group);
+struct group_metadata *group_metadata_ref(struct group_metadata *group_metadata);
 /* Accepts NULL, returns NULL. */
-struct session *session_unref(struct session *session);
+struct group_metadata *group_metadata_unref(struct group_metadata *group_metadata);
 
 #endif
