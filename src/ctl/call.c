@@ -165,7 +165,7 @@ static void start(struct one_call *one, const struct buf *event)
     rules.limits.hold_unauthorized_ms = 0; /* report a 401 at once */
     one->pipeline = pipeline_new(&ports, &observer, &rules);
     struct group_metadata *group_metadata = group_metadata_new(NULL);
-    const struct intake_position position = {.offset = 0, .metadata = ""};
+    const struct consumer_position position = {.offset = 0, .metadata = ""};
     pipeline_assigned(one->pipeline, group_metadata, &position.partition, 1);
     pipeline_positions(one->pipeline, &position, 1);
     group_metadata_unref(group_metadata);

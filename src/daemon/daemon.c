@@ -50,8 +50,8 @@ struct daemon {
     struct signer *signer;
     struct caller *caller;
     struct clients *clients;
-    struct outlet *outlet; /* the clients' */
-    struct intake *intake; /* the clients' */
+    struct outlet *outlet;     /* the clients' */
+    struct consumer *consumer; /* the clients' */
     struct pipeline *pipeline;
     struct admin *admin;
     struct settle_identity identity;
@@ -67,19 +67,19 @@ struct daemon {
 
 /* --- ports: the pipeline's way to the world --- */
 
-static void port_pause(void *intake, int32_t partition)
+static void port_pause(void *consumer, int32_t partition)
 {
-    intake_pause(intake, partition);
+    consumer_pause(consumer, partition);
 }
 
-static void port_resume(void *intake, int32_t partition)
+static void port_resume(void *consumer, int32_t partition)
 {
-    intake_resume(intake, partition);
+    consumer_resume(consumer, partition);
 }
 
-static void port_release(void *intake)
+static void port_release(void *consumer)
 {
-    intake_release(intake);
+    consumer_release(consumer);
 }
 
 static void port_call(void *caller, const struct attempt *attempt, void *cookie)
@@ -141,8 +141,8 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
                         const int32_t *partitions, size_t count)
 {
     struct daemon *d = context;
-    d->identity.cluster_id = intake_cluster_id(d->intake);
-    d->identity.group_id = intake_group_id(d->intake);
+    d->identity.cluster_id = consumer_cluster_id(d->consumer);
+    d->identity.group_id = consumer_group_id(d->consumer);
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"assigned"}), 1);
     log_fields(LOG_NOTICE, MESSAGE_ASSIGNED, NULL, "%zu partitions assigned", count);
     loop_timer_set(&d->tick_timer, 0); /* ready: whoever waits for it hears it at once */
@@ -151,7 +151,7 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
     check_topics(d);
 }
 
-static void on_positions(void *context, const struct intake_position *positions, size_t count)
+static void on_positions(void *context, const struct consumer_position *positions, size_t count)
 {
     struct daemon *d = context;
     pipeline_positions(d->pipeline, positions, count);
@@ -270,7 +270,7 @@ static struct monitor_sources monitored(const struct daemon *d)
 {
     return (struct monitor_sources){
         .pipeline = d->pipeline,
-        .intake = d->intake,
+        .consumer = d->consumer,
         .outlet = d->outlet,
         .clients_waiting = clients_waiting(d->clients),
         .metadata = clients_metadata_trouble(d->clients),
@@ -289,7 +289,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
     struct snapshot_sources sources = {
         .setup = d->setup,
         .pipeline = d->pipeline,
-        .intake = d->intake,
+        .consumer = d->consumer,
         .signer = d->signer,
         .caller = d->caller,
         .history = report_history(d->report),
@@ -603,11 +603,11 @@ static bool build_remote(struct daemon *d)
 static bool build_clients(struct daemon *d)
 {
     static const struct clients_events events = {
-        .intake = {.assigned = on_assigned,
-                   .positions = on_positions,
-                   .revoking = on_revoking,
-                   .lost = on_lost,
-                   .record = on_record},
+        .consumer = {.assigned = on_assigned,
+                     .positions = on_positions,
+                     .revoking = on_revoking,
+                     .lost = on_lost,
+                     .record = on_record},
         .ended = on_batch_ended,
         .metadata = on_metadata,
         .renewed = on_renewed,
@@ -628,7 +628,7 @@ static bool build_clients(struct daemon *d)
     if (d->clients == NULL) {
         return complain(error, "kafka");
     }
-    d->intake = clients_intake(d->clients);
+    d->consumer = clients_consumer(d->clients);
     d->outlet = clients_outlet(d->clients);
     return true;
 }
@@ -637,7 +637,7 @@ static void build_pipeline(struct daemon *d)
 {
     d->identity.failure_original = d->setup->config->daemon.failure_original;
     struct pipeline_ports ports = {
-        .intake = d->intake,
+        .consumer = d->consumer,
         .pause = port_pause,
         .resume = port_resume,
         .release = port_release,

@@ -26,9 +26,9 @@ void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms)
 /* What Kafka's clients complain of: the join first, which all else waits for. */
 static const char *kafka_trouble(const struct monitor_sources *from)
 {
-    const char *intake = intake_trouble(from->intake);
+    const char *consumer = consumer_trouble(from->consumer);
     return from->clients_waiting != NULL ? from->clients_waiting
-           : intake != NULL              ? intake
+           : consumer != NULL            ? consumer
                                          : report_trouble(from->report);
 }
 
@@ -62,9 +62,9 @@ static struct readiness_facts facts_of(const struct monitor *monitor,
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     return (struct readiness_facts){
         .stopping = from->stopping,
-        .joined = intake_joined(from->intake),
+        .joined = consumer_joined(from->consumer),
         .endpoint_down = look->status.endpoint_down,
-        .subscription = intake_subscription_error(from->intake),
+        .subscription = consumer_subscription_error(from->consumer),
         .metadata = from->metadata,
         .kafka = kafka_trouble(from),
         .id_missing_ms = look->id_held ? 0 : now_ms - monitor->id_held_ms,
@@ -105,9 +105,9 @@ bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *
 /* Joining may take long, so the text says what it waits for. */
 static void tell_joining(const struct monitor_sources *from)
 {
-    const char *subscription = intake_subscription_error(from->intake);
+    const char *subscription = consumer_subscription_error(from->consumer);
     const char *trouble = subscription != NULL ? subscription : kafka_trouble(from);
-    notify_status("waiting for Kafka: joining group %s%s%s", intake_group_id(from->intake),
+    notify_status("waiting for Kafka: joining group %s%s%s", consumer_group_id(from->consumer),
                   trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
 }
 
@@ -128,11 +128,11 @@ static void tell_status(const struct monitor_sources *from, const struct look *l
         tell_stopping(from, status, now_ms);
         return;
     }
-    if (!intake_joined(from->intake)) {
+    if (!consumer_joined(from->consumer)) {
         tell_joining(from);
         return;
     }
-    const char *subscription = intake_subscription_error(from->intake);
+    const char *subscription = consumer_subscription_error(from->consumer);
     if (subscription != NULL) {
         notify_status("%zu partitions, %zu in the air; requests cannot be read: %s",
                       status->partitions, status->in_flight, subscription);
@@ -160,7 +160,7 @@ static void tell_ready(struct monitor *monitor, const struct monitor_sources *fr
         monitor->told_ready = true;
         notify_ready();
     }
-    if (!monitor->joined && intake_joined(from->intake)) {
+    if (!monitor->joined && consumer_joined(from->consumer)) {
         monitor->joined = true;
         log_fields(LOG_NOTICE, MESSAGE_READY, NULL, "ready");
     }

@@ -8,7 +8,7 @@
 #include "daemon/report.h"
 #include "presignd/base/buf.h"
 #include "presignd/flow/pipeline.h"
-#include "presignd/kafka/intake.h"
+#include "presignd/kafka/consumer.h"
 #include "presignd/kafka/outlet.h"
 
 #include <stdbool.h>
@@ -20,7 +20,7 @@
 /* The parts as they are now; they may be replaced between two looks. They are only read. */
 struct monitor_sources {
     struct pipeline *pipeline;
-    const struct intake *intake;
+    const struct consumer *consumer;
     struct outlet *outlet;
     const char *clients_waiting; /* clients_waiting()'s: why the join has not begun, or NULL */
     const char *metadata;        /* why offsets cannot be committed; NULL: they can */

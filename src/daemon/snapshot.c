@@ -22,8 +22,8 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
     status->process.at_ms = now.wall_ms;
     status->process.started_ms = from->history->started.wall_ms;
     status->process.uptime_ms = now.mono_ms - from->history->started.mono_ms;
-    status->process.cluster = intake_cluster_id(from->intake);
-    status->process.group = intake_group_id(from->intake);
+    status->process.cluster = consumer_cluster_id(from->consumer);
+    status->process.group = consumer_group_id(from->consumer);
     status->process.requests_topic = config->daemon.requests_topic;
     status->process.results_topic = config->daemon.results_topic;
     status->process.failures_topic = config->daemon.failures_topic;
@@ -51,9 +51,9 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.records = from->records;
     status->work.succeeded = from->history->succeeded;
     status->work.failed = from->history->failed;
-    const char *subscription = intake_subscription_error(from->intake);
+    const char *subscription = consumer_subscription_error(from->consumer);
     status->work.kafka_last_error =
-        subscription != NULL ? subscription : intake_trouble(from->intake);
+        subscription != NULL ? subscription : consumer_trouble(from->consumer);
     status->work.transaction_last_error = from->transaction_trouble;
 }
 
@@ -62,11 +62,11 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
 static int64_t lag_of(const struct snapshot_sources *from, const struct partition *partition)
 {
     const struct window *window = &partition->window;
-    int64_t end = intake_end_offset(from->intake, partition->id);
+    int64_t end = consumer_end_offset(from->consumer, partition->id);
     if (end < 0 || window->watermark < 0) {
         return STATUS_NONE;
     }
-    bool idle = list_empty(&partition->jobs) && intake_at_end(from->intake, partition->id);
+    bool idle = list_empty(&partition->jobs) && consumer_at_end(from->consumer, partition->id);
     return idle ? 0 : end - window->watermark;
 }
 

@@ -5,7 +5,7 @@
 #include "daemon/history.h"
 #include "presignd/base/clock.h"
 #include "presignd/flow/pipeline.h"
-#include "presignd/kafka/intake.h"
+#include "presignd/kafka/consumer.h"
 #include "presignd/ops/status.h"
 #include "presignd/setup/setup.h"
 #include "presignd/wechatpay/caller.h"
@@ -15,7 +15,7 @@
 struct snapshot_sources {
     const struct setup *setup;
     const struct pipeline *pipeline;
-    const struct intake *intake;
+    const struct consumer *consumer;
     const struct signer *signer;
     const struct caller *caller;
     const struct history *history;

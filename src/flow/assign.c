@@ -66,7 +66,7 @@ void assign_begin(struct pipeline *p, struct group_metadata *group_metadata,
 }
 
 /* A set that cannot be read costs further calls of what it named, but no lost event. */
-void assign_positions(struct pipeline *p, const struct intake_position *positions, size_t count)
+void assign_positions(struct pipeline *p, const struct consumer_position *positions, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         struct partition *partition = partitions_find(&p->partitions, positions[i].partition);
@@ -111,6 +111,6 @@ void assign_release(struct pipeline *p, struct moment now)
                  !suspects_untold(&p->suspects);
     if (quiet || now.mono_ms >= p->revoke_end_ms) {
         assign_drop(p, now);
-        p->ports.release(p->ports.intake);
+        p->ports.release(p->ports.consumer);
     }
 }

@@ -13,13 +13,13 @@
 /* When all are paused, room for so many lets them go on. */
 #define RESUME_WANTS 16
 
-/* Two reasons keep a partition from being read; intake is told of changes only. */
+/* Two reasons keep a partition from being read; consumer is told of changes only. */
 static void pause(struct pipeline *p, struct partition *partition)
 {
     bool paused = partition->full || p->all_paused;
     if (paused != partition->paused) {
         partition->paused = paused;
-        (paused ? p->ports.pause : p->ports.resume)(p->ports.intake, partition->id);
+        (paused ? p->ports.pause : p->ports.resume)(p->ports.consumer, partition->id);
     }
 }
 

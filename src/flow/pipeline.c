@@ -53,7 +53,7 @@ static bool arrive(struct pipeline *p, struct partition *partition, struct job *
                    struct moment now)
 {
     enum window_arrival arrival = window_arrive(&partition->window, job->record.offset);
-    /* Only the first record of an assignment tells; intake hands over none that goes back. */
+    /* Only the first record of an assignment tells; consumer hands over none that goes back. */
     if (arrival == WINDOW_BEHIND && !partition->begun) {
         restart_log(p, partition, job->record.offset);
         arrival = window_arrive(&partition->window, job->record.offset);
@@ -147,7 +147,7 @@ void pipeline_assigned(struct pipeline *p, struct group_metadata *group_metadata
     assign_begin(p, group_metadata, partitions, count);
 }
 
-void pipeline_positions(struct pipeline *p, const struct intake_position *positions, size_t count)
+void pipeline_positions(struct pipeline *p, const struct consumer_position *positions, size_t count)
 {
     assign_positions(p, positions, count);
 }

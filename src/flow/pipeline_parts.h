@@ -170,7 +170,7 @@ void assign_begin(struct pipeline *p, struct group_metadata *group_metadata,
 /* p->span has changed, or the partitions have. */
 void assign_limit(struct pipeline *p);
 /* Where partitions of the assignment begin; of others nothing is known any more. */
-void assign_positions(struct pipeline *p, const struct intake_position *positions, size_t count);
+void assign_positions(struct pipeline *p, const struct consumer_position *positions, size_t count);
 void assign_revoke(struct pipeline *p);
 /* The assignment is gone, with all that is in hand. */
 void assign_drop(struct pipeline *p, struct moment now);

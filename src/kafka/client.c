@@ -291,10 +291,10 @@ rd_kafka_resp_err_t client_topic(rd_kafka_t *client, const char *name, int timeo
     return error;
 }
 
-rd_kafka_resp_err_t client_committed(rd_kafka_t *consumer,
-                                     rd_kafka_topic_partition_list_t *partitions, int timeout_ms)
+rd_kafka_resp_err_t client_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                     int timeout_ms)
 {
-    rd_kafka_resp_err_t error = rd_kafka_committed(consumer, partitions, timeout_ms);
+    rd_kafka_resp_err_t error = rd_kafka_committed(rk, partitions, timeout_ms);
     for (int i = 0; error == RD_KAFKA_RESP_ERR_NO_ERROR && i < partitions->cnt; i++) {
         error = partitions->elems[i].err;
     }

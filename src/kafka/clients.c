@@ -9,7 +9,7 @@
  *     +----------------------------------------------------------+
  *                                                                +--> another's: NAMESAKE
  *
- * TAKING: the consumer is connected and in no group. JOINING: it joins, or has joined; intake.c
+ * TAKING: the consumer is connected and in no group. JOINING: it joins, or has joined; consumer.c
  * knows which. ASKING: the fenced consumer was dropped, and the transaction coordinator is asked
  * whether the id is still ours. Each way back to TAKING replaces the consumer. When the clock was
  * set, the producer is replaced, too. ENDED: nothing is done any more.
@@ -52,7 +52,7 @@ struct clients {
     const struct clock *clock;
     const struct clients_events *events;
     void *context;
-    struct intake *intake;
+    struct consumer *consumer;
     struct outlet *outlet;
     struct loop_timer look;
 
@@ -90,7 +90,7 @@ static void fail(struct clients *clients, enum clients_failure failure, const ch
     clients->events->failed(clients->context, failure, text);
 }
 
-/* --- What intake and outlet tell: passed on, and noted --- */
+/* --- What consumer and outlet tell: passed on, and noted --- */
 
 static void group_metadata_keep(struct clients *clients, struct group_metadata *group_metadata)
 {
@@ -104,7 +104,7 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
     struct clients *clients = context;
     group_metadata_keep(clients, group_metadata_ref(group_metadata));
     renewal_group_heard(&clients->group);
-    clients->events->intake.assigned(clients->context, group_metadata, partitions, count);
+    clients->events->consumer.assigned(clients->context, group_metadata, partitions, count);
 }
 
 /* --- How much metadata the broker takes --- */
@@ -135,7 +135,7 @@ static void measure(struct clients *clients)
     }
 }
 
-static void on_positions(void *context, const struct intake_position *positions, size_t count)
+static void on_positions(void *context, const struct consumer_position *positions, size_t count)
 {
     struct clients *clients = context;
     struct measuring *measuring = &clients->measuring;
@@ -146,27 +146,27 @@ static void on_positions(void *context, const struct intake_position *positions,
         measuring->next_ms = 0;
         measure(clients);
     }
-    clients->events->intake.positions(clients->context, positions, count);
+    clients->events->consumer.positions(clients->context, positions, count);
 }
 
 static void on_revoking(void *context)
 {
     struct clients *clients = context;
     renewal_group_heard(&clients->group);
-    clients->events->intake.revoking(clients->context);
+    clients->events->consumer.revoking(clients->context);
 }
 
 static void on_lost(void *context)
 {
     struct clients *clients = context;
     renewal_group_heard(&clients->group);
-    clients->events->intake.lost(clients->context);
+    clients->events->consumer.lost(clients->context);
 }
 
 static bool on_record(void *context, const struct record *record)
 {
     struct clients *clients = context;
-    return clients->events->intake.record(clients->context, record);
+    return clients->events->consumer.record(clients->context, record);
 }
 
 static void on_fatal(void *context, bool fenced, const char *text)
@@ -185,7 +185,7 @@ static void on_ended(void *context, const struct outlet_end *end)
         renewal_group_heard(&clients->group);
     } else if (verdict == OUTLET_NOT_OURS) {
         clients->group_lost = renewal_group_refused(&clients->group, now_ms(clients),
-                                                    intake_session_timeout_ms(clients->intake));
+                                                    consumer_session_timeout_ms(clients->consumer));
     }
     if (end->metadata_refused && clients->events->metadata != NULL) {
         clients->measuring.wanted = true;
@@ -199,13 +199,13 @@ static void on_ended(void *context, const struct outlet_end *end)
 
 /* --- Renewals --- */
 
-static void consumer_renew(struct clients *clients, enum clients_renewal why, enum state next,
-                           const char *text)
+static void replace_consumer(struct clients *clients, enum clients_renewal why, enum state next,
+                             const char *text)
 {
     clients->state = next;
     clients->fatal = clients->fenced = clients->group_lost = false;
     renewal_group_heard(&clients->group);
-    intake_renew(clients->intake);
+    consumer_renew(clients->consumer);
     clients->events->renewed(clients->context, why, text);
 }
 
@@ -232,7 +232,7 @@ static void clock_look(struct clients *clients)
     char text[96];
     (void)snprintf(text, sizeof text, "the wall clock was set by %+.1f s", (double)step_ms / 1000);
     outlet_renew(clients->outlet);
-    consumer_renew(clients, CLIENTS_CLOCK_SET, clients->state == ASKING ? ASKING : TAKING, text);
+    replace_consumer(clients, CLIENTS_CLOCK_SET, clients->state == ASKING ? ASKING : TAKING, text);
 }
 
 static void on_probed(void *context, enum renewal_hold hold);
@@ -269,10 +269,10 @@ static void fatal_handle(struct clients *clients)
 {
     const char *text = clients->fatal_trouble.text;
     if (clients->fenced) {
-        consumer_renew(clients, CLIENTS_FENCED, ASKING, text);
+        replace_consumer(clients, CLIENTS_FENCED, ASKING, text);
         ask(clients);
     } else if (renewal_allow(&clients->budget, now_ms(clients))) {
-        consumer_renew(clients, CLIENTS_GAVE_UP, TAKING, text);
+        replace_consumer(clients, CLIENTS_GAVE_UP, TAKING, text);
     } else {
         fail(clients, CLIENTS_WORN_OUT, text);
     }
@@ -283,11 +283,11 @@ static void standing_look(struct clients *clients)
     enum outlet_standing standing = outlet_standing(clients->outlet);
     if (clients->state == TAKING && standing == OUTLET_HELD) {
         clients->state = JOINING;
-        intake_join(clients->intake);
+        consumer_join(clients->consumer);
     } else if (clients->state == JOINING && standing == OUTLET_REFUSED) {
         char text[256];
         outlet_trouble(clients->outlet, text, sizeof text);
-        consumer_renew(clients, CLIENTS_ID_REFUSED, TAKING, text);
+        replace_consumer(clients, CLIENTS_ID_REFUSED, TAKING, text);
     }
 }
 
@@ -308,31 +308,31 @@ bool clients_poll(struct clients *clients, size_t records_max)
     }
     clock_look(clients);
     standing_look(clients);
-    bool more = intake_poll(clients->intake, records_max);
+    bool more = consumer_poll(clients->consumer, records_max);
     if (clients->fatal) {
         fatal_handle(clients);
     } else if (clients->group_lost) {
-        consumer_renew(clients, CLIENTS_GROUP_LOST, TAKING,
-                       "the group refuses commits for longer than a session, and says nothing");
+        replace_consumer(clients, CLIENTS_GROUP_LOST, TAKING,
+                         "the group refuses commits for longer than a session, and says nothing");
     }
     return more;
 }
 
 /* --- Life --- */
 
-static struct group_metadata *group_metadata_of_no_member(const struct intake *intake)
+static struct group_metadata *group_metadata_of_no_member(const struct consumer *consumer)
 {
-    return group_metadata_new(rd_kafka_consumer_group_metadata_new(intake_group_id(intake)));
+    return group_metadata_new(rd_kafka_consumer_group_metadata_new(consumer_group_id(consumer)));
 }
 
 struct clients *clients_new(struct loop *loop, const struct clock *clock,
                             const struct outlet_config *config, const struct clients_events *events,
                             void *context, char **error)
 {
-    static const struct intake_events own = {on_assigned, on_positions, on_revoking,
-                                             on_lost,     on_record,    on_fatal};
-    const struct intake_config intake = {config->instance, config->requests_topic,
-                                         config->properties, config->property_count};
+    static const struct consumer_events own = {on_assigned, on_positions, on_revoking,
+                                               on_lost,     on_record,    on_fatal};
+    const struct consumer_config consumer = {config->instance, config->requests_topic,
+                                             config->properties, config->property_count};
     struct clients *clients = mem_zalloc(1, sizeof *clients);
     clients->clock = clock;
     clients->events = events;
@@ -342,16 +342,16 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
         (struct measuring){.wanted = events->metadata != NULL, .next_ms = INT64_MAX};
     renewal_clock_init(&clients->wall, clock_now(clock));
     loop_timer_init(&clients->look, loop, on_look, clients);
-    clients->intake = intake_new(loop, clock, &intake, &own, clients, error);
-    if (clients->intake != NULL) {
+    clients->consumer = consumer_new(loop, clock, &consumer, &own, clients, error);
+    if (clients->consumer != NULL) {
         clients->outlet = outlet_new(loop, config, on_ended, clients, error);
     }
     if (clients->outlet == NULL) {
-        clients->intake = intake_free(clients->intake);
+        clients->consumer = consumer_free(clients->consumer);
         free(clients);
         return NULL;
     }
-    group_metadata_keep(clients, group_metadata_of_no_member(clients->intake));
+    group_metadata_keep(clients, group_metadata_of_no_member(clients->consumer));
     loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + LOOK_MS);
     return clients;
 }
@@ -362,7 +362,7 @@ bool clients_free(struct clients *clients, int64_t timeout_ms)
     if (clients != NULL) {
         loop_timer_stop(&clients->look);
         outlet_free(clients->outlet, timeout_ms / 2);
-        clients->intake = intake_free(clients->intake);
+        clients->consumer = consumer_free(clients->consumer);
         group_metadata_unref(clients->group_metadata);
         free(clients);
     }
@@ -372,9 +372,9 @@ bool clients_free(struct clients *clients, int64_t timeout_ms)
 
 /* --- What others ask --- */
 
-struct intake *clients_intake(struct clients *clients)
+struct consumer *clients_consumer(struct clients *clients)
 {
-    return clients->intake;
+    return clients->consumer;
 }
 
 struct outlet *clients_outlet(struct clients *clients)
@@ -394,7 +394,7 @@ const char *clients_waiting(struct clients *clients)
 {
     char trouble[256];
     outlet_trouble(clients->outlet, trouble, sizeof trouble);
-    const char *other = intake_trouble(clients->intake);
+    const char *other = consumer_trouble(clients->consumer);
     if (trouble[0] == '\0' && other != NULL) {
         (void)snprintf(trouble, sizeof trouble, "%s", other);
     }

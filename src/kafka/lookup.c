@@ -32,7 +32,7 @@ struct lookup {
     pthread_cond_t wanted;
     /* Under the lock. The loop is not woken once `stop` is set. */
     struct loop *loop;
-    rd_kafka_t *consumer; /* NULL until made; then it stays */
+    rd_kafka_t *rk; /* NULL until made; then it stays */
     struct trouble trouble;
     /* Under the lock. `asked` is the thread's work, `known` its answer so far, `found` what the
      * loop may take of it. */
@@ -106,7 +106,7 @@ static enum tried lookup_try(struct lookup *lookup, rd_kafka_topic_partition_lis
 {
     unsigned serial = lookup->serial;
     pthread_mutex_unlock(&lookup->lock);
-    rd_kafka_resp_err_t error = client_committed(lookup->consumer, list, timeout_ms);
+    rd_kafka_resp_err_t error = client_committed(lookup->rk, list, timeout_ms);
     pthread_mutex_lock(&lookup->lock);
     bool wanted = lookup->serial == serial && !lookup->stop;
     if (wanted && error == RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -164,10 +164,10 @@ static void consumer_make(struct lookup *lookup)
     AUTO_FREE char *error = NULL;
     pthread_mutex_unlock(&lookup->lock);
     rd_kafka_conf_t *conf = rd_kafka_conf_dup(lookup->conf);
-    rd_kafka_t *consumer = client_new(RD_KAFKA_CONSUMER, conf, lookup->opaque, &error);
+    rd_kafka_t *rk = client_new(RD_KAFKA_CONSUMER, conf, lookup->opaque, &error);
     pthread_mutex_lock(&lookup->lock);
-    lookup->consumer = consumer;
-    if (consumer == NULL) {
+    lookup->rk = rk;
+    if (rk == NULL) {
         trouble_set(&lookup->trouble, "%s", error);
         pause_for(lookup, MAKE_PAUSE_MS);
     } else if (!lookup->stop) {
@@ -176,10 +176,10 @@ static void consumer_make(struct lookup *lookup)
 }
 
 /* What a broker says of the topic now. */
-static rd_kafka_resp_err_t topic_error(rd_kafka_t *consumer, const char *name)
+static rd_kafka_resp_err_t topic_error(rd_kafka_t *rk, const char *name)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t error = client_topic(consumer, name, SLICE_MS, &metadata);
+    rd_kafka_resp_err_t error = client_topic(rk, name, SLICE_MS, &metadata);
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         error = metadata->topics[0].err;
         rd_kafka_metadata_destroy(metadata);
@@ -192,7 +192,7 @@ static void topic_try(struct lookup *lookup)
 {
     AUTO_FREE char *name = mem_strdup(lookup->topic);
     pthread_mutex_unlock(&lookup->lock);
-    rd_kafka_resp_err_t error = topic_error(lookup->consumer, name);
+    rd_kafka_resp_err_t error = topic_error(lookup->rk, name);
     pthread_mutex_lock(&lookup->lock);
     if (lookup->stop || lookup->topic == NULL) {
         return;
@@ -245,7 +245,7 @@ static void lookup_pass(struct lookup *lookup, unsigned pass)
 /* With the lock. */
 static void lookup_step(struct lookup *lookup)
 {
-    if (lookup->consumer == NULL) {
+    if (lookup->rk == NULL) {
         consumer_make(lookup);
     } else if (lookup->asked == NULL && lookup->topic != NULL) {
         topic_try(lookup);
@@ -265,10 +265,10 @@ static void lookup_run(void *context)
     while (!lookup->stop) {
         lookup_step(lookup);
     }
-    rd_kafka_t *consumer = lookup->consumer;
+    rd_kafka_t *rk = lookup->rk;
     pthread_mutex_unlock(&lookup->lock);
-    if (consumer != NULL) { /* not closed: see client_bury() */
-        rd_kafka_destroy_flags(consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (rk != NULL) { /* not closed: see client_bury() */
+        rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
     lookup_drop(lookup);
 }
@@ -299,15 +299,15 @@ struct lookup *lookup_free(struct lookup *lookup)
     return NULL;
 }
 
-rd_kafka_t *lookup_consumer(struct lookup *lookup, struct trouble *trouble)
+rd_kafka_t *lookup_handle(struct lookup *lookup, struct trouble *trouble)
 {
     pthread_mutex_lock(&lookup->lock);
-    rd_kafka_t *consumer = lookup->consumer;
-    if (consumer == NULL && lookup->trouble.text[0] != '\0') {
+    rd_kafka_t *rk = lookup->rk;
+    if (rk == NULL && lookup->trouble.text[0] != '\0') {
         *trouble = lookup->trouble;
     }
     pthread_mutex_unlock(&lookup->lock);
-    return consumer;
+    return rk;
 }
 
 void lookup_topic(struct lookup *lookup, const char *topic)

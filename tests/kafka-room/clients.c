@@ -77,7 +77,7 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
     test->joins++;
 }
 
-static void on_positions(void *context, const struct intake_position *positions, size_t count)
+static void on_positions(void *context, const struct consumer_position *positions, size_t count)
 {
     (void)context;
     (void)positions;
@@ -175,7 +175,7 @@ static void step_group(void *context)
 static bool run(struct test *test)
 {
     static const struct clients_events events = {
-        .intake = {on_assigned, on_positions, ignore, ignore, on_record, NULL},
+        .consumer = {on_assigned, on_positions, ignore, ignore, on_record, NULL},
         .ended = on_ended,
         .renewed = on_renewed,
         .failed = on_failed,

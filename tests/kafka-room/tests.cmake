@@ -1,4 +1,4 @@
-# The Kafka room on its own, without the daemon: a minimal owner of intake and outlet that the
+# The Kafka room on its own, without the daemon: a minimal owner of consumer and outlet that the
 # scripted tests drive on a real Apache Kafka, and the outlet's errors on librdkafka's mock
 # cluster. Not under ThreadSanitizer: librdkafka is not built for it, so it reports every transfer
 # through librdkafka's queues.

@@ -1,4 +1,4 @@
-/* The smallest owner that intake and outlet can have: one outcome for each record, at once.
+/* The smallest owner that consumer and outlet can have: one outcome for each record, at once.
  *
  *   kafka-worker BOOTSTRAP GROUP INSTANCE [NAME=VALUE ...]
  *
@@ -38,8 +38,8 @@ struct outcome {
 struct worker {
     struct loop *loop;
     struct clients *clients;
-    struct intake *intake; /* the clients' */
-    struct outlet *outlet; /* the clients' */
+    struct consumer *consumer; /* the clients' */
+    struct outlet *outlet;     /* the clients' */
     struct group_metadata *group_metadata;
     int64_t interval_ms, fat, metadata_len;
     int64_t stuck_ms;
@@ -133,11 +133,11 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
     group_metadata_unref(worker->group_metadata);
     worker->group_metadata = group_metadata_ref(group_metadata);
     worker->revoking = false;
-    say("assigned %zu cluster %s group %s", count, intake_cluster_id(worker->intake),
-        intake_group_id(worker->intake));
+    say("assigned %zu cluster %s group %s", count, consumer_cluster_id(worker->consumer),
+        consumer_group_id(worker->consumer));
 }
 
-static void on_positions(void *context, const struct intake_position *positions, size_t count)
+static void on_positions(void *context, const struct consumer_position *positions, size_t count)
 {
     (void)context;
     for (size_t i = 0; i < count; i++) {
@@ -327,7 +327,7 @@ static void step(void *context)
     }
     if (worker->revoking && worker->count == 0 && !worker->hold) {
         worker->revoking = false;
-        intake_release(worker->intake);
+        consumer_release(worker->consumer);
         say("released");
     }
     if (worker->stop_at_ms > 0 && worker->count == 0) {
@@ -341,12 +341,12 @@ static void on_signal(void *context, int number)
 {
     struct worker *worker = context;
     if (number == SIGUSR1) {
-        const char *trouble = intake_trouble(worker->intake);
+        const char *trouble = consumer_trouble(worker->consumer);
         const char *waits = clients_waiting(worker->clients);
         say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64 " waits %s",
-            intake_joined(worker->intake), outlet_standing(worker->outlet) == OUTLET_HELD,
+            consumer_joined(worker->consumer), outlet_standing(worker->outlet) == OUTLET_HELD,
             outlet_stalled_us(worker->outlet), trouble == NULL ? "-" : trouble,
-            intake_end_offset(worker->intake, 0), waits == NULL ? "-" : waits);
+            consumer_end_offset(worker->consumer, 0), waits == NULL ? "-" : waits);
         return;
     }
     worker->stop_at_ms = now_ms();
@@ -387,7 +387,7 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
                size_t count)
 {
     static const struct clients_events events = {
-        .intake = {on_assigned, on_positions, on_revoking, on_lost, on_record, NULL},
+        .consumer = {on_assigned, on_positions, on_revoking, on_lost, on_record, NULL},
         .ended = on_ended,
         .renewed = on_renewed,
         .failed = on_failed,
@@ -411,7 +411,7 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
         free(error);
         return 78;
     }
-    worker->intake = clients_intake(worker->clients);
+    worker->consumer = clients_consumer(worker->clients);
     worker->outlet = clients_outlet(worker->clients);
     loop_timer_init(&worker->timer, worker->loop, on_timer, worker);
     loop_step_set(worker->loop, step, worker);

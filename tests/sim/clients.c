@@ -10,7 +10,7 @@ static const uint64_t join_ms[] = {1, 1, 200, 200, 20000};
 /* Until a consumer that was fenced hears of it, or its commits were refused for a session. */
 #define FENCED_MS 20000
 
-static void consumer_renew(struct sim *sim, struct sim_member *member)
+static void replace_consumer(struct sim *sim, struct sim_member *member)
 {
     bool had_any = member->state != SIM_OUT;
     member->note = SIM_NO_NOTE;
@@ -43,7 +43,7 @@ void clients_renew(struct sim *sim, struct sim_member *member, unsigned which)
         transaction_take_back(sim, member);
     }
     if ((which & SIM_CONSUMER) != 0) {
-        consumer_renew(sim, member);
+        replace_consumer(sim, member);
     }
 }
 

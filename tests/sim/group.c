@@ -306,7 +306,7 @@ static void leave_transaction(struct sim *sim, struct sim_member *member)
     transaction_drop(sim, &transaction->task);
 }
 
-/* --- intake -------------------------------------------------------------------------------- */
+/* --- consumer -------------------------------------------------------------------------------- */
 
 static void set_paused(struct sim_member *member, int32_t partition, bool paused)
 {
@@ -322,14 +322,14 @@ static void set_paused(struct sim_member *member, int32_t partition, bool paused
     }
 }
 
-static void port_pause(void *intake, int32_t partition)
+static void port_pause(void *consumer, int32_t partition)
 {
-    set_paused(intake, partition, true);
+    set_paused(consumer, partition, true);
 }
 
-static void port_resume(void *intake, int32_t partition)
+static void port_resume(void *consumer, int32_t partition)
 {
-    set_paused(intake, partition, false);
+    set_paused(consumer, partition, false);
 }
 
 void member_leave(struct sim_member *member)
@@ -342,21 +342,21 @@ void member_leave(struct sim_member *member)
     }
 }
 
-static void port_release(void *intake)
+static void port_release(void *consumer)
 {
-    struct sim_member *member = intake;
+    struct sim_member *member = consumer;
     SIM_CHECK(member->sim, member->state == SIM_REVOKING, "a release that nobody waits for");
     member_leave(member);
     sim_task_new(member->sim, SIM_GROUP_CHECK, -1, 0);
 }
 
-static struct intake_position read_position(struct sim *sim, struct sim_reading *reading)
+static struct consumer_position read_position(struct sim *sim, struct sim_reading *reading)
 {
     const struct sim_partition *log = &sim->partitions[reading->partition];
     /* Committed beyond the end, or in a log that was made anew: auto.offset.reset, earliest. */
     reading->cursor = log->restarted || log->committed < 0 ? 0 : log_find(sim, log, log->committed);
     reading->known = true;
-    return (struct intake_position){
+    return (struct consumer_position){
         .partition = reading->partition, .offset = log->committed, .metadata = log->metadata};
 }
 
@@ -364,7 +364,7 @@ static struct intake_position read_position(struct sim *sim, struct sim_reading 
  * still. */
 static void tell_positions(struct sim *sim, struct sim_member *member, unsigned late_share)
 {
-    struct intake_position positions[SIM_PARTITIONS_MAX] = {0};
+    struct consumer_position positions[SIM_PARTITIONS_MAX] = {0};
     size_t count = 0;
     bool late = false;
     for (size_t i = 0; i < member->reading_count; i++) {
@@ -471,7 +471,7 @@ static bool read_one(struct sim *sim, struct sim_member *member, bool *wanted)
     return false;
 }
 
-/* As intake_poll(): true when more may be waiting. */
+/* As consumer_poll(): true when more may be waiting. */
 static bool poll(struct sim *sim, struct sim_member *member, size_t records_max)
 {
     if (records_max == 0) {
@@ -511,7 +511,7 @@ void member_start(struct sim *sim, struct sim_member *member)
     }
     sim->clock = (struct clock){.now = clock_read, .context = sim};
     struct pipeline_ports ports = {
-        .intake = member,
+        .consumer = member,
         .pause = port_pause,
         .resume = port_resume,
         .release = port_release,

@@ -24,7 +24,7 @@ struct partition {
     bool full;               /* the window or the share is: paused until there is room */
     int64_t full_ms;         /* mono: since when; -1 while it is not */
     struct relief_seen seen; /* who had outcomes in it */
-    bool paused;             /* as intake was told */
+    bool paused;             /* as consumer was told */
     /* The watermark when it was last seen to move, or with nothing in hand; and when. */
     int64_t seen_watermark, moved_ms;
 };

@@ -9,8 +9,8 @@
  * (WINDOW_SPAN, or what the broker takes) and its share of PIPELINE_BYTES_MAX (flow/share.h), in
  * which every event counts that is in hand, whatever it waits for. A partition at one of its bounds
  * is paused alone and goes on by itself. While all places in the air are taken and twice as many
- * events wait, intake is not asked for more; after PIPELINE_PAUSE_AFTER_MS of that, all partitions
- * are paused.
+ * events wait, consumer is not asked for more; after PIPELINE_PAUSE_AFTER_MS of that, all
+ * partitions are paused.
  *
  * A step works in slices: each stage that may find thousands of events stops after
  * PIPELINE_SLICE_MS, and pipeline_next_ms() asks to come again at once.
@@ -26,7 +26,7 @@
 #include "presignd/flow/retry.h"
 #include "presignd/flow/settle.h"
 #include "presignd/flow/window.h"
-#include "presignd/kafka/intake.h"
+#include "presignd/kafka/consumer.h"
 #include "presignd/kafka/outlet.h"
 #include "presignd/wechatpay/caller.h"
 
@@ -49,10 +49,10 @@
 
 /* The world, as far as the pipeline touches it. */
 struct pipeline_ports {
-    void *intake;
-    void (*pause)(void *intake, int32_t partition);
-    void (*resume)(void *intake, int32_t partition);
-    void (*release)(void *intake);
+    void *consumer;
+    void (*pause)(void *consumer, int32_t partition);
+    void (*resume)(void *consumer, int32_t partition);
+    void (*release)(void *consumer);
     void *caller;
     void (*call)(void *caller, const struct attempt *attempt, void *cookie);
     void *outlet;
@@ -127,10 +127,10 @@ struct pipeline *pipeline_free(struct pipeline *pipeline);
  * longer there fail as unknown_merchant. */
 void pipeline_configure(struct pipeline *pipeline, const struct pipeline_rules *rules);
 
-/* From intake, as in kafka/intake.h. */
+/* From consumer, as in kafka/consumer.h. */
 void pipeline_assigned(struct pipeline *pipeline, struct group_metadata *group_metadata,
                        const int32_t *partitions, size_t count);
-void pipeline_positions(struct pipeline *pipeline, const struct intake_position *positions,
+void pipeline_positions(struct pipeline *pipeline, const struct consumer_position *positions,
                         size_t count);
 void pipeline_revoking(struct pipeline *pipeline);
 void pipeline_lost(struct pipeline *pipeline);
@@ -150,7 +150,7 @@ void pipeline_step(struct pipeline *pipeline);
 /* mono_ms of the next step that is due though nothing comes; INT64_MAX: none. PIPELINE_AT_ONCE:
  * the last step has left work. */
 int64_t pipeline_next_ms(const struct pipeline *pipeline);
-/* How many records intake may hand over now. */
+/* How many records consumer may hand over now. */
 size_t pipeline_wants(struct pipeline *pipeline);
 
 /* No further call begins; what is in the air may end and is published. Nothing undoes it. */

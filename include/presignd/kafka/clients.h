@@ -1,4 +1,4 @@
-/* Kafka's two clients as replaceable parts: owns intake and outlet, makes and replaces them.
+/* Kafka's two clients as replaceable parts: owns consumer and outlet, makes and replaces them.
  *
  * What is replaced, and why (`enum clients_renewal`):
  * - CLOCK_SET: both. Every timed wait of librdkafka uses the wall clock.
@@ -23,7 +23,7 @@
 #ifndef PRESIGND_KAFKA_CLIENTS_H
 #define PRESIGND_KAFKA_CLIENTS_H
 
-#include "presignd/kafka/intake.h"
+#include "presignd/kafka/consumer.h"
 #include "presignd/kafka/outlet.h"
 
 #include <stdbool.h>
@@ -46,7 +46,7 @@ enum clients_failure {
 };
 
 struct clients_events {
-    struct intake_events intake; /* its `fatal` is not used */
+    struct consumer_events consumer; /* its `fatal` is not used */
     outlet_ended_fn *ended;
     /* A commit's metadata may have so many bytes; 0: fewer than OUTLET_METADATA_MIN. Until it is
      * told, use no more than that. NULL: nobody asks. */
@@ -59,7 +59,7 @@ struct clients_events {
 
 struct clients;
 
-/* Begins to connect. `config` is for the outlet; the intake has the same instance, properties and
+/* Begins to connect. `config` is for the outlet; the consumer has the same instance, properties and
  * topic of requests. `clock` is watched for steps. NULL and a reason (free()). */
 struct clients *clients_new(struct loop *loop, const struct clock *clock,
                             const struct outlet_config *config, const struct clients_events *events,
@@ -68,11 +68,11 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
  * run: then end the process by _exit(2). Accepts NULL. */
 bool clients_free(struct clients *clients, int64_t timeout_ms) __attribute__((warn_unused_result));
 
-/* Calls intake_poll() and does the renewals that are due. Call it in every round of the loop. */
+/* Calls consumer_poll() and does the renewals that are due. Call it in every round of the loop. */
 bool clients_poll(struct clients *clients, size_t records_max);
 
 /* Valid until clients_free(); a renewal does not change them. */
-struct intake *clients_intake(struct clients *clients);
+struct consumer *clients_consumer(struct clients *clients);
 struct outlet *clients_outlet(struct clients *clients);
 /* Why outcomes cannot be committed in any order, for readiness and status text: the broker takes
  * too little metadata; NULL: it takes enough, as far as known. */

@@ -11,9 +11,9 @@
 void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *status);
 void __wrap_pipeline_holds(const struct pipeline *p, struct buf *text);
 bool __wrap_pipeline_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why);
-bool __wrap_intake_joined(const struct intake *intake);
-const char *__wrap_intake_trouble(const struct intake *intake);
-const char *__wrap_intake_subscription_error(const struct intake *intake);
+bool __wrap_consumer_joined(const struct consumer *consumer);
+const char *__wrap_consumer_trouble(const struct consumer *consumer);
+const char *__wrap_consumer_subscription_error(const struct consumer *consumer);
 const char *__wrap_report_trouble(const struct report *report);
 enum outlet_standing __wrap_outlet_standing(const struct outlet *outlet);
 
@@ -39,21 +39,21 @@ bool __wrap_pipeline_moves(const struct pipeline *p, int64_t patience_ms, struct
     return true;
 }
 
-bool __wrap_intake_joined(const struct intake *intake)
+bool __wrap_consumer_joined(const struct consumer *consumer)
 {
-    (void)intake;
+    (void)consumer;
     return true;
 }
 
-const char *__wrap_intake_trouble(const struct intake *intake)
+const char *__wrap_consumer_trouble(const struct consumer *consumer)
 {
-    (void)intake;
+    (void)consumer;
     return NULL;
 }
 
-const char *__wrap_intake_subscription_error(const struct intake *intake)
+const char *__wrap_consumer_subscription_error(const struct consumer *consumer)
 {
-    (void)intake;
+    (void)consumer;
     return NULL;
 }
 

@@ -98,7 +98,7 @@ static void note_resume(void *context, int32_t partition)
 
 static void story_begin(struct story *story)
 {
-    static const struct intake_position position = {.partition = 3, .offset = 0, .metadata = ""};
+    static const struct consumer_position position = {.partition = 3, .offset = 0, .metadata = ""};
     *story = (struct story){.world = world_new(), .now = {BEGIN_MS, INT64_C(1795000000000)}};
     for (size_t i = 0; i < merchants_count(story->world.merchants); i++) {
         merchants_at(story->world.merchants, i)->max_in_flight = 8;
@@ -114,7 +114,7 @@ static void story_begin(struct story *story)
                    .commit_interval_ms = 1,
                    .hold_unauthorized_ms = HOLD_MS},
         .identity = &story->identity};
-    struct pipeline_ports ports = {.intake = story,
+    struct pipeline_ports ports = {.consumer = story,
                                    .pause = note_pause,
                                    .resume = note_resume,
                                    .caller = story,
@@ -464,7 +464,7 @@ Test(pipeline, a_set_that_is_too_wide_is_committed_once_it_is_narrow)
         window_finish(&window, offset);
     }
     window_encode(&window, &metadata);
-    const struct intake_position position = {
+    const struct consumer_position position = {
         .partition = 3, .offset = 0, .metadata = metadata.data};
     pipeline_limit_metadata(story.pipeline, BYTES);
     pipeline_assigned(story.pipeline, story.group_metadata, &position.partition, 1);

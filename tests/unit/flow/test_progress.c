@@ -43,10 +43,10 @@ static void ignore(void *context, int32_t partition)
 static void assign(struct scene *scene)
 {
     int32_t ids[PARTITIONS];
-    struct intake_position positions[PARTITIONS];
+    struct consumer_position positions[PARTITIONS];
     for (int32_t i = 0; i < PARTITIONS; i++) {
         ids[i] = i;
-        positions[i] = (struct intake_position){.partition = i, .offset = 0, .metadata = ""};
+        positions[i] = (struct consumer_position){.partition = i, .offset = 0, .metadata = ""};
     }
     scene->group_metadata = mem_zalloc(1, sizeof *scene->group_metadata);
     scene->group_metadata->references = 1;
@@ -71,7 +71,7 @@ static void scene_begin(struct scene *scene)
                    .commit_interval_ms = 1,
                    .hold_unauthorized_ms = 60000},
         .identity = &scene->identity};
-    struct pipeline_ports ports = {.intake = scene,
+    struct pipeline_ports ports = {.consumer = scene,
                                    .pause = ignore,
                                    .resume = ignore,
                                    .caller = scene,

@@ -1,0 +1,889 @@
+/* An assignment's life here:
+ *
+ *   IDLE -> (assign) LOOKING -> (some offsets known) ASSIGNED -> (revoke) REVOKING -> (release)
+ * IDLE
+ *
+ * The group's assign is answered at once with no partitions, and the partitions themselves are
+ * assigned as their committed offsets become known: those that are known first, and again, all
+ * that are known by then, when there are more. Left unanswered instead, librdkafka 2.0.2
+ * would keep revokes and session losses to itself for as long as the lookup takes. The answer
+ * to a revoke, however, waits for the owner: until then the group does not give our partitions
+ * to others.
+ */
+#include "presignd/kafka/consumer.h"
+
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/text.h"
+#include "presignd/kafka/client.h"
+#include "presignd/kafka/lookup.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    /* A release that does not come by then is a hang: the group must not wait for ever. */
+    CONSUMER_RELEASE_MAX_MS = 20000,
+    /* A complaint that is not repeated for that long no longer describes the present: the
+     * library repeats lasting ones every 30 s. */
+    TROUBLE_MAX_AGE_MS = 45000,
+    /* Between two fetches of what could not be read. */
+    FETCH_AGAIN_MS = 10000,
+    /* A record with more headers gets its array for the one call only. */
+    HEADERS_KEPT = 256,
+};
+
+/* Why the topic cannot be read, by what ends it: the topic is there for us again; a record or a
+ * partition's end comes; only another assignment. That ends the first two as well. */
+enum unread { UNREAD_NOTHING, UNREAD_TOPIC, UNREAD_FETCH, UNREAD_MADE_ANEW };
+
+enum consumer_state { IDLE, LOOKING, ASSIGNED, REVOKING };
+
+struct partition {
+    int32_t id;
+    bool paused;
+    bool known;        /* `committed` is; it is consumed */
+    int64_t committed; /* as the library has it: a negative one stands for none */
+    int64_t next;      /* offsets below were handed over */
+    int64_t end;       /* where the last fetch found nothing more; -1 before that */
+};
+
+struct consumer {
+    struct loop *loop;
+    const struct clock *clock;
+    const struct consumer_events *events;
+    void *context;
+    char *topic, *group_id, *instance, *cluster_id;
+
+    rd_kafka_conf_t *conf;
+    rd_kafka_t *rk; /* NULL until made: the lookup's */
+    rd_kafka_queue_t *queue;
+    struct lookup *lookup; /* NULL while the system gives no thread */
+    int64_t session_timeout_ms;
+    int eventfd;
+    struct loop_fd *watch;
+    struct loop_timer release_timer;
+
+    enum consumer_state state;
+    struct group_metadata *group_metadata; /* from LOOKING on */
+    struct partition *partitions;
+    size_t partition_count;
+
+    /* Noted by the library's callbacks, handled after the poll that they came from. */
+    rd_kafka_topic_partition_list_t *noted_assign;
+    bool noted_revoke, noted_lost, noted_fatal;
+
+    bool wants_join, subscribed;
+    bool joined, fatal_told, release_overdue;
+    struct trouble trouble;
+    struct trouble subscription; /* why the topic cannot be read; empty while it can */
+    enum unread unread;          /* which kind of why */
+    struct loop_timer again;     /* UNREAD_FETCH: when to ask for records anew */
+    struct record_header *headers;
+    size_t header_cap;
+};
+
+static int compare_partitions(const void *a, const void *b)
+{
+    int32_t x = ((const struct partition *)a)->id, y = ((const struct partition *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static struct partition *partition_find(const struct consumer *consumer, int32_t id)
+{
+    const struct partition key = {.id = id};
+    return consumer->partition_count == 0
+               ? NULL
+               : bsearch(&key, consumer->partitions, consumer->partition_count, sizeof key,
+                         compare_partitions);
+}
+
+/* --- Callbacks of the library, on our thread, from inside rd_kafka_consumer_poll(). --- */
+
+static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
+                         rd_kafka_topic_partition_list_t *partitions, void *opaque)
+{
+    struct consumer *consumer = opaque;
+    if (consumer->noted_assign != NULL) {
+        rd_kafka_topic_partition_list_destroy(consumer->noted_assign);
+        consumer->noted_assign = NULL;
+    }
+    if (what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        consumer->noted_assign = rd_kafka_topic_partition_list_copy(partitions);
+    } else {
+        consumer->noted_revoke = true;
+        consumer->noted_lost = rd_kafka_assignment_lost(rk) != 0;
+    }
+    rd_kafka_yield(rk); /* so that the poll returns and the note is handled in order */
+}
+
+static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque)
+{
+    struct consumer *consumer = opaque;
+    (void)rk;
+    if (error == RD_KAFKA_RESP_ERR__FATAL) {
+        consumer->noted_fatal = true;
+    } else {
+        trouble_set(&consumer->trouble, "%s (%s)", reason,
+                    rd_kafka_err2name((rd_kafka_resp_err_t)error));
+    }
+}
+
+/* --- Assignments --- */
+
+static void partitions_forget(struct consumer *consumer)
+{
+    free(consumer->partitions);
+    consumer->partitions = NULL;
+    consumer->partition_count = 0;
+    consumer->group_metadata = group_metadata_unref(consumer->group_metadata);
+}
+
+static void consumer_assign(struct consumer *consumer, rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_resp_err_t error = rd_kafka_assign(consumer->rk, partitions);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&consumer->trouble, "assigning partitions: %s (%s)", rd_kafka_err2str(error),
+                    rd_kafka_err2name(error));
+    }
+}
+
+typedef rd_kafka_resp_err_t tell_fn(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list);
+
+/* Of those that are consumed. */
+static void tell_of_paused(struct consumer *consumer, tell_fn *tell)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    for (size_t i = 0; i < consumer->partition_count; i++) {
+        if (consumer->partitions[i].known && consumer->partitions[i].paused) {
+            rd_kafka_topic_partition_list_add(list, consumer->topic, consumer->partitions[i].id);
+        }
+    }
+    if (list->cnt > 0) {
+        (void)tell(consumer->rk, list);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* Gives all partitions back; the library then joins the group anew. */
+static void unassign(struct consumer *consumer)
+{
+    /* A pause of ours outlives the assignment in librdkafka: the partition, given to us again,
+     * would never be read. */
+    tell_of_paused(consumer, rd_kafka_resume_partitions);
+    lookup_cancel(consumer->lookup);
+    loop_timer_stop(&consumer->release_timer);
+    consumer->release_overdue = false;
+    partitions_forget(consumer);
+    consumer->state = IDLE;
+    consumer_assign(consumer, NULL);
+}
+
+static bool same_membership(const rd_kafka_consumer_group_metadata_t *a,
+                            const rd_kafka_consumer_group_metadata_t *b)
+{
+    void *bytes_a = NULL, *bytes_b = NULL;
+    size_t len_a = 0, len_b = 0;
+    rd_kafka_error_destroy(rd_kafka_consumer_group_metadata_write(a, &bytes_a, &len_a));
+    rd_kafka_error_destroy(rd_kafka_consumer_group_metadata_write(b, &bytes_b, &len_b));
+    bool same = bytes_a != NULL && bytes_b != NULL && len_a == len_b &&
+                memcmp(bytes_a, bytes_b, len_a) == 0;
+    rd_kafka_mem_free(NULL, bytes_a);
+    rd_kafka_mem_free(NULL, bytes_b);
+    return same;
+}
+
+/* Still the member that the partitions were assigned to, and a real one: without a member id
+ * and a generation, a broker would take the commit for one from outside the group. */
+static bool group_metadata_current(struct consumer *consumer)
+{
+    rd_kafka_consumer_group_metadata_t *now = rd_kafka_consumer_group_metadata(consumer->rk);
+    if (now == NULL || consumer->group_metadata->group == NULL) {
+        return false;
+    }
+    char *member = rd_kafka_memberid(consumer->rk);
+    rd_kafka_consumer_group_metadata_t *outsider = rd_kafka_consumer_group_metadata_new_with_genid(
+        consumer->group_id, -1, member == NULL ? "" : member, consumer->instance);
+    bool holds = member != NULL && member[0] != '\0' && !same_membership(now, outsider) &&
+                 same_membership(now, consumer->group_metadata->group);
+    rd_kafka_consumer_group_metadata_destroy(outsider);
+    rd_kafka_consumer_group_metadata_destroy(now);
+    rd_kafka_mem_free(consumer->rk, member);
+    return holds;
+}
+
+/* Came with the metadata that preceded the join, so it is there without any wait. */
+static void cluster_id_learn(struct consumer *consumer)
+{
+    if (consumer->cluster_id == NULL) {
+        char *id = rd_kafka_clusterid(consumer->rk, 0);
+        consumer->cluster_id = mem_strdup(id);
+        rd_kafka_mem_free(consumer->rk, id);
+    }
+}
+
+static void partitions_take(struct consumer *consumer, const rd_kafka_topic_partition_list_t *list)
+{
+    consumer->partition_count = (size_t)list->cnt;
+    consumer->partitions = mem_zalloc(consumer->partition_count, sizeof *consumer->partitions);
+    for (int i = 0; i < list->cnt; i++) {
+        consumer->partitions[i].id = list->elems[i].partition;
+        consumer->partitions[i].end = -1;
+    }
+    if (list->cnt > 0) {
+        qsort(consumer->partitions, consumer->partition_count, sizeof *consumer->partitions,
+              compare_partitions);
+    }
+}
+
+static void unread_end(struct consumer *consumer)
+{
+    if (consumer->unread != UNREAD_NOTHING) {
+        consumer->unread = UNREAD_NOTHING;
+        trouble_clear(&consumer->subscription);
+        lookup_topic(consumer->lookup, NULL);
+        loop_timer_stop(&consumer->again);
+    }
+}
+
+static void assign_begin(struct consumer *consumer, rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
+    consumer->group_metadata = group_metadata_new(rd_kafka_consumer_group_metadata(consumer->rk));
+    cluster_id_learn(consumer);
+    consumer_assign(consumer, none);
+    rd_kafka_topic_partition_list_destroy(none);
+    consumer->joined = true;
+    consumer->state = LOOKING;
+    partitions_take(consumer, partitions);
+    if (partitions->cnt > 0) { /* given to members that see the topic only */
+        unread_end(consumer);
+        lookup_start(consumer->lookup, partitions);
+        return;
+    }
+    rd_kafka_topic_partition_list_destroy(partitions);
+    consumer->state = ASSIGNED;
+    consumer->events->assigned(consumer->context, consumer->group_metadata, NULL, 0);
+}
+
+static void partition_tell_paused(struct consumer *consumer, const struct partition *partition)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, consumer->topic, partition->id);
+    if (partition->paused) {
+        (void)rd_kafka_pause_partitions(consumer->rk, list);
+    } else {
+        (void)rd_kafka_resume_partitions(consumer->rk, list);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* All that are known, from where we are: what the library holds of them is fetched anew. */
+static void consume_known(struct consumer *consumer)
+{
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)consumer->partition_count);
+    for (size_t i = 0; i < consumer->partition_count; i++) {
+        const struct partition *partition = &consumer->partitions[i];
+        if (partition->known) {
+            rd_kafka_topic_partition_list_add(list, consumer->topic, partition->id)->offset =
+                partition->next > 0 ? partition->next : partition->committed;
+        }
+    }
+    consumer_assign(consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    tell_of_paused(consumer, rd_kafka_pause_partitions);
+}
+
+/* Into `position`; the text is the caller's to free. */
+static char *position_read(struct consumer *consumer, const rd_kafka_topic_partition_t *found,
+                           struct consumer_position *position)
+{
+    struct partition *partition = partition_find(consumer, found->partition);
+    char *text = mem_dup(found->metadata == NULL ? "" : found->metadata,
+                         found->metadata == NULL ? 0 : found->metadata_size);
+    *position = (struct consumer_position){
+        .partition = found->partition,
+        .offset = found->offset < 0 ? CONSUMER_NONE_COMMITTED : found->offset,
+        .metadata = text,
+    };
+    if (partition != NULL) {
+        partition->known = true;
+        partition->committed = found->offset;
+    }
+    return text;
+}
+
+/* The first time all partitions are told, those that are not known yet among them. */
+static void positions_tell(struct consumer *consumer, const struct consumer_position *positions,
+                           size_t count)
+{
+    if (consumer->state == ASSIGNED) {
+        consumer->events->positions(consumer->context, positions, count);
+        return;
+    }
+    AUTO_FREE int32_t *ids = mem_zalloc(consumer->partition_count, sizeof *ids);
+    for (size_t i = 0; i < consumer->partition_count; i++) {
+        ids[i] = consumer->partitions[i].id;
+    }
+    consumer->state = ASSIGNED;
+    consumer->events->assigned(consumer->context, consumer->group_metadata, ids,
+                               consumer->partition_count);
+    consumer->events->positions(consumer->context, positions, count);
+}
+
+static void positions_take(struct consumer *consumer, const rd_kafka_topic_partition_list_t *found)
+{
+    size_t count = (size_t)found->cnt;
+    AUTO_FREE struct consumer_position *positions = mem_zalloc(count, sizeof *positions);
+    AUTO_FREE char **texts = mem_zalloc(count, sizeof *texts);
+    for (size_t i = 0; i < count; i++) {
+        texts[i] = position_read(consumer, &found->elems[i], &positions[i]);
+    }
+    trouble_clear(&consumer->trouble);
+    consume_known(consumer);
+    positions_tell(consumer, positions, count);
+    for (size_t i = 0; i < count; i++) {
+        free(texts[i]);
+    }
+}
+
+static void lookup_check(struct consumer *consumer)
+{
+    if (consumer->state != LOOKING && consumer->state != ASSIGNED) {
+        return;
+    }
+    size_t left;
+    rd_kafka_resp_err_t error = lookup_error(consumer->lookup, &left);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        trouble_set(&consumer->trouble, "reading committed offsets, %zu of %zu partitions: %s (%s)",
+                    left, consumer->partition_count,
+                    error == RD_KAFKA_RESP_ERR__TIMED_OUT
+                        ? "waiting for the coordinator, or for an open transaction to end"
+                        : rd_kafka_err2str(error),
+                    rd_kafka_err2name(error));
+    }
+    rd_kafka_topic_partition_list_t *found = lookup_take(consumer->lookup);
+    if (found == NULL) {
+        return;
+    }
+    /* When the membership has changed meanwhile, a revoke is in the queue already or comes
+     * with the next heartbeat; there is nothing to begin. */
+    if (group_metadata_current(consumer)) {
+        positions_take(consumer, found);
+    }
+    rd_kafka_topic_partition_list_destroy(found);
+}
+
+static void revoke_handle(struct consumer *consumer, bool lost)
+{
+    enum consumer_state before = consumer->state;
+    if (before == ASSIGNED && !lost) {
+        lookup_cancel(consumer->lookup);
+        consumer->state = REVOKING;
+        loop_timer_set(&consumer->release_timer,
+                       clock_now(consumer->clock).mono_ms + CONSUMER_RELEASE_MAX_MS);
+        consumer->events->revoking(consumer->context);
+        return;
+    }
+    unassign(consumer);
+    consumer->joined = consumer->joined && !lost;
+    if (before == ASSIGNED || before == REVOKING) {
+        consumer->events->lost(consumer->context);
+    }
+}
+
+static void fatal_handle(struct consumer *consumer)
+{
+    char reason[512];
+    rd_kafka_resp_err_t error = rd_kafka_fatal_error(consumer->rk, reason, sizeof reason);
+    bool fenced = error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
+    consumer->fatal_told = true;
+    trouble_set(&consumer->trouble, "%s (%s)", reason, rd_kafka_err2name(error));
+    consumer->events->fatal(consumer->context, fenced, consumer->trouble.text);
+}
+
+/* True when there was something. */
+static bool notes_handle(struct consumer *consumer)
+{
+    bool any = consumer->noted_revoke || consumer->noted_assign != NULL || consumer->noted_fatal;
+    if (consumer->noted_revoke) {
+        consumer->noted_revoke = false;
+        revoke_handle(consumer, consumer->noted_lost);
+    }
+    if (consumer->noted_assign != NULL) {
+        rd_kafka_topic_partition_list_t *partitions = consumer->noted_assign;
+        consumer->noted_assign = NULL;
+        assign_begin(consumer, partitions);
+    }
+    if (consumer->noted_fatal && !consumer->fatal_told) {
+        fatal_handle(consumer);
+    }
+    return any;
+}
+
+static void release_check(struct consumer *consumer)
+{
+    if (consumer->state == REVOKING && consumer->release_overdue) {
+        log_warning("kafka consumer: partitions are given back unfinished, the group has waited "
+                    "for %d s",
+                    CONSUMER_RELEASE_MAX_MS / 1000);
+        unassign(consumer);
+        consumer->events->lost(consumer->context);
+    }
+}
+
+/* --- Records --- */
+
+static size_t headers_read(struct consumer *consumer, const rd_kafka_message_t *message)
+{
+    rd_kafka_headers_t *list = NULL;
+    if (rd_kafka_message_headers(message, &list) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return 0;
+    }
+    size_t count = rd_kafka_header_cnt(list);
+    if (count > consumer->header_cap) {
+        free(consumer->headers);
+        consumer->header_cap = count < HEADERS_KEPT ? HEADERS_KEPT : count;
+        consumer->headers = mem_zalloc(consumer->header_cap, sizeof *consumer->headers);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct record_header *header = &consumer->headers[i];
+        rd_kafka_resp_err_t error =
+            rd_kafka_header_get_all(list, i, &header->name, &header->value, &header->value_len);
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return i;
+        }
+    }
+    return count;
+}
+
+static void headers_drop_excess(struct consumer *consumer)
+{
+    if (consumer->header_cap > HEADERS_KEPT) {
+        free(consumer->headers);
+        consumer->headers = NULL;
+        consumer->header_cap = 0;
+    }
+}
+
+static bool record_tell(struct consumer *consumer, const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t kind;
+    size_t header_count = headers_read(consumer, message);
+    const struct record record = {
+        .topic = consumer->topic,
+        .partition = message->partition,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &kind),
+        .key = message->key,
+        .key_len = message->key_len,
+        .value = message->payload,
+        .value_len = message->len,
+        .headers = consumer->headers,
+        .header_count = header_count,
+    };
+    bool more = consumer->events->record(consumer->context, &record);
+    headers_drop_excess(consumer);
+    return more;
+}
+
+/* The log ends below what was read of it: it is another one of the same name. What stands in it
+ * below our position has ids that were given out already, so it is not read on. */
+static bool made_anew(struct consumer *consumer, const struct partition *partition, int64_t end)
+{
+    if (end < 0 || end >= partition->next) {
+        return false;
+    }
+    consumer->unread = UNREAD_MADE_ANEW;
+    trouble_set(
+        &consumer->subscription,
+        "partition %d of %s ends at offset %lld and was read up to %lld: the topic was made "
+        "anew; restart every instance of the group",
+        partition->id, consumer->topic, (long long)end, (long long)partition->next);
+    return true;
+}
+
+/* A record or a partition's end came: the broker lets us read. */
+static void readable(struct consumer *consumer)
+{
+    if (consumer->unread == UNREAD_FETCH) {
+        unread_end(consumer);
+    }
+}
+
+/* A record outside its assignment is dropped: whoever gets the partition next begins at its
+ * committed offset. One that was handed over already (librdkafka before 2.4 may go back after
+ * a resume) is dropped too: each is told once in an assignment. */
+static bool record_handle(struct consumer *consumer, const rd_kafka_message_t *message)
+{
+    struct partition *partition = partition_find(consumer, message->partition);
+    if (consumer->state != ASSIGNED || partition == NULL) {
+        return true;
+    }
+    if (message->offset < partition->next) {
+        if (made_anew(consumer, partition, consumer_end_offset(consumer, partition->id))) {
+            return true;
+        }
+        log_warning("kafka consumer: partition %d went back to offset %lld, already at %lld; "
+                    "was the topic made anew under a running group?",
+                    message->partition, (long long)message->offset, (long long)partition->next);
+        return true;
+    }
+    partition->next = message->offset + 1;
+    trouble_clear(&consumer->trouble);
+    readable(consumer);
+    return record_tell(consumer, message);
+}
+
+static void end_note(struct consumer *consumer, const rd_kafka_message_t *message)
+{
+    struct partition *partition = partition_find(consumer, message->partition);
+    if (consumer->state == ASSIGNED && partition != NULL) {
+        partition->end = message->offset;
+        if (!made_anew(consumer, partition, message->offset)) {
+            readable(consumer);
+        }
+    }
+}
+
+/* The library does not tell when it is over: a standby without partitions would never notice, an
+ * idle partition only with its next record. */
+static void unread_begin(struct consumer *consumer, enum unread why)
+{
+    consumer->unread = why;
+    if (why == UNREAD_TOPIC) {
+        lookup_topic(consumer->lookup, consumer->topic);
+    } else {
+        loop_timer_set(&consumer->again, clock_now(consumer->clock).mono_ms + FETCH_AGAIN_MS);
+    }
+}
+
+static void unread_check(struct consumer *consumer)
+{
+    if (consumer->unread == UNREAD_TOPIC && lookup_topic_readable(consumer->lookup)) {
+        unread_end(consumer);
+    }
+}
+
+/* A fetch from where we are ends in a record, a partition's end, or the same error. */
+static void on_again(void *context)
+{
+    struct consumer *consumer = context;
+    if (consumer->unread == UNREAD_FETCH && consumer->state == ASSIGNED) {
+        consume_known(consumer);
+    }
+    loop_timer_set(&consumer->again, clock_now(consumer->clock).mono_ms + FETCH_AGAIN_MS);
+}
+
+/* The library tells of a topic that it cannot read once, however long that lasts. */
+static void error_note(struct consumer *consumer, const rd_kafka_message_t *message)
+{
+    bool lasting = message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+                   message->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+                   message->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+    struct trouble *trouble = lasting ? &consumer->subscription : &consumer->trouble;
+    trouble_set(trouble, "%s (%s)", rd_kafka_message_errstr(message),
+                rd_kafka_err2name(message->err));
+    log_warning("kafka consumer: %s", trouble->text);
+    if (lasting) {
+        /* Of a topic as a whole it has no offset; its partition says 0 then, too. */
+        unread_begin(consumer, message->offset < 0 ? UNREAD_TOPIC : UNREAD_FETCH);
+    }
+}
+
+/* False when the owner wants no further record for now. */
+static bool message_handle(struct consumer *consumer, rd_kafka_message_t *message)
+{
+    bool more = true;
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        more = record_handle(consumer, message);
+    } else if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        end_note(consumer, message);
+    } else if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
+        consumer->noted_fatal = true;
+        (void)notes_handle(consumer);
+    } else {
+        error_note(consumer, message);
+    }
+    rd_kafka_message_destroy(message);
+    return more;
+}
+
+static void subscribe_if_wanted(struct consumer *consumer)
+{
+    if (!consumer->wants_join || consumer->subscribed || consumer->rk == NULL) {
+        return;
+    }
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(topics, consumer->topic, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t error = rd_kafka_subscribe(consumer->rk, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    consumer->subscribed = error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (!consumer->subscribed) {
+        trouble_set(&consumer->trouble, "cannot subscribe to %s: %s", consumer->topic,
+                    rd_kafka_err2str(error));
+    }
+}
+
+static bool lookup_begin(struct consumer *consumer)
+{
+    if (consumer->lookup == NULL) {
+        consumer->lookup = lookup_new(consumer->loop, rd_kafka_conf_dup(consumer->conf), consumer);
+    }
+    return consumer->lookup != NULL;
+}
+
+/* When the consumer has been made meanwhile. */
+static void consumer_adopt(struct consumer *consumer)
+{
+    static const uint64_t one = 1;
+    if (!lookup_begin(consumer)) {
+        trouble_set(&consumer->trouble, "the system gives no thread for the consumer");
+        return;
+    }
+    consumer->rk = lookup_handle(consumer->lookup, &consumer->trouble);
+    if (consumer->rk == NULL) {
+        return;
+    }
+    (void)rd_kafka_poll_set_consumer(consumer->rk);
+    consumer->queue = rd_kafka_queue_get_consumer(consumer->rk);
+    rd_kafka_queue_io_event_enable(consumer->queue, consumer->eventfd, &one, sizeof one);
+    subscribe_if_wanted(consumer);
+}
+
+bool consumer_poll(struct consumer *consumer, size_t records_max)
+{
+    uint64_t count;
+    (void)!read(consumer->eventfd, &count, sizeof count); /* before the queue, not to miss any */
+    if (consumer->rk == NULL) {
+        consumer_adopt(consumer);
+    }
+    if (consumer->rk == NULL) {
+        return false;
+    }
+    release_check(consumer);
+    lookup_check(consumer);
+    unread_check(consumer);
+    for (size_t i = 0; i < records_max && !consumer->fatal_told;) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->rk, 0);
+        bool noted = notes_handle(consumer);
+        if (message != NULL) {
+            i = message_handle(consumer, message) ? i + 1 : records_max;
+        } else if (!noted) {
+            return false;
+        }
+    }
+    return records_max > 0 && !consumer->fatal_told;
+}
+
+static void partition_set_paused(struct consumer *consumer, int32_t id, bool paused)
+{
+    struct partition *partition = partition_find(consumer, id);
+    if (consumer->state != ASSIGNED || partition == NULL || partition->paused == paused) {
+        return; /* librdkafka before 2.4 repeats records when an unpaused one is resumed */
+    }
+    partition->paused = paused;
+    if (partition->known) { /* else when it is consumed */
+        partition_tell_paused(consumer, partition);
+    }
+}
+
+void consumer_pause(struct consumer *consumer, int32_t partition)
+{
+    partition_set_paused(consumer, partition, true);
+}
+
+void consumer_resume(struct consumer *consumer, int32_t partition)
+{
+    partition_set_paused(consumer, partition, false);
+}
+
+void consumer_release(struct consumer *consumer)
+{
+    if (consumer->state == REVOKING) {
+        unassign(consumer);
+    }
+}
+
+/* --- Birth and death --- */
+
+static void on_eventfd(void *context, uint32_t epoll_events)
+{
+    /* The step polls. Reading here keeps a level-triggered descriptor from waking the loop
+     * over and over while the owner has no room for records. */
+    struct consumer *consumer = context;
+    uint64_t count;
+    (void)epoll_events;
+    (void)!read(consumer->eventfd, &count, sizeof count);
+}
+
+static void on_release_timer(void *context)
+{
+    struct consumer *consumer = context;
+    consumer->release_overdue = true;
+}
+
+static char *connect_consumer(struct consumer *consumer, const struct consumer_config *config)
+{
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(
+        KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
+    if (conf == NULL) {
+        return error;
+    }
+    consumer->conf = conf;
+    AUTO_FREE char *timeout = client_property(conf, "session.timeout.ms");
+    if (timeout == NULL || !text_int(timeout, 1, INT32_MAX, &consumer->session_timeout_ms)) {
+        return mem_strdup("session.timeout.ms: is not a number");
+    }
+    consumer->group_id = client_property(conf, "group.id");
+    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    consumer->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (consumer->eventfd >= 0) {
+        consumer->watch =
+            loop_fd_add(consumer->loop, consumer->eventfd, EPOLLIN, on_eventfd, consumer);
+    }
+    return consumer->watch == NULL || !lookup_begin(consumer)
+               ? mem_strdup("kafka consumer: the system gives no descriptor or thread")
+               : NULL;
+}
+
+struct consumer *consumer_new(struct loop *loop, const struct clock *clock,
+                              const struct consumer_config *config,
+                              const struct consumer_events *events, void *context, char **error)
+{
+    struct consumer *consumer = mem_zalloc(1, sizeof *consumer);
+    consumer->loop = loop;
+    consumer->clock = clock;
+    consumer->events = events;
+    consumer->context = context;
+    consumer->eventfd = -1;
+    consumer->topic = mem_strdup(config->requests_topic);
+    consumer->instance = mem_strdup(config->instance);
+    loop_timer_init(&consumer->again, loop, on_again, consumer);
+    loop_timer_init(&consumer->release_timer, loop, on_release_timer, consumer);
+    *error = connect_consumer(consumer, config);
+    return *error == NULL ? consumer : consumer_free(consumer);
+}
+
+/* Nothing of it reaches us any more; its end is the lookup's. */
+static void consumer_drop(struct consumer *consumer)
+{
+    if (consumer->queue != NULL) {
+        rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(consumer->queue);
+        consumer->queue = NULL;
+    }
+    consumer->rk = NULL;
+    consumer->lookup = lookup_free(consumer->lookup);
+    if (consumer->noted_assign != NULL) {
+        rd_kafka_topic_partition_list_destroy(consumer->noted_assign);
+        consumer->noted_assign = NULL;
+    }
+    loop_timer_stop(&consumer->release_timer);
+    loop_timer_stop(&consumer->again);
+    consumer->unread = UNREAD_NOTHING; /* the next consumer tells anew */
+    trouble_clear(&consumer->subscription);
+    partitions_forget(consumer);
+}
+
+void consumer_renew(struct consumer *consumer)
+{
+    bool had_any = consumer->state == ASSIGNED || consumer->state == REVOKING;
+    consumer_drop(consumer);
+    consumer->state = IDLE;
+    consumer->noted_revoke = consumer->noted_lost = consumer->noted_fatal = false;
+    consumer->joined = consumer->fatal_told = consumer->release_overdue = false;
+    consumer->wants_join = consumer->subscribed = false;
+    trouble_clear(&consumer->trouble);
+    (void)lookup_begin(consumer); /* else the next poll tries again */
+    if (had_any) {
+        consumer->events->lost(consumer->context);
+    }
+}
+
+void consumer_join(struct consumer *consumer)
+{
+    consumer->wants_join = true;
+    subscribe_if_wanted(consumer);
+}
+
+struct consumer *consumer_free(struct consumer *consumer)
+{
+    if (consumer == NULL) {
+        return NULL;
+    }
+    consumer->watch = loop_fd_remove(consumer->watch);
+    consumer_drop(consumer);
+    if (consumer->conf != NULL) {
+        rd_kafka_conf_destroy(consumer->conf);
+    }
+    if (consumer->eventfd >= 0) {
+        close(consumer->eventfd);
+    }
+    free(consumer->headers);
+    free(consumer->topic);
+    free(consumer->group_id);
+    free(consumer->instance);
+    free(consumer->cluster_id);
+    free(consumer);
+    return NULL;
+}
+
+/* --- What others ask --- */
+
+int64_t consumer_session_timeout_ms(const struct consumer *consumer)
+{
+    return consumer->session_timeout_ms;
+}
+
+bool consumer_joined(const struct consumer *consumer)
+{
+    return consumer->joined;
+}
+
+const char *consumer_cluster_id(const struct consumer *consumer)
+{
+    return consumer->cluster_id;
+}
+
+const char *consumer_group_id(const struct consumer *consumer)
+{
+    return consumer->group_id;
+}
+
+const char *consumer_trouble(const struct consumer *consumer)
+{
+    bool fresh = clock_now(&clock_system).mono_ms - consumer->trouble.mono_ms < TROUBLE_MAX_AGE_MS;
+    return consumer->trouble.text[0] != '\0' && (fresh || consumer->fatal_told)
+               ? consumer->trouble.text
+               : NULL;
+}
+
+const char *consumer_subscription_error(const struct consumer *consumer)
+{
+    return consumer->subscription.text[0] != '\0' ? consumer->subscription.text : NULL;
+}
+
+int64_t consumer_end_offset(const struct consumer *consumer, int32_t partition)
+{
+    int64_t low, high;
+    if (consumer->rk == NULL) {
+        return -1;
+    }
+    rd_kafka_resp_err_t error =
+        rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic, partition, &low, &high);
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : -1;
+}
+
+bool consumer_at_end(const struct consumer *consumer, int32_t id)
+{
+    const struct partition *partition = partition_find(consumer, id);
+    return partition != NULL && partition->end >= 0 &&
+           partition->end == consumer_end_offset(consumer, id);
+}
