@@ -68,10 +68,10 @@ static void port_call(void *context, const struct attempt *attempt, void *cookie
     caller_start(one->caller, attempt, cookie);
 }
 
-static void port_submit(void *context, const struct outlet_batch *batch)
+static void port_submit(void *context, const struct transaction_batch *batch)
 {
     struct one_call *one = context;
-    const struct outlet_record *record = &batch->records[0];
+    const struct transaction_record *record = &batch->records[0];
     (void)fwrite(record->value, 1, record->value_len, stdout);
     (void)putchar('\n');
     one->printed = true;
@@ -134,7 +134,8 @@ static void step(void *context)
     struct one_call *one = context;
     if (one->printed) {
         one->printed = false;
-        pipeline_batch_ended(one->pipeline, &(struct outlet_end){.verdict = OUTLET_COMMITTED});
+        pipeline_batch_ended(one->pipeline,
+                             &(struct transaction_end){.verdict = TRANSACTION_COMMITTED});
         return;
     }
     pipeline_step(one->pipeline);
@@ -152,7 +153,7 @@ static void start(struct one_call *one, const struct buf *event)
         .release = ignore,
         .caller = one,
         .call = port_call,
-        .outlet = one,
+        .publisher = one,
         .submit = port_submit,
         .clock = &clock_system,
         .random = port_random,

@@ -50,8 +50,8 @@ struct daemon {
     struct signer *signer;
     struct caller *caller;
     struct clients *clients;
-    struct outlet *outlet;     /* the clients' */
-    struct consumer *consumer; /* the clients' */
+    struct publisher *publisher; /* the clients' */
+    struct consumer *consumer;   /* the clients' */
     struct pipeline *pipeline;
     struct admin *admin;
     struct settle_identity identity;
@@ -87,14 +87,14 @@ static void port_call(void *caller, const struct attempt *attempt, void *cookie)
     caller_start(caller, attempt, cookie);
 }
 
-static void port_submit(void *outlet, const struct outlet_batch *batch)
+static void port_submit(void *publisher, const struct transaction_batch *batch)
 {
-    outlet_submit(outlet, batch);
+    publisher_submit(publisher, batch);
 }
 
-static int32_t port_route(void *outlet, enum outlet_topic topic, const void *key, size_t key_len)
+static int32_t port_route(void *publisher, enum output_topic topic, const void *key, size_t key_len)
 {
-    return outlet_route(outlet, topic, key, key_len);
+    return publisher_route(publisher, topic, key, key_len);
 }
 
 static uint64_t port_random(void *context)
@@ -232,7 +232,7 @@ static void on_answered(void *context, void *cookie, struct answer *answer)
     pipeline_answered(d->pipeline, cookie, answer);
 }
 
-static void on_batch_ended(void *context, const struct outlet_end *end)
+static void on_batch_ended(void *context, const struct transaction_end *end)
 {
     struct daemon *d = context;
     pipeline_batch_ended(d->pipeline, end);
@@ -271,7 +271,7 @@ static struct monitor_sources monitored(const struct daemon *d)
     return (struct monitor_sources){
         .pipeline = d->pipeline,
         .consumer = d->consumer,
-        .outlet = d->outlet,
+        .publisher = d->publisher,
         .clients_waiting = clients_waiting(d->clients),
         .metadata = clients_metadata_trouble(d->clients),
         .report = d->report,
@@ -615,21 +615,21 @@ static bool build_clients(struct daemon *d)
     };
     const struct config *config = d->setup->config;
     char *error = NULL;
-    struct outlet_config outlet = {
+    struct producer_config publisher = {
         .instance = config->daemon.instance,
         .requests_topic = config->daemon.requests_topic,
-        .topics = {[OUTLET_RESULTS] = config->daemon.results_topic,
-                   [OUTLET_FAILURES] = config->daemon.failures_topic},
+        .topics = {[OUTPUT_RESULTS] = config->daemon.results_topic,
+                   [OUTPUT_FAILURES] = config->daemon.failures_topic},
         .properties = d->setup->properties,
         .property_count = d->setup->property_count,
         .metadata_bytes = WINDOW_METADATA_MAX,
     };
-    d->clients = clients_new(d->loop, &clock_system, &outlet, &events, d, &error);
+    d->clients = clients_new(d->loop, &clock_system, &publisher, &events, d, &error);
     if (d->clients == NULL) {
         return complain(error, "kafka");
     }
     d->consumer = clients_consumer(d->clients);
-    d->outlet = clients_outlet(d->clients);
+    d->publisher = clients_publisher(d->clients);
     return true;
 }
 
@@ -643,7 +643,7 @@ static void build_pipeline(struct daemon *d)
         .release = port_release,
         .caller = d->caller,
         .call = port_call,
-        .outlet = d->outlet,
+        .publisher = d->publisher,
         .submit = port_submit,
         .route = port_route,
         .clock = &clock_system,
@@ -653,7 +653,8 @@ static void build_pipeline(struct daemon *d)
     struct pipeline_observer observer = report_observer(d->report);
     struct pipeline_rules rules = setup_rules(d->setup, &d->identity);
     d->pipeline = pipeline_new(&ports, &observer, &rules);
-    pipeline_limit_metadata(d->pipeline, OUTLET_METADATA_MIN); /* until more is known to be taken */
+    pipeline_limit_metadata(d->pipeline,
+                            TRANSACTION_METADATA_MIN); /* until more is known to be taken */
 }
 
 /* In the data's order; what was built before a failure is taken down by the caller. The broker

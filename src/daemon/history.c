@@ -19,14 +19,14 @@ void history_published(struct history *history, enum reason reason, int64_t wall
     history->failures[reason].last_ms = wall_ms;
 }
 
-void history_transaction(struct history *history, const struct outlet_end *end, size_t outcomes,
-                         int64_t wall_ms)
+void history_transaction(struct history *history, const struct transaction_end *end,
+                         size_t outcomes, int64_t wall_ms)
 {
     history->transactions[history->transaction_count++ % STATUS_TRANSACTIONS_MAX] =
         (struct status_transaction){.at_ms = wall_ms,
                                     .outcomes = (int64_t)outcomes,
                                     .duration_ms = end->duration_ms,
-                                    .end = outlet_verdict_name(end->verdict)};
+                                    .end = transaction_verdict_name(end->verdict)};
 }
 
 void history_reload(struct history *history, bool applied, const char *problems, int64_t wall_ms)

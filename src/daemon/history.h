@@ -4,7 +4,7 @@
 
 #include "presignd/base/clock.h"
 #include "presignd/flow/reason.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 #include "presignd/ops/status.h"
 
 #include <stdbool.h>
@@ -29,8 +29,8 @@ struct history {
 void history_init(struct history *history, struct moment now);
 /* An outcome was committed; REASON_NONE: a result. */
 void history_published(struct history *history, enum reason reason, int64_t wall_ms);
-void history_transaction(struct history *history, const struct outlet_end *end, size_t outcomes,
-                         int64_t wall_ms);
+void history_transaction(struct history *history, const struct transaction_end *end,
+                         size_t outcomes, int64_t wall_ms);
 /* `problems`: a line each, or NULL. */
 void history_reload(struct history *history, bool applied, const char *problems, int64_t wall_ms);
 

@@ -9,7 +9,7 @@
 #include "presignd/base/buf.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/consumer.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@
 struct monitor_sources {
     struct pipeline *pipeline;
     const struct consumer *consumer;
-    struct outlet *outlet;
+    struct publisher *publisher;
     const char *clients_waiting; /* clients_waiting()'s: why the join has not begun, or NULL */
     const char *metadata;        /* why offsets cannot be committed; NULL: they can */
     const struct report *report;

@@ -26,7 +26,7 @@ struct voice {
     struct list_link link;
     char *mchid;
     struct quiet failures[REASON_COUNT];
-    struct quiet refusals[OUTLET_TOPIC_COUNT][REFUSAL_COUNT];
+    struct quiet refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
     struct quiet holds;
     bool held; /* as it is now, whatever was told */
 };
@@ -38,12 +38,12 @@ struct report {
     struct history history;
     char *trouble;                     /* why transactions fail */
     int64_t trouble_ms;                /* mono: since when */
-    bool troubled[OUTLET_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
+    bool troubled[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
     struct quiet troubles;
     struct quiet foreign;
     int64_t shortage_ms; /* mono: when one was told last; 0: never */
     struct quiet failures[REASON_COUNT];
-    struct quiet refusals[OUTLET_TOPIC_COUNT][REFUSAL_COUNT];
+    struct quiet refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
 };
 
 /* A series that is there from the start: a rate over it needs the zero, or it would not see the
@@ -65,8 +65,8 @@ static void begin_all(struct metrics *metrics)
     for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
         begin(metrics, METRIC_RETRIES, reason_name(reason_of_answer(kind)));
     }
-    for (enum outlet_verdict verdict = 0; verdict < OUTLET_VERDICT_COUNT; verdict++) {
-        begin(metrics, METRIC_TRANSACTIONS, outlet_verdict_name(verdict));
+    for (enum transaction_verdict verdict = 0; verdict < TRANSACTION_VERDICT_COUNT; verdict++) {
+        begin(metrics, METRIC_TRANSACTIONS, transaction_verdict_name(verdict));
     }
     for (size_t i = 0; i < endpoints; i++) {
         (void)metrics_series(metrics, METRIC_EVENTS,
@@ -250,7 +250,7 @@ static bool says_failure(struct report *report, const struct job *job)
 /* A topic whose limit was lowered may refuse every outcome. */
 static bool says_refusal(struct report *report, const struct job *job)
 {
-    enum outlet_topic topic = batch_topic(job);
+    enum output_topic topic = batch_topic(job);
     struct voice *voice = voice_of_job(report, job);
     return says(voice == NULL ? NULL : &voice->refusals[topic][job->refusal],
                 &report->refusals[topic][job->refusal]);
@@ -310,7 +310,7 @@ static void tick_voices(struct report *report, int64_t mono_ms)
     }
 }
 
-static void tell_refusals(struct report *report, enum outlet_topic topic, enum refusal refusal,
+static void tell_refusals(struct report *report, enum output_topic topic, enum refusal refusal,
                           int64_t mono_ms)
 {
     const struct refusal_row *row = refusal_row(refusal);
@@ -321,12 +321,12 @@ static void tell_refusals(struct report *report, enum outlet_topic topic, enum r
     }
     snprintf(count, sizeof count, "%" PRIu64, more);
     const struct log_field fields[] = {{"REFUSAL", row->name},
-                                       {"OUTPUT", outlet_topic_name(topic)},
+                                       {"OUTPUT", output_topic_name(topic)},
                                        {"COUNT", count},
                                        {NULL, NULL}};
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "%s more outcomes wait within a minute, since each %s (%s); %s", count, row->what,
-               outlet_topic_name(topic), row->mend);
+               output_topic_name(topic), row->mend);
 }
 
 /* The rest of what log_failure() told by the piece. */
@@ -350,9 +350,9 @@ void report_tick(struct report *report, int64_t mono_ms)
 {
     tick_voices(report, mono_ms);
     tell_failures(report, mono_ms);
-    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+    for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         for (size_t refusal = 0; refusal < REFUSAL_COUNT; refusal++) {
-            tell_refusals(report, (enum outlet_topic)topic, (enum refusal)refusal, mono_ms);
+            tell_refusals(report, (enum output_topic)topic, (enum refusal)refusal, mono_ms);
         }
     }
     (void)quiet_over(&report->foreign, mono_ms); /* the metric has the rest */
@@ -406,10 +406,10 @@ static void note_trouble(struct report *report, const char *trouble)
 
 /* A topic's trouble is over when a transaction with outcomes of that topic is well. True when it
  * is over for all of them. */
-static bool note_topics(struct report *report, bool well, const size_t outcomes[OUTLET_TOPIC_COUNT])
+static bool note_topics(struct report *report, bool well, const size_t outcomes[OUTPUT_TOPIC_COUNT])
 {
     bool any = false;
-    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         report->troubled[i] = outcomes[i] > 0 ? !well : report->troubled[i];
         any = any || report->troubled[i];
     }
@@ -423,19 +423,19 @@ void report_assigned(struct report *report)
     memset(report->troubled, 0, sizeof report->troubled);
 }
 
-static void on_transaction(void *context, const struct outlet_end *end,
-                           const size_t outcomes[OUTLET_TOPIC_COUNT])
+static void on_transaction(void *context, const struct transaction_end *end,
+                           const size_t outcomes[OUTPUT_TOPIC_COUNT])
 {
     struct report *report = context;
-    history_transaction(&report->history, end, outcomes[OUTLET_RESULTS] + outcomes[OUTLET_FAILURES],
+    history_transaction(&report->history, end, outcomes[OUTPUT_RESULTS] + outcomes[OUTPUT_FAILURES],
                         clock_now(&clock_system).wall_ms);
-    count(report, METRIC_TRANSACTIONS, (const char *[]){outlet_verdict_name(end->verdict)});
+    count(report, METRIC_TRANSACTIONS, (const char *[]){transaction_verdict_name(end->verdict)});
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
-    if (end->verdict == OUTLET_RECORDS_REFUSED) {
+    if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         return; /* trouble of these records, and nothing was committed */
     }
-    bool well = end->verdict == OUTLET_COMMITTED;
+    bool well = end->verdict == TRANSACTION_COMMITTED;
     bool over = note_topics(report, well, outcomes);
     if (!well) {
         note_trouble(report, end->trouble != NULL ? end->trouble : "no reason given");
@@ -520,7 +520,7 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
     place_of(&place, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
         {"REFUSAL", row->name},
-        {"OUTPUT", outlet_topic_name(batch_topic(job))},
+        {"OUTPUT", output_topic_name(batch_topic(job))},
         {"MCHID", given(job->admission.mchid)},
         {"OUT_CONTRACT_CODE", given(job->admission.out_contract_code)},
         {"TOPIC", job->record.topic},
@@ -529,12 +529,12 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
         {NULL, NULL}};
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "the outcome of event %s/%s/%s %s (%s) and waits; %s%s%s", job->record.topic,
-               place.partition, place.offset, row->what, outlet_topic_name(batch_topic(job)),
+               place.partition, place.offset, row->what, output_topic_name(batch_topic(job)),
                row->mend, trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
 }
 
 /* Of a topic, or of one of its partitions. */
-static void output_log(enum outlet_topic topic, int32_t partition, enum refusal refusal, bool shut,
+static void output_log(enum output_topic topic, int32_t partition, enum refusal refusal, bool shut,
                        const char *trouble)
 {
     const struct refusal_row *row = refusal_row(refusal);
@@ -542,10 +542,10 @@ static void output_log(enum outlet_topic topic, int32_t partition, enum refusal 
     if (partition >= 0) {
         snprintf(number, sizeof number, "%" PRId32, partition);
     }
-    snprintf(subject, sizeof subject, "the topic of %s%s%s", outlet_topic_name(topic),
+    snprintf(subject, sizeof subject, "the topic of %s%s%s", output_topic_name(topic),
              partition >= 0 ? ", partition " : "", number);
     const struct log_field fields[] = {{"REFUSAL", row->name},
-                                       {"OUTPUT", outlet_topic_name(topic)},
+                                       {"OUTPUT", output_topic_name(topic)},
                                        {"PARTITION", given(number)},
                                        {NULL, NULL}};
     if (shut) {
@@ -557,14 +557,14 @@ static void output_log(enum outlet_topic topic, int32_t partition, enum refusal 
     }
 }
 
-static void on_output_shut(void *context, enum outlet_topic topic, int32_t partition,
+static void on_output_shut(void *context, enum output_topic topic, int32_t partition,
                            enum refusal refusal, const char *trouble)
 {
     (void)context;
     output_log(topic, partition, refusal, true, trouble);
 }
 
-static void on_output_open(void *context, enum outlet_topic topic, int32_t partition,
+static void on_output_open(void *context, enum output_topic topic, int32_t partition,
                            enum refusal refusal)
 {
     (void)context;
@@ -645,9 +645,9 @@ static void set_merchants(struct report *report, const struct status *status)
 
 static void set_refused(struct report *report, const struct pipeline_status *pipeline)
 {
-    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+    for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         for (size_t refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
-            const char *const labels[] = {outlet_topic_name((enum outlet_topic)topic),
+            const char *const labels[] = {output_topic_name((enum output_topic)topic),
                                           refusal_row((enum refusal)refusal)->name};
             metric_set(metrics_series(report->metrics, METRIC_OUTCOMES_REFUSED, labels),
                        (double)pipeline->refused[topic][refusal]);

@@ -1,4 +1,4 @@
-/* What a transaction takes, and what it says of the partitions. While it is with the outlet, its
+/* What a transaction takes, and what it says of the partitions. While it is with the publisher, its
  * effect on a window lies in the draft: the window itself must go on telling what is committed. */
 #include "presignd/flow/batch.h"
 
@@ -29,9 +29,9 @@ size_t batch_bytes(const struct job *job)
     return job->outcome.value.len + job->record.key_len;
 }
 
-enum outlet_topic batch_topic(const struct job *job)
+enum output_topic batch_topic(const struct job *job)
 {
-    return job->reason == REASON_NONE ? OUTLET_RESULTS : OUTLET_FAILURES;
+    return job->reason == REASON_NONE ? OUTPUT_RESULTS : OUTPUT_FAILURES;
 }
 
 static void add_record(struct batch *batch, const struct job *job)
@@ -42,7 +42,7 @@ static void add_record(struct batch *batch, const struct job *job)
         batch->places = mem_realloc(batch->places, batch->record_cap * sizeof *batch->places);
         batch->refusals = mem_realloc(batch->refusals, batch->record_cap * sizeof *batch->refusals);
     }
-    batch->records[batch->out.record_count++] = (struct outlet_record){
+    batch->records[batch->out.record_count++] = (struct transaction_record){
         .topic = batch_topic(job),
         .key = job->record.key,
         .key_len = job->record.key_len,
@@ -70,8 +70,8 @@ static void draft(struct job *job)
     window_finish(&partition->draft, job->record.offset);
 }
 
-/* The texts stay with the batch, since the outlet reads them on its own thread when the partition
- * may be gone. */
+/* The texts stay with the batch, since the publisher reads them on its own thread when the
+ * partition may be gone. */
 static void reserve_positions(struct batch *batch, size_t count)
 {
     if (batch->position_cap >= count) {
@@ -97,7 +97,7 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
         struct buf *metadata = &batch->metadata[batch->out.position_count];
         metadata->len = 0;
         window_encode(&partition->draft, metadata);
-        batch->positions[batch->out.position_count++] = (struct outlet_position){
+        batch->positions[batch->out.position_count++] = (struct transaction_position){
             .partition = partition->id,
             .offset = partition->draft.watermark,
             .metadata = metadata->data,
@@ -117,7 +117,7 @@ static void take_jobs(struct batch *batch, struct list *settled, bool one_topic)
     batch->left_out = 0;
     LIST_FOREACH_SAFE (settled, link) {
         struct job *job = job_of(link);
-        if (batch->out.record_count == OUTLET_RECORDS_MAX) {
+        if (batch->out.record_count == TRANSACTION_RECORDS_MAX) {
             break;
         }
         if (one_topic && batch->out.record_count > 0 &&
@@ -130,7 +130,7 @@ static void take_jobs(struct batch *batch, struct list *settled, bool one_topic)
         }
         bytes += batch_bytes(job);
         /* One that is larger than all goes alone: the topic will say whether it takes it. */
-        if (bytes > OUTLET_BYTES_MAX && batch->out.record_count > 0) {
+        if (bytes > TRANSACTION_BYTES_MAX && batch->out.record_count > 0) {
             break;
         }
         job_move(job, JOB_PUBLISHING, &batch->jobs);
@@ -164,7 +164,7 @@ void batch_fill(struct batch *batch, struct list *settled, struct partitions *pa
                 struct group_metadata *group_metadata, bool one_topic)
 {
     assert(list_empty(&batch->jobs));
-    batch->out = (struct outlet_batch){.group_metadata = group_metadata_ref(group_metadata)};
+    batch->out = (struct transaction_batch){.group_metadata = group_metadata_ref(group_metadata)};
     do {
         take_jobs(batch, settled, one_topic);
     } while (undo_wide(batch, settled, partitions));

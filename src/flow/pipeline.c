@@ -136,7 +136,7 @@ void pipeline_answered(struct pipeline *p, void *cookie, struct answer *answer)
     job_move(job, JOB_ANSWERED, &p->answered);
 }
 
-void pipeline_batch_ended(struct pipeline *p, const struct outlet_end *end)
+void pipeline_batch_ended(struct pipeline *p, const struct transaction_end *end)
 {
     publish_ended(p, end);
 }

@@ -159,7 +159,7 @@ size_t publish_ready(const struct pipeline *p);
 size_t publish_stuck_results(const struct pipeline *p);
 /* When a transaction is due, of whatever outcomes; INT64_MAX: none is. It may be past. */
 int64_t publish_next_ms(const struct pipeline *p);
-void publish_ended(struct pipeline *p, const struct outlet_end *end);
+void publish_ended(struct pipeline *p, const struct transaction_end *end);
 /* When the next transaction of `settled` should begin if one is to; it may be past. */
 int64_t publish_due_ms(const struct pipeline *p);
 

@@ -166,11 +166,11 @@ static size_t wait_for_limits(const struct pipeline *p)
 /* By topic, with the setting that has to change. */
 static void name_refused(struct buf *out, const struct pipeline_status *status)
 {
-    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+    for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         for (size_t refusal = 0; refusal < REFUSAL_COUNT; refusal++) {
             char what[96];
             (void)snprintf(what, sizeof what, "outcomes not taken by the topic of %s: %s",
-                           outlet_topic_name((enum outlet_topic)topic),
+                           output_topic_name((enum output_topic)topic),
                            refusal_row((enum refusal)refusal)->setting);
             name(out, status->refused[topic][refusal], what);
         }

@@ -1,4 +1,4 @@
-/* Outcomes into transactions: one batch at a time is with the outlet. A window changes only when
+/* Outcomes into transactions: one batch at a time is with the publisher. A window changes only when
  * its batch was committed; whatever else became of it, its outcomes are offered again, and no
  * call is repeated.
  *
@@ -97,7 +97,7 @@ void publish_take(struct pipeline *p, struct job *job, struct moment now)
     job->elsewhere = false;
     job->out_partition = p->ports.route == NULL
                              ? -1
-                             : p->ports.route(p->ports.outlet, batch_topic(job), job->record.key,
+                             : p->ports.route(p->ports.publisher, batch_topic(job), job->record.key,
                                               job->record.key_len);
     if (!known_refused(p, job, now)) {
         job_move(job, JOB_SETTLED, &p->settled);
@@ -149,7 +149,7 @@ size_t publish_stuck_results(const struct pipeline *p)
     size_t count = 0;
     for (size_t i = 0; i < p->suspects.count; i++) {
         const struct suspect_case *item = &p->suspects.cases[i];
-        bool stuck = item->topic == OUTLET_RESULTS && !item->group &&
+        bool stuck = item->topic == OUTPUT_RESULTS && !item->group &&
                      refusal_row(item->refusal)->scope == REFUSAL_OF_TOPIC;
         count += stuck ? refused_of(p, item->id) : 0;
     }
@@ -220,7 +220,7 @@ static bool begin(struct pipeline *p, struct list *from, uint32_t trying, struct
     p->trying = trying;
     p->publishing = true;
     p->next_batch_ms = now.mono_ms + p->rules.limits.commit_interval_ms;
-    p->ports.submit(p->ports.outlet, &p->batch.out);
+    p->ports.submit(p->ports.publisher, &p->batch.out);
     return true;
 }
 
@@ -310,14 +310,14 @@ static void committed(struct pipeline *p, struct moment now)
 
 /* --- a transaction ended: refused ------------------------------------------------------------ */
 
-/* What the outlet said of each, before any of them leaves the batch. */
-static void refusals_read(struct pipeline *p, const struct outlet_end *end)
+/* What the publisher said of each, before any of them leaves the batch. */
+static void refusals_read(struct pipeline *p, const struct transaction_end *end)
 {
     size_t index = 0;
     LIST_FOREACH (&p->batch.jobs, link) {
         struct job *job = job_of(link);
         job->refusal = REFUSAL_NONE;
-        if (end->verdict == OUTLET_RECORDS_REFUSED) {
+        if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
             job->refusal = p->batch.out.refusals[index];
         }
         /* One without a key has no partition of its own. */
@@ -369,7 +369,7 @@ static int by_size(const void *a, const void *b)
 }
 
 /* Those of the batch that were refused for that, the smallest first. How many. */
-static size_t refused_for(const struct pipeline *p, enum outlet_topic topic, enum refusal refusal,
+static size_t refused_for(const struct pipeline *p, enum output_topic topic, enum refusal refusal,
                           struct job **jobs)
 {
     size_t count = 0;
@@ -388,7 +388,7 @@ static size_t refused_for(const struct pipeline *p, enum outlet_topic topic, enu
 /* Of one topic, for one reason. The only one that was refused is to blame; several stay together.
  */
 static void suspect(struct pipeline *p, struct job **jobs, size_t count,
-                    const struct outlet_end *end, struct moment now)
+                    const struct transaction_end *end, struct moment now)
 {
     if (end->refused == 1) {
         blame(p, jobs[0], end->trouble, now);
@@ -400,10 +400,10 @@ static void suspect(struct pipeline *p, struct job **jobs, size_t count,
     }
 }
 
-static void suspect_all(struct pipeline *p, const struct outlet_end *end, struct moment now)
+static void suspect_all(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
     AUTO_FREE struct job **jobs = mem_zalloc(p->batch.jobs.count + 1, sizeof(struct job *));
-    for (enum outlet_topic topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+    for (enum output_topic topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         for (enum refusal refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
             if (refusal_row(refusal)->scope != REFUSAL_OF_RECORD) {
                 continue;
@@ -437,7 +437,7 @@ static size_t case_back(struct pipeline *p)
 
 /* A group's outcomes that were refused again stay in it, unless one was alone; a hold's one goes
  * back to the end of it, so that another is offered the next time. */
-static void refused_again(struct pipeline *p, const struct outlet_end *end, struct moment now)
+static void refused_again(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
     const struct suspect_case *item = suspects_find(&p->suspects, p->trying);
     struct job *last = NULL;
@@ -452,7 +452,7 @@ static void refused_again(struct pipeline *p, const struct outlet_end *end, stru
     suspects_refused(&p->suspects, p->trying, refused, refused_of(p, p->trying), now.mono_ms);
 }
 
-static void refused(struct pipeline *p, const struct outlet_end *end, struct moment now)
+static void refused(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
     shut(p, end->trouble, now);
     if (p->trying == 0) {
@@ -465,7 +465,8 @@ static void refused(struct pipeline *p, const struct outlet_end *end, struct mom
 /* --- a transaction ended: not committed ------------------------------------------------------ */
 
 /* The pause grows with every abort in a row: a broker in trouble is not helped by more of them. */
-static void pause_after_abort(struct pipeline *p, const struct outlet_end *end, struct moment now)
+static void pause_after_abort(struct pipeline *p, const struct transaction_end *end,
+                              struct moment now)
 {
     int64_t pause = p->abort_pause_ms * 2;
     p->abort_pause_ms = pause < ABORT_PAUSE_FIRST_MS ? ABORT_PAUSE_FIRST_MS
@@ -478,16 +479,16 @@ static void pause_after_abort(struct pipeline *p, const struct outlet_end *end, 
 }
 
 /* What is refused leaves the batch, so that there is no pause then: the rest goes at once. */
-static void not_committed(struct pipeline *p, const struct outlet_end *end, struct moment now)
+static void not_committed(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
     size_t before = p->suspects.last_id, count = p->refused.count;
     refusals_read(p, end);
     forget_orphans(p, now);
-    if (end->verdict == OUTLET_RECORDS_REFUSED) {
+    if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         refused(p, end, now);
     }
     bool sorted_out = p->trying != 0 || p->refused.count > count || p->suspects.last_id != before;
-    if (end->verdict != OUTLET_RECORDS_REFUSED || !sorted_out) {
+    if (end->verdict != TRANSACTION_RECORDS_REFUSED || !sorted_out) {
         pause_after_abort(p, end, now);
         suspects_put_off(&p->suspects, p->trying, now.mono_ms);
     }
@@ -496,27 +497,27 @@ static void not_committed(struct pipeline *p, const struct outlet_end *end, stru
     } else {
         batch_undo(&p->batch, &p->settled);
     }
-    if (end->verdict == OUTLET_RECORDS_REFUSED) {
+    if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         sweep(p, now);
     }
 }
 
-static void tell_transaction(struct pipeline *p, const struct outlet_end *end)
+static void tell_transaction(struct pipeline *p, const struct transaction_end *end)
 {
-    size_t outcomes[OUTLET_TOPIC_COUNT] = {0};
+    size_t outcomes[OUTPUT_TOPIC_COUNT] = {0};
     LIST_FOREACH (&p->batch.jobs, link) {
         outcomes[batch_topic(job_of(link))]++;
     }
     OBSERVE(p, transaction, end, outcomes);
 }
 
-void publish_ended(struct pipeline *p, const struct outlet_end *end)
+void publish_ended(struct pipeline *p, const struct transaction_end *end)
 {
     assert(p->publishing);
     struct moment now = now_of(p);
     p->publishing = false;
     tell_transaction(p, end);
-    if (end->verdict == OUTLET_COMMITTED) {
+    if (end->verdict == TRANSACTION_COMMITTED) {
         committed(p, now);
     } else {
         not_committed(p, end, now);

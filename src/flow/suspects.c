@@ -50,7 +50,7 @@ void suspects_end(struct suspects *suspects, uint32_t id)
     }
 }
 
-static struct suspect_case *add(struct suspects *suspects, enum outlet_topic topic,
+static struct suspect_case *add(struct suspects *suspects, enum output_topic topic,
                                 enum refusal refusal)
 {
     if (suspects->count == suspects->cap) {
@@ -64,7 +64,7 @@ static struct suspect_case *add(struct suspects *suspects, enum outlet_topic top
     return item;
 }
 
-uint32_t suspects_group(struct suspects *suspects, enum outlet_topic topic, enum refusal refusal,
+uint32_t suspects_group(struct suspects *suspects, enum output_topic topic, enum refusal refusal,
                         size_t count)
 {
     struct suspect_case *item = add(suspects, topic, refusal);

@@ -1,4 +1,4 @@
-/* The state of the consumer's side; the producer's is the outlet's standing.
+/* The state of the consumer's side; the producer's is the publisher's standing.
  *
  *              transactional.id held             fenced
  *   TAKING ------------------------> JOINING ----------------> ASKING
@@ -43,9 +43,9 @@ enum state { TAKING, JOINING, ASKING, ENDED };
 /* How much metadata the broker takes with an offset. */
 struct measuring {
     bool wanted, asked;
-    struct outlet_position position; /* one of ours; its metadata is not used */
-    int64_t next_ms;                 /* mono: not before */
-    bool small;                      /* less than OUTLET_METADATA_MIN */
+    struct transaction_position position; /* one of ours; its metadata is not used */
+    int64_t next_ms;                      /* mono: not before */
+    bool small;                           /* less than TRANSACTION_METADATA_MIN */
 };
 
 struct clients {
@@ -53,7 +53,7 @@ struct clients {
     const struct clients_events *events;
     void *context;
     struct consumer *consumer;
-    struct outlet *outlet;
+    struct publisher *publisher;
     struct loop_timer look;
 
     enum state state;
@@ -90,7 +90,7 @@ static void fail(struct clients *clients, enum clients_failure failure, const ch
     clients->events->failed(clients->context, failure, text);
 }
 
-/* --- What consumer and outlet tell: passed on, and noted --- */
+/* --- What consumer and publisher tell: passed on, and noted --- */
 
 static void group_metadata_keep(struct clients *clients, struct group_metadata *group_metadata)
 {
@@ -117,10 +117,10 @@ static void on_measured(void *context, int64_t bytes)
     measuring->wanted = bytes <= 0;
     measuring->next_ms = now_ms(clients) + (bytes == 0 ? MEASURE_SMALL_PAUSE_MS : MEASURE_PAUSE_MS);
     bool news = bytes != 0 || !measuring->small;
-    if (bytes != OUTLET_MEASURED_NOTHING) {
+    if (bytes != PUBLISHER_MEASURED_NOTHING) {
         measuring->small = bytes == 0;
     }
-    if (bytes != OUTLET_MEASURED_NOTHING && news && clients->state != ENDED) {
+    if (bytes != PUBLISHER_MEASURED_NOTHING && news && clients->state != ENDED) {
         clients->events->metadata(clients->context, (size_t)bytes);
     }
 }
@@ -131,7 +131,8 @@ static void measure(struct clients *clients)
     if (measuring->wanted && !measuring->asked && clients->state == JOINING &&
         now_ms(clients) >= measuring->next_ms) {
         measuring->asked = true;
-        outlet_measure(clients->outlet, clients->group_metadata, &measuring->position, on_measured);
+        publisher_measure(clients->publisher, clients->group_metadata, &measuring->position,
+                          on_measured);
     }
 }
 
@@ -142,7 +143,7 @@ static void on_positions(void *context, const struct consumer_position *position
     if (measuring->wanted && count > 0) {
         int64_t offset = positions[0].offset > 0 ? positions[0].offset : 0;
         measuring->position =
-            (struct outlet_position){.partition = positions[0].partition, .offset = offset};
+            (struct transaction_position){.partition = positions[0].partition, .offset = offset};
         measuring->next_ms = 0;
         measure(clients);
     }
@@ -177,13 +178,13 @@ static void on_fatal(void *context, bool fenced, const char *text)
     trouble_set(&clients->fatal_trouble, "%s", text);
 }
 
-static void on_ended(void *context, const struct outlet_end *end)
+static void on_ended(void *context, const struct transaction_end *end)
 {
     struct clients *clients = context;
-    enum outlet_verdict verdict = end->verdict;
-    if (verdict == OUTLET_COMMITTED) {
+    enum transaction_verdict verdict = end->verdict;
+    if (verdict == TRANSACTION_COMMITTED) {
         renewal_group_heard(&clients->group);
-    } else if (verdict == OUTLET_NOT_OURS) {
+    } else if (verdict == TRANSACTION_STALE) {
         clients->group_lost = renewal_group_refused(&clients->group, now_ms(clients),
                                                     consumer_session_timeout_ms(clients->consumer));
     }
@@ -192,7 +193,7 @@ static void on_ended(void *context, const struct outlet_end *end)
         measure(clients);
     }
     clients->events->ended(clients->context, end);
-    if (verdict == OUTLET_FENCED && clients->state != ENDED) {
+    if (verdict == TRANSACTION_FENCED && clients->state != ENDED) {
         fail(clients, CLIENTS_NAMESAKE, "the transactional.id was taken");
     }
 }
@@ -231,7 +232,7 @@ static void clock_look(struct clients *clients)
     }
     char text[96];
     (void)snprintf(text, sizeof text, "the wall clock was set by %+.1f s", (double)step_ms / 1000);
-    outlet_renew(clients->outlet);
+    publisher_renew(clients->publisher);
     replace_consumer(clients, CLIENTS_CLOCK_SET, clients->state == ASKING ? ASKING : TAKING, text);
 }
 
@@ -240,7 +241,7 @@ static void on_probed(void *context, enum renewal_hold hold);
 static void ask(struct clients *clients)
 {
     clients->ask_again = false;
-    outlet_probe(clients->outlet, clients->group_metadata, on_probed);
+    publisher_probe(clients->publisher, clients->group_metadata, on_probed);
 }
 
 static void on_probed(void *context, enum renewal_hold hold)
@@ -280,13 +281,13 @@ static void fatal_handle(struct clients *clients)
 
 static void standing_look(struct clients *clients)
 {
-    enum outlet_standing standing = outlet_standing(clients->outlet);
-    if (clients->state == TAKING && standing == OUTLET_HELD) {
+    enum publisher_id_state standing = publisher_id_state(clients->publisher);
+    if (clients->state == TAKING && standing == PUBLISHER_ID_HELD) {
         clients->state = JOINING;
         consumer_join(clients->consumer);
-    } else if (clients->state == JOINING && standing == OUTLET_REFUSED) {
+    } else if (clients->state == JOINING && standing == PUBLISHER_ID_DENIED) {
         char text[256];
-        outlet_trouble(clients->outlet, text, sizeof text);
+        publisher_trouble(clients->publisher, text, sizeof text);
         replace_consumer(clients, CLIENTS_ID_REFUSED, TAKING, text);
     }
 }
@@ -326,8 +327,8 @@ static struct group_metadata *group_metadata_of_no_member(const struct consumer 
 }
 
 struct clients *clients_new(struct loop *loop, const struct clock *clock,
-                            const struct outlet_config *config, const struct clients_events *events,
-                            void *context, char **error)
+                            const struct producer_config *config,
+                            const struct clients_events *events, void *context, char **error)
 {
     static const struct consumer_events own = {on_assigned, on_positions, on_revoking,
                                                on_lost,     on_record,    on_fatal};
@@ -344,9 +345,9 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
     loop_timer_init(&clients->look, loop, on_look, clients);
     clients->consumer = consumer_new(loop, clock, &consumer, &own, clients, error);
     if (clients->consumer != NULL) {
-        clients->outlet = outlet_new(loop, config, on_ended, clients, error);
+        clients->publisher = publisher_new(loop, config, on_ended, clients, error);
     }
-    if (clients->outlet == NULL) {
+    if (clients->publisher == NULL) {
         clients->consumer = consumer_free(clients->consumer);
         free(clients);
         return NULL;
@@ -361,7 +362,7 @@ bool clients_free(struct clients *clients, int64_t timeout_ms)
     int64_t begun_us = clock_mono_us();
     if (clients != NULL) {
         loop_timer_stop(&clients->look);
-        outlet_free(clients->outlet, timeout_ms / 2);
+        publisher_free(clients->publisher, timeout_ms / 2);
         clients->consumer = consumer_free(clients->consumer);
         group_metadata_unref(clients->group_metadata);
         free(clients);
@@ -377,9 +378,9 @@ struct consumer *clients_consumer(struct clients *clients)
     return clients->consumer;
 }
 
-struct outlet *clients_outlet(struct clients *clients)
+struct publisher *clients_publisher(struct clients *clients)
 {
-    return clients->outlet;
+    return clients->publisher;
 }
 
 const char *clients_metadata_trouble(const struct clients *clients)
@@ -393,7 +394,7 @@ const char *clients_metadata_trouble(const struct clients *clients)
 const char *clients_waiting(struct clients *clients)
 {
     char trouble[256];
-    outlet_trouble(clients->outlet, trouble, sizeof trouble);
+    publisher_trouble(clients->publisher, trouble, sizeof trouble);
     const char *other = consumer_trouble(clients->consumer);
     if (trouble[0] == '\0' && other != NULL) {
         (void)snprintf(trouble, sizeof trouble, "%s", other);

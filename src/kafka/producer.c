@@ -55,21 +55,21 @@ static _Atomic int64_t doubt_until_us; /* see producer_doubt() */
 
 /* What is known of a record of the batch at hand. */
 struct fate {
-    enum outlet_topic topic;
+    enum output_topic topic;
     size_t size;
     bool taken; /* by its partition */
     enum refusal refusal;
 };
 
 struct producer {
-    const struct outlet_config *config;
+    const struct producer_config *config;
     producer_pause_fn *pause;
     producer_commit_fn *may_commit;
     producer_read_fn *read; /* NULL: batches are always there */
     void *context;
 
     rd_kafka_t *client;
-    rd_kafka_topic_t *topics[OUTLET_TOPIC_COUNT];
+    rd_kafka_topic_t *topics[OUTPUT_TOPIC_COUNT];
     rd_kafka_t *reader; /* reads committed offsets back; made when first needed */
     int64_t transaction_timeout_ms;
     bool acquired;
@@ -77,19 +77,19 @@ struct producer {
     bool fenced;  /* another process has the transactional.id */
 
     enum partitioner partitioner;
-    struct topic_leaders leaders[OUTLET_TOPIC_COUNT];
+    struct topic_leaders leaders[OUTPUT_TOPIC_COUNT];
     int64_t looked_us; /* when they were looked up; 0: they have to be */
     uint64_t random;
 
     /* A topic's bound holds for all of a request's records of a partition together. What it may
      * take is learned when several are refused for their size; 0: nothing was. */
-    size_t request_most[OUTLET_TOPIC_COUNT];
+    size_t request_most[OUTPUT_TOPIC_COUNT];
     int64_t request_small_us; /* when it was learned last */
 
     /* Of the batch at hand. A record's place in it is told by the address of its fate. */
     size_t record_count;
-    struct fate fates[OUTLET_RECORDS_MAX];
-    struct outlet_place places[OUTLET_RECORDS_MAX];
+    struct fate fates[TRANSACTION_RECORDS_MAX];
+    struct record_metadata places[TRANSACTION_RECORDS_MAX];
     rd_kafka_resp_err_t delivery; /* the first error of a delivery that is no consequence */
     rd_kafka_resp_err_t failure;  /* the transaction's own */
     int64_t begun_us;             /* of the transaction */
@@ -123,7 +123,7 @@ static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, v
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
         fate->taken = true;
-        producer->places[index] = (struct outlet_place){message->partition, message->offset};
+        producer->places[index] = (struct record_metadata){message->partition, message->offset};
         return;
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE: /* purged because of an error told before, or ours */
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
@@ -146,7 +146,7 @@ static void on_error(rd_kafka_t *client, int error, const char *reason, void *op
 
 static void client_drop(struct producer *producer)
 {
-    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         if (producer->topics[i] != NULL) {
             rd_kafka_topic_destroy(producer->topics[i]);
             producer->topics[i] = NULL;
@@ -167,7 +167,7 @@ static void reader_drop(struct producer *producer)
 
 static char *client_make(struct producer *producer)
 {
-    const struct outlet_config *config = producer->config;
+    const struct producer_config *config = producer->config;
     char *error = NULL;
     rd_kafka_conf_t *conf = kafka_properties_apply(
         KAFKA_PRODUCER, config->instance, config->properties, config->property_count, &error);
@@ -191,7 +191,7 @@ static char *client_make(struct producer *producer)
     return error;
 }
 
-struct producer *producer_new(const struct outlet_config *config, producer_pause_fn *pause,
+struct producer *producer_new(const struct producer_config *config, producer_pause_fn *pause,
                               producer_commit_fn *may_commit, void *context, char **error)
 {
     struct producer *producer = mem_zalloc(1, sizeof *producer);
@@ -210,7 +210,7 @@ struct producer *producer_free(struct producer *producer)
     }
     client_drop(producer);
     reader_drop(producer);
-    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         topic_leaders_deinit(&producer->leaders[i]);
     }
     free(producer);
@@ -238,9 +238,11 @@ const char *producer_trouble(const struct producer *producer)
     return producer->trouble.text;
 }
 
-enum outlet_standing producer_standing(const struct producer *producer)
+enum publisher_id_state producer_id_state(const struct producer *producer)
 {
-    return producer->acquired ? OUTLET_HELD : producer->refused ? OUTLET_REFUSED : OUTLET_WAITING;
+    return producer->acquired  ? PUBLISHER_ID_HELD
+           : producer->refused ? PUBLISHER_ID_DENIED
+                               : PUBLISHER_ID_WAITING;
 }
 
 void producer_set_read(struct producer *producer, producer_read_fn *read)
@@ -354,7 +356,7 @@ static bool topic_look(struct producer *producer, size_t index)
  * leader that is gone, and a transaction that takes its partition in cannot end without it. */
 static bool topics_look(struct producer *producer)
 {
-    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         if (!topic_look(producer, i)) {
             return false;
         }
@@ -369,7 +371,7 @@ static bool topics_know(struct producer *producer)
     return fresh || topics_look(producer);
 }
 
-int32_t producer_partitions(const struct producer *producer, enum outlet_topic topic)
+int32_t producer_partitions(const struct producer *producer, enum output_topic topic)
 {
     return producer->leaders[topic].count;
 }
@@ -392,19 +394,19 @@ static void trouble_of_record(struct producer *producer, size_t index)
 }
 
 /* How many of the records cannot be sent, as far as the brokers' last word goes. */
-static size_t partitions_choose(struct producer *producer, const struct outlet_batch *batch)
+static size_t partitions_choose(struct producer *producer, const struct transaction_batch *batch)
 {
     size_t refused = 0;
-    assert(batch->record_count <= OUTLET_RECORDS_MAX);
+    assert(batch->record_count <= TRANSACTION_RECORDS_MAX);
     producer->record_count = batch->record_count;
     for (size_t i = 0; i < batch->record_count; i++) {
-        const struct outlet_record *record = &batch->records[i];
+        const struct transaction_record *record = &batch->records[i];
         struct fate *fate = &producer->fates[i];
         *fate = (struct fate){.topic = record->topic, .size = record->key_len + record->value_len};
         int32_t partition = topic_leaders_choose(
             &producer->leaders[record->topic], producer->partitioner, record->key, record->key_len,
             (uint32_t)random_next(&producer->random), &fate->refusal);
-        producer->places[i] = (struct outlet_place){partition, -1};
+        producer->places[i] = (struct record_metadata){partition, -1};
         if (fate->refusal != REFUSAL_NONE && refused++ == 0) {
             trouble_of_record(producer, i);
         }
@@ -413,7 +415,7 @@ static size_t partitions_choose(struct producer *producer, const struct outlet_b
 }
 
 /* With the batch to be read. */
-static void tell(const struct producer *producer, const struct outlet_batch *batch)
+static void tell(const struct producer *producer, const struct transaction_batch *batch)
 {
     for (size_t i = 0; i < producer->record_count; i++) {
         if (batch->places != NULL) {
@@ -448,12 +450,12 @@ static enum step begin(struct producer *producer)
 }
 
 static rd_kafka_topic_partition_list_t *positions_list(const struct producer *producer,
-                                                       const struct outlet_batch *batch)
+                                                       const struct transaction_batch *batch)
 {
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)batch->position_count);
     for (size_t i = 0; i < batch->position_count; i++) {
-        const struct outlet_position *position = &batch->positions[i];
+        const struct transaction_position *position = &batch->positions[i];
         rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(
             list, producer->config->requests_topic, position->partition);
         entry->offset = position->offset;
@@ -504,7 +506,7 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
     return step;
 }
 
-static enum step send_offsets(struct producer *producer, const struct outlet_batch *batch,
+static enum step send_offsets(struct producer *producer, const struct transaction_batch *batch,
                               bool *refused)
 {
     if (!read_begin(producer)) {
@@ -519,8 +521,8 @@ static enum step send_offsets(struct producer *producer, const struct outlet_bat
     return step;
 }
 
-static rd_kafka_error_t *produce_one(struct producer *producer, const struct outlet_record *record,
-                                     size_t index)
+static rd_kafka_error_t *produce_one(struct producer *producer,
+                                     const struct transaction_record *record, size_t index)
 {
     rd_kafka_headers_t *headers = client_headers(record->headers, record->header_count);
     /* The library takes pointers to bytes that it copies as `void *`. */
@@ -562,7 +564,7 @@ static bool request_full(struct producer *producer, size_t index, size_t *pendin
     size_t most = producer->request_most[fate->topic];
     bool full = most > 0 && pending[fate->topic] > 0 && pending[fate->topic] + fate->size > most;
     if (full) {
-        memset(pending, 0, OUTLET_TOPIC_COUNT * sizeof *pending);
+        memset(pending, 0, OUTPUT_TOPIC_COUNT * sizeof *pending);
     }
     pending[fate->topic] += fate->size;
     return full;
@@ -572,7 +574,7 @@ static bool request_full(struct producer *producer, size_t index, size_t *pendin
  * size together; one that was refused alone is too large by itself. */
 static void request_learn(struct producer *producer)
 {
-    for (size_t topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+    for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         size_t count = 0, bytes = 0;
         int32_t partition = -1;
         for (size_t i = 0; i < producer->record_count; i++) {
@@ -615,9 +617,9 @@ static enum step drain(struct producer *producer)
     return STEP_OK;
 }
 
-static enum step produce_all(struct producer *producer, const struct outlet_batch *batch)
+static enum step produce_all(struct producer *producer, const struct transaction_batch *batch)
 {
-    size_t pending[OUTLET_TOPIC_COUNT] = {0};
+    size_t pending[OUTPUT_TOPIC_COUNT] = {0};
     for (size_t i = 0; producer->delivery == 0;) {
         if (i < producer->record_count && request_full(producer, i, pending) &&
             drain(producer) == STEP_STOP) {
@@ -627,7 +629,7 @@ static enum step produce_all(struct producer *producer, const struct outlet_batc
             return STEP_STOP;
         }
         bool more = i < batch->record_count;
-        assert(batch->record_count <= OUTLET_RECORDS_MAX);
+        assert(batch->record_count <= TRANSACTION_RECORDS_MAX);
         rd_kafka_error_t *error = more ? produce_one(producer, &batch->records[i], i) : NULL;
         read_end(producer);
         if (!more) {
@@ -781,17 +783,17 @@ static bool abort_or_drop(struct producer *producer)
 
 /* --- Verdicts --- */
 
-static struct outlet_end end_of(struct producer *producer, enum outlet_verdict verdict)
+static struct transaction_end end_of(struct producer *producer, enum transaction_verdict verdict)
 {
-    return (struct outlet_end){
+    return (struct transaction_end){
         .verdict = verdict,
-        .trouble = verdict == OUTLET_COMMITTED ? NULL : producer->trouble.text,
+        .trouble = verdict == TRANSACTION_COMMITTED ? NULL : producer->trouble.text,
     };
 }
 
 static rd_kafka_t *reader_get(struct producer *producer)
 {
-    const struct outlet_config *config = producer->config;
+    const struct producer_config *config = producer->config;
     char *error = NULL;
     if (producer->reader == NULL) {
         rd_kafka_conf_t *conf = kafka_properties_apply(
@@ -806,7 +808,7 @@ static rd_kafka_t *reader_get(struct producer *producer)
 }
 
 static bool position_is(const rd_kafka_topic_partition_t *committed,
-                        const struct outlet_position *sent)
+                        const struct transaction_position *sent)
 {
     size_t len = committed->metadata == NULL ? 0 : committed->metadata_size;
     return committed->offset == sent->offset && len == strlen(sent->metadata) &&
@@ -814,7 +816,7 @@ static bool position_is(const rd_kafka_topic_partition_t *committed,
 }
 
 static bool positions_are(const rd_kafka_topic_partition_list_t *committed,
-                          const struct producer *producer, const struct outlet_batch *batch)
+                          const struct producer *producer, const struct transaction_batch *batch)
 {
     for (size_t i = 0; i < batch->position_count; i++) {
         const rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(
@@ -829,8 +831,8 @@ static bool positions_are(const rd_kafka_topic_partition_list_t *committed,
 /* Until it is known or the owner stops. Other positions than those sent mean that it was not
  * committed, or that another member has committed since: then our session is stale, and the
  * batch, given again, is refused by the broker. */
-static bool read_back(struct producer *producer, const struct outlet_batch *batch,
-                      struct outlet_end *end)
+static bool read_back(struct producer *producer, const struct transaction_batch *batch,
+                      struct transaction_end *end)
 {
     while (read_begin(producer)) {
         rd_kafka_topic_partition_list_t *list = positions_list(producer, batch);
@@ -846,7 +848,7 @@ static bool read_back(struct producer *producer, const struct outlet_batch *batc
         read_end(producer);
         rd_kafka_topic_partition_list_destroy(list);
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            *end = end_of(producer, equal ? OUTLET_COMMITTED : OUTLET_ABORTED);
+            *end = end_of(producer, equal ? TRANSACTION_COMMITTED : TRANSACTION_ABORTED);
             log_notice("kafka producer: a commit of unknown end %s",
                        equal ? "was found to have succeeded" : "was found not to have happened");
             return true;
@@ -860,8 +862,8 @@ static bool read_back(struct producer *producer, const struct outlet_batch *batc
 
 /* A new producer's init_transactions waits for a commit under way and aborts what is open, so
  * that afterwards the committed offsets tell. */
-static bool settle(struct producer *producer, const struct outlet_batch *batch,
-                   struct outlet_end *end)
+static bool settle(struct producer *producer, const struct transaction_batch *batch,
+                   struct transaction_end *end)
 {
     struct trouble cause = producer->trouble;
     log_warning("kafka producer: %s; whether the outcomes were committed is being found out",
@@ -869,7 +871,7 @@ static bool settle(struct producer *producer, const struct outlet_batch *batch,
     client_drop(producer);
     while (!producer_acquire(producer)) {
         if (producer->fenced) {
-            *end = end_of(producer, OUTLET_FENCED);
+            *end = end_of(producer, TRANSACTION_FENCED);
             return true;
         }
         if (producer->pause(producer->context, READ_BACK_PAUSE_MS)) {
@@ -886,12 +888,12 @@ static bool settle(struct producer *producer, const struct outlet_batch *batch,
  * or there is only one. False when that is not known. */
 static bool attribute(struct producer *producer)
 {
-    bool there[OUTLET_TOPIC_COUNT] = {false}, named[OUTLET_TOPIC_COUNT] = {false};
+    bool there[OUTPUT_TOPIC_COUNT] = {false}, named[OUTPUT_TOPIC_COUNT] = {false};
     size_t named_count = 0, there_count = 0;
     for (size_t i = 0; i < producer->record_count; i++) {
         there[producer->fates[i].topic] = true;
     }
-    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         AUTO_FREE char *quoted = mem_printf("\"%s\"", producer->config->topics[i]);
         named[i] = there[i] && strstr(producer->trouble.text, quoted) != NULL;
         named_count += named[i];
@@ -917,18 +919,18 @@ static size_t refusals_count(const struct producer *producer)
     return refused;
 }
 
-static struct outlet_end end_of_refusals(struct producer *producer)
+static struct transaction_end end_of_refusals(struct producer *producer)
 {
-    struct outlet_end end = end_of(producer, OUTLET_RECORDS_REFUSED);
+    struct transaction_end end = end_of(producer, TRANSACTION_RECORDS_REFUSED);
     request_learn(producer);
     end.refused = refusals_count(producer);
     return end;
 }
 
-static struct outlet_end end_of_abort(struct producer *producer, bool refused)
+static struct transaction_end end_of_abort(struct producer *producer, bool refused)
 {
     if (refused) {
-        return end_of(producer, OUTLET_NOT_OURS);
+        return end_of(producer, TRANSACTION_STALE);
     }
     if (producer->delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
         trouble_set(&producer->trouble, "delivering: %s (%s)", rd_kafka_err2str(producer->delivery),
@@ -940,18 +942,18 @@ static struct outlet_end end_of_abort(struct producer *producer, bool refused)
     if (refusals_count(producer) > 0) {
         return end_of_refusals(producer);
     }
-    struct outlet_end end = end_of(producer, OUTLET_ABORTED);
+    struct transaction_end end = end_of(producer, TRANSACTION_ABORTED);
     end.mixed = !known;
     end.metadata_refused = producer->failure == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
     return end;
 }
 
-static bool end_of_fatal(struct producer *producer, const struct outlet_batch *batch,
-                         bool commit_tried, struct outlet_end *end)
+static bool end_of_fatal(struct producer *producer, const struct transaction_batch *batch,
+                         bool commit_tried, struct transaction_end *end)
 {
     if (client_fenced(producer)) {
         if (!fence_doubtful(producer)) {
-            *end = end_of(producer, OUTLET_FENCED);
+            *end = end_of(producer, TRANSACTION_FENCED);
             return true;
         }
         /* Should another process have our name after all, we fence it in turn: the one that is in
@@ -964,13 +966,13 @@ static bool end_of_fatal(struct producer *producer, const struct outlet_batch *b
         return settle(producer, batch, end);
     }
     client_drop(producer);
-    *end = end_of(producer, OUTLET_ABORTED);
+    *end = end_of(producer, TRANSACTION_ABORTED);
     return true;
 }
 
 /* Of a transaction that is to be aborted. */
-static bool end_of_failure(struct producer *producer, const struct outlet_batch *batch,
-                           bool commit_tried, bool refused, struct outlet_end *end)
+static bool end_of_failure(struct producer *producer, const struct transaction_batch *batch,
+                           bool commit_tried, bool refused, struct transaction_end *end)
 {
     bool aborted = abort_or_drop(producer);
     if (client_fenced(producer)) {
@@ -988,8 +990,8 @@ static bool end_of_failure(struct producer *producer, const struct outlet_batch 
     return true;
 }
 
-static bool transact(struct producer *producer, const struct outlet_batch *batch,
-                     struct outlet_end *end)
+static bool transact(struct producer *producer, const struct transaction_batch *batch,
+                     struct transaction_end *end)
 {
     bool refused = false, commit_tried = false;
     enum step step = begin(producer);
@@ -1010,7 +1012,7 @@ static bool transact(struct producer *producer, const struct outlet_batch *batch
     case STEP_OK:
         trouble_clear(&producer->trouble);
         producer->open_us = 0;
-        *end = end_of(producer, OUTLET_COMMITTED);
+        *end = end_of(producer, TRANSACTION_COMMITTED);
         return true;
     case STEP_ABORT:
         return end_of_failure(producer, batch, commit_tried, refused, end);
@@ -1025,12 +1027,12 @@ static bool transact(struct producer *producer, const struct outlet_batch *batch
     return false;
 }
 
-bool producer_publish(struct producer *producer, const struct outlet_batch *batch,
-                      struct outlet_end *end)
+bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
+                      struct transaction_end *end)
 {
     if (!producer_acquire(producer) || !topics_know(producer)) {
         bool stop = stopping(producer);
-        *end = end_of(producer, producer->fenced ? OUTLET_FENCED : OUTLET_ABORTED);
+        *end = end_of(producer, producer->fenced ? TRANSACTION_FENCED : TRANSACTION_ABORTED);
         return !stop;
     }
     if (!read_begin(producer)) {
@@ -1043,7 +1045,7 @@ bool producer_publish(struct producer *producer, const struct outlet_batch *batc
     if (refused > 0) {
         *end = end_of_refusals(producer);
     }
-    if (!known || end->verdict != OUTLET_COMMITTED) {
+    if (!known || end->verdict != TRANSACTION_COMMITTED) {
         producer->looked_us = 0;
     }
     if (known && read_begin(producer)) {
@@ -1053,8 +1055,8 @@ bool producer_publish(struct producer *producer, const struct outlet_batch *batc
     return known;
 }
 
-bool producer_settle(struct producer *producer, const struct outlet_batch *batch,
-                     struct outlet_end *end)
+bool producer_settle(struct producer *producer, const struct transaction_batch *batch,
+                     struct transaction_end *end)
 {
     trouble_set(&producer->trouble, "the clients were made anew during a commit");
     return settle(producer, batch, end);
@@ -1116,11 +1118,11 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
                          int32_t partition, int64_t offset)
 {
     /* Some brokers take 1024. */
-    const size_t sizes[] = {producer->config->metadata_bytes, 1024, OUTLET_METADATA_MIN};
+    const size_t sizes[] = {producer->config->metadata_bytes, 1024, TRANSACTION_METADATA_MIN};
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         bool refused = false;
         if (!producer->acquired || stopping(producer)) {
-            return OUTLET_MEASURED_NOTHING;
+            return PUBLISHER_MEASURED_NOTHING;
         }
         enum step step =
             try_position(producer, group_metadata, partition, offset, sizes[i], &refused);
@@ -1134,7 +1136,7 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
             return (int64_t)sizes[i];
         }
         if (!too_large) {
-            return OUTLET_MEASURED_NOTHING;
+            return PUBLISHER_MEASURED_NOTHING;
         }
     }
     return 0;

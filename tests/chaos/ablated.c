@@ -58,7 +58,7 @@ rd_kafka_error_t *__wrap_rd_kafka_send_offsets_to_transaction(
 rd_kafka_error_t *__real_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms);
 rd_kafka_error_t *__wrap_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms);
 
-/* Positions that wait for a transaction of their own; the outlet's thread only. */
+/* Positions that wait for a transaction of their own; the publisher's thread only. */
 static rd_kafka_topic_partition_list_t *apart;
 static const rd_kafka_consumer_group_metadata_t *apart_group;
 
@@ -130,7 +130,7 @@ rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
                                             rd_kafka_topic_partition_list_t *partitions,
                                             int timeout_ms);
 
-/* Whoever asks on the outlet's thread hears that nothing was committed. */
+/* Whoever asks on the publisher's thread hears that nothing was committed. */
 rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
                                             rd_kafka_topic_partition_list_t *partitions,
                                             int timeout_ms)

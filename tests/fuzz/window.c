@@ -6,7 +6,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/flow/window.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 
 #include <string.h>
 
@@ -16,7 +16,7 @@ static void expect_reload(const struct window *window)
     AUTO_BUF struct buf metadata = {0};
     struct window fresh;
     window_encode(window, &metadata);
-    PROMISE(metadata.len <= OUTLET_METADATA_MAX);
+    PROMISE(metadata.len <= TRANSACTION_METADATA_MAX);
     PROMISE(window_load(&fresh, window->watermark, metadata.data));
     PROMISE(fresh.watermark == window->watermark);
     PROMISE(memcmp(fresh.done, window->done, sizeof fresh.done) == 0);
@@ -27,7 +27,7 @@ static void happen(struct window *window, uint8_t what)
     int64_t before = window->watermark;
     bool wide = window_wide(window);
     if (what == 0x7d) {
-        window_limit(window, window_span_of(OUTLET_METADATA_MIN));
+        window_limit(window, window_span_of(TRANSACTION_METADATA_MIN));
         return;
     }
     if (what & 0x80) {

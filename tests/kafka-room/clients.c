@@ -61,8 +61,8 @@ struct test {
     unsigned renewals[CLIENTS_RENEWAL_COUNT], joins;
     bool set, refuses, busy;
     struct group_metadata *group_metadata;
-    struct outlet_position position;
-    struct outlet_batch batch;
+    struct transaction_position position;
+    struct transaction_batch batch;
     unsigned refused, committed;
 };
 
@@ -96,12 +96,12 @@ static bool on_record(void *context, const struct record *record)
     return true;
 }
 
-static void on_ended(void *context, const struct outlet_end *end)
+static void on_ended(void *context, const struct transaction_end *end)
 {
     struct test *test = context;
     test->busy = false;
-    test->refused += end->verdict == OUTLET_NOT_OURS;
-    test->committed += end->verdict == OUTLET_COMMITTED;
+    test->refused += end->verdict == TRANSACTION_STALE;
+    test->committed += end->verdict == TRANSACTION_COMMITTED;
     test->batch.group_metadata = group_metadata_unref(test->batch.group_metadata);
 }
 
@@ -146,16 +146,17 @@ static void step_clock(void *context)
 /* A commit of nothing but a position, again and again. */
 static void submit(struct test *test)
 {
-    test->position = (struct outlet_position){0, 1, ""};
-    test->batch = (struct outlet_batch){.group_metadata = group_metadata_ref(test->group_metadata),
-                                        .positions = &test->position,
-                                        .position_count = 1};
+    test->position = (struct transaction_position){0, 1, ""};
+    test->batch =
+        (struct transaction_batch){.group_metadata = group_metadata_ref(test->group_metadata),
+                                   .positions = &test->position,
+                                   .position_count = 1};
     test->busy = true;
     if (test->refuses) {
         rd_kafka_mock_push_request_errors(test->cluster, TXN_OFFSET_COMMIT, 1,
                                           RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
     }
-    outlet_submit(clients_outlet(test->clients), &test->batch);
+    publisher_submit(clients_publisher(test->clients), &test->batch);
 }
 
 /* Refused until the consumer was made anew; then the group takes commits again. */
@@ -185,7 +186,7 @@ static bool run(struct test *test)
         {KAFKA_BOTH, "group.id", "group"},
         {KAFKA_CONSUMER, "session.timeout.ms", "3000"},
         {KAFKA_CONSUMER, "heartbeat.interval.ms", "500"}};
-    const struct outlet_config config = {
+    const struct producer_config config = {
         "one", "requests", {"results", "failures"}, properties, ARRAY_LENGTH(properties), 0, 0};
     char *error = NULL;
     test->clients = clients_new(test->loop, &settable, &config, &events, test, &error);

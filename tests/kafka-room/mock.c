@@ -1,12 +1,12 @@
-/* The outlet's verdict on each error that a broker can answer with, on librdkafka's mock
+/* The publisher's verdict on each error that a broker can answer with, on librdkafka's mock
  * cluster: it says when asked what a real broker says rarely. (It keeps no transactional
  * offsets, so that what a commit of unknown end comes to is shown in test_room.py.)
  */
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
-#include "presignd/kafka/outlet.h"
 #include "presignd/kafka/producer.h"
+#include "presignd/kafka/publisher.h"
 
 #include <librdkafka/rdkafka_mock.h>
 #include <stdio.h>
@@ -34,79 +34,83 @@ struct answer {
 struct scenario {
     const char *name;
     struct answer answers[2];
-    enum outlet_verdict verdict;
+    enum transaction_verdict verdict;
 };
 
 /* After each of them but the last, a batch without any error is to be committed. */
 static const struct scenario scenarios[] = {
-    {"no error", {{0}}, OUTLET_COMMITTED},
+    {"no error", {{0}}, TRANSACTION_COMMITTED},
     {"markers of the transaction before are being written",
      {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, 3}},
-     OUTLET_COMMITTED},
+     TRANSACTION_COMMITTED},
     {"likewise at the partitions",
      {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, 2}},
-     OUTLET_COMMITTED},
+     TRANSACTION_COMMITTED},
     {"coordinator moves before the offsets",
      {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_NOT_COORDINATOR, 1}},
-     OUTLET_COMMITTED},
+     TRANSACTION_COMMITTED},
     {"coordinator loads at the commit",
      {{END_TXN, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, 2}},
-     OUTLET_COMMITTED},
+     TRANSACTION_COMMITTED},
     {"coordinator moves at the commit",
      {{END_TXN, RD_KAFKA_RESP_ERR_NOT_COORDINATOR, 1}},
-     OUTLET_COMMITTED},
+     TRANSACTION_COMMITTED},
     {"generation is over",
      {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, 1}},
-     OUTLET_NOT_OURS},
+     TRANSACTION_STALE},
     {"member is gone",
      {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, 1}},
-     OUTLET_NOT_OURS},
+     TRANSACTION_STALE},
     {"instance has joined anew",
      {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, 1}},
-     OUTLET_NOT_OURS},
+     TRANSACTION_STALE},
     {"no right to the group",
      {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, 1}},
-     OUTLET_ABORTED},
+     TRANSACTION_ABORTED},
     {"no right to the topic, at its partitions",
      {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1}},
-     OUTLET_RECORDS_REFUSED},
+     TRANSACTION_RECORDS_REFUSED},
     {"no right to the topic, at the records",
      {{PRODUCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1}},
-     OUTLET_RECORDS_REFUSED},
+     TRANSACTION_RECORDS_REFUSED},
     {"record too large",
      {{PRODUCE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1}},
-     OUTLET_RECORDS_REFUSED},
-    {"leader moves", {{PRODUCE, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 1}}, OUTLET_COMMITTED},
+     TRANSACTION_RECORDS_REFUSED},
+    {"leader moves",
+     {{PRODUCE, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 1}},
+     TRANSACTION_COMMITTED},
     {"producer id is forgotten",
      {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 1}},
-     OUTLET_ABORTED},
+     TRANSACTION_ABORTED},
     {"wrong state before the commit",
      {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, 1}},
-     OUTLET_ABORTED},
+     TRANSACTION_ABORTED},
     {"wrong state at the commit, so not known",
      {{END_TXN, RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, 1}},
-     OUTLET_ABORTED},
+     TRANSACTION_ABORTED},
     {"unknown error at the commit, then aborted",
      {{END_TXN, RD_KAFKA_RESP_ERR_UNKNOWN, 1}},
-     OUTLET_ABORTED},
+     TRANSACTION_ABORTED},
     {"fenced by another process, as the partition says first",
      {{PRODUCE, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1},
       {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}},
-     OUTLET_FENCED},
+     TRANSACTION_FENCED},
     {"fenced by another process, as the abort says",
      {{PRODUCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1},
       {END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}},
-     OUTLET_FENCED},
-    {"fenced by another process", {{END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}}, OUTLET_FENCED},
+     TRANSACTION_FENCED},
+    {"fenced by another process",
+     {{END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}},
+     TRANSACTION_FENCED},
 };
 
 struct run {
     struct loop *loop;
-    struct outlet_end end;
+    struct transaction_end end;
     char trouble[256];
 };
 
-static void on_ended(void *context, const struct outlet_end *end)
+static void on_ended(void *context, const struct transaction_end *end)
 {
     struct run *run = context;
     run->end = *end;
@@ -122,21 +126,22 @@ static void on_deadline(void *context)
 }
 
 /* False when it does not end within half a minute. */
-static bool batch_run(struct run *run, struct outlet *outlet, struct group_metadata *group_metadata)
+static bool batch_run(struct run *run, struct publisher *publisher,
+                      struct group_metadata *group_metadata)
 {
-    static const struct outlet_record records[] = {
-        {OUTLET_RESULTS, "k", 1, "one", 3, NULL, 0},
+    static const struct transaction_record records[] = {
+        {OUTPUT_RESULTS, "k", 1, "one", 3, NULL, 0},
     };
-    const struct outlet_position positions[] = {{0, 5, "done"}, {1, 7, ""}};
-    const struct outlet_batch batch = {.group_metadata = group_metadata,
-                                       .records = records,
-                                       .record_count = ARRAY_LENGTH(records),
-                                       .positions = positions,
-                                       .position_count = ARRAY_LENGTH(positions)};
+    const struct transaction_position positions[] = {{0, 5, "done"}, {1, 7, ""}};
+    const struct transaction_batch batch = {.group_metadata = group_metadata,
+                                            .records = records,
+                                            .record_count = ARRAY_LENGTH(records),
+                                            .positions = positions,
+                                            .position_count = ARRAY_LENGTH(positions)};
     struct loop_timer deadline;
     loop_timer_init(&deadline, run->loop, on_deadline, run);
     loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);
-    outlet_submit(outlet, &batch);
+    publisher_submit(publisher, &batch);
     bool ended = loop_run(run->loop) == 0;
     loop_timer_stop(&deadline);
     return ended;
@@ -150,31 +155,33 @@ static void answers_push(rd_kafka_mock_cluster_t *cluster, const struct answer *
 }
 
 /* The answers of a scenario are not for taking hold of the transactional.id. */
-static bool held_wait(const struct outlet *outlet)
+static bool held_wait(const struct publisher *publisher)
 {
     int64_t end_ms = clock_now(&clock_system).mono_ms + 30000;
     const struct timespec pause = {.tv_nsec = 1000000};
-    while (outlet_standing(outlet) != OUTLET_HELD && clock_now(&clock_system).mono_ms < end_ms) {
+    while (publisher_id_state(publisher) != PUBLISHER_ID_HELD &&
+           clock_now(&clock_system).mono_ms < end_ms) {
         (void)nanosleep(&pause, NULL);
     }
-    return outlet_standing(outlet) == OUTLET_HELD;
+    return publisher_id_state(publisher) == PUBLISHER_ID_HELD;
 }
 
 static bool scenario_run(struct run *run, const struct scenario *scenario,
-                         rd_kafka_mock_cluster_t *cluster, struct outlet *outlet,
+                         rd_kafka_mock_cluster_t *cluster, struct publisher *publisher,
                          struct group_metadata *group_metadata)
 {
-    bool held = held_wait(outlet);
+    bool held = held_wait(publisher);
     for (size_t i = 0; i < ARRAY_LENGTH(scenario->answers); i++) {
         answers_push(cluster, &scenario->answers[i]);
     }
-    bool ended = held && batch_run(run, outlet, group_metadata);
+    bool ended = held && batch_run(run, publisher, group_metadata);
     bool right = ended && run->end.verdict == scenario->verdict &&
-                 (run->end.verdict == OUTLET_COMMITTED) == (run->trouble[0] == '\0');
+                 (run->end.verdict == TRANSACTION_COMMITTED) == (run->trouble[0] == '\0');
     printf("%s %s: %s %d %s\n", right ? "ok  " : "FAIL", scenario->name,
            ended ? "verdict" : "no end,", (int)run->end.verdict, run->trouble);
-    if (right && scenario->verdict != OUTLET_FENCED) {
-        right = batch_run(run, outlet, group_metadata) && run->end.verdict == OUTLET_COMMITTED;
+    if (right && scenario->verdict != TRANSACTION_FENCED) {
+        right =
+            batch_run(run, publisher, group_metadata) && run->end.verdict == TRANSACTION_COMMITTED;
         printf("%s   and then one without: %d %s\n", right ? "ok  " : "FAIL", (int)run->end.verdict,
                run->trouble);
     }
@@ -185,10 +192,10 @@ static bool scenario_run(struct run *run, const struct scenario *scenario,
 
 struct refusal_run {
     struct run run;
-    struct outlet *outlet;
+    struct publisher *publisher;
     struct loop_timer look;
     rd_kafka_mock_cluster_t *cluster;
-    const struct outlet_batch *batch;
+    const struct transaction_batch *batch;
     bool submitted, seen;
 };
 
@@ -196,58 +203,58 @@ struct refusal_run {
 static void on_standing(void *context)
 {
     struct refusal_run *test = context;
-    enum outlet_standing standing = outlet_standing(test->outlet);
+    enum publisher_id_state standing = publisher_id_state(test->publisher);
     const struct answer answers[] = {
         {END_TXN, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1},
         {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1000}};
-    if (!test->submitted && standing == OUTLET_HELD) {
+    if (!test->submitted && standing == PUBLISHER_ID_HELD) {
         test->submitted = true;
         answers_push(test->cluster, &answers[0]);
         answers_push(test->cluster, &answers[1]);
-        outlet_submit(test->outlet, test->batch);
-    } else if (test->submitted && !test->seen && standing == OUTLET_REFUSED) {
+        publisher_submit(test->publisher, test->batch);
+    } else if (test->submitted && !test->seen && standing == PUBLISHER_ID_DENIED) {
         test->seen = true;
         rd_kafka_mock_clear_request_errors(test->cluster, INIT_PRODUCER_ID);
     }
     loop_timer_set(&test->look, clock_now(&clock_system).mono_ms + 20);
 }
 
-static void on_refused_ended(void *context, const struct outlet_end *end)
+static void on_refused_ended(void *context, const struct transaction_end *end)
 {
     struct refusal_run *test = context;
     on_ended(&test->run, end);
 }
 
-static int refusal_is_told(const struct outlet_config *config,
+static int refusal_is_told(const struct producer_config *config,
                            struct group_metadata *group_metadata, rd_kafka_mock_cluster_t *cluster)
 {
-    static const struct outlet_position position = {0, 5, "done"};
-    const struct outlet_batch batch = {
+    static const struct transaction_position position = {0, 5, "done"};
+    const struct transaction_batch batch = {
         .group_metadata = group_metadata, .positions = &position, .position_count = 1};
     struct refusal_run test = {.run = {.loop = loop_new()}, .cluster = cluster, .batch = &batch};
     struct loop_timer deadline;
     char *error = NULL;
-    test.outlet = outlet_new(test.run.loop, config, on_refused_ended, &test, &error);
+    test.publisher = publisher_new(test.run.loop, config, on_refused_ended, &test, &error);
     loop_timer_init(&deadline, test.run.loop, on_deadline, &test.run);
     loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);
     loop_timer_init(&test.look, test.run.loop, on_standing, &test);
     loop_timer_set(&test.look, 0);
     bool ended = loop_run(test.run.loop) == 0;
-    bool right = ended && test.seen && test.run.end.verdict == OUTLET_ABORTED;
+    bool right = ended && test.seen && test.run.end.verdict == TRANSACTION_ABORTED;
     printf("%s the id is refused while the end of a commit is found out: %s, %s, verdict %d\n",
            right ? "ok  " : "FAIL", test.seen ? "told" : "not told", ended ? "ended" : "no end",
            (int)test.run.end.verdict);
     loop_timer_stop(&test.look);
     loop_timer_stop(&deadline);
     rd_kafka_mock_clear_request_errors(cluster, INIT_PRODUCER_ID);
-    outlet_free(test.outlet, 5000);
+    publisher_free(test.publisher, 5000);
     loop_free(test.run.loop);
     return right ? 0 : 1;
 }
 
 /* The coordinator answers a request for the id as fenced when another one overtakes it. While one
  * of our own may be on its way late, that tells of no namesake. The last test: doubt stays. */
-static int late_request_fences(const struct outlet_config *config,
+static int late_request_fences(const struct producer_config *config,
                                struct group_metadata *group_metadata,
                                rd_kafka_mock_cluster_t *cluster)
 {
@@ -256,16 +263,17 @@ static int late_request_fences(const struct outlet_config *config,
         {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}};
     struct run run = {.loop = loop_new()};
     char *error = NULL;
-    struct outlet *outlet = outlet_new(run.loop, config, on_ended, &run, &error);
-    bool right = batch_run(&run, outlet, group_metadata) && run.end.verdict == OUTLET_COMMITTED;
+    struct publisher *publisher = publisher_new(run.loop, config, on_ended, &run, &error);
+    bool right =
+        batch_run(&run, publisher, group_metadata) && run.end.verdict == TRANSACTION_COMMITTED;
     producer_doubt();
     answers_push(cluster, &answers[0]);
     answers_push(cluster, &answers[1]);
-    bool ended = batch_run(&run, outlet, group_metadata);
-    right = right && ended && run.end.verdict == OUTLET_ABORTED;
+    bool ended = batch_run(&run, publisher, group_metadata);
+    right = right && ended && run.end.verdict == TRANSACTION_ABORTED;
     printf("%s fenced by a late request of ours while the id is taken anew: verdict %d %s\n",
            right ? "ok  " : "FAIL", (int)run.end.verdict, run.trouble);
-    outlet_free(outlet, 5000);
+    publisher_free(publisher, 5000);
     loop_free(run.loop);
     return right ? 0 : 1;
 }
@@ -274,24 +282,24 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
                                            rd_kafka_mock_cluster_bootstraps(cluster)};
-    const struct outlet_config config = {"one", "requests", {"results", "failures"}, &brokers, 1,
-                                         0,     0};
+    const struct producer_config config = {"one", "requests", {"results", "failures"}, &brokers, 1,
+                                           0,     0};
     struct group_metadata *group_metadata =
         group_metadata_new(rd_kafka_consumer_group_metadata_new_with_genid("g", 1, "m", NULL));
     struct run run = {.loop = loop_new()};
     int failed = 0;
-    /* Each with an outlet of its own, so that none depends on what the one before left. */
+    /* Each with an publisher of its own, so that none depends on what the one before left. */
     for (size_t i = 0; i < ARRAY_LENGTH(scenarios); i++) {
         char *error = NULL;
-        struct outlet *outlet = outlet_new(run.loop, &config, on_ended, &run, &error);
-        if (outlet == NULL) {
+        struct publisher *publisher = publisher_new(run.loop, &config, on_ended, &run, &error);
+        if (publisher == NULL) {
             printf("FAIL %s\n", error);
             free(error);
             failed++;
             break;
         }
-        failed += scenario_run(&run, &scenarios[i], cluster, outlet, group_metadata) ? 0 : 1;
-        outlet_free(outlet, 5000);
+        failed += scenario_run(&run, &scenarios[i], cluster, publisher, group_metadata) ? 0 : 1;
+        publisher_free(publisher, 5000);
         for (size_t j = 0; j < ARRAY_LENGTH(scenarios[i].answers); j++) {
             rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[j].request);
         }
@@ -308,8 +316,8 @@ static int start_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
                                            rd_kafka_mock_cluster_bootstraps(cluster)};
-    const struct outlet_config config = {"two", "requests", {"results", "failures"}, &brokers, 1,
-                                         0,     0};
+    const struct producer_config config = {"two", "requests", {"results", "failures"}, &brokers, 1,
+                                           0,     0};
     struct run run = {.loop = loop_new()};
     char *error = NULL;
     int standard_error = dup(STDERR_FILENO);
@@ -323,9 +331,9 @@ static int start_run(rd_kafka_mock_cluster_t *cluster)
     for (size_t i = 0; i < ARRAY_LENGTH(young); i++) {
         answers_push(cluster, &young[i]);
     }
-    struct outlet *outlet = outlet_new(run.loop, &config, on_ended, &run, &error);
-    bool held = outlet != NULL && held_wait(outlet);
-    outlet_free(outlet, 5000);
+    struct publisher *publisher = publisher_new(run.loop, &config, on_ended, &run, &error);
+    bool held = publisher != NULL && held_wait(publisher);
+    publisher_free(publisher, 5000);
     log_level_set(LOG_ERR);
     (void)dup2(standard_error, STDERR_FILENO);
     (void)close(standard_error);

@@ -1,5 +1,5 @@
-# The Kafka room on its own, without the daemon: a minimal owner of consumer and outlet that the
-# scripted tests drive on a real Apache Kafka, and the outlet's errors on librdkafka's mock
+# The Kafka room on its own, without the daemon: a minimal owner of consumer and publisher that the
+# scripted tests drive on a real Apache Kafka, and the publisher's errors on librdkafka's mock
 # cluster. Not under ThreadSanitizer: librdkafka is not built for it, so it reports every transfer
 # through librdkafka's queues.
 if(NOT PRESIGND_SANITIZE MATCHES "thread")

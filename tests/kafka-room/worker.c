@@ -1,4 +1,4 @@
-/* The smallest owner that consumer and outlet can have: one outcome for each record, at once.
+/* The smallest owner that consumer and publisher can have: one outcome for each record, at once.
  *
  *   kafka-worker BOOTSTRAP GROUP INSTANCE [NAME=VALUE ...]
  *
@@ -9,7 +9,7 @@
  *   worker.hold          1: never answers a revoke
  *   worker.metadata      length of the metadata that goes with each offset (16)
  *   worker.requests, worker.results, worker.failures   the topics, when named otherwise
- *   worker.stuck.ms      the outlet's config.stuck_ms
+ *   worker.stuck.ms      the publisher's config.stuck_ms
  *   worker.fat           N: the outcome of offset N has a value of 2 MB
  */
 #include "presignd/base/clock.h"
@@ -29,7 +29,7 @@
 enum { PARTITIONS_MAX = 64, FAT = 2 * 1024 * 1024 };
 
 struct outcome {
-    struct outlet_record record;
+    struct transaction_record record;
     char value[32];
     int32_t partition;
     int64_t offset;
@@ -38,22 +38,22 @@ struct outcome {
 struct worker {
     struct loop *loop;
     struct clients *clients;
-    struct consumer *consumer; /* the clients' */
-    struct outlet *outlet;     /* the clients' */
+    struct consumer *consumer;   /* the clients' */
+    struct publisher *publisher; /* the clients' */
     struct group_metadata *group_metadata;
     int64_t interval_ms, fat, metadata_len;
     int64_t stuck_ms;
     bool hold;
     const char *requests, *results, *failures;
 
-    struct outcome *outcomes[OUTLET_RECORDS_MAX];
+    struct outcome *outcomes[TRANSACTION_RECORDS_MAX];
     size_t count;
     int64_t next[PARTITIONS_MAX]; /* -1: nothing of this partition in the batch */
 
-    struct outlet_record records[OUTLET_RECORDS_MAX];
-    enum refusal refusals[OUTLET_RECORDS_MAX];
-    struct outlet_position positions[PARTITIONS_MAX];
-    struct outlet_batch batch;
+    struct transaction_record records[TRANSACTION_RECORDS_MAX];
+    enum refusal refusals[TRANSACTION_RECORDS_MAX];
+    struct transaction_position positions[PARTITIONS_MAX];
+    struct transaction_batch batch;
     size_t in_batch;
     bool busy, revoking, stale;
     int64_t not_before_ms, stop_at_ms;
@@ -97,7 +97,7 @@ static int64_t now_ms(void)
 
 static void outcome_free(struct outcome *outcome)
 {
-    const struct outlet_record *record = &outcome->record;
+    const struct transaction_record *record = &outcome->record;
     for (size_t i = 0; i < record->header_count; i++) {
         drop(record->headers[i].name);
         drop(record->headers[i].value);
@@ -146,7 +146,7 @@ static void on_positions(void *context, const struct consumer_position *position
     }
 }
 
-/* What is with the outlet stays with it until its end; the rest goes. */
+/* What is with the publisher stays with it until its end; the rest goes. */
 static void forget(struct worker *worker)
 {
     worker->stale = worker->busy;
@@ -186,8 +186,8 @@ static bool on_record(void *context, const struct record *record)
                    record->offset);
     bool failure = record->value_len > 0 && *(const char *)record->value == '!';
     bool fat = record->offset == worker->fat;
-    outcome->record = (struct outlet_record){
-        .topic = failure ? OUTLET_FAILURES : OUTLET_RESULTS,
+    outcome->record = (struct transaction_record){
+        .topic = failure ? OUTPUT_FAILURES : OUTPUT_RESULTS,
         .key = copy(record->key, record->key_len),
         .key_len = record->key_len,
         .value = fat ? mem_zalloc(1, FAT) : outcome->value,
@@ -247,7 +247,7 @@ static void refusals_take(struct worker *worker)
     }
 }
 
-static void on_ended(void *context, const struct outlet_end *end)
+static void on_ended(void *context, const struct transaction_end *end)
 {
     static const char *const names[] = {"committed", "aborted", "not-ours", "refused", "fenced"};
     struct worker *worker = context;
@@ -256,13 +256,13 @@ static void on_ended(void *context, const struct outlet_end *end)
         clock_mono_us() - worker->submitted_us, end->trouble == NULL ? "" : ": ",
         end->trouble == NULL ? "" : end->trouble);
     positions_drop(worker);
-    if (end->verdict == OUTLET_COMMITTED) {
+    if (end->verdict == TRANSACTION_COMMITTED) {
         worker->total += (int64_t)worker->in_batch;
         worker->committed_batches++;
         outcomes_drop(worker, worker->in_batch);
-    } else if (end->verdict == OUTLET_NOT_OURS || worker->stale) {
+    } else if (end->verdict == TRANSACTION_STALE || worker->stale) {
         outcomes_drop(worker, worker->in_batch);
-    } else if (end->verdict == OUTLET_RECORDS_REFUSED) {
+    } else if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         refusals_take(worker);
     } else {
         worker->not_before_ms = now_ms() + 100;
@@ -288,22 +288,23 @@ static void submit(struct worker *worker)
             int len =
                 snprintf(metadata, (size_t)worker->metadata_len, "w%" PRId64 ".", worker->next[i]);
             metadata[len] = 'x';
-            worker->positions[count++] = (struct outlet_position){i, worker->next[i], metadata};
+            worker->positions[count++] =
+                (struct transaction_position){i, worker->next[i], metadata};
         }
     }
     worker->batch =
-        (struct outlet_batch){.group_metadata = group_metadata_ref(worker->group_metadata),
-                              .records = worker->records,
-                              .refusals = worker->refusals,
-                              .record_count = worker->count,
-                              .positions = worker->positions,
-                              .position_count = count};
+        (struct transaction_batch){.group_metadata = group_metadata_ref(worker->group_metadata),
+                                   .records = worker->records,
+                                   .refusals = worker->refusals,
+                                   .record_count = worker->count,
+                                   .positions = worker->positions,
+                                   .position_count = count};
     worker->in_batch = worker->count;
     worker->busy = true;
     worker->not_before_ms = now_ms() + worker->interval_ms;
     worker->submitted_us = clock_mono_us();
     say("submitted %zu", worker->in_batch);
-    outlet_submit(worker->outlet, &worker->batch);
+    publisher_submit(worker->publisher, &worker->batch);
 }
 
 static void on_timer(void *context)
@@ -314,7 +315,7 @@ static void on_timer(void *context)
 static void step(void *context)
 {
     struct worker *worker = context;
-    size_t room = OUTLET_RECORDS_MAX - worker->count;
+    size_t room = TRANSACTION_RECORDS_MAX - worker->count;
     if (clients_poll(worker->clients, room < 500 ? room : 500)) {
         loop_again(worker->loop);
     }
@@ -344,8 +345,9 @@ static void on_signal(void *context, int number)
         const char *trouble = consumer_trouble(worker->consumer);
         const char *waits = clients_waiting(worker->clients);
         say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64 " waits %s",
-            consumer_joined(worker->consumer), outlet_standing(worker->outlet) == OUTLET_HELD,
-            outlet_stalled_us(worker->outlet), trouble == NULL ? "-" : trouble,
+            consumer_joined(worker->consumer),
+            publisher_id_state(worker->publisher) == PUBLISHER_ID_HELD,
+            publisher_stalled_us(worker->publisher), trouble == NULL ? "-" : trouble,
             consumer_end_offset(worker->consumer, 0), waits == NULL ? "-" : waits);
         return;
     }
@@ -394,13 +396,13 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
     };
     static const int signals[] = {SIGTERM, SIGUSR1, 0};
     char *error = NULL;
-    const struct outlet_config config = {instance,
-                                         worker->requests,
-                                         {worker->results, worker->failures},
-                                         properties,
-                                         count,
-                                         worker->stuck_ms,
-                                         0};
+    const struct producer_config config = {instance,
+                                           worker->requests,
+                                           {worker->results, worker->failures},
+                                           properties,
+                                           count,
+                                           worker->stuck_ms,
+                                           0};
     if (loop_signals(worker->loop, signals, on_signal, worker) < 0) {
         return 71;
     }
@@ -412,7 +414,7 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
         return 78;
     }
     worker->consumer = clients_consumer(worker->clients);
-    worker->outlet = clients_outlet(worker->clients);
+    worker->publisher = clients_publisher(worker->clients);
     loop_timer_init(&worker->timer, worker->loop, on_timer, worker);
     loop_step_set(worker->loop, step, worker);
     int status = loop_run(worker->loop);

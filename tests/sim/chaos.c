@@ -169,7 +169,7 @@ static void new_weather(struct sim *sim)
     sim->weather.spread_ms = (int64_t)ONE_OF(sim, 0, 40, 5000);
     sim->weather.abort_share = (unsigned)ONE_OF(sim, 0, 0, 20, 20, 500, 1000);
     sim->weather.slow_share = (unsigned)ONE_OF(sim, 0, 20, 500);
-    for (size_t i = 0; i < OUTLET_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         sim->weather.shut[i] = sim_chance(sim, 150) ? (unsigned)sim_below(sim, 8) : 0;
         sim->weather.shut_topics |= sim_chance(sim, 60) ? 1u << i : 0;
         sim->weather.size_most[i] = (size_t)ONE_OF(sim, 0, 0, 0, 700, 1500, 5000);

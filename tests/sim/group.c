@@ -25,12 +25,12 @@ struct sim_transaction {
     uint32_t generation, joins;
     struct sim_outcome *outcomes;
     size_t outcome_count;
-    struct outlet_position *positions;
+    struct transaction_position *positions;
     size_t position_count;
-    bool pending;                     /* offsets sent, not yet decided */
-    const struct outlet_batch *batch; /* the process's, as long as that lives */
-    enum refusal *refusals;           /* of each outcome */
-    struct outlet_end end;
+    bool pending;                          /* offsets sent, not yet decided */
+    const struct transaction_batch *batch; /* the process's, as long as that lives */
+    enum refusal *refusals;                /* of each outcome */
+    struct transaction_end end;
 };
 
 static void transaction_free(struct sim_transaction *transaction)
@@ -45,7 +45,7 @@ static void transaction_free(struct sim_transaction *transaction)
 }
 
 static void check_batch(struct sim *sim, const struct sim_member *member,
-                        const struct outlet_batch *batch, uint32_t generation)
+                        const struct transaction_batch *batch, uint32_t generation)
 {
     size_t bytes = 0;
     bool moves = generation != sim->generation;
@@ -53,22 +53,22 @@ static void check_batch(struct sim *sim, const struct sim_member *member,
         bytes += batch->records[i].value_len + batch->records[i].key_len;
     }
     for (size_t i = 0; i < batch->position_count; i++) {
-        const struct outlet_position *position = &batch->positions[i];
+        const struct transaction_position *position = &batch->positions[i];
         const struct sim_partition *log = &sim->partitions[position->partition];
         moves = moves || log->restarted || position->offset != log->committed ||
                 strcmp(position->metadata, log->metadata) != 0;
     }
     SIM_CHECK(sim, member->transaction == NULL, "two batches at once");
-    SIM_CHECK(sim, batch->record_count > 0 && batch->record_count <= OUTLET_RECORDS_MAX,
+    SIM_CHECK(sim, batch->record_count > 0 && batch->record_count <= TRANSACTION_RECORDS_MAX,
               "a batch of %zu records", batch->record_count);
-    SIM_CHECK(sim, bytes <= OUTLET_BYTES_MAX || batch->record_count == 1, "a batch of %zu bytes",
-              bytes);
+    SIM_CHECK(sim, bytes <= TRANSACTION_BYTES_MAX || batch->record_count == 1,
+              "a batch of %zu bytes", bytes);
     SIM_CHECK(sim, moves, "a batch that moves no position: its end could not be told");
 }
 
-static int32_t port_route(void *outlet, enum outlet_topic topic, const void *key, size_t key_len)
+static int32_t port_route(void *publisher, enum output_topic topic, const void *key, size_t key_len)
 {
-    (void)outlet;
+    (void)publisher;
     uint32_t hash = (uint32_t)topic;
     for (size_t i = 0; i < key_len; i++) {
         hash = hash * 31 + ((const unsigned char *)key)[i];
@@ -77,13 +77,13 @@ static int32_t port_route(void *outlet, enum outlet_topic topic, const void *key
 }
 
 static void send_outcome(struct sim *sim, struct sim_member *member,
-                         const struct outlet_record *record, struct sim_outcome *outcome)
+                         const struct transaction_record *record, struct sim_outcome *outcome)
 {
     log_read_outcome(sim, member->index, record, outcome);
     outcome->topic = record->topic;
     outcome->size = record->key_len + record->value_len;
     outcome->output = port_route(member, record->topic, record->key, record->key_len);
-    /* As the outlet does: without a key, to a partition that has a leader. */
+    /* As the publisher does: without a key, to a partition that has a leader. */
     unsigned shut = sim->weather.shut[outcome->topic];
     while (outcome->output < 0) {
         int32_t any = (int32_t)sim_below(sim, SIM_OUTPUTS);
@@ -99,9 +99,9 @@ static bool is_late(const struct sim *sim, const struct sim_transaction *transac
            (transaction->member != NULL && transaction->joins != transaction->member->joins);
 }
 
-static void port_submit(void *outlet, const struct outlet_batch *batch)
+static void port_submit(void *publisher, const struct transaction_batch *batch)
 {
-    struct sim_member *member = outlet;
+    struct sim_member *member = publisher;
     struct sim *sim = member->sim;
     struct sim_transaction *transaction = mem_zalloc(1, sizeof *transaction);
     transaction->member = member;
@@ -142,7 +142,7 @@ static enum refusal refusal_of(const struct sim *sim, const struct sim_outcome *
 /* A broker answers for all records of one partition. How many are refused. */
 static size_t refuse(struct sim *sim, struct sim_transaction *transaction)
 {
-    enum refusal requests[OUTLET_TOPIC_COUNT][SIM_OUTPUTS] = {{REFUSAL_NONE}};
+    enum refusal requests[OUTPUT_TOPIC_COUNT][SIM_OUTPUTS] = {{REFUSAL_NONE}};
     size_t refused = 0;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
         const struct sim_outcome *outcome = &transaction->outcomes[i];
@@ -162,31 +162,31 @@ static size_t refuse(struct sim *sim, struct sim_transaction *transaction)
 
 static void tell_records(struct sim_transaction *transaction)
 {
-    const struct outlet_batch *batch = transaction->batch;
+    const struct transaction_batch *batch = transaction->batch;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
         batch->refusals[i] = transaction->refusals[i];
-        batch->places[i] = (struct outlet_place){transaction->outcomes[i].output, -1};
+        batch->places[i] = (struct record_metadata){transaction->outcomes[i].output, -1};
     }
 }
 
 static void decide(struct sim *sim, struct sim_transaction *transaction)
 {
     if (transaction->member != NULL && transaction->member->fenced) {
-        transaction->end.verdict = OUTLET_FENCED;
+        transaction->end.verdict = TRANSACTION_FENCED;
         return;
     }
     transaction->end.refused = refuse(sim, transaction);
     if (transaction->end.refused > 0) {
-        transaction->end.verdict = OUTLET_RECORDS_REFUSED;
+        transaction->end.verdict = TRANSACTION_RECORDS_REFUSED;
         return;
     }
     if (sim_chance(sim, sim->weather.abort_share)) {
-        transaction->end.verdict = OUTLET_ABORTED;
+        transaction->end.verdict = TRANSACTION_ABORTED;
         sim->aborts++;
         return;
     }
     sim->commits++;
-    transaction->end.verdict = OUTLET_COMMITTED;
+    transaction->end.verdict = TRANSACTION_COMMITTED;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
         log_commit_outcome(sim, &transaction->outcomes[i]);
     }
@@ -213,7 +213,7 @@ static void tell_later(struct sim *sim, struct sim_transaction *transaction)
 static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
 {
     if (is_late(sim, transaction)) {
-        transaction->end.verdict = OUTLET_NOT_OURS;
+        transaction->end.verdict = TRANSACTION_STALE;
         tell_later(sim, transaction);
         return;
     }
@@ -228,7 +228,7 @@ static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
 static void ended(struct sim *sim, struct sim_transaction *transaction)
 {
     struct sim_member *member = transaction->member;
-    bool fenced = transaction->end.verdict == OUTLET_FENCED;
+    bool fenced = transaction->end.verdict == TRANSACTION_FENCED;
     member->transaction = NULL;
     transaction->end.trouble = "simulated";
     tell_records(transaction);
@@ -283,7 +283,7 @@ void transaction_take_back(struct sim *sim, struct sim_member *member)
     if (transaction->pending) {
         settle_pending(sim, transaction);
     }
-    transaction->end.verdict = OUTLET_ABORTED;
+    transaction->end.verdict = TRANSACTION_ABORTED;
     sim->aborts++;
     ended(sim, transaction);
     member->awake = true;
@@ -517,7 +517,7 @@ void member_start(struct sim *sim, struct sim_member *member)
         .release = port_release,
         .caller = member,
         .call = endpoint_call,
-        .outlet = member,
+        .publisher = member,
         .submit = port_submit,
         .route = port_route,
         .clock = &sim->clock,

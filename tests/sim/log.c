@@ -281,7 +281,7 @@ static enum reason read_reason(struct sim *sim, const char *value)
 }
 
 static void check_key(struct sim *sim, const struct sim_event *event,
-                      const struct outlet_record *record)
+                      const struct transaction_record *record)
 {
     char buffer[16];
     const char *key = key_of(event, buffer);
@@ -355,7 +355,7 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
               event->kind, event->told, reason_name(reason));
 }
 
-void log_read_outcome(struct sim *sim, int member, const struct outlet_record *record,
+void log_read_outcome(struct sim *sim, int member, const struct transaction_record *record,
                       struct sim_outcome *outcome)
 {
     for (size_t i = 0; i < record->header_count; i++) {
@@ -365,7 +365,7 @@ void log_read_outcome(struct sim *sim, int member, const struct outlet_record *r
     }
     SIM_CHECK(sim, outcome->event != NULL, "an outcome without a ce_id");
     check_key(sim, outcome->event, record);
-    if (record->topic == OUTLET_RESULTS) {
+    if (record->topic == OUTPUT_RESULTS) {
         outcome->reason = REASON_NONE;
         check_result(sim, member, outcome->event, record->value);
     } else {
@@ -395,7 +395,7 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
 }
 
 /* A decoder of its own, so that the judge does not believe the window's. */
-static void read_set(struct sim *sim, const struct outlet_position *position, struct buf *set)
+static void read_set(struct sim *sim, const struct transaction_position *position, struct buf *set)
 {
     char prefix[64];
     (void)snprintf(prefix, sizeof prefix, "presignd/1:%" PRId64 ":", position->offset);
@@ -408,7 +408,8 @@ static void read_set(struct sim *sim, const struct outlet_position *position, st
     SIM_CHECK(sim, ours, "the metadata of partition %d cannot be read", position->partition);
 }
 
-static bool says_done(const struct outlet_position *position, const struct buf *set, int64_t offset)
+static bool says_done(const struct transaction_position *position, const struct buf *set,
+                      int64_t offset)
 {
     if (offset < position->offset) {
         return true;
@@ -419,11 +420,11 @@ static bool says_done(const struct outlet_position *position, const struct buf *
 
 /* What is committed must say of every record whether it has an outcome: one that it forgets
  * would be published twice, one that it invents never. */
-void log_commit_position(struct sim *sim, const struct outlet_position *position)
+void log_commit_position(struct sim *sim, const struct transaction_position *position)
 {
     struct sim_partition *log = &sim->partitions[position->partition];
     AUTO_BUF struct buf set = {0};
-    SIM_CHECK(sim, strlen(position->metadata) <= OUTLET_METADATA_MAX, "metadata is too long");
+    SIM_CHECK(sim, strlen(position->metadata) <= TRANSACTION_METADATA_MAX, "metadata is too long");
     SIM_CHECK(sim, position->offset >= log->committed || log->restarted,
               "partition %d goes back from %" PRId64 " to %" PRId64, position->partition,
               log->committed, position->offset);

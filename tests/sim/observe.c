@@ -34,12 +34,12 @@ static void on_published(void *context, const struct job *job)
     }
 }
 
-static void on_transaction(void *context, const struct outlet_end *end,
-                           const size_t outcomes[OUTLET_TOPIC_COUNT])
+static void on_transaction(void *context, const struct transaction_end *end,
+                           const size_t outcomes[OUTPUT_TOPIC_COUNT])
 {
     struct sim_member *member = context;
-    size_t count = outcomes[OUTLET_RESULTS] + outcomes[OUTLET_FAILURES];
-    SIM_CHECK(member->sim, count > 0 && count <= OUTLET_RECORDS_MAX,
+    size_t count = outcomes[OUTPUT_RESULTS] + outcomes[OUTPUT_FAILURES];
+    SIM_CHECK(member->sim, count > 0 && count <= TRANSACTION_RECORDS_MAX,
               "told of a transaction of %zu outcomes that ended as %d", count, (int)end->verdict);
 }
 
@@ -108,7 +108,7 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
     sim->named++;
 }
 
-static void on_output_shut(void *context, enum outlet_topic topic, int32_t partition,
+static void on_output_shut(void *context, enum output_topic topic, int32_t partition,
                            enum refusal refusal, const char *trouble)
 {
     const struct sim_member *member = context;
@@ -119,7 +119,7 @@ static void on_output_shut(void *context, enum outlet_topic topic, int32_t parti
     member->sim->shuts++;
 }
 
-static void on_output_open(void *context, enum outlet_topic topic, int32_t partition,
+static void on_output_open(void *context, enum output_topic topic, int32_t partition,
                            enum refusal refusal)
 {
     const struct sim_member *member = context;

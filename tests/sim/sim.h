@@ -72,7 +72,7 @@ struct sim_partition {
     size_t count, cap;
     int64_t end;
     int64_t committed; /* -1: nothing yet */
-    char metadata[OUTLET_METADATA_MAX + 1];
+    char metadata[TRANSACTION_METADATA_MAX + 1];
     bool restarted;  /* the log was made anew since the last commit */
     bool scribbled;  /* what is committed has metadata that nobody can read */
     bool to_restart; /* will be with the next rebalance */
@@ -178,8 +178,8 @@ struct sim_weather {
     struct sim_merchant_weather of[SIM_MERCHANTS_MAX];
     unsigned abort_share, slow_share;
     unsigned shut_topics;                 /* bit set of output topics that take nothing */
-    unsigned shut[OUTLET_TOPIC_COUNT];    /* bit sets of their partitions without a leader */
-    size_t size_most[OUTLET_TOPIC_COUNT]; /* of a record; 0: any */
+    unsigned shut[OUTPUT_TOPIC_COUNT];    /* bit sets of their partitions without a leader */
+    size_t size_most[OUTPUT_TOPIC_COUNT]; /* of a record; 0: any */
 };
 
 struct sim_options {
@@ -244,7 +244,7 @@ struct sim {
     size_t outcomes[REASON_COUNT];
     size_t relieved; /* events that were ended early */
     int64_t slowest_ms[SIM_MERCHANTS_MAX];
-    int64_t slowest_output_ms[OUTLET_TOPIC_COUNT][SIM_OUTPUTS];
+    int64_t slowest_output_ms[OUTPUT_TOPIC_COUNT][SIM_OUTPUTS];
     size_t refusals;            /* transactions */
     size_t named, shuts, opens; /* as told */
 };
@@ -293,14 +293,14 @@ size_t log_find(const struct sim *sim, const struct sim_partition *partition, in
 struct sim_outcome {
     struct sim_event *event;
     enum reason reason; /* REASON_NONE: a result */
-    enum outlet_topic topic;
+    enum output_topic topic;
     int32_t output; /* partition */
     size_t size;
 };
-void log_read_outcome(struct sim *sim, int member, const struct outlet_record *record,
+void log_read_outcome(struct sim *sim, int member, const struct transaction_record *record,
                       struct sim_outcome *outcome);
 void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome);
-void log_commit_position(struct sim *sim, const struct outlet_position *position);
+void log_commit_position(struct sim *sim, const struct transaction_position *position);
 void log_free(struct sim *sim);
 
 /* endpoint.c */
@@ -326,8 +326,8 @@ void transaction_step(struct sim *sim, struct sim_task *task);
 /* A task that comes too late for its process. */
 void transaction_drop(struct sim *sim, struct sim_task *task);
 
-/* What an outlet that is made anew does with the batch in hand: it is given back, unless its commit
- * was begun; then its end is told as ever. */
+/* What an publisher that is made anew does with the batch in hand: it is given back, unless its
+ * commit was begun; then its end is told as ever. */
 void transaction_take_back(struct sim *sim, struct sim_member *member);
 /* Its partitions are not its any more. */
 void member_leave(struct sim_member *member);

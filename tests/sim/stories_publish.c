@@ -6,7 +6,7 @@
 static void expect_outputs_within(const struct story *story, unsigned but_topic, unsigned but,
                                   int64_t most_ms)
 {
-    for (unsigned topic = 0; topic < OUTLET_TOPIC_COUNT; topic++) {
+    for (unsigned topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         for (unsigned i = 0; i < SIM_OUTPUTS; i++) {
             bool meant = topic == but_topic && (but >> i & 1) != 0;
             int64_t slowest_ms = story->sim->slowest_output_ms[topic][i];
@@ -37,15 +37,15 @@ static void output_partition_without_a_leader(void)
 {
     struct story story = begin("a partition of the results has no leader for half an hour");
     events_come(&story, 1);
-    story.sim->weather.shut[OUTLET_RESULTS] = 1u << 1;
+    story.sim->weather.shut[OUTPUT_RESULTS] = 1u << 1;
     events_come(&story, 30);
-    expect_outputs_within(&story, OUTLET_RESULTS, 1u << 1, 1000);
+    expect_outputs_within(&story, OUTPUT_RESULTS, 1u << 1, 1000);
     expect_full_partitions(&story, 0);
     size_t refusals = story.sim->refusals;
     /* It is asked for every ten seconds, in vain, by each of two processes. */
     EXPECT(&story, refusals <= (size_t)2 * (30 * 6 + 10), "%zu transactions were refused",
            refusals);
-    story.sim->weather.shut[OUTLET_RESULTS] = 0;
+    story.sim->weather.shut[OUTPUT_RESULTS] = 0;
     events_come(&story, 1);
     EXPECT(&story, story.sim->opens == story.sim->shuts, "%zu opened of %zu", story.sim->opens,
            story.sim->shuts);
@@ -57,11 +57,11 @@ static void output_topic_without_any_leader(void)
 {
     struct story story = begin("no partition of the failures has a leader for half an hour");
     events_come(&story, 1);
-    story.sim->weather.shut[OUTLET_FAILURES] = (1u << SIM_OUTPUTS) - 1;
+    story.sim->weather.shut[OUTPUT_FAILURES] = (1u << SIM_OUTPUTS) - 1;
     events_come(&story, 30);
-    story.sim->weather.shut[OUTLET_FAILURES] = 0;
+    story.sim->weather.shut[OUTPUT_FAILURES] = 0;
     events_come(&story, 1);
-    expect_outputs_within(&story, OUTLET_FAILURES, (1u << SIM_OUTPUTS) - 1, 1000);
+    expect_outputs_within(&story, OUTPUT_FAILURES, (1u << SIM_OUTPUTS) - 1, 1000);
     EXPECT(&story, story.sim->opens == story.sim->shuts, "%zu opened of %zu", story.sim->opens,
            story.sim->shuts);
     all_end_within(&story, 1);
@@ -71,9 +71,9 @@ static void output_topic_refuses_all(void)
 {
     struct story story = begin("the topic of failures takes nothing for an hour");
     events_come(&story, 1);
-    story.sim->weather.shut_topics = 1u << OUTLET_FAILURES;
+    story.sim->weather.shut_topics = 1u << OUTPUT_FAILURES;
     events_come(&story, 60);
-    expect_outputs_within(&story, OUTLET_FAILURES, 7, 1000);
+    expect_outputs_within(&story, OUTPUT_FAILURES, 7, 1000);
     EXPECT(&story, story.sim->refusals <= (size_t)2 * (60 + 20), "%zu transactions were refused",
            story.sim->refusals);
     story.sim->weather.shut_topics = 0;
@@ -88,7 +88,7 @@ static void results_topic_refuses_all(void)
 {
     struct story story = begin("the topic of results takes nothing for an hour");
     events_come(&story, 1);
-    story.sim->weather.shut_topics = 1u << OUTLET_RESULTS;
+    story.sim->weather.shut_topics = 1u << OUTPUT_RESULTS;
     story.calls_then = story.sim->calls;
     events_come(&story, 60);
     expect_calls(&story, (size_t)2 * 3 * 512);
@@ -116,7 +116,7 @@ static void outcomes_refused_for_their_own_sake(void)
     /* Each is alone after halving what it came with; then one of all is offered, less and less. */
     EXPECT(&story, story.sim->refusals <= (size_t)200 * 12, "%zu transactions were refused",
            story.sim->refusals);
-    expect_outputs_within(&story, OUTLET_TOPIC_COUNT, 0, 1500);
+    expect_outputs_within(&story, OUTPUT_TOPIC_COUNT, 0, 1500);
     all_end_within(&story, 6);
 }
 

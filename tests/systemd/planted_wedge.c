@@ -1,6 +1,6 @@
 /* A daemon in which something hangs, for the watchdog to find. $PRESIGND_WEDGE names what: `loop`,
- * `signer` or `outlet`. It hangs once the file that $PRESIGND_WEDGE_FILE names is there, so that it
- * has worked before; without them nothing does.
+ * `signer` or `publisher`. It hangs once the file that $PRESIGND_WEDGE_FILE names is there, so that
+ * it has worked before; without them nothing does.
  *
  * Linked before the library with --wrap, so that the daemon's own sources know nothing of it. */
 #include "presignd/base/log.h"
@@ -15,10 +15,10 @@
 /* NOLINTBEGIN(bugprone-reserved-identifier): the names that --wrap gives them */
 void __real_pipeline_step(struct pipeline *pipeline);
 void __wrap_pipeline_step(struct pipeline *pipeline);
-bool __real_producer_publish(struct producer *producer, const struct outlet_batch *batch,
-                             struct outlet_end *end);
-bool __wrap_producer_publish(struct producer *producer, const struct outlet_batch *batch,
-                             struct outlet_end *end);
+bool __real_producer_publish(struct producer *producer, const struct transaction_batch *batch,
+                             struct transaction_end *end);
+bool __wrap_producer_publish(struct producer *producer, const struct transaction_batch *batch,
+                             struct transaction_end *end);
 
 bool __real_sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out);
 bool __wrap_sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out);
@@ -37,8 +37,8 @@ void __wrap_pipeline_step(struct pipeline *pipeline)
     __real_pipeline_step(pipeline);
 }
 
-bool __wrap_producer_publish(struct producer *producer, const struct outlet_batch *batch,
-                             struct outlet_end *end)
+bool __wrap_producer_publish(struct producer *producer, const struct transaction_batch *batch,
+                             struct transaction_end *end)
 {
     hang_if("outlet");
     return __real_producer_publish(producer, batch, end);

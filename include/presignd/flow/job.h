@@ -9,7 +9,7 @@
 #include "presignd/flow/hold.h"
 #include "presignd/flow/reason.h"
 #include "presignd/flow/turns.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wire/outcome.h"
 

@@ -27,7 +27,7 @@
 #include "presignd/flow/settle.h"
 #include "presignd/flow/window.h"
 #include "presignd/kafka/consumer.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 #include "presignd/wechatpay/caller.h"
 
 #include <stdbool.h>
@@ -55,10 +55,10 @@ struct pipeline_ports {
     void (*release)(void *consumer);
     void *caller;
     void (*call)(void *caller, const struct attempt *attempt, void *cookie);
-    void *outlet;
-    void (*submit)(void *outlet, const struct outlet_batch *batch);
-    /* As outlet_route(); NULL: never known. */
-    int32_t (*route)(void *outlet, enum outlet_topic topic, const void *key, size_t key_len);
+    void *publisher;
+    void (*submit)(void *publisher, const struct transaction_batch *batch);
+    /* As publisher_route(); NULL: never known. */
+    int32_t (*route)(void *publisher, enum output_topic topic, const void *key, size_t key_len);
     const struct clock *clock;
     uint64_t (*random)(void *random_context);
     void *random_context;
@@ -74,8 +74,8 @@ struct pipeline_observer {
     /* The outcome is committed; `job` goes after this. */
     void (*published)(void *context, const struct job *job);
     /* `outcomes`: how many of each topic were in it. */
-    void (*transaction)(void *context, const struct outlet_end *end,
-                        const size_t outcomes[OUTLET_TOPIC_COUNT]);
+    void (*transaction)(void *context, const struct transaction_end *end,
+                        const size_t outcomes[OUTPUT_TOPIC_COUNT]);
     /* A merchant is held (true; HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED), or that has ended
      * (false), be it long after the hold's time was over. */
     void (*merchant_held)(void *context, const char *mchid, enum hold_why why, bool held);
@@ -91,9 +91,9 @@ struct pipeline_observer {
     void (*outcome_refused)(void *context, const struct job *job, const char *trouble);
     /* A partition of an output topic (-1: the whole topic) takes nothing, or takes outcomes again.
      */
-    void (*output_shut)(void *context, enum outlet_topic topic, int32_t partition,
+    void (*output_shut)(void *context, enum output_topic topic, int32_t partition,
                         enum refusal refusal, const char *trouble);
-    void (*output_open)(void *context, enum outlet_topic topic, int32_t partition,
+    void (*output_open)(void *context, enum output_topic topic, int32_t partition,
                         enum refusal refusal);
 };
 
@@ -121,7 +121,7 @@ struct pipeline;
 struct pipeline *pipeline_new(const struct pipeline_ports *ports,
                               const struct pipeline_observer *observer,
                               const struct pipeline_rules *rules);
-/* Drops everything in hand; the outlet and the caller must be gone already. */
+/* Drops everything in hand; the publisher and the caller must be gone already. */
 struct pipeline *pipeline_free(struct pipeline *pipeline);
 /* New rules for events that come and calls that begin from now on. Events whose merchant is no
  * longer there fail as unknown_merchant. */
@@ -138,8 +138,8 @@ void pipeline_lost(struct pipeline *pipeline);
 bool pipeline_record(struct pipeline *pipeline, const struct record *record);
 /* From the caller: moves body and id_value out of the answer. */
 void pipeline_answered(struct pipeline *pipeline, void *cookie, struct answer *answer);
-/* From the outlet. */
-void pipeline_batch_ended(struct pipeline *pipeline, const struct outlet_end *end);
+/* From the publisher. */
+void pipeline_batch_ended(struct pipeline *pipeline, const struct transaction_end *end);
 
 /* A commit's metadata may have so many bytes: the windows are as wide as that allows, WINDOW_SPAN
  * at most, which they are before the first call. Too few for any set: no record is taken. */
@@ -180,7 +180,7 @@ bool pipeline_oldest(const struct pipeline *pipeline, size_t index, struct pipel
 /* For metrics, the status text and tests. */
 struct pipeline_status {
     size_t jobs[JOB_STATE_COUNT];
-    size_t refused[OUTLET_TOPIC_COUNT][REFUSAL_COUNT]; /* of JOB_REFUSED, why */
+    size_t refused[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT]; /* of JOB_REFUSED, why */
     size_t in_flight;                                  /* orphans included */
     int64_t oldest_call_ms; /* mono_ms when the oldest of them began; INT64_MAX: none */
     size_t bytes;

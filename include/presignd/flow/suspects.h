@@ -14,7 +14,7 @@
 #ifndef PRESIGND_FLOW_SUSPECTS_H
 #define PRESIGND_FLOW_SUSPECTS_H
 
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 #include "presignd/kafka/refusal.h"
 
 #include <stdbool.h>
@@ -34,7 +34,7 @@
 struct suspect_case {
     uint32_t id; /* never 0 */
     bool group;
-    enum outlet_topic topic;
+    enum output_topic topic;
     enum refusal refusal;
     int32_t partition; /* of the topic, where that is what refuses; -1: the topic or the record
                         * refuses, or no partition takes an outcome without a key */
@@ -52,12 +52,12 @@ struct suspects {
     struct {
         size_t size; /* the least that was refused alone; 0: none was */
         int64_t until_ms;
-    } too_large[OUTLET_TOPIC_COUNT];
+    } too_large[OUTPUT_TOPIC_COUNT];
 };
 
 /* What an outcome would be sent as. */
 struct suspect_record {
-    enum outlet_topic topic;
+    enum output_topic topic;
     int32_t partition; /* -1: not known, or any */
     size_t size;
     bool keyless;
@@ -71,7 +71,7 @@ struct suspect_case *suspects_find(const struct suspects *suspects, uint32_t id)
 void suspects_end(struct suspects *suspects, uint32_t id);
 
 /* A new group of `count` outcomes. */
-uint32_t suspects_group(struct suspects *suspects, enum outlet_topic topic, enum refusal refusal,
+uint32_t suspects_group(struct suspects *suspects, enum output_topic topic, enum refusal refusal,
                         size_t count);
 /* The hold for such a refusal. Makes one when there is none yet, and says so in `*made`. */
 uint32_t suspects_hold(struct suspects *suspects, const struct suspect_record *record,

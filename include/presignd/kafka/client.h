@@ -31,7 +31,7 @@ void trouble_clear(struct trouble *trouble);
 rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque, char **error)
     __attribute__((warn_unused_result));
 
-/* Makes a handle as the daemon's consumer or outlet would, and destroys it: finds what is wrong
+/* Makes a handle as the daemon's consumer or publisher would, and destroys it: finds what is wrong
  * between properties, and files that the library cannot read. NULL, or why it fails (free());
  * also NULL when the system gave no thread, or when the library has not come to an end within
  * CLIENT_TRY_MS, which says nothing of the properties.

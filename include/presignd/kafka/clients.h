@@ -1,4 +1,4 @@
-/* Kafka's two clients as replaceable parts: owns consumer and outlet, makes and replaces them.
+/* Kafka's two clients as replaceable parts: owns consumer and publisher, makes and replaces them.
  *
  * What is replaced, and why (`enum clients_renewal`):
  * - CLOCK_SET: both. Every timed wait of librdkafka uses the wall clock.
@@ -24,7 +24,7 @@
 #define PRESIGND_KAFKA_CLIENTS_H
 
 #include "presignd/kafka/consumer.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,9 +47,9 @@ enum clients_failure {
 
 struct clients_events {
     struct consumer_events consumer; /* its `fatal` is not used */
-    outlet_ended_fn *ended;
-    /* A commit's metadata may have so many bytes; 0: fewer than OUTLET_METADATA_MIN. Until it is
-     * told, use no more than that. NULL: nobody asks. */
+    publisher_ended_fn *ended;
+    /* A commit's metadata may have so many bytes; 0: fewer than TRANSACTION_METADATA_MIN. Until it
+     * is told, use no more than that. NULL: nobody asks. */
     void (*metadata)(void *context, size_t bytes);
     /* Clients were replaced; `text` says what was wrong, cleaned. */
     void (*renewed)(void *context, enum clients_renewal why, const char *text);
@@ -59,11 +59,12 @@ struct clients_events {
 
 struct clients;
 
-/* Begins to connect. `config` is for the outlet; the consumer has the same instance, properties and
- * topic of requests. `clock` is watched for steps. NULL and a reason (free()). */
+/* Begins to connect. `config` is for the publisher; the consumer has the same instance, properties
+ * and topic of requests. `clock` is watched for steps. NULL and a reason (free()). */
 struct clients *clients_new(struct loop *loop, const struct clock *clock,
-                            const struct outlet_config *config, const struct clients_events *events,
-                            void *context, char **error) __attribute__((warn_unused_result));
+                            const struct producer_config *config,
+                            const struct clients_events *events, void *context, char **error)
+    __attribute__((warn_unused_result));
 /* Ends both. Waits at most `timeout_ms` (monotonic clock). False when threads of the library still
  * run: then end the process by _exit(2). Accepts NULL. */
 bool clients_free(struct clients *clients, int64_t timeout_ms) __attribute__((warn_unused_result));
@@ -73,7 +74,7 @@ bool clients_poll(struct clients *clients, size_t records_max);
 
 /* Valid until clients_free(); a renewal does not change them. */
 struct consumer *clients_consumer(struct clients *clients);
-struct outlet *clients_outlet(struct clients *clients);
+struct publisher *clients_publisher(struct clients *clients);
 /* Why outcomes cannot be committed in any order, for readiness and status text: the broker takes
  * too little metadata; NULL: it takes enough, as far as known. */
 const char *clients_metadata_trouble(const struct clients *clients);

@@ -11,7 +11,7 @@
 
 struct group_metadata {
     rd_kafka_consumer_group_metadata_t *group; /* NULL in tests without a broker */
-    unsigned references;                       /* atomic: loop and outlet hold it */
+    unsigned references;                       /* atomic: loop and publisher hold it */
 };
 
 /* Takes over `group`. */

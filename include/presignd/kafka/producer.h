@@ -1,4 +1,4 @@
-/* One transactional producer, and what to do about each of its errors. Used by the outlet's
+/* One transactional producer, and what to do about each of its errors. Used by the publisher's
  * thread only; the calls block, in slices between which the owner may end them.
  */
 #ifndef PRESIGND_KAFKA_PRODUCER_H
@@ -6,7 +6,7 @@
 
 #include "presignd/kafka/client.h"
 #include "presignd/kafka/leaders.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 #include "presignd/kafka/renewal.h"
 
 #include <stdbool.h>
@@ -26,7 +26,7 @@ typedef bool producer_read_fn(void *context, bool begin);
 
 /* Checks the configuration; connects in the background. `config` outlives the producer. NULL
  * and a reason. */
-struct producer *producer_new(const struct outlet_config *config, producer_pause_fn *pause,
+struct producer *producer_new(const struct producer_config *config, producer_pause_fn *pause,
                               producer_commit_fn *may_commit, void *context, char **error)
     __attribute__((warn_unused_result));
 /* A transaction that is open stays so until the next producer of this instance, or the
@@ -39,24 +39,24 @@ void producer_set_read(struct producer *producer, producer_read_fn *read);
 bool producer_acquire(struct producer *producer);
 /* What went wrong last; "" when nothing did. */
 const char *producer_trouble(const struct producer *producer);
-enum outlet_standing producer_standing(const struct producer *producer);
+enum publisher_id_state producer_id_state(const struct producer *producer);
 /* How many partitions the topic has; 0 when that is not known yet. */
-int32_t producer_partitions(const struct producer *producer, enum outlet_topic topic);
+int32_t producer_partitions(const struct producer *producer, enum output_topic topic);
 enum partitioner producer_partitioner(const struct producer *producer);
 /* The whole of one transaction. False when the owner asked to stop before its end was known;
  * then `end` is not set. */
-bool producer_publish(struct producer *producer, const struct outlet_batch *batch,
-                      struct outlet_end *end) __attribute__((warn_unused_result));
+bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
+                      struct transaction_end *end) __attribute__((warn_unused_result));
 /* Finds out how a commit ended that another producer of this process had begun. As
  * producer_publish() otherwise. */
-bool producer_settle(struct producer *producer, const struct outlet_batch *batch,
-                     struct outlet_end *end) __attribute__((warn_unused_result));
+bool producer_settle(struct producer *producer, const struct transaction_batch *batch,
+                     struct transaction_end *end) __attribute__((warn_unused_result));
 /* Who holds the transactional.id: asks by offsets under `session` (with its group), in a
  * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
 enum renewal_hold producer_probe(struct producer *producer,
                                  const struct group_metadata *group_metadata);
-/* How much metadata the broker takes with an offset: as outlet_measured_fn has it. By transactions
- * that are aborted whatever comes of it. */
+/* How much metadata the broker takes with an offset: as publisher_measured_fn has it. By
+ * transactions that are aborted whatever comes of it. */
 int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,
                          int32_t partition, int64_t offset);
 /* A request of this process for the transactional.id may reach its coordinator late, and then

@@ -117,7 +117,7 @@ static const struct option_row rows[] = {
                     "they were sent: send (nothing was ever redriven\n"
                     "here), or leave them for good; see above",
                     .choice = forgotten_name),
-    OPTION_ROW_INT(struct redrive_options, batch, "batch", "N", 1, OUTLET_RECORDS_MAX,
+    OPTION_ROW_INT(struct redrive_options, batch, "batch", "N", 1, TRANSACTION_RECORDS_MAX,
                    "failures in one transaction (500)"),
     OPTION_ROW_INT(struct redrive_options, timeout_ms, "timeout-ms", "N", 1000, 600000,
                    "for each answer and transaction (60000)"),

@@ -47,12 +47,12 @@ struct redrive {
     int status;
 
     /* --send */
-    struct outlet_config outlet;
+    struct producer_config publisher;
     struct kafka_property *properties; /* the block's group is the last of them */
     struct producer *producer;
     int64_t deadline_ms; /* of what is under way */
     struct redriven *batch;
-    struct outlet_place *places;
+    struct record_metadata *places;
     enum refusal *refusals;
     size_t batch_count, batch_bytes, held_bytes;
 };
@@ -110,7 +110,7 @@ static void batch_drop(struct redrive *redrive)
 
 /* Partitions whose position the transaction commits: all that have failures in this block, so
  * that none is forgotten. */
-static size_t positions_write(struct redrive *redrive, struct outlet_position *positions)
+static size_t positions_write(struct redrive *redrive, struct transaction_position *positions)
 {
     struct redrive_block *block = &redrive->block;
     size_t count = 0;
@@ -123,7 +123,7 @@ static size_t positions_write(struct redrive *redrive, struct outlet_position *p
             redrive->lows[i] < block_begin(block) + WINDOW_SPAN) {
             AUTO_BUF struct buf metadata = {0};
             window_encode(&block->windows[i], &metadata);
-            positions[count++] = (struct outlet_position){
+            positions[count++] = (struct transaction_position){
                 .partition = (int32_t)i,
                 .offset = block->windows[i].watermark,
                 .metadata = buf_take(&metadata),
@@ -133,12 +133,12 @@ static size_t positions_write(struct redrive *redrive, struct outlet_position *p
     return count;
 }
 
-static void records_write(const struct redrive *redrive, struct outlet_record *records)
+static void records_write(const struct redrive *redrive, struct transaction_record *records)
 {
     for (size_t i = 0; i < redrive->batch_count; i++) {
         const struct record *record = &redrive->batch[i].record;
-        records[i] = (struct outlet_record){
-            .topic = OUTLET_RESULTS, /* both are the requests topic here */
+        records[i] = (struct transaction_record){
+            .topic = OUTPUT_RESULTS, /* both are the requests topic here */
             .key = record->key,
             .key_len = record->key_len,
             .value = record->value,
@@ -175,7 +175,7 @@ static enum step refuse_one(struct redrive *redrive, size_t index)
 }
 
 /* A broker answers for a whole request: of several, each is sent alone the next time. */
-static enum step refuse(struct redrive *redrive, const struct outlet_end *end)
+static enum step refuse(struct redrive *redrive, const struct transaction_end *end)
 {
     for (size_t i = 0; end->refused == 1 && i < redrive->batch_count; i++) {
         if (refusal_row(redrive->refusals[i])->scope == REFUSAL_OF_RECORD) {
@@ -187,24 +187,24 @@ static enum step refuse(struct redrive *redrive, const struct outlet_end *end)
     return STEP_AGAIN;
 }
 
-static enum step take_end(struct redrive *redrive, const struct outlet_end *end)
+static enum step take_end(struct redrive *redrive, const struct transaction_end *end)
 {
     switch (end->verdict) {
-    case OUTLET_COMMITTED:
+    case TRANSACTION_COMMITTED:
         tell_sent(redrive);
         redrive->alone -= redrive->alone > 0;
         return STEP_ON;
-    case OUTLET_RECORDS_REFUSED:
+    case TRANSACTION_RECORDS_REFUSED:
         return refuse(redrive, end);
-    case OUTLET_NOT_OURS:
+    case TRANSACTION_STALE:
         return give_up(redrive, EX_UNAVAILABLE,
                        "another program has joined the group that holds the positions");
-    case OUTLET_FENCED:
+    case TRANSACTION_FENCED:
         return give_up(redrive, EX_TEMPFAIL,
                        "another presignctl redrive has taken over; what this one has told as sent "
                        "is sent");
-    case OUTLET_ABORTED:
-    case OUTLET_VERDICT_COUNT:
+    case TRANSACTION_ABORTED:
+    case TRANSACTION_VERDICT_COUNT:
         break;
     }
     log_warning("a transaction was aborted: %s", end->trouble == NULL ? "" : end->trouble);
@@ -214,12 +214,13 @@ static enum step take_end(struct redrive *redrive, const struct outlet_end *end)
 /* The batch, and the positions of the whole block. */
 static enum step flush(struct redrive *redrive)
 {
-    AUTO_FREE struct outlet_record *records = mem_zalloc(redrive->batch_count + 1, sizeof *records);
-    AUTO_FREE struct outlet_position *positions =
+    AUTO_FREE struct transaction_record *records =
+        mem_zalloc(redrive->batch_count + 1, sizeof *records);
+    AUTO_FREE struct transaction_position *positions =
         mem_zalloc(redrive->partitions, sizeof *positions);
     struct group_metadata *group_metadata =
         group_metadata_new(rd_kafka_consumer_group_metadata_new(redrive->block.group));
-    struct outlet_batch batch = {
+    struct transaction_batch batch = {
         .group_metadata = group_metadata,
         .records = records,
         .record_count = redrive->batch_count,
@@ -228,7 +229,7 @@ static enum step flush(struct redrive *redrive)
         .places = redrive->places,
         .refusals = redrive->refusals,
     };
-    struct outlet_end end;
+    struct transaction_end end;
     records_write(redrive, records);
     redrive->deadline_ms = mono_ms() + redrive->options->timeout_ms;
     enum step step = STEP_ON;
@@ -329,7 +330,8 @@ static enum step consider_event(struct redrive *redrive, struct redriven *redriv
 static bool batch_full(const struct redrive *redrive)
 {
     return redrive->batch_count == (size_t)redrive->options->batch || redrive->alone > 0 ||
-           redrive->batch_bytes >= OUTLET_BYTES_MAX / 2 || redrive->held_bytes >= HELD_BYTES_MAX;
+           redrive->batch_bytes >= TRANSACTION_BYTES_MAX / 2 ||
+           redrive->held_bytes >= HELD_BYTES_MAX;
 }
 
 /* A chosen failure: to its event. */
@@ -535,7 +537,7 @@ static enum step take_block(struct redrive *redrive, int64_t number)
     }
     block_init(&redrive->block, redrive->group, number, redrive->partitions);
     if (send) {
-        redrive->properties[redrive->outlet.property_count - 1].value = redrive->block.group;
+        redrive->properties[redrive->publisher.property_count - 1].value = redrive->block.group;
     }
     if (!block_load(&redrive->block, redrive->failures, redrive->setup->properties,
                     redrive->setup->property_count, redrive->options->timeout_ms, &reason)) {
@@ -633,14 +635,14 @@ static bool open_producer(struct redrive *redrive, char **reason)
      */
     redrive->properties[count - 1] =
         (struct kafka_property){KAFKA_CONSUMER, "group.id", redrive->group};
-    redrive->outlet = (struct outlet_config){
+    redrive->publisher = (struct producer_config){
         .instance = redrive->group,
         .requests_topic = redrive->failures, /* that of the positions */
         .topics = {redrive->requests, redrive->requests},
         .properties = redrive->properties,
         .property_count = count,
     };
-    redrive->producer = producer_new(&redrive->outlet, on_pause, on_commit, redrive, reason);
+    redrive->producer = producer_new(&redrive->publisher, on_pause, on_commit, redrive, reason);
     return redrive->producer != NULL;
 }
 

@@ -33,7 +33,7 @@ Test(history, the_last_transactions_are_kept)
     cr_assert_eq(list.count, 0);
     free(list.items);
     for (size_t i = 0; i < STATUS_TRANSACTIONS_MAX + 3; i++) {
-        struct outlet_end end = {.verdict = OUTLET_COMMITTED, .duration_ms = 1};
+        struct transaction_end end = {.verdict = TRANSACTION_COMMITTED, .duration_ms = 1};
         history_transaction(&history, &end, i, (int64_t)i);
     }
     history_transactions(&history, &list);

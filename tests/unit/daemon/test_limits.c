@@ -2,7 +2,7 @@
 #include "config/text.h"
 #include "presignd/config/config.h"
 #include "presignd/flow/pipeline.h"
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/schema/schema.h"
@@ -47,10 +47,10 @@ static const struct {
     LIMIT(OUTCOME_ORIGINAL_HEADERS_MAX),
     LIMIT(OUTCOME_EVENT_TEXT_MAX),
     LIMIT(OUTCOME_ATTEMPTS_MAX),
-    LIMIT(OUTLET_RECORDS_MAX),
-    LIMIT(OUTLET_BYTES_MAX),
-    LIMIT(OUTLET_METADATA_MAX),
-    LIMIT(OUTLET_METADATA_MIN),
+    LIMIT(TRANSACTION_RECORDS_MAX),
+    LIMIT(TRANSACTION_BYTES_MAX),
+    LIMIT(TRANSACTION_METADATA_MAX),
+    LIMIT(TRANSACTION_METADATA_MIN),
     LIMIT(ANSWER_BODY_MAX),
     LIMIT(ANSWER_HEADERS_MAX),
     LIMIT(ANSWER_NESTING_MAX),

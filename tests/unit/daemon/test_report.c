@@ -111,11 +111,11 @@ Test(report, a_merchant_whose_events_fail_hides_no_others_first)
     check_repeated(fails);
 }
 
-static void end_transaction(struct scene *scene, enum outlet_verdict verdict, const char *trouble,
-                            size_t results, size_t failures)
+static void end_transaction(struct scene *scene, enum transaction_verdict verdict,
+                            const char *trouble, size_t results, size_t failures)
 {
-    const struct outlet_end end = {.verdict = verdict, .trouble = trouble};
-    const size_t outcomes[OUTLET_TOPIC_COUNT] = {results, failures};
+    const struct transaction_end end = {.verdict = verdict, .trouble = trouble};
+    const size_t outcomes[OUTPUT_TOPIC_COUNT] = {results, failures};
     scene->observer.transaction(scene->observer.context, &end, outcomes);
 }
 
@@ -124,12 +124,12 @@ Test(report, a_commit_to_one_topic_does_not_clear_the_trouble_of_the_other)
     struct scene scene;
     unsigned one, other;
     scene_begin(&scene);
-    end_transaction(&scene, OUTLET_ABORTED, "not taken", 3, 0);
-    end_transaction(&scene, OUTLET_COMMITTED, NULL, 0, 2);
+    end_transaction(&scene, TRANSACTION_ABORTED, "not taken", 3, 0);
+    end_transaction(&scene, TRANSACTION_COMMITTED, NULL, 0, 2);
     cr_assert_str_eq(report_trouble(scene.report), "not taken");
-    end_transaction(&scene, OUTLET_COMMITTED, NULL, 1, 0);
+    end_transaction(&scene, TRANSACTION_COMMITTED, NULL, 1, 0);
     cr_assert_null(report_trouble(scene.report));
-    end_transaction(&scene, OUTLET_ABORTED, "not taken", 3, 1);
+    end_transaction(&scene, TRANSACTION_ABORTED, "not taken", 3, 1);
     report_assigned(scene.report);
     cr_assert_null(report_trouble(scene.report), "went with the assignment");
     scene_end(&scene, &one, &other);

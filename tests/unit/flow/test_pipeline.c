@@ -52,12 +52,12 @@ static void note_call(void *context, const struct attempt *attempt, void *cookie
     story->in_air[number] = cookie;
 }
 
-static void note_batch(void *context, const struct outlet_batch *batch)
+static void note_batch(void *context, const struct transaction_batch *batch)
 {
     struct story *story = context;
     for (size_t i = 0; i < batch->record_count; i++) {
         batch->refusals[i] = story->refusal;
-        batch->places[i] = (struct outlet_place){0, -1};
+        batch->places[i] = (struct record_metadata){0, -1};
     }
     for (size_t i = 0; i < batch->position_count; i++) {
         size_t len = strlen(batch->positions[i].metadata);
@@ -119,7 +119,7 @@ static void story_begin(struct story *story)
                                    .resume = note_resume,
                                    .caller = story,
                                    .call = note_call,
-                                   .outlet = story,
+                                   .publisher = story,
                                    .submit = note_batch,
                                    .clock = &story->clock,
                                    .random = no_jitter};
@@ -200,7 +200,7 @@ static void goes_on(struct story *story, int64_t until_ms)
         if (story->batches > 0) {
             story->batches--;
             pipeline_batch_ended(story->pipeline,
-                                 &(struct outlet_end){.verdict = OUTLET_COMMITTED});
+                                 &(struct transaction_end){.verdict = TRANSACTION_COMMITTED});
         }
         pipeline_step(story->pipeline);
         story->now.mono_ms++;
@@ -355,7 +355,7 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
 }
 
 /* Nine events and one place: what is called while no outcome can be published? */
-static void assert_few_are_called(const struct outlet_end *end, enum refusal refusal)
+static void assert_few_are_called(const struct transaction_end *end, enum refusal refusal)
 {
     enum { EVENTS = 9, PLACES = 1, WAIT = 2 * PLACES };
     struct story story;
@@ -397,13 +397,14 @@ Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
 
 Test(pipeline, outcomes_that_fail_to_be_published_do_not_pile_up)
 {
-    assert_few_are_called(&(struct outlet_end){.verdict = OUTLET_ABORTED, .trouble = "t"},
+    assert_few_are_called(&(struct transaction_end){.verdict = TRANSACTION_ABORTED, .trouble = "t"},
                           REFUSAL_NONE);
 }
 
 Test(pipeline, results_of_which_their_topic_takes_none_do_not_pile_up)
 {
-    const struct outlet_end end = {.verdict = OUTLET_RECORDS_REFUSED, .refused = 1, .trouble = "t"};
+    const struct transaction_end end = {
+        .verdict = TRANSACTION_RECORDS_REFUSED, .refused = 1, .trouble = "t"};
     assert_few_are_called(&end, REFUSAL_NO_TOPIC);
 }
 
@@ -577,7 +578,8 @@ Test(pipeline, thousands_that_fail_at_once_do_so_in_slices)
         pipeline_step(story.pipeline);
         if (story.batches > 0) {
             story.batches--;
-            pipeline_batch_ended(story.pipeline, &(struct outlet_end){.verdict = OUTLET_COMMITTED});
+            pipeline_batch_ended(story.pipeline,
+                                 &(struct transaction_end){.verdict = TRANSACTION_COMMITTED});
         }
         pipeline_status(story.pipeline, &status);
         cr_assert_leq(left - status.jobs[JOB_LANE], SLICE + MARGIN);
@@ -717,7 +719,7 @@ Test(progress, outcomes_that_cannot_be_published_hold_the_calls)
         answer_calls(&story);
     }
     pipeline_step(story.pipeline);
-    story.now.mono_ms += (int64_t)10 * PATIENCE_MS; /* the outlet has the first batch still */
+    story.now.mono_ms += (int64_t)10 * PATIENCE_MS; /* the publisher has the first batch still */
     pipeline_step(story.pipeline);
     cr_assert(moves(&story, ""));
     cr_assert(is_held_for(&story, "until outcomes are published"));

@@ -2,7 +2,7 @@
 
 #include <criterion/criterion.h>
 
-static const struct suspect_record some = {OUTLET_RESULTS, 1, 100, false};
+static const struct suspect_record some = {OUTPUT_RESULTS, 1, 100, false};
 
 static uint32_t hold_at(struct suspects *suspects, const struct suspect_record *record,
                         enum refusal refusal, int64_t now_ms)
@@ -16,7 +16,7 @@ static uint32_t hold_at(struct suspects *suspects, const struct suspect_record *
 static size_t tell_apart(size_t count, uint64_t culprits)
 {
     struct suspects suspects = {0};
-    uint32_t id = suspects_group(&suspects, OUTLET_RESULTS, REFUSAL_RECORD, count);
+    uint32_t id = suspects_group(&suspects, OUTPUT_RESULTS, REFUSAL_RECORD, count);
     uint64_t left = count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
     size_t transactions = 0;
     while (left != 0) {
@@ -82,7 +82,7 @@ Test(suspects, a_hold_is_offered_after_pauses_that_double_to_minutes)
 Test(suspects, they_take_turns_with_those_that_nothing_is_known_against)
 {
     struct suspects suspects = {0};
-    uint32_t id = suspects_group(&suspects, OUTLET_RESULTS, REFUSAL_SIZE, 8);
+    uint32_t id = suspects_group(&suspects, OUTPUT_RESULTS, REFUSAL_SIZE, 8);
     cr_assert_eq(suspects_due(&suspects, true, 0), id);
     suspects.clean_next = true;
     cr_assert_eq(suspects_due(&suspects, true, 0), 0);
@@ -93,9 +93,9 @@ Test(suspects, they_take_turns_with_those_that_nothing_is_known_against)
 Test(suspects, a_shut_partition_or_topic_keeps_back_its_own_alone)
 {
     struct suspects suspects = {0};
-    const struct suspect_record other_partition = {OUTLET_RESULTS, 2, 100, false};
-    const struct suspect_record other_topic = {OUTLET_FAILURES, 1, 100, false};
-    const struct suspect_record anywhere = {OUTLET_RESULTS, -1, 100, true};
+    const struct suspect_record other_partition = {OUTPUT_RESULTS, 2, 100, false};
+    const struct suspect_record other_topic = {OUTPUT_FAILURES, 1, 100, false};
+    const struct suspect_record anywhere = {OUTPUT_RESULTS, -1, 100, true};
     uint32_t id = hold_at(&suspects, &some, REFUSAL_NO_LEADER, 0);
     cr_assert_eq(hold_at(&suspects, &some, REFUSAL_NO_LEADER, 5), id);
     cr_assert_eq(suspects_match(&suspects, &some), id);
@@ -115,9 +115,9 @@ Test(suspects, a_shut_partition_or_topic_keeps_back_its_own_alone)
 Test(suspects, a_hold_of_no_partition_keeps_back_records_without_a_key)
 {
     struct suspects suspects = {0};
-    const struct suspect_record anywhere = {OUTLET_FAILURES, -1, 100, true};
-    const struct suspect_record not_known = {OUTLET_FAILURES, -1, 100, false};
-    const struct suspect_record placed = {OUTLET_FAILURES, 1, 100, false};
+    const struct suspect_record anywhere = {OUTPUT_FAILURES, -1, 100, true};
+    const struct suspect_record not_known = {OUTPUT_FAILURES, -1, 100, false};
+    const struct suspect_record placed = {OUTPUT_FAILURES, 1, 100, false};
     uint32_t id = hold_at(&suspects, &anywhere, REFUSAL_NO_LEADER, 0);
     cr_assert_eq(hold_at(&suspects, &anywhere, REFUSAL_NO_LEADER, 0), id);
     cr_assert_neq(hold_at(&suspects, &placed, REFUSAL_NO_LEADER, 0), id);
@@ -129,10 +129,10 @@ Test(suspects, a_hold_of_no_partition_keeps_back_records_without_a_key)
 Test(suspects, what_a_record_was_refused_for_is_known_of_the_next)
 {
     struct suspects suspects = {0};
-    const struct suspect_record keyless = {OUTLET_RESULTS, -1, 100, true};
-    const struct suspect_record larger = {OUTLET_RESULTS, 0, 150, false};
-    const struct suspect_record smaller = {OUTLET_RESULTS, 0, 99, false};
-    const struct suspect_record failure = {OUTLET_FAILURES, 0, 150, false};
+    const struct suspect_record keyless = {OUTPUT_RESULTS, -1, 100, true};
+    const struct suspect_record larger = {OUTPUT_RESULTS, 0, 150, false};
+    const struct suspect_record smaller = {OUTPUT_RESULTS, 0, 99, false};
+    const struct suspect_record failure = {OUTPUT_FAILURES, 0, 150, false};
     uint32_t id = hold_at(&suspects, &keyless, REFUSAL_RECORD, 0);
     cr_assert_eq(suspects_match(&suspects, &keyless), id);
     cr_assert_eq(suspects_match(&suspects, &some), 0, "it has a key");

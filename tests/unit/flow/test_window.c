@@ -1,6 +1,6 @@
 #include "presignd/flow/window.h"
 
-#include "presignd/kafka/outlet.h"
+#include "presignd/kafka/publisher.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -11,7 +11,7 @@ static struct window reloaded(const struct window *window)
     AUTO_BUF struct buf metadata = {0};
     struct window fresh;
     window_encode(window, &metadata);
-    cr_assert_leq(metadata.len, OUTLET_METADATA_MAX);
+    cr_assert_leq(metadata.len, TRANSACTION_METADATA_MAX);
     cr_assert(window_load(&fresh, window->watermark, metadata.data));
     return fresh;
 }
@@ -349,7 +349,7 @@ Test(window, a_set_within_the_span_fits_its_metadata)
     }
     cr_assert_eq(window_span_of(WINDOW_METADATA_MAX), WINDOW_SPAN);
     cr_assert_lt(window_span_of(WINDOW_METADATA_MAX - 1), WINDOW_SPAN);
-    cr_assert_gt(window_span_of(OUTLET_METADATA_MIN), 2000);
+    cr_assert_gt(window_span_of(TRANSACTION_METADATA_MIN), 2000);
 }
 
 /* Its set names offsets up to 8191 above the watermark: it is kept, and gets narrow again by what
