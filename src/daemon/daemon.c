@@ -187,7 +187,7 @@ static void on_metadata(void *context, size_t bytes)
     pipeline_limit_metadata(d->pipeline, bytes);
     if (bytes == 0) {
         log_fields(LOG_ERR, MESSAGE_METADATA_SMALL, NULL, "nothing is consumed: %s",
-                   clients_metadata_trouble(d->clients));
+                   clients_metadata_last_error(d->clients));
     } else if (bytes < WINDOW_METADATA_MAX) {
         log_fields(
             LOG_WARNING, MESSAGE_METADATA_SMALL, NULL,
@@ -273,7 +273,7 @@ static struct monitor_sources monitored(const struct daemon *d)
         .consumer = d->consumer,
         .publisher = d->publisher,
         .clients_waiting = clients_waiting(d->clients),
-        .metadata = clients_metadata_trouble(d->clients),
+        .metadata = clients_metadata_last_error(d->clients),
         .report = d->report,
         .stopping = d->draining,
         .drain_end_ms = d->drain_end_ms,
@@ -294,7 +294,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .caller = d->caller,
         .history = report_history(d->report),
         .unready = ready ? NULL : why->data,
-        .transaction_trouble = report_trouble(d->report),
+        .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
     };
     snapshot_take(&sources, clock_now(&clock_system), status);

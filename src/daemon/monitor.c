@@ -24,12 +24,12 @@ void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms)
 /* --- facts --- */
 
 /* What Kafka's clients complain of: the join first, which all else waits for. */
-static const char *kafka_trouble(const struct monitor_sources *from)
+static const char *kafka_last_error(const struct monitor_sources *from)
 {
-    const char *consumer = consumer_trouble(from->consumer);
+    const char *consumer = consumer_last_error(from->consumer);
     return from->clients_waiting != NULL ? from->clients_waiting
            : consumer != NULL            ? consumer
-                                         : report_trouble(from->report);
+                                         : report_last_error(from->report);
 }
 
 /* What one look finds, all of which is asked for once. */
@@ -66,7 +66,7 @@ static struct readiness_facts facts_of(const struct monitor *monitor,
         .endpoint_down = look->status.endpoint_down,
         .subscription = consumer_subscription_error(from->consumer),
         .metadata = from->metadata,
-        .kafka = kafka_trouble(from),
+        .kafka = kafka_last_error(from),
         .id_missing_ms = look->id_held ? 0 : now_ms - monitor->id_held_ms,
         .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
         .stalled_ms = readiness_idle_ms(&monitor->stalled, now_ms),
@@ -106,9 +106,9 @@ bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *
 static void tell_joining(const struct monitor_sources *from)
 {
     const char *subscription = consumer_subscription_error(from->consumer);
-    const char *trouble = subscription != NULL ? subscription : kafka_trouble(from);
+    const char *last_error = subscription != NULL ? subscription : kafka_last_error(from);
     notify_status("waiting for Kafka: joining group %s%s%s", consumer_group_id(from->consumer),
-                  trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
+                  last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
 }
 
 static void tell_stopping(const struct monitor_sources *from, const struct pipeline_status *status,
@@ -143,13 +143,13 @@ static void tell_status(const struct monitor_sources *from, const struct look *l
                       status->partitions, status->in_flight, from->metadata);
         return;
     }
-    const char *trouble = report_trouble(from->report);
+    const char *last_error = report_last_error(from->report);
     const char *holds = look->holds.len > 0 ? look->holds.data : NULL;
     size_t waiting = status->jobs[JOB_LANE] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY];
     notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status->partitions,
                   status->in_flight, waiting, holds != NULL ? " (" : "", holds != NULL ? holds : "",
-                  holds != NULL ? ")" : "", trouble != NULL ? "; transactions fail: " : "",
-                  trouble != NULL ? trouble : "");
+                  holds != NULL ? ")" : "", last_error != NULL ? "; transactions fail: " : "",
+                  last_error != NULL ? last_error : "");
 }
 
 /* systemd's READY=1 says that the configuration is right and the admin listener stands. Whoever

@@ -36,10 +36,10 @@ struct report {
     struct list voice_list;
     struct metrics *metrics;
     struct history history;
-    char *trouble;                     /* why transactions fail */
-    int64_t trouble_ms;                /* mono: since when */
-    bool troubled[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
-    struct quiet troubles;
+    char *last_error;                 /* why transactions fail */
+    int64_t last_error_ms;            /* mono: since when */
+    bool failing[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
+    struct quiet last_errors;
     struct quiet foreign;
     int64_t shortage_ms; /* mono: when one was told last; 0: never */
     struct quiet failures[REASON_COUNT];
@@ -111,20 +111,20 @@ struct report *report_free(struct report *report)
             free(voice);
         }
         map_free(report->voices);
-        free(report->trouble);
+        free(report->last_error);
         free(report);
     }
     return NULL;
 }
 
-const char *report_trouble(const struct report *report)
+const char *report_last_error(const struct report *report)
 {
-    return report->trouble;
+    return report->last_error;
 }
 
-int64_t report_trouble_ms(const struct report *report, int64_t mono_ms)
+int64_t report_last_error_ms(const struct report *report, int64_t mono_ms)
 {
-    return report->trouble == NULL ? 0 : mono_ms - report->trouble_ms;
+    return report->last_error == NULL ? 0 : mono_ms - report->last_error_ms;
 }
 
 const struct history *report_history(const struct report *report)
@@ -356,7 +356,7 @@ void report_tick(struct report *report, int64_t mono_ms)
         }
     }
     (void)quiet_over(&report->foreign, mono_ms); /* the metric has the rest */
-    uint64_t more = quiet_over(&report->troubles, mono_ms);
+    uint64_t more = quiet_over(&report->last_errors, mono_ms);
     if (more > 0) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
                    "%" PRIu64 " more times within a minute the cause of failing transactions "
@@ -385,23 +385,24 @@ static void on_published(void *context, const struct job *job)
 }
 
 /* Told when it begins, when its cause changes, and when it is over; not each time. */
-static void note_trouble(struct report *report, const char *trouble)
+static void note_trouble(struct report *report, const char *last_error)
 {
-    bool changed = trouble == NULL || report->trouble == NULL
-                       ? trouble != report->trouble
-                       : strcmp(report->trouble, trouble) != 0;
-    bool said = changed && quiet_says(&report->troubles, clock_now(&clock_system).mono_ms);
-    if (said && trouble == NULL) {
+    bool changed = last_error == NULL || report->last_error == NULL
+                       ? last_error != report->last_error
+                       : strcmp(report->last_error, last_error) != 0;
+    bool said = changed && quiet_says(&report->last_errors, clock_now(&clock_system).mono_ms);
+    if (said && last_error == NULL) {
         log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_WELL, NULL, "transactions succeed again");
     } else if (said) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
-                   "a transaction failed, its outcomes are kept and published again: %s", trouble);
+                   "a transaction failed, its outcomes are kept and published again: %s",
+                   last_error);
     }
-    if (report->trouble == NULL) {
-        report->trouble_ms = clock_now(&clock_system).mono_ms;
+    if (report->last_error == NULL) {
+        report->last_error_ms = clock_now(&clock_system).mono_ms;
     }
-    free(report->trouble);
-    report->trouble = mem_strdup(trouble);
+    free(report->last_error);
+    report->last_error = mem_strdup(last_error);
 }
 
 /* A topic's trouble is over when a transaction with outcomes of that topic is well. True when it
@@ -410,17 +411,17 @@ static bool note_topics(struct report *report, bool well, const size_t outcomes[
 {
     bool any = false;
     for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
-        report->troubled[i] = outcomes[i] > 0 ? !well : report->troubled[i];
-        any = any || report->troubled[i];
+        report->failing[i] = outcomes[i] > 0 ? !well : report->failing[i];
+        any = any || report->failing[i];
     }
     return !any;
 }
 
 void report_assigned(struct report *report)
 {
-    free(report->trouble);
-    report->trouble = NULL;
-    memset(report->troubled, 0, sizeof report->troubled);
+    free(report->last_error);
+    report->last_error = NULL;
+    memset(report->failing, 0, sizeof report->failing);
 }
 
 static void on_transaction(void *context, const struct transaction_end *end,
@@ -438,7 +439,7 @@ static void on_transaction(void *context, const struct transaction_end *end,
     bool well = end->verdict == TRANSACTION_COMMITTED;
     bool over = note_topics(report, well, outcomes);
     if (!well) {
-        note_trouble(report, end->trouble != NULL ? end->trouble : "no reason given");
+        note_trouble(report, end->last_error != NULL ? end->last_error : "no reason given");
     } else if (over) {
         note_trouble(report, NULL);
     }
@@ -510,7 +511,7 @@ static void on_log_restarted(void *context, int32_t partition, int64_t offset)
                partition, offset);
 }
 
-static void on_outcome_refused(void *context, const struct job *job, const char *trouble)
+static void on_outcome_refused(void *context, const struct job *job, const char *last_error)
 {
     const struct refusal_row *row = refusal_row(job->refusal);
     struct place place;
@@ -530,12 +531,12 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "the outcome of event %s/%s/%s %s (%s) and waits; %s%s%s", job->record.topic,
                place.partition, place.offset, row->what, output_topic_name(batch_topic(job)),
-               row->mend, trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
+               row->mend, last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
 }
 
 /* Of a topic, or of one of its partitions. */
 static void output_log(enum output_topic topic, int32_t partition, enum refusal refusal, bool shut,
-                       const char *trouble)
+                       const char *last_error)
 {
     const struct refusal_row *row = refusal_row(refusal);
     char number[16] = "", subject[64];
@@ -551,17 +552,17 @@ static void output_log(enum output_topic topic, int32_t partition, enum refusal 
     if (shut) {
         log_fields(LOG_ERR, MESSAGE_OUTPUT_SHUT, fields,
                    "%s %s, its outcomes wait and all others go on; %s%s%s", subject, row->what,
-                   row->mend, trouble != NULL ? ": " : "", trouble != NULL ? trouble : "");
+                   row->mend, last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
     } else {
         log_fields(LOG_NOTICE, MESSAGE_OUTPUT_OPEN, fields, "%s takes outcomes again", subject);
     }
 }
 
 static void on_output_shut(void *context, enum output_topic topic, int32_t partition,
-                           enum refusal refusal, const char *trouble)
+                           enum refusal refusal, const char *last_error)
 {
     (void)context;
-    output_log(topic, partition, refusal, true, trouble);
+    output_log(topic, partition, refusal, true, last_error);
 }
 
 static void on_output_open(void *context, enum output_topic topic, int32_t partition,

@@ -35,9 +35,9 @@ void report_merchants(struct report *report, const struct merchants *merchants);
 void report_assigned(struct report *report);
 /* What transactions fail of; NULL: of each output topic, the last one was well. For the status
  * text. */
-const char *report_trouble(const struct report *report);
+const char *report_last_error(const struct report *report);
 /* For how long; 0 while they succeed. */
-int64_t report_trouble_ms(const struct report *report, int64_t mono_ms);
+int64_t report_last_error_ms(const struct report *report, int64_t mono_ms);
 /* What happened last. Borrowed. */
 const struct history *report_history(const struct report *report);
 

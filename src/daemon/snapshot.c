@@ -53,8 +53,8 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.failed = from->history->failed;
     const char *subscription = consumer_subscription_error(from->consumer);
     status->work.kafka_last_error =
-        subscription != NULL ? subscription : consumer_trouble(from->consumer);
-    status->work.transaction_last_error = from->transaction_trouble;
+        subscription != NULL ? subscription : consumer_last_error(from->consumer);
+    status->work.transaction_last_error = from->transaction_last_error;
 }
 
 /* Offsets behind. The committed one cannot pass the markers of transactions behind the last

@@ -19,9 +19,9 @@ struct snapshot_sources {
     const struct signer *signer;
     const struct caller *caller;
     const struct history *history;
-    const char *unready;             /* why /readyz says no; NULL: it says ready */
-    const char *transaction_trouble; /* or NULL */
-    int64_t records;                 /* consumed */
+    const char *unready;                /* why /readyz says no; NULL: it says ready */
+    const char *transaction_last_error; /* or NULL */
+    int64_t records;                    /* consumed */
 };
 
 /* `status` is overwritten; its texts are borrowed from the sources, so use it before anything

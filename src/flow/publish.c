@@ -46,7 +46,7 @@ static size_t refused_of(const struct pipeline *p, uint32_t suspect)
 }
 
 /* It waits in a hold from here on, and is named once: with others before it, or after it. */
-static void hold(struct pipeline *p, struct job *job, enum refusal refusal, const char *trouble,
+static void hold(struct pipeline *p, struct job *job, enum refusal refusal, const char *last_error,
                  struct moment now)
 {
     bool made;
@@ -55,9 +55,9 @@ static void hold(struct pipeline *p, struct job *job, enum refusal refusal, cons
     job->refusal = refusal;
     if (refusal_row(refusal)->scope == REFUSAL_OF_RECORD && !job->named) {
         job->named = true;
-        OBSERVE(p, outcome_refused, job, trouble);
+        OBSERVE(p, outcome_refused, job, last_error);
     } else if (made && refusal_row(refusal)->scope != REFUSAL_OF_RECORD) {
-        OBSERVE(p, output_shut, record.topic, record.partition, refusal, trouble);
+        OBSERVE(p, output_shut, record.topic, record.partition, refusal, last_error);
     }
 }
 
@@ -124,17 +124,17 @@ static void sweep(struct pipeline *p, struct moment now)
 }
 
 /* Refused alone, so by itself: smaller if it can be, else it waits until its topic is changed. */
-static void blame(struct pipeline *p, struct job *job, const char *trouble, struct moment now)
+static void blame(struct pipeline *p, struct job *job, const char *last_error, struct moment now)
 {
     const struct suspect_record record = record_of(job);
     if (job->refusal != REFUSAL_SIZE) {
-        hold(p, job, job->refusal, trouble, now);
+        hold(p, job, job->refusal, last_error, now);
     } else {
         suspects_note_size(&p->suspects, &record, true, now.mono_ms);
         if (slim(p, job, now)) {
             publish_take(p, job, now);
         } else {
-            hold(p, job, REFUSAL_SIZE, trouble, now);
+            hold(p, job, REFUSAL_SIZE, last_error, now);
         }
     }
 }
@@ -350,14 +350,14 @@ static bool goes_elsewhere(struct job *job)
 }
 
 /* Those whose partition or topic refuses. */
-static void shut(struct pipeline *p, const char *trouble, struct moment now)
+static void shut(struct pipeline *p, const char *last_error, struct moment now)
 {
     LIST_FOREACH_SAFE (&p->batch.jobs, link) {
         struct job *job = job_of(link);
         enum refusal_scope scope = refusal_row(job->refusal)->scope;
         bool elsewhere = goes_elsewhere(job);
         if ((scope == REFUSAL_OF_PARTITION || scope == REFUSAL_OF_TOPIC) && !elsewhere) {
-            hold(p, job, job->refusal, trouble, now);
+            hold(p, job, job->refusal, last_error, now);
         }
     }
 }
@@ -391,7 +391,7 @@ static void suspect(struct pipeline *p, struct job **jobs, size_t count,
                     const struct transaction_end *end, struct moment now)
 {
     if (end->refused == 1) {
-        blame(p, jobs[0], end->trouble, now);
+        blame(p, jobs[0], end->last_error, now);
         return;
     }
     uint32_t group = suspects_group(&p->suspects, batch_topic(jobs[0]), jobs[0]->refusal, count);
@@ -446,7 +446,7 @@ static void refused_again(struct pipeline *p, const struct transaction_end *end,
     }
     /* A hold's one was alone in its transaction. */
     if (last != NULL && (end->refused == 1 || (item != NULL && !item->group))) {
-        blame(p, last, end->trouble, now);
+        blame(p, last, end->last_error, now);
     }
     size_t refused = case_back(p);
     suspects_refused(&p->suspects, p->trying, refused, refused_of(p, p->trying), now.mono_ms);
@@ -454,7 +454,7 @@ static void refused_again(struct pipeline *p, const struct transaction_end *end,
 
 static void refused(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
-    shut(p, end->trouble, now);
+    shut(p, end->last_error, now);
     if (p->trying == 0) {
         suspect_all(p, end, now);
     } else {

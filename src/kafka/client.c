@@ -27,27 +27,27 @@ static void clean_into(char *out, size_t size, const char *text)
     (void)snprintf(out, size, "%s", clean.data == NULL ? "" : clean.data);
 }
 
-void trouble_set(struct trouble *trouble, const char *format, ...)
+void last_error_set(struct last_error *last_error, const char *format, ...)
 {
     char raw[1024];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(raw, sizeof raw, format, arguments);
     va_end(arguments);
-    clean_into(trouble->text, sizeof trouble->text, raw);
-    trouble->mono_ms = clock_now(&clock_system).mono_ms;
+    clean_into(last_error->text, sizeof last_error->text, raw);
+    last_error->mono_ms = clock_now(&clock_system).mono_ms;
 }
 
-void trouble_set_error(struct trouble *trouble, const char *doing, rd_kafka_error_t *error)
+void last_error_set_error(struct last_error *last_error, const char *doing, rd_kafka_error_t *error)
 {
-    trouble_set(trouble, "%s: %s (%s)", doing, rd_kafka_error_string(error),
-                rd_kafka_error_name(error));
+    last_error_set(last_error, "%s: %s (%s)", doing, rd_kafka_error_string(error),
+                   rd_kafka_error_name(error));
     rd_kafka_error_destroy(error);
 }
 
-void trouble_clear(struct trouble *trouble)
+void last_error_clear(struct last_error *last_error)
 {
-    trouble->text[0] = '\0';
+    last_error->text[0] = '\0';
 }
 
 /* A bucket of lines for all clients of the process, and how many did not fit. */

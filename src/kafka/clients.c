@@ -64,7 +64,7 @@ struct clients {
     struct measuring measuring;
     /* Noted by callbacks. */
     bool fatal, fenced, group_lost, ask_again;
-    struct trouble fatal_trouble;
+    struct last_error fatal_last_error;
     char text[512]; /* clients_waiting()'s */
 };
 
@@ -175,7 +175,7 @@ static void on_fatal(void *context, bool fenced, const char *text)
     struct clients *clients = context;
     clients->fatal = true;
     clients->fenced = fenced;
-    trouble_set(&clients->fatal_trouble, "%s", text);
+    last_error_set(&clients->fatal_last_error, "%s", text);
 }
 
 static void on_ended(void *context, const struct transaction_end *end)
@@ -255,12 +255,12 @@ static void on_probed(void *context, enum renewal_hold hold)
         clients->ask_again = true;
         break;
     case FENCE_NAMESAKE:
-        fail(clients, CLIENTS_NAMESAKE, clients->fatal_trouble.text);
+        fail(clients, CLIENTS_NAMESAKE, clients->fatal_last_error.text);
         break;
     case FENCE_ECHO:
         clients->state = TAKING;
         if (!renewal_allow(&clients->budget, now_ms(clients))) {
-            fail(clients, CLIENTS_WORN_OUT, clients->fatal_trouble.text);
+            fail(clients, CLIENTS_WORN_OUT, clients->fatal_last_error.text);
         }
         break;
     }
@@ -268,7 +268,7 @@ static void on_probed(void *context, enum renewal_hold hold)
 
 static void fatal_handle(struct clients *clients)
 {
-    const char *text = clients->fatal_trouble.text;
+    const char *text = clients->fatal_last_error.text;
     if (clients->fenced) {
         replace_consumer(clients, CLIENTS_FENCED, ASKING, text);
         ask(clients);
@@ -287,7 +287,7 @@ static void standing_look(struct clients *clients)
         consumer_join(clients->consumer);
     } else if (clients->state == JOINING && standing == PUBLISHER_ID_DENIED) {
         char text[256];
-        publisher_trouble(clients->publisher, text, sizeof text);
+        publisher_last_error(clients->publisher, text, sizeof text);
         replace_consumer(clients, CLIENTS_ID_REFUSED, TAKING, text);
     }
 }
@@ -383,7 +383,7 @@ struct publisher *clients_publisher(struct clients *clients)
     return clients->publisher;
 }
 
-const char *clients_metadata_trouble(const struct clients *clients)
+const char *clients_metadata_last_error(const struct clients *clients)
 {
     return clients->measuring.small
                ? "the broker takes less than 512 bytes of offset metadata: raise "
@@ -393,11 +393,11 @@ const char *clients_metadata_trouble(const struct clients *clients)
 
 const char *clients_waiting(struct clients *clients)
 {
-    char trouble[256];
-    publisher_trouble(clients->publisher, trouble, sizeof trouble);
-    const char *other = consumer_trouble(clients->consumer);
-    if (trouble[0] == '\0' && other != NULL) {
-        (void)snprintf(trouble, sizeof trouble, "%s", other);
+    char last_error[256];
+    publisher_last_error(clients->publisher, last_error, sizeof last_error);
+    const char *other = consumer_last_error(clients->consumer);
+    if (last_error[0] == '\0' && other != NULL) {
+        (void)snprintf(last_error, sizeof last_error, "%s", other);
     }
     const char *what =
         clients->state == ASKING
@@ -405,6 +405,6 @@ const char *clients_waiting(struct clients *clients)
         : clients->state == TAKING ? "the transactional.id is not held"
                                    : NULL;
     (void)snprintf(clients->text, sizeof clients->text, "%s%s%s", what == NULL ? "" : what,
-                   trouble[0] == '\0' ? "" : ": ", trouble);
+                   last_error[0] == '\0' ? "" : ": ", last_error);
     return what == NULL ? NULL : clients->text;
 }

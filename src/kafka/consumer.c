@@ -78,10 +78,10 @@ struct consumer {
 
     bool wants_join, subscribed;
     bool joined, fatal_told, release_overdue;
-    struct trouble trouble;
-    struct trouble subscription; /* why the topic cannot be read; empty while it can */
-    enum unread unread;          /* which kind of why */
-    struct loop_timer again;     /* UNREAD_FETCH: when to ask for records anew */
+    struct last_error last_error;
+    struct last_error subscription; /* why the topic cannot be read; empty while it can */
+    enum unread unread;             /* which kind of why */
+    struct loop_timer again;        /* UNREAD_FETCH: when to ask for records anew */
     struct record_header *headers;
     size_t header_cap;
 };
@@ -127,8 +127,8 @@ static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque
     if (error == RD_KAFKA_RESP_ERR__FATAL) {
         consumer->noted_fatal = true;
     } else {
-        trouble_set(&consumer->trouble, "%s (%s)", reason,
-                    rd_kafka_err2name((rd_kafka_resp_err_t)error));
+        last_error_set(&consumer->last_error, "%s (%s)", reason,
+                       rd_kafka_err2name((rd_kafka_resp_err_t)error));
     }
 }
 
@@ -146,8 +146,8 @@ static void consumer_assign(struct consumer *consumer, rd_kafka_topic_partition_
 {
     rd_kafka_resp_err_t error = rd_kafka_assign(consumer->rk, partitions);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        trouble_set(&consumer->trouble, "assigning partitions: %s (%s)", rd_kafka_err2str(error),
-                    rd_kafka_err2name(error));
+        last_error_set(&consumer->last_error, "assigning partitions: %s (%s)",
+                       rd_kafka_err2str(error), rd_kafka_err2name(error));
     }
 }
 
@@ -243,7 +243,7 @@ static void unread_end(struct consumer *consumer)
 {
     if (consumer->unread != UNREAD_NOTHING) {
         consumer->unread = UNREAD_NOTHING;
-        trouble_clear(&consumer->subscription);
+        last_error_clear(&consumer->subscription);
         lookup_topic(consumer->lookup, NULL);
         loop_timer_stop(&consumer->again);
     }
@@ -343,7 +343,7 @@ static void positions_take(struct consumer *consumer, const rd_kafka_topic_parti
     for (size_t i = 0; i < count; i++) {
         texts[i] = position_read(consumer, &found->elems[i], &positions[i]);
     }
-    trouble_clear(&consumer->trouble);
+    last_error_clear(&consumer->last_error);
     consume_known(consumer);
     positions_tell(consumer, positions, count);
     for (size_t i = 0; i < count; i++) {
@@ -359,12 +359,13 @@ static void lookup_check(struct consumer *consumer)
     size_t left;
     rd_kafka_resp_err_t error = lookup_error(consumer->lookup, &left);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        trouble_set(&consumer->trouble, "reading committed offsets, %zu of %zu partitions: %s (%s)",
-                    left, consumer->partition_count,
-                    error == RD_KAFKA_RESP_ERR__TIMED_OUT
-                        ? "waiting for the coordinator, or for an open transaction to end"
-                        : rd_kafka_err2str(error),
-                    rd_kafka_err2name(error));
+        last_error_set(&consumer->last_error,
+                       "reading committed offsets, %zu of %zu partitions: %s (%s)", left,
+                       consumer->partition_count,
+                       error == RD_KAFKA_RESP_ERR__TIMED_OUT
+                           ? "waiting for the coordinator, or for an open transaction to end"
+                           : rd_kafka_err2str(error),
+                       rd_kafka_err2name(error));
     }
     rd_kafka_topic_partition_list_t *found = lookup_take(consumer->lookup);
     if (found == NULL) {
@@ -402,8 +403,8 @@ static void fatal_handle(struct consumer *consumer)
     rd_kafka_resp_err_t error = rd_kafka_fatal_error(consumer->rk, reason, sizeof reason);
     bool fenced = error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
     consumer->fatal_told = true;
-    trouble_set(&consumer->trouble, "%s (%s)", reason, rd_kafka_err2name(error));
-    consumer->events->fatal(consumer->context, fenced, consumer->trouble.text);
+    last_error_set(&consumer->last_error, "%s (%s)", reason, rd_kafka_err2name(error));
+    consumer->events->fatal(consumer->context, fenced, consumer->last_error.text);
 }
 
 /* True when there was something. */
@@ -499,7 +500,7 @@ static bool made_anew(struct consumer *consumer, const struct partition *partiti
         return false;
     }
     consumer->unread = UNREAD_MADE_ANEW;
-    trouble_set(
+    last_error_set(
         &consumer->subscription,
         "partition %d of %s ends at offset %lld and was read up to %lld: the topic was made "
         "anew; restart every instance of the group",
@@ -534,7 +535,7 @@ static bool record_handle(struct consumer *consumer, const rd_kafka_message_t *m
         return true;
     }
     partition->next = message->offset + 1;
-    trouble_clear(&consumer->trouble);
+    last_error_clear(&consumer->last_error);
     readable(consumer);
     return record_tell(consumer, message);
 }
@@ -585,10 +586,10 @@ static void error_note(struct consumer *consumer, const rd_kafka_message_t *mess
     bool lasting = message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
                    message->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
                    message->err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
-    struct trouble *trouble = lasting ? &consumer->subscription : &consumer->trouble;
-    trouble_set(trouble, "%s (%s)", rd_kafka_message_errstr(message),
-                rd_kafka_err2name(message->err));
-    log_warning("kafka consumer: %s", trouble->text);
+    struct last_error *last_error = lasting ? &consumer->subscription : &consumer->last_error;
+    last_error_set(last_error, "%s (%s)", rd_kafka_message_errstr(message),
+                   rd_kafka_err2name(message->err));
+    log_warning("kafka consumer: %s", last_error->text);
     if (lasting) {
         /* Of a topic as a whole it has no offset; its partition says 0 then, too. */
         unread_begin(consumer, message->offset < 0 ? UNREAD_TOPIC : UNREAD_FETCH);
@@ -624,8 +625,8 @@ static void subscribe_if_wanted(struct consumer *consumer)
     rd_kafka_topic_partition_list_destroy(topics);
     consumer->subscribed = error == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (!consumer->subscribed) {
-        trouble_set(&consumer->trouble, "cannot subscribe to %s: %s", consumer->topic,
-                    rd_kafka_err2str(error));
+        last_error_set(&consumer->last_error, "cannot subscribe to %s: %s", consumer->topic,
+                       rd_kafka_err2str(error));
     }
 }
 
@@ -642,10 +643,10 @@ static void consumer_adopt(struct consumer *consumer)
 {
     static const uint64_t one = 1;
     if (!lookup_begin(consumer)) {
-        trouble_set(&consumer->trouble, "the system gives no thread for the consumer");
+        last_error_set(&consumer->last_error, "the system gives no thread for the consumer");
         return;
     }
-    consumer->rk = lookup_handle(consumer->lookup, &consumer->trouble);
+    consumer->rk = lookup_handle(consumer->lookup, &consumer->last_error);
     if (consumer->rk == NULL) {
         return;
     }
@@ -788,7 +789,7 @@ static void consumer_drop(struct consumer *consumer)
     loop_timer_stop(&consumer->release_timer);
     loop_timer_stop(&consumer->again);
     consumer->unread = UNREAD_NOTHING; /* the next consumer tells anew */
-    trouble_clear(&consumer->subscription);
+    last_error_clear(&consumer->subscription);
     partitions_forget(consumer);
 }
 
@@ -800,7 +801,7 @@ void consumer_renew(struct consumer *consumer)
     consumer->noted_revoke = consumer->noted_lost = consumer->noted_fatal = false;
     consumer->joined = consumer->fatal_told = consumer->release_overdue = false;
     consumer->wants_join = consumer->subscribed = false;
-    trouble_clear(&consumer->trouble);
+    last_error_clear(&consumer->last_error);
     (void)lookup_begin(consumer); /* else the next poll tries again */
     if (had_any) {
         consumer->events->lost(consumer->context);
@@ -857,11 +858,12 @@ const char *consumer_group_id(const struct consumer *consumer)
     return consumer->group_id;
 }
 
-const char *consumer_trouble(const struct consumer *consumer)
+const char *consumer_last_error(const struct consumer *consumer)
 {
-    bool fresh = clock_now(&clock_system).mono_ms - consumer->trouble.mono_ms < TROUBLE_MAX_AGE_MS;
-    return consumer->trouble.text[0] != '\0' && (fresh || consumer->fatal_told)
-               ? consumer->trouble.text
+    bool fresh =
+        clock_now(&clock_system).mono_ms - consumer->last_error.mono_ms < TROUBLE_MAX_AGE_MS;
+    return consumer->last_error.text[0] != '\0' && (fresh || consumer->fatal_told)
+               ? consumer->last_error.text
                : NULL;
 }
 

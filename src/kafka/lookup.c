@@ -33,7 +33,7 @@ struct lookup {
     /* Under the lock. The loop is not woken once `stop` is set. */
     struct loop *loop;
     rd_kafka_t *rk; /* NULL until made; then it stays */
-    struct trouble trouble;
+    struct last_error last_error;
     /* Under the lock. `asked` is the thread's work, `known` its answer so far, `found` what the
      * loop may take of it. */
     rd_kafka_topic_partition_list_t *asked, *known, *found;
@@ -168,7 +168,7 @@ static void consumer_make(struct lookup *lookup)
     pthread_mutex_lock(&lookup->lock);
     lookup->rk = rk;
     if (rk == NULL) {
-        trouble_set(&lookup->trouble, "%s", error);
+        last_error_set(&lookup->last_error, "%s", error);
         pause_for(lookup, MAKE_PAUSE_MS);
     } else if (!lookup->stop) {
         loop_wake(lookup->loop);
@@ -299,12 +299,12 @@ struct lookup *lookup_free(struct lookup *lookup)
     return NULL;
 }
 
-rd_kafka_t *lookup_handle(struct lookup *lookup, struct trouble *trouble)
+rd_kafka_t *lookup_handle(struct lookup *lookup, struct last_error *last_error)
 {
     pthread_mutex_lock(&lookup->lock);
     rd_kafka_t *rk = lookup->rk;
-    if (rk == NULL && lookup->trouble.text[0] != '\0') {
-        *trouble = lookup->trouble;
+    if (rk == NULL && lookup->last_error.text[0] != '\0') {
+        *last_error = lookup->last_error;
     }
     pthread_mutex_unlock(&lookup->lock);
     return rk;

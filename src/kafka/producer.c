@@ -95,7 +95,7 @@ struct producer {
     int64_t begun_us;             /* of the transaction */
     int64_t open_us;  /* since when the coordinator may have an open transaction of ours; 0: none */
     int64_t asked_us; /* since when this client asks for the transactional.id; 0: not yet */
-    struct trouble trouble;
+    struct last_error last_error;
 };
 
 enum step { STEP_OK, STEP_ABORT, STEP_FATAL, STEP_STOP };
@@ -139,8 +139,8 @@ static void on_error(rd_kafka_t *client, int error, const char *reason, void *op
     struct producer *producer = opaque;
     (void)client;
     if (error != RD_KAFKA_RESP_ERR__FATAL) { /* those come back from the calls as well */
-        trouble_set(&producer->trouble, "%s (%s)", reason,
-                    rd_kafka_err2name((rd_kafka_resp_err_t)error));
+        last_error_set(&producer->last_error, "%s (%s)", reason,
+                       rd_kafka_err2name((rd_kafka_resp_err_t)error));
     }
 }
 
@@ -233,9 +233,9 @@ static bool client_fenced(const struct producer *producer)
            rd_kafka_fatal_error(producer->client, NULL, 0) == RD_KAFKA_RESP_ERR__FENCED;
 }
 
-const char *producer_trouble(const struct producer *producer)
+const char *producer_last_error(const struct producer *producer)
 {
-    return producer->trouble.text;
+    return producer->last_error.text;
 }
 
 enum publisher_id_state producer_id_state(const struct producer *producer)
@@ -279,7 +279,7 @@ static void acquired(struct producer *producer)
     producer->acquired = true;
     producer->refused = false;
     producer->open_us = 0;
-    trouble_clear(&producer->trouble);
+    last_error_clear(&producer->last_error);
 }
 
 bool producer_acquire(struct producer *producer)
@@ -289,7 +289,7 @@ bool producer_acquire(struct producer *producer)
     if (producer->client == NULL) {
         char *error = client_make(producer);
         if (error != NULL) { /* it worked at the start, so the system is short of something */
-            trouble_set(&producer->trouble, "%s", error);
+            last_error_set(&producer->last_error, "%s", error);
             free(error);
             return false;
         }
@@ -308,8 +308,9 @@ bool producer_acquire(struct producer *producer)
         }
         (void)rd_kafka_poll(producer->client, 0); /* error callbacks first: they tell less */
         if (!retriable || rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__TIMED_OUT ||
-            producer->trouble.text[0] == '\0') {
-            trouble_set_error(&producer->trouble, "taking hold of the transactional.id", error);
+            producer->last_error.text[0] == '\0') {
+            last_error_set_error(&producer->last_error, "taking hold of the transactional.id",
+                                 error);
         } else {
             rd_kafka_error_destroy(error);
         }
@@ -342,8 +343,8 @@ static bool topic_look(struct producer *producer, size_t index)
         topic == NULL ? rd_kafka_last_error()
                       : rd_kafka_metadata(producer->client, 0, topic, &metadata, METADATA_MS);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR || metadata == NULL) {
-        trouble_set(&producer->trouble, "topic %s: %s (%s)", name, rd_kafka_err2str(error),
-                    rd_kafka_err2name(error));
+        last_error_set(&producer->last_error, "topic %s: %s (%s)", name, rd_kafka_err2str(error),
+                       rd_kafka_err2name(error));
         return false;
     }
     topic_leaders_read(&producer->leaders[index], metadata);
@@ -386,10 +387,10 @@ static void trouble_of_record(struct producer *producer, size_t index)
     const struct refusal_row *row = refusal_row(producer->fates[index].refusal);
     const char *topic = producer->config->topics[producer->fates[index].topic];
     if (row->scope == REFUSAL_OF_TOPIC) {
-        trouble_set(&producer->trouble, "topic %s %s", topic, row->what);
+        last_error_set(&producer->last_error, "topic %s %s", topic, row->what);
     } else {
-        trouble_set(&producer->trouble, "topic %s, partition %d %s", topic,
-                    (int)producer->places[index].partition, row->what);
+        last_error_set(&producer->last_error, "topic %s, partition %d %s", topic,
+                       (int)producer->places[index].partition, row->what);
     }
 }
 
@@ -434,7 +435,7 @@ static enum step step_of(struct producer *producer, const char *doing, rd_kafka_
 {
     bool abortable = rd_kafka_error_txn_requires_abort(error) != 0;
     producer->failure = rd_kafka_error_code(error);
-    trouble_set_error(&producer->trouble, doing, error);
+    last_error_set_error(&producer->last_error, doing, error);
     /* Fatal, or without any mark: a call in a wrong state, from a client that is not to be
      * trusted any more. */
     return abortable ? STEP_ABORT : STEP_FATAL;
@@ -497,7 +498,7 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             step = retriable ? STEP_ABORT : step;
             break;
         }
-        trouble_set_error(&producer->trouble, "sending offsets", error);
+        last_error_set_error(&producer->last_error, "sending offsets", error);
         if (producer->pause(producer->context, RETRY_PAUSE_MS)) {
             step = STEP_STOP;
             break;
@@ -552,7 +553,7 @@ static enum step produce_refused(struct producer *producer, size_t index, rd_kaf
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
     producer->fates[index].refusal = refusal_of_code(code);
-    trouble_set_error(&producer->trouble, "producing", error);
+    last_error_set_error(&producer->last_error, "producing", error);
     return fatal ? STEP_FATAL : STEP_ABORT;
 }
 
@@ -724,8 +725,8 @@ static enum step deliver_all(struct producer *producer)
             return STEP_ABORT;
         }
         if (since_ms(begun_us) > PATIENCE_MS) {
-            trouble_set(&producer->trouble, "no answer to the records within %d s",
-                        PATIENCE_MS / 1000);
+            last_error_set(&producer->last_error, "no answer to the records within %d s",
+                           PATIENCE_MS / 1000);
             return STEP_ABORT;
         }
     }
@@ -744,7 +745,7 @@ static enum step commit(struct producer *producer)
         if (!rd_kafka_error_is_retriable(error)) {
             return step_of(producer, "committing", error);
         }
-        trouble_set_error(&producer->trouble, "committing", error);
+        last_error_set_error(&producer->last_error, "committing", error);
         if (since_ms(begun_us) > PATIENCE_MS) {
             return STEP_FATAL;
         }
@@ -761,22 +762,22 @@ static enum step commit(struct producer *producer)
 static bool abort_or_drop(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
-    struct trouble cause = producer->trouble;
+    struct last_error cause = producer->last_error;
     rd_kafka_error_t *error;
     while ((error = rd_kafka_abort_transaction(producer->client, SLICE_MS)) != NULL) {
         bool again = rd_kafka_error_is_retriable(error) != 0;
-        trouble_set_error(&producer->trouble, "aborting", error);
+        last_error_set_error(&producer->last_error, "aborting", error);
         if (client_fenced(producer)) {
             return false;
         }
         if (!again || since_ms(begun_us) > PATIENCE_MS ||
             producer->pause(producer->context, RETRY_PAUSE_MS)) {
-            log_warning("kafka producer: %s; it is made anew", producer->trouble.text);
+            log_warning("kafka producer: %s; it is made anew", producer->last_error.text);
             client_drop(producer);
             break;
         }
     }
-    producer->trouble = cause;
+    producer->last_error = cause;
     producer->open_us = error == NULL ? 0 : producer->open_us;
     return error == NULL;
 }
@@ -787,7 +788,7 @@ static struct transaction_end end_of(struct producer *producer, enum transaction
 {
     return (struct transaction_end){
         .verdict = verdict,
-        .trouble = verdict == TRANSACTION_COMMITTED ? NULL : producer->trouble.text,
+        .last_error = verdict == TRANSACTION_COMMITTED ? NULL : producer->last_error.text,
     };
 }
 
@@ -800,7 +801,7 @@ static rd_kafka_t *reader_get(struct producer *producer)
             KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
         producer->reader = conf == NULL ? NULL : client_new(RD_KAFKA_CONSUMER, conf, NULL, &error);
         if (producer->reader == NULL) {
-            trouble_set(&producer->trouble, "%s", error);
+            last_error_set(&producer->last_error, "%s", error);
         }
         free(error);
     }
@@ -865,7 +866,7 @@ static bool read_back(struct producer *producer, const struct transaction_batch 
 static bool settle(struct producer *producer, const struct transaction_batch *batch,
                    struct transaction_end *end)
 {
-    struct trouble cause = producer->trouble;
+    struct last_error cause = producer->last_error;
     log_warning("kafka producer: %s; whether the outcomes were committed is being found out",
                 cause.text);
     client_drop(producer);
@@ -878,7 +879,7 @@ static bool settle(struct producer *producer, const struct transaction_batch *ba
             return false;
         }
     }
-    producer->trouble = cause;
+    producer->last_error = cause;
     bool known = read_back(producer, batch, end);
     reader_drop(producer);
     return known;
@@ -895,7 +896,7 @@ static bool attribute(struct producer *producer)
     }
     for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         AUTO_FREE char *quoted = mem_printf("\"%s\"", producer->config->topics[i]);
-        named[i] = there[i] && strstr(producer->trouble.text, quoted) != NULL;
+        named[i] = there[i] && strstr(producer->last_error.text, quoted) != NULL;
         named_count += named[i];
         there_count += there[i];
     }
@@ -933,8 +934,8 @@ static struct transaction_end end_of_abort(struct producer *producer, bool refus
         return end_of(producer, TRANSACTION_STALE);
     }
     if (producer->delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        trouble_set(&producer->trouble, "delivering: %s (%s)", rd_kafka_err2str(producer->delivery),
-                    rd_kafka_err2name(producer->delivery));
+        last_error_set(&producer->last_error, "delivering: %s (%s)",
+                       rd_kafka_err2str(producer->delivery), rd_kafka_err2name(producer->delivery));
     }
     enum refusal_scope scope = refusal_row(refusal_of_code(producer->failure))->scope;
     bool doubt = scope == REFUSAL_OF_TOPIC && refusals_count(producer) == 0;
@@ -1010,7 +1011,7 @@ static bool transact(struct producer *producer, const struct transaction_batch *
     }
     switch (step) {
     case STEP_OK:
-        trouble_clear(&producer->trouble);
+        last_error_clear(&producer->last_error);
         producer->open_us = 0;
         *end = end_of(producer, TRANSACTION_COMMITTED);
         return true;
@@ -1058,7 +1059,7 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
 bool producer_settle(struct producer *producer, const struct transaction_batch *batch,
                      struct transaction_end *end)
 {
-    trouble_set(&producer->trouble, "the clients were made anew during a commit");
+    last_error_set(&producer->last_error, "the clients were made anew during a commit");
     return settle(producer, batch, end);
 }
 
@@ -1132,7 +1133,7 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
             (void)abort_or_drop(producer);
         }
         if (step == STEP_OK) {
-            trouble_clear(&producer->trouble);
+            last_error_clear(&producer->last_error);
             return (int64_t)sizes[i];
         }
         if (!too_large) {

@@ -60,7 +60,7 @@ struct worker {
     /* Under the lock: a batch to do (NULL while there is none), and its end. */
     const struct transaction_batch *batch;
     struct transaction_end end;
-    char trouble[256]; /* the end's; the producer goes on with its own */
+    char last_error[256]; /* the end's; the producer goes on with its own */
     bool end_known, stop, finished, orphan;
     bool committing; /* the batch may be visible: it is this thread's to settle */
     bool begun;      /* ... by a thread that was left behind: this one begins with settling */
@@ -69,7 +69,7 @@ struct worker {
     enum renewal_hold hold;
     bool hold_known;
     struct measuring measuring;
-    char id_trouble[256];
+    char id_last_error[256];
 
     _Atomic enum publisher_id_state id_state;
     _Atomic enum partitioner partitioner;
@@ -195,9 +195,9 @@ static void loop_call(const struct worker *worker)
 static void end_tell(struct worker *worker, const struct transaction_end *end)
 {
     worker->end = *end;
-    if (end->trouble != NULL) {
-        (void)snprintf(worker->trouble, sizeof worker->trouble, "%s", end->trouble);
-        worker->end.trouble = worker->trouble;
+    if (end->last_error != NULL) {
+        (void)snprintf(worker->last_error, sizeof worker->last_error, "%s", end->last_error);
+        worker->end.last_error = worker->last_error;
     }
     worker->end_known = true;
     loop_call(worker);
@@ -210,8 +210,8 @@ static void id_state_note(struct worker *worker)
     pthread_mutex_lock(&worker->lock);
     bool news = id_state != atomic_load(&worker->id_state);
     atomic_store(&worker->id_state, id_state);
-    (void)snprintf(worker->id_trouble, sizeof worker->id_trouble, "%s",
-                   id_state == PUBLISHER_ID_HELD ? "" : producer_trouble(worker->producer));
+    (void)snprintf(worker->id_last_error, sizeof worker->id_last_error, "%s",
+                   id_state == PUBLISHER_ID_HELD ? "" : producer_last_error(worker->producer));
     if (news && !worker->orphan) {
         loop_call(worker);
     }
@@ -344,7 +344,7 @@ static void producer_make(struct worker *worker)
     }
     log_error("%s", error);
     pthread_mutex_lock(&worker->lock);
-    (void)snprintf(worker->id_trouble, sizeof worker->id_trouble, "%s", error);
+    (void)snprintf(worker->id_last_error, sizeof worker->id_last_error, "%s", error);
     const struct timespec until = clock_mono_after(ACQUIRE_PAUSE_MS);
     while (!worker->stop && changed_wait(worker, &until)) {
     }
@@ -493,8 +493,8 @@ static bool worker_take_over(struct worker *fresh, struct worker *old)
     fresh->end_known = old->end_known;
     if (old->end_known) {
         fresh->end = old->end;
-        memcpy(fresh->trouble, old->trouble, sizeof fresh->trouble);
-        fresh->end.trouble = old->end.trouble == NULL ? NULL : fresh->trouble;
+        memcpy(fresh->last_error, old->last_error, sizeof fresh->last_error);
+        fresh->end.last_error = old->end.last_error == NULL ? NULL : fresh->last_error;
     }
     fresh->hold_known = old->hold_known;
     fresh->hold = old->hold;
@@ -504,7 +504,7 @@ static bool worker_take_over(struct worker *fresh, struct worker *old)
     if (old->measuring.group_metadata != NULL) {
         (void)group_metadata_ref(old->measuring.group_metadata);
     }
-    memcpy(fresh->id_trouble, old->id_trouble, sizeof fresh->id_trouble);
+    memcpy(fresh->id_last_error, old->id_last_error, sizeof fresh->id_last_error);
     bool take_back = old->batch != NULL && !old->committing;
     if (old->batch != NULL && old->committing) {
         fresh->batch = old->batch;
@@ -538,11 +538,11 @@ static bool worker_replace(struct publisher *publisher, bool *take_back)
     return true;
 }
 
-static void tell_aborted(struct publisher *publisher, const char *trouble, int64_t duration_ms)
+static void tell_aborted(struct publisher *publisher, const char *last_error, int64_t duration_ms)
 {
     loop_timer_stop(&publisher->check);
     const struct transaction_end end = {
-        .verdict = TRANSACTION_ABORTED, .trouble = trouble, .duration_ms = duration_ms};
+        .verdict = TRANSACTION_ABORTED, .last_error = last_error, .duration_ms = duration_ms};
     publisher->ended(publisher->context, &end);
 }
 
@@ -663,11 +663,11 @@ enum publisher_id_state publisher_id_state(const struct publisher *publisher)
     return atomic_load(&publisher->worker->id_state);
 }
 
-void publisher_trouble(const struct publisher *publisher, char *text, size_t size)
+void publisher_last_error(const struct publisher *publisher, char *text, size_t size)
 {
     struct worker *worker = publisher->worker;
     pthread_mutex_lock(&worker->lock);
-    (void)snprintf(text, size, "%s", worker->id_trouble);
+    (void)snprintf(text, size, "%s", worker->id_last_error);
     pthread_mutex_unlock(&worker->lock);
 }
 

@@ -107,15 +107,15 @@ static const struct scenario scenarios[] = {
 struct run {
     struct loop *loop;
     struct transaction_end end;
-    char trouble[256];
+    char last_error[256];
 };
 
 static void on_ended(void *context, const struct transaction_end *end)
 {
     struct run *run = context;
     run->end = *end;
-    (void)snprintf(run->trouble, sizeof run->trouble, "%s",
-                   end->trouble == NULL ? "" : end->trouble);
+    (void)snprintf(run->last_error, sizeof run->last_error, "%s",
+                   end->last_error == NULL ? "" : end->last_error);
     loop_stop(run->loop, 0);
 }
 
@@ -176,14 +176,14 @@ static bool scenario_run(struct run *run, const struct scenario *scenario,
     }
     bool ended = held && batch_run(run, publisher, group_metadata);
     bool right = ended && run->end.verdict == scenario->verdict &&
-                 (run->end.verdict == TRANSACTION_COMMITTED) == (run->trouble[0] == '\0');
+                 (run->end.verdict == TRANSACTION_COMMITTED) == (run->last_error[0] == '\0');
     printf("%s %s: %s %d %s\n", right ? "ok  " : "FAIL", scenario->name,
-           ended ? "verdict" : "no end,", (int)run->end.verdict, run->trouble);
+           ended ? "verdict" : "no end,", (int)run->end.verdict, run->last_error);
     if (right && scenario->verdict != TRANSACTION_FENCED) {
         right =
             batch_run(run, publisher, group_metadata) && run->end.verdict == TRANSACTION_COMMITTED;
         printf("%s   and then one without: %d %s\n", right ? "ok  " : "FAIL", (int)run->end.verdict,
-               run->trouble);
+               run->last_error);
     }
     return right;
 }
@@ -272,7 +272,7 @@ static int late_request_fences(const struct producer_config *config,
     bool ended = batch_run(&run, publisher, group_metadata);
     right = right && ended && run.end.verdict == TRANSACTION_ABORTED;
     printf("%s fenced by a late request of ours while the id is taken anew: verdict %d %s\n",
-           right ? "ok  " : "FAIL", (int)run.end.verdict, run.trouble);
+           right ? "ok  " : "FAIL", (int)run.end.verdict, run.last_error);
     publisher_free(publisher, 5000);
     loop_free(run.loop);
     return right ? 0 : 1;

@@ -253,8 +253,8 @@ static void on_ended(void *context, const struct transaction_end *end)
     struct worker *worker = context;
     worker->busy = false;
     say("%s %zu in %" PRId64 " us%s%s", names[end->verdict], worker->in_batch,
-        clock_mono_us() - worker->submitted_us, end->trouble == NULL ? "" : ": ",
-        end->trouble == NULL ? "" : end->trouble);
+        clock_mono_us() - worker->submitted_us, end->last_error == NULL ? "" : ": ",
+        end->last_error == NULL ? "" : end->last_error);
     positions_drop(worker);
     if (end->verdict == TRANSACTION_COMMITTED) {
         worker->total += (int64_t)worker->in_batch;
@@ -342,12 +342,12 @@ static void on_signal(void *context, int number)
 {
     struct worker *worker = context;
     if (number == SIGUSR1) {
-        const char *trouble = consumer_trouble(worker->consumer);
+        const char *last_error = consumer_last_error(worker->consumer);
         const char *waits = clients_waiting(worker->clients);
         say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64 " waits %s",
             consumer_joined(worker->consumer),
             publisher_id_state(worker->publisher) == PUBLISHER_ID_HELD,
-            publisher_stalled_us(worker->publisher), trouble == NULL ? "-" : trouble,
+            publisher_stalled_us(worker->publisher), last_error == NULL ? "-" : last_error,
             consumer_end_offset(worker->consumer, 0), waits == NULL ? "-" : waits);
         return;
     }

@@ -230,7 +230,7 @@ static void ended(struct sim *sim, struct sim_transaction *transaction)
     struct sim_member *member = transaction->member;
     bool fenced = transaction->end.verdict == TRANSACTION_FENCED;
     member->transaction = NULL;
-    transaction->end.trouble = "simulated";
+    transaction->end.last_error = "simulated";
     tell_records(transaction);
     pipeline_batch_ended(member->pipeline, &transaction->end);
     transaction_free(transaction);

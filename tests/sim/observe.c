@@ -91,7 +91,7 @@ static void on_log_restarted(void *context, int32_t partition, int64_t offset)
               "told that partition %d begins anew at %" PRId64, partition, offset);
 }
 
-static void on_outcome_refused(void *context, const struct job *job, const char *trouble)
+static void on_outcome_refused(void *context, const struct job *job, const char *last_error)
 {
     const struct sim_member *member = context;
     struct sim *sim = member->sim;
@@ -104,18 +104,18 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
         SIM_CHECK(sim, event->refused || like_another,
                   "told that the outcome of offset %" PRId64 " is refused", job->record.offset);
     }
-    (void)trouble;
+    (void)last_error;
     sim->named++;
 }
 
 static void on_output_shut(void *context, enum output_topic topic, int32_t partition,
-                           enum refusal refusal, const char *trouble)
+                           enum refusal refusal, const char *last_error)
 {
     const struct sim_member *member = context;
     (void)refusal;
     (void)topic;
     (void)partition;
-    (void)trouble;
+    (void)last_error;
     member->sim->shuts++;
 }
 

@@ -88,11 +88,11 @@ struct pipeline_observer {
     void (*log_restarted)(void *context, int32_t partition, int64_t offset);
     /* Its topic refuses this one outcome, even at its smallest: once for each. job->refusal says
      * why; `trouble` may be NULL. */
-    void (*outcome_refused)(void *context, const struct job *job, const char *trouble);
+    void (*outcome_refused)(void *context, const struct job *job, const char *last_error);
     /* A partition of an output topic (-1: the whole topic) takes nothing, or takes outcomes again.
      */
     void (*output_shut)(void *context, enum output_topic topic, int32_t partition,
-                        enum refusal refusal, const char *trouble);
+                        enum refusal refusal, const char *last_error);
     void (*output_open)(void *context, enum output_topic topic, int32_t partition,
                         enum refusal refusal);
 };

@@ -14,17 +14,18 @@
 #define CLIENT_TRY_MS INT64_C(10000)
 
 /* The last complaint of a client; all zero has none. One thread only. */
-struct trouble {
+struct last_error {
     char text[256];
     int64_t mono_ms;
 };
 
 /* Takes cleaned text: printf-like. */
-void trouble_set(struct trouble *trouble, const char *format, ...)
+void last_error_set(struct last_error *last_error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* As the library's error: code and text, cleaned. Destroys `error`. */
-void trouble_set_error(struct trouble *trouble, const char *doing, rd_kafka_error_t *error);
-void trouble_clear(struct trouble *trouble);
+void last_error_set_error(struct last_error *last_error, const char *doing,
+                          rd_kafka_error_t *error);
+void last_error_clear(struct last_error *last_error);
 
 /* Takes over `conf`, whether it succeeds or not; the library's log goes to ours, cleaned and
  * at most a few lines a second. NULL and a reason (free()). */

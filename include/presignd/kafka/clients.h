@@ -77,7 +77,7 @@ struct consumer *clients_consumer(struct clients *clients);
 struct publisher *clients_publisher(struct clients *clients);
 /* Why outcomes cannot be committed in any order, for readiness and status text: the broker takes
  * too little metadata; NULL: it takes enough, as far as known. */
-const char *clients_metadata_trouble(const struct clients *clients);
+const char *clients_metadata_last_error(const struct clients *clients);
 /* Why the join of the group has not begun, for readiness and status text; NULL when it has. Valid
  * until the next call. */
 const char *clients_waiting(struct clients *clients);

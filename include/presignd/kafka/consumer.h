@@ -99,7 +99,7 @@ const char *consumer_cluster_id(const struct consumer *consumer);
 const char *consumer_group_id(const struct consumer *consumer);
 /* What the client last complained of (brokers down, authentication …), cleaned, for the status
  * text; NULL when it has nothing to say. */
-const char *consumer_trouble(const struct consumer *consumer);
+const char *consumer_last_error(const struct consumer *consumer);
 /* Why the requests topic cannot be read: no right to it, no such topic, or one that was made anew
  * below what was read; cleaned. It stays until it is gone; the last one until
  * partitions are assigned again. NULL: none. */

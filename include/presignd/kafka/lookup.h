@@ -26,7 +26,7 @@ struct lookup *lookup_free(struct lookup *lookup);
 
 /* NULL while it is not made; the lookup's. It is tried every second: `trouble` then says, cleaned,
  * why it failed last. */
-rd_kafka_t *lookup_handle(struct lookup *lookup, struct trouble *trouble);
+rd_kafka_t *lookup_handle(struct lookup *lookup, struct last_error *last_error);
 
 /* Begins to read the offsets of these partitions (taken over) and goes on until it has all of
  * them or is cancelled; wakes the loop when some are known. All are asked for at once, and those

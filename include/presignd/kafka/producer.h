@@ -38,7 +38,7 @@ void producer_set_read(struct producer *producer, producer_read_fn *read);
 /* Takes hold of the transactional.id, for a few seconds at most; true when it has it. */
 bool producer_acquire(struct producer *producer);
 /* What went wrong last; "" when nothing did. */
-const char *producer_trouble(const struct producer *producer);
+const char *producer_last_error(const struct producer *producer);
 enum publisher_id_state producer_id_state(const struct producer *producer);
 /* How many partitions the topic has; 0 when that is not known yet. */
 int32_t producer_partitions(const struct producer *producer, enum output_topic topic);

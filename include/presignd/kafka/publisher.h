@@ -96,7 +96,7 @@ struct transaction_end {
     bool mixed;
     /* TRANSACTION_ABORTED because the broker does not take so much metadata. */
     bool metadata_refused;
-    const char *trouble; /* what went wrong, cleaned; NULL for TRANSACTION_COMMITTED. Borrowed */
+    const char *last_error; /* what went wrong, cleaned; NULL for TRANSACTION_COMMITTED. Borrowed */
     int64_t duration_ms;
 };
 
@@ -145,7 +145,7 @@ void publisher_free(struct publisher *publisher, int64_t timeout_ms);
 /* Any batch may be submitted before the transactional.id is held. */
 enum publisher_id_state publisher_id_state(const struct publisher *publisher);
 /* What went wrong last with taking hold of it, cleaned, into `text`; "" for nothing. */
-void publisher_trouble(const struct publisher *publisher, char *text, size_t size);
+void publisher_last_error(const struct publisher *publisher, char *text, size_t size);
 /* Leaves thread and producer behind and takes new ones, which takes hold of the transactional.id
  * anew. Does not wait. A batch in hand is told as aborted, from inside this call, or, when it may
  * be visible, settled first. A probe that was asked for is asked by the new one. */

@@ -34,7 +34,7 @@ struct ctl_kafka {
     size_t followed_count;
     rd_kafka_topic_t *scanned; /* a scanner's; NULL: nothing */
     int32_t scanned_partition;
-    struct trouble trouble;
+    struct last_error trouble;
 };
 
 static void on_error(rd_kafka_t *handle, int error, const char *reason, void *opaque)
@@ -43,7 +43,7 @@ static void on_error(rd_kafka_t *handle, int error, const char *reason, void *op
     (void)handle;
     /* "All brokers are down" comes last and says less than the errors before it. */
     if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->trouble.text[0] == '\0') {
-        trouble_set(&kafka->trouble, "%s", reason);
+        last_error_set(&kafka->trouble, "%s", reason);
     }
 }
 
@@ -347,7 +347,7 @@ rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
     (void)rd_kafka_poll(kafka->handle, 0);
     rd_kafka_message_t *message = rd_kafka_consume_queue(kafka->queue, timeout_ms);
     if (message != NULL && message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        trouble_set(&kafka->trouble, "%s", rd_kafka_message_errstr(message));
+        last_error_set(&kafka->trouble, "%s", rd_kafka_message_errstr(message));
         rd_kafka_message_destroy(message);
         return NULL;
     }

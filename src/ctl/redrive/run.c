@@ -182,7 +182,7 @@ static enum step refuse(struct redrive *redrive, const struct transaction_end *e
             return refuse_one(redrive, i);
         }
     }
-    log_warning("a transaction was aborted: %s", end->trouble == NULL ? "" : end->trouble);
+    log_warning("a transaction was aborted: %s", end->last_error == NULL ? "" : end->last_error);
     redrive->alone = redrive->batch_count;
     return STEP_AGAIN;
 }
@@ -207,7 +207,7 @@ static enum step take_end(struct redrive *redrive, const struct transaction_end 
     case TRANSACTION_VERDICT_COUNT:
         break;
     }
-    log_warning("a transaction was aborted: %s", end->trouble == NULL ? "" : end->trouble);
+    log_warning("a transaction was aborted: %s", end->last_error == NULL ? "" : end->last_error);
     return STEP_AGAIN;
 }
 
@@ -255,7 +255,7 @@ static enum step acquire(struct redrive *redrive)
         if (on_pause(redrive, 100)) {
             AUTO_FREE char *reason =
                 mem_printf("no hold of the transactional.id %s: %s", redrive->group,
-                           producer_trouble(redrive->producer));
+                           producer_last_error(redrive->producer));
             return give_up(redrive, EX_UNAVAILABLE, reason);
         }
     }

@@ -12,9 +12,9 @@ void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *st
 void __wrap_pipeline_holds(const struct pipeline *p, struct buf *text);
 bool __wrap_pipeline_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why);
 bool __wrap_consumer_joined(const struct consumer *consumer);
-const char *__wrap_consumer_trouble(const struct consumer *consumer);
+const char *__wrap_consumer_last_error(const struct consumer *consumer);
 const char *__wrap_consumer_subscription_error(const struct consumer *consumer);
-const char *__wrap_report_trouble(const struct report *report);
+const char *__wrap_report_last_error(const struct report *report);
 enum publisher_id_state __wrap_publisher_id_state(const struct publisher *publisher);
 
 static enum publisher_id_state standing;
@@ -45,7 +45,7 @@ bool __wrap_consumer_joined(const struct consumer *consumer)
     return true;
 }
 
-const char *__wrap_consumer_trouble(const struct consumer *consumer)
+const char *__wrap_consumer_last_error(const struct consumer *consumer)
 {
     (void)consumer;
     return NULL;
@@ -57,7 +57,7 @@ const char *__wrap_consumer_subscription_error(const struct consumer *consumer)
     return NULL;
 }
 
-const char *__wrap_report_trouble(const struct report *report)
+const char *__wrap_report_last_error(const struct report *report)
 {
     (void)report;
     return NULL;

@@ -112,9 +112,9 @@ Test(report, a_merchant_whose_events_fail_hides_no_others_first)
 }
 
 static void end_transaction(struct scene *scene, enum transaction_verdict verdict,
-                            const char *trouble, size_t results, size_t failures)
+                            const char *last_error, size_t results, size_t failures)
 {
-    const struct transaction_end end = {.verdict = verdict, .trouble = trouble};
+    const struct transaction_end end = {.verdict = verdict, .last_error = last_error};
     const size_t outcomes[OUTPUT_TOPIC_COUNT] = {results, failures};
     scene->observer.transaction(scene->observer.context, &end, outcomes);
 }
@@ -126,12 +126,12 @@ Test(report, a_commit_to_one_topic_does_not_clear_the_trouble_of_the_other)
     scene_begin(&scene);
     end_transaction(&scene, TRANSACTION_ABORTED, "not taken", 3, 0);
     end_transaction(&scene, TRANSACTION_COMMITTED, NULL, 0, 2);
-    cr_assert_str_eq(report_trouble(scene.report), "not taken");
+    cr_assert_str_eq(report_last_error(scene.report), "not taken");
     end_transaction(&scene, TRANSACTION_COMMITTED, NULL, 1, 0);
-    cr_assert_null(report_trouble(scene.report));
+    cr_assert_null(report_last_error(scene.report));
     end_transaction(&scene, TRANSACTION_ABORTED, "not taken", 3, 1);
     report_assigned(scene.report);
-    cr_assert_null(report_trouble(scene.report), "went with the assignment");
+    cr_assert_null(report_last_error(scene.report), "went with the assignment");
     scene_end(&scene, &one, &other);
 }
 

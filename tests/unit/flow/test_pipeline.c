@@ -397,14 +397,14 @@ Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
 
 Test(pipeline, outcomes_that_fail_to_be_published_do_not_pile_up)
 {
-    assert_few_are_called(&(struct transaction_end){.verdict = TRANSACTION_ABORTED, .trouble = "t"},
-                          REFUSAL_NONE);
+    assert_few_are_called(
+        &(struct transaction_end){.verdict = TRANSACTION_ABORTED, .last_error = "t"}, REFUSAL_NONE);
 }
 
 Test(pipeline, results_of_which_their_topic_takes_none_do_not_pile_up)
 {
     const struct transaction_end end = {
-        .verdict = TRANSACTION_RECORDS_REFUSED, .refused = 1, .trouble = "t"};
+        .verdict = TRANSACTION_RECORDS_REFUSED, .refused = 1, .last_error = "t"};
     assert_few_are_called(&end, REFUSAL_NO_TOPIC);
 }
 
