@@ -46,7 +46,7 @@ static void look_take(const struct monitor *monitor, const struct monitor_source
     pipeline_status(from->pipeline, &look->status);
     pipeline_holds(from->pipeline, &look->holds);
     look->moves = pipeline_moves(from->pipeline, monitor->patience_ms, &look->missed);
-    look->id_held = publisher_id_state(from->publisher) == PUBLISHER_ID_HELD;
+    look->id_held = publisher_id_state(from->publisher) == PRODUCER_ID_HELD;
 }
 
 static void look_deinit(struct look *look)

@@ -117,10 +117,10 @@ static void on_measured(void *context, int64_t bytes)
     measuring->wanted = bytes <= 0;
     measuring->next_ms = now_ms(clients) + (bytes == 0 ? MEASURE_SMALL_PAUSE_MS : MEASURE_PAUSE_MS);
     bool news = bytes != 0 || !measuring->small;
-    if (bytes != PUBLISHER_MEASURED_NOTHING) {
+    if (bytes != PRODUCER_MEASURED_NOTHING) {
         measuring->small = bytes == 0;
     }
-    if (bytes != PUBLISHER_MEASURED_NOTHING && news && clients->state != ENDED) {
+    if (bytes != PRODUCER_MEASURED_NOTHING && news && clients->state != ENDED) {
         clients->events->metadata(clients->context, (size_t)bytes);
     }
 }
@@ -281,11 +281,11 @@ static void fatal_handle(struct clients *clients)
 
 static void standing_look(struct clients *clients)
 {
-    enum publisher_id_state standing = publisher_id_state(clients->publisher);
-    if (clients->state == TAKING && standing == PUBLISHER_ID_HELD) {
+    enum producer_id_state standing = publisher_id_state(clients->publisher);
+    if (clients->state == TAKING && standing == PRODUCER_ID_HELD) {
         clients->state = JOINING;
         consumer_join(clients->consumer);
-    } else if (clients->state == JOINING && standing == PUBLISHER_ID_DENIED) {
+    } else if (clients->state == JOINING && standing == PRODUCER_ID_DENIED) {
         char text[256];
         publisher_last_error(clients->publisher, text, sizeof text);
         replace_consumer(clients, CLIENTS_ID_REFUSED, TAKING, text);

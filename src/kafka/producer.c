@@ -238,11 +238,11 @@ const char *producer_last_error(const struct producer *producer)
     return producer->last_error.text;
 }
 
-enum publisher_id_state producer_id_state(const struct producer *producer)
+enum producer_id_state producer_id_state(const struct producer *producer)
 {
-    return producer->acquired  ? PUBLISHER_ID_HELD
-           : producer->refused ? PUBLISHER_ID_DENIED
-                               : PUBLISHER_ID_WAITING;
+    return producer->acquired  ? PRODUCER_ID_HELD
+           : producer->refused ? PRODUCER_ID_DENIED
+                               : PRODUCER_ID_WAITING;
 }
 
 void producer_set_read(struct producer *producer, producer_read_fn *read)
@@ -1123,7 +1123,7 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         bool refused = false;
         if (!producer->acquired || stopping(producer)) {
-            return PUBLISHER_MEASURED_NOTHING;
+            return PRODUCER_MEASURED_NOTHING;
         }
         enum step step =
             try_position(producer, group_metadata, partition, offset, sizes[i], &refused);
@@ -1137,7 +1137,7 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
             return (int64_t)sizes[i];
         }
         if (!too_large) {
-            return PUBLISHER_MEASURED_NOTHING;
+            return PRODUCER_MEASURED_NOTHING;
         }
     }
     return 0;

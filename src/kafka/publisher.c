@@ -71,7 +71,7 @@ struct worker {
     struct measuring measuring;
     char id_last_error[256];
 
-    _Atomic enum publisher_id_state id_state;
+    _Atomic enum producer_id_state id_state;
     _Atomic enum partitioner partitioner;
     _Atomic int32_t partitions[OUTPUT_TOPIC_COUNT]; /* 0: not known yet */
     _Atomic int64_t alive_us;                       /* last sign of life; 0 while idle */
@@ -206,12 +206,12 @@ static void end_tell(struct worker *worker, const struct transaction_end *end)
 /* Without the lock. */
 static void id_state_note(struct worker *worker)
 {
-    enum publisher_id_state id_state = producer_id_state(worker->producer);
+    enum producer_id_state id_state = producer_id_state(worker->producer);
     pthread_mutex_lock(&worker->lock);
     bool news = id_state != atomic_load(&worker->id_state);
     atomic_store(&worker->id_state, id_state);
     (void)snprintf(worker->id_last_error, sizeof worker->id_last_error, "%s",
-                   id_state == PUBLISHER_ID_HELD ? "" : producer_last_error(worker->producer));
+                   id_state == PRODUCER_ID_HELD ? "" : producer_last_error(worker->producer));
     if (news && !worker->orphan) {
         loop_call(worker);
     }
@@ -272,7 +272,7 @@ static bool asked(const struct worker *worker)
  * something. */
 static const struct transaction_batch *batch_wait(struct worker *worker)
 {
-    while (!asked(worker) && atomic_load(&worker->id_state) == PUBLISHER_ID_HELD) {
+    while (!asked(worker) && atomic_load(&worker->id_state) == PRODUCER_ID_HELD) {
         alive(worker, 0);
         pthread_cond_wait(&worker->changed, &worker->lock);
     }
@@ -530,7 +530,7 @@ static bool worker_replace(struct publisher *publisher, bool *take_back)
         log_error("kafka producer: the system gives no thread");
         return false;
     }
-    if (atomic_load(&old->id_state) != PUBLISHER_ID_HELD) {
+    if (atomic_load(&old->id_state) != PRODUCER_ID_HELD) {
         producer_doubt();
     }
     publisher->worker = fresh;
@@ -658,7 +658,7 @@ const char *transaction_verdict_name(enum transaction_verdict verdict)
     return names[verdict];
 }
 
-enum publisher_id_state publisher_id_state(const struct publisher *publisher)
+enum producer_id_state publisher_id_state(const struct publisher *publisher)
 {
     return atomic_load(&publisher->worker->id_state);
 }

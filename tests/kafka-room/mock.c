@@ -159,11 +159,11 @@ static bool held_wait(const struct publisher *publisher)
 {
     int64_t end_ms = clock_now(&clock_system).mono_ms + 30000;
     const struct timespec pause = {.tv_nsec = 1000000};
-    while (publisher_id_state(publisher) != PUBLISHER_ID_HELD &&
+    while (publisher_id_state(publisher) != PRODUCER_ID_HELD &&
            clock_now(&clock_system).mono_ms < end_ms) {
         (void)nanosleep(&pause, NULL);
     }
-    return publisher_id_state(publisher) == PUBLISHER_ID_HELD;
+    return publisher_id_state(publisher) == PRODUCER_ID_HELD;
 }
 
 static bool scenario_run(struct run *run, const struct scenario *scenario,
@@ -203,16 +203,16 @@ struct refusal_run {
 static void on_standing(void *context)
 {
     struct refusal_run *test = context;
-    enum publisher_id_state standing = publisher_id_state(test->publisher);
+    enum producer_id_state standing = publisher_id_state(test->publisher);
     const struct answer answers[] = {
         {END_TXN, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1},
         {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1000}};
-    if (!test->submitted && standing == PUBLISHER_ID_HELD) {
+    if (!test->submitted && standing == PRODUCER_ID_HELD) {
         test->submitted = true;
         answers_push(test->cluster, &answers[0]);
         answers_push(test->cluster, &answers[1]);
         publisher_submit(test->publisher, test->batch);
-    } else if (test->submitted && !test->seen && standing == PUBLISHER_ID_DENIED) {
+    } else if (test->submitted && !test->seen && standing == PRODUCER_ID_DENIED) {
         test->seen = true;
         rd_kafka_mock_clear_request_errors(test->cluster, INIT_PRODUCER_ID);
     }

@@ -346,7 +346,7 @@ static void on_signal(void *context, int number)
         const char *waits = clients_waiting(worker->clients);
         say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64 " waits %s",
             consumer_joined(worker->consumer),
-            publisher_id_state(worker->publisher) == PUBLISHER_ID_HELD,
+            publisher_id_state(worker->publisher) == PRODUCER_ID_HELD,
             publisher_stalled_us(worker->publisher), last_error == NULL ? "-" : last_error,
             consumer_end_offset(worker->consumer, 0), waits == NULL ? "-" : waits);
         return;

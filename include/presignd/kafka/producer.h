@@ -6,13 +6,20 @@
 
 #include "presignd/kafka/client.h"
 #include "presignd/kafka/leaders.h"
-#include "presignd/kafka/publisher.h"
 #include "presignd/kafka/renewal.h"
+#include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct producer;
+
+/* How a producer stands with its transactional.id. */
+enum producer_id_state {
+    PRODUCER_ID_WAITING, /* requested, or about to be; also while Kafka is away */
+    PRODUCER_ID_HELD,
+    PRODUCER_ID_DENIED, /* a broker denies it; requested again every second */
+};
 
 /* Waits that long (0: not at all). True when the owner wants an end of it all. */
 typedef bool producer_pause_fn(void *context, int64_t wait_ms);
@@ -39,7 +46,7 @@ void producer_set_read(struct producer *producer, producer_read_fn *read);
 bool producer_acquire(struct producer *producer);
 /* What went wrong last; "" when nothing did. */
 const char *producer_last_error(const struct producer *producer);
-enum publisher_id_state producer_id_state(const struct producer *producer);
+enum producer_id_state producer_id_state(const struct producer *producer);
 /* How many partitions the topic has; 0 when that is not known yet. */
 int32_t producer_partitions(const struct producer *producer, enum output_topic topic);
 enum partitioner producer_partitioner(const struct producer *producer);
@@ -55,6 +62,7 @@ bool producer_settle(struct producer *producer, const struct transaction_batch *
  * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
 enum renewal_hold producer_probe(struct producer *producer,
                                  const struct group_metadata *group_metadata);
+#define PRODUCER_MEASURED_NOTHING (-1) /* no answer, or one that tells nothing of it */
 /* How much metadata the broker takes with an offset: as publisher_measured_fn has it. By
  * transactions that are aborted whatever comes of it. */
 int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,

@@ -14,117 +14,22 @@
 #define PRESIGND_KAFKA_PUBLISHER_H
 
 #include "presignd/base/loop.h"
-#include "presignd/base/record.h"
-#include "presignd/kafka/group_metadata.h"
-#include "presignd/kafka/properties.h"
-#include "presignd/kafka/refusal.h"
+#include "presignd/kafka/producer.h"
 #include "presignd/kafka/renewal.h"
+#include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* A batch's bounds; the owner keeps to them. */
-#define TRANSACTION_RECORDS_MAX 2000
-#define TRANSACTION_BYTES_MAX   ((size_t)4 * 1024 * 1024)
 /* Twice what the longest call may take by its own time-outs. */
 #define PUBLISHER_STUCK_MS 30000
-/* The broker's default for offset.metadata.max.bytes. */
-#define TRANSACTION_METADATA_MAX 4096
-/* With less, presignd does not work. */
-#define TRANSACTION_METADATA_MIN 512
-
-enum output_topic { OUTPUT_RESULTS, OUTPUT_FAILURES, OUTPUT_TOPIC_COUNT };
-
-struct transaction_record {
-    enum output_topic topic;
-    const void *key; /* NULL for null */
-    size_t key_len;
-    const void *value;
-    size_t value_len;
-    const struct record_header *headers;
-    size_t header_count;
-};
-
-/* Of the requests topic. */
-struct transaction_position {
-    int32_t partition;
-    int64_t offset;
-    const char *metadata;
-};
-
-/* Where a record of a committed batch lies; of one that was refused, the partition alone is
- * meant. */
-struct record_metadata {
-    int32_t partition;
-    int64_t offset;
-};
-
-/* Borrowed until its end was told. */
-struct transaction_batch {
-    struct group_metadata *group_metadata;
-    const struct transaction_record *records;
-    size_t record_count;
-    const struct transaction_position *positions;
-    size_t position_count;
-    /* Written, one for each record. */
-    struct record_metadata *places; /* NULL: nobody asks */
-    enum refusal *refusals;         /* NULL: nobody asks */
-};
-
-/* "results" or "failures", as in metrics and log fields; the topics' own names are configured. */
-const char *output_topic_name(enum output_topic topic);
-
-enum transaction_verdict {
-    TRANSACTION_COMMITTED,
-    TRANSACTION_ABORTED, /* nothing is visible; give it again, after a pause when it recurs */
-    TRANSACTION_STALE,   /* the group has moved on: the partitions are another's or about to be */
-    /* Aborted, or not begun, because of some of the records: batch.refusals says which. */
-    TRANSACTION_RECORDS_REFUSED,
-    TRANSACTION_FENCED, /* another process has our transactional.id: stop for good */
-    TRANSACTION_VERDICT_COUNT
-};
-
-const char *
-transaction_verdict_name(enum transaction_verdict verdict); /* as in metrics: "committed" … */
-
-struct transaction_end {
-    enum transaction_verdict verdict;
-    size_t refused; /* TRANSACTION_RECORDS_REFUSED: how many of them */
-    /* TRANSACTION_ABORTED because of one of the topics, and it was not said which: give the next
-     * batches records of one topic only. */
-    bool mixed;
-    /* TRANSACTION_ABORTED because the broker does not take so much metadata. */
-    bool metadata_refused;
-    const char *last_error; /* what went wrong, cleaned; NULL for TRANSACTION_COMMITTED. Borrowed */
-    int64_t duration_ms;
-};
-
 /* On the loop's thread, once for each publisher_submit(). */
 typedef void publisher_ended_fn(void *context, const struct transaction_end *end);
-
-struct producer_config {
-    const char *instance;
-    const char *requests_topic;
-    const char *topics[OUTPUT_TOPIC_COUNT];
-    const struct kafka_property *properties;
-    size_t property_count;
-    int64_t stuck_ms;      /* a call without end is given up after that; 0: PUBLISHER_STUCK_MS */
-    size_t metadata_bytes; /* of a position, at most; what publisher_measure() tries first */
-};
-
-/* How we stand with the transactional.id. */
-enum publisher_id_state {
-    PUBLISHER_ID_WAITING, /* asked for, or about to be; also while Kafka is away */
-    PUBLISHER_ID_HELD,
-    PUBLISHER_ID_DENIED, /* a broker says that we may not have it; asked for again every second */
-};
 
 /* On the loop's thread, once for each publisher_probe(). */
 typedef void publisher_probed_fn(void *context, enum renewal_hold hold);
 
-/* What publisher_measure() found: */
-#define PUBLISHER_MEASURED_NOTHING (-1) /* no answer, or one that tells nothing of it */
 /* Bytes of metadata that the broker takes: the configuration's, or less, but
  * TRANSACTION_METADATA_MIN at least; 0: fewer than that. On the loop's thread, once for each
  * publisher_measure(). */
@@ -143,7 +48,7 @@ struct publisher *publisher_new(struct loop *loop, const struct producer_config 
 void publisher_free(struct publisher *publisher, int64_t timeout_ms);
 
 /* Any batch may be submitted before the transactional.id is held. */
-enum publisher_id_state publisher_id_state(const struct publisher *publisher);
+enum producer_id_state publisher_id_state(const struct publisher *publisher);
 /* What went wrong last with taking hold of it, cleaned, into `text`; "" for nothing. */
 void publisher_last_error(const struct publisher *publisher, char *text, size_t size);
 /* Leaves thread and producer behind and takes new ones, which takes hold of the transactional.id

@@ -15,9 +15,9 @@ bool __wrap_consumer_joined(const struct consumer *consumer);
 const char *__wrap_consumer_last_error(const struct consumer *consumer);
 const char *__wrap_consumer_subscription_error(const struct consumer *consumer);
 const char *__wrap_report_last_error(const struct report *report);
-enum publisher_id_state __wrap_publisher_id_state(const struct publisher *publisher);
+enum producer_id_state __wrap_publisher_id_state(const struct publisher *publisher);
 
-static enum publisher_id_state standing;
+static enum producer_id_state standing;
 static enum job_state state = JOB_SETTLED;
 
 /* One event is in that state, and no transaction was ever committed. */
@@ -63,7 +63,7 @@ const char *__wrap_report_last_error(const struct report *report)
     return NULL;
 }
 
-enum publisher_id_state __wrap_publisher_id_state(const struct publisher *publisher)
+enum producer_id_state __wrap_publisher_id_state(const struct publisher *publisher)
 {
     (void)publisher;
     return standing;
@@ -72,13 +72,13 @@ enum publisher_id_state __wrap_publisher_id_state(const struct publisher *publis
 
 /* The first and only look was some time ago: whoever asks between two looks is answered by what is
  * so now. */
-static bool alive_after(enum publisher_id_state now, int64_t ago_ms)
+static bool alive_after(enum producer_id_state now, int64_t ago_ms)
 {
     struct monitor monitor;
     const struct monitor_sources from = {0};
     int64_t then_ms = clock_now(&clock_system).mono_ms - ago_ms;
     AUTO_BUF struct buf why = {0};
-    standing = PUBLISHER_ID_HELD;
+    standing = PRODUCER_ID_HELD;
     monitor_init(&monitor, 0, then_ms);
     monitor_tick(&monitor, &from, then_ms);
     standing = now;
@@ -89,23 +89,23 @@ static bool alive_after(enum publisher_id_state now, int64_t ago_ms)
 
 Test(monitor, ten_minutes_without_a_commit_are_told_though_the_last_look_is_past)
 {
-    cr_expect(alive_after(PUBLISHER_ID_HELD, READINESS_HANG_MS - 10000));
-    cr_expect_not(alive_after(PUBLISHER_ID_HELD, READINESS_HANG_MS));
+    cr_expect(alive_after(PRODUCER_ID_HELD, READINESS_HANG_MS - 10000));
+    cr_expect_not(alive_after(PRODUCER_ID_HELD, READINESS_HANG_MS));
 }
 
 Test(monitor, an_id_that_is_not_ours_explains_them)
 {
-    cr_expect(alive_after(PUBLISHER_ID_WAITING, READINESS_HANG_MS));
-    cr_expect(alive_after(PUBLISHER_ID_DENIED, READINESS_HANG_MS));
+    cr_expect(alive_after(PRODUCER_ID_WAITING, READINESS_HANG_MS));
+    cr_expect(alive_after(PRODUCER_ID_DENIED, READINESS_HANG_MS));
 }
 
 /* An event may be tried for days. A restart would begin its time anew, so that it never ends. */
 Test(monitor, an_event_that_waits_for_another_attempt_is_no_hang)
 {
     state = JOB_RETRY;
-    cr_expect(alive_after(PUBLISHER_ID_HELD, 10 * READINESS_HANG_MS));
+    cr_expect(alive_after(PRODUCER_ID_HELD, 10 * READINESS_HANG_MS));
     state = JOB_CALLING;
-    cr_expect(alive_after(PUBLISHER_ID_HELD, 10 * READINESS_HANG_MS));
+    cr_expect(alive_after(PRODUCER_ID_HELD, 10 * READINESS_HANG_MS));
     state = JOB_PUBLISHING;
-    cr_expect_not(alive_after(PUBLISHER_ID_HELD, READINESS_HANG_MS));
+    cr_expect_not(alive_after(PRODUCER_ID_HELD, READINESS_HANG_MS));
 }
