@@ -5,7 +5,7 @@
 #include "presignd/base/map.h"
 #include "presignd/base/quiet.h"
 #include "presignd/flow/batch.h"
-#include "presignd/flow/lane.h"
+#include "presignd/flow/merchant_queue.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/process.h"
@@ -237,7 +237,7 @@ static bool says(struct quiet *own, struct quiet *all)
 
 static struct voice *voice_of_job(struct report *report, const struct job *job)
 {
-    return job->lane == NULL ? NULL : voice_of(report, job->lane->merchant->mchid);
+    return job->queue == NULL ? NULL : voice_of(report, job->queue->merchant->mchid);
 }
 
 static bool says_failure(struct report *report, const struct job *job)

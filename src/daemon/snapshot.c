@@ -1,7 +1,7 @@
 #include "daemon/snapshot.h"
 
 #include "presignd/base/mem.h"
-#include "presignd/flow/lane.h"
+#include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
 #include "presignd/version.h"
 
@@ -37,7 +37,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.partitions = (int64_t)pipeline->partitions;
     status->work.calls = (int64_t)pipeline->in_flight;
     status->work.calls_max = setup_rules(from->setup, &nobody).limits.in_flight;
-    status->work.waiting = (int64_t)jobs[JOB_LANE];
+    status->work.waiting = (int64_t)jobs[JOB_WAITING];
     status->work.blocked = (int64_t)jobs[JOB_TURN];
     status->work.retry = (int64_t)jobs[JOB_RETRY];
     status->work.completed = (int64_t)(jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING]);
@@ -114,21 +114,21 @@ static void take_partitions(const struct snapshot_sources *from, struct status *
     }
 }
 
-/* A merchant has no lane before its first event. */
-static void take_lane(const struct snapshot_sources *from, const struct lane *lane,
-                      struct moment now, struct status_merchant *out)
+/* A merchant has no queue before its first event. */
+static void take_queue(const struct snapshot_sources *from, const struct merchant_queue *queue,
+                       struct moment now, struct status_merchant *out)
 {
     const struct hold *hold = pipeline_hold(from->pipeline);
-    int64_t until_ms = hold_until_ms(hold, &lane->hold);
-    out->calls = lane->in_flight;
-    out->limit = (int64_t)lane->limit;
-    out->waiting = (int64_t)lane_waiting(lane);
-    out->state = hold_state_name(hold, &lane->hold);
-    out->held = hold_is_held(&lane->hold);
+    int64_t until_ms = hold_until_ms(hold, &queue->hold);
+    out->calls = queue->in_flight;
+    out->limit = (int64_t)queue->limit;
+    out->waiting = (int64_t)merchant_queue_waiting(queue);
+    out->state = hold_state_name(hold, &queue->hold);
+    out->held = hold_is_held(&queue->hold);
     out->held_until_ms = until_ms != INT64_MAX ? wall_of(now, until_ms) : STATUS_NONE;
-    if (lane->heard != ANSWER_KIND_COUNT) {
-        out->last_answer = answer_kind_name(lane->heard);
-        out->last_answer_ms = wall_of(now, lane->heard_ms);
+    if (queue->heard != ANSWER_KIND_COUNT) {
+        out->last_answer = answer_kind_name(queue->heard);
+        out->last_answer_ms = wall_of(now, queue->heard_ms);
     }
 }
 
@@ -140,7 +140,7 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
     status->merchants = (struct status_list){.items = items, .count = count};
     for (size_t i = 0; i < count; i++) {
         const struct merchant *merchant = merchants_at(from->setup->merchants, i);
-        const struct lane *lane = pipeline_lane(from->pipeline, merchant->mchid);
+        const struct merchant_queue *queue = pipeline_queue(from->pipeline, merchant->mchid);
         items[i] = (struct status_merchant){
             .mchid = merchant->mchid,
             .mode = merchant_mode_name(merchant->mode),
@@ -150,8 +150,8 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
             .held_until_ms = STATUS_NONE,
             .last_answer_ms = STATUS_NONE,
         };
-        if (lane != NULL) {
-            take_lane(from, lane, now, &items[i]);
+        if (queue != NULL) {
+            take_queue(from, queue, now, &items[i]);
         }
     }
 }

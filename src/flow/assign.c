@@ -7,9 +7,9 @@ void assign_drop_waiting(struct pipeline *p, struct moment now)
 {
     /* Those behind others first, or they would move up one by one. */
     place_forget_all(p, &p->in_turn, now);
-    for (size_t i = 0; i < p->lane_count; i++) {
-        place_forget_all(p, &p->lane_table[i]->probed, now);
-        place_forget_all(p, &p->lane_table[i]->waiting, now);
+    for (size_t i = 0; i < p->queue_count; i++) {
+        place_forget_all(p, &p->queue_table[i]->probed, now);
+        place_forget_all(p, &p->queue_table[i]->waiting, now);
     }
     place_forget_all(p, &p->retrying, now);
     for (size_t i = 0; i < p->partitions.count; i++) {

@@ -1,6 +1,6 @@
 /* Calls: which one begins next, and what its answer leads to. A call asks for its merchant's hold
- * and the hosts (hold.h), then the lane, then for a place among all; an answer tells hold and lane
- * first, whoever still wants it, and then ends its event or sends it round again. */
+ * and the hosts (hold.h), then the queue, then for a place among all; an answer tells hold and
+ * queue first, whoever still wants it, and then ends its event or sends it round again. */
 #include "pipeline_parts.h"
 
 #include <assert.h>
@@ -47,21 +47,21 @@ static void begin_time(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* The merchant is the lane's of this moment: after a reload that is the new key. */
+/* The merchant is the queue's of this moment: after a reload that is the new key. */
 static void call(struct pipeline *p, struct job *job, struct hold_permit permit, struct moment now)
 {
-    struct lane *lane = job->lane;
+    struct merchant_queue *queue = job->queue;
     place_leave(p, job);
     begin_time(p, job, now);
     job->began_ms = now.mono_ms;
     job->began_wall_ms = now.wall_ms;
     job_move(job, JOB_CALLING, &p->calling);
     p->in_flight++;
-    lane_began(lane);
-    job->ticket = hold_begin(&p->hold, &lane->hold, permit, now.mono_ms);
+    merchant_queue_began(queue);
+    job->ticket = hold_begin(&p->hold, &queue->hold, permit, now.mono_ms);
     struct attempt attempt = {
         .endpoint = job->admission.endpoint,
-        .merchant = lane->merchant,
+        .merchant = queue->merchant,
         .host = permit.host,
         .contract_code = job->admission.out_contract_code,
         .body = job->admission.body,
@@ -77,75 +77,76 @@ static void call(struct pipeline *p, struct job *job, struct hold_permit permit,
 /* Only moments that come by themselves: what an answer will open needs no timer. */
 static void note_wait(struct pipeline *p, int64_t at_ms)
 {
-    if (at_ms > 0 && at_ms < p->lane_wait_ms) {
-        p->lane_wait_ms = at_ms;
+    if (at_ms > 0 && at_ms < p->queue_wait_ms) {
+        p->queue_wait_ms = at_ms;
     }
 }
 
 /* A merchant's share is divided among those that have work, and is one place at least. */
-static bool has_place(const struct pipeline *p, const struct lane *lane)
+static bool has_place(const struct pipeline *p, const struct merchant_queue *queue)
 {
     size_t places = p->rules.limits.in_flight, reserve = places / RESERVE_SHARE;
     reserve = reserve == 0 && places > 1 ? 1 : reserve;
-    size_t share = p->lanes_busy == 0 ? places : places / p->lanes_busy;
-    if (p->lane_count < 2 || p->in_flight < places - reserve) {
+    size_t share = p->queues_busy == 0 ? places : places / p->queues_busy;
+    if (p->queue_count < 2 || p->in_flight < places - reserve) {
         return true;
     }
     /* Alone, it may be only for now: the reserve waits for those who come. */
-    return p->lanes_busy > 1 && lane->in_flight < (share == 0 ? 1 : share);
+    return p->queues_busy > 1 && queue->in_flight < (share == 0 ? 1 : share);
 }
 
 /* Its merchant's hold is over: not called, whether it was before or not. */
 static void fail_held(struct pipeline *p, struct job *job, struct moment now)
 {
     char message[ADMIT_MESSAGE_MAX];
-    enum reason reason = hold_reason(&job->lane->hold);
+    enum reason reason = hold_reason(&job->queue->hold);
     (void)snprintf(message, sizeof message,
                    "not called: merchant %s %s for longer than hold_unauthorized_ms",
-                   job->lane->merchant->mchid,
+                   job->queue->merchant->mchid,
                    reason == REASON_UNVERIFIED_ANSWER ? "has had answers that no key verifies"
                                                       : "has been answered 401");
     place_fail(p, job, reason, job->attempts == 0 ? message : NULL, now);
 }
 
-/* Fails the lane's next event for a hold that is over, `*budget` of them. */
-static bool fail_one(struct pipeline *p, struct lane *lane, unsigned *budget, struct moment now)
+/* Fails the queue's next event for a hold that is over, `*budget` of them. */
+static bool fail_one(struct pipeline *p, struct merchant_queue *queue, unsigned *budget,
+                     struct moment now)
 {
     if (*budget == 0) {
         note_wait(p, now.mono_ms + 1);
         return false;
     }
     (*budget)--;
-    fail_held(p, job_of(lane_next(lane, false)), now);
+    fail_held(p, job_of(merchant_queue_next(queue, false)), now);
     return true;
 }
 
 /* A call, unless the merchant's limit or the places in the air keep it. A probe takes no share: so
  * a merchant that comes back is not kept out by others. */
-static bool call_one(struct pipeline *p, struct lane *lane, struct hold_permit permit,
+static bool call_one(struct pipeline *p, struct merchant_queue *queue, struct hold_permit permit,
                      struct moment now)
 {
     int64_t wait_ms;
-    if (!lane_open(lane, now.mono_ms, &wait_ms)) {
+    if (!merchant_queue_open(queue, now.mono_ms, &wait_ms)) {
         note_wait(p, wait_ms);
         return false;
     }
     bool probe = permit.verdict == HOLD_PROBE;
-    if (p->in_flight >= p->rules.limits.in_flight || (!probe && !has_place(p, lane))) {
+    if (p->in_flight >= p->rules.limits.in_flight || (!probe && !has_place(p, queue))) {
         return false;
     }
-    call(p, job_of(lane_next(lane, probe)), permit, now);
+    call(p, job_of(merchant_queue_next(queue, probe)), permit, now);
     return true;
 }
 
 /* Those that cannot be called, whatever the merchant's state. */
 static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
 {
-    const struct lane *lane = job->lane;
+    const struct merchant_queue *queue = job->queue;
     if (place_expire(p, job, now)) {
         return true;
     }
-    if (lane->gone || lane->merchant->mode != job->admission.endpoint->mode) {
+    if (queue->gone || queue->merchant->mode != job->admission.endpoint->mode) {
         place_fail(p, job, REASON_UNKNOWN_MERCHANT, "the merchant is no longer configured here",
                    now);
         return true;
@@ -157,26 +158,28 @@ static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
     return false;
 }
 
-/* Begins the lane's next call, or ends its next event. False when the lane is closed, which
- * p->lane_wait_ms knows of. */
-static bool start_one(struct pipeline *p, struct lane *lane, unsigned *budget, struct moment now)
+/* Begins the queue's next call, or ends its next event. False when the queue is closed, which
+ * p->queue_wait_ms knows of. */
+static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned *budget,
+                      struct moment now)
 {
-    assert(lane_waiting(lane) > 0); /* or it were not in the rotation */
-    if (drop_one(p, job_of(lane_next(lane, false)), now)) {
+    assert(merchant_queue_waiting(queue) > 0); /* or it were not in the rotation */
+    if (drop_one(p, job_of(merchant_queue_next(queue, false)), now)) {
         return true;
     }
-    struct hold_permit permit = hold_ask(&p->hold, &lane->hold, now.mono_ms);
+    struct hold_permit permit = hold_ask(&p->hold, &queue->hold, now.mono_ms);
     switch (permit.verdict) {
     case HOLD_WAIT:
         note_wait(p, permit.wait_ms);
         return false;
     case HOLD_FAIL:
-        return fail_one(p, lane, budget, now);
+        return fail_one(p, queue, budget, now);
     default:
         break;
     }
-    bool other = permit.verdict == HOLD_PROBE && drop_one(p, job_of(lane_next(lane, true)), now);
-    return other || call_one(p, lane, permit, now);
+    bool other =
+        permit.verdict == HOLD_PROBE && drop_one(p, job_of(merchant_queue_next(queue, true)), now);
+    return other || call_one(p, queue, permit, now);
 }
 
 /* `stuck` as of publish_stuck_results(), which looks at each refused outcome. */
@@ -207,22 +210,22 @@ void dispatch_start(struct pipeline *p, struct moment now)
     unsigned budget = FAILED_A_STEP;
     /* What is dropped below ends as failures: no more results get stuck by that. */
     const size_t stuck = publish_stuck_results(p);
-    p->lane_wait_ms = INT64_MAX;
+    p->queue_wait_ms = INT64_MAX;
     note_stuck(p, piles_up(p, stuck), now);
     if (p->revoking || p->draining || p->stuck_since_ms >= 0) {
         return;
     }
-    /* Each lane in turn one call, however many events wait in it. Also those without a place are
+    /* Each queue in turn one call, however many events wait in it. Also those without a place are
      * looked at: the end of a hold needs none. */
-    size_t closed = 0;        /* lanes in a row that could not begin a call */
+    size_t closed = 0;        /* queues in a row that could not begin a call */
     struct slice slice = {0}; /* thousands may have expired, or lost their merchant */
     struct list_link *link;
     while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
            !piles_up(p, stuck)) {
-        struct lane *lane = CONTAINER_OF(link, struct lane, link);
+        struct merchant_queue *queue = CONTAINER_OF(link, struct merchant_queue, link);
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);
-        closed = start_one(p, lane, &budget, now) ? 0 : closed + 1;
+        closed = start_one(p, queue, &budget, now) ? 0 : closed + 1;
         if (closed == 0 && slice_over(p, &slice)) {
             break;
         }
@@ -231,17 +234,17 @@ void dispatch_start(struct pipeline *p, struct moment now)
 
 /* 5xx and silence may come from anything on the way; all else was said by whoever knows the
  * merchant's key. */
-static enum lane_answer lane_answer_of(enum answer_kind kind)
+static enum merchant_queue_answer queue_answer_of(enum answer_kind kind)
 {
     switch (kind) {
     case ANSWER_RATE_LIMITED:
-        return LANE_RATE_LIMITED;
+        return MERCHANT_QUEUE_RATE_LIMITED;
     case ANSWER_UNAUTHORIZED:
     case ANSWER_UNAVAILABLE:
     case ANSWER_UNREACHABLE:
-        return LANE_NO_WORD;
+        return MERCHANT_QUEUE_NEUTRAL;
     default:
-        return LANE_OK;
+        return MERCHANT_QUEUE_OK;
     }
 }
 
@@ -249,7 +252,7 @@ static enum lane_answer lane_answer_of(enum answer_kind kind)
  * event's 401 before: then the fault may be the event's own. */
 static bool is_refused(struct job *job)
 {
-    const struct hold_merchant *hold = &job->lane->hold;
+    const struct hold_merchant *hold = &job->queue->hold;
     if (job->answer.kind != ANSWER_UNAUTHORIZED) {
         return false;
     }
@@ -279,16 +282,16 @@ static bool is_own_outage(struct job *job, struct moment now)
     if (!job->answer.counts_as_outage) {
         return false;
     }
-    bool contradicted = job->outage_ms != 0 && job->lane->hold.alive_ms > job->outage_ms;
+    bool contradicted = job->outage_ms != 0 && job->queue->hold.alive_ms > job->outage_ms;
     job->outage_ms = now.mono_ms;
     return contradicted;
 }
 
 static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
 {
-    struct lane *lane = job->lane;
+    struct merchant_queue *queue = job->queue;
     bool was_down = hold_down(&p->hold), down;
-    enum hold_why was = hold_why_held(&lane->hold), why;
+    enum hold_why was = hold_why_held(&queue->hold), why;
     struct hold_end end = {
         .answer = &job->answer,
         .refused = is_refused(job),
@@ -297,29 +300,29 @@ static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
         .last_ms = last_for_hold_ms(p, job, now),
         .random = p->ports.random(p->ports.random_context),
     };
-    hold_ended(&p->hold, &lane->hold, job->ticket, &end);
+    hold_ended(&p->hold, &queue->hold, job->ticket, &end);
     down = hold_down(&p->hold);
     if (down != was_down) {
         OBSERVE(p, endpoint_down, down);
     }
-    why = hold_why_held(&lane->hold);
+    why = hold_why_held(&queue->hold);
     if (why != was && was != HOLD_WHY_NONE) {
-        OBSERVE(p, merchant_held, lane->merchant->mchid, was, false);
+        OBSERVE(p, merchant_held, queue->merchant->mchid, was, false);
     }
     if (why != was && why != HOLD_WHY_NONE) {
-        OBSERVE(p, merchant_held, lane->merchant->mchid, why, true);
+        OBSERVE(p, merchant_held, queue->merchant->mchid, why, true);
     }
 }
 
 /* What an answer tells of the hosts and of the merchant, whoever still wants it. */
 static void account_answer(struct pipeline *p, struct job *job, struct moment now)
 {
-    struct lane *lane = job->lane;
+    struct merchant_queue *queue = job->queue;
     p->in_flight--;
     tell_hold(p, job, now);
-    lane_ended(lane, lane_answer_of(job->answer.kind), job->began_ms, now.mono_ms);
-    lane->heard = job->answer.kind;
-    lane->heard_ms = now.mono_ms;
+    merchant_queue_ended(queue, queue_answer_of(job->answer.kind), job->began_ms, now.mono_ms);
+    queue->heard = job->answer.kind;
+    queue->heard_ms = now.mono_ms;
 }
 
 static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct moment now)
@@ -330,16 +333,16 @@ static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct 
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
-/* Waits in its lane until the hold ends; that uses up no attempt. */
+/* Waits in its queue until the hold ends; that uses up no attempt. */
 static void wait_held(struct pipeline *p, struct job *job, struct moment now)
 {
-    const struct hold_merchant *hold = &job->lane->hold;
+    const struct hold_merchant *hold = &job->queue->hold;
     if (hold_is_over(hold)) {
         fail_held(p, job, now);
         return;
     }
     job->retry_ms = hold->state == HOLD_PACED ? hold->until_ms : 0;
-    place_in_lane(p, job, now);
+    place_in_queue(p, job, now);
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
@@ -359,18 +362,18 @@ static void alone(struct pipeline *p, struct job *job, struct moment now)
  * any attempt. A call that began before the merchant's state changed says nothing of it now. */
 static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
 {
-    const struct hold_merchant *hold = &job->lane->hold;
+    const struct hold_merchant *hold = &job->queue->hold;
     job->refused_first_ms = job->refused_first_ms == 0 ? now.mono_ms : job->refused_first_ms;
     job->refused_ms = now.mono_ms;
     if (hold_is_held(hold)) {
         wait_held(p, job, now);
     } else if (hold_is_stale(hold, job->ticket)) {
-        place_in_lane(p, job, now);
+        place_in_queue(p, job, now);
         OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
     } else if (!job->resigned) {
         job->resigned = true;
         job->tries++;
-        place_in_lane(p, job, now);
+        place_in_queue(p, job, now);
         OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
     } else {
         alone(p, job, now);
@@ -381,7 +384,7 @@ static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
 static bool is_held(const struct pipeline *p, const struct job *job)
 {
     const struct answer *answer = &job->answer;
-    const struct hold_merchant *hold = &job->lane->hold;
+    const struct hold_merchant *hold = &job->queue->hold;
     if (answer->cause == ANSWER_CAUSE_KEYS) {
         return hold_is_held(hold);
     }
@@ -394,7 +397,7 @@ static bool is_held(const struct pipeline *p, const struct job *job)
 static void try_again(struct pipeline *p, struct job *job, struct moment now)
 {
     bool held = is_held(p, job);
-    if (held && !hold_is_held(&job->lane->hold) && now.mono_ms >= last_ms(p, job, now)) {
+    if (held && !hold_is_held(&job->queue->hold) && now.mono_ms >= last_ms(p, job, now)) {
         place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
         return;
     }

@@ -8,7 +8,7 @@
 const char *job_state_name(enum job_state state)
 {
     static const char *const names[JOB_STATE_COUNT] = {
-        [JOB_NEW] = "new",           [JOB_TURN] = "blocked",          [JOB_LANE] = "waiting",
+        [JOB_NEW] = "new",           [JOB_TURN] = "blocked",          [JOB_WAITING] = "waiting",
         [JOB_CALLING] = "calling",   [JOB_ANSWERED] = "answered",     [JOB_RETRY] = "retry",
         [JOB_SETTLED] = "completed", [JOB_PUBLISHING] = "publishing", [JOB_REFUSED] = "refused",
     };

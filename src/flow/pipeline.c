@@ -18,7 +18,7 @@
 
 /* --- a record comes: decode -> validate -> route ------------------------------------------ */
 
-/* Ends as a failure, or in its merchant's lane, or behind an earlier event of its code. Records
+/* Ends as a failure, or in its merchant's queue, or behind an earlier event of its code. Records
  * are admitted one by one as they come, so that turns are taken in the order of the partition. */
 static void admit_job(struct pipeline *p, struct job *job, struct moment now)
 {
@@ -30,10 +30,10 @@ static void admit_job(struct pipeline *p, struct job *job, struct moment now)
         place_fail(p, job, admission->reason, NULL, now);
         return;
     }
-    place_take_lane(p, job, admission->merchant);
-    admission->merchant = NULL; /* a reload may free it; the lane knows the present one */
+    place_take_queue(p, job, admission->merchant);
+    admission->merchant = NULL; /* a reload may free it; the queue knows the present one */
     if (turns_enter(&p->turns, &job->seat, admission->mchid, admission->out_contract_code)) {
-        place_in_lane(p, job, now);
+        place_in_queue(p, job, now);
     } else {
         job_move(job, JOB_TURN, &p->in_turn);
         place_arm(p, job, now);
@@ -204,7 +204,7 @@ int64_t pipeline_next_ms(const struct pipeline *p)
     if (p->unfinished) {
         return PIPELINE_AT_ONCE;
     }
-    int64_t next = p->relief_ms < p->lane_wait_ms ? p->relief_ms : p->lane_wait_ms;
+    int64_t next = p->relief_ms < p->queue_wait_ms ? p->relief_ms : p->queue_wait_ms;
     const struct heap_slot *slot = heap_first(&p->due);
     if (slot != NULL && slot->at < next) {
         next = slot->at;
@@ -247,13 +247,13 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->ports = *ports;
     p->observer = *observer;
     p->rules = *rules;
-    p->lanes = map_new();
+    p->queues = map_new();
     p->span = WINDOW_SPAN;
     shares_init(&p->memory, PIPELINE_BYTES_MAX);
     p->full_since_ms = -1;
     p->standing_ms = -1;
     p->relief_ms = INT64_MAX;
-    p->lane_wait_ms = INT64_MAX;
+    p->queue_wait_ms = INT64_MAX;
     turns_init(&p->turns);
     p->stuck_since_ms = -1;
     hold_init(&p->hold, &(struct hold_rules){.host_count = rules->limits.host_count});
@@ -281,12 +281,12 @@ struct pipeline *pipeline_free(struct pipeline *p)
     batch_end(&p->batch);
     batch_deinit(&p->batch);
     suspects_deinit(&p->suspects);
-    for (size_t i = 0; i < p->lane_count; i++) {
-        lane_deinit(p->lane_table[i]);
-        free(p->lane_table[i]);
+    for (size_t i = 0; i < p->queue_count; i++) {
+        merchant_queue_deinit(p->queue_table[i]);
+        free(p->queue_table[i]);
     }
-    free(p->lane_table);
-    map_free(p->lanes);
+    free(p->queue_table);
+    map_free(p->queues);
     turns_deinit(&p->turns);
     heap_deinit(&p->due);
     free(p);
@@ -298,8 +298,8 @@ static void configure_hosts(struct pipeline *p)
     bool was_down = hold_down(&p->hold);
     bool changed = p->rules.limits.host_count != p->hold.rules.host_count;
     set_hold_rules(p);
-    for (size_t i = 0; changed && i < p->lane_count; i++) {
-        hold_merchant_forget_hosts(&p->lane_table[i]->hold);
+    for (size_t i = 0; changed && i < p->queue_count; i++) {
+        hold_merchant_forget_hosts(&p->queue_table[i]->hold);
     }
     if (was_down && !hold_down(&p->hold)) {
         OBSERVE(p, endpoint_down, false); /* as far as anybody knows of the new hosts */
@@ -307,19 +307,19 @@ static void configure_hosts(struct pipeline *p)
 }
 
 /* A merchant whose section is as before stays as it is, held or not. */
-static void configure_lane(struct pipeline *p, struct lane *lane, struct moment now)
+static void configure_queue(struct pipeline *p, struct merchant_queue *queue, struct moment now)
 {
-    struct merchant *merchant = merchants_find(p->rules.admit->merchants, lane->merchant->mchid);
-    enum hold_why was = hold_why_held(&lane->hold);
-    bool was_gone = lane->gone;
-    lane->gone = merchant == NULL;
-    bool reset = !lane->gone && lane_configure(lane, merchant, now.mono_ms);
-    bool unholds = p->rules.limits.hold_unauthorized_ms == 0 && hold_is_held(&lane->hold);
-    if (!reset && (lane->gone || was_gone || unholds)) {
-        hold_merchant_reset(&lane->hold, now.mono_ms);
+    struct merchant *merchant = merchants_find(p->rules.admit->merchants, queue->merchant->mchid);
+    enum hold_why was = hold_why_held(&queue->hold);
+    bool was_gone = queue->gone;
+    queue->gone = merchant == NULL;
+    bool reset = !queue->gone && merchant_queue_configure(queue, merchant, now.mono_ms);
+    bool unholds = p->rules.limits.hold_unauthorized_ms == 0 && hold_is_held(&queue->hold);
+    if (!reset && (queue->gone || was_gone || unholds)) {
+        hold_merchant_reset(&queue->hold, now.mono_ms);
     }
-    if (was != HOLD_WHY_NONE && !hold_is_held(&lane->hold)) {
-        OBSERVE(p, merchant_held, lane->merchant->mchid, was, false);
+    if (was != HOLD_WHY_NONE && !hold_is_held(&queue->hold)) {
+        OBSERVE(p, merchant_held, queue->merchant->mchid, was, false);
     }
 }
 
@@ -328,8 +328,8 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
     struct moment now = now_of(p);
     p->rules = *rules;
     configure_hosts(p);
-    for (size_t i = 0; i < p->lane_count; i++) {
-        configure_lane(p, p->lane_table[i], now);
+    for (size_t i = 0; i < p->queue_count; i++) {
+        configure_queue(p, p->queue_table[i], now);
     }
 }
 
@@ -371,7 +371,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
 {
     *status = (struct pipeline_status){
         .jobs = {[JOB_TURN] = p->in_turn.count,
-                 [JOB_LANE] = p->waiting,
+                 [JOB_WAITING] = p->waiting,
                  [JOB_CALLING] = p->calling.count,
                  [JOB_ANSWERED] = p->answered.count,
                  [JOB_RETRY] = p->retrying.count,
@@ -394,12 +394,12 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         status->partitions_full += p->partitions.items[i].full;
         status->jobs[JOB_NEW] += p->partitions.items[i].beyond.count;
     }
-    for (size_t i = 0; i < p->lane_count; i++) {
-        const struct lane *lane = p->lane_table[i];
-        size_t waiting = lane_waiting(lane);
-        status->merchants_held += hold_is_held(&lane->hold);
-        status->held[hold_why(&p->hold, &lane->hold)] += waiting;
-        status->merchants_limited += waiting > 0 && lane_limited(lane);
+    for (size_t i = 0; i < p->queue_count; i++) {
+        const struct merchant_queue *queue = p->queue_table[i];
+        size_t waiting = merchant_queue_waiting(queue);
+        status->merchants_held += hold_is_held(&queue->hold);
+        status->held[hold_why(&p->hold, &queue->hold)] += waiting;
+        status->merchants_limited += waiting > 0 && merchant_queue_limited(queue);
     }
     status->unexplained = unexplained(p, status);
 }
@@ -409,9 +409,9 @@ const struct partition *pipeline_partition(const struct pipeline *p, size_t inde
     return &p->partitions.items[index];
 }
 
-const struct lane *pipeline_lane(const struct pipeline *p, const char *mchid)
+const struct merchant_queue *pipeline_queue(const struct pipeline *p, const char *mchid)
 {
-    return map_get(p->lanes, mchid, strlen(mchid));
+    return map_get(p->queues, mchid, strlen(mchid));
 }
 
 const struct hold *pipeline_hold(const struct pipeline *p)

@@ -2,7 +2,7 @@
  * stages is pipeline.c's; a part knows its own stage only:
  *
  *   demand.c    how many records are asked for
- *   place.c     where a job is: lanes, turns, timers, settled
+ *   place.c     where a job is: queues, turns, timers, settled
  *   dispatch.c  which call begins, and what its answer leads to
  *   relieve.c   held events that end early, because they fill a partition
  *   publish.c   transactions
@@ -14,7 +14,7 @@
 
 #include "presignd/flow/batch.h"
 #include "presignd/flow/hold.h"
-#include "presignd/flow/lane.h"
+#include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/pace.h"
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/pipeline.h"
@@ -34,16 +34,16 @@ struct pipeline {
 
     struct partitions partitions;
     struct group_metadata *group_metadata; /* NULL: nothing is assigned */
-    struct map *lanes;                     /* by mchid */
-    struct lane **lane_table;
-    size_t lane_count;
-    size_t lanes_busy;    /* with jobs in hand */
-    struct list rotation; /* lanes in which events wait */
+    struct map *queues;                    /* by mchid */
+    struct merchant_queue **queue_table;
+    size_t queue_count;
+    size_t queues_busy;   /* with jobs in hand */
+    struct list rotation; /* queues in which events wait */
     struct turns turns;
     struct heap due;
     struct hold hold;
 
-    /* JOB_LANE lies in the lanes, JOB_NEW in the partitions, JOB_PUBLISHING in the batch. */
+    /* JOB_WAITING lies in the queues, JOB_NEW in the partitions, JOB_PUBLISHING in the batch. */
     struct list in_turn, calling, answered, retrying, settled, refused;
     struct batch batch;
     bool publishing;
@@ -54,7 +54,7 @@ struct pipeline {
     struct suspects suspects; /* what is known of those in `refused` */
     uint32_t trying;          /* the case that the batch is of; 0: none */
     int64_t apart_end_ms;     /* until then a transaction has outcomes of one topic only */
-    size_t waiting;           /* JOB_LANE of all lanes */
+    size_t waiting;           /* JOB_WAITING of all queues */
     struct shares memory;
     size_t in_flight; /* orphans included */
 
@@ -64,7 +64,7 @@ struct pipeline {
     int64_t abort_pause_ms;
     int64_t stuck_since_ms; /* no call begins until outcomes are published; -1: they may */
     int64_t stuck_ms;       /* for how long it was so before */
-    int64_t lane_wait_ms;   /* earliest moment at which something closed opens by itself */
+    int64_t queue_wait_ms;  /* earliest moment at which something closed opens by itself */
     size_t look_steps;      /* of the last look: partitions and calls visited */
     int64_t standing_ms;    /* something could go on and did not after a step: since; -1 */
     int64_t full_since_ms;  /* nothing was wanted since then; -1: something is */
@@ -101,14 +101,14 @@ static inline bool slice_over(struct pipeline *p, struct slice *slice)
 
 /* --- place.c */
 
-/* Into the merchant's hands: its lane is made when it is the first time. */
-void place_take_lane(struct pipeline *p, struct job *job, struct merchant *merchant);
+/* Into the merchant's hands: its queue is made when it is the first time. */
+void place_take_queue(struct pipeline *p, struct job *job, struct merchant *merchant);
 /* Charges its partition with what the job takes now. Called after every change of that. */
 void place_charge(struct pipeline *p, struct job *job);
 /* Sets when the job must be looked at though nothing comes: its next attempt, or the end of its
  * time. Anew after every change of its state. */
 void place_arm(struct pipeline *p, struct job *job, struct moment now);
-void place_in_lane(struct pipeline *p, struct job *job, struct moment now);
+void place_in_queue(struct pipeline *p, struct job *job, struct moment now);
 /* When its retry time ends, holds and all, as far as is known now; INT64_MAX: not by that. */
 int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* For how long retry time has stood still for the job's merchant, or for all. */
@@ -133,7 +133,7 @@ void place_wake_due(struct pipeline *p, struct moment now);
 
 /* --- dispatch.c */
 
-/* Begins every call that may begin now; p->lane_wait_ms is when to try again otherwise. */
+/* Begins every call that may begin now; p->queue_wait_ms is when to try again otherwise. */
 void dispatch_start(struct pipeline *p, struct moment now);
 /* Reads the answers that have come. */
 void dispatch_read(struct pipeline *p, struct moment now);

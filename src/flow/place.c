@@ -1,4 +1,4 @@
-/* Where a job is, and what it gives up when it goes on: its place in a lane, its timer, its turn,
+/* Where a job is, and what it gives up when it goes on: its place in a queue, its timer, its turn,
  * its memory. A job that is moved without that would be counted for ever. */
 #include "pipeline_parts.h"
 
@@ -11,19 +11,20 @@
 /* While retry time stands still, its end moves on: it is looked at this often at least. */
 #define STANDING_RECHECK_MS 5000
 
-/* A lane stays for good, so that calls in the air find it after a reload took the merchant away;
- * there are no more lanes than merchants were ever configured. */
-static struct lane *lane_of(struct pipeline *p, struct merchant *merchant)
+/* A queue stays for good, so that calls in the air find it after a reload took the merchant away;
+ * there are no more queues than merchants were ever configured. */
+static struct merchant_queue *queue_of(struct pipeline *p, struct merchant *merchant)
 {
-    struct lane *lane = map_get(p->lanes, merchant->mchid, strlen(merchant->mchid));
-    if (lane == NULL) {
-        lane = mem_alloc(sizeof *lane);
-        lane_init(lane, merchant);
-        map_set(p->lanes, merchant->mchid, strlen(merchant->mchid), lane);
-        p->lane_table = mem_realloc(p->lane_table, (p->lane_count + 1) * sizeof(struct lane *));
-        p->lane_table[p->lane_count++] = lane;
+    struct merchant_queue *queue = map_get(p->queues, merchant->mchid, strlen(merchant->mchid));
+    if (queue == NULL) {
+        queue = mem_alloc(sizeof *queue);
+        merchant_queue_init(queue, merchant);
+        map_set(p->queues, merchant->mchid, strlen(merchant->mchid), queue);
+        p->queue_table =
+            mem_realloc(p->queue_table, (p->queue_count + 1) * sizeof(struct merchant_queue *));
+        p->queue_table[p->queue_count++] = queue;
     }
-    return lane;
+    return queue;
 }
 
 static void charge(struct pipeline *p, struct job *job, size_t bytes)
@@ -38,16 +39,16 @@ void place_charge(struct pipeline *p, struct job *job)
     charge(p, job, job_bytes(job));
 }
 
-void place_take_lane(struct pipeline *p, struct job *job, struct merchant *merchant)
+void place_take_queue(struct pipeline *p, struct job *job, struct merchant *merchant)
 {
-    job->lane = lane_of(p, merchant);
-    p->lanes_busy += job->lane->jobs++ == 0;
+    job->queue = queue_of(p, merchant);
+    p->queues_busy += job->queue->jobs++ == 0;
 }
 
 int64_t place_stood_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t stuck_ms = p->stuck_since_ms < 0 ? 0 : now.mono_ms - p->stuck_since_ms;
-    return p->stuck_ms + stuck_ms + hold_stood_ms(&job->lane->hold, now.mono_ms);
+    return p->stuck_ms + stuck_ms + hold_stood_ms(&job->queue->hold, now.mono_ms);
 }
 
 int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now)
@@ -63,7 +64,7 @@ int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struc
 static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t at_ms = place_deadline_ms(p, job, now);
-    int64_t until_ms = hold_until_ms(&p->hold, &job->lane->hold);
+    int64_t until_ms = hold_until_ms(&p->hold, &job->queue->hold);
     if (until_ms != INT64_MAX && at_ms < until_ms) {
         at_ms = until_ms;
     }
@@ -94,52 +95,52 @@ void place_arm(struct pipeline *p, struct job *job, struct moment now)
 
 /* Later attempts go before first ones: they are the older events. One that failed as a probe
  * keeps its place before them, and another one probes next. */
-void place_in_lane(struct pipeline *p, struct job *job, struct moment now)
+void place_in_queue(struct pipeline *p, struct job *job, struct moment now)
 {
-    struct lane *lane = job->lane;
+    struct merchant_queue *queue = job->queue;
     if (job->attempts > 0 && job->ticket.probe) {
-        job_move(job, JOB_LANE, &lane->probed);
+        job_move(job, JOB_WAITING, &queue->probed);
     } else if (job->attempts > 0) {
-        job_move_front(job, JOB_LANE, &lane->waiting);
+        job_move_front(job, JOB_WAITING, &queue->waiting);
     } else {
-        job_move(job, JOB_LANE, &lane->waiting);
+        job_move(job, JOB_WAITING, &queue->waiting);
     }
     p->waiting++;
-    if (!lane->in_rotation) {
-        lane->in_rotation = true;
-        list_push_back(&p->rotation, &lane->link);
+    if (!queue->in_rotation) {
+        queue->in_rotation = true;
+        list_push_back(&p->rotation, &queue->link);
     }
     place_arm(p, job, now);
 }
 
-/* A lane without waiting events is not in the rotation: a round costs what there is to do, not
+/* A queue without waiting events is not in the rotation: a round costs what there is to do, not
  * what is configured. */
 void place_leave(struct pipeline *p, struct job *job)
 {
     heap_remove(&p->due, &job->due);
-    if (job->state == JOB_LANE && job->in != NULL) {
-        struct lane *lane = job->lane;
+    if (job->state == JOB_WAITING && job->in != NULL) {
+        struct merchant_queue *queue = job->queue;
         p->waiting--;
         job_unlink(job);
-        if (lane_waiting(lane) == 0 && lane->in_rotation) {
-            lane->in_rotation = false;
-            list_remove(&p->rotation, &lane->link);
+        if (merchant_queue_waiting(queue) == 0 && queue->in_rotation) {
+            queue->in_rotation = false;
+            list_remove(&p->rotation, &queue->link);
         }
     } else {
         job_unlink(job);
     }
 }
 
-/* Whoever comes next goes to its lane at once: the outcome before it need not be committed, since
+/* Whoever comes next goes to its queue at once: the outcome before it need not be committed, since
  * the order that is promised is the order of calls. */
 static void leave_turn(struct pipeline *p, struct job *job, struct moment now)
 {
     if (job->seat.turn != NULL) {
-        p->lanes_busy -= --job->lane->jobs == 0;
+        p->queues_busy -= --job->queue->jobs == 0;
     }
     struct turn_seat *next = turns_leave(&p->turns, &job->seat);
     if (next != NULL) {
-        place_in_lane(p, CONTAINER_OF(next, struct job, seat), now);
+        place_in_queue(p, CONTAINER_OF(next, struct job, seat), now);
     }
 }
 
@@ -209,7 +210,7 @@ static void wake(struct pipeline *p, struct job *job, struct moment now)
     } else if (now.mono_ms >= place_deadline_ms(p, job, now)) {
         place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
     } else if (job->state == JOB_RETRY && now.mono_ms >= job->retry_ms) {
-        place_in_lane(p, job, now);
+        place_in_queue(p, job, now);
     } else {
         place_arm(p, job, now);
     }

@@ -11,7 +11,7 @@ void progress_note(struct pipeline *p, struct moment now)
     bool outcomes_wait = !list_empty(&p->settled) && !p->publishing && p->group_metadata != NULL &&
                          now.mono_ms >= publish_due_ms(p);
     bool calls_wait = !list_empty(&p->rotation) && list_empty(&p->calling) && !p->revoking &&
-                      !p->draining && !dispatch_piles_up(p) && p->lane_wait_ms == INT64_MAX;
+                      !p->draining && !dispatch_piles_up(p) && p->queue_wait_ms == INT64_MAX;
     if (!outcomes_wait && !calls_wait) {
         p->standing_ms = -1;
     } else if (p->standing_ms < 0) {
@@ -97,7 +97,7 @@ bool pipeline_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
 static const char *keeps(const struct pipeline *p, const struct job *job)
 {
     enum hold_why why =
-        job->state == JOB_LANE ? hold_why(&p->hold, &job->lane->hold) : HOLD_WHY_NONE;
+        job->state == JOB_WAITING ? hold_why(&p->hold, &job->queue->hold) : HOLD_WHY_NONE;
     return why != HOLD_WHY_NONE ? hold_why_name(why) : job_state_name(job->state);
 }
 
@@ -111,7 +111,7 @@ bool pipeline_oldest(const struct pipeline *p, size_t index, struct pipeline_old
     *out = (struct pipeline_oldest){
         .partition = partition->id,
         .offset = job->record.offset,
-        .mchid = job->lane != NULL ? job->lane->merchant->mchid : NULL,
+        .mchid = job->queue != NULL ? job->queue->merchant->mchid : NULL,
         .state = keeps(p, job),
         .still_ms = partition->moved_ms == 0 ? 0 : now_of(p).mono_ms - partition->moved_ms,
     };
@@ -155,10 +155,10 @@ static void name(struct buf *out, size_t count, const char *what)
 static size_t wait_for_limits(const struct pipeline *p)
 {
     size_t limited = 0;
-    for (size_t i = 0; i < p->lane_count; i++) {
-        const struct lane *lane = p->lane_table[i];
-        bool open = hold_why(&p->hold, &lane->hold) == HOLD_WHY_NONE;
-        limited += open && lane_limited(lane) ? lane_waiting(lane) : 0;
+    for (size_t i = 0; i < p->queue_count; i++) {
+        const struct merchant_queue *queue = p->queue_table[i];
+        bool open = hold_why(&p->hold, &queue->hold) == HOLD_WHY_NONE;
+        limited += open && merchant_queue_limited(queue) ? merchant_queue_waiting(queue) : 0;
     }
     return limited;
 }

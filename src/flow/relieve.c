@@ -10,10 +10,11 @@
 #define LOOK_LATE_MS  1000
 
 /* Since when, by a hold of its own; -1: it is not held. */
-static int64_t held_ms(const struct pipeline *p, const struct lane *lane, enum reason *reason)
+static int64_t held_ms(const struct pipeline *p, const struct merchant_queue *queue,
+                       enum reason *reason)
 {
     struct hold_own own;
-    if (!hold_own(&p->hold, &lane->hold, &own)) {
+    if (!hold_own(&p->hold, &queue->hold, &own)) {
         return -1;
     }
     *reason = own.reason;
@@ -29,28 +30,28 @@ static bool is_held(const void *who, const void *context)
 /* A merchant that is heard once and then held again, over and over, moves no more than a held one.
  * So time in holds adds up, and time between them takes away as much: who is held for less than
  * half of the time only moves slowly. 429 is a rate, and moves. */
-static void weigh_hold(const struct pipeline *p, struct lane *lane, struct moment now)
+static void weigh_hold(const struct pipeline *p, struct merchant_queue *queue, struct moment now)
 {
-    int64_t passed_ms = now.mono_ms - lane->relief_looked_ms;
+    int64_t passed_ms = now.mono_ms - queue->relief_looked_ms;
     enum reason reason = REASON_NONE;
-    bool held = held_ms(p, lane, &reason) >= 0 && reason != REASON_RATE_LIMITED;
-    lane->relief_looked_ms = now.mono_ms;
+    bool held = held_ms(p, queue, &reason) >= 0 && reason != REASON_RATE_LIMITED;
+    queue->relief_looked_ms = now.mono_ms;
     if (hold_down(&p->hold)) {
-        lane->relief_held_ms = 0;
+        queue->relief_held_ms = 0;
     } else if (!held) {
-        lane->relief_held_ms -= passed_ms;
+        queue->relief_held_ms -= passed_ms;
     } else if (passed_ms <= LOOK_LATE_MS) { /* else nobody looked, since nothing was full */
-        lane->relief_held_ms += passed_ms;
+        queue->relief_held_ms += passed_ms;
     }
-    lane->relief_held_ms = lane->relief_held_ms < 0                ? 0
-                           : lane->relief_held_ms > RELIEF_HOLD_MS ? RELIEF_HOLD_MS
-                                                                   : lane->relief_held_ms;
+    queue->relief_held_ms = queue->relief_held_ms < 0                ? 0
+                            : queue->relief_held_ms > RELIEF_HOLD_MS ? RELIEF_HOLD_MS
+                                                                     : queue->relief_held_ms;
 }
 
 void relieve_note_outcome(struct pipeline *p, const struct job *job, struct moment now)
 {
-    if (job->lane != NULL && !is_held(job->lane, p)) {
-        relief_note(&job->partition->seen, job->lane, now.mono_ms);
+    if (job->queue != NULL && !is_held(job->queue, p)) {
+        relief_note(&job->partition->seen, job->queue, now.mono_ms);
     }
 }
 
@@ -73,10 +74,10 @@ static int64_t kept_ms(const struct pipeline *p, const struct job *job, enum rea
 {
     if (job->alone) {
         *reason = REASON_MERCHANT_UNAUTHORIZED;
-        return job->state == JOB_RETRY || job->state == JOB_LANE ? job->refused_first_ms : -1;
+        return job->state == JOB_RETRY || job->state == JOB_WAITING ? job->refused_first_ms : -1;
     }
-    int64_t since_ms = held_ms(p, job->lane, reason);
-    int64_t weighed_ms = now.mono_ms - job->lane->relief_held_ms;
+    int64_t since_ms = held_ms(p, job->queue, reason);
+    int64_t weighed_ms = now.mono_ms - job->queue->relief_held_ms;
     return since_ms < 0 ? -1 : weighed_ms < since_ms ? weighed_ms : since_ms;
 }
 
@@ -85,7 +86,7 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
 {
     enum reason reason = REASON_NONE;
     struct partition *partition = job->partition;
-    if (job->state != JOB_LANE && !job->alone) {
+    if (job->state != JOB_WAITING && !job->alone) {
         return false;
     }
     struct relief_case relief = {
@@ -96,7 +97,7 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
     if (relief.held_ms < 0) {
         return false;
     }
-    relief.others_ms = relief_others_ms(&partition->seen, job->lane, is_held, p);
+    relief.others_ms = relief_others_ms(&partition->seen, job->queue, is_held, p);
     if (!relief_applies(&relief)) {
         return false;
     }
@@ -166,9 +167,9 @@ static bool may_apply(const struct pipeline *p, struct moment now)
         full = full || partition->full;
         held = held || (partition->full && oldest_is_alone(partition));
     }
-    for (size_t i = 0; full && i < p->lane_count; i++) {
-        weigh_hold(p, p->lane_table[i], now);
-        held = held || is_held(p->lane_table[i], p);
+    for (size_t i = 0; full && i < p->queue_count; i++) {
+        weigh_hold(p, p->queue_table[i], now);
+        held = held || is_held(p->queue_table[i], p);
     }
     return full && held;
 }

@@ -5,7 +5,7 @@
  *   answers that no key of ours verifies).
  * - The table of circuits: a circuit is closed (calls pass) or broken (only probes pass). There is
  *   one for each host, and one for each merchant at each host.
- * Limits and rates are not kept here: see flow/lane.h.
+ * Limits and rates are not kept here: see flow/merchant_queue.h.
  *
  * 401. The merchant is held until `hold_ms` is over. A tenth of that (100 ms to 30 s) lies between
  *   two probes; one that is answered 429 puts the next one off. After the hold its events fail

@@ -20,7 +20,7 @@
 enum job_state {
     JOB_NEW,        /* read, not yet admitted (its partition's window is full) */
     JOB_TURN,       /* behind an earlier event of its contract code */
-    JOB_LANE,       /* waits for its merchant, or for a place in the air */
+    JOB_WAITING,    /* waits for its merchant, or for a place in the air */
     JOB_CALLING,    /* in the air */
     JOB_ANSWERED,   /* its answer came, the next step reads it */
     JOB_RETRY,      /* waits for its next attempt */
@@ -42,7 +42,7 @@ struct job_attempt {
 };
 
 struct partition;
-struct lane;
+struct merchant_queue;
 
 struct job {
     struct list_link link;
@@ -59,7 +59,7 @@ struct job {
     size_t size;   /* charged to its partition; see place_charge() */
     struct partition *partition; /* NULL: an orphan, its partition went to another */
     struct admission admission;
-    struct lane *lane;
+    struct merchant_queue *queue;
 
     unsigned attempts;                    /* calls made */
     unsigned tries;                       /* those that count against max_attempts */

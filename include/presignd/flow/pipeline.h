@@ -114,7 +114,7 @@ struct pipeline_rules {
     const struct settle_identity *identity;
 };
 
-struct lane;
+struct merchant_queue;
 struct partition;
 struct pipeline;
 
@@ -187,7 +187,7 @@ struct pipeline_status {
     size_t partitions;
     size_t partitions_full;      /* paused because their window or their share of bytes is full */
     size_t merchants_held;       /* by 401 or unverifiable answers */
-    size_t held[HOLD_WHY_COUNT]; /* events that wait in lanes, by what holds their merchant */
+    size_t held[HOLD_WHY_COUNT]; /* events that wait in queues, by what holds their merchant */
     size_t merchants_limited;
     /* Events that should move: none that a hold keeps, nor one between two attempts, nor one behind
      * another of its code, nor one whose outcome its topic refuses or no transaction can take yet.
@@ -201,9 +201,9 @@ struct pipeline_status {
 };
 void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *status);
 /* Looks into it, borrowed until the next step: the `index`th partition, up to status.partitions
- * of them; the lane of a merchant, NULL before its first event; what holds hosts. */
+ * of them; the queue of a merchant, NULL before its first event; what holds hosts. */
 const struct partition *pipeline_partition(const struct pipeline *pipeline, size_t index);
-const struct lane *pipeline_lane(const struct pipeline *pipeline, const char *mchid);
+const struct merchant_queue *pipeline_queue(const struct pipeline *pipeline, const char *mchid);
 const struct hold *pipeline_hold(const struct pipeline *pipeline);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
-#include "presignd/flow/lane.h"
+#include "presignd/flow/merchant_queue.h"
 
 #include "unit/flow/world.h"
 
@@ -69,16 +69,16 @@ Test(report, a_merchant_that_is_held_again_and_again_hides_no_other)
     cr_assert_eq(other, 1);
 }
 
-static void fails(struct scene *scene, struct lane *lane, int64_t offset)
+static void fails(struct scene *scene, struct merchant_queue *queue, int64_t offset)
 {
     struct job job = {
-        .record = {.topic = lane->merchant->mchid, .offset = offset, .timestamp_ms = -1},
-        .lane = lane,
+        .record = {.topic = queue->merchant->mchid, .offset = offset, .timestamp_ms = -1},
+        .queue = queue,
         .reason = REASON_REJECTED};
     scene->observer.published(scene->report, &job);
 }
 
-typedef void repeated_fn(struct scene *scene, struct lane *lane, int64_t offset);
+typedef void repeated_fn(struct scene *scene, struct merchant_queue *queue, int64_t offset);
 
 /* What repeats for one merchant is told a few times, and hides no other's first. */
 static void check_repeated(repeated_fn *repeated)
@@ -87,20 +87,20 @@ static void check_repeated(repeated_fn *repeated)
     unsigned one, other;
     struct merchant *merchants[] = {keyless(ONE, MODE_DIRECT, false),
                                     keyless(OTHER, MODE_DIRECT, false)};
-    struct lane lanes[2];
-    lane_init(&lanes[0], merchants[0]);
-    lane_init(&lanes[1], merchants[1]);
+    struct merchant_queue queues[2];
+    merchant_queue_init(&queues[0], merchants[0]);
+    merchant_queue_init(&queues[1], merchants[1]);
     scene_begin(&scene);
     for (int i = 0; i < OFTEN; i++) {
-        repeated(&scene, &lanes[0], i);
+        repeated(&scene, &queues[0], i);
     }
-    repeated(&scene, &lanes[1], 0);
+    repeated(&scene, &queues[1], 0);
     scene_end(&scene, &one, &other);
     cr_assert_gt(one, 1);
     cr_assert_lt(one, OFTEN);
     cr_assert_eq(other, 1);
     for (int i = 0; i < 2; i++) {
-        lane_deinit(&lanes[i]);
+        merchant_queue_deinit(&queues[i]);
         merchant_unref(merchants[i]);
     }
 }
@@ -135,10 +135,10 @@ Test(report, a_commit_to_one_topic_does_not_clear_the_trouble_of_the_other)
     scene_end(&scene, &one, &other);
 }
 
-static void is_refused(struct scene *scene, struct lane *lane, int64_t offset)
+static void is_refused(struct scene *scene, struct merchant_queue *queue, int64_t offset)
 {
-    struct job job = {.record = {.topic = lane->merchant->mchid, .offset = offset},
-                      .lane = lane,
+    struct job job = {.record = {.topic = queue->merchant->mchid, .offset = offset},
+                      .queue = queue,
                       .refusal = REFUSAL_SIZE};
     scene->observer.outcome_refused(scene->report, &job, NULL);
 }

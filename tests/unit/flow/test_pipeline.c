@@ -379,7 +379,7 @@ static void assert_few_are_called(const struct transaction_end *end, enum refusa
     pipeline_status(story.pipeline, &status);
     cr_assert_eq(status.jobs[JOB_SETTLED] + status.jobs[JOB_PUBLISHING] + status.jobs[JOB_REFUSED],
                  WAIT);
-    cr_assert_eq(status.jobs[JOB_LANE], EVENTS - WAIT);
+    cr_assert_eq(status.jobs[JOB_WAITING], EVENTS - WAIT);
     goes_on(&story, BEGIN_MS + 60000);
     for (int i = 1; i <= EVENTS; i++) {
         cr_assert_eq(story.calls[i], 1);
@@ -582,9 +582,9 @@ Test(pipeline, thousands_that_fail_at_once_do_so_in_slices)
                                  &(struct transaction_end){.verdict = TRANSACTION_COMMITTED});
         }
         pipeline_status(story.pipeline, &status);
-        cr_assert_leq(left - status.jobs[JOB_LANE], SLICE + MARGIN);
-        cr_assert_lt(status.jobs[JOB_LANE], left);
-        left = status.jobs[JOB_LANE];
+        cr_assert_leq(left - status.jobs[JOB_WAITING], SLICE + MARGIN);
+        cr_assert_lt(status.jobs[JOB_WAITING], left);
+        left = status.jobs[JOB_WAITING];
         cr_assert(left == 0 || pipeline_next_ms(story.pipeline) == PIPELINE_AT_ONCE);
         steps++;
     }

@@ -1,11 +1,11 @@
-/* One merchant's lane: its waiting events, its limits, its hold. No clock, no I/O.
+/* One merchant's queue: its waiting events, its limits, its hold. No clock, no I/O.
  *
  * The number of calls in the air follows the answers: halved by a 429 (once for all that were
  * in the air then), raised by one for each round of successes, never above the merchant's
  * max_in_flight. What closes it altogether is flow/hold.h's.
  */
-#ifndef PRESIGND_FLOW_LANE_H
-#define PRESIGND_FLOW_LANE_H
+#ifndef PRESIGND_FLOW_MERCHANT_QUEUE_H
+#define PRESIGND_FLOW_MERCHANT_QUEUE_H
 
 #include "presignd/base/list.h"
 #include "presignd/flow/hold.h"
@@ -18,9 +18,9 @@
 
 /* So many events serve as probes in turn before one more is taken. An event that was called has
  * its retry time running; a few are enough that one of its own fault does not decide for all. */
-#define LANE_PROBED_MAX 4
+#define MERCHANT_QUEUE_PROBED_MAX 4
 
-struct lane {
+struct merchant_queue {
     struct list_link link; /* in the pipeline's rotation, while events wait */
     bool in_rotation;
     bool gone;                 /* a reload took the merchant away */
@@ -41,30 +41,32 @@ struct lane {
     int64_t heard_ms;
 };
 
-void lane_init(struct lane *lane, struct merchant *merchant);
-void lane_deinit(struct lane *lane);
+void merchant_queue_init(struct merchant_queue *queue, struct merchant *merchant);
+void merchant_queue_deinit(struct merchant_queue *queue);
 /* A reload's merchant: limits follow. One that is the same as before changes nothing; false. */
-bool lane_configure(struct lane *lane, struct merchant *merchant, int64_t now_ms);
+bool merchant_queue_configure(struct merchant_queue *queue, struct merchant *merchant,
+                              int64_t now_ms);
 
 /* Events that wait in it. */
-size_t lane_waiting(const struct lane *lane);
-/* The next event, the lane not being empty. Ordinary calls take them in order; a probe takes
+size_t merchant_queue_waiting(const struct merchant_queue *queue);
+/* The next event, the queue not being empty. Ordinary calls take them in order; a probe takes
  * another one than the probe before it, where there is one. */
-struct list_link *lane_next(const struct lane *lane, bool probe);
+struct list_link *merchant_queue_next(const struct merchant_queue *queue, bool probe);
 
 /* May a call begin now, the hold apart? Otherwise *wait_ms is when to ask again, 0: an answer will
  * tell. */
-bool lane_open(struct lane *lane, int64_t now_ms, int64_t *wait_ms);
+bool merchant_queue_open(struct merchant_queue *queue, int64_t now_ms, int64_t *wait_ms);
 /* True while its limit or its rate, and not the whole, keeps events waiting. */
-bool lane_limited(const struct lane *lane);
-void lane_began(struct lane *lane);
+bool merchant_queue_limited(const struct merchant_queue *queue);
+void merchant_queue_began(struct merchant_queue *queue);
 
-enum lane_answer {
-    LANE_OK,           /* the merchant was heard: a result or a refusal */
-    LANE_NO_WORD,      /* 401, no connection, no answer, 5xx: says nothing of the limit */
-    LANE_RATE_LIMITED, /* 429 */
+enum merchant_queue_answer {
+    MERCHANT_QUEUE_OK,           /* the merchant was heard: a result or a refusal */
+    MERCHANT_QUEUE_NEUTRAL,      /* 401, no connection, no answer, 5xx: says nothing of the limit */
+    MERCHANT_QUEUE_RATE_LIMITED, /* 429 */
 };
 /* A call ended that had begun at `began_ms`. */
-void lane_ended(struct lane *lane, enum lane_answer answer, int64_t began_ms, int64_t now_ms);
+void merchant_queue_ended(struct merchant_queue *queue, enum merchant_queue_answer answer,
+                          int64_t began_ms, int64_t now_ms);
 
 #endif

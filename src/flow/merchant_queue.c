@@ -1,0 +1,111 @@
+#include "presignd/flow/merchant_queue.h"
+
+void merchant_queue_init(struct merchant_queue *queue, struct merchant *merchant)
+{
+    *queue = (struct merchant_queue){.merchant = merchant_ref(merchant),
+                                     .limit = merchant->max_in_flight,
+                                     .heard = ANSWER_KIND_COUNT};
+    queue->tokens = merchant->rate_per_s;
+    list_init(&queue->waiting);
+    list_init(&queue->probed);
+    hold_merchant_init(&queue->hold);
+}
+
+void merchant_queue_deinit(struct merchant_queue *queue)
+{
+    queue->merchant = merchant_unref(queue->merchant);
+}
+
+/* A lowered limit takes effect as calls end; those in the air are left alone. */
+bool merchant_queue_configure(struct merchant_queue *queue, struct merchant *merchant,
+                              int64_t now_ms)
+{
+    struct merchant *old = queue->merchant;
+    bool same = merchant_same(old, merchant);
+    queue->merchant = merchant_ref(merchant);
+    merchant_unref(old);
+    if (!same) {
+        queue->limit = merchant->max_in_flight;
+        hold_merchant_reset(&queue->hold, now_ms);
+    }
+    return !same;
+}
+
+size_t merchant_queue_waiting(const struct merchant_queue *queue)
+{
+    return queue->waiting.count + queue->probed.count;
+}
+
+/* The last one: those in front were called already, and may be what does not succeed. */
+struct list_link *merchant_queue_next(const struct merchant_queue *queue, bool probe)
+{
+    if (probe && queue->probed.count < MERCHANT_QUEUE_PROBED_MAX && !list_empty(&queue->waiting)) {
+        return queue->waiting.head.prev;
+    }
+    return list_first(list_empty(&queue->probed) ? &queue->waiting : &queue->probed);
+}
+
+/* A bucket that holds one second's worth. */
+static void refill(struct merchant_queue *queue, int64_t now_ms)
+{
+    double rate = queue->merchant->rate_per_s;
+    queue->tokens += (double)(now_ms - queue->tokens_ms) * rate / 1000;
+    if (queue->tokens > rate) {
+        queue->tokens = rate;
+    }
+    queue->tokens_ms = now_ms;
+}
+
+bool merchant_queue_open(struct merchant_queue *queue, int64_t now_ms, int64_t *wait_ms)
+{
+    *wait_ms = 0;
+    if (queue->in_flight >= (unsigned)queue->limit) {
+        return false;
+    }
+    if (queue->merchant->rate_per_s == 0) {
+        return true;
+    }
+    refill(queue, now_ms);
+    if (queue->tokens >= 1) {
+        return true;
+    }
+    *wait_ms = now_ms + 1 + (int64_t)((1 - queue->tokens) * 1000 / queue->merchant->rate_per_s);
+    return false;
+}
+
+bool merchant_queue_limited(const struct merchant_queue *queue)
+{
+    return queue->in_flight >= (unsigned)queue->limit ||
+           (queue->merchant->rate_per_s != 0 && queue->tokens < 1);
+}
+
+void merchant_queue_began(struct merchant_queue *queue)
+{
+    queue->in_flight++;
+    if (queue->merchant->rate_per_s != 0) {
+        queue->tokens -= 1;
+    }
+}
+
+/* By its reciprocal for each success, so by one for as many as may be in the air: the additive
+ * increase and multiplicative decrease of TCP (Chiu and Jain 1989). */
+static void raise_limit(struct merchant_queue *queue)
+{
+    double most = queue->merchant->max_in_flight;
+    queue->limit += 1 / queue->limit;
+    if (queue->limit > most) {
+        queue->limit = most;
+    }
+}
+
+void merchant_queue_ended(struct merchant_queue *queue, enum merchant_queue_answer answer,
+                          int64_t began_ms, int64_t now_ms)
+{
+    queue->in_flight--;
+    if (answer == MERCHANT_QUEUE_OK) {
+        raise_limit(queue);
+    } else if (answer == MERCHANT_QUEUE_RATE_LIMITED && began_ms > queue->cut_ms) {
+        queue->limit = queue->limit > 2 ? queue->limit / 2 : 1;
+        queue->cut_ms = now_ms;
+    }
+}
