@@ -145,7 +145,8 @@ static void tell_status(const struct monitor_sources *from, const struct look *l
     }
     const char *last_error = report_last_error(from->report);
     const char *holds = look->holds.len > 0 ? look->holds.data : NULL;
-    size_t waiting = status->jobs[JOB_WAITING] + status->jobs[JOB_TURN] + status->jobs[JOB_RETRY];
+    size_t waiting =
+        status->jobs[JOB_WAITING] + status->jobs[JOB_BLOCKED] + status->jobs[JOB_RETRY];
     notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status->partitions,
                   status->in_flight, waiting, holds != NULL ? " (" : "", holds != NULL ? holds : "",
                   holds != NULL ? ")" : "", last_error != NULL ? "; transactions fail: " : "",

@@ -38,7 +38,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.calls = (int64_t)pipeline->in_flight;
     status->work.calls_max = setup_rules(from->setup, &nobody).limits.in_flight;
     status->work.waiting = (int64_t)jobs[JOB_WAITING];
-    status->work.blocked = (int64_t)jobs[JOB_TURN];
+    status->work.blocked = (int64_t)jobs[JOB_BLOCKED];
     status->work.retry = (int64_t)jobs[JOB_RETRY];
     status->work.completed = (int64_t)(jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING]);
     status->work.refused = (int64_t)jobs[JOB_REFUSED];

@@ -6,7 +6,7 @@
 void assign_drop_waiting(struct pipeline *p, struct moment now)
 {
     /* Those behind others first, or they would move up one by one. */
-    place_forget_all(p, &p->in_turn, now);
+    place_forget_all(p, &p->blocked, now);
     for (size_t i = 0; i < p->queue_count; i++) {
         place_forget_all(p, &p->queue_table[i]->probed, now);
         place_forget_all(p, &p->queue_table[i]->waiting, now);

@@ -8,7 +8,7 @@
 const char *job_state_name(enum job_state state)
 {
     static const char *const names[JOB_STATE_COUNT] = {
-        [JOB_NEW] = "new",           [JOB_TURN] = "blocked",          [JOB_WAITING] = "waiting",
+        [JOB_NEW] = "new",           [JOB_BLOCKED] = "blocked",       [JOB_WAITING] = "waiting",
         [JOB_CALLING] = "calling",   [JOB_ANSWERED] = "answered",     [JOB_RETRY] = "retry",
         [JOB_SETTLED] = "completed", [JOB_PUBLISHING] = "publishing", [JOB_REFUSED] = "refused",
     };
@@ -100,7 +100,7 @@ void job_keep_outcome(struct job *job)
 struct job *job_free(struct job *job)
 {
     if (job != NULL) {
-        assert(job->in == NULL && job->seat.turn == NULL && !heap_holds(&job->due));
+        assert(job->in == NULL && job->key_entry.queue == NULL && !heap_holds(&job->due));
         admission_deinit(&job->admission);
         answer_deinit(&job->answer);
         outcome_bytes_deinit(&job->outcome);

@@ -32,10 +32,11 @@ static void admit_job(struct pipeline *p, struct job *job, struct moment now)
     }
     place_take_queue(p, job, admission->merchant);
     admission->merchant = NULL; /* a reload may free it; the queue knows the present one */
-    if (turns_enter(&p->turns, &job->seat, admission->mchid, admission->out_contract_code)) {
+    if (key_order_enter(&p->key_order, &job->key_entry, admission->mchid,
+                        admission->out_contract_code)) {
         place_in_queue(p, job, now);
     } else {
-        job_move(job, JOB_TURN, &p->in_turn);
+        job_move(job, JOB_BLOCKED, &p->blocked);
         place_arm(p, job, now);
     }
 }
@@ -254,12 +255,12 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->standing_ms = -1;
     p->relief_ms = INT64_MAX;
     p->queue_wait_ms = INT64_MAX;
-    turns_init(&p->turns);
+    key_order_init(&p->key_order);
     p->stuck_since_ms = -1;
     hold_init(&p->hold, &(struct hold_rules){.host_count = rules->limits.host_count});
     set_hold_rules(p);
     batch_init(&p->batch);
-    struct list *lists[] = {&p->rotation, &p->in_turn, &p->calling, &p->answered,
+    struct list *lists[] = {&p->rotation, &p->blocked, &p->calling, &p->answered,
                             &p->retrying, &p->settled, &p->refused};
     for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
         list_init(lists[i]);
@@ -287,7 +288,7 @@ struct pipeline *pipeline_free(struct pipeline *p)
     }
     free(p->queue_table);
     map_free(p->queues);
-    turns_deinit(&p->turns);
+    key_order_deinit(&p->key_order);
     heap_deinit(&p->due);
     free(p);
     return NULL;
@@ -370,7 +371,7 @@ static void count_refused(const struct pipeline *p, struct pipeline_status *stat
 void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
 {
     *status = (struct pipeline_status){
-        .jobs = {[JOB_TURN] = p->in_turn.count,
+        .jobs = {[JOB_BLOCKED] = p->blocked.count,
                  [JOB_WAITING] = p->waiting,
                  [JOB_CALLING] = p->calling.count,
                  [JOB_ANSWERED] = p->answered.count,

@@ -39,12 +39,12 @@ struct pipeline {
     size_t queue_count;
     size_t queues_busy;   /* with jobs in hand */
     struct list rotation; /* queues in which events wait */
-    struct turns turns;
+    struct key_order key_order;
     struct heap due;
     struct hold hold;
 
     /* JOB_WAITING lies in the queues, JOB_NEW in the partitions, JOB_PUBLISHING in the batch. */
-    struct list in_turn, calling, answered, retrying, settled, refused;
+    struct list blocked, calling, answered, retrying, settled, refused;
     struct batch batch;
     bool publishing;
     size_t left_out;  /* outcomes in `settled` that no transaction could take the last time */

@@ -133,14 +133,14 @@ void place_leave(struct pipeline *p, struct job *job)
 
 /* Whoever comes next goes to its queue at once: the outcome before it need not be committed, since
  * the order that is promised is the order of calls. */
-static void leave_turn(struct pipeline *p, struct job *job, struct moment now)
+static void leave_key_order(struct pipeline *p, struct job *job, struct moment now)
 {
-    if (job->seat.turn != NULL) {
+    if (job->key_entry.queue != NULL) {
         p->queues_busy -= --job->queue->jobs == 0;
     }
-    struct turn_seat *next = turns_leave(&p->turns, &job->seat);
+    struct key_order_entry *next = key_order_leave(&p->key_order, &job->key_entry);
     if (next != NULL) {
-        place_in_queue(p, CONTAINER_OF(next, struct job, seat), now);
+        place_in_queue(p, CONTAINER_OF(next, struct job, key_entry), now);
     }
 }
 
@@ -160,7 +160,7 @@ void place_disown(struct pipeline *p, struct job *job)
 void place_forget(struct pipeline *p, struct job *job, struct moment now)
 {
     place_leave(p, job);
-    leave_turn(p, job, now);
+    leave_key_order(p, job, now);
     place_disown(p, job);
     charge(p, job, 0);
     job_free(job);
@@ -177,7 +177,7 @@ void place_forget_all(struct pipeline *p, struct list *list, struct moment now)
 void place_in_settled(struct pipeline *p, struct job *job, struct moment now)
 {
     place_leave(p, job);
-    leave_turn(p, job, now);
+    leave_key_order(p, job, now);
     job_keep_outcome(job); /* it may wait long to be published */
     place_charge(p, job);
     relieve_note_outcome(p, job, now);

@@ -196,7 +196,7 @@ void pipeline_holds(const struct pipeline *p, struct buf *out)
     name(out, held[HOLD_WHY_UNVERIFIED], "held for a merchant whose answers no key verifies");
     name(out, held[HOLD_WHY_RATE_LIMITED], "held for a merchant that is answered 429");
     name(out, status.jobs[JOB_RETRY], "for another attempt");
-    name(out, status.jobs[JOB_TURN], "behind an earlier event of their contract code");
+    name(out, status.jobs[JOB_BLOCKED], "behind an earlier event of their contract code");
     name_refused(out, &status);
     name(out, status.left_out,
          "outcomes that wait for an earlier one: offset.metadata.max.bytes is too small");

@@ -7,8 +7,8 @@
 #include "presignd/base/record.h"
 #include "presignd/flow/admit.h"
 #include "presignd/flow/hold.h"
+#include "presignd/flow/key_order.h"
 #include "presignd/flow/reason.h"
-#include "presignd/flow/turns.h"
 #include "presignd/kafka/publisher.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wire/outcome.h"
@@ -19,7 +19,7 @@
 /* Where a job is. Each state is a list, and job_move() is the only way between them. */
 enum job_state {
     JOB_NEW,        /* read, not yet admitted (its partition's window is full) */
-    JOB_TURN,       /* behind an earlier event of its contract code */
+    JOB_BLOCKED,    /* behind an earlier event of its contract code */
     JOB_WAITING,    /* waits for its merchant, or for a place in the air */
     JOB_CALLING,    /* in the air */
     JOB_ANSWERED,   /* its answer came, the next step reads it */
@@ -50,7 +50,7 @@ struct job {
     struct list *in;       /* the list that link is in */
     enum job_state state;
     struct heap_slot due; /* when something must happen though nothing comes */
-    struct turn_seat seat;
+    struct key_order_entry key_entry;
 
     struct record record; /* points into `bytes` */
     void *bytes;

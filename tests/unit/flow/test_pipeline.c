@@ -345,7 +345,7 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
     struct pipeline_status status;
     pipeline_status(story.pipeline, &status);
     cr_assert_eq(status.jobs[JOB_CALLING], 1);
-    cr_assert_eq(status.jobs[JOB_TURN], 1);
+    cr_assert_eq(status.jobs[JOB_BLOCKED], 1);
     story.says[1] = ANSWER_SUCCESS;
     goes_on(&story, BEGIN_MS + 100);
     cr_assert_eq(story.calls[1], 2);
