@@ -6,14 +6,14 @@
 void assign_drop_waiting(struct pipeline *p, struct moment now)
 {
     /* Those behind others first, or they would move up one by one. */
-    place_forget_all(p, &p->blocked, now);
+    job_state_discard_all(p, &p->blocked, now);
     for (size_t i = 0; i < p->queue_count; i++) {
-        place_forget_all(p, &p->queue_table[i]->probed, now);
-        place_forget_all(p, &p->queue_table[i]->waiting, now);
+        job_state_discard_all(p, &p->queue_table[i]->probed, now);
+        job_state_discard_all(p, &p->queue_table[i]->waiting, now);
     }
-    place_forget_all(p, &p->retrying, now);
+    job_state_discard_all(p, &p->retrying, now);
     for (size_t i = 0; i < p->partitions.count; i++) {
-        place_forget_all(p, &p->partitions.items[i].beyond, now);
+        job_state_discard_all(p, &p->partitions.items[i].beyond, now);
     }
 }
 
@@ -21,7 +21,7 @@ void assign_drop_waiting(struct pipeline *p, struct moment now)
 static void orphan_all(struct pipeline *p, struct list *from)
 {
     LIST_FOREACH (from, link) {
-        place_disown(p, job_of(link));
+        job_state_disown(p, job_of(link));
     }
 }
 
@@ -30,8 +30,8 @@ static void orphan_all(struct pipeline *p, struct list *from)
 void assign_drop(struct pipeline *p, struct moment now)
 {
     assign_drop_waiting(p, now);
-    place_forget_all(p, &p->settled, now);
-    place_forget_all(p, &p->refused, now);
+    job_state_discard_all(p, &p->settled, now);
+    job_state_discard_all(p, &p->refused, now);
     suspects_clear(&p->suspects);
     p->left_out = 0;
     orphan_all(p, &p->calling);

@@ -47,7 +47,7 @@ void demand_look(struct pipeline *p, struct partition *partition)
 }
 
 /* Calls that can be in the air at once. */
-static size_t places(const struct pipeline *p)
+static size_t in_flight_limit(const struct pipeline *p)
 {
     size_t sum = 0;
     const struct merchants *merchants = p->rules.admit->merchants;
@@ -63,7 +63,7 @@ static size_t places(const struct pipeline *p)
  * another that is ready. */
 static size_t room(const struct pipeline *p)
 {
-    size_t most = places(p);
+    size_t most = in_flight_limit(p);
     if (p->in_flight < most) {
         return WANTS_MAX;
     }
@@ -74,7 +74,7 @@ static size_t room(const struct pipeline *p)
 /* All that are paused go on when there is room for more than a few. */
 static bool roomy(const struct pipeline *p, size_t wanted)
 {
-    size_t most = places(p);
+    size_t most = in_flight_limit(p);
     return wanted >= (most < RESUME_WANTS ? most : RESUME_WANTS);
 }
 

@@ -22,14 +22,14 @@
 static int64_t last_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t half = p->rules.retry.give_up_after_ms / 2, timeout = p->rules.limits.timeout_ms;
-    return place_deadline_ms(p, job, now) - (timeout < half ? timeout : half);
+    return job_state_deadline_ms(p, job, now) - (timeout < half ? timeout : half);
 }
 
 /* The last attempt gets what is left of the event's time. */
 static int64_t attempt_timeout_ms(const struct pipeline *p, const struct job *job,
                                   struct moment now)
 {
-    int64_t left = place_deadline_ms(p, job, now) - now.mono_ms;
+    int64_t left = job_state_deadline_ms(p, job, now) - now.mono_ms;
     int64_t timeout = p->rules.limits.timeout_ms;
     return left < 1 ? 1 : left < timeout ? left : timeout;
 }
@@ -40,7 +40,7 @@ static void begin_time(struct pipeline *p, struct job *job, struct moment now)
 {
     if (job->attempts++ == 0) {
         job->first_ms = now.mono_ms;
-        job->stood_ms = place_stood_ms(p, job, now);
+        job->stood_ms = job_state_paused_ms(p, job, now);
     } else if (job->alone) {
         job->first_ms += now.mono_ms - job->refused_ms;
         job->alone = false;
@@ -51,7 +51,7 @@ static void begin_time(struct pipeline *p, struct job *job, struct moment now)
 static void call(struct pipeline *p, struct job *job, struct hold_permit permit, struct moment now)
 {
     struct merchant_queue *queue = job->queue;
-    place_leave(p, job);
+    job_state_leave(p, job);
     begin_time(p, job, now);
     job->began_ms = now.mono_ms;
     job->began_wall_ms = now.wall_ms;
@@ -105,7 +105,7 @@ static void fail_held(struct pipeline *p, struct job *job, struct moment now)
                    job->queue->merchant->mchid,
                    reason == REASON_UNVERIFIED_ANSWER ? "has had answers that no key verifies"
                                                       : "has been answered 401");
-    place_fail(p, job, reason, job->attempts == 0 ? message : NULL, now);
+    job_state_fail(p, job, reason, job->attempts == 0 ? message : NULL, now);
 }
 
 /* Fails the queue's next event for a hold that is over, `*budget` of them. */
@@ -143,16 +143,16 @@ static bool call_one(struct pipeline *p, struct merchant_queue *queue, struct ho
 static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
 {
     const struct merchant_queue *queue = job->queue;
-    if (place_expire(p, job, now)) {
+    if (job_state_expire(p, job, now)) {
         return true;
     }
     if (queue->gone || queue->merchant->mode != job->admission.endpoint->mode) {
-        place_fail(p, job, REASON_UNKNOWN_MERCHANT, "the merchant is no longer configured here",
-                   now);
+        job_state_fail(p, job, REASON_UNKNOWN_MERCHANT, "the merchant is no longer configured here",
+                       now);
         return true;
     }
     if (now.mono_ms > last_ms(p, job, now)) {
-        place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
         return true;
     }
     return false;
@@ -329,7 +329,7 @@ static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct 
 {
     job->retry_ms = at_ms;
     job_move(job, JOB_RETRY, &p->retrying);
-    place_arm(p, job, now);
+    job_state_arm(p, job, now);
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
@@ -342,7 +342,7 @@ static void wait_held(struct pipeline *p, struct job *job, struct moment now)
         return;
     }
     job->retry_ms = hold->state == HOLD_PACED ? hold->until_ms : 0;
-    place_in_queue(p, job, now);
+    job_state_enqueue(p, job, now);
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
@@ -351,7 +351,7 @@ static void wait_held(struct pipeline *p, struct job *job, struct moment now)
 static void alone(struct pipeline *p, struct job *job, struct moment now)
 {
     if (now.mono_ms - job->refused_first_ms >= p->rules.limits.hold_unauthorized_ms) {
-        place_fail(p, job, REASON_MERCHANT_UNAUTHORIZED, NULL, now);
+        job_state_fail(p, job, REASON_MERCHANT_UNAUTHORIZED, NULL, now);
         return;
     }
     job->alone = true;
@@ -368,12 +368,12 @@ static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
     if (hold_is_held(hold)) {
         wait_held(p, job, now);
     } else if (hold_is_stale(hold, job->ticket)) {
-        place_in_queue(p, job, now);
+        job_state_enqueue(p, job, now);
         OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
     } else if (!job->resigned) {
         job->resigned = true;
         job->tries++;
-        place_in_queue(p, job, now);
+        job_state_enqueue(p, job, now);
         OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
     } else {
         alone(p, job, now);
@@ -398,7 +398,7 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
 {
     bool held = is_held(p, job);
     if (held && !hold_is_held(&job->queue->hold) && now.mono_ms >= last_ms(p, job, now)) {
-        place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
         return;
     }
     if (held) {
@@ -416,7 +416,7 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
     };
     int64_t at_ms = retry_next_ms(&p->rules.retry, &retry);
     if (at_ms < 0) {
-        place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
     } else {
         retry_at(p, job, at_ms, now);
     }
@@ -429,12 +429,12 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
     account_answer(p, job, now);
     OBSERVE(p, called, job);
     if (job->partition == NULL) {
-        place_forget(p, job, now);
+        job_state_discard(p, job, now);
         return;
     }
     if (kind == ANSWER_SUCCESS) {
         settle_result(job, p->rules.identity, now.wall_ms);
-        place_in_settled(p, job, now);
+        job_state_complete(p, job, now);
         return;
     }
     if (job->answer.call_state > job->worst) {
@@ -442,11 +442,11 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
     }
     job_log_attempt(job);
     if (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind)) {
-        place_fail(p, job, reason_of_answer(kind), NULL, now);
-    } else if (place_expire(p, job, now)) {
+        job_state_fail(p, job, reason_of_answer(kind), NULL, now);
+    } else if (job_state_expire(p, job, now)) {
         return;
     } else if (p->revoking || p->draining) {
-        place_forget(p, job, now); /* comes back to whoever reads the partition next */
+        job_state_discard(p, job, now); /* comes back to whoever reads the partition next */
     } else if (kind == ANSWER_UNAUTHORIZED) {
         unauthorized(p, job, now);
     } else {

@@ -27,17 +27,17 @@ static void admit_job(struct pipeline *p, struct job *job, struct moment now)
     json_decref(admission->event.data); /* the body holds what later stages need */
     admission->event.data = NULL;
     if (admission->reason != REASON_NONE) {
-        place_fail(p, job, admission->reason, NULL, now);
+        job_state_fail(p, job, admission->reason, NULL, now);
         return;
     }
-    place_take_queue(p, job, admission->merchant);
+    job_state_set_queue(p, job, admission->merchant);
     admission->merchant = NULL; /* a reload may free it; the queue knows the present one */
     if (key_order_enter(&p->key_order, &job->key_entry, admission->mchid,
                         admission->out_contract_code)) {
-        place_in_queue(p, job, now);
+        job_state_enqueue(p, job, now);
     } else {
         job_move(job, JOB_BLOCKED, &p->blocked);
-        place_arm(p, job, now);
+        job_state_arm(p, job, now);
     }
 }
 
@@ -67,7 +67,7 @@ static bool arrive(struct pipeline *p, struct partition *partition, struct job *
         admit_job(p, job, now);
         return true;
     default: /* its outcome was committed before a restart, or it is in hand */
-        place_forget(p, job, now);
+        job_state_discard(p, job, now);
         return true;
     }
 }
@@ -82,7 +82,7 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     struct job *job = job_new(record);
     job->partition = partition;
     list_push_back(&partition->jobs, &job->mine);
-    place_charge(p, job);
+    job_state_charge(p, job);
     /* A pause takes effect at once, but one record may be on its way already. It is in memory, so
      * a full share is no reason to keep it waiting. */
     if (!list_empty(&partition->beyond) || !arrive(p, partition, job, now)) {
@@ -190,7 +190,7 @@ void pipeline_step(struct pipeline *p)
     struct moment now = now_of(p);
     p->unfinished = false;
     dispatch_read(p, now);
-    place_wake_due(p, now);
+    job_state_wake_due(p, now);
     refill(p, now);
     relieve_full(p, now);
     dispatch_start(p, now);
@@ -276,9 +276,9 @@ struct pipeline *pipeline_free(struct pipeline *p)
     struct moment now = now_of(p);
     /* Those that wait go first: then no turn that ends below has anybody to pass on to. */
     assign_drop(p, now);
-    place_forget_all(p, &p->calling, now);
-    place_forget_all(p, &p->answered, now);
-    place_forget_all(p, &p->batch.jobs, now);
+    job_state_discard_all(p, &p->calling, now);
+    job_state_discard_all(p, &p->answered, now);
+    job_state_discard_all(p, &p->batch.jobs, now);
     batch_end(&p->batch);
     batch_deinit(&p->batch);
     suspects_deinit(&p->suspects);

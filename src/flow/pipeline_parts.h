@@ -2,7 +2,7 @@
  * stages is pipeline.c's; a part knows its own stage only:
  *
  *   demand.c    how many records are asked for
- *   place.c     where a job is: queues, turns, timers, settled
+ *   job_state.c     where a job is: queues, turns, timers, settled
  *   dispatch.c  which call begins, and what its answer leads to
  *   relieve.c   held events that end early, because they fill a partition
  *   publish.c   transactions
@@ -99,37 +99,37 @@ static inline bool slice_over(struct pipeline *p, struct slice *slice)
         }                                                             \
     } while (0)
 
-/* --- place.c */
+/* --- job_state.c */
 
 /* Into the merchant's hands: its queue is made when it is the first time. */
-void place_take_queue(struct pipeline *p, struct job *job, struct merchant *merchant);
+void job_state_set_queue(struct pipeline *p, struct job *job, struct merchant *merchant);
 /* Charges its partition with what the job takes now. Called after every change of that. */
-void place_charge(struct pipeline *p, struct job *job);
+void job_state_charge(struct pipeline *p, struct job *job);
 /* Sets when the job must be looked at though nothing comes: its next attempt, or the end of its
  * time. Anew after every change of its state. */
-void place_arm(struct pipeline *p, struct job *job, struct moment now);
-void place_in_queue(struct pipeline *p, struct job *job, struct moment now);
+void job_state_arm(struct pipeline *p, struct job *job, struct moment now);
+void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now);
 /* When its retry time ends, holds and all, as far as is known now; INT64_MAX: not by that. */
-int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now);
+int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* For how long retry time has stood still for the job's merchant, or for all. */
-int64_t place_stood_ms(const struct pipeline *p, const struct job *job, struct moment now);
+int64_t job_state_paused_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* Out of its list and off the clock; its turn it keeps. */
-void place_leave(struct pipeline *p, struct job *job);
+void job_state_leave(struct pipeline *p, struct job *job);
 /* Its partition goes to another reader, or it ends: nothing of it is the partition's any more. */
-void place_disown(struct pipeline *p, struct job *job);
+void job_state_disown(struct pipeline *p, struct job *job);
 /* Frees the job with all that it holds; the next of its contract code moves up. */
-void place_forget(struct pipeline *p, struct job *job, struct moment now);
+void job_state_discard(struct pipeline *p, struct job *job, struct moment now);
 /* Each of the list, at once: PIPELINE_BYTES_MAX bounds how many there can be, some 16,000. */
-void place_forget_all(struct pipeline *p, struct list *list, struct moment now);
+void job_state_discard_all(struct pipeline *p, struct list *list, struct moment now);
 /* With its outcome written: its turn is over, though nothing is committed yet. */
-void place_in_settled(struct pipeline *p, struct job *job, struct moment now);
+void job_state_complete(struct pipeline *p, struct job *job, struct moment now);
 /* Settles it as a failure; `message` as in settle_failure(). */
-void place_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
-                struct moment now);
+void job_state_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
+                    struct moment now);
 /* Fails it when its time has passed, and says so. */
-bool place_expire(struct pipeline *p, struct job *job, struct moment now);
+bool job_state_expire(struct pipeline *p, struct job *job, struct moment now);
 /* What waited for this moment goes on. */
-void place_wake_due(struct pipeline *p, struct moment now);
+void job_state_wake_due(struct pipeline *p, struct moment now);
 
 /* --- dispatch.c */
 

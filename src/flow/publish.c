@@ -67,7 +67,7 @@ static bool slim(struct pipeline *p, struct job *job, struct moment now)
     bool slimmer = settle_slim(job, p->rules.identity, now.wall_ms);
     if (slimmer) {
         buf_fit(&job->outcome.value);
-        place_charge(p, job);
+        job_state_charge(p, job);
     }
     return slimmer;
 }
@@ -303,7 +303,7 @@ static void committed(struct pipeline *p, struct moment now)
         const struct suspect_record record = record_of(job);
         suspects_note_size(&p->suspects, &record, false, now.mono_ms);
         OBSERVE(p, published, job);
-        place_forget(p, job, now);
+        job_state_discard(p, job, now);
     }
     suspects_committed(p, now);
 }
@@ -334,7 +334,7 @@ static void forget_orphans(struct pipeline *p, struct moment now)
     LIST_FOREACH_SAFE (&p->batch.jobs, link) {
         struct job *job = job_of(link);
         if (job->partition == NULL) {
-            place_forget(p, job, now);
+            job_state_discard(p, job, now);
         }
     }
 }

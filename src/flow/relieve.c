@@ -63,7 +63,7 @@ static void relieve(struct pipeline *p, struct job *job, enum reason reason, int
                    "relief: the %s was held for %d s, and its events filled the partition in "
                    "which others' wait",
                    job->alone ? "event" : "merchant", (int)(held_for_ms / 1000));
-    place_fail(p, job, reason, message, now);
+    job_state_fail(p, job, reason, message, now);
     OBSERVE(p, relieved, job);
 }
 

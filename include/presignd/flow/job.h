@@ -56,7 +56,7 @@ struct job {
     void *bytes;
     size_t copied; /* what the record takes in `bytes` */
     size_t parsed; /* what the admission and the call make of it, as far as it is kept */
-    size_t size;   /* charged to its partition; see place_charge() */
+    size_t size;   /* charged to its partition; see job_state_charge() */
     struct partition *partition; /* NULL: an orphan, its partition went to another */
     struct admission admission;
     struct merchant_queue *queue;

@@ -34,36 +34,36 @@ static void charge(struct pipeline *p, struct job *job, size_t bytes)
     job->size = bytes;
 }
 
-void place_charge(struct pipeline *p, struct job *job)
+void job_state_charge(struct pipeline *p, struct job *job)
 {
     charge(p, job, job_bytes(job));
 }
 
-void place_take_queue(struct pipeline *p, struct job *job, struct merchant *merchant)
+void job_state_set_queue(struct pipeline *p, struct job *job, struct merchant *merchant)
 {
     job->queue = queue_of(p, merchant);
     p->queues_busy += job->queue->jobs++ == 0;
 }
 
-int64_t place_stood_ms(const struct pipeline *p, const struct job *job, struct moment now)
+int64_t job_state_paused_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t stuck_ms = p->stuck_since_ms < 0 ? 0 : now.mono_ms - p->stuck_since_ms;
     return p->stuck_ms + stuck_ms + hold_stood_ms(&job->queue->hold, now.mono_ms);
 }
 
-int64_t place_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now)
+int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     if (job->attempts == 0 || job->alone) {
         return INT64_MAX;
     }
     return job->first_ms + p->rules.retry.give_up_after_ms +
-           (place_stood_ms(p, job, now) - job->stood_ms);
+           (job_state_paused_ms(p, job, now) - job->stood_ms);
 }
 
 /* The deadline's timer. One of an event that is held is not before the hold's end. */
 static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
-    int64_t at_ms = place_deadline_ms(p, job, now);
+    int64_t at_ms = job_state_deadline_ms(p, job, now);
     int64_t until_ms = hold_until_ms(&p->hold, &job->queue->hold);
     if (until_ms != INT64_MAX && at_ms < until_ms) {
         at_ms = until_ms;
@@ -73,7 +73,7 @@ static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job
     return stands && at_ms < least_ms ? least_ms : at_ms;
 }
 
-void place_arm(struct pipeline *p, struct job *job, struct moment now)
+void job_state_arm(struct pipeline *p, struct job *job, struct moment now)
 {
     int64_t at = job->state == JOB_RETRY ? job->retry_ms : INT64_MAX;
     if (job->attempts > 0) {
@@ -95,7 +95,7 @@ void place_arm(struct pipeline *p, struct job *job, struct moment now)
 
 /* Later attempts go before first ones: they are the older events. One that failed as a probe
  * keeps its place before them, and another one probes next. */
-void place_in_queue(struct pipeline *p, struct job *job, struct moment now)
+void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now)
 {
     struct merchant_queue *queue = job->queue;
     if (job->attempts > 0 && job->ticket.probe) {
@@ -110,12 +110,12 @@ void place_in_queue(struct pipeline *p, struct job *job, struct moment now)
         queue->in_rotation = true;
         list_push_back(&p->rotation, &queue->link);
     }
-    place_arm(p, job, now);
+    job_state_arm(p, job, now);
 }
 
 /* A queue without waiting events is not in the rotation: a round costs what there is to do, not
  * what is configured. */
-void place_leave(struct pipeline *p, struct job *job)
+void job_state_leave(struct pipeline *p, struct job *job)
 {
     heap_remove(&p->due, &job->due);
     if (job->state == JOB_WAITING && job->in != NULL) {
@@ -140,11 +140,11 @@ static void leave_key_order(struct pipeline *p, struct job *job, struct moment n
     }
     struct key_order_entry *next = key_order_leave(&p->key_order, &job->key_entry);
     if (next != NULL) {
-        place_in_queue(p, CONTAINER_OF(next, struct job, key_entry), now);
+        job_state_enqueue(p, CONTAINER_OF(next, struct job, key_entry), now);
     }
 }
 
-void place_disown(struct pipeline *p, struct job *job)
+void job_state_disown(struct pipeline *p, struct job *job)
 {
     struct partition *partition = job->partition;
     if (partition == NULL) {
@@ -157,46 +157,46 @@ void place_disown(struct pipeline *p, struct job *job)
     charge(p, job, bytes);
 }
 
-void place_forget(struct pipeline *p, struct job *job, struct moment now)
+void job_state_discard(struct pipeline *p, struct job *job, struct moment now)
 {
-    place_leave(p, job);
+    job_state_leave(p, job);
     leave_key_order(p, job, now);
-    place_disown(p, job);
+    job_state_disown(p, job);
     charge(p, job, 0);
     job_free(job);
 }
 
-void place_forget_all(struct pipeline *p, struct list *list, struct moment now)
+void job_state_discard_all(struct pipeline *p, struct list *list, struct moment now)
 {
     struct list_link *link;
     while ((link = list_first(list)) != NULL) {
-        place_forget(p, job_of(link), now);
+        job_state_discard(p, job_of(link), now);
     }
 }
 
-void place_in_settled(struct pipeline *p, struct job *job, struct moment now)
+void job_state_complete(struct pipeline *p, struct job *job, struct moment now)
 {
-    place_leave(p, job);
+    job_state_leave(p, job);
     leave_key_order(p, job, now);
     job_keep_outcome(job); /* it may wait long to be published */
-    place_charge(p, job);
+    job_state_charge(p, job);
     relieve_note_outcome(p, job, now);
     publish_take(p, job, now);
 }
 
-void place_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
-                struct moment now)
+void job_state_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
+                    struct moment now)
 {
     settle_failure(job, p->rules.identity, reason, message, now.wall_ms);
-    place_in_settled(p, job, now);
+    job_state_complete(p, job, now);
 }
 
-bool place_expire(struct pipeline *p, struct job *job, struct moment now)
+bool job_state_expire(struct pipeline *p, struct job *job, struct moment now)
 {
     if (now.wall_ms < job->admission.expires_ms) {
         return false;
     }
-    place_fail(p, job, REASON_EXPIRED, "the event's time passed before a call succeeded", now);
+    job_state_fail(p, job, REASON_EXPIRED, "the event's time passed before a call succeeded", now);
     return true;
 }
 
@@ -205,18 +205,18 @@ bool place_expire(struct pipeline *p, struct job *job, struct moment now)
 static void wake(struct pipeline *p, struct job *job, struct moment now)
 {
     heap_remove(&p->due, &job->due);
-    if (place_expire(p, job, now)) {
+    if (job_state_expire(p, job, now)) {
         return;
-    } else if (now.mono_ms >= place_deadline_ms(p, job, now)) {
-        place_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+    } else if (now.mono_ms >= job_state_deadline_ms(p, job, now)) {
+        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
     } else if (job->state == JOB_RETRY && now.mono_ms >= job->retry_ms) {
-        place_in_queue(p, job, now);
+        job_state_enqueue(p, job, now);
     } else {
-        place_arm(p, job, now);
+        job_state_arm(p, job, now);
     }
 }
 
-void place_wake_due(struct pipeline *p, struct moment now)
+void job_state_wake_due(struct pipeline *p, struct moment now)
 {
     struct slice slice = {0};
     struct heap_slot *slot;
