@@ -78,7 +78,7 @@ static void take_partition(const struct snapshot_sources *from, const struct par
         .id = partition->id,
         .base_offset = window->watermark >= 0 ? window->watermark : STATUS_NONE,
         .lag = lag_of(from, partition),
-        .unfinished = (int64_t)(partition->jobs.count - partition->beyond.count),
+        .unfinished = (int64_t)(partition->jobs.count - partition->overflow.count),
         .window_used = (int64_t)window_used(window),
         .full = partition->full,
         .still_ms = STATUS_NONE,

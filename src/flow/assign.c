@@ -13,7 +13,7 @@ void assign_drop_waiting(struct pipeline *p, struct moment now)
     }
     job_state_discard_all(p, &p->retrying, now);
     for (size_t i = 0; i < p->partitions.count; i++) {
-        job_state_discard_all(p, &p->partitions.items[i].beyond, now);
+        job_state_discard_all(p, &p->partitions.items[i].overflow, now);
     }
 }
 
@@ -50,7 +50,7 @@ void assign_limit(struct pipeline *p)
     for (size_t i = 0; i < p->partitions.count; i++) {
         window_limit(&p->partitions.items[i].window, p->span);
         if (!p->revoking && !p->draining) {
-            demand_look(p, &p->partitions.items[i]);
+            backpressure_update(p, &p->partitions.items[i]);
         }
     }
 }

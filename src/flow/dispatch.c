@@ -183,15 +183,15 @@ static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned
 }
 
 /* `stuck` as of publish_stuck_results(), which looks at each refused outcome. */
-static bool piles_up(const struct pipeline *p, size_t stuck)
+static bool publish_backlog(const struct pipeline *p, size_t stuck)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
     return publish_ready(p) + p->batch.jobs.count + stuck >= most;
 }
 
-bool dispatch_piles_up(const struct pipeline *p)
+bool dispatch_publish_backlog(const struct pipeline *p)
 {
-    return piles_up(p, publish_stuck_results(p));
+    return publish_backlog(p, publish_stuck_results(p));
 }
 
 /* While no call may begin for want of room for outcomes, no event's retry time runs. */
@@ -211,7 +211,7 @@ void dispatch_start(struct pipeline *p, struct moment now)
     /* What is dropped below ends as failures: no more results get stuck by that. */
     const size_t stuck = publish_stuck_results(p);
     p->queue_wait_ms = INT64_MAX;
-    note_stuck(p, piles_up(p, stuck), now);
+    note_stuck(p, publish_backlog(p, stuck), now);
     if (p->revoking || p->draining || p->stuck_since_ms >= 0) {
         return;
     }
@@ -221,7 +221,7 @@ void dispatch_start(struct pipeline *p, struct moment now)
     struct slice slice = {0}; /* thousands may have expired, or lost their merchant */
     struct list_link *link;
     while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
-           !piles_up(p, stuck)) {
+           !publish_backlog(p, stuck)) {
         struct merchant_queue *queue = CONTAINER_OF(link, struct merchant_queue, link);
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);

@@ -12,7 +12,7 @@ static int by_id(const void *a, const void *b)
 void partitions_deinit(struct partitions *table)
 {
     for (size_t i = 0; i < table->count; i++) {
-        assert(list_empty(&table->items[i].beyond) && list_empty(&table->items[i].jobs));
+        assert(list_empty(&table->items[i].overflow) && list_empty(&table->items[i].jobs));
     }
     free(table->items);
     *table = (struct partitions){0};
@@ -32,7 +32,7 @@ void partitions_assign(struct partitions *table, const int32_t *ids, size_t coun
     }
     /* A list's head points to itself, so it begins only where it stays. */
     for (size_t i = 0; i < count; i++) {
-        list_init(&table->items[i].beyond);
+        list_init(&table->items[i].overflow);
         (void)window_load(&table->items[i].window, -1, NULL);
         list_init(&table->items[i].jobs);
         table->items[i].full_ms = -1;

@@ -85,23 +85,23 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     job_state_charge(p, job);
     /* A pause takes effect at once, but one record may be on its way already. It is in memory, so
      * a full share is no reason to keep it waiting. */
-    if (!list_empty(&partition->beyond) || !arrive(p, partition, job, now)) {
-        job_move(job, JOB_NEW, &partition->beyond);
+    if (!list_empty(&partition->overflow) || !arrive(p, partition, job, now)) {
+        job_move(job, JOB_NEW, &partition->overflow);
     }
-    demand_look(p, partition);
+    backpressure_update(p, partition);
     return !slice_over(p, &p->admission);
 }
 
 /* What came though the window was full. One at least, or a steady flow of records, which uses up
  * the slice before, would leave no time for it. */
-static void take_beyond(struct pipeline *p, struct partition *partition, struct moment now)
+static void take_overflow(struct pipeline *p, struct partition *partition, struct moment now)
 {
     struct list_link *link;
-    while ((link = list_first(&partition->beyond)) != NULL) {
+    while ((link = list_first(&partition->overflow)) != NULL) {
         struct job *job = job_of(link);
         job_unlink(job);
         if (!arrive(p, partition, job, now)) {
-            job_move_front(job, JOB_NEW, &partition->beyond);
+            job_move_front(job, JOB_NEW, &partition->overflow);
             return;
         }
         if (slice_over(p, &p->admission)) {
@@ -119,8 +119,8 @@ static void refill(struct pipeline *p, struct moment now)
     for (size_t i = 0; i < p->partitions.count; i++) {
         struct partition *partition = &p->partitions.items[i];
         if (partition->full) {
-            take_beyond(p, partition, now);
-            demand_look(p, partition);
+            take_overflow(p, partition, now);
+            backpressure_update(p, partition);
         }
     }
 }
@@ -177,7 +177,7 @@ void pipeline_limit_metadata(struct pipeline *p, size_t bytes)
 
 size_t pipeline_wants(struct pipeline *p)
 {
-    return demand_wants(p);
+    return backpressure_wants(p);
 }
 
 /* --- the step ---------------------------------------------------------------------------- */
@@ -216,7 +216,7 @@ int64_t pipeline_next_ms(const struct pipeline *p)
     if (p->revoking && p->revoke_end_ms < next) {
         next = p->revoke_end_ms;
     }
-    /* The same conditions as in demand_wants(), or the loop would spin. */
+    /* The same conditions as in backpressure_wants(), or the loop would spin. */
     if (p->full_since_ms >= 0 && !p->all_paused && !p->revoking && !p->draining &&
         p->full_since_ms + PIPELINE_PAUSE_AFTER_MS < next) {
         next = p->full_since_ms + PIPELINE_PAUSE_AFTER_MS;
@@ -393,7 +393,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
     count_refused(p, status);
     for (size_t i = 0; i < p->partitions.count; i++) {
         status->partitions_full += p->partitions.items[i].full;
-        status->jobs[JOB_NEW] += p->partitions.items[i].beyond.count;
+        status->jobs[JOB_NEW] += p->partitions.items[i].overflow.count;
     }
     for (size_t i = 0; i < p->queue_count; i++) {
         const struct merchant_queue *queue = p->queue_table[i];

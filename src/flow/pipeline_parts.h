@@ -1,7 +1,7 @@
 /* The pipeline's state and the parts that work on it; private to src/flow. The order of the
  * stages is pipeline.c's; a part knows its own stage only:
  *
- *   demand.c    how many records are asked for
+ *   backpressure.c    how many records are asked for
  *   job_state.c     where a job is: queues, turns, timers, settled
  *   dispatch.c  which call begins, and what its answer leads to
  *   relieve.c   held events that end early, because they fill a partition
@@ -138,7 +138,7 @@ void dispatch_start(struct pipeline *p, struct moment now);
 /* Reads the answers that have come. */
 void dispatch_read(struct pipeline *p, struct moment now);
 /* So many outcomes wait for a transaction that no call begins. */
-bool dispatch_piles_up(const struct pipeline *p);
+bool dispatch_publish_backlog(const struct pipeline *p);
 
 /* --- relieve.c */
 
@@ -186,11 +186,11 @@ void assign_release(struct pipeline *p, struct moment now);
 /* After a step: whether it left something that could have gone on. */
 void progress_note(struct pipeline *p, struct moment now);
 
-/* --- demand.c */
+/* --- backpressure.c */
 
 /* As pipeline_wants(). */
-size_t demand_wants(struct pipeline *p);
+size_t backpressure_wants(struct pipeline *p);
 /* After a change of its window or its share: whether the partition is full, and so paused. */
-void demand_look(struct pipeline *p, struct partition *partition);
+void backpressure_update(struct pipeline *p, struct partition *partition);
 
 #endif

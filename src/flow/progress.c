@@ -11,7 +11,7 @@ void progress_note(struct pipeline *p, struct moment now)
     bool outcomes_wait = !list_empty(&p->settled) && !p->publishing && p->group_metadata != NULL &&
                          now.mono_ms >= publish_due_ms(p);
     bool calls_wait = !list_empty(&p->rotation) && list_empty(&p->calling) && !p->revoking &&
-                      !p->draining && !dispatch_piles_up(p) && p->queue_wait_ms == INT64_MAX;
+                      !p->draining && !dispatch_publish_backlog(p) && p->queue_wait_ms == INT64_MAX;
     if (!outcomes_wait && !calls_wait) {
         p->standing_ms = -1;
     } else if (p->standing_ms < 0) {
@@ -187,7 +187,7 @@ void pipeline_holds(const struct pipeline *p, struct buf *out)
     } else {
         name(out, held[HOLD_WHY_ENDPOINT], "held for a merchant whose calls no host answers");
     }
-    if (dispatch_piles_up(p)) {
+    if (dispatch_publish_backlog(p)) {
         buf_printf(out, "%scalls wait until outcomes are published", out->len > 0 ? ", " : "");
     } else {
         name(out, wait_for_limits(p), "for a merchant at its limit");

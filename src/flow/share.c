@@ -15,7 +15,7 @@ void shares_divide(struct shares *shares, size_t owners)
 }
 
 /* What an owner with so much takes of the common half. */
-static size_t beyond_guaranteed(const struct shares *shares, size_t used)
+static size_t over_guaranteed(const struct shares *shares, size_t used)
 {
     return used > shares->guaranteed ? used - shares->guaranteed : 0;
 }
@@ -25,9 +25,9 @@ void shares_change(struct shares *shares, struct share *owner, size_t old, size_
     size_t common_old = old, common_new = new;
     if (owner != NULL) {
         assert(owner->used >= old);
-        common_old = beyond_guaranteed(shares, owner->used);
+        common_old = over_guaranteed(shares, owner->used);
         owner->used = owner->used - old + new;
-        common_new = beyond_guaranteed(shares, owner->used);
+        common_new = over_guaranteed(shares, owner->used);
     }
     assert(shares->used >= old && shares->common_used >= common_old);
     shares->used = shares->used - old + new;
@@ -39,7 +39,7 @@ void shares_change(struct shares *shares, struct share *owner, size_t old, size_
 static size_t limit_of(const struct shares *shares, const struct share *owner)
 {
     size_t common = shares->bound / 2;
-    size_t others = shares->common_used - beyond_guaranteed(shares, owner->used);
+    size_t others = shares->common_used - over_guaranteed(shares, owner->used);
     return shares->guaranteed + (common > others ? (common - others) / 2 : 0);
 }
 

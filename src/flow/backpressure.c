@@ -25,18 +25,18 @@ static void pause(struct pipeline *p, struct partition *partition)
 
 static bool is_full(const struct pipeline *p, const struct partition *partition)
 {
-    return !list_empty(&partition->beyond) || window_room(&partition->window) == 0 ||
+    return !list_empty(&partition->overflow) || window_room(&partition->window) == 0 ||
            share_full(&p->memory, &partition->memory);
 }
 
 static bool has_room(const struct pipeline *p, const struct partition *partition)
 {
     const struct window *window = &partition->window;
-    return list_empty(&partition->beyond) && window_room(window) >= window_resume(window) &&
+    return list_empty(&partition->overflow) && window_room(window) >= window_resume(window) &&
            share_roomy(&p->memory, &partition->memory);
 }
 
-void demand_look(struct pipeline *p, struct partition *partition)
+void backpressure_update(struct pipeline *p, struct partition *partition)
 {
     bool full = partition->full ? !has_room(p, partition) : is_full(p, partition);
     if (full != partition->full) {
@@ -86,7 +86,7 @@ static void pause_all(struct pipeline *p, bool paused)
     }
 }
 
-size_t demand_wants(struct pipeline *p)
+size_t backpressure_wants(struct pipeline *p)
 {
     if (p->group_metadata == NULL || p->revoking || p->draining) {
         return 1; /* no record comes, but the group's own events do */
