@@ -45,7 +45,7 @@ struct one_call {
     struct signer *signer;
     struct caller *caller;
     struct pipeline *pipeline;
-    struct settle_identity identity;
+    struct complete_identity identity;
     struct loop_timer timer;
     bool printed;
     int status;
@@ -160,7 +160,7 @@ static void start(struct one_call *one, const struct buf *event)
     };
     struct pipeline_observer observer = {
         .context = one, .called = on_called, .retrying = on_retrying, .published = on_published};
-    one->identity = (struct settle_identity){
+    one->identity = (struct complete_identity){
         .cluster_id = "local", .group_id = "presignctl-call", .failure_original = true};
     struct pipeline_rules rules = setup_rules(one->setup, &one->identity);
     rules.limits.hold_unauthorized_ms = 0; /* report a 401 at once */

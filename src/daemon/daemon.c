@@ -54,7 +54,7 @@ struct daemon {
     struct consumer *consumer;   /* the clients' */
     struct pipeline *pipeline;
     struct admin *admin;
-    struct settle_identity identity;
+    struct complete_identity identity;
     struct loop_timer step_timer, tick_timer;
     uint64_t random;
     struct topic_check topic_check;

@@ -116,7 +116,7 @@ static void tell_stopping(const struct monitor_sources *from, const struct pipel
 {
     int64_t left_ms = from->drain_end_ms > now_ms ? from->drain_end_ms - now_ms : 0;
     notify_status("stopping: %zu in the air, %zu outcomes to publish, %" PRId64 " s left",
-                  status->in_flight, status->jobs[JOB_SETTLED] + status->jobs[JOB_PUBLISHING],
+                  status->in_flight, status->jobs[JOB_COMPLETED] + status->jobs[JOB_PUBLISHING],
                   (left_ms + 999) / 1000);
     notify_extend_timeout(left_ms + from->take_down_ms);
 }
@@ -190,7 +190,7 @@ static void feed_watchdog(struct monitor *monitor, const struct monitor_sources 
 /* Events that nothing of their own keeps waiting: no hold, no call, no retry time. */
 static size_t stalled(const struct pipeline_status *status)
 {
-    return status->held[HOLD_WHY_NONE] + status->jobs[JOB_SETTLED] + status->jobs[JOB_PUBLISHING];
+    return status->held[HOLD_WHY_NONE] + status->jobs[JOB_COMPLETED] + status->jobs[JOB_PUBLISHING];
 }
 
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms)

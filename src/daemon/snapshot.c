@@ -32,7 +32,7 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
 static void take_work(const struct snapshot_sources *from, const struct pipeline_status *pipeline,
                       struct status *status)
 {
-    static const struct settle_identity nobody;
+    static const struct complete_identity nobody;
     const size_t *jobs = pipeline->jobs;
     status->work.partitions = (int64_t)pipeline->partitions;
     status->work.calls = (int64_t)pipeline->in_flight;
@@ -40,7 +40,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.waiting = (int64_t)jobs[JOB_WAITING];
     status->work.blocked = (int64_t)jobs[JOB_BLOCKED];
     status->work.retry = (int64_t)jobs[JOB_RETRY];
-    status->work.completed = (int64_t)(jobs[JOB_SETTLED] + jobs[JOB_PUBLISHING]);
+    status->work.completed = (int64_t)(jobs[JOB_COMPLETED] + jobs[JOB_PUBLISHING]);
     status->work.refused = (int64_t)jobs[JOB_REFUSED];
     status->work.held_endpoint = (int64_t)pipeline->held[HOLD_WHY_ENDPOINT];
     status->work.held_merchants = (int64_t)pipeline->held[HOLD_WHY_UNAUTHORIZED];

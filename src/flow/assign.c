@@ -2,7 +2,7 @@
  * has them next begins at what was committed, and comes by it again. */
 #include "pipeline_parts.h"
 
-/* Everything that is neither in the air nor settled: it comes back to the next reader. */
+/* Everything that is neither in the air nor completed: it comes back to the next reader. */
 void assign_drop_waiting(struct pipeline *p, struct moment now)
 {
     /* Those behind others first, or they would move up one by one. */
@@ -30,7 +30,7 @@ static void orphan_all(struct pipeline *p, struct list *from)
 void assign_drop(struct pipeline *p, struct moment now)
 {
     assign_drop_waiting(p, now);
-    job_state_discard_all(p, &p->settled, now);
+    job_state_discard_all(p, &p->completed, now);
     job_state_discard_all(p, &p->refused, now);
     suspects_clear(&p->suspects);
     p->left_out = 0;
@@ -107,7 +107,7 @@ void assign_release(struct pipeline *p, struct moment now)
     if (!p->revoking) {
         return;
     }
-    bool quiet = assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing &&
+    bool quiet = assign_calls(p) == 0 && list_empty(&p->completed) && !p->publishing &&
                  !suspects_untold(&p->suspects);
     if (quiet || now.mono_ms >= p->revoke_end_ms) {
         assign_drop(p, now);

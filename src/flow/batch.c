@@ -111,11 +111,11 @@ static bool leaves_out(const struct job *job)
     return partition->left_out || window_widens(draft_of(partition), job->record.offset);
 }
 
-static void take_jobs(struct batch *batch, struct list *settled, bool one_topic)
+static void take_jobs(struct batch *batch, struct list *completed, bool one_topic)
 {
     size_t bytes = 0;
     batch->left_out = 0;
-    LIST_FOREACH_SAFE (settled, link) {
+    LIST_FOREACH_SAFE (completed, link) {
         struct job *job = job_of(link);
         if (batch->out.record_count == TRANSACTION_RECORDS_MAX) {
             break;
@@ -141,7 +141,7 @@ static void take_jobs(struct batch *batch, struct list *settled, bool one_topic)
 
 /* Takes all back when a draft has become too wide to be committed, and leaves its partition out
  * the next time. That is so only where the broker's limit was lowered. */
-static bool undo_wide(struct batch *batch, struct list *settled, struct partitions *partitions)
+static bool undo_wide(struct batch *batch, struct list *completed, struct partitions *partitions)
 {
     struct partition *wide = NULL;
     for (size_t i = 0; i < partitions->count; i++) {
@@ -152,7 +152,7 @@ static bool undo_wide(struct batch *batch, struct list *settled, struct partitio
         return false;
     }
     wide->left_out = true;
-    batch_undo(batch, settled);
+    batch_undo(batch, completed);
     batch->out.record_count = 0;
     for (size_t i = 0; i < partitions->count; i++) {
         partitions->items[i].in_batch = false;
@@ -160,14 +160,14 @@ static bool undo_wide(struct batch *batch, struct list *settled, struct partitio
     return true;
 }
 
-void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
+void batch_fill(struct batch *batch, struct list *completed, struct partitions *partitions,
                 struct group_metadata *group_metadata, bool one_topic)
 {
     assert(list_empty(&batch->jobs));
     batch->out = (struct transaction_batch){.group_metadata = group_metadata_ref(group_metadata)};
     do {
-        take_jobs(batch, settled, one_topic);
-    } while (undo_wide(batch, settled, partitions));
+        take_jobs(batch, completed, one_topic);
+    } while (undo_wide(batch, completed, partitions));
     for (size_t i = 0; i < partitions->count; i++) {
         partitions->items[i].left_out = false;
     }
@@ -194,9 +194,9 @@ void batch_end(struct batch *batch)
 }
 
 /* From the back, so that the oldest is first again. */
-void batch_undo(struct batch *batch, struct list *settled)
+void batch_undo(struct batch *batch, struct list *completed)
 {
     while (!list_empty(&batch->jobs)) {
-        job_move_front(job_of(batch->jobs.head.prev), JOB_SETTLED, settled);
+        job_move_front(job_of(batch->jobs.head.prev), JOB_COMPLETED, completed);
     }
 }

@@ -433,7 +433,7 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
         return;
     }
     if (kind == ANSWER_SUCCESS) {
-        settle_result(job, p->rules.identity, now.wall_ms);
+        complete_result(job, p->rules.identity, now.wall_ms);
         job_state_complete(p, job, now);
         return;
     }

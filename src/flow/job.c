@@ -8,9 +8,15 @@
 const char *job_state_name(enum job_state state)
 {
     static const char *const names[JOB_STATE_COUNT] = {
-        [JOB_NEW] = "new",           [JOB_BLOCKED] = "blocked",       [JOB_WAITING] = "waiting",
-        [JOB_CALLING] = "calling",   [JOB_ANSWERED] = "answered",     [JOB_RETRY] = "retry",
-        [JOB_SETTLED] = "completed", [JOB_PUBLISHING] = "publishing", [JOB_REFUSED] = "refused",
+        [JOB_NEW] = "new",
+        [JOB_BLOCKED] = "blocked",
+        [JOB_WAITING] = "waiting",
+        [JOB_CALLING] = "calling",
+        [JOB_ANSWERED] = "answered",
+        [JOB_RETRY] = "retry",
+        [JOB_COMPLETED] = "completed",
+        [JOB_PUBLISHING] = "publishing",
+        [JOB_REFUSED] = "refused",
     };
     assert(state < JOB_STATE_COUNT);
     return names[state];

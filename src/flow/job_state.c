@@ -187,7 +187,7 @@ void job_state_complete(struct pipeline *p, struct job *job, struct moment now)
 void job_state_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
                     struct moment now)
 {
-    settle_failure(job, p->rules.identity, reason, message, now.wall_ms);
+    complete_failure(job, p->rules.identity, reason, message, now.wall_ms);
     job_state_complete(p, job, now);
 }
 

@@ -183,7 +183,7 @@ size_t pipeline_wants(struct pipeline *p)
 /* --- the step ---------------------------------------------------------------------------- */
 
 /* Ends first, beginnings then: answers free places, turns and windows that the rest may use in
- * the same step, and what they settle leaves with the transaction that begins in it. One reading
+ * the same step, and what they complete leaves with the transaction that begins in it. One reading
  * of the clock, so that no stage sees another time than the one before. */
 void pipeline_step(struct pipeline *p)
 {
@@ -260,8 +260,8 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     hold_init(&p->hold, &(struct hold_rules){.host_count = rules->limits.host_count});
     set_hold_rules(p);
     batch_init(&p->batch);
-    struct list *lists[] = {&p->rotation, &p->blocked, &p->calling, &p->answered,
-                            &p->retrying, &p->settled, &p->refused};
+    struct list *lists[] = {&p->rotation, &p->blocked,   &p->calling, &p->answered,
+                            &p->retrying, &p->completed, &p->refused};
     for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
         list_init(lists[i]);
     }
@@ -338,7 +338,7 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
 
 bool pipeline_idle(const struct pipeline *p)
 {
-    return assign_calls(p) == 0 && list_empty(&p->settled) && !p->publishing &&
+    return assign_calls(p) == 0 && list_empty(&p->completed) && !p->publishing &&
            !suspects_untold(&p->suspects);
 }
 
@@ -376,7 +376,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
                  [JOB_CALLING] = p->calling.count,
                  [JOB_ANSWERED] = p->answered.count,
                  [JOB_RETRY] = p->retrying.count,
-                 [JOB_SETTLED] = p->settled.count,
+                 [JOB_COMPLETED] = p->completed.count,
                  [JOB_PUBLISHING] = p->batch.jobs.count,
                  [JOB_REFUSED] = p->refused.count},
         .in_flight = p->in_flight,

@@ -2,7 +2,7 @@
  * stages is pipeline.c's; a part knows its own stage only:
  *
  *   backpressure.c    how many records are asked for
- *   job_state.c     where a job is: queues, turns, timers, settled
+ *   job_state.c     where a job is: queues, turns, timers, completed
  *   dispatch.c  which call begins, and what its answer leads to
  *   relieve.c   held events that end early, because they fill a partition
  *   publish.c   transactions
@@ -44,10 +44,10 @@ struct pipeline {
     struct hold hold;
 
     /* JOB_WAITING lies in the queues, JOB_NEW in the partitions, JOB_PUBLISHING in the batch. */
-    struct list blocked, calling, answered, retrying, settled, refused;
+    struct list blocked, calling, answered, retrying, completed, refused;
     struct batch batch;
     bool publishing;
-    size_t left_out;  /* outcomes in `settled` that no transaction could take the last time */
+    size_t left_out;  /* outcomes in `completed` that no transaction could take the last time */
     int64_t span;     /* of the windows: what the broker takes of metadata; WINDOW_SPAN or less */
     uint64_t commits; /* since the start */
     struct pace pace;
@@ -123,7 +123,7 @@ void job_state_discard(struct pipeline *p, struct job *job, struct moment now);
 void job_state_discard_all(struct pipeline *p, struct list *list, struct moment now);
 /* With its outcome written: its turn is over, though nothing is committed yet. */
 void job_state_complete(struct pipeline *p, struct job *job, struct moment now);
-/* Settles it as a failure; `message` as in settle_failure(). */
+/* Settles it as a failure; `message` as in complete_failure(). */
 void job_state_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
                     struct moment now);
 /* Fails it when its time has passed, and says so. */
@@ -160,7 +160,7 @@ size_t publish_stuck_results(const struct pipeline *p);
 /* When a transaction is due, of whatever outcomes; INT64_MAX: none is. It may be past. */
 int64_t publish_next_ms(const struct pipeline *p);
 void publish_ended(struct pipeline *p, const struct transaction_end *end);
-/* When the next transaction of `settled` should begin if one is to; it may be past. */
+/* When the next transaction of `completed` should begin if one is to; it may be past. */
 int64_t publish_due_ms(const struct pipeline *p);
 
 /* --- assign.c */
@@ -174,7 +174,7 @@ void assign_positions(struct pipeline *p, const struct consumer_position *positi
 void assign_revoke(struct pipeline *p);
 /* The assignment is gone, with all that is in hand. */
 void assign_drop(struct pipeline *p, struct moment now);
-/* Drops what is neither in the air nor settled. */
+/* Drops what is neither in the air nor completed. */
 void assign_drop_waiting(struct pipeline *p, struct moment now);
 /* Calls of this assignment that are in the air, or whose answer was not read yet. */
 size_t assign_calls(const struct pipeline *p);

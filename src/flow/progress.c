@@ -8,8 +8,8 @@
 
 void progress_note(struct pipeline *p, struct moment now)
 {
-    bool outcomes_wait = !list_empty(&p->settled) && !p->publishing && p->group_metadata != NULL &&
-                         now.mono_ms >= publish_due_ms(p);
+    bool outcomes_wait = !list_empty(&p->completed) && !p->publishing &&
+                         p->group_metadata != NULL && now.mono_ms >= publish_due_ms(p);
     bool calls_wait = !list_empty(&p->rotation) && list_empty(&p->calling) && !p->revoking &&
                       !p->draining && !dispatch_publish_backlog(p) && p->queue_wait_ms == INT64_MAX;
     if (!outcomes_wait && !calls_wait) {

@@ -64,7 +64,7 @@ static void hold(struct pipeline *p, struct job *job, enum refusal refusal, cons
 /* Smaller, if it can be: a failure without its original. */
 static bool slim(struct pipeline *p, struct job *job, struct moment now)
 {
-    bool slimmer = settle_slim(job, p->rules.identity, now.wall_ms);
+    bool slimmer = complete_slim(job, p->rules.identity, now.wall_ms);
     if (slimmer) {
         buf_fit(&job->outcome.value);
         job_state_charge(p, job);
@@ -100,14 +100,14 @@ void publish_take(struct pipeline *p, struct job *job, struct moment now)
                              : p->ports.route(p->ports.publisher, batch_topic(job), job->record.key,
                                               job->record.key_len);
     if (!known_refused(p, job, now)) {
-        job_move(job, JOB_SETTLED, &p->settled);
+        job_move(job, JOB_COMPLETED, &p->completed);
     }
 }
 
 /* A hold is new: what waits already is judged by it, too. */
 static void sweep(struct pipeline *p, struct moment now)
 {
-    LIST_FOREACH_SAFE (&p->settled, link) {
+    LIST_FOREACH_SAFE (&p->completed, link) {
         (void)known_refused(p, job_of(link), now);
     }
     /* To the back of the same list, with the holds: so only those that are there now. */
@@ -141,7 +141,7 @@ static void blame(struct pipeline *p, struct job *job, const char *last_error, s
 
 size_t publish_ready(const struct pipeline *p)
 {
-    return p->left_out < p->settled.count ? p->settled.count - p->left_out : 0;
+    return p->left_out < p->completed.count ? p->completed.count - p->left_out : 0;
 }
 
 size_t publish_stuck_results(const struct pipeline *p)
@@ -158,12 +158,12 @@ size_t publish_stuck_results(const struct pipeline *p)
 
 /* --- a transaction begins -------------------------------------------------------------------- */
 
-/* Waiting is for outcomes that come soon: with no more in the air than are settled, there is
+/* Waiting is for outcomes that come soon: with no more in the air than are completed, there is
  * little to wait for. */
 int64_t publish_due_ms(const struct pipeline *p)
 {
     int64_t paced_ms = pace_next_ms(&p->pace);
-    bool most_are_here = p->settled.count >= p->calling.count;
+    bool most_are_here = p->completed.count >= p->calling.count;
     return most_are_here || paced_ms < p->next_batch_ms ? p->next_batch_ms : paced_ms;
 }
 
@@ -172,7 +172,7 @@ int64_t publish_next_ms(const struct pipeline *p)
     if (p->publishing || p->group_metadata == NULL) {
         return INT64_MAX;
     }
-    int64_t clean = list_empty(&p->settled) ? INT64_MAX : publish_due_ms(p);
+    int64_t clean = list_empty(&p->completed) ? INT64_MAX : publish_due_ms(p);
     int64_t suspects = suspects_next_ms(&p->suspects);
     suspects = suspects < p->next_batch_ms ? p->next_batch_ms : suspects;
     return clean < suspects ? clean : suspects;
@@ -242,19 +242,19 @@ static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment n
     }
 }
 
-/* Without an assignment nothing is settled, as nothing is in hand but orphans. */
+/* Without an assignment nothing is completed, as nothing is in hand but orphans. */
 void publish_begin(struct pipeline *p, struct moment now)
 {
     if (p->publishing || p->group_metadata == NULL || now.mono_ms < p->next_batch_ms) {
         return;
     }
-    bool clean = !list_empty(&p->settled) && now.mono_ms >= publish_due_ms(p);
+    bool clean = !list_empty(&p->completed) && now.mono_ms >= publish_due_ms(p);
     uint32_t suspect = suspects_due(&p->suspects, clean, now.mono_ms);
     if (suspect != 0) {
         begin_suspects(p, suspect, now);
     } else if (clean) {
         p->suspects.clean_next = false;
-        if (begin(p, &p->settled, 0, now)) {
+        if (begin(p, &p->completed, 0, now)) {
             pace_begin(&p->pace, p->batch.jobs.count, now.mono_ms);
         }
         p->left_out = p->batch.left_out;
@@ -495,7 +495,7 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
     if (p->trying != 0) {
         (void)case_back(p);
     } else {
-        batch_undo(&p->batch, &p->settled);
+        batch_undo(&p->batch, &p->completed);
     }
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         sweep(p, now);

@@ -108,7 +108,7 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
 /* It waits for its transaction only: what it takes will be free. */
 static bool is_ending(const struct job *job)
 {
-    return job->state == JOB_SETTLED || job->state == JOB_PUBLISHING;
+    return job->state == JOB_COMPLETED || job->state == JOB_PUBLISHING;
 }
 
 static size_t ending_bytes(const struct partition *partition)

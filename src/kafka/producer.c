@@ -863,8 +863,8 @@ static bool read_back(struct producer *producer, const struct transaction_batch 
 
 /* A new producer's init_transactions waits for a commit under way and aborts what is open, so
  * that afterwards the committed offsets tell. */
-static bool settle(struct producer *producer, const struct transaction_batch *batch,
-                   struct transaction_end *end)
+static bool resolve(struct producer *producer, const struct transaction_batch *batch,
+                    struct transaction_end *end)
 {
     struct last_error cause = producer->last_error;
     log_warning("kafka producer: %s; whether the outcomes were committed is being found out",
@@ -964,7 +964,7 @@ static bool end_of_fatal(struct producer *producer, const struct transaction_bat
         }
     }
     if (commit_tried) {
-        return settle(producer, batch, end);
+        return resolve(producer, batch, end);
     }
     client_drop(producer);
     *end = end_of(producer, TRANSACTION_ABORTED);
@@ -982,7 +982,7 @@ static bool end_of_failure(struct producer *producer, const struct transaction_b
     /* A broker that answers a commit with an error unknown to librdkafka may have done it; then
      * it refuses the abort. */
     if (!aborted && commit_tried) {
-        return settle(producer, batch, end);
+        return resolve(producer, batch, end);
     }
     *end = end_of_abort(producer, refused);
     if (producer->delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -1056,11 +1056,11 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
     return known;
 }
 
-bool producer_settle(struct producer *producer, const struct transaction_batch *batch,
-                     struct transaction_end *end)
+bool producer_resolve(struct producer *producer, const struct transaction_batch *batch,
+                      struct transaction_end *end)
 {
     last_error_set(&producer->last_error, "the clients were made anew during a commit");
-    return settle(producer, batch, end);
+    return resolve(producer, batch, end);
 }
 
 /* What the answer to the probe's offsets says. The group answers after the transaction's

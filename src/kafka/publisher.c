@@ -62,8 +62,8 @@ struct worker {
     struct transaction_end end;
     char last_error[256]; /* the end's; the producer goes on with its own */
     bool end_known, stop, finished, orphan;
-    bool committing; /* the batch may be visible: it is this thread's to settle */
-    bool begun;      /* ... by a thread that was left behind: this one begins with settling */
+    bool committing; /* the batch may be visible: it is this thread's to resolve */
+    bool begun;      /* ... by a thread that was left behind: this one begins with resolving */
     /* Who holds the transactional.id? Asked under `session`, NULL while nobody asks. */
     struct group_metadata *group_metadata;
     enum renewal_hold hold;
@@ -247,7 +247,7 @@ static void batch_do(struct worker *worker, const struct transaction_batch *batc
 {
     struct transaction_end end = {0};
     int64_t begun_us = clock_mono_us();
-    bool known = worker->begun ? producer_settle(worker->producer, batch, &end)
+    bool known = worker->begun ? producer_resolve(worker->producer, batch, &end)
                                : producer_publish(worker->producer, batch, &end);
     end.duration_ms = (clock_mono_us() - begun_us) / 1000;
     id_state_note(worker);

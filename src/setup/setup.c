@@ -338,7 +338,8 @@ struct setup *setup_free(struct setup *setup)
     return NULL;
 }
 
-struct pipeline_rules setup_rules(const struct setup *setup, const struct settle_identity *identity)
+struct pipeline_rules setup_rules(const struct setup *setup,
+                                  const struct complete_identity *identity)
 {
     const struct config *config = setup->config;
     const char *key;

@@ -131,7 +131,7 @@ static void begin_envelope(struct outcome_bytes *out, const struct outcome_commo
     buf_json_member(json, "source", out->headers[3].value);
     buf_json_member(json, "type", out->headers[1].value);
     buf_json_member(json, "subject", common->out_contract_code);
-    member_time(json, "time", common->settled_ms, true);
+    member_time(json, "time", common->completed_ms, true);
     buf_json_member(json, "datacontenttype", "application/json");
     member_time(json, "expirytime", expiry_ms, false);
     if (common->event != NULL) {

@@ -119,10 +119,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (*job)->attempts = 1;
     snprintf(answer->host, sizeof answer->host, "api.mch.weixin.qq.com");
     if (answer->kind == ANSWER_SUCCESS) {
-        settle_result(*job, &fuzz_identity, FUZZ_NOW_MS);
+        complete_result(*job, &fuzz_identity, FUZZ_NOW_MS);
     } else {
         job_log_attempt(*job);
-        settle_failure(*job, &fuzz_identity, reason_of_answer(answer->kind), NULL, FUZZ_NOW_MS);
+        complete_failure(*job, &fuzz_identity, reason_of_answer(answer->kind), NULL, FUZZ_NOW_MS);
     }
     fuzz_expect_outcome(*job);
     outcome_bytes_deinit(&(*job)->outcome);

@@ -6,7 +6,7 @@
 
 #define BROKER_MESSAGE_MAX 1048588 /* message.max.bytes, by default */
 
-const struct settle_identity fuzz_identity = {
+const struct complete_identity fuzz_identity = {
     .cluster_id = "c", .group_id = "g", .failure_original = true};
 
 /* With a NUL behind strings only: what has a length must not be read beyond it. */

@@ -10,8 +10,8 @@
 #define PRESIGND_TESTS_FUZZ_H
 
 #include "presignd/flow/admit.h"
+#include "presignd/flow/complete.h"
 #include "presignd/flow/job.h"
-#include "presignd/flow/settle.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,7 +56,7 @@ const struct admit_rules *fuzz_rules(void);
 /* "failure.json" and the like, compiled. */
 const struct schema *fuzz_schema(const char *name);
 
-extern const struct settle_identity fuzz_identity;
+extern const struct complete_identity fuzz_identity;
 
 /* An outcome is JSON, is what its schema says, and fits into a topic of a broker that was set up
  * with Kafka's defaults. */

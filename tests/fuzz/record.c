@@ -23,8 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         PROMISE(body != NULL && json_equal(body, admission->event.data));
     }
     bool admitted = admission->reason == REASON_NONE;
-    settle_failure(job, &fuzz_identity, admitted ? REASON_UNAVAILABLE : admission->reason,
-                   admitted ? "as if no answer had come" : NULL, FUZZ_NOW_MS);
+    complete_failure(job, &fuzz_identity, admitted ? REASON_UNAVAILABLE : admission->reason,
+                     admitted ? "as if no answer had come" : NULL, FUZZ_NOW_MS);
     fuzz_expect_outcome(job);
     job_free(job);
     return 0;

@@ -13,7 +13,7 @@
 
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/flow/settle.h"
+#include "presignd/flow/complete.h"
 #include "presignd/flow/window.h"
 #include "presignd/setup/setup.h"
 #include "presignd/wechatpay/certificates.h"
@@ -41,7 +41,7 @@ enum { PATIENCE_S = 60, STDERR_MAX = 4096 };
 
 static struct schema_set *schemas;
 static struct admit_rules rules;
-static const struct settle_identity identity = {"c", "g", true};
+static const struct complete_identity identity = {"c", "g", true};
 static EVP_PKEY *key;
 
 /* --- what the scenes work on ---------------------------------------------------------------- */
@@ -70,7 +70,7 @@ static void admit_text(struct buf *out, const char *text, const struct record_he
     if (job->admission.reason == REASON_NONE) {
         buf_append(out, job->admission.body, job->admission.body_len);
     } else {
-        settle_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
+        complete_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
         buf_append(out, job->outcome.value.data, job->outcome.value.len);
     }
     job_free(job);
@@ -179,7 +179,7 @@ static void classify_text(struct buf *out, int status, const char *body)
         admit(&rules, &job->record, NOW_MS, &job->admission);
         job->answer = answer;
         job->attempts = 1;
-        settle_result(job, &identity, NOW_MS);
+        complete_result(job, &identity, NOW_MS);
         buf_append(out, job->outcome.value.data, job->outcome.value.len);
         job_free(job);
     } else {

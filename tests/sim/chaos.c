@@ -121,7 +121,7 @@ void chaos_set_up(struct sim *sim)
     sim->burst_max = (unsigned)ONE_OF(sim, 20, 400, 4000);
     sim->produce_pause_ms = (int64_t)ONE_OF(sim, 100, 1000);
     sim->chaos_pause_ms = (unsigned)ONE_OF(sim, 500, 5000, 50000);
-    sim->identity = (struct settle_identity){
+    sim->identity = (struct complete_identity){
         .cluster_id = "sim", .group_id = "presignd", .failure_original = sim_chance(sim, 800)};
     make_rules(sim, 0, 0);
     chaos_furnish(sim);

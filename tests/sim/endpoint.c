@@ -242,7 +242,7 @@ static struct answer write_answer(struct sim *sim, const struct call *call)
     return answer;
 }
 
-static bool settles(enum answer_kind kind)
+static bool completes(enum answer_kind kind)
 {
     return kind == ANSWER_SUCCESS || (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind));
 }
@@ -279,7 +279,7 @@ void endpoint_answer(struct sim *sim, struct sim_task *task)
         if (call->kind == ANSWER_SUCCESS) {
             event->told_serial[member->index] = call->serial;
         }
-        if (settles(call->kind)) {
+        if (completes(call->kind)) {
             event->final_in = call->assignment;
         }
         member->answered++;

@@ -195,7 +195,7 @@ static void decide(struct sim *sim, struct sim_transaction *transaction)
     }
 }
 
-static void settle_pending(struct sim *sim, struct sim_transaction *transaction)
+static void complete_pending(struct sim *sim, struct sim_transaction *transaction)
 {
     transaction->pending = false;
     sim->pending--;
@@ -249,7 +249,7 @@ void transaction_step(struct sim *sim, struct sim_task *task)
         break;
     case SIM_COMMITTED:
         decide(sim, transaction);
-        settle_pending(sim, transaction);
+        complete_pending(sim, transaction);
         if (transaction->member == NULL) {
             transaction_free(transaction);
         } else {
@@ -265,7 +265,7 @@ void transaction_drop(struct sim *sim, struct sim_task *task)
 {
     struct sim_transaction *transaction = CONTAINER_OF(task, struct sim_transaction, task);
     if (transaction->pending) {
-        settle_pending(sim, transaction);
+        complete_pending(sim, transaction);
     }
     transaction_free(transaction);
 }
@@ -281,7 +281,7 @@ void transaction_take_back(struct sim *sim, struct sim_member *member)
     }
     heap_remove(&sim->tasks, &transaction->task.slot);
     if (transaction->pending) {
-        settle_pending(sim, transaction);
+        complete_pending(sim, transaction);
     }
     transaction->end.verdict = TRANSACTION_ABORTED;
     sim->aborts++;

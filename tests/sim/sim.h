@@ -57,7 +57,7 @@ struct sim_event {
     int64_t arrived_ms;                    /* monotonic */
     uint32_t told_serial[SIM_MEMBERS_MAX]; /* of the success that each process was told last */
     uint64_t body_hash;                    /* of its first attempt; 0: not called yet */
-    uint32_t final_in;                     /* assignment in which an answer settled it */
+    uint32_t final_in;                     /* assignment in which an answer completed it */
     uint16_t code;
     uint16_t told; /* bit set by answer_kind: answers that a pipeline was given */
     uint8_t kind, merchant, outcomes;
@@ -220,7 +220,7 @@ struct sim {
     struct schema_set *schemas;
     struct merchants *merchants;
     struct admit_rules admit[2]; /* a reload takes the other one */
-    struct settle_identity identity;
+    struct complete_identity identity;
     struct pipeline_rules rules;
     unsigned rules_used;
     uint16_t merchant_told[SIM_MERCHANTS_MAX]; /* bit set by answer_kind, of all its events */

@@ -48,7 +48,7 @@ static inline struct story begin_with(const char *name, size_t partitions)
     sim->member_count = 2;
     sim->code_count = 4000;
     sim->observed = true;
-    sim->identity = (struct settle_identity){
+    sim->identity = (struct complete_identity){
         .cluster_id = "sim", .group_id = "presignd", .failure_original = true};
     add_merchants(sim);
     sim->rules = (struct pipeline_rules){

@@ -1,4 +1,4 @@
-/* A transaction's content: outcomes from the settled list, and where each partition then stands.
+/* A transaction's content: outcomes from the completed list, and where each partition then stands.
  */
 #ifndef PRESIGND_FLOW_BATCH_H
 #define PRESIGND_FLOW_BATCH_H
@@ -22,20 +22,20 @@ struct batch {
 void batch_init(struct batch *batch);
 void batch_deinit(struct batch *batch);
 
-/* Moves jobs from `settled` (oldest first, within the publisher's bounds) into the batch and
+/* Moves jobs from `completed` (oldest first, within the publisher's bounds) into the batch and
  * drafts the windows of their partitions. The batch is empty before. `one_topic`: only those of
  * the first one's topic. An outcome that would make its partition's set wider than the window's
  * span waits for the watermark to move; so do all of a partition whose set is too wide, unless
  * they make it narrow together. So the batch may be empty. */
-void batch_fill(struct batch *batch, struct list *settled, struct partitions *partitions,
+void batch_fill(struct batch *batch, struct list *completed, struct partitions *partitions,
                 struct group_metadata *group_metadata, bool one_topic);
 enum output_topic batch_topic(const struct job *job);
 /* After a commit: what the draft said is so. */
 void batch_commit(struct batch *batch);
 /* The publisher is done with it: lets go of the session. */
 void batch_end(struct batch *batch);
-/* Nothing was published: puts the jobs back to the front of `settled`, in their order. */
-void batch_undo(struct batch *batch, struct list *settled);
+/* Nothing was published: puts the jobs back to the front of `completed`, in their order. */
+void batch_undo(struct batch *batch, struct list *completed);
 /* Bytes that an outcome takes in a batch. */
 size_t batch_bytes(const struct job *job);
 

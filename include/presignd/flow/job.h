@@ -24,7 +24,7 @@ enum job_state {
     JOB_CALLING,    /* in the air */
     JOB_ANSWERED,   /* its answer came, the next step reads it */
     JOB_RETRY,      /* waits for its next attempt */
-    JOB_SETTLED,    /* has its outcome, waits for a transaction */
+    JOB_COMPLETED,  /* has its outcome, waits for a transaction */
     JOB_PUBLISHING, /* in the transaction */
     JOB_REFUSED,    /* its outcome was not taken, or its partition or topic takes none: a suspect */
     JOB_STATE_COUNT

@@ -1,5 +1,5 @@
 /* The way of an event, in one place:
- * admit -> decode -> validate -> route -> sign -> call -> verify -> settle -> publish -> commit
+ * admit -> decode -> validate -> route -> sign -> call -> verify -> complete -> publish -> commit
  *
  * Everything happens in pipeline_step(); what comes from outside (records, answers, ends of
  * transactions) only changes lists that the next step reads. One thread. The world is reached
@@ -21,10 +21,10 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/clock.h"
 #include "presignd/flow/admit.h"
+#include "presignd/flow/complete.h"
 #include "presignd/flow/hold.h"
 #include "presignd/flow/job.h"
 #include "presignd/flow/retry.h"
-#include "presignd/flow/settle.h"
 #include "presignd/flow/window.h"
 #include "presignd/kafka/consumer.h"
 #include "presignd/kafka/publisher.h"
@@ -111,7 +111,7 @@ struct pipeline_rules {
     const struct admit_rules *admit;
     struct retry_policy retry;
     struct pipeline_limits limits;
-    const struct settle_identity *identity;
+    const struct complete_identity *identity;
 };
 
 struct merchant_queue;
@@ -155,7 +155,7 @@ size_t pipeline_wants(struct pipeline *pipeline);
 
 /* No further call begins; what is in the air may end and is published. Nothing undoes it. */
 void pipeline_drain(struct pipeline *pipeline);
-/* True when nothing is in the air, settled or being published. */
+/* True when nothing is in the air, completed or being published. */
 bool pipeline_idle(const struct pipeline *pipeline);
 
 /* For the watchdog, every second or so: true while every assigned partition moves, has nothing to

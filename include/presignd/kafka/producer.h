@@ -56,8 +56,8 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
                       struct transaction_end *end) __attribute__((warn_unused_result));
 /* Finds out how a commit ended that another producer of this process had begun. As
  * producer_publish() otherwise. */
-bool producer_settle(struct producer *producer, const struct transaction_batch *batch,
-                     struct transaction_end *end) __attribute__((warn_unused_result));
+bool producer_resolve(struct producer *producer, const struct transaction_batch *batch,
+                      struct transaction_end *end) __attribute__((warn_unused_result));
 /* Who holds the transactional.id: asks by offsets under `session` (with its group), in a
  * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
 enum renewal_hold producer_probe(struct producer *producer,

@@ -3,7 +3,7 @@
  * One batch at a time: begin, produce, send offsets with the session's group metadata
  * (KIP-447), commit. A batch's end is told once. Within a batch the thread repeats what
  * librdkafka calls retriable; after an abort the owner gives the outcomes again in the next
- * batch. A commit whose end is unknown is settled before it is told: the producer is made anew
+ * batch. A commit whose end is unknown is resolved before it is told: the producer is made anew
  * (which ends the old transaction one way or the other) and the committed offsets are read
  * back; a batch always moves some partition's offset or metadata, so equality tells.
  *
@@ -53,7 +53,7 @@ enum producer_id_state publisher_id_state(const struct publisher *publisher);
 void publisher_last_error(const struct publisher *publisher, char *text, size_t size);
 /* Leaves thread and producer behind and takes new ones, which takes hold of the transactional.id
  * anew. Does not wait. A batch in hand is told as aborted, from inside this call, or, when it may
- * be visible, settled first. A probe that was asked for is asked by the new one. */
+ * be visible, resolved first. A probe that was asked for is asked by the new one. */
 void publisher_renew(struct publisher *publisher);
 /* Finds out who holds the transactional.id, under a session's group, when the batch in hand, if
  * any, has ended. One at a time. */

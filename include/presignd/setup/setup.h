@@ -38,7 +38,7 @@ struct setup *setup_free(struct setup *setup);
 
 /* The pipeline's rules by this setup; `identity` is the caller's. */
 struct pipeline_rules setup_rules(const struct setup *setup,
-                                  const struct settle_identity *identity);
+                                  const struct complete_identity *identity);
 /* File descriptors that a process needs with it: a connection for each call, and for Kafka's
  * clients, the admin listener, resolvers and files SETUP_DESCRIPTORS_RESERVE. */
 uint64_t setup_descriptors(const struct setup *setup);

@@ -37,7 +37,7 @@ struct outcome_common {
     const char *group_id;
     const struct record *record; /* the input; topic/partition/offset make the outcome's id */
     const struct event *event;   /* as far as it could be read; may be all zero */
-    int64_t settled_ms;          /* wall clock */
+    int64_t completed_ms;        /* wall clock */
     const char *endpoint;        /* name, or NULL */
     const char *mchid;
     const char *out_contract_code; /* only when valid */

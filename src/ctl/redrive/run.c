@@ -466,7 +466,7 @@ static enum step look_for_forgotten(struct redrive *redrive, rd_kafka_message_t 
     return step;
 }
 
-static enum step settle_unknown(struct redrive *redrive, size_t partition)
+static enum step complete_unknown(struct redrive *redrive, size_t partition)
 {
     struct redrive_block *block = &redrive->block;
     struct window *window = &block->windows[partition];
@@ -516,7 +516,7 @@ static enum step take_partition(struct redrive *redrive, size_t partition)
     const struct redrive_block *block = &redrive->block;
     enum step step = check_end(redrive, partition);
     if (step == STEP_ON && redrive->options->send && !block->known[partition]) {
-        step = settle_unknown(redrive, partition);
+        step = complete_unknown(redrive, partition);
     }
     if (step == STEP_ON) {
         int64_t from =

@@ -18,7 +18,7 @@ const char *__wrap_report_last_error(const struct report *report);
 enum producer_id_state __wrap_publisher_id_state(const struct publisher *publisher);
 
 static enum producer_id_state standing;
-static enum job_state state = JOB_SETTLED;
+static enum job_state state = JOB_COMPLETED;
 
 /* One event is in that state, and no transaction was ever committed. */
 void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *status)

@@ -18,7 +18,7 @@ struct story {
     struct clock clock;
     struct moment now;
     struct group_metadata *group_metadata;
-    struct settle_identity identity;
+    struct complete_identity identity;
     struct pipeline_rules rules;
     /* What the endpoint says to the event of that number, the code's last character. */
     enum answer_kind says[10];
@@ -104,7 +104,7 @@ static void story_begin(struct story *story)
         merchants_at(story->world.merchants, i)->max_in_flight = 8;
     }
     story->clock = (struct clock){.now = read_clock, .context = story};
-    story->identity = (struct settle_identity){.cluster_id = "c", .group_id = "g"};
+    story->identity = (struct complete_identity){.cluster_id = "c", .group_id = "g"};
     story->rules = (struct pipeline_rules){
         .admit = &story->world.rules,
         .retry = {.max_attempts = 3, .max_delay_ms = 1000, .give_up_after_ms = 5000},
@@ -377,8 +377,8 @@ static void assert_few_are_called(const struct transaction_end *end, enum refusa
     }
     struct pipeline_status status;
     pipeline_status(story.pipeline, &status);
-    cr_assert_eq(status.jobs[JOB_SETTLED] + status.jobs[JOB_PUBLISHING] + status.jobs[JOB_REFUSED],
-                 WAIT);
+    cr_assert_eq(
+        status.jobs[JOB_COMPLETED] + status.jobs[JOB_PUBLISHING] + status.jobs[JOB_REFUSED], WAIT);
     cr_assert_eq(status.jobs[JOB_WAITING], EVENTS - WAIT);
     goes_on(&story, BEGIN_MS + 60000);
     for (int i = 1; i <= EVENTS; i++) {

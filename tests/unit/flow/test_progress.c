@@ -15,7 +15,7 @@ struct scene {
     struct clock clock;
     struct moment now;
     struct group_metadata *group_metadata;
-    struct settle_identity identity;
+    struct complete_identity identity;
     struct pipeline_rules rules;
 };
 
@@ -61,7 +61,7 @@ static void scene_begin(struct scene *scene)
         merchants_at(scene->world.merchants, i)->max_in_flight = CALLS;
     }
     scene->clock = (struct clock){.now = read_clock, .context = scene};
-    scene->identity = (struct settle_identity){.cluster_id = "c", .group_id = "g"};
+    scene->identity = (struct complete_identity){.cluster_id = "c", .group_id = "g"};
     scene->rules = (struct pipeline_rules){
         .admit = &scene->world.rules,
         .retry = {.max_attempts = 3, .max_delay_ms = 1000, .give_up_after_ms = 600000},

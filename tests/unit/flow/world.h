@@ -1,4 +1,4 @@
-/* What admit and settle stand on: the product's schemas, and merchants without keys. */
+/* What admit and complete stand on: the product's schemas, and merchants without keys. */
 #ifndef TESTS_UNIT_FLOW_WORLD_H
 #define TESTS_UNIT_FLOW_WORLD_H
 

@@ -1,4 +1,4 @@
-#include "presignd/flow/settle.h"
+#include "presignd/flow/complete.h"
 
 #include "presignd/base/json.h"
 #include "unit/flow/world.h"
@@ -9,7 +9,7 @@
 
 #define NOW_MS INT64_C(1795420800000) /* 2026-11-23T08:00:00Z */
 
-static const struct settle_identity identity = {
+static const struct complete_identity identity = {
     .cluster_id = "CL", .group_id = "presignd", .failure_original = true};
 
 static struct job *job_of_event(const struct world *world, const char *attributes, const char *data)
@@ -64,13 +64,13 @@ static void succeeded(struct job *job, const char *id, const char *body)
                                   .body_len = strlen(body)};
 }
 
-Test(settle, a_result_holds_the_answer_and_what_it_is_of)
+Test(complete, a_result_holds_the_answer_and_what_it_is_of)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
     answered(job, ANSWER_UNAVAILABLE, 503, "");
     succeeded(job, "PRE1", "{\"pre_entrustweb_id\":\"PRE1\",\"n\":1.50}");
-    settle_result(job, &identity, NOW_MS);
+    complete_result(job, &identity, NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     const json_t *data = json_object_get(outcome, "data");
     cr_assert_eq(job->reason, REASON_NONE);
@@ -88,11 +88,11 @@ Test(settle, a_result_holds_the_answer_and_what_it_is_of)
     job_free(job);
 }
 
-Test(settle, a_failure_that_never_left_says_so)
+Test(complete, a_failure_that_never_left_says_so)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", "{\"plan_id\":\"twelve\"}");
-    settle_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
+    complete_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     const json_t *data = json_object_get(outcome, "data");
     cr_assert_str_eq(text(outcome, "type"), "wechatpay.presign.app.failed");
@@ -108,14 +108,14 @@ Test(settle, a_failure_that_never_left_says_so)
     job_free(job);
 }
 
-Test(settle, a_failure_after_calls_tells_the_last_answer_and_all_attempts)
+Test(complete, a_failure_after_calls_tells_the_last_answer_and_all_attempts)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
     answered(job, ANSWER_UNAVAILABLE, 503, "");
     answered(job, ANSWER_REJECTED, 400, "PARAM_ERROR");
     job->worst = CALL_UNKNOWN;
-    settle_failure(job, &identity, REASON_REJECTED, NULL, NOW_MS);
+    complete_failure(job, &identity, REASON_REJECTED, NULL, NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     const json_t *data = json_object_get(outcome, "data");
     const json_t *log = json_object_get(data, "attempt_log");
@@ -130,12 +130,12 @@ Test(settle, a_failure_after_calls_tells_the_last_answer_and_all_attempts)
     job_free(job);
 }
 
-Test(settle, without_an_answer_the_message_says_what_went_wrong)
+Test(complete, without_an_answer_the_message_says_what_went_wrong)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
     answered(job, ANSWER_UNREACHABLE, 0, "");
-    settle_failure(job, &identity, REASON_UNREACHABLE, NULL, NOW_MS);
+    complete_failure(job, &identity, REASON_UNREACHABLE, NULL, NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     const json_t *data = json_object_get(outcome, "data");
     cr_assert_str_eq(text(data, "message"), "a phrase for people");
@@ -144,14 +144,14 @@ Test(settle, without_an_answer_the_message_says_what_went_wrong)
     job_free(job);
 }
 
-Test(settle, of_many_attempts_the_last_ten_are_told_in_their_order)
+Test(complete, of_many_attempts_the_last_ten_are_told_in_their_order)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
     for (int i = 1; i <= 23; i++) {
         answered(job, ANSWER_UNAVAILABLE, 500 + i, "");
     }
-    settle_failure(job, &identity, REASON_UNAVAILABLE, NULL, NOW_MS);
+    complete_failure(job, &identity, REASON_UNAVAILABLE, NULL, NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     const json_t *data = json_object_get(outcome, "data");
     const json_t *log = json_object_get(data, "attempt_log");
@@ -163,12 +163,12 @@ Test(settle, of_many_attempts_the_last_ten_are_told_in_their_order)
     job_free(job);
 }
 
-Test(settle, a_message_of_its_own_goes_before_the_answers)
+Test(complete, a_message_of_its_own_goes_before_the_answers)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
     answered(job, ANSWER_UNAVAILABLE, 503, "");
-    settle_failure(job, &identity, REASON_EXPIRED, "its time passed", NOW_MS);
+    complete_failure(job, &identity, REASON_EXPIRED, "its time passed", NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     const json_t *data = json_object_get(outcome, "data");
     cr_assert_str_eq(text(data, "message"), "its time passed");
@@ -176,37 +176,37 @@ Test(settle, a_message_of_its_own_goes_before_the_answers)
     job_free(job);
 }
 
-Test(settle, a_slim_failure_leaves_the_original_out_and_is_the_last_resort)
+Test(complete, a_slim_failure_leaves_the_original_out_and_is_the_last_resort)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", "{}");
-    settle_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
+    complete_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
     size_t whole = job->outcome.value.len;
-    cr_assert(settle_slim(job, &identity, NOW_MS));
+    cr_assert(complete_slim(job, &identity, NOW_MS));
     cr_assert_lt(job->outcome.value.len, whole);
     AUTO_JSON json_t *outcome = outcome_of(job);
     cr_assert_null(json_object_get(json_object_get(outcome, "data"), "original"));
-    cr_assert_not(settle_slim(job, &identity, NOW_MS));
+    cr_assert_not(complete_slim(job, &identity, NOW_MS));
     job_free(job);
 }
 
-Test(settle, a_result_is_never_cut)
+Test(complete, a_result_is_never_cut)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
     succeeded(job, "P", "{\"pre_entrustweb_id\":\"P\"}");
-    settle_result(job, &identity, NOW_MS);
-    cr_assert_not(settle_slim(job, &identity, NOW_MS));
+    complete_result(job, &identity, NOW_MS);
+    cr_assert_not(complete_slim(job, &identity, NOW_MS));
     job_free(job);
 }
 
-Test(settle, originals_are_left_out_when_they_are_not_wanted)
+Test(complete, originals_are_left_out_when_they_are_not_wanted)
 {
     AUTO_WORLD struct world world = world_new();
-    struct settle_identity discreet = identity;
+    struct complete_identity discreet = identity;
     discreet.failure_original = false;
     struct job *job = job_of_event(&world, "", "{}");
-    settle_failure(job, &discreet, job->admission.reason, NULL, NOW_MS);
+    complete_failure(job, &discreet, job->admission.reason, NULL, NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     cr_assert_null(json_object_get(json_object_get(outcome, "data"), "original"));
     job_free(job);

@@ -1,26 +1,26 @@
 /* From a job that has ended to the bytes of its outcome. Pure but for the time it is given. */
-#ifndef PRESIGND_FLOW_SETTLE_H
-#define PRESIGND_FLOW_SETTLE_H
+#ifndef PRESIGND_FLOW_COMPLETE_H
+#define PRESIGND_FLOW_COMPLETE_H
 
 #include "presignd/flow/job.h"
 
 /* What every outcome says of this daemon. */
-struct settle_identity {
+struct complete_identity {
     const char *cluster_id;
     const char *group_id;
     bool failure_original; /* publish the input record with failures */
 };
 
 /* A pre-sign session lives so long from the answer's timestamp (APIv3, pre-entrust-sign). */
-#define SETTLE_SESSION_MS 600000
+#define COMPLETE_SESSION_MS 600000
 
 /* Writes job->outcome for job->answer, a success. */
-void settle_result(struct job *job, const struct settle_identity *identity, int64_t wall_ms);
+void complete_result(struct job *job, const struct complete_identity *identity, int64_t wall_ms);
 /* Writes job->outcome for the reason. `message` NULL: the admission's, or made from the last
  * answer. */
-void settle_failure(struct job *job, const struct settle_identity *identity, enum reason reason,
-                    const char *message, int64_t wall_ms);
+void complete_failure(struct job *job, const struct complete_identity *identity, enum reason reason,
+                      const char *message, int64_t wall_ms);
 /* Writes it again as small as it can be. False when that was done already. */
-bool settle_slim(struct job *job, const struct settle_identity *identity, int64_t wall_ms);
+bool complete_slim(struct job *job, const struct complete_identity *identity, int64_t wall_ms);
 
 #endif

@@ -1,11 +1,11 @@
-#include "presignd/flow/settle.h"
+#include "presignd/flow/complete.h"
 
 #include <stdio.h>
 #include <string.h>
 
 /* What is not known is NULL and left out: an event that cannot be read still has coordinates. */
 static struct outcome_common common_of(const struct job *job,
-                                       const struct settle_identity *identity, int64_t wall_ms)
+                                       const struct complete_identity *identity, int64_t wall_ms)
 {
     const struct admission *admission = &job->admission;
     return (struct outcome_common){
@@ -13,7 +13,7 @@ static struct outcome_common common_of(const struct job *job,
         .group_id = identity->group_id,
         .record = &job->record,
         .event = &admission->event,
-        .settled_ms = wall_ms,
+        .completed_ms = wall_ms,
         .endpoint = admission->endpoint != NULL ? admission->endpoint->name : NULL,
         .mchid = admission->mchid[0] != '\0' ? admission->mchid : admission->event.mchid,
         .out_contract_code =
@@ -22,7 +22,7 @@ static struct outcome_common common_of(const struct job *job,
     };
 }
 
-void settle_result(struct job *job, const struct settle_identity *identity, int64_t wall_ms)
+void complete_result(struct job *job, const struct complete_identity *identity, int64_t wall_ms)
 {
     const struct answer *answer = &job->answer;
     const struct admission *admission = &job->admission;
@@ -34,7 +34,7 @@ void settle_result(struct job *job, const struct settle_identity *identity, int6
         .response = answer->body,
         .response_len = answer->body_len,
         .issued_ms = answer->issued_ms,
-        .expires_ms = answer->issued_ms + SETTLE_SESSION_MS,
+        .expires_ms = answer->issued_ms + COMPLETE_SESSION_MS,
         .host = answer->host,
         .request_id = answer->request_id[0] != '\0' ? answer->request_id : NULL,
         .wechatpay_serial = answer->serial,
@@ -77,7 +77,8 @@ static void message_of_answer(const struct answer *answer, char *out, size_t siz
     }
 }
 
-static void write_failure(struct job *job, const struct settle_identity *identity, int64_t wall_ms)
+static void write_failure(struct job *job, const struct complete_identity *identity,
+                          int64_t wall_ms)
 {
     const struct answer *answer = &job->answer;
     char text[ANSWER_CODE_MAX + ANSWER_MESSAGE_MAX + 32];
@@ -108,8 +109,8 @@ static void write_failure(struct job *job, const struct settle_identity *identit
     outcome_failure_write(&job->outcome, &common, &failure);
 }
 
-void settle_failure(struct job *job, const struct settle_identity *identity, enum reason reason,
-                    const char *message, int64_t wall_ms)
+void complete_failure(struct job *job, const struct complete_identity *identity, enum reason reason,
+                      const char *message, int64_t wall_ms)
 {
     job->reason = reason;
     if (message != NULL) {
@@ -120,7 +121,7 @@ void settle_failure(struct job *job, const struct settle_identity *identity, enu
 }
 
 /* A result cannot be cut: every member of it is promised. */
-bool settle_slim(struct job *job, const struct settle_identity *identity, int64_t wall_ms)
+bool complete_slim(struct job *job, const struct complete_identity *identity, int64_t wall_ms)
 {
     if (job->slim || job->reason == REASON_NONE) {
         return false;
