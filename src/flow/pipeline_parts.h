@@ -13,9 +13,9 @@
 #define PRESIGND_FLOW_PIPELINE_PARTS_H
 
 #include "presignd/flow/batch.h"
+#include "presignd/flow/commit_interval.h"
 #include "presignd/flow/hold.h"
 #include "presignd/flow/merchant_queue.h"
-#include "presignd/flow/pace.h"
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/flow/suspects.h"
@@ -50,7 +50,7 @@ struct pipeline {
     size_t left_out;  /* outcomes in `completed` that no transaction could take the last time */
     int64_t span;     /* of the windows: what the broker takes of metadata; WINDOW_SPAN or less */
     uint64_t commits; /* since the start */
-    struct pace pace;
+    struct commit_interval commit_interval;
     struct suspects suspects; /* what is known of those in `refused` */
     uint32_t trying;          /* the case that the batch is of; 0: none */
     int64_t apart_end_ms;     /* until then a transaction has outcomes of one topic only */

@@ -162,7 +162,7 @@ size_t publish_stuck_results(const struct pipeline *p)
  * little to wait for. */
 int64_t publish_due_ms(const struct pipeline *p)
 {
-    int64_t paced_ms = pace_next_ms(&p->pace);
+    int64_t paced_ms = commit_interval_next_ms(&p->commit_interval);
     bool most_are_here = p->completed.count >= p->calling.count;
     return most_are_here || paced_ms < p->next_batch_ms ? p->next_batch_ms : paced_ms;
 }
@@ -255,7 +255,7 @@ void publish_begin(struct pipeline *p, struct moment now)
     } else if (clean) {
         p->suspects.clean_next = false;
         if (begin(p, &p->completed, 0, now)) {
-            pace_begin(&p->pace, p->batch.jobs.count, now.mono_ms);
+            commit_interval_begin(&p->commit_interval, p->batch.jobs.count, now.mono_ms);
         }
         p->left_out = p->batch.left_out;
     }

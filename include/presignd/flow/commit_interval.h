@@ -6,23 +6,23 @@
  * the more comes, the further apart they are; at a hundred outcomes a second and below they are
  * no further apart than a broker takes for one.
  */
-#ifndef PRESIGND_FLOW_PACE_H
-#define PRESIGND_FLOW_PACE_H
+#ifndef PRESIGND_FLOW_COMMIT_INTERVAL_H
+#define PRESIGND_FLOW_COMMIT_INTERVAL_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* Beyond this, what each outcome waits weighs more than what is saved. */
-#define PACE_MAX_MS 100
+#define COMMIT_INTERVAL_MAX_MS 100
 
-struct pace {
+struct commit_interval {
     double per_ms;    /* outcomes, averaged over about half a second */
     int64_t begun_ms; /* the last transaction's start; monotonic clock */
 };
 
 /* A transaction with so many outcomes begins. A zeroed `pace` is one that knows nothing yet. */
-void pace_begin(struct pace *pace, size_t outcomes, int64_t now_ms);
+void commit_interval_begin(struct commit_interval *interval, size_t outcomes, int64_t now_ms);
 /* When the next one should begin at the earliest. */
-int64_t pace_next_ms(const struct pace *pace);
+int64_t commit_interval_next_ms(const struct commit_interval *interval);
 
 #endif
