@@ -1,5 +1,6 @@
 /* What a transaction takes, and what it says of the partitions. While it is with the publisher, its
- * effect on a window lies in the draft: the window itself must go on telling what is committed. */
+ * effect on a window lies in the pending window: the window itself must go on telling what is
+ * committed. */
 #include "presignd/flow/batch.h"
 
 #include <assert.h>
@@ -53,21 +54,21 @@ static void add_record(struct batch *batch, const struct job *job)
     };
 }
 
-static struct window *draft_of(struct partition *partition)
+static struct window *pending_of(struct partition *partition)
 {
-    return partition->in_batch ? &partition->draft : &partition->window;
+    return partition->in_batch ? &partition->pending : &partition->window;
 }
 
-/* A draft begins as the window is now, records that have arrived since the last batch included;
- * so gaps below them are committed as done along with the first outcome that follows. */
-static void draft(struct job *job)
+/* A pending window begins as the window is now, records that have arrived since the last batch
+ * included; so gaps below them are committed as done along with the first outcome that follows. */
+static void pending(struct job *job)
 {
     struct partition *partition = job->partition;
     if (!partition->in_batch) {
         partition->in_batch = true;
-        partition->draft = partition->window;
+        partition->pending = partition->window;
     }
-    window_finish(&partition->draft, job->record.offset);
+    window_finish(&partition->pending, job->record.offset);
 }
 
 /* The texts stay with the batch, since the publisher reads them on its own thread when the
@@ -96,10 +97,10 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
         partition->in_batch = false;
         struct buf *metadata = &batch->metadata[batch->out.position_count];
         metadata->len = 0;
-        window_encode(&partition->draft, metadata);
+        window_encode(&partition->pending, metadata);
         batch->positions[batch->out.position_count++] = (struct transaction_position){
             .partition = partition->id,
-            .offset = partition->draft.watermark,
+            .offset = partition->pending.watermark,
             .metadata = metadata->data,
         };
     }
@@ -108,7 +109,7 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
 static bool leaves_out(const struct job *job)
 {
     struct partition *partition = job->partition;
-    return partition->left_out || window_widens(draft_of(partition), job->record.offset);
+    return partition->left_out || window_widens(pending_of(partition), job->record.offset);
 }
 
 static void take_jobs(struct batch *batch, struct list *completed, bool one_topic)
@@ -135,18 +136,18 @@ static void take_jobs(struct batch *batch, struct list *completed, bool one_topi
         }
         job_move(job, JOB_PUBLISHING, &batch->jobs);
         add_record(batch, job);
-        draft(job);
+        pending(job);
     }
 }
 
-/* Takes all back when a draft has become too wide to be committed, and leaves its partition out
- * the next time. That is so only where the broker's limit was lowered. */
+/* Takes all back when a pending window has become too wide to be committed, and leaves its
+ * partition out the next time. That is so only where the broker's limit was lowered. */
 static bool undo_wide(struct batch *batch, struct list *completed, struct partitions *partitions)
 {
     struct partition *wide = NULL;
     for (size_t i = 0; i < partitions->count; i++) {
         struct partition *partition = &partitions->items[i];
-        wide = partition->in_batch && window_wide(&partition->draft) ? partition : wide;
+        wide = partition->in_batch && window_wide(&partition->pending) ? partition : wide;
     }
     if (wide == NULL) {
         return false;

@@ -30,7 +30,7 @@ void batch_deinit(struct batch *batch);
 void batch_fill(struct batch *batch, struct list *completed, struct partitions *partitions,
                 struct group_metadata *group_metadata, bool one_topic);
 enum output_topic batch_topic(const struct job *job);
-/* After a commit: what the draft said is so. */
+/* After a commit: what the pending window said is so. */
 void batch_commit(struct batch *batch);
 /* The publisher is done with it: lets go of the session. */
 void batch_end(struct batch *batch);

@@ -15,9 +15,9 @@ struct partition {
     int32_t id;
     bool begun; /* a record has come in this assignment */
     struct window window;
-    struct window draft;  /* the window as the batch in hand will leave it */
-    struct list jobs;     /* all that are in hand, in the order of offsets */
-    struct list overflow; /* jobs in JOB_NEW: came though the window is full; one, as a rule */
+    struct window pending; /* the window as the batch in hand will leave it */
+    struct list jobs;      /* all that are in hand, in the order of offsets */
+    struct list overflow;  /* jobs in JOB_NEW: came though the window is full; one, as a rule */
     bool in_batch;
     bool left_out;           /* of the batch: its set would be wider than the broker takes */
     struct share memory;     /* of its events, wherever they are */
