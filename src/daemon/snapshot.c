@@ -63,11 +63,11 @@ static int64_t lag_of(const struct snapshot_sources *from, const struct partitio
 {
     const struct window *window = &partition->window;
     int64_t end = consumer_end_offset(from->consumer, partition->id);
-    if (end < 0 || window->watermark < 0) {
+    if (end < 0 || window->base_offset < 0) {
         return STATUS_NONE;
     }
     bool idle = list_empty(&partition->jobs) && consumer_at_end(from->consumer, partition->id);
-    return idle ? 0 : end - window->watermark;
+    return idle ? 0 : end - window->base_offset;
 }
 
 static void take_partition(const struct snapshot_sources *from, const struct partition *partition,
@@ -76,7 +76,7 @@ static void take_partition(const struct snapshot_sources *from, const struct par
     const struct window *window = &partition->window;
     *out = (struct status_partition){
         .id = partition->id,
-        .base_offset = window->watermark >= 0 ? window->watermark : STATUS_NONE,
+        .base_offset = window->base_offset >= 0 ? window->base_offset : STATUS_NONE,
         .lag = lag_of(from, partition),
         .unfinished = (int64_t)(partition->jobs.count - partition->overflow.count),
         .window_used = (int64_t)window_used(window),

@@ -100,7 +100,7 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
         window_encode(&partition->pending, metadata);
         batch->positions[batch->out.position_count++] = (struct transaction_position){
             .partition = partition->id,
-            .offset = partition->pending.watermark,
+            .offset = partition->pending.base_offset,
             .metadata = metadata->data,
         };
     }

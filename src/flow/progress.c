@@ -19,27 +19,27 @@ void progress_note(struct pipeline *p, struct moment now)
     }
 }
 
-/* The event at the watermark, which the window waits for: the first in hand. NULL: none is. */
+/* The event at the base offset, which the window waits for: the first in hand. NULL: none is. */
 static const struct job *oldest(const struct partition *partition)
 {
     const struct list_link *first = list_first(&partition->jobs);
     return first == NULL ? NULL : CONTAINER_OF(first, struct job, mine);
 }
 
-/* A partition that has not moved for long must have the event at its watermark in hand, and in a
+/* A partition that has not moved for long must have the event at its base offset in hand, and in a
  * list; the stage that it is in is judged with all others. */
 static bool forgotten(struct partition *partition, struct moment now, int64_t patience_ms)
 {
-    int64_t watermark = partition->window.watermark;
-    bool moved = watermark != partition->seen_watermark || partition->moved_ms == 0;
+    int64_t base_offset = partition->window.base_offset;
+    bool moved = base_offset != partition->seen_base_offset || partition->moved_ms == 0;
     if (moved || window_used(&partition->window) == 0) {
-        partition->seen_watermark = watermark;
+        partition->seen_base_offset = base_offset;
         partition->moved_ms = now.mono_ms;
         return false;
     }
     const struct job *job = oldest(partition);
     return now.mono_ms - partition->moved_ms > patience_ms &&
-           (job == NULL || job->in == NULL || job->record.offset > watermark);
+           (job == NULL || job->in == NULL || job->record.offset > base_offset);
 }
 
 /* When partitions are given back, or at a stop, what waits is dropped on purpose. */
@@ -54,7 +54,7 @@ static bool partitions_move(struct pipeline *p, struct moment now, int64_t patie
         p->look_steps++;
         if (forgotten(partition, now, patience_ms)) {
             buf_printf(why, "partition %" PRId32 ": offset %" PRId64 " is in nobody's hands",
-                       partition->id, partition->window.watermark);
+                       partition->id, partition->window.base_offset);
             return false;
         }
     }

@@ -124,7 +124,7 @@ static size_t ending_bytes(const struct partition *partition)
 /* The window will have room when all below that offset are committed. */
 static bool opens_window(const struct window *window, int64_t offset)
 {
-    return window_room(window) + (size_t)(offset - window->watermark) >= window_resume(window);
+    return window_room(window) + (size_t)(offset - window->base_offset) >= window_resume(window);
 }
 
 /* How many of `most` were ended early. From the oldest on, until what will have ended makes room.

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Before the set: whose it is, its format, and the watermark that it goes with. A tool that mirrors
- * or moves positions may carry metadata to another offset, where the set would name offsets that
- * nobody has worked on. */
+/* Before the set: whose it is, its format, and the base offset that it goes with. A tool that
+ * mirrors or moves positions may carry metadata to another offset, where the set would name offsets
+ * that nobody has worked on. */
 #define METADATA_HEAD "presignd/1:%" PRId64 ":"
 enum {
     METADATA_HEAD_MAX = sizeof "presignd/1:-9223372036854775808:",
@@ -37,18 +37,18 @@ static void set_done(struct window *window, int64_t offset, bool done)
 }
 
 /* Not beyond `next`, even over offsets that are known to be done: their records come again after
- * a restart, and one below the watermark would look like a log that was made anew.
+ * a restart, and one below the base offset would look like a log that was made anew.
  *
- * Moves the watermark over what is done; its bits become free for offsets a span ahead. */
+ * Moves the base offset over what is done; its bits become free for offsets a span ahead. */
 static void advance(struct window *window)
 {
-    while (window->watermark < window->next && is_done(window, window->watermark)) {
-        set_done(window, window->watermark, false);
-        window->watermark++;
+    while (window->base_offset < window->next && is_done(window, window->base_offset)) {
+        set_done(window, window->base_offset, false);
+        window->base_offset++;
     }
 }
 
-/* Bit i of the set is offset watermark + i. */
+/* Bit i of the set is offset base offset + i. */
 static bool load_set(struct window *window, const char *text)
 {
     AUTO_BUF struct buf set = {0};
@@ -57,7 +57,7 @@ static bool load_set(struct window *window, const char *text)
     }
     for (size_t i = 0; i < set.len * 8; i++) {
         if ((unsigned char)set.data[i / 8] >> (i % 8) & 1) {
-            set_done(window, window->watermark + (int64_t)i, true);
+            set_done(window, window->base_offset + (int64_t)i, true);
         }
     }
     return true;
@@ -66,7 +66,7 @@ static bool load_set(struct window *window, const char *text)
 bool window_load(struct window *window, int64_t offset, const char *metadata)
 {
     *window =
-        (struct window){.watermark = offset, .next = offset, .top = offset, .span = WINDOW_SPAN};
+        (struct window){.base_offset = offset, .next = offset, .top = offset, .span = WINDOW_SPAN};
     if (metadata == NULL || metadata[0] == '\0') {
         return true;
     }
@@ -79,7 +79,7 @@ bool window_load(struct window *window, int64_t offset, const char *metadata)
 void window_restart(struct window *window, int64_t offset)
 {
     *window =
-        (struct window){.watermark = offset, .next = offset, .top = offset, .span = window->span};
+        (struct window){.base_offset = offset, .next = offset, .top = offset, .span = window->span};
 }
 
 int64_t window_span_of(size_t metadata_bytes)
@@ -96,33 +96,33 @@ void window_limit(struct window *window, int64_t span)
 
 bool window_wide(const struct window *window)
 {
-    return window->top - window->watermark > window->span;
+    return window->top - window->base_offset > window->span;
 }
 
 /* Offsets below may be done: they are within the span, or below the top of a set that is wider
  * already. */
 static int64_t limit(const struct window *window)
 {
-    int64_t end = window->watermark + window->span;
+    int64_t end = window->base_offset + window->span;
     return window->span > 0 && window->top > end ? window->top : end;
 }
 
 bool window_widens(const struct window *window, int64_t offset)
 {
-    return offset > window->watermark && offset >= limit(window);
+    return offset > window->base_offset && offset >= limit(window);
 }
 
 enum window_arrival window_arrive(struct window *window, int64_t offset)
 {
-    if (window->watermark < 0) {
+    if (window->base_offset < 0) {
         window_restart(window, offset);
     }
     if (offset < window->next) {
-        return offset < window->watermark ? WINDOW_BEHIND : WINDOW_KNOWN;
+        return offset < window->base_offset ? WINDOW_BEHIND : WINDOW_KNOWN;
     }
-    /* A gap that begins at the watermark, with nothing open before it, may be of any size. */
-    bool none_open = window->next == window->watermark && window->span > 0;
-    if (none_open && offset - window->watermark >= WINDOW_SPAN) {
+    /* A gap that begins at the base offset, with nothing open before it, may be of any size. */
+    bool none_open = window->next == window->base_offset && window->span > 0;
+    if (none_open && offset - window->base_offset >= WINDOW_SPAN) {
         window_restart(window, offset);
     }
     if (!none_open && offset >= limit(window)) {
@@ -140,7 +140,7 @@ enum window_arrival window_arrive(struct window *window, int64_t offset)
 /* Bounds are checked and not asserted: offsets come from outside. */
 void window_finish(struct window *window, int64_t offset)
 {
-    if (offset >= window->watermark && offset < window->next) {
+    if (offset >= window->base_offset && offset < window->next) {
         set_done(window, offset, true);
         advance(window);
     }
@@ -150,16 +150,16 @@ void window_encode(const struct window *window, struct buf *out)
 {
     unsigned char set[WINDOW_SPAN / 8] = {0};
     size_t len = 0;
-    /* From the watermark itself on: it is done already when it stands at `next` on an offset of
+    /* From the base offset itself on: it is done already when it stands at `next` on an offset of
      * the loaded set, whose record has not been delivered again. */
     for (size_t i = 0; i < WINDOW_SPAN; i++) {
-        if (is_done(window, window->watermark + (int64_t)i)) {
+        if (is_done(window, window->base_offset + (int64_t)i)) {
             set[i / 8] |= (unsigned char)(1u << (i % 8));
             len = i / 8 + 1;
         }
     }
     if (len > 0) {
-        buf_printf(out, METADATA_HEAD, window->watermark);
+        buf_printf(out, METADATA_HEAD, window->base_offset);
         text_base64(out, set, len);
     } else {
         buf_puts(out, "");
@@ -168,15 +168,15 @@ void window_encode(const struct window *window, struct buf *out)
 
 size_t window_used(const struct window *window)
 {
-    return window->watermark < 0 ? 0 : (size_t)(window->next - window->watermark);
+    return window->base_offset < 0 ? 0 : (size_t)(window->next - window->base_offset);
 }
 
 size_t window_room(const struct window *window)
 {
     int64_t end = limit(window);
-    return window->watermark < 0 ? (size_t)window->span
-           : end > window->next  ? (size_t)(end - window->next)
-                                 : 0;
+    return window->base_offset < 0 ? (size_t)window->span
+           : end > window->next    ? (size_t)(end - window->next)
+                                   : 0;
 }
 
 size_t window_resume(const struct window *window)

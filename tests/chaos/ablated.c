@@ -30,7 +30,7 @@ bool __wrap_window_load(struct window *window, int64_t offset, const char *metad
 void __real_window_finish(struct window *window, int64_t offset);
 void __wrap_window_finish(struct window *window, int64_t offset);
 
-/* Forgets at a start what was done above the watermark. */
+/* Forgets at a start what was done above the base offset. */
 bool __wrap_window_load(struct window *window, int64_t offset, const char *metadata)
 {
     return __real_window_load(window, offset, without("done-set") ? NULL : metadata);
@@ -39,7 +39,7 @@ bool __wrap_window_load(struct window *window, int64_t offset, const char *metad
 /* Commits the highest offset that is done, whatever is open below. */
 void __wrap_window_finish(struct window *window, int64_t offset)
 {
-    if (without("watermark") && offset >= window->watermark && offset < window->next) {
+    if (without("watermark") && offset >= window->base_offset && offset < window->next) {
         int64_t next = window->next;
         window_restart(window, offset + 1);
         window->next = next;

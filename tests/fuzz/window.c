@@ -17,21 +17,21 @@ static void expect_reload(const struct window *window)
     struct window fresh;
     window_encode(window, &metadata);
     PROMISE(metadata.len <= TRANSACTION_METADATA_MAX);
-    PROMISE(window_load(&fresh, window->watermark, metadata.data));
-    PROMISE(fresh.watermark == window->watermark);
+    PROMISE(window_load(&fresh, window->base_offset, metadata.data));
+    PROMISE(fresh.base_offset == window->base_offset);
     PROMISE(memcmp(fresh.done, window->done, sizeof fresh.done) == 0);
 }
 
 static void happen(struct window *window, uint8_t what)
 {
-    int64_t before = window->watermark;
+    int64_t before = window->base_offset;
     bool wide = window_wide(window);
     if (what == 0x7d) {
         window_limit(window, window_span_of(TRANSACTION_METADATA_MIN));
         return;
     }
     if (what & 0x80) {
-        int64_t offset = window->watermark + (what & 0x7f);
+        int64_t offset = window->base_offset + (what & 0x7f);
         if (!window_widens(window, offset)) {
             window_finish(window, offset);
         }
@@ -44,7 +44,7 @@ static void happen(struct window *window, uint8_t what)
         enum window_arrival arrival = window_arrive(window, offset);
         PROMISE(arrival != WINDOW_NEW || window->next == offset + 1);
     }
-    PROMISE(window->watermark >= before || before < 0);
+    PROMISE(window->base_offset >= before || before < 0);
     PROMISE(window_used(window) <= WINDOW_SPAN);
     PROMISE(window_used(window) + window_room(window) >= (size_t)window->span);
     PROMISE(window_wide(window) <= wide || before < 0);
@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (const uint8_t *at = line_end; at != NULL && ++at < end;) {
         happen(&window, *at);
     }
-    if (window.watermark >= 0) {
+    if (window.base_offset >= 0) {
         expect_reload(&window);
     }
     return 0;

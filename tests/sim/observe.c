@@ -157,16 +157,16 @@ static void check_window(struct sim *sim, const struct sim_member *member, int32
                          const struct window *window)
 {
     const struct sim_partition *log = &sim->partitions[id];
-    SIM_CHECK(sim, window_used(window) <= WINDOW_SPAN && window->watermark <= window->next,
+    SIM_CHECK(sim, window_used(window) <= WINDOW_SPAN && window->base_offset <= window->next,
               "the window of partition %d is %zu wide", id, window_used(window));
     bool current =
         member->group_metadata != NULL && member->group_metadata->generation == sim->generation;
     SIM_CHECK(sim,
               !current || log->restarted || member->transaction != NULL ||
-                  window->watermark < 0 || /* its position is not known yet */
-                  window->watermark >= log->committed,
+                  window->base_offset < 0 || /* its position is not known yet */
+                  window->base_offset >= log->committed,
               "the window of partition %d is at %" PRId64 ", behind what is committed", id,
-              window->watermark);
+              window->base_offset);
     SIM_CHECK(sim, !current || log->restarted || window->next <= log->end,
               "the window of partition %d is at %" PRId64 ", beyond its log", id, window->next);
 }

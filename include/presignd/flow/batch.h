@@ -25,7 +25,7 @@ void batch_deinit(struct batch *batch);
 /* Moves jobs from `completed` (oldest first, within the publisher's bounds) into the batch and
  * drafts the windows of their partitions. The batch is empty before. `one_topic`: only those of
  * the first one's topic. An outcome that would make its partition's set wider than the window's
- * span waits for the watermark to move; so do all of a partition whose set is too wide, unless
+ * span waits for the base offset to move; so do all of a partition whose set is too wide, unless
  * they make it narrow together. So the batch may be empty. */
 void batch_fill(struct batch *batch, struct list *completed, struct partitions *partitions,
                 struct group_metadata *group_metadata, bool one_topic);

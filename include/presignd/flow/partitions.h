@@ -25,8 +25,8 @@ struct partition {
     int64_t full_ms;         /* mono: since when; -1 while it is not */
     struct relief_seen seen; /* who had outcomes in it */
     bool paused;             /* as consumer was told */
-    /* The watermark when it was last seen to move, or with nothing in hand; and when. */
-    int64_t seen_watermark, moved_ms;
+    /* The base offset when it was last seen to move, or with nothing in hand; and when. */
+    int64_t seen_base_offset, moved_ms;
 };
 
 struct partitions {

@@ -166,13 +166,13 @@ bool pipeline_moves(struct pipeline *pipeline, int64_t patience_ms, struct buf *
  * does. */
 void pipeline_holds(const struct pipeline *pipeline, struct buf *out);
 
-/* The oldest event in hand of a partition; what keeps it keeps the partition's watermark. */
+/* The oldest event in hand of a partition; what keeps it keeps the partition's base offset. */
 struct pipeline_oldest {
     int32_t partition;
     int64_t offset;
     const char *mchid; /* borrowed until the next step; NULL: it is not known yet */
     const char *state; /* a hold's reason, or as in the metrics: "calling" … */
-    int64_t still_ms;  /* since the watermark was last seen to move, by pipeline_moves() */
+    int64_t still_ms;  /* since the base offset was last seen to move, by pipeline_moves() */
 };
 /* Of the `index`th partition; false when nothing of it is in hand. */
 bool pipeline_oldest(const struct pipeline *pipeline, size_t index, struct pipeline_oldest *out);

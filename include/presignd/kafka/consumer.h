@@ -24,7 +24,7 @@
 /* Where a partition of the requests topic begins for us. */
 struct consumer_position {
     int32_t partition;
-    int64_t offset;       /* committed watermark, or CONSUMER_NONE_COMMITTED */
+    int64_t offset;       /* committed base offset, or CONSUMER_NONE_COMMITTED */
     const char *metadata; /* as committed; "" when none. Borrowed for the call */
 };
 

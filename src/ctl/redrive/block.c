@@ -99,7 +99,7 @@ bool block_load(struct redrive_block *block, const char *topic,
 bool block_arrive(struct redrive_block *block, int32_t partition, int64_t offset)
 {
     struct window *window = &block->windows[partition];
-    return offset < window->watermark || window_arrive(window, offset) != WINDOW_NEW;
+    return offset < window->base_offset || window_arrive(window, offset) != WINDOW_NEW;
 }
 
 /* --- How long a position is kept --- */

@@ -6,7 +6,7 @@
  *   offset window (flow/window.h): its done set names the failures that were sent. So a failure
  *   that a run's filter passed over stays as it is, for another run with another filter.
  * - A window is committed as the position of the failures topic in the group GROUP-redrive-N, N
- *   being the block's number: watermark as offset, done set as metadata. One group for each
+ *   being the block's number: base offset as offset, done set as metadata. One group for each
  *   block, since a set has to fit into a position's metadata. Nobody joins these groups.
  * - Records and position are one transaction. A run that is killed has sent and remembered both,
  *   or neither.

@@ -125,7 +125,7 @@ static size_t positions_write(struct redrive *redrive, struct transaction_positi
             window_encode(&block->windows[i], &metadata);
             positions[count++] = (struct transaction_position){
                 .partition = (int32_t)i,
-                .offset = block->windows[i].watermark,
+                .offset = block->windows[i].base_offset,
                 .metadata = buf_take(&metadata),
             };
         }
@@ -477,7 +477,7 @@ static enum step complete_unknown(struct redrive *redrive, size_t partition)
     }
     /* As if it had been committed: records will arrive again. */
     window_encode(window, &set);
-    (void)!window_load(window, window->watermark, set.data);
+    (void)!window_load(window, window->base_offset, set.data);
     block->known[partition] = true;
     return step;
 }
@@ -488,14 +488,15 @@ static enum step check_end(struct redrive *redrive, size_t partition)
 {
     int64_t low, *high = &redrive->highs[partition];
     AUTO_FREE char *reason = NULL;
-    if (!redrive->block.known[partition] || redrive->block.windows[partition].watermark <= *high) {
+    if (!redrive->block.known[partition] ||
+        redrive->block.windows[partition].base_offset <= *high) {
         return STEP_ON;
     }
     if (!ctl_kafka_ends(redrive->scanner, redrive->failures, (int32_t)partition, &low, high,
                         &reason)) {
         return give_up(redrive, EX_UNAVAILABLE, reason);
     }
-    if (redrive->block.windows[partition].watermark <= *high) {
+    if (redrive->block.windows[partition].base_offset <= *high) {
         return STEP_ON;
     }
     reason = mem_printf(
@@ -520,7 +521,7 @@ static enum step take_partition(struct redrive *redrive, size_t partition)
     }
     if (step == STEP_ON) {
         int64_t from =
-            redrive->options->list ? block_begin(block) : block->windows[partition].watermark;
+            redrive->options->list ? block_begin(block) : block->windows[partition].base_offset;
         step = each_record(redrive, partition, from, consider);
     }
     return step;

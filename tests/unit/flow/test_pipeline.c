@@ -488,7 +488,7 @@ Test(pipeline, a_set_that_is_too_wide_is_committed_once_it_is_narrow)
     pipeline_status(story.pipeline, &status);
     cr_assert_eq(status.commits, 1);
     cr_assert_leq(story.metadata_most, (size_t)BYTES);
-    cr_assert_eq(pipeline_partition(story.pipeline, 0)->window.watermark, TOP - SPAN);
+    cr_assert_eq(pipeline_partition(story.pipeline, 0)->window.base_offset, TOP - SPAN);
     story_end(&story);
 }
 

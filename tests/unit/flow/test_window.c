@@ -12,7 +12,7 @@ static struct window reloaded(const struct window *window)
     struct window fresh;
     window_encode(window, &metadata);
     cr_assert_leq(metadata.len, TRANSACTION_METADATA_MAX);
-    cr_assert(window_load(&fresh, window->watermark, metadata.data));
+    cr_assert(window_load(&fresh, window->base_offset, metadata.data));
     return fresh;
 }
 
@@ -31,18 +31,18 @@ static void expect_arrivals(struct window *window, int64_t from, int64_t to,
     }
 }
 
-Test(window, the_watermark_is_the_lowest_offset_that_is_not_done)
+Test(window, the_base_offset_is_the_lowest_offset_that_is_not_done)
 {
     struct window window = begun_at(100);
     expect_arrivals(&window, 100, 105, WINDOW_NEW);
     window_finish(&window, 102);
     window_finish(&window, 101);
-    cr_assert_eq(window.watermark, 100);
+    cr_assert_eq(window.base_offset, 100);
     window_finish(&window, 100);
-    cr_assert_eq(window.watermark, 103);
+    cr_assert_eq(window.base_offset, 103);
     window_finish(&window, 104);
     window_finish(&window, 103);
-    cr_assert_eq(window.watermark, 105);
+    cr_assert_eq(window.base_offset, 105);
     cr_assert_eq(window_used(&window), 0);
 }
 
@@ -52,7 +52,7 @@ Test(window, the_first_record_tells_where_a_window_without_a_commit_begins)
     cr_assert_eq(window_used(&window), 0);
     cr_assert_eq(window_room(&window), WINDOW_SPAN);
     cr_assert_eq(window_arrive(&window, 7), WINDOW_NEW);
-    cr_assert_eq(window.watermark, 7);
+    cr_assert_eq(window.base_offset, 7);
     cr_assert_eq(window_used(&window), 1);
 }
 
@@ -60,11 +60,11 @@ Test(window, offsets_that_never_arrive_are_done_once_a_later_one_arrives)
 {
     struct window window = begun_at(10);
     cr_assert_eq(window_arrive(&window, 13), WINDOW_NEW);
-    cr_assert_eq(window.watermark, 13);
+    cr_assert_eq(window.base_offset, 13);
     cr_assert_eq(window_arrive(&window, 17), WINDOW_NEW);
-    cr_assert_eq(window.watermark, 13);
+    cr_assert_eq(window.base_offset, 13);
     window_finish(&window, 13);
-    cr_assert_eq(window.watermark, 17);
+    cr_assert_eq(window.base_offset, 17);
 }
 
 Test(window, a_record_that_is_in_hand_is_known)
@@ -72,7 +72,7 @@ Test(window, a_record_that_is_in_hand_is_known)
     struct window window = begun_at(10);
     cr_assert_eq(window_arrive(&window, 10), WINDOW_NEW);
     cr_assert_eq(window_arrive(&window, 10), WINDOW_KNOWN);
-    cr_assert_eq(window.watermark, 10);
+    cr_assert_eq(window.base_offset, 10);
 }
 
 Test(window, a_restart_skips_exactly_what_is_done)
@@ -82,7 +82,7 @@ Test(window, a_restart_skips_exactly_what_is_done)
     window_finish(&window, 12);
     window_finish(&window, 17);
     struct window fresh = reloaded(&window);
-    cr_assert_eq(fresh.watermark, 10);
+    cr_assert_eq(fresh.base_offset, 10);
     for (int64_t offset = 10; offset < 20; offset++) {
         enum window_arrival expected = offset == 12 || offset == 17 ? WINDOW_KNOWN : WINDOW_NEW;
         cr_assert_eq(window_arrive(&fresh, offset), expected, "offset %ld", (long)offset);
@@ -107,9 +107,9 @@ Test(window, what_was_loaded_is_written_again)
     expect_arrivals(&third, 17, 18, WINDOW_KNOWN);
 }
 
-/* The watermark may stand on an offset that is done but was not delivered again: it is part
+/* The base offset may stand on an offset that is done but was not delivered again: it is part
  * of the set like any other. */
-Test(window, the_set_holds_the_watermark_itself_when_that_is_done)
+Test(window, the_set_holds_the_base_offset_itself_when_that_is_done)
 {
     struct window window = begun_at(10);
     expect_arrivals(&window, 10, 14, WINDOW_NEW);
@@ -119,7 +119,7 @@ Test(window, the_set_holds_the_watermark_itself_when_that_is_done)
     expect_arrivals(&second, 10, 11, WINDOW_NEW);
     window_finish(&second, 10);
     struct window third = reloaded(&second);
-    expect_arrivals(&third, third.watermark, 13, WINDOW_KNOWN);
+    expect_arrivals(&third, third.base_offset, 13, WINDOW_KNOWN);
     expect_arrivals(&third, 13, 14, WINDOW_NEW);
 }
 
@@ -144,7 +144,7 @@ Test(window, a_gap_of_any_size_waits_only_for_what_is_open_before_it)
     cr_assert_eq(window_arrive(&window, far), WINDOW_FULL);
     window_finish(&window, 10);
     cr_assert_eq(window_arrive(&window, far), WINDOW_NEW);
-    cr_assert_eq(window.watermark, far);
+    cr_assert_eq(window.base_offset, far);
     cr_assert_eq(window_used(&window), 1);
 }
 
@@ -158,10 +158,10 @@ Test(window, a_far_gap_leaves_nothing_of_the_loaded_set_behind)
     struct window fresh = reloaded(&window);
     cr_assert_eq(window_arrive(&fresh, WINDOW_SPAN), WINDOW_NEW);
     expect_arrivals(&fresh, WINDOW_SPAN + 1, INT64_C(2) * WINDOW_SPAN, WINDOW_NEW);
-    cr_assert_eq(fresh.watermark, WINDOW_SPAN);
+    cr_assert_eq(fresh.base_offset, WINDOW_SPAN);
 }
 
-Test(window, an_offset_below_the_watermark_is_told_and_changes_nothing)
+Test(window, an_offset_below_the_base_offset_is_told_and_changes_nothing)
 {
     struct window window = begun_at(10);
     struct window before = window;
@@ -169,7 +169,7 @@ Test(window, an_offset_below_the_watermark_is_told_and_changes_nothing)
     cr_assert_eq(memcmp(&before, &window, sizeof window), 0);
     window_restart(&window, 9);
     cr_assert_eq(window_arrive(&window, 9), WINDOW_NEW);
-    cr_assert_eq(window.watermark, 9);
+    cr_assert_eq(window.base_offset, 9);
 }
 
 Test(window, a_restarted_log_takes_nothing_of_the_old_set)
@@ -203,7 +203,7 @@ Test(window, every_density_survives_a_round_trip_within_the_brokers_bound)
             window_finish(&window, 12345 + i);
         }
         struct window fresh = reloaded(&window);
-        cr_assert_eq(fresh.watermark, window.watermark);
+        cr_assert_eq(fresh.base_offset, window.base_offset);
         cr_assert_eq(memcmp(fresh.done, window.done, sizeof window.done), 0, "every %ld",
                      (long)every);
     }
@@ -298,15 +298,15 @@ Test(window, agrees_with_a_plain_list_through_thousands_of_random_steps)
     exists[TOTAL - 1] = true;
     struct window window = begun_at(0);
     int64_t next = 0;
-    while (window.watermark < TOTAL - 1) {
-        int64_t open = window.watermark + (int64_t)below(&random, 64);
+    while (window.base_offset < TOTAL - 1) {
+        int64_t open = window.base_offset + (int64_t)below(&random, 64);
         if (open < next && arrived[open]) {
             window_finish(&window, open);
             done[open] = true;
         }
         if (below(&random, 100) == 0) {
             window = reloaded(&window);
-            next = window.watermark;
+            next = window.base_offset;
             memset(arrived, 0, sizeof arrived);
         }
         while (next < TOTAL && !exists[next]) {
@@ -330,7 +330,7 @@ Test(window, a_set_within_the_span_fits_its_metadata)
 {
     for (size_t bytes = 0; bytes <= WINDOW_METADATA_MAX + 10; bytes++) {
         struct window window = begun_at(INT64_C(1) << 61);
-        int64_t begin = window.watermark, span = window_span_of(bytes);
+        int64_t begin = window.base_offset, span = window_span_of(bytes);
         cr_assert_leq(span, WINDOW_SPAN);
         window_limit(&window, span);
         cr_assert_eq(window_room(&window), (size_t)span);
@@ -352,7 +352,7 @@ Test(window, a_set_within_the_span_fits_its_metadata)
     cr_assert_gt(window_span_of(TRANSACTION_METADATA_MIN), 2000);
 }
 
-/* Its set names offsets up to 8191 above the watermark: it is kept, and gets narrow again by what
+/* Its set names offsets up to 8191 above the base offset: it is kept, and gets narrow again by what
  * is below, which may arrive. */
 Test(window, a_set_that_is_wider_than_the_span_is_kept_and_gets_no_wider)
 {
@@ -373,18 +373,18 @@ Test(window, a_set_that_is_wider_than_the_span_is_kept_and_gets_no_wider)
     }
     window_finish(&narrow, end - 1);
     cr_assert_not(window_wide(&narrow));
-    cr_assert_eq(narrow.watermark, end);
+    cr_assert_eq(narrow.base_offset, end);
     expect_arrivals(&narrow, end, 100 + WINDOW_SPAN - 1, WINDOW_NEW);
     cr_assert_eq(window_arrive(&narrow, 100 + WINDOW_SPAN - 1), WINDOW_KNOWN);
     cr_assert_eq(window_arrive(&narrow, 100 + WINDOW_SPAN), WINDOW_FULL);
 }
 
-Test(window, a_gap_at_the_watermark_may_be_wider_than_the_span)
+Test(window, a_gap_at_the_base_offset_may_be_wider_than_the_span)
 {
     struct window window = begun_at(100);
     window_limit(&window, 1000);
     cr_assert_eq(window_arrive(&window, 100 + 5000), WINDOW_NEW);
-    cr_assert_eq(window.watermark, 5100);
+    cr_assert_eq(window.base_offset, 5100);
     cr_assert_eq(window_arrive(&window, 5100 + 1000), WINDOW_FULL);
     cr_assert_eq(window_arrive(&window, 5100 + 999), WINDOW_NEW);
     window_finish(&window, 6099);
