@@ -391,7 +391,7 @@ static bool build_admin(struct daemon *d)
 static void drain(struct daemon *d)
 {
     if (d->draining) {
-        log_notice("asked to stop again: stopping at once, what is in the air comes back later");
+        log_notice("asked to stop again: stopping at once, what is in flight comes back later");
         loop_stop(d->loop, EX_OK);
         return;
     }
@@ -401,7 +401,7 @@ static void drain(struct daemon *d)
     notify_stopping();
     notify_extend_timeout(timeout_ms + TAKE_DOWN_MS);
     log_fields(LOG_NOTICE, MESSAGE_STOPPING, NULL,
-               "stopping: calls in the air have %" PRId64 " ms to end", timeout_ms);
+               "stopping: calls in flight have %" PRId64 " ms to end", timeout_ms);
     pipeline_drain(d->pipeline);
 }
 
@@ -554,7 +554,7 @@ static void on_tick(void *context)
         struct pipeline_status status;
         pipeline_status(d->pipeline, &status);
         log_fields(LOG_WARNING, MESSAGE_LEFT_BEHIND, NULL,
-                   "stopping with %zu calls in the air: their events come back later",
+                   "stopping with %zu calls in flight: their events come back later",
                    status.in_flight);
         loop_stop(d->loop, EX_OK);
     }

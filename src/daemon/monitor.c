@@ -115,7 +115,7 @@ static void tell_stopping(const struct monitor_sources *from, const struct pipel
                           int64_t now_ms)
 {
     int64_t left_ms = from->drain_end_ms > now_ms ? from->drain_end_ms - now_ms : 0;
-    notify_status("stopping: %zu in the air, %zu outcomes to publish, %" PRId64 " s left",
+    notify_status("stopping: %zu in flight, %zu outcomes to publish, %" PRId64 " s left",
                   status->in_flight, status->jobs[JOB_COMPLETED] + status->jobs[JOB_PUBLISHING],
                   (left_ms + 999) / 1000);
     notify_extend_timeout(left_ms + from->take_down_ms);
@@ -134,12 +134,12 @@ static void tell_status(const struct monitor_sources *from, const struct look *l
     }
     const char *subscription = consumer_subscription_error(from->consumer);
     if (subscription != NULL) {
-        notify_status("%zu partitions, %zu in the air; requests cannot be read: %s",
+        notify_status("%zu partitions, %zu in flight; requests cannot be read: %s",
                       status->partitions, status->in_flight, subscription);
         return;
     }
     if (from->metadata != NULL) {
-        notify_status("%zu partitions, %zu in the air; positions cannot be committed: %s",
+        notify_status("%zu partitions, %zu in flight; positions cannot be committed: %s",
                       status->partitions, status->in_flight, from->metadata);
         return;
     }
@@ -147,7 +147,7 @@ static void tell_status(const struct monitor_sources *from, const struct look *l
     const char *holds = look->holds.len > 0 ? look->holds.data : NULL;
     size_t waiting =
         status->jobs[JOB_WAITING] + status->jobs[JOB_BLOCKED] + status->jobs[JOB_RETRY];
-    notify_status("%zu partitions, %zu in the air, %zu waiting%s%s%s%s%s", status->partitions,
+    notify_status("%zu partitions, %zu in flight, %zu waiting%s%s%s%s%s", status->partitions,
                   status->in_flight, waiting, holds != NULL ? " (" : "", holds != NULL ? holds : "",
                   holds != NULL ? ")" : "", last_error != NULL ? "; transactions fail: " : "",
                   last_error != NULL ? last_error : "");

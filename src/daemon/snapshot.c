@@ -126,9 +126,9 @@ static void take_queue(const struct snapshot_sources *from, const struct merchan
     out->state = hold_state_name(hold, &queue->hold);
     out->held = hold_is_held(&queue->hold);
     out->held_until_ms = until_ms != INT64_MAX ? wall_of(now, until_ms) : STATUS_NONE;
-    if (queue->heard != ANSWER_KIND_COUNT) {
-        out->last_answer = answer_kind_name(queue->heard);
-        out->last_answer_ms = wall_of(now, queue->heard_ms);
+    if (queue->last_answer != ANSWER_KIND_COUNT) {
+        out->last_answer = answer_kind_name(queue->last_answer);
+        out->last_answer_ms = wall_of(now, queue->last_answer_ms);
     }
 }
 

@@ -2,7 +2,7 @@
  * has them next begins at what was committed, and comes by it again. */
 #include "pipeline_parts.h"
 
-/* Everything that is neither in the air nor completed: it comes back to the next reader. */
+/* Everything that is neither in flight nor completed: it comes back to the next reader. */
 void assign_drop_waiting(struct pipeline *p, struct moment now)
 {
     /* Those behind others first, or they would move up one by one. */
@@ -80,7 +80,7 @@ void assign_positions(struct pipeline *p, const struct consumer_position *positi
     }
 }
 
-/* Until the release the group waits for us, so the time for calls in the air is short; what they
+/* Until the release the group waits for us, so the time for calls in flight is short; what they
  * cannot end in it is called again by the next owner. */
 void assign_revoke(struct pipeline *p)
 {

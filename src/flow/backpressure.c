@@ -2,7 +2,7 @@
  *
  * What is in hand is bounded for each partition by itself, by its window and its share of the
  * memory; a partition at such a bound is paused alone. Reading stops for all of them only while
- * every place in the air is taken: whatever is read then has to wait, whoever it belongs to. That
+ * every place in flight is taken: whatever is read then has to wait, whoever it belongs to. That
  * costs nothing, unlike a pause, after which the records are fetched anew. After a while all are
  * paused nevertheless, since the group gives up on a member that does not poll
  * (max.poll.interval.ms) and its own events come with the same poll. */
@@ -46,7 +46,7 @@ void backpressure_update(struct pipeline *p, struct partition *partition)
     pause(p, partition);
 }
 
-/* Calls that can be in the air at once. */
+/* Calls that can be in flight at once. */
 static size_t in_flight_limit(const struct pipeline *p)
 {
     size_t sum = 0;

@@ -6,11 +6,11 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* Of the places in the air, one in so many is kept for merchants that use less than their
+/* Of the places in flight, one in so many is kept for merchants that use less than their
  * share, so that a slow one cannot take them all. */
 #define RESERVE_SHARE 4
 
-/* Outcomes that wait for a transaction, in places in the air. A crash calls them again, and they
+/* Outcomes that wait for a transaction, in places in flight. A crash calls them again, and they
  * age: while they cannot be published, there is no use in more of them. Under load a transaction
  * takes fewer than that. */
 #define UNPUBLISHED_SHARE 2
@@ -121,7 +121,7 @@ static bool fail_one(struct pipeline *p, struct merchant_queue *queue, unsigned 
     return true;
 }
 
-/* A call, unless the merchant's limit or the places in the air keep it. A probe takes no share: so
+/* A call, unless the merchant's limit or the places in flight keep it. A probe takes no share: so
  * a merchant that comes back is not kept out by others. */
 static bool call_one(struct pipeline *p, struct merchant_queue *queue, struct hold_permit permit,
                      struct moment now)
@@ -321,8 +321,8 @@ static void account_answer(struct pipeline *p, struct job *job, struct moment no
     p->in_flight--;
     tell_hold(p, job, now);
     merchant_queue_ended(queue, queue_answer_of(job->answer.kind), job->began_ms, now.mono_ms);
-    queue->heard = job->answer.kind;
-    queue->heard_ms = now.mono_ms;
+    queue->last_answer = job->answer.kind;
+    queue->last_answer_ms = now.mono_ms;
 }
 
 static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct moment now)

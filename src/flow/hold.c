@@ -190,7 +190,7 @@ static void circuit_take(struct hold_circuit *circuit, enum circuit_event event,
 
 /* --- hosts -------------------------------------------------------------------------------- */
 
-static void forget_hosts(struct hold *hold)
+static void reset_hosts(struct hold *hold)
 {
     for (unsigned i = 0; i < HOLD_HOSTS_MAX; i++) {
         hold->hosts[i] = (struct hold_host){
@@ -207,13 +207,13 @@ void hold_init(struct hold *hold, const struct hold_rules *rules)
     assert(rules->host_count >= 1 && rules->host_count <= HOLD_HOSTS_MAX);
     *hold = (struct hold){
         .rules = *rules, .answered_ms = INT64_MIN / 2, .other_answered_ms = INT64_MIN / 2};
-    forget_hosts(hold);
+    reset_hosts(hold);
 }
 
 void hold_configure(struct hold *hold, const struct hold_rules *rules)
 {
     if (rules->host_count != hold->rules.host_count) {
-        forget_hosts(hold);
+        reset_hosts(hold);
     }
     hold->rules = *rules;
 }
@@ -365,7 +365,7 @@ static void learn_host(struct hold *hold, struct hold_merchant *merchant, struct
 
 /* --- merchants ---------------------------------------------------------------------------- */
 
-void hold_merchant_forget_hosts(struct hold_merchant *merchant)
+void hold_merchant_reset_hosts(struct hold_merchant *merchant)
 {
     for (unsigned i = 0; i < HOLD_HOSTS_MAX; i++) {
         merchant->circuits[i] = (struct hold_circuit){.mended_ms = INT64_MIN};
@@ -375,7 +375,7 @@ void hold_merchant_forget_hosts(struct hold_merchant *merchant)
 void hold_merchant_init(struct hold_merchant *merchant)
 {
     *merchant = (struct hold_merchant){.answered_ms = -1, .alive_ms = -1, .allowance = UNBOUNDED};
-    hold_merchant_forget_hosts(merchant);
+    hold_merchant_reset_hosts(merchant);
 }
 
 int64_t hold_probe_interval_ms(const struct hold *hold)

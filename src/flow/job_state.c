@@ -11,7 +11,7 @@
 /* While retry time stands still, its end moves on: it is looked at this often at least. */
 #define STANDING_RECHECK_MS 5000
 
-/* A queue stays for good, so that calls in the air find it after a reload took the merchant away;
+/* A queue stays for good, so that calls in flight find it after a reload took the merchant away;
  * there are no more queues than merchants were ever configured. */
 static struct merchant_queue *queue_of(struct pipeline *p, struct merchant *merchant)
 {

@@ -4,7 +4,7 @@ void merchant_queue_init(struct merchant_queue *queue, struct merchant *merchant
 {
     *queue = (struct merchant_queue){.merchant = merchant_ref(merchant),
                                      .limit = merchant->max_in_flight,
-                                     .heard = ANSWER_KIND_COUNT};
+                                     .last_answer = ANSWER_KIND_COUNT};
     queue->tokens = merchant->rate_per_s;
     list_init(&queue->waiting);
     list_init(&queue->probed);
@@ -16,7 +16,7 @@ void merchant_queue_deinit(struct merchant_queue *queue)
     queue->merchant = merchant_unref(queue->merchant);
 }
 
-/* A lowered limit takes effect as calls end; those in the air are left alone. */
+/* A lowered limit takes effect as calls end; those in flight are left alone. */
 bool merchant_queue_configure(struct merchant_queue *queue, struct merchant *merchant,
                               int64_t now_ms)
 {
@@ -87,7 +87,7 @@ void merchant_queue_began(struct merchant_queue *queue)
     }
 }
 
-/* By its reciprocal for each success, so by one for as many as may be in the air: the additive
+/* By its reciprocal for each success, so by one for as many as may be in flight: the additive
  * increase and multiplicative decrease of TCP (Chiu and Jain 1989). */
 static void raise_limit(struct merchant_queue *queue)
 {

@@ -6,7 +6,7 @@
  * - A job is in one list at a time, and the list is its state. Nothing looks for a job.
  * - A window changes when a record arrives and when a transaction was committed, at no other
  *   time. So whatever is dropped on the way is not lost: it is not marked, and comes back.
- * - What is in the air is waited for, also when nobody wants it any more: only its end frees
+ * - What is in flight is waited for, also when nobody wants it any more: only its end frees
  *   its merchant's place and its contract code's turn.
  */
 #include "presignd/flow/pipeline.h"
@@ -300,7 +300,7 @@ static void configure_hosts(struct pipeline *p)
     bool changed = p->rules.limits.host_count != p->hold.rules.host_count;
     set_hold_rules(p);
     for (size_t i = 0; changed && i < p->queue_count; i++) {
-        hold_merchant_forget_hosts(&p->queue_table[i]->hold);
+        hold_merchant_reset_hosts(&p->queue_table[i]->hold);
     }
     if (was_down && !hold_down(&p->hold)) {
         OBSERVE(p, endpoint_down, false); /* as far as anybody knows of the new hosts */

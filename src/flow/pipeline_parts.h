@@ -174,9 +174,9 @@ void assign_positions(struct pipeline *p, const struct consumer_position *positi
 void assign_revoke(struct pipeline *p);
 /* The assignment is gone, with all that is in hand. */
 void assign_drop(struct pipeline *p, struct moment now);
-/* Drops what is neither in the air nor completed. */
+/* Drops what is neither in flight nor completed. */
 void assign_drop_waiting(struct pipeline *p, struct moment now);
-/* Calls of this assignment that are in the air, or whose answer was not read yet. */
+/* Calls of this assignment that are in flight, or whose answer was not read yet. */
 size_t assign_calls(const struct pipeline *p);
 /* Gives revoked partitions back when all is committed, or time is up. */
 void assign_release(struct pipeline *p, struct moment now);

@@ -158,7 +158,7 @@ size_t publish_stuck_results(const struct pipeline *p)
 
 /* --- a transaction begins -------------------------------------------------------------------- */
 
-/* Waiting is for outcomes that come soon: with no more in the air than are completed, there is
+/* Waiting is for outcomes that come soon: with no more in flight than are completed, there is
  * little to wait for. */
 int64_t publish_due_ms(const struct pipeline *p)
 {
@@ -329,7 +329,7 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
 }
 
 /* No partition: the assignment went meanwhile, and the event comes back to the next owner. */
-static void forget_orphans(struct pipeline *p, struct moment now)
+static void discard_orphans(struct pipeline *p, struct moment now)
 {
     LIST_FOREACH_SAFE (&p->batch.jobs, link) {
         struct job *job = job_of(link);
@@ -483,7 +483,7 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
 {
     size_t before = p->suspects.last_id, count = p->refused.count;
     refusals_read(p, end);
-    forget_orphans(p, now);
+    discard_orphans(p, now);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         refused(p, end, now);
     }

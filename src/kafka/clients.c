@@ -103,7 +103,7 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
 {
     struct clients *clients = context;
     group_metadata_keep(clients, group_metadata_ref(group_metadata));
-    renewal_group_heard(&clients->group);
+    renewal_group_active(&clients->group);
     clients->events->consumer.assigned(clients->context, group_metadata, partitions, count);
 }
 
@@ -153,14 +153,14 @@ static void on_positions(void *context, const struct consumer_position *position
 static void on_revoking(void *context)
 {
     struct clients *clients = context;
-    renewal_group_heard(&clients->group);
+    renewal_group_active(&clients->group);
     clients->events->consumer.revoking(clients->context);
 }
 
 static void on_lost(void *context)
 {
     struct clients *clients = context;
-    renewal_group_heard(&clients->group);
+    renewal_group_active(&clients->group);
     clients->events->consumer.lost(clients->context);
 }
 
@@ -183,7 +183,7 @@ static void on_ended(void *context, const struct transaction_end *end)
     struct clients *clients = context;
     enum transaction_verdict verdict = end->verdict;
     if (verdict == TRANSACTION_COMMITTED) {
-        renewal_group_heard(&clients->group);
+        renewal_group_active(&clients->group);
     } else if (verdict == TRANSACTION_STALE) {
         clients->group_lost = renewal_group_refused(&clients->group, now_ms(clients),
                                                     consumer_session_timeout_ms(clients->consumer));
@@ -205,7 +205,7 @@ static void replace_consumer(struct clients *clients, enum clients_renewal why, 
 {
     clients->state = next;
     clients->fatal = clients->fenced = clients->group_lost = false;
-    renewal_group_heard(&clients->group);
+    renewal_group_active(&clients->group);
     consumer_renew(clients->consumer);
     clients->events->renewed(clients->context, why, text);
 }

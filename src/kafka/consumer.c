@@ -134,7 +134,7 @@ static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque
 
 /* --- Assignments --- */
 
-static void partitions_forget(struct consumer *consumer)
+static void partitions_discard(struct consumer *consumer)
 {
     free(consumer->partitions);
     consumer->partitions = NULL;
@@ -177,7 +177,7 @@ static void unassign(struct consumer *consumer)
     lookup_cancel(consumer->lookup);
     loop_timer_stop(&consumer->release_timer);
     consumer->release_overdue = false;
-    partitions_forget(consumer);
+    partitions_discard(consumer);
     consumer->state = IDLE;
     consumer_assign(consumer, NULL);
 }
@@ -790,7 +790,7 @@ static void consumer_drop(struct consumer *consumer)
     loop_timer_stop(&consumer->again);
     consumer->unread = UNREAD_NOTHING; /* the next consumer tells anew */
     last_error_clear(&consumer->subscription);
-    partitions_forget(consumer);
+    partitions_discard(consumer);
 }
 
 void consumer_renew(struct consumer *consumer)

@@ -53,7 +53,7 @@ bool renewal_group_refused(struct renewal_group *group, int64_t now_ms, int64_t 
     return now_ms - group->since_ms > session_ms;
 }
 
-void renewal_group_heard(struct renewal_group *group)
+void renewal_group_active(struct renewal_group *group)
 {
     group->since_ms = -1;
 }

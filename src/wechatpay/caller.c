@@ -19,7 +19,7 @@ enum { SPARE_CALLS_MAX = 64 };
 /* A message to sign that grew beyond this is not kept for the next call. */
 enum { KEEP_BYTES = 4096 };
 
-/* What one configuration made. Calls hold a reference, so that those in the air at a reload
+/* What one configuration made. Calls hold a reference, so that those in flight at a reload
  * end as they began. */
 struct settings {
     struct list_link link; /* in caller.retired */

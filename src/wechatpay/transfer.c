@@ -26,7 +26,7 @@ enum {
     DNS_CACHE_S = 30,
     /* Answers are about a thousand bytes; curl's own 16 KiB would cost 6 MiB more at 512 calls. */
     RECEIVE_BUFFER = 4096,
-    /* curl's least. It is there only while a request is in the air. */
+    /* curl's least. It is there only while a request is in flight. */
     UPLOAD_BUFFER = 16384,
     /* Descriptors that a resolver's thread may want at once: curl's pair, /etc/hosts, a socket
      * for each name server. */

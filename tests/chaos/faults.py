@@ -112,7 +112,7 @@ def sigkill(faults, alone_since_ms=None):
         return None
     began = time.monotonic()
     kill = run.kill(instance)
-    run.say(f"SIGKILL {instance}, {kill.in_air} in the air, {kill.unpublished} unpublished, "
+    run.say(f"SIGKILL {instance}, {kill.in_air} in flight, {kill.unpublished} unpublished, "
             f"partitions {sorted(kill.partitions)}")
     faults.disturb()
     run.start(instance)
@@ -144,7 +144,7 @@ def away(faults):
     if instance is None or len(run.daemons) - len(run.off) < 2:
         return None
     kill = run.kill(instance)
-    run.say(f"SIGKILL {instance} to stay away, {kill.in_air} in the air")
+    run.say(f"SIGKILL {instance} to stay away, {kill.in_air} in flight")
     run.off[instance] = "away"
     faults.disturb(2 * faults.all_instances())
 

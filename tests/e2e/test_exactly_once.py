@@ -175,7 +175,7 @@ class TwoDaemons(unittest.TestCase):
 
     def test_the_number_of_calls_is_bounded(self):
         """Only what a killed or suspended process had in hand is called again."""
-        in_hand = IN_FLIGHT + 4 * 2 * IN_FLIGHT  # in the air, and answered but not yet published
+        in_hand = IN_FLIGHT + 4 * 2 * IN_FLIGHT  # in flight, and answered but not yet published
         self.assertLessEqual(len(self.done) - len(self.sent), (self.kills + 1) * in_hand)
 
     def test_nothing_wrong_was_sent(self):

@@ -182,7 +182,7 @@ class Stopping(Operated):
                                                "endpoint.timeout_ms=60000", "daemon.drain_timeout_ms=60000"])
         self.world.sandbox.suspend()  # for a look at the daemon while it drains
         sent = self.world.produce(app(f"A{n}") for n in range(6))
-        wait_until(lambda: daemon.metrics()['presignd_jobs{state="calling"}'] == 2, "two calls in the air")
+        wait_until(lambda: daemon.metrics()['presignd_jobs{state="calling"}'] == 2, "two calls in flight")
         daemon.signal(signal.SIGTERM)
         daemon.wait_for_log("stopping")
         self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 503)
@@ -218,7 +218,7 @@ class Stopping(Operated):
         self.world.produce([app("A1")])
         self.wait_for_calls(1)
         self.assertEqual(daemon.terminate(), EX_OK)
-        self.assertRegex(daemon.log_text(), "stopping with 1 calls in the air")
+        self.assertRegex(daemon.log_text(), "stopping with 1 calls in flight")
 
     def test_an_idle_daemon_stops_on_either_signal(self):
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -5,7 +5,7 @@ import unittest
 from harness import World, event
 
 DIRECT = "1900007291"
-# Far more than the places in the air, and inside one partition's window of 8192 offsets.
+# Far more than the places in flight, and inside one partition's window of 8192 offsets.
 QUEUE = 3000
 NEVER_MS = 600000
 

@@ -611,7 +611,7 @@ static void test_distrust(void)
     expect_distrust("TLS 1.1", &world.identity, TLS1_1_VERSION, "ca.pem", "handshake");
 }
 
-/* The first calls are still in the air, and their easy handles with them, when the next begins:
+/* The first calls are still in flight, and their easy handles with them, when the next begins:
  * what that one resumes comes from the shared cache. A ticket that is there before its connection
  * is looked at is lost, so the second need not resume. */
 enum { HELD = 5 };

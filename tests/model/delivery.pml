@@ -351,7 +351,7 @@ inline partitions_deinit(i)
     }
 }
 
-/* Calls in the air become orphans, which nobody hears of again; a batch is left to its end. */
+/* Calls in flight become orphans, which nobody hears of again; a batch is left to its end. */
 inline assign_drop(i)
 {
     partitions_deinit(i);

@@ -57,16 +57,17 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
               "offset %" PRId64 " is called again after an answer that settled it", event->offset);
     bool strayed = log_names_no_merchant(sim, event->code) && (sim->merchants_gone & 1) != 0;
     unsigned merchant = merchant_of(attempt);
-    SIM_CHECK(sim, member->code_air[event->code] == 0 || strayed, "two calls of code %u in the air",
-              event->code);
+    SIM_CHECK(sim, member->code_in_flight[event->code] == 0 || strayed,
+              "two calls of code %u in flight", event->code);
     SIM_CHECK(sim,
               event->code % 16 == 0 || strayed || event->offset >= member->code_last[event->code],
               "code %u: offset %" PRId64 " is called after %" PRId64, event->code, event->offset,
               member->code_last[event->code]);
-    SIM_CHECK(sim, member->in_air < sim->rules.limits.in_flight, "%u calls in the air",
-              member->in_air + 1);
-    SIM_CHECK(sim, member->merchant_air[merchant] < attempt->merchant->max_in_flight,
-              "%u calls in the air for merchant %u", member->merchant_air[merchant] + 1, merchant);
+    SIM_CHECK(sim, member->in_flight < sim->rules.limits.in_flight, "%u calls in flight",
+              member->in_flight + 1);
+    SIM_CHECK(sim, member->merchant_in_flight[merchant] < attempt->merchant->max_in_flight,
+              "%u calls in flight for merchant %u", member->merchant_in_flight[merchant] + 1,
+              merchant);
     SIM_CHECK(sim, merchant == event->merchant || strayed, "another merchant signs");
     SIM_CHECK(sim, attempt->merchant->mode == attempt->endpoint->mode,
               "a merchant of another mode");
@@ -190,9 +191,9 @@ void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
         call->late = true;
         call->lost = false;
     }
-    member->in_air++;
-    member->merchant_air[call->merchant]++;
-    member->code_air[event->code]++;
+    member->in_flight++;
+    member->merchant_in_flight[call->merchant]++;
+    member->code_in_flight[event->code]++;
     member->code_last[event->code] = event->offset;
     sim_task_set(sim, &call->task, SIM_ANSWER, member->index, delay);
 }
@@ -268,9 +269,9 @@ void endpoint_answer(struct sim *sim, struct sim_task *task)
         double_answer(sim, call);
         struct answer answer = write_answer(sim, call);
         struct sim_event *event = call->event;
-        member->in_air--;
-        member->merchant_air[call->merchant]--;
-        member->code_air[event->code]--;
+        member->in_flight--;
+        member->merchant_in_flight[call->merchant]--;
+        member->code_in_flight[event->code]--;
         /* An event that is late ends as that, whatever its attempts; not if the clock went back. */
         if (!call->late || sim->wall_ms < call->expires_ms) {
             event->told |= (uint16_t)(1u << call->kind);

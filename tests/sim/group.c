@@ -540,9 +540,9 @@ void member_stop(struct sim *sim, struct sim_member *member)
     member->away = member->expelled = false;
     member->note = SIM_NO_NOTE;
     member->frozen_ms = member->thaw_ms = 0;
-    member->in_air = 0;
-    memset(member->merchant_air, 0, sizeof member->merchant_air);
-    memset(member->code_air, 0, sizeof member->code_air);
+    member->in_flight = 0;
+    memset(member->merchant_in_flight, 0, sizeof member->merchant_in_flight);
+    memset(member->code_in_flight, 0, sizeof member->code_in_flight);
     sim_task_new(sim, SIM_GROUP_CHECK, -1, 0);
 }
 
@@ -574,8 +574,8 @@ static void check_status(struct sim *sim, const struct sim_member *member)
 {
     struct pipeline_status status;
     pipeline_status(member->pipeline, &status);
-    SIM_CHECK(sim, status.in_flight == member->in_air, "%zu calls are counted, %u are in the air",
-              status.in_flight, member->in_air);
+    SIM_CHECK(sim, status.in_flight == member->in_flight, "%zu calls are counted, %u are in flight",
+              status.in_flight, member->in_flight);
     SIM_CHECK(sim, status.bytes <= PIPELINE_BYTES_MAX + PIPELINE_BYTES_MAX / 2, "%zu bytes in hand",
               status.bytes);
     SIM_CHECK(sim, status.jobs[JOB_NEW] <= member->reading_count,

@@ -39,8 +39,8 @@ static void print_members(const struct sim *sim)
     for (size_t i = 0; i < sim->member_count; i++) {
         const struct sim_member *member = &sim->members[i];
         struct pipeline_status status;
-        fprintf(stderr, "  member %zu: %s, state %d, %u in the air%s", i,
-                member->alive ? "alive" : "dead", (int)member->state, member->in_air,
+        fprintf(stderr, "  member %zu: %s, state %d, %u in flight%s", i,
+                member->alive ? "alive" : "dead", (int)member->state, member->in_flight,
                 member->transaction != NULL ? ", a transaction" : "");
         if (member->alive) {
             pipeline_status(member->pipeline, &status);

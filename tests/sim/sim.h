@@ -117,12 +117,12 @@ struct sim_member {
     struct sim_reading readings[SIM_PARTITIONS_MAX];
     size_t reading_count, next_reading;
     struct sim_transaction *transaction;
-    unsigned in_air, merchant_air[SIM_MERCHANTS_MAX];
+    unsigned in_flight, merchant_in_flight[SIM_MERCHANTS_MAX];
     size_t answered, called;           /* answers given, answers that the pipeline told of */
     bool told_held[SIM_MERCHANTS_MAX]; /* merchants that it said are held */
     size_t told_held_count;
     bool told_down; /* it said that the endpoint is */
-    uint8_t code_air[SIM_CODES_MAX];
+    uint8_t code_in_flight[SIM_CODES_MAX];
     int64_t code_last[SIM_CODES_MAX]; /* offset called last in this assignment */
 };
 

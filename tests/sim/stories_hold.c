@@ -72,8 +72,8 @@ static void unauthorized(unsigned in_flight)
     story.sim->member_count = 1;
     the_one(&story)->latency_ms = 5 * SECOND_MS;
     seconds_pass(&story, 20, in_flight / 5, 3);
-    EXPECT(&story, story.sim->members[0].merchant_air[1] >= in_flight * 9 / 10,
-           "%u calls in flight", story.sim->members[0].merchant_air[1]);
+    EXPECT(&story, story.sim->members[0].merchant_in_flight[1] >= in_flight * 9 / 10,
+           "%u calls in flight", story.sim->members[0].merchant_in_flight[1]);
     merchant_is_answered_401(&story, 1);
     seconds_pass(&story, 10, 4, 3); /* the first of them, and its re-sign */
     the_one(&story)->latency_ms = 0;

@@ -167,12 +167,12 @@ bool circuit_next_broken(bool broken, enum circuit_event event);
 
 void hold_init(struct hold *hold, const struct hold_rules *rules);
 /* New rules. Another number of hosts forgets what is known of hosts (of all merchants, too: see
- * hold_merchant_forget_hosts()). */
+ * hold_merchant_reset_hosts()). */
 void hold_configure(struct hold *hold, const struct hold_rules *rules);
 void hold_merchant_init(struct hold_merchant *merchant);
 /* The merchant's section was changed: it is open, as a new one. A probe stays in flight. */
 void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms);
-void hold_merchant_forget_hosts(struct hold_merchant *merchant);
+void hold_merchant_reset_hosts(struct hold_merchant *merchant);
 
 enum hold_verdict {
     HOLD_CALL,  /* an ordinary call, at `host` */

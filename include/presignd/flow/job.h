@@ -20,8 +20,8 @@
 enum job_state {
     JOB_NEW,        /* read, not yet admitted (its partition's window is full) */
     JOB_BLOCKED,    /* behind an earlier event of its contract code */
-    JOB_WAITING,    /* waits for its merchant, or for a place in the air */
-    JOB_CALLING,    /* in the air */
+    JOB_WAITING,    /* waits for its merchant, or for a place in flight */
+    JOB_CALLING,    /* in flight */
     JOB_ANSWERED,   /* its answer came, the next step reads it */
     JOB_RETRY,      /* waits for its next attempt */
     JOB_COMPLETED,  /* has its outcome, waits for a transaction */

@@ -1,7 +1,7 @@
 /* One merchant's queue: its waiting events, its limits, its hold. No clock, no I/O.
  *
- * The number of calls in the air follows the answers: halved by a 429 (once for all that were
- * in the air then), raised by one for each round of successes, never above the merchant's
+ * The number of calls in flight follows the answers: halved by a 429 (once for all that were
+ * in flight then), raised by one for each round of successes, never above the merchant's
  * max_in_flight. What closes it altogether is flow/hold.h's.
  */
 #ifndef PRESIGND_FLOW_MERCHANT_QUEUE_H
@@ -29,7 +29,7 @@ struct merchant_queue {
     struct list probed;        /* jobs that failed as probes; they are before the others */
     size_t jobs;               /* in hand and not completed, wherever they are */
     unsigned in_flight;
-    double limit;      /* of calls in the air, at least 1 */
+    double limit;      /* of calls in flight, at least 1 */
     int64_t cut_ms;    /* when the limit was last lowered */
     double tokens;     /* of rate_per_s */
     int64_t tokens_ms; /* when they were counted last */
@@ -37,8 +37,8 @@ struct merchant_queue {
     int64_t relief_held_ms;   /* time in holds, less that between them (flow/relief.h) */
     int64_t relief_looked_ms; /* when that was counted last */
     /* The last answer, for people; ANSWER_KIND_COUNT before the first. */
-    enum answer_kind heard;
-    int64_t heard_ms;
+    enum answer_kind last_answer;
+    int64_t last_answer_ms;
 };
 
 void merchant_queue_init(struct merchant_queue *queue, struct merchant *merchant);

@@ -5,10 +5,10 @@
  * transactions) only changes lists that the next step reads. One thread. The world is reached
  * through the ports, so the same code runs under virtual time.
  *
- * Bounds: calls in the air (limits.in_flight), and for each partition the offsets in hand
+ * Bounds: calls in flight (limits.in_flight), and for each partition the offsets in hand
  * (WINDOW_SPAN, or what the broker takes) and its share of PIPELINE_BYTES_MAX (flow/share.h), in
  * which every event counts that is in hand, whatever it waits for. A partition at one of its bounds
- * is paused alone and goes on by itself. While all places in the air are taken and twice as many
+ * is paused alone and goes on by itself. While all places in flight are taken and twice as many
  * events wait, consumer is not asked for more; after PIPELINE_PAUSE_AFTER_MS of that, all
  * partitions are paused.
  *
@@ -41,7 +41,7 @@
 /* How long one stage of a step may work on what waits, before answers and timers are served
  * again. What is left comes with the next step, at once. */
 #define PIPELINE_SLICE_MS 10
-/* How long a revoked assignment waits for calls in the air, so that the next owner need not
+/* How long a revoked assignment waits for calls in flight, so that the next owner need not
  * repeat them. */
 #define PIPELINE_REVOKE_GRACE_MS 3000
 /* What pipeline_next_ms() gives when a step left work for the next one. */
@@ -98,7 +98,7 @@ struct pipeline_observer {
 };
 
 struct pipeline_limits {
-    unsigned in_flight; /* calls in the air, all merchants */
+    unsigned in_flight; /* calls in flight, all merchants */
     unsigned host_count;
     int64_t timeout_ms; /* for each attempt */
     int64_t commit_interval_ms;
@@ -153,16 +153,16 @@ int64_t pipeline_next_ms(const struct pipeline *pipeline);
 /* How many records consumer may hand over now. */
 size_t pipeline_wants(struct pipeline *pipeline);
 
-/* No further call begins; what is in the air may end and is published. Nothing undoes it. */
+/* No further call begins; what is in flight may end and is published. Nothing undoes it. */
 void pipeline_drain(struct pipeline *pipeline);
-/* True when nothing is in the air, completed or being published. */
+/* True when nothing is in flight, completed or being published. */
 bool pipeline_idle(const struct pipeline *pipeline);
 
 /* For the watchdog, every second or so: true while every assigned partition moves, has nothing to
  * do, or is held for a reason that pipeline_holds() names. Else false, and in `why` what has stood
  * still for `patience_ms` though nothing holds it: a bug of ours, or a thread that hangs. */
 bool pipeline_moves(struct pipeline *pipeline, int64_t patience_ms, struct buf *why);
-/* What events wait for that are not in the air, in a line for the status text; nothing when none
+/* What events wait for that are not in flight, in a line for the status text; nothing when none
  * does. */
 void pipeline_holds(const struct pipeline *pipeline, struct buf *out);
 

@@ -62,11 +62,11 @@ struct renewal_group {
 #define RENEWAL_GROUP_INIT ((struct renewal_group){-1})
 
 /* Call it when a commit was refused as not ours. True when commits have been refused for longer
- * than `session_ms` and renewal_group_heard() was not called in that time: then the membership is
+ * than `session_ms` and renewal_group_active() was not called in that time: then the membership is
  * lost. */
 bool renewal_group_refused(struct renewal_group *group, int64_t now_ms, int64_t session_ms)
     __attribute__((warn_unused_result));
 /* Call it when a commit was taken, or when partitions were assigned, revoked or lost. */
-void renewal_group_heard(struct renewal_group *group);
+void renewal_group_active(struct renewal_group *group);
 
 #endif

@@ -1,6 +1,6 @@
 /* Merchants with their keys and limits: built once from the configuration, then read only.
  *
- * A reload builds a new table; calls in the air hold a reference to the merchant they began
+ * A reload builds a new table; calls in flight hold a reference to the merchant they began
  * with. Counts of references are atomic, since signing threads hold them too.
  */
 #ifndef PRESIGND_WECHATPAY_MERCHANT_H

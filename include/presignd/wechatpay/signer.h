@@ -37,7 +37,7 @@ bool signer_resize(struct signer *signer, unsigned threads);
 /* Waits for the signatures in hand. Every job that was not handed back yet is handed back from
  * inside, those that were not signed with `ok` false. Accepts NULL, returns NULL. */
 struct signer *signer_free(struct signer *signer);
-/* Never blocks. The caller bounds how many it submits (calls in the air). */
+/* Never blocks. The caller bounds how many it submits (calls in flight). */
 void signer_submit(struct signer *signer, struct signer_job *job);
 size_t signer_waiting(const struct signer *signer);
 

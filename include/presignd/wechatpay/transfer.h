@@ -134,7 +134,7 @@ struct transfer_client *transfer_client_new(struct loop *loop,
 /* Ends transfers that are under way without calling `done`. Not from within `done`. Accepts
  * NULL, returns NULL. */
 struct transfer_client *transfer_client_free(struct transfer_client *client);
-/* Waiting, in the air, or finished and not yet handed over. */
+/* Waiting, in flight, or finished and not yet handed over. */
 size_t transfer_client_in_flight(const struct transfer_client *client);
 
 void transfer_start(struct transfer_client *client, struct transfer *transfer);

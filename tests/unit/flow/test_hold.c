@@ -738,7 +738,7 @@ Test(hold, other_hosts_after_a_reload_are_not_known)
     (void)probes(&scene, &scene.a, &silence, HOLD_SILENT_MS);
     struct hold_ticket probe = begins(&scene, &scene.a, HOLD_PROBE, 9000);
     hold_configure(&scene.hold, &rules);
-    hold_merchant_forget_hosts(&scene.a);
+    hold_merchant_reset_hosts(&scene.a);
     cr_assert_str_eq(state(&scene, &scene.a), "open");
     ends(&scene, &scene.a, probe, &result, 9001);
     probe.host = 1;

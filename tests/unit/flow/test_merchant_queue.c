@@ -33,7 +33,7 @@ static void end_all(struct merchant_queue *queue, enum merchant_queue_answer ans
     }
 }
 
-Test(queue, as_many_calls_begin_as_the_merchant_may_have_in_the_air)
+Test(queue, as_many_calls_begin_as_the_merchant_may_have_in_flight)
 {
     struct merchant merchant = merchant_with(5, 0);
     struct merchant_queue queue;
@@ -50,7 +50,7 @@ Test(queue, as_many_calls_begin_as_the_merchant_may_have_in_the_air)
     cr_assert_eq(merchant.references, 1);
 }
 
-Test(queue, a_429_halves_the_limit_once_for_all_that_were_in_the_air)
+Test(queue, a_429_halves_the_limit_once_for_all_that_were_in_flight)
 {
     struct merchant merchant = merchant_with(64, 0);
     struct merchant_queue queue;

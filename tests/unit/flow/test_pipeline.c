@@ -23,7 +23,7 @@ struct story {
     /* What the endpoint says to the event of that number, the code's last character. */
     enum answer_kind says[10];
     unsigned calls[10];
-    void *in_air[10];
+    void *in_flight[10];
     enum refusal refusal; /* of each record of a batch that is refused */
     size_t batches;       /* given, not yet ended */
     size_t metadata_most; /* of all positions given, the longest metadata */
@@ -47,9 +47,9 @@ static void note_call(void *context, const struct attempt *attempt, void *cookie
     struct story *story = context;
     const char *code = strstr(attempt->body, "\"code");
     int number = code[strlen("\"code")] - '0';
-    cr_assert_null(story->in_air[number]);
+    cr_assert_null(story->in_flight[number]);
     story->calls[number]++;
-    story->in_air[number] = cookie;
+    story->in_flight[number] = cookie;
 }
 
 static void note_batch(void *context, const struct transaction_batch *batch)
@@ -160,7 +160,7 @@ static void comes(struct story *story, int number)
 static void answer_calls(struct story *story)
 {
     for (int i = 0; i < 10; i++) {
-        if (story->in_air[i] != NULL) {
+        if (story->in_flight[i] != NULL) {
             struct answer answer = {.kind = story->says[i],
                                     .call_state = CALL_ANSWERED,
                                     .status = 200,
@@ -171,8 +171,8 @@ static void answer_calls(struct story *story)
                 answer.body = mem_strdup("{\"pre_entrustweb_id\":\"P\"}");
                 answer.body_len = strlen(answer.body);
             }
-            void *cookie = story->in_air[i];
-            story->in_air[i] = NULL;
+            void *cookie = story->in_flight[i];
+            story->in_flight[i] = NULL;
             pipeline_answered(story->pipeline, cookie, &answer);
         }
     }
@@ -187,8 +187,8 @@ static void answers(struct story *story, int number, int status, int64_t retry_a
                             .counts_as_outage = status != 500,
                             .detail = "",
                             .retry_after_ms = retry_after_ms};
-    void *cookie = story->in_air[number];
-    story->in_air[number] = NULL;
+    void *cookie = story->in_flight[number];
+    story->in_flight[number] = NULL;
     pipeline_answered(story->pipeline, cookie, &answer);
 }
 
@@ -272,15 +272,15 @@ Test(pipeline, an_hour_that_a_mended_host_asked_for_is_not_waited_for)
     comes(&story, 1);
     comes(&story, 2);
     pipeline_step(story.pipeline);
-    void *late = story.in_air[2];
+    void *late = story.in_flight[2];
     cr_assert_not_null(late);
-    story.in_air[2] = NULL;
+    story.in_flight[2] = NULL;
     answers(&story, 1, 503, 1);
     story.says[1] = ANSWER_SUCCESS;
     goes_on(&story, BEGIN_MS + 5000);
     cr_assert_eq(story.calls[1], 2);
     cr_assert_eq(story.attempts[1], 2);
-    story.in_air[2] = late;
+    story.in_flight[2] = late;
     answers(&story, 2, 503, 3600000);
     story.says[2] = ANSWER_SUCCESS;
     goes_on(&story, BEGIN_MS + 10000);
@@ -628,7 +628,7 @@ Test(progress, a_call_that_never_ends_is_none)
     story_end(&story);
 }
 
-/* A call in the air keeps the time-out that it began with. */
+/* A call in flight keeps the time-out that it began with. */
 Test(progress, a_call_that_began_before_a_reload_has_its_own_time)
 {
     struct story story;
@@ -645,10 +645,10 @@ Test(progress, a_call_that_began_before_a_reload_has_its_own_time)
     cr_assert(moves(&story, ""));
     story.now.mono_ms += 1;
     cr_assert_not(moves(&story, "a call has not ended"), "the second, though it is the newer");
-    void *first = story.in_air[1];
-    story.in_air[1] = NULL;
+    void *first = story.in_flight[1];
+    story.in_flight[1] = NULL;
     answer_calls(&story);
-    story.in_air[1] = first;
+    story.in_flight[1] = first;
     story.now.mono_ms += 2 * PATIENCE_MS - 2;
     pipeline_step(story.pipeline);
     cr_assert(moves(&story, ""));
@@ -736,7 +736,7 @@ Test(progress, an_event_in_nobodys_hands_is_none)
     comes(&story, 1);
     pipeline_step(story.pipeline);
     cr_assert(moves(&story, ""));
-    struct job *job = story.in_air[1];
+    struct job *job = story.in_flight[1];
     struct list *in = job->in;
     job_unlink(job); /* as a bug would */
     story.now.mono_ms += PATIENCE_MS + 1;

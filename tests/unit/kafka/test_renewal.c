@@ -83,7 +83,7 @@ Test(renewal, a_word_from_the_group_begins_it_anew)
 {
     struct renewal_group group = RENEWAL_GROUP_INIT;
     cr_assert_not(renewal_group_refused(&group, 1000, 15000));
-    renewal_group_heard(&group);
+    renewal_group_active(&group);
     cr_assert_not(renewal_group_refused(&group, 16001, 15000));
     cr_assert_not(renewal_group_refused(&group, 31001, 15000));
     cr_assert(renewal_group_refused(&group, 31002, 15000));
