@@ -1,14 +1,14 @@
-/* The delivery protocol: what the consumer, the offset window and the transactional outlet do
+/* The delivery protocol: what the consumer, the offset window and the transactional publisher do
  * with events while processes die, sleep and lose their partitions. README.md says what is left
  * out and why that is sound, and how to run this.
  *
  * Names are those of the code: src/flow/{window,batch,assign,publish,pipeline}.c,
- * src/kafka/{clients,intake,outlet,producer}.c.
+ * src/kafka/{clients,consumer,publisher,producer}.c.
  * An inline stands for the function of its name. One step of a process is one request, answer or
  * turn of the event loop; any two of them may happen in either order.
  *
  * Sets of offsets are bit sets, bit o for offset o. In the code the set in a commit's metadata
- * begins at the watermark; here it begins at 0, which says the same.
+ * begins at the base_offset; here it begins at 0, which says the same.
  */
 
 /* --- The bound --- */
@@ -81,13 +81,13 @@
 
 mtype:life = {RUNNING, PAUSED, DEAD};
 /* TAKING: in no group, since the transactional.id is not held yet. LOOKING: no position is known. */
-mtype:intake = {TAKING, LOOKING, ASSIGNED, REVOKING};
+mtype:consumer = {TAKING, LOOKING, ASSIGNED, REVOKING};
 /* Which generation of the group it is of. Only "the current one, or one before" ever matters, and
  * without numbers the states are fewer. */
 mtype:session = {NO_SESSION, CURRENT, STALE};
 /* ACQUIRING: the producer does not hold its transactional.id. From OFFSETS_SENT on a transaction
  * is open. SETTLING: not known how the commit ended, a new producer is wanted. */
-mtype:outlet = {ACQUIRING, READY, OFFSETS_SENT, COMMITTING, SETTLING, READING_BACK};
+mtype:publisher = {ACQUIRING, READY, OFFSETS_SENT, COMMITTING, SETTLING, READING_BACK};
 mtype:verdict = {OUTLET_COMMITTED, OUTLET_ABORTED, OUTLET_NOT_OURS, OUTLET_RECORDS_REFUSED};
 
 typedef position {
@@ -97,7 +97,7 @@ typedef position {
 };
 
 typedef window_state {
-    byte watermark;
+    byte base_offset;
     byte next;
     byte done;
 };
@@ -106,14 +106,14 @@ typedef window_state {
 typedef partition {
     window_state win;
     byte calling;
-    byte settled;
-    byte suspects; /* settled, and refused by their topic */
+    byte completed;
+    byte suspects; /* completed, and refused by their topic */
 };
 
 typedef daemon {
     mtype:life life;
 
-    mtype:intake intake;
+    mtype:consumer consumer;
     mtype:session session;
     byte mine;    /* bit set of partitions */
     byte known;   /* those of them whose position was told */
@@ -126,7 +126,7 @@ typedef daemon {
     byte records[PARTITIONS]; /* offsets whose outcomes are in the batch */
     position positions[PARTITIONS];
 
-    mtype:outlet outlet;
+    mtype:publisher publisher;
     bool refused;          /* NOT_OURS: no further batch in this session */
 };
 
@@ -181,16 +181,16 @@ SCRATCH byte generation, session_number[DAEMONS], batch_number[DAEMONS];
 inline advance(window)
 {
     do
-    :: window.watermark < window.next && (window.done & BIT(window.watermark)) ->
-        window.done = window.done & ~BIT(window.watermark);
-        window.watermark++
+    :: window.base_offset < window.next && (window.done & BIT(window.base_offset)) ->
+        window.done = window.done & ~BIT(window.base_offset);
+        window.base_offset++
     :: else -> break
     od
 }
 
 inline window_load(window, at)
 {
-    window.watermark = at.offset;
+    window.base_offset = at.offset;
     window.next = at.offset;
 #ifdef NO_DONE_SET
     window.done = 0
@@ -211,7 +211,7 @@ inline window_arrive(window, offset, known)
 inline window_finish(window, offset)
 {
     if
-    :: offset >= window.watermark && offset < window.next ->
+    :: offset >= window.base_offset && offset < window.next ->
         window.done = window.done | BIT(offset);
         advance(window)
     :: else
@@ -220,11 +220,11 @@ inline window_finish(window, offset)
 
 /* --- The batch: batch.c --- */
 
-SCRATCH window_state draft;
+SCRATCH window_state pending;
 
 inline window_copy(to, from)
 {
-    to.watermark = from.watermark;
+    to.base_offset = from.base_offset;
     to.next = from.next;
     to.done = from.done
 }
@@ -243,20 +243,20 @@ inline window_encode(at)
 {
     at.in = 1;
 #ifdef COMMIT_HIGHEST
-    at.offset = draft.watermark;
+    at.offset = pending.base_offset;
     for (o : 0 .. OFFSETS - 1) {
         if
-        :: draft.done & BIT(o) -> at.offset = o + 1
+        :: pending.done & BIT(o) -> at.offset = o + 1
         :: else
         fi
     }
     at.metadata = 0;
 #else
-    at.offset = draft.watermark;
+    at.offset = pending.base_offset;
 #ifdef NO_UNION
-    at.metadata = draft.done & BELOW(draft.next);
+    at.metadata = pending.done & BELOW(pending.next);
 #else
-    at.metadata = draft.done;
+    at.metadata = pending.done;
 #endif
 #endif
 }
@@ -268,8 +268,8 @@ inline position_clear(at)
     at.metadata = 0
 }
 
-/* Every partition of which something is settled, or of suspects, all of it; never of both. What
- * a window says stays what is committed: the batch's effect on it lies in the draft. */
+/* Every partition of which something is completed, or of suspects, all of it; never of both. What
+ * a window says stays what is committed: the batch's effect on it lies in the pending. */
 inline batch_fill(i, suspects_only)
 {
     d[i].trying = suspects_only;
@@ -281,16 +281,16 @@ inline batch_fill(i, suspects_only)
             set = d[i].partitions[p].suspects;
             d[i].partitions[p].suspects = 0
         :: else ->
-            set = d[i].partitions[p].settled;
-            d[i].partitions[p].settled = 0
+            set = d[i].partitions[p].completed;
+            d[i].partitions[p].completed = 0
         fi;
         if
         :: set ->
-            window_copy(draft, d[i].partitions[p].win);
-            window_finish_all(draft, set);
+            window_copy(pending, d[i].partitions[p].win);
+            window_finish_all(pending, set);
             window_encode(d[i].positions[p]);
             d[i].records[p] = set;
-#ifdef NO_DRAFT
+#ifdef NO_PENDING
             window_finish_all(d[i].partitions[p].win, set);
 #endif
             printf("%c  batch_fill: partition %d, outcomes of set(%d); commits offset %d with set(%d), session %d\n",
@@ -319,7 +319,7 @@ inline batch_undo(i)
         if
         :: d[i].trying ->
             d[i].partitions[p].suspects = d[i].partitions[p].suspects | d[i].records[p]
-        :: else -> d[i].partitions[p].settled = d[i].partitions[p].settled | d[i].records[p]
+        :: else -> d[i].partitions[p].completed = d[i].partitions[p].completed | d[i].records[p]
         fi
     }
 #endif
@@ -342,11 +342,11 @@ inline batch_end(i)
 inline partitions_deinit(i)
 {
     for (p : 0 .. PARTITIONS - 1) {
-        d[i].partitions[p].win.watermark = 0;
+        d[i].partitions[p].win.base_offset = 0;
         d[i].partitions[p].win.next = 0;
         d[i].partitions[p].win.done = 0;
         d[i].partitions[p].calling = 0;
-        d[i].partitions[p].settled = 0;
+        d[i].partitions[p].completed = 0;
         d[i].partitions[p].suspects = 0
     }
 }
@@ -362,7 +362,7 @@ inline assign_drop(i)
     d[i].mine = 0;
     d[i].known = 0;
     d[i].refused = 0;
-    d[i].intake = LOOKING
+    d[i].consumer = LOOKING
 }
 
 #ifdef STALE_POSITIONS
@@ -386,14 +386,14 @@ inline assign_positions(i, at)
 {
     p = at;
     lookup(i, p);
-    printf("%c  assign_positions: partition %d in session %d; window_load: watermark %d, done set(%d)\n",
-           NAME(i), p, session_number[i], d[i].partitions[p].win.watermark,
+    printf("%c  assign_positions: partition %d in session %d; window_load: base_offset %d, done set(%d)\n",
+           NAME(i), p, session_number[i], d[i].partitions[p].win.base_offset,
            d[i].partitions[p].win.done);
     /* The window never forgets: what has its outcome is known as done. */
-    INVARIANT((visible[p] & ~DONE_OF(d[i].partitions[p].win.watermark,
+    INVARIANT((visible[p] & ~DONE_OF(d[i].partitions[p].win.base_offset,
                                      d[i].partitions[p].win.done)) == 0);
     d[i].known = d[i].known | BIT(p);
-    d[i].intake = ASSIGNED
+    d[i].consumer = ASSIGNED
 }
 
 /* A record of the next offset that exists and fits into the window: a new one is called. */
@@ -410,7 +410,7 @@ inline pipeline_record(i, offset)
     fi
 }
 
-/* Told on the loop's thread a little later: the outlet may as well have been slower. */
+/* Told on the loop's thread a little later: the publisher may as well have been slower. */
 inline pipeline_batch_ended(i, verdict)
 {
     if
@@ -489,7 +489,7 @@ inline rebalance_end()
         :: member[1] -> owner[p] = 1
         fi;
         if
-        :: d[owner[p]].intake != TAKING -> d[owner[p]].mine = d[owner[p]].mine | BIT(p)
+        :: d[owner[p]].consumer != TAKING -> d[owner[p]].mine = d[owner[p]].mine | BIT(p)
         :: else
         fi;
         printf("group: session %d, partition %d goes to %c\n", generation, p, NAME(owner[p]))
@@ -498,7 +498,7 @@ inline rebalance_end()
         joined[j] = 0;
         session_ends(j);
         if
-        :: member[j] && d[j].intake != TAKING ->
+        :: member[j] && d[j].consumer != TAKING ->
             d[j].session = CURRENT;
             session_number[j] = generation
         :: else
@@ -565,7 +565,7 @@ inline end_transaction(i)
         }
     fi;
     if
-    :: d[i].outlet != COMMITTING -> txn[i].answer = NO_ANSWER /* nobody waits for it */
+    :: d[i].publisher != COMMITTING -> txn[i].answer = NO_ANSWER /* nobody waits for it */
     :: else
     fi
 }
@@ -598,20 +598,20 @@ inline write_markers(i)
 #define STABLE(p) (!PENDING_OF(0, p) && !PENDING_OF(1, p))
 #endif
 #define LOOKUP_READY(i, p)                                                              \
-    ((d[i].intake == LOOKING || d[i].intake == ASSIGNED) && d[i].session != NO_SESSION && \
+    ((d[i].consumer == LOOKING || d[i].consumer == ASSIGNED) && d[i].session != NO_SESSION && \
      (d[i].mine & BIT(p)) && !(d[i].known & BIT(p)) && STABLE(p))
 #if PARTITIONS > 1
 #define READ_BACK_READY(i) \
     ((!d[i].positions[0].in || STABLE(0)) && (!d[i].positions[1].in || STABLE(1)))
-#define SETTLED_ANY(i)  (d[i].partitions[0].settled || d[i].partitions[1].settled)
+#define SETTLED_ANY(i)  (d[i].partitions[0].completed || d[i].partitions[1].completed)
 #define SUSPECTS_ANY(i) (d[i].partitions[0].suspects || d[i].partitions[1].suspects)
 #else
 #define READ_BACK_READY(i) (!d[i].positions[0].in || STABLE(0))
-#define SETTLED_ANY(i)     (d[i].partitions[0].settled)
+#define SETTLED_ANY(i)     (d[i].partitions[0].completed)
 #define SUSPECTS_ANY(i)    (d[i].partitions[0].suspects)
 #endif
 
-/* --- The outlet's thread: producer.c --- */
+/* --- The publisher's thread: producer.c --- */
 
 /* init_transactions: the producer before it is fenced, what it left open is aborted. */
 inline producer_acquire(i)
@@ -636,7 +636,7 @@ inline send_offsets(i)
 {
     if
     :: txn[i].fenced ->
-        d[i].outlet = ACQUIRING;
+        d[i].publisher = ACQUIRING;
         pipeline_batch_ended(i, OUTLET_ABORTED)
 #ifndef NO_FENCING
     :: else ->
@@ -657,7 +657,7 @@ inline send_offsets(i)
                 txn[i].positions[p].offset = d[i].positions[p].offset;
                 txn[i].positions[p].metadata = d[i].positions[p].metadata
             }
-            d[i].outlet = OFFSETS_SENT
+            d[i].publisher = OFFSETS_SENT
         fi
     fi
 }
@@ -668,14 +668,14 @@ inline produce_all_and_commit(i)
 {
     if
     :: txn[i].fenced ->
-        d[i].outlet = ACQUIRING;
+        d[i].publisher = ACQUIRING;
         pipeline_batch_ended(i, OUTLET_ABORTED)
     :: else ->
         for (p : 0 .. PARTITIONS - 1) {
             txn[i].records[p] = d[i].records[p]
         }
         txn[i].commit_sent = 1;
-        d[i].outlet = COMMITTING;
+        d[i].publisher = COMMITTING;
         printf("%c  produce_all, commit: requests sent\n", NAME(i))
     fi
 }
@@ -685,10 +685,10 @@ inline abort_or_drop(i)
     aborts++;
     printf("%c  the transaction fails and is aborted\n", NAME(i));
     if
-    :: txn[i].fenced -> d[i].outlet = ACQUIRING
+    :: txn[i].fenced -> d[i].publisher = ACQUIRING
     :: else ->
         transaction_clear(i);
-        d[i].outlet = READY
+        d[i].publisher = READY
     fi;
     pipeline_batch_ended(i, OUTLET_ABORTED)
 }
@@ -700,10 +700,10 @@ inline records_refused(i, at, offset)
     printf("%c  partition %d offset %d: its outcome is refused, the transaction is aborted\n",
            NAME(i), at, offset);
     if
-    :: txn[i].fenced -> d[i].outlet = ACQUIRING
+    :: txn[i].fenced -> d[i].publisher = ACQUIRING
     :: else ->
         transaction_clear(i);
-        d[i].outlet = READY
+        d[i].publisher = READY
     fi;
     if
     :: d[i].orphaned
@@ -718,9 +718,9 @@ inline commit_answered(i)
 {
     if
     :: txn[i].answer == ANSWER_OK ->
-        d[i].outlet = READY;
+        d[i].publisher = READY;
         pipeline_batch_ended(i, OUTLET_COMMITTED)
-    :: else -> d[i].outlet = SETTLING
+    :: else -> d[i].publisher = SETTLING
     fi;
     txn[i].answer = NO_ANSWER
 }
@@ -731,10 +731,10 @@ inline commit_unknown(i)
     txn[i].answer = NO_ANSWER;
     printf("%c  commit: no answer comes, its end is unknown\n", NAME(i));
 #ifdef NO_REINIT
-    d[i].outlet = ACQUIRING;
+    d[i].publisher = ACQUIRING;
     pipeline_batch_ended(i, OUTLET_ABORTED)
 #else
-    d[i].outlet = SETTLING
+    d[i].publisher = SETTLING
 #endif
 }
 
@@ -757,36 +757,36 @@ inline read_back(i)
         printf("%c  read_back: the committed offsets are not those of the batch\n", NAME(i));
         pipeline_batch_ended(i, OUTLET_ABORTED)
     fi;
-    d[i].outlet = READY
+    d[i].publisher = READY
 }
 
-/* --- Clients that are made anew: outlet.c, clients.c --- */
+/* --- Clients that are made anew: publisher.c, clients.c --- */
 
 #define COMMIT_BEGUN(i)                                             \
-    (d[i].outlet == COMMITTING || d[i].outlet == SETTLING || d[i].outlet == READING_BACK)
+    (d[i].publisher == COMMITTING || d[i].publisher == SETTLING || d[i].publisher == READING_BACK)
 
 /* Another producer, on a thread of its own. A batch goes back to the pipeline, unless its commit
  * was begun: then the new thread finds out how that ended. The old one sends nothing more. */
-inline hand_take_over(i)
+inline worker_take_over(i)
 {
-    printf("%c  hand_take_over: a new producer\n", NAME(i));
+    printf("%c  worker_take_over: a new producer\n", NAME(i));
     txn[i].answer = NO_ANSWER;
     if
     :: COMMIT_BEGUN(i) ->
 #ifdef NO_TAKE_OVER
-        d[i].outlet = ACQUIRING;
+        d[i].publisher = ACQUIRING;
         pipeline_batch_ended(i, OUTLET_ABORTED)
 #else
-        d[i].outlet = SETTLING
+        d[i].publisher = SETTLING
 #endif
     :: else ->
 #ifdef NO_MAY_COMMIT
         if
-        :: d[i].outlet == OFFSETS_SENT -> produce_all_and_commit(i)
+        :: d[i].publisher == OFFSETS_SENT -> produce_all_and_commit(i)
         :: else
         fi;
 #endif
-        d[i].outlet = ACQUIRING;
+        d[i].publisher = ACQUIRING;
         if
         :: d[i].publishing -> pipeline_batch_ended(i, OUTLET_ABORTED)
         :: else
@@ -795,34 +795,34 @@ inline hand_take_over(i)
 }
 
 /* The old consumer sends no LeaveGroup, as a static member. */
-inline consumer_renew(i)
+inline replace_consumer(i)
 {
-    printf("%c  consumer_renew: everything is dropped\n", NAME(i));
+    printf("%c  replace_consumer: everything is dropped\n", NAME(i));
     assign_drop(i);
-    d[i].intake = TAKING
+    d[i].consumer = TAKING
 }
 
 inline clock_look(i)
 {
     renewals++;
     printf("%c  *** the clock was set\n", NAME(i));
-    hand_take_over(i);
-    consumer_renew(i)
+    worker_take_over(i);
+    replace_consumer(i)
 }
 
 inline fatal_handle(i)
 {
     renewals++;
     printf("%c  *** the consumer gave up\n", NAME(i));
-    consumer_renew(i)
+    replace_consumer(i)
 }
 
-/* The outlet's thread sits in a call that does not return. */
+/* The publisher's thread sits in a call that does not return. */
 inline on_check(i)
 {
     renewals++;
-    printf("%c  *** the outlet's thread is stuck\n", NAME(i));
-    hand_take_over(i)
+    printf("%c  *** the publisher's thread is stuck\n", NAME(i));
+    worker_take_over(i)
 }
 
 /* Sooner or later the consumer hears of it, or of nothing for long. */
@@ -837,7 +837,7 @@ inline deny(i)
 {
     denied = 1;
     printf("%c  *** may not have its transactional.id any more\n", NAME(i));
-    d[i].outlet = ACQUIRING
+    d[i].publisher = ACQUIRING
 }
 
 /* The id first, then the group. */
@@ -845,19 +845,19 @@ inline deny(i)
 #define HELD(i)    true
 #define REFUSED(i) false
 #else
-#define HELD(i)    (d[i].outlet != ACQUIRING && d[i].outlet != SETTLING)
-#define REFUSED(i) (DENIED(i) && d[i].outlet == ACQUIRING)
+#define HELD(i)    (d[i].publisher != ACQUIRING && d[i].publisher != SETTLING)
+#define REFUSED(i) (DENIED(i) && d[i].publisher == ACQUIRING)
 #endif
 inline standing_look(i)
 {
-    d[i].intake = LOOKING;
+    d[i].consumer = LOOKING;
     join(i)
 }
 
 /* --- The processes --- */
 
 #define RUNS(i)     (d[i].life == RUNNING)
-#define IN_GROUP(i) (RUNS(i) && d[i].intake != TAKING)
+#define IN_GROUP(i) (RUNS(i) && d[i].consumer != TAKING)
 
 /* The next offset that holds a record; OFFSETS when there is none. */
 #define NEXT_EVENT(p, from)                              \
@@ -871,10 +871,10 @@ inline standing_look(i)
 #define READABLE(i) d[i].known
 #endif
 #define FETCHABLE(i, p)                                                           \
-    (d[i].intake == ASSIGNED && (READABLE(i) & BIT(p)) &&                         \
+    (d[i].consumer == ASSIGNED && (READABLE(i) & BIT(p)) &&                         \
      NEXT_EVENT(p, d[i].partitions[p].win.next) < OFFSETS &&                   \
      NEXT_EVENT(p, d[i].partitions[p].win.next) -                              \
-         d[i].partitions[p].win.watermark < WINDOW_SPAN)
+         d[i].partitions[p].win.base_offset < WINDOW_SPAN)
 #define CALLED(i, p, offset) (d[i].partitions[p].calling & BIT(offset))
 
 inline record_tell(i, at)
@@ -884,11 +884,11 @@ inline record_tell(i, at)
     pipeline_record(i, o)
 }
 
-inline place_in_settled(i, at, offset)
+inline job_state_complete(i, at, offset)
 {
     d[i].partitions[at].calling = d[i].partitions[at].calling & ~BIT(offset);
-    d[i].partitions[at].settled = d[i].partitions[at].settled | BIT(offset);
-    printf("%c  call ends: partition %d offset %d is settled\n", NAME(i), at, offset)
+    d[i].partitions[at].completed = d[i].partitions[at].completed | BIT(offset);
+    printf("%c  call ends: partition %d offset %d is completed\n", NAME(i), at, offset)
 }
 
 /* The consumer joins again by itself as soon as its partitions are given back. */
@@ -906,16 +906,16 @@ proctype event_loop(byte i)
 {
 end:
     do
-    /* intake */
+    /* consumer */
     :: d_step { RUNS(i) && LOOKUP_READY(i, 0) -> assign_positions(i, 0) }
 #if PARTITIONS > 1
     :: d_step { RUNS(i) && LOOKUP_READY(i, 1) -> assign_positions(i, 1) }
 #endif
-    :: d_step { IN_GROUP(i) && TOLD_TO_REVOKE(i) && (d[i].intake == LOOKING || IS_STANDBY(i)) ->
+    :: d_step { IN_GROUP(i) && TOLD_TO_REVOKE(i) && (d[i].consumer == LOOKING || IS_STANDBY(i)) ->
            rejoin(i) }
-    :: d_step { RUNS(i) && TOLD_TO_REVOKE(i) && d[i].intake == ASSIGNED && !IS_STANDBY(i) ->
+    :: d_step { RUNS(i) && TOLD_TO_REVOKE(i) && d[i].consumer == ASSIGNED && !IS_STANDBY(i) ->
            printf("%c  pipeline_revoking\n", NAME(i));
-           d[i].intake = REVOKING }
+           d[i].consumer = REVOKING }
     :: d_step { IN_GROUP(i) && !member[i] ->
            printf("%c  pipeline_lost: everything is dropped\n", NAME(i));
            rejoin(i) }
@@ -924,27 +924,27 @@ end:
     :: d_step { RUNS(i) && FETCHABLE(i, 1) -> record_tell(i, 1) }
 #endif
     /* calls, in any order */
-    :: d_step { RUNS(i) && CALLED(i, 0, 0) -> place_in_settled(i, 0, 0) }
-    :: d_step { RUNS(i) && CALLED(i, 0, 1) -> place_in_settled(i, 0, 1) }
-    :: d_step { RUNS(i) && CALLED(i, 0, 2) -> place_in_settled(i, 0, 2) }
-    :: d_step { RUNS(i) && CALLED(i, 0, 3) -> place_in_settled(i, 0, 3) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 0) -> job_state_complete(i, 0, 0) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 1) -> job_state_complete(i, 0, 1) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 2) -> job_state_complete(i, 0, 2) }
+    :: d_step { RUNS(i) && CALLED(i, 0, 3) -> job_state_complete(i, 0, 3) }
 #if PARTITIONS > 1
-    :: d_step { RUNS(i) && CALLED(i, 1, 0) -> place_in_settled(i, 1, 0) }
-    :: d_step { RUNS(i) && CALLED(i, 1, 1) -> place_in_settled(i, 1, 1) }
+    :: d_step { RUNS(i) && CALLED(i, 1, 0) -> job_state_complete(i, 1, 0) }
+    :: d_step { RUNS(i) && CALLED(i, 1, 1) -> job_state_complete(i, 1, 1) }
 #endif
-    /* publish; outlet_submit */
+    /* publish; publisher_submit */
     :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SETTLED_ANY(i) ->
            batch_fill(i, 0) }
     :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SUSPECTS_ANY(i) ->
            batch_fill(i, 1) }
     /* release: all is quiet, or the group has waited long enough */
-    :: d_step { RUNS(i) && d[i].intake == REVOKING && member[i] ->
-           printf("%c  intake_release\n", NAME(i));
+    :: d_step { RUNS(i) && d[i].consumer == REVOKING && member[i] ->
+           printf("%c  consumer_release\n", NAME(i));
            rejoin(i) }
     /* clients */
-    :: d_step { RUNS(i) && d[i].intake == TAKING && HELD(i) -> standing_look(i) }
+    :: d_step { RUNS(i) && d[i].consumer == TAKING && HELD(i) -> standing_look(i) }
     :: d_step { IN_GROUP(i) && (REFUSED(i) || (d[i].session == STALE && member[i])) ->
-           consumer_renew(i) }
+           replace_consumer(i) }
     /* faults */
     :: d_step { IN_GROUP(i) && renewals < RENEWALS -> clock_look(i) }
     :: d_step { IN_GROUP(i) && renewals < RENEWALS -> fatal_handle(i) }
@@ -953,31 +953,31 @@ end:
 }
 
 #define REFUSABLE(i, p, offset)                                        \
-    (RUNS(i) && d[i].outlet == OFFSETS_SENT && refusals < REFUSALS && \
+    (RUNS(i) && d[i].publisher == OFFSETS_SENT && refusals < REFUSALS && \
      (d[i].records[p] & BIT(offset)))
 
-/* The outlet's thread. */
-proctype outlet_thread(byte i)
+/* The publisher's thread. */
+proctype publisher_thread(byte i)
 {
 end:
     do
-    :: d_step { RUNS(i) && d[i].outlet == ACQUIRING && txn[i].state != PREPARE_COMMIT &&
+    :: d_step { RUNS(i) && d[i].publisher == ACQUIRING && txn[i].state != PREPARE_COMMIT &&
                !DENIED(i) ->
            producer_acquire(i);
-           d[i].outlet = READY }
-    :: d_step { RUNS(i) && d[i].outlet == READY && d[i].publishing && txn[i].state == EMPTY ->
+           d[i].publisher = READY }
+    :: d_step { RUNS(i) && d[i].publisher == READY && d[i].publishing && txn[i].state == EMPTY ->
            send_offsets(i) }
-    :: d_step { RUNS(i) && d[i].outlet == OFFSETS_SENT -> produce_all_and_commit(i) }
-    :: d_step { RUNS(i) && d[i].outlet == COMMITTING && txn[i].answer != NO_ANSWER ->
+    :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT -> produce_all_and_commit(i) }
+    :: d_step { RUNS(i) && d[i].publisher == COMMITTING && txn[i].answer != NO_ANSWER ->
            commit_answered(i) }
-    :: d_step { RUNS(i) && d[i].outlet == SETTLING && txn[i].state != PREPARE_COMMIT ->
+    :: d_step { RUNS(i) && d[i].publisher == SETTLING && txn[i].state != PREPARE_COMMIT ->
            producer_acquire(i);
-           d[i].outlet = READING_BACK }
-    :: d_step { RUNS(i) && d[i].outlet == READING_BACK && READ_BACK_READY(i) -> read_back(i) }
+           d[i].publisher = READING_BACK }
+    :: d_step { RUNS(i) && d[i].publisher == READING_BACK && READ_BACK_READY(i) -> read_back(i) }
     /* faults */
-    :: d_step { RUNS(i) && d[i].outlet == OFFSETS_SENT && aborts < ABORTS ->
+    :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT && aborts < ABORTS ->
            abort_or_drop(i) }
-    :: d_step { RUNS(i) && d[i].outlet == COMMITTING && unknowns < UNKNOWNS ->
+    :: d_step { RUNS(i) && d[i].publisher == COMMITTING && unknowns < UNKNOWNS ->
            commit_unknown(i) }
     :: d_step { REFUSABLE(i, 0, 0) -> records_refused(i, 0, 0) }
     :: d_step { REFUSABLE(i, 0, 2) -> records_refused(i, 0, 2) }
@@ -1008,12 +1008,12 @@ inline process_clear(i)
 {
     partitions_deinit(i);
     batch_end(i);
-    d[i].intake = TAKING;
+    d[i].consumer = TAKING;
     d[i].session = NO_SESSION;
     d[i].mine = 0;
     d[i].known = 0;
     d[i].refused = 0;
-    d[i].outlet = ACQUIRING
+    d[i].publisher = ACQUIRING
 }
 
 /* For a trace that shows the usual zombie: one that is stopped with a batch in its hands. */
@@ -1058,7 +1058,7 @@ end:
            printf("group: *** balances anew\n");
            rebalance_begin() }
     :: d_step { RUNS(0) && !denied && DENIALS > 0 && !d[0].publishing &&
-               (d[0].outlet == READY || d[0].outlet == ACQUIRING) -> deny(0) }
+               (d[0].publisher == READY || d[0].publisher == ACQUIRING) -> deny(0) }
     :: ((RUNS(0) && !denied) || RUNS(1)) && !(RUNS(0) && RUNS(1)) -> break
     od
 }
@@ -1091,11 +1091,11 @@ init
         for (j : 0 .. DAEMONS - 1) {
             member[j] = 1;
             d[j].life = RUNNING;
-            d[j].intake = LOOKING;
+            d[j].consumer = LOOKING;
             d[j].session = CURRENT;
             session_number[j] = 1;
             d[j].batch_session = NO_SESSION;
-            d[j].outlet = READY;
+            d[j].publisher = READY;
             txn[j].state = EMPTY;
             txn[j].answer = NO_ANSWER
         }
@@ -1105,8 +1105,8 @@ init
         }
         run event_loop(0);
         run event_loop(1);
-        run outlet_thread(0);
-        run outlet_thread(1);
+        run publisher_thread(0);
+        run publisher_thread(1);
         run broker();
         run faults();
         run end_of_run()
