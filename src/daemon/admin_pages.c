@@ -1,0 +1,120 @@
+#include "daemon/parts.h"
+#include "daemon/snapshot.h"
+#include "presignd/base/buf.h"
+#include "presignd/base/clock.h"
+#include "presignd/base/mem.h"
+
+#include <stdlib.h>
+
+/* `why` is written, and borrowed by `status`. */
+static void take_status(struct daemon *d, struct buf *why, struct status *status)
+{
+    struct monitor_sources from = daemon_sources(d);
+    bool ready = monitor_ready(&d->monitor, &from, why);
+    struct snapshot_sources sources = {
+        .setup = d->setup,
+        .pipeline = d->pipeline,
+        .consumer = d->consumer,
+        .signer = d->signer,
+        .caller = d->caller,
+        .history = report_history(d->report),
+        .unready = ready ? NULL : why->data,
+        .transaction_last_error = report_last_error(d->report),
+        .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
+    };
+    snapshot_take(&sources, clock_now(&clock_system), status);
+}
+
+static int page_metrics(void *context, struct buf *body)
+{
+    struct daemon *d = context;
+    struct pipeline_status pipeline;
+    struct status status;
+    AUTO_BUF struct buf why = {0};
+    pipeline_status(d->pipeline, &pipeline);
+    take_status(d, &why, &status);
+    report_gauges(d->report, &pipeline, &status);
+    status_deinit(&status);
+    metrics_write(d->metrics, body);
+    return 200;
+}
+
+static int page_status(void *context, struct buf *body)
+{
+    struct status status;
+    AUTO_BUF struct buf why = {0};
+    take_status(context, &why, &status);
+    status_html(&status, body);
+    status_deinit(&status);
+    return 200;
+}
+
+static int page_status_json(void *context, struct buf *body)
+{
+    struct status status;
+    AUTO_BUF struct buf why = {0};
+    take_status(context, &why, &status);
+    status_json(&status, body);
+    status_deinit(&status);
+    return 200;
+}
+
+static int page_health(void *context, struct buf *body)
+{
+    struct daemon *d = context;
+    struct monitor_sources from = daemon_sources(d);
+    bool well = monitor_alive(&d->monitor, &from, body);
+    buf_puts(body, well ? "ok\n" : "\n");
+    return well ? 200 : 503;
+}
+
+static int page_ready(void *context, struct buf *body)
+{
+    struct daemon *d = context;
+    struct monitor_sources from = daemon_sources(d);
+    bool ready = monitor_ready(&d->monitor, &from, body);
+    buf_puts(body, ready ? "ready\n" : "\n");
+    return ready ? 200 : 503;
+}
+
+static int page_reload(void *context, struct buf *body)
+{
+    const struct daemon *d = context;
+    reload_status_json(&d->reload_status, d->started_ms, body);
+    return 200;
+}
+
+static const struct admin_page pages[] = {
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
+    {"/healthz", "text/plain; charset=utf-8", page_health},
+    {"/readyz", "text/plain; charset=utf-8", page_ready},
+    {"/status", "text/html; charset=utf-8", page_status},
+    {"/status.json", "application/json", page_status_json},
+    {"/reload.json", "application/json", page_reload},
+};
+
+bool admin_pages_open(struct daemon *d)
+{
+    const char *listen = d->setup->config->daemon.admin_listen;
+    char *error = NULL;
+    if (listen == NULL || listen[0] == '\0') {
+        return true;
+    }
+    d->admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, &error);
+    return d->admin != NULL || daemon_complain(error, "daemon");
+}
+
+/* A listener for the new address. The old one may be what stands in its way: then it is closed,
+ * and opened again by reload() if that does not help. */
+bool admin_pages_move(struct daemon *d, const char *listen, struct admin **admin, char **error)
+{
+    *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
+    if (*admin != NULL || d->admin == NULL) {
+        return *admin != NULL;
+    }
+    free(*error);
+    *error = NULL;
+    d->admin = admin_free(d->admin);
+    *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
+    return *admin != NULL;
+}

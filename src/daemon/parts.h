@@ -1,0 +1,83 @@
+/* The running daemon and its parts; private to src/daemon.
+ *
+ *   daemon.c       start and stop, signals, the step and the tick
+ *   ports.c        the pipeline's ports, and the events of Kafka's clients
+ *   admin_pages.c  the pages of the admin listener
+ *   reload.c       SIGHUP: a new configuration, applied as a whole or not at all
+ */
+#ifndef PRESIGND_DAEMON_PARTS_H
+#define PRESIGND_DAEMON_PARTS_H
+
+#include "daemon/monitor.h"
+#include "daemon/report.h"
+#include "presignd/base/loop.h"
+#include "presignd/flow/pipeline.h"
+#include "presignd/kafka/clients.h"
+#include "presignd/kafka/topic_check.h"
+#include "presignd/ops/admin.h"
+#include "presignd/ops/metrics.h"
+#include "presignd/ops/reload_status.h"
+#include "presignd/setup/setup.h"
+#include "presignd/wechatpay/caller.h"
+#include "presignd/wechatpay/signer.h"
+
+/* The time limit of the whole take-down, which systemd is told; then the process ends by
+ * _exit(2). */
+#define TAKE_DOWN_MS INT64_C(10000)
+
+struct daemon {
+    const struct config_sources *sources;
+    struct setup *setup;
+    struct loop *loop;
+    struct metrics *metrics;
+    struct report *report;
+    struct signer *signer;
+    struct caller *caller;
+    struct clients *clients;
+    struct publisher *publisher; /* the clients' */
+    struct consumer *consumer;   /* the clients' */
+    struct pipeline *pipeline;
+    struct admin *admin;
+    struct complete_identity identity;
+    struct loop_timer step_timer, tick_timer;
+    uint64_t random;
+    struct topic_check topic_check;
+    struct reload_status reload_status;
+    int64_t started_ms; /* wall clock */
+    struct monitor monitor;
+    bool draining; /* a stop was asked for */
+    int64_t drain_end_ms;
+};
+
+/* --- ports.c */
+
+/* The callback of caller_new(). `context` is the daemon, here and below. */
+void ports_on_answered(void *context, void *cookie, struct answer *answer);
+/* Connects to Kafka. False: it was logged why not. */
+bool ports_build_clients(struct daemon *daemon) __attribute__((warn_unused_result));
+/* Needs the clients and the caller. */
+void ports_build_pipeline(struct daemon *daemon);
+
+/* --- admin_pages.c */
+
+/* The listener of the configured address; NULL, and no error, without an address. */
+bool admin_pages_open(struct daemon *daemon) __attribute__((warn_unused_result));
+/* Opens a listener for another address, given in `*admin`. The present listener may occupy that
+ * address: it is closed then, and daemon->admin is NULL. False and a reason (free()). */
+bool admin_pages_move(struct daemon *daemon, const char *listen, struct admin **admin, char **error)
+    __attribute__((warn_unused_result));
+
+/* --- reload.c */
+
+void reload_run(struct daemon *daemon);
+
+/* --- daemon.c */
+
+/* What the monitor reads. */
+struct monitor_sources daemon_sources(const struct daemon *daemon);
+/* Logs and frees the error of a part that could not be built. Returns false. */
+bool daemon_complain(char *error, const char *what);
+/* Logs each line of the text, which is modified. Accepts NULL. */
+void daemon_log_lines(int level, const char *message_id, char *text);
+
+#endif

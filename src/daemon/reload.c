@@ -1,0 +1,113 @@
+#include "daemon/parts.h"
+#include "presignd/base/buf.h"
+#include "presignd/base/clock.h"
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/config/read.h"
+#include "presignd/ops/messages.h"
+#include "presignd/ops/notify.h"
+#include "presignd/ops/process.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Names each key whose change has to wait for a restart. */
+static bool needs_restart(const struct daemon *d, const struct setup *fresh, struct buf *problems)
+{
+    AUTO_BUF struct buf keys = {0};
+    bool needed = config_needs_restart(d->setup->config, fresh->config, &keys);
+    char *rest = keys.data;
+    for (char *key; (key = strsep(&rest, "\n")) != NULL;) {
+        if (*key != '\0') {
+            buf_printf(problems, "%s: a change of it needs a restart\n", key);
+        }
+    }
+    return needed;
+}
+
+/* Makes what may fail, before anything is changed. `*admin` is NULL when the present listener
+ * stays. */
+static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct admin **admin,
+                           struct buf *problems)
+{
+    const char *old = d->setup->config->daemon.admin_listen;
+    const char *new = fresh->config->daemon.admin_listen;
+    AUTO_FREE char *error = NULL;
+    if (needs_restart(d, fresh, problems)) {
+        return false;
+    }
+    if (strcmp(old, new) != 0 && new[0] != '\0' && !admin_pages_move(d, new, admin, &error)) {
+        buf_printf(problems, "daemon.admin_listen: %s", error);
+        return false;
+    }
+    if (!caller_configure(d->caller, &fresh->caller, &error)) {
+        buf_printf(problems, "endpoint: %s", error);
+        return false;
+    }
+    return true;
+}
+
+/* From here on nothing can fail. */
+static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *admin)
+{
+    struct setup *old = d->setup;
+    if (strcmp(old->config->daemon.admin_listen, fresh->config->daemon.admin_listen) != 0) {
+        admin_free(d->admin);
+        d->admin = admin;
+    }
+    d->setup = fresh;
+    d->identity.failure_original = fresh->config->daemon.failure_original;
+    struct pipeline_rules rules = setup_rules(fresh, &d->identity);
+    pipeline_configure(d->pipeline, &rules);
+    if (!signer_resize(d->signer, (unsigned)fresh->config->daemon.sign_threads)) {
+        log_warning("fewer signing threads than configured: the system gives no more");
+    }
+    report_merchants(d->report, fresh->merchants);
+    setup_free(old);
+}
+
+/* What became of it, for `presignctl reload`, metrics and pages. NULL: it was applied. */
+static void note_reload(struct daemon *d, const char *problems)
+{
+    reload_status_set(&d->reload_status, problems, clock_now(&clock_system).wall_ms);
+    report_reload(d->report, problems == NULL, problems);
+}
+
+static bool try_reload(struct daemon *d)
+{
+    AUTO_BUF struct buf problems = {0};
+    struct admin *admin = NULL;
+    struct setup *fresh = setup_load(d->sources, &problems);
+    if (fresh == NULL || !prepare_reload(d, fresh, &admin, &problems)) {
+        admin_free(admin);
+        setup_free(fresh);
+        note_reload(d, problems.data);
+        daemon_log_lines(LOG_ERR, MESSAGE_RELOAD_REFUSED, problems.data);
+        log_fields(LOG_ERR, MESSAGE_RELOAD_REFUSED, NULL,
+                   "the new configuration is refused, the old one stays in use");
+        return false;
+    }
+    daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, fresh->warnings.data);
+    process_raise_descriptors(setup_descriptors(fresh));
+    apply_reload(d, fresh, admin);
+    note_reload(d, NULL);
+    return true;
+}
+
+void reload_run(struct daemon *d)
+{
+    if (d->draining) {
+        note_reload(d, "presignd is stopping");
+        return;
+    }
+    notify_reloading();
+    bool applied = try_reload(d);
+    if (d->admin == NULL && !admin_pages_open(d)) {
+        log_warning("the admin listener is closed until the next reload or restart");
+    }
+    if (applied) {
+        log_fields(LOG_NOTICE, MESSAGE_RELOADED, NULL, "the new configuration is in use");
+    }
+    notify_ready();
+}
