@@ -3,9 +3,9 @@
 #include "presignd/base/address.h"
 #include "presignd/base/list.h"
 #include "presignd/base/mem.h"
-#include "presignd/wechatpay/answer_ids.h"
 #include "presignd/wechatpay/sign.h"
-#include "presignd/wechatpay/transfer.h"
+#include "wechatpay/answer_ids.h"
+#include "wechatpay/transfer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

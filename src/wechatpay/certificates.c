@@ -1,4 +1,4 @@
-#include "presignd/wechatpay/certificates.h"
+#include "wechatpay/certificates.h"
 
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"

@@ -1,4 +1,4 @@
-#include "presignd/wechatpay/connection.h"
+#include "wechatpay/connection.h"
 
 #include "presignd/base/address.h"
 #include "presignd/base/mem.h"

@@ -1,10 +1,10 @@
-#include "presignd/wechatpay/transfer.h"
+#include "wechatpay/transfer.h"
 
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/version.h"
-#include "presignd/wechatpay/connection.h"
+#include "wechatpay/connection.h"
 
 #include <errno.h>
 #include <openssl/err.h>

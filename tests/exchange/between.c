@@ -5,7 +5,7 @@
 #include "exchange/world.h"
 
 #include "presignd/base/mem.h"
-#include "presignd/wechatpay/connection.h"
+#include "wechatpay/connection.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -5,8 +5,8 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/certificates.h"
 #include "presignd/wechatpay/key.h"
+#include "wechatpay/certificates.h"
 
 #include <openssl/evp.h>
 #include <string.h>

@@ -16,9 +16,9 @@
 #include "presignd/flow/complete.h"
 #include "presignd/flow/window.h"
 #include "presignd/setup/setup.h"
-#include "presignd/wechatpay/certificates.h"
 #include "presignd/wechatpay/key.h"
 #include "presignd/wechatpay/sign.h"
+#include "wechatpay/certificates.h"
 
 #include <openssl/evp.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-#include "presignd/wechatpay/answer_ids.h"
+#include "wechatpay/answer_ids.h"
 
 #include "presignd/base/mem.h"
 

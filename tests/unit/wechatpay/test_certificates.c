@@ -1,4 +1,4 @@
-#include "presignd/wechatpay/certificates.h"
+#include "wechatpay/certificates.h"
 
 #include "unit/wechatpay/pem.h"
 
