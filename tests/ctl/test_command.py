@@ -136,7 +136,7 @@ class Commands(unittest.TestCase):
                 (["topics", "--create", "--check"], "give --create or --check"),
                 (["redrive", "--send", "--list"], "give --send or --list"),
                 (["redrive", "--reason", "bad"], "--reason bad: give one of empty_event, "),
-                (["redrive", "--since", "yesterday"], "--since yesterday: give a time as "),
+                (["redrive", "--since", "yesterday"], "--since yesterday: give a time ("),
                 (["redrive", "--forgotten", "yes"], "--forgotten yes: give one of send, leave"),
                 (["sign"], "--endpoint is missing"),
                 (["sign", "--endpoint", "web"], "--endpoint web: give one of app, "),

@@ -170,7 +170,7 @@ class Redrive(unittest.TestCase):
         self.assertEqual(self.redrive("--send", status=65),
                          {"gone": ["c", "d", "e", "f", "g"], "sent": ["a", "b"]})
         self.assertIn("another event", self.lines["g"]["message"])
-        self.assertIn("no more", self.lines["c"]["message"])
+        self.assertIn("no record", self.lines["c"]["message"])
         self.assertIn("elsewhere", self.lines["d"]["message"])
         for code, (_, value, _) in zip("ab", events):
             self.assertEqual(self.sent()[code][1].value, value)
@@ -221,7 +221,7 @@ class Redrive(unittest.TestCase):
         self.assertEqual(self.redrive("--list"), {"was_sent": codes})
         self.assertEqual(self.redrive("--send", "--reason", "rejected", "--limit", 1), {"sent": ["n1"]})
 
-    def test_what_kafka_may_have_forgotten_needs_a_word(self):
+    def test_a_position_that_may_have_expired_needs_a_decision(self):
         self.make_topics()
         month_ago = int((time.time() - 30 * 86400) * 1000)
         self.write(self.failures, [failure("old"), failure("older")], timestamp=month_ago)
@@ -246,7 +246,7 @@ class Redrive(unittest.TestCase):
         self.assertIn("another program", self.told)
         self.commit(f"{self.group}-redrive-0", 5000)
         self.redrive("--send", status=65)
-        self.assertIn("made anew", self.told)
+        self.assertIn("recreated", self.told)
 
     def test_a_second_run_takes_over(self):
         self.make_topics()

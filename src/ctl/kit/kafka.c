@@ -34,7 +34,7 @@ struct ctl_kafka {
     size_t followed_count;
     rd_kafka_topic_t *scanned; /* a scanner's; NULL: nothing */
     int32_t scanned_partition;
-    struct last_error trouble;
+    struct last_error last_error;
 };
 
 static void on_error(rd_kafka_t *handle, int error, const char *reason, void *opaque)
@@ -42,8 +42,8 @@ static void on_error(rd_kafka_t *handle, int error, const char *reason, void *op
     struct ctl_kafka *kafka = opaque;
     (void)handle;
     /* "All brokers are down" comes last and says less than the errors before it. */
-    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->trouble.text[0] == '\0') {
-        last_error_set(&kafka->trouble, "%s", reason);
+    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->last_error.text[0] == '\0') {
+        last_error_set(&kafka->last_error, "%s", reason);
     }
 }
 
@@ -189,8 +189,8 @@ char *ctl_kafka_property(const struct kafka_property *properties, size_t count, 
 
 char *ctl_kafka_explain(const struct ctl_kafka *kafka, const char *text)
 {
-    return kafka->trouble.text[0] == '\0' ? mem_strdup(text)
-                                          : mem_printf("%s: %s", text, kafka->trouble.text);
+    return kafka->last_error.text[0] == '\0' ? mem_strdup(text)
+                                             : mem_printf("%s: %s", text, kafka->last_error.text);
 }
 
 /* Without any broker the error is "Local: Broker transport failure"; the last error says more. */
@@ -347,7 +347,7 @@ rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
     (void)rd_kafka_poll(kafka->handle, 0);
     rd_kafka_message_t *message = rd_kafka_consume_queue(kafka->queue, timeout_ms);
     if (message != NULL && message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        last_error_set(&kafka->trouble, "%s", rd_kafka_message_errstr(message));
+        last_error_set(&kafka->last_error, "%s", rd_kafka_message_errstr(message));
         rd_kafka_message_destroy(message);
         return NULL;
     }

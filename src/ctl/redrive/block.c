@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Brokers' clocks and ours need not agree to the minute. */
-#define CLOCKS_DIFFER_MS INT64_C(600000)
-/* The least that Kafka has had as its default (before 2.0). */
-#define MEMORY_UNKNOWN_MS INT64_C(86400000)
+/* Margin for differences between the clocks of brokers and this machine. */
+#define CLOCK_MARGIN_MS INT64_C(600000)
+/* Assumed when the brokers do not tell: Kafka's default before 2.0. */
+#define RETENTION_UNKNOWN_MS INT64_C(86400000)
 
 void block_init(struct redrive_block *block, const char *group, int64_t number, size_t count)
 {
@@ -36,7 +36,7 @@ void block_deinit(struct redrive_block *block)
     *block = (struct redrive_block){0};
 }
 
-/* What another program has written there cannot be told from "nothing was sent". */
+/* A position of another program is an error: it does not say what was sent. */
 static bool take_position(struct redrive_block *block, const rd_kafka_topic_partition_t *entry,
                           char **reason)
 {
@@ -48,8 +48,8 @@ static bool take_position(struct redrive_block *block, const rd_kafka_topic_part
                                        entry->metadata == NULL ? 0 : entry->metadata_size);
     if (!window_load(window, entry->offset, metadata) || entry->offset < block_begin(block) ||
         entry->offset > block_begin(block) + WINDOW_SPAN) {
-        *reason = mem_printf("group %s holds a position of partition %" PRId32 " that is not "
-                             "presignctl's: another program uses the group",
+        *reason = mem_printf("group %s has a position of partition %" PRId32 " that presignctl did "
+                             "not write: another program uses the group",
                              block->group, entry->partition);
         return false;
     }
@@ -57,7 +57,7 @@ static bool take_position(struct redrive_block *block, const rd_kafka_topic_part
     return true;
 }
 
-/* A client for this alone: each block is a group of its own. */
+/* Each block has its own group, and so its own client. */
 static rd_kafka_t *group_client(const struct redrive_block *block,
                                 const struct kafka_property *properties, size_t property_count,
                                 char **reason)
@@ -83,17 +83,17 @@ bool block_load(struct redrive_block *block, const char *topic,
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)block->count);
     rd_kafka_topic_partition_list_add_range(list, topic, 0, (int32_t)block->count - 1);
     rd_kafka_resp_err_t error = client_committed(client, list, (int)timeout_ms);
-    bool well = error == RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (!well) {
+    bool ok = error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (!ok) {
         *reason = mem_printf("the positions of group %s cannot be read: %s", block->group,
                              rd_kafka_err2str(error));
     }
-    for (int i = 0; well && i < list->cnt; i++) {
-        well = take_position(block, &list->elems[i], reason);
+    for (int i = 0; ok && i < list->cnt; i++) {
+        ok = take_position(block, &list->elems[i], reason);
     }
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    return well;
+    return ok;
 }
 
 bool block_arrive(struct redrive_block *block, int32_t partition, int64_t offset)
@@ -102,7 +102,7 @@ bool block_arrive(struct redrive_block *block, int32_t partition, int64_t offset
     return offset < window->base_offset || window_arrive(window, offset) != WINDOW_NEW;
 }
 
-/* --- How long a position is kept --- */
+/* --- Retention of positions --- */
 
 static int64_t minutes_of(const rd_kafka_event_t *event)
 {
@@ -146,22 +146,22 @@ static int64_t ask_broker(struct ctl_kafka *kafka, int32_t id)
     return minutes;
 }
 
-/* The shortest of all brokers': a group may come to live on any of them. */
-int64_t block_memory_ms(struct ctl_kafka *kafka)
+/* The shortest of all brokers, since any of them can become the group's coordinator. */
+int64_t block_retention_ms(struct ctl_kafka *kafka)
 {
     const struct rd_kafka_metadata *metadata = NULL;
     int64_t shortest = INT64_MAX;
     rd_kafka_resp_err_t error =
         rd_kafka_metadata(ctl_kafka_handle(kafka), 0, NULL, &metadata, ctl_kafka_timeout(kafka));
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR || metadata == NULL) {
-        return MEMORY_UNKNOWN_MS - CLOCKS_DIFFER_MS;
+        return RETENTION_UNKNOWN_MS - CLOCK_MARGIN_MS;
     }
     for (int i = 0; i < metadata->broker_cnt; i++) {
         int64_t minutes = ask_broker(kafka, metadata->brokers[i].id);
-        int64_t ms = minutes == 0 ? MEMORY_UNKNOWN_MS : minutes * 60000;
+        int64_t ms = minutes == 0 ? RETENTION_UNKNOWN_MS : minutes * 60000;
         shortest = ms < shortest ? ms : shortest;
     }
     rd_kafka_metadata_destroy(metadata);
-    shortest = shortest == INT64_MAX ? MEMORY_UNKNOWN_MS : shortest;
-    return shortest > CLOCKS_DIFFER_MS ? shortest - CLOCKS_DIFFER_MS : 0;
+    shortest = shortest == INT64_MAX ? RETENTION_UNKNOWN_MS : shortest;
+    return shortest > CLOCK_MARGIN_MS ? shortest - CLOCK_MARGIN_MS : 0;
 }

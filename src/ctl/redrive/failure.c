@@ -80,7 +80,7 @@ bool failure_chosen(const struct failure *failure, const struct redrive_filter *
 
 /* --- The event --- */
 
-/* An outcome has its event's key. Another one lies there when the topic was made anew. */
+/* An outcome has its event's key. A different key means that the topic was recreated. */
 static bool same_key(const rd_kafka_message_t *event, const rd_kafka_message_t *failure)
 {
     if (event->key == NULL || failure->key == NULL) {
@@ -90,16 +90,16 @@ static bool same_key(const rd_kafka_message_t *event, const rd_kafka_message_t *
            memcmp(event->key, failure->key, event->key_len) == 0;
 }
 
-/* From the requests topic. Only from the one that is configured: a failure's word alone makes no
- * topic's records events. */
+/* Reads the event from the configured requests topic. A failure that names another topic is not
+ * trusted. */
 static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const char *requests_topic,
                   bool *gone, char **reason)
 {
     const struct failure *failure = &redriven->failure;
     if (failure->event_offset < 0 || strcmp(failure->event_topic, requests_topic) != 0) {
         *gone = true;
-        *reason = mem_printf("it holds no whole event, and its event was in topic %s",
-                             *failure->event_topic == '\0' ? "(not told)" : failure->event_topic);
+        *reason = mem_printf("it does not contain the whole event, which was in topic %s",
+                             *failure->event_topic == '\0' ? "(unknown)" : failure->event_topic);
         return false;
     }
     int partitions = ctl_kafka_partitions(fetcher, requests_topic, reason);
@@ -108,7 +108,7 @@ static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const ch
         return false;
     }
     if (failure->event_partition < 0 || failure->event_partition >= partitions) {
-        read = CTL_READ_GONE; /* the topic had more of them once */
+        read = CTL_READ_GONE; /* the topic had more partitions before */
     } else if (ctl_kafka_seek(fetcher, requests_topic, failure->event_partition,
                               failure->event_offset, reason)) {
         read = ctl_kafka_read(fetcher, &redriven->fetched, reason);
@@ -121,12 +121,12 @@ static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const ch
         return true;
     }
     *gone = true;
-    *reason = mem_printf("it holds no whole event, and the requests topic has %s",
-                         there ? "another event in its place" : "it no more");
+    *reason = mem_printf("it does not contain the whole event, and the requests topic has %s",
+                         there ? "another event at its offset" : "no record at its offset");
     return false;
 }
 
-/* The fetched record's headers; to free(). */
+/* The record's headers (free()). */
 static struct record_header *message_headers(const rd_kafka_message_t *message, size_t *count)
 {
     rd_kafka_headers_t *list = NULL;
@@ -143,8 +143,9 @@ static struct record_header *message_headers(const rd_kafka_message_t *message, 
     return headers;
 }
 
-/* The event's headers without an earlier run's marks, then ours. */
-static void mark(struct redriven *redriven, const struct record_header *headers, size_t count)
+/* Sets the headers: the event's, without those of an earlier run, then presignredrive's. */
+static void set_headers(struct redriven *redriven, const struct record_header *headers,
+                        size_t count)
 {
     size_t kept = 0;
     redriven->headers = mem_zalloc(count + 2, sizeof *redriven->headers);
@@ -178,13 +179,13 @@ bool redriven_make(struct redriven *redriven, struct failure *failure, struct ct
     redriven->owned = outcome_original_read(original, &incomplete);
     if (redriven->owned != NULL) {
         redriven->record = redriven->owned->record;
-        mark(redriven, redriven->record.headers, redriven->record.header_count);
+        set_headers(redriven, redriven->record.headers, redriven->record.header_count);
     } else if (fetch(redriven, fetcher, requests_topic, gone, reason)) {
         size_t count;
         AUTO_FREE struct record_header *headers = message_headers(redriven->fetched, &count);
         redriven->record.value = redriven->fetched->payload;
         redriven->record.value_len = redriven->fetched->len;
-        mark(redriven, headers, count);
+        set_headers(redriven, headers, count);
     } else {
         return false;
     }

@@ -14,11 +14,9 @@
 
 enum { BATCH = 500, TIMEOUT_MS = 60000 };
 
-/* --- Options --- */
-
 static const char *named_reason(size_t index)
 {
-    size_t reason = index + 1; /* the first is "none" */
+    size_t reason = index + 1; /* REASON_NONE is 0 */
     return reason < REASON_COUNT ? reason_name((enum reason)reason) : NULL;
 }
 
@@ -36,7 +34,7 @@ static char *take_reason(void *values, const char *text)
 static char *take_word(const char *text, const char **words, size_t *count)
 {
     if (*count == REDRIVE_WORDS_MAX) {
-        return mem_printf("is given more than %d times", REDRIVE_WORDS_MAX);
+        return mem_printf("may be given %d times at most", REDRIVE_WORDS_MAX);
     }
     words[(*count)++] = text;
     return NULL;
@@ -54,7 +52,7 @@ static char *take_code(void *values, const char *text)
     return take_word(text, options->filter.codes, &options->filter.code_count);
 }
 
-/* RFC 3339, or how long ago: a number and s, m, h or d. */
+/* RFC 3339, or an age: a number and s, m, h or d. */
 static char *take_time(const char *text, int64_t *wall_ms)
 {
     static const struct {
@@ -73,7 +71,7 @@ static char *take_time(const char *text, int64_t *wall_ms)
             return NULL;
         }
     }
-    return mem_strdup("give a time as 2026-11-25T08:00:00Z, or how long ago as 90m, 12h, 7d");
+    return mem_strdup("give a time (2026-11-25T08:00:00Z) or an age (90m, 12h, 7d)");
 }
 
 static char *take_since(void *values, const char *text)
@@ -95,32 +93,31 @@ static const char *forgotten_name(size_t index)
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     OPTION_ROW_EACH(take_reason, "reason", "REASON",
-                    "failures of that reason, retryable or not; may be\nrepeated",
+                    "failures with that reason, retryable or not; may\nbe repeated",
                     .choice = named_reason),
     OPTION_ROW_FLAG(struct redrive_options, retryable, "retryable",
-                    "only retryable ones (default without --reason)"),
-    OPTION_ROW_EACH(
-        take_since, "since", "TIME",
-        "failed at or after: as 2026-11-25T08:00:00Z, or\nhow long ago as 90m, 12h, 7d"),
+                    "only retryable failures (default without --reason)"),
+    OPTION_ROW_EACH(take_since, "since", "TIME",
+                    "failed at or after that time (2026-11-25T08:00:00Z)\nor age (90m, 12h, 7d)"),
     OPTION_ROW_EACH(take_until, "until", "TIME", "failed before"),
     OPTION_ROW_EACH(take_merchant, "merchant", "MCHID", "of that merchant; may be repeated"),
     OPTION_ROW_EACH(take_code, "out-contract-code", "CODE", "of that contract; may be repeated"),
     OPTION_ROW_INT(struct redrive_options, limit, "limit", "N", 0, INT64_MAX,
-                   "at most so many (0: all)"),
+                   "at most that many (0: all)"),
     OPTION_ROW_FLAG(struct redrive_options, send, "send",
-                    "really sends; otherwise it shows what it would do"),
-    OPTION_ROW_FLAG(struct redrive_options, list, "list", "shows what earlier runs have sent"),
+                    "send; without it, print what would be sent"),
+    OPTION_ROW_FLAG(struct redrive_options, list, "list", "print what earlier runs have sent"),
     OPTION_ROW_FLAG(struct redrive_options, force, "force",
-                    "also what would fail again by this configuration\nand clock"),
+                    "also send events that would fail again with this\nconfiguration and clock"),
     OPTION_ROW_TEXT(struct redrive_options, forgotten, "forgotten", "WHAT",
-                    "failures of which Kafka may have forgotten that\n"
-                    "they were sent: send (nothing was ever redriven\n"
-                    "here), or leave them for good; see above",
+                    "failures whose redrive position may have expired\n"
+                    "in Kafka: send (if nothing was redriven before)\n"
+                    "or leave (mark them as done); see above",
                     .choice = forgotten_name),
     OPTION_ROW_INT(struct redrive_options, batch, "batch", "N", 1, TRANSACTION_RECORDS_MAX,
-                   "failures in one transaction (500)"),
+                   "failures per transaction (500)"),
     OPTION_ROW_INT(struct redrive_options, timeout_ms, "timeout-ms", "N", 1000, 600000,
-                   "for each answer and transaction (60000)"),
+                   "for each request and transaction (60000)"),
     OPTION_ROW_JSON(struct redrive_options, json,
                     "a line of JSON for each failure: {\"state\",\n"
                     "\"failure\", \"event\", \"time\", \"reason\", ...}"),
@@ -128,11 +125,11 @@ static const struct option_row rows[] = {
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "what was chosen was sent, or would be"},
+    {EX_OK, "all chosen failures were sent, or could be sent"},
     EXIT_ROW_USAGE,
-    {EX_DATAERR, "some of it cannot be sent: each was told, with the reason"},
-    {EX_UNAVAILABLE, "no broker, no such topic, no right to it"},
-    {EX_TEMPFAIL, "another run took over, or the last transaction's end is not known: run again"},
+    {EX_DATAERR, "some failures cannot be sent; each was printed with the reason"},
+    {EX_UNAVAILABLE, "no broker answers, the topic does not exist, or the ACLs forbid it"},
+    {EX_TEMPFAIL, "another run took over, or the result of a transaction is unknown: run it again"},
     EXIT_ROW_CONFIG,
     {0},
 };
@@ -163,40 +160,38 @@ static int run(int argc, char **argv)
 
 const struct command command_redrive = {
     .name = "redrive",
-    .summary = "send failed events again, none of them twice",
+    .summary = "send the events of failures again, each once",
     .arguments = "[--send | --list] [-c FILE] [OPTION ...]",
     .about =
-        "Takes failures from the failures topic, and sends their events to the requests topic\n"
-        "again: the retryable ones, or those of the reasons that are named. Without --send it\n"
-        "only shows what it would do. A failure that has been sent is not sent again, whatever\n"
-        "becomes of the command; one that was not chosen stays for another run. When an event\n"
-        "fails again, that is a new failure.\n"
+        "Sends the events of failures to the requests topic again: those of retryable failures,\n"
+        "or of the given reasons. Without --send it only prints what it would send. A failure\n"
+        "is sent once, even if the command is killed. Failures that were not chosen stay for\n"
+        "later runs. An event that fails again is a new failure.\n"
         "\n"
-        "The event is sent as it was, with its key and headers, and two headers more:\n"
-        "presignredrive names the failure, presignredrivecount says how often it was redriven.\n"
-        "Where the failure holds no whole event it is fetched from the requests topic. Events\n"
-        "that would only fail again are told and not sent: those that have expired, whose\n"
-        "merchant is still not configured, that do not match their schema. A call of which\n"
-        "nobody knows whether it has acted (call_state unknown) may be repeated by this.\n"
+        "The event is sent unchanged, with its key and headers and two more headers:\n"
+        "presignredrive names the failure, presignredrivecount counts how often the event was\n"
+        "redriven. If the failure does not contain the whole event, it is read from the\n"
+        "requests topic. Events that would fail again are printed and not sent: expired ones,\n"
+        "those of a merchant that is not configured, those that do not match their schema.\n"
+        "With call_state `unknown`, the call may already have acted; it is then repeated.\n"
         "\n"
-        "What was sent is remembered as positions of the groups GROUP-redrive-N, GROUP being\n"
-        "presignd's group.id: do not delete them. Brokers forget a position after\n"
-        "offsets.retention.minutes, a week unless set otherwise; each --send renews all of\n"
-        "them. Of a failure that is older than that and has no position, nobody knows whether\n"
-        "it was sent; --forgotten says what to do with such ones. On the first use of all,\n"
-        "that is --forgotten send.\n"
+        "What was sent is stored as committed offsets of the groups GROUP-redrive-N, where\n"
+        "GROUP is presignd's group.id: do not delete them. Brokers expire them after\n"
+        "offsets.retention.minutes (default: a week); each --send renews all of them. A failure\n"
+        "that is older and has no committed offset may have been sent. --forgotten decides what\n"
+        "to do with such failures. Use --forgotten send when redrive is used for the first time.\n"
         "\n"
-        "One run sends at a time: a second one stops the first. It needs the rights to Read\n"
-        "the failures and requests topics and the groups GROUP-redrive-*, and to Write the\n"
-        "requests topic and the transactional id GROUP-redrive.\n",
+        "Only one run sends at a time: a second run stops the first. ACLs: Read on the failures\n"
+        "and requests topics and on the groups GROUP-redrive-*, Write on the requests topic and\n"
+        "on the transactional id GROUP-redrive.\n",
     .options = rows,
-    .examples = "# after an outage: look, send ten, then the rest\n"
+    .examples = "# after an outage: print, send ten, then the rest\n"
                 "presignctl redrive --since 12h\n"
                 "presignctl redrive --since 12h --send --limit 10\n"
                 "presignctl redrive --since 12h --send\n"
-                "# a merchant's key was wrong, and is mended\n"
+                "# after a merchant's key was corrected\n"
                 "presignctl redrive --merchant 1900007291 --reason merchant_unauthorized --send\n"
-                "# what was sent, and what became of it\n"
+                "# list what was sent\n"
                 "presignctl redrive --list --json | jq -r .failure\n",
     .exits = exits,
     .run = run,

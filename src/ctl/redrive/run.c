@@ -1,4 +1,4 @@
-/* The way through blocks, partitions, records and transactions; redrive.h has the design. */
+/* Runs through blocks, partitions, records and transactions. redrive.h has the design. */
 #include "ctl/redrive/redrive.h"
 
 #include "ctl/kit/terminal.h"
@@ -8,23 +8,18 @@
 #include "presignd/flow/admit.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <syslog.h>
-#include <time.h>
 
 enum {
-    /* Failures and fetched records that lie in memory until their transaction has ended. */
-    HELD_BYTES_MAX = 16 * 1024 * 1024,
-    REFUSED_MAX = 1024, /* records too large for the topic; more end the run */
-    TRIES_MAX = 5,      /* of a block, one after another without anything sent or refused */
-};
-
-struct place {
-    int32_t partition;
-    int64_t offset;
+    HELD_BYTES_MAX =
+        16 * 1024 * 1024, /* of failures and events until their transaction has ended */
+    TOO_LARGE_MAX = 1024, /* records; more end the run */
+    TRIES_MAX = 5,        /* of a block, in a row without progress */
 };
 
 struct redrive {
@@ -36,21 +31,21 @@ struct redrive {
     struct ctl_kafka *scanner, *fetcher;
     size_t partitions;
     int64_t *lows, *highs;
-    int64_t *told; /* of a partition: below it all was told, should its block begin anew */
-    int64_t now_ms, memory_ms;
+    int64_t *printed; /* by partition: failures below it were printed, if the block restarts */
+    int64_t now_ms, retention_ms;
     struct redrive_block block;
-    struct place refused[REFUSED_MAX];
-    size_t refused_count, sent;
-    bool enough;  /* the limit is reached: positions are renewed, and nothing else is done */
-    size_t alone; /* so many are still sent in a transaction each: one of them was refused */
+    struct record_metadata too_large[TOO_LARGE_MAX]; /* failures */
+    size_t too_large_count, sent;
+    bool limit_reached; /* from now on only renew positions */
+    size_t single;      /* how many more records get a transaction each */
     struct redrive_show show;
     int status;
 
     /* --send */
-    struct producer_config publisher;
+    struct producer_config config;
     struct kafka_property *properties; /* the block's group is the last of them */
     struct producer *producer;
-    int64_t deadline_ms; /* of what is under way */
+    int64_t deadline_ms; /* of the current transaction */
     struct redriven *batch;
     struct record_metadata *places;
     enum refusal *refusals;
@@ -59,22 +54,20 @@ struct redrive {
 
 enum step {
     STEP_ON,
-    STEP_AGAIN, /* the block anew, with positions read again */
-    STEP_STOP,  /* the limit is reached */
-    STEP_END,   /* `status` says why; it was told */
+    STEP_RESTART, /* the block, with its positions read again */
+    STEP_LIMIT,   /* the limit is reached */
+    STEP_END,     /* `status` is set, the error was printed */
 };
 
-static enum step give_up(struct redrive *redrive, int status, const char *reason)
-{
-    redrive->status = command_fail(redrive->command, status, "%s", reason);
-    return STEP_END;
-}
+/* Prints the error; STEP_END. */
+#define FAIL(redrive, code, ...) \
+    ((redrive)->status = command_fail((redrive)->command, (code), __VA_ARGS__), STEP_END)
 
-/* What cannot be sent lets the rest go on, and shows in the exit status. */
-static void tell_unsendable(struct redrive *redrive, const struct failure *failure,
-                            enum redrive_state state, const char *detail)
+/* The run continues; the exit status shows that something was not sent. */
+static void print_unsendable(struct redrive *redrive, const struct failure *failure,
+                             enum redrive_state state, const char *detail)
 {
-    redrive_tell(&redrive->show, failure, state, 0, detail);
+    redrive_print(&redrive->show, failure, state, 0, detail);
     redrive->status = EX_DATAERR;
 }
 
@@ -88,10 +81,7 @@ static int64_t mono_ms(void)
 static bool on_pause(void *context, int64_t wait_ms)
 {
     struct redrive *redrive = context;
-    const struct timespec time = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000};
-    if (wait_ms > 0) {
-        (void)nanosleep(&time, NULL);
-    }
+    (void)poll(NULL, 0, (int)wait_ms);
     return mono_ms() >= redrive->deadline_ms;
 }
 
@@ -108,8 +98,15 @@ static void batch_drop(struct redrive *redrive)
     redrive->batch_count = redrive->batch_bytes = redrive->held_bytes = 0;
 }
 
-/* Partitions whose position the transaction commits: all that have failures in this block, so
- * that none is forgotten. */
+/* In the current block. */
+static bool has_failures(const struct redrive *redrive, size_t partition)
+{
+    int64_t begin = block_begin(&redrive->block);
+    return redrive->highs[partition] > begin && redrive->lows[partition] < begin + WINDOW_SPAN;
+}
+
+/* The positions that the transaction commits: of all partitions with failures in this block, so
+ * that none expires. */
 static size_t positions_write(struct redrive *redrive, struct transaction_position *positions)
 {
     struct redrive_block *block = &redrive->block;
@@ -119,8 +116,7 @@ static size_t positions_write(struct redrive *redrive, struct transaction_positi
         window_finish(&block->windows[message->partition], message->offset);
     }
     for (size_t i = 0; i < block->count; i++) {
-        if (block->known[i] && redrive->highs[i] > block_begin(block) &&
-            redrive->lows[i] < block_begin(block) + WINDOW_SPAN) {
+        if (block->known[i] && has_failures(redrive, i)) {
             AUTO_BUF struct buf metadata = {0};
             window_encode(&block->windows[i], &metadata);
             positions[count++] = (struct transaction_position){
@@ -138,7 +134,7 @@ static void records_write(const struct redrive *redrive, struct transaction_reco
     for (size_t i = 0; i < redrive->batch_count; i++) {
         const struct record *record = &redrive->batch[i].record;
         records[i] = (struct transaction_record){
-            .topic = OUTPUT_RESULTS, /* both are the requests topic here */
+            .topic = OUTPUT_RESULTS, /* both topics are the requests topic */
             .key = record->key,
             .key_len = record->key_len,
             .value = record->value,
@@ -149,69 +145,64 @@ static void records_write(const struct redrive *redrive, struct transaction_reco
     }
 }
 
-static void tell_sent(struct redrive *redrive)
+static void print_sent(struct redrive *redrive)
 {
     for (size_t i = 0; i < redrive->batch_count; i++) {
         const struct redriven *redriven = &redrive->batch[i];
-        AUTO_FREE char *request =
-            mem_printf("%s/%" PRId32 "/%" PRId64, redrive->requests, redrive->places[i].partition,
-                       redrive->places[i].offset);
-        redrive_tell(&redrive->show, &redriven->failure, REDRIVE_SENT, redriven->count, request);
+        AUTO_FREE char *request = ctl_record_id(redrive->requests, redrive->places[i].partition,
+                                                redrive->places[i].offset);
+        redrive_print(&redrive->show, &redriven->failure, REDRIVE_SENT, redriven->count, request);
     }
-    (void)fflush(stdout); /* whoever reads along knows what is done */
+    (void)fflush(stdout);
     redrive->sent += redrive->batch_count;
 }
 
-static enum step refuse_one(struct redrive *redrive, size_t index)
+static enum step skip_too_large(struct redrive *redrive, size_t index)
 {
     const struct failure *failure = &redrive->batch[index].failure;
-    if (redrive->refused_count == REFUSED_MAX) {
-        return give_up(redrive, EX_DATAERR, "too many events are too large for the requests topic");
+    if (redrive->too_large_count == TOO_LARGE_MAX) {
+        return FAIL(redrive, EX_DATAERR, "too many events are too large for the requests topic");
     }
-    redrive->refused[redrive->refused_count++] =
-        (struct place){failure->message->partition, failure->message->offset};
-    tell_unsendable(redrive, failure, REDRIVE_TOO_LARGE, "max.message.bytes");
-    return STEP_AGAIN;
+    redrive->too_large[redrive->too_large_count++] =
+        (struct record_metadata){failure->message->partition, failure->message->offset};
+    print_unsendable(redrive, failure, REDRIVE_TOO_LARGE, "max.message.bytes");
+    return STEP_RESTART;
 }
 
-/* A broker answers for a whole request: of several, each is sent alone the next time. */
-static enum step refuse(struct redrive *redrive, const struct transaction_end *end)
+/* A record that is too large is skipped. A broker rejects whole requests: if there is more than one
+ * such record, each is sent alone the next time. */
+static enum step handle_rejected(struct redrive *redrive, const struct transaction_end *end)
 {
     for (size_t i = 0; end->refused == 1 && i < redrive->batch_count; i++) {
         if (refusal_row(redrive->refusals[i])->scope == REFUSAL_OF_RECORD) {
-            return refuse_one(redrive, i);
+            return skip_too_large(redrive, i);
         }
     }
-    log_warning("a transaction was aborted: %s", end->last_error == NULL ? "" : end->last_error);
-    redrive->alone = redrive->batch_count;
-    return STEP_AGAIN;
+    redrive->single = redrive->batch_count;
+    return STEP_RESTART;
 }
 
-static enum step take_end(struct redrive *redrive, const struct transaction_end *end)
+static enum step handle_end(struct redrive *redrive, const struct transaction_end *end)
 {
-    switch (end->verdict) {
-    case TRANSACTION_COMMITTED:
-        tell_sent(redrive);
-        redrive->alone -= redrive->alone > 0;
+    if (end->verdict == TRANSACTION_COMMITTED) {
+        print_sent(redrive);
+        redrive->single -= redrive->single > 0;
         return STEP_ON;
-    case TRANSACTION_RECORDS_REFUSED:
-        return refuse(redrive, end);
-    case TRANSACTION_STALE:
-        return give_up(redrive, EX_UNAVAILABLE,
-                       "another program has joined the group that holds the positions");
-    case TRANSACTION_FENCED:
-        return give_up(redrive, EX_TEMPFAIL,
-                       "another presignctl redrive has taken over; what this one has told as sent "
-                       "is sent");
-    case TRANSACTION_ABORTED:
-    case TRANSACTION_VERDICT_COUNT:
-        break;
     }
-    log_warning("a transaction was aborted: %s", end->last_error == NULL ? "" : end->last_error);
-    return STEP_AGAIN;
+    if (end->verdict == TRANSACTION_STALE) {
+        return FAIL(redrive, EX_UNAVAILABLE,
+                    "another program has joined the group of the positions");
+    }
+    if (end->verdict == TRANSACTION_FENCED) {
+        return FAIL(
+            redrive, EX_TEMPFAIL,
+            "another presignctl redrive has taken over; the events printed as sent were sent");
+    }
+    return end->verdict == TRANSACTION_RECORDS_REFUSED ? handle_rejected(redrive, end)
+                                                       : STEP_RESTART;
 }
 
-/* The batch, and the positions of the whole block. */
+/* Sends the batch and the positions of the whole block in one transaction. */
 static enum step flush(struct redrive *redrive)
 {
     AUTO_FREE struct transaction_record *records =
@@ -235,10 +226,10 @@ static enum step flush(struct redrive *redrive)
     enum step step = STEP_ON;
     if (batch.position_count > 0) {
         step = producer_publish(redrive->producer, &batch, &end)
-                   ? take_end(redrive, &end)
-                   : give_up(redrive, EX_TEMPFAIL,
-                             "no word in time on whether the last ones were sent: run it again, "
-                             "it finds out");
+                   ? handle_end(redrive, &end)
+                   : FAIL(redrive, EX_TEMPFAIL,
+                          "it is unknown whether the last events were sent: run it again, which "
+                          "finds out");
     }
     for (size_t i = 0; i < batch.position_count; i++) {
         free((char *)positions[i].metadata);
@@ -253,10 +244,8 @@ static enum step acquire(struct redrive *redrive)
     redrive->deadline_ms = mono_ms() + redrive->options->timeout_ms;
     while (!producer_acquire(redrive->producer)) {
         if (on_pause(redrive, 100)) {
-            AUTO_FREE char *reason =
-                mem_printf("no hold of the transactional.id %s: %s", redrive->group,
-                           producer_last_error(redrive->producer));
-            return give_up(redrive, EX_UNAVAILABLE, reason);
+            return FAIL(redrive, EX_UNAVAILABLE, "the transactional.id %s cannot be acquired: %s",
+                        redrive->group, producer_last_error(redrive->producer));
         }
     }
     return STEP_ON;
@@ -264,34 +253,34 @@ static enum step acquire(struct redrive *redrive)
 
 /* --- One record --- */
 
-static bool is_refused(const struct redrive *redrive, const rd_kafka_message_t *message)
+static bool is_too_large(const struct redrive *redrive, const rd_kafka_message_t *message)
 {
-    for (size_t i = 0; i < redrive->refused_count; i++) {
-        if (redrive->refused[i].partition == message->partition &&
-            redrive->refused[i].offset == message->offset) {
+    for (size_t i = 0; i < redrive->too_large_count; i++) {
+        if (redrive->too_large[i].partition == message->partition &&
+            redrive->too_large[i].offset == message->offset) {
             return true;
         }
     }
     return false;
 }
 
-/* Older than Kafka keeps positions, where it has none. */
-static bool is_forgotten(struct redrive *redrive, const rd_kafka_message_t *message)
+/* Without a position: whether the failure is older than the retention of positions. */
+static bool may_have_been_sent(struct redrive *redrive, const rd_kafka_message_t *message)
 {
     rd_kafka_timestamp_type_t kind;
     if (redrive->block.known[message->partition]) {
         return false;
     }
-    if (redrive->memory_ms < 0) {
-        redrive->memory_ms = block_memory_ms(redrive->fetcher);
+    if (redrive->retention_ms < 0) {
+        redrive->retention_ms = block_retention_ms(redrive->fetcher);
     }
-    /* Not the run's time: it may last, and positions are forgotten meanwhile. */
+    /* Not the run's start time: positions expire during a long run. */
     int64_t now_ms = clock_now(&clock_system).wall_ms;
-    return rd_kafka_message_timestamp(message, &kind) < now_ms - redrive->memory_ms;
+    return rd_kafka_message_timestamp(message, &kind) < now_ms - redrive->retention_ms;
 }
 
-/* What presignd would make of it now; NULL: a call. */
-static char *judge(const struct redrive *redrive, const struct redriven *redriven)
+/* Why presignd would reject the event now (free()); NULL: it would not. */
+static char *admission_error(const struct redrive *redrive, const struct redriven *redriven)
 {
     struct record record = redriven->record;
     struct admission admission;
@@ -304,19 +293,20 @@ static char *judge(const struct redrive *redrive, const struct redriven *redrive
     return text;
 }
 
-/* True when it is in the batch, or would be. */
-static enum step consider_event(struct redrive *redrive, struct redriven *redriven, bool fresh)
+/* Adds the event to the batch; without --send, prints it. */
+static enum step add_event(struct redrive *redrive, struct redriven *redriven, bool fresh)
 {
-    AUTO_FREE char *verdict = redrive->options->force ? NULL : judge(redrive, redriven);
-    if (verdict != NULL) {
+    AUTO_FREE char *error = redrive->options->force ? NULL : admission_error(redrive, redriven);
+    if (error != NULL) {
         if (fresh) {
-            tell_unsendable(redrive, &redriven->failure, REDRIVE_WOULD_FAIL, verdict);
+            print_unsendable(redrive, &redriven->failure, REDRIVE_WOULD_FAIL, error);
         }
         redriven_deinit(redriven);
         return STEP_ON;
     }
     if (!redrive->options->send) {
-        redrive_tell(&redrive->show, &redriven->failure, REDRIVE_WOULD_SEND, redriven->count, NULL);
+        redrive_print(&redrive->show, &redriven->failure, REDRIVE_WOULD_SEND, redriven->count,
+                      NULL);
         redriven_deinit(redriven);
         redrive->sent++;
         return STEP_ON;
@@ -329,74 +319,74 @@ static enum step consider_event(struct redrive *redrive, struct redriven *redriv
 
 static bool batch_full(const struct redrive *redrive)
 {
-    return redrive->batch_count == (size_t)redrive->options->batch || redrive->alone > 0 ||
+    return redrive->batch_count == (size_t)redrive->options->batch || redrive->single > 0 ||
            redrive->batch_bytes >= TRANSACTION_BYTES_MAX / 2 ||
            redrive->held_bytes >= HELD_BYTES_MAX;
 }
 
-/* A chosen failure: to its event. */
-static enum step consider_chosen(struct redrive *redrive, struct failure *failure, bool fresh)
+/* A failure that the filter has chosen. */
+static enum step process_chosen(struct redrive *redrive, struct failure *failure, bool fresh)
 {
     AUTO_FREE char *reason = NULL;
     struct redriven *redriven = &redrive->batch[redrive->batch_count];
     bool gone;
     if (redriven_make(redriven, failure, redrive->fetcher, redrive->requests, &gone, &reason)) {
-        enum step step = consider_event(redrive, redriven, fresh);
+        enum step step = add_event(redrive, redriven, fresh);
         return step == STEP_ON && batch_full(redrive) ? flush(redrive) : step;
     }
     if (gone && fresh) {
-        tell_unsendable(redrive, &redriven->failure, REDRIVE_GONE, reason);
+        print_unsendable(redrive, &redriven->failure, REDRIVE_GONE, reason);
     }
     redriven_deinit(redriven);
-    return gone ? STEP_ON : give_up(redrive, EX_UNAVAILABLE, reason);
+    return gone ? STEP_ON : FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
 }
 
 /* A failure that no earlier run has sent. */
-static enum step consider_open(struct redrive *redrive, struct failure *failure, bool fresh)
+static enum step process_unsent(struct redrive *redrive, struct failure *failure, bool fresh)
 {
     const struct redrive_options *options = redrive->options;
     bool foreign = failure->outcome == NULL || *failure->reason == '\0';
     if (!foreign && !failure_chosen(failure, &options->filter)) {
-        redrive->show.passed += fresh ? 1 : 0;
+        redrive->show.skipped += fresh ? 1 : 0;
         return STEP_ON;
     }
-    if (foreign || is_refused(redrive, failure->message)) {
+    if (foreign || is_too_large(redrive, failure->message)) {
         if (fresh) {
-            redrive_tell(&redrive->show, failure, REDRIVE_FOREIGN, 0, NULL);
+            redrive_print(&redrive->show, failure, REDRIVE_FOREIGN, 0, NULL);
         }
         return STEP_ON;
     }
     if (options->limit > 0 && redrive->sent + redrive->batch_count == (size_t)options->limit) {
-        return STEP_STOP;
+        return STEP_LIMIT;
     }
-    bool send_forgotten = options->forgotten != NULL && strcmp(options->forgotten, "send") == 0;
-    if (!send_forgotten && is_forgotten(redrive, failure->message)) {
-        if (options->forgotten != NULL) { /* to be left */
-            redrive->show.passed++;
+    bool send_doubtful = options->forgotten != NULL && strcmp(options->forgotten, "send") == 0;
+    if (!send_doubtful && may_have_been_sent(redrive, failure->message)) {
+        if (options->forgotten != NULL) { /* leave */
+            redrive->show.skipped++;
         } else {
-            tell_unsendable(redrive, failure, REDRIVE_FORGOTTEN, NULL);
+            print_unsendable(redrive, failure, REDRIVE_MAYBE_SENT, NULL);
         }
         return STEP_ON;
     }
-    return consider_chosen(redrive, failure, fresh);
+    return process_chosen(redrive, failure, fresh);
 }
 
-static enum step consider(struct redrive *redrive, rd_kafka_message_t *message)
+static enum step process(struct redrive *redrive, rd_kafka_message_t *message)
 {
     struct failure failure;
     enum step step = STEP_ON;
-    int64_t *told = &redrive->told[message->partition];
-    bool fresh = message->offset >= *told;
+    int64_t *printed = &redrive->printed[message->partition];
+    bool fresh = message->offset >= *printed;
     bool done = block_arrive(&redrive->block, message->partition, message->offset);
-    *told = fresh ? message->offset + 1 : *told;
+    *printed = fresh ? message->offset + 1 : *printed;
     failure_read(&failure, message);
     if (redrive->options->list) {
         if (done && *failure.reason != '\0' &&
             failure_chosen(&failure, &redrive->options->filter)) {
-            redrive_tell(&redrive->show, &failure, REDRIVE_WAS_SENT, 0, NULL);
+            redrive_print(&redrive->show, &failure, REDRIVE_WAS_SENT, 0, NULL);
         }
     } else if (!done) {
-        step = consider_open(redrive, &failure, fresh);
+        step = process_unsent(redrive, &failure, fresh);
     }
     failure_deinit(&failure);
     return step;
@@ -406,7 +396,7 @@ static enum step consider(struct redrive *redrive, rd_kafka_message_t *message)
 
 typedef enum step record_fn(struct redrive *redrive, rd_kafka_message_t *message);
 
-/* Each record of a partition within the block; `function` takes them over. */
+/* Calls `function`, which takes over the record, for each record of the block's partition. */
 static enum step each_record(struct redrive *redrive, size_t partition, int64_t from,
                              record_fn *function)
 {
@@ -418,7 +408,7 @@ static enum step each_record(struct redrive *redrive, size_t partition, int64_t 
         return STEP_ON;
     }
     if (!ctl_kafka_seek(redrive->scanner, redrive->failures, (int32_t)partition, from, &reason)) {
-        return give_up(redrive, EX_UNAVAILABLE, reason);
+        return FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
     }
     for (enum step step = STEP_ON; step == STEP_ON;) {
         rd_kafka_message_t *message = NULL;
@@ -428,10 +418,10 @@ static enum step each_record(struct redrive *redrive, size_t partition, int64_t 
         case CTL_READ_END:
             return STEP_ON;
         case CTL_READ_GONE:
-            return give_up(redrive, EX_TEMPFAIL,
-                           "failures were removed by retention meanwhile: run it again");
+            return FAIL(redrive, EX_TEMPFAIL,
+                        "retention has deleted failures during the run: run it again");
         case CTL_READ_FAILED:
-            return give_up(redrive, EX_UNAVAILABLE, reason);
+            return FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
         }
         bool last = message->offset + 1 >= end;
         if (message->offset >= end) {
@@ -446,44 +436,44 @@ static enum step each_record(struct redrive *redrive, size_t partition, int64_t 
     return STEP_ON;
 }
 
-/* Where there is no position, before anything of the partition is sent. */
-static enum step look_for_forgotten(struct redrive *redrive, rd_kafka_message_t *message)
+/* For each failure of a partition without a position, before anything of it is sent. */
+static enum step check_expired(struct redrive *redrive, rd_kafka_message_t *message)
 {
     struct redrive_block *block = &redrive->block;
-    bool forgotten = is_forgotten(redrive, message);
+    bool expired = may_have_been_sent(redrive, message);
     enum step step = STEP_ON;
     (void)block_arrive(block, message->partition, message->offset);
-    if (forgotten && redrive->options->forgotten == NULL) {
-        AUTO_FREE char *reason = mem_printf(
-            "failure %s/%" PRId32 "/%" PRId64 " is older than Kafka keeps positions, and there is "
-            "none: say with --forgotten what to do with such failures",
-            redrive->failures, message->partition, message->offset);
-        step = give_up(redrive, EX_DATAERR, reason);
-    } else if (forgotten) {
+    if (expired && redrive->options->forgotten == NULL) {
+        AUTO_FREE char *id = ctl_message_id(message);
+        step = FAIL(redrive, EX_DATAERR,
+                    "the redrive position of failure %s may have expired in Kafka: decide with "
+                    "--forgotten what to do with such failures",
+                    id);
+    } else if (expired) {
         window_finish(&block->windows[message->partition], message->offset);
     }
     rd_kafka_message_destroy(message);
     return step;
 }
 
-static enum step complete_unknown(struct redrive *redrive, size_t partition)
+/* Decides about the failures of a partition without a position. */
+static enum step decide_missing(struct redrive *redrive, size_t partition)
 {
     struct redrive_block *block = &redrive->block;
     struct window *window = &block->windows[partition];
     AUTO_BUF struct buf set = {0};
     enum step step = STEP_ON;
     if (redrive->options->forgotten == NULL || strcmp(redrive->options->forgotten, "leave") == 0) {
-        step = each_record(redrive, partition, block_begin(block), look_for_forgotten);
+        step = each_record(redrive, partition, block_begin(block), check_expired);
     }
-    /* As if it had been committed: records will arrive again. */
+    /* As if it had been committed: the records are read again. */
     window_encode(window, &set);
     (void)!window_load(window, window->base_offset, set.data);
     block->known[partition] = true;
     return step;
 }
 
-/* A position beyond the end is one of a topic that is gone; but another run may have come to an
- * end that is newer than ours. */
+/* A position beyond the end belongs to a deleted topic, unless another run has seen a newer end. */
 static enum step check_end(struct redrive *redrive, size_t partition)
 {
     int64_t low, *high = &redrive->highs[partition];
@@ -494,41 +484,36 @@ static enum step check_end(struct redrive *redrive, size_t partition)
     }
     if (!ctl_kafka_ends(redrive->scanner, redrive->failures, (int32_t)partition, &low, high,
                         &reason)) {
-        return give_up(redrive, EX_UNAVAILABLE, reason);
+        return FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
     }
     if (redrive->block.windows[partition].base_offset <= *high) {
         return STEP_ON;
     }
-    reason = mem_printf(
-        "partition %zu of %s ends before what was redriven of it: the topic was made anew. Delete "
-        "the groups %s-N (kafka-consumer-groups.sh --delete --group ...), then run it again",
+    return FAIL(
+        redrive, EX_DATAERR,
+        "partition %zu of %s ends before its redrive position: the topic was recreated. "
+        "Delete the groups %s-N (kafka-consumer-groups.sh --delete --group ...), then run it "
+        "again",
         partition, redrive->failures, redrive->group);
-    return give_up(redrive, EX_DATAERR, reason);
 }
 
-static bool has_failures(const struct redrive *redrive, size_t partition)
-{
-    int64_t begin = block_begin(&redrive->block);
-    return redrive->highs[partition] > begin && redrive->lows[partition] < begin + WINDOW_SPAN;
-}
-
-static enum step take_partition(struct redrive *redrive, size_t partition)
+static enum step process_partition(struct redrive *redrive, size_t partition)
 {
     const struct redrive_block *block = &redrive->block;
     enum step step = check_end(redrive, partition);
     if (step == STEP_ON && redrive->options->send && !block->known[partition]) {
-        step = complete_unknown(redrive, partition);
+        step = decide_missing(redrive, partition);
     }
     if (step == STEP_ON) {
         int64_t from =
             redrive->options->list ? block_begin(block) : block->windows[partition].base_offset;
-        step = each_record(redrive, partition, from, consider);
+        step = each_record(redrive, partition, from, process);
     }
     return step;
 }
 
-/* In one go; STEP_AGAIN when it has to be begun anew. */
-static enum step take_block(struct redrive *redrive, int64_t number)
+/* STEP_RESTART when the block must be processed again. */
+static enum step process_block(struct redrive *redrive, int64_t number)
 {
     AUTO_FREE char *reason = NULL;
     bool send = redrive->options->send;
@@ -538,16 +523,16 @@ static enum step take_block(struct redrive *redrive, int64_t number)
     }
     block_init(&redrive->block, redrive->group, number, redrive->partitions);
     if (send) {
-        redrive->properties[redrive->publisher.property_count - 1].value = redrive->block.group;
+        redrive->properties[redrive->config.property_count - 1].value = redrive->block.group;
     }
     if (!block_load(&redrive->block, redrive->failures, redrive->setup->properties,
                     redrive->setup->property_count, redrive->options->timeout_ms, &reason)) {
-        step = give_up(redrive, EX_UNAVAILABLE, reason);
+        step = FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
     }
-    for (size_t i = 0; step == STEP_ON && !redrive->enough && i < redrive->partitions; i++) {
-        step = has_failures(redrive, i) ? take_partition(redrive, i) : STEP_ON;
-        redrive->enough = step == STEP_STOP;
-        step = step == STEP_STOP ? STEP_ON : step;
+    for (size_t i = 0; step == STEP_ON && !redrive->limit_reached && i < redrive->partitions; i++) {
+        step = has_failures(redrive, i) ? process_partition(redrive, i) : STEP_ON;
+        redrive->limit_reached = step == STEP_LIMIT;
+        step = step == STEP_LIMIT ? STEP_ON : step;
     }
     if (send && step == STEP_ON) {
         step = flush(redrive);
@@ -557,7 +542,7 @@ static enum step take_block(struct redrive *redrive, int64_t number)
     return step;
 }
 
-static enum step take_blocks(struct redrive *redrive)
+static enum step process_blocks(struct redrive *redrive)
 {
     int64_t first = INT64_MAX, last = -1;
     for (size_t i = 0; i < redrive->partitions; i++) {
@@ -572,19 +557,20 @@ static enum step take_blocks(struct redrive *redrive)
     unsigned tries = 0;
     size_t before = 0;
     for (int64_t number = first; number <= last && step == STEP_ON; number++) {
-        if (redrive->enough && !redrive->options->send) {
+        if (redrive->limit_reached && !redrive->options->send) {
             break;
         }
-        step = take_block(redrive, number);
-        redrive->enough = redrive->enough && step != STEP_AGAIN;
-        size_t done = redrive->sent + redrive->refused_count;
-        tries = step == STEP_AGAIN && done == before ? tries + 1 : 0;
+        step = process_block(redrive, number);
+        redrive->limit_reached = redrive->limit_reached && step != STEP_RESTART;
+        size_t done = redrive->sent + redrive->too_large_count;
+        tries = step == STEP_RESTART && done == before ? tries + 1 : 0;
         before = done;
-        if (step == STEP_AGAIN && tries < TRIES_MAX) {
+        if (step == STEP_RESTART && tries < TRIES_MAX) {
             step = STEP_ON;
             number--;
-        } else if (step == STEP_AGAIN) {
-            step = give_up(redrive, EX_UNAVAILABLE, "transactions are aborted again and again");
+        } else if (step == STEP_RESTART) {
+            step = FAIL(redrive, EX_UNAVAILABLE, "every transaction is aborted: %s",
+                        producer_last_error(redrive->producer));
         }
     }
     return step;
@@ -602,7 +588,7 @@ static bool open_readers(struct redrive *redrive, char **reason)
         redrive->scanner == NULL
             ? NULL
             : ctl_kafka_scanner(setup->properties, setup->property_count, timeout_ms, reason);
-    log_level_set(LOG_ERR); /* what ends the run is told as its reason */
+    log_level_set(LOG_ERR); /* errors that end the run are printed as its reason */
     return redrive->fetcher != NULL;
 }
 
@@ -615,7 +601,7 @@ static bool find_ends(struct redrive *redrive, char **reason)
     redrive->partitions = (size_t)partitions;
     redrive->lows = mem_zalloc(redrive->partitions, sizeof *redrive->lows);
     redrive->highs = mem_zalloc(redrive->partitions, sizeof *redrive->highs);
-    redrive->told = mem_zalloc(redrive->partitions, sizeof *redrive->told);
+    redrive->printed = mem_zalloc(redrive->partitions, sizeof *redrive->printed);
     for (size_t i = 0; i < redrive->partitions; i++) {
         if (!ctl_kafka_ends(redrive->scanner, redrive->failures, (int32_t)i, &redrive->lows[i],
                             &redrive->highs[i], reason)) {
@@ -632,18 +618,18 @@ static bool open_producer(struct redrive *redrive, char **reason)
     redrive->properties = mem_zalloc(count, sizeof *redrive->properties);
     memcpy(redrive->properties, setup->properties,
            setup->property_count * sizeof *redrive->properties);
-    /* The producer reads positions back where a commit's end is unknown: take_block() sets whose.
-     */
+    /* The producer reads positions back when the result of a commit is unknown. process_block()
+     * sets the group. */
     redrive->properties[count - 1] =
         (struct kafka_property){KAFKA_CONSUMER, "group.id", redrive->group};
-    redrive->publisher = (struct producer_config){
+    redrive->config = (struct producer_config){
         .instance = redrive->group,
-        .requests_topic = redrive->failures, /* that of the positions */
+        .requests_topic = redrive->failures, /* the topic of the positions */
         .topics = {redrive->requests, redrive->requests},
         .properties = redrive->properties,
         .property_count = count,
     };
-    redrive->producer = producer_new(&redrive->publisher, on_pause, on_commit, redrive, reason);
+    redrive->producer = producer_new(&redrive->config, on_pause, on_commit, redrive, reason);
     return redrive->producer != NULL;
 }
 
@@ -658,7 +644,7 @@ static void close_all(struct redrive *redrive)
     free(redrive->properties);
     free(redrive->lows);
     free(redrive->highs);
-    free(redrive->told);
+    free(redrive->printed);
     free(redrive->group);
     free(redrive);
 }
@@ -668,12 +654,12 @@ static void work(struct redrive *redrive)
     AUTO_FREE char *reason = NULL;
     if (!open_readers(redrive, &reason) ||
         (redrive->options->send && !open_producer(redrive, &reason))) {
-        (void)give_up(redrive, EX_CONFIG, reason);
+        (void)FAIL(redrive, EX_CONFIG, "%s", reason);
     } else if (!find_ends(redrive, &reason)) {
-        (void)give_up(redrive, EX_UNAVAILABLE, reason);
+        (void)FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
     } else {
-        (void)take_blocks(redrive);
-        redrive_tell_sum(&redrive->show, redrive->options->list, redrive->options->send);
+        (void)process_blocks(redrive);
+        redrive_print_summary(&redrive->show, redrive->options->list, redrive->options->send);
     }
 }
 
@@ -690,7 +676,7 @@ int redrive_run(const struct command *command, const struct setup *setup,
     redrive->requests = setup->config->daemon.requests_topic;
     redrive->group = mem_printf("%s-redrive", group == NULL ? "presignd" : group);
     redrive->now_ms = clock_now(&clock_system).wall_ms;
-    redrive->memory_ms = -1;
+    redrive->retention_ms = -1;
     redrive->show.json = options->json;
     redrive->show.colours = terminal_colours(stdout);
     redrive->batch = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->batch);

@@ -13,23 +13,23 @@ static const struct {
     const char *name; /* in JSON */
     const char *text;
     enum terminal_colour colour;
-    const char *sum; /* what their number means */
+    const char *sum; /* follows their number in the summary */
 } states[REDRIVE_STATES] = {
     [REDRIVE_WOULD_SEND] = {"would_send", "would be sent", GREEN, "would be sent"},
     [REDRIVE_SENT] = {"sent", "sent", GREEN, "sent"},
     [REDRIVE_WAS_SENT] = {"was_sent", "was sent", DIM, "sent by earlier runs"},
     [REDRIVE_WOULD_FAIL] = {"would_fail", "would fail again", YELLOW,
-                            "would only fail again (--force sends them)"},
-    [REDRIVE_GONE] = {"gone", "has no event any more", RED, "without an event to send"},
-    [REDRIVE_FORGOTTEN] = {"forgotten", "may have been sent", YELLOW,
-                           "of which Kafka has forgotten whether they were sent (--forgotten)"},
+                            "would fail again (--force sends them)"},
+    [REDRIVE_GONE] = {"gone", "its event is gone", RED, "whose event is gone"},
+    [REDRIVE_MAYBE_SENT] = {"forgotten", "may have been sent", YELLOW,
+                            "whose redrive position may have expired in Kafka (--forgotten)"},
     [REDRIVE_TOO_LARGE] = {"too_large", "is too large", RED, "too large for the requests topic"},
-    [REDRIVE_FOREIGN] = {"foreign", "is no failure of presignd's", RED,
-                         "that are no failures of presignd's"},
+    [REDRIVE_FOREIGN] = {"foreign", "is not a failure of presignd", RED,
+                         "that are not failures of presignd"},
 };
 
-static void tell_json(const struct failure *failure, enum redrive_state state, int64_t count,
-                      const char *detail, struct buf *out)
+static void print_json(const struct failure *failure, enum redrive_state state, int64_t count,
+                       const char *detail, struct buf *out)
 {
     char time[TEXT_TIME_SIZE];
     text_time(time, failure->time_ms, true);
@@ -51,8 +51,8 @@ static void tell_json(const struct failure *failure, enum redrive_state state, i
     buf_putc(out, '}');
 }
 
-static void tell_text(const struct failure *failure, enum redrive_state state, const char *detail,
-                      bool colours, struct buf *out)
+static void print_text(const struct failure *failure, enum redrive_state state, const char *detail,
+                       bool colours, struct buf *out)
 {
     char time[TEXT_TIME_SIZE];
     text_time(time, failure->time_ms, false);
@@ -73,20 +73,20 @@ static void tell_text(const struct failure *failure, enum redrive_state state, c
     }
 }
 
-void redrive_tell(struct redrive_show *show, const struct failure *failure,
-                  enum redrive_state state, int64_t count, const char *detail)
+void redrive_print(struct redrive_show *show, const struct failure *failure,
+                   enum redrive_state state, int64_t count, const char *detail)
 {
     AUTO_BUF struct buf line = {0};
     show->counts[state]++;
     if (show->json) {
-        tell_json(failure, state, count, detail, &line);
+        print_json(failure, state, count, detail, &line);
     } else {
-        tell_text(failure, state, detail, show->colours, &line);
+        print_text(failure, state, detail, show->colours, &line);
     }
     (void)puts(line.data);
 }
 
-void redrive_tell_sum(const struct redrive_show *show, bool list, bool send)
+void redrive_print_summary(const struct redrive_show *show, bool list, bool send)
 {
     for (size_t i = 0; i < REDRIVE_STATES; i++) {
         bool always = i == (size_t)(list   ? REDRIVE_WAS_SENT
@@ -97,9 +97,9 @@ void redrive_tell_sum(const struct redrive_show *show, bool list, bool send)
         }
     }
     if (!list) {
-        (void)fprintf(stderr, "%zu not chosen\n", show->passed);
+        (void)fprintf(stderr, "%zu not chosen\n", show->skipped);
     }
     if (!list && !send && show->counts[REDRIVE_WOULD_SEND] > 0) {
-        (void)fputs("nothing was sent: --send does it\n", stderr);
+        (void)fputs("nothing was sent; add --send to send\n", stderr);
     }
 }
