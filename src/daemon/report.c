@@ -623,12 +623,12 @@ static void set_partitions(struct report *report, const struct status *status)
     for (size_t i = 0; i < status->partitions.count; i++) {
         char name[24];
         snprintf(name, sizeof name, "%" PRId64, items[i].id);
-        set(report, METRIC_WINDOW_USED, name, items[i].window_used);
+        set(report, METRIC_WINDOW_USED, name, items[i].window_offsets);
         set(report, METRIC_WINDOW_FULL, name, items[i].full);
         set(report, METRIC_PARTITION_STILL, name,
             items[i].still_ms == STATUS_NONE ? 0 : items[i].still_ms / 1000);
-        if (items[i].lag != STATUS_NONE) {
-            set(report, METRIC_LAG, name, items[i].lag);
+        if (items[i].lag_records != STATUS_NONE) {
+            set(report, METRIC_LAG, name, items[i].lag_records);
         }
     }
 }
@@ -638,8 +638,8 @@ static void set_merchants(struct report *report, const struct status *status)
     const struct status_merchant *items = status->merchants.items;
     for (size_t i = 0; i < status->merchants.count; i++) {
         set(report, METRIC_MERCHANT_HELD, items[i].mchid, items[i].held);
-        set(report, METRIC_MERCHANT_CALLS, items[i].mchid, items[i].calls);
-        set(report, METRIC_MERCHANT_LIMIT, items[i].mchid, items[i].limit);
+        set(report, METRIC_MERCHANT_CALLS, items[i].mchid, items[i].calls_in_flight);
+        set(report, METRIC_MERCHANT_LIMIT, items[i].mchid, items[i].calls_limit);
         set(report, METRIC_MERCHANT_WAITING, items[i].mchid, items[i].waiting);
     }
 }
@@ -669,10 +669,10 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     set(report, METRIC_HELD, "merchant_unauthorized", status->work.held_merchants);
     set(report, METRIC_HELD, "unverified_answer", status->work.held_unverified);
     set(report, METRIC_HELD, "rate_limited", status->work.held_limited);
-    set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls);
+    set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls_in_flight);
     set(report, METRIC_PARTITIONS, NULL, status->work.partitions);
     set(report, METRIC_JOBS_BYTES, NULL, status->work.bytes);
-    set(report, METRIC_SIGNER_WAITING, NULL, status->work.signatures);
+    set(report, METRIC_SIGNER_WAITING, NULL, status->work.signatures_waiting);
     clear(report);
     set_partitions(report, status);
     set_merchants(report, status);

@@ -35,7 +35,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     static const struct complete_identity nobody;
     const size_t *jobs = pipeline->jobs;
     status->work.partitions = (int64_t)pipeline->partitions;
-    status->work.calls = (int64_t)pipeline->in_flight;
+    status->work.calls_in_flight = (int64_t)pipeline->in_flight;
     status->work.calls_max = setup_rules(from->setup, &nobody).limits.in_flight;
     status->work.waiting = (int64_t)jobs[JOB_WAITING];
     status->work.blocked = (int64_t)jobs[JOB_BLOCKED];
@@ -46,7 +46,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.held_merchants = (int64_t)pipeline->held[HOLD_WHY_UNAUTHORIZED];
     status->work.held_unverified = (int64_t)pipeline->held[HOLD_WHY_UNVERIFIED];
     status->work.held_limited = (int64_t)pipeline->held[HOLD_WHY_RATE_LIMITED];
-    status->work.signatures = (int64_t)signer_waiting(from->signer);
+    status->work.signatures_waiting = (int64_t)signer_waiting(from->signer);
     status->work.bytes = (int64_t)pipeline->bytes;
     status->work.records = from->records;
     status->work.succeeded = from->history->succeeded;
@@ -77,9 +77,9 @@ static void take_partition(const struct snapshot_sources *from, const struct par
     *out = (struct status_partition){
         .id = partition->id,
         .base_offset = window->base_offset >= 0 ? window->base_offset : STATUS_NONE,
-        .lag = lag_of(from, partition),
+        .lag_records = lag_of(from, partition),
         .unfinished = (int64_t)(partition->jobs.count - partition->overflow.count),
-        .window_used = (int64_t)window_used(window),
+        .window_offsets = (int64_t)window_used(window),
         .full = partition->full,
         .still_ms = STATUS_NONE,
         .paused = !partition->paused  ? NULL
@@ -110,7 +110,7 @@ static void take_partitions(const struct snapshot_sources *from, struct status *
     for (size_t i = 0; i < count; i++) {
         take_partition(from, pipeline_partition(from->pipeline, i), &items[i]);
         take_oldest(from, i, &items[i]);
-        status->work.lag += items[i].lag > 0 ? items[i].lag : 0;
+        status->work.lag_records += items[i].lag_records > 0 ? items[i].lag_records : 0;
     }
 }
 
@@ -120,15 +120,15 @@ static void take_queue(const struct snapshot_sources *from, const struct merchan
 {
     const struct hold *hold = pipeline_hold(from->pipeline);
     int64_t until_ms = hold_until_ms(hold, &queue->hold);
-    out->calls = queue->in_flight;
-    out->limit = (int64_t)queue->limit;
+    out->calls_in_flight = queue->in_flight;
+    out->calls_limit = (int64_t)queue->limit;
     out->waiting = (int64_t)merchant_queue_waiting(queue);
     out->state = hold_state_name(hold, &queue->hold);
     out->held = hold_is_held(&queue->hold);
     out->held_until_ms = until_ms != INT64_MAX ? wall_of(now, until_ms) : STATUS_NONE;
     if (queue->last_answer != ANSWER_KIND_COUNT) {
         out->last_answer = answer_kind_name(queue->last_answer);
-        out->last_answer_ms = wall_of(now, queue->last_answer_ms);
+        out->last_answer_at_ms = wall_of(now, queue->last_answer_ms);
     }
 }
 
@@ -144,11 +144,11 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
         items[i] = (struct status_merchant){
             .mchid = merchant->mchid,
             .mode = merchant_mode_name(merchant->mode),
-            .limit = merchant->max_in_flight,
+            .calls_limit = merchant->max_in_flight,
             .rate_per_s = merchant->rate_per_s > 0 ? merchant->rate_per_s : STATUS_NONE,
             .state = "open",
             .held_until_ms = STATUS_NONE,
-            .last_answer_ms = STATUS_NONE,
+            .last_answer_at_ms = STATUS_NONE,
         };
         if (queue != NULL) {
             take_queue(from, queue, now, &items[i]);
@@ -193,7 +193,7 @@ static void take_hosts(const struct snapshot_sources *from, struct moment now,
                      : host->answered_ms >= 0                ? "answers"
                                                              : "not asked yet",
             .outages = host->circuit.outages,
-            .lived_ms = wall_of(now, host->answered_ms),
+            .last_answer_at_ms = wall_of(now, host->answered_ms),
         };
     }
 }

@@ -1,4 +1,3 @@
-/* The table of facts, and how a fact reads. */
 #include "presignd/ops/status.h"
 
 #include "presignd/base/mem.h"
@@ -10,151 +9,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define IN(section, member) offsetof(struct status_##section, member)
+#define PLAIN            .rule = RULE_PLAIN
+#define HEADLINE         .rule = RULE_PLAIN, .headline = true
+#define BAD_IF_NO        .rule = RULE_BAD_IF_NO
+#define BAD_IF_SET       .rule = RULE_BAD_IF_SET
+#define BAD_ABOVE_0      .rule = RULE_BAD_ABOVE_0
+#define BAD_WHEN_PAST    .rule = RULE_BAD_WHEN_PAST
+#define BAD_UNLESS(word) .rule = RULE_BAD_UNLESS, .good = (word)
 
-/* A fact; one of the headlines, too; one that may be worth a look, by a rule; a word of which one
- * is good. */
-#define FACT(k, l, t, at)                                     \
-    {                                                         \
-        .key = (k), .label = (l), .kind = (t), .offset = (at) \
+#define FIELD(section, field, name, type, text, ...) \
+    {.key = (name),                                  \
+     .label = (text),                                \
+     .kind = STATUS_##type,                          \
+     __VA_ARGS__,                                    \
+     .offset = offsetof(struct status_##section, field)},
+
+#define SECTION(section)                  static const struct status_field section##_fields[] = {
+#define TEXT(section, name, show, label)  FIELD(section, name, #name, TEXT, label, show)
+#define PROSE(section, name, show, label) FIELD(section, name, #name, PROSE, label, show)
+#define COUNT(section, name, show, label) FIELD(section, name, #name, COUNT, label, show)
+#define BYTES(section, name, show, label) FIELD(section, name, #name, BYTES, label, show)
+#define FLAG(section, name, show, label)  FIELD(section, name, #name, FLAG, label, show)
+#define TIME(section, name, show, label)  FIELD(section, name##_ms, #name, TIME, label, show)
+#define SPAN(section, name, show, label) \
+    FIELD(section, name##_ms, #name "_seconds", SPAN, label, show)
+#define HIDDEN(section, name)
+#define END }
+#include "presignd/ops/status_rows.h"
+
+#define PART(member, section, heading)                              \
+    .key = #member, .title = (heading), .fields = section##_fields, \
+    .field_count = ARRAY_LENGTH(section##_fields), .offset = offsetof(struct status, member)
+#define ONE(member, heading)          \
+    {                                 \
+        PART(member, member, heading) \
     }
-#define TOP(k, l, t, at)                                                        \
-    {                                                                           \
-        .key = (k), .label = (l), .kind = (t), .headline = true, .offset = (at) \
-    }
-#define LOOK(k, l, t, r, at)                                               \
-    {                                                                      \
-        .key = (k), .label = (l), .kind = (t), .rule = (r), .offset = (at) \
-    }
-#define WORD(k, l, at, g)                                                                 \
-    {                                                                                     \
-        .key = (k), .label = (l), .kind = STATUS_TEXT, .rule = RULE_WORD, .offset = (at), \
-        .good = (g)                                                                       \
-    }
-
-static const struct status_field process_fields[] = {
-    WORD("state", "state", IN(process, state), "ready"),
-    FACT("ready", NULL, STATUS_FLAG, IN(process, ready)),
-    FACT("instance", "instance", STATUS_TEXT, IN(process, instance)),
-    FACT("version", "version", STATUS_TEXT, IN(process, version)),
-    FACT("at", "as of", STATUS_TIME, IN(process, at_ms)),
-    FACT("started", "started", STATUS_TIME, IN(process, started_ms)),
-    TOP("uptime_seconds", "up for", STATUS_SPAN, IN(process, uptime_ms)),
-    FACT("cluster", "Kafka cluster", STATUS_TEXT, IN(process, cluster)),
-    FACT("group", "consumer group", STATUS_TEXT, IN(process, group)),
-    FACT("requests_topic", "requests", STATUS_TEXT, IN(process, requests_topic)),
-    FACT("results_topic", "results", STATUS_TEXT, IN(process, results_topic)),
-    FACT("failures_topic", "failures", STATUS_TEXT, IN(process, failures_topic)),
-};
-
-static const struct status_field work_fields[] = {
-    TOP("partitions", "partitions", STATUS_COUNT, IN(work, partitions)),
-    TOP("lag_records", "records behind", STATUS_COUNT, IN(work, lag)),
-    TOP("calls_in_flight", "calls in flight", STATUS_COUNT, IN(work, calls)),
-    FACT("calls_max", "limit of calls in flight", STATUS_COUNT, IN(work, calls_max)),
-    TOP("waiting", "waiting to be called", STATUS_COUNT, IN(work, waiting)),
-    LOOK("held_endpoint", "held: endpoint down", STATUS_COUNT, RULE_MORE, IN(work, held_endpoint)),
-    LOOK("held_merchants", "held: merchant answered 401", STATUS_COUNT, RULE_MORE,
-         IN(work, held_merchants)),
-    LOOK("held_unverified", "held: no key verifies answers", STATUS_COUNT, RULE_MORE,
-         IN(work, held_unverified)),
-    LOOK("held_limited", "held: merchant answered 429", STATUS_COUNT, RULE_MORE,
-         IN(work, held_limited)),
-    FACT("blocked", "blocked by an earlier event of their code", STATUS_COUNT, IN(work, blocked)),
-    FACT("retry", "waiting for another attempt", STATUS_COUNT, IN(work, retry)),
-    FACT("completed", "completed, not committed", STATUS_COUNT, IN(work, completed)),
-    LOOK("refused", "outcome not taken by its topic", STATUS_COUNT, RULE_MORE, IN(work, refused)),
-    FACT("signatures_waiting", "waiting for a signature", STATUS_COUNT, IN(work, signatures)),
-    FACT("bytes", "memory of unfinished events", STATUS_BYTES, IN(work, bytes)),
-    FACT("records", "records since the start", STATUS_COUNT, IN(work, records)),
-    TOP("succeeded", "results since the start", STATUS_COUNT, IN(work, succeeded)),
-    TOP("failed", "failures since the start", STATUS_COUNT, IN(work, failed)),
-    LOOK("kafka_last_error", "last error of Kafka's client", STATUS_PROSE, RULE_GIVEN,
-         IN(work, kafka_last_error)),
-    LOOK("transaction_last_error", "last error of a transaction", STATUS_PROSE, RULE_GIVEN,
-         IN(work, transaction_last_error)),
-};
-
-static const struct status_field reload_fields[] = {
-    FACT("at", "last reload", STATUS_TIME, IN(reload, at_ms)),
-    LOOK("applied", "applied", STATUS_FLAG, RULE_FLAG, IN(reload, applied)),
-    LOOK("text", "what was wrong", STATUS_PROSE, RULE_GIVEN, IN(reload, text)),
-};
-
-static const struct status_field partition_fields[] = {
-    FACT("id", "partition", STATUS_COUNT, IN(partition, id)),
-    FACT("base_offset", "base offset", STATUS_COUNT, IN(partition, base_offset)),
-    FACT("lag_records", "records behind", STATUS_COUNT, IN(partition, lag)),
-    FACT("unfinished", "unfinished", STATUS_COUNT, IN(partition, unfinished)),
-    FACT("window_offsets", "window", STATUS_COUNT, IN(partition, window_used)),
-    FACT("still_seconds", "stands still for", STATUS_SPAN, IN(partition, still_ms)),
-    FACT("oldest_state", "oldest event", STATUS_TEXT, IN(partition, oldest_state)),
-    FACT("oldest_mchid", "its merchant", STATUS_TEXT, IN(partition, oldest_mchid)),
-    LOOK("paused", "paused", STATUS_PROSE, RULE_GIVEN, IN(partition, paused)),
-};
-
-static const struct status_field merchant_fields[] = {
-    FACT("mchid", "merchant", STATUS_TEXT, IN(merchant, mchid)),
-    FACT("mode", "mode", STATUS_TEXT, IN(merchant, mode)),
-    FACT("state", "state", STATUS_TEXT, IN(merchant, state)),
-    FACT("calls_in_flight", "in flight", STATUS_COUNT, IN(merchant, calls)),
-    FACT("calls_limit", "limit", STATUS_COUNT, IN(merchant, limit)),
-    FACT("waiting", "waiting", STATUS_COUNT, IN(merchant, waiting)),
-    FACT("rate_per_s", "rate limit /s", STATUS_COUNT, IN(merchant, rate_per_s)),
-    LOOK("held_until", "held until", STATUS_TIME, RULE_GIVEN, IN(merchant, held_until_ms)),
-    FACT("last_answer", "last answer", STATUS_TEXT, IN(merchant, last_answer)),
-    FACT("last_answer_at", "at", STATUS_TIME, IN(merchant, last_answer_ms)),
-};
-
-static const struct status_field key_fields[] = {
-    FACT("mchid", "merchant", STATUS_TEXT, IN(key, mchid)),
-    FACT("kind", "kind", STATUS_TEXT, IN(key, kind)),
-    FACT("id", "id or serial", STATUS_TEXT, IN(key, id)),
-    LOOK("expires", "expires", STATUS_TIME, RULE_EXPIRY, IN(key, expires_ms)),
-};
-
-static const struct status_field host_fields[] = {
-    FACT("name", "host", STATUS_TEXT, IN(host, name)),
-    FACT("state", "state", STATUS_TEXT, IN(host, state)),
-    LOOK("outages", "outages in a row", STATUS_COUNT, RULE_MORE, IN(host, outages)),
-    FACT("last_answer_at", "last answer", STATUS_TIME, IN(host, lived_ms)),
-};
-
-static const struct status_field transaction_fields[] = {
-    FACT("at", "ended", STATUS_TIME, IN(transaction, at_ms)),
-    WORD("end", "how", IN(transaction, end), "committed"),
-    FACT("outcomes", "outcomes", STATUS_COUNT, IN(transaction, outcomes)),
-    FACT("duration_seconds", "took", STATUS_SPAN, IN(transaction, duration_ms)),
-};
-
-static const struct status_field failure_fields[] = {
-    FACT("reason", "reason", STATUS_TEXT, IN(failure, reason)),
-    FACT("count", "count", STATUS_COUNT, IN(failure, count)),
-    FACT("last", "last", STATUS_TIME, IN(failure, last_ms)),
-    FACT("advice", "what to do", STATUS_PROSE, IN(failure, advice)),
-};
-
-#define FIELDS(name) name##_fields, ARRAY_LENGTH(name##_fields)
-#define ONE(name, title)                                                   \
-    {                                                                      \
-#name, title, NULL, FIELDS(name), offsetof(struct status, name), 0 \
-    }
-#define LIST(name, title, empty, item)                                    \
-    {                                                                     \
-#name, title, empty, FIELDS(item), offsetof(struct status, name), \
-            sizeof(struct status_##item)                                  \
+#define LIST(member, section, heading, without)                                      \
+    {                                                                                \
+        PART(member, section, heading), .empty = (without),                          \
+                                        .item_size = sizeof(struct status_##section) \
     }
 
 const struct status_section status_sections[] = {
     ONE(process, "Process"),
     ONE(work, "Work"),
     ONE(reload, "Reload"),
-    LIST(partitions, "Partitions", "None is assigned: this is a standby.", partition),
-    LIST(merchants, "Merchants", "None is configured.", merchant),
-    LIST(hosts, "WeChat Pay", "No host is configured.", host),
-    LIST(failures, "Failures since the start", "None.", failure),
-    LIST(transactions, "Last transactions", "None yet.", transaction),
-    LIST(keys, "Keys that answers are verified with", "None.", key),
+    LIST(partitions, partition, "Partitions", "None is assigned: this is a standby."),
+    LIST(merchants, merchant, "Merchants", "None is configured."),
+    LIST(hosts, host, "WeChat Pay", "No host is configured."),
+    LIST(failures, failure, "Failures since the start", "None."),
+    LIST(transactions, transaction, "Last transactions", "None yet."),
+    LIST(keys, key, "Keys that verify answers", "None."),
 };
 const size_t status_section_count = ARRAY_LENGTH(status_sections);
 
@@ -202,21 +107,21 @@ struct status_value status_value(const struct status_section *section,
 #define NEAR_MS (INT64_C(12) * 3600 * 1000)
 #define KIB     INT64_C(1024)
 
-/* The two largest units: nobody reads the seconds of an uptime of days. */
+/* The two largest units only. */
 static void put_span(struct buf *out, int64_t span_ms)
 {
     static const struct {
         const char *name;
         int64_t ms;
     } units[] = {{"d", 86400000}, {"h", 3600000}, {"min", 60000}, {"s", 1000}, {"ms", 1}};
-    span_ms = span_ms < 0 ? 0 : span_ms; /* clocks may be set */
+    span_ms = span_ms < 0 ? 0 : span_ms; /* a clock was set back */
     for (size_t i = 0; i < ARRAY_LENGTH(units); i++) {
         int64_t whole = span_ms / units[i].ms;
         if (whole == 0 && i + 1 < ARRAY_LENGTH(units)) {
             continue;
         }
         buf_printf(out, "%" PRId64 " %s", whole, units[i].name);
-        /* Milliseconds are of no use beside seconds but for short waits. */
+        /* No milliseconds beside seconds. */
         if (i < 3 && span_ms % units[i].ms >= units[i + 1].ms) {
             buf_printf(out, " %" PRId64 " %s", span_ms % units[i].ms / units[i + 1].ms,
                        units[i + 1].name);
@@ -225,7 +130,7 @@ static void put_span(struct buf *out, int64_t span_ms)
     }
 }
 
-/* Near times without their date: how far they are stands beside. */
+/* Without the date if it is near; then with the distance. */
 static void put_time(struct buf *out, int64_t wall_ms, int64_t now_ms)
 {
     char text[TEXT_TIME_SIZE];
@@ -291,21 +196,22 @@ enum status_tone status_tone(const struct status_field *field, const struct stat
         return TONE_PLAIN;
     }
     switch (field->rule) {
-    case RULE_FLAG:
+    case RULE_BAD_IF_NO:
         return value->number != 0 ? TONE_GOOD : TONE_BAD;
-    case RULE_WORD:
+    case RULE_BAD_UNLESS:
         return strcmp(value->text, field->good) == 0 ? TONE_GOOD : TONE_BAD;
-    case RULE_GIVEN:
+    case RULE_BAD_IF_SET:
         return TONE_BAD;
-    case RULE_MORE:
+    case RULE_BAD_ABOVE_0:
         return value->number > 0 ? TONE_BAD : TONE_PLAIN;
-    case RULE_EXPIRY:
+    case RULE_BAD_WHEN_PAST:
         return value->number <= now_ms                      ? TONE_BAD
                : value->number - now_ms <= STATUS_EXPIRY_MS ? TONE_WARN
                                                             : TONE_PLAIN;
-    default:
-        return TONE_PLAIN;
+    case RULE_PLAIN:
+        break;
     }
+    return TONE_PLAIN;
 }
 
 /* --- for programs --- */
@@ -331,8 +237,10 @@ static void put_member(struct buf *out, const struct status_field *field,
         buf_printf(&seconds, "%" PRId64 ".%03d", value->number / 1000, (int)(value->number % 1000));
         buf_json_member_raw(out, field->key, seconds.data, seconds.len);
         break;
-    default:
+    case STATUS_COUNT:
+    case STATUS_BYTES:
         buf_json_member_int(out, field->key, value->number);
+        break;
     }
 }
 

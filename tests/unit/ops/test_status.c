@@ -9,45 +9,40 @@
 
 #define NOW_MS INT64_C(1795420800500) /* 2026-11-23T08:00:00.500Z */
 
-/* One of each list, with a text that must be escaped wherever it stands. */
+/* Sets every field of the section's structure, or of a list with one item. */
+static void fill(const struct status_section *section, struct status *status, const char *text)
+{
+    char *item = (char *)status + section->offset;
+    if (section->empty != NULL) {
+        struct status_list *list = (struct status_list *)item;
+        list->items = mem_zalloc(1, section->item_size);
+        list->count = 1;
+        item = list->items;
+    }
+    for (size_t i = 0; i < section->field_count; i++) {
+        const struct status_field *field = &section->fields[i];
+        if (status_is_text(field)) {
+            *(const char **)(item + field->offset) = text;
+        } else {
+            *(int64_t *)(item + field->offset) = field->kind == STATUS_TIME ? NOW_MS - 1 : 7;
+        }
+    }
+}
+
+/* `text` is a text that must be escaped wherever it stands. */
 static struct status filled(const char *text)
 {
-    struct status status = {
-        .process = {.ready = 0,
-                    .state = "the endpoint is down",
-                    .instance = text,
-                    .version = "1.2.3",
-                    .at_ms = NOW_MS,
-                    .started_ms = NOW_MS - 93784000,
-                    .uptime_ms = 93784000,
-                    .cluster = text,
-                    .group = text,
-                    .requests_topic = text,
-                    .results_topic = text,
-                    .failures_topic = text},
-        .work = {.calls = 7,
-                 .refused = 1,
-                 .kafka_last_error = text,
-                 .transaction_last_error = text},
-        .reload = {.at_ms = NOW_MS - 61000, .applied = 0, .text = text},
-    };
-    status.partitions = (struct status_list){mem_zalloc(1, sizeof(struct status_partition)), 1};
-    *(struct status_partition *)status.partitions.items =
-        (struct status_partition){3, 41, STATUS_NONE, 2, 9, 60000, text, text, 1, text};
-    status.merchants = (struct status_list){mem_zalloc(1, sizeof(struct status_merchant)), 1};
-    *(struct status_merchant *)status.merchants.items = (struct status_merchant){
-        text, "direct", "held", 1, 1, 2, 3, STATUS_NONE, NOW_MS + 60000, text, NOW_MS - 1};
-    status.keys = (struct status_list){mem_zalloc(1, sizeof(struct status_key)), 1};
-    *(struct status_key *)status.keys.items =
-        (struct status_key){text, text, "certificate", NOW_MS + STATUS_EXPIRY_MS};
-    status.hosts = (struct status_list){mem_zalloc(1, sizeof(struct status_host)), 1};
-    *(struct status_host *)status.hosts.items = (struct status_host){text, text, 4, STATUS_NONE};
-    status.transactions = (struct status_list){mem_zalloc(1, sizeof(struct status_transaction)), 1};
-    *(struct status_transaction *)status.transactions.items =
-        (struct status_transaction){NOW_MS - 5000, 12, 38, "aborted"};
-    status.failures = (struct status_list){mem_zalloc(1, sizeof(struct status_failure)), 1};
-    *(struct status_failure *)status.failures.items =
-        (struct status_failure){text, 5, NOW_MS - 5000, text};
+    struct status status = {0};
+    for (size_t i = 0; i < status_section_count; i++) {
+        fill(&status_sections[i], &status, text);
+    }
+    status.process.ready = 0;
+    status.process.state = "the endpoint is down";
+    status.process.at_ms = NOW_MS;
+    status.process.uptime_ms = 93784000;
+    struct status_partition *partition = status.partitions.items;
+    partition->base_offset = 41;
+    partition->lag_records = STATUS_NONE;
     return status;
 }
 
@@ -61,7 +56,7 @@ static json_t *parsed(const struct status *status)
     return json;
 }
 
-/* Every field of the table is there under its name, and nothing else is. */
+/* Exactly the known fields of the table are in the document. */
 Test(status, the_document_is_the_table)
 {
     struct status status = filled("x");
@@ -93,7 +88,7 @@ Test(status, values_are_written_by_their_kind)
     cr_expect_str_eq(json_string_value(json_object_get(process, "group")), "a \"b\"\n");
     json_t *partition = json_array_get(json_object_get(json, "partitions"), 0);
     cr_expect_eq(json_integer_value(json_object_get(partition, "base_offset")), 41);
-    cr_expect_null(json_object_get(partition, "lag_records"), "what is not known is left out");
+    cr_expect_null(json_object_get(partition, "lag_records"), "unknown values are left out");
     json_decref(json);
     status_deinit(&status);
 }

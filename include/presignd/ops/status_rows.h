@@ -1,0 +1,127 @@
+/* The facts of the status page, /status.json and `presignctl status`, one row each: the field of
+ * struct status_SECTION, its name in JSON and its label for people come from it. Included with
+ * the macros defined; removes them at its end.
+ *
+ *   TYPE(SECTION, NAME, SHOW, "label")    label NULL: for programs only
+ *
+ *   TYPE           field                JSON
+ *   TEXT           const char *NAME     "NAME": one word
+ *   PROSE          const char *NAME     "NAME": several words
+ *   COUNT, BYTES   int64_t NAME         "NAME"
+ *   FLAG           int64_t NAME         "NAME": true or false
+ *   TIME           int64_t NAME_ms      "NAME": RFC 3339; the field is wall clock
+ *   SPAN           int64_t NAME_ms      "NAME_seconds"
+ *   HIDDEN         int64_t NAME         for metrics only
+ *
+ * SHOW is PLAIN, HEADLINE (also at the top of the page), or when the value is highlighted as bad:
+ * BAD_IF_NO, BAD_IF_SET, BAD_ABOVE_0, BAD_UNLESS("word"), BAD_WHEN_PAST (a warning before).
+ */
+SECTION(process)
+TEXT(process, state, BAD_UNLESS("ready"), "state") /* "ready", or why not */
+FLAG(process, ready, PLAIN, NULL)
+TEXT(process, instance, PLAIN, "instance")
+TEXT(process, version, PLAIN, "version")
+TIME(process, at, PLAIN, "as of")
+TIME(process, started, PLAIN, "started")
+SPAN(process, uptime, HEADLINE, "up for")
+TEXT(process, cluster, PLAIN, "Kafka cluster")
+TEXT(process, group, PLAIN, "consumer group")
+TEXT(process, requests_topic, PLAIN, "requests")
+TEXT(process, results_topic, PLAIN, "results")
+TEXT(process, failures_topic, PLAIN, "failures")
+END;
+
+SECTION(work)
+COUNT(work, partitions, HEADLINE, "partitions")
+COUNT(work, lag_records, HEADLINE, "records behind")
+COUNT(work, calls_in_flight, HEADLINE, "calls in flight")
+COUNT(work, calls_max, PLAIN, "limit of calls in flight")
+COUNT(work, waiting, HEADLINE, "waiting to be called")
+COUNT(work, held_endpoint, BAD_ABOVE_0, "held: endpoint down")
+COUNT(work, held_merchants, BAD_ABOVE_0, "held: merchant got 401")
+COUNT(work, held_unverified, BAD_ABOVE_0, "held: no key verifies answers")
+COUNT(work, held_limited, BAD_ABOVE_0, "held: merchant got 429")
+COUNT(work, blocked, PLAIN, "blocked by an earlier event")
+COUNT(work, retry, PLAIN, "waiting for another attempt")
+COUNT(work, completed, PLAIN, "completed, not committed")
+COUNT(work, refused, BAD_ABOVE_0, "outcome refused by its topic")
+COUNT(work, signatures_waiting, PLAIN, "waiting for a signature")
+BYTES(work, bytes, PLAIN, "memory of unfinished events")
+COUNT(work, records, PLAIN, "records since the start")
+COUNT(work, succeeded, HEADLINE, "results since the start")
+COUNT(work, failed, HEADLINE, "failures since the start")
+PROSE(work, kafka_last_error, BAD_IF_SET, "Kafka client's error")
+PROSE(work, transaction_last_error, BAD_IF_SET, "transactions' error")
+END;
+
+SECTION(reload)
+TIME(reload, at, PLAIN, "last reload")
+FLAG(reload, applied, BAD_IF_NO, "applied")
+PROSE(reload, text, BAD_IF_SET, "first problem")
+END;
+
+SECTION(partition)
+COUNT(partition, id, PLAIN, "partition")
+COUNT(partition, base_offset, PLAIN, "base offset")
+COUNT(partition, lag_records, PLAIN, "records behind")
+COUNT(partition, unfinished, PLAIN, "unfinished")
+COUNT(partition, window_offsets, PLAIN, "window")
+SPAN(partition, still, PLAIN, "unmoved for") /* of the base offset, with unfinished events */
+TEXT(partition, oldest_state, PLAIN, "oldest event") /* the event at the base offset */
+TEXT(partition, oldest_mchid, PLAIN, "its merchant")
+PROSE(partition, paused, BAD_IF_SET, "paused") /* why; NULL: it is read */
+HIDDEN(partition, full)
+END;
+
+SECTION(merchant)
+TEXT(merchant, mchid, PLAIN, "merchant")
+TEXT(merchant, mode, PLAIN, "mode")
+TEXT(merchant, state, PLAIN, "state") /* open | paced | held | broken */
+COUNT(merchant, calls_in_flight, PLAIN, "in flight")
+COUNT(merchant, calls_limit, PLAIN, "limit")
+COUNT(merchant, waiting, PLAIN, "waiting")
+COUNT(merchant, rate_per_s, PLAIN, "rate limit /s")
+TIME(merchant, held_until, BAD_IF_SET, "held until")
+TEXT(merchant, last_answer, PLAIN, "last answer") /* its kind */
+TIME(merchant, last_answer_at, PLAIN, "at")
+HIDDEN(merchant, held) /* by 401 or by unverifiable answers */
+END;
+
+SECTION(key)
+TEXT(key, mchid, PLAIN, "merchant")
+TEXT(key, kind, PLAIN, "kind") /* public key | certificate */
+TEXT(key, id, PLAIN, "id or serial")
+TIME(key, expires, BAD_WHEN_PAST, "expires")
+END;
+
+SECTION(host)
+TEXT(host, name, PLAIN, "host")
+TEXT(host, state, PLAIN, "state")
+COUNT(host, outages, BAD_ABOVE_0, "outages in a row")
+TIME(host, last_answer_at, PLAIN, "last answer")
+END;
+
+SECTION(transaction)
+TIME(transaction, at, PLAIN, "ended")
+TEXT(transaction, end, BAD_UNLESS("committed"), "how")
+COUNT(transaction, outcomes, PLAIN, "outcomes")
+SPAN(transaction, duration, PLAIN, "took")
+END;
+
+SECTION(failure)
+TEXT(failure, reason, PLAIN, "reason")
+COUNT(failure, count, PLAIN, "count")
+TIME(failure, last, PLAIN, "last")
+PROSE(failure, advice, PLAIN, "what to do")
+END;
+
+#undef SECTION
+#undef TEXT
+#undef PROSE
+#undef COUNT
+#undef BYTES
+#undef FLAG
+#undef TIME
+#undef SPAN
+#undef HIDDEN
+#undef END
