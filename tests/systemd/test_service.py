@@ -111,7 +111,7 @@ class GoodDay(Service):
         # A locale needs no more than a name here; the text is the catalog's.
         machine.run("cp", "-r", "/usr/lib/locale/C.utf8", "/usr/lib/locale/zh_CN.utf8")
         chinese = machine.run("env", "LANG=zh_CN.UTF-8", *show).stdout
-        self.assertIn("一个事件以失败告终：rejected", chinese)
+        self.assertIn("一个事件以失败结束：rejected", chinese)
         self.assertIn(f"分区 {partition}", chinese)
 
     def test_many_failures_are_counted_and_not_repeated(self):
