@@ -1,92 +1,81 @@
 #include "presignd/base/loop.h"
 
-#include "presignd/base/clock.h"
-#include "presignd/base/list.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
+#include <string.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
+#include <systemd/sd-event.h>
 #include <unistd.h>
 
 enum {
-    /* Bounds of one round, so that no kind of event keeps the others or the step waiting. */
-    EVENTS_PER_ROUND = 256,
-    TIMERS_PER_ROUND = 1024,
-    SIGNALS_PER_ROUND = 16,
-    /* epoll_wait(2) does not count time asleep, timers do (CLOCK_BOOTTIME): after a suspend
-     * a timer is at most this late. */
-    WAIT_MAX_MS = 10000,
+    /* Bounds a round, so that the step runs however many sources are ready. */
+    SOURCES_PER_ROUND = 256,
+    TIMER_ACCURACY_US = 1, /* 0 is sd-event's default of 250 ms */
 };
 
 struct loop_fd {
-    struct list_link link;
-    struct loop *loop;
-    loop_fd_fn *fn; /* NULL once removed */
+    sd_event_source *source;
+    loop_fd_fn *fn;
     void *context;
-    int fd;
-    uint32_t events;
 };
 
 struct loop {
-    int epoll;
-    int wake;
-    int signals; /* -1 without */
+    sd_event *event;
+    int wake_fd;
     loop_signal_fn *signal_fn;
     void *signal_context;
     loop_fn *step;
     void *step_context;
-    struct heap timers;
-    struct list watches;
-    /* Removed ones stay until the round's end: events already fetched point to them. */
-    struct list removed;
     bool again, stopping;
     int status;
 };
 
-static void drain_wake(void *context, uint32_t events)
+/* These calls fail only when memory is exhausted, or by a bug of ours. */
+static void must(int result)
 {
-    const struct loop *loop = context;
+    if (result < 0) {
+        log_text(LOG_CRIT, "event loop: %s", strerror(-result));
+        abort();
+    }
+}
+
+static int drain_wake(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    (void)source;
     (void)events;
+    (void)context;
     uint64_t count;
-    /* One read empties it; that it was empty already is no harm. */
-    (void)!read(loop->wake, &count, sizeof count);
+    (void)!read(fd, &count, sizeof count);
+    return 0;
+}
+
+static int set_up(struct loop *loop)
+{
+    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int result = loop->wake_fd < 0 ? -errno : sd_event_new(&loop->event);
+    if (result >= 0) {
+        result = sd_event_add_io(loop->event, NULL, loop->wake_fd, EPOLLIN, drain_wake, loop);
+    }
+    if (result >= 0) { /* makes the timerfd: no timer fails later because none is left */
+        result = sd_event_add_time(loop->event, NULL, CLOCK_BOOTTIME, UINT64_MAX, 0, NULL, NULL);
+    }
+    return result;
 }
 
 struct loop *loop_new(void)
 {
     struct loop *loop = mem_zalloc(1, sizeof *loop);
-    list_init(&loop->watches);
-    list_init(&loop->removed);
-    loop->signals = -1;
-    loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (loop->epoll < 0 || loop->wake < 0 ||
-        loop_fd_add(loop, loop->wake, EPOLLIN, drain_wake, loop) == NULL) {
-        int error = errno;
+    int result = set_up(loop);
+    if (result < 0) {
         loop = loop_free(loop);
-        errno = error;
+        errno = -result;
     }
     return loop;
-}
-
-static void free_watches(struct list *list)
-{
-    LIST_FOREACH_SAFE (list, link) {
-        free(CONTAINER_OF(link, struct loop_fd, link));
-    }
-    list_init(list);
-}
-
-static void close_if_open(int fd)
-{
-    if (fd >= 0) {
-        close(fd);
-    }
 }
 
 struct loop *loop_free(struct loop *loop)
@@ -94,53 +83,48 @@ struct loop *loop_free(struct loop *loop)
     if (loop == NULL) {
         return NULL;
     }
-    free_watches(&loop->watches);
-    free_watches(&loop->removed);
-    heap_deinit(&loop->timers);
-    close_if_open(loop->signals);
-    close_if_open(loop->wake);
-    close_if_open(loop->epoll);
+    sd_event_unref(loop->event);
+    if (loop->wake_fd >= 0) {
+        close(loop->wake_fd);
+    }
     free(loop);
     return NULL;
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    const struct loop_fd *watch = context;
+    (void)source;
+    (void)fd;
+    watch->fn(watch->context, events);
+    return 0;
 }
 
 struct loop_fd *loop_fd_add(struct loop *loop, int fd, uint32_t epoll_events, loop_fd_fn *fn,
                             void *context)
 {
     struct loop_fd *watch = mem_alloc(sizeof *watch);
-    *watch = (struct loop_fd){
-        .loop = loop, .fn = fn, .context = context, .fd = fd, .events = epoll_events};
-    struct epoll_event event = {.events = epoll_events, .data.ptr = watch};
-    if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
-        int error = errno;
+    *watch = (struct loop_fd){.fn = fn, .context = context};
+    int result = sd_event_add_io(loop->event, &watch->source, fd, epoll_events, on_io, watch);
+    if (result < 0) {
         free(watch);
-        errno = error;
+        errno = -result;
         return NULL;
     }
-    list_push_back(&loop->watches, &watch->link);
     return watch;
 }
 
 void loop_fd_modify(struct loop_fd *watch, uint32_t epoll_events)
 {
-    if (watch->events == epoll_events) {
-        return;
-    }
-    watch->events = epoll_events;
-    struct epoll_event event = {.events = epoll_events, .data.ptr = watch};
-    (void)epoll_ctl(watch->loop->epoll, EPOLL_CTL_MOD, watch->fd, &event);
+    (void)sd_event_source_set_io_events(watch->source, epoll_events);
 }
 
 struct loop_fd *loop_fd_remove(struct loop_fd *watch)
 {
-    if (watch == NULL) {
-        return NULL;
+    if (watch != NULL) {
+        sd_event_source_disable_unref(watch->source);
+        free(watch);
     }
-    /* Fails only when the descriptor is closed already, and so gone from the set. */
-    (void)epoll_ctl(watch->loop->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
-    watch->fn = NULL;
-    list_remove(&watch->loop->watches, &watch->link);
-    list_push_back(&watch->loop->removed, &watch->link);
     return NULL;
 }
 
@@ -149,54 +133,58 @@ void loop_timer_init(struct loop_timer *timer, struct loop *loop, loop_fn *fn, v
     *timer = (struct loop_timer){.loop = loop, .fn = fn, .context = context};
 }
 
+static int on_defer(sd_event_source *source, void *context)
+{
+    struct loop_timer *timer = context;
+    (void)source;
+    loop_timer_stop(timer);
+    timer->fn(timer->context);
+    return 0;
+}
+
+static int on_time(sd_event_source *source, uint64_t at_us, void *context)
+{
+    (void)at_us;
+    return on_defer(source, context);
+}
+
 void loop_timer_set(struct loop_timer *timer, int64_t mono_ms)
 {
-    heap_set(&timer->loop->timers, &timer->slot, mono_ms);
+    sd_event *event = timer->loop->event;
+    uint64_t at_us = mono_ms > INT64_MAX / 1000 ? INT64_MAX : (uint64_t)mono_ms * 1000;
+    loop_timer_stop(timer);
+    must(mono_ms <= 0 ? sd_event_add_defer(event, &timer->source, on_defer, timer)
+                      : sd_event_add_time(event, &timer->source, CLOCK_BOOTTIME, at_us,
+                                          TIMER_ACCURACY_US, on_time, timer));
 }
 
 void loop_timer_stop(struct loop_timer *timer)
 {
-    if (heap_holds(&timer->slot)) { /* one that was never set up has no loop */
-        heap_remove(&timer->loop->timers, &timer->slot);
-    }
+    timer->source = sd_event_source_disable_unref(timer->source);
 }
 
-static void read_signals(void *context, uint32_t events)
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
     struct loop *loop = context;
-    (void)events;
-    struct signalfd_siginfo infos[SIGNALS_PER_ROUND];
-    ssize_t size = read(loop->signals, infos, sizeof infos);
-    for (size_t i = 0; size > 0 && i < (size_t)size / sizeof infos[0]; i++) {
-        loop->signal_fn(loop->signal_context, (int)infos[i].ssi_signo);
-    }
+    (void)source;
+    loop->signal_fn(loop->signal_context, (int)info->ssi_signo);
+    return 0;
 }
 
 int loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void *context)
 {
-    if (loop->signals >= 0) {
-        return -EBUSY;
-    }
-    sigset_t set;
-    sigemptyset(&set);
-    for (; *signals != 0; signals++) {
-        if (sigaddset(&set, *signals) < 0) {
-            return -errno;
-        }
-    }
-    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0) {
-        return -errno;
-    }
-    if (loop_fd_add(loop, fd, EPOLLIN, read_signals, loop) == NULL) {
-        int error = errno;
-        close(fd);
-        return -error;
-    }
-    loop->signals = fd;
     loop->signal_fn = fn;
     loop->signal_context = context;
-    return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sigset_t set;
+    sigemptyset(&set);
+    int result = 0;
+    for (; result >= 0 && *signals != 0; signals++) {
+        (void)sigaddset(&set, *signals);
+        /* Not by SD_EVENT_SIGNAL_PROCMASK, which unblocks them in loop_free(). */
+        (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+        result = sd_event_add_signal(loop->event, NULL, *signals, on_signal, loop);
+    }
+    return result < 0 ? result : 0;
 }
 
 void loop_step_set(struct loop *loop, loop_fn *fn, void *context)
@@ -212,9 +200,9 @@ void loop_again(struct loop *loop)
 
 void loop_wake(struct loop *loop)
 {
-    int error = errno; /* a signal handler must leave it as it was */
-    /* A full counter, the one way to fail, means that the loop is awake already. */
-    (void)!write(loop->wake, &(uint64_t){1}, sizeof(uint64_t));
+    int error = errno; /* signal handlers keep it */
+    /* It fails only when the counter is full: then the loop is awake already. */
+    (void)!write(loop->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
     errno = error;
 }
 
@@ -224,72 +212,25 @@ void loop_stop(struct loop *loop, int status)
     loop->status = status;
 }
 
-static int wait_ms(const struct loop *loop)
+/* Dispatches one source; false when none is ready in that time. */
+static bool run_one(struct loop *loop, uint64_t wait_us)
 {
-    if (loop->again || loop->stopping) {
-        return 0;
-    }
-    const struct heap_slot *first = heap_first(&loop->timers);
-    if (first == NULL) {
-        return -1;
-    }
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
-    if (first->at <= now_ms) {
-        return 0;
-    }
-    /* `at` may be anything up to INT64_MAX, the clock is never negative: no overflow. */
-    int64_t left_ms = first->at - now_ms;
-    return left_ms < WAIT_MAX_MS ? (int)left_ms : WAIT_MAX_MS;
-}
-
-static void dispatch(const struct epoll_event *events, int count)
-{
-    for (int i = 0; i < count; i++) {
-        const struct loop_fd *watch = events[i].data.ptr;
-        /* A callback of this round may have removed the watch or asked for less. */
-        uint32_t wanted = events[i].events & (watch->events | EPOLLERR | EPOLLHUP);
-        if (watch->fn != NULL && wanted != 0) {
-            watch->fn(watch->context, wanted);
-        }
-    }
-}
-
-static void fire_timers(struct loop *loop)
-{
-    struct heap_slot *slot = heap_first(&loop->timers);
-    if (slot == NULL) {
-        return;
-    }
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
-    for (int i = 0; i < TIMERS_PER_ROUND && slot != NULL && slot->at <= now_ms; i++) {
-        heap_remove(&loop->timers, slot);
-        struct loop_timer *timer = CONTAINER_OF(slot, struct loop_timer, slot);
-        timer->fn(timer->context);
-        slot = heap_first(&loop->timers);
-    }
-}
-
-static void run_round(struct loop *loop)
-{
-    struct epoll_event events[EVENTS_PER_ROUND];
-    int count = epoll_wait(loop->epoll, events, EVENTS_PER_ROUND, wait_ms(loop));
-    if (count < 0 && errno != EINTR) {
-        log_text(LOG_CRIT, "event loop: epoll_wait: %m");
-        abort();
-    }
-    loop->again = false;
-    dispatch(events, count);
-    fire_timers(loop);
-    if (loop->step != NULL) {
-        loop->step(loop->step_context);
-    }
-    free_watches(&loop->removed);
+    int result = sd_event_run(loop->event, wait_us);
+    must(result);
+    return result > 0;
 }
 
 int loop_run(struct loop *loop)
 {
     do {
-        run_round(loop);
+        uint64_t wait_us = loop->again || loop->stopping ? 0 : UINT64_MAX;
+        loop->again = false;
+        for (int i = 0; i < SOURCES_PER_ROUND && run_one(loop, wait_us); i++) {
+            wait_us = 0;
+        }
+        if (loop->step != NULL) {
+            loop->step(loop->step_context);
+        }
     } while (!loop->stopping);
     loop->stopping = false;
     return loop->status;

@@ -199,6 +199,7 @@ static int call_event(const struct setup *setup, const struct buf *event)
     caller_free(one.caller);
     pipeline_free(one.pipeline);
     signer_free(one.signer);
+    loop_timer_stop(&one.timer);
     loop_free(one.loop);
     return status;
 }

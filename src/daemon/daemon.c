@@ -212,6 +212,8 @@ static bool take_down(struct daemon *d, int *status)
     signer_free(d->signer);
     report_free(d->report);
     metrics_free(d->metrics);
+    loop_timer_stop(&d->step_timer);
+    loop_timer_stop(&d->tick_timer);
     loop_free(d->loop);
     reload_status_deinit(&d->reload_status);
     setup_free(d->setup);

@@ -357,7 +357,8 @@ static int on_timer(CURLM *multi, long timeout_ms, void *context)
     if (timeout_ms < 0) {
         loop_timer_stop(&client->curl_timer);
     } else {
-        loop_timer_set(&client->curl_timer, clock_now(&clock_system).mono_ms + timeout_ms);
+        int64_t now_ms = clock_now(&clock_system).mono_ms;
+        loop_timer_set(&client->curl_timer, timeout_ms == 0 ? 0 : now_ms + timeout_ms);
     }
     return 0;
 }

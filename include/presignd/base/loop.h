@@ -1,14 +1,12 @@
-/* The event loop: one epoll set, one timer heap, one signalfd, one step.
+/* The event loop: sd-event(3) in rounds, with a step after each.
  *
- * Callbacks of descriptors, timers and signals only note what happened; the step function,
- * called once after each round of them, does the work and reads from top to bottom.
- * Everything here belongs to the thread that calls loop_run(), but for loop_wake().
- * A round: wait, descriptors, timers that are due (earliest first), step.
+ * A round waits until something is ready, and calls back for what is: descriptors, timers, signals,
+ * in no order among them. Then it calls the step. Callbacks only note what happened; the step does
+ * the work and reads from top to bottom.
+ * All functions belong to the thread that calls loop_run(), except loop_wake().
  */
 #ifndef PRESIGND_BASE_LOOP_H
 #define PRESIGND_BASE_LOOP_H
-
-#include "presignd/base/heap.h"
 
 #include <stdint.h>
 
@@ -19,51 +17,50 @@ typedef void loop_fd_fn(void *context, uint32_t epoll_events);
 typedef void loop_fn(void *context);
 typedef void loop_signal_fn(void *context, int signal_number);
 
-/* NULL with errno set when the kernel gives no epoll or eventfd descriptor. */
+/* NULL with errno set when the kernel gives no descriptor. */
 struct loop *loop_new(void) __attribute__((warn_unused_result));
-/* Accepts NULL, returns NULL. Descriptors that were added are not closed, timers are stopped,
- * signals stay blocked. Not to be called inside a callback. */
+/* Accepts NULL, returns NULL. Remove every watch and stop every timer first, or the loop's memory
+ * leaks. Signals stay blocked. Do not call it in a callback. */
 struct loop *loop_free(struct loop *loop);
 
 /* Watches `fd` for EPOLLIN, EPOLLOUT (level-triggered); EPOLLERR and EPOLLHUP always come
- * too. NULL with errno set on failure. The watch lives until loop_fd_remove() or
- * loop_free(), and is to be removed before `fd` is closed. */
+ * too. NULL with errno set on failure. Remove the watch before you close `fd`. */
 struct loop_fd *loop_fd_add(struct loop *loop, int fd, uint32_t epoll_events, loop_fd_fn *fn,
                             void *context) __attribute__((warn_unused_result));
 void loop_fd_modify(struct loop_fd *watch, uint32_t epoll_events);
-/* Stops watching: no callback of it comes any more, not in this round either; safe inside
- * its own and other callbacks. Accepts NULL, returns NULL. */
+/* Stops watching; safe in any callback. The watch's callback does not come any more, not in this
+ * round either. Accepts NULL, returns NULL. */
 struct loop_fd *loop_fd_remove(struct loop_fd *watch);
 
 /* A timer, embedded in its owner; all its fields belong to the loop. */
 struct loop_timer {
-    struct heap_slot slot;
     struct loop *loop;
     loop_fn *fn;
     void *context;
+    struct sd_event_source *source; /* NULL while the timer is not set */
 };
 void loop_timer_init(struct loop_timer *timer, struct loop *loop, loop_fn *fn, void *context);
-/* Fires once at or after that moment of clock_system's mono_ms, never before; replaces an
- * earlier setting. */
+/* Fires once, at or after that moment of clock_system's mono_ms; replaces an earlier setting. 0
+ * fires in this round or the next, and needs no system call. */
 void loop_timer_set(struct loop_timer *timer, int64_t mono_ms);
+/* It may be set again. A timer that is not set, or all zero, is left alone. */
 void loop_timer_stop(struct loop_timer *timer);
 
-/* Blocks the signals in the calling thread (call it before any thread is made) and hands
- * them to `fn` on the loop. `signals` ends with 0. 0, or a negative errno; -EBUSY when
- * the loop has signals already. */
+/* Blocks the signals in the calling thread (call it before any thread is made) and passes them to
+ * `fn` on the loop. `signals` ends with 0. 0, or a negative errno. Call it once. */
 int loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void *context)
     __attribute__((warn_unused_result));
 
-/* Called after every round. */
+/* `fn` is called after every round. */
 void loop_step_set(struct loop *loop, loop_fn *fn, void *context);
-/* One more round without waiting, once the present step has returned. Loop's thread only. */
+/* The next round does not wait. */
 void loop_again(struct loop *loop);
-/* Wakes the loop from any thread (and from none: async-signal-safe). */
+/* Wakes the loop. Any thread and any signal handler may call it. */
 void loop_wake(struct loop *loop);
-/* Runs until loop_stop(); then returns what that was given. Aborts when the kernel refuses
- * epoll_wait(2), which only a bug of ours can bring about. */
+/* Runs until loop_stop(); returns the status given there. Aborts when sd-event fails, which only
+ * exhausted memory or a bug of ours brings about. */
 int loop_run(struct loop *loop);
-/* The present round is the last one, its step included; before loop_run(), the first is. */
+/* The present round is the last, its step included. Before loop_run(): the first round is. */
 void loop_stop(struct loop *loop, int status);
 
 #endif
