@@ -1,5 +1,5 @@
-/* Keywords that look at one value. Their texts say what it is and what it must be, and never
- * quote it: a failure's errors are read by people who may not see the event. */
+/* Keywords that check one value. Their errors say what it is and what it must be. They never quote
+ * it: those who read a failure's errors may have no right to see the event. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "schema/node.h"
@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More of a schema's own text than this is cut. */
+/* Bytes of a schema's value that an error shows. */
 enum { TEXT_SHOWN_MAX = 200 };
 
-/* A value of the schema, as JSON text. The caller frees. */
+/* A value of the schema as JSON text, cut. The caller frees it. */
 static char *shown(const json_t *value)
 {
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(15));
@@ -21,7 +21,7 @@ static char *shown(const json_t *value)
     return text == NULL ? mem_strdup("…") : text;
 }
 
-/* What the value is, with its article: the narrowest of the names that fit. */
+/* The name of the value's type, with its article. */
 static const char *type_text(const json_t *value)
 {
     for (size_t i = 0; i < schema_type_count; i++) {
@@ -32,7 +32,7 @@ static const char *type_text(const json_t *value)
     return "a number";
 }
 
-/* "null or an integer"; a number that may be any needs no word about integers. */
+/* "null or an integer". `number` includes integers. */
 static void put_types(struct buf *out, unsigned types)
 {
     for (size_t i = 0; i < schema_type_count; i++) {
@@ -50,21 +50,20 @@ bool apply_type(struct schema_run *run, const struct schema_keyword *keyword,
     if ((keyword->types & TYPE_BIT(json_typeof(frame->instance))) != 0) {
         return true;
     }
-    bool integer_asked = (keyword->types & TYPE_BIT(JSON_INTEGER)) != 0;
-    bool whole_is_enough = keyword->limit != 0;
+    bool is_integer = (keyword->types & TYPE_BIT(JSON_INTEGER)) != 0;
+    bool whole_is_integer = keyword->limit != 0;
     const char *is = type_text(frame->instance);
-    if (json_is_real(frame->instance) && integer_asked) {
-        if (whole_is_enough && schema_number_whole(frame->instance)) {
+    if (json_is_real(frame->instance) && is_integer) {
+        if (whole_is_integer && schema_number_whole(frame->instance)) {
             return true;
         }
-        is = whole_is_enough ? "a number with a fraction" : "written with a point or an exponent";
+        is = whole_is_integer ? "a number with a fraction" : "written with a point or an exponent";
     }
     AUTO_BUF struct buf types = {0};
     put_types(&types, keyword->types);
     return schema_fail(run, frame, "is %s, must be %s", is, types.data);
 }
 
-/* Quotes what was asked for, not what came. */
 bool apply_const(struct schema_run *run, const struct schema_keyword *keyword,
                  const struct schema_frame *frame)
 {
@@ -91,9 +90,9 @@ bool apply_enum(struct schema_run *run, const struct schema_keyword *keyword,
 
 /* ---- Numbers ---- */
 
-/* "must be at least 1": the limit is the schema's own and may be shown. */
-static bool number_fails(struct schema_run *run, const struct schema_keyword *keyword,
-                         const struct schema_frame *frame, const char *must)
+/* "must be at least 1" */
+static bool fail_number(struct schema_run *run, const struct schema_keyword *keyword,
+                        const struct schema_frame *frame, const char *must)
 {
     AUTO_FREE char *limit = shown(keyword->value);
     return schema_fail(run, frame, "must be %s %s", must, limit);
@@ -103,53 +102,40 @@ bool apply_multiple_of(struct schema_run *run, const struct schema_keyword *keyw
                        const struct schema_frame *frame)
 {
     return schema_number_multiple(frame->instance, keyword->value) ||
-           number_fails(run, keyword, frame, "a multiple of");
+           fail_number(run, keyword, frame, "a multiple of");
 }
 
 bool apply_maximum(struct schema_run *run, const struct schema_keyword *keyword,
                    const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) <= 0 ||
-           number_fails(run, keyword, frame, "at most");
+           fail_number(run, keyword, frame, "at most");
 }
 
 bool apply_exclusive_maximum(struct schema_run *run, const struct schema_keyword *keyword,
                              const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) < 0 ||
-           number_fails(run, keyword, frame, "less than");
+           fail_number(run, keyword, frame, "less than");
 }
 
 bool apply_minimum(struct schema_run *run, const struct schema_keyword *keyword,
                    const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) >= 0 ||
-           number_fails(run, keyword, frame, "at least");
+           fail_number(run, keyword, frame, "at least");
 }
 
 bool apply_exclusive_minimum(struct schema_run *run, const struct schema_keyword *keyword,
                              const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) > 0 ||
-           number_fails(run, keyword, frame, "greater than");
+           fail_number(run, keyword, frame, "greater than");
 }
 
 /* ---- Sizes ---- */
 
-/* `thing` in the singular. */
-static bool size_fits(struct schema_run *run, const struct schema_frame *frame, uint64_t size,
-                      uint64_t min, uint64_t max, const char *thing)
-{
-    if (size >= min && size <= max) {
-        return true;
-    }
-    bool few = size < min;
-    return schema_fail(run, frame, "has %" PRIu64 " %s%s, %s %" PRIu64, size, thing,
-                       size == 1 ? "" : "s", few ? "must have at least" : "may have at most",
-                       few ? min : max);
-}
-
-/* In characters, as the draft counts (RFC 8259): bytes that begin one. */
+/* Code points (RFC 8259): counts the bytes that begin one. */
 static uint64_t characters(const json_t *string)
 {
     const char *bytes = json_string_value(string);
@@ -161,43 +147,41 @@ static uint64_t characters(const json_t *string)
     return count;
 }
 
-bool apply_max_length(struct schema_run *run, const struct schema_keyword *keyword,
-                      const struct schema_frame *frame)
+static uint64_t size_of(const json_t *instance, const char **unit)
 {
-    return size_fits(run, frame, characters(frame->instance), 0, keyword->limit, "character");
+    if (json_is_string(instance)) {
+        *unit = "character";
+        return characters(instance);
+    }
+    *unit = json_is_array(instance) ? "item" : "member";
+    return json_is_array(instance) ? json_array_size(instance) : json_object_size(instance);
 }
 
-bool apply_min_length(struct schema_run *run, const struct schema_keyword *keyword,
-                      const struct schema_frame *frame)
+static bool fail_size(struct schema_run *run, const struct schema_frame *frame, uint64_t size,
+                      const char *unit, const char *must, uint64_t limit)
 {
-    return size_fits(run, frame, characters(frame->instance), keyword->limit, UINT64_MAX,
-                     "character");
+    return schema_fail(run, frame, "has %" PRIu64 " %s%s, %s %" PRIu64, size, unit,
+                       size == 1 ? "" : "s", must, limit);
 }
 
-bool apply_max_items(struct schema_run *run, const struct schema_keyword *keyword,
-                     const struct schema_frame *frame)
+/* maxLength, maxItems, maxProperties */
+bool apply_max_size(struct schema_run *run, const struct schema_keyword *keyword,
+                    const struct schema_frame *frame)
 {
-    return size_fits(run, frame, json_array_size(frame->instance), 0, keyword->limit, "item");
+    const char *unit;
+    uint64_t size = size_of(frame->instance, &unit);
+    return size <= keyword->limit ||
+           fail_size(run, frame, size, unit, "may have at most", keyword->limit);
 }
 
-bool apply_min_items(struct schema_run *run, const struct schema_keyword *keyword,
-                     const struct schema_frame *frame)
+/* minLength, minItems, minProperties */
+bool apply_min_size(struct schema_run *run, const struct schema_keyword *keyword,
+                    const struct schema_frame *frame)
 {
-    return size_fits(run, frame, json_array_size(frame->instance), keyword->limit, UINT64_MAX,
-                     "item");
-}
-
-bool apply_max_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                          const struct schema_frame *frame)
-{
-    return size_fits(run, frame, json_object_size(frame->instance), 0, keyword->limit, "member");
-}
-
-bool apply_min_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                          const struct schema_frame *frame)
-{
-    return size_fits(run, frame, json_object_size(frame->instance), keyword->limit, UINT64_MAX,
-                     "member");
+    const char *unit;
+    uint64_t size = size_of(frame->instance, &unit);
+    return size >= keyword->limit ||
+           fail_size(run, frame, size, unit, "must have at least", keyword->limit);
 }
 
 /* ---- Strings ---- */
@@ -220,8 +204,7 @@ bool apply_pattern(struct schema_run *run, const struct schema_keyword *keyword,
                        cut ? "..." : "");
 }
 
-/* A format that is not asserted, or not in the table, is an annotation (validation, section 7.2).
- */
+/* A format that is not asserted or not known is an annotation (validation, section 7.2). */
 bool apply_format(struct schema_run *run, const struct schema_keyword *keyword,
                   const struct schema_frame *frame)
 {
@@ -233,7 +216,6 @@ bool apply_format(struct schema_run *run, const struct schema_keyword *keyword,
 
 /* ---- Items and members ---- */
 
-/* An item, known by its hash until that is not enough. */
 struct hashed {
     uint64_t hash;
     size_t index;
@@ -245,8 +227,8 @@ static int compare_hashes(const void *a, const void *b)
     return (left->hash > right->hash) - (left->hash < right->hash);
 }
 
-/* Two equal items, or false. Hashes first: an array has up to tens of thousands of items. Items
- * can be made that share one hash, so comparisons are steps. */
+/* Finds two equal items. Compares hashes first: an array may have tens of thousands of items. Each
+ * further comparison is a step, since an attacker can make items with one hash. */
 static bool find_equal(json_t *array, struct schema_steps *steps, size_t *first, size_t *second)
 {
     size_t size = json_array_size(array);
@@ -270,7 +252,7 @@ static bool find_equal(json_t *array, struct schema_steps *steps, size_t *first,
     return false;
 }
 
-/* Each byte of an item goes into its hash, at each level that asks. */
+/* Hashing reads every byte of the items. */
 static uint64_t unique_cost(json_t *array)
 {
     return schema_value_size(array, SIZE_MAX) / 8;
@@ -280,8 +262,8 @@ bool apply_unique_items(struct schema_run *run, const struct schema_keyword *key
                         const struct schema_frame *frame)
 {
     size_t first, second;
-    bool asked = keyword->limit != 0;
-    bool equal = asked && schema_steps_take(&run->steps, unique_cost(frame->instance)) &&
+    bool equal = keyword->limit != 0 &&
+                 schema_steps_take(&run->steps, unique_cost(frame->instance)) &&
                  find_equal(frame->instance, &run->steps, &first, &second);
     if (run->steps.used > run->steps.max) {
         return schema_stop(run, frame, "takes too many steps to look for equal items");
@@ -315,10 +297,10 @@ bool apply_dependent_required(struct schema_run *run, const struct schema_keywor
     json_object_foreach ((json_t *)keyword->value, member, names) {
         size_t i;
         json_t *name;
-        bool counts = json_object_get(frame->instance, member) != NULL;
+        bool is_present = json_object_get(frame->instance, member) != NULL;
         json_array_foreach (names, i, name) {
             const char *text = json_string_value(name);
-            if (counts && json_object_get(frame->instance, text) == NULL) {
+            if (is_present && json_object_get(frame->instance, text) == NULL) {
                 valid = schema_fail(run, frame, "has the member %s but lacks %s", member, text);
             }
         }

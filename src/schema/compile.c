@@ -1,5 +1,5 @@
-/* Schemas to nodes. A node is made the first time something leads to its schema and compiled in
- * turn from the set's list, so that cycles need no care and no recursion. */
+/* Compiles schemas to nodes. The first reference to a schema adds its node to the set's list, and
+ * schema_compile() compiles the list in order. So cycles need no recursion. */
 #include "presignd/base/mem.h"
 #include "schema/node.h"
 
@@ -24,10 +24,10 @@ static const struct {
     {VOCABULARY_BASE "content", VOCABULARY_CONTENT},
 };
 
-/* The standard meta-schema's; a schema without $schema gets them. */
+/* Those of the standard meta-schema, for a schema without $schema. */
 enum { VOCABULARIES_DEFAULT = 0xff & ~VOCABULARY_FORMAT_ASSERTION };
 
-/* The first failure is the one reported. Always false. */
+/* Keeps the first error. Returns false. */
 __attribute__((format(printf, 2, 3))) static bool fail(struct schema_compiler *compiler,
                                                        const char *format, ...)
 {
@@ -60,7 +60,7 @@ static unsigned vocabulary_bit(const char *uri)
     return 0;
 }
 
-/* What the meta-schema at `uri` lets its schemas use (core specification, section 8.1.2). */
+/* The vocabularies that the meta-schema at `uri` lists (core, section 8.1.2). */
 static unsigned meta_schema_vocabularies(struct schema_compiler *compiler,
                                          const struct schema_resource *resource, const char *uri)
 {
@@ -89,7 +89,7 @@ static unsigned meta_schema_vocabularies(struct schema_compiler *compiler,
     return bits;
 }
 
-/* The dialect is the nearest $schema's, of the resource or of one around it. */
+/* The nearest $schema applies, of the resource or of one around it. */
 static unsigned find_vocabularies(struct schema_compiler *compiler,
                                   const struct schema_resource *resource)
 {
@@ -105,7 +105,7 @@ static unsigned find_vocabularies(struct schema_compiler *compiler,
 static const struct schema *node_at(struct schema_compiler *compiler, json_t *json,
                                     struct schema_resource *around, const char *uri);
 
-/* Once for each resource: its vocabularies, and the nodes that $dynamicRef may come to. */
+/* Once for each resource: finds its vocabularies and makes the targets of $dynamicRef. */
 static bool open_resource(struct schema_compiler *compiler, struct schema_resource *resource)
 {
     if (resource->vocabularies != 0) {
@@ -126,7 +126,7 @@ static bool open_resource(struct schema_compiler *compiler, struct schema_resour
 
 /* ---- Nodes ---- */
 
-/* Enters the list, and by that the queue of what is still to be compiled. */
+/* Appends a node to the set's list; schema_compile() compiles it later. */
 static struct schema *node_new(struct schema_set *set, json_t *json,
                                struct schema_resource *resource, const char *uri)
 {
@@ -134,16 +134,16 @@ static struct schema *node_new(struct schema_set *set, json_t *json,
     node->resource = resource;
     node->json = json;
     node->uri = mem_strdup(uri);
-    node->refuses = json_is_false(json);
+    node->is_false = json_is_false(json);
     set->nodes = schema_array_grow((void *)set->nodes, set->node_count, sizeof(struct schema *));
     set->nodes[set->node_count++] = node;
-    if (json_is_object(json)) { /* true and false are shared values: no key */
+    if (json_is_object(json)) { /* jansson's true and false are shared, so no key */
         map_set(set->node_by_json, (const void *)&json, sizeof(json_t *), node);
     }
     return node;
 }
 
-/* The node of a schema that lies in `around`; NULL when it is none. */
+/* The node of a schema inside `around`, made if needed; NULL and an error when it is no schema. */
 static const struct schema *node_at(struct schema_compiler *compiler, json_t *json,
                                     struct schema_resource *around, const char *uri)
 {
@@ -190,8 +190,7 @@ void schema_nodes_drop(struct schema_set *set, size_t first)
     }
 }
 
-/* The keyword stands in the node while it is compiled, so that a failure half way frees all of
- * it with the node. */
+/* The node owns the keyword from the start, so that a failure frees what was compiled. */
 static bool compile_keyword(struct schema_compiler *compiler, struct schema *schema,
                             const struct schema_row *row, json_t *value)
 {
@@ -202,11 +201,11 @@ static bool compile_keyword(struct schema_compiler *compiler, struct schema *sch
     if (row->compile != NULL && !row->compile(compiler, schema, keyword)) {
         return false;
     }
-    schema->keyword_count -= row->apply == NULL; /* only its value had to be looked at */
+    schema->keyword_count -= row->apply == NULL; /* only its value is checked */
     return true;
 }
 
-/* Table order, not the document's: what a keyword needs of its siblings is there before it. */
+/* In the table's order, so that siblings that a keyword needs are compiled before it. */
 static bool compile_node(struct schema_compiler *compiler, struct schema *schema)
 {
     size_t most = json_object_size(schema->json);
@@ -214,8 +213,8 @@ static bool compile_node(struct schema_compiler *compiler, struct schema *schema
     for (size_t i = 0; most > 0 && i < schema_row_count; i++) {
         const struct schema_row *row = &schema_rows[i];
         json_t *value = json_object_get(schema->json, row->name);
-        bool counts = value != NULL && (row->vocabulary & schema->resource->vocabularies) != 0;
-        if (counts && !compile_keyword(compiler, schema, row, value)) {
+        bool applies = value != NULL && (row->vocabulary & schema->resource->vocabularies) != 0;
+        if (applies && !compile_keyword(compiler, schema, row, value)) {
             return false;
         }
     }
@@ -230,7 +229,7 @@ const struct schema *schema_compile(struct schema_set *set, const char *uri, cha
         return NULL;
     }
     struct schema_compiler compiler = {.set = set};
-    /* What this call adds to the list is what it compiles, or takes back. */
+    /* Compiles what this call appends; a failure removes it again. */
     size_t first = set->node_count;
     const struct schema *schema = node_at(&compiler, target.at, target.resource, uri);
     bool fine = schema != NULL;
@@ -258,7 +257,7 @@ void schema_compile_all(struct schema_set *set, struct buf *errors)
 
 /* ---- Subschemas ---- */
 
-/* The schema under a keyword, and under a name or number in it. */
+/* The subschema of a keyword, or the one under a name or number in it. */
 static const struct schema *subschema(struct schema_compiler *compiler, struct schema *schema,
                                       const char *keyword, const char *name, json_t *json)
 {
@@ -296,7 +295,7 @@ bool compile_list(struct schema_compiler *compiler, struct schema *schema,
     return true;
 }
 
-/* Members are looked up by bisection: an instance may have many that no schema names. */
+/* Sorted for bisection: an instance may have many members that no schema names. */
 static int compare_children(const void *a, const void *b)
 {
     const struct schema_child *left = a, *right = b;
@@ -366,7 +365,7 @@ static const struct schema_keyword *sibling(const struct schema *schema, const c
     return NULL;
 }
 
-/* Additional is what these two do not name; other subschemas do not count (core, 10.3.2.3). */
+/* Only these two siblings decide what is additional (core, section 10.3.2.3). */
 bool compile_additional(struct schema_compiler *compiler, struct schema *schema,
                         struct schema_keyword *keyword)
 {
@@ -375,7 +374,7 @@ bool compile_additional(struct schema_compiler *compiler, struct schema *schema,
     return compile_subschema(compiler, schema, keyword);
 }
 
-/* From behind the ones that prefixItems has. */
+/* Applies to the items behind those of prefixItems. */
 bool compile_items(struct schema_compiler *compiler, struct schema *schema,
                    struct schema_keyword *keyword)
 {
@@ -390,7 +389,7 @@ bool compile_unevaluated(struct schema_compiler *compiler, struct schema *schema
     return compile_subschema(compiler, schema, keyword);
 }
 
-/* Without `if`, `then` and `else` say nothing; so they are its, not keywords of their own. */
+/* `then` and `else` have no effect without `if`, so they belong to its node. */
 bool compile_condition(struct schema_compiler *compiler, struct schema *schema,
                        struct schema_keyword *keyword)
 {
@@ -405,9 +404,8 @@ bool compile_condition(struct schema_compiler *compiler, struct schema *schema,
 
 /* ---- References ---- */
 
-/* What a reference leads to becomes a node like any other, once for all references. */
-static bool lead(struct schema_compiler *compiler, struct schema *schema,
-                 struct schema_keyword *keyword, struct schema_target *target)
+static bool resolve(struct schema_compiler *compiler, struct schema *schema,
+                    struct schema_keyword *keyword, struct schema_target *target)
 {
     const char *reference = json_string_value(keyword->value);
     if (reference == NULL) {
@@ -426,15 +424,15 @@ bool compile_reference(struct schema_compiler *compiler, struct schema *schema,
                        struct schema_keyword *keyword)
 {
     struct schema_target target;
-    return lead(compiler, schema, keyword, &target);
+    return resolve(compiler, schema, keyword, &target);
 }
 
-/* Dynamic only when it leads to a $dynamicAnchor in the first place (core, section 8.2.3.2). */
+/* Dynamic only if it resolves to a $dynamicAnchor (core, section 8.2.3.2). */
 bool compile_dynamic_reference(struct schema_compiler *compiler, struct schema *schema,
                                struct schema_keyword *keyword)
 {
     struct schema_target target = {0};
-    if (!lead(compiler, schema, keyword, &target)) {
+    if (!resolve(compiler, schema, keyword, &target)) {
         return false;
     }
     if (target.anchor != NULL && target.anchor->dynamic) {
@@ -477,7 +475,7 @@ bool compile_divisor(struct schema_compiler *compiler, struct schema *schema,
            wrong(compiler, schema, keyword, "a number above 0");
 }
 
-/* A count; 2.0 is one, and nothing can have more than 2^53. */
+/* 2.0 is a count, too. Nothing has more than 2^53 items. */
 static bool count_of(const json_t *value, uint64_t *count)
 {
     double number = json_number_value(value);
@@ -495,8 +493,8 @@ bool compile_count(struct schema_compiler *compiler, struct schema *schema,
            wrong(compiler, schema, keyword, "an integer from 0 on");
 }
 
-/* minContains and maxContains belong to another vocabulary, which may be off; a wrong value of
- * theirs is reported when they are looked at themselves. */
+/* minContains and maxContains belong to the validation vocabulary, which may be off. Their own rows
+ * report wrong values. */
 bool compile_contains(struct schema_compiler *compiler, struct schema *schema,
                       struct schema_keyword *keyword)
 {
@@ -509,7 +507,7 @@ bool compile_contains(struct schema_compiler *compiler, struct schema *schema,
     return compile_subschema(compiler, schema, keyword);
 }
 
-/* 0 when it is no name of a type. */
+/* 0 for an unknown name. */
 static unsigned type_bits(const json_t *name)
 {
     for (size_t i = 0; json_is_string(name) && i < schema_type_count; i++) {
@@ -520,7 +518,7 @@ static unsigned type_bits(const json_t *name)
     return 0;
 }
 
-/* `limit` says whether a real without fraction is an integer. */
+/* `limit` is set when a real without a fraction counts as an integer. */
 bool compile_type(struct schema_compiler *compiler, struct schema *schema,
                   struct schema_keyword *keyword)
 {
@@ -539,7 +537,7 @@ bool compile_type(struct schema_compiler *compiler, struct schema *schema,
     return keyword->types != 0 || wrong(compiler, schema, keyword, must);
 }
 
-/* An empty array is allowed, and then nothing is. */
+/* An empty array is allowed and matches nothing. */
 bool compile_enum(struct schema_compiler *compiler, struct schema *schema,
                   struct schema_keyword *keyword)
 {

@@ -1,4 +1,4 @@
-/* Schemas from files: where they lie decides what URI they have. */
+/* Reads schemas from files. A file's name gives its URI. */
 #include "presignd/base/json.h"
 #include "presignd/base/map.h"
 #include "presignd/base/mem.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Far above any schema; keeps a wrong directory from filling the memory. */
+/* Keep a wrong directory from filling the memory. */
 enum { SCHEMA_FILE_BYTES_MAX = 1024 * 1024, SCHEMA_FILES_MAX = 1024 };
 
 static void close_at(FILE **file)
@@ -20,7 +20,7 @@ static void close_at(FILE **file)
     }
 }
 
-/* NULL with a reason. The file is the operator's own, so the reason may quote it. */
+/* NULL and a reason, which may quote the operator's file. */
 static json_t *load(const char *path, char **error)
 {
     AUTO(close_at) FILE *file = fopen(path, "rbe");
@@ -58,7 +58,7 @@ bool schema_set_add_file(struct schema_set *set, const char *path, const char *u
     return true;
 }
 
-/* Editors leave hidden files beside the one they edit. */
+/* Skips hidden files, which editors create. */
 static int is_schema(const struct dirent *entry)
 {
     size_t len = strlen(entry->d_name);
@@ -78,7 +78,7 @@ static void free_names_at(struct names *names)
     free((void *)names->items);
 }
 
-/* Unless a directory before this one had it. */
+/* Skips a name that an earlier directory had. */
 static bool add_named(struct schema_set *set, const char *dir, const char *name, struct map *seen,
                       char **error)
 {

@@ -1,10 +1,9 @@
 /* Patterns: from ECMA-262 with the `u` flag (JSON Schema core, section 6.4) to PCRE2.
  *
- * The two dialects share most of their grammar. What differs is translated: \d, \w, \s and `.`
- * mean sets of their own, \u and \x are written otherwise, properties have long names. What only
- * PCRE2 knows (\A, (?i), (*VERB), POSIX classes, a lone brace and more) is a syntax error here as
- * it is there (ECMA-262, section 22.2.1); look-behind of unbounded length is the one thing that
- * PCRE2 cannot do. */
+ * The dialects share most of their grammar. Translated are \s and `.` (other sets), \u and \x
+ * (other notation) and the long names of properties. Syntax of PCRE2 alone (\A, (?i), (*VERB),
+ * POSIX classes, a lone brace and more) is an error, as in ECMA-262, section 22.2.1. PCRE2 does not
+ * support look-behind of unbounded length. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "schema/node.h"
@@ -12,21 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the atom before the place in a class means for a `-` that follows it. */
+/* The atom before the current position in a class: may a range begin with it? */
 enum class_state {
-    CLASS_START,     /* nothing, or the end of a range */
-    CLASS_CHARACTER, /* may begin a range */
-    CLASS_SET,       /* \d and the like: may not */
-    CLASS_RANGE,     /* a range's `-`: its end must follow */
+    CLASS_START,     /* none, or the end of a range */
+    CLASS_CHARACTER, /* yes */
+    CLASS_SET,       /* no: \d and the like */
+    CLASS_RANGE,     /* the `-` of a range: its end must follow */
 };
 
 struct translation {
     const char *at, *end;
     struct buf *out;
-    struct buf open; /* of each open group its kind: ASSERTION or GROUP */
+    struct buf open; /* the kind of each open group: ASSERTION or GROUP */
     bool in_class;
     enum class_state class_state;
-    bool repeatable; /* the term before the place takes a quantifier */
+    bool repeatable; /* a quantifier may follow */
     unsigned groups; /* capturing ones */
     unsigned reference_max;
     struct schema_pattern_cost *cost;
@@ -35,8 +34,8 @@ struct translation {
 
 enum { GROUP = 'g', ASSERTION = 'a' };
 
-/* The first reason is the one that is told. Always false. */
-static bool refuse(struct translation *t, const char *why)
+/* Keeps the first error. Returns false. */
+static bool fail(struct translation *t, const char *why)
 {
     t->error = t->error == NULL ? why : t->error;
     return false;
@@ -47,8 +46,8 @@ static bool next_is(const struct translation *t, char c)
     return t->at < t->end && *t->at == c;
 }
 
-/* Inside of a character class, for [ ] or [^ ]. White space and line ends: ECMA-262, sections
- * 12.2 and 12.3. The complement is written out, since it may stand inside a class too. */
+/* White space and line ends (ECMA-262, sections 12.2 and 12.3) and their complement, both for use
+ * inside a character class. */
 #define SPACES                                                                          \
     "\\t\\n\\x{b}\\f\\r \\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}" \
     "\\x{205f}\\x{3000}\\x{feff}"
@@ -57,8 +56,8 @@ static bool next_is(const struct translation *t, char c)
     "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}" \
     "\\x{3001}-\\x{fefe}\\x{ff00}-\\x{10ffff}"
 
-/* General categories by their long names (Unicode Standard Annex 44, table 12); PCRE2 knows the
- * short ones, the scripts and the binary properties itself. */
+/* Long names of general categories (Unicode Standard Annex 44, table 12). PCRE2 knows the short
+ * names, the scripts and the binary properties. */
 static const struct {
     const char *name;
     const char *pcre2;
@@ -108,19 +107,19 @@ static const struct {
     {"Unassigned", "Cn"},
 };
 
-/* Brackets unless it stands in some already. */
+/* Adds brackets unless it is inside a class. */
 static void put_set(struct translation *t, const char *inside)
 {
     buf_printf(t->out, t->in_class ? "%s" : "[%s]", inside);
 }
 
-/* \p{…} or \P{…}; `at` is behind the letter. */
+/* \p{…} or \P{…}; `at` is after the letter. */
 static bool put_property(struct translation *t, char letter)
 {
     const char *end =
         t->at < t->end && *t->at == '{' ? memchr(t->at, '}', (size_t)(t->end - t->at)) : NULL;
     if (end == NULL) {
-        return refuse(t, "\\p needs a property in braces");
+        return fail(t, "\\p needs a property in braces");
     }
     static const char *const prefixes[] = {
         "General_Category=", "gc=", "Script=", "sc=", "scx=", "Script_Extensions="};
@@ -145,7 +144,7 @@ static bool put_property(struct translation *t, char letter)
     return true;
 }
 
-/* `count` hex digits. */
+/* Reads `count` hexadecimal digits. */
 static bool take_hex(struct translation *t, size_t count, unsigned *value)
 {
     *value = 0;
@@ -164,7 +163,7 @@ static bool take_hex(struct translation *t, size_t count, unsigned *value)
     return true;
 }
 
-/* Behind \u: four digits, two such halves of a pair, or any number in braces. */
+/* After \u: four digits, a surrogate pair, or digits in braces. */
 static bool put_code_point(struct translation *t)
 {
     unsigned value = 0, low;
@@ -172,11 +171,11 @@ static bool put_code_point(struct translation *t)
         const char *end = memchr(t->at, '}', (size_t)(t->end - t->at));
         t->at++;
         if (end == NULL || end - t->at > 8 || !take_hex(t, (size_t)(end - t->at), &value)) {
-            return refuse(t, "\\u{ needs hexadecimal digits and a }");
+            return fail(t, "\\u{ needs hexadecimal digits and a }");
         }
         t->at++;
     } else if (!take_hex(t, 4, &value)) {
-        return refuse(t, "\\u needs four hexadecimal digits");
+        return fail(t, "\\u needs four hexadecimal digits");
     }
     const char *second = t->at;
     if (value >= 0xd800 && value < 0xdc00 && t->end - second >= 6 &&
@@ -196,7 +195,7 @@ static bool put_hex_escape(struct translation *t)
 {
     unsigned value;
     if (!take_hex(t, 2, &value)) {
-        return refuse(t, "\\x needs two hexadecimal digits");
+        return fail(t, "\\x needs two hexadecimal digits");
     }
     buf_printf(t->out, "\\x{%x}", value);
     return true;
@@ -204,7 +203,7 @@ static bool put_hex_escape(struct translation *t)
 
 /* ---- Escapes ---- */
 
-/* Letters that mean the same in both dialects. */
+/* Letters with the same meaning in both dialects. */
 static bool put_same(struct translation *t, char c)
 {
     static const char same[] = "dDwWtnfr";
@@ -214,14 +213,14 @@ static bool put_same(struct translation *t, char c)
     }
     bool boundary = !t->in_class && (c == 'b' || c == 'B');
     if (!boundary && (c == '\0' || strchr(same, c) == NULL)) {
-        return refuse(t, "an escape that ECMA-262 does not know");
+        return fail(t, "an escape that ECMA-262 does not know");
     }
     t->repeatable = !boundary;
     buf_printf(t->out, "\\%c", c);
     return true;
 }
 
-/* \1 and so on; `at` is behind the first digit. Two digits are never an octal number here. */
+/* \1 and so on; `at` is after the first digit. With `u`, two digits are never an octal number. */
 static bool put_back_reference(struct translation *t)
 {
     unsigned number = (unsigned)(t->at[-1] - '0');
@@ -229,18 +228,18 @@ static bool put_back_reference(struct translation *t)
         number = number * 10 + (unsigned)(*t->at++ - '0');
     }
     t->reference_max = number > t->reference_max ? number : t->reference_max;
-    t->cost->refers_back = true;
+    t->cost->has_back_reference = true;
     buf_printf(t->out, "\\g{%u}", number);
     return true;
 }
 
-/* \k<name>; its name is copied like any text. */
+/* \k<name>; the name is copied like other text. */
 static bool put_named_reference(struct translation *t)
 {
     if (!next_is(t, '<')) {
-        return refuse(t, "\\k needs a name in < and >");
+        return fail(t, "\\k needs a name in < and >");
     }
-    t->cost->refers_back = true;
+    t->cost->has_back_reference = true;
     buf_puts(t->out, "\\k");
     return true;
 }
@@ -249,7 +248,7 @@ static bool put_control(struct translation *t)
 {
     int letter = t->at < t->end ? *t->at | 0x20 : 0;
     if (letter < 'a' || letter > 'z') {
-        return refuse(t, "\\c needs a letter");
+        return fail(t, "\\c needs a letter");
     }
     t->at++;
     buf_printf(t->out, "\\x{%x}", (unsigned)letter - 'a' + 1U);
@@ -259,13 +258,13 @@ static bool put_control(struct translation *t)
 static bool put_null(struct translation *t)
 {
     if (t->at < t->end && *t->at >= '0' && *t->at <= '9') {
-        return refuse(t, "\\0 before a digit");
+        return fail(t, "\\0 before a digit");
     }
     buf_puts(t->out, "\\x{0}");
     return true;
 }
 
-/* `at` is behind the backslash and `c`. */
+/* `at` is after the backslash and `c`. */
 static bool put_escaped(struct translation *t, char c)
 {
     static const char syntax[] = "^$\\.*+?()[]{}|/";
@@ -303,12 +302,12 @@ static bool put_escaped(struct translation *t, char c)
 
 /* ---- Classes ---- */
 
-/* A class may stand at neither end of a range (section 22.2.1.1). */
+/* A range may not begin or end with a set (section 22.2.1.1). */
 static bool add_atom(struct translation *t, bool set)
 {
     if (t->class_state == CLASS_RANGE) {
         t->class_state = CLASS_START;
-        return !set || refuse(t, "a range that ends in a class");
+        return !set || fail(t, "a range that ends in a class");
     }
     t->class_state = set ? CLASS_SET : CLASS_CHARACTER;
     return true;
@@ -323,14 +322,14 @@ static bool put_hyphen(struct translation *t)
         return add_atom(t, false);
     }
     if (t->class_state == CLASS_SET) {
-        return refuse(t, "a range that begins with a class");
+        return fail(t, "a range that begins with a class");
     }
     t->class_state = CLASS_RANGE;
     buf_putc(t->out, '-');
     return true;
 }
 
-/* Inside a class. Of a character beyond ASCII the first byte is the atom. */
+/* Inside a class. The first byte of a character counts as the atom. */
 static bool put_class_character(struct translation *t, char c)
 {
     switch (c) {
@@ -341,7 +340,7 @@ static bool put_class_character(struct translation *t, char c)
         return true;
     case '-':
         return put_hyphen(t);
-    case '[': /* would begin a POSIX class, in PCRE2 only */
+    case '[': /* PCRE2 reads [: as a POSIX class */
         buf_puts(t->out, "\\[");
         return add_atom(t, false);
     default:
@@ -364,7 +363,7 @@ static bool put_escape(struct translation *t)
 {
     static const char sets[] = "dDsSwWpP";
     if (t->at == t->end) {
-        return refuse(t, "ends in a backslash");
+        return fail(t, "ends in a backslash");
     }
     char c = *t->at++;
     t->repeatable = true;
@@ -373,7 +372,7 @@ static bool put_escape(struct translation *t)
 
 /* ---- Groups and quantifiers ---- */
 
-/* A group's start: only what both dialects have; `at` is behind the parenthesis. */
+/* The start of a group, if both dialects have it; `at` is after the parenthesis. */
 static bool open_group(struct translation *t)
 {
     static const struct {
@@ -397,14 +396,14 @@ static bool open_group(struct translation *t)
     buf_putc(&t->open, starts[i].kind);
     t->groups += starts[i].captures;
     return !next_is(t, '?') || starts[i].start[0] != '\0' ||
-           refuse(t, "a group that ECMA-262 does not know");
+           fail(t, "a group that ECMA-262 does not know");
 }
 
 /* With `u` an assertion takes no quantifier. */
 static bool close_group(struct translation *t)
 {
     if (t->open.len == 0) {
-        return refuse(t, "a parenthesis that closes nothing");
+        return fail(t, "a parenthesis that closes nothing");
     }
     t->repeatable = t->open.data[--t->open.len] == GROUP;
     buf_putc(t->out, ')');
@@ -420,7 +419,7 @@ static bool take_digits(struct translation *t, unsigned *number)
     return t->at > start;
 }
 
-/* {n}, {n,} or {n,m}; `at` is behind the brace. PCRE2 would take any other for a text. */
+/* {n}, {n,} or {n,m}; `at` is after the brace. PCRE2 takes anything else literally. */
 static bool put_braces(struct translation *t)
 {
     const char *start = t->at;
@@ -431,7 +430,7 @@ static bool put_braces(struct translation *t)
         (void)take_digits(t, &max);
     }
     if (!fits || !next_is(t, '}')) {
-        return refuse(t, "a brace that is no quantifier");
+        return fail(t, "a brace that is no quantifier");
     }
     t->at++;
     t->cost->repeat_min = min > t->cost->repeat_min ? min : t->cost->repeat_min;
@@ -439,12 +438,11 @@ static bool put_braces(struct translation *t)
     return true;
 }
 
-/* Of a quantifier a `?` may follow, and nothing else that repeats: a `+` would make it
- * possessive, to PCRE2 alone. */
+/* Only `?` may follow a quantifier. PCRE2 takes `+` as possessive. */
 static bool put_quantifier(struct translation *t, char c)
 {
     if (!t->repeatable) {
-        return refuse(t, "nothing to repeat");
+        return fail(t, "nothing to repeat");
     }
     t->repeatable = false;
     buf_putc(t->out, c);
@@ -479,7 +477,7 @@ static bool put_plain(struct translation *t, char c)
         return put_quantifier(t, c);
     case '}':
     case ']':
-        return refuse(t, "a lone brace or bracket: a backslash must stand before it");
+        return fail(t, "a lone brace or bracket: a backslash must stand before it");
     default:
         t->repeatable = c != '^' && c != '$' && c != '|';
         buf_putc(t->out, c);
@@ -501,7 +499,7 @@ bool schema_pattern_translate(const char *source, size_t len, struct buf *out,
                             : put_plain(&t, c);
     }
     if (fine && t.reference_max > t.groups) {
-        fine = refuse(&t, "a reference to a group that is not there");
+        fine = fail(&t, "a reference to a group that is not there");
     }
     *error = t.error;
     buf_deinit(&t.open);

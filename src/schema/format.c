@@ -22,7 +22,7 @@ format_fn *format_find(const char *name)
     return NULL;
 }
 
-/* What is still to be read. */
+/* The rest of the input. */
 struct scan {
     const char *at, *end;
 };
@@ -110,7 +110,7 @@ static bool take_fraction(struct scan *scan)
     return scan->at > start;
 }
 
-/* A leap second is the last of a UTC day (section 5.7), whatever the offset calls it. */
+/* A leap second is the last second of a UTC day (section 5.7). */
 static bool take_time(struct scan *scan)
 {
     enum { DAY_MINUTES = 24 * 60 };
@@ -171,7 +171,7 @@ bool format_ipv4(const char *bytes, size_t len)
     return take_ipv4(&scan) && scan.at == scan.end;
 }
 
-/* One group of up to four hex digits, or at the end an IPv4 address, which counts as two. */
+/* A group of up to four hexadecimal digits, or at the end an IPv4 address, which counts as two. */
 static int take_group(struct scan *scan)
 {
     struct scan tail = *scan;
@@ -191,7 +191,7 @@ bool format_ipv6(const char *bytes, size_t len)
 {
     struct scan scan = {bytes, bytes + len};
     int groups = 0;
-    bool gap = false; /* a :: was met */
+    bool gap = false; /* after :: */
     if (len >= 2 && memcmp(bytes, "::", 2) == 0) {
         gap = true;
         scan.at += 2;
@@ -247,7 +247,7 @@ static bool all_uri_chars(const char *at, const char *end, const char *also)
     return true;
 }
 
-/* The first of the stops, or the end. */
+/* The first character of `stops`, or the end. */
 static const char *find_any(const char *at, const char *end, const char *stops)
 {
     while (at < end && (*at == '\0' || strchr(stops, *at) == NULL)) {
@@ -256,7 +256,7 @@ static const char *find_any(const char *at, const char *end, const char *stops)
     return at;
 }
 
-/* What stands in brackets: an IPv6 address or `v` hex `.` anything. */
+/* The text in brackets: an IPv6 address, or `v` hex `.` and more. */
 static bool is_ip_literal(const char *at, const char *end)
 {
     if (at == end || (*at != 'v' && *at != 'V')) {
@@ -321,7 +321,7 @@ static bool take_scheme(struct scan *scan)
     return take_char(scan, ':', ':');
 }
 
-/* Split where the grammar splits, then each part is held against its own characters. */
+/* Splits the URI as the grammar does, then checks the characters of each part. */
 bool format_uri(const char *bytes, size_t len)
 {
     struct scan scan = {bytes, bytes + len};

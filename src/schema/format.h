@@ -1,4 +1,4 @@
-/* The `format` names that are asserted: one table, each row a name and a pure test. */
+/* The table of `format` names that are asserted. The tests are pure. */
 #ifndef PRESIGND_SCHEMA_FORMAT_H
 #define PRESIGND_SCHEMA_FORMAT_H
 
@@ -7,7 +7,7 @@
 
 typedef bool format_fn(const char *bytes, size_t len);
 
-/* The test for a format's name, or NULL when the name is not asserted. */
+/* The test of a format, or NULL when it is not asserted. */
 format_fn *format_find(const char *name);
 
 format_fn format_date;      /* RFC 3339 full-date, a day of the calendar */

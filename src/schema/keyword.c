@@ -1,10 +1,11 @@
-/* Every keyword of draft 2020-12 that takes part in validation, in one table. Annotations that
- * assert nothing (title, default, contentMediaType and the like) need no row. */
+/* The table of keywords of draft 2020-12. Annotations that assert nothing (title, default,
+ * contentMediaType and the like) have no row. */
 #include "presignd/base/mem.h"
 #include "schema/node.h"
 
 #include <string.h>
 
+#define CONTENT     VOCABULARY_CONTENT
 #define CORE        VOCABULARY_CORE
 #define APPLICATOR  VOCABULARY_APPLICATOR
 #define UNEVALUATED VOCABULARY_UNEVALUATED
@@ -14,57 +15,58 @@
 #define TOO_MANY    "is one item too many"
 
 /* clang-format off */
+#define ROW(NAME, VOCABULARY, ...) {.name = NAME, .vocabulary = VOCABULARY, __VA_ARGS__}
 const struct schema_row schema_rows[] = {
-    {"$id", CORE, SHAPE_VALUE, 0, compile_text, NULL, NULL},
-    {"$schema", CORE, SHAPE_VALUE, 0, compile_text, NULL, NULL},
-    {"$anchor", CORE, SHAPE_VALUE, 0, compile_text, NULL, NULL},
-    {"$dynamicAnchor", CORE, SHAPE_VALUE, 0, compile_text, NULL, NULL},
-    {"$vocabulary", CORE, SHAPE_VALUE, 0, compile_object, NULL, NULL},
-    {"$comment", CORE, SHAPE_VALUE, 0, compile_text, NULL, NULL},
-    {"$defs", CORE, SHAPE_MEMBERS, 0, compile_object, NULL, NULL},
-    {"contentSchema", VOCABULARY_CONTENT, SHAPE_SCHEMA, 0, NULL, NULL, NULL},
+    ROW("$id", CORE, .compile = compile_text),
+    ROW("$schema", CORE, .compile = compile_text),
+    ROW("$anchor", CORE, .compile = compile_text),
+    ROW("$dynamicAnchor", CORE, .compile = compile_text),
+    ROW("$vocabulary", CORE, .compile = compile_object),
+    ROW("$comment", CORE, .compile = compile_text),
+    ROW("$defs", CORE, .shape = SHAPE_MEMBERS, .compile = compile_object),
+    ROW("contentSchema", CONTENT, .shape = SHAPE_SCHEMA),
 
-    {"type", VALIDATION, SHAPE_VALUE, ON_ANY, compile_type, apply_type, NULL},
-    {"const", VALIDATION, SHAPE_VALUE, ON_ANY, NULL, apply_const, NULL},
-    {"enum", VALIDATION, SHAPE_VALUE, ON_ANY, compile_enum, apply_enum, NULL},
-    {"multipleOf", VALIDATION, SHAPE_VALUE, ON_NUMBER, compile_divisor, apply_multiple_of, NULL},
-    {"maximum", VALIDATION, SHAPE_VALUE, ON_NUMBER, compile_number, apply_maximum, NULL},
-    {"exclusiveMaximum", VALIDATION, SHAPE_VALUE, ON_NUMBER, compile_number, apply_exclusive_maximum, NULL},
-    {"minimum", VALIDATION, SHAPE_VALUE, ON_NUMBER, compile_number, apply_minimum, NULL},
-    {"exclusiveMinimum", VALIDATION, SHAPE_VALUE, ON_NUMBER, compile_number, apply_exclusive_minimum, NULL},
-    {"maxLength", VALIDATION, SHAPE_VALUE, ON_STRING, compile_count, apply_max_length, NULL},
-    {"minLength", VALIDATION, SHAPE_VALUE, ON_STRING, compile_count, apply_min_length, NULL},
-    {"pattern", VALIDATION, SHAPE_VALUE, ON_STRING, compile_pattern, apply_pattern, NULL},
-    {"format", FORMAT, SHAPE_VALUE, ON_STRING, compile_format, apply_format, NULL},
-    {"maxItems", VALIDATION, SHAPE_VALUE, ON_ARRAY, compile_count, apply_max_items, NULL},
-    {"minItems", VALIDATION, SHAPE_VALUE, ON_ARRAY, compile_count, apply_min_items, NULL},
-    {"uniqueItems", VALIDATION, SHAPE_VALUE, ON_ARRAY, compile_flag, apply_unique_items, NULL},
-    {"maxContains", VALIDATION, SHAPE_VALUE, 0, compile_count, NULL, NULL},
-    {"minContains", VALIDATION, SHAPE_VALUE, 0, compile_count, NULL, NULL},
-    {"maxProperties", VALIDATION, SHAPE_VALUE, ON_OBJECT, compile_count, apply_max_properties, NULL},
-    {"minProperties", VALIDATION, SHAPE_VALUE, ON_OBJECT, compile_count, apply_min_properties, NULL},
-    {"required", VALIDATION, SHAPE_VALUE, ON_OBJECT, compile_names, apply_required, NULL},
-    {"dependentRequired", VALIDATION, SHAPE_VALUE, ON_OBJECT, compile_dependent_names, apply_dependent_required, NULL},
+    ROW("type", VALIDATION, .on = ON_ANY, .compile = compile_type, .apply = apply_type),
+    ROW("const", VALIDATION, .on = ON_ANY, .apply = apply_const),
+    ROW("enum", VALIDATION, .on = ON_ANY, .compile = compile_enum, .apply = apply_enum),
+    ROW("multipleOf", VALIDATION, .on = ON_NUMBER, .compile = compile_divisor, .apply = apply_multiple_of),
+    ROW("maximum", VALIDATION, .on = ON_NUMBER, .compile = compile_number, .apply = apply_maximum),
+    ROW("exclusiveMaximum", VALIDATION, .on = ON_NUMBER, .compile = compile_number, .apply = apply_exclusive_maximum),
+    ROW("minimum", VALIDATION, .on = ON_NUMBER, .compile = compile_number, .apply = apply_minimum),
+    ROW("exclusiveMinimum", VALIDATION, .on = ON_NUMBER, .compile = compile_number, .apply = apply_exclusive_minimum),
+    ROW("maxLength", VALIDATION, .on = ON_STRING, .compile = compile_count, .apply = apply_max_size),
+    ROW("minLength", VALIDATION, .on = ON_STRING, .compile = compile_count, .apply = apply_min_size),
+    ROW("pattern", VALIDATION, .on = ON_STRING, .compile = compile_pattern, .apply = apply_pattern),
+    ROW("format", FORMAT, .on = ON_STRING, .compile = compile_format, .apply = apply_format),
+    ROW("maxItems", VALIDATION, .on = ON_ARRAY, .compile = compile_count, .apply = apply_max_size),
+    ROW("minItems", VALIDATION, .on = ON_ARRAY, .compile = compile_count, .apply = apply_min_size),
+    ROW("uniqueItems", VALIDATION, .on = ON_ARRAY, .compile = compile_flag, .apply = apply_unique_items),
+    ROW("maxContains", VALIDATION, .compile = compile_count),
+    ROW("minContains", VALIDATION, .compile = compile_count),
+    ROW("maxProperties", VALIDATION, .on = ON_OBJECT, .compile = compile_count, .apply = apply_max_size),
+    ROW("minProperties", VALIDATION, .on = ON_OBJECT, .compile = compile_count, .apply = apply_min_size),
+    ROW("required", VALIDATION, .on = ON_OBJECT, .compile = compile_names, .apply = apply_required),
+    ROW("dependentRequired", VALIDATION, .on = ON_OBJECT, .compile = compile_dependent_names, .apply = apply_dependent_required),
 
-    {"$ref", CORE, SHAPE_VALUE, ON_ANY, compile_reference, apply_reference, NULL},
-    {"$dynamicRef", CORE, SHAPE_VALUE, ON_ANY, compile_dynamic_reference, apply_dynamic_reference, NULL},
-    {"allOf", APPLICATOR, SHAPE_LIST, ON_ANY, compile_list, apply_all_of, NULL},
-    {"anyOf", APPLICATOR, SHAPE_LIST, ON_ANY, compile_list, apply_any_of, NULL},
-    {"oneOf", APPLICATOR, SHAPE_LIST, ON_ANY, compile_list, apply_one_of, NULL},
-    {"not", APPLICATOR, SHAPE_SCHEMA, ON_ANY, compile_subschema, apply_not, NULL},
-    {"then", APPLICATOR, SHAPE_SCHEMA, 0, compile_subschema, NULL, NULL},
-    {"else", APPLICATOR, SHAPE_SCHEMA, 0, compile_subschema, NULL, NULL},
-    {"if", APPLICATOR, SHAPE_SCHEMA, ON_ANY, compile_condition, apply_condition, NULL},
-    {"dependentSchemas", APPLICATOR, SHAPE_MEMBERS, ON_OBJECT, compile_members, apply_dependent_schemas, NULL},
-    {"prefixItems", APPLICATOR, SHAPE_LIST, ON_ARRAY, compile_list, apply_prefix_items, NULL},
-    {"items", APPLICATOR, SHAPE_SCHEMA, ON_ARRAY, compile_items, apply_items, TOO_MANY},
-    {"contains", APPLICATOR, SHAPE_SCHEMA, ON_ARRAY, compile_contains, apply_contains, NULL},
-    {"properties", APPLICATOR, SHAPE_MEMBERS, ON_OBJECT, compile_members, apply_properties, NULL},
-    {"patternProperties", APPLICATOR, SHAPE_MEMBERS, ON_OBJECT, compile_pattern_members, apply_pattern_properties, NULL},
-    {"additionalProperties", APPLICATOR, SHAPE_SCHEMA, ON_OBJECT, compile_additional, apply_additional_properties, UNKNOWN},
-    {"propertyNames", APPLICATOR, SHAPE_SCHEMA, ON_OBJECT, compile_subschema, apply_property_names, NULL},
-    {"unevaluatedItems", UNEVALUATED, SHAPE_SCHEMA, ON_ARRAY, compile_unevaluated, apply_unevaluated_items, TOO_MANY},
-    {"unevaluatedProperties", UNEVALUATED, SHAPE_SCHEMA, ON_OBJECT, compile_unevaluated, apply_unevaluated_properties, UNKNOWN},
+    ROW("$ref", CORE, .on = ON_ANY, .compile = compile_reference, .apply = apply_reference),
+    ROW("$dynamicRef", CORE, .on = ON_ANY, .compile = compile_dynamic_reference, .apply = apply_dynamic_reference),
+    ROW("allOf", APPLICATOR, .shape = SHAPE_LIST, .on = ON_ANY, .compile = compile_list, .apply = apply_all_of),
+    ROW("anyOf", APPLICATOR, .shape = SHAPE_LIST, .on = ON_ANY, .compile = compile_list, .apply = apply_any_of),
+    ROW("oneOf", APPLICATOR, .shape = SHAPE_LIST, .on = ON_ANY, .compile = compile_list, .apply = apply_one_of),
+    ROW("not", APPLICATOR, .shape = SHAPE_SCHEMA, .on = ON_ANY, .compile = compile_subschema, .apply = apply_not),
+    ROW("then", APPLICATOR, .shape = SHAPE_SCHEMA, .compile = compile_subschema),
+    ROW("else", APPLICATOR, .shape = SHAPE_SCHEMA, .compile = compile_subschema),
+    ROW("if", APPLICATOR, .shape = SHAPE_SCHEMA, .on = ON_ANY, .compile = compile_condition, .apply = apply_condition),
+    ROW("dependentSchemas", APPLICATOR, .shape = SHAPE_MEMBERS, .on = ON_OBJECT, .compile = compile_members, .apply = apply_dependent_schemas),
+    ROW("prefixItems", APPLICATOR, .shape = SHAPE_LIST, .on = ON_ARRAY, .compile = compile_list, .apply = apply_prefix_items),
+    ROW("items", APPLICATOR, .shape = SHAPE_SCHEMA, .on = ON_ARRAY, .compile = compile_items, .apply = apply_items, .false_error = TOO_MANY),
+    ROW("contains", APPLICATOR, .shape = SHAPE_SCHEMA, .on = ON_ARRAY, .compile = compile_contains, .apply = apply_contains),
+    ROW("properties", APPLICATOR, .shape = SHAPE_MEMBERS, .on = ON_OBJECT, .compile = compile_members, .apply = apply_properties),
+    ROW("patternProperties", APPLICATOR, .shape = SHAPE_MEMBERS, .on = ON_OBJECT, .compile = compile_pattern_members, .apply = apply_pattern_properties),
+    ROW("additionalProperties", APPLICATOR, .shape = SHAPE_SCHEMA, .on = ON_OBJECT, .compile = compile_additional, .apply = apply_additional_properties, .false_error = UNKNOWN),
+    ROW("propertyNames", APPLICATOR, .shape = SHAPE_SCHEMA, .on = ON_OBJECT, .compile = compile_subschema, .apply = apply_property_names),
+    ROW("unevaluatedItems", UNEVALUATED, .shape = SHAPE_SCHEMA, .on = ON_ARRAY, .compile = compile_unevaluated, .apply = apply_unevaluated_items, .false_error = TOO_MANY),
+    ROW("unevaluatedProperties", UNEVALUATED, .shape = SHAPE_SCHEMA, .on = ON_OBJECT, .compile = compile_unevaluated, .apply = apply_unevaluated_properties, .false_error = UNKNOWN),
 };
 /* clang-format on */
 const size_t schema_row_count = ARRAY_LENGTH(schema_rows);

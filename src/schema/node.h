@@ -1,8 +1,7 @@
-/* What the files of the schema compiler share; nobody else includes it.
+/* Shared by the files of the schema engine.
  *
- * A document is indexed (set.c: which URI names which part of it), its schemas are
- * turned into nodes (compile.c), and nodes are applied to instances (validate.c,
- * assert.c). What each keyword is made of stands in one table (keyword.c).
+ * set.c indexes documents by URI, compile.c turns their schemas into nodes, validate.c and assert.c
+ * apply nodes to instances. keyword.c has the table of keywords.
  */
 #ifndef PRESIGND_SCHEMA_NODE_H
 #define PRESIGND_SCHEMA_NODE_H
@@ -17,9 +16,8 @@
 struct schema_pattern;
 struct schema_keyword;
 
-/* ---- The set: documents and the names of their parts ---- */
+/* ---- The set: documents and their index ---- */
 
-/* A bit for each vocabulary of the draft. */
 enum {
     VOCABULARY_CORE = 1U << 0,
     VOCABULARY_APPLICATOR = 1U << 1,
@@ -36,14 +34,14 @@ struct schema_anchor {
     const char *name;
     json_t *at;
     bool dynamic;
-    const struct schema *node; /* of a dynamic one, once its resource is compiled */
+    const struct schema *node; /* if dynamic, once its resource is compiled */
 };
 
 /* A schema resource: a document's root, or a subschema that has an $id. */
 struct schema_resource {
     char *uri; /* absolute, without fragment */
     json_t *root;
-    struct schema_resource *parent; /* the one around it, or NULL */
+    struct schema_resource *parent; /* NULL for a document's root */
     struct schema_anchor *anchors;
     size_t anchor_count;
     unsigned vocabularies; /* 0 until the first of its nodes is made */
@@ -57,67 +55,67 @@ struct schema_set {
     struct schema_resource **resources;
     size_t resource_count;
     struct map *resource_by_uri;
-    struct map *resource_by_root; /* the root's address is the key */
+    struct map *resource_by_root; /* key: the root's address */
     struct schema **nodes;
     size_t node_count;
-    struct map *node_by_json; /* likewise */
+    struct map *node_by_json; /* key: the schema's address */
 };
 
-/* Where a reference leads. */
+/* The target of a reference. */
 struct schema_target {
     json_t *at;
     struct schema_resource *resource;
-    const struct schema_anchor *anchor; /* NULL unless an anchor named it */
+    const struct schema_anchor *anchor; /* NULL unless the reference names an anchor */
 };
 
-/* Resolves a reference that stands in `base`; NULL base: the reference is absolute. False and
- * a reason when it leads nowhere. */
+/* Resolves a reference against `base`; NULL if it is absolute. False and a reason (free()) when the
+ * target does not exist. */
 bool schema_set_resolve(struct schema_set *set, struct schema_resource *base, const char *reference,
                         struct schema_target *target, char **error)
     __attribute__((warn_unused_result));
-/* The resource of a schema that lies in `around`: its own when it has an $id. */
+/* The resource of a schema inside `around`: its own if it has an $id. */
 struct schema_resource *schema_set_resource_of(const struct schema_set *set, const json_t *schema,
                                                struct schema_resource *around);
 
-/* Frees the nodes from that one on, and forgets what was compiled with them. */
+/* Frees the nodes from index `first` on and resets their resources. */
 void schema_nodes_drop(struct schema_set *set, size_t first);
 
-/* The draft's meta-schemas as JSON texts; ends with NULL. */
+/* The draft's meta-schemas as JSON texts, NULL at the end. */
 extern const char *const schema_meta_texts[];
 
-/* RFC 3986, section 5.2, with its fragment. The caller frees. */
+/* RFC 3986, section 5.2, with the fragment. free(). */
 char *schema_uri_resolve(const char *base, const char *reference)
     __attribute__((warn_unused_result));
-/* Percent-decodes; NULL when an escape is malformed or stands for NUL. The caller frees. */
+/* Percent-decodes; NULL for a malformed escape or %00. free(). */
 char *schema_uri_decode(const char *bytes, size_t len) __attribute__((warn_unused_result));
 
-/* Room for one more item behind `count` ones; capacity doubles at powers of two. */
+/* Makes room for one more item after `count` items; the capacity doubles at powers of two. */
 void *schema_array_grow(void *items, size_t count, size_t item_size)
     __attribute__((warn_unused_result));
 
 /* ---- Compiled schemas ---- */
 
-/* A subschema inside a keyword: a member's, a pattern's, or one of a list. */
+/* A subschema of a keyword: by member name, by pattern, or in a list. */
 struct schema_child {
-    const char *name; /* NULL in a list */
+    const char *name; /* borrowed; NULL in a list */
     size_t name_len;
     struct schema_pattern *pattern; /* patternProperties; owned */
     const struct schema *node;
 };
 
-/* A keyword of one schema, ready to be applied. Which fields count is the row's affair. */
+/* A compiled keyword of one schema. Its row's functions know which fields it uses. */
 struct schema_keyword {
     const struct schema_row *row;
     size_t name_len;               /* of the row's name */
-    const json_t *value;           /* as written */
-    const struct schema *node;     /* the subschema, or what a reference leads to */
+    const json_t *value;           /* as in the document */
+    const struct schema *node;     /* the subschema, or the target of a reference */
     struct schema_child *children; /* owned */
     size_t child_count;
     uint64_t limit, limit_max;
     unsigned types; /* a bit for each jansson type */
     struct schema_pattern *pattern;
     format_fn *format;
-    const char *anchor;                                           /* of a $dynamicRef that is one */
+    const char *anchor;                                           /* of a dynamic $dynamicRef */
     const struct schema_keyword *properties, *pattern_properties; /* siblings, or NULL */
     const struct schema *then_node, *else_node;
 };
@@ -126,8 +124,8 @@ struct schema {
     struct schema_resource *resource;
     json_t *json;
     char *uri;        /* with its fragment, for error texts */
-    bool refuses;     /* the schema `false` */
-    bool unevaluated; /* asks what its neighbours have evaluated */
+    bool is_false;    /* the schema `false` */
+    bool unevaluated; /* has unevaluatedItems or unevaluatedProperties */
     struct schema_keyword *keywords;
     size_t keyword_count;
 };
@@ -136,7 +134,7 @@ struct schema {
 
 struct schema_compiler {
     struct schema_set *set;
-    char *error; /* of the first that failed */
+    char *error; /* the first one; owned */
 };
 
 struct schema_run;
@@ -146,10 +144,10 @@ typedef bool schema_compile_fn(struct schema_compiler *compiler, struct schema *
 typedef bool schema_apply_fn(struct schema_run *run, const struct schema_keyword *keyword,
                              const struct schema_frame *frame);
 
-/* How subschemas lie in a keyword's value. */
+/* Where a keyword's value has subschemas: nowhere, it is one, a list or an object of them. */
 enum schema_shape { SHAPE_VALUE, SHAPE_SCHEMA, SHAPE_LIST, SHAPE_MEMBERS };
 
-/* A bit for each jansson type that a keyword has something to say about. */
+/* The jansson types that a keyword applies to, a bit each. */
 #define TYPE_BIT(type) (1U << (type))
 enum {
     ON_OBJECT = TYPE_BIT(JSON_OBJECT),
@@ -164,17 +162,18 @@ struct schema_row {
     unsigned vocabulary;
     enum schema_shape shape;
     unsigned on;                /* ON_… */
-    schema_compile_fn *compile; /* NULL: any value, nothing to prepare */
-    schema_apply_fn *apply;     /* NULL: never applied by itself */
-    const char *refusal;        /* said of a value that meets the schema `false` here */
+    schema_compile_fn *compile; /* NULL: accepts any value */
+    schema_apply_fn *apply;     /* NULL: not applied by itself */
+    const char *false_error;    /* error of its subschema `false`; NULL: a general one */
 };
 
-/* In the order of application: what collects annotations stands before what asks for them. */
+/* In the order of application: keywords that collect annotations come before those that read
+ * them. */
 extern const struct schema_row schema_rows[];
 extern const size_t schema_row_count;
 const struct schema_row *schema_row_find(const char *name);
 
-/* Compilers of values; each reports a wrong one. */
+/* Each checks the keyword's value; false and compiler->error when it is wrong. */
 schema_compile_fn compile_subschema, compile_list, compile_members, compile_pattern_members,
     compile_reference, compile_dynamic_reference, compile_condition, compile_contains,
     compile_additional, compile_items, compile_unevaluated, compile_type, compile_enum,
@@ -186,15 +185,12 @@ schema_apply_fn apply_reference, apply_dynamic_reference, apply_all_of, apply_an
     apply_additional_properties, apply_property_names, apply_prefix_items, apply_items,
     apply_contains, apply_unevaluated_items, apply_unevaluated_properties;
 schema_apply_fn apply_type, apply_enum, apply_const, apply_multiple_of, apply_maximum,
-    apply_exclusive_maximum, apply_minimum, apply_exclusive_minimum, apply_max_length,
-    apply_min_length, apply_pattern, apply_max_items, apply_min_items, apply_unique_items,
-    apply_max_properties, apply_min_properties, apply_required, apply_dependent_required,
-    apply_format;
+    apply_exclusive_maximum, apply_minimum, apply_exclusive_minimum, apply_max_size, apply_min_size,
+    apply_pattern, apply_unique_items, apply_required, apply_dependent_required, apply_format;
 
-/* The name of one type, or NULL: `array` and the like. */
 struct schema_type {
     const char *name;
-    const char *text; /* with its article */
+    const char *text; /* with its article: "an array" */
     unsigned bits;
 };
 extern const struct schema_type schema_types[];
@@ -202,29 +198,28 @@ extern const size_t schema_type_count;
 
 /* ---- Application ---- */
 
-/* A step of a JSON Pointer, linked to the one before it; lives on the stack. */
+/* A step of a JSON Pointer, linked to the step before it. On the stack. */
 struct schema_location {
     const struct schema_location *parent;
-    const char *name; /* NULL: `index` */
+    const char *name; /* borrowed; NULL: `index` */
     size_t name_len;
     size_t index;
 };
 
-/* Which members or items of one instance some schema has evaluated. */
+/* The evaluated members or items of one instance, a bit each. */
 struct schema_evaluated {
-    uint64_t few; /* the bits of up to 64 */
-    uint64_t *many;
+    uint64_t few;   /* up to 64 */
+    uint64_t *many; /* more; owned */
     size_t words;
 };
 
-/* Resources that were entered on the way to a schema, the innermost first. */
+/* The dynamic scope: resources entered on the way to a schema, the innermost first. */
 struct schema_scope {
     const struct schema_scope *outer;
     const struct schema_resource *resource;
 };
 
-/* What a run may cost and has cost. A step is a schema applied to a value, an item of a pattern
- * that was tried, or some characters or bytes that were read. */
+/* The steps of a run; schema.h defines a step. */
 struct schema_steps {
     uint64_t used, max;
 };
@@ -237,68 +232,68 @@ static inline bool schema_steps_take(struct schema_steps *steps, uint64_t count)
 }
 
 struct schema_run {
-    struct violations *violations; /* NULL: only the verdict is wanted */
+    struct violations *violations; /* NULL: not collected */
     const struct schema_scope *scope;
     int depth;
     struct schema_steps steps;
-    bool stopped;       /* a limit was met: invalid, and nothing more is looked at */
-    const char *untold; /* why, while no violation says so */
+    bool stopped;                 /* a limit was reached: the instance is invalid, the run ends */
+    const char *unreported_limit; /* which, until a violation reports it */
 };
 
 struct schema_frame {
     json_t *instance;
     const struct schema_location *instance_location;
     const struct schema_location *keyword_location;
-    struct schema_evaluated *evaluated; /* NULL: nobody asks */
+    struct schema_evaluated *evaluated; /* NULL: not collected */
 };
 
-/* Notes a violation at the frame's locations, if the run collects and was not stopped. Always
+/* Adds a violation at the frame's locations, if the run collects and was not stopped. Returns
  * false. */
 bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Ends the run, whatever branch it is in: behind a limit nothing is known, so no `not` and no
- * other branch may make it valid. `why` is static, and told at the frame's locations, or of the
- * whole instance where the frame is NULL. Always false. */
-bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const char *why);
+/* Ends the run as invalid, in whatever branch: with an unknown result no `not` and no other branch
+ * may make it valid. Reports `limit` (static) at the frame's locations, or for the whole instance
+ * if the frame is NULL. Returns false. */
+bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const char *limit);
 
 /* ---- Values ---- */
 
-/* About the bytes of the value as JSON; stops counting once it is above `enough`. */
+/* Approximate bytes of the value as JSON; stops counting above `enough`. */
 size_t schema_value_size(json_t *value, size_t enough);
-/* Orders the names of members: shorter ones first, which needs no look at most bytes. */
+/* Orders names of members, shorter ones first: most comparisons read no bytes. */
 int schema_name_compare(const char *a, size_t a_len, const char *b, size_t b_len);
 
-/* Exact, whichever of the two is an integer: below 0, 0, above 0. */
+/* Compares exactly, also an integer with a real: below 0, 0, above 0. */
 int schema_number_compare(const json_t *a, const json_t *b);
-/* Of the decimal numbers as their shortest texts show them; the divisor is above 0. */
+/* Compares the shortest decimal texts of both numbers. The divisor is above 0. */
 bool schema_number_multiple(const json_t *number, const json_t *divisor);
-/* No fraction; true of 1.0 and 1e30. */
+/* No fraction: true for 1.0 and 1e30. */
 bool schema_number_whole(const json_t *number);
-/* JSON Schema's equality: numbers by value, members in any order. */
+/* Equality as in JSON Schema: numbers by value, members in any order. */
 bool schema_value_equal(json_t *a, json_t *b);
 /* Equal values have equal hashes. */
 uint64_t schema_value_hash(json_t *value);
 
 /* ---- Patterns ---- */
 
-/* What a pattern may cost beyond the items that are tried. */
+/* Cost of a pattern that PCRE2's callouts do not show. */
 struct schema_pattern_cost {
-    unsigned repeat_min; /* the largest n of its {n…} */
-    bool refers_back;    /* has \1 or \k */
+    unsigned repeat_min;     /* the largest n of its {n…} */
+    bool has_back_reference; /* \1 or \k */
 };
 
-/* ECMA-262 with the `u` flag, written for PCRE2. False and a static reason when it is none. */
+/* Translates ECMA-262 with the `u` flag to PCRE2. False and a static reason on a syntax error. */
 bool schema_pattern_translate(const char *source, size_t len, struct buf *out,
                               struct schema_pattern_cost *cost, const char **error)
     __attribute__((warn_unused_result));
 
-/* ECMA-262 with the `u` flag, unanchored. NULL and a reason when it does not compile. */
+/* ECMA-262 with the `u` flag, unanchored. NULL and a reason (free()) when it does not compile. */
 struct schema_pattern *schema_pattern_new(const char *source, size_t len, char **error)
     __attribute__((warn_unused_result));
 struct schema_pattern *schema_pattern_free(struct schema_pattern *pattern);
-enum schema_match { MATCH_NO, MATCH_YES, MATCH_LIMIT /* steps or memory ran out before */ };
-/* Takes its steps from `steps`, and at most SCHEMA_MATCH_MEMORY_KIB of memory at a time. */
+enum schema_match { MATCH_NO, MATCH_YES, MATCH_LIMIT /* steps or memory ran out */ };
+/* Uses up `steps`, and at most SCHEMA_MATCH_MEMORY_KIB of memory. */
 enum schema_match schema_pattern_match(const struct schema_pattern *pattern, const char *bytes,
                                        size_t len, struct schema_steps *steps);
 

@@ -1,9 +1,9 @@
-/* Patterns run by PCRE2, each match within the steps that its event has left.
+/* Runs patterns with PCRE2, within the steps that a validation has left.
  *
- * PCRE2's own limit of matching counts each start position anew, and sees nothing of the
- * characters that a loop over one class consumes. So automatic callouts count: each item that is
- * tried is a step, and so is each run of CHARACTERS_PER_STEP characters between two of them. No
- * JIT: the daemon's unit forbids memory that is both writable and executable. */
+ * PCRE2's match limit starts again at each start position and does not count the characters that a
+ * loop over one class consumes. So automatic callouts count: each item that is tried is a step, and
+ * so are each CHARACTERS_PER_STEP characters between two callouts. No JIT: the systemd unit forbids
+ * memory that is both writable and executable. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "schema/node.h"
@@ -20,7 +20,8 @@ struct schema_pattern {
     struct schema_pattern_cost cost;
 };
 
-/* MATCH_UNSET_BACKREF and ALLOW_EMPTY_CLASS are ECMA-262's rules; \C would cut characters. */
+/* MATCH_UNSET_BACKREF and ALLOW_EMPTY_CLASS are rules of ECMA-262. \C matches parts of characters.
+ */
 static pcre2_code *compile(const struct buf *source, char **error)
 {
     int code;
@@ -69,10 +70,10 @@ struct schema_pattern *schema_pattern_free(struct schema_pattern *pattern)
 struct matching {
     const struct schema_pattern *pattern;
     struct schema_steps *steps;
-    size_t position; /* at the callout before */
+    size_t position; /* at the previous callout */
 };
 
-/* What a reference compares at most. */
+/* The most bytes that a back reference compares. */
 static size_t longest_capture(const pcre2_callout_block *block)
 {
     size_t longest = 0;
@@ -84,23 +85,23 @@ static size_t longest_capture(const pcre2_callout_block *block)
     return longest;
 }
 
-/* Before each item. What an item consumes shows at the next callout; what a repetition or a
- * reference consumes before it fails shows at none, so its most is counted beforehand. */
+/* PCRE2 calls it before each item. The next callout shows what the item consumed. No callout shows
+ * what a repetition or a back reference consumed before it failed, so its maximum is counted. */
 static int count_step(pcre2_callout_block *block, void *context)
 {
     struct matching *matching = context;
     const struct schema_pattern_cost *cost = &matching->pattern->cost;
     size_t position = block->current_position;
     size_t moved = position > matching->position ? position - matching->position : 0;
-    moved += cost->repeat_min + (cost->refers_back ? longest_capture(block) : 0);
+    moved += cost->repeat_min + (cost->has_back_reference ? longest_capture(block) : 0);
     matching->position = position;
     return schema_steps_take(matching->steps, 1 + moved / CHARACTERS_PER_STEP)
                ? 0
                : PCRE2_ERROR_CALLOUT;
 }
 
-/* Its own for each match, since threads share the pattern. The steps bound the time, so PCRE2's
- * limits of matching and depth are as wide as they go. */
+/* One for each match, since threads share the pattern. The steps bound the time, so PCRE2's match
+ * and depth limits are at their maximum. */
 static pcre2_match_context *context_new(struct matching *matching)
 {
     pcre2_match_context *context = pcre2_match_context_create(NULL);
@@ -114,7 +115,7 @@ static pcre2_match_context *context_new(struct matching *matching)
     return context;
 }
 
-/* The check of the UTF-8 and the search for the first character read the whole text once. */
+/* PCRE2 reads the text once for its UTF-8 check and the search for the first character. */
 enum schema_match schema_pattern_match(const struct schema_pattern *pattern, const char *bytes,
                                        size_t len, struct schema_steps *steps)
 {

@@ -1,11 +1,11 @@
-/* Documents, and which URI names which part of them. */
+/* The documents of a set, and the index from URIs to their parts. */
 #include "presignd/base/mem.h"
 #include "schema/node.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The walks below descend by recursion; no sensible schema comes near. */
+/* Bounds the recursion of the index. */
 enum { SCHEMA_NESTING_MAX = 256 };
 
 void *schema_array_grow(void *items, size_t count, size_t item_size)
@@ -29,7 +29,7 @@ static struct schema_resource *find_uri(const struct schema_set *set, const char
     return map_get(set->resource_by_uri, uri, strcspn(uri, "#"));
 }
 
-/* Names a resource; the second of one name would hide the first. */
+/* Each URI names one resource. */
 static bool name_resource(struct schema_set *set, struct schema_resource *resource, const char *uri,
                           char **error)
 {
@@ -42,7 +42,7 @@ static bool name_resource(struct schema_set *set, struct schema_resource *resour
     return true;
 }
 
-/* Owned by the set from the start, whatever becomes of the document. */
+/* The set owns the resource, also when the rest of the document fails. */
 static struct schema_resource *resource_new(struct schema_set *set, json_t *root, const char *uri,
                                             struct schema_resource *parent)
 {
@@ -68,7 +68,7 @@ static const struct schema_anchor *find_anchor(const struct schema_resource *res
     return NULL;
 }
 
-/* Both kinds of anchors share one space of names; only $dynamicRef tells them apart. */
+/* $anchor and $dynamicAnchor share one namespace. */
 static bool add_anchor(struct schema_resource *resource, json_t *schema, const char *keyword,
                        char **error)
 {
@@ -88,7 +88,7 @@ static bool add_anchor(struct schema_resource *resource, json_t *schema, const c
     return true;
 }
 
-/* An $id makes the schema a resource of its own, which `*around` then becomes. */
+/* A schema with an $id is a resource of its own: `*around` becomes that resource. */
 static bool enter_resource(struct schema_set *set, json_t *schema, struct schema_resource **around,
                            char **error)
 {
@@ -135,8 +135,8 @@ static bool index_members(struct schema_set *set, json_t *object, struct schema_
     return true;
 }
 
-/* Finds $id and anchors. Only what is a schema by its keyword is entered: an $id inside a
- * `const` or `enum` names nothing. */
+/* Finds $id and anchors. Descends into subschemas only: an $id inside a `const` or `enum` is
+ * data. */
 static bool index_schema(struct schema_set *set, json_t *schema, struct schema_resource *around,
                          int depth, char **error)
 {
@@ -179,7 +179,7 @@ bool schema_set_add(struct schema_set *set, const char *uri, json_t *document, c
         *error = mem_printf("%s is no schema: it is neither an object nor a boolean", uri);
         return false;
     }
-    /* Parts are known by their addresses, so none may be in two places. */
+    /* The index uses addresses of parts as keys, so no part may occur twice. */
     json_t *copy = json_deep_copy(document);
     if (copy == NULL) {
         *error = mem_printf("%s cannot be copied", uri);
@@ -202,7 +202,7 @@ static void add_meta_schemas(struct schema_set *set)
         const char *id = json_string_value(json_object_get(document, "$id"));
         char *error = NULL;
         if (id == NULL || !schema_set_add(set, id, document, &error)) {
-            abort(); /* they are part of the program */
+            abort(); /* a bug: they are compiled in */
         }
         json_decref(document);
     }
@@ -250,7 +250,7 @@ struct schema_set *schema_set_free(struct schema_set *set)
 
 /* ---- References ---- */
 
-/* One reference token (RFC 6901, section 4) from `token`, unescaped in place. */
+/* Follows one reference token (RFC 6901, section 4); unescapes it in place. */
 static json_t *step(json_t *at, char *token)
 {
     char *out = token;
@@ -265,13 +265,13 @@ static json_t *step(json_t *at, char *token)
     }
     char *end;
     unsigned long index = strtoul(token, &end, 10);
-    /* No zero before another digit (RFC 6901, section 4). */
+    /* No leading zero (RFC 6901, section 4). */
     bool number =
         token[0] >= '0' && token[0] <= '9' && *end == '\0' && (token[0] != '0' || token[1] == '\0');
     return json_is_array(at) && number ? json_array_get(at, index) : NULL;
 }
 
-/* `pointer` begins with `/`; the target's resource follows the $ids on its way. */
+/* `pointer` begins with `/`. An $id on the way changes the target's resource. */
 static bool follow(struct schema_set *set, char *pointer, struct schema_target *target)
 {
     char *rest = pointer + 1;
@@ -283,7 +283,7 @@ static bool follow(struct schema_set *set, char *pointer, struct schema_target *
     return target->at != NULL;
 }
 
-/* A JSON Pointer begins with a slash, an anchor never does (core, section 8.2.2). */
+/* A JSON Pointer begins with a slash, an anchor does not (core, section 8.2.2). */
 static bool resolve_fragment(struct schema_set *set, const char *fragment,
                              struct schema_target *target)
 {
@@ -308,13 +308,13 @@ bool schema_set_resolve(struct schema_set *set, struct schema_resource *base, co
     AUTO_FREE char *uri = schema_uri_resolve(base == NULL ? "" : base->uri, reference);
     struct schema_resource *resource = find_uri(set, uri);
     if (resource == NULL) {
-        *error = mem_printf("%s is no document of the set", uri);
+        *error = mem_printf("%s is not among the schemas", uri);
         return false;
     }
     const char *fragment = strchr(uri, '#');
     *target = (struct schema_target){.at = resource->root, .resource = resource};
     if (fragment != NULL && !resolve_fragment(set, fragment + 1, target)) {
-        *error = mem_printf("%s leads nowhere: the document has no such part", uri);
+        *error = mem_printf("%s does not exist in its document", uri);
         return false;
     }
     return true;

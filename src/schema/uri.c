@@ -1,12 +1,11 @@
-/* References to other schemas: RFC 3986, section 5.2. Only what resolution needs is parsed;
- * whether a text is a valid URI is the `uri` format's question. */
+/* Resolves references: RFC 3986, section 5.2. Does not validate URIs; the `uri` format does. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "schema/node.h"
 
 #include <string.h>
 
-/* A part that is absent has no `at`; an empty one has. */
+/* `at` is NULL when the part is absent, but not when it is empty. */
 struct part {
     const char *at;
     size_t len;
@@ -23,7 +22,7 @@ static struct part take(const char **at, size_t len)
     return part;
 }
 
-/* Appendix B's expression, by hand. */
+/* As the expression of appendix B. */
 static struct parts split(const char *uri)
 {
     struct parts parts = {0};
@@ -47,7 +46,7 @@ static struct parts split(const char *uri)
     return parts;
 }
 
-/* Section 5.2.3: the reference's path beside the base's last segment. */
+/* Section 5.2.3: the reference's path replaces the base's last segment. */
 static void merge(struct buf *out, const struct parts *base, struct part path)
 {
     if (base->authority.at != NULL && base->path.len == 0) {
@@ -59,8 +58,7 @@ static void merge(struct buf *out, const struct parts *base, struct part path)
     buf_append(out, path.at, path.len);
 }
 
-/* Section 5.2.4, segment by segment: each one but `.` and `..` is kept with the slash before
- * it; `start` is where the path begins in `out`. */
+/* Section 5.2.4: copies each segment except `.` and `..`, with the slash before it. */
 static void append_without_dots(struct buf *out, struct part path)
 {
     size_t start = out->len;

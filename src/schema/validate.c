@@ -1,10 +1,10 @@
-/* Nodes applied to instances: the walk, its limits, the keywords that apply subschemas, and the
- * record of what was evaluated that unevaluatedItems and unevaluatedProperties ask for.
+/* Applies compiled schemas to instances: the walk, its limits, the keywords that apply subschemas,
+ * and the set of evaluated members and items that unevaluatedItems and unevaluatedProperties read.
  *
- * Two ways of walking. Without a list of violations the first failure ends the walk. With one it
- * goes on and collects; a branch whose failure may not matter (anyOf, if, not…) is then first
- * tried without. In a collecting walk a subschema that fails still hands up what it evaluated:
- * the verdict is settled, and members that it knows must not be called unknown. */
+ * Without a list of violations the walk ends at the first failure. With a list it continues and
+ * collects; a branch whose failure may not count (anyOf, if, not…) is first tried without the list.
+ * While violations are collected, a subschema that fails still passes up what it evaluated.
+ * Otherwise members that it knows are reported as unknown as well. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "schema/node.h"
@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- What was evaluated ---- */
+/* ---- Evaluated members and items ---- */
 
-/* Up to 64 members or items, as good as always, need no allocation. */
+/* Up to 64 members or items need no allocation. */
 static void evaluated_init(struct schema_evaluated *set, const json_t *instance)
 {
     size_t size = json_is_object(instance) ? json_object_size(instance) : json_array_size(instance);
@@ -64,7 +64,7 @@ static void put_token(struct buf *out, const char *name, size_t len)
     }
 }
 
-/* The steps are linked from the last to the first; a pointer names them the other way. */
+/* The list runs from the last step to the first, a JSON Pointer the other way. */
 static void put_pointer(struct buf *out, const struct schema_location *location)
 {
     const struct schema_location *steps[2 * SCHEMA_DEPTH_MAX + 2];
@@ -88,7 +88,7 @@ bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const
     if (run->violations == NULL || run->stopped) {
         return false;
     }
-    if (run->violations->count == VIOLATIONS_MAX) { /* not worth making a text */
+    if (run->violations->count == VIOLATIONS_MAX) { /* saves the formatting */
         run->violations->total++;
         return false;
     }
@@ -109,22 +109,22 @@ bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const
 
 /* ---- The walk ---- */
 
-/* In a branch that is only tried nothing is collected: then the run's end tells. */
-bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const char *why)
+/* A branch that is only tried collects nothing: then validate() reports the limit at its end. */
+bool schema_stop(struct schema_run *run, const struct schema_frame *frame, const char *limit)
 {
     if (!run->stopped) {
-        bool told = frame != NULL && run->violations != NULL;
-        run->untold = told ? NULL : why;
-        if (told) {
-            schema_fail(run, frame, "%s", why);
+        bool reported = frame != NULL && run->violations != NULL;
+        run->unreported_limit = reported ? NULL : limit;
+        if (reported) {
+            schema_fail(run, frame, "%s", limit);
         }
         run->stopped = true;
     }
     return false;
 }
 
-/* Depth for schemas that never descend, steps for those that fan out. The location would be a long
- * way through the schema, and says little. */
+/* The depth bounds schemas that never descend, the steps those that fan out. No frame: the location
+ * is long and does not help. */
 static bool within_limits(struct schema_run *run)
 {
     if (run->depth >= SCHEMA_DEPTH_MAX) {
@@ -134,26 +134,26 @@ static bool within_limits(struct schema_run *run)
            schema_stop(run, NULL, "takes too many steps to check");
 }
 
-/* True when a loop over keywords or subschemas may end, its verdict being known. */
-static bool settled(const struct schema_run *run, bool valid)
+/* True when a loop over keywords or subschemas may end because its result is known. */
+static bool is_decided(const struct schema_run *run, bool valid)
 {
     return run->stopped || (!valid && run->violations == NULL);
 }
 
-/* The schema `false`: what is wrong follows from the keyword that it stands under. */
-static bool refuse(struct schema_run *run, const struct schema_frame *frame)
+/* The schema `false`: the keyword that contains it gives the error. */
+static bool fail_false(struct schema_run *run, const struct schema_frame *frame)
 {
     const struct schema_location *location = frame->keyword_location;
     const struct schema_row *row =
         location == NULL || location->name == NULL ? NULL : schema_row_find(location->name);
-    bool said = row != NULL && row->refusal != NULL;
-    return schema_fail(run, frame, "%s", said ? row->refusal : "is not allowed");
+    bool has_error = row != NULL && row->false_error != NULL;
+    return schema_fail(run, frame, "%s", has_error ? row->false_error : "is not allowed");
 }
 
-/* Patterns and formats of a string that is too long cost time, and say nothing new. */
+/* Patterns and formats of a string with a wrong length cost time and add nothing. */
 static bool ends_schema(const struct schema_row *row)
 {
-    return row->apply == apply_max_length || row->apply == apply_min_length;
+    return row->on == ON_STRING && (row->apply == apply_max_size || row->apply == apply_min_size);
 }
 
 static bool apply_keywords(struct schema_run *run, const struct schema *schema,
@@ -172,22 +172,22 @@ static bool apply_keywords(struct schema_run *run, const struct schema *schema,
         frame.keyword_location = &location;
         bool fits = row->apply(run, keyword, &frame);
         valid = fits && valid;
-        if (settled(run, valid) || (!fits && ends_schema(row))) {
+        if (is_decided(run, valid) || (!fits && ends_schema(row))) {
             break;
         }
     }
     return valid && !run->stopped;
 }
 
-/* Applies a schema at the frame's locations; what it evaluated goes into frame->evaluated. */
+/* Applies a schema at the frame's locations; adds what it evaluated to outer->evaluated. */
 static bool apply_schema(struct schema_run *run, const struct schema *schema,
                          const struct schema_frame *outer)
 {
     if (run->stopped || !within_limits(run)) {
         return false;
     }
-    if (schema->refuses) {
-        return refuse(run, outer);
+    if (schema->is_false) {
+        return fail_false(run, outer);
     }
     struct schema_scope scope = {run->scope, schema->resource};
     bool enters = run->scope == NULL || run->scope->resource != schema->resource;
@@ -219,15 +219,15 @@ static uint64_t steps_for(json_t *instance)
     return SCHEMA_STEPS_BASE + SCHEMA_STEPS_PER_BYTE * (uint64_t)(size < most ? size : most);
 }
 
-/* jansson's iterators take no const; nothing here changes the instance. */
+/* jansson's iterators take no const. The instance is not changed. */
 static bool validate(const struct schema *schema, json_t *instance, struct schema_run *run)
 {
     struct schema_frame frame = {.instance = instance};
     run->steps.max = steps_for(instance);
     bool valid = apply_schema(run, schema, &frame);
-    if (run->untold != NULL) {
+    if (run->unreported_limit != NULL) {
         run->stopped = false;
-        schema_fail(run, &frame, "%s", run->untold);
+        schema_fail(run, &frame, "%s", run->unreported_limit);
     }
     return valid;
 }
@@ -248,7 +248,7 @@ uint64_t schema_steps(const struct schema *schema, const json_t *instance)
     return run.steps.used;
 }
 
-/* The verdict only. */
+/* Collects no violations. */
 static bool try_schema(struct schema_run *run, const struct schema *schema,
                        const struct schema_frame *frame)
 {
@@ -259,17 +259,27 @@ static bool try_schema(struct schema_run *run, const struct schema *schema,
     return valid;
 }
 
-/* Of a list of subschemas, to the same instance. */
-static bool apply_numbered(struct schema_run *run, const struct schema *schema,
-                           const struct schema_frame *frame, size_t index)
+/* Applies a subschema to the same instance. */
+static bool apply_branch(struct schema_run *run, const struct schema *schema,
+                         const struct schema_frame *frame, struct schema_location keyword_location)
 {
-    struct schema_location location = {.parent = frame->keyword_location, .index = index};
     struct schema_frame branch = *frame;
-    branch.keyword_location = &location;
+    branch.keyword_location = &keyword_location;
     return apply_schema(run, schema, &branch);
 }
 
-/* To a member or item, at a keyword's place that is given. */
+static struct schema_location item_location(const struct schema_location *parent, size_t index)
+{
+    return (struct schema_location){.parent = parent, .index = index};
+}
+
+static struct schema_location child_location(const struct schema_location *parent,
+                                             const struct schema_child *child)
+{
+    return (struct schema_location){parent, child->name, child->name_len, 0};
+}
+
+/* Applies a subschema to a member or item. */
 static bool apply_below(struct schema_run *run, const struct schema *schema,
                         const struct schema_frame *frame, json_t *instance,
                         struct schema_location step, const struct schema_location *keyword_location)
@@ -279,16 +289,16 @@ static bool apply_below(struct schema_run *run, const struct schema *schema,
     return apply_schema(run, schema, &below);
 }
 
-/* ---- To the same instance ---- */
+/* ---- Keywords for the same instance ---- */
 
-/* Siblings of a $ref count like those of any keyword, since draft 2019-09. */
+/* Since draft 2019-09 a $ref has siblings like any other keyword. */
 bool apply_reference(struct schema_run *run, const struct schema_keyword *keyword,
                      const struct schema_frame *frame)
 {
     return apply_schema(run, keyword->node, frame);
 }
 
-/* The outermost resource on the way here that has the $dynamicAnchor decides. */
+/* The outermost resource of the scope that has the $dynamicAnchor wins. */
 bool apply_dynamic_reference(struct schema_run *run, const struct schema_keyword *keyword,
                              const struct schema_frame *frame)
 {
@@ -309,13 +319,15 @@ bool apply_all_of(struct schema_run *run, const struct schema_keyword *keyword,
                   const struct schema_frame *frame)
 {
     bool valid = true;
-    for (size_t i = 0; i < keyword->child_count && !settled(run, valid); i++) {
-        valid = apply_numbered(run, keyword->children[i].node, frame, i) && valid;
+    for (size_t i = 0; i < keyword->child_count && !is_decided(run, valid); i++) {
+        valid = apply_branch(run, keyword->children[i].node, frame,
+                             item_location(frame->keyword_location, i)) &&
+                valid;
     }
     return valid;
 }
 
-/* How many branches match; without an observer of annotations, up to `enough`. */
+/* The number of branches that match. Stops at `enough` unless evaluated members are collected. */
 static size_t count_matches(struct schema_run *run, const struct schema_keyword *keyword,
                             const struct schema_frame *frame, size_t enough)
 {
@@ -335,7 +347,7 @@ bool apply_any_of(struct schema_run *run, const struct schema_keyword *keyword,
     if (count_matches(run, keyword, frame, 1) > 0) {
         return !run->stopped;
     }
-    /* None does: all that hinders each of them is worth knowing. */
+    /* No branch matches: report the violations of all. */
     return run->violations != NULL && apply_all_of(run, keyword, frame);
 }
 
@@ -352,13 +364,13 @@ bool apply_one_of(struct schema_run *run, const struct schema_keyword *keyword,
     return run->violations != NULL && apply_all_of(run, keyword, frame);
 }
 
-/* What a negated schema evaluated says nothing of the instance. */
+/* What a negated schema evaluates does not count. */
 bool apply_not(struct schema_run *run, const struct schema_keyword *keyword,
                const struct schema_frame *frame)
 {
-    struct schema_frame apart = *frame;
-    apart.evaluated = NULL;
-    bool matches = try_schema(run, keyword->node, &apart);
+    struct schema_frame negated = *frame;
+    negated.evaluated = NULL;
+    bool matches = try_schema(run, keyword->node, &negated);
     return !run->stopped && (!matches || schema_fail(run, frame, "matches what it must not"));
 }
 
@@ -370,35 +382,30 @@ bool apply_condition(struct schema_run *run, const struct schema_keyword *keywor
     if (branch == NULL || run->stopped) {
         return !run->stopped;
     }
-    /* `then` and `else` stand beside `if`, not below it. */
-    struct schema_location location = {frame->keyword_location->parent, holds ? "then" : "else", 4,
-                                       0};
-    struct schema_frame there = *frame;
-    there.keyword_location = &location;
-    return apply_schema(run, branch, &there);
+    /* `then` and `else` are siblings of `if`. */
+    return apply_branch(
+        run, branch, frame,
+        (struct schema_location){frame->keyword_location->parent, holds ? "then" : "else", 4, 0});
 }
 
 bool apply_dependent_schemas(struct schema_run *run, const struct schema_keyword *keyword,
                              const struct schema_frame *frame)
 {
     bool valid = true;
-    for (size_t i = 0; i < keyword->child_count && !settled(run, valid); i++) {
+    for (size_t i = 0; i < keyword->child_count && !is_decided(run, valid); i++) {
         const struct schema_child *child = &keyword->children[i];
-        if (json_object_getn(frame->instance, child->name, child->name_len) == NULL) {
-            continue;
+        if (json_object_getn(frame->instance, child->name, child->name_len) != NULL) {
+            valid = apply_branch(run, child->node, frame,
+                                 child_location(frame->keyword_location, child)) &&
+                    valid;
         }
-        struct schema_location location = {frame->keyword_location, child->name, child->name_len,
-                                           0};
-        struct schema_frame branch = *frame;
-        branch.keyword_location = &location;
-        valid = apply_schema(run, child->node, &branch) && valid;
     }
     return valid;
 }
 
-/* ---- To members ---- */
+/* ---- Keywords for members ---- */
 
-/* A position in an object's members; their order is the one they were written in. */
+/* An iterator over an object's members, in the order of the text. */
 struct member {
     void *iterator;
     size_t index;
@@ -425,9 +432,14 @@ static bool member_next(json_t *object, struct member *member)
     return true;
 }
 
-static struct schema_location member_step(const struct member *member)
+/* Applies a schema to the member's value, or to `instance` in its place. */
+static bool apply_member(struct schema_run *run, const struct schema *schema,
+                         const struct schema_frame *frame, const struct member *member,
+                         json_t *instance, const struct schema_location *keyword_location)
 {
-    return (struct schema_location){NULL, member->name, member->name_len, 0};
+    return apply_below(run, schema, frame, instance,
+                       (struct schema_location){NULL, member->name, member->name_len, 0},
+                       keyword_location);
 }
 
 static const struct schema_child *find_child(const struct schema_keyword *keyword,
@@ -451,19 +463,18 @@ static const struct schema_child *find_child(const struct schema_keyword *keywor
 static bool apply_child(struct schema_run *run, const struct schema_child *child,
                         const struct schema_frame *frame, const struct member *member)
 {
-    struct schema_location location = {frame->keyword_location, child->name, child->name_len, 0};
+    struct schema_location location = child_location(frame->keyword_location, child);
     evaluated_add(frame->evaluated, member->index);
-    return apply_below(run, child->node, frame, member->value, member_step(member), &location);
+    return apply_member(run, child->node, frame, member, member->value, &location);
 }
 
-/* By the instance's members, so that violations come in the order of the text that is checked
- * and each member's index is at hand. */
+/* Iterates over the instance's members, so that violations come in the order of its text. */
 bool apply_properties(struct schema_run *run, const struct schema_keyword *keyword,
                       const struct schema_frame *frame)
 {
     bool valid = true;
     struct member member = {0};
-    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+    while (!is_decided(run, valid) && member_next(frame->instance, &member)) {
         const struct schema_child *child = find_child(keyword, &member);
         if (child != NULL) {
             valid = apply_child(run, child, frame, &member) && valid;
@@ -472,7 +483,7 @@ bool apply_properties(struct schema_run *run, const struct schema_keyword *keywo
     return valid;
 }
 
-/* Of a name that cannot be told in time nothing is known: the run ends. */
+/* If the steps run out, the result is unknown and the run ends. */
 static bool name_matches(struct schema_run *run, const struct schema_frame *frame,
                          const struct schema_child *child, const struct member *member)
 {
@@ -489,7 +500,7 @@ bool apply_pattern_properties(struct schema_run *run, const struct schema_keywor
 {
     bool valid = true;
     struct member member = {0};
-    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+    while (!is_decided(run, valid) && member_next(frame->instance, &member)) {
         for (size_t i = 0; i < keyword->child_count && !run->stopped; i++) {
             const struct schema_child *child = &keyword->children[i];
             if (name_matches(run, frame, child, &member)) {
@@ -511,70 +522,80 @@ static bool matches_any(struct schema_run *run, const struct schema_frame *frame
     return false;
 }
 
-/* The schema `false` is the common case: it refuses each member by its own name. */
-bool apply_additional_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                                 const struct schema_frame *frame)
+/* additionalProperties and unevaluatedProperties: applies the subschema to the members that
+ * `is_known` does not accept. */
+static bool apply_to_unknown(struct schema_run *run, const struct schema_keyword *keyword,
+                             const struct schema_frame *frame,
+                             bool (*is_known)(struct schema_run *, const struct schema_frame *,
+                                              const struct schema_keyword *, const struct member *))
 {
     bool valid = true;
     struct member member = {0};
-    while (!settled(run, valid) && member_next(frame->instance, &member)) {
-        if (find_child(keyword->properties, &member) != NULL ||
-            matches_any(run, frame, keyword->pattern_properties, &member)) {
-            continue;
+    while (!is_decided(run, valid) && member_next(frame->instance, &member)) {
+        if (!is_known(run, frame, keyword, &member)) {
+            evaluated_add(frame->evaluated, member.index);
+            valid = apply_member(run, keyword->node, frame, &member, member.value,
+                                 frame->keyword_location) &&
+                    valid;
         }
-        evaluated_add(frame->evaluated, member.index);
-        valid = apply_below(run, keyword->node, frame, member.value, member_step(&member),
-                            frame->keyword_location) &&
-                valid;
     }
     return valid;
 }
 
-/* The location is the member's: its name is what is wrong. */
+static bool has_schema(struct schema_run *run, const struct schema_frame *frame,
+                       const struct schema_keyword *keyword, const struct member *member)
+{
+    return find_child(keyword->properties, member) != NULL ||
+           matches_any(run, frame, keyword->pattern_properties, member);
+}
+
+bool apply_additional_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                                 const struct schema_frame *frame)
+{
+    return apply_to_unknown(run, keyword, frame, has_schema);
+}
+
+static bool is_evaluated(struct schema_run *run, const struct schema_frame *frame,
+                         const struct schema_keyword *keyword, const struct member *member)
+{
+    (void)run;
+    (void)keyword;
+    return evaluated_has(frame->evaluated, member->index);
+}
+
+/* The last keyword of its schema: its siblings have added what they evaluated. */
+bool apply_unevaluated_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                                  const struct schema_frame *frame)
+{
+    return apply_to_unknown(run, keyword, frame, is_evaluated);
+}
+
+/* The instance is the name; its location is the member's. */
 bool apply_property_names(struct schema_run *run, const struct schema_keyword *keyword,
                           const struct schema_frame *frame)
 {
     bool valid = true;
     struct member member = {0};
-    while (!settled(run, valid) && member_next(frame->instance, &member)) {
+    while (!is_decided(run, valid) && member_next(frame->instance, &member)) {
         json_t *name = json_stringn_nocheck(member.name, member.name_len);
         if (name == NULL) {
             mem_exhausted();
         }
-        valid = apply_below(run, keyword->node, frame, name, member_step(&member),
-                            frame->keyword_location) &&
+        valid = apply_member(run, keyword->node, frame, &member, name, frame->keyword_location) &&
                 valid;
         json_decref(name);
     }
     return valid;
 }
 
-/* Last of its schema's keywords: by now all neighbours have said what they know. */
-bool apply_unevaluated_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                                  const struct schema_frame *frame)
-{
-    bool valid = true;
-    struct member member = {0};
-    while (!settled(run, valid) && member_next(frame->instance, &member)) {
-        if (evaluated_has(frame->evaluated, member.index)) {
-            continue;
-        }
-        evaluated_add(frame->evaluated, member.index);
-        valid = apply_below(run, keyword->node, frame, member.value, member_step(&member),
-                            frame->keyword_location) &&
-                valid;
-    }
-    return valid;
-}
-
-/* ---- To items ---- */
+/* ---- Keywords for items ---- */
 
 static bool apply_item(struct schema_run *run, const struct schema *schema,
                        const struct schema_frame *frame, size_t index,
                        const struct schema_location *keyword_location)
 {
     return apply_below(run, schema, frame, json_array_get(frame->instance, index),
-                       (struct schema_location){.index = index}, keyword_location);
+                       item_location(NULL, index), keyword_location);
 }
 
 bool apply_prefix_items(struct schema_run *run, const struct schema_keyword *keyword,
@@ -582,35 +603,35 @@ bool apply_prefix_items(struct schema_run *run, const struct schema_keyword *key
 {
     bool valid = true;
     size_t size = json_array_size(frame->instance);
-    for (size_t i = 0; i < keyword->child_count && i < size && !settled(run, valid); i++) {
-        struct schema_location location = {.parent = frame->keyword_location, .index = i};
+    for (size_t i = 0; i < keyword->child_count && i < size && !is_decided(run, valid); i++) {
+        struct schema_location location = item_location(frame->keyword_location, i);
         evaluated_add(frame->evaluated, i);
         valid = apply_item(run, keyword->children[i].node, frame, i, &location) && valid;
     }
     return valid;
 }
 
-/* Items that prefixItems has not taken. */
+/* Items behind those of prefixItems. */
 bool apply_items(struct schema_run *run, const struct schema_keyword *keyword,
                  const struct schema_frame *frame)
 {
     bool valid = true;
     size_t size = json_array_size(frame->instance);
-    for (size_t i = keyword->limit; i < size && !settled(run, valid); i++) {
+    for (size_t i = keyword->limit; i < size && !is_decided(run, valid); i++) {
         evaluated_add(frame->evaluated, i);
         valid = apply_item(run, keyword->node, frame, i, frame->keyword_location) && valid;
     }
     return valid;
 }
 
-/* Looks at every item even when enough match: each one that does counts as evaluated. */
+/* Tries every item, since each one that matches counts as evaluated. */
 bool apply_contains(struct schema_run *run, const struct schema_keyword *keyword,
                     const struct schema_frame *frame)
 {
     size_t size = json_array_size(frame->instance);
     size_t matches = 0;
     struct violations *violations = run->violations;
-    run->violations = NULL; /* an item that does not match is no violation */
+    run->violations = NULL;
     for (size_t i = 0; i < size && !run->stopped; i++) {
         if (apply_item(run, keyword->node, frame, i, frame->keyword_location)) {
             evaluated_add(frame->evaluated, i);
@@ -634,7 +655,7 @@ bool apply_unevaluated_items(struct schema_run *run, const struct schema_keyword
 {
     bool valid = true;
     size_t size = json_array_size(frame->instance);
-    for (size_t i = 0; i < size && !settled(run, valid); i++) {
+    for (size_t i = 0; i < size && !is_decided(run, valid); i++) {
         if (!evaluated_has(frame->evaluated, i)) {
             evaluated_add(frame->evaluated, i);
             valid = apply_item(run, keyword->node, frame, i, frame->keyword_location) && valid;

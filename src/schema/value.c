@@ -1,5 +1,4 @@
-/* Values as JSON Schema compares them: numbers by what they are worth, not by how they are
- * written; no step goes through a rounded result. */
+/* Compares values as JSON Schema does: numbers by value, not by notation, and without rounding. */
 #include "presignd/base/mem.h"
 #include "schema/node.h"
 
@@ -9,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Neither is converted to the other's type: a double has 53 bits, an integer 64. */
+/* No conversion: a double has 53 bits, an integer 64. */
 static int integer_compare_real(json_int_t integer, double real)
 {
     if (real >= 0x1p63 || real < -0x1p63) {
@@ -50,7 +49,7 @@ struct decimal {
     int exponent;
 };
 
-/* The shortest decimal that reads back as the same real: what its writer most likely wrote. */
+/* The shortest decimal that converts to the same real: most likely the original text. */
 static struct decimal decimal_of(const json_t *number)
 {
     if (json_is_integer(number)) {
@@ -80,7 +79,7 @@ static struct decimal decimal_of(const json_t *number)
 
 typedef unsigned __int128 wide;
 
-/* Whether digits * 10^up is a multiple of the divisor; every factor is below 2^64. */
+/* Is digits * 10^up a multiple of the divisor? Every factor is below 2^64. */
 static bool scaled_multiple(uint64_t digits, int up, uint64_t divisor)
 {
     uint64_t rest = digits % divisor;
@@ -101,7 +100,7 @@ bool schema_number_multiple(const json_t *number, const json_t *divisor)
     if (up >= 0) {
         return scaled_multiple(of.digits, up, by.digits);
     }
-    /* The divisor grows instead; once past 2^64 it is larger than the number. */
+    /* Scales the divisor instead; above 2^64 it is larger than the number. */
     wide grown = by.digits;
     for (; up < 0 && grown <= of.digits; up++) {
         grown *= 10;
@@ -117,7 +116,7 @@ int schema_name_compare(const char *a, size_t a_len, const char *b, size_t b_len
     return memcmp(a, b, a_len);
 }
 
-/* Depth is that of the values, which their reader has bounded. */
+/* Recursion is bounded: json_read() limits the nesting of values. */
 static bool arrays_equal(json_t *a, json_t *b)
 {
     size_t size = json_array_size(a);
@@ -128,7 +127,6 @@ static bool arrays_equal(json_t *a, json_t *b)
     return equal;
 }
 
-/* Of the same size, so what the one has and the other lacks shows either way. */
 static bool objects_equal(json_t *a, json_t *b)
 {
     if (json_object_size(a) != json_object_size(b)) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names of members come from outside; more of one than this helps nobody. */
+/* Names of members come from outside and may be long. */
 enum { NAME_BYTES_MAX = 256 };
 
 static char *copy_cut(const char *string)
@@ -15,7 +15,7 @@ static char *copy_cut(const char *string)
                           : mem_dup(string, text_utf8_cut(string, strlen(string), NAME_BYTES_MAX));
 }
 
-/* An escape of a JSON Pointer, ~0 or ~1, stays whole: before the cut no ~ stands alone. */
+/* Does not cut inside an escape of a JSON Pointer, ~0 or ~1. */
 static char *copy_pointer(const char *pointer)
 {
     char *copy = copy_cut(pointer);

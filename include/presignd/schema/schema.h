@@ -1,10 +1,10 @@
-/* JSON Schema, draft 2020-12, compiled once and then applied to jansson values.
+/* JSON Schema, draft 2020-12: compiles schemas once and applies them to jansson values.
  *
- * https://json-schema.org/draft/2020-12 (core and validation). Every keyword of the core,
- * applicator, unevaluated and validation vocabularies is applied; `format` is asserted for
- * the names in the format table (schema/format.h) when the set asks for it, otherwise it is an
- * annotation. Patterns are PCRE2's (UTF, interpreted: the unit forbids writable code). What a
- * validation may cost is counted in steps, so that no pattern and no value can take for ever.
+ * https://json-schema.org/draft/2020-12 (core and validation). Applies every keyword of the core,
+ * applicator, unevaluated and validation vocabularies. With SCHEMA_ASSERT_FORMATS it asserts the
+ * formats of schema/format.h; other formats are annotations. Patterns run on PCRE2 (UTF,
+ * interpreted: the systemd unit forbids writable code). The cost of a validation is counted in
+ * steps and bounded, whatever the pattern and the value.
  */
 #ifndef PRESIGND_SCHEMA_SCHEMA_H
 #define PRESIGND_SCHEMA_SCHEMA_H
@@ -16,19 +16,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Documents that may refer to each other. Immutable after the last schema_compile(); then any
- * number of threads may validate. */
+/* Documents that may refer to each other. Immutable after the last schema_compile(): from then on
+ * any number of threads may validate. */
 struct schema_set;
-/* One compiled schema; lives as long as its set. */
+/* A compiled schema. Lives as long as its set. */
 struct schema;
 
 /* Options of a set, or-ed together. */
 enum {
-    /* A known `format` that a string does not have makes it invalid. */
-    SCHEMA_ASSERT_FORMATS = 1,
-    /* To the draft 1.0 is an integer. The API's numbers must be written as integers, and are
-     * passed on as they were written: with this option a number with a point or an exponent
-     * is none. */
+    SCHEMA_ASSERT_FORMATS = 1, /* a string without a known `format` of its schema is invalid */
+    /* A number with a point or an exponent is not an integer. In the draft, 1.0 is one. WeChat Pay
+     * requires integers, and presignd sends numbers as they were written. */
     SCHEMA_INTEGERS_AS_WRITTEN = 2,
 };
 
@@ -36,54 +34,54 @@ struct schema_set *schema_set_new(unsigned options) __attribute__((warn_unused_r
 /* Accepts NULL, returns NULL. */
 struct schema_set *schema_set_free(struct schema_set *set);
 
-/* Adds a document (which is copied) under the absolute `uri`; its own `$id`s count too. On
- * failure gives false and a reason (free()), and the set is good for nothing but to be freed.
- * References between documents are followed when one is compiled, so they may be added in any
- * order. The draft's meta-schemas are there from the start. */
+/* Adds a copy of a document under the absolute `uri`, and its parts under their `$id`s. The order
+ * of documents does not matter: references are resolved by schema_compile(). The draft's
+ * meta-schemas are always there. On failure false and a reason (free()); then only free the set. */
 bool schema_set_add(struct schema_set *set, const char *uri, json_t *document, char **error)
     __attribute__((warn_unused_result));
-/* Adds the JSON file at `path`, of at most 1 MiB, under `uri`. Reads the file. */
+/* Adds the JSON file at `path`, of at most 1 MiB, under `uri`. Blocks. */
 bool schema_set_add_file(struct schema_set *set, const char *path, const char *uri, char **error)
     __attribute__((warn_unused_result));
-/* Adds every *.json file of the directories, each under SCHEMA_BASE and its name. The first
- * directory that has a name decides; one that does not exist is passed over; no schema at all
- * is a failure. The base is a name only: nothing is ever fetched (RFC 2606 keeps `.invalid`
- * from existing). */
+/* Adds every *.json file of the directories, each under SCHEMA_BASE and its name. If several
+ * directories have a name, the first one wins. Skips a directory that does not exist; fails if
+ * there is no schema at all. Blocks. SCHEMA_BASE is only a name and never fetched (RFC 2606
+ * reserves
+ * `.invalid`). */
 #define SCHEMA_BASE "https://presignd.invalid/schemas/"
 bool schema_set_add_dir(struct schema_set *set, const char *colon_separated_dirs, char **error)
     __attribute__((warn_unused_result));
 
-/* Compiles the schema at `uri` (a fragment may be a JSON Pointer or an anchor) and all that it
- * refers to. NULL and a reason (free()) when a reference leads nowhere, a keyword has a wrong
- * value or a pattern does not compile; the set stays as it was before. */
+/* Compiles the schema at `uri`, whose fragment may be a JSON Pointer or an anchor, and all schemas
+ * that it refers to. NULL and a reason (free()) when the target of a reference does not exist, a
+ * keyword has a wrong value or a pattern does not compile; the set is unchanged then. */
 const struct schema *schema_compile(struct schema_set *set, const char *uri, char **error)
     __attribute__((warn_unused_result));
-
-/* Compiles every document of the set. Adds a line to `errors` for each that does not compile; files
- * that refer to a broken one add its line again. */
+/* Compiles every document of the set. Adds a line to `errors` for each that does not compile, also
+ * for those that refer to it: the same line then. */
 void schema_compile_all(struct schema_set *set, struct buf *errors);
 
-/* The steps of one validation: SCHEMA_STEPS_BASE and SCHEMA_STEPS_PER_BYTE for each byte of the
- * instance (as compact JSON, a value counting SCHEMA_VALUE_BYTES at least), SCHEMA_STEPS_MAX at
- * most. A step is a schema applied to a value, an item of a pattern tried, or eight characters
- * that a pattern reads. A million steps take about 29 ms, so the most is 15 ms, and 8 ms for an
- * event of 64 KiB. Patterns that look at each character once need 1/8 to 2 steps for a byte. */
+/* Steps that a validation may take: SCHEMA_STEPS_BASE, and SCHEMA_STEPS_PER_BYTE for each byte of
+ * the instance (as compact JSON; each value counts as SCHEMA_VALUE_BYTES at least), at most
+ * SCHEMA_STEPS_MAX. A step is a schema applied to a value, an item of a pattern tried, or eight
+ * characters read by a pattern. A million steps take about 29 ms: the maximum is 15 ms, and 8 ms
+ * for an event of 64 KiB. Patterns that read each character once need 1/8 to 2 steps for a byte. */
 #define SCHEMA_STEPS_BASE     20000
 #define SCHEMA_STEPS_PER_BYTE 4
 #define SCHEMA_STEPS_MAX      500000
 #define SCHEMA_VALUE_BYTES    16
-/* Schemas that refer to one another without descending into the instance. */
+/* Depth of schemas applied inside one another. */
 #define SCHEMA_DEPTH_MAX 512
-/* What a match remembers for going back, in KiB. */
+/* Backtracking memory of one match. */
 #define SCHEMA_MATCH_MEMORY_KIB 32768
 
-/* True when the instance is valid. Otherwise adds every violation up to the list's limit
- * (NULL: only the verdict is wanted). Pure. A limit above that is met ends the whole validation:
- * invalid, and a violation says so. Once a string's length failed, the rest of that schema is
- * not tried on it. */
+/* True if the instance is valid. Otherwise adds its violations, up to the list's limit;
+ * `violations` may be NULL. Pure. Reaching a limit above makes the instance invalid, ends the
+ * validation and adds a violation. When a string's length is wrong, the rest of that schema is not
+ * applied to it. */
 bool schema_validate(const struct schema *schema, const json_t *instance,
                      struct violations *violations) __attribute__((warn_unused_result));
-/* The steps that schema_validate() takes, all violations wanted; above the limit: it was met. */
+/* The steps of a schema_validate() that collects violations; more than allowed if it reached the
+ * limit. */
 uint64_t schema_steps(const struct schema *schema, const json_t *instance);
 
 #endif

@@ -1,14 +1,14 @@
-/* What is wrong with an event, in the shape of a failure's `errors`. */
+/* Errors of an event, as a failure's `errors` lists them. */
 #ifndef PRESIGND_SCHEMA_VIOLATION_H
 #define PRESIGND_SCHEMA_VIOLATION_H
 
 #include <stddef.h>
 
-/* So many are kept and published; the rest is only counted. */
+/* Kept and published; the rest is only counted. */
 #define VIOLATIONS_MAX 16
 
-/* Either `attribute` (of the CloudEvent) or both locations (JSON Pointers, RFC 6901). No text
- * quotes a value of the event. Strings are the list's own. */
+/* Has either `attribute` (of the CloudEvent) or both locations (JSON Pointers, RFC 6901). Never
+ * quotes a value of the event. The list owns the strings. */
 struct violation {
     char *attribute;
     char *instance_location;
@@ -19,12 +19,12 @@ struct violation {
 /* All zero is an empty list. */
 struct violations {
     struct violation items[VIOLATIONS_MAX];
-    size_t count; /* kept in items */
-    size_t total; /* found, kept or not */
+    size_t count; /* in items */
+    size_t total; /* found */
 };
 
 void violations_deinit(struct violations *list);
-/* Copies its strings. Names longer than 256 bytes are cut. */
+/* Copy their strings, and cut names to 256 bytes. */
 void violations_add(struct violations *list, const char *instance_location,
                     const char *keyword_location, const char *error);
 void violations_add_attribute(struct violations *list, const char *attribute, const char *error);
