@@ -55,7 +55,7 @@ static _Atomic int64_t doubt_until_us; /* see producer_doubt() */
 
 /* What is known of a record of the batch at hand. */
 struct fate {
-    enum output_topic topic;
+    unsigned topic;
     size_t size;
     bool taken; /* by its partition */
     enum refusal refusal;
@@ -69,7 +69,8 @@ struct producer {
     void *context;
 
     rd_kafka_t *client;
-    rd_kafka_topic_t *topics[OUTPUT_TOPIC_COUNT];
+    size_t topic_count;
+    rd_kafka_topic_t *topics[TRANSACTION_TOPICS_MAX];
     rd_kafka_t *reader; /* reads committed offsets back; made when first needed */
     int64_t transaction_timeout_ms;
     bool acquired;
@@ -77,13 +78,13 @@ struct producer {
     bool fenced;  /* another process has the transactional.id */
 
     enum partitioner partitioner;
-    struct topic_leaders leaders[OUTPUT_TOPIC_COUNT];
+    struct topic_leaders leaders[TRANSACTION_TOPICS_MAX];
     int64_t looked_us; /* when they were looked up; 0: they have to be */
     uint64_t random;
 
     /* A topic's bound holds for all of a request's records of a partition together. What it may
      * take is learned when several are refused for their size; 0: nothing was. */
-    size_t request_most[OUTPUT_TOPIC_COUNT];
+    size_t request_most[TRANSACTION_TOPICS_MAX];
     int64_t request_small_us; /* when it was learned last */
 
     /* Of the batch at hand. A record's place in it is told by the address of its fate. */
@@ -146,7 +147,7 @@ static void on_error(rd_kafka_t *client, int error, const char *reason, void *op
 
 static void client_drop(struct producer *producer)
 {
-    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < producer->topic_count; i++) {
         if (producer->topics[i] != NULL) {
             rd_kafka_topic_destroy(producer->topics[i]);
             producer->topics[i] = NULL;
@@ -196,6 +197,10 @@ struct producer *producer_new(const struct producer_config *config, producer_pau
 {
     struct producer *producer = mem_zalloc(1, sizeof *producer);
     producer->config = config;
+    while (producer->topic_count < TRANSACTION_TOPICS_MAX &&
+           config->topics[producer->topic_count] != NULL) {
+        producer->topic_count++;
+    }
     producer->pause = pause;
     producer->may_commit = may_commit;
     producer->context = context;
@@ -210,7 +215,7 @@ struct producer *producer_free(struct producer *producer)
     }
     client_drop(producer);
     reader_drop(producer);
-    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < producer->topic_count; i++) {
         topic_leaders_deinit(&producer->leaders[i]);
     }
     free(producer);
@@ -357,7 +362,7 @@ static bool topic_look(struct producer *producer, size_t index)
  * leader that is gone, and a transaction that takes its partition in cannot end without it. */
 static bool topics_look(struct producer *producer)
 {
-    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < producer->topic_count; i++) {
         if (!topic_look(producer, i)) {
             return false;
         }
@@ -372,7 +377,7 @@ static bool topics_know(struct producer *producer)
     return fresh || topics_look(producer);
 }
 
-int32_t producer_partitions(const struct producer *producer, enum output_topic topic)
+int32_t producer_partitions(const struct producer *producer, unsigned topic)
 {
     return producer->leaders[topic].count;
 }
@@ -402,6 +407,7 @@ static size_t partitions_choose(struct producer *producer, const struct transact
     producer->record_count = batch->record_count;
     for (size_t i = 0; i < batch->record_count; i++) {
         const struct transaction_record *record = &batch->records[i];
+        assert(record->topic < producer->topic_count);
         struct fate *fate = &producer->fates[i];
         *fate = (struct fate){.topic = record->topic, .size = record->key_len + record->value_len};
         int32_t partition = topic_leaders_choose(
@@ -565,7 +571,7 @@ static bool request_full(struct producer *producer, size_t index, size_t *pendin
     size_t most = producer->request_most[fate->topic];
     bool full = most > 0 && pending[fate->topic] > 0 && pending[fate->topic] + fate->size > most;
     if (full) {
-        memset(pending, 0, OUTPUT_TOPIC_COUNT * sizeof *pending);
+        memset(pending, 0, producer->topic_count * sizeof *pending);
     }
     pending[fate->topic] += fate->size;
     return full;
@@ -575,7 +581,7 @@ static bool request_full(struct producer *producer, size_t index, size_t *pendin
  * size together; one that was refused alone is too large by itself. */
 static void request_learn(struct producer *producer)
 {
-    for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
+    for (size_t topic = 0; topic < producer->topic_count; topic++) {
         size_t count = 0, bytes = 0;
         int32_t partition = -1;
         for (size_t i = 0; i < producer->record_count; i++) {
@@ -620,7 +626,7 @@ static enum step drain(struct producer *producer)
 
 static enum step produce_all(struct producer *producer, const struct transaction_batch *batch)
 {
-    size_t pending[OUTPUT_TOPIC_COUNT] = {0};
+    size_t pending[TRANSACTION_TOPICS_MAX] = {0};
     for (size_t i = 0; producer->delivery == 0;) {
         if (i < producer->record_count && request_full(producer, i, pending) &&
             drain(producer) == STEP_STOP) {
@@ -889,12 +895,12 @@ static bool resolve(struct producer *producer, const struct transaction_batch *b
  * or there is only one. False when that is not known. */
 static bool attribute(struct producer *producer)
 {
-    bool there[OUTPUT_TOPIC_COUNT] = {false}, named[OUTPUT_TOPIC_COUNT] = {false};
+    bool there[TRANSACTION_TOPICS_MAX] = {false}, named[TRANSACTION_TOPICS_MAX] = {false};
     size_t named_count = 0, there_count = 0;
     for (size_t i = 0; i < producer->record_count; i++) {
         there[producer->fates[i].topic] = true;
     }
-    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
+    for (size_t i = 0; i < producer->topic_count; i++) {
         AUTO_FREE char *quoted = mem_printf("\"%s\"", producer->config->topics[i]);
         named[i] = there[i] && strstr(producer->last_error.text, quoted) != NULL;
         named_count += named[i];

@@ -238,8 +238,7 @@ static void partitions_note(struct worker *worker)
 {
     atomic_store(&worker->partitioner, producer_partitioner(worker->producer));
     for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
-        atomic_store(&worker->partitions[i],
-                     producer_partitions(worker->producer, (enum output_topic)i));
+        atomic_store(&worker->partitions[i], producer_partitions(worker->producer, (unsigned)i));
     }
 }
 

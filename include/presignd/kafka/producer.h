@@ -48,7 +48,7 @@ bool producer_acquire(struct producer *producer);
 const char *producer_last_error(const struct producer *producer);
 enum producer_id_state producer_id_state(const struct producer *producer);
 /* How many partitions the topic has; 0 when that is not known yet. */
-int32_t producer_partitions(const struct producer *producer, enum output_topic topic);
+int32_t producer_partitions(const struct producer *producer, unsigned topic);
 enum partitioner producer_partitioner(const struct producer *producer);
 /* The whole of one transaction. False when the owner asked to stop before its end was known;
  * then `end` is not set. */

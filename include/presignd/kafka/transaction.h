@@ -20,10 +20,14 @@
 /* With less, presignd does not work. */
 #define TRANSACTION_METADATA_MIN 512
 
+/* Of one producer. */
+#define TRANSACTION_TOPICS_MAX 2
+
+/* The daemon's topics, as indexes of producer_config.topics. */
 enum output_topic { OUTPUT_RESULTS, OUTPUT_FAILURES, OUTPUT_TOPIC_COUNT };
 
 struct transaction_record {
-    enum output_topic topic;
+    unsigned topic;  /* index of producer_config.topics */
     const void *key; /* NULL for null */
     size_t key_len;
     const void *value;
@@ -32,7 +36,7 @@ struct transaction_record {
     size_t header_count;
 };
 
-/* Of the requests topic. */
+/* Of producer_config.requests_topic. */
 struct transaction_position {
     int32_t partition;
     int64_t offset;
@@ -89,7 +93,7 @@ struct transaction_end {
 struct producer_config {
     const char *instance;
     const char *requests_topic;
-    const char *topics[OUTPUT_TOPIC_COUNT];
+    const char *topics[TRANSACTION_TOPICS_MAX]; /* NULL after the last one */
     const struct kafka_property *properties;
     size_t property_count;
     int64_t stuck_ms;      /* a call without end is given up after that; 0: PUBLISHER_STUCK_MS */

@@ -134,7 +134,7 @@ static void records_write(const struct redrive *redrive, struct transaction_reco
     for (size_t i = 0; i < redrive->batch_count; i++) {
         const struct record *record = &redrive->batch[i].record;
         records[i] = (struct transaction_record){
-            .topic = OUTPUT_RESULTS, /* both topics are the requests topic */
+            .topic = 0, /* the only one: config.topics */
             .key = record->key,
             .key_len = record->key_len,
             .value = record->value,
@@ -625,7 +625,7 @@ static bool open_producer(struct redrive *redrive, char **reason)
     redrive->config = (struct producer_config){
         .instance = redrive->group,
         .requests_topic = redrive->failures, /* the topic of the positions */
-        .topics = {redrive->requests, redrive->requests},
+        .topics = {redrive->requests},
         .properties = redrive->properties,
         .property_count = count,
     };
