@@ -1,6 +1,6 @@
 /* Partitions come and go, all together. What is in hand for those that went is dropped: whoever
  * has them next begins at what was committed, and comes by it again. */
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 /* Everything that is neither in flight nor completed: it comes back to the next reader. */
 void assign_drop_waiting(struct pipeline *p, struct moment now)

@@ -6,7 +6,7 @@
  * costs nothing, unlike a pause, after which the records are fetched anew. After a while all are
  * paused nevertheless, since the group gives up on a member that does not poll
  * (max.poll.interval.ms) and its own events come with the same poll. */
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 /* Records asked for at once, at most. */
 #define WANTS_MAX 512

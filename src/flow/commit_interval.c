@@ -1,4 +1,4 @@
-#include "presignd/flow/commit_interval.h"
+#include "flow/commit_interval.h"
 
 /* Over which the rate is averaged: a burst of a few outcomes changes little. */
 #define HORIZON_MS 500

@@ -1,7 +1,7 @@
 /* Calls: which one begins next, and what its answer leads to. A call asks for its merchant's hold
  * and the hosts (hold.h), then the queue, then for a place among all; an answer tells hold and
  * queue first, whoever still wants it, and then ends its event or sends it round again. */
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* Where a job is, and what it gives up when it goes on: its place in a queue, its timer, its turn,
  * its memory. A job that is moved without that would be counted for ever. */
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

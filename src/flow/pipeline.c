@@ -11,7 +11,7 @@
  */
 #include "presignd/flow/pipeline.h"
 
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 #include <stdlib.h>
 #include <string.h>

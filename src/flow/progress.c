@@ -1,7 +1,7 @@
 /* Whether the work moves. Every event in hand is in one stage, and each stage has something that
  * moves it on: a call's time-out, a timer, a transaction's end, or the step itself. What should
  * have moved and has not for a while is a bug of ours, or a thread that hangs. */
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>

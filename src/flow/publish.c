@@ -5,7 +5,7 @@
  * Outcomes that were refused, or whose partition or topic takes nothing, wait in p->refused, each
  * with the number of its case (suspects.h). They keep their place in the window and their memory,
  * so that their own input partition pauses when it has too many; nobody else waits for them. */
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Relief, carried out: what flow/relief.h decides, for the partitions that are full. The oldest
  * events first, since the lowest offset keeps a window from moving, and no more than make room. */
-#include "pipeline_parts.h"
+#include "flow/pipeline_parts.h"
 
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-#include "presignd/flow/suspects.h"
+#include "flow/suspects.h"
 
 #include "presignd/base/mem.h"
 

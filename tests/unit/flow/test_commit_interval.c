@@ -1,4 +1,4 @@
-#include "presignd/flow/commit_interval.h"
+#include "flow/commit_interval.h"
 
 #include <criterion/criterion.h>
 
