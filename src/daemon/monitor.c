@@ -3,6 +3,7 @@
 #include "daemon/readiness.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
+#include "presignd/flow/progress.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/notify.h"
 
@@ -44,8 +45,8 @@ static void look_take(const struct monitor *monitor, const struct monitor_source
 {
     *look = (struct look){0};
     pipeline_status(from->pipeline, &look->status);
-    pipeline_holds(from->pipeline, &look->holds);
-    look->moves = pipeline_moves(from->pipeline, monitor->patience_ms, &look->missed);
+    progress_describe(from->pipeline, &look->holds);
+    look->moves = progress_moves(from->pipeline, monitor->patience_ms, &look->missed);
     look->id_held = publisher_id_state(from->publisher) == PRODUCER_ID_HELD;
 }
 

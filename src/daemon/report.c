@@ -4,7 +4,6 @@
 #include "presignd/base/log.h"
 #include "presignd/base/map.h"
 #include "presignd/base/quiet.h"
-#include "presignd/flow/batch.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
@@ -250,7 +249,7 @@ static bool says_failure(struct report *report, const struct job *job)
 /* A topic whose limit was lowered may refuse every outcome. */
 static bool says_refusal(struct report *report, const struct job *job)
 {
-    enum output_topic topic = batch_topic(job);
+    enum output_topic topic = job_topic(job);
     struct voice *voice = voice_of_job(report, job);
     return says(voice == NULL ? NULL : &voice->refusals[topic][job->refusal],
                 &report->refusals[topic][job->refusal]);
@@ -521,7 +520,7 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
     place_of(&place, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
         {"REFUSAL", row->name},
-        {"OUTPUT", output_topic_name(batch_topic(job))},
+        {"OUTPUT", output_topic_name(job_topic(job))},
         {"MCHID", given(job->admission.mchid)},
         {"OUT_CONTRACT_CODE", given(job->admission.out_contract_code)},
         {"TOPIC", job->record.topic},
@@ -530,7 +529,7 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
         {NULL, NULL}};
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "the outcome of event %s/%s/%s %s (%s) and waits; %s%s%s", job->record.topic,
-               place.partition, place.offset, row->what, output_topic_name(batch_topic(job)),
+               place.partition, place.offset, row->what, output_topic_name(job_topic(job)),
                row->mend, last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
 }
 

@@ -3,6 +3,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
+#include "presignd/flow/progress.h"
 #include "presignd/version.h"
 
 /* What the monotonic clock read then, as the wall clock would have; earlier than 0: never. */
@@ -94,9 +95,9 @@ static void take_partition(const struct snapshot_sources *from, const struct par
 static void take_oldest(const struct snapshot_sources *from, size_t index,
                         struct status_partition *out)
 {
-    struct pipeline_oldest oldest;
-    if (pipeline_oldest(from->pipeline, index, &oldest)) {
-        out->still_ms = oldest.still_ms;
+    struct progress_oldest oldest;
+    if (progress_oldest(from->pipeline, index, &oldest)) {
+        out->still_ms = oldest.stalled_ms;
         out->oldest_state = oldest.state;
         out->oldest_mchid = oldest.mchid;
     }

@@ -1,7 +1,7 @@
 /* What a transaction takes, and what it says of the partitions. While it is with the publisher, its
  * effect on a window lies in the pending window: the window itself must go on telling what is
  * committed. */
-#include "presignd/flow/batch.h"
+#include "flow/batch.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -25,16 +25,6 @@ void batch_deinit(struct batch *batch)
     *batch = (struct batch){0};
 }
 
-size_t batch_bytes(const struct job *job)
-{
-    return job->outcome.value.len + job->record.key_len;
-}
-
-enum output_topic batch_topic(const struct job *job)
-{
-    return job->reason == REASON_NONE ? OUTPUT_RESULTS : OUTPUT_FAILURES;
-}
-
 static void add_record(struct batch *batch, const struct job *job)
 {
     if (batch->out.record_count == batch->record_cap) {
@@ -44,7 +34,7 @@ static void add_record(struct batch *batch, const struct job *job)
         batch->refusals = mem_realloc(batch->refusals, batch->record_cap * sizeof *batch->refusals);
     }
     batch->records[batch->out.record_count++] = (struct transaction_record){
-        .topic = batch_topic(job),
+        .topic = job_topic(job),
         .key = job->record.key,
         .key_len = job->record.key_len,
         .value = job->outcome.value.data,
@@ -121,15 +111,14 @@ static void take_jobs(struct batch *batch, struct list *completed, bool one_topi
         if (batch->out.record_count == TRANSACTION_RECORDS_MAX) {
             break;
         }
-        if (one_topic && batch->out.record_count > 0 &&
-            batch_topic(job) != batch->records[0].topic) {
+        if (one_topic && batch->out.record_count > 0 && job_topic(job) != batch->records[0].topic) {
             continue;
         }
         if (leaves_out(job)) {
             batch->left_out++;
             continue;
         }
-        bytes += batch_bytes(job);
+        bytes += job_outcome_bytes(job);
         /* One that is larger than all goes alone: the topic will say whether it takes it. */
         if (bytes > TRANSACTION_BYTES_MAX && batch->out.record_count > 0) {
             break;

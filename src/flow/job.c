@@ -68,6 +68,16 @@ size_t job_bytes(const struct job *job)
     return sizeof *job + job->copied + job->parsed + job->outcome.value.len;
 }
 
+size_t job_outcome_bytes(const struct job *job)
+{
+    return job->outcome.value.len + job->record.key_len;
+}
+
+enum output_topic job_topic(const struct job *job)
+{
+    return job->reason == REASON_NONE ? OUTPUT_RESULTS : OUTPUT_FAILURES;
+}
+
 /* A record without value and headers: its coordinates and its key. */
 static void drop_content(struct job *job)
 {

@@ -351,7 +351,7 @@ static int64_t oldest_call_ms(const struct pipeline *p)
 
 /* The probes of what is held are no work that should move: they may hang, one after the other. Nor
  * are events between two attempts: Retry-After may ask for longer than anybody's patience, and
- * pipeline_moves() sees whether their timers are looked at. */
+ * progress_moves() sees whether their timers are looked at. */
 static size_t unexplained(const struct pipeline *p, const struct pipeline_status *status)
 {
     const size_t *jobs = status->jobs;
@@ -364,7 +364,7 @@ static void count_refused(const struct pipeline *p, struct pipeline_status *stat
 {
     LIST_FOREACH (&p->refused, link) {
         const struct job *job = job_of(link);
-        status->refused[batch_topic(job)][job->refusal]++;
+        status->refused[job_topic(job)][job->refusal]++;
     }
 }
 

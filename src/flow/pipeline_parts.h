@@ -12,13 +12,14 @@
 #ifndef PRESIGND_FLOW_PIPELINE_PARTS_H
 #define PRESIGND_FLOW_PIPELINE_PARTS_H
 
+#include "flow/batch.h"
 #include "flow/commit_interval.h"
 #include "flow/suspects.h"
-#include "presignd/flow/batch.h"
 #include "presignd/flow/hold.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
-#include "presignd/flow/pipeline.h"
+#include "presignd/flow/ports.h"
+#include "presignd/kafka/consumer.h"
 
 /* The time that one stage of a step has (PIPELINE_SLICE_MS). All zero has not begun: it begins with
  * the first look at it. */

@@ -1,6 +1,8 @@
 /* Whether the work moves. Every event in hand is in one stage, and each stage has something that
  * moves it on: a call's time-out, a timer, a transaction's end, or the step itself. What should
  * have moved and has not for a while is a bug of ours, or a thread that hangs. */
+#include "presignd/flow/progress.h"
+
 #include "flow/pipeline_parts.h"
 
 #include <inttypes.h>
@@ -73,7 +75,7 @@ static bool calls_end(struct pipeline *p, struct moment now, int64_t patience_ms
     return true;
 }
 
-bool pipeline_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
+bool progress_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
 {
     struct moment now = now_of(p);
     const struct heap_slot *due = heap_first(&p->due);
@@ -101,45 +103,45 @@ static const char *keeps(const struct pipeline *p, const struct job *job)
     return why != HOLD_WHY_NONE ? hold_why_name(why) : job_state_name(job->state);
 }
 
-bool pipeline_oldest(const struct pipeline *p, size_t index, struct pipeline_oldest *out)
+bool progress_oldest(const struct pipeline *p, size_t index, struct progress_oldest *out)
 {
     const struct partition *partition = &p->partitions.items[index];
     const struct job *job = oldest(partition);
     if (job == NULL) {
         return false;
     }
-    *out = (struct pipeline_oldest){
+    *out = (struct progress_oldest){
         .partition = partition->id,
         .offset = job->record.offset,
         .mchid = job->queue != NULL ? job->queue->merchant->mchid : NULL,
         .state = keeps(p, job),
-        .still_ms = partition->moved_ms == 0 ? 0 : now_of(p).mono_ms - partition->moved_ms,
+        .stalled_ms = partition->moved_ms == 0 ? 0 : now_of(p).mono_ms - partition->moved_ms,
     };
     return true;
 }
 
 /* The partition that has stood still for longest stands for all of them. */
-static void name_still(const struct pipeline *p, struct buf *out)
+static void describe_stalled(const struct pipeline *p, struct buf *out)
 {
-    struct pipeline_oldest one = {0};
-    size_t still = 0, worst = 0;
+    struct progress_oldest one = {0};
+    size_t stalled = 0, worst = 0;
     int64_t worst_ms = -1;
     for (size_t i = 0; i < p->partitions.count; i++) {
-        if (pipeline_oldest(p, i, &one) && one.still_ms >= PIPELINE_STILL_MS) {
-            still++;
-            if (one.still_ms > worst_ms) {
+        if (progress_oldest(p, i, &one) && one.stalled_ms >= PROGRESS_STALLED_MS) {
+            stalled++;
+            if (one.stalled_ms > worst_ms) {
                 worst = i;
-                worst_ms = one.still_ms;
+                worst_ms = one.stalled_ms;
             }
         }
     }
-    if (still == 0 || !pipeline_oldest(p, worst, &one)) {
+    if (stalled == 0 || !progress_oldest(p, worst, &one)) {
         return;
     }
     buf_printf(out,
                "%s%zu partitions stand still, for longest %" PRId32 ", for %" PRId64
                " s: offset %" PRId64,
-               out->len > 0 ? ", " : "", still, one.partition, one.still_ms / 1000, one.offset);
+               out->len > 0 ? ", " : "", stalled, one.partition, one.stalled_ms / 1000, one.offset);
     buf_printf(out, "%s%s is in state %s", one.mchid != NULL ? " of merchant " : "",
                one.mchid != NULL ? one.mchid : "", one.state);
 }
@@ -177,7 +179,7 @@ static void name_refused(struct buf *out, const struct pipeline_status *status)
     }
 }
 
-void pipeline_holds(const struct pipeline *p, struct buf *out)
+void progress_describe(const struct pipeline *p, struct buf *out)
 {
     struct pipeline_status status;
     pipeline_status(p, &status);
@@ -201,5 +203,5 @@ void pipeline_holds(const struct pipeline *p, struct buf *out)
     name(out, status.left_out,
          "outcomes that wait for an earlier one: offset.metadata.max.bytes is too small");
     name(out, status.partitions_full, "partitions full");
-    name_still(p, out);
+    describe_stalled(p, out);
 }

@@ -21,9 +21,9 @@
 static struct suspect_record record_of(const struct job *job)
 {
     return (struct suspect_record){
-        .topic = batch_topic(job),
+        .topic = job_topic(job),
         .partition = job->out_partition,
-        .size = batch_bytes(job),
+        .size = job_outcome_bytes(job),
         .keyless = job->record.key == NULL,
     };
 }
@@ -97,7 +97,7 @@ void publish_take(struct pipeline *p, struct job *job, struct moment now)
     job->elsewhere = false;
     job->out_partition = p->ports.route == NULL
                              ? -1
-                             : p->ports.route(p->ports.publisher, batch_topic(job), job->record.key,
+                             : p->ports.route(p->ports.publisher, job_topic(job), job->record.key,
                                               job->record.key_len);
     if (!known_refused(p, job, now)) {
         job_move(job, JOB_COMPLETED, &p->completed);
@@ -185,7 +185,7 @@ static struct job *smallest_of(const struct pipeline *p, uint32_t suspect)
     LIST_FOREACH (&p->refused, link) {
         struct job *job = job_of(link);
         bool smaller = job->suspect == suspect &&
-                       (smallest == NULL || batch_bytes(job) < batch_bytes(smallest));
+                       (smallest == NULL || job_outcome_bytes(job) < job_outcome_bytes(smallest));
         smallest = smaller ? job : smallest;
     }
     return smallest;
@@ -364,7 +364,8 @@ static void shut(struct pipeline *p, const char *last_error, struct moment now)
 
 static int by_size(const void *a, const void *b)
 {
-    size_t x = batch_bytes(*(struct job *const *)a), y = batch_bytes(*(struct job *const *)b);
+    size_t x = job_outcome_bytes(*(struct job *const *)a),
+           y = job_outcome_bytes(*(struct job *const *)b);
     return (x > y) - (x < y);
 }
 
@@ -375,7 +376,7 @@ static size_t refused_for(const struct pipeline *p, enum output_topic topic, enu
     size_t count = 0;
     LIST_FOREACH (&p->batch.jobs, link) {
         struct job *job = job_of(link);
-        if (batch_topic(job) == topic && job->refusal == refusal) {
+        if (job_topic(job) == topic && job->refusal == refusal) {
             jobs[count++] = job;
         }
     }
@@ -394,7 +395,7 @@ static void suspect(struct pipeline *p, struct job **jobs, size_t count,
         blame(p, jobs[0], end->last_error, now);
         return;
     }
-    uint32_t group = suspects_group(&p->suspects, batch_topic(jobs[0]), jobs[0]->refusal, count);
+    uint32_t group = suspects_group(&p->suspects, job_topic(jobs[0]), jobs[0]->refusal, count);
     for (size_t i = 0; i < count; i++) {
         refuse_into(p, jobs[i], group);
     }
@@ -506,7 +507,7 @@ static void tell_transaction(struct pipeline *p, const struct transaction_end *e
 {
     size_t outcomes[OUTPUT_TOPIC_COUNT] = {0};
     LIST_FOREACH (&p->batch.jobs, link) {
-        outcomes[batch_topic(job_of(link))]++;
+        outcomes[job_topic(job_of(link))]++;
     }
     OBSERVE(p, transaction, end, outcomes);
 }

@@ -4,8 +4,8 @@
  * Each is taken away where the daemon calls a function: the linker leads these calls here
  * (--wrap, see tests.cmake). The daemon's own sources know nothing of this.
  */
+#include "flow/batch.h"
 #include "presignd/base/list.h"
-#include "presignd/flow/batch.h"
 #include "presignd/flow/window.h"
 #include "presignd/kafka/client.h"
 #include "presignd/wechatpay/verify.h"

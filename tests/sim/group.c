@@ -595,7 +595,7 @@ static void check_progress(struct sim *sim, struct sim_member *member)
 {
     AUTO_BUF struct buf why = {0};
     bool moves =
-        sim->mono_ms <= member->thaw_ms || pipeline_moves(member->pipeline, WATCHDOG_MS, &why);
+        sim->mono_ms <= member->thaw_ms || progress_moves(member->pipeline, WATCHDOG_MS, &why);
     SIM_CHECK(sim, moves, "no progress: %s", why.data);
 }
 

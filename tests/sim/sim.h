@@ -17,6 +17,7 @@
 
 #include "presignd/base/heap.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/flow/progress.h"
 
 #include <stdbool.h>
 #include <stddef.h>

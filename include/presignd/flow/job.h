@@ -9,7 +9,7 @@
 #include "presignd/flow/hold.h"
 #include "presignd/flow/key_order.h"
 #include "presignd/flow/reason.h"
-#include "presignd/kafka/publisher.h"
+#include "presignd/kafka/transaction.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wire/outcome.h"
 
@@ -93,6 +93,9 @@ struct job {
 struct job *job_new(const struct record *record) __attribute__((warn_unused_result));
 /* What it takes in memory now. */
 size_t job_bytes(const struct job *job);
+/* Where its outcome goes, and how many bytes it has there. */
+enum output_topic job_topic(const struct job *job);
+size_t job_outcome_bytes(const struct job *job);
 /* Its outcome is written: lets go of all that only calls and an `original` are made of. Left are
  * the key, and what the outcome is written of once more when it has to be smaller. */
 void job_keep_outcome(struct job *job);

@@ -9,8 +9,8 @@
 
 /* Names that --wrap gives. NOLINTBEGIN(bugprone-reserved-identifier) */
 void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *status);
-void __wrap_pipeline_holds(const struct pipeline *p, struct buf *text);
-bool __wrap_pipeline_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why);
+void __wrap_progress_describe(const struct pipeline *p, struct buf *text);
+bool __wrap_progress_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why);
 bool __wrap_consumer_joined(const struct consumer *consumer);
 const char *__wrap_consumer_last_error(const struct consumer *consumer);
 const char *__wrap_consumer_subscription_error(const struct consumer *consumer);
@@ -28,12 +28,12 @@ void __wrap_pipeline_status(const struct pipeline *p, struct pipeline_status *st
     status->jobs[state] = 1;
 }
 
-void __wrap_pipeline_holds(const struct pipeline *p, struct buf *text)
+void __wrap_progress_describe(const struct pipeline *p, struct buf *text)
 {
     (void)p, (void)text;
 }
 
-bool __wrap_pipeline_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why)
+bool __wrap_progress_moves(const struct pipeline *p, int64_t patience_ms, struct buf *why)
 {
     (void)p, (void)patience_ms, (void)why;
     return true;

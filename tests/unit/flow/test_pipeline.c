@@ -1,6 +1,7 @@
 /* Stories of single events, told call by call; what holds for all of them is tests/sim's. */
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/flow/progress.h"
 
 #include "unit/flow/world.h"
 
@@ -597,7 +598,7 @@ Test(pipeline, thousands_that_fail_at_once_do_so_in_slices)
 static bool moves(struct story *story, const char *word)
 {
     AUTO_BUF struct buf why = {0};
-    bool moves = pipeline_moves(story->pipeline, PATIENCE_MS, &why);
+    bool moves = progress_moves(story->pipeline, PATIENCE_MS, &why);
     cr_assert_eq(moves, why.len == 0);
     cr_assert(moves || strstr(why.data, word) != NULL, "%s", why.data);
     return moves;
@@ -606,7 +607,7 @@ static bool moves(struct story *story, const char *word)
 static bool is_held_for(struct story *story, const char *word)
 {
     AUTO_BUF struct buf holds = {0};
-    pipeline_holds(story->pipeline, &holds);
+    progress_describe(story->pipeline, &holds);
     return holds.len > 0 && strstr(holds.data, word) != NULL;
 }
 

@@ -1,5 +1,6 @@
 /* What a look at the pipeline costs, and what it says of a partition that stands still. */
 #include "presignd/flow/pipeline.h"
+#include "presignd/flow/progress.h"
 
 #include "unit/flow/world.h"
 
@@ -109,7 +110,7 @@ static size_t look(struct scene *scene)
 {
     AUTO_BUF struct buf why = {0};
     struct pipeline_status status;
-    cr_assert(pipeline_moves(scene->pipeline, PATIENCE_MS, &why), "%s", why.data);
+    cr_assert(progress_moves(scene->pipeline, PATIENCE_MS, &why), "%s", why.data);
     pipeline_status(scene->pipeline, &status);
     return status.look_steps;
 }
@@ -135,27 +136,27 @@ Test(progress, a_partition_that_stands_still_is_named)
 {
     struct scene scene;
     scene_begin(&scene);
-    struct pipeline_oldest oldest;
-    cr_assert_not(pipeline_oldest(scene.pipeline, 7, &oldest));
+    struct progress_oldest oldest;
+    cr_assert_not(progress_oldest(scene.pipeline, 7, &oldest));
     comes(&scene, 7, 41);
     comes(&scene, 7, 42);
     pipeline_step(scene.pipeline);
     (void)look(&scene);
-    scene.now.mono_ms += PIPELINE_STILL_MS - 1;
+    scene.now.mono_ms += PROGRESS_STALLED_MS - 1;
     AUTO_BUF struct buf before = {0};
-    pipeline_holds(scene.pipeline, &before);
+    progress_describe(scene.pipeline, &before);
     cr_assert(before.data == NULL || strstr(before.data, "still") == NULL, "%s", before.data);
     scene.now.mono_ms += 1;
     AUTO_BUF struct buf after = {0};
-    pipeline_holds(scene.pipeline, &after);
+    progress_describe(scene.pipeline, &after);
     cr_assert_not_null(after.data);
     cr_assert_not_null(strstr(after.data,
                               "1 partitions stand still, for longest 7, for 60 s: offset "
                               "41 of merchant " DIRECT " is in state calling"),
                        "%s", after.data);
-    cr_assert(pipeline_oldest(scene.pipeline, 7, &oldest));
+    cr_assert(progress_oldest(scene.pipeline, 7, &oldest));
     cr_assert_eq(oldest.offset, 41);
     cr_assert_str_eq(oldest.mchid, DIRECT);
-    cr_assert_eq(oldest.still_ms, PIPELINE_STILL_MS);
+    cr_assert_eq(oldest.stalled_ms, PROGRESS_STALLED_MS);
     scene_end(&scene);
 }

@@ -4,7 +4,7 @@
 #define PRESIGND_FLOW_BATCH_H
 
 #include "presignd/flow/partitions.h"
-#include "presignd/kafka/publisher.h"
+#include "presignd/kafka/transaction.h"
 
 /* One at a time; its arrays are used again. All zero is an empty one. */
 struct batch {
@@ -29,14 +29,11 @@ void batch_deinit(struct batch *batch);
  * they make it narrow together. So the batch may be empty. */
 void batch_fill(struct batch *batch, struct list *completed, struct partitions *partitions,
                 struct group_metadata *group_metadata, bool one_topic);
-enum output_topic batch_topic(const struct job *job);
 /* After a commit: what the pending window said is so. */
 void batch_commit(struct batch *batch);
 /* The publisher is done with it: lets go of the session. */
 void batch_end(struct batch *batch);
 /* Nothing was published: puts the jobs back to the front of `completed`, in their order. */
 void batch_undo(struct batch *batch, struct list *completed);
-/* Bytes that an outcome takes in a batch. */
-size_t batch_bytes(const struct job *job);
 
 #endif
