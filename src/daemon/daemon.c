@@ -124,7 +124,7 @@ static void on_tick(void *context)
     if (d->draining && now.mono_ms >= d->drain_end_ms) {
         struct pipeline_status status;
         pipeline_status(d->pipeline, &status);
-        log_fields(LOG_WARNING, MESSAGE_LEFT_BEHIND, NULL,
+        log_fields(LOG_WARNING, MESSAGE_DRAIN_TIMEOUT, NULL,
                    "stopping with %zu calls in flight: their events come back later",
                    status.in_flight);
         loop_stop(d->loop, EX_OK);

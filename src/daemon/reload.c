@@ -83,8 +83,8 @@ static bool try_reload(struct daemon *d)
         admin_free(admin);
         setup_free(fresh);
         note_reload(d, problems.data);
-        daemon_log_lines(LOG_ERR, MESSAGE_RELOAD_REFUSED, problems.data);
-        log_fields(LOG_ERR, MESSAGE_RELOAD_REFUSED, NULL,
+        daemon_log_lines(LOG_ERR, MESSAGE_RELOAD_FAILED, problems.data);
+        log_fields(LOG_ERR, MESSAGE_RELOAD_FAILED, NULL,
                    "the new configuration is refused, the old one stays in use");
         return false;
     }

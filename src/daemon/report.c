@@ -286,7 +286,7 @@ static void tell_holds(struct voice *voice, int64_t mono_ms)
     const struct log_field fields[] = {{"MCHID", voice->mchid}, {NULL, NULL}};
     if (more > 0) {
         log_fields(voice->held ? LOG_ERR : LOG_NOTICE,
-                   voice->held ? MESSAGE_MERCHANT_HELD : MESSAGE_MERCHANT_HEARD, fields,
+                   voice->held ? MESSAGE_MERCHANT_HELD : MESSAGE_MERCHANT_RECOVERED, fields,
                    "merchant %s was held or heard again %" PRIu64
                    " more times within a minute; now it is %s",
                    voice->mchid, more, voice->held ? "held" : "heard");
@@ -391,7 +391,7 @@ static void note_trouble(struct report *report, const char *last_error)
                        : strcmp(report->last_error, last_error) != 0;
     bool said = changed && quiet_says(&report->last_errors, clock_now(&clock_system).mono_ms);
     if (said && last_error == NULL) {
-        log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_WELL, NULL, "transactions succeed again");
+        log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_RECOVERED, NULL, "transactions succeed again");
     } else if (said) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
                    "a transaction failed, its outcomes are kept and published again: %s",
@@ -453,7 +453,8 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
         return;
     }
     if (!held) {
-        log_fields(LOG_NOTICE, MESSAGE_MERCHANT_HEARD, fields, "merchant %s is heard again", mchid);
+        log_fields(LOG_NOTICE, MESSAGE_MERCHANT_RECOVERED, fields, "merchant %s is heard again",
+                   mchid);
     } else if (why == HOLD_WHY_UNVERIFIED) {
         log_fields(LOG_ERR, MESSAGE_MERCHANT_UNVERIFIED, fields,
                    "merchant %s has answers that no key here verifies and its events are held: "
@@ -549,11 +550,12 @@ static void output_log(enum output_topic topic, int32_t partition, enum refusal 
                                        {"PARTITION", given(number)},
                                        {NULL, NULL}};
     if (shut) {
-        log_fields(LOG_ERR, MESSAGE_OUTPUT_SHUT, fields,
+        log_fields(LOG_ERR, MESSAGE_OUTPUT_UNAVAILABLE, fields,
                    "%s %s, its outcomes wait and all others go on; %s%s%s", subject, row->what,
                    row->mend, last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
     } else {
-        log_fields(LOG_NOTICE, MESSAGE_OUTPUT_OPEN, fields, "%s takes outcomes again", subject);
+        log_fields(LOG_NOTICE, MESSAGE_OUTPUT_AVAILABLE, fields, "%s takes outcomes again",
+                   subject);
     }
 }
 
