@@ -6,7 +6,7 @@
 
 /* Positions count from 1, so that 0 can mean "in no heap": the parent of p is p / 2. */
 
-static void place(struct heap *heap, size_t position, struct heap_slot *slot)
+static void put(struct heap *heap, size_t position, struct heap_slot *slot)
 {
     heap->slots[position - 1] = slot;
     slot->position = position;
@@ -21,10 +21,10 @@ static void rise(struct heap *heap, struct heap_slot *slot)
 {
     size_t position = slot->position;
     while (position > 1 && slot->at < get(heap, position / 2)->at) {
-        place(heap, position, get(heap, position / 2));
+        put(heap, position, get(heap, position / 2));
         position /= 2;
     }
-    place(heap, position, slot);
+    put(heap, position, slot);
 }
 
 static void sink(struct heap *heap, struct heap_slot *slot)
@@ -38,10 +38,10 @@ static void sink(struct heap *heap, struct heap_slot *slot)
         if (slot->at <= get(heap, child)->at) {
             break;
         }
-        place(heap, position, get(heap, child));
+        put(heap, position, get(heap, child));
         position = child;
     }
-    place(heap, position, slot);
+    put(heap, position, slot);
 }
 
 void heap_deinit(struct heap *heap)
@@ -60,7 +60,7 @@ void heap_set(struct heap *heap, struct heap_slot *slot, int64_t at)
             heap->cap = heap->cap == 0 ? 16 : heap->cap * 2;
             heap->slots = mem_realloc(heap->slots, heap->cap * sizeof(struct heap_slot *));
         }
-        place(heap, ++heap->count, slot);
+        put(heap, ++heap->count, slot);
     }
     slot->at = at;
     rise(heap, slot);
@@ -74,7 +74,7 @@ void heap_remove(struct heap *heap, struct heap_slot *slot)
     }
     struct heap_slot *last = get(heap, heap->count--);
     if (last != slot) {
-        place(heap, slot->position, last);
+        put(heap, slot->position, last);
         rise(heap, last);
         sink(heap, last);
     }

@@ -6,16 +6,16 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* Of the places in flight, one in so many is kept for merchants that use less than their
- * share, so that a slow one cannot take them all. */
+/* This part of the in-flight limit is reserved for merchants below their share, so that a slow
+ * merchant cannot use all of it. */
 #define RESERVE_SHARE 4
 
-/* Outcomes that wait for a transaction, in places in flight. A crash calls them again, and they
- * age: while they cannot be published, there is no use in more of them. Under load a transaction
- * takes fewer than that. */
+/* The most outcomes that wait for a transaction, as a multiple of the in-flight limit. They age,
+ * and after a crash their calls are repeated; so no more calls begin while they cannot be
+ * published. Under load a transaction takes fewer. */
 #define UNPUBLISHED_SHARE 2
 
-/* Events of merchants whose hold is over end so many a step: each costs an outcome. */
+/* The most events that fail in one step because their merchant's hold is over. */
 #define FAILED_A_STEP 64
 
 /* When its last attempt may begin, so that a whole time-out is left of its time. */
@@ -82,13 +82,14 @@ static void note_wait(struct pipeline *p, int64_t at_ms)
     }
 }
 
-/* A merchant's share is divided among those that have work, and is one place at least. */
-static bool has_place(const struct pipeline *p, const struct merchant_queue *queue)
+/* The in-flight limit is divided among the merchants that have work; a share is one call at least.
+ */
+static bool is_below_share(const struct pipeline *p, const struct merchant_queue *queue)
 {
-    size_t places = p->rules.limits.in_flight, reserve = places / RESERVE_SHARE;
-    reserve = reserve == 0 && places > 1 ? 1 : reserve;
-    size_t share = p->queues_busy == 0 ? places : places / p->queues_busy;
-    if (p->queue_count < 2 || p->in_flight < places - reserve) {
+    size_t limit = p->rules.limits.in_flight, reserve = limit / RESERVE_SHARE;
+    reserve = reserve == 0 && limit > 1 ? 1 : reserve;
+    size_t share = p->queues_busy == 0 ? limit : limit / p->queues_busy;
+    if (p->queue_count < 2 || p->in_flight < limit - reserve) {
         return true;
     }
     /* Alone, it may be only for now: the reserve waits for those who come. */
@@ -121,8 +122,8 @@ static bool fail_one(struct pipeline *p, struct merchant_queue *queue, unsigned 
     return true;
 }
 
-/* A call, unless the merchant's limit or the places in flight keep it. A probe takes no share: so
- * a merchant that comes back is not kept out by others. */
+/* Begins a call, unless the merchant's limit or the in-flight limit is reached. A probe needs no
+ * share, so other merchants cannot keep a merchant out that recovers. */
 static bool call_one(struct pipeline *p, struct merchant_queue *queue, struct hold_permit permit,
                      struct moment now)
 {
@@ -132,7 +133,7 @@ static bool call_one(struct pipeline *p, struct merchant_queue *queue, struct ho
         return false;
     }
     bool probe = permit.verdict == HOLD_PROBE;
-    if (p->in_flight >= p->rules.limits.in_flight || (!probe && !has_place(p, queue))) {
+    if (p->in_flight >= p->rules.limits.in_flight || (!probe && !is_below_share(p, queue))) {
         return false;
     }
     call(p, job_of(merchant_queue_next(queue, probe)), permit, now);

@@ -13,15 +13,15 @@
 
 enum action {
     NOTHING,
-    RAISE,   /* one more answer: more calls may be in flight */
-    PACE,    /* closed by a 429 */
-    UNPACE,  /* and open again */
-    HOLD,    /* closed by 401 or by unverifiable answers */
-    RENAME,  /* held on, for the other reason */
-    PUT_OFF, /* a 429 while held: no probe before its time */
-    OVER,    /* the hold's time has passed */
-    RELEASE, /* the hold ends */
-    ANEW,    /* release, and nothing is known of the merchant */
+    RAISE,    /* one more answer: more calls may be in flight */
+    BACK_OFF, /* closed by a 429 */
+    REOPEN,   /* and open again */
+    HOLD,     /* closed by 401 or by unverifiable answers */
+    RENAME,   /* held on, for the other reason */
+    PUT_OFF,  /* a 429 while held: no probe before its time */
+    OVER,     /* the hold's time has passed */
+    RELEASE,  /* the hold ends */
+    ANEW,     /* release, and nothing is known of the merchant */
 };
 
 struct merchant_step {
@@ -36,7 +36,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RAISE},
         [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RAISE},
         [HOLD_EVENT_FAILED] = {HOLD_OPEN, RAISE},
-        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_LIMITED] = {HOLD_PACED, BACK_OFF},
         [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, HOLD},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, HOLD},
         [HOLD_EVENT_TIME] = {HOLD_OPEN, NOTHING},
@@ -48,10 +48,10 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_VERIFIED] = {HOLD_PACED, NOTHING},
         [HOLD_EVENT_ANSWERED] = {HOLD_PACED, NOTHING},
         [HOLD_EVENT_FAILED] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_PACED, PACE},
+        [HOLD_EVENT_LIMITED] = {HOLD_PACED, BACK_OFF},
         [HOLD_EVENT_REFUSED] = {HOLD_PACED, NOTHING},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_TIME] = {HOLD_OPEN, UNPACE},
+        [HOLD_EVENT_TIME] = {HOLD_OPEN, REOPEN},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
     },
     /* A 429 may come before the signature was checked: it moves the next probe only. */
@@ -391,11 +391,11 @@ int64_t hold_probe_interval_ms(const struct hold *hold)
 static int64_t next_backoff(const struct hold *hold, struct hold_merchant *merchant,
                             uint64_t random)
 {
-    int64_t most = hold->rules.max_delay_ms, next = merchant->pace_ms * 2;
+    int64_t most = hold->rules.max_delay_ms, next = merchant->backoff_ms * 2;
     next = next == 0 ? hold->rules.base_delay_ms : next;
-    merchant->pace_ms = next < most ? next : most;
-    int64_t half = merchant->pace_ms / 2;
-    return 1 + half + (int64_t)(random % (uint64_t)(merchant->pace_ms - half + 1));
+    merchant->backoff_ms = next < most ? next : most;
+    int64_t half = merchant->backoff_ms / 2;
+    return 1 + half + (int64_t)(random % (uint64_t)(merchant->backoff_ms - half + 1));
 }
 
 /* Retry-After reaches to the event's last attempt, not beyond. */
@@ -413,19 +413,19 @@ static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
 
 /* A call that was in flight when the pause began repeats what is known; only a longer Retry-After
  * counts. When Retry-After is kept in full, the backoff starts again from its base. */
-static void pace(const struct hold *hold, struct hold_merchant *merchant, bool stale,
-                 const struct hold_end *end)
+static void back_off(const struct hold *hold, struct hold_merchant *merchant, bool stale,
+                     const struct hold_end *end)
 {
     assert(end != NULL);
     if (stale && end->answer->retry_after_ms < 0) {
         return;
     }
-    if (merchant->pace_ms == 0) {
+    if (merchant->backoff_ms == 0) {
         merchant->since_ms = end->now_ms;
     }
     int64_t asked_ms = end->answer->retry_after_ms;
     if (asked_ms >= 0 && asked_ms <= end->last_ms - end->now_ms) {
-        merchant->pace_ms = 0;
+        merchant->backoff_ms = 0;
     }
     int64_t until_ms = pause_end_ms(end, next_backoff(hold, merchant, end->random));
     if (!stale || until_ms > merchant->until_ms) {
@@ -446,14 +446,14 @@ static void release(struct hold_merchant *merchant, enum hold_state from, int64_
         merchant->stood_ms += now_ms - merchant->since_ms;
     }
     merchant->unverified = merchant->tried = 0;
-    merchant->pace_ms = 0;
+    merchant->backoff_ms = 0;
     close_merchant(merchant);
 }
 
 static void raise_allowance(struct hold_merchant *merchant)
 {
     merchant->allowance = merchant->allowance < UNBOUNDED ? merchant->allowance * 2 : UNBOUNDED;
-    merchant->pace_ms = 0;
+    merchant->backoff_ms = 0;
 }
 
 /* `end` is NULL for what is no answer. */
@@ -471,13 +471,13 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
     case RAISE:
         raise_allowance(merchant);
         break;
-    case PACE:
+    case BACK_OFF:
         if (from == HOLD_OPEN) {
             close_merchant(merchant);
         }
-        pace(hold, merchant, stale, end);
+        back_off(hold, merchant, stale, end);
         break;
-    case UNPACE:
+    case REOPEN:
         close_merchant(merchant);
         break;
     case HOLD:

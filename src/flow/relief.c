@@ -2,21 +2,21 @@
 
 #include <stddef.h>
 
-/* In the place of what is known of it, or of whoever was seen longest ago. */
+/* Replaces its own item, or the one that was seen longest ago. */
 void relief_note(struct relief_seen *seen, const void *who, int64_t now_ms)
 {
-    size_t place = 0;
+    size_t index = 0;
     for (size_t i = 0; i < RELIEF_SEEN_MAX; i++) {
         if (seen->items[i].who == who || seen->items[i].who == NULL) {
-            place = i;
+            index = i;
             break;
         }
-        if (seen->items[i].at_ms < seen->items[place].at_ms) {
-            place = i;
+        if (seen->items[i].at_ms < seen->items[index].at_ms) {
+            index = i;
         }
     }
-    seen->items[place].who = who;
-    seen->items[place].at_ms = now_ms;
+    seen->items[index].who = who;
+    seen->items[index].at_ms = now_ms;
 }
 
 int64_t relief_others_ms(const struct relief_seen *seen, const void *who,

@@ -29,7 +29,7 @@ enum {
     CONSUMER_RELEASE_MAX_MS = 20000,
     /* A complaint that is not repeated for that long no longer describes the present: the
      * library repeats lasting ones every 30 s. */
-    TROUBLE_MAX_AGE_MS = 45000,
+    LAST_ERROR_MAX_AGE_MS = 45000,
     /* Between two fetches of what could not be read. */
     FETCH_AGAIN_MS = 10000,
     /* A record with more headers gets its array for the one call only. */
@@ -861,7 +861,7 @@ const char *consumer_group_id(const struct consumer *consumer)
 const char *consumer_last_error(const struct consumer *consumer)
 {
     bool fresh =
-        clock_now(&clock_system).mono_ms - consumer->last_error.mono_ms < TROUBLE_MAX_AGE_MS;
+        clock_now(&clock_system).mono_ms - consumer->last_error.mono_ms < LAST_ERROR_MAX_AGE_MS;
     return consumer->last_error.text[0] != '\0' && (fresh || consumer->fatal_told)
                ? consumer->last_error.text
                : NULL;

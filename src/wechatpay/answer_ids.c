@@ -79,7 +79,7 @@ static const struct entry *find(const struct answer_ids *ids, uint64_t id)
 }
 
 /* Takes the last out of its chain: it is the oldest of all. */
-static void forget_last(const struct answer_ids *ids, uint64_t id)
+static void discard_last(const struct answer_ids *ids, uint64_t id)
 {
     uint32_t *at = bucket_of(ids, id);
     while (ids->entries[*at - 1].next != 0) {
@@ -92,7 +92,7 @@ static void remember(struct answer_ids *ids, struct entry entry)
 {
     uint32_t index = (uint32_t)(ids->accepted % ANSWER_IDS_MAX);
     if (ids->accepted++ >= ANSWER_IDS_MAX) {
-        forget_last(ids, ids->entries[index].id);
+        discard_last(ids, ids->entries[index].id);
     }
     uint32_t *bucket = bucket_of(ids, entry.id);
     entry.next = *bucket;

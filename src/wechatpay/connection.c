@@ -21,7 +21,7 @@ static int64_t draw_age_ms(void)
     return CONNECTION_AGE_MIN_MS + random % (CONNECTION_AGE_MAX_MS - CONNECTION_AGE_MIN_MS + 1);
 }
 
-static void forget(struct list *connections, struct connection *connection)
+static void discard(struct list *connections, struct connection *connection)
 {
     list_remove(connections, &connection->link);
     free(connection);
@@ -61,7 +61,7 @@ void connection_leave_all(struct list *connections, const void *user)
         struct connection *connection = CONTAINER_OF(link, struct connection, link);
         bool is_his = connection->user == user;
         if (is_his && !connection->is_used) {
-            forget(connections, connection);
+            discard(connections, connection);
         } else if (is_his) {
             connection->user = NULL;
         }
@@ -72,14 +72,14 @@ void connection_remove(struct list *connections, int fd)
 {
     struct connection *connection = find_fd(connections, fd);
     if (connection != NULL) {
-        forget(connections, connection);
+        discard(connections, connection);
     }
 }
 
 void connection_remove_all(struct list *connections)
 {
     LIST_FOREACH_SAFE (connections, link) {
-        forget(connections, CONTAINER_OF(link, struct connection, link));
+        discard(connections, CONTAINER_OF(link, struct connection, link));
     }
 }
 

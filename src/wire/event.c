@@ -201,7 +201,7 @@ static bool is_given(const struct given *given)
     return given->bytes != NULL || given->wrong != NULL;
 }
 
-static const char *header_trouble(const struct record_header *header)
+static const char *header_error(const struct record_header *header)
 {
     if (header->value == NULL) {
         return "is null";
@@ -211,7 +211,7 @@ static const char *header_trouble(const struct record_header *header)
 
 static void give_header(struct given *given, const struct record_header *header)
 {
-    const char *wrong = is_given(given) ? "is given twice" : header_trouble(header);
+    const char *wrong = is_given(given) ? "is given twice" : header_error(header);
     *given = (struct given){.bytes = wrong == NULL ? header->value : NULL,
                             .len = wrong == NULL ? header->value_len : 0,
                             .wrong = wrong};
@@ -331,7 +331,7 @@ static void judge_other_headers(struct reading *reading)
         }
         names[count++] = header->name;
         const char *wrong = text_utf8_valid(header->name, strlen(header->name))
-                                ? header_trouble(header)
+                                ? header_error(header)
                                 : "has a name that is not UTF-8";
         if (wrong != NULL) {
             blame_header(reading, header->name, wrong);

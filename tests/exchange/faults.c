@@ -204,7 +204,7 @@ HEAD_OF(length_list, "HTTP/1.1 200 OK\r\nContent-Length: 7, 7\r\n")
 HEAD_OF(length_overflow, "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n")
 HEAD_OF(length_too_short, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n")
 HEAD_OF(status_below, "HTTP/1.1 050 Odd\r\nConnection: close\r\n")
-HEAD_OF(status_beyond, "HTTP/1.1 1200 OK\r\nConnection: close\r\n")
+HEAD_OF(status_1200, "HTTP/1.1 1200 OK\r\nConnection: close\r\n")
 HEAD_OF(status_999, "HTTP/1.1 999 Odd\r\nConnection: close\r\n")
 HEAD_OF(status_word, "HTTP/1.1 OK\r\nConnection: close\r\n")
 HEAD_OF(status_negative, "HTTP/1.1 -20 Odd\r\nConnection: close\r\n")
@@ -241,7 +241,7 @@ static const struct scene {
     {"a length that overflows", length_overflow, ANSWER_UNVERIFIED, 200},
     {"a length too short", length_too_short, ANSWER_UNVERIFIED, 200},
     {"status 050", status_below, ANSWER_UNAVAILABLE, -1},
-    {"status 1200", status_beyond, ANSWER_UNAVAILABLE, -1},
+    {"status 1200", status_1200, ANSWER_UNAVAILABLE, -1},
     {"status 999", status_999, ANSWER_UNEXPECTED, 999},
     {"no status", status_word, ANSWER_UNAVAILABLE, -1},
     {"negative status", status_negative, ANSWER_UNAVAILABLE, -1},

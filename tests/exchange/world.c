@@ -19,8 +19,8 @@ struct world world;
 const char *path_of(const char *name)
 {
     static char paths[4][128];
-    static int turn;
-    char *path = paths[turn++ % 4];
+    static int next;
+    char *path = paths[next++ % 4];
     snprintf(path, sizeof paths[0], "%s/%s", world.dir, name);
     return path;
 }

@@ -147,7 +147,7 @@ static void on_positions(void *context, const struct consumer_position *position
 }
 
 /* What is with the publisher stays with it until its end; the rest goes. */
-static void forget(struct worker *worker)
+static void discard(struct worker *worker)
 {
     worker->stale = worker->busy;
     size_t kept = worker->busy ? worker->in_batch : 0;
@@ -167,7 +167,7 @@ static void on_revoking(void *context)
 
 static void on_lost(void *context)
 {
-    forget(context);
+    discard(context);
     say("lost");
 }
 
@@ -450,7 +450,7 @@ int main(int argc, char **argv)
     size_t count = 2 + options_read(worker, argc - 4, argv + 4, properties + 2);
     int status = run(worker, argv[3], properties, count);
     worker->busy = false;
-    forget(worker);
+    discard(worker);
     positions_drop(worker);
     group_metadata_unref(worker->group_metadata);
     worker->loop = loop_free(worker->loop);

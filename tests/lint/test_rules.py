@@ -98,10 +98,13 @@ class Rules(unittest.TestCase):
     def test_an_old_identifier(self):
         self.assert_found("--names", "src/a.c:2: JOB_LANE: the word is merchant_queue", {"src/a.c": "\nint JOB_LANE;\n"})
         self.assert_found("--names", "src/a.c:1: piles_up:", {"src/a.c": "int piles_up;\n"})
+        self.assert_found("--names", "src/flow/a.c:1: draft:", {"src/flow/a.c": "int draft;\n"})
+        self.assert_clean("--names", {"src/schema/a.c": "int draft;\n"})
 
     def test_words_that_only_contain_an_old_one_and_words_of_others(self):
         self.assert_clean("--names", {"src/a.c": '/* lane */ int plane, replace, returned;\n'
-                                                 'char *s = "lane"; // lane\nrd_kafka_query_watermark_offsets();\n'})
+                                                 'char *s = "lane"; // lane\nrd_kafka_query_watermark_offsets();\n'
+                                                 'Test(a, nothing_is_settled_before_its_time)\n'})
 
     # ---- terms
 

@@ -217,7 +217,7 @@ static void jump(struct sim *sim)
 
 /* Of drawn merchants, each in its own way, on a host or on both. It lasts until the weather
  * changes, so that at full concurrency they have taken what they may. */
-static void some_trouble(struct sim *sim)
+static void some_fault(struct sim *sim)
 {
     for (size_t i = 0; i < sim->merchant_count; i++) {
         struct sim_merchant_weather *of = &sim->weather.of[i];
@@ -297,7 +297,7 @@ void chaos_strike(struct sim *sim)
         break;
     case 14:
     case 15:
-        some_trouble(sim);
+        some_fault(sim);
         break;
     default:
         new_weather(sim); /* also the end of what lasted */

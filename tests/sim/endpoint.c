@@ -82,18 +82,18 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
               "a call begins though the partitions are to be given back");
 }
 
-static bool is_unheard(struct sim *sim, int merchant)
+static bool is_unanswered(struct sim *sim, int merchant)
 {
     struct sim_merchant_weather *of = &sim->weather.of[merchant];
     int64_t quiet_ms = sim->mono_ms - of->called_ms;
     of->called_ms = sim->mono_ms;
-    return of->heard_once && quiet_ms < 1000;
+    return of->answered_once && quiet_ms < 1000;
 }
 
 static enum answer_kind pick_kind(struct sim *sim, const struct sim_event *event)
 {
     uint64_t roll = sim_below(sim, 1000);
-    if (event->forged || is_unheard(sim, event->merchant) ||
+    if (event->forged || is_unanswered(sim, event->merchant) ||
         (sim->weather.unauthorized >> event->merchant % 32 & 1) != 0) {
         return ANSWER_UNAUTHORIZED;
     }

@@ -146,10 +146,11 @@ static void run_world(struct sim *sim, struct sim_task *task)
 /* A process that stands still hears of nothing; only the broker goes on without it. */
 static bool postpone(struct sim *sim, struct sim_task *task)
 {
-    bool heard = task->kind == SIM_ANSWER || task->kind == SIM_OFFSETS_SENT ||
-                 task->kind == SIM_TRANSACTION_ENDED || task->kind == SIM_NOTE ||
-                 task->kind == SIM_POSITIONS || task->kind == SIM_JOIN || task->kind == SIM_FENCED;
-    if (!heard || sim->members[task->member].frozen_ms <= sim->mono_ms) {
+    bool delivered = task->kind == SIM_ANSWER || task->kind == SIM_OFFSETS_SENT ||
+                     task->kind == SIM_TRANSACTION_ENDED || task->kind == SIM_NOTE ||
+                     task->kind == SIM_POSITIONS || task->kind == SIM_JOIN ||
+                     task->kind == SIM_FENCED;
+    if (!delivered || sim->members[task->member].frozen_ms <= sim->mono_ms) {
         return false;
     }
     heap_set(&sim->tasks, &task->slot, sim->members[task->member].frozen_ms);

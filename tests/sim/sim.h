@@ -158,7 +158,7 @@ struct sim_merchant_weather {
     unsigned allowed_per_s; /* 429 beyond; 0: no limit */
     int64_t retry_after_ms; /* of those two; 0: not said */
     int64_t latency_ms;     /* 0: as everybody's */
-    bool heard_once;        /* a call after a second without one is; those that follow get 401 */
+    bool answered_once;     /* a call after a second without one is; those that follow get 401 */
     int64_t called_ms;      /* when the last one came */
 };
 

@@ -103,7 +103,7 @@ static void merchant_unauthorized_for_an_hour(void)
            "events failed for another reason than their merchant's key");
     expect_full_partitions(&story, 0);
     expect_others_within(&story, 1, 1000);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 5);
 }
 
@@ -118,7 +118,7 @@ static void merchant_held_for_an_hour(void)
     expect_failures(&story, 0, 0);
     expect_full_partitions(&story, 0);
     expect_others_within(&story, 1, 1000);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     minutes_pass(&story, 1);
     all_end_within(&story, 5);
 }
@@ -140,7 +140,7 @@ static void merchant_held_until_windows_are_full(void)
     expect_failures(&story, 1, story.sim->produced / MERCHANTS / 2);
     EXPECT(&story, story.sim->outcomes[REASON_MERCHANT_UNAUTHORIZED] == failures(&story),
            "events failed for another reason than their merchant's key");
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 5);
 }
 

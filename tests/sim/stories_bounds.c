@@ -65,7 +65,7 @@ static void contract_code_repeats(void)
     EXPECT(&story, story.sim->bytes_most < PIPELINE_BYTES_MAX, "%zu bytes in hand",
            story.sim->bytes_most);
     expect_failures(&story, 0, 0);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 60);
 }
 
@@ -81,7 +81,7 @@ static void contract_codes_repeat_in_25_of_200_partitions(void)
     others_live(&story, 60, 100);
     expect_others_are_done(&story);
     expect_failures(&story, 0, 0);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 60);
 }
 
@@ -147,7 +147,7 @@ static void expect_relieved(const struct story *story, size_t least, size_t most
 }
 
 /* Of what full shares hold, more than half stays: no more events end early than make room. */
-static void expect_much_in_hand(const struct story *story)
+static void expect_many_unfinished(const struct story *story)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < story->sim->member_count; i++) {
@@ -166,13 +166,13 @@ static void held_merchant_beside_others(void)
     merchant_is_answered_401(&story, 1);
     for (unsigned second = 0; second < 30 * 60; second++) {
         all_live(&story, 1, 2);
-        expect_much_in_hand(&story);
+        expect_many_unfinished(&story);
     }
     expect_others_are_done(&story);
     expect_relieved(&story, 1000, (size_t)30 * 60 * 2);
     EXPECT(&story, story.sim->outcomes[REASON_MERCHANT_UNAUTHORIZED] == failures(&story),
            "events failed for another reason than their merchant's hold");
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 5);
 }
 
@@ -185,7 +185,7 @@ static void held_merchant_floods(void)
     all_live(&story, 120, 100);
     expect_others_within(&story, 1, RELIEF_HOLD_MS + 1000);
     expect_relieved(&story, 1000, (size_t)120 * 100);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 60);
 }
 
@@ -204,35 +204,35 @@ static void hanging_merchant_floods(void)
 }
 
 /* Each probe is answered well, and what follows it 401: no hold gets old. */
-static void held_merchant_is_heard_now_and_then(void)
+static void held_merchant_is_answered_now_and_then(void)
 {
     struct story story =
         begin("a merchant is answered 401 but for its probes, and floods the others");
     story.sim->rules.limits.hold_unauthorized_ms = 100000;
     all_live(&story, 60, 2);
-    story.sim->weather.of[1].heard_once = true;
+    story.sim->weather.of[1].answered_once = true;
     all_live(&story, 300, 100);
     expect_others_within(&story, 1, (int64_t)2 * RELIEF_HOLD_MS);
     EXPECT(&story, story.sim->relieved >= 1000, "%zu events were ended early", story.sim->relieved);
-    story.sim->weather.of[1].heard_once = false;
+    story.sim->weather.of[1].answered_once = false;
     all_end_within(&story, 60);
 }
 
 /* The same in small events, which fill windows. The lowest offset of a window is often of an event
  * that was answered 401 while its merchant was heard: it waits by itself. */
-static void held_merchant_is_heard_and_fills_windows(void)
+static void held_merchant_is_answered_and_fills_windows(void)
 {
     struct story story =
         begin("a merchant is answered 401 but for its probes, and fills the windows");
     all_live(&story, 60, 2);
-    story.sim->weather.of[1].heard_once = true;
+    story.sim->weather.of[1].answered_once = true;
     for (unsigned second = 0; second < 240; second++) {
         one_arrives(&story, 300, SIM_GOOD);
         others_live(&story, 1, 0);
     }
     expect_others_within(&story, 1, (int64_t)2 * RELIEF_HOLD_MS);
     EXPECT(&story, story.sim->relieved >= 1000, "%zu events were ended early", story.sim->relieved);
-    story.sim->weather.of[1].heard_once = false;
+    story.sim->weather.of[1].answered_once = false;
     all_end_within(&story, 60);
 }
 
@@ -250,7 +250,7 @@ static void single_merchant_is_held(void)
     }
     expect_full_partitions(&story, 3);
     expect_relieved(&story, 0, 0);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 10);
 }
 
@@ -295,8 +295,8 @@ int main(int argc, char **argv)
     held_merchant_beside_others();
     held_merchant_floods();
     hanging_merchant_floods();
-    held_merchant_is_heard_now_and_then();
-    held_merchant_is_heard_and_fills_windows();
+    held_merchant_is_answered_now_and_then();
+    held_merchant_is_answered_and_fills_windows();
     single_merchant_is_held();
     slow_merchant_fills_the_shares();
     endpoint_is_down_with_full_shares();

@@ -90,7 +90,7 @@ static void unauthorized(unsigned in_flight)
     expect_waiting(&story, 10);
     expect_others_within(&story, 1, SECOND_MS);
     expect_never_down(&story);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     seconds_pass(&story, 65, 4, 3);
     size_t failed = failures(&story);
     seconds_pass(&story, 30, 4, 3);
@@ -110,7 +110,7 @@ static void unauthorized_and_no_hold(void)
     expect_calls_of_one(&story, calls, 600, 600); /* each, and signed anew */
     expect_failures(&story, 300, 300);
     expect_others_within(&story, 1, SECOND_MS);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     all_end_within(&story, 1);
 }
 
@@ -135,7 +135,7 @@ static void reload_while_held(void)
     load_anew(&story, 256);
     seconds_pass(&story, 19, 5, 5);
     expect_calls_of_one(&story, calls, 0, 0);
-    merchant_is_heard_again(&story);
+    merchant_is_answered_again(&story);
     load_anew(&story, 255);
     seconds_pass(&story, 2, 5, 5);
     expect_waiting(&story, 5);

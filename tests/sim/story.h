@@ -111,7 +111,7 @@ static inline void merchant_is_answered_401(struct story *story, unsigned mercha
     story->sim->weather.unauthorized = 1u << merchant;
 }
 
-static inline void merchant_is_heard_again(struct story *story)
+static inline void merchant_is_answered_again(struct story *story)
 {
     story->sim->weather.unauthorized = 0;
 }

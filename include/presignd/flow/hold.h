@@ -121,7 +121,7 @@ struct hold_merchant {
     int64_t since_ms;    /* begin of the hold; while paced, of the first 429 in a row */
     int64_t until_ms;    /* end of a pause after 429 */
     int64_t probe_ms;    /* while held: the next one */
-    int64_t pace_ms;     /* the last backoff after 429; 0: none since an answer */
+    int64_t backoff_ms;  /* the last backoff after 429; 0: none since an answer */
     int64_t stood_ms;    /* time spent in holds that are over */
     int64_t answered_ms; /* when an answer last showed that our signature is taken; -1: never */
     int64_t alive_ms;    /* when any host answered it last; -1: never */

@@ -117,10 +117,10 @@ Test(suspects, a_hold_of_no_partition_keeps_back_records_without_a_key)
     struct suspects suspects = {0};
     const struct suspect_record anywhere = {OUTPUT_FAILURES, -1, 100, true};
     const struct suspect_record not_known = {OUTPUT_FAILURES, -1, 100, false};
-    const struct suspect_record placed = {OUTPUT_FAILURES, 1, 100, false};
+    const struct suspect_record located = {OUTPUT_FAILURES, 1, 100, false};
     uint32_t id = hold_at(&suspects, &anywhere, REFUSAL_NO_LEADER, 0);
     cr_assert_eq(hold_at(&suspects, &anywhere, REFUSAL_NO_LEADER, 0), id);
-    cr_assert_neq(hold_at(&suspects, &placed, REFUSAL_NO_LEADER, 0), id);
+    cr_assert_neq(hold_at(&suspects, &located, REFUSAL_NO_LEADER, 0), id);
     cr_assert_eq(suspects_match(&suspects, &anywhere), id);
     cr_assert_eq(suspects_match(&suspects, &not_known), 0);
     suspects_deinit(&suspects);

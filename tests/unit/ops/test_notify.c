@@ -30,7 +30,7 @@ static int manager_new(void)
 }
 
 /* The next message, "" when there is none; the words were sent before we look. */
-static const char *heard(int manager)
+static const char *received(int manager)
 {
     static char text[1024];
     ssize_t got = recv(manager, text, sizeof text - 1, 0);
@@ -42,16 +42,16 @@ Test(notify, says_what_systemd_reads)
 {
     int manager = manager_new();
     notify_ready();
-    cr_assert_str_eq(heard(manager), "READY=1");
+    cr_assert_str_eq(received(manager), "READY=1");
     notify_stopping();
-    cr_assert_str_eq(heard(manager), "STOPPING=1");
+    cr_assert_str_eq(received(manager), "STOPPING=1");
     notify_watchdog();
-    cr_assert_str_eq(heard(manager), "WATCHDOG=1");
+    cr_assert_str_eq(received(manager), "WATCHDOG=1");
     notify_extend_timeout(1500);
-    cr_assert_str_eq(heard(manager), "EXTEND_TIMEOUT_USEC=1500000");
+    cr_assert_str_eq(received(manager), "EXTEND_TIMEOUT_USEC=1500000");
     notify_reloading();
     static const char reloading[] = "RELOADING=1\nMONOTONIC_USEC=";
-    const char *text = heard(manager);
+    const char *text = received(manager);
     cr_assert_eq(strncmp(text, reloading, strlen(reloading)), 0, "%s", text);
     cr_assert_gt(strtoull(text + strlen(reloading), NULL, 10), 0);
     close(manager);
@@ -61,11 +61,11 @@ Test(notify, a_status_is_one_line_and_is_sent_when_it_changes)
 {
     int manager = manager_new();
     notify_status("%d calls\nREADY=1", 3);
-    cr_assert_str_eq(heard(manager), "STATUS=3 calls READY=1");
+    cr_assert_str_eq(received(manager), "STATUS=3 calls READY=1");
     notify_status("%d calls\nREADY=1", 3);
-    cr_assert_str_eq(heard(manager), "");
+    cr_assert_str_eq(received(manager), "");
     notify_status("%d calls", 4);
-    cr_assert_str_eq(heard(manager), "STATUS=4 calls");
+    cr_assert_str_eq(received(manager), "STATUS=4 calls");
     close(manager);
 }
 

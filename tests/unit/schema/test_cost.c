@@ -230,22 +230,23 @@ static json_t *make_nested(const char *text, size_t size)
 
 static make_fn *const makers[] = {make_string, make_array, make_object, make_nested};
 
-/* A copy of `example` in which the `place`-th value, counted through the tree, is another one;
- * without that many values the place is NULL at the end. */
-static json_t *replace(json_t *example, size_t *place, json_t **instead)
+/* A copy of `example` in which `*instead` replaces the `position`-th value, counted through the
+ * tree.
+ * `*instead` is NULL afterwards, unless there are fewer values. */
+static json_t *replace(json_t *example, size_t *position, json_t **instead)
 {
-    if (*place == 0 && *instead != NULL) {
+    if (*position == 0 && *instead != NULL) {
         json_t *value = *instead;
         *instead = NULL;
         return value;
     }
-    *place -= *place > 0;
+    *position -= *position > 0;
     if (json_is_object(example)) {
         json_t *copy = json_object();
         const char *name;
         json_t *value;
         json_object_foreach (example, name, value) {
-            json_object_set_new(copy, name, replace(value, place, instead));
+            json_object_set_new(copy, name, replace(value, position, instead));
         }
         return copy;
     }
@@ -254,35 +255,36 @@ static json_t *replace(json_t *example, size_t *place, json_t **instead)
         size_t i;
         json_t *value;
         json_array_foreach (example, i, value) {
-            json_array_append_new(copy, replace(value, place, instead));
+            json_array_append_new(copy, replace(value, position, instead));
         }
         return copy;
     }
     return json_deep_copy(example);
 }
 
-/* False when the example has no such place. */
-static bool steps_with(const struct schema *schema, json_t *example, size_t place, json_t *instead,
-                       uint64_t *steps)
+/* False when the example has no such value. */
+static bool steps_with(const struct schema *schema, json_t *example, size_t position,
+                       json_t *instead, uint64_t *steps)
 {
-    AUTO_JSON json_t *instance = replace(example, &place, &instead);
+    AUTO_JSON json_t *instance = replace(example, &position, &instead);
     json_decref(instead);
     *steps = schema_steps(schema, instance);
     return instead == NULL;
 }
 
-static bool check_place(const char *name, const struct schema *schema, json_t *example,
-                        size_t place)
+static bool check_value(const char *name, const struct schema *schema, json_t *example,
+                        size_t position)
 {
     bool there = false;
     for (size_t i = 0; i < ARRAY_LENGTH(makers) * ARRAY_LENGTH(heads); i++) {
         make_fn *make = makers[i % ARRAY_LENGTH(makers)];
         const char *text = heads[i / ARRAY_LENGTH(makers)];
         uint64_t at_short, at_long;
-        there = steps_with(schema, example, place, make(text, SHORT), &at_short);
-        (void)steps_with(schema, example, place, make(text, LONG), &at_long);
-        cr_expect(grows_linearly(at_short, at_long), "%s, place %zu, maker %zu, \"%s\": %lu, %lu",
-                  name, place, i % ARRAY_LENGTH(makers), text, at_short, at_long);
+        there = steps_with(schema, example, position, make(text, SHORT), &at_short);
+        (void)steps_with(schema, example, position, make(text, LONG), &at_long);
+        cr_expect(grows_linearly(at_short, at_long),
+                  "%s, position %zu, maker %zu, \"%s\": %lu, %lu", name, position,
+                  i % ARRAY_LENGTH(makers), text, at_short, at_long);
     }
     return there;
 }
@@ -294,16 +296,17 @@ static void look_at_schema(const char *name, json_t *document, void *context)
     const struct schema *schema = schema_compile(set, uri, &error);
     cr_assert_not_null(schema, "%s: %s", name, error);
     json_t *example = json_array_get(json_object_get(document, "examples"), 0);
-    for (size_t place = 0; example != NULL && check_place(name, schema, example, place); place++) {
+    for (size_t position = 0; example != NULL && check_value(name, schema, example, position);
+         position++) {
         ++*(size_t *)context;
     }
 }
 
 Test(cost, every_shipped_schema_is_linear, .init = load_set, .fini = free_set)
 {
-    size_t places = 0;
-    each_schema(look_at_schema, &places);
-    cr_expect_geq(places, 200, "%zu", places);
+    size_t values = 0;
+    each_schema(look_at_schema, &values);
+    cr_expect_geq(values, 200, "%zu", values);
 }
 
 /* An event of the largest size that is taken unless configured otherwise, in one member. */
