@@ -42,25 +42,26 @@ static void overview(struct buf *out)
                   "       presignctl help COMMAND\n"
                   "       presignctl help --completion | --manual\n"
                   "       presignctl --version\n\n"
-                  "Tools around presignd, which turns Kafka events into WeChat Pay pre-sign "
-                  "calls.\n\ncommands:\n");
+                  "The operator's tool of presignd, which turns Kafka events into WeChat Pay "
+                  "pre-sign calls.\n\ncommands:\n");
     for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
         buf_printf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     }
-    buf_puts(out,
-             "\nexit status, of every command; its help says what each means to it:\n"
-             "  0   done\n"
-             "  64  the command line is wrong\n"
-             "  65  what was given, or found, is wrong\n"
-             "  69  something that is needed is not there: a broker, a file, room to write\n"
-             "  75  not now; try again later\n"
-             "  78  the configuration is wrong\n"
-             "\n"
-             "Colours are for terminals, and left out where $NO_COLOR is set. --json prints one\n"
-             "JSON document, or one a line, for programs.\n");
+    buf_puts(
+        out,
+        "\nexit status of every command; its help has the details:\n"
+        "  0   done\n"
+        "  64  the command line is wrong\n"
+        "  65  the input or a finding is wrong\n"
+        "  69  something required is unavailable: a broker, a file, disk space\n"
+        "  75  try again later\n"
+        "  78  the configuration is wrong\n"
+        "\n"
+        "Colours appear on terminals only, and not if $NO_COLOR is set. --json prints one JSON\n"
+        "document, or one per line, for programs.\n");
 }
 
-/* What could not be written is told by the status alone: there may be nowhere else to say it. */
+/* A write error only sets the status: stderr may fail as well. */
 static int show(const struct buf *text)
 {
     return fputs(text->data, stdout) < 0 || fflush(stdout) != 0 ? EX_UNAVAILABLE : EX_OK;
@@ -87,14 +88,14 @@ static int help(const char *name)
 static int run(const struct command *command, int argc, char **argv)
 {
     int status = command->run(argc, argv);
-    assert(command_exits_with(command, status)); /* its help would be wrong */
+    assert(command_exits_with(command, status)); /* the help must list it */
     return status;
 }
 
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        (void)fputs("presignctl: which command? see presignctl --help\n", stderr);
+        (void)fputs("presignctl: give a command; see presignctl --help\n", stderr);
         return EX_USAGE;
     }
     const char *name = argv[1];

@@ -77,7 +77,7 @@ static const struct command_exit exits[] = {
     {EX_OK, "every record was acknowledged"},
     EXIT_ROW_USAGE,
     {EX_DATAERR, "a line is not an event or too large; the lines before it were sent"},
-    {EX_UNAVAILABLE, "no broker answers, the topic does not exist, or the ACLs forbid it"},
+    EXIT_ROW_KAFKA,
     EXIT_ROW_CONFIG,
     {0},
 };

@@ -65,7 +65,7 @@ static const struct option_row rows[] = {
 static const struct command_exit exits[] = {
     {EX_OK, "printed the requested number of outcomes, or --timeout-ms passed without --count"},
     EXIT_ROW_USAGE,
-    {EX_UNAVAILABLE, "no broker answers, the topic does not exist, or the ACLs forbid it"},
+    EXIT_ROW_KAFKA,
     {EX_TEMPFAIL, "--timeout-ms passed before --count outcomes came"},
     EXIT_ROW_CONFIG,
     {0},

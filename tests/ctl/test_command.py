@@ -1,6 +1,6 @@
-"""What every command of presignctl has in common: help, manual, completion, wrong uses.
+"""All commands of presignctl: help, manual page, completion, usage errors.
 
-With PRESIGND_UPDATE=1 the manual page and the completion are written anew from the table.
+With PRESIGND_UPDATE=1 it writes the manual page and the completion.
 """
 
 import contextlib
@@ -32,13 +32,13 @@ def names():
 
 
 def options_in(text):
-    """The options that a help text lists, each with its dashes."""
+    """The options of a help text, with their dashes."""
     lines = re.findall(r"(?m)^ +(-\w, )?(--[a-z-]+)", text)
     return {word.rstrip(", ") for line in lines for word in line if word}
 
 
 def complete(script, *words):
-    """What bash offers for the last word of a command line."""
+    """What bash completes for the last word of a command line."""
     done = subprocess.run(
         ["bash", "-c", 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
          '_"$1"; printf "%s\\n" "${COMPREPLY[@]}"', "bash", ROOT / "contrib" / "completion" / script, *words],
@@ -88,10 +88,10 @@ class Commands(unittest.TestCase):
                 done = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60)
                 self.assertEqual(done.returncode, 69)
 
-    def test_mistakes_name_what_is_wrong_and_where_to_look(self):
+    def test_usage_errors_name_the_mistake_and_the_help(self):
         see = "; see presignctl --help"
         see_sandbox = "; see presignctl sandbox --help"
-        self.assert_usage([], "presignctl: which command?" + see.removeprefix(";"))
+        self.assert_usage([], "presignctl: give a command" + see)
         self.assert_usage(["sandbx"], "presignctl: unknown command sandbx (sandbox?)" + see)
         self.assert_usage(["help", "sandbx"], "presignctl: unknown command sandbx (sandbox?)" + see)
         self.assert_usage(["quite-another"], "presignctl: unknown command quite-another" + see)
@@ -110,7 +110,7 @@ class Commands(unittest.TestCase):
                           + see_sandbox)
         self.assert_usage(["sandbox", "word"], "presignctl sandbox: word: takes options only" + see_sandbox)
 
-    def test_every_option_refuses_what_it_does_not_take(self):
+    def test_every_option_rejects_wrong_values(self):
         for name in names():
             shown = run(name, "--help")[1].split("\noptions:\n")[1].split("\n\n")[0]
             see = f"; see presignctl {name} --help"
@@ -159,11 +159,11 @@ class Commands(unittest.TestCase):
 
 
 @contextlib.contextmanager
-def answering(word):
-    """An admin listener, at the address that is yielded, whose /reload.json is what `word` returns."""
+def answering(result):
+    """Yields the address of an admin listener whose /reload.json is the value of `result`."""
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            body = json.dumps(word()).encode()
+            body = json.dumps(result()).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -183,17 +183,17 @@ def answering(word):
 
 
 class Reload(unittest.TestCase):
-    """What a real daemon does is tests/systemd's; here are answers that it does not give."""
+    """Answers that a real daemon does not give; tests/systemd tests the real ones."""
 
     def reload(self, listen):
-        """In a session of its own, for a signal may go to a whole group of processes."""
+        """In its own session, since a signal can go to a whole process group."""
         done = subprocess.run([PROGRAM, "reload", "--set", f"daemon.admin_listen={listen}", "--timeout", "30"],
                               capture_output=True, text=True, timeout=60, start_new_session=True)
         return done.returncode, done.stderr
 
     def test_a_listener_that_names_no_process_gets_no_signal(self):
-        for word in ({"count": 0}, {"count": 0, "pid": 0}, {"count": 0, "pid": "1"}, {"count": 0, "pid": 1 << 32}):
-            with self.subTest(word), answering(lambda word=word: word) as listen:
+        for result in ({"count": 0}, {"count": 0, "pid": 0}, {"count": 0, "pid": "1"}, {"count": 0, "pid": 1 << 32}):
+            with self.subTest(result), answering(lambda result=result: result) as listen:
                 status, told = self.reload(listen)
                 self.assertEqual(status, 69, told)
                 self.assertIn("is not presignd's admin listener", told)
@@ -207,17 +207,17 @@ class Reload(unittest.TestCase):
         self.assertEqual(status, 69, told)
         self.assertIn(f"another pid namespace, where its pid is {stranger.pid}", told)
 
-    def test_a_daemon_that_was_started_anew_has_refused_nothing(self):
+    def test_a_restarted_daemon_has_no_result(self):
         asked = []
 
-        def word():
+        def result():
             asked.append(True)
             return {"count": 0, "pid": daemon.pid if len(asked) == 1 else os.getpid()}
 
         with subprocess.Popen(["sleep", "60"]) as daemon:
             reaper = threading.Thread(target=daemon.wait)
             reaper.start()
-            with answering(word) as listen:
+            with answering(result) as listen:
                 status, told = self.reload(listen)
             daemon.kill()
             reaper.join()
@@ -227,7 +227,7 @@ class Reload(unittest.TestCase):
 
 class Documents(unittest.TestCase):
     def assert_committed(self, path, begin, end, text):
-        """What stands in the file between two lines is TEXT; without lines, all of it."""
+        """The file contains TEXT between the lines `begin` and `end`; without them, TEXT only."""
         committed = path.read_text(encoding="utf-8") if path.exists() else ""
         if begin:
             before, rest = committed.split(begin)
@@ -236,14 +236,14 @@ class Documents(unittest.TestCase):
             path.write_text(text, encoding="utf-8")
             return
         self.assertTrue(committed == text,
-                        f"{path} is not what its table says: run this test with PRESIGND_UPDATE=1")
+                        f"{path} differs from its table: run this test with PRESIGND_UPDATE=1")
 
-    def test_the_manual_page_is_the_tables(self):
+    def test_the_manual_page_is_generated(self):
         self.assert_committed(
             ROOT / "docs" / "man" / "presignctl.1", ".\\\" commands: made from the table of commands\n",
             ".\\\" commands: end\n", run("help", "--manual")[1])
 
-    def test_the_completion_is_the_tables(self):
+    def test_the_completion_is_generated(self):
         self.assert_committed(ROOT / "contrib" / "completion" / "presignctl", None, None,
                               run("help", "--completion")[1])
 
@@ -264,8 +264,7 @@ class Documents(unittest.TestCase):
         self.assertEqual(complete("presignctl", "presignctl", "sandbox", "--dir", "doc"), {"docs"})
         self.assertEqual(complete("presignctl", "presignctl", "tail", "--count", ""), set())
 
-    def test_presignd_says_the_same_of_its_options_everywhere(self):
-        """Help, manual page and completion."""
+    def test_help_manual_page_and_completion_of_presignd_agree(self):
         wanted = options_in(run("--help", program=PROGRAM.with_name("presignd"))[1])
         self.assertIn("--check", wanted)
         self.assertEqual(complete("presignd", "presignd", ""), wanted)

@@ -1,4 +1,4 @@
-"""The commands that take events or a configuration and need no broker: validate, sign, call, check."""
+"""The commands that need no broker: validate, sign, call, check."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ class Ctl(unittest.TestCase):
             + "".join(f"{name} = {value}\n" for name, value in keys.items()) + more)
 
     def run_ctl(self, command, *arguments, stdin=b""):
-        """stdin: text, bytes or a file. A CompletedProcess with bytes."""
+        """`stdin` is text, bytes or a file. Returns a CompletedProcess with bytes."""
         given = ({"input": stdin.encode() if isinstance(stdin, str) else stdin}
                  if isinstance(stdin, (str, bytes)) else {"stdin": stdin})
         return subprocess.run([PROGRAM, command, "-c", self.config, *map(str, arguments)],
@@ -60,14 +60,14 @@ class Ctl(unittest.TestCase):
 class Validate(Ctl):
     def setUp(self):
         super().setUp()
-        # Nowhere: what judges events needs no keys.
+        # Validation needs no keys.
         self.write_config(private_key="/nowhere", wechatpay_public_key="/nowhere")
 
     def verdicts(self, lines, *arguments):
         done = self.run_ctl("validate", *arguments, stdin=lines)
         return done.returncode, [json.loads(line) for line in done.stdout.decode().splitlines()]
 
-    def test_one_verdict_a_line_in_the_order_of_the_input(self):
+    def test_one_verdict_per_line_in_the_order_of_the_input(self):
         lines = [event(), "", event({"plan_id": "1"}), "{", event(mchid="5"), event(type="a.b"), event(id=""),
                  event(data={"contract_display_account": "😀"}), event()]
         status, verdicts = self.verdicts("\n".join(lines))  # without a newline at the end
@@ -85,7 +85,7 @@ class Validate(Ctl):
                         "error": "is a string, must be an integer"}]})
         self.assertEqual((verdicts[3]["errors"], "endpoint" in verdicts[3]), ([], False))
 
-    def test_all_good(self):
+    def test_valid_events(self):
         self.assertEqual(self.verdicts(f"{event()}\n{event()}\n")[0], EX_OK)
         self.assertEqual(self.verdicts(""), (EX_OK, []))
 
@@ -122,7 +122,7 @@ class Validate(Ctl):
                          ["call", "call", "call", "empty_event", "invalid_cloudevent", "invalid_cloudevent",
                           "invalid_json", "invalid_json", "event_too_large", *["unreadable"] * 4])
 
-    def test_input_that_cannot_be_read_is_not_taken_for_good(self):
+    def test_unreadable_input_is_an_error(self):
         descriptor = os.open(self.directory, os.O_RDONLY)
         try:
             self.assert_mistake(self.run_ctl("validate", stdin=descriptor), EX_UNAVAILABLE,
@@ -133,7 +133,7 @@ class Validate(Ctl):
 
 class Sign(Ctl):
     def test_known_answers(self):
-        """k5: the direct App endpoint's documented example."""
+        """k5 is the documented example of the direct App endpoint."""
         message = (VECTORS / "k5_request.msg").read_bytes()
         signature = (VECTORS / "k5_request.sig.b64").read_text().strip()
         _, _, timestamp, nonce, body, _ = message.split(b"\n")
@@ -190,12 +190,12 @@ class Call(Ctl):
         self.assertEqual(outcome["data"]["out_contract_code"], "A1")
         self.assertIn("attempt 1: success, 200", told)
 
-    def test_a_result_after_another_attempt(self):
+    def test_a_result_after_a_retry(self):
         status, outcome, told = self.call("F503x1a", "--set", "retry.base_delay_ms=1")
         self.assertEqual((status, outcome["data"]["attempts"]), (EX_OK, 2))
         self.assertIn("attempt 1: unavailable, 503", told)
 
-    def test_failures_that_may_pass_and_others(self):
+    def test_retryable_and_permanent_failures(self):
         for code, arguments, attributes, expected, reason in (
                 ("F403x1a", [], {}, EX_DATAERR, "rejected"),
                 ("F429x99p0a", ["--set", "retry.give_up_after_ms=500"], {}, EX_TEMPFAIL, "rate_limited"),
@@ -206,16 +206,16 @@ class Call(Ctl):
             with self.subTest(reason):
                 status, outcome, told = self.call(code, *arguments, **attributes)
                 self.assertEqual((status, outcome["data"]["reason"]), (expected, reason), told)
-                self.assertNotIn(", 0", told)  # no status is no number
+                self.assertNotIn(", 0", told)  # without a status no number is printed
 
 
 class Check(Ctl):
-    def test_a_good_one(self):
+    def test_a_valid_configuration(self):
         done = self.run_ctl("check")
         self.assertEqual((done.returncode, done.stderr), (EX_OK, b""))
         self.assertIn(b"1900007291", done.stdout)
 
-    def test_every_mistake_at_once(self):
+    def test_all_errors_at_once(self):
         self.write_config("no_such = 1\n[retry]\nmax_attempts = x\n", private_key="/nowhere")
         self.assert_mistake(self.run_ctl("check"), EX_CONFIG, "")
         told = self.run_ctl("check").stderr.decode()

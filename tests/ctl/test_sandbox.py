@@ -1,5 +1,5 @@
-"""`presignctl sandbox` over real HTTPS. Requests are signed and answers verified by the
-openssl program, so that nothing of ours judges itself."""
+"""`presignctl sandbox` over real HTTPS. The openssl program signs requests and verifies answers, so
+that presignd's code does not test itself."""
 
 import base64
 import configparser
@@ -112,7 +112,7 @@ class Sandbox:
         return self.config[f"merchant {mchid}"]
 
     def authorization(self, mchid, path, body, method="POST", **changes):
-        """The header's fields; `changes` replace them after signing."""
+        """The value of the header; `changes` replace fields after signing."""
         merchant = self.merchant(mchid)
         fields = {"mchid": mchid, "nonce_str": uuid.uuid4().hex.upper(),
                   "timestamp": str(int(time.time())), "serial_no": merchant["serial_no"]}
@@ -141,7 +141,7 @@ class Sandbox:
                 "User-Agent": "presignd-tests", "Authorization": authorization, **changes}
 
     def signed(self, endpoint="app", code=None, mchid=None, body=None, headers=None, **changes):
-        """Path, body and headers of a good request, but for what is changed."""
+        """Path, body and headers of a valid request, with the given changes."""
         path, sample, _ = ENDPOINTS[endpoint]
         code = code or uuid.uuid4().hex
         mchid = mchid or ("1900000109" if endpoint.startswith("partner-") else "1900007291")
@@ -154,8 +154,8 @@ class Sandbox:
         return self.send(*self.signed(*arguments, **changes))
 
     def end_of_call(self, *arguments):
-        """How TCP ends the connection of a call: an exception, or None when in peace. Python's
-        ssl module calls both the end of file, so this reads beneath it."""
+        """The exception with which a call's TCP connection ends; None for a normal end. Python's ssl
+        module does not distinguish them, so this reads from the plain socket."""
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=WAIT_S, context=self.tls)
         with contextlib.closing(connection):
             connection.request("POST", *self.signed(*arguments))
@@ -167,7 +167,7 @@ class Sandbox:
         return None
 
     def open(self):
-        """A TLS connection of its own."""
+        """A new TLS connection."""
         plain = socket.create_connection(("127.0.0.1", self.port), WAIT_S)
         try:
             return self.tls.wrap_socket(plain, server_hostname="127.0.0.1")
@@ -176,14 +176,14 @@ class Sandbox:
             raise
 
     def request_bytes(self, *arguments, **changes):
-        """A good request as it goes over the wire."""
+        """The bytes of a valid request."""
         path, body, headers = self.signed(*arguments, **changes)
         headers = {"Host": "127.0.0.1", **headers, "Content-Length": str(len(body))}
         return "\r\n".join([f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()),
                             "", ""]).encode() + body
 
     def verifies(self, answer, mchid="1900007291", body=None, signature=None):
-        """Whether the answer's signature is the one of WeChat Pay's public key."""
+        """Whether WeChat Pay's public key verifies the answer."""
         key = self.directory / f"wechatpay-{mchid}.pem"
         text = (f"{answer.headers['Wechatpay-Timestamp']}\n{answer.headers['Wechatpay-Nonce']}\n".encode()
                 + (answer.body if body is None else body) + b"\n")
@@ -196,7 +196,7 @@ class Sandbox:
 
 
 class Good(unittest.TestCase):
-    def test_every_endpoint_answers_with_its_fields_signed(self):
+    def test_every_endpoint_sends_its_fields_and_signs_them(self):
         with Sandbox() as sandbox:
             for endpoint, (_, _, fields) in ENDPOINTS.items():
                 with self.subTest(endpoint):
@@ -209,7 +209,7 @@ class Good(unittest.TestCase):
                                      sandbox.merchant("1900007291")["wechatpay_public_key_id"])
             self.assertEqual([line["endpoint"] for line in sandbox.ledger()], list(ENDPOINTS))
 
-    def test_the_ledger_tells_what_happened(self):
+    def test_the_members_of_the_ledger(self):
         with Sandbox() as sandbox:
             answer = sandbox.call(code="A1", nonce_str="N" * 32)
             line, = sandbox.ledger()
@@ -259,7 +259,7 @@ class Good(unittest.TestCase):
                            stdout=subprocess.DEVNULL, timeout=WAIT_S)
             self.assertEqual(stat.S_IMODE(Path(parent, "new").stat().st_mode), 0o700)
 
-    def test_merchants_of_ones_own_in_certificate_mode(self):
+    def test_another_merchant_in_certificate_mode(self):
         with Sandbox("--merchant", "77:partner", "--serial-mode", "certificate",
                      "--ledger", "/dev/null") as sandbox:
             self.assertEqual(sandbox.config.sections(), ["endpoint", "merchant 77"])
@@ -272,12 +272,12 @@ class Good(unittest.TestCase):
             self.assertEqual(f"serial={answer.headers['Wechatpay-Serial']}\n", serial.decode())
             self.assertTrue(sandbox.verifies(answer, "77"))
 
-    def test_it_stops_when_it_was_asked_to(self):
+    def test_max_requests_stops_it(self):
         with Sandbox("--max-requests", "2") as sandbox:
             self.assertEqual([sandbox.call().status for _ in range(2)], [200, 200])
             self.assertEqual(sandbox.process.wait(WAIT_S), 0)
 
-    def test_a_stop_waits_for_nobody(self):
+    def test_a_stop_does_not_wait_for_answers(self):
         with Sandbox("--delay-ms", 1000 * WAIT_S) as sandbox:
             caller = threading.Thread(target=self._call_until_the_end, args=[sandbox])
             caller.start()
@@ -293,12 +293,12 @@ class Good(unittest.TestCase):
             sandbox.call()
 
 
-class Refused(unittest.TestCase):
+class Rejected(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.sandbox = cls.enterClassContext(Sandbox())
 
-    def assert_refused(self, answer, status, code, field=None):
+    def assert_rejected(self, answer, status, code, field=None):
         self.assertEqual((answer.status, answer.json["code"]), (status, code), answer.body)
         self.assertEqual(answer.json["detail"].get("field"), field, answer.body)
         self.assertTrue(self.sandbox.verifies(answer))
@@ -309,35 +309,35 @@ class Refused(unittest.TestCase):
 
     def test_a_wrong_signature(self):
         other = base64.b64encode(bytes(256)).decode()
-        line = self.assert_refused(self.sandbox.call(signature=other), 401, "SIGN_ERROR", "signature")
+        line = self.assert_rejected(self.sandbox.call(signature=other), 401, "SIGN_ERROR", "signature")
         self.assertFalse(line["signature_ok"])
-        self.assert_refused(self.sandbox.call(signature="no base64"), 401, "SIGN_ERROR", "signature")
+        self.assert_rejected(self.sandbox.call(signature="no base64"), 401, "SIGN_ERROR", "signature")
 
     def test_a_body_that_is_not_the_signed_one(self):
         path, sample, _ = ENDPOINTS["app"]
         body = json.dumps({**sample, "out_contract_code": "A1"}).encode()
         headers = self.sandbox.headers(self.sandbox.authorization("1900007291", path, body))
-        self.assert_refused(self.sandbox.send(path, body.replace(b"A1", b"A2"), headers), 401,
+        self.assert_rejected(self.sandbox.send(path, body.replace(b"A1", b"A2"), headers), 401,
                             "SIGN_ERROR", "signature")
 
     def test_a_nonce_twice(self):
         nonce = uuid.uuid4().hex
         self.assertEqual(self.sandbox.call(nonce_str=nonce).status, 200)
-        self.assert_refused(self.sandbox.call(nonce_str=nonce), 401, "SIGN_ERROR", "nonce_str")
+        self.assert_rejected(self.sandbox.call(nonce_str=nonce), 401, "SIGN_ERROR", "nonce_str")
         self.assertEqual(self.sandbox.call("partner-app", nonce_str=nonce).status, 200)
 
     def test_a_clock_that_is_off(self):
         for off in (-310, 310):
             stamp = str(int(time.time()) + off)
-            self.assert_refused(self.sandbox.call(timestamp=stamp), 401, "SIGN_ERROR", "timestamp")
+            self.assert_rejected(self.sandbox.call(timestamp=stamp), 401, "SIGN_ERROR", "timestamp")
         self.assertEqual(self.sandbox.call(timestamp=str(int(time.time()) - 280)).status, 200)
 
     def test_an_unknown_merchant_or_serial(self):
-        self.assert_refused(self.sandbox.call(mchid="1900007291", serial_no="AB"), 401, "SIGN_ERROR", "serial_no")
+        self.assert_rejected(self.sandbox.call(mchid="1900007291", serial_no="AB"), 401, "SIGN_ERROR", "serial_no")
         path, _, _ = ENDPOINTS["app"]
         authorization = self.sandbox.authorization("1900007291", path, b"{}").replace(
             'mchid="1900007291"', 'mchid="5"')
-        self.assert_refused(self.sandbox.send(path, b"{}", self.sandbox.headers(authorization)), 401,
+        self.assert_rejected(self.sandbox.send(path, b"{}", self.sandbox.headers(authorization)), 401,
                             "SIGN_ERROR", "mchid")
 
     def test_an_authorization_that_cannot_be_read(self):
@@ -348,14 +348,14 @@ class Refused(unittest.TestCase):
                     good.replace("nonce_str", "nonce"), good[:-1]):
             with self.subTest(bad):
                 answer = self.sandbox.send(path, b"{}", self.sandbox.headers(bad))
-                self.assert_refused(answer, 401, "SIGN_ERROR", "Authorization")
+                self.assert_rejected(answer, 401, "SIGN_ERROR", "Authorization")
 
     def test_headers(self):
         for name, value in (("Content-Type", "text/plain"), ("Content-Type", None), ("Accept", "text/html"),
                             ("User-Agent", None), ("Wechatpay-Serial", "PUB_KEY_ID_5")):
             with self.subTest(f"{name}: {value}"):
                 answer = self.sandbox.call(headers={name: value})
-                self.assert_refused(answer, 400, "PARAM_ERROR", name)
+                self.assert_rejected(answer, 400, "PARAM_ERROR", name)
         serial = self.sandbox.merchant("1900007291")["wechatpay_public_key_id"]
         self.assertEqual(self.sandbox.call(headers={"Wechatpay-Serial": serial}).status, 200)
 
@@ -368,30 +368,30 @@ class Refused(unittest.TestCase):
             body = bad if isinstance(bad, bytes) else json.dumps(bad).encode()
             with self.subTest(body[:200]):
                 answer = self.sandbox.call(body=body)
-                self.assert_refused(answer, 400, "PARAM_ERROR")
+                self.assert_rejected(answer, 400, "PARAM_ERROR")
                 self.assertIn(issue, answer.json["detail"]["issue"])
 
     def test_a_merchant_of_the_other_mode(self):
         answer = self.sandbox.call("app", mchid="1900000109")
-        self.assert_refused(answer, 403, "NO_AUTH", "mchid")
+        self.assert_rejected(answer, 403, "NO_AUTH", "mchid")
 
     def test_paths_and_methods(self):
         headers = self.sandbox.headers("")
         path = ENDPOINTS["app"][0]
-        self.assert_refused(self.sandbox.send("/v3/none", b"{}", headers), 404, "RESOURCE_NOT_EXISTS")
-        self.assert_refused(self.sandbox.send(path + "?a=b", b"{}", headers), 404, "RESOURCE_NOT_EXISTS")
-        self.assert_refused(self.sandbox.send(path, None, headers, "GET"), 405, "METHOD_NOT_ALLOWED")
+        self.assert_rejected(self.sandbox.send("/v3/none", b"{}", headers), 404, "RESOURCE_NOT_EXISTS")
+        self.assert_rejected(self.sandbox.send(path + "?a=b", b"{}", headers), 404, "RESOURCE_NOT_EXISTS")
+        self.assert_rejected(self.sandbox.send(path, None, headers, "GET"), 405, "METHOD_NOT_ALLOWED")
 
 
 class Faults(unittest.TestCase):
-    """Each kind once, asked for by the code. `acted` is what the ledger has to say."""
+    """Each kind once, by code. `acted` is expected in the ledger."""
 
     @classmethod
     def setUpClass(cls):
         cls.sandbox = cls.enterClassContext(Sandbox("--fault-by-code"))
 
     def fault(self, kind, acted, param=None):
-        """The answer of a first call, and then a second call that is well."""
+        """The answer to the first call. Checks that a second call succeeds."""
         code = f"F{kind.replace('-', '')}x1{'' if param is None else f'p{param}'}z{uuid.uuid4().hex[:8]}"
         try:
             answer = self.sandbox.call("partner-mini-program", code)
@@ -526,14 +526,14 @@ class Faults(unittest.TestCase):
         statuses = [self.sandbox.call(code="F503x2a").status for _ in range(3)]
         self.assertEqual(statuses, [503, 503, 200])
 
-    def test_codes_that_ask_for_nothing(self):
+    def test_codes_without_a_fault(self):
         for code in ("F503", "F503x", "F503xa", "Fnonex1", "f503x1", "XF503x1", "F503x0a"):
             with self.subTest(code):
                 self.assertEqual(self.sandbox.call(code=code).status, 200)
 
 
 class Between(unittest.TestCase):
-    """What a server does while no request is on its way: read as bytes, on one connection."""
+    """What a server does between requests, read as bytes on one connection."""
 
     @classmethod
     def setUpClass(cls):
@@ -546,7 +546,7 @@ class Between(unittest.TestCase):
         self.socket.sendall(self.sandbox.request_bytes("app", code, **changes))
 
     def answer(self):
-        """Status, headers and body of one answer, read byte by byte: what follows stays."""
+        """Status, headers and body of one answer, read byte by byte so that nothing after it is lost."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             byte = self.socket.recv(1)
@@ -601,7 +601,7 @@ class Between(unittest.TestCase):
         self.ask("Fidleresetx1a")
         self.assertEqual(self.answer().status, 200)
         with self.assertRaises(ConnectionResetError):
-            socket.socket.recv(self.socket, 1)  # beneath TLS, which calls it the end
+            socket.socket.recv(self.socket, 1)  # from the plain socket, since TLS reports an end of file
 
     def test_an_error_while_idle(self):
         for status in (400, 408):
@@ -612,7 +612,7 @@ class Between(unittest.TestCase):
                 self.assertEqual((answer.status, answer.headers["Connection"]), (status, "close"))
                 self.assert_ended()
 
-    def test_a_request_in_time_goes_on(self):
+    def test_a_request_in_time_is_answered(self):
         for kind in ("idleclose", "idlereset", "idle400", "idle408"):
             with self.subTest(kind), self.sandbox.open() as self.socket:
                 self.ask(f"F{kind}x1p{1000 * WAIT_S}a")
@@ -632,13 +632,13 @@ class Between(unittest.TestCase):
                              ("unasked", unasked.id, False))
             self.assertNotIn("out_contract_code", line)
 
-    def test_connections_that_do_not_come_about(self):
+    def test_connections_that_fail(self):
         for kind, error in (("accept-close", (ssl.SSLError, ConnectionError)), ("accept-reset", ConnectionError)):
             with self.subTest(kind), Sandbox("--fault", f"{kind}=1") as sandbox:
                 with self.assertRaises(error), sandbox.open():
                     pass
 
-    def test_requests_that_are_no_http(self):
+    def test_requests_that_are_not_http(self):
         for text in (b"nonsense\r\n\r\n", b"GET / HTTP/3\r\n\r\n", b"GET / HTTP/1.1\r\n: x\r\n\r\n",
                      b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
                      b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"):
@@ -653,7 +653,7 @@ class Between(unittest.TestCase):
         with contextlib.suppress(OSError):
             self.assert_ended()
 
-    def test_when_the_client_wants_to_close(self):
+    def test_a_client_that_sends_connection_close(self):
         self.ask(headers={"Connection": "close"})
         self.assertEqual(self.answer().headers["Connection"], "close")
         self.assert_ended()
@@ -670,7 +670,7 @@ class Shares(unittest.TestCase):
     def statuses(self, sandbox, count=40):
         return [sandbox.call(code=f"S{i}").status for i in range(count)]
 
-    def test_the_seed_decides(self):
+    def test_the_seed_determines_the_faults(self):
         runs = []
         for seed in (1, 1, 2):
             with Sandbox("--seed", seed, "--fault", "503=0.3", "--fault", "429=0.3:5") as sandbox:
@@ -679,13 +679,13 @@ class Shares(unittest.TestCase):
         self.assertNotEqual(runs[0], runs[2])
         self.assertEqual(set(runs[0]), {200, 429, 503})
 
-    def test_a_share_of_one_and_a_merchant_of_its_own(self):
+    def test_a_share_of_one_for_one_merchant(self):
         with Sandbox("--fault", "429=1:9@1900007291") as sandbox:
             answer = sandbox.call()
             self.assertEqual((answer.status, answer.headers["Retry-After"]), (429, "9"))
             self.assertEqual(sandbox.call("partner-app").status, 200)
 
-    def test_a_rate_that_a_merchant_may_call_at(self):
+    def test_a_rate_limit_for_one_merchant(self):
         with Sandbox("--fault", "rate=1:1@1900007291") as sandbox:
             for _ in range(1000):
                 answer = sandbox.call()
@@ -723,7 +723,7 @@ class Shares(unittest.TestCase):
                 self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
                 self.assertIn(told, done.stderr)
 
-    def test_a_port_that_is_taken(self):
+    def test_a_port_in_use(self):
         with socket.create_server(("127.0.0.1", 0)) as other, tempfile.TemporaryDirectory() as directory:
             done = subprocess.run([PROGRAM, "sandbox", "--dir", directory, "--listen",
                                    f"127.0.0.1:{other.getsockname()[1]}"],

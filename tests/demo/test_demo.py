@@ -59,7 +59,7 @@ class Demo(unittest.TestCase):
         self.assertEqual(demo.returncode, status, told)
         return told
 
-    def test_what_is_printed_with_keep_works_and_interrupt_cleans_up(self):
+    def test_the_printed_commands_work_and_an_interrupt_cleans_up(self):
         demo = self.start("--keep")
         shown = self.read_until(demo, "Ctrl-C stops it.$")
         usual = shown.replace(self.directory, "/tmp").replace(str(BUILD), "build/release")
@@ -107,7 +107,7 @@ class Demo(unittest.TestCase):
         (kept,) = self.left_behind()
         self.assertIn(str(kept / "presignd.log"), told)
 
-    def test_children_end_with_a_demo_that_is_killed(self):
+    def test_children_end_when_the_demo_is_killed(self):
         demo = self.start("--keep")
         shown = self.read_until(demo, "  presignd ")
         pid = int(re.search(r"presignd  .*process (\d+)", shown)[1])

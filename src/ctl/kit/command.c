@@ -81,10 +81,10 @@ bool command_exits_with(const struct command *command, int status)
     return row->meaning != NULL;
 }
 
-static void tell(const struct command *command, const char *format, va_list arguments,
-                 const char *after) __attribute__((format(printf, 2, 0)));
-static void tell(const struct command *command, const char *format, va_list arguments,
-                 const char *after)
+static void print_error(const struct command *command, const char *format, va_list arguments,
+                        const char *after) __attribute__((format(printf, 2, 0)));
+static void print_error(const struct command *command, const char *format, va_list arguments,
+                        const char *after)
 {
     AUTO_FREE char *text = NULL;
     if (vasprintf(&text, format, arguments) < 0) {
@@ -104,7 +104,7 @@ int command_fail(const struct command *command, int status, const char *format, 
 {
     va_list arguments;
     va_start(arguments, format);
-    tell(command, format, arguments, NULL);
+    print_error(command, format, arguments, NULL);
     va_end(arguments);
     return status;
 }
@@ -113,7 +113,7 @@ int command_usage(const struct command *command, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    tell(command, format, arguments, "--help");
+    print_error(command, format, arguments, "--help");
     va_end(arguments);
     return EX_USAGE;
 }

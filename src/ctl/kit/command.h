@@ -23,6 +23,10 @@ struct command_exit {
     {                                         \
         EX_USAGE, "the command line is wrong" \
     }
+#define EXIT_ROW_KAFKA                                                                       \
+    {                                                                                        \
+        EX_UNAVAILABLE, "no broker answers, the topic does not exist, or the ACLs forbid it" \
+    }
 #define EXIT_ROW_CONFIG                                                    \
     {                                                                      \
         EX_CONFIG, "the configuration is wrong; every problem was printed" \

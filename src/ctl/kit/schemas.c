@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* In a build tree, CMake's cache lies beside the program: build/PRESET/presignctl. */
+/* In a build tree, the program's directory has CMake's cache: build/PRESET/presignctl. */
 static char *tree_dir(void)
 {
     char path[PATH_MAX];

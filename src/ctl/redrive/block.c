@@ -11,7 +11,7 @@
 
 /* Margin for differences between the clocks of brokers and this machine. */
 #define CLOCK_MARGIN_MS INT64_C(600000)
-/* Assumed when the brokers do not tell: Kafka's default before 2.0. */
+/* Assumed when the brokers do not answer: Kafka's default before 2.0. */
 #define RETENTION_UNKNOWN_MS INT64_C(86400000)
 
 void block_init(struct redrive_block *block, const char *group, int64_t number, size_t count)

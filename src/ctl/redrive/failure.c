@@ -60,7 +60,7 @@ static bool reason_chosen(const char *reason, const struct redrive_filter *filte
     return filter->any_reason;
 }
 
-static bool word_chosen(const char *word, const char *const *words, size_t count)
+static bool word_allowed(const char *word, const char *const *words, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(words[i], word) == 0) {
@@ -74,8 +74,8 @@ bool failure_chosen(const struct failure *failure, const struct redrive_filter *
 {
     return reason_chosen(failure->reason, filter) && (!filter->retryable || failure->retryable) &&
            failure->time_ms >= filter->since_ms && failure->time_ms < filter->until_ms &&
-           word_chosen(failure->mchid, filter->merchants, filter->merchant_count) &&
-           word_chosen(failure->code, filter->codes, filter->code_count);
+           word_allowed(failure->mchid, filter->merchants, filter->merchant_count) &&
+           word_allowed(failure->code, filter->codes, filter->code_count);
 }
 
 /* --- The event --- */

@@ -31,7 +31,7 @@ static char *take_reason(void *values, const char *text)
     return NULL;
 }
 
-static char *take_word(const char *text, const char **words, size_t *count)
+static char *add_word(const char *text, const char **words, size_t *count)
 {
     if (*count == REDRIVE_WORDS_MAX) {
         return mem_printf("may be given %d times at most", REDRIVE_WORDS_MAX);
@@ -43,13 +43,13 @@ static char *take_word(const char *text, const char **words, size_t *count)
 static char *take_merchant(void *values, const char *text)
 {
     struct redrive_options *options = values;
-    return take_word(text, options->filter.merchants, &options->filter.merchant_count);
+    return add_word(text, options->filter.merchants, &options->filter.merchant_count);
 }
 
 static char *take_code(void *values, const char *text)
 {
     struct redrive_options *options = values;
-    return take_word(text, options->filter.codes, &options->filter.code_count);
+    return add_word(text, options->filter.codes, &options->filter.code_count);
 }
 
 /* RFC 3339, or an age: a number and s, m, h or d. */
@@ -128,7 +128,7 @@ static const struct command_exit exits[] = {
     {EX_OK, "all chosen failures were sent, or could be sent"},
     EXIT_ROW_USAGE,
     {EX_DATAERR, "some failures cannot be sent; each was printed with the reason"},
-    {EX_UNAVAILABLE, "no broker answers, the topic does not exist, or the ACLs forbid it"},
+    EXIT_ROW_KAFKA,
     {EX_TEMPFAIL, "another run took over, or the result of a transaction is unknown: run it again"},
     EXIT_ROW_CONFIG,
     {0},

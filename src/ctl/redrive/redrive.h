@@ -16,8 +16,8 @@
  *   one run sends at a time, and its positions are current.
  * - After a transaction that was aborted, or whose result is unknown, the run reads the block's
  *   positions again and restarts the block.
- * - The run reads every record, whatever the filter: a missing offset (a control record, an aborted
- *   record) counts as done.
+ * - The run reads every record, independent of the filter: a missing offset (a control record, an
+ * aborted record) counts as done.
  *
  * Kafka expires a position that is not committed for offsets.retention.minutes (default: a week).
  * Therefore a run commits the positions of all blocks that the topic still has, even if it sends
@@ -109,7 +109,7 @@ struct redrive_block {
     char *group;
     size_t count; /* partitions */
     struct window *windows;
-    bool *known; /* by partition: has a committed position, or one that this run has decided */
+    bool *known; /* by partition: it has a position, committed or decided by this run */
 };
 
 /* For partitions 0 to count - 1. */
