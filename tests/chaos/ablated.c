@@ -39,7 +39,7 @@ bool __wrap_window_load(struct window *window, int64_t offset, const char *metad
 /* Commits the highest offset that is done, whatever is open below. */
 void __wrap_window_finish(struct window *window, int64_t offset)
 {
-    if (without("watermark") && offset >= window->base_offset && offset < window->next) {
+    if (without("base-offset") && offset >= window->base_offset && offset < window->next) {
         int64_t next = window->next;
         window_restart(window, offset + 1);
         window->next = next;
@@ -91,7 +91,7 @@ rd_kafka_error_t *__wrap_rd_kafka_send_offsets_to_transaction(
         apart_group = group;
         return NULL;
     }
-    if (!without("session")) {
+    if (!without("group-metadata")) {
         return __real_rd_kafka_send_offsets_to_transaction(client, offsets, group, timeout_ms);
     }
     rd_kafka_consumer_group_metadata_t *outsider = anybody(group);

@@ -193,7 +193,7 @@ class Ablated(unittest.TestCase):
     """The same, with a daemon that lacks one safeguard: the audit has to fail. All at once, since
     they wait most of their time."""
 
-    LACKS = (None, "done-set", "watermark")
+    LACKS = (None, "done-set", "base-offset")
 
     @classmethod
     def setUpClass(cls):
@@ -223,7 +223,7 @@ class Ablated(unittest.TestCase):
         self.assertEqual(set(self.problems["done-set"]), {"doubled"})
 
     def test_the_highest_offset_loses_outcomes(self):
-        self.assertEqual(set(self.problems["watermark"]), {"missing"})
+        self.assertEqual(set(self.problems["base-offset"]), {"missing"})
 
 
 if __name__ == "__main__":

@@ -325,7 +325,7 @@ class Redrive(unittest.TestCase):
         self.assertEqual(len(self.redrive("--list")["was_sent"]), 900)
 
     def test_without_a_safeguard_it_is_found(self):
-        for safeguard, wrong in (("done-set", "doubled"), ("watermark", "missing")):
+        for safeguard, wrong in (("done-set", "doubled"), ("base-offset", "missing")):
             with self.subTest(safeguard):
                 self.setUp()
                 self.program = "presignctl-ablated"
