@@ -62,22 +62,23 @@ struct fate {
 };
 
 struct producer {
-    const struct producer_config *config;
-    producer_pause_fn *pause;
-    producer_commit_fn *may_commit;
-    producer_read_fn *read; /* NULL: batches are always there */
+    const struct producer_owner *owner;
     void *context;
+    /* Not changed by the producer's thread; producer_clone() reads them from another one. */
+    rd_kafka_conf_t *conf, *reader_conf;
+    char *requests_topic, *topic_names[TRANSACTION_TOPICS_MAX];
+    size_t topic_count;
+    size_t metadata_bytes;
+    enum partitioner partitioner;
+    int64_t transaction_timeout_ms;
 
     rd_kafka_t *client;
-    size_t topic_count;
     rd_kafka_topic_t *topics[TRANSACTION_TOPICS_MAX];
     rd_kafka_t *reader; /* reads committed offsets back; made when first needed */
-    int64_t transaction_timeout_ms;
     bool acquired;
     bool refused; /* a broker has said that we may not have the transactional.id */
     bool fenced;  /* another process has the transactional.id */
 
-    enum partitioner partitioner;
     struct topic_leaders leaders[TRANSACTION_TOPICS_MAX];
     int64_t looked_us; /* when they were looked up; 0: they have to be */
     uint64_t random;
@@ -103,13 +104,13 @@ enum step { STEP_OK, STEP_ABORT, STEP_FATAL, STEP_STOP };
 
 static bool read_begin(struct producer *producer)
 {
-    return producer->read == NULL || producer->read(producer->context, true);
+    return producer->owner->read == NULL || producer->owner->read(producer->context, true);
 }
 
 static void read_end(struct producer *producer)
 {
-    if (producer->read != NULL) {
-        (void)producer->read(producer->context, false);
+    if (producer->owner->read != NULL) {
+        (void)producer->owner->read(producer->context, false);
     }
 }
 
@@ -166,46 +167,70 @@ static void reader_drop(struct producer *producer)
     producer->reader = NULL;
 }
 
-static char *client_make(struct producer *producer)
+/* What the producer itself has to know of its client's properties. */
+static char *properties_read(struct producer *producer)
 {
-    const struct producer_config *config = producer->config;
-    char *error = NULL;
-    rd_kafka_conf_t *conf = kafka_properties_apply(
-        KAFKA_PRODUCER, config->instance, config->properties, config->property_count, &error);
-    if (conf == NULL) {
-        return error;
-    }
-    AUTO_FREE char *partitioner = client_property(conf, "partitioner");
+    AUTO_FREE char *partitioner = client_property(producer->conf, "partitioner");
+    AUTO_FREE char *timeout = client_property(producer->conf, "transaction.timeout.ms");
     if (partitioner == NULL || !partitioner_parse(partitioner, &producer->partitioner)) {
-        rd_kafka_conf_destroy(conf);
         return mem_printf("partitioner: there is none named %s",
                           partitioner == NULL ? "" : partitioner);
     }
-    AUTO_FREE char *timeout = client_property(conf, "transaction.timeout.ms");
     if (timeout == NULL || !text_int(timeout, 1, INT32_MAX, &producer->transaction_timeout_ms)) {
-        rd_kafka_conf_destroy(conf);
         return mem_strdup("transaction.timeout.ms: is not a number");
     }
-    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    rd_kafka_conf_set_error_cb(conf, on_error);
-    producer->client = client_new(RD_KAFKA_PRODUCER, conf, producer, &error);
-    return error;
+    return NULL;
 }
 
-struct producer *producer_new(const struct producer_config *config, producer_pause_fn *pause,
-                              producer_commit_fn *may_commit, void *context, char **error)
+static char *confs_make(struct producer *producer, const struct producer_config *config)
+{
+    char *error = NULL;
+    producer->conf = kafka_properties_apply(KAFKA_PRODUCER, config->instance, config->properties,
+                                            config->property_count, &error);
+    if (producer->conf == NULL) {
+        return error;
+    }
+    rd_kafka_conf_set_dr_msg_cb(producer->conf, on_delivery);
+    rd_kafka_conf_set_error_cb(producer->conf, on_error);
+    producer->reader_conf = kafka_properties_apply(
+        KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
+    return producer->reader_conf == NULL ? error : properties_read(producer);
+}
+
+struct producer *producer_new(const struct producer_config *config,
+                              const struct producer_owner *owner, void *context, char **error)
 {
     struct producer *producer = mem_zalloc(1, sizeof *producer);
-    producer->config = config;
+    producer->owner = owner;
+    producer->context = context;
+    producer->metadata_bytes = config->metadata_bytes;
+    producer->requests_topic = mem_strdup(config->requests_topic);
     while (producer->topic_count < TRANSACTION_TOPICS_MAX &&
            config->topics[producer->topic_count] != NULL) {
+        producer->topic_names[producer->topic_count] =
+            mem_strdup(config->topics[producer->topic_count]);
         producer->topic_count++;
     }
-    producer->pause = pause;
-    producer->may_commit = may_commit;
-    producer->context = context;
-    *error = client_make(producer);
+    *error = confs_make(producer, config);
     return *error == NULL ? producer : producer_free(producer);
+}
+
+struct producer *producer_clone(const struct producer *producer, void *context)
+{
+    struct producer *clone = mem_zalloc(1, sizeof *clone);
+    clone->owner = producer->owner;
+    clone->context = context;
+    clone->conf = rd_kafka_conf_dup(producer->conf);
+    clone->reader_conf = rd_kafka_conf_dup(producer->reader_conf);
+    clone->requests_topic = mem_strdup(producer->requests_topic);
+    clone->topic_count = producer->topic_count;
+    for (size_t i = 0; i < clone->topic_count; i++) {
+        clone->topic_names[i] = mem_strdup(producer->topic_names[i]);
+    }
+    clone->metadata_bytes = producer->metadata_bytes;
+    clone->partitioner = producer->partitioner;
+    clone->transaction_timeout_ms = producer->transaction_timeout_ms;
+    return clone;
 }
 
 struct producer *producer_free(struct producer *producer)
@@ -217,14 +242,22 @@ struct producer *producer_free(struct producer *producer)
     reader_drop(producer);
     for (size_t i = 0; i < producer->topic_count; i++) {
         topic_leaders_deinit(&producer->leaders[i]);
+        free(producer->topic_names[i]);
     }
+    if (producer->conf != NULL) {
+        rd_kafka_conf_destroy(producer->conf);
+    }
+    if (producer->reader_conf != NULL) {
+        rd_kafka_conf_destroy(producer->reader_conf);
+    }
+    free(producer->requests_topic);
     free(producer);
     return NULL;
 }
 
 static bool stopping(struct producer *producer)
 {
-    return producer->pause(producer->context, 0);
+    return producer->owner->pause(producer->context, 0);
 }
 
 static int64_t since_ms(int64_t begun_us)
@@ -250,9 +283,10 @@ enum producer_id_state producer_id_state(const struct producer *producer)
                                : PRODUCER_ID_WAITING;
 }
 
-void producer_set_read(struct producer *producer, producer_read_fn *read)
+void producer_set_group(struct producer *producer, const char *group_id)
 {
-    producer->read = read;
+    reader_drop(producer);
+    (void)rd_kafka_conf_set(producer->reader_conf, "group.id", group_id, NULL, 0);
 }
 
 void producer_doubt(void)
@@ -292,10 +326,12 @@ bool producer_acquire(struct producer *producer)
     int64_t begun_us = clock_mono_us();
     producer->fenced = false;
     if (producer->client == NULL) {
-        char *error = client_make(producer);
-        if (error != NULL) { /* it worked at the start, so the system is short of something */
+        AUTO_FREE char *error = NULL;
+        producer->client =
+            client_new(RD_KAFKA_PRODUCER, rd_kafka_conf_dup(producer->conf), producer, &error);
+        if (producer->client == NULL) {
+            log_error("%s", error);
             last_error_set(&producer->last_error, "%s", error);
-            free(error);
             return false;
         }
     }
@@ -338,7 +374,7 @@ bool producer_acquire(struct producer *producer)
 /* False when no broker answers. */
 static bool topic_look(struct producer *producer, size_t index)
 {
-    const char *name = producer->config->topics[index];
+    const char *name = producer->topic_names[index];
     const struct rd_kafka_metadata *metadata = NULL;
     if (producer->topics[index] == NULL) {
         producer->topics[index] = rd_kafka_topic_new(producer->client, name, NULL);
@@ -382,15 +418,16 @@ int32_t producer_partitions(const struct producer *producer, unsigned topic)
     return producer->leaders[topic].count;
 }
 
-enum partitioner producer_partitioner(const struct producer *producer)
+int32_t producer_partition_of_key(const struct producer *producer, const void *key, size_t key_len,
+                                  int32_t count)
 {
-    return producer->partitioner;
+    return partitioner_of_key(producer->partitioner, key, key_len, count);
 }
 
 static void trouble_of_record(struct producer *producer, size_t index)
 {
     const struct refusal_row *row = refusal_row(producer->fates[index].refusal);
-    const char *topic = producer->config->topics[producer->fates[index].topic];
+    const char *topic = producer->topic_names[producer->fates[index].topic];
     if (row->scope == REFUSAL_OF_TOPIC) {
         last_error_set(&producer->last_error, "topic %s %s", topic, row->what);
     } else {
@@ -463,8 +500,8 @@ static rd_kafka_topic_partition_list_t *positions_list(const struct producer *pr
         rd_kafka_topic_partition_list_new((int)batch->position_count);
     for (size_t i = 0; i < batch->position_count; i++) {
         const struct transaction_position *position = &batch->positions[i];
-        rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(
-            list, producer->config->requests_topic, position->partition);
+        rd_kafka_topic_partition_t *entry =
+            rd_kafka_topic_partition_list_add(list, producer->requests_topic, position->partition);
         entry->offset = position->offset;
         entry->metadata = mem_strdup(position->metadata);
         entry->metadata_size = strlen(position->metadata);
@@ -505,7 +542,7 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             break;
         }
         last_error_set_error(&producer->last_error, "sending offsets", error);
-        if (producer->pause(producer->context, RETRY_PAUSE_MS)) {
+        if (producer->owner->pause(producer->context, RETRY_PAUSE_MS)) {
             step = STEP_STOP;
             break;
         }
@@ -755,7 +792,7 @@ static enum step commit(struct producer *producer)
         if (since_ms(begun_us) > PATIENCE_MS) {
             return STEP_FATAL;
         }
-        if (producer->pause(producer->context, RETRY_PAUSE_MS)) {
+        if (producer->owner->pause(producer->context, RETRY_PAUSE_MS)) {
             return STEP_STOP;
         }
     }
@@ -777,7 +814,7 @@ static bool abort_or_drop(struct producer *producer)
             return false;
         }
         if (!again || since_ms(begun_us) > PATIENCE_MS ||
-            producer->pause(producer->context, RETRY_PAUSE_MS)) {
+            producer->owner->pause(producer->context, RETRY_PAUSE_MS)) {
             log_warning("kafka producer: %s; it is made anew", producer->last_error.text);
             client_drop(producer);
             break;
@@ -800,16 +837,13 @@ static struct transaction_end end_of(struct producer *producer, enum transaction
 
 static rd_kafka_t *reader_get(struct producer *producer)
 {
-    const struct producer_config *config = producer->config;
-    char *error = NULL;
+    AUTO_FREE char *error = NULL;
     if (producer->reader == NULL) {
-        rd_kafka_conf_t *conf = kafka_properties_apply(
-            KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
-        producer->reader = conf == NULL ? NULL : client_new(RD_KAFKA_CONSUMER, conf, NULL, &error);
+        producer->reader =
+            client_new(RD_KAFKA_CONSUMER, rd_kafka_conf_dup(producer->reader_conf), NULL, &error);
         if (producer->reader == NULL) {
             last_error_set(&producer->last_error, "%s", error);
         }
-        free(error);
     }
     return producer->reader;
 }
@@ -827,7 +861,7 @@ static bool positions_are(const rd_kafka_topic_partition_list_t *committed,
 {
     for (size_t i = 0; i < batch->position_count; i++) {
         const rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(
-            committed, producer->config->requests_topic, batch->positions[i].partition);
+            committed, producer->requests_topic, batch->positions[i].partition);
         if (entry == NULL || !position_is(entry, &batch->positions[i])) {
             return false;
         }
@@ -860,7 +894,7 @@ static bool read_back(struct producer *producer, const struct transaction_batch 
                        equal ? "was found to have succeeded" : "was found not to have happened");
             return true;
         }
-        if (producer->pause(producer->context, READ_BACK_PAUSE_MS)) {
+        if (producer->owner->pause(producer->context, READ_BACK_PAUSE_MS)) {
             break;
         }
     }
@@ -881,7 +915,7 @@ static bool resolve(struct producer *producer, const struct transaction_batch *b
             *end = end_of(producer, TRANSACTION_FENCED);
             return true;
         }
-        if (producer->pause(producer->context, READ_BACK_PAUSE_MS)) {
+        if (producer->owner->pause(producer->context, READ_BACK_PAUSE_MS)) {
             return false;
         }
     }
@@ -901,7 +935,7 @@ static bool attribute(struct producer *producer)
         there[producer->fates[i].topic] = true;
     }
     for (size_t i = 0; i < producer->topic_count; i++) {
-        AUTO_FREE char *quoted = mem_printf("\"%s\"", producer->config->topics[i]);
+        AUTO_FREE char *quoted = mem_printf("\"%s\"", producer->topic_names[i]);
         named[i] = there[i] && strstr(producer->last_error.text, quoted) != NULL;
         named_count += named[i];
         there_count += there[i];
@@ -965,7 +999,7 @@ static bool end_of_fatal(struct producer *producer, const struct transaction_bat
         }
         /* Should another process have our name after all, we fence it in turn: the one that is in
          * no doubt ends. Where both are, the fences of their consumers end one (renewal.h). */
-        if (producer->pause(producer->context, FENCED_GRACE_MS)) {
+        if (producer->owner->pause(producer->context, FENCED_GRACE_MS)) {
             return false;
         }
     }
@@ -1012,7 +1046,7 @@ static bool transact(struct producer *producer, const struct transaction_batch *
         step = deliver_all(producer);
     }
     if (step == STEP_OK) {
-        commit_tried = producer->may_commit(producer->context);
+        commit_tried = producer->owner->may_commit(producer->context);
         step = commit_tried ? commit(producer) : STEP_STOP;
     }
     switch (step) {
@@ -1089,7 +1123,7 @@ static enum step try_position(struct producer *producer,
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *entry =
-        rd_kafka_topic_partition_list_add(list, producer->config->requests_topic, partition);
+        rd_kafka_topic_partition_list_add(list, producer->requests_topic, partition);
     entry->offset = offset;
     if (metadata_bytes > 0) {
         entry->metadata = mem_alloc(metadata_bytes);
@@ -1125,7 +1159,7 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
                          int32_t partition, int64_t offset)
 {
     /* Some brokers take 1024. */
-    const size_t sizes[] = {producer->config->metadata_bytes, 1024, TRANSACTION_METADATA_MIN};
+    const size_t sizes[] = {producer->metadata_bytes, 1024, TRANSACTION_METADATA_MIN};
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         bool refused = false;
         if (!producer->acquired || stopping(producer)) {

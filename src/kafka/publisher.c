@@ -50,9 +50,8 @@ struct measuring {
 
 /* A thread and all it works on; outlives the publisher when it has to be left behind. */
 struct worker {
-    struct producer_config config; /* a copy of its own */
-    struct producer *producer;     /* NULL until the thread has made it */
-    int eventfd;                   /* the publisher's: written when an end is to be told */
+    struct producer *producer;
+    int eventfd; /* the publisher's: written when an end is to be told */
 
     pthread_mutex_t reading; /* the batch; taken before `lock` where both are */
     pthread_mutex_t lock;
@@ -72,7 +71,6 @@ struct worker {
     char id_last_error[256];
 
     _Atomic enum producer_id_state id_state;
-    _Atomic enum partitioner partitioner;
     _Atomic int32_t partitions[OUTPUT_TOPIC_COUNT]; /* 0: not known yet */
     _Atomic int64_t alive_us;                       /* last sign of life; 0 while idle */
 };
@@ -86,55 +84,8 @@ struct publisher {
     void *context;
     struct worker *worker;
     struct loop_timer check;
+    int64_t stuck_ms;
 };
-
-/* --- Configuration, copied --- */
-
-static void config_copy(struct producer_config *copy, const struct producer_config *config)
-{
-    struct kafka_property *properties = mem_zalloc(config->property_count, sizeof *properties);
-    for (size_t i = 0; i < config->property_count; i++) {
-        properties[i].client = config->properties[i].client;
-        properties[i].name = mem_strdup(config->properties[i].name);
-        properties[i].value = mem_strdup(config->properties[i].value);
-    }
-    copy->instance = mem_strdup(config->instance);
-    copy->requests_topic = mem_strdup(config->requests_topic);
-    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
-        copy->topics[i] = mem_strdup(config->topics[i]);
-    }
-    copy->properties = properties;
-    copy->property_count = config->property_count;
-    copy->metadata_bytes = config->metadata_bytes;
-    copy->stuck_ms = config->stuck_ms > 0 ? config->stuck_ms : PUBLISHER_STUCK_MS;
-}
-
-/* A value may be a password. */
-static void text_drop(const char *text)
-{
-    char *own;
-    memcpy(&own, &text, sizeof own);
-    if (own != NULL) {
-        explicit_bzero(own, strlen(own));
-    }
-    free(own);
-}
-
-static void config_drop(struct producer_config *config)
-{
-    for (size_t i = 0; i < config->property_count; i++) {
-        text_drop(config->properties[i].name);
-        text_drop(config->properties[i].value);
-    }
-    struct kafka_property *properties;
-    memcpy(&properties, &config->properties, sizeof(void *));
-    free(properties);
-    text_drop(config->instance);
-    text_drop(config->requests_topic);
-    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
-        text_drop(config->topics[i]);
-    }
-}
 
 /* --- The thread --- */
 
@@ -236,7 +187,6 @@ static bool worker_pause(void *context, int64_t milliseconds)
 
 static void partitions_note(struct worker *worker)
 {
-    atomic_store(&worker->partitioner, producer_partitioner(worker->producer));
     for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
         atomic_store(&worker->partitions[i], producer_partitions(worker->producer, (unsigned)i));
     }
@@ -330,29 +280,9 @@ static void measure_do(struct worker *worker, const struct measuring *asked)
     pthread_mutex_unlock(&worker->lock);
 }
 
-/* One that the system gives no thread for is tried again every second. */
-static void producer_make(struct worker *worker)
-{
-    AUTO_FREE char *error = NULL;
-    alive(worker, clock_mono_us());
-    worker->producer =
-        producer_new(&worker->config, worker_pause, worker_may_commit, worker, &error);
-    if (worker->producer != NULL) {
-        producer_set_read(worker->producer, worker_read);
-        return;
-    }
-    log_error("%s", error);
-    pthread_mutex_lock(&worker->lock);
-    (void)snprintf(worker->id_last_error, sizeof worker->id_last_error, "%s", error);
-    const struct timespec until = clock_mono_after(ACQUIRE_PAUSE_MS);
-    while (!worker->stop && changed_wait(worker, &until)) {
-    }
-    pthread_mutex_unlock(&worker->lock);
-}
-
 static void worker_drop(struct worker *worker)
 {
-    config_drop(&worker->config);
+    worker->producer = producer_free(worker->producer);
     group_metadata_unref(worker->group_metadata);
     group_metadata_unref(worker->measuring.group_metadata);
     pthread_cond_destroy(&worker->changed);
@@ -388,11 +318,7 @@ static void worker_work(struct worker *worker)
 static void worker_run(void *context)
 {
     struct worker *worker = context;
-    while (worker->producer == NULL && !worker_stops(worker)) {
-        producer_make(worker);
-    }
     worker_work(worker);
-    worker->producer = producer_free(worker->producer);
     pthread_mutex_lock(&worker->lock);
     bool orphan = worker->orphan;
     worker->finished = true;
@@ -403,23 +329,15 @@ static void worker_run(void *context)
     }
 }
 
-/* The properties are looked at here, so that a wrong one is told to whoever asks; the library's
- * own part may wait, and is the thread's. */
-static char *config_check(const struct producer_config *config)
-{
-    char *error = NULL;
-    rd_kafka_conf_t *conf = kafka_properties_apply(
-        KAFKA_PRODUCER, config->instance, config->properties, config->property_count, &error);
-    if (conf != NULL) {
-        rd_kafka_conf_destroy(conf);
-    }
-    return error;
-}
+static const struct producer_owner owner = {
+    .pause = worker_pause,
+    .may_commit = worker_may_commit,
+    .read = worker_read,
+};
 
-static struct worker *worker_new(const struct producer_config *config, int eventfd)
+static struct worker *worker_new(int eventfd)
 {
     struct worker *worker = mem_zalloc(1, sizeof *worker);
-    config_copy(&worker->config, config);
     worker->eventfd = eventfd;
     pthread_mutex_init(&worker->reading, NULL);
     pthread_mutex_init(&worker->lock, NULL);
@@ -517,7 +435,8 @@ static bool worker_take_over(struct worker *fresh, struct worker *old)
 static bool worker_replace(struct publisher *publisher, bool *take_back)
 {
     struct worker *old = publisher->worker;
-    struct worker *fresh = worker_new(&old->config, publisher->eventfd);
+    struct worker *fresh = worker_new(publisher->eventfd);
+    fresh->producer = producer_clone(old->producer, fresh);
     pthread_mutex_lock(&old->reading);
     pthread_mutex_lock(&old->lock);
     *take_back = worker_take_over(fresh, old);
@@ -548,7 +467,7 @@ static void tell_aborted(struct publisher *publisher, const char *last_error, in
 static void on_check(void *context)
 {
     struct publisher *publisher = context;
-    const int64_t stuck_ms = publisher->worker->config.stuck_ms;
+    const int64_t stuck_ms = publisher->stuck_ms;
     bool take_back = false;
     loop_timer_set(&publisher->check, clock_now(&clock_system).mono_ms + CHECK_MS);
     if (publisher_stalled_us(publisher) < stuck_ms * 1000) {
@@ -606,6 +525,19 @@ static void publisher_drop(struct publisher *publisher)
     free(publisher);
 }
 
+static char *worker_begin(struct publisher *publisher, const struct producer_config *config)
+{
+    char *error = NULL;
+    struct worker *worker = worker_new(publisher->eventfd);
+    worker->producer = producer_new(config, &owner, worker, &error);
+    if (worker->producer == NULL) {
+        worker_drop(worker);
+        return error;
+    }
+    publisher->worker = worker;
+    return worker_start(worker) ? NULL : mem_strdup("kafka producer: the system gives no thread");
+}
+
 struct publisher *publisher_new(struct loop *loop, const struct producer_config *config,
                                 publisher_ended_fn *ended, void *context, char **error)
 {
@@ -617,15 +549,10 @@ struct publisher *publisher_new(struct loop *loop, const struct producer_config 
     if (publisher->eventfd >= 0) {
         publisher->watch = loop_fd_add(loop, publisher->eventfd, EPOLLIN, on_eventfd, publisher);
     }
+    publisher->stuck_ms = config->stuck_ms > 0 ? config->stuck_ms : PUBLISHER_STUCK_MS;
     *error = publisher->watch == NULL
                  ? mem_strdup("kafka producer: the system gives no event descriptor")
-                 : config_check(config);
-    if (*error == NULL) {
-        publisher->worker = worker_new(config, publisher->eventfd);
-        *error = worker_start(publisher->worker)
-                     ? NULL
-                     : mem_strdup("kafka producer: the system gives no thread");
-    }
+                 : worker_begin(publisher, config);
     if (*error != NULL) {
         publisher_drop(publisher);
         return NULL;
@@ -686,8 +613,7 @@ int32_t publisher_route(const struct publisher *publisher, enum output_topic top
 {
     const struct worker *worker = publisher->worker;
     int32_t count = atomic_load(&worker->partitions[topic]);
-    return count <= 0 ? -1
-                      : partitioner_of_key(atomic_load(&worker->partitioner), key, key_len, count);
+    return count <= 0 ? -1 : producer_partition_of_key(worker->producer, key, key_len, count);
 }
 
 int64_t publisher_stalled_us(const struct publisher *publisher)

@@ -21,26 +21,34 @@ enum producer_id_state {
     PRODUCER_ID_DENIED, /* a broker denies it; requested again every second */
 };
 
-/* Waits that long (0: not at all). True when the owner wants an end of it all. */
-typedef bool producer_pause_fn(void *context, int64_t wait_ms);
-/* May the batch at hand be committed? Asked once, right before: from a true on it may become
- * visible, after a false it never does. */
-typedef bool producer_commit_fn(void *context);
-/* Around each reading of the batch at hand (`begin`, then not): an owner that takes the batch
- * back while a call does not return waits for the end of a reading, and after a false there is
- * none. No call of librdkafka that may wait lies in between. */
-typedef bool producer_read_fn(void *context, bool begin);
+/* Called from inside the producer's calls. */
+struct producer_owner {
+    /* Waits that long (0: not at all). True asks the producer to stop. */
+    bool (*pause)(void *context, int64_t wait_ms);
+    /* May the batch be committed? Called once, right before the commit. After true the batch may
+     * become visible. After false it never does. */
+    bool (*may_commit)(void *context);
+    /* Called with `begin` true before the batch is read, and with false afterwards. An owner that
+     * takes back a batch waits for the second call; false from the first one forbids to read. No
+     * blocking call of librdkafka lies in between. NULL: a batch stays valid until its end. */
+    bool (*read)(void *context, bool begin);
+};
 
-/* Checks the configuration; connects in the background. `config` outlives the producer. NULL
- * and a reason. */
-struct producer *producer_new(const struct producer_config *config, producer_pause_fn *pause,
-                              producer_commit_fn *may_commit, void *context, char **error)
+/* Copies what it needs of `config` and connects to nothing; producer_acquire() does. NULL and a
+ * reason (free()) when the properties are wrong. */
+struct producer *producer_new(const struct producer_config *config,
+                              const struct producer_owner *owner, void *context, char **error)
     __attribute__((warn_unused_result));
-/* A transaction that is open stays so until the next producer of this instance, or the
- * broker's transaction.timeout.ms, ends it. Accepts NULL, returns NULL. */
+/* Another producer with the same configuration and owner. `producer` may be in use by another
+ * thread. */
+struct producer *producer_clone(const struct producer *producer, void *context)
+    __attribute__((warn_unused_result));
+/* An open transaction stays open until the next producer of this instance or the broker's
+ * transaction.timeout.ms ends it. Accepts NULL, returns NULL. */
 struct producer *producer_free(struct producer *producer);
-/* Without it, a batch is there until its end was told. */
-void producer_set_read(struct producer *producer, producer_read_fn *read);
+/* The group whose committed offsets are read back when a commit's end is unknown. The default is
+ * the configured group.id. */
+void producer_set_group(struct producer *producer, const char *group_id);
 
 /* Takes hold of the transactional.id, for a few seconds at most; true when it has it. */
 bool producer_acquire(struct producer *producer);
@@ -49,7 +57,10 @@ const char *producer_last_error(const struct producer *producer);
 enum producer_id_state producer_id_state(const struct producer *producer);
 /* How many partitions the topic has; 0 when that is not known yet. */
 int32_t producer_partitions(const struct producer *producer, unsigned topic);
-enum partitioner producer_partitioner(const struct producer *producer);
+/* The partition of a key among `count`, as the configured partitioner chooses it; -1 when any will
+ * do. Any thread. */
+int32_t producer_partition_of_key(const struct producer *producer, const void *key, size_t key_len,
+                                  int32_t count);
 /* The whole of one transaction. False when the owner asked to stop before its end was known;
  * then `end` is not set. */
 bool producer_publish(struct producer *producer, const struct transaction_batch *batch,

@@ -42,8 +42,6 @@ struct redrive {
     int status;
 
     /* --send */
-    struct producer_config config;
-    struct kafka_property *properties; /* the block's group is the last of them */
     struct producer *producer;
     int64_t deadline_ms; /* of the current transaction */
     struct redriven *batch;
@@ -85,7 +83,7 @@ static bool on_pause(void *context, int64_t wait_ms)
     return mono_ms() >= redrive->deadline_ms;
 }
 
-static bool on_commit(void *context)
+static bool may_commit(void *context)
 {
     return !on_pause(context, 0);
 }
@@ -523,7 +521,7 @@ static enum step process_block(struct redrive *redrive, int64_t number)
     }
     block_init(&redrive->block, redrive->group, number, redrive->partitions);
     if (send) {
-        redrive->properties[redrive->config.property_count - 1].value = redrive->block.group;
+        producer_set_group(redrive->producer, redrive->block.group);
     }
     if (!block_load(&redrive->block, redrive->failures, redrive->setup->properties,
                     redrive->setup->property_count, redrive->options->timeout_ms, &reason)) {
@@ -613,23 +611,15 @@ static bool find_ends(struct redrive *redrive, char **reason)
 
 static bool open_producer(struct redrive *redrive, char **reason)
 {
-    const struct setup *setup = redrive->setup;
-    size_t count = setup->property_count + 1;
-    redrive->properties = mem_zalloc(count, sizeof *redrive->properties);
-    memcpy(redrive->properties, setup->properties,
-           setup->property_count * sizeof *redrive->properties);
-    /* The producer reads positions back when the result of a commit is unknown. process_block()
-     * sets the group. */
-    redrive->properties[count - 1] =
-        (struct kafka_property){KAFKA_CONSUMER, "group.id", redrive->group};
-    redrive->config = (struct producer_config){
+    static const struct producer_owner owner = {.pause = on_pause, .may_commit = may_commit};
+    const struct producer_config config = {
         .instance = redrive->group,
         .requests_topic = redrive->failures, /* the topic of the positions */
         .topics = {redrive->requests},
-        .properties = redrive->properties,
-        .property_count = count,
+        .properties = redrive->setup->properties,
+        .property_count = redrive->setup->property_count,
     };
-    redrive->producer = producer_new(&redrive->config, on_pause, on_commit, redrive, reason);
+    redrive->producer = producer_new(&config, &owner, redrive, reason);
     return redrive->producer != NULL;
 }
 
@@ -641,7 +631,6 @@ static void close_all(struct redrive *redrive)
     free(redrive->batch);
     free(redrive->places);
     free(redrive->refusals);
-    free(redrive->properties);
     free(redrive->lows);
     free(redrive->highs);
     free(redrive->printed);
