@@ -1,0 +1,138 @@
+"""Each row of a table has code that uses it: a configuration key is read, a metric counted, a fact of
+the status set, a message logged. Each rule that setup fills in is filled in. Prints what is left
+out."""
+
+import re
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = "include/presignd/config/keys.h"
+METRICS = "include/presignd/ops/metric_rows.h"
+STATUS = "include/presignd/ops/status_rows.h"
+MESSAGES = "include/presignd/ops/messages.h"
+
+# What src/setup/setup.c fills in; a field that it leaves out is silently 0.
+FILLED = {"admit_rules": "include/presignd/flow/admit.h", "retry_policy": "include/presignd/flow/retry.h",
+          "pipeline_limits": "include/presignd/flow/ports.h", "pipeline_rules": "include/presignd/flow/ports.h",
+          "caller_config": "include/presignd/wechatpay/caller.h",
+          "merchant_spec": "include/presignd/wechatpay/merchant.h"}
+
+# Keys that are checked and not used yet; their help says so.
+UNUSED = {"merchant.apiv3_key"}
+
+
+def code(text):
+    """C without comments and strings."""
+    return re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', "", text, flags=re.S)
+
+
+def rows(text, kinds):
+    """(kind, section, name) of the rows of a table of fields."""
+    return re.findall(rf"^({kinds})\((\w+), (\w+)", text, flags=re.M)
+
+
+def unread_keys(table, sources):
+    """`sources`: {path: text} of src/."""
+    users = {path: code(text) for path, text in sources.items() if not path.startswith("src/config/")}
+    plain = "".join(users.values())
+    merchants = "".join(text for text in users.values() if "struct config_merchant" in text)
+    for _, section, name in rows(table, "TEXT|EXAMPLE|NUMBER|FLAG|CHOICE"):
+        used = rf"->{name}\b" if section == "merchant" else rf"[.>]{section}\.{name}\b"
+        if not re.search(used, merchants if section == "merchant" else plain):
+            yield f"{section}.{name}"
+
+
+def unset_facts(table, sources):
+    text = "".join(code(text) for path, text in sources.items() if path.startswith("src/daemon/"))
+    for kind, section, name in rows(table, "TEXT|PROSE|COUNT|BYTES|FLAG|TIME|SPAN|HIDDEN"):
+        field = f"{name}_ms" if kind in ("TIME", "SPAN") else name
+        single = section in ("process", "work", "reload")
+        if not re.search(rf"status->{section}\.{field} " if single else rf"[.>]{field} ?[+]?=", text):
+            yield f"{section}.{name}"
+
+
+def unused_names(names, sources):
+    text = "".join(code(text) for path, text in sources.items() if path.endswith(".c"))
+    return [name for name in names if not re.search(rf"\b{name}\b", text)]
+
+
+def fields(struct, header):
+    """Names of the fields of a struct without nested ones."""
+    body = re.search(rf"struct {struct} \{{(.*?)\n\}};", re.sub(r"/\*.*?\*/", "", header, flags=re.S), flags=re.S)[1]
+    declarators = [part for line in body.split(";") for part in line.split(",")]
+    return [re.search(r"(\w+)\s*(\[\w+\])?\s*$", part)[1] for part in declarators if part.strip()]
+
+
+def unfilled(struct, header, setup):
+    return [name for name in fields(struct, header) if not re.search(rf"[.>]{name}(\[\w+\])? =", code(setup))]
+
+
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+class Tables(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        paths = [path.relative_to(ROOT).as_posix() for path in (ROOT / "src").rglob("*.[ch]")]
+        cls.sources = {path: read(path) for path in paths}
+
+    def assert_none(self, found, table, what):
+        found = list(found)
+        self.assertFalse(found, f"{table}: {', '.join(found)}: {what}")
+
+    def test_keys_are_read(self):
+        found = set(unread_keys(read(KEYS), self.sources))
+        self.assertEqual(found & UNUSED, UNUSED, "is used now: take it from UNUSED")
+        self.assert_none(sorted(found - UNUSED), KEYS, "nothing outside src/config/ reads this field")
+
+    def test_metrics_are_counted(self):
+        names = [f"METRIC_{name}" for name in re.findall(r"^METRIC\((\w+),", read(METRICS), flags=re.M)]
+        self.assertGreater(len(names), 40)
+        self.assert_none(unused_names(names, self.sources), METRICS, "nothing sets or counts this metric")
+
+    def test_facts_are_set(self):
+        self.assert_none(unset_facts(read(STATUS), self.sources), STATUS, "nothing in src/daemon/ sets this field")
+
+    def test_messages_are_logged(self):
+        names = re.findall(r"^#define (MESSAGE_\w+)", read(MESSAGES), flags=re.M)
+        self.assertGreater(len(names), 30)
+        self.assert_none(unused_names(names, self.sources), MESSAGES, "nothing logs this message")
+
+
+    def test_rules_are_filled_in(self):
+        for struct, header in FILLED.items():
+            found = unfilled(struct, read(header), self.sources["src/setup/setup.c"])
+            self.assert_none(found, header, f"src/setup/setup.c sets no such field of struct {struct}")
+
+
+class Omissions(unittest.TestCase):
+    """The rules above find what is left out."""
+
+    def test_a_key_that_is_read_only_where_it_is_parsed(self):
+        table = 'NUMBER(retry, jitter_ms, MS, "0", 0, 1, RELOAD, "x")\nTEXT(merchant, note, text, "", RELOAD, "x")\n'
+        parsed = {"src/config/read.c": "config->retry.jitter_ms; struct config_merchant *m; m->note;"}
+        self.assertEqual(list(unread_keys(table, parsed)), ["retry.jitter_ms", "merchant.note"])
+        told = {"src/setup/setup.c": '/* config->retry.jitter_ms */ f("->retry.jitter_ms"); spec->note;'}
+        self.assertEqual(list(unread_keys(table, told)), ["retry.jitter_ms", "merchant.note"])
+        used = {"src/setup/setup.c": "const struct config_merchant *from; from->note; config->retry.jitter_ms"}
+        self.assertEqual(list(unread_keys(table, used)), [])
+
+    def test_a_fact_that_is_never_set(self):
+        table = 'TIME(host, seen, PLAIN, "seen")\nCOUNT(work, lost, PLAIN, "lost")\n'
+        read_only = {"src/daemon/report.c": "set(items[i].seen_ms); set(status->work.lost);"}
+        self.assertEqual(list(unset_facts(table, read_only)), ["host.seen", "work.lost"])
+        assigned = {"src/daemon/snapshot.c": "= {.seen_ms = now}; status->work.lost += 1;"}
+        self.assertEqual(list(unset_facts(table, assigned)), [])
+
+    def test_a_metric_that_nothing_counts(self):
+        self.assertEqual(unused_names(["METRIC_X"], {"src/a.c": "/* METRIC_X */ METRIC_XY"}), ["METRIC_X"])
+
+    def test_a_rule_that_is_left_out(self):
+        header = "struct policy {\n    int64_t a_ms, b_ms; /* c; */\n    const char *names[MAX];\n};\n"
+        self.assertEqual(unfilled("policy", header, "{.a_ms = 1, x->names[i] = y}"), ["b_ms"])
+
+
+if __name__ == "__main__":
+    unittest.main()
