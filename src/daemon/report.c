@@ -2,8 +2,8 @@
 
 #include "presignd/base/list.h"
 #include "presignd/base/log.h"
+#include "presignd/base/log_ratelimit.h"
 #include "presignd/base/map.h"
-#include "presignd/base/quiet.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
@@ -24,9 +24,9 @@
 struct voice {
     struct list_link link;
     char *mchid;
-    struct quiet failures[REASON_COUNT];
-    struct quiet refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
-    struct quiet holds;
+    struct log_ratelimit failures[REASON_COUNT];
+    struct log_ratelimit refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
+    struct log_ratelimit holds;
     bool held; /* as it is now, whatever was told */
 };
 
@@ -38,11 +38,11 @@ struct report {
     char *last_error;                 /* why transactions fail */
     int64_t last_error_ms;            /* mono: since when */
     bool failing[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
-    struct quiet last_errors;
-    struct quiet foreign;
+    struct log_ratelimit last_errors;
+    struct log_ratelimit foreign;
     int64_t shortage_ms; /* mono: when one was told last; 0: never */
-    struct quiet failures[REASON_COUNT];
-    struct quiet refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
+    struct log_ratelimit failures[REASON_COUNT];
+    struct log_ratelimit refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
 };
 
 /* A series that is there from the start: a rate over it needs the zero, or it would not see the
@@ -147,7 +147,8 @@ static void note_foreign(struct report *report, const struct job *job)
 {
     const struct answer *answer = &job->answer;
     count(report, METRIC_FOREIGN_ANSWERS, (const char *[]){answer->host});
-    if (!quiet_says(&report->foreign, clock_now(&clock_system).mono_ms)) {
+    if (!log_ratelimit_allows(&report->foreign, LOG_RATELIMIT_LINES,
+                              clock_now(&clock_system).mono_ms)) {
         return;
     }
     const struct log_field fields[] = {{"MCHID", job->admission.mchid},
@@ -166,7 +167,7 @@ static void note_shortage(struct report *report)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     count(report, METRIC_SHORTAGES, NULL);
-    if (report->shortage_ms == 0 || now_ms - report->shortage_ms >= QUIET_SPAN_MS) {
+    if (report->shortage_ms == 0 || now_ms - report->shortage_ms >= LOG_RATELIMIT_MS) {
         report->shortage_ms = now_ms;
         log_fields(
             LOG_ERR, MESSAGE_DESCRIPTORS_SHORT, NULL,
@@ -228,10 +229,11 @@ static struct voice *voice_of(struct report *report, const char *mchid)
 }
 
 /* A merchant's first one of a minute, and the first few of all. `own`: NULL without merchant. */
-static bool says(struct quiet *own, struct quiet *all)
+static bool says(struct log_ratelimit *own, struct log_ratelimit *all)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
-    return (own != NULL && quiet_says_of(own, 1, now_ms)) || quiet_says(all, now_ms);
+    return (own != NULL && log_ratelimit_allows(own, 1, now_ms)) ||
+           log_ratelimit_allows(all, LOG_RATELIMIT_LINES, now_ms);
 }
 
 static struct voice *voice_of_job(struct report *report, const struct job *job)
@@ -282,7 +284,7 @@ static void log_failure(struct report *report, const struct job *job)
 /* What a merchant's holds came to that were not told one by one, and how it stands now. */
 static void tell_holds(struct voice *voice, int64_t mono_ms)
 {
-    uint64_t more = quiet_over(&voice->holds, mono_ms);
+    uint64_t more = log_ratelimit_suppressed(&voice->holds, mono_ms);
     const struct log_field fields[] = {{"MCHID", voice->mchid}, {NULL, NULL}};
     if (more > 0) {
         log_fields(voice->held ? LOG_ERR : LOG_NOTICE,
@@ -298,11 +300,12 @@ static void tick_voices(struct report *report, int64_t mono_ms)
     LIST_FOREACH (&report->voice_list, link) {
         struct voice *voice = CONTAINER_OF(link, struct voice, link);
         for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
-            (void)quiet_over(&voice->failures[reason], mono_ms); /* counted with all others' */
+            (void)log_ratelimit_suppressed(&voice->failures[reason],
+                                           mono_ms); /* counted with all others' */
         }
         for (size_t i = 0; i < ARRAY_LENGTH(voice->refusals); i++) {
             for (size_t k = 0; k < REFUSAL_COUNT; k++) {
-                (void)quiet_over(&voice->refusals[i][k], mono_ms);
+                (void)log_ratelimit_suppressed(&voice->refusals[i][k], mono_ms);
             }
         }
         tell_holds(voice, mono_ms);
@@ -313,7 +316,7 @@ static void tell_refusals(struct report *report, enum output_topic topic, enum r
                           int64_t mono_ms)
 {
     const struct refusal_row *row = refusal_row(refusal);
-    uint64_t more = quiet_over(&report->refusals[topic][refusal], mono_ms);
+    uint64_t more = log_ratelimit_suppressed(&report->refusals[topic][refusal], mono_ms);
     char count[24];
     if (more == 0) {
         return;
@@ -328,19 +331,20 @@ static void tell_refusals(struct report *report, enum output_topic topic, enum r
                output_topic_name(topic), row->mend);
 }
 
-/* The rest of what log_failure() told by the piece. */
+/* The failures that log_failure() did not log one by one. */
 static void tell_failures(struct report *report, int64_t mono_ms)
 {
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
-        uint64_t more = quiet_over(&report->failures[reason], mono_ms);
+        uint64_t more = log_ratelimit_suppressed(&report->failures[reason], mono_ms);
         if (more > 0) {
             char count[24];
             snprintf(count, sizeof count, "%" PRIu64, more);
             const struct log_field fields[] = {
                 {"REASON", reason_name(reason)}, {"COUNT", count}, {NULL, NULL}};
-            log_fields(LOG_INFO, MESSAGE_EVENTS_COUNTED, fields,
-                       "%s more events failed: %s; of a minute, the first %d are told by the piece",
-                       count, reason_name(reason), QUIET_WORDS);
+            log_fields(
+                LOG_INFO, MESSAGE_EVENTS_COUNTED, fields,
+                "%s more events failed: %s; only the first %d per minute are logged one by one",
+                count, reason_name(reason), LOG_RATELIMIT_LINES);
         }
     }
 }
@@ -354,8 +358,8 @@ void report_tick(struct report *report, int64_t mono_ms)
             tell_refusals(report, (enum output_topic)topic, (enum refusal)refusal, mono_ms);
         }
     }
-    (void)quiet_over(&report->foreign, mono_ms); /* the metric has the rest */
-    uint64_t more = quiet_over(&report->last_errors, mono_ms);
+    (void)log_ratelimit_suppressed(&report->foreign, mono_ms); /* the metric has the rest */
+    uint64_t more = log_ratelimit_suppressed(&report->last_errors, mono_ms);
     if (more > 0) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
                    "%" PRIu64 " more times within a minute the cause of failing transactions "
@@ -389,7 +393,8 @@ static void note_trouble(struct report *report, const char *last_error)
     bool changed = last_error == NULL || report->last_error == NULL
                        ? last_error != report->last_error
                        : strcmp(report->last_error, last_error) != 0;
-    bool said = changed && quiet_says(&report->last_errors, clock_now(&clock_system).mono_ms);
+    bool said = changed && log_ratelimit_allows(&report->last_errors, LOG_RATELIMIT_LINES,
+                                                clock_now(&clock_system).mono_ms);
     if (said && last_error == NULL) {
         log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_RECOVERED, NULL, "transactions succeed again");
     } else if (said) {
@@ -449,7 +454,7 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
     struct voice *voice = voice_of(context, mchid);
     const struct log_field fields[] = {{"MCHID", mchid}, {NULL, NULL}};
     voice->held = held;
-    if (!quiet_says_of(&voice->holds, HOLD_WORDS, clock_now(&clock_system).mono_ms)) {
+    if (!log_ratelimit_allows(&voice->holds, HOLD_WORDS, clock_now(&clock_system).mono_ms)) {
         return;
     }
     if (!held) {

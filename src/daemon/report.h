@@ -2,7 +2,7 @@
  *
  * A good day is quiet: results are logged at debug, failed events at info, and only what an
  * operator must look at as a warning or worse, once when it begins and once when it ends. What
- * repeats itself is counted (base/quiet.h).
+ * repeats itself is counted (base/log_ratelimit.h).
  */
 #ifndef PRESIGND_DAEMON_REPORT_H
 #define PRESIGND_DAEMON_REPORT_H
