@@ -1,10 +1,9 @@
-/* The admin listener. libmicrohttpd keeps an epoll set of its own; that set's descriptor is
- * one of the loop's, and a timer stands in for the time-outs that it would wait for.
+/* libmicrohttpd has an epoll set of its own. The loop watches that set's descriptor, and a timer
+ * handles the library's timeouts.
  *
- * Who may keep a connection, and for how long, is decided here: libmicrohttpd counts its time-out
- * anew with each byte, and at its limit of connections it stops listening until it happens to be
- * called once more after one of them has ended. A connection that has to go is shut down; the
- * library sees that as the peer's end and frees it. */
+ * This file limits connections itself: libmicrohttpd restarts its timeout with each byte, and at
+ * its limit of connections it stops listening until it is called again after one has ended. Here a
+ * connection is closed by shutdown(2); the library then frees it as if the peer had closed it. */
 #include "presignd/ops/admin.h"
 
 #include "presignd/base/address.h"
@@ -23,26 +22,25 @@
 
 enum {
     WAIT_MS = 10000,
-    /* Beyond ADMIN_CONNECTIONS_MAX: what comes while one of those is on its way out. */
+    /* Beyond ADMIN_CONNECTIONS_MAX, for connections that are accepted while others close. */
     SURPLUS = 16,
-    /* Calls of the library in a row. What it frees at a call's end, it accepts for in the next. */
+    /* Consecutive calls of the library: it accepts only in the call after one that freed. */
     RUNS_MAX = 4,
-    CONNECTION_BYTES_MAX = 16 * 1024, /* a request's head has to fit */
+    CONNECTION_BYTES_MAX = 16 * 1024, /* for a request's head */
     BACKLOG = 64,
     SOCKET_MODE = 0660,
-    /* A connection that cannot be accepted, for there are no more descriptors, keeps the set
-     * ready: after so many rounds of nothing, the listener is left alone for a while. */
-    VAIN_ROUNDS_MAX = 64,
+    /* A connection that cannot be accepted for lack of descriptors keeps the set ready. After this
+     * many rounds without an event, the listener is paused for PAUSE_MS. */
+    EMPTY_ROUNDS_MAX = 64,
     PAUSE_MS = 500,
 };
 
-/* A connection. */
-struct visitor {
-    struct list_link link; /* in the admin's visitors, until it is dismissed */
+struct client {
+    struct list_link link; /* in the admin's clients, until it is shut down */
     bool listed;
-    bool asked; /* the head of its request came whole; its answer is on its way */
+    bool asked; /* the head of its request is complete, and it gets its answer */
     int fd;
-    int64_t end_ms; /* mono: when its request, or its answer, has to be over */
+    int64_t end_ms; /* monotonic deadline of its request, or of its answer */
 };
 
 struct admin {
@@ -53,13 +51,13 @@ struct admin {
     struct loop_timer timer;
     struct MHD_Daemon *http;
     int port;
-    char *path; /* of a socket in the file system, else NULL */
+    char *path; /* of a Unix socket, else NULL */
     dev_t device;
-    ino_t inode;          /* the file's: another process may have taken the path over */
-    struct list visitors; /* by end_ms */
+    ino_t inode;         /* of the socket's file: another process may replace it */
+    struct list clients; /* by end_ms */
     int64_t wait_ms;
-    bool freed;           /* a connection was, in the present call of the library */
-    unsigned vain_rounds; /* since a connection came or went, or a request was read */
+    bool freed;            /* the current call of the library freed a connection */
+    unsigned empty_rounds; /* since the last connection, disconnection or request */
 };
 
 static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status,
@@ -95,28 +93,26 @@ static enum MHD_Result respond_text(struct MHD_Connection *connection, unsigned 
     return respond(connection, status, "text/plain; charset=utf-8", &body);
 }
 
-static struct visitor *visitor_of(struct MHD_Connection *connection)
+static struct client *client_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info == NULL ? NULL : info->socket_context;
 }
 
-/* Its time begins anew, at most twice for a request: when its head is whole, and when its answer
- * has left. */
-static void visitor_renew(struct admin *admin, struct visitor *visitor, bool asked)
+/* Sets a new deadline, at most twice for a request: after its head, and after its answer. */
+static void client_renew(struct admin *admin, struct client *client, bool asked)
 {
-    if (visitor == NULL || !visitor->listed) {
+    if (client == NULL || !client->listed) {
         return;
     }
-    visitor->asked = asked;
-    visitor->end_ms = clock_now(&clock_system).mono_ms + admin->wait_ms;
-    list_remove(&admin->visitors, &visitor->link);
-    list_push_back(&admin->visitors, &visitor->link);
+    client->asked = asked;
+    client->end_ms = clock_now(&clock_system).mono_ms + admin->wait_ms;
+    list_remove(&admin->clients, &client->link);
+    list_push_back(&admin->clients, &client->link);
 }
 
-/* The path of a target in absolute form, which a server has to accept (RFC 9112, 3.2.2); any other
- * as it is. */
+/* The path of a request target. Servers have to accept the absolute form (RFC 9112, 3.2.2). */
 static const char *path_of(const char *target)
 {
     const char *authority = *target == '/' ? NULL : strstr(target, "://");
@@ -127,7 +123,7 @@ static const char *path_of(const char *target)
     return path != NULL ? path : "/";
 }
 
-/* libmicrohttpd's handler: once with the head; an answer then needs no body to be read. */
+/* libmicrohttpd calls this when the head is complete. Answering at once skips the body. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_len, void **request)
@@ -135,8 +131,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     struct admin *admin = context;
     (void)version, (void)upload, (void)request;
     *upload_len = 0;
-    admin->vain_rounds = 0;
-    visitor_renew(admin, visitor_of(connection), true);
+    admin->empty_rounds = 0;
+    client_renew(admin, client_of(connection), true);
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
         return respond_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     }
@@ -156,82 +152,82 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
                          enum MHD_RequestTerminationCode code)
 {
     (void)request, (void)code;
-    visitor_renew(context, visitor_of(connection), false);
+    client_renew(context, client_of(connection), false);
 }
 
-/* Out of the list already. */
-static void dismiss(struct visitor *visitor)
+/* `client` is off the list already. */
+static void shut_down(struct client *client)
 {
-    visitor->listed = false;
-    (void)shutdown(visitor->fd, SHUT_RDWR);
+    client->listed = false;
+    (void)shutdown(client->fd, SHUT_RDWR);
 }
 
-static void dismiss_overdue(struct admin *admin, int64_t now_ms)
+static void shut_down_overdue(struct admin *admin, int64_t now_ms)
 {
     struct list_link *first;
-    while ((first = list_first(&admin->visitors)) != NULL) {
-        struct visitor *visitor = CONTAINER_OF(first, struct visitor, link);
-        if (visitor->end_ms > now_ms) {
+    while ((first = list_first(&admin->clients)) != NULL) {
+        struct client *client = CONTAINER_OF(first, struct client, link);
+        if (client->end_ms > now_ms) {
             return;
         }
-        (void)list_pop_front(&admin->visitors);
-        dismiss(visitor);
+        (void)list_pop_front(&admin->clients);
+        shut_down(client);
     }
 }
 
-/* The oldest that has not asked for anything gives way to the newest. */
-static void make_room(struct admin *admin, const struct visitor *newest)
+/* At the limit, shuts down the oldest connection without a complete request. */
+static void make_room(struct admin *admin, const struct client *newest)
 {
-    if (admin->visitors.count <= ADMIN_CONNECTIONS_MAX) {
+    if (admin->clients.count <= ADMIN_CONNECTIONS_MAX) {
         return;
     }
-    LIST_FOREACH (&admin->visitors, link) {
-        struct visitor *visitor = CONTAINER_OF(link, struct visitor, link);
-        if (!visitor->asked && visitor != newest) {
-            list_remove(&admin->visitors, &visitor->link);
-            dismiss(visitor);
+    LIST_FOREACH (&admin->clients, link) {
+        struct client *client = CONTAINER_OF(link, struct client, link);
+        if (!client->asked && client != newest) {
+            list_remove(&admin->clients, &client->link);
+            shut_down(client);
             return;
         }
     }
 }
 
-static void visitor_begin(struct admin *admin, struct MHD_Connection *connection, void **own)
+static void client_begin(struct admin *admin, struct MHD_Connection *connection, void **own)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct visitor *visitor = mem_zalloc(1, sizeof *visitor);
-    visitor->listed = true;
-    visitor->fd = info->connect_fd;
-    visitor->end_ms = clock_now(&clock_system).mono_ms + admin->wait_ms;
-    list_push_back(&admin->visitors, &visitor->link);
-    *own = visitor;
-    make_room(admin, visitor);
+    struct client *client = mem_zalloc(1, sizeof *client);
+    client->listed = true;
+    client->fd = info->connect_fd;
+    client->end_ms = clock_now(&clock_system).mono_ms + admin->wait_ms;
+    list_push_back(&admin->clients, &client->link);
+    *own = client;
+    make_room(admin, client);
 }
 
 static void on_connection(void *context, struct MHD_Connection *connection, void **own,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct admin *admin = context;
-    struct visitor *visitor = *own;
-    admin->vain_rounds = 0;
+    struct client *client = *own;
+    admin->empty_rounds = 0;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        visitor_begin(admin, connection, own);
+        client_begin(admin, connection, own);
         return;
     }
-    if (visitor->listed) {
-        list_remove(&admin->visitors, &visitor->link);
+    if (client->listed) {
+        list_remove(&admin->clients, &client->link);
     }
-    free(visitor);
+    free(client);
     *own = NULL;
     admin->freed = true;
 }
 
-/* When something has to be done though nothing comes. */
+/* Sets the timer to the next deadline, ours or the library's. */
 static void arm(struct admin *admin, int64_t now_ms)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    const struct list_link *first = list_first(&admin->visitors);
-    int64_t next_ms = first == NULL ? INT64_MAX : CONTAINER_OF(first, struct visitor, link)->end_ms;
+    const struct list_link *first = list_first(&admin->clients);
+    int64_t next_ms = first == NULL ? INT64_MAX : CONTAINER_OF(first, struct client, link)->end_ms;
     if (admin->freed) {
         next_ms = now_ms;
     } else if (MHD_get_timeout(admin->http, &wait_ms) == MHD_YES &&
@@ -245,11 +241,11 @@ static void arm(struct admin *admin, int64_t now_ms)
     }
 }
 
-/* Lets libmicrohttpd do what is due and notes when it wants to be called again. */
+/* Lets libmicrohttpd work, and sets the timer for its next call. */
 static void run(struct admin *admin)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
-    dismiss_overdue(admin, now_ms);
+    shut_down_overdue(admin, now_ms);
     for (int i = 0; i < RUNS_MAX; i++) {
         admin->freed = false;
         (void)MHD_run(admin->http);
@@ -264,9 +260,9 @@ static void on_ready(void *context, uint32_t epoll_events)
 {
     struct admin *admin = context;
     (void)epoll_events;
-    admin->vain_rounds++;
+    admin->empty_rounds++;
     run(admin);
-    if (admin->vain_rounds >= VAIN_ROUNDS_MAX) {
+    if (admin->empty_rounds >= EMPTY_ROUNDS_MAX) {
         loop_fd_modify(admin->watch, 0);
         loop_timer_set(&admin->timer, clock_now(&clock_system).mono_ms + PAUSE_MS);
     }
@@ -275,8 +271,8 @@ static void on_ready(void *context, uint32_t epoll_events)
 static void on_timer(void *context)
 {
     struct admin *admin = context;
-    if (admin->vain_rounds >= VAIN_ROUNDS_MAX) {
-        admin->vain_rounds = 0;
+    if (admin->empty_rounds >= EMPTY_ROUNDS_MAX) {
+        admin->empty_rounds = 0;
         loop_fd_modify(admin->watch, EPOLLIN);
     }
     run(admin);
@@ -354,7 +350,7 @@ static void remove_path(struct admin *admin)
     free(admin->path);
 }
 
-/* The HTTP daemon owns the socket from here on, but when it does not start. */
+/* Takes over the socket, unless it returns NULL. */
 static struct MHD_Daemon *start_http(struct admin *admin, int fd)
 {
     return MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, admin,
@@ -394,7 +390,7 @@ struct admin *admin_new(struct loop *loop, const char *listen, const struct admi
     struct admin *admin = mem_zalloc(1, sizeof *admin);
     *admin = (struct admin){
         .pages = pages, .page_count = page_count, .context = context, .wait_ms = WAIT_MS};
-    list_init(&admin->visitors);
+    list_init(&admin->clients);
     admin->port = bound_port(fd);
     note_path(admin, &address);
     loop_timer_init(&admin->timer, loop, on_timer, admin);

@@ -15,7 +15,7 @@ void notify_ready(void)
     (void)sd_notify(0, "READY=1");
 }
 
-/* A line break would end the assignment and begin another one (sd_notify(3)). */
+/* A line break ends the assignment (sd_notify(3)). */
 static void flatten(char *text)
 {
     for (; *text != '\0'; text++) {

@@ -19,7 +19,7 @@ static void set(struct metrics *metrics, enum metric metric, double value)
     metric_set(metrics_series(metrics, metric, NULL), value);
 }
 
-/* proc(5): the second number of statm is the resident pages. */
+/* The second number of statm is the number of resident pages (proc(5)). */
 static void measure_memory(struct metrics *metrics)
 {
     char text[128];
@@ -41,7 +41,7 @@ static void measure_descriptors(struct metrics *metrics)
     if (directory == NULL) {
         return;
     }
-    int count = -3; /* ".", "..", and the one that is read with */
+    int count = -3; /* ".", ".." and the directory itself */
     while (readdir(directory) != NULL) {
         count++;
     }

@@ -1,5 +1,5 @@
-/* The page /status, from the table of facts. It must read well in a browser of any width, by day
- * and by night, and in w3m: so tables and headings, a style sheet, and nothing else. */
+/* The page /status, from the table of facts. It has to work at any width, in dark mode and in text
+ * browsers: tables, headings and a style sheet only. */
 #include "presignd/base/mem.h"
 #include "presignd/ops/status.h"
 
@@ -77,7 +77,7 @@ static void put_escaped(struct buf *out, const char *text)
     }
 }
 
-/* By the kind: numbers stand to the right, words are not broken. */
+/* Numbers are right-aligned, words are not broken. */
 static const char *column_class(const struct status_field *field)
 {
     switch (field->kind) {
@@ -92,7 +92,7 @@ static const char *column_class(const struct status_field *field)
     }
 }
 
-/* What is worth a look is strong too, for those who see no colours. */
+/* Highlighted values are also bold, for readers without colours. */
 static void put_value(struct buf *out, const struct status_field *field,
                       const struct status_value *value, int64_t now_ms)
 {
@@ -117,7 +117,7 @@ static void put_cell(struct buf *out, const struct status_field *field,
     buf_puts(out, "</td>");
 }
 
-/* A single structure: a row for each fact. */
+/* One row for each fact. */
 static void put_facts(struct buf *out, const struct status_section *section,
                       const struct status *status)
 {

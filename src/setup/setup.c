@@ -18,7 +18,7 @@ static char *check_property(int client, const char *name, const char *value)
         .client = (enum kafka_client)client, .name = name, .value = value};
     char *problem = kafka_property_check(&property);
     size_t len = strlen(name);
-    /* The configuration names the key by itself. */
+    /* The configuration prefixes the key itself. */
     if (problem != NULL && strncmp(problem, name, len) == 0 && problem[len] == ':') {
         char *rest = mem_strdup(problem + len + 1 + strspn(problem + len + 1, " "));
         free(problem);
@@ -65,7 +65,7 @@ static void complain_of_schemas(const struct setup *setup, const char *error, st
     }
 }
 
-/* Also those that a start does not use: consumers, the sandbox and tests do. */
+/* Also schemas that only consumers, the sandbox and tests use. */
 static void compile_all(const struct setup *setup, struct buf *errors)
 {
     AUTO_BUF struct buf problems = {0};
@@ -107,7 +107,7 @@ static void load_schemas(struct setup *setup, struct buf *errors)
 
 /* --- merchants --- */
 
-/* "a, b" to a NULL-ended array over one copy; free both. */
+/* "a, b" as an array that ends in NULL, over one copy. Free both. */
 static char **split_paths(const char *list, char **copy)
 {
     size_t count = 0;
@@ -146,7 +146,7 @@ static struct merchant *load_merchant(const struct config_merchant *from, bool w
     return without_keys ? merchant_new_keyless(&spec, errors) : merchant_new(&spec, errors);
 }
 
-/* `refused`: the configuration is, and what it lacks has been told. */
+/* `refused`: the configuration has problems; missing keys are reported already. */
 static void load_merchants(struct setup *setup, bool without_keys, bool refused, struct buf *errors)
 {
     const struct config *config = setup->config;
@@ -173,7 +173,7 @@ static bool lies_in(const char *path, const char *directory)
     return len > 0 && strncmp(path, directory, len) == 0 && path[len] == '/';
 }
 
-/* The service manager sees to its credentials. */
+/* Credentials are protected by the service manager. */
 static void warn_of_open_keys(struct setup *setup, const char *credentials_dir)
 {
     for (size_t i = 0; i < setup->config->merchant_count; i++) {
@@ -183,7 +183,7 @@ static void warn_of_open_keys(struct setup *setup, const char *credentials_dir)
             key_file_check(from->private_key, &warning)) {
             continue;
         }
-        /* Merchants may share a file. */
+        /* Merchants may share a file: warn once. */
         if (setup->warnings.len == 0 || strstr(setup->warnings.data, warning) == NULL) {
             const struct section section = {setup->config, "merchant", from->mchid};
             AUTO_FREE char *text = mem_printf("private_key: %s", warning);
@@ -209,7 +209,7 @@ uint64_t setup_descriptors(const struct setup *setup)
     return (uint64_t)call_limit(setup->config, &key) + SETUP_DESCRIPTORS_RESERVE;
 }
 
-/* The soft limit is raised at the start; what the hard one lacks only the operator can add. */
+/* The start raises the soft limit itself, so only the hard limit matters. */
 static void warn_of_descriptors(struct setup *setup)
 {
     const struct section section = {setup->config, "endpoint", ""};
@@ -240,8 +240,7 @@ static void take_properties(struct setup *setup)
     }
 }
 
-/* The library names the properties that it complains of; one that a file or --set gave is
- * where to look. */
+/* The library's error names properties: its origin is that of the longest one that was given. */
 static void complain_of_kafka(const struct setup *setup, const char *error, struct buf *errors)
 {
     const struct config *config = setup->config;
@@ -262,7 +261,7 @@ static void try_properties(const struct setup *setup, struct buf *errors)
 {
     const struct config *config = setup->config;
     if (config->properties_lack || config->daemon.instance == NULL) {
-        return; /* what is left may contradict itself for that alone */
+        return; /* the rest may contradict itself without the wrong ones */
     }
     AUTO_FREE char *consumer = client_try(KAFKA_CONSUMER, config->daemon.instance,
                                           setup->properties, setup->property_count);
@@ -306,7 +305,8 @@ struct setup *setup_load(const struct config_sources *sources, struct buf *error
     struct setup *setup = mem_zalloc(1, sizeof *setup);
     setup->config = config_gather(sources, check_property, errors);
     if (setup->config->files_lack) {
-        return setup_free(setup); /* of defaults, nobody needs to hear */
+        /* A file was unreadable; checking defaults would only add noise. */
+        return setup_free(setup);
     }
     bool refused = errors->len > clean;
     load_schemas(setup, errors);
@@ -358,7 +358,7 @@ struct pipeline_rules setup_rules(const struct setup *setup,
     };
 }
 
-/* Of both clients when they differ, which is allowed and hardly ever meant. */
+/* Of both clients if their brokers differ, which is allowed but rarely intended. */
 static void describe_kafka(const struct setup *setup, struct buf *out)
 {
     char *error = NULL;
@@ -368,7 +368,7 @@ static void describe_kafka(const struct setup *setup, struct buf *out)
             i == 0 ? KAFKA_CONSUMER : KAFKA_PRODUCER, setup->config->daemon.instance,
             setup->properties, setup->property_count, &error);
         if (conf == NULL) {
-            free(error); /* setup_load() has tried them: keys were not asked for */
+            free(error); /* only without keys: setup_load() has tried them otherwise */
             continue;
         }
         AUTO_FREE char *group = client_property(conf, "group.id");
@@ -391,7 +391,7 @@ static void describe_schemas(const struct setup *setup, struct buf *out)
     const char *before = "schemas ";
     for (char *directory; (directory = strsep(&rest, ":")) != NULL; before = ", then ") {
         buf_printf(out, "%s%s%s", before, directory,
-                   access(directory, F_OK) == 0 ? "" : " (not there)");
+                   access(directory, F_OK) == 0 ? "" : " (missing)");
     }
     buf_putc(out, '\n');
 }

@@ -1,6 +1,4 @@
-/* What the kernel counts for this process, under the names that all programs use for it
- * (https://prometheus.io/docs/instrumenting/writing_clientlibs/, "process metrics"), and the lines
- * of its log that were dropped. */
+/* The kernel's figures for this process as metrics, and its limit of file descriptors. */
 #ifndef PRESIGND_OPS_PROCESS_H
 #define PRESIGND_OPS_PROCESS_H
 
@@ -8,11 +6,11 @@
 
 #include <stdint.h>
 
-/* Brings them up to date. Reads /proc/self, which does not block; what cannot be read stays as
- * it was. */
+/* Updates the metrics. Reads /proc/self, which does not block. A figure that cannot be read keeps
+ * its value. */
 void process_measure(struct metrics *metrics);
-/* Raises the soft limit of file descriptors to `count` where the hard one allows it, else to that;
- * never lowers it. */
+/* Raises the soft limit of file descriptors to `count`, at most to the hard limit. Never lowers it.
+ */
 void process_raise_descriptors(uint64_t count);
 
 #endif

@@ -1,5 +1,5 @@
-/* Everything that a start loads: configuration, schemas, keys, Kafka properties. Loaded whole
- * or not at all, with every reason. A reload loads a second one beside the first. */
+/* Everything that a start loads: configuration, schemas, keys, Kafka properties. Loading is all or
+ * nothing, and reports all problems. A reload loads a second setup. */
 #ifndef PRESIGND_SETUP_SETUP_H
 #define PRESIGND_SETUP_SETUP_H
 
@@ -24,25 +24,24 @@ struct setup {
     size_t property_count;
     struct caller_config caller;
     unsigned host_count;
-    struct buf warnings; /* what is allowed and unwise, a line each, for log and terminal */
+    struct buf warnings; /* allowed but unwise, one line each */
 };
 
-/* Reads files (blocks). NULL, and every problem on a line of its own in `errors`, with the file
- * and line of the key that is to be changed. What this takes, a start takes too, but for what
- * only the world can refuse (a port in use, a broker): Kafka clients are made for trial, which
- * contact nobody. */
+/* Reads files (blocks). NULL with problems: `errors` gets one line for each, with file and line of
+ * the key to change. After a success, a start fails only for causes outside the configuration (a
+ * port in use, a broker). Kafka clients are created for trial and connect to nothing. */
 struct setup *setup_load(const struct config_sources *sources, struct buf *errors)
     __attribute__((warn_unused_result));
 /* Accepts NULL, returns NULL. */
 struct setup *setup_free(struct setup *setup);
 
-/* The pipeline's rules by this setup; `identity` is the caller's. */
+/* The pipeline's rules. `identity` is borrowed. */
 struct pipeline_rules setup_rules(const struct setup *setup,
                                   const struct complete_identity *identity);
-/* File descriptors that a process needs with it: a connection for each call, and for Kafka's
- * clients, the admin listener, resolvers and files SETUP_DESCRIPTORS_RESERVE. */
+/* File descriptors that the process needs: one for each call in flight, and
+ * SETUP_DESCRIPTORS_RESERVE for Kafka's clients, the admin listener, resolvers and files. */
 uint64_t setup_descriptors(const struct setup *setup);
-/* What a start would do, a line each, for people; no secret. */
+/* Describes what a start uses, for people, without secrets. */
 void setup_describe(const struct setup *setup, struct buf *out);
 
 #endif

@@ -97,7 +97,7 @@ Test(setup, a_good_configuration_is_described)
     text.len = 0;
     setup_describe(setup, &text);
     cr_assert_not_null(strstr(text.data, "\nup to 5 calls in flight (daemon.max_in_flight)\n"));
-    cr_assert_not_null(strstr(text.data, "schemas /nowhere (not there), then "), "%s", text.data);
+    cr_assert_not_null(strstr(text.data, "schemas /nowhere (missing), then "), "%s", text.data);
 }
 
 Test(setup, a_missing_file_is_one_problem)
