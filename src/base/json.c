@@ -1,9 +1,8 @@
 #include "presignd/base/json.h"
 
 #include "presignd/base/mem.h"
-#include "presignd/base/text.h"
 
-#include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 
 void json_decref_at(json_t **value)
@@ -22,10 +21,10 @@ static const char *reason_of(const json_error_t *error)
     } reasons[] = {
         {json_error_invalid_utf8, "not JSON: not UTF-8"},
         {json_error_premature_end_of_input, "not JSON: ends too early"},
-        {json_error_end_of_input_expected, "not JSON: more text behind its end"},
+        {json_error_end_of_input_expected, "not JSON: text after its end"},
         {json_error_null_character, "JSON with the character U+0000"},
         {json_error_null_byte_in_key, "JSON with the character U+0000"},
-        {json_error_duplicate_key, "JSON with a member given twice"},
+        {json_error_duplicate_key, "JSON with a duplicate member"},
         {json_error_numeric_overflow, "JSON with a number beyond 64 bits"},
     };
     enum json_error_code code = json_error_code(error);
@@ -38,6 +37,28 @@ static const char *reason_of(const json_error_t *error)
         }
     }
     return "not JSON: wrong syntax";
+}
+
+/* The depth of objects and arrays, without recursion. jansson recurses; it stops at the first error
+ * and reads the same strings up to there, so it never gets deeper than this. */
+static size_t nesting_of(const char *bytes, size_t len)
+{
+    size_t depth = 0, deepest = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = bytes[i];
+        if (in_string) {
+            i += c == '\\';
+            in_string = c != '"';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            deepest = ++depth > deepest ? depth : deepest;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return deepest;
 }
 
 static json_t *load(const char *bytes, size_t len, unsigned options, const char **reason)
@@ -69,7 +90,7 @@ json_t *json_read(const char *bytes, size_t len, size_t nesting_max, unsigned op
         *reason = "not JSON: begins with a byte order mark";
         return NULL;
     }
-    if (text_json_nesting(bytes, len) > nesting_max) {
+    if (nesting_of(bytes, len) > nesting_max) {
         *reason = "JSON that is nested too deep";
         return NULL;
     }

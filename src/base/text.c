@@ -26,24 +26,24 @@ bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)
     return true;
 }
 
-static unsigned char lower(char c)
+int text_compare_nocase(const char *a, const char *b)
 {
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+    while (*a != '\0' && text_lower(*a) == text_lower(*b)) {
+        a++;
+        b++;
+    }
+    return text_lower(*a) - text_lower(*b);
 }
 
 bool text_equal_nocase(const char *a, const char *b)
 {
-    while (*a != '\0' && lower(*a) == lower(*b)) {
-        a++;
-        b++;
-    }
-    return *a == *b;
+    return text_compare_nocase(a, b) == 0;
 }
 
 bool text_prefix_nocase(const char *bytes, size_t len, const char *prefix)
 {
     for (size_t i = 0; prefix[i] != '\0'; i++) {
-        if (i == len || lower(bytes[i]) != lower(prefix[i])) {
+        if (i == len || text_lower(bytes[i]) != text_lower(prefix[i])) {
             return false;
         }
     }
@@ -122,26 +122,4 @@ bool text_base64_decode(struct buf *out, const char *text, size_t len)
         }
     }
     return true;
-}
-
-size_t text_json_nesting(const char *bytes, size_t len)
-{
-    size_t depth = 0, deepest = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < len; i++) {
-        char c = bytes[i];
-        if (in_string) {
-            /* A parser stops at the first error, and up to there both see the same strings:
-             * so what is no JSON is never parsed deeper than counted here. */
-            i += c == '\\';
-            in_string = c != '"';
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            deepest = ++depth > deepest ? depth : deepest;
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
-        }
-    }
-    return deepest;
 }

@@ -11,23 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The names of violations are cut there anyway. */
-enum { NAME_CLEAN_MAX = 256, MCHID_LEN_MAX = 32 };
+enum { HEADER_NAME_MAX = 256, MCHID_LEN_MAX = 32 };
 
 enum mode {
-    MODE_STRUCTURED, /* content-type says so */
-    MODE_BINARY,     /* ce_ headers say so */
-    MODE_UNTOLD      /* neither; the value may still be a structured event */
+    MODE_STRUCTURED, /* by its content-type */
+    MODE_BINARY,     /* by a ce_ header */
+    MODE_UNKNOWN,    /* neither: structured if the value has a specversion */
 };
 
-/* An attribute as the record gives it, before it is judged. Bytes are borrowed. */
-struct given {
+/* An attribute in the record, not yet validated. Bytes are borrowed. */
+struct raw_attribute {
     const char *bytes; /* NULL when absent */
     size_t len;
-    const char *wrong; /* how it was given wrongly, or NULL */
+    const char *error; /* why it cannot be read, or NULL */
 };
 
-/* Rows of the attribute table. */
 enum {
     SPECVERSION,
     ID,
@@ -41,22 +39,21 @@ enum {
     ATTRIBUTE_COUNT
 };
 
-/* One record on its way to an event. */
-struct reading {
+struct decoder {
     const struct record *record;
     struct event *event;
     struct violations *errors;
     const char *message;
     enum mode mode;
-    bool format_wrong; /* MODE_STRUCTURED, in a format that is not JSON */
-    struct given given[ATTRIBUTE_COUNT];
-    struct given content_type;
-    struct given bare_traceparent;
-    struct buf bare_tracestate;
-    json_t *root; /* what `given` points into, in structured mode */
+    bool is_other_format; /* structured, but not as JSON */
+    struct raw_attribute raw[ATTRIBUTE_COUNT];
+    struct raw_attribute content_type;
+    struct raw_attribute traceparent_header;
+    struct buf tracestate_headers;
+    json_t *root; /* in structured mode `raw` borrows from it */
 };
 
-/* --- judging single attributes: NULL, or what is wrong ------------------------------------- */
+/* --- validation of single attributes: NULL or the error ------------------------------------ */
 
 static uint32_t utf8_next(const unsigned char **at)
 {
@@ -77,7 +74,7 @@ static uint32_t utf8_next(const unsigned char **at)
     return (p[0] & 0x07U) << 18 | (p[1] & 0x3fU) << 12 | (p[2] & 0x3fU) << 6 | (p[3] & 0x3fU);
 }
 
-/* CloudEvents, "Type System": no control characters, no noncharacters. Valid UTF-8 is given. */
+/* CloudEvents, "Type System": no control characters, no noncharacters. `bytes` is valid UTF-8. */
 static bool is_attribute_string(const char *bytes, size_t len)
 {
     const unsigned char *at = (const unsigned char *)bytes, *end = at + len;
@@ -98,7 +95,7 @@ static const char *keep_string(char **field, const char *bytes, size_t len)
         return "is empty";
     }
     if (!is_attribute_string(bytes, len)) {
-        return "holds a character that CloudEvents does not allow";
+        return "contains a character that CloudEvents does not allow";
     }
     *field = mem_dup(bytes, len);
     return NULL;
@@ -152,12 +149,12 @@ static const char *read_expirytime(struct event *event, const char *bytes, size_
     if (!text_rfc3339(bytes, len, &wall_ms)) {
         return "is not an RFC 3339 time";
     }
-    /* Below zero means absent; any time before 1970 has passed as surely as 1970 itself. */
+    /* -1 means absent. Every time before 1970 has passed, like 1970 itself. */
     event->expirytime_ms = wall_ms < 0 ? 0 : wall_ms;
     return NULL;
 }
 
-/* The two of Trace Context never fail an event: a malformed one is left out. */
+/* A malformed traceparent or tracestate is dropped and does not fail the event. */
 static const char *read_traceparent(struct event *event, const char *bytes, size_t len)
 {
     event->traceparent = trace_parent_valid(bytes, len) ? mem_dup(bytes, len) : NULL;
@@ -170,7 +167,7 @@ static const char *read_tracestate(struct event *event, const char *bytes, size_
         return NULL;
     }
     event->tracestate = mem_dup(bytes, len);
-    /* Trace Context allows tabs around members, a CloudEvents string does not. */
+    /* Trace Context allows tabs around members, CloudEvents does not. */
     for (char *tab = event->tracestate; (tab = strchr(tab, '\t')) != NULL;) {
         *tab = ' ';
     }
@@ -180,25 +177,25 @@ static const char *read_tracestate(struct event *event, const char *bytes, size_
 static const struct attribute {
     const char *name;
     bool required;
-    bool tolerated; /* whatever it holds, the event does not fail for it */
+    bool lenient; /* a wrong value does not fail the event */
     const char *(*read)(struct event *event, const char *bytes, size_t len);
 } attributes[ATTRIBUTE_COUNT] = {
-    [SPECVERSION] = {"specversion", true, false, read_specversion},
-    [ID] = {"id", true, false, read_id},
-    [SOURCE] = {"source", true, false, read_source},
-    [TYPE] = {"type", true, false, read_type},
-    [DATACONTENTTYPE] = {"datacontenttype", false, false, read_datacontenttype},
-    [MCHID] = {"mchid", false, false, read_mchid},
-    [EXPIRYTIME] = {"expirytime", false, false, read_expirytime},
-    [TRACEPARENT] = {"traceparent", false, true, read_traceparent},
-    [TRACESTATE] = {"tracestate", false, true, read_tracestate},
+    [SPECVERSION] = {.name = "specversion", .required = true, .read = read_specversion},
+    [ID] = {.name = "id", .required = true, .read = read_id},
+    [SOURCE] = {.name = "source", .required = true, .read = read_source},
+    [TYPE] = {.name = "type", .required = true, .read = read_type},
+    [DATACONTENTTYPE] = {.name = "datacontenttype", .read = read_datacontenttype},
+    [MCHID] = {.name = "mchid", .read = read_mchid},
+    [EXPIRYTIME] = {.name = "expirytime", .read = read_expirytime},
+    [TRACEPARENT] = {.name = "traceparent", .lenient = true, .read = read_traceparent},
+    [TRACESTATE] = {.name = "tracestate", .lenient = true, .read = read_tracestate},
 };
 
 /* --- headers ------------------------------------------------------------------------------- */
 
-static bool is_given(const struct given *given)
+static bool is_present(const struct raw_attribute *raw)
 {
-    return given->bytes != NULL || given->wrong != NULL;
+    return raw->bytes != NULL || raw->error != NULL;
 }
 
 static const char *header_error(const struct record_header *header)
@@ -209,12 +206,12 @@ static const char *header_error(const struct record_header *header)
     return text_utf8_valid(header->value, header->value_len) ? NULL : "is not UTF-8";
 }
 
-static void give_header(struct given *given, const struct record_header *header)
+static void set_from_header(struct raw_attribute *raw, const struct record_header *header)
 {
-    const char *wrong = is_given(given) ? "is given twice" : header_error(header);
-    *given = (struct given){.bytes = wrong == NULL ? header->value : NULL,
-                            .len = wrong == NULL ? header->value_len : 0,
-                            .wrong = wrong};
+    const char *error = is_present(raw) ? "is given twice" : header_error(header);
+    *raw = (struct raw_attribute){.bytes = error == NULL ? header->value : NULL,
+                                  .len = error == NULL ? header->value_len : 0,
+                                  .error = error};
 }
 
 static bool is_ce_header(const char *name)
@@ -222,49 +219,49 @@ static bool is_ce_header(const char *name)
     return text_prefix_nocase(name, strlen(name), "ce_");
 }
 
-static void note_content_type(struct reading *reading, const struct record_header *header)
+static void read_content_type(struct decoder *decoder, const struct record_header *header)
 {
-    give_header(&reading->content_type, header);
+    set_from_header(&decoder->content_type, header);
     const char *value = header->value;
     size_t len = header->value_len;
     if (value != NULL && text_prefix_nocase(value, len, "application/cloudevents")) {
-        bool taken = media_type_is(value, len, "application/cloudevents+json", true) ||
-                     media_type_is(value, len, "application/cloudevents", true);
-        reading->mode = MODE_STRUCTURED;
-        reading->format_wrong = reading->format_wrong || !taken;
+        bool is_json = media_type_is(value, len, "application/cloudevents+json", true) ||
+                       media_type_is(value, len, "application/cloudevents", true);
+        decoder->mode = MODE_STRUCTURED;
+        decoder->is_other_format = decoder->is_other_format || !is_json;
     }
 }
 
-/* RFC 9110, section 5.3: a list that comes in several headers is one list. */
-static void note_tracestate(struct reading *reading, const struct record_header *header)
+/* RFC 9110, section 5.3: several headers are one list. */
+static void append_tracestate(struct decoder *decoder, const struct record_header *header)
 {
-    struct buf *list = &reading->bare_tracestate;
+    struct buf *list = &decoder->tracestate_headers;
     if (list->len <= TRACE_STATE_MAX && header->value != NULL) {
         buf_append(list, ",", list->len > 0);
         buf_append(list, header->value, header->value_len);
     }
 }
 
-static void note_headers(struct reading *reading)
+static void read_headers(struct decoder *decoder)
 {
-    const struct record *record = reading->record;
+    const struct record *record = decoder->record;
     for (size_t i = 0; i < record->header_count; i++) {
         const struct record_header *header = &record->headers[i];
         if (text_equal_nocase(header->name, "content-type")) {
-            note_content_type(reading, header);
+            read_content_type(decoder, header);
         } else if (text_equal_nocase(header->name, "traceparent")) {
-            give_header(&reading->bare_traceparent, header);
+            set_from_header(&decoder->traceparent_header, header);
         } else if (text_equal_nocase(header->name, "tracestate")) {
-            note_tracestate(reading, header);
-        } else if (is_ce_header(header->name) && reading->mode == MODE_UNTOLD) {
-            reading->mode = MODE_BINARY;
+            append_tracestate(decoder, header);
+        } else if (is_ce_header(header->name) && decoder->mode == MODE_UNKNOWN) {
+            decoder->mode = MODE_BINARY;
         }
     }
 }
 
 /* --- binary mode --------------------------------------------------------------------------- */
 
-/* The row of a ce_ header, or ATTRIBUTE_COUNT. datacontenttype comes as content-type here. */
+/* The row of a ce_ header, or ATTRIBUTE_COUNT. datacontenttype is the header content-type. */
 static size_t attribute_of_header(const char *name)
 {
     for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
@@ -275,53 +272,43 @@ static size_t attribute_of_header(const char *name)
     return ATTRIBUTE_COUNT;
 }
 
-static void give_headers(struct reading *reading)
+static void set_from_headers(struct decoder *decoder)
 {
-    const struct record *record = reading->record;
+    const struct record *record = decoder->record;
     for (size_t i = 0; i < record->header_count; i++) {
         const struct record_header *header = &record->headers[i];
         size_t row = is_ce_header(header->name) ? attribute_of_header(header->name)
                                                 : (size_t)ATTRIBUTE_COUNT;
         if (row < ATTRIBUTE_COUNT) {
-            give_header(&reading->given[row], header);
+            set_from_header(&decoder->raw[row], header);
         }
     }
-    reading->given[DATACONTENTTYPE] = reading->content_type;
+    decoder->raw[DATACONTENTTYPE] = decoder->content_type;
 }
 
-static char lower(char c)
+static int compare_names(const void *a, const void *b)
 {
-    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    return text_compare_nocase(*(const char *const *)a, *(const char *const *)b);
 }
 
-static int compare_nocase(const void *a, const void *b)
-{
-    const char *left = *(const char *const *)a, *right = *(const char *const *)b;
-    while (*left != '\0' && lower(*left) == lower(*right)) {
-        left++;
-        right++;
-    }
-    return (unsigned char)lower(*left) - (unsigned char)lower(*right);
-}
-
-static void blame_header(struct reading *reading, const char *name, const char *error)
+static void report_header(struct decoder *decoder, const char *name, const char *error)
 {
     AUTO_BUF struct buf clean = {0};
-    text_clean(&clean, name + 3, strlen(name + 3), NAME_CLEAN_MAX);
+    text_clean(&clean, name + 3, strlen(name + 3), HEADER_NAME_MAX);
     if (clean.len == 0) {
-        buf_puts(&clean, "ce_"); /* a bare prefix: the name is for people */
+        buf_puts(&clean, "ce_"); /* the header is only a prefix */
     }
     for (size_t i = 0; i < clean.len; i++) {
-        clean.data[i] = lower(clean.data[i]);
+        clean.data[i] = (char)text_lower(clean.data[i]);
     }
-    violations_add_attribute(reading->errors, clean.data, error);
+    violations_add_attribute(decoder->errors, clean.data, error);
 }
 
-/* Attributes that mean nothing to us must be well given all the same. Sorting finds those
- * given twice in n log n: a record may have thousands of headers. */
-static void judge_other_headers(struct reading *reading)
+/* Ignored attributes must be valid, too. Sorting finds duplicates in n log n: a record may have
+ * thousands of headers. */
+static void check_other_headers(struct decoder *decoder)
 {
-    const struct record *record = reading->record;
+    const struct record *record = decoder->record;
     AUTO_FREE const char **names = mem_zalloc(record->header_count, sizeof *names);
     size_t count = 0;
     for (size_t i = 0; i < record->header_count; i++) {
@@ -330,177 +317,177 @@ static void judge_other_headers(struct reading *reading)
             continue;
         }
         names[count++] = header->name;
-        const char *wrong = text_utf8_valid(header->name, strlen(header->name))
+        const char *error = text_utf8_valid(header->name, strlen(header->name))
                                 ? header_error(header)
                                 : "has a name that is not UTF-8";
-        if (wrong != NULL) {
-            blame_header(reading, header->name, wrong);
+        if (error != NULL) {
+            report_header(decoder, header->name, error);
         }
     }
-    qsort(names, count, sizeof *names, compare_nocase);
+    qsort(names, count, sizeof *names, compare_names);
     for (size_t i = 1; i < count; i++) {
-        bool same = compare_nocase(&names[i - 1], &names[i]) == 0;
-        bool told = i > 1 && compare_nocase(&names[i - 2], &names[i]) == 0;
-        if (same && !told) {
-            blame_header(reading, names[i], "is given twice");
+        bool same = compare_names(&names[i - 1], &names[i]) == 0;
+        bool reported = i > 1 && compare_names(&names[i - 2], &names[i]) == 0;
+        if (same && !reported) {
+            report_header(decoder, names[i], "is given twice");
         }
     }
 }
 
 /* --- structured mode ----------------------------------------------------------------------- */
 
-/* A member that is null counts as absent: JSON Event Format, section 2.2. */
+/* null means absent: JSON Event Format, section 2.2. */
 static json_t *member(const json_t *object, const char *name)
 {
     json_t *value = json_object_get(object, name);
     return json_is_null(value) ? NULL : value;
 }
 
-static void give_members(struct reading *reading)
+static void set_from_members(struct decoder *decoder)
 {
     for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
-        const json_t *value = member(reading->root, attributes[i].name);
-        struct given *given = &reading->given[i];
+        const json_t *value = member(decoder->root, attributes[i].name);
+        struct raw_attribute *raw = &decoder->raw[i];
         if (json_is_string(value)) {
-            given->bytes = json_string_value(value);
-            given->len = json_string_length(value);
-        } else if (value != NULL && attributes[i].tolerated) {
-            given->bytes = ""; /* there, and malformed */
+            raw->bytes = json_string_value(value);
+            raw->len = json_string_length(value);
+        } else if (value != NULL && attributes[i].lenient) {
+            raw->bytes = ""; /* present, and malformed */
         } else if (value != NULL) {
-            given->wrong = "is not a string";
+            raw->error = "is not a string";
         }
     }
 }
 
 /* JSON Event Format, section 3.1: `data` as it is, or `data_base64` decoded. */
-static enum event_status read_data(struct reading *reading)
+static enum event_status read_data(struct decoder *decoder)
 {
-    json_t *data = member(reading->root, "data");
-    const json_t *base64 = member(reading->root, "data_base64");
+    json_t *data = member(decoder->root, "data");
+    const json_t *base64 = member(decoder->root, "data_base64");
     if (base64 == NULL) {
-        reading->event->data = json_incref(data);
+        decoder->event->data = json_incref(data);
         return EVENT_OK;
     }
     AUTO_BUF struct buf bytes = {0};
-    const char *wrong = NULL;
+    const char *error = NULL;
     if (data != NULL) {
-        wrong = "is given beside data";
+        error = "is given together with data";
     } else if (!json_is_string(base64)) {
-        wrong = "is not a string";
+        error = "is not a string";
     } else if (!text_base64_decode(&bytes, json_string_value(base64), json_string_length(base64))) {
-        wrong = "is not base64";
+        error = "is not base64";
     }
-    if (wrong != NULL) {
-        violations_add_attribute(reading->errors, "data_base64", wrong);
-        return EVENT_OK; /* judged with the attributes */
+    if (error != NULL) {
+        violations_add_attribute(decoder->errors, "data_base64", error);
+        return EVENT_OK; /* the violation fails the event */
     }
-    reading->event->data =
-        json_read(bytes.len == 0 ? "" : bytes.data, bytes.len, EVENT_NESTING_MAX, 0, NULL);
-    reading->message = "data_base64 holds no JSON";
-    return reading->event->data == NULL ? EVENT_INVALID_JSON : EVENT_OK;
+    decoder->event->data = json_read(bytes.data, bytes.len, EVENT_NESTING_MAX, 0, NULL);
+    decoder->message = "data_base64 is not JSON";
+    return decoder->event->data == NULL ? EVENT_INVALID_JSON : EVENT_OK;
 }
 
-/* --- the whole ----------------------------------------------------------------------------- */
+/* --- the event ----------------------------------------------------------------------------- */
 
-static enum event_status check_size(struct reading *reading, size_t size_max)
+static enum event_status check_size(struct decoder *decoder, size_t size_max)
 {
-    if (reading->record->value == NULL || reading->record->value_len == 0) {
-        reading->message = "the record has no value";
+    if (decoder->record->value == NULL || decoder->record->value_len == 0) {
+        decoder->message = "the record has no value";
         return EVENT_EMPTY;
     }
-    if (record_size(reading->record) > size_max) {
-        reading->message = "the record is larger than max_event_bytes";
+    if (record_size(decoder->record) > size_max) {
+        decoder->message = "the record is larger than max_event_bytes";
         return EVENT_TOO_LARGE;
     }
     return EVENT_OK;
 }
 
-static enum event_status read_value(struct reading *reading)
+static enum event_status read_value(struct decoder *decoder)
 {
-    if (reading->format_wrong) {
-        violations_add_attribute(reading->errors, "content-type",
+    if (decoder->is_other_format) {
+        violations_add_attribute(decoder->errors, "content-type",
                                  "is not application/cloudevents+json in utf-8");
-        reading->message = "the event is in a format that is not taken";
+        decoder->message = "the format of the event is not supported";
         return EVENT_INVALID_CLOUDEVENT;
     }
-    const struct record *record = reading->record;
-    reading->root =
-        json_read(record->value, record->value_len, EVENT_NESTING_MAX, 0, &reading->message);
-    if (reading->root == NULL) {
+    const struct record *record = decoder->record;
+    decoder->root =
+        json_read(record->value, record->value_len, EVENT_NESTING_MAX, 0, &decoder->message);
+    if (decoder->root == NULL) {
         return EVENT_INVALID_JSON;
     }
-    if (reading->mode == MODE_BINARY) {
-        reading->event->data = json_incref(reading->root);
+    if (decoder->mode == MODE_BINARY) {
+        decoder->event->data = json_incref(decoder->root);
         return EVENT_OK;
     }
-    if (!json_is_object(reading->root)) {
-        reading->message = "the value is JSON, but no object, and there is no ce_ header";
+    if (!json_is_object(decoder->root)) {
+        decoder->message = "the value is JSON but not an object, and no header begins with ce_";
         return EVENT_INVALID_CLOUDEVENT;
     }
-    give_members(reading);
-    return read_data(reading);
+    set_from_members(decoder);
+    return read_data(decoder);
 }
 
-/* Fills in what is valid by itself; tells of the rest when `blame` is set. */
-static void judge_attributes(struct reading *reading, bool blame)
+/* Sets the valid attributes; adds violations for the others if `report` is set. */
+static void read_attributes(struct decoder *decoder, bool report)
 {
     for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
-        const struct given *given = &reading->given[i];
-        const char *wrong = given->wrong;
-        if (given->bytes != NULL) {
-            wrong = attributes[i].read(reading->event, given->bytes, given->len);
-        } else if (wrong == NULL && attributes[i].required) {
-            wrong = "is missing";
+        const struct raw_attribute *raw = &decoder->raw[i];
+        const char *error = raw->error;
+        if (raw->bytes != NULL) {
+            error = attributes[i].read(decoder->event, raw->bytes, raw->len);
+        } else if (error == NULL && attributes[i].required) {
+            error = "is missing";
         }
-        if (wrong != NULL && blame) {
-            violations_add_attribute(reading->errors, attributes[i].name, wrong);
+        if (error != NULL && report) {
+            violations_add_attribute(decoder->errors, attributes[i].name, error);
         }
     }
-    if (blame && reading->mode == MODE_BINARY) {
-        judge_other_headers(reading);
+    if (report && decoder->mode == MODE_BINARY) {
+        check_other_headers(decoder);
     }
 }
 
-/* The two belong together: an event that has a traceparent of its own takes no other state. */
-static void read_bare_trace(struct reading *reading)
+/* Uses the headers of Trace Context, both or none: not if the event has a traceparent of its own.
+ */
+static void use_trace_headers(struct decoder *decoder)
 {
-    const struct given *parent = &reading->bare_traceparent;
-    const struct buf *state = &reading->bare_tracestate;
-    if (is_given(&reading->given[TRACEPARENT]) || parent->bytes == NULL) {
+    const struct raw_attribute *parent = &decoder->traceparent_header;
+    const struct buf *state = &decoder->tracestate_headers;
+    if (is_present(&decoder->raw[TRACEPARENT]) || parent->bytes == NULL) {
         return;
     }
-    (void)read_traceparent(reading->event, parent->bytes, parent->len);
+    (void)read_traceparent(decoder->event, parent->bytes, parent->len);
     if (state->len > 0) {
-        (void)read_tracestate(reading->event, state->data, state->len);
+        (void)read_tracestate(decoder->event, state->data, state->len);
     }
 }
 
 enum event_status event_decode(const struct record *record, size_t size_max, struct event *event,
                                struct violations *errors, const char **message)
 {
-    struct reading reading = {
-        .record = record, .event = event, .errors = errors, .message = "", .mode = MODE_UNTOLD};
+    struct decoder decoder = {
+        .record = record, .event = event, .errors = errors, .message = "", .mode = MODE_UNKNOWN};
     size_t errors_before = errors->total;
     event->expirytime_ms = -1;
-    note_headers(&reading);
-    if (reading.mode == MODE_BINARY) {
-        give_headers(&reading);
+    read_headers(&decoder);
+    if (decoder.mode == MODE_BINARY) {
+        set_from_headers(&decoder);
     }
-    enum event_status status = check_size(&reading, size_max);
+    enum event_status status = check_size(&decoder, size_max);
     if (status == EVENT_OK) {
-        status = read_value(&reading);
+        status = read_value(&decoder);
     }
-    judge_attributes(&reading, status == EVENT_OK);
-    read_bare_trace(&reading);
+    read_attributes(&decoder, status == EVENT_OK);
+    use_trace_headers(&decoder);
     if (status == EVENT_OK && errors->total > errors_before) {
         status = EVENT_INVALID_CLOUDEVENT;
-        reading.message = reading.mode == MODE_UNTOLD && !is_given(&reading.given[SPECVERSION])
-                              ? "there is neither a ce_ header nor a specversion member"
-                              : "an attribute is missing or wrong";
+        decoder.message = decoder.mode == MODE_UNKNOWN && !is_present(&decoder.raw[SPECVERSION])
+                              ? "no header begins with ce_, and the value has no specversion"
+                              : "an attribute is missing or error";
     }
-    *message = status == EVENT_OK ? "" : reading.message;
-    json_decref(reading.root);
-    buf_deinit(&reading.bare_tracestate);
+    *message = status == EVENT_OK ? "" : decoder.message;
+    json_decref(decoder.root);
+    buf_deinit(&decoder.tracestate_headers);
     return status;
 }
 
@@ -526,7 +513,7 @@ char *event_body(const json_t *data, size_t *len)
 {
     struct buf body = {0};
     assert(json_is_object(data));
-    /* What json_read() let in can always be written; only memory can run out. */
+    /* A value from json_read() can be written unless memory runs out. */
     if (json_dump_callback(data, append_text, &body, JSON_COMPACT) != 0) {
         mem_exhausted();
     }

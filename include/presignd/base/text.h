@@ -49,12 +49,13 @@ void text_base64(struct buf *out, const void *bytes, size_t len);
 bool text_base64_decode(struct buf *out, const char *text, size_t len)
     __attribute__((warn_unused_result));
 
-/* ASCII letters only; locale has no say. */
+/* ASCII letters only, in any locale. */
+static inline unsigned char text_lower(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+int text_compare_nocase(const char *a, const char *b);
 bool text_equal_nocase(const char *a, const char *b);
 bool text_prefix_nocase(const char *bytes, size_t len, const char *prefix);
-
-/* How deep JSON's objects and arrays lie inside each other, without parsing: for a parser that
- * recurses. A bound that holds for bytes that are not JSON too. */
-size_t text_json_nesting(const char *bytes, size_t len);
 
 #endif

@@ -37,15 +37,15 @@ Test(json, what_is_refused_and_why)
         {"blanks", "  ", 0, "not JSON: ends too early"},
         {"a word", "hello", 0, "not JSON: wrong syntax"},
         {"half an object", "{\"a\":", 0, "not JSON: ends too early"},
-        {"two values", "{} {}", 0, "not JSON: more text behind its end"},
+        {"two values", "{} {}", 0, "not JSON: text after its end"},
         {"a trailing comma", "[1,]", 0, "not JSON: wrong syntax"},
-        {"a comment", "{}//", 0, "not JSON: more text behind its end"},
+        {"a comment", "{}//", 0, "not JSON: text after its end"},
         {"single quotes", "{'a':1}", 0, "not JSON: wrong syntax"},
         {"a leading zero", "012", 0, "not JSON: wrong syntax"},
         {"NaN", "NaN", 0, "not JSON: wrong syntax"},
         {"a byte order mark", "\xef\xbb\xbf{}", 0, "not JSON: begins with a byte order mark"},
         {"UTF-16", "{\0}\0", 4, "not JSON: ends too early"},
-        {"a NUL behind the end", "{}\0", 3, "not JSON: more text behind its end"},
+        {"a NUL behind the end", "{}\0", 3, "not JSON: text after its end"},
         {"Latin-1", "\"caf\xe9\"", 0, "not JSON: not UTF-8"},
         {"an overlong slash", "\"\xc0\xaf\"", 0, "not JSON: not UTF-8"},
         {"a surrogate in UTF-8", "\"\xed\xa0\x80\"", 0, "not JSON: not UTF-8"},
@@ -56,9 +56,9 @@ Test(json, what_is_refused_and_why)
         {"an escaped NUL", "\"a\\u0000b\"", 0, "JSON with the character U+0000"},
         {"an escaped NUL in a name", "{\"a\\u0000\":1}", 0, "JSON with the character U+0000"},
         {"a raw line feed", "\"a\nb\"", 0, "not JSON: wrong syntax"},
-        {"a member twice", "{\"a\":1,\"b\":2,\"a\":1}", 0, "JSON with a member given twice"},
-        {"a member twice, escaped", "{\"a\":1,\"\\u0061\":2}", 0, "JSON with a member given twice"},
-        {"twice, further in", "[{\"x\":{\"a\":1,\"a\":1}}]", 0, "JSON with a member given twice"},
+        {"a member twice", "{\"a\":1,\"b\":2,\"a\":1}", 0, "JSON with a duplicate member"},
+        {"a member twice, escaped", "{\"a\":1,\"\\u0061\":2}", 0, "JSON with a duplicate member"},
+        {"twice, further in", "[{\"x\":{\"a\":1,\"a\":1}}]", 0, "JSON with a duplicate member"},
         {"2^63", "9223372036854775808", 0, "JSON with a number beyond 64 bits"},
         {"-2^63-1", "-9223372036854775809", 0, "JSON with a number beyond 64 bits"},
         {"1e400", "1e400", 0, "JSON with a number beyond 64 bits"},
@@ -102,6 +102,29 @@ static bool is_read(const char *text, unsigned options)
 {
     AUTO_JSON json_t *value = json_read(text, strlen(text), 64, options, NULL);
     return value != NULL;
+}
+
+/* Brackets inside strings do not count, also behind escapes; and text that is not JSON is bounded.
+ */
+Test(json, nesting_is_counted_outside_strings)
+{
+    static const struct {
+        const char *text;
+        size_t depth;
+    } cases[] = {
+        {"7", 0},        {"[{},{},{}]", 2},       {"{\"a\":[{\"b\":[]}]}", 4},
+        {"\"[[[[\"", 0}, {"[\"\\\"[[\", []]", 2}, {"[\"\\\\\", [[]]]", 3},
+        {"]]]][[", 2},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        const char *text = cases[i].text, *reason = "";
+        json_decref(json_read(text, strlen(text), cases[i].depth, 0, &reason));
+        cr_expect_str_neq(reason, "JSON that is nested too deep", "%s", text);
+        cr_expect(cases[i].depth == 0 ||
+                  json_read(text, strlen(text), cases[i].depth - 1, 0, &reason) == NULL);
+        cr_expect(cases[i].depth == 0 || strcmp(reason, "JSON that is nested too deep") == 0, "%s",
+                  text);
+    }
 }
 
 Test(json, options_accept_what_the_strict_rules_reject)

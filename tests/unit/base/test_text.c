@@ -118,26 +118,3 @@ Test(text, base64_is_strict_and_appends_nothing_on_failure)
     AUTO_BUF struct buf out = {0};
     cr_assert_not(text_base64_decode(&out, "Zg=\0", 4));
 }
-
-Test(text, json_nesting_counts_what_lies_inside_each_other)
-{
-    static const struct {
-        const char *text;
-        size_t depth;
-    } cases[] = {
-        {"", 0},
-        {"7", 0},
-        {"{}", 1},
-        {"[{},{},{}]", 2},
-        {"{\"a\":[{\"b\":[]}]}", 4},
-        {"\"[[[[\"", 0},         /* a string's brackets are text */
-        {"[\"\\\"[[\", []]", 2}, /* an escaped quote does not end it */
-        {"[\"\\\\\", [[]]]", 3}, /* an escaped backslash lets it end */
-        {"]]]][[", 2},           /* no JSON, still a bound */
-        {"\"\\", 0},             /* ends inside an escape */
-    };
-    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
-        cr_expect_eq(text_json_nesting(cases[i].text, strlen(cases[i].text)), cases[i].depth, "%s",
-                     cases[i].text);
-    }
-}

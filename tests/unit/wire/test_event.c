@@ -270,7 +270,7 @@ static void tell_blames(const struct blame *table, size_t count)
 }
 
 #define WITHOUT_ID "\"specversion\":\"1.0\",\"source\":\"s\",\"type\":\"t\""
-#define FORBIDDEN  "holds a character that CloudEvents does not allow"
+#define FORBIDDEN  "contains a character that CloudEvents does not allow"
 
 static const struct blame structured_blames[] = {
     {"no id", {{0}}, "{" WITHOUT_ID "}", "id", "is missing"},
@@ -334,7 +334,7 @@ static const struct blame structured_blames[] = {
      {{0}},
      "{" REQUIRED ",\"data\":{},\"data_base64\":\"e30=\"}",
      "data_base64",
-     "is given beside data"},
+     "is given together with data"},
     {"data_base64 an object",
      {{0}},
      "{" REQUIRED ",\"data_base64\":{}}",
