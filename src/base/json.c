@@ -11,8 +11,7 @@ void json_decref_at(json_t **value)
     *value = NULL;
 }
 
-/* Running out of memory says nothing about the text: it aborts and is never returned as a reason.
- */
+/* Aborts when memory runs out, which says nothing about the text. */
 static const char *reason_of(const json_error_t *error)
 {
     static const struct {

@@ -55,23 +55,16 @@ struct decoder {
 
 /* --- validation of single attributes: NULL or the error ------------------------------------ */
 
+/* The next code point of valid UTF-8. */
 static uint32_t utf8_next(const unsigned char **at)
 {
-    const unsigned char *p = *at;
-    if (p[0] < 0x80) {
-        *at += 1;
-        return p[0];
+    unsigned char first = *(*at)++;
+    unsigned more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+    uint32_t c = first & (0x7fU >> more);
+    for (; more > 0; more--) {
+        c = c << 6 | (*(*at)++ & 0x3fU);
     }
-    if (p[0] < 0xe0) {
-        *at += 2;
-        return (p[0] & 0x1fU) << 6 | (p[1] & 0x3fU);
-    }
-    if (p[0] < 0xf0) {
-        *at += 3;
-        return (p[0] & 0x0fU) << 12 | (p[1] & 0x3fU) << 6 | (p[2] & 0x3fU);
-    }
-    *at += 4;
-    return (p[0] & 0x07U) << 18 | (p[1] & 0x3fU) << 12 | (p[2] & 0x3fU) << 6 | (p[3] & 0x3fU);
+    return c;
 }
 
 /* CloudEvents, "Type System": no control characters, no noncharacters. `bytes` is valid UTF-8. */

@@ -38,8 +38,8 @@ static size_t skip_token(struct cursor *cursor)
     return (size_t)(cursor->at - start);
 }
 
-/* A quoted string up to its end; the length without quotes. Escapes are not undone: no
- * charset that is taken needs one. */
+/* Skips a quoted string and gives its length without quotes. Does not resolve escapes: no accepted
+ * charset has one. */
 static bool skip_quoted(struct cursor *cursor, size_t *len)
 {
     const char *start = cursor->at;
@@ -55,7 +55,7 @@ static bool equals(const char *bytes, size_t len, const char *string)
     return len == strlen(string) && text_prefix_nocase(bytes, len, string);
 }
 
-/* One name=value. */
+/* A parameter name=value. */
 static bool parameter_fits(struct cursor *cursor, bool others_allowed)
 {
     const char *name = cursor->at;
@@ -87,7 +87,7 @@ bool media_type_is(const char *bytes, size_t len, const char *type, bool others_
             return false;
         }
         skip_space(&cursor);
-        /* `;` with nothing behind it is allowed. */
+        /* `;` without a parameter is allowed. */
         bool empty = cursor.at == cursor.end || *cursor.at == ';';
         if (!empty && !parameter_fits(&cursor, others_allowed)) {
             return false;

@@ -8,16 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a string that had to be cleaned: it is for people only. */
-enum { CLEANED_MAX = 4096 };
-/* A result's value has about so many. */
-enum { TYPICAL_BYTES = 1400 };
-/* 9999-12-31T23:59:59.999Z; RFC 3339 has four digits for the year. */
+enum {
+    CLEANED_MAX = 4096,   /* bytes of a string that is not UTF-8 */
+    TYPICAL_BYTES = 1400, /* of a result */
+};
+/* 9999-12-31T23:59:59.999Z: RFC 3339 has four digits for the year. */
 static const int64_t TIME_MAX_MS = INT64_C(253402300799999);
 
 /* --- members ------------------------------------------------------------------------------- */
 
-/* A string from outside, at most `max` bytes of it. */
+/* Writes at most `max` bytes of a string from outside; nothing for NULL. */
 static void member_text(struct buf *json, const char *name, const char *value, size_t max)
 {
     if (value == NULL) {
@@ -54,7 +54,7 @@ static void begin(struct buf *json, const char *name, char bracket)
     buf_putc(json, bracket);
 }
 
-/* The next object of an array. */
+/* Begins the next object of an array. */
 static void begin_item(struct buf *json)
 {
     if (json->data[json->len - 1] != '[') {
@@ -65,7 +65,7 @@ static void begin_item(struct buf *json)
 
 /* --- envelope ------------------------------------------------------------------------------ */
 
-/* One segment of a path: RFC 3986, section 3.3 (pchar). */
+/* Percent-encodes a segment of a path: RFC 3986, section 3.3 (pchar). */
 static void append_segment(struct buf *out, const char *segment)
 {
     static const char allowed[] = "-._~!$&'()*+,;=:@";
@@ -86,8 +86,7 @@ static void add_header(struct outcome_bytes *out, const char *name, const char *
         (struct record_header){.name = name, .value = value, .value_len = strlen(value)};
 }
 
-/* Envelope attributes are made once, as strings one behind the other, and then stand in the
- * headers and in the value. */
+/* Makes the attributes that both the headers and the value have, in one buffer of strings. */
 static void write_headers(struct outcome_bytes *out, const struct outcome_common *common,
                           const char *ending)
 {
@@ -117,7 +116,7 @@ static void write_headers(struct outcome_bytes *out, const struct outcome_common
     }
 }
 
-/* Up to and with `"data":{`. */
+/* Writes up to `"data":{`, inclusive. */
 static void begin_envelope(struct outcome_bytes *out, const struct outcome_common *common,
                            const char *ending, int64_t expiry_ms)
 {
@@ -146,7 +145,7 @@ static void end_envelope(struct outcome_bytes *out)
     buf_puts(&out->value, "}}");
 }
 
-/* `event`: which event this outcome belongs to. */
+/* `event` identifies the request. */
 static void write_event(struct buf *json, const struct outcome_common *common)
 {
     static const struct event unknown = {0};
@@ -266,7 +265,7 @@ static void write_attempts(struct buf *json, const struct outcome_failure *failu
     buf_putc(json, ']');
 }
 
-/* `value` or `value_base64`, at most `max` bytes of it; how many those were. */
+/* Writes `value` or `value_base64`, at most `max` bytes. Returns the number of bytes. */
 static size_t write_bytes(struct buf *json, const char *bytes, size_t len, size_t max)
 {
     if (bytes == NULL) {
@@ -279,7 +278,7 @@ static size_t write_bytes(struct buf *json, const char *bytes, size_t len, size_
         buf_json_string(json, bytes, cut);
         return cut;
     }
-    size_t cut = len <= max ? len : max - max % 3; /* no padding inside what was one text */
+    size_t cut = len <= max ? len : max - max % 3; /* no padding at the cut */
     buf_json_name(json, "value_base64");
     buf_putc(json, '"');
     text_base64(json, bytes, cut);
@@ -287,7 +286,7 @@ static size_t write_bytes(struct buf *json, const char *bytes, size_t len, size_
     return cut;
 }
 
-/* How many headers, from the first one, fit into what the value has left over. */
+/* The number of headers, from the first one, that fit into `left` bytes. */
 static size_t headers_that_fit(const struct record *record, size_t left)
 {
     size_t count = 0;
@@ -353,7 +352,7 @@ void outcome_bytes_deinit(struct outcome_bytes *out)
     *out = (struct outcome_bytes){0};
 }
 
-/* --- outcomes and originals read back ------------------------------------------------------ */
+/* --- reading of outcomes and originals ----------------------------------------------------- */
 
 enum { OUTCOME_NESTING_MAX = 128 };
 
@@ -362,8 +361,8 @@ json_t *outcome_read(const char *bytes, size_t len)
     return json_read(bytes, len, OUTCOME_NESTING_MAX, JSON_READ_NUL | JSON_READ_BIG_INTEGERS, NULL);
 }
 
-/* NAME as a string, NAME_base64, or null; what is wrong with it, or NULL. `*bytes` stays NULL
- * for null; an empty value is not NULL. */
+/* Reads the member NAME (a string or null) or NAME_base64. NULL or the error. `*bytes` stays NULL
+ * for null, but not for an empty value. */
 static const char *read_bytes(const json_t *object, const char *name, struct buf *out,
                               const void **bytes, size_t *len)
 {
@@ -371,7 +370,7 @@ static const char *read_bytes(const json_t *object, const char *name, struct buf
     const json_t *plain = json_object_get(object, name);
     const json_t *base64 = json_object_get(object, name_base64);
     if ((plain == NULL) == (base64 == NULL)) {
-        return "is not given exactly once, as itself or with _base64";
+        return "must be given once, plain or as base64";
     }
     if (json_is_null(plain)) {
         return NULL;
@@ -408,10 +407,10 @@ static char *read_headers(const json_t *array, struct record_owned *owned)
     owned->record.headers = owned->headers;
     owned->record.header_count = count;
     for (size_t i = 0; i < count; i++) {
-        const char *wrong =
+        const char *error =
             read_header(json_array_get(array, i), &owned->headers[i], &owned->header_values[i]);
-        if (wrong != NULL) {
-            return mem_printf("original: header %zu %s", i + 1, wrong);
+        if (error != NULL) {
+            return mem_printf("original: header %zu %s", i + 1, error);
         }
     }
     return NULL;
@@ -423,18 +422,18 @@ static char *read_original(const json_t *original, struct record_owned *owned)
     if (json_is_true(json_object_get(original, "truncated"))) {
         return mem_strdup("original is truncated: fetch the record by topic, partition, offset");
     }
-    const char *wrong =
+    const char *error =
         read_bytes(original, "value", &owned->value, &record->value, &record->value_len);
-    if (wrong != NULL) {
-        return mem_printf("original: value %s", wrong);
+    if (error != NULL) {
+        return mem_printf("original: value %s", error);
     }
     bool keyed =
         json_object_get(original, "key") != NULL || json_object_get(original, "key_base64") != NULL;
     if (keyed) {
-        wrong = read_bytes(original, "key", &owned->key, &record->key, &record->key_len);
+        error = read_bytes(original, "key", &owned->key, &record->key, &record->key_len);
     }
-    if (wrong != NULL) {
-        return mem_printf("original: key %s", wrong);
+    if (error != NULL) {
+        return mem_printf("original: key %s", error);
     }
     const json_t *headers = json_object_get(original, "headers");
     if (headers != NULL && !json_is_array(headers)) {

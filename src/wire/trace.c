@@ -21,7 +21,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* `count` lower-case hex digits; all of them zero only where that is allowed. */
+/* `count` lower-case hexadecimal digits, not all zero unless `zero_allowed`. */
 static bool is_hex_id(const char *bytes, size_t count, bool zero_allowed)
 {
     bool zero = true;
@@ -52,7 +52,7 @@ bool trace_parent_valid(const char *bytes, size_t len)
     if (!is_hex_id(bytes, 2, true) || memcmp(bytes, "ff", 2) == 0) {
         return false;
     }
-    /* Later versions may add fields behind another dash; version 00 has none. */
+    /* Later versions may add fields after another dash. */
     bool first_version = memcmp(bytes, "00", 2) == 0;
     if (len > PARENT_LEN && (first_version || bytes[PARENT_LEN] != '-')) {
         return false;
@@ -109,7 +109,7 @@ static struct part trim(struct part part)
     return part;
 }
 
-/* Takes one member; its key joins `keys`. */
+/* Checks a member and adds its key to `keys`. */
 static bool member_valid(struct part member, struct part *keys, size_t *count)
 {
     const char *equals = memchr(member.bytes, '=', member.len);
@@ -137,7 +137,7 @@ bool trace_state_valid(const char *bytes, size_t len)
         const char *comma = memchr(bytes + start, ',', len - start);
         size_t end = comma == NULL ? len : (size_t)(comma - bytes);
         struct part member = trim((struct part){bytes + start, end - start});
-        /* Empty members are allowed and mean nothing. */
+        /* Empty members are allowed. */
         if (member.len > 0 && !member_valid(member, keys, &count)) {
             return false;
         }

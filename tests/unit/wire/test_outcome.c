@@ -549,9 +549,9 @@ Test(outcome, originals_of_another_shape_are_refused)
         const char *text, *reason;
     } cases[] = {
         {"[]", "original is not an object"},
-        {"{}", "original: value is not given exactly once, as itself or with _base64"},
+        {"{}", "original: value must be given once, plain or as base64"},
         {"{\"value\":\"\",\"value_base64\":\"\"}",
-         "original: value is not given exactly once, as itself or with _base64"},
+         "original: value must be given once, plain or as base64"},
         {"{\"value\":5}", "original: value is not a string"},
         {"{\"value_base64\":null}", "original: value is not a string"},
         {"{\"value_base64\":\"x\"}", "original: value is not base64"},
@@ -563,7 +563,7 @@ Test(outcome, originals_of_another_shape_are_refused)
         {"{\"value\":\"\",\"headers\":[{\"name\":\"a\\u0000\",\"value\":\"\"}]}",
          "original: header 1 has no name"},
         {"{\"value\":\"\",\"headers\":[{\"name\":\"a\"}]}",
-         "original: header 1 is not given exactly once, as itself or with _base64"},
+         "original: header 1 must be given once, plain or as base64"},
         {"{\"value\":\"\",\"truncated\":true}",
          "original is truncated: fetch the record by topic, partition, offset"},
     };
