@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* `why` is written, and borrowed by `status`. */
+/* Writes `why`, which `status` borrows. */
 static void take_status(struct daemon *d, struct buf *why, struct status *status)
 {
     struct monitor_sources from = daemon_sources(d);
@@ -104,8 +104,6 @@ bool admin_pages_open(struct daemon *d)
     return d->admin != NULL || daemon_complain(error, "daemon");
 }
 
-/* A listener for the new address. The old one may be what stands in its way: then it is closed,
- * and opened again by reload() if that does not help. */
 bool admin_pages_move(struct daemon *d, const char *listen, struct admin **admin, char **error)
 {
     *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);

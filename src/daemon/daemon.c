@@ -73,7 +73,8 @@ static void step(void *context)
 static void drain(struct daemon *d)
 {
     if (d->draining) {
-        log_notice("asked to stop again: stopping at once, what is in flight comes back later");
+        log_notice("second stop request: stopping at once; events in flight are processed after "
+                   "the next start");
         loop_stop(d->loop, EX_OK);
         return;
     }
@@ -124,9 +125,10 @@ static void on_tick(void *context)
     if (d->draining && now.mono_ms >= d->drain_end_ms) {
         struct pipeline_status status;
         pipeline_status(d->pipeline, &status);
-        log_fields(LOG_WARNING, MESSAGE_DRAIN_TIMEOUT, NULL,
-                   "stopping with %zu calls in flight: their events come back later",
-                   status.in_flight);
+        log_fields(
+            LOG_WARNING, MESSAGE_DRAIN_TIMEOUT, NULL,
+            "stopping with %zu calls in flight: their events are processed after the next start",
+            status.in_flight);
         loop_stop(d->loop, EX_OK);
     }
     loop_timer_set(&d->tick_timer, now.mono_ms + MONITOR_TICK_MS);
@@ -134,7 +136,7 @@ static void on_tick(void *context)
 
 /* --- Life --- */
 
-/* Before the configuration is read, so that a signal which comes meanwhile waits. */
+/* Before the configuration is read, so that a signal in between is kept. */
 static bool build_loop(struct daemon *d)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
@@ -171,9 +173,9 @@ static bool build_caller(struct daemon *d)
     return d->caller != NULL || daemon_complain(error, "endpoint");
 }
 
-/* In the data's order; what was built before a failure is taken down by the caller. The broker
- * comes last of what can fail: a second process, started by mistake, that finds the admin
- * address taken has then not fenced the first. */
+/* Builds in the order of the data; after a failure the caller takes down what was built. The Kafka
+ * clients come after the admin listener, so that a second process, started by mistake, fails on the
+ * admin address before it fences the first one. */
 static bool build(struct daemon *d)
 {
     build_base(d);
@@ -188,16 +190,16 @@ static bool build(struct daemon *d)
     return true;
 }
 
-/* What goes on for longer than the take-down may last is left to the kernel. */
+/* Ends the process when the take-down takes too long. */
 static void *take_down_guard(void *status)
 {
     struct timespec left = {.tv_sec = TAKE_DOWN_MS / 1000};
     (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &left, NULL);
-    log_warning("the take-down lasts for longer than %" PRId64 " ms: ending at once", TAKE_DOWN_MS);
+    log_warning("the take-down takes longer than %" PRId64 " ms: ending at once", TAKE_DOWN_MS);
     _exit(*(const int *)status);
 }
 
-/* False when threads of Kafka's library go on. `status` is the process's, and outlives it. */
+/* False when threads of librdkafka still run. `status` must outlive the process's last thread. */
 static bool take_down(struct daemon *d, int *status)
 {
     pthread_t guard;
@@ -245,13 +247,13 @@ int daemon_run(const struct config_sources *sources)
     }
     log_fields(LOG_NOTICE, MESSAGE_STARTED, NULL, "presignd %s starts as instance %s",
                PRESIGND_VERSION, d.setup->config->daemon.instance);
-    /* The configuration is right by now: what fails is the system's, and may pass. */
-    static int status; /* the guard's, too */
+    /* The configuration is valid: a failure from here on is the system's and may be temporary. */
+    static int status; /* the guard thread reads it */
     status = build(&d) ? loop_run(d.loop) : EX_UNAVAILABLE;
     bool ended = take_down(&d, &status);
     log_fields(LOG_NOTICE, MESSAGE_STOPPED, NULL, "stopped with status %d", status);
     if (!ended) {
-        log_warning("threads of Kafka's library have not ended: ending at once");
+        log_warning("threads of librdkafka have not ended: ending at once");
         _exit(status);
     }
     return status;

@@ -1,4 +1,4 @@
-/* What happened last: kept for the status page, since counters do not tell when. */
+/* The last events of each kind, for the status page: counters do not say when. */
 #ifndef PRESIGND_DAEMON_HISTORY_H
 #define PRESIGND_DAEMON_HISTORY_H
 
@@ -20,10 +20,10 @@ struct history {
         int64_t count, last_ms;
     } failures[REASON_COUNT];
     struct status_transaction transactions[STATUS_TRANSACTIONS_MAX]; /* a ring */
-    size_t transaction_count;                                        /* ever */
+    size_t transaction_count;                                        /* since the start */
     int64_t reload_ms;                                               /* wall clock; 0: none yet */
     bool reload_applied;
-    char reload_text[HISTORY_TEXT_MAX + 1]; /* the first line of what was wrong */
+    char reload_text[HISTORY_TEXT_MAX + 1]; /* the first problem */
 };
 
 void history_init(struct history *history, struct moment now);
@@ -31,7 +31,7 @@ void history_init(struct history *history, struct moment now);
 void history_published(struct history *history, enum reason reason, int64_t wall_ms);
 void history_transaction(struct history *history, const struct transaction_end *end,
                          size_t outcomes, int64_t wall_ms);
-/* `problems`: a line each, or NULL. */
+/* `problems`: one per line, or NULL. */
 void history_reload(struct history *history, bool applied, const char *problems, int64_t wall_ms);
 
 /* The lists of the status: copies that status_deinit() frees. */

@@ -10,21 +10,20 @@
 #include <inttypes.h>
 #include <limits.h>
 
-/* How late a timer of our own may be before the watchdog is no longer fed: WatchdogSec=, or that.
- */
-#define PATIENCE_MS INT64_C(30000)
+/* How late a timer of our own may be before the watchdog is no longer fed, without WatchdogSec=. */
+#define TIMER_LATE_MS INT64_C(30000)
 
 void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms)
 {
-    *monitor = (struct monitor){.patience_ms = watchdog_ms > 0 ? watchdog_ms : PATIENCE_MS,
+    *monitor = (struct monitor){.timer_late_ms = watchdog_ms > 0 ? watchdog_ms : TIMER_LATE_MS,
                                 .id_held_ms = now_ms,
                                 .idle = READINESS_IDLE_INIT,
                                 .stalled = READINESS_IDLE_INIT};
 }
 
-/* --- facts --- */
+/* --- Facts --- */
 
-/* What Kafka's clients complain of: the join first, which all else waits for. */
+/* The last error of Kafka's clients. An error of the join comes first: everything waits for it. */
 static const char *kafka_last_error(const struct monitor_sources *from)
 {
     const char *consumer = consumer_last_error(from->consumer);
@@ -33,46 +32,47 @@ static const char *kafka_last_error(const struct monitor_sources *from)
                                          : report_last_error(from->report);
 }
 
-/* What one look finds, all of which is asked for once. */
-struct look {
+/* What one tick reads, each fact once. */
+struct sample {
     struct pipeline_status status;
     struct buf holds, missed;
     bool moves, id_held;
 };
 
-static void look_take(const struct monitor *monitor, const struct monitor_sources *from,
-                      struct look *look)
+static void sample_take(const struct monitor *monitor, const struct monitor_sources *from,
+                        struct sample *sample)
 {
-    *look = (struct look){0};
-    pipeline_status(from->pipeline, &look->status);
-    progress_describe(from->pipeline, &look->holds);
-    look->moves = progress_moves(from->pipeline, monitor->patience_ms, &look->missed);
-    look->id_held = publisher_id_state(from->publisher) == PRODUCER_ID_HELD;
+    *sample = (struct sample){0};
+    pipeline_status(from->pipeline, &sample->status);
+    progress_describe(from->pipeline, &sample->holds);
+    sample->moves = progress_moves(from->pipeline, monitor->timer_late_ms, &sample->missed);
+    sample->id_held = publisher_id_state(from->publisher) == PRODUCER_ID_HELD;
 }
 
-static void look_deinit(struct look *look)
+static void sample_deinit(struct sample *sample)
 {
-    buf_deinit(&look->holds);
-    buf_deinit(&look->missed);
+    buf_deinit(&sample->holds);
+    buf_deinit(&sample->missed);
 }
 
-/* They point into `look`. */
+/* The facts point into `sample`. */
 static struct readiness_facts facts_of(const struct monitor *monitor,
-                                       const struct monitor_sources *from, const struct look *look)
+                                       const struct monitor_sources *from,
+                                       const struct sample *sample)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     return (struct readiness_facts){
         .stopping = from->stopping,
         .joined = consumer_joined(from->consumer),
-        .endpoint_down = look->status.endpoint_down,
+        .endpoint_down = sample->status.endpoint_down,
         .subscription = consumer_subscription_error(from->consumer),
         .metadata = from->metadata,
         .kafka = kafka_last_error(from),
-        .id_missing_ms = look->id_held ? 0 : now_ms - monitor->id_held_ms,
+        .id_missing_ms = sample->id_held ? 0 : now_ms - monitor->id_held_ms,
         .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
         .stalled_ms = readiness_idle_ms(&monitor->stalled, now_ms),
-        .waiting = look->holds.data,
-        .missed = look->moves ? NULL : look->missed.data,
+        .waiting = sample->holds.data,
+        .missed = sample->moves ? NULL : sample->missed.data,
     };
 }
 
@@ -81,11 +81,11 @@ typedef bool verdict_fn(const struct readiness_facts *facts, struct buf *why);
 static bool judge(const struct monitor *monitor, const struct monitor_sources *from,
                   verdict_fn *verdict, struct buf *why)
 {
-    struct look look;
-    look_take(monitor, from, &look);
-    const struct readiness_facts facts = facts_of(monitor, from, &look);
+    struct sample sample;
+    sample_take(monitor, from, &sample);
+    const struct readiness_facts facts = facts_of(monitor, from, &sample);
     bool good = verdict(&facts, why);
-    look_deinit(&look);
+    sample_deinit(&sample);
     return good;
 }
 
@@ -101,10 +101,9 @@ bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *
     return judge(monitor, from, readiness_ready, why);
 }
 
-/* --- what systemd is told --- */
+/* --- Notifications to systemd --- */
 
-/* Joining may take long, so the text says what it waits for. */
-static void tell_joining(const struct monitor_sources *from)
+static void notify_joining(const struct monitor_sources *from)
 {
     const char *subscription = consumer_subscription_error(from->consumer);
     const char *last_error = subscription != NULL ? subscription : kafka_last_error(from);
@@ -112,8 +111,8 @@ static void tell_joining(const struct monitor_sources *from)
                   last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
 }
 
-static void tell_stopping(const struct monitor_sources *from, const struct pipeline_status *status,
-                          int64_t now_ms)
+static void notify_draining(const struct monitor_sources *from,
+                            const struct pipeline_status *status, int64_t now_ms)
 {
     int64_t left_ms = from->drain_end_ms > now_ms ? from->drain_end_ms - now_ms : 0;
     notify_status("stopping: %zu in flight, %zu outcomes to publish, %" PRId64 " s left",
@@ -122,15 +121,16 @@ static void tell_stopping(const struct monitor_sources *from, const struct pipel
     notify_extend_timeout(left_ms + from->take_down_ms);
 }
 
-static void tell_status(const struct monitor_sources *from, const struct look *look, int64_t now_ms)
+static void notify_state(const struct monitor_sources *from, const struct sample *sample,
+                         int64_t now_ms)
 {
-    const struct pipeline_status *status = &look->status;
+    const struct pipeline_status *status = &sample->status;
     if (from->stopping) {
-        tell_stopping(from, status, now_ms);
+        notify_draining(from, status, now_ms);
         return;
     }
     if (!consumer_joined(from->consumer)) {
-        tell_joining(from);
+        notify_joining(from);
         return;
     }
     const char *subscription = consumer_subscription_error(from->consumer);
@@ -145,7 +145,7 @@ static void tell_status(const struct monitor_sources *from, const struct look *l
         return;
     }
     const char *last_error = report_last_error(from->report);
-    const char *holds = look->holds.len > 0 ? look->holds.data : NULL;
+    const char *holds = sample->holds.len > 0 ? sample->holds.data : NULL;
     size_t waiting =
         status->jobs[JOB_WAITING] + status->jobs[JOB_BLOCKED] + status->jobs[JOB_RETRY];
     notify_status("%zu partitions, %zu in flight, %zu waiting%s%s%s%s%s", status->partitions,
@@ -154,12 +154,12 @@ static void tell_status(const struct monitor_sources *from, const struct look *l
                   last_error != NULL ? last_error : "");
 }
 
-/* systemd's READY=1 says that the configuration is right and the admin listener stands. Whoever
- * needs the group asks /readyz, or waits for the journal's line. */
-static void tell_ready(struct monitor *monitor, const struct monitor_sources *from)
+/* READY=1 says that the configuration is valid and the admin listener is open. For the membership
+ * in the group, ask /readyz or wait for the log line. */
+static void log_and_notify_ready(struct monitor *monitor, const struct monitor_sources *from)
 {
-    if (!monitor->told_ready) {
-        monitor->told_ready = true;
+    if (!monitor->notified_ready) {
+        monitor->notified_ready = true;
         notify_ready();
     }
     if (!monitor->joined && consumer_joined(from->consumer)) {
@@ -168,13 +168,13 @@ static void tell_ready(struct monitor *monitor, const struct monitor_sources *fr
     }
 }
 
-/* Told at the second look in a row: a process that was suspended finds overdue work at its first
- * look, and has done it by the second. */
+/* Logged at the second sample in a row: a process that was suspended finds overdue work in the
+ * first one, and has done it by the second. */
 static void feed_watchdog(struct monitor *monitor, const struct monitor_sources *from,
-                          const struct look *look)
+                          const struct sample *sample)
 {
     AUTO_BUF struct buf why = {0};
-    const struct readiness_facts facts = facts_of(monitor, from, look);
+    const struct readiness_facts facts = facts_of(monitor, from, sample);
     if (readiness_alive(&facts, &why)) {
         monitor->stuck = 0;
         notify_watchdog();
@@ -182,13 +182,13 @@ static void feed_watchdog(struct monitor *monitor, const struct monitor_sources 
     }
     if (monitor->stuck < UINT_MAX && ++monitor->stuck == 2) {
         log_fields(LOG_CRIT, MESSAGE_STUCK, NULL,
-                   "no progress: %s; the watchdog is not fed any more, and ends this process",
+                   "no progress: %s; the watchdog is no longer fed and ends this process",
                    why.data);
     }
     notify_status("no progress: %s", why.data);
 }
 
-/* Events that nothing of their own keeps waiting: no hold, no call, no retry time. */
+/* Events that wait without a hold, a call or a retry time. */
 static size_t stalled(const struct pipeline_status *status)
 {
     return status->held[HOLD_WHY_NONE] + status->jobs[JOB_COMPLETED] + status->jobs[JOB_PUBLISHING];
@@ -196,14 +196,14 @@ static size_t stalled(const struct pipeline_status *status)
 
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms)
 {
-    struct look look;
-    look_take(monitor, from, &look);
-    const struct pipeline_status *status = &look.status;
-    monitor->id_held_ms = look.id_held ? now_ms : monitor->id_held_ms;
-    readiness_look(&monitor->idle, status->unexplained, status->commits, now_ms);
-    readiness_look(&monitor->stalled, stalled(status), status->commits, now_ms);
-    tell_ready(monitor, from);
-    tell_status(from, &look, now_ms);
-    feed_watchdog(monitor, from, &look);
-    look_deinit(&look);
+    struct sample sample;
+    sample_take(monitor, from, &sample);
+    const struct pipeline_status *status = &sample.status;
+    monitor->id_held_ms = sample.id_held ? now_ms : monitor->id_held_ms;
+    readiness_sample(&monitor->idle, status->unexplained, status->commits, now_ms);
+    readiness_sample(&monitor->stalled, stalled(status), status->commits, now_ms);
+    log_and_notify_ready(monitor, from);
+    notify_state(from, &sample, now_ms);
+    feed_watchdog(monitor, from, &sample);
+    sample_deinit(&sample);
 }

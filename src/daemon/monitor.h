@@ -1,6 +1,6 @@
-/* Looks at the daemon's parts every half second and tells systemd: READY=1, the status text, the
- * watchdog. readiness.h decides what a look means. A look takes a few steps for each partition and
- * merchant, however many events are in hand. */
+/* Samples the daemon's parts every half second and notifies systemd: READY=1, the status text, the
+ * watchdog. readiness.h decides what a sample means. A sample takes a few steps for each partition
+ * and merchant, and none for each event. */
 #ifndef PRESIGND_DAEMON_MONITOR_H
 #define PRESIGND_DAEMON_MONITOR_H
 
@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Between two looks. */
+/* Between two samples. */
 #define MONITOR_TICK_MS INT64_C(500)
 
-/* The parts as they are now; they may be replaced between two looks. They are only read. */
+/* The parts, which may be replaced between two samples. They are only read. */
 struct monitor_sources {
     struct pipeline *pipeline;
     const struct consumer *consumer;
@@ -31,25 +31,26 @@ struct monitor_sources {
 };
 
 struct monitor {
-    int64_t patience_ms; /* how late a timer of our own may be */
-    int64_t id_held_ms;  /* mono: when the transactional.id was last seen in our hands */
+    int64_t timer_late_ms; /* how late a timer of our own may be */
+    int64_t id_held_ms;    /* mono: when the transactional.id was last held */
     struct readiness_idle idle;
     struct readiness_idle stalled;
-    bool told_ready; /* READY=1 was sent */
-    bool joined;     /* the group was joined once */
-    unsigned stuck;  /* looks in a row that saw no progress */
+    bool notified_ready; /* READY=1 was sent */
+    bool joined;         /* the group was joined once */
+    unsigned stuck;      /* samples in a row without progress */
 };
 
 /* `watchdog_ms` is systemd's WatchdogSec=, 0 without one. */
 void monitor_init(struct monitor *monitor, int64_t watchdog_ms, int64_t now_ms);
-/* Looks and tells systemd. Call it every MONITOR_TICK_MS. The first call sends READY=1, so the
- * configuration has to be loaded and the admin listener to stand by then. */
+/* Takes a sample and notifies systemd. Call it every MONITOR_TICK_MS. The first call sends READY=1,
+ * so load the configuration and open the admin listener before. */
 void monitor_tick(struct monitor *monitor, const struct monitor_sources *from, int64_t now_ms);
 
-/* For /healthz: false when the process has to be restarted; then `why` says what does not move. */
+/* For /healthz: false when the process must be restarted; then `why` says what makes no progress.
+ */
 bool monitor_alive(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why);
-/* For /readyz: true while events can be processed; else `why` says why not. */
+/* For /readyz: true while events can be processed; otherwise `why` says why not. */
 bool monitor_ready(const struct monitor *monitor, const struct monitor_sources *from,
                    struct buf *why);
 

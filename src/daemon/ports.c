@@ -1,4 +1,4 @@
-/* What connects the pipeline with Kafka and with the caller. */
+/* Connects the pipeline with Kafka and with the caller. */
 #include "daemon/parts.h"
 
 #include "presignd/base/clock.h"
@@ -50,7 +50,7 @@ static uint64_t port_random(void *context)
 
 /* --- Events: noted here; the next step works on them. --- */
 
-/* On the check's thread. */
+/* On the topic check's thread. */
 static void on_finding(const char *topic, const char *name, const char *value, const char *should,
                        const char *why, const char *mend)
 {
@@ -58,7 +58,7 @@ static void on_finding(const char *topic, const char *name, const char *value, c
         {"TOPIC", topic}, {"SETTING", name}, {"VALUE", value}, {NULL, NULL}};
     if (value == NULL) {
         log_fields(LOG_WARNING, MESSAGE_TOPIC_SETTING, fields,
-                   "there is no topic %s: presignctl topics --create", topic);
+                   "topic %s does not exist: create it with presignctl topics --create", topic);
     } else {
         log_fields(LOG_WARNING, MESSAGE_TOPIC_SETTING, fields,
                    "topic %s: %s is %s, should be %s: %s; to change it: %s", topic, name, value,
@@ -66,8 +66,8 @@ static void on_finding(const char *topic, const char *name, const char *value, c
     }
 }
 
-/* Once brokers have answered, so with the first assignment; again with a later one, where no answer
- * came. */
+/* Runs at the first assignment, because the brokers have answered by then. Runs again at a later
+ * one when it got no answer. */
 static void check_topics(struct daemon *d)
 {
     const struct config *config = d->setup->config;
@@ -91,7 +91,7 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
     d->identity.group_id = consumer_group_id(d->consumer);
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"assigned"}), 1);
     log_fields(LOG_NOTICE, MESSAGE_ASSIGNED, NULL, "%zu partitions assigned", count);
-    loop_timer_set(&d->tick_timer, 0); /* ready: whoever waits for it hears it at once */
+    loop_timer_set(&d->tick_timer, 0); /* report readiness at once */
     report_assigned(d->report);
     pipeline_assigned(d->pipeline, group_metadata, partitions, count);
     check_topics(d);
@@ -107,7 +107,7 @@ static void on_revoking(void *context)
 {
     struct daemon *d = context;
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"revoked"}), 1);
-    log_fields(LOG_NOTICE, MESSAGE_REVOKED, NULL, "the group takes the partitions back");
+    log_fields(LOG_NOTICE, MESSAGE_REVOKED, NULL, "the group revokes the partitions");
     pipeline_revoking(d->pipeline);
 }
 
@@ -115,8 +115,9 @@ static void on_lost(void *context)
 {
     struct daemon *d = context;
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"lost"}), 1);
-    log_fields(LOG_WARNING, MESSAGE_REVOKED, NULL,
-               "the partitions are another's, or given again; what was in hand is dropped");
+    log_fields(
+        LOG_WARNING, MESSAGE_REVOKED, NULL,
+        "the partitions were lost: unfinished events are dropped, their next owner processes them");
     pipeline_lost(d->pipeline);
 }
 
@@ -137,8 +138,8 @@ static void on_metadata(void *context, size_t bytes)
     } else if (bytes < WINDOW_METADATA_MAX) {
         log_fields(
             LOG_WARNING, MESSAGE_METADATA_SMALL, NULL,
-            "the broker takes less offset metadata than a full window needs: a partition has "
-            "at most %" PRId64 " offsets in hand instead of %d (raise "
+            "the broker accepts less offset metadata than a full window needs: a partition has "
+            "at most %" PRId64 " unfinished offsets instead of %d (raise "
             "offset.metadata.max.bytes to %d)",
             window_span_of(bytes), WINDOW_SPAN, WINDOW_METADATA_MAX);
     }
@@ -151,7 +152,7 @@ static void on_renewed(void *context, enum clients_renewal why, const char *text
     const struct log_field fields[] = {{"WHY", name}, {NULL, NULL}};
     metric_add(metrics_series(d->metrics, METRIC_CLIENT_RENEWALS, (const char *[]){name}), 1);
     log_fields(LOG_WARNING, MESSAGE_CLIENTS_REPLACED, fields,
-               "the Kafka clients are made anew (%s): %s", name, text);
+               "the Kafka clients are replaced (%s): %s", name, text);
 }
 
 static void on_failed(void *context, enum clients_failure failure, const char *text)
@@ -168,7 +169,7 @@ static void on_failed(void *context, enum clients_failure failure, const char *t
         return;
     }
     log_fields(LOG_ERR, MESSAGE_CLIENT_ENDED, fields,
-               "making the Kafka consumer anew does not help any more: %s", text);
+               "replacing the Kafka consumer has not helped: %s", text);
     loop_stop(d->loop, EX_UNAVAILABLE);
 }
 
@@ -240,5 +241,5 @@ void ports_build_pipeline(struct daemon *d)
     struct pipeline_rules rules = setup_rules(d->setup, &d->identity);
     d->pipeline = pipeline_new(&ports, &observer, &rules);
     pipeline_limit_metadata(d->pipeline,
-                            TRANSACTION_METADATA_MIN); /* until more is known to be taken */
+                            TRANSACTION_METADATA_MIN); /* until the broker has accepted more */
 }

@@ -43,7 +43,7 @@ bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
     return true;
 }
 
-/* Everything of Kafka's that has a name. */
+/* A known cause on Kafka's side. */
 static bool kafka_away(const struct readiness_facts *facts)
 {
     return facts->kafka != NULL || facts->subscription != NULL || facts->metadata != NULL ||
@@ -62,7 +62,7 @@ bool readiness_alive(const struct readiness_facts *facts, struct buf *why)
     return true;
 }
 
-void readiness_look(struct readiness_idle *idle, size_t events, uint64_t commits, int64_t now_ms)
+void readiness_sample(struct readiness_idle *idle, size_t events, uint64_t commits, int64_t now_ms)
 {
     if (events == 0) {
         idle->since_ms = -1;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names each key whose change has to wait for a restart. */
+/* Names each changed key that needs a restart. */
 static bool needs_restart(const struct daemon *d, const struct setup *fresh, struct buf *problems)
 {
     AUTO_BUF struct buf keys = {0};
@@ -20,14 +20,14 @@ static bool needs_restart(const struct daemon *d, const struct setup *fresh, str
     char *rest = keys.data;
     for (char *key; (key = strsep(&rest, "\n")) != NULL;) {
         if (*key != '\0') {
-            buf_printf(problems, "%s: a change of it needs a restart\n", key);
+            buf_printf(problems, "%s: changing it needs a restart\n", key);
         }
     }
     return needed;
 }
 
-/* Makes what may fail, before anything is changed. `*admin` is NULL when the present listener
- * stays. */
+/* Does everything that may fail, before anything is changed. `*admin` stays NULL when the present
+ * listener is kept. */
 static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct admin **admin,
                            struct buf *problems)
 {
@@ -48,7 +48,7 @@ static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct a
     return true;
 }
 
-/* From here on nothing can fail. */
+/* Nothing here can fail. */
 static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *admin)
 {
     struct setup *old = d->setup;
@@ -61,13 +61,13 @@ static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *ad
     struct pipeline_rules rules = setup_rules(fresh, &d->identity);
     pipeline_configure(d->pipeline, &rules);
     if (!signer_resize(d->signer, (unsigned)fresh->config->daemon.sign_threads)) {
-        log_warning("fewer signing threads than configured: the system gives no more");
+        log_warning("fewer signing threads than configured: the system refuses more");
     }
     report_merchants(d->report, fresh->merchants);
     setup_free(old);
 }
 
-/* What became of it, for `presignctl reload`, metrics and pages. NULL: it was applied. */
+/* Keeps the result for `presignctl reload`, metrics and pages. `problems` NULL: applied. */
 static void note_reload(struct daemon *d, const char *problems)
 {
     reload_status_set(&d->reload_status, problems, clock_now(&clock_system).wall_ms);
@@ -85,7 +85,7 @@ static bool try_reload(struct daemon *d)
         note_reload(d, problems.data);
         daemon_log_lines(LOG_ERR, MESSAGE_RELOAD_FAILED, problems.data);
         log_fields(LOG_ERR, MESSAGE_RELOAD_FAILED, NULL,
-                   "the new configuration is refused, the old one stays in use");
+                   "the new configuration is invalid; the old one stays in use");
         return false;
     }
     daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, fresh->warnings.data);

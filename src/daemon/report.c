@@ -16,23 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A merchant's holds that are told within a minute: one, and its end. */
-#define HOLD_WORDS 2
+/* Lines per minute for one merchant's holds: the begin of a hold and its end. */
+#define HOLD_LINES_MAX 2
 
-/* What repeats is told for each merchant by itself: one that fails all the time hides no other's
- * trouble. There are as many as merchants were ever configured. */
-struct voice {
+/* Log limits of one merchant, so that a merchant which fails all the time does not hide another.
+ * There are as many as merchants were ever configured. */
+struct merchant_log {
     struct list_link link;
     char *mchid;
     struct log_ratelimit failures[REASON_COUNT];
     struct log_ratelimit refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
     struct log_ratelimit holds;
-    bool held; /* as it is now, whatever was told */
+    bool held; /* now, whether it was logged or not */
 };
 
 struct report {
-    struct map *voices; /* by mchid */
-    struct list voice_list;
+    struct map *merchant_logs; /* by mchid */
+    struct list merchant_log_list;
     struct metrics *metrics;
     struct history history;
     char *last_error;                 /* why transactions fail */
@@ -40,32 +40,32 @@ struct report {
     bool failing[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
     struct log_ratelimit last_errors;
     struct log_ratelimit foreign;
-    int64_t shortage_ms; /* mono: when one was told last; 0: never */
+    int64_t shortage_ms; /* mono: when one was logged last; 0: never */
     struct log_ratelimit failures[REASON_COUNT];
     struct log_ratelimit refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
 };
 
-/* A series that is there from the start: a rate over it needs the zero, or it would not see the
- * first of its kind. */
-static void begin(struct metrics *metrics, enum metric metric, const char *label)
+/* Creates the series at the start: Prometheus' rate() misses the first increment of a series that
+ * appears with 1. */
+static void create_series(struct metrics *metrics, enum metric metric, const char *label)
 {
     (void)metrics_series(metrics, metric, (const char *[]){label});
 }
 
-static void begin_all(struct metrics *metrics)
+static void create_all_series(struct metrics *metrics)
 {
     static const char *const reload_ends[] = {"applied", "refused"};
     static const char *const rebalances[] = {"assigned", "revoked", "lost"};
     size_t endpoints;
     const struct endpoint *endpoint = endpoint_table(&endpoints);
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
-        begin(metrics, METRIC_FAILURES, reason_name(reason));
+        create_series(metrics, METRIC_FAILURES, reason_name(reason));
     }
     for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
-        begin(metrics, METRIC_RETRIES, reason_name(reason_of_answer(kind)));
+        create_series(metrics, METRIC_RETRIES, reason_name(reason_of_answer(kind)));
     }
     for (enum transaction_verdict verdict = 0; verdict < TRANSACTION_VERDICT_COUNT; verdict++) {
-        begin(metrics, METRIC_TRANSACTIONS, transaction_verdict_name(verdict));
+        create_series(metrics, METRIC_TRANSACTIONS, transaction_verdict_name(verdict));
     }
     for (size_t i = 0; i < endpoints; i++) {
         (void)metrics_series(metrics, METRIC_EVENTS,
@@ -74,13 +74,13 @@ static void begin_all(struct metrics *metrics)
     }
     (void)metrics_series(metrics, METRIC_EVENTS, (const char *[]){"none", "failed"});
     for (size_t i = 0; i < ARRAY_LENGTH(reload_ends); i++) {
-        begin(metrics, METRIC_RELOADS, reload_ends[i]);
+        create_series(metrics, METRIC_RELOADS, reload_ends[i]);
     }
     for (size_t i = 0; i < ARRAY_LENGTH(rebalances); i++) {
-        begin(metrics, METRIC_REBALANCES, rebalances[i]);
+        create_series(metrics, METRIC_REBALANCES, rebalances[i]);
     }
     for (enum clients_renewal why = 0; why < CLIENTS_RENEWAL_COUNT; why++) {
-        begin(metrics, METRIC_CLIENT_RENEWALS, clients_renewal_name(why));
+        create_series(metrics, METRIC_CLIENT_RENEWALS, clients_renewal_name(why));
     }
 }
 
@@ -88,13 +88,13 @@ struct report *report_new(struct metrics *metrics)
 {
     struct report *report = mem_zalloc(1, sizeof *report);
     report->metrics = metrics;
-    report->voices = map_new();
-    list_init(&report->voice_list);
+    report->merchant_logs = map_new();
+    list_init(&report->merchant_log_list);
     struct moment now = clock_now(&clock_system);
     metric_set(metrics_series(metrics, METRIC_BUILD_INFO, (const char *[]){PRESIGND_VERSION}), 1);
     metric_set(metrics_series(metrics, METRIC_START_TIME, NULL), (double)now.wall_ms / 1000);
     metric_set(metrics_series(metrics, METRIC_RELOAD_SUCCESSFUL, NULL), 1);
-    begin_all(metrics);
+    create_all_series(metrics);
     (void)metrics_series(metrics, METRIC_SHORTAGES, NULL);
     history_init(&report->history, now);
     return report;
@@ -104,12 +104,12 @@ struct report *report_free(struct report *report)
 {
     if (report != NULL) {
         struct list_link *link;
-        while ((link = list_pop_front(&report->voice_list)) != NULL) {
-            struct voice *voice = CONTAINER_OF(link, struct voice, link);
-            free(voice->mchid);
-            free(voice);
+        while ((link = list_pop_front(&report->merchant_log_list)) != NULL) {
+            struct merchant_log *log = CONTAINER_OF(link, struct merchant_log, link);
+            free(log->mchid);
+            free(log);
         }
-        map_free(report->voices);
+        map_free(report->merchant_logs);
         free(report->last_error);
         free(report);
     }
@@ -141,7 +141,7 @@ static const char *endpoint_name(const struct job *job)
     return job->admission.endpoint != NULL ? job->admission.endpoint->name : "none";
 }
 
-/* --- what the pipeline observes --- */
+/* --- The pipeline's observer --- */
 
 static void note_foreign(struct report *report, const struct job *job)
 {
@@ -158,11 +158,11 @@ static void note_foreign(struct report *report, const struct job *job)
     log_fields(
         LOG_ERR, MESSAGE_FOREIGN_ANSWER, fields,
         "%s gave merchant %s an answer with an id that was accepted for another contract; it "
-        "is called again on a new connection: look at what stands between",
+        "is called again on a new connection: check the proxies and load balancers in between",
         answer->host, job->admission.mchid);
 }
 
-/* Told once a minute: as long as it lasts, each call ends so. */
+/* Logged once a minute: every call fails while the shortage lasts. */
 static void note_shortage(struct report *report)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
@@ -199,121 +199,121 @@ static void on_retrying(void *context, const struct job *job, enum reason reason
     count(context, METRIC_RETRIES, (const char *[]){reason_name(reason)});
 }
 
-/* A record's place, as fields have it. */
-struct place {
+/* A record's coordinates as log fields. */
+struct coordinates {
     char partition[16], offset[24];
 };
 
-static void place_of(struct place *place, int32_t partition, int64_t offset)
+static void coordinates_of(struct coordinates *at, int32_t partition, int64_t offset)
 {
-    snprintf(place->partition, sizeof place->partition, "%" PRId32, partition);
-    snprintf(place->offset, sizeof place->offset, "%" PRId64, offset);
+    snprintf(at->partition, sizeof at->partition, "%" PRId32, partition);
+    snprintf(at->offset, sizeof at->offset, "%" PRId64, offset);
 }
 
-/* NULL leaves the field out. */
-static const char *given(const char *text)
+/* NULL omits the field. */
+static const char *or_null(const char *text)
 {
     return text[0] != '\0' ? text : NULL;
 }
 
-static struct voice *voice_of(struct report *report, const char *mchid)
+static struct merchant_log *log_of(struct report *report, const char *mchid)
 {
-    struct voice *voice = map_get(report->voices, mchid, strlen(mchid));
-    if (voice == NULL) {
-        voice = mem_zalloc(1, sizeof *voice);
-        voice->mchid = mem_strdup(mchid);
-        list_push_back(&report->voice_list, &voice->link);
-        map_set(report->voices, mchid, strlen(mchid), voice);
+    struct merchant_log *log = map_get(report->merchant_logs, mchid, strlen(mchid));
+    if (log == NULL) {
+        log = mem_zalloc(1, sizeof *log);
+        log->mchid = mem_strdup(mchid);
+        list_push_back(&report->merchant_log_list, &log->link);
+        map_set(report->merchant_logs, mchid, strlen(mchid), log);
     }
-    return voice;
+    return log;
 }
 
-/* A merchant's first one of a minute, and the first few of all. `own`: NULL without merchant. */
-static bool says(struct log_ratelimit *own, struct log_ratelimit *all)
+/* Allows the first line per minute of each merchant, and the first few of all merchants. `own`:
+ * NULL without a merchant. */
+static bool may_log(struct log_ratelimit *own, struct log_ratelimit *all)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     return (own != NULL && log_ratelimit_allows(own, 1, now_ms)) ||
            log_ratelimit_allows(all, LOG_RATELIMIT_LINES, now_ms);
 }
 
-static struct voice *voice_of_job(struct report *report, const struct job *job)
+static struct merchant_log *log_of_job(struct report *report, const struct job *job)
 {
-    return job->queue == NULL ? NULL : voice_of(report, job->queue->merchant->mchid);
+    return job->queue == NULL ? NULL : log_of(report, job->queue->merchant->mchid);
 }
 
-static bool says_failure(struct report *report, const struct job *job)
+static bool may_log_failure(struct report *report, const struct job *job)
 {
-    struct voice *voice = voice_of_job(report, job);
-    return says(voice == NULL ? NULL : &voice->failures[job->reason],
-                &report->failures[job->reason]);
+    struct merchant_log *log = log_of_job(report, job);
+    return may_log(log == NULL ? NULL : &log->failures[job->reason],
+                   &report->failures[job->reason]);
 }
 
-/* A topic whose limit was lowered may refuse every outcome. */
-static bool says_refusal(struct report *report, const struct job *job)
+/* Limited because a topic whose size limit was lowered may refuse every outcome. */
+static bool may_log_refusal(struct report *report, const struct job *job)
 {
     enum output_topic topic = job_topic(job);
-    struct voice *voice = voice_of_job(report, job);
-    return says(voice == NULL ? NULL : &voice->refusals[topic][job->refusal],
-                &report->refusals[topic][job->refusal]);
+    struct merchant_log *log = log_of_job(report, job);
+    return may_log(log == NULL ? NULL : &log->refusals[topic][job->refusal],
+                   &report->refusals[topic][job->refusal]);
 }
 
 static void log_failure(struct report *report, const struct job *job)
 {
     const struct admission *admission = &job->admission;
-    struct place place;
-    if (!says_failure(report, job)) {
+    struct coordinates at;
+    if (!may_log_failure(report, job)) {
         return;
     }
-    place_of(&place, job->record.partition, job->record.offset);
+    coordinates_of(&at, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
         {"REASON", reason_name(job->reason)},
         {"ENDPOINT", endpoint_name(job)},
-        {"MCHID", given(admission->mchid)},
-        {"OUT_CONTRACT_CODE", given(admission->out_contract_code)},
+        {"MCHID", or_null(admission->mchid)},
+        {"OUT_CONTRACT_CODE", or_null(admission->out_contract_code)},
         {"TOPIC", job->record.topic},
-        {"PARTITION", place.partition},
-        {"OFFSET", place.offset},
-        {"REQUEST_ID", given(job->answer.request_id)},
+        {"PARTITION", at.partition},
+        {"OFFSET", at.offset},
+        {"REQUEST_ID", or_null(job->answer.request_id)},
         {NULL, NULL},
     };
     log_fields(LOG_INFO, MESSAGE_EVENT_FAILED, fields, "event %s/%s/%s failed: %s, attempts %u",
-               job->record.topic, place.partition, place.offset, reason_name(job->reason),
-               job->attempts);
+               job->record.topic, at.partition, at.offset, reason_name(job->reason), job->attempts);
 }
 
-/* What a merchant's holds came to that were not told one by one, and how it stands now. */
-static void tell_holds(struct voice *voice, int64_t mono_ms)
+/* Counts the holds of a merchant that were not logged one by one, and says how it stands now. */
+static void log_held_count(struct merchant_log *log, int64_t mono_ms)
 {
-    uint64_t more = log_ratelimit_suppressed(&voice->holds, mono_ms);
-    const struct log_field fields[] = {{"MCHID", voice->mchid}, {NULL, NULL}};
+    uint64_t more = log_ratelimit_suppressed(&log->holds, mono_ms);
+    const struct log_field fields[] = {{"MCHID", log->mchid}, {NULL, NULL}};
     if (more > 0) {
-        log_fields(voice->held ? LOG_ERR : LOG_NOTICE,
-                   voice->held ? MESSAGE_MERCHANT_HELD : MESSAGE_MERCHANT_RECOVERED, fields,
-                   "merchant %s was held or heard again %" PRIu64
+        log_fields(log->held ? LOG_ERR : LOG_NOTICE,
+                   log->held ? MESSAGE_MERCHANT_HELD : MESSAGE_MERCHANT_RECOVERED, fields,
+                   "merchant %s was held or released %" PRIu64
                    " more times within a minute; now it is %s",
-                   voice->mchid, more, voice->held ? "held" : "heard");
+                   log->mchid, more, log->held ? "held" : "not held");
     }
 }
 
-static void tick_voices(struct report *report, int64_t mono_ms)
+static void tick_merchants(struct report *report, int64_t mono_ms)
 {
-    LIST_FOREACH (&report->voice_list, link) {
-        struct voice *voice = CONTAINER_OF(link, struct voice, link);
+    LIST_FOREACH (&report->merchant_log_list, link) {
+        struct merchant_log *log = CONTAINER_OF(link, struct merchant_log, link);
         for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
-            (void)log_ratelimit_suppressed(&voice->failures[reason],
-                                           mono_ms); /* counted with all others' */
+            (void)log_ratelimit_suppressed(&log->failures[reason],
+                                           mono_ms); /* counted for all merchants together */
         }
-        for (size_t i = 0; i < ARRAY_LENGTH(voice->refusals); i++) {
+        for (size_t i = 0; i < ARRAY_LENGTH(log->refusals); i++) {
             for (size_t k = 0; k < REFUSAL_COUNT; k++) {
-                (void)log_ratelimit_suppressed(&voice->refusals[i][k], mono_ms);
+                (void)log_ratelimit_suppressed(&log->refusals[i][k], mono_ms);
             }
         }
-        tell_holds(voice, mono_ms);
+        log_held_count(log, mono_ms);
     }
 }
 
-static void tell_refusals(struct report *report, enum output_topic topic, enum refusal refusal,
-                          int64_t mono_ms)
+static void log_refused_count(struct report *report, enum output_topic topic, enum refusal refusal,
+                              int64_t mono_ms)
 {
     const struct refusal_row *row = refusal_row(refusal);
     uint64_t more = log_ratelimit_suppressed(&report->refusals[topic][refusal], mono_ms);
@@ -331,8 +331,8 @@ static void tell_refusals(struct report *report, enum output_topic topic, enum r
                output_topic_name(topic), row->mend);
 }
 
-/* The failures that log_failure() did not log one by one. */
-static void tell_failures(struct report *report, int64_t mono_ms)
+/* Counts the failures that log_failure() did not log. */
+static void log_failed_count(struct report *report, int64_t mono_ms)
 {
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
         uint64_t more = log_ratelimit_suppressed(&report->failures[reason], mono_ms);
@@ -351,14 +351,14 @@ static void tell_failures(struct report *report, int64_t mono_ms)
 
 void report_tick(struct report *report, int64_t mono_ms)
 {
-    tick_voices(report, mono_ms);
-    tell_failures(report, mono_ms);
+    tick_merchants(report, mono_ms);
+    log_failed_count(report, mono_ms);
     for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         for (size_t refusal = 0; refusal < REFUSAL_COUNT; refusal++) {
-            tell_refusals(report, (enum output_topic)topic, (enum refusal)refusal, mono_ms);
+            log_refused_count(report, (enum output_topic)topic, (enum refusal)refusal, mono_ms);
         }
     }
-    (void)log_ratelimit_suppressed(&report->foreign, mono_ms); /* the metric has the rest */
+    (void)log_ratelimit_suppressed(&report->foreign, mono_ms); /* the metric counts the rest */
     uint64_t more = log_ratelimit_suppressed(&report->last_errors, mono_ms);
     if (more > 0) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
@@ -387,17 +387,17 @@ static void on_published(void *context, const struct job *job)
     }
 }
 
-/* Told when it begins, when its cause changes, and when it is over; not each time. */
-static void note_trouble(struct report *report, const char *last_error)
+/* Logs the begin, each change of the cause, and the end; not every failed transaction. */
+static void note_transaction_error(struct report *report, const char *last_error)
 {
     bool changed = last_error == NULL || report->last_error == NULL
                        ? last_error != report->last_error
                        : strcmp(report->last_error, last_error) != 0;
-    bool said = changed && log_ratelimit_allows(&report->last_errors, LOG_RATELIMIT_LINES,
-                                                clock_now(&clock_system).mono_ms);
-    if (said && last_error == NULL) {
+    bool logged = changed && log_ratelimit_allows(&report->last_errors, LOG_RATELIMIT_LINES,
+                                                  clock_now(&clock_system).mono_ms);
+    if (logged && last_error == NULL) {
         log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_RECOVERED, NULL, "transactions succeed again");
-    } else if (said) {
+    } else if (logged) {
         log_fields(LOG_WARNING, MESSAGE_TRANSACTION_FAILED, NULL,
                    "a transaction failed, its outcomes are kept and published again: %s",
                    last_error);
@@ -409,8 +409,8 @@ static void note_trouble(struct report *report, const char *last_error)
     report->last_error = mem_strdup(last_error);
 }
 
-/* A topic's trouble is over when a transaction with outcomes of that topic is well. True when it
- * is over for all of them. */
+/* A topic works again when a transaction with outcomes of that topic is committed. True when all
+ * topics work. */
 static bool note_topics(struct report *report, bool well, const size_t outcomes[OUTPUT_TOPIC_COUNT])
 {
     bool any = false;
@@ -438,27 +438,28 @@ static void on_transaction(void *context, const struct transaction_end *end,
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
-        return; /* trouble of these records, and nothing was committed */
+        return; /* an error of these records only; nothing was committed */
     }
     bool well = end->verdict == TRANSACTION_COMMITTED;
     bool over = note_topics(report, well, outcomes);
     if (!well) {
-        note_trouble(report, end->last_error != NULL ? end->last_error : "no reason given");
+        note_transaction_error(report,
+                               end->last_error != NULL ? end->last_error : "no reason given");
     } else if (over) {
-        note_trouble(report, NULL);
+        note_transaction_error(report, NULL);
     }
 }
 
 static void on_merchant_held(void *context, const char *mchid, enum hold_why why, bool held)
 {
-    struct voice *voice = voice_of(context, mchid);
+    struct merchant_log *log = log_of(context, mchid);
     const struct log_field fields[] = {{"MCHID", mchid}, {NULL, NULL}};
-    voice->held = held;
-    if (!log_ratelimit_allows(&voice->holds, HOLD_WORDS, clock_now(&clock_system).mono_ms)) {
+    log->held = held;
+    if (!log_ratelimit_allows(&log->holds, HOLD_LINES_MAX, clock_now(&clock_system).mono_ms)) {
         return;
     }
     if (!held) {
-        log_fields(LOG_NOTICE, MESSAGE_MERCHANT_RECOVERED, fields, "merchant %s is heard again",
+        log_fields(LOG_NOTICE, MESSAGE_MERCHANT_RECOVERED, fields, "merchant %s is released",
                    mchid);
     } else if (why == HOLD_WHY_UNVERIFIED) {
         log_fields(LOG_ERR, MESSAGE_MERCHANT_UNVERIFIED, fields,
@@ -474,7 +475,7 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
     }
 }
 
-/* Each has a line of its own as any failure has, when its outcome is committed. */
+/* The failure itself is logged when its outcome is committed. */
 static void on_relieved(void *context, const struct job *job)
 {
     count(context, METRIC_RELIEVED, (const char *[]){job->admission.mchid});
@@ -485,7 +486,7 @@ static void on_endpoint_down(void *context, bool down)
     (void)context;
     if (down) {
         log_fields(LOG_ERR, MESSAGE_ENDPOINT_DOWN, NULL,
-                   "the endpoint is down; events are held and it is probed");
+                   "the endpoint is down: its events are held, and recovery probes go");
     } else {
         log_fields(LOG_NOTICE, MESSAGE_ENDPOINT_UP, NULL, "the endpoint answers again");
     }
@@ -494,9 +495,9 @@ static void on_endpoint_down(void *context, bool down)
 static void on_metadata_unreadable(void *context, int32_t partition)
 {
     (void)context;
-    struct place place;
-    place_of(&place, partition, 0);
-    const struct log_field fields[] = {{"PARTITION", place.partition}, {NULL, NULL}};
+    struct coordinates at;
+    coordinates_of(&at, partition, 0);
+    const struct log_field fields[] = {{"PARTITION", at.partition}, {NULL, NULL}};
     log_fields(LOG_WARNING, MESSAGE_METADATA_UNREADABLE, fields,
                "partition %" PRId32 ": the committed metadata is not presignd's; events done "
                "above the committed offset are called again",
@@ -506,40 +507,40 @@ static void on_metadata_unreadable(void *context, int32_t partition)
 static void on_log_restarted(void *context, int32_t partition, int64_t offset)
 {
     (void)context;
-    struct place place;
-    place_of(&place, partition, offset);
+    struct coordinates at;
+    coordinates_of(&at, partition, offset);
     const struct log_field fields[] = {
-        {"PARTITION", place.partition}, {"OFFSET", place.offset}, {NULL, NULL}};
+        {"PARTITION", at.partition}, {"OFFSET", at.offset}, {NULL, NULL}};
     log_fields(LOG_WARNING, MESSAGE_LOG_RESTARTED, fields,
-               "partition %" PRId32 ": its log begins anew at offset %" PRId64
-               ", below what was committed; was the topic made anew?",
+               "partition %" PRId32 ": its log begins again at offset %" PRId64
+               ", below the committed one; was the topic deleted and created?",
                partition, offset);
 }
 
 static void on_outcome_refused(void *context, const struct job *job, const char *last_error)
 {
     const struct refusal_row *row = refusal_row(job->refusal);
-    struct place place;
-    if (!says_refusal(context, job)) {
+    struct coordinates at;
+    if (!may_log_refusal(context, job)) {
         return;
     }
-    place_of(&place, job->record.partition, job->record.offset);
+    coordinates_of(&at, job->record.partition, job->record.offset);
     const struct log_field fields[] = {
         {"REFUSAL", row->name},
         {"OUTPUT", output_topic_name(job_topic(job))},
-        {"MCHID", given(job->admission.mchid)},
-        {"OUT_CONTRACT_CODE", given(job->admission.out_contract_code)},
+        {"MCHID", or_null(job->admission.mchid)},
+        {"OUT_CONTRACT_CODE", or_null(job->admission.out_contract_code)},
         {"TOPIC", job->record.topic},
-        {"PARTITION", place.partition},
-        {"OFFSET", place.offset},
+        {"PARTITION", at.partition},
+        {"OFFSET", at.offset},
         {NULL, NULL}};
     log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
                "the outcome of event %s/%s/%s %s (%s) and waits; %s%s%s", job->record.topic,
-               place.partition, place.offset, row->what, output_topic_name(job_topic(job)),
-               row->mend, last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
+               at.partition, at.offset, row->what, output_topic_name(job_topic(job)), row->mend,
+               last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
 }
 
-/* Of a topic, or of one of its partitions. */
+/* `partition` -1: the whole topic. */
 static void output_log(enum output_topic topic, int32_t partition, enum refusal refusal, bool shut,
                        const char *last_error)
 {
@@ -552,11 +553,11 @@ static void output_log(enum output_topic topic, int32_t partition, enum refusal 
              partition >= 0 ? ", partition " : "", number);
     const struct log_field fields[] = {{"REFUSAL", row->name},
                                        {"OUTPUT", output_topic_name(topic)},
-                                       {"PARTITION", given(number)},
+                                       {"PARTITION", or_null(number)},
                                        {NULL, NULL}};
     if (shut) {
         log_fields(LOG_ERR, MESSAGE_OUTPUT_UNAVAILABLE, fields,
-                   "%s %s, its outcomes wait and all others go on; %s%s%s", subject, row->what,
+                   "%s %s; its outcomes wait, all others go on; %s%s%s", subject, row->what,
                    row->mend, last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
     } else {
         log_fields(LOG_NOTICE, MESSAGE_OUTPUT_AVAILABLE, fields, "%s takes outcomes again",
@@ -604,22 +605,22 @@ void report_reload(struct report *report, bool applied, const char *problems)
     history_reload(&report->history, applied, problems, clock_now(&clock_system).wall_ms);
 }
 
-/* --- gauges --- */
+/* --- Gauges --- */
 
 static void set(struct report *report, enum metric metric, const char *label, int64_t value)
 {
     metric_set(metrics_series(report->metrics, metric, (const char *[]){label}), (double)value);
 }
 
-/* Label values come and go with assignments, reloads and the like. */
+/* Removes the series whose label values depend on assignments and reloads. */
 static void clear(struct report *report)
 {
-    static const enum metric those[] = {
+    static const enum metric metrics[] = {
         METRIC_WINDOW_USED,      METRIC_WINDOW_FULL,    METRIC_LAG,
         METRIC_PARTITION_STILL,  METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
         METRIC_MERCHANT_WAITING, METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES};
-    for (size_t i = 0; i < ARRAY_LENGTH(those); i++) {
-        metrics_clear(report->metrics, those[i]);
+    for (size_t i = 0; i < ARRAY_LENGTH(metrics); i++) {
+        metrics_clear(report->metrics, metrics[i]);
     }
 }
 

@@ -1,8 +1,8 @@
-/* What happened, told to operators: log lines and metrics from the pipeline's observations.
+/* Log lines and metrics from what the pipeline observes.
  *
- * A good day is quiet: results are logged at debug, failed events at info, and only what an
- * operator must look at as a warning or worse, once when it begins and once when it ends. What
- * repeats itself is counted (base/log_ratelimit.h).
+ * Failed events are logged at info, results at debug. A warning or worse is something that an
+ * operator must look at; it is logged once when it begins and once when it ends. Repetitions are
+ * counted (base/log_ratelimit.h).
  */
 #ifndef PRESIGND_DAEMON_REPORT_H
 #define PRESIGND_DAEMON_REPORT_H
@@ -22,21 +22,21 @@ struct report *report_free(struct report *report);
 /* For pipeline_new(). */
 struct pipeline_observer report_observer(struct report *report);
 
-/* To be called every second or so: what was counted instead of told is told then. */
+/* Logs the counts of suppressed lines. Call it about once a second. */
 void report_tick(struct report *report, int64_t mono_ms);
-/* A reload ended; `problems`, a line each, when it was refused. */
+/* A reload ended. `problems`, one per line, when the configuration was rejected. */
 void report_reload(struct report *report, bool applied, const char *problems);
-/* Brings gauges up to date before they are read. */
+/* Updates the gauges. Call it before they are read. */
 void report_gauges(struct report *report, const struct pipeline_status *pipeline,
                    const struct status *status);
-/* Expiry of the certificates that are configured; again after a reload. */
+/* Sets the expiry of the configured certificates; call it again after a reload. */
 void report_merchants(struct report *report, const struct merchants *merchants);
-/* An assignment begins: outcomes that could not be published went with the one before. */
+/* An assignment begins. Outcomes that were not published went with the one before. */
 void report_assigned(struct report *report);
-/* What transactions fail of; NULL: of each output topic, the last one was well. For the status
- * text. */
+/* Why transactions fail, for the status text; NULL: the last one of each output topic was
+ * committed. */
 const char *report_last_error(const struct report *report);
-/* For how long; 0 while they succeed. */
+/* How long they have failed; 0 while they succeed. */
 int64_t report_last_error_ms(const struct report *report, int64_t mono_ms);
 /* What happened last. Borrowed. */
 const struct history *report_history(const struct report *report);

@@ -6,7 +6,7 @@
 #include "presignd/flow/progress.h"
 #include "presignd/version.h"
 
-/* What the monotonic clock read then, as the wall clock would have; earlier than 0: never. */
+/* Converts a monotonic time to wall-clock time; below 0: never. */
 static int64_t wall_of(struct moment now, int64_t mono_ms)
 {
     return mono_ms < 0 ? STATUS_NONE : now.wall_ms + (mono_ms - now.mono_ms);
@@ -58,8 +58,8 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.transaction_last_error = from->transaction_last_error;
 }
 
-/* Offsets behind. The committed one cannot pass the markers of transactions behind the last
- * record, so that a partition with nothing left to do may seem behind for ever. */
+/* The lag in offsets. The committed offset does not pass transaction markers after the last record,
+ * so a partition without unfinished records counts as 0. */
 static int64_t lag_of(const struct snapshot_sources *from, const struct partition *partition)
 {
     const struct window *window = &partition->window;

@@ -11,7 +11,7 @@
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/signer.h"
 
-/* Where the facts are; all of it is looked at only. */
+/* Where the facts are. They are only read. */
 struct snapshot_sources {
     const struct setup *setup;
     const struct pipeline *pipeline;
@@ -24,8 +24,8 @@ struct snapshot_sources {
     int64_t records;                    /* consumed */
 };
 
-/* `status` is overwritten; its texts are borrowed from the sources, so use it before anything
- * else happens, and give it to status_deinit(). */
+/* Overwrites `status`. Its texts are borrowed from the sources: use it before they change, then
+ * call status_deinit(). */
 void snapshot_take(const struct snapshot_sources *sources, struct moment now,
                    struct status *status);
 

@@ -233,7 +233,7 @@ class Fences(Clients):
         ghost = self.ghost()
         self.assertEqual(daemon.wait(), EX_UNAVAILABLE)
         ghost.close()
-        self.assertRegex(daemon.log_text(), "does not help any more")
+        self.assertRegex(daemon.log_text(), "has not helped")
 
     def test_a_namesake_ends_an_idle_one(self):
         first = self.start()

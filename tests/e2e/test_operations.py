@@ -377,7 +377,7 @@ class EndpointDown(Operated):
         self.results(other)
         self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 200)
         self.results(held)
-        daemon.wait_for_log(f"merchant {DIRECT} is heard again")
+        daemon.wait_for_log(f"merchant {DIRECT} is released")
 
 
 class Pages(Operated):

@@ -50,7 +50,7 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
     struct sim_member *member = context;
     bool *told = &member->told_held[strtoul(mchid, NULL, 10)];
     SIM_CHECK(member->sim, *told != held, "told twice that merchant %s is %s", mchid,
-              held ? "held" : "heard again");
+              held ? "held" : "released");
     *told = held;
     member->told_held_count += held ? 1 : (size_t)-1;
 }

@@ -200,7 +200,7 @@ class Reload(Service):
         self.rewrite(self.text.replace("instance = presignd-1", "instance = other"))
         done = machine.run("presignctl", "reload", "--json", check=False)
         self.assertEqual(done.returncode, EX_CONFIG)
-        self.assertEqual(json.loads(done.stdout)["errors"], ["daemon.instance: a change of it needs a restart"])
+        self.assertEqual(json.loads(done.stdout)["errors"], ["daemon.instance: changing it needs a restart"])
         self.assertEqual(machine.main_pid("presignd"), json.loads(done.stdout)["pid"])
 
     def test_a_plain_sighup(self):

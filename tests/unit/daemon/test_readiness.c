@@ -125,7 +125,7 @@ static int64_t looks(struct readiness_idle *idle, int64_t from_ms, int64_t span_
                      uint64_t commits)
 {
     for (int64_t now_ms = from_ms; now_ms <= from_ms + span_ms; now_ms += 500) {
-        readiness_look(idle, events, commits, now_ms);
+        readiness_sample(idle, events, commits, now_ms);
     }
     return from_ms + span_ms;
 }
