@@ -6,12 +6,12 @@
 void assign_drop_waiting(struct pipeline *p, struct moment now)
 {
     /* Those behind others first, or they would move up one by one. */
-    job_state_discard_all(p, &p->blocked, now);
+    job_state_discard_all(p, &p->jobs[JOB_BLOCKED], now);
     for (size_t i = 0; i < p->queue_count; i++) {
         job_state_discard_all(p, &p->queue_table[i]->probed, now);
         job_state_discard_all(p, &p->queue_table[i]->waiting, now);
     }
-    job_state_discard_all(p, &p->retrying, now);
+    job_state_discard_all(p, &p->jobs[JOB_RETRY], now);
     for (size_t i = 0; i < p->partitions.count; i++) {
         job_state_discard_all(p, &p->partitions.items[i].overflow, now);
     }
@@ -30,13 +30,13 @@ static void orphan_all(struct pipeline *p, struct list *from)
 void assign_drop(struct pipeline *p, struct moment now)
 {
     assign_drop_waiting(p, now);
-    job_state_discard_all(p, &p->completed, now);
-    job_state_discard_all(p, &p->refused, now);
+    job_state_discard_all(p, &p->jobs[JOB_COMPLETED], now);
+    job_state_discard_all(p, &p->jobs[JOB_REFUSED], now);
     suspects_clear(&p->suspects);
     p->left_out = 0;
-    orphan_all(p, &p->calling);
-    orphan_all(p, &p->answered);
-    orphan_all(p, &p->batch.jobs);
+    orphan_all(p, &p->jobs[JOB_CALLING]);
+    orphan_all(p, &p->jobs[JOB_ANSWERED]);
+    orphan_all(p, &p->jobs[JOB_PUBLISHING]);
     partitions_deinit(&p->partitions);
     shares_divide(&p->memory, 0);
     p->group_metadata = group_metadata_unref(p->group_metadata);
@@ -93,10 +93,10 @@ void assign_revoke(struct pipeline *p)
 size_t assign_calls(const struct pipeline *p)
 {
     size_t own = 0;
-    LIST_FOREACH (&p->calling, link) {
+    LIST_FOREACH (&p->jobs[JOB_CALLING], link) {
         own += job_of(link)->partition != NULL;
     }
-    LIST_FOREACH (&p->answered, link) {
+    LIST_FOREACH (&p->jobs[JOB_ANSWERED], link) {
         own += job_of(link)->partition != NULL;
     }
     return own;
@@ -107,7 +107,7 @@ void assign_release(struct pipeline *p, struct moment now)
     if (!p->revoking) {
         return;
     }
-    bool quiet = assign_calls(p) == 0 && list_empty(&p->completed) && !p->publishing &&
+    bool quiet = assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
                  !suspects_untold(&p->suspects);
     if (quiet || now.mono_ms >= p->revoke_end_ms) {
         assign_drop(p, now);

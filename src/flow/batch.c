@@ -1,16 +1,10 @@
 /* What a transaction takes, and what it says of the partitions. While it is with the publisher, its
  * effect on a window lies in the pending window: the window itself must go on telling what is
  * committed. */
-#include "flow/batch.h"
+#include "flow/pipeline_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>
-
-void batch_init(struct batch *batch)
-{
-    *batch = (struct batch){0};
-    list_init(&batch->jobs);
-}
 
 void batch_deinit(struct batch *batch)
 {
@@ -102,16 +96,21 @@ static bool leaves_out(const struct job *job)
     return partition->left_out || window_widens(pending_of(partition), job->record.offset);
 }
 
-static void take_jobs(struct batch *batch, struct list *completed, bool one_topic)
+static void take_jobs(struct pipeline *p, const struct batch_selection *selection)
 {
-    size_t bytes = 0;
+    struct batch *batch = &p->batch;
+    size_t bytes = 0, seen = 0;
     batch->left_out = 0;
-    LIST_FOREACH_SAFE (completed, link) {
+    LIST_FOREACH_SAFE (&p->jobs[selection->suspect == 0 ? JOB_COMPLETED : JOB_REFUSED], link) {
         struct job *job = job_of(link);
-        if (batch->out.record_count == TRANSACTION_RECORDS_MAX) {
+        if (job->suspect != selection->suspect) {
+            continue;
+        }
+        if (seen++ == selection->count || batch->out.record_count == TRANSACTION_RECORDS_MAX) {
             break;
         }
-        if (one_topic && batch->out.record_count > 0 && job_topic(job) != batch->records[0].topic) {
+        if (selection->one_topic && batch->out.record_count > 0 &&
+            job_topic(job) != batch->records[0].topic) {
             continue;
         }
         if (leaves_out(job)) {
@@ -123,7 +122,7 @@ static void take_jobs(struct batch *batch, struct list *completed, bool one_topi
         if (bytes > TRANSACTION_BYTES_MAX && batch->out.record_count > 0) {
             break;
         }
-        job_move(job, JOB_PUBLISHING, &batch->jobs);
+        job_state_move(p, job, JOB_PUBLISHING);
         add_record(batch, job);
         pending(job);
     }
@@ -131,46 +130,48 @@ static void take_jobs(struct batch *batch, struct list *completed, bool one_topi
 
 /* Takes all back when a pending window has become too wide to be committed, and leaves its
  * partition out the next time. That is so only where the broker's limit was lowered. */
-static bool undo_wide(struct batch *batch, struct list *completed, struct partitions *partitions)
+static bool undo_wide(struct pipeline *p)
 {
     struct partition *wide = NULL;
-    for (size_t i = 0; i < partitions->count; i++) {
-        struct partition *partition = &partitions->items[i];
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        struct partition *partition = &p->partitions.items[i];
         wide = partition->in_batch && window_wide(&partition->pending) ? partition : wide;
     }
     if (wide == NULL) {
         return false;
     }
     wide->left_out = true;
-    batch_undo(batch, completed);
-    batch->out.record_count = 0;
-    for (size_t i = 0; i < partitions->count; i++) {
-        partitions->items[i].in_batch = false;
+    batch_undo(p);
+    p->batch.out.record_count = 0;
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        p->partitions.items[i].in_batch = false;
     }
     return true;
 }
 
-void batch_fill(struct batch *batch, struct list *completed, struct partitions *partitions,
-                struct group_metadata *group_metadata, bool one_topic)
+void batch_fill(struct pipeline *p, const struct batch_selection *selection)
 {
-    assert(list_empty(&batch->jobs));
-    batch->out = (struct transaction_batch){.group_metadata = group_metadata_ref(group_metadata)};
+    struct batch *batch = &p->batch;
+    assert(list_empty(&p->jobs[JOB_PUBLISHING]));
+    batch->out =
+        (struct transaction_batch){.group_metadata = group_metadata_ref(p->group_metadata)};
     do {
-        take_jobs(batch, completed, one_topic);
-    } while (undo_wide(batch, completed, partitions));
-    for (size_t i = 0; i < partitions->count; i++) {
-        partitions->items[i].left_out = false;
+        take_jobs(p, selection);
+    } while (undo_wide(p));
+    for (size_t i = 0; i < p->partitions.count; i++) {
+        p->partitions.items[i].left_out = false;
     }
-    add_positions(batch, partitions);
+    add_positions(batch, &p->partitions);
     batch->out.records = batch->records;
     batch->out.places = batch->places;
     batch->out.refusals = batch->refusals;
     batch->out.positions = batch->positions;
+    assert(batch->out.record_count == p->jobs[JOB_PUBLISHING].count);
 }
 
-void batch_commit(struct batch *batch)
+void batch_commit(struct pipeline *p)
 {
-    LIST_FOREACH (&batch->jobs, link) {
+    LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         if (job->partition != NULL) { /* else its window went with its assignment */
             window_finish(&job->partition->window, job->record.offset);
@@ -184,9 +185,11 @@ void batch_end(struct batch *batch)
 }
 
 /* From the back, so that the oldest is first again. */
-void batch_undo(struct batch *batch, struct list *completed)
+void batch_undo(struct pipeline *p)
 {
-    while (!list_empty(&batch->jobs)) {
-        job_move_front(job_of(batch->jobs.head.prev), JOB_COMPLETED, completed);
+    struct list *jobs = &p->jobs[JOB_PUBLISHING];
+    while (!list_empty(jobs)) {
+        struct job *job = job_of(jobs->head.prev);
+        job_state_move_front(p, job, job->suspect == 0 ? JOB_COMPLETED : JOB_REFUSED);
     }
 }

@@ -15,25 +15,31 @@ struct batch {
     struct record_metadata *places;
     enum refusal *refusals;
     size_t record_cap, position_cap;
-    struct list jobs; /* JOB_PUBLISHING, in the order of the records */
-    size_t left_out;  /* outcomes that would have made a partition's set too wide; at least */
+    size_t left_out; /* outcomes that would have made a partition's set too wide; at least */
 };
 
-void batch_init(struct batch *batch);
 void batch_deinit(struct batch *batch);
 
-/* Moves jobs from `completed` (oldest first, within the publisher's bounds) into the batch and
- * drafts the windows of their partitions. The batch is empty before. `one_topic`: only those of
- * the first one's topic. An outcome that would make its partition's set wider than the window's
- * span waits for the base offset to move; so do all of a partition whose set is too wide, unless
- * they make it narrow together. So the batch may be empty. */
-void batch_fill(struct batch *batch, struct list *completed, struct partitions *partitions,
-                struct group_metadata *group_metadata, bool one_topic);
-/* After a commit: what the pending window said is so. */
-void batch_commit(struct batch *batch);
-/* The publisher is done with it: lets go of the session. */
+struct pipeline;
+
+/* Which outcomes a batch takes, oldest first. */
+struct batch_selection {
+    uint32_t suspect; /* those of that case; 0: those in JOB_COMPLETED */
+    size_t count;     /* at most */
+    bool one_topic;   /* only those of the first one's topic */
+};
+
+/* Moves selected jobs to JOB_PUBLISHING, within the bounds of kafka/transaction.h, and prepares
+ * their partitions' pending windows. The batch must be empty. An outcome that makes the set of its
+ * partition wider than the window's span is deferred until the base offset has moved. If a set is
+ * too wide already, all outcomes of that partition are deferred, unless they make it narrow
+ * together. So the batch may remain empty. */
+void batch_fill(struct pipeline *p, const struct batch_selection *selection);
+/* After a commit: the windows take over what the pending windows said. */
+void batch_commit(struct pipeline *p);
+/* The publisher no longer uses the batch: releases the group metadata. */
 void batch_end(struct batch *batch);
-/* Nothing was published: puts the jobs back to the front of `completed`, in their order. */
-void batch_undo(struct batch *batch, struct list *completed);
+/* Nothing was published: moves the jobs back to the front of their lists, in their order. */
+void batch_undo(struct pipeline *p);
 
 #endif

@@ -51,11 +51,10 @@ static void begin_time(struct pipeline *p, struct job *job, struct moment now)
 static void call(struct pipeline *p, struct job *job, struct hold_permit permit, struct moment now)
 {
     struct merchant_queue *queue = job->queue;
-    job_state_leave(p, job);
+    job_state_move(p, job, JOB_CALLING);
     begin_time(p, job, now);
     job->began_ms = now.mono_ms;
     job->began_wall_ms = now.wall_ms;
-    job_move(job, JOB_CALLING, &p->calling);
     p->in_flight++;
     merchant_queue_began(queue);
     job->ticket = hold_begin(&p->hold, &queue->hold, permit, now.mono_ms);
@@ -187,7 +186,7 @@ static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned
 static bool publish_backlog(const struct pipeline *p, size_t stuck)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
-    return publish_ready(p) + p->batch.jobs.count + stuck >= most;
+    return publish_ready(p) + p->jobs[JOB_PUBLISHING].count + stuck >= most;
 }
 
 bool dispatch_publish_backlog(const struct pipeline *p)
@@ -329,7 +328,7 @@ static void account_answer(struct pipeline *p, struct job *job, struct moment no
 static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct moment now)
 {
     job->retry_ms = at_ms;
-    job_move(job, JOB_RETRY, &p->retrying);
+    job_state_move(p, job, JOB_RETRY);
     job_state_arm(p, job, now);
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
@@ -426,7 +425,6 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
 static void read_answer(struct pipeline *p, struct job *job, struct moment now)
 {
     enum answer_kind kind = job->answer.kind;
-    job_unlink(job);
     account_answer(p, job, now);
     OBSERVE(p, called, job);
     if (job->partition == NULL) {
@@ -459,7 +457,7 @@ void dispatch_read(struct pipeline *p, struct moment now)
 {
     struct slice slice = {0};
     struct list_link *link;
-    while ((link = list_first(&p->answered)) != NULL) {
+    while ((link = list_first(&p->jobs[JOB_ANSWERED])) != NULL) {
         read_answer(p, job_of(link), now);
         if (slice_over(p, &slice)) {
             break;

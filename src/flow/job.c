@@ -127,31 +127,6 @@ struct job *job_free(struct job *job)
     return NULL;
 }
 
-/* `state` stays as it was: who unlinks decides what comes next. */
-void job_unlink(struct job *job)
-{
-    if (job->in != NULL) {
-        list_remove(job->in, &job->link);
-        job->in = NULL;
-    }
-}
-
-void job_move(struct job *job, enum job_state state, struct list *list)
-{
-    job_unlink(job);
-    list_push_back(list, &job->link);
-    job->in = list;
-    job->state = state;
-}
-
-void job_move_front(struct job *job, enum job_state state, struct list *list)
-{
-    job_unlink(job);
-    list_push_front(list, &job->link);
-    job->in = list;
-    job->state = state;
-}
-
 /* Allocated at the first failure only: nearly all events succeed at once. */
 void job_log_attempt(struct job *job)
 {

@@ -2,6 +2,7 @@
  * its memory. A job that is moved without that would be counted for ever. */
 #include "flow/pipeline_parts.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,42 +94,76 @@ void job_state_arm(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* Later attempts go before first ones: they are the older events. One that failed as a probe
- * keeps its place before them, and another one probes next. */
-void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now)
+/* The one place that knows which list a state is. */
+static struct list *list_of(struct pipeline *p, const struct job *job, enum job_state state)
 {
-    struct merchant_queue *queue = job->queue;
-    if (job->attempts > 0 && job->ticket.probe) {
-        job_move(job, JOB_WAITING, &queue->probed);
-    } else if (job->attempts > 0) {
-        job_move_front(job, JOB_WAITING, &queue->waiting);
-    } else {
-        job_move(job, JOB_WAITING, &queue->waiting);
+    switch (state) {
+    case JOB_NEW:
+        return &job->partition->overflow;
+    case JOB_WAITING:
+        return job->ticket.probe ? &job->queue->probed : &job->queue->waiting;
+    default:
+        return &p->jobs[state];
     }
-    p->waiting++;
-    if (!queue->in_rotation) {
-        queue->in_rotation = true;
-        list_push_back(&p->rotation, &queue->link);
-    }
-    job_state_arm(p, job, now);
 }
 
 /* A queue without waiting events is not in the rotation: a round costs what there is to do, not
  * what is configured. */
-void job_state_leave(struct pipeline *p, struct job *job)
+static void leave_list(struct pipeline *p, struct job *job)
 {
     heap_remove(&p->due, &job->due);
-    if (job->state == JOB_WAITING && job->in != NULL) {
+    if (job->in == NULL) {
+        return;
+    }
+    assert(job->in == list_of(p, job, job->state));
+    list_remove(job->in, &job->link);
+    job->in = NULL;
+    if (job->state == JOB_WAITING) {
         struct merchant_queue *queue = job->queue;
         p->waiting--;
-        job_unlink(job);
-        if (merchant_queue_waiting(queue) == 0 && queue->in_rotation) {
-            queue->in_rotation = false;
+        if (merchant_queue_waiting(queue) == 0) {
             list_remove(&p->rotation, &queue->link);
         }
-    } else {
-        job_unlink(job);
     }
+}
+
+static void enter_list(struct pipeline *p, struct job *job, enum job_state state)
+{
+    job->state = state;
+    job->in = list_of(p, job, state);
+    if (state == JOB_WAITING) {
+        struct merchant_queue *queue = job->queue;
+        if (merchant_queue_waiting(queue) == 0) {
+            list_push_back(&p->rotation, &queue->link);
+        }
+        p->waiting++;
+    }
+}
+
+void job_state_move(struct pipeline *p, struct job *job, enum job_state state)
+{
+    leave_list(p, job);
+    enter_list(p, job, state);
+    list_push_back(job->in, &job->link);
+}
+
+void job_state_move_front(struct pipeline *p, struct job *job, enum job_state state)
+{
+    leave_list(p, job);
+    enter_list(p, job, state);
+    list_push_front(job->in, &job->link);
+}
+
+/* Later attempts go before first ones: they are the older events. One that failed as a probe
+ * keeps its place before them, and another one probes next. */
+void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now)
+{
+    if (job->attempts > 0 && !job->ticket.probe) {
+        job_state_move_front(p, job, JOB_WAITING);
+    } else {
+        job_state_move(p, job, JOB_WAITING);
+    }
+    job_state_arm(p, job, now);
 }
 
 /* Whoever comes next goes to its queue at once: the outcome before it need not be committed, since
@@ -159,7 +194,7 @@ void job_state_disown(struct pipeline *p, struct job *job)
 
 void job_state_discard(struct pipeline *p, struct job *job, struct moment now)
 {
-    job_state_leave(p, job);
+    leave_list(p, job);
     leave_key_order(p, job, now);
     job_state_disown(p, job);
     charge(p, job, 0);
@@ -176,7 +211,7 @@ void job_state_discard_all(struct pipeline *p, struct list *list, struct moment 
 
 void job_state_complete(struct pipeline *p, struct job *job, struct moment now)
 {
-    job_state_leave(p, job);
+    leave_list(p, job);
     leave_key_order(p, job, now);
     job_keep_outcome(job); /* it may wait long to be published */
     job_state_charge(p, job);

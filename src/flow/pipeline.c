@@ -36,7 +36,7 @@ static void admit_job(struct pipeline *p, struct job *job, struct moment now)
                         admission->out_contract_code)) {
         job_state_enqueue(p, job, now);
     } else {
-        job_move(job, JOB_BLOCKED, &p->blocked);
+        job_state_move(p, job, JOB_BLOCKED);
         job_state_arm(p, job, now);
     }
 }
@@ -86,7 +86,7 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     /* A pause takes effect at once, but one record may be on its way already. It is in memory, so
      * a full share is no reason to keep it waiting. */
     if (!list_empty(&partition->overflow) || !arrive(p, partition, job, now)) {
-        job_move(job, JOB_NEW, &partition->overflow);
+        job_state_move(p, job, JOB_NEW);
     }
     backpressure_update(p, partition);
     return !slice_over(p, &p->admission);
@@ -98,13 +98,7 @@ static void take_overflow(struct pipeline *p, struct partition *partition, struc
 {
     struct list_link *link;
     while ((link = list_first(&partition->overflow)) != NULL) {
-        struct job *job = job_of(link);
-        job_unlink(job);
-        if (!arrive(p, partition, job, now)) {
-            job_move_front(job, JOB_NEW, &partition->overflow);
-            return;
-        }
-        if (slice_over(p, &p->admission)) {
+        if (!arrive(p, partition, job_of(link), now) || slice_over(p, &p->admission)) {
             return;
         }
     }
@@ -134,7 +128,7 @@ void pipeline_answered(struct pipeline *p, void *cookie, struct answer *answer)
     answer_deinit(&job->answer);
     job->answer = *answer;
     *answer = (struct answer){0};
-    job_move(job, JOB_ANSWERED, &p->answered);
+    job_state_move(p, job, JOB_ANSWERED);
 }
 
 void pipeline_batch_ended(struct pipeline *p, const struct transaction_end *end)
@@ -259,11 +253,9 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->stuck_since_ms = -1;
     hold_init(&p->hold, &(struct hold_rules){.host_count = rules->limits.host_count});
     set_hold_rules(p);
-    batch_init(&p->batch);
-    struct list *lists[] = {&p->rotation, &p->blocked,   &p->calling, &p->answered,
-                            &p->retrying, &p->completed, &p->refused};
-    for (size_t i = 0; i < ARRAY_LENGTH(lists); i++) {
-        list_init(lists[i]);
+    list_init(&p->rotation);
+    for (size_t i = 0; i < JOB_STATE_COUNT; i++) {
+        list_init(&p->jobs[i]);
     }
     return p;
 }
@@ -276,9 +268,9 @@ struct pipeline *pipeline_free(struct pipeline *p)
     struct moment now = now_of(p);
     /* Those that wait go first: then no turn that ends below has anybody to pass on to. */
     assign_drop(p, now);
-    job_state_discard_all(p, &p->calling, now);
-    job_state_discard_all(p, &p->answered, now);
-    job_state_discard_all(p, &p->batch.jobs, now);
+    job_state_discard_all(p, &p->jobs[JOB_CALLING], now);
+    job_state_discard_all(p, &p->jobs[JOB_ANSWERED], now);
+    job_state_discard_all(p, &p->jobs[JOB_PUBLISHING], now);
     batch_end(&p->batch);
     batch_deinit(&p->batch);
     suspects_deinit(&p->suspects);
@@ -338,14 +330,14 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
 
 bool pipeline_idle(const struct pipeline *p)
 {
-    return assign_calls(p) == 0 && list_empty(&p->completed) && !p->publishing &&
+    return assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
            !suspects_untold(&p->suspects);
 }
 
 /* Calls are listed as they begin. */
 static int64_t oldest_call_ms(const struct pipeline *p)
 {
-    struct list_link *first = list_first(&p->calling);
+    struct list_link *first = list_first(&p->jobs[JOB_CALLING]);
     return first == NULL ? INT64_MAX : job_of(first)->began_ms;
 }
 
@@ -362,7 +354,7 @@ static size_t unexplained(const struct pipeline *p, const struct pipeline_status
 
 static void count_refused(const struct pipeline *p, struct pipeline_status *status)
 {
-    LIST_FOREACH (&p->refused, link) {
+    LIST_FOREACH (&p->jobs[JOB_REFUSED], link) {
         const struct job *job = job_of(link);
         status->refused[job_topic(job)][job->refusal]++;
     }
@@ -371,14 +363,6 @@ static void count_refused(const struct pipeline *p, struct pipeline_status *stat
 void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
 {
     *status = (struct pipeline_status){
-        .jobs = {[JOB_BLOCKED] = p->blocked.count,
-                 [JOB_WAITING] = p->waiting,
-                 [JOB_CALLING] = p->calling.count,
-                 [JOB_ANSWERED] = p->answered.count,
-                 [JOB_RETRY] = p->retrying.count,
-                 [JOB_COMPLETED] = p->completed.count,
-                 [JOB_PUBLISHING] = p->batch.jobs.count,
-                 [JOB_REFUSED] = p->refused.count},
         .in_flight = p->in_flight,
         .oldest_call_ms = oldest_call_ms(p),
         .bytes = p->memory.used,
@@ -390,6 +374,10 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .draining = p->draining,
         .revoking = p->revoking,
     };
+    for (size_t i = 0; i < JOB_STATE_COUNT; i++) {
+        status->jobs[i] = p->jobs[i].count;
+    }
+    status->jobs[JOB_WAITING] = p->waiting;
     count_refused(p, status);
     for (size_t i = 0; i < p->partitions.count; i++) {
         status->partitions_full += p->partitions.items[i].full;

@@ -44,15 +44,15 @@ struct pipeline {
     struct heap due;
     struct hold hold;
 
-    /* JOB_WAITING lies in the queues, JOB_NEW in the partitions, JOB_PUBLISHING in the batch. */
-    struct list blocked, calling, answered, retrying, completed, refused;
+    /* By state. JOB_NEW lies in the partitions, JOB_WAITING in the merchants' queues. */
+    struct list jobs[JOB_STATE_COUNT];
     struct batch batch;
     bool publishing;
     size_t left_out;  /* outcomes in `completed` that no transaction could take the last time */
     int64_t span;     /* of the windows: what the broker takes of metadata; WINDOW_SPAN or less */
     uint64_t commits; /* since the start */
     struct commit_interval commit_interval;
-    struct suspects suspects; /* what is known of those in `refused` */
+    struct suspects suspects; /* what is known of those in JOB_REFUSED */
     uint32_t trying;          /* the case that the batch is of; 0: none */
     int64_t apart_end_ms;     /* until then a transaction has outcomes of one topic only */
     size_t waiting;           /* JOB_WAITING of all queues */
@@ -102,6 +102,10 @@ static inline bool slice_over(struct pipeline *p, struct slice *slice)
 
 /* --- job_state.c */
 
+/* To the back or the front of the state's list, the one way in which a job changes its state. Stops
+ * its timer. A merchant's queue is in the rotation while jobs wait in it. */
+void job_state_move(struct pipeline *p, struct job *job, enum job_state state);
+void job_state_move_front(struct pipeline *p, struct job *job, enum job_state state);
 /* Into the merchant's hands: its queue is made when it is the first time. */
 void job_state_set_queue(struct pipeline *p, struct job *job, struct merchant *merchant);
 /* Charges its partition with what the job takes now. Called after every change of that. */
@@ -114,8 +118,6 @@ void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now);
 int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* For how long retry time has stood still for the job's merchant, or for all. */
 int64_t job_state_paused_ms(const struct pipeline *p, const struct job *job, struct moment now);
-/* Out of its list and off the clock; its turn it keeps. */
-void job_state_leave(struct pipeline *p, struct job *job);
 /* Its partition goes to another reader, or it ends: nothing of it is the partition's any more. */
 void job_state_disown(struct pipeline *p, struct job *job);
 /* Frees the job with all that it holds; the next of its contract code moves up. */

@@ -10,10 +10,11 @@
 
 void progress_note(struct pipeline *p, struct moment now)
 {
-    bool outcomes_wait = !list_empty(&p->completed) && !p->publishing &&
+    bool outcomes_wait = !list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
                          p->group_metadata != NULL && now.mono_ms >= publish_due_ms(p);
-    bool calls_wait = !list_empty(&p->rotation) && list_empty(&p->calling) && !p->revoking &&
-                      !p->draining && !dispatch_publish_backlog(p) && p->queue_wait_ms == INT64_MAX;
+    bool calls_wait = !list_empty(&p->rotation) && list_empty(&p->jobs[JOB_CALLING]) &&
+                      !p->revoking && !p->draining && !dispatch_publish_backlog(p) &&
+                      p->queue_wait_ms == INT64_MAX;
     if (!outcomes_wait && !calls_wait) {
         p->standing_ms = -1;
     } else if (p->standing_ms < 0) {
@@ -66,7 +67,7 @@ static bool partitions_move(struct pipeline *p, struct moment now, int64_t patie
 /* All, for the oldest need not be the one that ends first. */
 static bool calls_end(struct pipeline *p, struct moment now, int64_t patience_ms)
 {
-    LIST_FOREACH (&p->calling, link) {
+    LIST_FOREACH (&p->jobs[JOB_CALLING], link) {
         p->look_steps++;
         if (now.mono_ms - job_of(link)->end_ms > patience_ms) {
             return false;

@@ -2,7 +2,7 @@
  * its batch was committed; whatever else became of it, its outcomes are offered again, and no
  * call is repeated.
  *
- * Outcomes that were refused, or whose partition or topic takes nothing, wait in p->refused, each
+ * Outcomes that were refused, or whose partition or topic takes nothing, wait in JOB_REFUSED, each
  * with the number of its case (suspects.h). They keep their place in the window and their memory,
  * so that their own input partition pauses when it has too many; nobody else waits for them. */
 #include "flow/pipeline_parts.h"
@@ -33,13 +33,13 @@ static struct suspect_record record_of(const struct job *job)
 static void refuse_into(struct pipeline *p, struct job *job, uint32_t suspect)
 {
     job->suspect = suspect;
-    job_move(job, JOB_REFUSED, &p->refused);
+    job_state_move(p, job, JOB_REFUSED);
 }
 
 static size_t refused_of(const struct pipeline *p, uint32_t suspect)
 {
     size_t count = 0;
-    LIST_FOREACH (&p->refused, link) {
+    LIST_FOREACH (&p->jobs[JOB_REFUSED], link) {
         count += job_of(link)->suspect == suspect;
     }
     return count;
@@ -100,19 +100,20 @@ void publish_take(struct pipeline *p, struct job *job, struct moment now)
                              : p->ports.route(p->ports.publisher, job_topic(job), job->record.key,
                                               job->record.key_len);
     if (!known_refused(p, job, now)) {
-        job_move(job, JOB_COMPLETED, &p->completed);
+        job_state_move(p, job, JOB_COMPLETED);
     }
 }
 
 /* A hold is new: what waits already is judged by it, too. */
 static void sweep(struct pipeline *p, struct moment now)
 {
-    LIST_FOREACH_SAFE (&p->completed, link) {
+    LIST_FOREACH_SAFE (&p->jobs[JOB_COMPLETED], link) {
         (void)known_refused(p, job_of(link), now);
     }
     /* To the back of the same list, with the holds: so only those that are there now. */
-    struct list_link *last = list_empty(&p->refused) ? NULL : p->refused.head.prev;
-    LIST_FOREACH_SAFE (&p->refused, link) {
+    struct list_link *last =
+        list_empty(&p->jobs[JOB_REFUSED]) ? NULL : p->jobs[JOB_REFUSED].head.prev;
+    LIST_FOREACH_SAFE (&p->jobs[JOB_REFUSED], link) {
         const struct suspect_case *item = suspects_find(&p->suspects, job_of(link)->suspect);
         if (item != NULL && item->group) {
             (void)known_refused(p, job_of(link), now);
@@ -141,7 +142,8 @@ static void blame(struct pipeline *p, struct job *job, const char *last_error, s
 
 size_t publish_ready(const struct pipeline *p)
 {
-    return p->left_out < p->completed.count ? p->completed.count - p->left_out : 0;
+    return p->left_out < p->jobs[JOB_COMPLETED].count ? p->jobs[JOB_COMPLETED].count - p->left_out
+                                                      : 0;
 }
 
 size_t publish_stuck_results(const struct pipeline *p)
@@ -163,7 +165,7 @@ size_t publish_stuck_results(const struct pipeline *p)
 int64_t publish_due_ms(const struct pipeline *p)
 {
     int64_t paced_ms = commit_interval_next_ms(&p->commit_interval);
-    bool most_are_here = p->completed.count >= p->calling.count;
+    bool most_are_here = p->jobs[JOB_COMPLETED].count >= p->jobs[JOB_CALLING].count;
     return most_are_here || paced_ms < p->next_batch_ms ? p->next_batch_ms : paced_ms;
 }
 
@@ -172,7 +174,7 @@ int64_t publish_next_ms(const struct pipeline *p)
     if (p->publishing || p->group_metadata == NULL) {
         return INT64_MAX;
     }
-    int64_t clean = list_empty(&p->completed) ? INT64_MAX : publish_due_ms(p);
+    int64_t clean = list_empty(&p->jobs[JOB_COMPLETED]) ? INT64_MAX : publish_due_ms(p);
     int64_t suspects = suspects_next_ms(&p->suspects);
     suspects = suspects < p->next_batch_ms ? p->next_batch_ms : suspects;
     return clean < suspects ? clean : suspects;
@@ -182,7 +184,7 @@ int64_t publish_next_ms(const struct pipeline *p)
 static struct job *smallest_of(const struct pipeline *p, uint32_t suspect)
 {
     struct job *smallest = NULL;
-    LIST_FOREACH (&p->refused, link) {
+    LIST_FOREACH (&p->jobs[JOB_REFUSED], link) {
         struct job *job = job_of(link);
         bool smaller = job->suspect == suspect &&
                        (smallest == NULL || job_outcome_bytes(job) < job_outcome_bytes(smallest));
@@ -191,33 +193,18 @@ static struct job *smallest_of(const struct pipeline *p, uint32_t suspect)
     return smallest;
 }
 
-/* The case's next outcomes, in their order, to `trial`. */
-static void suspects_pick(struct pipeline *p, uint32_t suspect, struct list *trial)
-{
-    const struct suspect_case *item = suspects_find(&p->suspects, suspect);
-    size_t take = suspects_take(&p->suspects, suspect, refused_of(p, suspect));
-    if (!item->group && item->refusal == REFUSAL_SIZE && take > 0) {
-        job_move(smallest_of(p, suspect), JOB_REFUSED, trial);
-        return;
-    }
-    LIST_FOREACH_SAFE (&p->refused, link) {
-        if (take > 0 && job_of(link)->suspect == suspect) {
-            job_move(job_of(link), JOB_REFUSED, trial);
-            take--;
-        }
-    }
-}
-
 /* False when none of them can be committed yet. */
-static bool begin(struct pipeline *p, struct list *from, uint32_t trying, struct moment now)
+static bool begin(struct pipeline *p, uint32_t suspect, size_t count, struct moment now)
 {
-    batch_fill(&p->batch, from, &p->partitions, p->group_metadata, now.mono_ms < p->apart_end_ms);
-    if (list_empty(&p->batch.jobs)) {
+    batch_fill(p, &(struct batch_selection){.suspect = suspect,
+                                            .count = count,
+                                            .one_topic = now.mono_ms < p->apart_end_ms});
+    if (list_empty(&p->jobs[JOB_PUBLISHING])) {
         batch_end(&p->batch);
         p->next_batch_ms = now.mono_ms + LEFT_OUT_PAUSE_MS;
         return false;
     }
-    p->trying = trying;
+    p->trying = suspect;
     p->publishing = true;
     p->next_batch_ms = now.mono_ms + p->rules.limits.commit_interval_ms;
     p->ports.submit(p->ports.publisher, &p->batch.out);
@@ -226,19 +213,18 @@ static bool begin(struct pipeline *p, struct list *from, uint32_t trying, struct
 
 static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment now)
 {
-    struct list trial;
-    list_init(&trial);
-    suspects_pick(p, suspect, &trial);
-    if (list_empty(&trial)) {
+    const struct suspect_case *item = suspects_find(&p->suspects, suspect);
+    size_t take = suspects_take(&p->suspects, suspect, refused_of(p, suspect));
+    if (take == 0) {
         suspects_end(&p->suspects, suspect); /* its outcomes are gone, with their partitions */
         return;
     }
-    p->suspects.clean_next = true;
-    if (!begin(p, &trial, suspect, now)) {
-        suspects_put_off(&p->suspects, suspect, now.mono_ms);
+    if (!item->group && item->refusal == REFUSAL_SIZE) {
+        job_state_move_front(p, smallest_of(p, suspect), JOB_REFUSED);
     }
-    while (!list_empty(&trial)) { /* what was too much for one transaction */
-        job_move_front(job_of(trial.head.prev), JOB_REFUSED, &p->refused);
+    p->suspects.clean_next = true;
+    if (!begin(p, suspect, take, now)) {
+        suspects_put_off(&p->suspects, suspect, now.mono_ms);
     }
 }
 
@@ -248,14 +234,14 @@ void publish_begin(struct pipeline *p, struct moment now)
     if (p->publishing || p->group_metadata == NULL || now.mono_ms < p->next_batch_ms) {
         return;
     }
-    bool clean = !list_empty(&p->completed) && now.mono_ms >= publish_due_ms(p);
+    bool clean = !list_empty(&p->jobs[JOB_COMPLETED]) && now.mono_ms >= publish_due_ms(p);
     uint32_t suspect = suspects_due(&p->suspects, clean, now.mono_ms);
     if (suspect != 0) {
         begin_suspects(p, suspect, now);
     } else if (clean) {
         p->suspects.clean_next = false;
-        if (begin(p, &p->completed, 0, now)) {
-            commit_interval_begin(&p->commit_interval, p->batch.jobs.count, now.mono_ms);
+        if (begin(p, 0, SIZE_MAX, now)) {
+            commit_interval_begin(&p->commit_interval, p->jobs[JOB_PUBLISHING].count, now.mono_ms);
         }
         p->left_out = p->batch.left_out;
     }
@@ -269,7 +255,7 @@ static void reopen(struct pipeline *p, uint32_t suspect, struct moment now)
     const struct suspect_case item = *suspects_find(&p->suspects, suspect);
     suspects_end(&p->suspects, suspect);
     OBSERVE(p, output_open, item.topic, item.partition, item.refusal);
-    LIST_FOREACH_SAFE (&p->refused, link) {
+    LIST_FOREACH_SAFE (&p->jobs[JOB_REFUSED], link) {
         if (job_of(link)->suspect == suspect) {
             publish_take(p, job_of(link), now);
         }
@@ -294,11 +280,11 @@ static void suspects_committed(struct pipeline *p, struct moment now)
  * the commit, and the next owner loads what it says. */
 static void committed(struct pipeline *p, struct moment now)
 {
-    batch_commit(&p->batch);
+    batch_commit(p);
     p->commits++;
     p->abort_pause_ms = 0;
     struct list_link *link;
-    while ((link = list_first(&p->batch.jobs)) != NULL) {
+    while ((link = list_first(&p->jobs[JOB_PUBLISHING])) != NULL) {
         struct job *job = job_of(link);
         const struct suspect_record record = record_of(job);
         suspects_note_size(&p->suspects, &record, false, now.mono_ms);
@@ -314,7 +300,7 @@ static void committed(struct pipeline *p, struct moment now)
 static void refusals_read(struct pipeline *p, const struct transaction_end *end)
 {
     size_t index = 0;
-    LIST_FOREACH (&p->batch.jobs, link) {
+    LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         job->refusal = REFUSAL_NONE;
         if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
@@ -331,7 +317,7 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
 /* No partition: the assignment went meanwhile, and the event comes back to the next owner. */
 static void discard_orphans(struct pipeline *p, struct moment now)
 {
-    LIST_FOREACH_SAFE (&p->batch.jobs, link) {
+    LIST_FOREACH_SAFE (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         if (job->partition == NULL) {
             job_state_discard(p, job, now);
@@ -352,7 +338,7 @@ static bool goes_elsewhere(struct job *job)
 /* Those whose partition or topic refuses. */
 static void shut(struct pipeline *p, const char *last_error, struct moment now)
 {
-    LIST_FOREACH_SAFE (&p->batch.jobs, link) {
+    LIST_FOREACH_SAFE (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         enum refusal_scope scope = refusal_row(job->refusal)->scope;
         bool elsewhere = goes_elsewhere(job);
@@ -374,7 +360,7 @@ static size_t refused_for(const struct pipeline *p, enum output_topic topic, enu
                           struct job **jobs)
 {
     size_t count = 0;
-    LIST_FOREACH (&p->batch.jobs, link) {
+    LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         if (job_topic(job) == topic && job->refusal == refusal) {
             jobs[count++] = job;
@@ -403,7 +389,8 @@ static void suspect(struct pipeline *p, struct job **jobs, size_t count,
 
 static void suspect_all(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
-    AUTO_FREE struct job **jobs = mem_zalloc(p->batch.jobs.count + 1, sizeof(struct job *));
+    AUTO_FREE struct job **jobs =
+        mem_zalloc(p->jobs[JOB_PUBLISHING].count + 1, sizeof(struct job *));
     for (enum output_topic topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
         for (enum refusal refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
             if (refusal_row(refusal)->scope != REFUSAL_OF_RECORD) {
@@ -423,13 +410,13 @@ static size_t case_back(struct pipeline *p)
 {
     size_t refused = 0;
     for (int pass = 0; pass < 2; pass++) {
-        struct list_link *link = p->batch.jobs.head.prev;
-        while (link != &p->batch.jobs.head) {
+        struct list_link *link = p->jobs[JOB_PUBLISHING].head.prev;
+        while (link != &p->jobs[JOB_PUBLISHING].head) {
             struct job *job = job_of(link);
             link = link->prev;
             if ((job->refusal != REFUSAL_NONE) == (pass == 1)) {
                 refused += (size_t)pass;
-                job_move_front(job, JOB_REFUSED, &p->refused);
+                job_state_move_front(p, job, JOB_REFUSED);
             }
         }
     }
@@ -442,7 +429,7 @@ static void refused_again(struct pipeline *p, const struct transaction_end *end,
 {
     const struct suspect_case *item = suspects_find(&p->suspects, p->trying);
     struct job *last = NULL;
-    LIST_FOREACH (&p->batch.jobs, link) {
+    LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         last = job_of(link)->refusal != REFUSAL_NONE ? job_of(link) : last;
     }
     /* A hold's one was alone in its transaction. */
@@ -482,22 +469,19 @@ static void pause_after_abort(struct pipeline *p, const struct transaction_end *
 /* What is refused leaves the batch, so that there is no pause then: the rest goes at once. */
 static void not_committed(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
-    size_t before = p->suspects.last_id, count = p->refused.count;
+    size_t before = p->suspects.last_id, count = p->jobs[JOB_REFUSED].count;
     refusals_read(p, end);
     discard_orphans(p, now);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         refused(p, end, now);
     }
-    bool sorted_out = p->trying != 0 || p->refused.count > count || p->suspects.last_id != before;
+    bool sorted_out =
+        p->trying != 0 || p->jobs[JOB_REFUSED].count > count || p->suspects.last_id != before;
     if (end->verdict != TRANSACTION_RECORDS_REFUSED || !sorted_out) {
         pause_after_abort(p, end, now);
         suspects_put_off(&p->suspects, p->trying, now.mono_ms);
     }
-    if (p->trying != 0) {
-        (void)case_back(p);
-    } else {
-        batch_undo(&p->batch, &p->completed);
-    }
+    batch_undo(p);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         sweep(p, now);
     }
@@ -506,7 +490,7 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
 static void tell_transaction(struct pipeline *p, const struct transaction_end *end)
 {
     size_t outcomes[OUTPUT_TOPIC_COUNT] = {0};
-    LIST_FOREACH (&p->batch.jobs, link) {
+    LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         outcomes[job_topic(job_of(link))]++;
     }
     OBSERVE(p, transaction, end, outcomes);

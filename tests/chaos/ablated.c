@@ -4,7 +4,7 @@
  * Each is taken away where the daemon calls a function: the linker leads these calls here
  * (--wrap, see tests.cmake). The daemon's own sources know nothing of this.
  */
-#include "flow/batch.h"
+#include "flow/pipeline_parts.h"
 #include "presignd/base/list.h"
 #include "presignd/flow/window.h"
 #include "presignd/kafka/client.h"
@@ -149,16 +149,16 @@ rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
 
 /* --- after an abort */
 
-void __real_batch_undo(struct batch *batch, struct list *settled);
-void __wrap_batch_undo(struct batch *batch, struct list *settled);
+void __real_batch_undo(struct pipeline *p);
+void __wrap_batch_undo(struct pipeline *p);
 
 /* The outcomes are gone, as with whoever takes a transaction for sent once it was tried. */
-void __wrap_batch_undo(struct batch *batch, struct list *settled)
+void __wrap_batch_undo(struct pipeline *p)
 {
     if (without("undo")) {
-        list_init(&batch->jobs);
+        list_init(&p->jobs[JOB_PUBLISHING]);
     } else {
-        __real_batch_undo(batch, settled);
+        __real_batch_undo(p);
     }
 }
 

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Where a job is. Each state is a list, and job_move() is the only way between them. */
+/* Each state is a list. Only flow/job_state.c moves a job, and it picks the list from the state. */
 enum job_state {
     JOB_NEW,        /* read, not yet admitted (its partition's window is full) */
     JOB_BLOCKED,    /* behind an earlier event of its contract code */
@@ -101,11 +101,6 @@ size_t job_outcome_bytes(const struct job *job);
 void job_keep_outcome(struct job *job);
 /* Must be in no list, heap or turn. Accepts NULL, returns NULL. */
 struct job *job_free(struct job *job);
-/* To the back of `list` (front with job_move_front), which stands for `state`. */
-void job_move(struct job *job, enum job_state state, struct list *list);
-void job_move_front(struct job *job, enum job_state state, struct list *list);
-/* Out of its list. */
-void job_unlink(struct job *job);
 
 static inline struct job *job_of(struct list_link *link)
 {

@@ -21,8 +21,7 @@
 #define MERCHANT_QUEUE_PROBED_MAX 4
 
 struct merchant_queue {
-    struct list_link link; /* in the pipeline's rotation, while events wait */
-    bool in_rotation;
+    struct list_link link;     /* in the pipeline's rotation, while events wait */
     bool gone;                 /* a reload took the merchant away */
     struct merchant *merchant; /* as configured now; a reference */
     struct list waiting;       /* jobs, in order */
