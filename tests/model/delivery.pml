@@ -8,7 +8,7 @@
  * turn of the event loop; any two of them may happen in either order.
  *
  * Sets of offsets are bit sets, bit o for offset o. In the code the set in a commit's metadata
- * begins at the base_offset; here it begins at 0, which says the same.
+ * begins at the base offset; here it begins at 0, which is equivalent.
  */
 
 /* --- The bound --- */
@@ -46,7 +46,7 @@
 #ifndef UNKNOWNS
 #define UNKNOWNS 1
 #endif
-/* Clients that are made anew, of whichever kind. */
+/* Recreated clients, of any kind. */
 #ifndef RENEWALS
 #define RENEWALS 0
 #endif
@@ -293,7 +293,7 @@ inline batch_fill(i, suspects_only)
 #ifdef NO_PENDING
             window_finish_all(d[i].partitions[p].win, set);
 #endif
-            printf("%c  batch_fill: partition %d, outcomes of set(%d); commits offset %d with set(%d), session %d\n",
+            printf("%c  batch_fill: partition %d, outcomes of set(%d); commits offset %d with set(%d), generation %d\n",
                    NAME(i), p, set, d[i].positions[p].offset, d[i].positions[p].metadata,
                    batch_number[i])
         :: else
@@ -386,7 +386,7 @@ inline assign_positions(i, at)
 {
     p = at;
     lookup(i, p);
-    printf("%c  assign_positions: partition %d in session %d; window_load: base_offset %d, done set(%d)\n",
+    printf("%c  assign_positions: partition %d in generation %d; window_load: base offset %d, done set(%d)\n",
            NAME(i), p, session_number[i], d[i].partitions[p].win.base_offset,
            d[i].partitions[p].win.done);
     /* The window never forgets: what has its outcome is known as done. */
@@ -402,7 +402,7 @@ inline pipeline_record(i, offset)
     window_arrive(d[i].partitions[p].win, offset, equal);
     if
     :: equal ->
-        printf("%c  window_arrive: partition %d offset %d is known\n", NAME(i), p, offset)
+        printf("%c  window_arrive: partition %d offset %d is already completed\n", NAME(i), p, offset)
     :: else ->
         d[i].partitions[p].calling = d[i].partitions[p].calling | BIT(offset);
         printf("%c  window_arrive: partition %d offset %d is new; it is called\n", NAME(i), p,
@@ -415,7 +415,7 @@ inline pipeline_batch_ended(i, verdict)
 {
     if
     :: d[i].orphaned ->
-        printf("%c  pipeline_batch_ended: its partitions are no longer ours\n", NAME(i))
+        printf("%c  pipeline_batch_ended: stale, its partitions belong to another\n", NAME(i))
     :: !d[i].orphaned && verdict == OUTLET_COMMITTED ->
         printf("%c  pipeline_batch_ended: committed\n", NAME(i));
         batch_commit(i)
@@ -469,7 +469,7 @@ inline join(i)
             :: else
             fi
         }
-        printf("%c  joins again as the member it was, session %d\n", NAME(i), generation)
+        printf("%c  joins again as the same member, generation %d\n", NAME(i), generation)
     :: else ->
         rebalance_begin();
         member[i] = 1;
@@ -492,7 +492,7 @@ inline rebalance_end()
         :: d[owner[p]].consumer != TAKING -> d[owner[p]].mine = d[owner[p]].mine | BIT(p)
         :: else
         fi;
-        printf("group: session %d, partition %d goes to %c\n", generation, p, NAME(owner[p]))
+        printf("group: generation %d, partition %d goes to %c\n", generation, p, NAME(owner[p]))
     }
     for (j : 0 .. DAEMONS - 1) {
         joined[j] = 0;
@@ -508,7 +508,7 @@ inline rebalance_end()
 
 inline session_times_out(i)
 {
-    printf("group: has not heard of %c for long and takes its partitions\n", NAME(i));
+    printf("group: %c timed out and loses its partitions\n", NAME(i));
     member[i] = 0;
     joined[i] = 0;
     session_ends(i);
@@ -528,7 +528,7 @@ inline transaction_clear(i)
 
 inline transaction_times_out(i)
 {
-    printf("coordinator: %c's transaction is too old and is aborted\n", NAME(i));
+    printf("coordinator: %c's transaction timed out and is aborted\n", NAME(i));
     transaction_clear(i);
     if
     :: d[i].life == DEAD -> txn[i].commit_sent = 0 /* it would be refused */
@@ -543,7 +543,7 @@ inline end_transaction(i)
     if
     :: txn[i].fenced || txn[i].state != ONGOING ->
         txn[i].answer = ANSWER_FENCED;
-        printf("coordinator: refuses %c's commit\n", NAME(i))
+        printf("coordinator: rejects %c's commit\n", NAME(i))
     :: else ->
         txn[i].state = PREPARE_COMMIT;
         txn[i].answer = ANSWER_OK;
@@ -623,7 +623,7 @@ inline producer_acquire(i)
     :: txn[i].state == ONGOING -> transaction_clear(i)
     :: else
     fi;
-    printf("%c  producer_acquire: holds its transactional.id, nothing of it is open\n", NAME(i))
+    printf("%c  producer_acquire: holds its transactional.id, no transaction is open\n", NAME(i))
 }
 
 /* The session under which the batch's events were read, not the newest one. */
@@ -642,7 +642,7 @@ inline send_offsets(i)
     :: else ->
         if
         :: SENT_SESSION(i) != CURRENT ->
-            printf("%c  send_offsets: session %d is refused\n", NAME(i), batch_number[i]);
+            printf("%c  send_offsets: generation %d is rejected as stale\n", NAME(i), batch_number[i]);
             pipeline_batch_ended(i, OUTLET_NOT_OURS)
         :: else ->
 #else
@@ -650,7 +650,7 @@ inline send_offsets(i)
         if
         :: true ->
 #endif
-            printf("%c  send_offsets: session %d is accepted\n", NAME(i), batch_number[i]);
+            printf("%c  send_offsets: generation %d is accepted\n", NAME(i), batch_number[i]);
             txn[i].state = ONGOING;
             for (p : 0 .. PARTITIONS - 1) {
                 txn[i].positions[p].in = d[i].positions[p].in;
@@ -697,7 +697,7 @@ inline abort_or_drop(i)
 inline records_refused(i, at, offset)
 {
     refusals++;
-    printf("%c  partition %d offset %d: its outcome is refused, the transaction is aborted\n",
+    printf("%c  partition %d offset %d: its outcome is rejected, the transaction is aborted\n",
            NAME(i), at, offset);
     if
     :: txn[i].fenced -> d[i].publisher = ACQUIRING
@@ -729,7 +729,7 @@ inline commit_unknown(i)
 {
     unknowns++;
     txn[i].answer = NO_ANSWER;
-    printf("%c  commit: no answer comes, its end is unknown\n", NAME(i));
+    printf("%c  commit: no response, its result is unknown\n", NAME(i));
 #ifdef NO_REINIT
     d[i].publisher = ACQUIRING;
     pipeline_batch_ended(i, OUTLET_ABORTED)
@@ -760,7 +760,7 @@ inline read_back(i)
     d[i].publisher = READY
 }
 
-/* --- Clients that are made anew: publisher.c, clients.c --- */
+/* --- Recreated clients: publisher.c, clients.c --- */
 
 #define COMMIT_BEGUN(i)                                             \
     (d[i].publisher == COMMITTING || d[i].publisher == SETTLING || d[i].publisher == READING_BACK)
@@ -813,7 +813,7 @@ inline clock_look(i)
 inline fatal_handle(i)
 {
     renewals++;
-    printf("%c  *** the consumer gave up\n", NAME(i));
+    printf("%c  *** the consumer failed fatally\n", NAME(i));
     replace_consumer(i)
 }
 
@@ -821,7 +821,7 @@ inline fatal_handle(i)
 inline on_check(i)
 {
     renewals++;
-    printf("%c  *** the publisher's thread is stuck\n", NAME(i));
+    printf("%c  *** the publisher's thread hangs\n", NAME(i));
     worker_take_over(i)
 }
 
@@ -829,14 +829,14 @@ inline on_check(i)
 inline echo(i)
 {
     renewals++;
-    printf("group: *** takes up an old join of %c, which fences it\n", NAME(i));
+    printf("group: *** processes an old join of %c, which fences it\n", NAME(i));
     session_ends(i)
 }
 
 inline deny(i)
 {
     denied = 1;
-    printf("%c  *** may not have its transactional.id any more\n", NAME(i));
+    printf("%c  *** loses the right to its transactional.id\n", NAME(i));
     d[i].publisher = ACQUIRING
 }
 
@@ -1034,7 +1034,7 @@ inline crash(i)
 
 inline start(i)
 {
-    printf("%c  starts anew\n", NAME(i));
+    printf("%c  starts again\n", NAME(i));
     d[i].life = RUNNING
 }
 
@@ -1055,7 +1055,7 @@ end:
     :: d_step { d[1].life == PAUSED -> d[1].life = RUNNING; printf("B  *** SIGCONT\n") }
     :: d_step { !preparing && rebalances < REBALANCES ->
            rebalances++;
-           printf("group: *** balances anew\n");
+           printf("group: *** rebalances\n");
            rebalance_begin() }
     :: d_step { RUNS(0) && !denied && DENIALS > 0 && !d[0].publishing &&
                (d[0].publisher == READY || d[0].publisher == ACQUIRING) -> deny(0) }
@@ -1072,7 +1072,7 @@ end:
         for (p : 0 .. PARTITIONS - 1) {
             if
             :: visible[p] != EVENTS(p) ->
-                printf("*** nothing moves any more: partition %d, events set(%d) have no outcome\n",
+                printf("*** no step is possible: partition %d, events set(%d) have no outcome\n",
                        p, EVENTS(p) & ~visible[p])
             :: else
             fi;
