@@ -4,7 +4,7 @@
 
 #include "presignd/base/clock.h"
 #include "presignd/flow/reason.h"
-#include "presignd/kafka/publisher.h"
+#include "presignd/kafka/transaction.h"
 #include "presignd/ops/status.h"
 
 #include <stdbool.h>

@@ -13,7 +13,7 @@ void batch_deinit(struct batch *batch)
     }
     free(batch->metadata);
     free(batch->records);
-    free(batch->places);
+    free(batch->record_metadata);
     free(batch->refusals);
     free(batch->positions);
     *batch = (struct batch){0};
@@ -24,7 +24,8 @@ static void add_record(struct batch *batch, const struct job *job)
     if (batch->out.record_count == batch->record_cap) {
         batch->record_cap = batch->record_cap == 0 ? 64 : batch->record_cap * 2;
         batch->records = mem_realloc(batch->records, batch->record_cap * sizeof *batch->records);
-        batch->places = mem_realloc(batch->places, batch->record_cap * sizeof *batch->places);
+        batch->record_metadata =
+            mem_realloc(batch->record_metadata, batch->record_cap * sizeof *batch->record_metadata);
         batch->refusals = mem_realloc(batch->refusals, batch->record_cap * sizeof *batch->refusals);
     }
     batch->records[batch->out.record_count++] = (struct transaction_record){
@@ -163,7 +164,7 @@ void batch_fill(struct pipeline *p, const struct batch_selection *selection)
     }
     add_positions(batch, &p->partitions);
     batch->out.records = batch->records;
-    batch->out.places = batch->places;
+    batch->out.record_metadata = batch->record_metadata;
     batch->out.refusals = batch->refusals;
     batch->out.positions = batch->positions;
     assert(batch->out.record_count == p->jobs[JOB_PUBLISHING].count);

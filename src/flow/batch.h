@@ -12,7 +12,7 @@ struct batch {
     struct transaction_record *records;
     struct transaction_position *positions;
     struct buf *metadata; /* of each position: the publisher borrows it, partitions may go */
-    struct record_metadata *places;
+    struct record_metadata *record_metadata;
     enum refusal *refusals;
     size_t record_cap, position_cap;
     size_t left_out; /* outcomes that would have made a partition's set too wide; at least */

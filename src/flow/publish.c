@@ -308,7 +308,7 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
         }
         /* One without a key has no partition of its own. */
         if (job->refusal != REFUSAL_NONE && job->record.key != NULL) {
-            job->out_partition = p->batch.out.places[index].partition;
+            job->out_partition = p->batch.out.record_metadata[index].partition;
         }
         index++;
     }

@@ -14,7 +14,7 @@
 #ifndef PRESIGND_FLOW_SUSPECTS_H
 #define PRESIGND_FLOW_SUSPECTS_H
 
-#include "presignd/kafka/publisher.h"
+#include "presignd/flow/output.h"
 #include "presignd/kafka/refusal.h"
 
 #include <stdbool.h>

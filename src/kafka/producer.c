@@ -91,7 +91,7 @@ struct producer {
     /* Of the batch at hand. A record's place in it is told by the address of its fate. */
     size_t record_count;
     struct fate fates[TRANSACTION_RECORDS_MAX];
-    struct record_metadata places[TRANSACTION_RECORDS_MAX];
+    struct record_metadata record_metadata[TRANSACTION_RECORDS_MAX];
     rd_kafka_resp_err_t delivery; /* the first error of a delivery that is no consequence */
     rd_kafka_resp_err_t failure;  /* the transaction's own */
     int64_t begun_us;             /* of the transaction */
@@ -125,7 +125,8 @@ static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, v
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
         fate->taken = true;
-        producer->places[index] = (struct record_metadata){message->partition, message->offset};
+        producer->record_metadata[index] =
+            (struct record_metadata){message->partition, message->offset};
         return;
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE: /* purged because of an error told before, or ours */
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
@@ -432,7 +433,7 @@ static void trouble_of_record(struct producer *producer, size_t index)
         last_error_set(&producer->last_error, "topic %s %s", topic, row->what);
     } else {
         last_error_set(&producer->last_error, "topic %s, partition %d %s", topic,
-                       (int)producer->places[index].partition, row->what);
+                       (int)producer->record_metadata[index].partition, row->what);
     }
 }
 
@@ -450,7 +451,7 @@ static size_t partitions_choose(struct producer *producer, const struct transact
         int32_t partition = topic_leaders_choose(
             &producer->leaders[record->topic], producer->partitioner, record->key, record->key_len,
             (uint32_t)random_next(&producer->random), &fate->refusal);
-        producer->places[i] = (struct record_metadata){partition, -1};
+        producer->record_metadata[i] = (struct record_metadata){partition, -1};
         if (fate->refusal != REFUSAL_NONE && refused++ == 0) {
             trouble_of_record(producer, i);
         }
@@ -462,8 +463,8 @@ static size_t partitions_choose(struct producer *producer, const struct transact
 static void tell(const struct producer *producer, const struct transaction_batch *batch)
 {
     for (size_t i = 0; i < producer->record_count; i++) {
-        if (batch->places != NULL) {
-            batch->places[i] = producer->places[i];
+        if (batch->record_metadata != NULL) {
+            batch->record_metadata[i] = producer->record_metadata[i];
         }
         if (batch->refusals != NULL) {
             batch->refusals[i] = producer->fates[i].refusal;
@@ -575,7 +576,7 @@ static rd_kafka_error_t *produce_one(struct producer *producer,
     memcpy(&value, &record->value, sizeof value);
     const rd_kafka_vu_t units[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = producer->topics[record->topic]},
-        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = producer->places[index].partition},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = producer->record_metadata[index].partition},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, record->key_len}},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, record->value_len}},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
@@ -624,10 +625,10 @@ static void request_learn(struct producer *producer)
         for (size_t i = 0; i < producer->record_count; i++) {
             const struct fate *fate = &producer->fates[i];
             if (fate->refusal != REFUSAL_SIZE || fate->topic != topic ||
-                (partition >= 0 && producer->places[i].partition != partition)) {
+                (partition >= 0 && producer->record_metadata[i].partition != partition)) {
                 continue;
             }
-            partition = producer->places[i].partition;
+            partition = producer->record_metadata[i].partition;
             count++;
             bytes += fate->size;
         }
@@ -714,7 +715,7 @@ static bool transaction_failed(struct producer *producer)
 static enum refusal waits_for(const struct producer *producer, size_t index)
 {
     const struct topic_leaders *leaders = &producer->leaders[producer->fates[index].topic];
-    int32_t partition = producer->places[index].partition;
+    int32_t partition = producer->record_metadata[index].partition;
     return leaders->count == 0           ? leaders->refusal
            : partition >= leaders->count ? REFUSAL_NO_LEADER
                                          : leaders->partitions[partition];

@@ -71,8 +71,8 @@ struct worker {
     char id_last_error[256];
 
     _Atomic enum producer_id_state id_state;
-    _Atomic int32_t partitions[OUTPUT_TOPIC_COUNT]; /* 0: not known yet */
-    _Atomic int64_t alive_us;                       /* last sign of life; 0 while idle */
+    _Atomic int32_t partitions[TRANSACTION_TOPICS_MAX]; /* 0: not known yet */
+    _Atomic int64_t alive_us;                           /* last sign of life; 0 while idle */
 };
 
 struct publisher {
@@ -187,8 +187,8 @@ static bool worker_pause(void *context, int64_t milliseconds)
 
 static void partitions_note(struct worker *worker)
 {
-    for (size_t i = 0; i < OUTPUT_TOPIC_COUNT; i++) {
-        atomic_store(&worker->partitions[i], producer_partitions(worker->producer, (unsigned)i));
+    for (unsigned i = 0; i < TRANSACTION_TOPICS_MAX; i++) {
+        atomic_store(&worker->partitions[i], producer_partitions(worker->producer, i));
     }
 }
 
@@ -568,11 +568,6 @@ void publisher_free(struct publisher *publisher, int64_t timeout_ms)
     }
 }
 
-const char *output_topic_name(enum output_topic topic)
-{
-    return topic == OUTPUT_RESULTS ? "results" : "failures";
-}
-
 const char *transaction_verdict_name(enum transaction_verdict verdict)
 {
     static const char *const names[TRANSACTION_VERDICT_COUNT] = {
@@ -608,7 +603,7 @@ void publisher_submit(struct publisher *publisher, const struct transaction_batc
     loop_timer_set(&publisher->check, clock_now(&clock_system).mono_ms + CHECK_MS);
 }
 
-int32_t publisher_route(const struct publisher *publisher, enum output_topic topic, const void *key,
+int32_t publisher_route(const struct publisher *publisher, unsigned topic, const void *key,
                         size_t key_len)
 {
     const struct worker *worker = publisher->worker;

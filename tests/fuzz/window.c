@@ -6,7 +6,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/flow/window.h"
-#include "presignd/kafka/publisher.h"
+#include "presignd/kafka/transaction.h"
 
 #include <string.h>
 

@@ -130,7 +130,7 @@ static bool batch_run(struct run *run, struct publisher *publisher,
                       struct group_metadata *group_metadata)
 {
     static const struct transaction_record records[] = {
-        {OUTPUT_RESULTS, "k", 1, "one", 3, NULL, 0},
+        {0, "k", 1, "one", 3, NULL, 0},
     };
     const struct transaction_position positions[] = {{0, 5, "done"}, {1, 7, ""}};
     const struct transaction_batch batch = {.group_metadata = group_metadata,

@@ -28,6 +28,9 @@
 
 enum { PARTITIONS_MAX = 64, FAT = 2 * 1024 * 1024 };
 
+/* Indexes of producer_config.topics. */
+enum { RESULTS, FAILURES };
+
 struct outcome {
     struct transaction_record record;
     char value[32];
@@ -187,7 +190,7 @@ static bool on_record(void *context, const struct record *record)
     bool failure = record->value_len > 0 && *(const char *)record->value == '!';
     bool fat = record->offset == worker->fat;
     outcome->record = (struct transaction_record){
-        .topic = failure ? OUTPUT_FAILURES : OUTPUT_RESULTS,
+        .topic = failure ? FAILURES : RESULTS,
         .key = copy(record->key, record->key_len),
         .key_len = record->key_len,
         .value = fat ? mem_zalloc(1, FAT) : outcome->value,

@@ -165,7 +165,7 @@ static void tell_records(struct sim_transaction *transaction)
     const struct transaction_batch *batch = transaction->batch;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
         batch->refusals[i] = transaction->refusals[i];
-        batch->places[i] = (struct record_metadata){transaction->outcomes[i].output, -1};
+        batch->record_metadata[i] = (struct record_metadata){transaction->outcomes[i].output, -1};
     }
 }
 

@@ -8,8 +8,9 @@
 #include "presignd/flow/admit.h"
 #include "presignd/flow/hold.h"
 #include "presignd/flow/key_order.h"
+#include "presignd/flow/output.h"
 #include "presignd/flow/reason.h"
-#include "presignd/kafka/transaction.h"
+#include "presignd/kafka/refusal.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wire/outcome.h"
 

@@ -69,7 +69,7 @@ void publisher_measure(struct publisher *publisher, struct group_metadata *group
 void publisher_submit(struct publisher *publisher, const struct transaction_batch *batch);
 /* The partition that a record with this key goes to; -1 when that is not known yet, or any will
  * do. */
-int32_t publisher_route(const struct publisher *publisher, enum output_topic topic, const void *key,
+int32_t publisher_route(const struct publisher *publisher, unsigned topic, const void *key,
                         size_t key_len);
 /* Microseconds since the thread last did something or was idle; for the watchdog. */
 int64_t publisher_stalled_us(const struct publisher *publisher);

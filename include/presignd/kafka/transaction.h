@@ -23,9 +23,6 @@
 /* Of one producer. */
 #define TRANSACTION_TOPICS_MAX 2
 
-/* The daemon's topics, as indexes of producer_config.topics. */
-enum output_topic { OUTPUT_RESULTS, OUTPUT_FAILURES, OUTPUT_TOPIC_COUNT };
-
 struct transaction_record {
     unsigned topic;  /* index of producer_config.topics */
     const void *key; /* NULL for null */
@@ -58,12 +55,9 @@ struct transaction_batch {
     const struct transaction_position *positions;
     size_t position_count;
     /* Written, one for each record. */
-    struct record_metadata *places; /* NULL: nobody asks */
-    enum refusal *refusals;         /* NULL: nobody asks */
+    struct record_metadata *record_metadata; /* NULL: nobody asks */
+    enum refusal *refusals;                  /* NULL: nobody asks */
 };
-
-/* "results" or "failures", as in metrics and log fields; the topics' own names are configured. */
-const char *output_topic_name(enum output_topic topic);
 
 enum transaction_verdict {
     TRANSACTION_COMMITTED,

@@ -45,7 +45,7 @@ struct redrive {
     struct producer *producer;
     int64_t deadline_ms; /* of the current transaction */
     struct redriven *batch;
-    struct record_metadata *places;
+    struct record_metadata *record_metadata;
     enum refusal *refusals;
     size_t batch_count, batch_bytes, held_bytes;
 };
@@ -147,8 +147,9 @@ static void print_sent(struct redrive *redrive)
 {
     for (size_t i = 0; i < redrive->batch_count; i++) {
         const struct redriven *redriven = &redrive->batch[i];
-        AUTO_FREE char *request = ctl_record_id(redrive->requests, redrive->places[i].partition,
-                                                redrive->places[i].offset);
+        AUTO_FREE char *request =
+            ctl_record_id(redrive->requests, redrive->record_metadata[i].partition,
+                          redrive->record_metadata[i].offset);
         redrive_print(&redrive->show, &redriven->failure, REDRIVE_SENT, redriven->count, request);
     }
     (void)fflush(stdout);
@@ -215,7 +216,7 @@ static enum step flush(struct redrive *redrive)
         .record_count = redrive->batch_count,
         .positions = positions,
         .position_count = positions_write(redrive, positions),
-        .places = redrive->places,
+        .record_metadata = redrive->record_metadata,
         .refusals = redrive->refusals,
     };
     struct transaction_end end;
@@ -629,7 +630,7 @@ static void close_all(struct redrive *redrive)
     ctl_kafka_free(redrive->fetcher);
     ctl_kafka_free(redrive->scanner);
     free(redrive->batch);
-    free(redrive->places);
+    free(redrive->record_metadata);
     free(redrive->refusals);
     free(redrive->lows);
     free(redrive->highs);
@@ -669,7 +670,8 @@ int redrive_run(const struct command *command, const struct setup *setup,
     redrive->show.json = options->json;
     redrive->show.colours = terminal_colours(stdout);
     redrive->batch = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->batch);
-    redrive->places = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->places);
+    redrive->record_metadata =
+        mem_zalloc((size_t)options->batch + 1, sizeof *redrive->record_metadata);
     redrive->refusals = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->refusals);
     work(redrive);
     int status = redrive->status;

@@ -2,7 +2,7 @@
 #include "config/text.h"
 #include "presignd/config/config.h"
 #include "presignd/flow/pipeline.h"
-#include "presignd/kafka/publisher.h"
+#include "presignd/kafka/transaction.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/schema/schema.h"

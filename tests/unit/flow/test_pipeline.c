@@ -58,7 +58,7 @@ static void note_batch(void *context, const struct transaction_batch *batch)
     struct story *story = context;
     for (size_t i = 0; i < batch->record_count; i++) {
         batch->refusals[i] = story->refusal;
-        batch->places[i] = (struct record_metadata){0, -1};
+        batch->record_metadata[i] = (struct record_metadata){0, -1};
     }
     for (size_t i = 0; i < batch->position_count; i++) {
         size_t len = strlen(batch->positions[i].metadata);

@@ -1,6 +1,6 @@
 #include "presignd/flow/window.h"
 
-#include "presignd/kafka/publisher.h"
+#include "presignd/kafka/transaction.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
