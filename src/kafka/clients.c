@@ -22,6 +22,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
 #include "presignd/kafka/detached.h"
+#include "presignd/kafka/renewal.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -117,10 +118,10 @@ static void on_measured(void *context, int64_t bytes)
     measuring->wanted = bytes <= 0;
     measuring->next_ms = now_ms(clients) + (bytes == 0 ? MEASURE_SMALL_PAUSE_MS : MEASURE_PAUSE_MS);
     bool news = bytes != 0 || !measuring->small;
-    if (bytes != PRODUCER_MEASURED_NOTHING) {
+    if (bytes != TRANSACTION_METADATA_UNKNOWN) {
         measuring->small = bytes == 0;
     }
-    if (bytes != PRODUCER_MEASURED_NOTHING && news && clients->state != ENDED) {
+    if (bytes != TRANSACTION_METADATA_UNKNOWN && news && clients->state != ENDED) {
         clients->events->metadata(clients->context, (size_t)bytes);
     }
 }
@@ -236,7 +237,7 @@ static void clock_look(struct clients *clients)
     replace_consumer(clients, CLIENTS_CLOCK_SET, clients->state == ASKING ? ASKING : TAKING, text);
 }
 
-static void on_probed(void *context, enum renewal_hold hold);
+static void on_probed(void *context, enum producer_id_holder holder);
 
 static void ask(struct clients *clients)
 {
@@ -244,13 +245,13 @@ static void ask(struct clients *clients)
     publisher_probe(clients->publisher, clients->group_metadata, on_probed);
 }
 
-static void on_probed(void *context, enum renewal_hold hold)
+static void on_probed(void *context, enum producer_id_holder holder)
 {
     struct clients *clients = context;
     if (clients->state != ASKING) {
         return;
     }
-    switch (renewal_fence(hold)) {
+    switch (renewal_fence(holder)) {
     case FENCE_ASK_AGAIN:
         clients->ask_again = true;
         break;

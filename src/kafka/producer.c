@@ -11,6 +11,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/random.h"
 #include "presignd/base/text.h"
+#include "presignd/kafka/client.h"
 #include "presignd/kafka/leaders.h"
 
 #include <assert.h>
@@ -1107,13 +1108,13 @@ bool producer_resolve(struct producer *producer, const struct transaction_batch 
 /* What the answer to the probe's offsets says. The group answers after the transaction's
  * coordinator has taken the request of this very producer; a step that was repeated to the end
  * of its time has had no answer. */
-static enum renewal_hold hold_of(struct producer *producer, enum step step, bool refused)
+static enum producer_id_holder id_holder_of(struct producer *producer, enum step step, bool refused)
 {
     if (client_fenced(producer)) {
-        return fence_doubtful(producer) ? HOLD_TIMED_OUT : HOLD_ANOTHERS;
+        return fence_doubtful(producer) ? ID_HOLDER_US_TIMED_OUT : ID_HOLDER_OTHER;
     }
     bool answered = step == STEP_ABORT && since_ms(producer->begun_us) <= PATIENCE_MS;
-    return step == STEP_OK || refused || answered ? HOLD_OURS : HOLD_UNKNOWN;
+    return step == STEP_OK || refused || answered ? ID_HOLDER_US : ID_HOLDER_UNKNOWN;
 }
 
 /* Begins a transaction and sends one position, whose metadata is that many bytes. It is to be
@@ -1139,21 +1140,21 @@ static enum step try_position(struct producer *producer,
     return step;
 }
 
-enum renewal_hold producer_probe(struct producer *producer,
-                                 const struct group_metadata *group_metadata)
+enum producer_id_holder producer_probe(struct producer *producer,
+                                       const struct group_metadata *group_metadata)
 {
     bool refused = false;
     if (!producer->acquired) {
-        return HOLD_NONE;
+        return ID_HOLDER_NONE;
     }
     enum step step = try_position(producer, group_metadata, 0, 0, 0, &refused);
-    enum renewal_hold hold = hold_of(producer, step, refused);
+    enum producer_id_holder holder = id_holder_of(producer, step, refused);
     if (step == STEP_FATAL) {
         client_drop(producer);
     } else {
         (void)abort_or_drop(producer);
     }
-    return hold;
+    return holder;
 }
 
 int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,
@@ -1164,7 +1165,7 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         bool refused = false;
         if (!producer->acquired || stopping(producer)) {
-            return PRODUCER_MEASURED_NOTHING;
+            return TRANSACTION_METADATA_UNKNOWN;
         }
         enum step step =
             try_position(producer, group_metadata, partition, offset, sizes[i], &refused);
@@ -1178,7 +1179,7 @@ int64_t producer_measure(struct producer *producer, const struct group_metadata 
             return (int64_t)sizes[i];
         }
         if (!too_large) {
-            return PRODUCER_MEASURED_NOTHING;
+            return TRANSACTION_METADATA_UNKNOWN;
         }
     }
     return 0;

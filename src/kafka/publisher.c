@@ -65,8 +65,8 @@ struct worker {
     bool begun;      /* ... by a thread that was left behind: this one begins with resolving */
     /* Who holds the transactional.id? Asked under `session`, NULL while nobody asks. */
     struct group_metadata *group_metadata;
-    enum renewal_hold hold;
-    bool hold_known;
+    enum producer_id_holder holder;
+    bool holder_known;
     struct measuring measuring;
     char id_last_error[256];
 
@@ -252,13 +252,13 @@ static void acquire_or_pause(struct worker *worker)
 static void probe_do(struct worker *worker, const struct group_metadata *group_metadata)
 {
     alive(worker, clock_mono_us());
-    enum renewal_hold hold = producer_probe(worker->producer, group_metadata);
+    enum producer_id_holder holder = producer_probe(worker->producer, group_metadata);
     id_state_note(worker);
     pthread_mutex_lock(&worker->lock);
     worker->group_metadata = group_metadata_unref(worker->group_metadata);
     if (!worker->orphan) {
-        worker->hold = hold;
-        worker->hold_known = true;
+        worker->holder = holder;
+        worker->holder_known = true;
         loop_call(worker);
     }
     pthread_mutex_unlock(&worker->lock);
@@ -385,18 +385,18 @@ static void on_eventfd(void *context, uint32_t epoll_events)
         return;
     }
     pthread_mutex_lock(&worker->lock);
-    bool end_known = worker->end_known, hold_known = worker->hold_known;
+    bool end_known = worker->end_known, holder_known = worker->holder_known;
     bool bytes_known = worker->measuring.known;
-    worker->end_known = worker->hold_known = worker->measuring.known = false;
-    enum renewal_hold hold = worker->hold;
+    worker->end_known = worker->holder_known = worker->measuring.known = false;
+    enum producer_id_holder holder = worker->holder;
     int64_t bytes = worker->measuring.bytes;
     pthread_mutex_unlock(&worker->lock);
     if (end_known) {
         loop_timer_stop(&publisher->check);
         publisher->ended(publisher->context, &worker->end);
     }
-    if (hold_known) { /* not `hand`: whoever was told above may have renewed it */
-        publisher->probed(publisher->context, hold);
+    if (holder_known) { /* not `hand`: whoever was told above may have renewed it */
+        publisher->probed(publisher->context, holder);
     }
     if (bytes_known) {
         publisher->measured(publisher->context, bytes);
@@ -413,8 +413,8 @@ static bool worker_take_over(struct worker *fresh, struct worker *old)
         memcpy(fresh->last_error, old->last_error, sizeof fresh->last_error);
         fresh->end.last_error = old->end.last_error == NULL ? NULL : fresh->last_error;
     }
-    fresh->hold_known = old->hold_known;
-    fresh->hold = old->hold;
+    fresh->holder_known = old->holder_known;
+    fresh->holder = old->holder;
     fresh->group_metadata =
         old->group_metadata == NULL ? NULL : group_metadata_ref(old->group_metadata);
     fresh->measuring = old->measuring;
@@ -495,7 +495,7 @@ void publisher_probe(struct publisher *publisher, struct group_metadata *group_m
     struct worker *worker = publisher->worker;
     publisher->probed = probed;
     pthread_mutex_lock(&worker->lock);
-    assert(worker->group_metadata == NULL && !worker->hold_known);
+    assert(worker->group_metadata == NULL && !worker->holder_known);
     worker->group_metadata = group_metadata_ref(group_metadata);
     pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);

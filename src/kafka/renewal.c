@@ -30,16 +30,16 @@ bool renewal_allow(struct renewal_budget *budget, int64_t now_ms)
     return true;
 }
 
-enum renewal_fence renewal_fence(enum renewal_hold hold)
+enum renewal_fence renewal_fence(enum producer_id_holder holder)
 {
-    switch (hold) {
-    case HOLD_UNKNOWN:
+    switch (holder) {
+    case ID_HOLDER_UNKNOWN:
         return FENCE_ASK_AGAIN;
-    case HOLD_ANOTHERS:
+    case ID_HOLDER_OTHER:
         return FENCE_NAMESAKE;
-    case HOLD_NONE:
-    case HOLD_OURS:
-    case HOLD_TIMED_OUT:
+    case ID_HOLDER_NONE:
+    case ID_HOLDER_US:
+    case ID_HOLDER_US_TIMED_OUT:
         break;
     }
     return FENCE_ECHO;

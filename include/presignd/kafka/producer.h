@@ -4,22 +4,12 @@
 #ifndef PRESIGND_KAFKA_PRODUCER_H
 #define PRESIGND_KAFKA_PRODUCER_H
 
-#include "presignd/kafka/client.h"
-#include "presignd/kafka/leaders.h"
-#include "presignd/kafka/renewal.h"
 #include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct producer;
-
-/* How a producer stands with its transactional.id. */
-enum producer_id_state {
-    PRODUCER_ID_WAITING, /* requested, or about to be; also while Kafka is away */
-    PRODUCER_ID_HELD,
-    PRODUCER_ID_DENIED, /* a broker denies it; requested again every second */
-};
 
 /* Called from inside the producer's calls. */
 struct producer_owner {
@@ -71,9 +61,8 @@ bool producer_resolve(struct producer *producer, const struct transaction_batch 
                       struct transaction_end *end) __attribute__((warn_unused_result));
 /* Who holds the transactional.id: asks by offsets under `session` (with its group), in a
  * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
-enum renewal_hold producer_probe(struct producer *producer,
-                                 const struct group_metadata *group_metadata);
-#define PRODUCER_MEASURED_NOTHING (-1) /* no answer, or one that tells nothing of it */
+enum producer_id_holder producer_probe(struct producer *producer,
+                                       const struct group_metadata *group_metadata);
 /* How much metadata the broker takes with an offset: as publisher_measured_fn has it. By
  * transactions that are aborted whatever comes of it. */
 int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,

@@ -14,8 +14,6 @@
 #define PRESIGND_KAFKA_PUBLISHER_H
 
 #include "presignd/base/loop.h"
-#include "presignd/kafka/producer.h"
-#include "presignd/kafka/renewal.h"
 #include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
@@ -28,7 +26,7 @@
 typedef void publisher_ended_fn(void *context, const struct transaction_end *end);
 
 /* On the loop's thread, once for each publisher_probe(). */
-typedef void publisher_probed_fn(void *context, enum renewal_hold hold);
+typedef void publisher_probed_fn(void *context, enum producer_id_holder holder);
 
 /* Bytes of metadata that the broker takes: the configuration's, or less, but
  * TRANSACTION_METADATA_MIN at least; 0: fewer than that. On the loop's thread, once for each

@@ -3,6 +3,7 @@
 #define PRESIGND_KAFKA_RENEWAL_H
 
 #include "presignd/base/clock.h"
+#include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,16 +36,6 @@ struct renewal_budget {
 bool renewal_allow(struct renewal_budget *budget, int64_t now_ms)
     __attribute__((warn_unused_result));
 
-/* What the transaction coordinator says when asked who holds our transactional.id. */
-enum renewal_hold {
-    HOLD_UNKNOWN,   /* no answer */
-    HOLD_NONE,      /* we did not hold it when we were to ask */
-    HOLD_OURS,      /* it takes our request */
-    HOLD_TIMED_OUT, /* fenced, but perhaps by the coordinator: our transaction was open for longer
-                       than its time-out, or a late request of ours is possible */
-    HOLD_ANOTHERS,  /* fenced */
-};
-
 /* Why our group.instance.id was fenced. A process takes the transactional.id before it joins the
  * group. So a namesake that has fenced our consumer has fenced our producer before that. */
 enum renewal_fence {
@@ -53,7 +44,7 @@ enum renewal_fence {
                  */
     FENCE_NAMESAKE, /* another process has our instance's name */
 };
-enum renewal_fence renewal_fence(enum renewal_hold hold);
+enum renewal_fence renewal_fence(enum producer_id_holder holder);
 
 /* Since when the group has refused our commits without a revoke; -1: it does not refuse them. */
 struct renewal_group {

@@ -19,6 +19,8 @@
 #define TRANSACTION_METADATA_MAX 4096
 /* With less, presignd does not work. */
 #define TRANSACTION_METADATA_MIN 512
+/* No answer on how much the broker accepts. */
+#define TRANSACTION_METADATA_UNKNOWN (-1)
 
 /* Of one producer. */
 #define TRANSACTION_TOPICS_MAX 2
@@ -82,6 +84,23 @@ struct transaction_end {
     bool metadata_refused;
     const char *last_error; /* what went wrong, cleaned; NULL for TRANSACTION_COMMITTED. Borrowed */
     int64_t duration_ms;
+};
+
+/* The producer and its transactional.id. */
+enum producer_id_state {
+    PRODUCER_ID_WAITING, /* requested, or about to be; also while Kafka is unreachable */
+    PRODUCER_ID_HELD,
+    PRODUCER_ID_DENIED, /* a broker denies the right to it; requested again every second */
+};
+
+/* Who holds our transactional.id, as the transaction coordinator's answer shows. */
+enum producer_id_holder {
+    ID_HOLDER_UNKNOWN,      /* no answer */
+    ID_HOLDER_NONE,         /* the producer had not acquired it */
+    ID_HOLDER_US,           /* the coordinator accepts our requests */
+    ID_HOLDER_US_TIMED_OUT, /* fenced, but perhaps by the coordinator: our transaction was open for
+                             * longer than its time-out, or a late request of ours is possible */
+    ID_HOLDER_OTHER,        /* fenced by another process */
 };
 
 struct producer_config {

@@ -64,11 +64,11 @@ Test(renewal, long_apart_they_go_on_for_ever)
 
 Test(renewal, only_who_holds_the_id_is_a_namesake)
 {
-    cr_assert_eq(renewal_fence(HOLD_ANOTHERS), FENCE_NAMESAKE);
-    cr_assert_eq(renewal_fence(HOLD_OURS), FENCE_ECHO);
-    cr_assert_eq(renewal_fence(HOLD_TIMED_OUT), FENCE_ECHO);
-    cr_assert_eq(renewal_fence(HOLD_NONE), FENCE_ECHO);
-    cr_assert_eq(renewal_fence(HOLD_UNKNOWN), FENCE_ASK_AGAIN);
+    cr_assert_eq(renewal_fence(ID_HOLDER_OTHER), FENCE_NAMESAKE);
+    cr_assert_eq(renewal_fence(ID_HOLDER_US), FENCE_ECHO);
+    cr_assert_eq(renewal_fence(ID_HOLDER_US_TIMED_OUT), FENCE_ECHO);
+    cr_assert_eq(renewal_fence(ID_HOLDER_NONE), FENCE_ECHO);
+    cr_assert_eq(renewal_fence(ID_HOLDER_UNKNOWN), FENCE_ASK_AGAIN);
 }
 
 Test(renewal, refusals_for_longer_than_a_session_lose_the_group)
