@@ -1,9 +1,9 @@
 #include "presignd/kafka/client.h"
 
+#include "kafka/detached.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/kafka/detached.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -19,10 +19,10 @@
  */
 #include "presignd/kafka/clients.h"
 
+#include "kafka/detached.h"
+#include "kafka/renewal.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
-#include "presignd/kafka/detached.h"
-#include "presignd/kafka/renewal.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -12,11 +12,11 @@
  */
 #include "presignd/kafka/consumer.h"
 
+#include "kafka/lookup.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/kafka/client.h"
-#include "presignd/kafka/lookup.h"
 
 #include <stdlib.h>
 #include <string.h>

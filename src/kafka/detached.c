@@ -1,4 +1,4 @@
-#include "presignd/kafka/detached.h"
+#include "kafka/detached.h"
 
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"

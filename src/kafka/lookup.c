@@ -1,8 +1,8 @@
-#include "presignd/kafka/lookup.h"
+#include "kafka/lookup.h"
 
+#include "kafka/detached.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
-#include "presignd/kafka/detached.h"
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -7,12 +7,12 @@
  */
 #include "presignd/kafka/producer.h"
 
+#include "kafka/leaders.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/random.h"
 #include "presignd/base/text.h"
 #include "presignd/kafka/client.h"
-#include "presignd/kafka/leaders.h"
 
 #include <assert.h>
 #include <stdatomic.h>

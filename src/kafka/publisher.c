@@ -14,11 +14,11 @@
  */
 #include "presignd/kafka/publisher.h"
 
+#include "kafka/detached.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
-#include "presignd/kafka/detached.h"
 #include "presignd/kafka/producer.h"
 
 #include <assert.h>

@@ -1,4 +1,4 @@
-#include "presignd/kafka/renewal.h"
+#include "kafka/renewal.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 #include "presignd/kafka/topic_check.h"
 
+#include "kafka/detached.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
-#include "presignd/kafka/detached.h"
 
 #include <stdlib.h>
 

@@ -8,9 +8,9 @@
  * A group that is lost: it refuses each commit, and lets the member go on with its heartbeats.
  */
 #include "presignd/kafka/clients.h"
+#include "kafka/detached.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
-#include "presignd/kafka/detached.h"
 
 #include <librdkafka/rdkafka_mock.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-#include "presignd/kafka/leaders.h"
+#include "kafka/leaders.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
