@@ -153,7 +153,7 @@ def median_drain(runs, *arguments):
 
 
 def measure_memory(kafka, scale):
-    """512 calls in the air, which take 1.5 s each."""
+    """512 calls in flight, which take 1.5 s each."""
     sets = [f"merchant {DIRECT}.max_in_flight=512", "endpoint.max_connections=512",
             "daemon.max_in_flight=512"]
     with World(kafka=kafka) as world:
@@ -167,7 +167,7 @@ def measure_memory(kafka, scale):
             if in_air >= 500:
                 rss = max(rss, memory_mib(daemon.process.pid, "VmRSS"))
             time.sleep(0.2)
-        return {"scenario": f"{most:.0f} calls in the air, 1.5 s each", "rss": rss,
+        return {"scenario": f"{most:.0f} calls in flight, 1.5 s each", "rss": rss,
                 "peak": memory_mib(daemon.process.pid, "VmHWM")}
 
 
@@ -252,7 +252,7 @@ def measure_latency(kafka, name, seconds, *, rate=100, delay_ms=0, endpoint="app
         begin = cpu_s(pid)
         keys = send_steadily(world, rate, seconds, endpoint)
         latencies = [ms - delay_ms for ms in watch.end(keys, 60)]
-        # With others' events in hand, the processor time is not these events' alone.
+        # With other unfinished events, the processor time is not that of these events alone.
         us = None if before else (cpu_s(pid) - begin) * 1e6 / len(keys)
         return {"scenario": name, "us": us, "rate": rate, "rss": memory_mib(pid, "VmRSS"),
                 "peak": memory_mib(pid, "VmHWM"), "p50": percentile(latencies, 0.5),
@@ -290,7 +290,7 @@ def verdicts(rows, floor):
     for delay in ("0", "50"):
         yield f"p50 at 100/s, {delay} ms", rows[f"100/s {delay}"]["p50"], LATENCY_P50_MS
         yield f"p99 at 100/s, {delay} ms", rows[f"100/s {delay}"]["p99"], LATENCY_P99_MS
-    yield "MiB at 512 calls in the air", rows["memory"]["peak"], RSS_MIB
+    yield "MiB at 512 calls in flight", rows["memory"]["peak"], RSS_MIB
     yield "p99 beside a slow merchant", rows["beside slow"]["p99"], LATENCY_P99_MS
     depths = [row["us"] for name, row in rows.items() if name.startswith("depth")]
     yield "dearest against cheapest depth", max(depths) / min(depths), 1.15

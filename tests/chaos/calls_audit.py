@@ -56,7 +56,7 @@ class Expected:
 
 
 class Kill:
-    """One SIGKILL: when, what the process had, and what was in hand a moment before. `alone`
+    """One SIGKILL: when, what the process had, and its unfinished events a moment before. `alone`
     when nothing else had been the matter since `since_ms`, so that calls from then on that are
     repeated are its own doing."""
 
@@ -73,13 +73,13 @@ class Bounds:
     """What calls beyond an event's needed ones may be due to.
 
     `disturbances`: kills, stops, drains, rebalances and lost sessions, each of which may make
-    everything in hand be called again. `in_hand`: the most calls that one of them can do that
+    every unfinished event be called again. `unfinished`: the most calls that one of them can do that
     to. `unanswered`: good answers that may have come too late or not at all, as when the
     endpoint was stopped. `off_clocks`: whether a daemon's clock was set off, so that the
     endpoint may find its time-stamps wrong, and it may find those of answers wrong."""
 
-    def __init__(self, disturbances=0, in_hand=0, unanswered=0, off_clocks=False, ordered=True):
-        self.disturbances, self.in_hand = disturbances, in_hand
+    def __init__(self, disturbances=0, unfinished=0, unanswered=0, off_clocks=False, ordered=True):
+        self.disturbances, self.unfinished = disturbances, unfinished
         self.unanswered, self.off_clocks, self.ordered = unanswered, off_clocks, ordered
 
 
@@ -191,7 +191,7 @@ class CallsAudit:
             if good > 1 + bounds.disturbances + bounds.unanswered:
                 self._found("called again", f"{each.name}: {good} good answers, with "
                                             f"{bounds.disturbances} disturbances")
-        most = bounds.disturbances * bounds.in_hand + bounds.unanswered
+        most = bounds.disturbances * bounds.unfinished + bounds.unanswered
         if self.repeated > most:
             self._found("too many calls", f"{self.repeated} were repeated, {most} can be explained")
 
@@ -212,6 +212,6 @@ class CallsAudit:
                     continue
                 at_ms, call = before[-1]
                 kill.repeated += bool(call.get("publishable") and at_ms >= kill.since_ms)
-            if kill.alone and kill.repeated > self.bounds.in_hand:
+            if kill.alone and kill.repeated > self.bounds.unfinished:
                 self._found("beyond the kill", f"{kill.instance}: {kill.repeated} repeated, at most "
-                                               f"{self.bounds.in_hand} can have been in hand")
+                                               f"{self.bounds.unfinished} can have been unfinished")

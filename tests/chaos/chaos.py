@@ -259,7 +259,7 @@ class Run:
         return True
 
     def kill(self, instance):
-        """SIGKILL, and what it had in hand a moment before."""
+        """SIGKILL, and its unfinished events a moment before."""
         metrics = self.metrics(instance)
         daemon = self.daemons[instance]
         partitions = self.partitions_of(metrics)
@@ -448,7 +448,7 @@ class Run:
             known = {each.body for each in expected}
             expected += [each.expected(f"compacted/0/{-each.number - 1}")
                          for each in self.load.planned if each.body not in known]
-        bounds = Bounds(disturbances=self.disturbances, in_hand=4 * self.plan.max_in_flight,
+        bounds = Bounds(disturbances=self.disturbances, unfinished=4 * self.plan.max_in_flight,
                         off_clocks=self.plan.off_clock, ordered=not self.counts["small"])
         self.calls = CallsAudit(expected, by_name, self.world.sandbox.ledger(), bounds, self.kills)
         if not self.calls.passed:

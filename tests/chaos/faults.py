@@ -1,6 +1,6 @@
 """The faults that a run may meet: each begins, and most end by themselves after a while.
 
-A fault says nothing about right and wrong; it counts how often things in hand may have been
+A fault says nothing about right and wrong; it counts how often unfinished events may have been
 lost by it (`disturbances`), for the bound on repeated calls.
 """
 
@@ -92,7 +92,7 @@ class Faults:
         return nodes[self._asked % len(nodes)].port
 
     def disturb(self, times=1):
-        """Everything that one instance has in hand may be lost, so often."""
+        """All unfinished events of one instance may be lost, `times` times."""
         self.run.disturbances += times
 
     def all_instances(self):

@@ -75,22 +75,22 @@ class Planted(unittest.TestCase):
 
     def test_other_bytes(self):
         self.ledger.append(call(2, body_sha256=SECOND))
-        self.bounds = Bounds(disturbances=1, in_hand=1)
+        self.bounds = Bounds(disturbances=1, unfinished=1)
         self.assert_found("other bytes")
 
     def test_the_bytes_of_another_codes_event(self):
         self.ledger = [call(1), call(2, out_contract_code="B1")]
-        self.bounds = Bounds(disturbances=1, in_hand=1)
+        self.bounds = Bounds(disturbances=1, unfinished=1)
         self.assert_found("other bytes")
 
     def test_a_nonce_that_comes_again(self):
         self.ledger = [call(1), call(2, nonce="n1")]
-        self.bounds = Bounds(disturbances=1, in_hand=1)
+        self.bounds = Bounds(disturbances=1, unfinished=1)
         self.assert_found("stale nonce")
 
     def test_another_merchants_nonce_is_its_own(self):
         self.ledger = [call(1), call(2, nonce="n1", mchid="2")]
-        self.bounds = Bounds(disturbances=1, in_hand=1)
+        self.bounds = Bounds(disturbances=1, unfinished=1)
         self.assert_found()
 
     def test_no_nonce(self):
@@ -130,15 +130,15 @@ class Planted(unittest.TestCase):
     def test_a_call_after_a_good_answer(self):
         self.ledger.append(call(2))
         self.assert_found("called again", "too many calls")
-        self.bounds = Bounds(disturbances=1, in_hand=1)
+        self.bounds = Bounds(disturbances=1, unfinished=1)
         self.assertEqual(self.assert_found().repeated, 1)
 
-    def test_more_calls_than_were_in_hand(self):
+    def test_more_calls_than_were_unfinished(self):
         self.expected.append(Expected("t/0/8", "B1", SECOND))
         second = {"out_contract_code": "B1", "body_sha256": SECOND}
         self.ledger += [call(2), call(3, **second), call(4, **second)]
         self.outcomes.append(("t/0/8", result("id3")))
-        self.bounds = Bounds(disturbances=1, in_hand=1)
+        self.bounds = Bounds(disturbances=1, unfinished=1)
         self.assert_found("too many calls")
 
     def test_what_a_kill_made_repeat(self):
@@ -147,7 +147,7 @@ class Planted(unittest.TestCase):
         second = {"out_contract_code": "B1", "body_sha256": SECOND}
         self.ledger = [call(1), call(2, **second), call(5), call(6, **second)]
         self.outcomes.append(("t/1/8", result("id6")))
-        self.bounds = Bounds(disturbances=2, in_hand=1)
+        self.bounds = Bounds(disturbances=2, unfinished=1)
         at_ms = 1767225600000 + 3000
         self.kills = [Kill(at_ms, "presignd-1", [0], 1, 0), Kill(at_ms + 4000, "presignd-1", [0, 1], 1, 0)]
         self.assert_found()

@@ -103,7 +103,7 @@ class Run:
         wait_until(lambda: len(self.partitions(other)) == PARTITIONS, f"{other} to have all partitions")
 
     def idle(self):
-        """Every daemon has nothing in hand and nothing left to read."""
+        """No daemon has unfinished events or unread records."""
         partitions = 0
         for daemon in self.daemons.values():
             metrics = daemon.metrics()
@@ -174,9 +174,9 @@ class TwoDaemons(unittest.TestCase):
         self.assertEqual(len({outcome.data["pre_entrustweb_id"] for outcome in self.outcomes.values()}), EVENTS)
 
     def test_the_number_of_calls_is_bounded(self):
-        """Only what a killed or suspended process had in hand is called again."""
-        in_hand = IN_FLIGHT + 4 * 2 * IN_FLIGHT  # in flight, and answered but not yet published
-        self.assertLessEqual(len(self.done) - len(self.sent), (self.kills + 1) * in_hand)
+        """Only the unfinished events of a killed or suspended process are called again."""
+        unfinished = IN_FLIGHT + 4 * 2 * IN_FLIGHT  # in flight, and answered but not yet published
+        self.assertLessEqual(len(self.done) - len(self.sent), (self.kills + 1) * unfinished)
 
     def test_nothing_wrong_was_sent(self):
         self.assertEqual([call for call in self.ledger if call.get("issue") or not call["signature_ok"]], [])

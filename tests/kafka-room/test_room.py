@@ -1,4 +1,4 @@
-"""Intake and outlet under a minimal owner (worker.c) on a real Apache Kafka: what the delivery
+"""Consumer and publisher under a minimal owner (worker.c) on a real Apache Kafka: what the delivery
 promise rests on. The audit reads the outcomes as any read_committed consumer would."""
 
 import contextlib
@@ -504,7 +504,7 @@ class Lies(Room):
         super().setUp()
         self.liar.told.clear()
 
-    def settled(self, error):
+    def completed(self, error):
         load = self.load()
         worker = self.worker()
         for _ in range(3):
@@ -520,10 +520,10 @@ class Lies(Room):
         self.assertEqual(worker.count("^aborted"), 0)
 
     def test_a_fatal_error_in_place_of_success(self):
-        self.settled(48)  # INVALID_TXN_STATE
+        self.completed(48)  # INVALID_TXN_STATE
 
     def test_an_unknown_error_in_place_of_success(self):
-        self.settled(-1)  # UNKNOWN_SERVER_ERROR
+        self.completed(-1)  # UNKNOWN_SERVER_ERROR
 
     def test_a_transaction_that_timed_out_is_not_taken_for_fencing(self):
         worker = self.worker(transaction_timeout_ms=1000)

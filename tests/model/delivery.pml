@@ -86,9 +86,9 @@ mtype:consumer = {TAKING, LOOKING, ASSIGNED, REVOKING};
  * without numbers the states are fewer. */
 mtype:session = {NO_SESSION, CURRENT, STALE};
 /* ACQUIRING: the producer does not hold its transactional.id. From OFFSETS_SENT on a transaction
- * is open. SETTLING: not known how the commit ended, a new producer is wanted. */
-mtype:publisher = {ACQUIRING, READY, OFFSETS_SENT, COMMITTING, SETTLING, READING_BACK};
-mtype:verdict = {OUTLET_COMMITTED, OUTLET_ABORTED, OUTLET_NOT_OURS, OUTLET_RECORDS_REFUSED};
+ * is open. COMMIT_UNKNOWN: not known how the commit ended, a new producer is wanted. */
+mtype:publisher = {ACQUIRING, READY, OFFSETS_SENT, COMMITTING, COMMIT_UNKNOWN, READING_BACK};
+mtype:verdict = {TRANSACTION_COMMITTED, TRANSACTION_ABORTED, TRANSACTION_STALE, TRANSACTION_RECORDS_REFUSED};
 
 typedef position {
     bool in; /* the batch moves this partition */
@@ -416,13 +416,13 @@ inline pipeline_batch_ended(i, verdict)
     if
     :: d[i].orphaned ->
         printf("%c  pipeline_batch_ended: stale, its partitions belong to another\n", NAME(i))
-    :: !d[i].orphaned && verdict == OUTLET_COMMITTED ->
+    :: !d[i].orphaned && verdict == TRANSACTION_COMMITTED ->
         printf("%c  pipeline_batch_ended: committed\n", NAME(i));
         batch_commit(i)
     :: else ->
         printf("%c  pipeline_batch_ended: not committed\n", NAME(i));
         batch_undo(i);
-        d[i].refused = (verdict == OUTLET_NOT_OURS && d[i].session == STALE)
+        d[i].refused = (verdict == TRANSACTION_STALE && d[i].session == STALE)
     fi;
     batch_end(i)
 }
@@ -603,11 +603,11 @@ inline write_markers(i)
 #if PARTITIONS > 1
 #define READ_BACK_READY(i) \
     ((!d[i].positions[0].in || STABLE(0)) && (!d[i].positions[1].in || STABLE(1)))
-#define SETTLED_ANY(i)  (d[i].partitions[0].completed || d[i].partitions[1].completed)
+#define COMPLETED_ANY(i)  (d[i].partitions[0].completed || d[i].partitions[1].completed)
 #define SUSPECTS_ANY(i) (d[i].partitions[0].suspects || d[i].partitions[1].suspects)
 #else
 #define READ_BACK_READY(i) (!d[i].positions[0].in || STABLE(0))
-#define SETTLED_ANY(i)     (d[i].partitions[0].completed)
+#define COMPLETED_ANY(i)     (d[i].partitions[0].completed)
 #define SUSPECTS_ANY(i)    (d[i].partitions[0].suspects)
 #endif
 
@@ -637,13 +637,13 @@ inline send_offsets(i)
     if
     :: txn[i].fenced ->
         d[i].publisher = ACQUIRING;
-        pipeline_batch_ended(i, OUTLET_ABORTED)
+        pipeline_batch_ended(i, TRANSACTION_ABORTED)
 #ifndef NO_FENCING
     :: else ->
         if
         :: SENT_SESSION(i) != CURRENT ->
             printf("%c  send_offsets: generation %d is rejected as stale\n", NAME(i), batch_number[i]);
-            pipeline_batch_ended(i, OUTLET_NOT_OURS)
+            pipeline_batch_ended(i, TRANSACTION_STALE)
         :: else ->
 #else
     :: else ->
@@ -669,7 +669,7 @@ inline produce_all_and_commit(i)
     if
     :: txn[i].fenced ->
         d[i].publisher = ACQUIRING;
-        pipeline_batch_ended(i, OUTLET_ABORTED)
+        pipeline_batch_ended(i, TRANSACTION_ABORTED)
     :: else ->
         for (p : 0 .. PARTITIONS - 1) {
             txn[i].records[p] = d[i].records[p]
@@ -690,7 +690,7 @@ inline abort_or_drop(i)
         transaction_clear(i);
         d[i].publisher = READY
     fi;
-    pipeline_batch_ended(i, OUTLET_ABORTED)
+    pipeline_batch_ended(i, TRANSACTION_ABORTED)
 }
 
 /* One outcome is refused by its topic: it is a suspect from now on, the others are as before. */
@@ -711,7 +711,7 @@ inline records_refused(i, at, offset)
         d[i].records[at] = d[i].records[at] & ~BIT(offset);
         d[i].partitions[at].suspects = d[i].partitions[at].suspects | BIT(offset)
     fi;
-    pipeline_batch_ended(i, OUTLET_RECORDS_REFUSED)
+    pipeline_batch_ended(i, TRANSACTION_RECORDS_REFUSED)
 }
 
 inline commit_answered(i)
@@ -719,8 +719,8 @@ inline commit_answered(i)
     if
     :: txn[i].answer == ANSWER_OK ->
         d[i].publisher = READY;
-        pipeline_batch_ended(i, OUTLET_COMMITTED)
-    :: else -> d[i].publisher = SETTLING
+        pipeline_batch_ended(i, TRANSACTION_COMMITTED)
+    :: else -> d[i].publisher = COMMIT_UNKNOWN
     fi;
     txn[i].answer = NO_ANSWER
 }
@@ -732,9 +732,9 @@ inline commit_unknown(i)
     printf("%c  commit: no response, its result is unknown\n", NAME(i));
 #ifdef NO_REINIT
     d[i].publisher = ACQUIRING;
-    pipeline_batch_ended(i, OUTLET_ABORTED)
+    pipeline_batch_ended(i, TRANSACTION_ABORTED)
 #else
-    d[i].publisher = SETTLING
+    d[i].publisher = COMMIT_UNKNOWN
 #endif
 }
 
@@ -752,10 +752,10 @@ inline read_back(i)
     if
     :: equal ->
         printf("%c  read_back: the committed offsets are those of the batch\n", NAME(i));
-        pipeline_batch_ended(i, OUTLET_COMMITTED)
+        pipeline_batch_ended(i, TRANSACTION_COMMITTED)
     :: else ->
         printf("%c  read_back: the committed offsets are not those of the batch\n", NAME(i));
-        pipeline_batch_ended(i, OUTLET_ABORTED)
+        pipeline_batch_ended(i, TRANSACTION_ABORTED)
     fi;
     d[i].publisher = READY
 }
@@ -763,7 +763,7 @@ inline read_back(i)
 /* --- Recreated clients: publisher.c, clients.c --- */
 
 #define COMMIT_BEGUN(i)                                             \
-    (d[i].publisher == COMMITTING || d[i].publisher == SETTLING || d[i].publisher == READING_BACK)
+    (d[i].publisher == COMMITTING || d[i].publisher == COMMIT_UNKNOWN || d[i].publisher == READING_BACK)
 
 /* Another producer, on a thread of its own. A batch goes back to the pipeline, unless its commit
  * was begun: then the new thread finds out how that ended. The old one sends nothing more. */
@@ -775,9 +775,9 @@ inline worker_take_over(i)
     :: COMMIT_BEGUN(i) ->
 #ifdef NO_TAKE_OVER
         d[i].publisher = ACQUIRING;
-        pipeline_batch_ended(i, OUTLET_ABORTED)
+        pipeline_batch_ended(i, TRANSACTION_ABORTED)
 #else
-        d[i].publisher = SETTLING
+        d[i].publisher = COMMIT_UNKNOWN
 #endif
     :: else ->
 #ifdef NO_MAY_COMMIT
@@ -788,7 +788,7 @@ inline worker_take_over(i)
 #endif
         d[i].publisher = ACQUIRING;
         if
-        :: d[i].publishing -> pipeline_batch_ended(i, OUTLET_ABORTED)
+        :: d[i].publishing -> pipeline_batch_ended(i, TRANSACTION_ABORTED)
         :: else
         fi
     fi
@@ -845,7 +845,7 @@ inline deny(i)
 #define HELD(i)    true
 #define REFUSED(i) false
 #else
-#define HELD(i)    (d[i].publisher != ACQUIRING && d[i].publisher != SETTLING)
+#define HELD(i)    (d[i].publisher != ACQUIRING && d[i].publisher != COMMIT_UNKNOWN)
 #define REFUSED(i) (DENIED(i) && d[i].publisher == ACQUIRING)
 #endif
 inline standing_look(i)
@@ -933,7 +933,7 @@ end:
     :: d_step { RUNS(i) && CALLED(i, 1, 1) -> job_state_complete(i, 1, 1) }
 #endif
     /* publish; publisher_submit */
-    :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SETTLED_ANY(i) ->
+    :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && COMPLETED_ANY(i) ->
            batch_fill(i, 0) }
     :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SUSPECTS_ANY(i) ->
            batch_fill(i, 1) }
@@ -970,7 +970,7 @@ end:
     :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT -> produce_all_and_commit(i) }
     :: d_step { RUNS(i) && d[i].publisher == COMMITTING && txn[i].answer != NO_ANSWER ->
            commit_answered(i) }
-    :: d_step { RUNS(i) && d[i].publisher == SETTLING && txn[i].state != PREPARE_COMMIT ->
+    :: d_step { RUNS(i) && d[i].publisher == COMMIT_UNKNOWN && txn[i].state != PREPARE_COMMIT ->
            producer_acquire(i);
            d[i].publisher = READING_BACK }
     :: d_step { RUNS(i) && d[i].publisher == READING_BACK && READ_BACK_READY(i) -> read_back(i) }

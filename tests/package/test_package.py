@@ -78,7 +78,7 @@ class Package(unittest.TestCase):
 
     def upgrade_under_load(self):
         before = self.machine.main_pid("presignd")
-        # Some have their outcome, the rest is in hand or still in the topic.
+        # Some have their outcome, the others are unfinished or still in the topic.
         self.world.wait_for_outcomes(self.send(2000)[:50])
         self.install()
         self.assertNotIn(self.machine.main_pid("presignd"), (0, before))

@@ -84,7 +84,7 @@ static void release(struct item *items)
     }
 }
 
-/* `later` threads (0: no change) while jobs are waiting and in hand. */
+/* `later` threads (0: no change) while jobs wait and are being signed. */
 static void test_all_come_back(struct pool *pool, unsigned threads, unsigned later)
 {
     static struct item items[JOBS];

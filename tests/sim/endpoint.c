@@ -54,7 +54,8 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
     event->body_hash = body;
     SIM_CHECK(sim, event->kind <= SIM_FAT, "a call for an event of kind %d", event->kind);
     SIM_CHECK(sim, event->final_in != member->assignment,
-              "offset %" PRId64 " is called again after an answer that settled it", event->offset);
+              "offset %" PRId64 " is called again after an answer that completed it",
+              event->offset);
     bool strayed = log_names_no_merchant(sim, event->code) && (sim->merchants_gone & 1) != 0;
     unsigned merchant = merchant_of(attempt);
     SIM_CHECK(sim, member->code_in_flight[event->code] == 0 || strayed,

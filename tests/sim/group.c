@@ -289,7 +289,7 @@ void transaction_take_back(struct sim *sim, struct sim_member *member)
     member->awake = true;
 }
 
-/* The process dies with a transaction in hand: one that is about to be committed may be, any
+/* The process dies during a transaction: one that is about to be committed may be, any
  * other is aborted. */
 static void leave_transaction(struct sim *sim, struct sim_member *member)
 {
@@ -576,8 +576,8 @@ static void check_status(struct sim *sim, const struct sim_member *member)
     pipeline_status(member->pipeline, &status);
     SIM_CHECK(sim, status.in_flight == member->in_flight, "%zu calls are counted, %u are in flight",
               status.in_flight, member->in_flight);
-    SIM_CHECK(sim, status.bytes <= PIPELINE_BYTES_MAX + PIPELINE_BYTES_MAX / 2, "%zu bytes in hand",
-              status.bytes);
+    SIM_CHECK(sim, status.bytes <= PIPELINE_BYTES_MAX + PIPELINE_BYTES_MAX / 2,
+              "%zu unfinished bytes", status.bytes);
     SIM_CHECK(sim, status.jobs[JOB_NEW] <= member->reading_count,
               "%zu events came though their windows are full", status.jobs[JOB_NEW]);
     sim->bytes_most = status.bytes > sim->bytes_most ? status.bytes : sim->bytes_most;

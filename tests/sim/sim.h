@@ -315,7 +315,7 @@ void member_drain(struct sim *sim, struct sim_member *member);
 /* One round of the process's loop. */
 void member_run(struct sim *sim, struct sim_member *member);
 int64_t member_next_ms(const struct sim_member *member);
-/* Nothing in hand, everything counted back to zero. */
+/* Nothing unfinished, everything counted back to zero. */
 bool member_quiet(const struct sim_member *member);
 void group_begin(struct sim *sim);
 void group_kick(struct sim *sim, struct sim_member *member);
@@ -327,8 +327,8 @@ void transaction_step(struct sim *sim, struct sim_task *task);
 /* A task that comes too late for its process. */
 void transaction_drop(struct sim *sim, struct sim_task *task);
 
-/* What an publisher that is made anew does with the batch in hand: it is given back, unless its
- * commit was begun; then its end is told as ever. */
+/* What a new publisher does with the batch of the old one: it returns the batch, unless the commit
+ * was begun; then it reports the end as usual. */
 void transaction_take_back(struct sim *sim, struct sim_member *member);
 /* Its partitions are not its any more. */
 void member_leave(struct sim_member *member);

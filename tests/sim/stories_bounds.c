@@ -62,7 +62,7 @@ static void contract_code_repeats(void)
     code_repeats(&story, 33, REPEATS, SIM_FAT); /* partition 0, merchant 1 */
     others_live(&story, 300, 1);
     expect_others_are_done(&story);
-    EXPECT(&story, story.sim->bytes_most < PIPELINE_BYTES_MAX, "%zu bytes in hand",
+    EXPECT(&story, story.sim->bytes_most < PIPELINE_BYTES_MAX, "%zu unfinished bytes",
            story.sim->bytes_most);
     expect_failures(&story, 0, 0);
     merchant_is_answered_again(&story);
@@ -155,8 +155,8 @@ static void expect_many_unfinished(const struct story *story)
         pipeline_status(story->sim->members[i].pipeline, &status);
         bytes += status.bytes;
     }
-    EXPECT(story, story->sim->relieved == 0 || bytes >= PIPELINE_BYTES_MAX / 2, "%zu bytes in hand",
-           bytes);
+    EXPECT(story, story->sim->relieved == 0 || bytes >= PIPELINE_BYTES_MAX / 2,
+           "%zu unfinished bytes", bytes);
 }
 
 static void held_merchant_beside_others(void)

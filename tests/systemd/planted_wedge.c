@@ -40,7 +40,7 @@ void __wrap_pipeline_step(struct pipeline *pipeline)
 bool __wrap_producer_publish(struct producer *producer, const struct transaction_batch *batch,
                              struct transaction_end *end)
 {
-    hang_if("outlet");
+    hang_if("publisher");
     return __real_producer_publish(producer, batch, end);
 }
 

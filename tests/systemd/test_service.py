@@ -84,7 +84,7 @@ class GoodDay(Service):
         machine.systemctl("start", "presignd")
         self.assertEqual(machine.show("presignd", "ActiveState"), "active")
         self.results(self.produce(*(f"A{n}" for n in range(20))))
-        wait_until(lambda: machine.show("presignd", "StatusText") == "2 partitions, 0 in the air, 0 waiting",
+        wait_until(lambda: machine.show("presignd", "StatusText") == "2 partitions, 0 in flight, 0 waiting",
                    lambda: machine.show("presignd", "StatusText"))
         machine.systemctl("reload", "presignd")
         machine.systemctl("stop", "presignd")
@@ -266,7 +266,7 @@ class Stop(Service):
         self.wait_for_calls(4)
         stop = threading.Thread(target=machine.systemctl, args=("stop", "presignd"))
         stop.start()
-        machine.wait_for("presignd", StatusText=r"stopping: [1-4] in the air, \d+ outcomes to publish, 1\d s left")
+        machine.wait_for("presignd", StatusText=r"stopping: [1-4] in flight, \d+ outcomes to publish, 1\d s left")
         stop.join()
         self.assertEqual((machine.show("presignd", "Result"), machine.show("presignd", "ExecMainStatus")),
                          ("success", "0"))

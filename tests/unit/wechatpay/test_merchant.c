@@ -205,7 +205,7 @@ Test(merchant, a_table_finds_by_number_and_knows_the_default)
     cr_assert_eq(merchants_default(table, MODE_DIRECT), items[0], "the only one");
     cr_assert_eq(merchants_default(table, MODE_PARTNER), items[2], "the one that says so");
 
-    /* A call in the air outlives the table of its time. */
+    /* A call in flight outlives the table of its time. */
     struct merchant *held = merchant_ref(items[1]);
     merchants_ref(table);
     cr_assert_null(merchants_unref(table));
