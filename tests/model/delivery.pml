@@ -86,7 +86,7 @@ mtype:consumer = {TAKING, LOOKING, ASSIGNED, REVOKING};
  * without numbers the states are fewer. */
 mtype:session = {NO_SESSION, CURRENT, STALE};
 /* ACQUIRING: the producer does not hold its transactional.id. From OFFSETS_SENT on a transaction
- * is open. COMMIT_UNKNOWN: not known how the commit ended, a new producer is wanted. */
+ * is open. COMMIT_UNKNOWN: the result of the commit is not known; the producer must be replaced. */
 mtype:publisher = {ACQUIRING, READY, OFFSETS_SENT, COMMITTING, COMMIT_UNKNOWN, READING_BACK};
 mtype:verdict = {TRANSACTION_COMMITTED, TRANSACTION_ABORTED, TRANSACTION_STALE, TRANSACTION_RECORDS_REFUSED};
 
