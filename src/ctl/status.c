@@ -1,5 +1,5 @@
-/* `presignctl status`: the daemon's /status.json on the terminal. The table of src/ops/status.c has
- * its fields, labels and formats; the page /status comes from the same table. */
+/* `presignctl status`: the daemon's /status.json on the terminal. The table of ops/status_rows.h
+ * has its fields, labels and formats; the page /status comes from the same table. */
 #include "presignd/ops/status.h"
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/commands.h"

@@ -1,7 +1,7 @@
-/* Committed documents that are made from tables: the test that compares them writes them
- * anew when it is run with PRESIGND_UPDATE=1. */
-#ifndef PRESIGND_TESTS_OPS_COMMITTED_H
-#define PRESIGND_TESTS_OPS_COMMITTED_H
+/* Committed documents that are generated from tables. A test compares them, or with
+ * PRESIGND_UPDATE=1 writes them. */
+#ifndef PRESIGND_TESTS_UNIT_COMMITTED_H
+#define PRESIGND_TESTS_UNIT_COMMITTED_H
 
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
@@ -32,8 +32,8 @@ static inline void committed_write(const char *path, const struct buf *text)
     cr_assert_eq(fclose(file), 0);
 }
 
-/* What lies in `name` (below the source tree) between the lines `begin` and `end` must be
- * `text`; both NULL: the whole file. */
+/* The file `name` of the source tree has to hold `text` between the lines `begin` and `end`; both
+ * NULL: the whole file. */
 static inline void committed_check(const char *name, const char *begin, const char *end,
                                    const struct buf *text)
 {
@@ -58,7 +58,7 @@ static inline void committed_check(const char *name, const char *begin, const ch
     buf_deinit(&file);
     committed_read(path, &file);
     cr_assert(file.len == wanted.len && memcmp(file.data, wanted.data, file.len) == 0,
-              "%s is not what its table says: run this test with PRESIGND_UPDATE=1", name);
+              "%s differs from its table: run this test with PRESIGND_UPDATE=1", name);
 }
 
 #endif

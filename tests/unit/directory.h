@@ -1,6 +1,6 @@
-/* A directory of small files that lives as long as a test. */
-#ifndef PRESIGND_TESTS_OPS_DIRECTORY_H
-#define PRESIGND_TESTS_OPS_DIRECTORY_H
+/* A temporary directory of small files for one test. */
+#ifndef PRESIGND_TESTS_UNIT_DIRECTORY_H
+#define PRESIGND_TESTS_UNIT_DIRECTORY_H
 
 #include "presignd/base/mem.h"
 

@@ -2,7 +2,7 @@
 
 #include "unit/directory.h"
 
-/* The least that a configuration needs; a test adds its own lines below. */
+/* The minimal configuration, to which tests add lines. */
 #define MERCHANT                                \
     "[merchant 1900007291]\n"                   \
     "mode = direct\n"                           \
@@ -36,7 +36,7 @@ static void bench_deinit(struct bench *bench)
 }
 #define AUTO_BENCH __attribute__((cleanup(bench_deinit)))
 
-/* Reads presignd.conf of the bench's directory, which holds the credentials too. */
+/* Reads presignd.conf in the bench's directory, which is the credentials directory too. */
 static struct config *read_bench(struct bench *bench)
 {
     AUTO_FREE char *path = directory_file(&bench->directory, "presignd.conf");
@@ -67,7 +67,7 @@ static const char *errors_of(const struct bench *bench)
     return bench->errors.data == NULL ? "" : bench->errors.data;
 }
 
-/* One of the problems names LINE of the main file and holds the text. */
+/* There is a problem at this line of the main file whose text contains `text`. */
 static void expect_problem(const struct bench *bench, int line, const char *text)
 {
     AUTO_FREE char *start = mem_printf("%s/presignd.conf:%d: ", bench->directory.path, line);
@@ -89,7 +89,7 @@ static size_t problem_count(const struct bench *bench)
     return count;
 }
 
-Test(config_read, defaults_are_those_of_the_manual)
+Test(config_read, defaults_are_as_documented)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -128,7 +128,7 @@ Test(config_read, defaults_are_those_of_the_manual)
     cr_assert_str_eq(config->properties[1].value, "presignd");
 }
 
-Test(config_read, a_merchant_is_read_whole)
+Test(config_read, all_keys_of_a_merchant_are_read)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -151,7 +151,7 @@ Test(config_read, a_merchant_is_read_whole)
     cr_assert_str_eq(config_origin(config, "merchant", "1900007291", ""), origin);
 }
 
-Test(config_read, comments_are_those_of_libinih)
+Test(config_read, comments_follow_libinih)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -159,12 +159,12 @@ Test(config_read, comments_are_those_of_libinih)
                                               "[daemon] ; four\n"
                                               "instance = a#b ; five\n"
                                               "requests_topic=r\t;six\r\n" MERCHANT);
-    cr_assert_null(config); /* a#b is no name: # opens a comment at a line's start alone */
+    cr_assert_null(config); /* a#b is not a name: # starts a comment only at the start of a line */
     expect_problem(&bench, 5, "\"a#b\"");
     cr_assert_eq(problem_count(&bench), 1, "%s", errors_of(&bench));
 }
 
-Test(config_read, every_problem_is_told_at_once_with_its_line)
+Test(config_read, all_problems_are_reported_at_once_with_their_lines)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -203,7 +203,7 @@ static void put_many(struct buf *text, char c, size_t count)
     }
 }
 
-Test(config_read, lines_that_libinih_would_take_wrongly_are_refused)
+Test(config_read, lines_that_libinih_misreads_are_rejected)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -223,7 +223,7 @@ Test(config_read, lines_that_libinih_would_take_wrongly_are_refused)
     expect_problem(&bench, 10, "mode is required");
 }
 
-Test(config_read, long_lines_are_read_whole)
+Test(config_read, long_lines_are_not_cut)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -236,7 +236,7 @@ Test(config_read, long_lines_are_read_whole)
     cr_assert_eq(strlen(config->daemon.schema_dir), 4001);
 }
 
-Test(config_read, a_byte_order_mark_and_line_ends_of_windows_do_no_harm)
+Test(config_read, a_byte_order_mark_and_crlf_are_accepted)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -278,7 +278,7 @@ Test(config_read, later_sources_override_earlier_ones)
     cr_assert_str_eq(config->properties[3].value, "1=2");
 }
 
-Test(config_read, wrong_sets_are_told)
+Test(config_read, wrong_sets_are_reported)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -293,7 +293,7 @@ Test(config_read, wrong_sets_are_told)
     cr_assert_not_null(strstr(errors_of(&bench), "--set daemon.sign_threads: sign_threads: "));
 }
 
-Test(config_read, files_that_are_no_configuration_are_refused)
+Test(config_read, unreadable_files_are_rejected)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -305,7 +305,7 @@ Test(config_read, files_that_are_no_configuration_are_refused)
     cr_assert_not_null(strstr(errors_of(&bench), "presignd.conf: cannot be read: Is a directory"));
 }
 
-Test(config_read, a_section_under_a_wrong_heading_is_not_missing)
+Test(config_read, a_section_below_a_wrong_heading_is_not_reported_missing)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -314,7 +314,7 @@ Test(config_read, a_section_under_a_wrong_heading_is_not_missing)
     cr_assert_eq(problem_count(&bench), 1, "%s", errors_of(&bench));
 }
 
-Test(config_read, what_parsed_is_given_with_the_problems_and_origins)
+Test(config_read, a_wrong_configuration_keeps_its_good_values_and_origins)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -391,7 +391,7 @@ Test(config_read, credentials_are_found_by_name)
     cr_assert_str_eq(config->properties[2].value, "@password");
 }
 
-Test(config_read, a_key_pasted_for_its_path_is_not_quoted)
+Test(config_read, a_key_pasted_as_a_path_is_not_quoted)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);
@@ -442,7 +442,7 @@ Test(config_read, one_merchant_of_a_mode_is_the_default)
     cr_assert_not_null(strstr(errors_of(&bench), "at least one section [merchant MCHID]"));
 }
 
-Test(config_read, the_real_backup_is_not_called_for_another_base)
+Test(config_read, the_default_backup_is_off_with_another_base_url)
 {
     AUTO_BENCH struct bench bench;
     bench_init(&bench);

@@ -35,7 +35,7 @@ static struct config *read_sample(const char *text)
     return config;
 }
 
-Test(config_text, the_sample_is_what_no_line_at_all_gives)
+Test(config_text, the_sample_holds_the_defaults)
 {
     AUTO_BUF struct buf sample = {0};
     config_sample(&sample);

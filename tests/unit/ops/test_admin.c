@@ -36,7 +36,7 @@ static const struct admin_page pages[] = {
     {"/readyz", "text/plain; charset=utf-8", write_not_ready},
 };
 
-/* A client on a thread of its own, as the loop serves on ours. */
+/* A client in a thread of its own, because the loop runs in the test's thread. */
 struct client {
     struct loop *loop;
     int port;
@@ -109,7 +109,7 @@ static char *ask_by(struct client *client)
     return client->answer;
 }
 
-/* The whole answer to one request. */
+/* Sends one request and reads the whole answer. */
 static char *ask(struct loop *loop, const struct admin *admin, const char *request)
 {
     struct client client = {.loop = loop, .port = admin_port(admin), .request = request};
@@ -166,7 +166,7 @@ Test(admin, pages_are_served_by_get_and_head)
     loop_free(loop);
 }
 
-/* --- visitors that mean no good --- */
+/* --- hostile clients --- */
 
 enum {
     CROWD = 60, /* more than are accepted, and fewer than the kernel keeps waiting */
@@ -197,7 +197,7 @@ struct crowd {
     int served;
 };
 
-/* `wait_ms` 0: nobody's time ends while the test runs. */
+/* `wait_ms` 0: no timeout during the test. */
 static void crowd_init(struct crowd *crowd, int64_t wait_ms)
 {
     char *error = NULL;
@@ -254,7 +254,7 @@ static void look_again(void *context)
     loop_timer_set(&until->tick, now_ms + 5);
 }
 
-/* Runs the loop until then; timers of nobody else are needed to come here. */
+/* Runs the loop until then. */
 static void run_until(struct loop *loop, bool (*met)(void *context), void *context)
 {
     int64_t now_ms = clock_now(&clock_system).mono_ms;
@@ -278,14 +278,14 @@ static void is_served(struct crowd *crowd)
     cr_assert_not_null(strstr(answer, "served"), "%s", answer);
 }
 
-/* Whether the peer has closed it, looked at without waiting. */
+/* True if the peer has closed it. Does not wait. */
 static bool is_closed(int fd)
 {
     char byte;
     return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
 }
 
-Test(admin, it_comes_back_when_all_have_come_and_gone)
+Test(admin, serves_again_after_many_connections)
 {
     struct crowd crowd;
     crowd_init(&crowd, 0);
@@ -299,7 +299,7 @@ Test(admin, it_comes_back_when_all_have_come_and_gone)
     crowd_deinit(&crowd, 0);
 }
 
-Test(admin, the_oldest_without_a_whole_head_gives_way)
+Test(admin, the_oldest_idle_connection_is_closed_for_a_new_one)
 {
     static const char *const texts[] = {"", "G", "GET /metrics HTTP/1.1\r\nHost: x\r\n"};
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
@@ -319,7 +319,7 @@ static bool drip(void *context)
     return send(crowd->fds[0], "G", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 || is_closed(crowd->fds[0]);
 }
 
-Test(admin, a_head_that_drips_has_an_end)
+Test(admin, a_slow_request_times_out)
 {
     struct crowd crowd;
     crowd_init(&crowd, PATIENCE_MS);
@@ -334,7 +334,7 @@ static bool as_few_descriptors(void *context)
     return open_descriptors() <= *(int *)context;
 }
 
-Test(admin, an_answer_that_is_not_read_has_an_end)
+Test(admin, an_unread_answer_times_out)
 {
     struct crowd crowd;
     crowd_init(&crowd, PATIENCE_MS);
@@ -361,7 +361,7 @@ static void end_counting(void *context)
     loop_stop(((struct rounds *)context)->loop, 0);
 }
 
-/* A loop that turns and turns would take a core for itself for as long as somebody waits. */
+/* Otherwise the loop uses a whole core while such a connection waits. */
 Test(admin, a_connection_that_cannot_be_accepted_does_not_spin)
 {
     enum { WATCHED_MS = 400 };
@@ -390,7 +390,7 @@ Test(admin, a_connection_that_cannot_be_accepted_does_not_spin)
     loop_free(rounds.loop);
 }
 
-Test(admin, an_address_in_use_is_told)
+Test(admin, an_address_in_use_is_an_error)
 {
     char *error = NULL;
     struct loop *loop = loop_new();
@@ -412,7 +412,7 @@ Test(admin, an_address_in_use_is_told)
     loop_free(loop);
 }
 
-Test(admin, names_are_no_addresses)
+Test(admin, host_names_are_rejected)
 {
     char *error = NULL;
     cr_assert_null(admin_new(NULL, "localhost:80", pages, ARRAY_LENGTH(pages), NULL, &error));
@@ -427,7 +427,7 @@ static struct admin *listen_at(struct loop *loop, const char *path, int *served,
     return admin_new(loop, listen, pages, ARRAY_LENGTH(pages), served, error);
 }
 
-Test(admin, a_socket_in_the_file_system)
+Test(admin, a_unix_socket_is_served)
 {
     struct directory directory;
     struct stat file;
@@ -454,7 +454,7 @@ Test(admin, a_socket_in_the_file_system)
     directory_deinit(&directory);
 }
 
-/* As kill -9 leaves it. */
+/* As after kill -9. */
 static void leave_socket(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -464,7 +464,7 @@ static void leave_socket(const char *path)
     close(fd);
 }
 
-Test(admin, what_a_dead_process_left_is_replaced_and_nothing_else)
+Test(admin, only_a_stale_socket_is_replaced)
 {
     struct directory directory;
     struct stat file;

@@ -10,7 +10,7 @@ static void metrics_free_at(struct metrics **metrics)
 }
 #define AUTO_METRICS __attribute__((cleanup(metrics_free_at)))
 
-/* The text holds the line, from its start to its end. */
+/* The text has this whole line. */
 static void expect_line(const struct metrics *metrics, const char *line)
 {
     AUTO_BUF struct buf text = {0};
@@ -43,7 +43,7 @@ Test(metrics, counters_count_by_their_labels)
     expect_line(metrics, "presignd_records_total 0");
 }
 
-Test(metrics, labels_that_run_together_are_apart)
+Test(metrics, labels_with_quotes_do_not_collide)
 {
     AUTO_METRICS struct metrics *metrics = metrics_new();
     struct metric_series *one =
@@ -81,7 +81,7 @@ Test(metrics, buckets_are_cumulative)
     expect_line(metrics, "presignd_transaction_duration_seconds_bucket{le=\"+Inf\"} 0");
 }
 
-Test(metrics, numbers_read_back_as_they_were)
+Test(metrics, numbers_round_trip)
 {
     AUTO_METRICS struct metrics *metrics = metrics_new();
     struct metric_series *start = metrics_series(metrics, METRIC_START_TIME, NULL);
@@ -95,7 +95,7 @@ Test(metrics, numbers_read_back_as_they_were)
     expect_line(metrics, "process_start_time_seconds -Inf");
 }
 
-Test(metrics, cleared_series_vanish_and_may_still_be_held)
+Test(metrics, cleared_series_are_hidden_and_stay_valid)
 {
     AUTO_METRICS struct metrics *metrics = metrics_new();
     struct metric_series *held = metrics_series(metrics, METRIC_LAG, (const char *const[]){"7"});
@@ -108,7 +108,7 @@ Test(metrics, cleared_series_vanish_and_may_still_be_held)
     cr_assert_eq(metric_value(held), 8);
 }
 
-Test(metrics, too_many_series_become_one)
+Test(metrics, series_over_the_limit_count_as_other)
 {
     AUTO_METRICS struct metrics *metrics = metrics_new();
     for (int i = 0; i < METRIC_SERIES_MAX + 5; i++) {
@@ -123,7 +123,7 @@ Test(metrics, too_many_series_become_one)
 
 /* Every line is HELP, TYPE or a sample of the family that was last announced, as the format
  * asks; each family is announced once. */
-Test(metrics, the_text_is_the_format)
+Test(metrics, the_text_follows_the_format)
 {
     AUTO_METRICS struct metrics *metrics = metrics_new();
     add(metrics, "expired", 1);

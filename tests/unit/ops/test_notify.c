@@ -29,7 +29,7 @@ static int manager_new(void)
     return fd;
 }
 
-/* The next message, "" when there is none; the words were sent before we look. */
+/* The next message, "" if there is none: messages are sent before this reads. */
 static const char *received(int manager)
 {
     static char text[1024];
@@ -38,7 +38,7 @@ static const char *received(int manager)
     return text;
 }
 
-Test(notify, says_what_systemd_reads)
+Test(notify, messages_are_those_of_systemd)
 {
     int manager = manager_new();
     notify_ready();
@@ -69,14 +69,14 @@ Test(notify, a_status_is_one_line_and_is_sent_when_it_changes)
     close(manager);
 }
 
-Test(notify, nothing_is_said_without_a_socket)
+Test(notify, without_a_socket_nothing_is_sent)
 {
     unsetenv("NOTIFY_SOCKET");
     notify_ready();
     notify_status("nobody reads this");
 }
 
-Test(notify, the_watchdog_is_as_asked)
+Test(notify, the_watchdog_time_comes_from_the_environment)
 {
     cr_assert_eq(notify_watchdog_ms(), 0);
     setenv("WATCHDOG_USEC", "2500000", 1);

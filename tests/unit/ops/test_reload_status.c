@@ -23,7 +23,7 @@ Test(reload_status, without_a_reload)
                 "\"started_at\":\"1970-01-01T00:00:00.000Z\",\"count\":0,\"errors\":[]");
 }
 
-Test(reload_status, tells_of_the_last_reload)
+Test(reload_status, of_the_last_reload)
 {
     struct reload_status status = {0};
     reload_status_set(&status,

@@ -29,7 +29,7 @@ static void fill(const struct status_section *section, struct status *status, co
     }
 }
 
-/* `text` is a text that must be escaped wherever it stands. */
+/* `text` has to be escaped everywhere. */
 static struct status filled(const char *text)
 {
     struct status status = {0};
@@ -57,7 +57,7 @@ static json_t *parsed(const struct status *status)
 }
 
 /* Exactly the known fields of the table are in the document. */
-Test(status, the_document_is_the_table)
+Test(status, the_document_holds_the_known_fields)
 {
     struct status status = filled("x");
     json_t *json = parsed(&status);
@@ -93,7 +93,7 @@ Test(status, values_are_written_by_their_kind)
     status_deinit(&status);
 }
 
-Test(status, an_empty_one_is_whole)
+Test(status, an_empty_status_is_a_valid_document)
 {
     struct status status = {0};
     json_t *json = parsed(&status);
@@ -124,7 +124,7 @@ struct reading {
     enum status_tone tone;
 };
 
-Test(status, values_read_well)
+Test(status, values_are_formatted_for_people)
 {
     static const struct reading readings[] = {
         {"process", "uptime_seconds", 0, "0 ms", TONE_PLAIN},
@@ -167,7 +167,7 @@ Test(status, values_read_well)
     cr_expect_eq(status_tone(field_of("transactions", "end"), &aborted, NOW_MS), TONE_BAD);
 }
 
-/* Every fact that people are to see stands on the page, escaped. */
+/* The page shows each fact that has a label, escaped. */
 Test(status, the_page_shows_every_fact_and_escapes_it)
 {
     struct status status = filled("<script>alert('&\"')</script>");

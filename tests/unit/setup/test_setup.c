@@ -22,7 +22,7 @@ struct bench {
     struct setup *setup;
     struct buf errors;
     bool without_keys;
-    bool is_credential; /* the whole directory holds the service's credentials */
+    bool is_credential; /* the directory is the service's credentials directory */
 };
 
 static void bench_deinit(struct bench *bench)
@@ -53,7 +53,7 @@ static struct setup *load_text(struct bench *bench, const char *text)
     return bench->setup;
 }
 
-/* The problems are these lines and no others: of each, FILE's line and what follows it. */
+/* The problems are exactly these: of each, the line in FILE and the beginning of the text. */
 static void expect_problems(const struct bench *bench, const char *const *lines, size_t count)
 {
     AUTO_FREE char *text = mem_strdup(bench->errors.data == NULL ? "" : bench->errors.data);
@@ -123,7 +123,7 @@ Test(setup, every_schema_file_is_compiled)
                             "the value of type must be ");
 }
 
-Test(setup, problems_of_all_parts_are_told_at_once_with_their_lines)
+Test(setup, problems_of_all_parts_are_reported_at_once_with_their_lines)
 {
     AUTO_BENCH struct bench bench = {0};
     cr_assert_null(load_text(&bench, "[daemon]\n"
@@ -209,7 +209,7 @@ Test(setup, proxies_are_urls_of_known_schemes)
     }
 }
 
-Test(setup, kafka_properties_that_only_a_client_refuses_are_told)
+Test(setup, properties_that_only_a_kafka_client_rejects_are_reported)
 {
     AUTO_BENCH struct bench bench = {0};
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsecurity.protocol = ssl\n"
@@ -222,7 +222,7 @@ Test(setup, kafka_properties_that_only_a_client_refuses_are_told)
     EXPECT_PROBLEMS(&bench, ":4: bootstrap.servers: is empty");
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\ngroup.id =\n" MERCHANT));
     EXPECT_PROBLEMS(&bench, ":4: group.id: is empty");
-    /* A password that cannot be read is one problem, not one of SASL as well. */
+    /* An unreadable password is one problem: SASL does not add another. */
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsecurity.protocol = sasl_plaintext\n"
                                              "sasl.mechanism = PLAIN\nsasl.username = u\n"
                                              "sasl.password = @gone\n" MERCHANT));
@@ -232,7 +232,7 @@ Test(setup, kafka_properties_that_only_a_client_refuses_are_told)
                        "%s", bench.errors.data);
 }
 
-Test(setup, a_private_key_that_everybody_may_read_is_warned_of_once)
+Test(setup, a_world_readable_private_key_gets_one_warning)
 {
     AUTO_BENCH struct bench bench = {0};
     directory_init(&bench.directory);
@@ -262,7 +262,7 @@ Test(setup, a_private_key_that_everybody_may_read_is_warned_of_once)
     cr_assert_eq(bench.setup->warnings.len, 0, "%s", bench.setup->warnings.data);
 }
 
-Test(setup, a_hard_limit_of_descriptors_below_what_is_needed_is_warned_of)
+Test(setup, a_low_hard_limit_of_descriptors_gets_a_warning)
 {
     AUTO_BENCH struct bench bench = {0};
     const struct rlimit limit = {.rlim_cur = 300, .rlim_max = 300}; /* of this test's own process */
