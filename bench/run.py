@@ -1,4 +1,4 @@
-"""What an event costs the daemon, beside what it costs at least: scripts/bench runs this.
+"""The CPU time of an event, compared with its lower bound: scripts/bench runs this.
 
 One run measures, side by side on one machine: the two signatures and bare libcurl, then
 presignd between a real Apache Kafka and the sandbox endpoint. docs/performance.md says how to
@@ -274,26 +274,26 @@ def print_row(row, floor):
 
 
 def print_floor(floor):
-    print("| by itself | µs |\n| --- | --- |")
+    print("| alone | µs |\n| --- | --- |")
     for name, what in (("sign", "sign"), ("verify", "verify"), ("curl", "bare curl"),
-                       ("floor", "the floor: these three"), ("caller", "the daemon's caller")):
+                       ("floor", "the floor: sum of these three"), ("caller", "the daemon's caller")):
         print(f"| {what} | {floor[name]:.1f} |")
     print(f"\nLoad of the machine before: {load_1m():.1f}\n")
-    print("| scenario | events/s | µs an event | of the floor | MiB | peak MiB | p50 ms | p99 ms |")
+    print("| scenario | events/s | µs per event | × floor | MiB | peak MiB | p50 ms | p99 ms |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
 
 
 def verdicts(rows, floor):
     """(what, figure, limit) of each target."""
-    yield "µs an event, endpoint takes no time", rows["0 ms"]["us"], FLOOR_RATIO * floor["floor"]
-    yield "µs an event, endpoint takes 50 ms", rows["50 ms"]["us"], FLOOR_RATIO * floor["floor"]
+    yield "µs per event, endpoint takes no time", rows["0 ms"]["us"], FLOOR_RATIO * floor["floor"]
+    yield "µs per event, endpoint takes 50 ms", rows["50 ms"]["us"], FLOOR_RATIO * floor["floor"]
     for delay in ("0", "50"):
         yield f"p50 at 100/s, {delay} ms", rows[f"100/s {delay}"]["p50"], LATENCY_P50_MS
         yield f"p99 at 100/s, {delay} ms", rows[f"100/s {delay}"]["p99"], LATENCY_P99_MS
     yield "MiB at 512 calls in flight", rows["memory"]["peak"], RSS_MIB
     yield "p99 beside a slow merchant", rows["beside slow"]["p99"], LATENCY_P99_MS
     depths = [row["us"] for name, row in rows.items() if name.startswith("depth")]
-    yield "dearest against cheapest depth", max(depths) / min(depths), 1.15
+    yield "most against least expensive depth", max(depths) / min(depths), 1.15
 
 
 def scenarios(kafka, scale):
@@ -308,7 +308,7 @@ def scenarios(kafka, scale):
         yield f"100/s {delay}", lambda delay=delay: measure_latency(
             kafka, f"100 events/s, endpoint takes {delay} ms", scale.latency_s, delay_ms=delay)
     slow = (f"delay=1:1000@{DIRECT}",)
-    for name, label, before in (("alone", "a merchant by itself", 0),
+    for name, label, before in (("alone", "a merchant alone", 0),
                                 ("beside slow", "beside 6,000 events of a slow one", 6000)):
         yield name, lambda label=label, before=before: measure_latency(
             kafka, label, scale.slow_s, rate=50, endpoint="partner-mini-program", faults=slow,
