@@ -348,7 +348,7 @@ static struct worker *worker_new(int eventfd)
 /* From here on the thread owns it, too. */
 static bool worker_start(struct worker *worker)
 {
-    if (!detached_start("outlet", worker_run, worker)) {
+    if (!detached_start("publisher", worker_run, worker)) {
         worker_drop(worker);
         return false;
     }

@@ -138,7 +138,7 @@ rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
     char thread[16];
     if (!without("reading-back") ||
         pthread_getname_np(pthread_self(), thread, sizeof thread) != 0 ||
-        strcmp(thread, "outlet") != 0) {
+        strcmp(thread, "publisher") != 0) {
         return __real_client_committed(consumer, partitions, timeout_ms);
     }
     for (int i = 0; i < partitions->cnt; i++) {
