@@ -21,7 +21,7 @@ void assign_drop_waiting(struct pipeline *p, struct moment now)
 static void orphan_all(struct pipeline *p, struct list *from)
 {
     LIST_FOREACH (from, link) {
-        job_state_disown(p, job_of(link));
+        job_state_orphan(p, job_of(link));
     }
 }
 
@@ -33,7 +33,7 @@ void assign_drop(struct pipeline *p, struct moment now)
     job_state_discard_all(p, &p->jobs[JOB_COMPLETED], now);
     job_state_discard_all(p, &p->jobs[JOB_REFUSED], now);
     suspects_clear(&p->suspects);
-    p->left_out = 0;
+    p->deferred = 0;
     orphan_all(p, &p->jobs[JOB_CALLING]);
     orphan_all(p, &p->jobs[JOB_ANSWERED]);
     orphan_all(p, &p->jobs[JOB_PUBLISHING]);
@@ -42,7 +42,7 @@ void assign_drop(struct pipeline *p, struct moment now)
     p->group_metadata = group_metadata_unref(p->group_metadata);
     p->revoking = false;
     p->all_paused = false;
-    p->full_since_ms = -1;
+    p->stopped_since_ms = -1;
 }
 
 void assign_limit(struct pipeline *p)
@@ -108,7 +108,7 @@ void assign_release(struct pipeline *p, struct moment now)
         return;
     }
     bool quiet = assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
-                 !suspects_untold(&p->suspects);
+                 !suspects_undecided(&p->suspects);
     if (quiet || now.mono_ms >= p->revoke_end_ms) {
         assign_drop(p, now);
         p->ports.release(p->ports.consumer);

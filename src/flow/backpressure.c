@@ -29,19 +29,19 @@ static bool is_full(const struct pipeline *p, const struct partition *partition)
            share_full(&p->memory, &partition->memory);
 }
 
-static bool has_room(const struct pipeline *p, const struct partition *partition)
+static bool may_resume(const struct pipeline *p, const struct partition *partition)
 {
     const struct window *window = &partition->window;
     return list_empty(&partition->overflow) && window_room(window) >= window_resume(window) &&
-           share_roomy(&p->memory, &partition->memory);
+           share_has_room(&p->memory, &partition->memory);
 }
 
 void backpressure_update(struct pipeline *p, struct partition *partition)
 {
-    bool full = partition->full ? !has_room(p, partition) : is_full(p, partition);
+    bool full = partition->full ? !may_resume(p, partition) : is_full(p, partition);
     if (full != partition->full) {
         partition->full = full;
-        partition->full_ms = full ? now_of(p).mono_ms : -1;
+        partition->full_since_ms = full ? now_of(p).mono_ms : -1;
     }
     pause(p, partition);
 }
@@ -72,7 +72,7 @@ static size_t room(const struct pipeline *p)
 }
 
 /* All that are paused go on when there is room for more than a few. */
-static bool roomy(const struct pipeline *p, size_t wanted)
+static bool may_resume_all(const struct pipeline *p, size_t wanted)
 {
     size_t most = in_flight_limit(p);
     return wanted >= (most < RESUME_WANTS ? most : RESUME_WANTS);
@@ -93,18 +93,18 @@ size_t backpressure_wants(struct pipeline *p)
     }
     size_t wanted = room(p);
     int64_t now_ms = now_of(p).mono_ms;
-    if (p->all_paused && roomy(p, wanted)) {
+    if (p->all_paused && may_resume_all(p, wanted)) {
         pause_all(p, false);
     }
     if (wanted > 0 && !p->all_paused) {
-        p->full_since_ms = -1;
+        p->stopped_since_ms = -1;
         return wanted;
     }
-    if (p->full_since_ms < 0) {
-        p->full_since_ms = now_ms;
+    if (p->stopped_since_ms < 0) {
+        p->stopped_since_ms = now_ms;
     }
     /* Not to read for long would look dead to the group; paused, we may go on to ask. */
-    if (!p->all_paused && now_ms - p->full_since_ms >= PIPELINE_PAUSE_AFTER_MS) {
+    if (!p->all_paused && now_ms - p->stopped_since_ms >= PIPELINE_PAUSE_AFTER_MS) {
         pause_all(p, true);
     }
     return p->all_paused ? 1 : 0;

@@ -91,17 +91,17 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
     }
 }
 
-static bool leaves_out(const struct job *job)
+static bool must_defer(const struct job *job)
 {
     struct partition *partition = job->partition;
-    return partition->left_out || window_widens(pending_of(partition), job->record.offset);
+    return partition->deferred || window_widens(pending_of(partition), job->record.offset);
 }
 
 static void take_jobs(struct pipeline *p, const struct batch_selection *selection)
 {
     struct batch *batch = &p->batch;
     size_t bytes = 0, seen = 0;
-    batch->left_out = 0;
+    batch->deferred = 0;
     LIST_FOREACH_SAFE (&p->jobs[selection->suspect == 0 ? JOB_COMPLETED : JOB_REFUSED], link) {
         struct job *job = job_of(link);
         if (job->suspect != selection->suspect) {
@@ -114,8 +114,8 @@ static void take_jobs(struct pipeline *p, const struct batch_selection *selectio
             job_topic(job) != batch->records[0].topic) {
             continue;
         }
-        if (leaves_out(job)) {
-            batch->left_out++;
+        if (must_defer(job)) {
+            batch->deferred++;
             continue;
         }
         bytes += job_outcome_bytes(job);
@@ -141,7 +141,7 @@ static bool undo_wide(struct pipeline *p)
     if (wide == NULL) {
         return false;
     }
-    wide->left_out = true;
+    wide->deferred = true;
     batch_undo(p);
     p->batch.out.record_count = 0;
     for (size_t i = 0; i < p->partitions.count; i++) {
@@ -160,7 +160,7 @@ void batch_fill(struct pipeline *p, const struct batch_selection *selection)
         take_jobs(p, selection);
     } while (undo_wide(p));
     for (size_t i = 0; i < p->partitions.count; i++) {
-        p->partitions.items[i].left_out = false;
+        p->partitions.items[i].deferred = false;
     }
     add_positions(batch, &p->partitions);
     batch->out.records = batch->records;

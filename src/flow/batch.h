@@ -15,7 +15,7 @@ struct batch {
     struct record_metadata *record_metadata;
     enum refusal *refusals;
     size_t record_cap, position_cap;
-    size_t left_out; /* outcomes that would have made a partition's set too wide; at least */
+    size_t deferred; /* outcomes that would have made a partition's set too wide; at least */
 };
 
 void batch_deinit(struct batch *batch);

@@ -92,7 +92,7 @@ static void write_failure(struct job *job, const struct complete_identity *ident
     struct outcome_failure failure = {
         .reason = reason_name(job->reason),
         .retryable = reason_row(job->reason)->retryable,
-        .call_state = call_state_name(job->worst),
+        .call_state = call_state_name(job->worst_call_state),
         .message = message,
         .errors = &job->admission.errors,
         .answered = job->attempts > 0 && answer->status != 0,
@@ -103,7 +103,7 @@ static void write_failure(struct job *job, const struct complete_identity *ident
         .answer_signed = answer->is_signed,
         .attempts = attempts,
         .attempt_count = list_attempts(job, attempts),
-        .original = identity->failure_original && !job->slim,
+        .original = identity->failure_original && !job->without_original,
     };
     outcome_bytes_deinit(&job->outcome);
     outcome_failure_write(&job->outcome, &common, &failure);
@@ -121,12 +121,13 @@ void complete_failure(struct job *job, const struct complete_identity *identity,
 }
 
 /* A result cannot be cut: every member of it is promised. */
-bool complete_slim(struct job *job, const struct complete_identity *identity, int64_t wall_ms)
+bool complete_without_original(struct job *job, const struct complete_identity *identity,
+                               int64_t wall_ms)
 {
-    if (job->slim || job->reason == REASON_NONE) {
+    if (job->without_original || job->reason == REASON_NONE) {
         return false;
     }
-    job->slim = true;
+    job->without_original = true;
     write_failure(job, identity, wall_ms);
     return true;
 }

@@ -40,10 +40,10 @@ static void begin_time(struct pipeline *p, struct job *job, struct moment now)
 {
     if (job->attempts++ == 0) {
         job->first_ms = now.mono_ms;
-        job->stood_ms = job_state_paused_ms(p, job, now);
-    } else if (job->alone) {
-        job->first_ms += now.mono_ms - job->refused_ms;
-        job->alone = false;
+        job->paused_before_ms = job_state_paused_ms(p, job, now);
+    } else if (job->held_alone) {
+        job->first_ms += now.mono_ms - job->last_401_ms;
+        job->held_alone = false;
     }
 }
 
@@ -76,8 +76,8 @@ static void call(struct pipeline *p, struct job *job, struct hold_permit permit,
 /* Only moments that come by themselves: what an answer will open needs no timer. */
 static void note_wait(struct pipeline *p, int64_t at_ms)
 {
-    if (at_ms > 0 && at_ms < p->queue_wait_ms) {
-        p->queue_wait_ms = at_ms;
+    if (at_ms > 0 && at_ms < p->reopen_ms) {
+        p->reopen_ms = at_ms;
     }
 }
 
@@ -109,14 +109,14 @@ static void fail_held(struct pipeline *p, struct job *job, struct moment now)
 }
 
 /* Fails the queue's next event for a hold that is over, `*budget` of them. */
-static bool fail_one(struct pipeline *p, struct merchant_queue *queue, unsigned *budget,
+static bool fail_one(struct pipeline *p, struct merchant_queue *queue, unsigned *failures_left,
                      struct moment now)
 {
-    if (*budget == 0) {
+    if (*failures_left == 0) {
         note_wait(p, now.mono_ms + 1);
         return false;
     }
-    (*budget)--;
+    (*failures_left)--;
     fail_held(p, job_of(merchant_queue_next(queue, false)), now);
     return true;
 }
@@ -160,7 +160,7 @@ static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
 
 /* Begins the queue's next call, or ends its next event. False when the queue is closed, which
  * p->queue_wait_ms knows of. */
-static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned *budget,
+static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned *failures_left,
                       struct moment now)
 {
     assert(merchant_queue_waiting(queue) > 0); /* or it were not in the rotation */
@@ -173,7 +173,7 @@ static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned
         note_wait(p, permit.wait_ms);
         return false;
     case HOLD_FAIL:
-        return fail_one(p, queue, budget, now);
+        return fail_one(p, queue, failures_left, now);
     default:
         break;
     }
@@ -183,50 +183,50 @@ static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned
 }
 
 /* `stuck` as of publish_stuck_results(), which looks at each refused outcome. */
-static bool publish_backlog(const struct pipeline *p, size_t stuck)
+static bool backlog_full(const struct pipeline *p, size_t stuck)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
     return publish_ready(p) + p->jobs[JOB_PUBLISHING].count + stuck >= most;
 }
 
-bool dispatch_publish_backlog(const struct pipeline *p)
+bool dispatch_backlog_full(const struct pipeline *p)
 {
-    return publish_backlog(p, publish_stuck_results(p));
+    return backlog_full(p, publish_blocked_results(p));
 }
 
 /* While no call may begin for want of room for outcomes, no event's retry time runs. */
-static void note_stuck(struct pipeline *p, bool stuck, struct moment now)
+static void note_backlog(struct pipeline *p, bool stuck, struct moment now)
 {
-    if (stuck && p->stuck_since_ms < 0) {
-        p->stuck_since_ms = now.mono_ms;
-    } else if (!stuck && p->stuck_since_ms >= 0) {
-        p->stuck_ms += now.mono_ms - p->stuck_since_ms;
-        p->stuck_since_ms = -1;
+    if (stuck && p->backlog_since_ms < 0) {
+        p->backlog_since_ms = now.mono_ms;
+    } else if (!stuck && p->backlog_since_ms >= 0) {
+        p->backlog_ms += now.mono_ms - p->backlog_since_ms;
+        p->backlog_since_ms = -1;
     }
 }
 
 void dispatch_start(struct pipeline *p, struct moment now)
 {
-    unsigned budget = FAILED_A_STEP;
+    unsigned failures_left = FAILED_A_STEP;
     /* What is dropped below ends as failures: no more results get stuck by that. */
-    const size_t stuck = publish_stuck_results(p);
-    p->queue_wait_ms = INT64_MAX;
-    note_stuck(p, publish_backlog(p, stuck), now);
-    if (p->revoking || p->draining || p->stuck_since_ms >= 0) {
+    const size_t stuck = publish_blocked_results(p);
+    p->reopen_ms = INT64_MAX;
+    note_backlog(p, backlog_full(p, stuck), now);
+    if (p->revoking || p->draining || p->backlog_since_ms >= 0) {
         return;
     }
     /* Each queue in turn one call, however many events wait in it. Also those without a place are
      * looked at: the end of a hold needs none. */
-    size_t closed = 0;        /* queues in a row that could not begin a call */
-    struct slice slice = {0}; /* thousands may have expired, or lost their merchant */
+    size_t closed = 0;               /* queues in a row that could not begin a call */
+    struct time_budget budget = {0}; /* thousands may have expired, or lost their merchant */
     struct list_link *link;
     while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
-           !publish_backlog(p, stuck)) {
+           !backlog_full(p, stuck)) {
         struct merchant_queue *queue = CONTAINER_OF(link, struct merchant_queue, link);
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);
-        closed = start_one(p, queue, &budget, now) ? 0 : closed + 1;
-        if (closed == 0 && slice_over(p, &slice)) {
+        closed = start_one(p, queue, &failures_left, now) ? 0 : closed + 1;
+        if (closed == 0 && budget_spent(p, &budget)) {
             break;
         }
     }
@@ -250,15 +250,15 @@ static enum merchant_queue_answer queue_answer_of(enum answer_kind kind)
 
 /* A 401 after a re-sign is the merchant's, unless the merchant was answered otherwise since this
  * event's 401 before: then the fault may be the event's own. */
-static bool is_refused(struct job *job)
+static bool is_merchant_401(struct job *job)
 {
     const struct hold_merchant *hold = &job->queue->hold;
     if (job->answer.kind != ANSWER_UNAUTHORIZED) {
         return false;
     }
-    bool contradicted = job->refused_ms != 0 && hold->answered_ms > job->refused_ms;
-    job->own_refusal = job->own_refusal || contradicted;
-    return (job->resigned || hold_is_held(hold)) && !job->own_refusal;
+    bool contradicted = job->last_401_ms != 0 && hold->answered_ms > job->last_401_ms;
+    job->own_401 = job->own_401 || contradicted;
+    return (job->re_signed || hold_is_held(hold)) && !job->own_401;
 }
 
 /* The expirytime, too, ends the time for a Retry-After: that of a 5xx delays this event. That of a
@@ -282,7 +282,7 @@ static bool is_own_outage(struct job *job, struct moment now)
     if (!job->answer.counts_as_outage) {
         return false;
     }
-    bool contradicted = job->outage_ms != 0 && job->queue->hold.alive_ms > job->outage_ms;
+    bool contradicted = job->outage_ms != 0 && job->queue->hold.reached_ms > job->outage_ms;
     job->outage_ms = now.mono_ms;
     return contradicted;
 }
@@ -294,8 +294,8 @@ static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
     enum hold_why was = hold_why_held(&queue->hold), why;
     struct hold_end end = {
         .answer = &job->answer,
-        .refused = is_refused(job),
-        .own = is_own_outage(job, now),
+        .merchant_401 = is_merchant_401(job),
+        .own_outage = is_own_outage(job, now),
         .now_ms = now.mono_ms,
         .last_ms = last_for_hold_ms(p, job, now),
         .random = p->ports.random(p->ports.random_context),
@@ -348,13 +348,13 @@ static void wait_held(struct pipeline *p, struct job *job, struct moment now)
 
 /* Answered 401 again and again while its merchant is not: tried now and then, for as long as its
  * merchant would be held. */
-static void alone(struct pipeline *p, struct job *job, struct moment now)
+static void hold_alone(struct pipeline *p, struct job *job, struct moment now)
 {
-    if (now.mono_ms - job->refused_first_ms >= p->rules.limits.hold_unauthorized_ms) {
+    if (now.mono_ms - job->first_401_ms >= p->rules.limits.hold_unauthorized_ms) {
         job_state_fail(p, job, REASON_MERCHANT_UNAUTHORIZED, NULL, now);
         return;
     }
-    job->alone = true;
+    job->held_alone = true;
     retry_at(p, job, now.mono_ms + hold_probe_interval_ms(&p->hold), now);
 }
 
@@ -363,20 +363,20 @@ static void alone(struct pipeline *p, struct job *job, struct moment now)
 static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
 {
     const struct hold_merchant *hold = &job->queue->hold;
-    job->refused_first_ms = job->refused_first_ms == 0 ? now.mono_ms : job->refused_first_ms;
-    job->refused_ms = now.mono_ms;
+    job->first_401_ms = job->first_401_ms == 0 ? now.mono_ms : job->first_401_ms;
+    job->last_401_ms = now.mono_ms;
     if (hold_is_held(hold)) {
         wait_held(p, job, now);
     } else if (hold_is_stale(hold, job->ticket)) {
         job_state_enqueue(p, job, now);
         OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
-    } else if (!job->resigned) {
-        job->resigned = true;
-        job->tries++;
+    } else if (!job->re_signed) {
+        job->re_signed = true;
+        job->counted_attempts++;
         job_state_enqueue(p, job, now);
         OBSERVE(p, retrying, job, REASON_MERCHANT_UNAUTHORIZED);
     } else {
-        alone(p, job, now);
+        hold_alone(p, job, now);
     }
 }
 
@@ -405,9 +405,9 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
         wait_held(p, job, now);
         return;
     }
-    job->tries++;
+    job->counted_attempts++;
     struct retry_case retry = {
-        .tries = job->tries,
+        .counted_attempts = job->counted_attempts,
         /* That of an outage is the circuit's matter, which is open: the host was mended since. */
         .retry_after_ms = job->answer.counts_as_outage ? -1 : job->answer.retry_after_ms,
         .now_ms = now.mono_ms,
@@ -436,8 +436,8 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
         job_state_complete(p, job, now);
         return;
     }
-    if (job->answer.call_state > job->worst) {
-        job->worst = job->answer.call_state;
+    if (job->answer.call_state > job->worst_call_state) {
+        job->worst_call_state = job->answer.call_state;
     }
     job_log_attempt(job);
     if (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind)) {
@@ -455,11 +455,11 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
 
 void dispatch_read(struct pipeline *p, struct moment now)
 {
-    struct slice slice = {0};
+    struct time_budget budget = {0};
     struct list_link *link;
     while ((link = list_first(&p->jobs[JOB_ANSWERED])) != NULL) {
         read_answer(p, job_of(link), now);
-        if (slice_over(p, &slice)) {
+        if (budget_spent(p, &budget)) {
             break;
         }
     }

@@ -37,7 +37,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RAISE},
         [HOLD_EVENT_FAILED] = {HOLD_OPEN, RAISE},
         [HOLD_EVENT_LIMITED] = {HOLD_PACED, BACK_OFF},
-        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, HOLD},
+        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED, HOLD},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, HOLD},
         [HOLD_EVENT_TIME] = {HOLD_OPEN, NOTHING},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
@@ -49,7 +49,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_ANSWERED] = {HOLD_PACED, NOTHING},
         [HOLD_EVENT_FAILED] = {HOLD_PACED, NOTHING},
         [HOLD_EVENT_LIMITED] = {HOLD_PACED, BACK_OFF},
-        [HOLD_EVENT_REFUSED] = {HOLD_PACED, NOTHING},
+        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_PACED, NOTHING},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_PACED, NOTHING},
         [HOLD_EVENT_TIME] = {HOLD_OPEN, REOPEN},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
@@ -61,7 +61,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
         [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED, NOTHING},
         [HOLD_EVENT_LIMITED] = {HOLD_UNAUTHORIZED, PUT_OFF},
-        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, NOTHING},
+        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED, NOTHING},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, RENAME},
         [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, OVER},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
@@ -72,7 +72,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
         [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
         [HOLD_EVENT_LIMITED] = {HOLD_UNAUTHORIZED_OVER, PUT_OFF},
-        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
+        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE_OVER, RENAME},
         [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
@@ -84,7 +84,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_ANSWERED] = {HOLD_UNVERIFIABLE, NOTHING},
         [HOLD_EVENT_FAILED] = {HOLD_UNVERIFIABLE, NOTHING},
         [HOLD_EVENT_LIMITED] = {HOLD_UNVERIFIABLE, PUT_OFF},
-        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED, RENAME},
+        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED, RENAME},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, NOTHING},
         [HOLD_EVENT_TIME] = {HOLD_UNVERIFIABLE_OVER, OVER},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
@@ -95,7 +95,7 @@ static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_CO
         [HOLD_EVENT_ANSWERED] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
         [HOLD_EVENT_FAILED] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
         [HOLD_EVENT_LIMITED] = {HOLD_UNVERIFIABLE_OVER, PUT_OFF},
-        [HOLD_EVENT_REFUSED] = {HOLD_UNAUTHORIZED_OVER, RENAME},
+        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED_OVER, RENAME},
         [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
         [HOLD_EVENT_TIME] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
         [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
@@ -147,7 +147,7 @@ bool circuit_next_broken(bool broken, enum circuit_event event)
 static void put_off(struct hold_circuit *circuit, int64_t at_ms, int64_t now_ms)
 {
     circuit->probe_ms = at_ms;
-    circuit->put_off_ms = now_ms;
+    circuit->scheduled_ms = now_ms;
 }
 
 static void delay_probe(struct hold_circuit *circuit, int64_t now_ms)
@@ -167,7 +167,7 @@ static void circuit_take(struct hold_circuit *circuit, enum circuit_event event,
     case REST:
         break;
     case MEND:
-        circuit->mended_ms = now_ms;
+        circuit->closed_ms = now_ms;
         circuit->outages = 0;
         break;
     case CLEAR:
@@ -194,9 +194,9 @@ static void reset_hosts(struct hold *hold)
 {
     for (unsigned i = 0; i < HOLD_HOSTS_MAX; i++) {
         hold->hosts[i] = (struct hold_host){
-            .circuit = {.mended_ms = INT64_MIN},
-            .back_ms = INT64_MIN,
-            .silent_ms = -1,
+            .circuit = {.closed_ms = INT64_MIN},
+            .recovered_ms = INT64_MIN,
+            .silent_since_ms = -1,
             .answered_ms = -1,
         };
     }
@@ -236,9 +236,9 @@ static void host_answered(struct hold *hold, const struct hold_merchant *merchan
                           int64_t now_ms)
 {
     struct hold_host *at = &hold->hosts[host];
-    at->back_ms = broken_for_all(hold, host) ? now_ms : at->back_ms;
+    at->recovered_ms = broken_for_all(hold, host) ? now_ms : at->recovered_ms;
     circuit_take(&at->circuit, CIRCUIT_EVENT_ANSWER, now_ms);
-    at->silent_ms = -1;
+    at->silent_since_ms = -1;
     at->answered_ms = now_ms;
     at->reporter = NULL;
     at->one_reporter = false;
@@ -250,8 +250,8 @@ static void host_answered(struct hold *hold, const struct hold_merchant *merchan
 }
 
 /* Whether one more outage of the merchant's breaks the host for all. */
-static bool reports(const struct hold *hold, struct hold_host *at,
-                    const struct hold_merchant *merchant, bool broken_for_it, int64_t now_ms)
+static bool breaks_host(const struct hold *hold, struct hold_host *at,
+                        const struct hold_merchant *merchant, bool broken_for_it, int64_t now_ms)
 {
     bool others = at->reporter != NULL && at->reporter != merchant;
     if (at->circuit.broken) {
@@ -263,7 +263,8 @@ static bool reports(const struct hold *hold, struct hold_host *at,
     }
     at->reporter = at->reporter == NULL ? merchant : at->reporter;
     at->one_reporter = !others;
-    return (others || is_alone(hold, merchant, now_ms)) && now_ms - at->silent_ms >= HOLD_SILENT_MS;
+    return (others || is_alone(hold, merchant, now_ms)) &&
+           now_ms - at->silent_since_ms >= HOLD_SILENT_MS;
 }
 
 /* A name that is not resolved is not the merchant's trouble: one call is enough to know. */
@@ -271,14 +272,15 @@ static void host_outage(struct hold *hold, const struct hold_merchant *merchant,
                         struct hold_ticket ticket, const struct hold_end *end)
 {
     struct hold_host *at = &hold->hosts[ticket.host];
-    if (ticket.began_ms < at->circuit.mended_ms) {
+    if (ticket.began_ms < at->circuit.closed_ms) {
         return;
     }
-    if (at->silent_ms < 0) {
+    if (at->silent_since_ms < 0) {
         bool before = ticket.began_ms < at->answered_ms;
-        at->silent_ms = before ? at->answered_ms : ticket.began_ms;
+        at->silent_since_ms = before ? at->answered_ms : ticket.began_ms;
     }
-    bool trips = reports(hold, at, merchant, merchant->circuits[ticket.host].broken, end->now_ms);
+    bool trips =
+        breaks_host(hold, at, merchant, merchant->circuits[ticket.host].broken, end->now_ms);
     if (end->answer->cause == ANSWER_CAUSE_NAME) {
         trips = true;
         at->one_reporter = false;
@@ -290,18 +292,18 @@ static void host_outage(struct hold *hold, const struct hold_merchant *merchant,
 
 /* What a 5xx asks for, or -1. 500 is no outage: a merchant without the product's permission is
  * answered so for days. */
-static int64_t told_to_wait_ms(const struct answer *answer)
+static int64_t outage_retry_after_ms(const struct answer *answer)
 {
     return answer->counts_as_outage && answer->status >= 500 ? answer->retry_after_ms : -1;
 }
 
 /* Retry-After is not kept beyond the time of the event's last attempt, nor beyond
  * HOLD_RETRY_AFTER_MAX_MS. */
-static void wait_as_told(struct hold *hold, struct hold_merchant *merchant, unsigned host,
-                         const struct hold_end *end)
+static void apply_retry_after(struct hold *hold, struct hold_merchant *merchant, unsigned host,
+                              const struct hold_end *end)
 {
     struct hold_circuit *own = &merchant->circuits[host], *all = &hold->hosts[host].circuit;
-    int64_t wait_ms = told_to_wait_ms(end->answer);
+    int64_t wait_ms = outage_retry_after_ms(end->answer);
     wait_ms = wait_ms < HOLD_RETRY_AFTER_MAX_MS ? wait_ms : HOLD_RETRY_AFTER_MAX_MS;
     int64_t at_ms = end->now_ms + wait_ms;
     at_ms = end->last_ms > end->now_ms && end->last_ms < at_ms ? end->last_ms : at_ms;
@@ -318,24 +320,24 @@ static void outage(struct hold *hold, struct hold_merchant *merchant, struct hol
 {
     struct hold_circuit *own = &merchant->circuits[ticket.host];
     merchant->unreachable = end->answer->kind == ANSWER_UNREACHABLE;
-    bool asked = told_to_wait_ms(end->answer) >= 0;
-    if (end->own && !asked) {
+    bool asked = outage_retry_after_ms(end->answer) >= 0;
+    if (end->own_outage && !asked) {
         return;
     }
-    if (ticket.began_ms >= own->mended_ms && end->answer->cause != ANSWER_CAUSE_NAME) {
+    if (ticket.began_ms >= own->closed_ms && end->answer->cause != ANSWER_CAUSE_NAME) {
         bool trips = asked || own->outages + 1 >= HOLD_OUTAGES;
         circuit_take(own, trips ? CIRCUIT_EVENT_TRIP : CIRCUIT_EVENT_OUTAGE, end->now_ms);
     }
     host_outage(hold, merchant, ticket, end);
     if (asked) {
-        wait_as_told(hold, merchant, ticket.host, end);
+        apply_retry_after(hold, merchant, ticket.host, end);
     }
 }
 
 /* A probe that was not sent for a reason of ours tells nothing of the host: another one may go at
  * once. Except for a shortage of descriptors, which would stop that one as well. */
-static void probe_was_none(struct hold *hold, struct hold_merchant *merchant,
-                           struct hold_ticket ticket, const struct hold_end *end)
+static void repeat_probe(struct hold *hold, struct hold_merchant *merchant,
+                         struct hold_ticket ticket, const struct hold_end *end)
 {
     if (!ticket.probe || end->answer->cause == ANSWER_CAUSE_SHORTAGE) {
         return;
@@ -355,9 +357,9 @@ static void learn_host(struct hold *hold, struct hold_merchant *merchant, struct
     if (end->answer->counts_as_outage && end->answer->cause != ANSWER_CAUSE_SHORTAGE) {
         outage(hold, merchant, ticket, end);
     } else if (end->answer->call_state == CALL_NOT_SENT) {
-        probe_was_none(hold, merchant, ticket, end);
+        repeat_probe(hold, merchant, ticket, end);
     } else {
-        merchant->alive_ms = end->now_ms;
+        merchant->reached_ms = end->now_ms;
         circuit_take(&merchant->circuits[ticket.host], CIRCUIT_EVENT_ANSWER, end->now_ms);
         host_answered(hold, merchant, ticket.host, end->now_ms);
     }
@@ -368,13 +370,14 @@ static void learn_host(struct hold *hold, struct hold_merchant *merchant, struct
 void hold_merchant_reset_hosts(struct hold_merchant *merchant)
 {
     for (unsigned i = 0; i < HOLD_HOSTS_MAX; i++) {
-        merchant->circuits[i] = (struct hold_circuit){.mended_ms = INT64_MIN};
+        merchant->circuits[i] = (struct hold_circuit){.closed_ms = INT64_MIN};
     }
 }
 
 void hold_merchant_init(struct hold_merchant *merchant)
 {
-    *merchant = (struct hold_merchant){.answered_ms = -1, .alive_ms = -1, .allowance = UNBOUNDED};
+    *merchant =
+        (struct hold_merchant){.answered_ms = -1, .reached_ms = -1, .slow_start_limit = UNBOUNDED};
     hold_merchant_reset_hosts(merchant);
 }
 
@@ -433,26 +436,27 @@ static void back_off(const struct hold *hold, struct hold_merchant *merchant, bo
     }
 }
 
-static void close_merchant(struct hold_merchant *merchant)
+static void begin_epoch(struct hold_merchant *merchant)
 {
     merchant->epoch++;
-    merchant->closed = true;
+    merchant->slow_start = true;
     merchant->in_flight = 0;
 }
 
 static void release(struct hold_merchant *merchant, enum hold_state from, int64_t now_ms)
 {
     if (from == HOLD_UNAUTHORIZED || from == HOLD_UNVERIFIABLE) {
-        merchant->stood_ms += now_ms - merchant->since_ms;
+        merchant->past_holds_ms += now_ms - merchant->since_ms;
     }
-    merchant->unverified = merchant->tried = 0;
+    merchant->unverified = merchant->unverified_hosts = 0;
     merchant->backoff_ms = 0;
-    close_merchant(merchant);
+    begin_epoch(merchant);
 }
 
-static void raise_allowance(struct hold_merchant *merchant)
+static void raise_slow_start_limit(struct hold_merchant *merchant)
 {
-    merchant->allowance = merchant->allowance < UNBOUNDED ? merchant->allowance * 2 : UNBOUNDED;
+    merchant->slow_start_limit =
+        merchant->slow_start_limit < UNBOUNDED ? merchant->slow_start_limit * 2 : UNBOUNDED;
     merchant->backoff_ms = 0;
 }
 
@@ -469,19 +473,19 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
     case RENAME:
         break;
     case RAISE:
-        raise_allowance(merchant);
+        raise_slow_start_limit(merchant);
         break;
     case BACK_OFF:
         if (from == HOLD_OPEN) {
-            close_merchant(merchant);
+            begin_epoch(merchant);
         }
         back_off(hold, merchant, stale, end);
         break;
     case REOPEN:
-        close_merchant(merchant);
+        begin_epoch(merchant);
         break;
     case HOLD:
-        close_merchant(merchant);
+        begin_epoch(merchant);
         merchant->since_ms = now_ms;
         merchant->probe_ms = now_ms + hold_probe_interval_ms(hold);
         break;
@@ -494,7 +498,7 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
         /* From the hold's end on, which nobody noticed while no event waited. */
         int64_t probe_ms = merchant->since_ms + hold->rules.hold_ms + HOLD_RECOVERY_MS;
         merchant->probe_ms = probe_ms > merchant->probe_ms ? probe_ms : merchant->probe_ms;
-        merchant->stood_ms += now_ms - merchant->since_ms;
+        merchant->past_holds_ms += now_ms - merchant->since_ms;
         break;
     }
     case RELEASE:
@@ -507,8 +511,8 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
 void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms)
 {
     merchant_take(NULL, merchant, HOLD_EVENT_RESET, false, NULL, now_ms);
-    merchant->allowance = UNBOUNDED;
-    merchant->closed = false;
+    merchant->slow_start_limit = UNBOUNDED;
+    merchant->slow_start = false;
     merchant->answered_ms = -1;
 }
 
@@ -518,11 +522,12 @@ static enum hold_event unverifiable(const struct hold *hold, struct hold_merchan
                                     unsigned host, int64_t now_ms)
 {
     merchant->unverified++;
-    merchant->tried |= 1u << host;
-    merchant->tried_ms = now_ms;
+    merchant->unverified_hosts |= 1u << host;
+    merchant->unverified_ms = now_ms;
     bool all = true;
     for (unsigned i = 0; i < hold->rules.host_count; i++) {
-        all = all && ((merchant->tried & 1u << i) != 0 || hold_broken_at(hold, merchant, i));
+        all = all &&
+              ((merchant->unverified_hosts & 1u << i) != 0 || hold_broken_at(hold, merchant, i));
     }
     bool enough = hold_is_held(merchant) || (all && merchant->unverified >= HOLD_UNVERIFIED);
     return enough && hold->rules.hold_ms > 0 ? HOLD_EVENT_UNVERIFIABLE : HOLD_EVENT_NONE;
@@ -536,7 +541,8 @@ static enum hold_event event_of(const struct hold *hold, struct hold_merchant *m
     case ANSWER_SUCCESS:
         return HOLD_EVENT_VERIFIED;
     case ANSWER_UNAUTHORIZED:
-        return end->refused && hold->rules.hold_ms > 0 ? HOLD_EVENT_REFUSED : HOLD_EVENT_NONE;
+        return end->merchant_401 && hold->rules.hold_ms > 0 ? HOLD_EVENT_UNAUTHORIZED
+                                                            : HOLD_EVENT_NONE;
     case ANSWER_RATE_LIMITED:
         return HOLD_EVENT_LIMITED;
     case ANSWER_UNAVAILABLE:
@@ -572,7 +578,7 @@ static void learn_merchant(const struct hold *hold, struct hold_merchant *mercha
     }
     if (event == HOLD_EVENT_VERIFIED) {
         merchant->unverified = 0;
-        merchant->tried &= ~(1u << ticket.host);
+        merchant->unverified_hosts &= ~(1u << ticket.host);
     }
     merchant_take(hold, merchant, event, stale, end, end->now_ms);
 }
@@ -603,7 +609,7 @@ static int64_t probe_due_ms(const struct hold *hold, const struct hold_merchant 
     if (at->circuit.broken) {
         return at->one_reporter && at->reporter != merchant ? 0 : at->circuit.probe_ms;
     }
-    return at->circuit.mended_ms > own->put_off_ms ? 0 : own->probe_ms;
+    return at->circuit.closed_ms > own->scheduled_ms ? 0 : own->probe_ms;
 }
 
 /* The first host in order that is open or due for a probe. After unverifiable answers of the first
@@ -614,7 +620,8 @@ static struct hold_permit ask_hosts(const struct hold *hold, const struct hold_m
     struct hold_permit permit = {.verdict = HOLD_WAIT, .wait_ms = INT64_MAX};
     unsigned count = hold->rules.host_count;
     bool may_probe = !merchant->probing && hold->probes < hold->rules.probes_max;
-    bool other = merchant->tried == 1 && now_ms - merchant->tried_ms < HOLD_RECOVERY_MS;
+    bool other =
+        merchant->unverified_hosts == 1 && now_ms - merchant->unverified_ms < HOLD_RECOVERY_MS;
     for (unsigned i = 0; i < count; i++) {
         unsigned host = other ? (i + 1) % count : i;
         permit.host = host;
@@ -660,13 +667,13 @@ static struct hold_permit ask_open(const struct hold *hold, struct hold_merchant
 {
     struct hold_permit permit = ask_hosts(hold, merchant, now_ms);
     bool all_broken = hold_why(hold, merchant) == HOLD_WHY_ENDPOINT;
-    if (all_broken && !merchant->closed) {
-        close_merchant(merchant);
-    } else if (!all_broken && merchant->closed) {
-        merchant->closed = false;
-        merchant->allowance = 1;
+    if (all_broken && !merchant->slow_start) {
+        begin_epoch(merchant);
+    } else if (!all_broken && merchant->slow_start) {
+        merchant->slow_start = false;
+        merchant->slow_start_limit = 1;
     }
-    if (permit.verdict == HOLD_CALL && hold_is_reopening(merchant)) {
+    if (permit.verdict == HOLD_CALL && hold_at_slow_start_limit(merchant)) {
         return (struct hold_permit){.verdict = HOLD_WAIT};
     }
     return permit;
@@ -714,7 +721,7 @@ void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_t
     }
     if (end->answer->cause == ANSWER_CAUSE_SHORTAGE) {
         hold->shortage_ms = end->now_ms + HOLD_SHORTAGE_MS;
-        close_merchant(merchant);
+        begin_epoch(merchant);
     }
     learn_host(hold, merchant, ticket, end);
     learn_merchant(hold, merchant, ticket, end);
@@ -808,15 +815,15 @@ const char *hold_state_name(const struct hold *hold, const struct hold_merchant 
     return names[hold_why(hold, merchant)];
 }
 
-bool hold_is_reopening(const struct hold_merchant *merchant)
+bool hold_at_slow_start_limit(const struct hold_merchant *merchant)
 {
-    return merchant->in_flight >= merchant->allowance;
+    return merchant->in_flight >= merchant->slow_start_limit;
 }
 
-int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms)
+int64_t hold_total_ms(const struct hold_merchant *merchant, int64_t now_ms)
 {
     bool stands = hold_is_held(merchant) && !hold_is_over(merchant);
-    return merchant->stood_ms + (stands ? now_ms - merchant->since_ms : 0);
+    return merchant->past_holds_ms + (stands ? now_ms - merchant->since_ms : 0);
 }
 
 /* Since the last of its hosts broke for it. Not before a host was mended that was broken for all:
@@ -832,7 +839,7 @@ static int64_t broken_since_ms(const struct hold *hold, const struct hold_mercha
             return -1;
         }
         int64_t at_ms = own->broken ? own->since_ms : all->since_ms;
-        at_ms = hold->hosts[i].back_ms > at_ms ? hold->hosts[i].back_ms : at_ms;
+        at_ms = hold->hosts[i].recovered_ms > at_ms ? hold->hosts[i].recovered_ms : at_ms;
         since_ms = at_ms > since_ms ? at_ms : since_ms;
     }
     return since_ms;

@@ -48,17 +48,17 @@ void job_state_set_queue(struct pipeline *p, struct job *job, struct merchant *m
 
 int64_t job_state_paused_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
-    int64_t stuck_ms = p->stuck_since_ms < 0 ? 0 : now.mono_ms - p->stuck_since_ms;
-    return p->stuck_ms + stuck_ms + hold_stood_ms(&job->queue->hold, now.mono_ms);
+    int64_t backlog_ms = p->backlog_since_ms < 0 ? 0 : now.mono_ms - p->backlog_since_ms;
+    return p->backlog_ms + backlog_ms + hold_total_ms(&job->queue->hold, now.mono_ms);
 }
 
 int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
-    if (job->attempts == 0 || job->alone) {
+    if (job->attempts == 0 || job->held_alone) {
         return INT64_MAX;
     }
     return job->first_ms + p->rules.retry.give_up_after_ms +
-           (job_state_paused_ms(p, job, now) - job->stood_ms);
+           (job_state_paused_ms(p, job, now) - job->paused_before_ms);
 }
 
 /* The deadline's timer. One of an event that is held is not before the hold's end. */
@@ -69,7 +69,7 @@ static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job
     if (until_ms != INT64_MAX && at_ms < until_ms) {
         at_ms = until_ms;
     }
-    bool stands = until_ms != INT64_MAX || p->stuck_since_ms >= 0;
+    bool stands = until_ms != INT64_MAX || p->backlog_since_ms >= 0;
     int64_t least_ms = now.mono_ms + STANDING_RECHECK_MS;
     return stands && at_ms < least_ms ? least_ms : at_ms;
 }
@@ -179,7 +179,7 @@ static void leave_key_order(struct pipeline *p, struct job *job, struct moment n
     }
 }
 
-void job_state_disown(struct pipeline *p, struct job *job)
+void job_state_orphan(struct pipeline *p, struct job *job)
 {
     struct partition *partition = job->partition;
     if (partition == NULL) {
@@ -196,7 +196,7 @@ void job_state_discard(struct pipeline *p, struct job *job, struct moment now)
 {
     leave_list(p, job);
     leave_key_order(p, job, now);
-    job_state_disown(p, job);
+    job_state_orphan(p, job);
     charge(p, job, 0);
     job_free(job);
 }
@@ -253,11 +253,11 @@ static void wake(struct pipeline *p, struct job *job, struct moment now)
 
 void job_state_wake_due(struct pipeline *p, struct moment now)
 {
-    struct slice slice = {0};
+    struct time_budget budget = {0};
     struct heap_slot *slot;
     while ((slot = heap_first(&p->due)) != NULL && slot->at <= now.mono_ms) {
         wake(p, CONTAINER_OF(slot, struct job, due), now);
-        if (slice_over(p, &slice)) {
+        if (budget_spent(p, &budget)) {
             break;
         }
     }

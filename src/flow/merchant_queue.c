@@ -104,8 +104,8 @@ void merchant_queue_ended(struct merchant_queue *queue, enum merchant_queue_answ
     queue->in_flight--;
     if (answer == MERCHANT_QUEUE_OK) {
         raise_limit(queue);
-    } else if (answer == MERCHANT_QUEUE_RATE_LIMITED && began_ms > queue->cut_ms) {
+    } else if (answer == MERCHANT_QUEUE_RATE_LIMITED && began_ms > queue->lowered_ms) {
         queue->limit = queue->limit > 2 ? queue->limit / 2 : 1;
-        queue->cut_ms = now_ms;
+        queue->lowered_ms = now_ms;
     }
 }

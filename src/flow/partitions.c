@@ -35,7 +35,7 @@ void partitions_assign(struct partitions *table, const int32_t *ids, size_t coun
         list_init(&table->items[i].overflow);
         (void)window_load(&table->items[i].window, -1, NULL);
         list_init(&table->items[i].jobs);
-        table->items[i].full_ms = -1;
+        table->items[i].full_since_ms = -1;
     }
 }
 

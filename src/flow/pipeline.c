@@ -89,7 +89,7 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
         job_state_move(p, job, JOB_NEW);
     }
     backpressure_update(p, partition);
-    return !slice_over(p, &p->admission);
+    return !budget_spent(p, &p->admission);
 }
 
 /* What came though the window was full. One at least, or a steady flow of records, which uses up
@@ -98,7 +98,7 @@ static void take_overflow(struct pipeline *p, struct partition *partition, struc
 {
     struct list_link *link;
     while ((link = list_first(&partition->overflow)) != NULL) {
-        if (!arrive(p, partition, job_of(link), now) || slice_over(p, &p->admission)) {
+        if (!arrive(p, partition, job_of(link), now) || budget_spent(p, &p->admission)) {
             return;
         }
     }
@@ -182,7 +182,7 @@ size_t pipeline_wants(struct pipeline *p)
 void pipeline_step(struct pipeline *p)
 {
     struct moment now = now_of(p);
-    p->unfinished = false;
+    p->work_left = false;
     dispatch_read(p, now);
     job_state_wake_due(p, now);
     refill(p, now);
@@ -191,15 +191,15 @@ void pipeline_step(struct pipeline *p)
     publish_begin(p, now);
     assign_release(p, now);
     progress_note(p, now);
-    p->admission = (struct slice){0};
+    p->admission = (struct time_budget){0};
 }
 
 int64_t pipeline_next_ms(const struct pipeline *p)
 {
-    if (p->unfinished) {
+    if (p->work_left) {
         return PIPELINE_AT_ONCE;
     }
-    int64_t next = p->relief_ms < p->queue_wait_ms ? p->relief_ms : p->queue_wait_ms;
+    int64_t next = p->relief_ms < p->reopen_ms ? p->relief_ms : p->reopen_ms;
     const struct heap_slot *slot = heap_first(&p->due);
     if (slot != NULL && slot->at < next) {
         next = slot->at;
@@ -211,9 +211,9 @@ int64_t pipeline_next_ms(const struct pipeline *p)
         next = p->revoke_end_ms;
     }
     /* The same conditions as in backpressure_wants(), or the loop would spin. */
-    if (p->full_since_ms >= 0 && !p->all_paused && !p->revoking && !p->draining &&
-        p->full_since_ms + PIPELINE_PAUSE_AFTER_MS < next) {
-        next = p->full_since_ms + PIPELINE_PAUSE_AFTER_MS;
+    if (p->stopped_since_ms >= 0 && !p->all_paused && !p->revoking && !p->draining &&
+        p->stopped_since_ms + PIPELINE_PAUSE_AFTER_MS < next) {
+        next = p->stopped_since_ms + PIPELINE_PAUSE_AFTER_MS;
     }
     return next;
 }
@@ -245,12 +245,12 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->queues = map_new();
     p->span = WINDOW_SPAN;
     shares_init(&p->memory, PIPELINE_BYTES_MAX);
-    p->full_since_ms = -1;
-    p->standing_ms = -1;
+    p->stopped_since_ms = -1;
+    p->stalled_since_ms = -1;
     p->relief_ms = INT64_MAX;
-    p->queue_wait_ms = INT64_MAX;
+    p->reopen_ms = INT64_MAX;
     key_order_init(&p->key_order);
-    p->stuck_since_ms = -1;
+    p->backlog_since_ms = -1;
     hold_init(&p->hold, &(struct hold_rules){.host_count = rules->limits.host_count});
     set_hold_rules(p);
     list_init(&p->rotation);
@@ -331,7 +331,7 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
 bool pipeline_idle(const struct pipeline *p)
 {
     return assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
-           !suspects_untold(&p->suspects);
+           !suspects_undecided(&p->suspects);
 }
 
 /* Calls are listed as they begin. */
@@ -368,7 +368,7 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .bytes = p->memory.used,
         .partitions = p->partitions.count,
         .commits = p->commits,
-        .left_out = p->left_out,
+        .deferred = p->deferred,
         .look_steps = p->look_steps,
         .endpoint_down = hold_down(&p->hold),
         .draining = p->draining,

@@ -23,7 +23,7 @@
 
 /* The time that one stage of a step has (PIPELINE_SLICE_MS). All zero has not begun: it begins with
  * the first look at it. */
-struct slice {
+struct time_budget {
     bool begun;
     int64_t end_ms;
 };
@@ -48,14 +48,14 @@ struct pipeline {
     struct list jobs[JOB_STATE_COUNT];
     struct batch batch;
     bool publishing;
-    size_t left_out;  /* outcomes in `completed` that no transaction could take the last time */
+    size_t deferred;  /* outcomes in `completed` that no transaction could take the last time */
     int64_t span;     /* of the windows: what the broker takes of metadata; WINDOW_SPAN or less */
     uint64_t commits; /* since the start */
     struct commit_interval commit_interval;
-    struct suspects suspects; /* what is known of those in JOB_REFUSED */
-    uint32_t trying;          /* the case that the batch is of; 0: none */
-    int64_t apart_end_ms;     /* until then a transaction has outcomes of one topic only */
-    size_t waiting;           /* JOB_WAITING of all queues */
+    struct suspects suspects;   /* what is known of those in JOB_REFUSED */
+    uint32_t batch_case;        /* the case that the batch is of; 0: none */
+    int64_t one_topic_until_ms; /* until then a transaction has outcomes of one topic only */
+    size_t waiting;             /* JOB_WAITING of all queues */
     struct shares memory;
     size_t in_flight; /* orphans included */
 
@@ -63,17 +63,17 @@ struct pipeline {
     int64_t revoke_end_ms;
     int64_t next_batch_ms;
     int64_t abort_pause_ms;
-    int64_t stuck_since_ms; /* no call begins until outcomes are published; -1: they may */
-    int64_t stuck_ms;       /* for how long it was so before */
-    int64_t queue_wait_ms;  /* earliest moment at which something closed opens by itself */
-    size_t look_steps;      /* of the last look: partitions and calls visited */
-    int64_t standing_ms;    /* something could go on and did not after a step: since; -1 */
-    int64_t full_since_ms;  /* nothing was wanted since then; -1: something is */
+    int64_t backlog_since_ms; /* no call begins until outcomes are published; -1: they may */
+    int64_t backlog_ms;       /* for how long it was so before */
+    int64_t reopen_ms;        /* earliest moment at which something closed opens by itself */
+    size_t look_steps;        /* of the last look: partitions and calls visited */
+    int64_t stalled_since_ms; /* something could go on and did not after a step: since; -1 */
+    int64_t stopped_since_ms; /* nothing was wanted since then; -1: something is */
     bool all_paused;
-    struct slice admission; /* of records that come, and of those that had to wait */
-    int64_t relief_ms;      /* when full partitions are looked at next; INT64_MAX: in each step */
-    size_t relief_first;    /* the partition that is looked at first, counted on */
-    bool unfinished;        /* the step's slices were over before its work was */
+    struct time_budget admission; /* of records that come, and of those that had to wait */
+    int64_t relief_ms;   /* when full partitions are looked at next; INT64_MAX: in each step */
+    size_t relief_first; /* the partition that is looked at first, counted on */
+    bool work_left;      /* the step's slices were over before its work was */
 };
 
 static inline struct moment now_of(const struct pipeline *p)
@@ -83,14 +83,14 @@ static inline struct moment now_of(const struct pipeline *p)
 
 /* Asked after each event, whose work costs more than this reading of the clock. True when the rest
  * is left to the next step. */
-static inline bool slice_over(struct pipeline *p, struct slice *slice)
+static inline bool budget_spent(struct pipeline *p, struct time_budget *budget)
 {
     int64_t now_ms = now_of(p).mono_ms;
-    if (!slice->begun) {
-        *slice = (struct slice){.begun = true, .end_ms = now_ms + PIPELINE_SLICE_MS};
+    if (!budget->begun) {
+        *budget = (struct time_budget){.begun = true, .end_ms = now_ms + PIPELINE_BUDGET_MS};
     }
-    p->unfinished = p->unfinished || now_ms >= slice->end_ms;
-    return now_ms >= slice->end_ms;
+    p->work_left = p->work_left || now_ms >= budget->end_ms;
+    return now_ms >= budget->end_ms;
 }
 
 #define OBSERVE(p, member, ...)                                       \
@@ -119,7 +119,7 @@ int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, s
 /* For how long retry time has stood still for the job's merchant, or for all. */
 int64_t job_state_paused_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* Its partition goes to another reader, or it ends: nothing of it is the partition's any more. */
-void job_state_disown(struct pipeline *p, struct job *job);
+void job_state_orphan(struct pipeline *p, struct job *job);
 /* Frees the job with all that it holds; the next of its contract code moves up. */
 void job_state_discard(struct pipeline *p, struct job *job, struct moment now);
 /* Each of the list, at once: PIPELINE_BYTES_MAX bounds how many there can be, some 16,000. */
@@ -141,7 +141,7 @@ void dispatch_start(struct pipeline *p, struct moment now);
 /* Reads the answers that have come. */
 void dispatch_read(struct pipeline *p, struct moment now);
 /* So many outcomes wait for a transaction that no call begins. */
-bool dispatch_publish_backlog(const struct pipeline *p);
+bool dispatch_backlog_full(const struct pipeline *p);
 
 /* --- relieve.c */
 
@@ -159,7 +159,7 @@ void publish_take(struct pipeline *p, struct job *job, struct moment now);
 /* Outcomes that a transaction can take: those that were left out wait for others' calls. */
 size_t publish_ready(const struct pipeline *p);
 /* Results that wait because their whole topic takes nothing: more of them are of no use. */
-size_t publish_stuck_results(const struct pipeline *p);
+size_t publish_blocked_results(const struct pipeline *p);
 /* When a transaction is due, of whatever outcomes; INT64_MAX: none is. It may be past. */
 int64_t publish_next_ms(const struct pipeline *p);
 void publish_ended(struct pipeline *p, const struct transaction_end *end);

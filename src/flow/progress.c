@@ -13,12 +13,12 @@ void progress_note(struct pipeline *p, struct moment now)
     bool outcomes_wait = !list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
                          p->group_metadata != NULL && now.mono_ms >= publish_due_ms(p);
     bool calls_wait = !list_empty(&p->rotation) && list_empty(&p->jobs[JOB_CALLING]) &&
-                      !p->revoking && !p->draining && !dispatch_publish_backlog(p) &&
-                      p->queue_wait_ms == INT64_MAX;
+                      !p->revoking && !p->draining && !dispatch_backlog_full(p) &&
+                      p->reopen_ms == INT64_MAX;
     if (!outcomes_wait && !calls_wait) {
-        p->standing_ms = -1;
-    } else if (p->standing_ms < 0) {
-        p->standing_ms = now.mono_ms;
+        p->stalled_since_ms = -1;
+    } else if (p->stalled_since_ms < 0) {
+        p->stalled_since_ms = now.mono_ms;
     }
 }
 
@@ -89,7 +89,7 @@ bool progress_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
         buf_puts(why, "events are due for another attempt, and nobody looks at them");
         return false;
     }
-    if (p->standing_ms >= 0 && now.mono_ms - p->standing_ms > patience_ms) {
+    if (p->stalled_since_ms >= 0 && now.mono_ms - p->stalled_since_ms > patience_ms) {
         buf_puts(why, "events could go on, and no call or transaction begins");
         return false;
     }
@@ -190,7 +190,7 @@ void progress_describe(const struct pipeline *p, struct buf *out)
     } else {
         name(out, held[HOLD_WHY_ENDPOINT], "held for a merchant whose calls no host answers");
     }
-    if (dispatch_publish_backlog(p)) {
+    if (dispatch_backlog_full(p)) {
         buf_printf(out, "%scalls wait until outcomes are published", out->len > 0 ? ", " : "");
     } else {
         name(out, wait_for_limits(p), "for a merchant at its limit");
@@ -201,7 +201,7 @@ void progress_describe(const struct pipeline *p, struct buf *out)
     name(out, status.jobs[JOB_RETRY], "for another attempt");
     name(out, status.jobs[JOB_BLOCKED], "behind an earlier event of their contract code");
     name_refused(out, &status);
-    name(out, status.left_out,
+    name(out, status.deferred,
          "outcomes that wait for an earlier one: offset.metadata.max.bytes is too small");
     name(out, status.partitions_full, "partitions full");
     describe_stalled(p, out);

@@ -14,9 +14,9 @@
 #define ABORT_PAUSE_FIRST_MS 10
 #define ABORT_PAUSE_MAX_MS   2000
 /* Until outcomes that no transaction can take yet are looked at again. */
-#define LEFT_OUT_PAUSE_MS 100
+#define DEFERRED_PAUSE_MS 100
 /* After a transaction failed for one of the topics without a word on which. */
-#define APART_MS 60000
+#define ONE_TOPIC_MS 60000
 
 static struct suspect_record record_of(const struct job *job)
 {
@@ -46,15 +46,15 @@ static size_t refused_of(const struct pipeline *p, uint32_t suspect)
 }
 
 /* It waits in a hold from here on, and is named once: with others before it, or after it. */
-static void hold(struct pipeline *p, struct job *job, enum refusal refusal, const char *last_error,
+static void park(struct pipeline *p, struct job *job, enum refusal refusal, const char *last_error,
                  struct moment now)
 {
     bool made;
     const struct suspect_record record = record_of(job);
-    refuse_into(p, job, suspects_hold(&p->suspects, &record, refusal, now.mono_ms, &made));
+    refuse_into(p, job, suspects_park(&p->suspects, &record, refusal, now.mono_ms, &made));
     job->refusal = refusal;
-    if (refusal_row(refusal)->scope == REFUSAL_OF_RECORD && !job->named) {
-        job->named = true;
+    if (refusal_row(refusal)->scope == REFUSAL_OF_RECORD && !job->reported) {
+        job->reported = true;
         OBSERVE(p, outcome_refused, job, last_error);
     } else if (made && refusal_row(refusal)->scope != REFUSAL_OF_RECORD) {
         OBSERVE(p, output_shut, record.topic, record.partition, refusal, last_error);
@@ -62,14 +62,14 @@ static void hold(struct pipeline *p, struct job *job, enum refusal refusal, cons
 }
 
 /* Smaller, if it can be: a failure without its original. */
-static bool slim(struct pipeline *p, struct job *job, struct moment now)
+static bool drop_original(struct pipeline *p, struct job *job, struct moment now)
 {
-    bool slimmer = complete_slim(job, p->rules.identity, now.wall_ms);
-    if (slimmer) {
+    bool smaller = complete_without_original(job, p->rules.identity, now.wall_ms);
+    if (smaller) {
         buf_fit(&job->outcome.value);
         job_state_charge(p, job);
     }
-    return slimmer;
+    return smaller;
 }
 
 /* Known to be refused before it is offered: what its like, its partition or its topic came to. */
@@ -78,12 +78,12 @@ static bool known_refused(struct pipeline *p, struct job *job, struct moment now
     struct suspect_record record = record_of(job);
     uint32_t suspect = suspects_match(&p->suspects, &record);
     if (suspect != 0) {
-        hold(p, job, suspects_find(&p->suspects, suspect)->refusal, NULL, now);
+        park(p, job, suspects_find(&p->suspects, suspect)->refusal, NULL, now);
         return true;
     }
     while (suspects_too_large(&p->suspects, &record, now.mono_ms)) {
-        if (!slim(p, job, now)) {
-            hold(p, job, REFUSAL_SIZE, NULL, now);
+        if (!drop_original(p, job, now)) {
+            park(p, job, REFUSAL_SIZE, NULL, now);
             return true;
         }
         record = record_of(job);
@@ -94,7 +94,7 @@ static bool known_refused(struct pipeline *p, struct job *job, struct moment now
 void publish_take(struct pipeline *p, struct job *job, struct moment now)
 {
     job->suspect = 0;
-    job->elsewhere = false;
+    job->rerouted = false;
     job->out_partition = p->ports.route == NULL
                              ? -1
                              : p->ports.route(p->ports.publisher, job_topic(job), job->record.key,
@@ -129,24 +129,24 @@ static void blame(struct pipeline *p, struct job *job, const char *last_error, s
 {
     const struct suspect_record record = record_of(job);
     if (job->refusal != REFUSAL_SIZE) {
-        hold(p, job, job->refusal, last_error, now);
+        park(p, job, job->refusal, last_error, now);
     } else {
         suspects_note_size(&p->suspects, &record, true, now.mono_ms);
-        if (slim(p, job, now)) {
+        if (drop_original(p, job, now)) {
             publish_take(p, job, now);
         } else {
-            hold(p, job, REFUSAL_SIZE, last_error, now);
+            park(p, job, REFUSAL_SIZE, last_error, now);
         }
     }
 }
 
 size_t publish_ready(const struct pipeline *p)
 {
-    return p->left_out < p->jobs[JOB_COMPLETED].count ? p->jobs[JOB_COMPLETED].count - p->left_out
+    return p->deferred < p->jobs[JOB_COMPLETED].count ? p->jobs[JOB_COMPLETED].count - p->deferred
                                                       : 0;
 }
 
-size_t publish_stuck_results(const struct pipeline *p)
+size_t publish_blocked_results(const struct pipeline *p)
 {
     size_t count = 0;
     for (size_t i = 0; i < p->suspects.count; i++) {
@@ -198,13 +198,13 @@ static bool begin(struct pipeline *p, uint32_t suspect, size_t count, struct mom
 {
     batch_fill(p, &(struct batch_selection){.suspect = suspect,
                                             .count = count,
-                                            .one_topic = now.mono_ms < p->apart_end_ms});
+                                            .one_topic = now.mono_ms < p->one_topic_until_ms});
     if (list_empty(&p->jobs[JOB_PUBLISHING])) {
         batch_end(&p->batch);
-        p->next_batch_ms = now.mono_ms + LEFT_OUT_PAUSE_MS;
+        p->next_batch_ms = now.mono_ms + DEFERRED_PAUSE_MS;
         return false;
     }
-    p->trying = suspect;
+    p->batch_case = suspect;
     p->publishing = true;
     p->next_batch_ms = now.mono_ms + p->rules.limits.commit_interval_ms;
     p->ports.submit(p->ports.publisher, &p->batch.out);
@@ -243,7 +243,7 @@ void publish_begin(struct pipeline *p, struct moment now)
         if (begin(p, 0, SIZE_MAX, now)) {
             commit_interval_begin(&p->commit_interval, p->jobs[JOB_PUBLISHING].count, now.mono_ms);
         }
-        p->left_out = p->batch.left_out;
+        p->deferred = p->batch.deferred;
     }
 }
 
@@ -264,15 +264,15 @@ static void reopen(struct pipeline *p, uint32_t suspect, struct moment now)
 
 static void suspects_committed(struct pipeline *p, struct moment now)
 {
-    const struct suspect_case *item = suspects_find(&p->suspects, p->trying);
+    const struct suspect_case *item = suspects_find(&p->suspects, p->batch_case);
     if (item == NULL) {
         return;
     }
     enum refusal_scope scope = refusal_row(item->refusal)->scope;
     if (scope == REFUSAL_OF_RECORD) {
-        suspects_taken(&p->suspects, p->trying, refused_of(p, p->trying));
+        suspects_taken(&p->suspects, p->batch_case, refused_of(p, p->batch_case));
     } else {
-        reopen(p, p->trying, now);
+        reopen(p, p->batch_case, now);
     }
 }
 
@@ -327,12 +327,12 @@ static void discard_orphans(struct pipeline *p, struct moment now)
 
 /* One without a key may go to another partition, which is tried once: when that one does not take
  * it either, it waits as others do, or nothing that shares its transactions would be published. */
-static bool goes_elsewhere(struct job *job)
+static bool try_reroute(struct job *job)
 {
-    bool tried = job->elsewhere;
-    job->elsewhere =
+    bool tried = job->rerouted;
+    job->rerouted =
         job->record.key == NULL && refusal_row(job->refusal)->scope == REFUSAL_OF_PARTITION;
-    return job->elsewhere && !tried;
+    return job->rerouted && !tried;
 }
 
 /* Those whose partition or topic refuses. */
@@ -341,9 +341,9 @@ static void shut(struct pipeline *p, const char *last_error, struct moment now)
     LIST_FOREACH_SAFE (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         enum refusal_scope scope = refusal_row(job->refusal)->scope;
-        bool elsewhere = goes_elsewhere(job);
+        bool elsewhere = try_reroute(job);
         if ((scope == REFUSAL_OF_PARTITION || scope == REFUSAL_OF_TOPIC) && !elsewhere) {
-            hold(p, job, job->refusal, last_error, now);
+            park(p, job, job->refusal, last_error, now);
         }
     }
 }
@@ -427,7 +427,7 @@ static size_t case_back(struct pipeline *p)
  * back to the end of it, so that another is offered the next time. */
 static void refused_again(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
-    const struct suspect_case *item = suspects_find(&p->suspects, p->trying);
+    const struct suspect_case *item = suspects_find(&p->suspects, p->batch_case);
     struct job *last = NULL;
     LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         last = job_of(link)->refusal != REFUSAL_NONE ? job_of(link) : last;
@@ -437,13 +437,14 @@ static void refused_again(struct pipeline *p, const struct transaction_end *end,
         blame(p, last, end->last_error, now);
     }
     size_t refused = case_back(p);
-    suspects_refused(&p->suspects, p->trying, refused, refused_of(p, p->trying), now.mono_ms);
+    suspects_refused(&p->suspects, p->batch_case, refused, refused_of(p, p->batch_case),
+                     now.mono_ms);
 }
 
 static void refused(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
     shut(p, end->last_error, now);
-    if (p->trying == 0) {
+    if (p->batch_case == 0) {
         suspect_all(p, end, now);
     } else {
         refused_again(p, end, now);
@@ -462,7 +463,7 @@ static void pause_after_abort(struct pipeline *p, const struct transaction_end *
                                                      : pause;
     p->next_batch_ms = now.mono_ms + p->abort_pause_ms;
     if (end->mixed) {
-        p->apart_end_ms = now.mono_ms + APART_MS;
+        p->one_topic_until_ms = now.mono_ms + ONE_TOPIC_MS;
     }
 }
 
@@ -476,10 +477,10 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
         refused(p, end, now);
     }
     bool sorted_out =
-        p->trying != 0 || p->jobs[JOB_REFUSED].count > count || p->suspects.last_id != before;
+        p->batch_case != 0 || p->jobs[JOB_REFUSED].count > count || p->suspects.last_id != before;
     if (end->verdict != TRANSACTION_RECORDS_REFUSED || !sorted_out) {
         pause_after_abort(p, end, now);
-        suspects_put_off(&p->suspects, p->trying, now.mono_ms);
+        suspects_put_off(&p->suspects, p->batch_case, now.mono_ms);
     }
     batch_undo(p);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
@@ -507,6 +508,6 @@ void publish_ended(struct pipeline *p, const struct transaction_end *end)
     } else {
         not_committed(p, end, now);
     }
-    p->trying = 0;
+    p->batch_case = 0;
     batch_end(&p->batch);
 }

@@ -34,7 +34,7 @@ int64_t relief_others_ms(const struct relief_seen *seen, const void *who,
 
 bool relief_applies(const struct relief_case *relief)
 {
-    return relief->full_ms >= 0 && relief->held_ms >= 0 && relief->others_ms >= 0 &&
+    return relief->full_since_ms >= 0 && relief->held_ms >= 0 && relief->others_ms >= 0 &&
            relief->now_ms - relief->held_ms >= RELIEF_HOLD_MS &&
-           relief->full_ms - relief->others_ms <= RELIEF_OTHERS_MS;
+           relief->full_since_ms - relief->others_ms <= RELIEF_OTHERS_MS;
 }

@@ -62,7 +62,7 @@ static void relieve(struct pipeline *p, struct job *job, enum reason reason, int
     (void)snprintf(message, sizeof message,
                    "relief: the %s was held for %d s, and its events filled the partition in "
                    "which others' wait",
-                   job->alone ? "event" : "merchant", (int)(held_for_ms / 1000));
+                   job->held_alone ? "event" : "merchant", (int)(held_for_ms / 1000));
     job_state_fail(p, job, reason, message, now);
     OBSERVE(p, relieved, job);
 }
@@ -72,9 +72,9 @@ static void relieve(struct pipeline *p, struct job *job, enum reason reason, int
 static int64_t kept_ms(const struct pipeline *p, const struct job *job, enum reason *reason,
                        struct moment now)
 {
-    if (job->alone) {
+    if (job->held_alone) {
         *reason = REASON_MERCHANT_UNAUTHORIZED;
-        return job->state == JOB_RETRY || job->state == JOB_WAITING ? job->refused_first_ms : -1;
+        return job->state == JOB_RETRY || job->state == JOB_WAITING ? job->first_401_ms : -1;
     }
     int64_t since_ms = held_ms(p, job->queue, reason);
     int64_t weighed_ms = now.mono_ms - job->queue->relief_held_ms;
@@ -86,12 +86,12 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
 {
     enum reason reason = REASON_NONE;
     struct partition *partition = job->partition;
-    if (job->state != JOB_WAITING && !job->alone) {
+    if (job->state != JOB_WAITING && !job->held_alone) {
         return false;
     }
     struct relief_case relief = {
         .now_ms = now.mono_ms,
-        .full_ms = partition->full_ms,
+        .full_since_ms = partition->full_since_ms,
         .held_ms = kept_ms(p, job, &reason, now),
     };
     if (relief.held_ms < 0) {
@@ -137,8 +137,8 @@ static size_t relieve_partition(struct pipeline *p, struct partition *partition,
     LIST_FOREACH (&partition->jobs, link) {
         struct job *job = CONTAINER_OF(link, struct job, mine);
         bool window_moves = stays || opens_window(&partition->window, job->record.offset);
-        bool roomy = bytes >= share_excess(&p->memory, &partition->memory);
-        if (count == most || (window_moves && roomy)) {
+        bool share_fits = bytes >= share_excess(&p->memory, &partition->memory);
+        if (count == most || (window_moves && share_fits)) {
             break;
         }
         if (is_ending(job)) {
@@ -152,10 +152,10 @@ static size_t relieve_partition(struct pipeline *p, struct partition *partition,
     return count;
 }
 
-static bool oldest_is_alone(const struct partition *partition)
+static bool oldest_is_held_alone(const struct partition *partition)
 {
     struct list_link *first = list_first(&partition->jobs);
-    return first != NULL && CONTAINER_OF(first, struct job, mine)->alone;
+    return first != NULL && CONTAINER_OF(first, struct job, mine)->held_alone;
 }
 
 /* A full partition, and a merchant that is held, or an event that is held by itself. */
@@ -165,7 +165,7 @@ static bool may_apply(const struct pipeline *p, struct moment now)
     for (size_t i = 0; i < p->partitions.count; i++) {
         const struct partition *partition = &p->partitions.items[i];
         full = full || partition->full;
-        held = held || (partition->full && oldest_is_alone(partition));
+        held = held || (partition->full && oldest_is_held_alone(partition));
     }
     for (size_t i = 0; full && i < p->queue_count; i++) {
         weigh_hold(p, p->queue_table[i], now);
@@ -189,6 +189,6 @@ void relieve_full(struct pipeline *p, struct moment now)
         struct partition *partition = &p->partitions.items[(first + i) % count];
         left -= partition->full ? relieve_partition(p, partition, left, now) : 0;
     }
-    p->unfinished = p->unfinished || left == 0;
+    p->work_left = p->work_left || left == 0;
     p->relief_ms = left == 0 ? now.mono_ms : now.mono_ms + LOOK_AGAIN_MS;
 }

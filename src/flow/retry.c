@@ -28,10 +28,10 @@ static int64_t ceiling_ms(const struct retry_policy *policy, unsigned tries)
  * attempt's moment and no further. */
 int64_t retry_next_ms(const struct retry_policy *policy, const struct retry_case *retry)
 {
-    if (retry->tries >= policy->max_attempts) {
+    if (retry->counted_attempts >= policy->max_attempts) {
         return -1;
     }
-    uint64_t spread = (uint64_t)ceiling_ms(policy, retry->tries) + 1;
+    uint64_t spread = (uint64_t)ceiling_ms(policy, retry->counted_attempts) + 1;
     int64_t delay = (int64_t)(retry->random % spread);
     if (delay < retry->retry_after_ms) {
         delay = retry->retry_after_ms;

@@ -50,11 +50,11 @@ bool share_full(const struct shares *shares, const struct share *owner)
 
 size_t share_excess(const struct shares *shares, const struct share *owner)
 {
-    size_t roomy = limit_of(shares, owner) / 4 * 3;
-    return owner->used > roomy ? owner->used - roomy : 0;
+    size_t resume = limit_of(shares, owner) / 4 * 3;
+    return owner->used > resume ? owner->used - resume : 0;
 }
 
-bool share_roomy(const struct shares *shares, const struct share *owner)
+bool share_has_room(const struct shares *shares, const struct share *owner)
 {
     return share_excess(shares, owner) == 0;
 }

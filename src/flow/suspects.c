@@ -86,7 +86,7 @@ static bool holds_for(const struct suspect_case *item, const struct suspect_reco
            (scope_of(item) != REFUSAL_OF_PARTITION || same_partition(item, record));
 }
 
-uint32_t suspects_hold(struct suspects *suspects, const struct suspect_record *record,
+uint32_t suspects_park(struct suspects *suspects, const struct suspect_record *record,
                        enum refusal refusal, int64_t now_ms, bool *made)
 {
     struct suspect_case *item = NULL;
@@ -188,7 +188,7 @@ size_t suspects_take(const struct suspects *suspects, uint32_t id, size_t count)
     return take < count ? take : count;
 }
 
-bool suspects_untold(const struct suspects *suspects)
+bool suspects_undecided(const struct suspects *suspects)
 {
     const struct suspect_case *first = first_due(suspects);
     return first != NULL && first->group;

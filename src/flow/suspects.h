@@ -74,7 +74,7 @@ void suspects_end(struct suspects *suspects, uint32_t id);
 uint32_t suspects_group(struct suspects *suspects, enum output_topic topic, enum refusal refusal,
                         size_t count);
 /* The hold for such a refusal. Makes one when there is none yet, and says so in `*made`. */
-uint32_t suspects_hold(struct suspects *suspects, const struct suspect_record *record,
+uint32_t suspects_park(struct suspects *suspects, const struct suspect_record *record,
                        enum refusal refusal, int64_t now_ms, bool *made);
 /* The hold for an outcome that has not been offered yet; 0: it can be offered. */
 uint32_t suspects_match(const struct suspects *suspects, const struct suspect_record *record);
@@ -92,7 +92,7 @@ int64_t suspects_next_ms(const struct suspects *suspects);
 /* How many of the case's `count` outcomes to offer. */
 size_t suspects_take(const struct suspects *suspects, uint32_t id, size_t count);
 /* True while there is a group: some of its outcomes may not be at fault. */
-bool suspects_untold(const struct suspects *suspects);
+bool suspects_undecided(const struct suspects *suspects);
 
 /* What became of a transaction of the case; without effect when the case has ended. `left`
  * outcomes are still in it; a case without any ends. A group offers next:

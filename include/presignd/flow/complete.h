@@ -21,6 +21,7 @@ void complete_result(struct job *job, const struct complete_identity *identity, 
 void complete_failure(struct job *job, const struct complete_identity *identity, enum reason reason,
                       const char *message, int64_t wall_ms);
 /* Writes it again as small as it can be. False when that was done already. */
-bool complete_slim(struct job *job, const struct complete_identity *identity, int64_t wall_ms);
+bool complete_without_original(struct job *job, const struct complete_identity *identity,
+                               int64_t wall_ms);
 
 #endif

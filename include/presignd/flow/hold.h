@@ -79,21 +79,21 @@ const char *hold_why_name(enum hold_why why);
 /* A merchant at a host, or a host for all. */
 struct hold_circuit {
     bool broken;
-    unsigned outages;   /* in a row */
-    int64_t since_ms;   /* when it broke last */
-    int64_t mended_ms;  /* when it was closed last; outages of earlier calls do not count */
-    int64_t probe_ms;   /* the next probe, while broken */
-    int64_t delay_ms;   /* to the one after it */
-    int64_t put_off_ms; /* when probe_ms was set */
+    unsigned outages;     /* in a row */
+    int64_t since_ms;     /* when it broke last */
+    int64_t closed_ms;    /* when it was closed last; outages of earlier calls do not count */
+    int64_t probe_ms;     /* the next probe, while broken */
+    int64_t delay_ms;     /* to the one after it */
+    int64_t scheduled_ms; /* when probe_ms was set */
 };
 
 struct hold_host {
     struct hold_circuit circuit;
-    int64_t back_ms;      /* when it was mended last after two merchants, or DNS, had broken it */
-    int64_t silent_ms;    /* no call was answered since then; -1: the last one was */
-    int64_t answered_ms;  /* -1: never */
-    const void *reporter; /* the merchant whose circuit here broke first since the last answer */
-    bool one_reporter;    /* only that merchant reported it; the others may probe at once */
+    int64_t recovered_ms; /* when it was mended last after two merchants, or DNS, had broken it */
+    int64_t silent_since_ms; /* no call was answered since then; -1: the last one was */
+    int64_t answered_ms;     /* -1: never */
+    const void *reporter;    /* the merchant whose circuit here broke first since the last answer */
+    bool one_reporter;       /* only that merchant reported it; the others may probe at once */
 };
 
 struct hold_rules {
@@ -117,22 +117,22 @@ struct hold {
 
 struct hold_merchant {
     enum hold_state state;
-    uint32_t epoch;      /* grows with each change of state */
-    int64_t since_ms;    /* begin of the hold; while paced, of the first 429 in a row */
-    int64_t until_ms;    /* end of a pause after 429 */
-    int64_t probe_ms;    /* while held: the next one */
-    int64_t backoff_ms;  /* the last backoff after 429; 0: none since an answer */
-    int64_t stood_ms;    /* time spent in holds that are over */
-    int64_t answered_ms; /* when an answer last showed that our signature is taken; -1: never */
-    int64_t alive_ms;    /* when any host answered it last; -1: never */
-    unsigned unverified; /* unverifiable answers in a row */
-    unsigned tried;      /* bit set: hosts whose last answer was unverifiable */
-    int64_t tried_ms;    /* when the last one came */
-    unsigned allowance;  /* how many calls it may have in flight while it begins again */
-    unsigned in_flight;  /* calls of this epoch */
-    bool closed;         /* it will begin again with one call */
-    bool probing;        /* a probe is in flight */
-    bool unreachable;    /* the last outage: nothing was sent */
+    uint32_t epoch;        /* grows with each change of state */
+    int64_t since_ms;      /* begin of the hold; while paced, of the first 429 in a row */
+    int64_t until_ms;      /* end of a pause after 429 */
+    int64_t probe_ms;      /* while held: the next one */
+    int64_t backoff_ms;    /* the last backoff after 429; 0: none since an answer */
+    int64_t past_holds_ms; /* time spent in holds that are over */
+    int64_t answered_ms;   /* when an answer last showed that our signature is taken; -1: never */
+    int64_t reached_ms;    /* when any host answered it last; -1: never */
+    unsigned unverified;   /* unverifiable answers in a row */
+    unsigned unverified_hosts; /* bit set: hosts whose last answer was unverifiable */
+    int64_t unverified_ms;     /* when the last one came */
+    unsigned slow_start_limit; /* how many calls it may have in flight while it begins again */
+    unsigned in_flight;        /* calls of this epoch */
+    bool slow_start;           /* it will begin again with one call */
+    bool probing;              /* a probe is in flight */
+    bool unreachable;          /* the last outage: nothing was sent */
     struct hold_circuit circuits[HOLD_HOSTS_MAX];
 };
 
@@ -144,7 +144,7 @@ enum hold_event {
     HOLD_EVENT_ANSWERED,     /* any other answer that shows that our signature was taken */
     HOLD_EVENT_FAILED,       /* an answer that does not show who wrote it: 5xx, an unsigned 200 */
     HOLD_EVENT_LIMITED,      /* 429 */
-    HOLD_EVENT_REFUSED,      /* 401 after a re-sign */
+    HOLD_EVENT_UNAUTHORIZED, /* 401 after a re-sign */
     HOLD_EVENT_UNVERIFIABLE, /* enough of them in a row */
     HOLD_EVENT_TIME,         /* the pause, or the hold, is over */
     HOLD_EVENT_RESET,        /* the merchant's section was changed */
@@ -201,9 +201,9 @@ struct hold_ticket hold_begin(struct hold *hold, struct hold_merchant *merchant,
 
 struct hold_end {
     const struct answer *answer;
-    bool refused; /* a 401 that is the merchant's: after a re-sign, and not the event's own */
-    bool own;     /* the event may itself be the cause of the outage: after an earlier outage of it
-                   * its merchant was answered */
+    bool merchant_401; /* a 401 that is the merchant's: after a re-sign, and not the event's own */
+    bool own_outage; /* the event may itself be the cause of the outage: after an earlier outage of
+                      * it its merchant was answered */
     int64_t now_ms;
     int64_t last_ms; /* when the event's last attempt may begin: Retry-After reaches no further */
     uint64_t random; /* any value */
@@ -230,13 +230,13 @@ const char *hold_state_name(const struct hold *hold, const struct hold_merchant 
 /* All hosts are broken for all. */
 bool hold_down(const struct hold *hold);
 /* It begins again, and has as many calls in flight as it may have now. */
-bool hold_is_reopening(const struct hold_merchant *merchant);
+bool hold_at_slow_start_limit(const struct hold_merchant *merchant);
 /* When the hold is over; INT64_MAX: not held, or over already. */
 int64_t hold_until_ms(const struct hold *hold, const struct hold_merchant *merchant);
 /* Between two probes of a held merchant. */
 int64_t hold_probe_interval_ms(const struct hold *hold);
 /* Time for which the merchant has been held in all; events' retry time stands still for it. */
-int64_t hold_stood_ms(const struct hold_merchant *merchant, int64_t now_ms);
+int64_t hold_total_ms(const struct hold_merchant *merchant, int64_t now_ms);
 
 /* For relief: the merchant's events wait because of a hold of its own. False while the endpoint is
  * down as a whole. An outage that one merchant alone reported is that merchant's own: the events of

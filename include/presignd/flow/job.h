@@ -62,31 +62,31 @@ struct job {
     struct admission admission;
     struct merchant_queue *queue;
 
-    unsigned attempts;                    /* calls made */
-    unsigned tries;                       /* those that count against max_attempts */
-    bool resigned;                        /* was answered 401 and signed anew */
-    bool own_refusal;                     /* was answered 401 though its merchant was not */
-    bool alone;                           /* waits for that by itself: its time stands still */
-    int64_t refused_first_ms, refused_ms; /* mono: of its first and last 401; 0: none */
-    int64_t outage_ms;                    /* mono: of its last outage; 0: none */
-    int64_t first_ms; /* mono: begin of the first attempt, later by the time it was alone */
-    int64_t stood_ms; /* how long retry time had stood still by then, for others' reasons */
-    int64_t began_ms; /* mono: of the present attempt */
-    int64_t end_ms;   /* mono: when its time-out ends it, whatever a reload makes of that */
+    unsigned attempts;                 /* calls made */
+    unsigned counted_attempts;         /* those that count against max_attempts */
+    bool re_signed;                    /* was answered 401 and signed anew */
+    bool own_401;                      /* was answered 401 though its merchant was not */
+    bool held_alone;                   /* waits for that by itself: its time stands still */
+    int64_t first_401_ms, last_401_ms; /* mono: of its first and last 401; 0: none */
+    int64_t outage_ms;                 /* mono: of its last outage; 0: none */
+    int64_t first_ms;         /* mono: begin of the first attempt, later by the time it was alone */
+    int64_t paused_before_ms; /* how long retry time had stood still by then, for others' reasons */
+    int64_t began_ms;         /* mono: of the present attempt */
+    int64_t end_ms;           /* mono: when its time-out ends it, whatever a reload makes of that */
     int64_t began_wall_ms;
     int64_t retry_ms;          /* mono: of the next one */
     struct hold_ticket ticket; /* of the last call */
-    enum call_state worst;
+    enum call_state worst_call_state;
     struct answer answer;    /* the last one */
     struct job_attempt *log; /* a ring of OUTCOME_ATTEMPTS_MAX; NULL before the first failure */
 
     enum reason reason;    /* REASON_NONE: a result */
-    bool slim;             /* the outcome leaves out what it can */
+    bool without_original; /* the outcome leaves out what it can */
     int32_t out_partition; /* where the outcome goes; -1: not known yet, or anywhere */
     uint32_t suspect;      /* JOB_REFUSED: its case; 0: none */
     enum refusal refusal;  /* why it was not taken when it was offered last */
-    bool named;            /* as one that its topic refuses */
-    bool elsewhere;        /* has no key, and its partition did not take it: another one is tried */
+    bool reported;         /* as one that its topic refuses */
+    bool rerouted;         /* has no key, and its partition did not take it: another one is tried */
     struct outcome_bytes outcome;
 };
 

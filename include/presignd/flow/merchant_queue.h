@@ -28,10 +28,10 @@ struct merchant_queue {
     struct list probed;        /* jobs that failed as probes; they are before the others */
     size_t jobs;               /* in hand and not completed, wherever they are */
     unsigned in_flight;
-    double limit;      /* of calls in flight, at least 1 */
-    int64_t cut_ms;    /* when the limit was last lowered */
-    double tokens;     /* of rate_per_s */
-    int64_t tokens_ms; /* when they were counted last */
+    double limit;       /* of calls in flight, at least 1 */
+    int64_t lowered_ms; /* when the limit was last lowered */
+    double tokens;      /* of rate_per_s */
+    int64_t tokens_ms;  /* when they were counted last */
     struct hold_merchant hold;
     int64_t relief_held_ms;   /* time in holds, less that between them (flow/relief.h) */
     int64_t relief_looked_ms; /* when that was counted last */

@@ -19,10 +19,10 @@ struct partition {
     struct list jobs;      /* all that are in hand, in the order of offsets */
     struct list overflow;  /* jobs in JOB_NEW: came though the window is full; one, as a rule */
     bool in_batch;
-    bool left_out;           /* of the batch: its set would be wider than the broker takes */
+    bool deferred;           /* of the batch: its set would be wider than the broker takes */
     struct share memory;     /* of its events, wherever they are */
     bool full;               /* the window or the share is: paused until there is room */
-    int64_t full_ms;         /* mono: since when; -1 while it is not */
+    int64_t full_since_ms;   /* mono: since when; -1 while it is not */
     struct relief_seen seen; /* who had outcomes in it */
     bool paused;             /* as consumer was told */
     /* The base offset when it was last seen to move, or with nothing in hand; and when. */

@@ -91,7 +91,7 @@ struct pipeline_status {
      * another of its code, nor one whose outcome its topic refuses or no transaction can take yet.
      */
     size_t unexplained;
-    size_t left_out;   /* outcomes that wait for their window to become narrow enough */
+    size_t deferred;   /* outcomes that wait for their window to become narrow enough */
     uint64_t commits;  /* transactions that were committed */
     size_t look_steps; /* partitions and calls that the last progress_moves() visited */
     bool endpoint_down;

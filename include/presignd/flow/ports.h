@@ -19,7 +19,7 @@
 #define PIPELINE_PAUSE_AFTER_MS 1000
 /* How long one stage of a step may work on what waits, before answers and timers are served
  * again. What is left comes with the next step, at once. */
-#define PIPELINE_SLICE_MS 10
+#define PIPELINE_BUDGET_MS 10
 /* How long a revoked assignment waits for calls in flight, so that the next owner need not
  * repeat them. */
 #define PIPELINE_REVOKE_GRACE_MS 3000

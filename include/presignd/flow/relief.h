@@ -46,9 +46,9 @@ int64_t relief_others_ms(const struct relief_seen *seen, const void *who,
 
 struct relief_case {
     int64_t now_ms;
-    int64_t full_ms;   /* since when the partition is full; -1: it is not */
-    int64_t held_ms;   /* since when the merchant is held; -1: it is not */
-    int64_t others_ms; /* as relief_others_ms() */
+    int64_t full_since_ms; /* since when the partition is full; -1: it is not */
+    int64_t held_ms;       /* since when the merchant is held; -1: it is not */
+    int64_t others_ms;     /* as relief_others_ms() */
 };
 bool relief_applies(const struct relief_case *relief);
 

@@ -23,8 +23,8 @@ bool retry_applies(enum answer_kind kind);
 
 /* Moments are of one clock (mono_ms). */
 struct retry_case {
-    unsigned tries;         /* attempts that count, the last one included; at least 1 */
-    int64_t retry_after_ms; /* -1: not said */
+    unsigned counted_attempts; /* attempts that count, the last one included; at least 1 */
+    int64_t retry_after_ms;    /* -1: not said */
     int64_t now_ms;
     int64_t last_ms; /* when the last attempt may begin */
     uint64_t random; /* any value */

@@ -46,6 +46,6 @@ bool share_full(const struct shares *shares, const struct share *owner);
 size_t share_excess(const struct shares *shares, const struct share *owner);
 /* True when a quarter of what the owner may take is free, or when it holds nothing. A partition is
  * paused at share_full() and resumed only at share_roomy(), since each pause costs a new fetch. */
-bool share_roomy(const struct shares *shares, const struct share *owner);
+bool share_has_room(const struct shares *shares, const struct share *owner);
 
 #endif

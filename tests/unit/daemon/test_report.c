@@ -135,7 +135,7 @@ Test(report, a_commit_to_one_topic_does_not_clear_the_trouble_of_the_other)
     scene_end(&scene, &one, &other);
 }
 
-static void is_refused(struct scene *scene, struct merchant_queue *queue, int64_t offset)
+static void is_merchant_401(struct scene *scene, struct merchant_queue *queue, int64_t offset)
 {
     struct job job = {.record = {.topic = queue->merchant->mchid, .offset = offset},
                       .queue = queue,
@@ -145,5 +145,5 @@ static void is_refused(struct scene *scene, struct merchant_queue *queue, int64_
 
 Test(report, a_topic_that_refuses_every_outcome_does_not_fill_the_log)
 {
-    check_repeated(is_refused);
+    check_repeated(is_merchant_401);
 }

@@ -114,7 +114,7 @@ Test(complete, a_failure_after_calls_tells_the_last_answer_and_all_attempts)
     struct job *job = job_of_event(&world, "", APP_DATA);
     answered(job, ANSWER_UNAVAILABLE, 503, "");
     answered(job, ANSWER_REJECTED, 400, "PARAM_ERROR");
-    job->worst = CALL_UNKNOWN;
+    job->worst_call_state = CALL_UNKNOWN;
     complete_failure(job, &identity, REASON_REJECTED, NULL, NOW_MS);
     AUTO_JSON json_t *outcome = outcome_of(job);
     const json_t *data = json_object_get(outcome, "data");
@@ -182,11 +182,11 @@ Test(complete, a_slim_failure_leaves_the_original_out_and_is_the_last_resort)
     struct job *job = job_of_event(&world, "", "{}");
     complete_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
     size_t whole = job->outcome.value.len;
-    cr_assert(complete_slim(job, &identity, NOW_MS));
+    cr_assert(complete_without_original(job, &identity, NOW_MS));
     cr_assert_lt(job->outcome.value.len, whole);
     AUTO_JSON json_t *outcome = outcome_of(job);
     cr_assert_null(json_object_get(json_object_get(outcome, "data"), "original"));
-    cr_assert_not(complete_slim(job, &identity, NOW_MS));
+    cr_assert_not(complete_without_original(job, &identity, NOW_MS));
     job_free(job);
 }
 
@@ -196,7 +196,7 @@ Test(complete, a_result_is_never_cut)
     struct job *job = job_of_event(&world, "", APP_DATA);
     succeeded(job, "P", "{\"pre_entrustweb_id\":\"P\"}");
     complete_result(job, &identity, NOW_MS);
-    cr_assert_not(complete_slim(job, &identity, NOW_MS));
+    cr_assert_not(complete_without_original(job, &identity, NOW_MS));
     job_free(job);
 }
 

@@ -68,7 +68,7 @@ static void ends(struct scene *scene, struct hold_merchant *merchant, struct hol
                  const struct answer *answer, int64_t now_ms)
 {
     struct hold_end end = {.answer = answer,
-                           .refused = answer->kind == ANSWER_UNAUTHORIZED,
+                           .merchant_401 = answer->kind == ANSWER_UNAUTHORIZED,
                            .now_ms = now_ms,
                            .last_ms = scene->last_ms,
                            .random = UINT64_MAX};
@@ -292,13 +292,13 @@ Test(hold, retry_time_stands_still_while_held_and_no_longer)
     struct scene scene;
     scene_begin(&scene, 1);
     (void)calls(&scene, &scene.a, &refusal, 1000);
-    cr_assert_eq(hold_stood_ms(&scene.a, 1000), 0);
-    cr_assert_eq(hold_stood_ms(&scene.a, 6000), 5000);
+    cr_assert_eq(hold_total_ms(&scene.a, 1000), 0);
+    cr_assert_eq(hold_total_ms(&scene.a, 6000), 5000);
     (void)probes(&scene, &scene.a, &rejection, 1000 + INTERVAL_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "open");
-    cr_assert_eq(hold_stood_ms(&scene.a, 900000), INTERVAL_MS);
+    cr_assert_eq(hold_total_ms(&scene.a, 900000), INTERVAL_MS);
     (void)calls(&scene, &scene.a, &limited, 900000);
-    cr_assert_eq(hold_stood_ms(&scene.a, 900100), INTERVAL_MS, "429 stops no clock");
+    cr_assert_eq(hold_total_ms(&scene.a, 900100), INTERVAL_MS, "429 stops no clock");
 }
 
 Test(hold, a_reload_of_its_section_opens_it_and_forgets_what_its_calls_say)
@@ -486,7 +486,7 @@ Test(hold, after_a_pause_it_begins_with_one_call_and_doubles)
         scene.a.circuits[0].broken = false;
         if (allowed == 1) {
             ends(&scene, &scene.a, old, &result, now_ms);
-            cr_assert_eq(scene.a.allowance, 2, "a call from before is none of them");
+            cr_assert_eq(scene.a.slow_start_limit, 2, "a call from before is none of them");
         }
     }
 }
@@ -710,7 +710,7 @@ Test(hold, an_outage_of_an_event_that_others_outlive_counts_for_nothing)
     for (int64_t now_ms = 0; now_ms < 60000; now_ms += 1000) {
         struct hold_ticket ticket = begins(&scene, &scene.a, HOLD_CALL, now_ms);
         struct hold_end end = {
-            .answer = &silence, .own = true, .now_ms = now_ms, .last_ms = scene.last_ms};
+            .answer = &silence, .own_outage = true, .now_ms = now_ms, .last_ms = scene.last_ms};
         hold_ended(&scene.hold, &scene.a, ticket, &end);
     }
     cr_assert_eq(scene.a.circuits[0].outages, 0);

@@ -432,7 +432,7 @@ Test(pipeline, outcomes_end_in_their_order_where_the_broker_takes_no_metadata)
     goes_on(&story, BEGIN_MS + 500);
     pipeline_status(story.pipeline, &status);
     cr_assert_eq(story.ended_ms[1], 0);
-    cr_assert_eq(status.left_out, 8);
+    cr_assert_eq(status.deferred, 8);
     cr_assert_leq(status.unexplained, 1, "the one that is retried");
     story.says[1] = ANSWER_SUCCESS;
     goes_on(&story, BEGIN_MS + 10000);
@@ -442,7 +442,7 @@ Test(pipeline, outcomes_end_in_their_order_where_the_broker_takes_no_metadata)
     }
     cr_assert_eq(story.metadata_most, 0);
     pipeline_status(story.pipeline, &status);
-    cr_assert_eq(status.left_out, 0);
+    cr_assert_eq(status.deferred, 0);
     cr_assert(story.paused);
     pipeline_limit_metadata(story.pipeline, WINDOW_METADATA_MAX);
     pipeline_step(story.pipeline);
@@ -483,7 +483,7 @@ Test(pipeline, a_set_that_is_too_wide_is_committed_once_it_is_narrow)
     struct pipeline_status status;
     pipeline_status(story.pipeline, &status);
     cr_assert_eq(status.commits, 0);
-    cr_assert_eq(status.left_out, TOP - SPAN - 2);
+    cr_assert_eq(status.deferred, TOP - SPAN - 2);
     story.says[1] = ANSWER_SUCCESS;
     goes_on(&story, BEGIN_MS + 10000);
     pipeline_status(story.pipeline, &status);

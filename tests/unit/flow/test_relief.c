@@ -23,7 +23,7 @@ static bool is(const void *who, const void *context)
 static struct relief_case all_true(void)
 {
     return (struct relief_case){.now_ms = NOW_MS,
-                                .full_ms = NOW_MS - 10000,
+                                .full_since_ms = NOW_MS - 10000,
                                 .held_ms = NOW_MS - RELIEF_HOLD_MS,
                                 .others_ms = NOW_MS - 10000 - RELIEF_OTHERS_MS};
 }
@@ -32,7 +32,7 @@ Test(relief, needs_a_full_partition_a_long_hold_and_somebody_else)
 {
     struct relief_case relief = all_true();
     cr_assert(relief_applies(&relief));
-    relief.full_ms = -1;
+    relief.full_since_ms = -1;
     cr_assert_not(relief_applies(&relief), "there is room");
     relief = all_true();
     relief.held_ms++;
@@ -43,7 +43,7 @@ Test(relief, needs_a_full_partition_a_long_hold_and_somebody_else)
     relief.others_ms--;
     cr_assert_not(relief_applies(&relief), "it was alone when the reading stopped");
     relief.others_ms = -1;
-    relief.full_ms = 1; /* right after the machine's start */
+    relief.full_since_ms = 1; /* right after the machine's start */
     cr_assert_not(relief_applies(&relief), "it was always alone");
 }
 

@@ -9,8 +9,11 @@ static const struct retry_policy policy = {
 
 static struct retry_case after(unsigned tries, uint64_t random)
 {
-    return (struct retry_case){
-        .tries = tries, .retry_after_ms = -1, .now_ms = 5000, .last_ms = LAST_MS, .random = random};
+    return (struct retry_case){.counted_attempts = tries,
+                               .retry_after_ms = -1,
+                               .now_ms = 5000,
+                               .last_ms = LAST_MS,
+                               .random = random};
 }
 
 Test(retry, the_delay_is_spread_over_the_whole_range_that_doubles)
@@ -57,11 +60,11 @@ Test(retry, attempts_are_used_up)
 {
     struct retry_case retry = after(5, 0);
     cr_assert_eq(retry_next_ms(&policy, &retry), 5000);
-    retry.tries = 6;
+    retry.counted_attempts = 6;
     cr_assert_eq(retry_next_ms(&policy, &retry), -1);
     struct retry_policy once = policy;
     once.max_attempts = 1;
-    retry.tries = 1;
+    retry.counted_attempts = 1;
     cr_assert_eq(retry_next_ms(&once, &retry), -1);
 }
 

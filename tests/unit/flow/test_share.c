@@ -84,7 +84,7 @@ Test(share, whoever_holds_nothing_takes_one_of_any_size)
     cr_assert_leq(shares.used, BOUND + OWNERS * (size_t)LARGE);
     cr_assert_eq(owners[OWNERS - 1].used, LARGE, "one, and then it is full");
     shares_change(&shares, &owners[OWNERS - 1], LARGE, 0);
-    cr_assert(share_roomy(&shares, &owners[OWNERS - 1]), "and goes on, though nobody else does");
+    cr_assert(share_has_room(&shares, &owners[OWNERS - 1]), "and goes on, though nobody else does");
 }
 
 Test(share, a_full_one_goes_on_when_a_quarter_is_free)
@@ -94,7 +94,7 @@ Test(share, a_full_one_goes_on_when_a_quarter_is_free)
     shares_init(&shares, BOUND);
     size_t most = fill(&shares, &owner, ORDINARY);
     size_t steps = 0;
-    for (; !share_roomy(&shares, &owner); steps++) {
+    for (; !share_has_room(&shares, &owner); steps++) {
         shares_change(&shares, &owner, ORDINARY, 0);
         cr_assert_not(share_full(&shares, &owner));
     }

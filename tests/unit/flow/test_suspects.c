@@ -8,7 +8,7 @@ static uint32_t hold_at(struct suspects *suspects, const struct suspect_record *
                         enum refusal refusal, int64_t now_ms)
 {
     bool made;
-    return suspects_hold(suspects, record, refusal, now_ms, &made);
+    return suspects_park(suspects, record, refusal, now_ms, &made);
 }
 
 /* Offers a group of `count`, of which those that `culprits` names (bits) are refused, until each
@@ -41,7 +41,7 @@ static size_t tell_apart(size_t count, uint64_t culprits)
         }
     }
     cr_assert_null(suspects_find(&suspects, id));
-    cr_assert_not(suspects_untold(&suspects));
+    cr_assert_not(suspects_undecided(&suspects));
     suspects_deinit(&suspects);
     return transactions;
 }
@@ -75,7 +75,7 @@ Test(suspects, a_hold_is_offered_after_pauses_that_double_to_minutes)
     suspects_taken(&suspects, id, 199);
     cr_assert_eq(suspects_due(&suspects, false, now_ms), id);
     cr_assert_eq(suspects_take(&suspects, id, 199), 199);
-    cr_assert(suspects_untold(&suspects));
+    cr_assert(suspects_undecided(&suspects));
     suspects_deinit(&suspects);
 }
 
