@@ -6,7 +6,7 @@
 #include "ctl/demo/demo.h"
 
 #include "ctl/kit/commands.h"
-#include "ctl/kit/schemas.h"
+#include "ctl/kit/paths.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/json.h"
@@ -52,7 +52,7 @@ struct demo {
     /* parts, in the order of creation */
     bool colours;
     sigset_t signals;
-    char *program; /* presignctl itself */
+    const char *program; /* presignctl, as the user can type it */
     char *dir;
     rd_kafka_t *mock_handle;
     rd_kafka_mock_cluster_t *mock;
@@ -97,12 +97,11 @@ static void say(const char *format, ...)
     (void)fflush(stdout);
 }
 
-/* Prints the error and the end of the child's log (NULL: no child), and keeps the files. */
-static bool give_up(struct demo *demo, const struct demo_child *child, const char *text)
+/* Keeps the files, and prints the end of the child's log; NULL: no child. Returns false. */
+static bool keep_files(struct demo *demo, const struct demo_child *child)
 {
     AUTO_BUF struct buf log = {0};
     demo->went_wrong = true;
-    command_fail(&command_demo, EX_UNAVAILABLE, "%s", text);
     if (child != NULL && child->log != NULL) {
         demo_child_log_tail(child, &log);
         (void)fprintf(stderr, "the end of %s:\n%s", child->log,
@@ -110,6 +109,10 @@ static bool give_up(struct demo *demo, const struct demo_child *child, const cha
     }
     return false;
 }
+
+/* Prints the error, then as keep_files(). */
+#define FAIL(demo, child, ...) \
+    (command_fail(&command_demo, EX_UNAVAILABLE, __VA_ARGS__), keep_files((demo), (child)))
 
 /* Waits at most that long for SIGINT, SIGTERM or SIGHUP, which are blocked. */
 static bool interrupted(struct demo *demo, long ms)
@@ -127,11 +130,9 @@ static bool child_runs(struct demo *demo, struct demo_child *child)
     if (!demo_child_ended(child, &status)) {
         return true;
     }
-    AUTO_FREE char *text =
-        WIFEXITED(status)
-            ? mem_printf("%s has ended with status %d", child->name, WEXITSTATUS(status))
-            : mem_printf("%s was killed by signal %d", child->name, WTERMSIG(status));
-    return give_up(demo, child, text);
+    return WIFEXITED(status)
+               ? FAIL(demo, child, "%s has ended with status %d", child->name, WEXITSTATUS(status))
+               : FAIL(demo, child, "%s was killed by signal %d", child->name, WTERMSIG(status));
 }
 
 /* False ends the demo: a signal came, or a child has ended, which was printed. */
@@ -153,8 +154,7 @@ static bool write_file(struct demo *demo, const char *name, const char *text)
         written = false;
     }
     if (!written) {
-        AUTO_FREE char *reason = mem_printf("%s: %s", path, strerror(errno));
-        return give_up(demo, NULL, reason);
+        return FAIL(demo, NULL, "%s: %s", path, strerror(errno));
     }
     return true;
 }
@@ -178,10 +178,10 @@ static bool make_dir(struct demo *demo)
     if (mkdtemp(demo->dir) != NULL) {
         return true;
     }
-    AUTO_FREE char *reason = mem_printf("%s: %s", demo->dir, strerror(errno));
+    (void)FAIL(demo, NULL, "%s: %s", demo->dir, strerror(errno));
     free(demo->dir);
     demo->dir = NULL;
-    return give_up(demo, NULL, reason);
+    return false;
 }
 
 /* The path without the current directory, as the user can type it. Points into `path`. */
@@ -192,24 +192,13 @@ static const char *typed(const char *path)
     return len > 1 && strncmp(path, here, len) == 0 && path[len] == '/' ? path + len + 1 : path;
 }
 
-static void find_program(struct demo *demo)
-{
-    char path[PATH_MAX];
-    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[len < 0 ? 0 : len] = '\0';
-    demo->program = mem_strdup(len <= 0 ? "presignctl" : typed(path));
-}
-
 /* Beside this program in a build tree, in ../sbin when installed, otherwise in $PATH. */
 static char *find_daemon(void)
 {
     static const char *const relative[] = {"presignd", "../sbin/presignd"};
-    char path[PATH_MAX];
-    ssize_t len = readlink("/proc/self/exe", path, sizeof path - 1);
-    path[len < 0 ? 0 : len] = '\0';
-    char *slash = strrchr(path, '/');
-    for (size_t i = 0; slash != NULL && i < ARRAY_LENGTH(relative); i++) {
-        char *candidate = mem_printf("%.*s/%s", (int)(slash - path), path, relative[i]);
+    AUTO_FREE char *dir = paths_program_dir();
+    for (size_t i = 0; dir != NULL && i < ARRAY_LENGTH(relative); i++) {
+        char *candidate = mem_printf("%s/%s", dir, relative[i]);
         if (access(candidate, X_OK) == 0) {
             return candidate;
         }
@@ -222,20 +211,19 @@ static char *find_daemon(void)
 
 static bool start_broker(struct demo *demo)
 {
-    char *error = NULL;
+    AUTO_FREE char *error = NULL;
     demo->mock_handle = client_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), NULL, &error);
     if (demo->mock_handle == NULL) {
-        AUTO_FREE char *reason = error;
-        return give_up(demo, NULL, reason);
+        return FAIL(demo, NULL, "%s", error);
     }
     demo->mock = rd_kafka_mock_cluster_new(demo->mock_handle, 1);
     if (demo->mock == NULL) {
-        return give_up(demo, NULL, "librdkafka's mock broker cannot be started");
+        return FAIL(demo, NULL, "librdkafka's mock broker cannot be started");
     }
     for (size_t i = 0; i < ARRAY_LENGTH(topics); i++) {
         if (rd_kafka_mock_topic_create(demo->mock, topics[i], PARTITIONS, 1) !=
             RD_KAFKA_RESP_ERR_NO_ERROR) {
-            return give_up(demo, NULL, "librdkafka's mock broker cannot create topics");
+            return FAIL(demo, NULL, "librdkafka's mock broker cannot create topics");
         }
     }
     say("  broker    %s, topics %s, %s, %s\n", rd_kafka_mock_cluster_bootstraps(demo->mock),
@@ -254,7 +242,7 @@ static bool open_clients(struct demo *demo)
         demo->sender == NULL ? NULL : ctl_kafka_reader(&brokers, 1, KAFKA_TIMEOUT_MS, &error);
     if (demo->reader == NULL || ctl_kafka_follow(demo->reader, topics[1], true, &error) < 0 ||
         ctl_kafka_follow(demo->reader, topics[2], true, &error) < 0) {
-        return give_up(demo, NULL, error);
+        return FAIL(demo, NULL, "%s", error);
     }
     return true;
 }
@@ -265,8 +253,7 @@ static bool start_child(struct demo *demo, struct demo_child *child, const char 
                         const char *const argv[])
 {
     if (!demo_child_start(child, name, demo->dir, argv)) {
-        AUTO_FREE char *reason = mem_printf("%s cannot be started: %s", argv[0], strerror(errno));
-        return give_up(demo, NULL, reason);
+        return FAIL(demo, NULL, "%s cannot be started: %s", argv[0], strerror(errno));
     }
     return true;
 }
@@ -300,7 +287,7 @@ static bool await_sandbox(struct demo *demo)
             return false;
         }
         if (clock_now(&clock_system).mono_ms >= end_ms) {
-            return give_up(demo, &demo->sandbox, "the sandbox is not ready after 20 s");
+            return FAIL(demo, &demo->sandbox, "the sandbox is not ready after 20 s");
         }
     }
     say("  sandbox   %s, simulates WeChat Pay: verifies signatures, signs its answers\n",
@@ -325,7 +312,7 @@ static bool start_sandbox(struct demo *demo)
 static bool configure(struct demo *demo)
 {
     AUTO_BUF struct buf text = {0};
-    AUTO_FREE char *schemas = schemas_dirs(NULL);
+    AUTO_FREE char *schemas = paths_schemas(NULL);
     AUTO_FREE char *fragments = mem_printf("%s/demo.conf.d", demo->dir);
     AUTO_FREE char *fragment = mem_printf("%s/sandbox.conf", fragments);
     buf_printf(&text,
@@ -340,8 +327,7 @@ static bool configure(struct demo *demo)
     buf_printf(&text, "\n[kafka]\nbootstrap.servers = %s\ngroup.id = presignd-demo\n",
                rd_kafka_mock_cluster_bootstraps(demo->mock));
     if (mkdir(fragments, 0700) != 0 || symlink("../sandbox/sandbox.conf", fragment) != 0) {
-        AUTO_FREE char *reason = mem_printf("%s: %s", fragment, strerror(errno));
-        return give_up(demo, NULL, reason);
+        return FAIL(demo, NULL, "%s: %s", fragment, strerror(errno));
     }
     return write_file(demo, "demo.conf", text.data) &&
            write_file(demo, "event.json", demo_own_event);
@@ -374,12 +360,12 @@ static bool send_event(struct demo *demo, struct demo_run *run)
         .value_len = event->value == NULL ? 0 : strlen(event->value),
     };
     if (!ctl_kafka_send(demo->sender, topics[0], &record, &run->delivery, &error)) {
-        return give_up(demo, NULL, error);
+        return FAIL(demo, NULL, "%s", error);
     }
     ctl_kafka_await(demo->sender, &run->delivery);
     if (run->delivery.error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         AUTO_FREE char *reason = ctl_kafka_reason(demo->sender, &run->delivery);
-        return give_up(demo, NULL, reason);
+        return FAIL(demo, NULL, "%s", reason);
     }
     (void)snprintf(run->id, sizeof run->id, "%s/%" PRId32 "/%" PRId64, topics[0],
                    run->delivery.partition, run->delivery.offset);
@@ -446,9 +432,8 @@ static bool await_outcomes(struct demo *demo)
             return false;
         }
         if (clock_now(&clock_system).mono_ms >= end_ms) {
-            AUTO_FREE char *reason =
-                mem_printf("no outcome of %s after 40 s (%s)", missing->id, missing->event->title);
-            return give_up(demo, &demo->daemon, reason);
+            return FAIL(demo, &demo->daemon, "no outcome of %s after 40 s (%s)", missing->id,
+                        missing->event->title);
         }
         (void)read_outcome(demo, SLICE_MS);
     }
@@ -501,7 +486,7 @@ static bool stop_daemon(struct demo *demo)
     while (read_outcome(demo, LATE_MS)) {
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        return give_up(demo, &demo->daemon, "presignd did not stop with status 0");
+        return FAIL(demo, &demo->daemon, "presignd did not stop with status 0");
     }
     return true;
 }
@@ -522,7 +507,7 @@ static bool play(struct demo *demo)
     }
     show(demo);
     if (wrong_count(demo) != 0) {
-        return give_up(demo, &demo->daemon, "an event did not have the expected outcome");
+        return FAIL(demo, &demo->daemon, "an event did not have the expected outcome");
     }
     while (demo->keep && continues(demo, 200)) {
     }
@@ -554,7 +539,6 @@ static void clean_up(struct demo *demo)
     free(demo->sandbox.log);
     free(demo->daemon.log);
     free(demo->sandbox_url);
-    free(demo->program);
     free(demo->dir);
 }
 
@@ -575,7 +559,9 @@ static int run(int argc, char **argv)
     log_level_set(LOG_WARNING);
     terminal_init();
     demo.colours = terminal_colours(stdout);
-    find_program(&demo);
+    AUTO_FREE char *dir = paths_program_dir();
+    AUTO_FREE char *program = mem_printf("%s/presignctl", dir == NULL ? "" : dir);
+    demo.program = dir == NULL ? "presignctl" : typed(program);
     bool well = play(&demo);
     clean_up(&demo);
     return well ? EX_OK : demo.went_wrong ? EX_UNAVAILABLE : EX_TEMPFAIL;

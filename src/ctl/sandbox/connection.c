@@ -246,7 +246,8 @@ static enum end after_answer(const struct connection *connection, struct sandbox
                              const struct sandbox_reply *reply, int64_t wall_ms)
 {
     AUTO_BUF struct buf out = {0};
-    switch (sandbox_trick_of(fault)) {
+    const enum sandbox_trick trick = sandbox_trick_of(fault);
+    switch (trick) {
     case TRICK_TWICE:
         return pause_for(connection, fault.param) && write_answer(connection, reply, wall_ms, true)
                    ? END_NONE
@@ -260,7 +261,7 @@ static enum end after_answer(const struct connection *connection, struct sandbox
         if (!stays_idle(connection, fault.param)) {
             return END_NONE;
         }
-        sandbox_http_idle(fault.kind->trick == TRICK_IDLE_400 ? 400 : 408, &out);
+        sandbox_http_idle(trick == TRICK_IDLE_400 ? 400 : 408, &out);
         (void)write_all(connection, out.data, out.len);
         return END_CLOSE;
     default:

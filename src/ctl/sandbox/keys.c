@@ -3,7 +3,9 @@
 #include "presignd/wechatpay/key.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,23 +50,30 @@ const char *sandbox_keys_serial(const struct sandbox_keys *keys)
     return keys->certificate_mode ? keys->certificate_serial : keys->public_key_id;
 }
 
-static bool save(const struct sandbox_keys *keys, const char *name, unsigned mode, struct buf *text,
-                 char **error)
+/* Replaces the file atomically: other programs wait for it to appear. */
+static bool save(const struct sandbox_keys *keys, const char *name, mode_t mode,
+                 const struct buf *text, char **error)
 {
     AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
-    return sandbox_file_write(path, mode, text->data, text->len, error);
+    AUTO_FREE char *fresh = mem_printf("%s.new", path);
+    (void)unlink(fresh);
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+    bool ok = file != NULL && fwrite(text->data, 1, text->len, file) == text->len;
+    if (file != NULL && fclose(file) != 0) {
+        ok = false;
+    }
+    if (!ok || rename(fresh, path) != 0) {
+        *error = mem_printf("%s: cannot be written: %s", path, strerror(errno));
+        return false;
+    }
+    return true;
 }
 
 static bool exists(const struct sandbox_keys *keys, const char *name)
 {
     AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
     return access(path, F_OK) == 0;
-}
-
-static char *load(const struct sandbox_keys *keys, const char *name, char **error)
-{
-    AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
-    return sandbox_file_read(path, error);
 }
 
 static bool save_public(const struct sandbox_keys *keys, const char *name, EVP_PKEY *key,
@@ -85,7 +94,7 @@ static EVP_PKEY *private_key(const struct sandbox_keys *keys, const char *name, 
     EVP_PKEY *key = sandbox_rsa_new();
     AUTO_BUF struct buf text = {0};
     sandbox_pem_private(key, &text);
-    if (!sandbox_file_write(path, MODE_PRIVATE, text.data, text.len, error)) {
+    if (!save(keys, name, MODE_PRIVATE, &text, error)) {
         EVP_PKEY_free(key);
         return NULL;
     }
@@ -168,20 +177,15 @@ static bool make_tls(const struct sandbox_keys *keys, char **error)
     EVP_PKEY_free(authority_key);
     EVP_PKEY_free(key);
     return save(keys, "ca.pem", MODE_PUBLIC, &authority_text, error) &&
-           save(keys, "server.pem", MODE_PUBLIC, &certificate_text, error) &&
-           save(keys, "server-key.pem", MODE_PRIVATE, &key_text, error);
+           save(keys, SANDBOX_TLS_CERTIFICATE, MODE_PUBLIC, &certificate_text, error) &&
+           save(keys, SANDBOX_TLS_KEY, MODE_PRIVATE, &key_text, error);
 }
 
-static bool open_tls(struct sandbox_keys *keys, char **error)
+static bool open_tls(const struct sandbox_keys *keys, char **error)
 {
-    bool complete =
-        exists(keys, "ca.pem") && exists(keys, "server.pem") && exists(keys, "server-key.pem");
-    if (!complete && !make_tls(keys, error)) {
-        return false;
-    }
-    keys->tls_certificate = load(keys, "server.pem", error);
-    keys->tls_key = keys->tls_certificate == NULL ? NULL : load(keys, "server-key.pem", error);
-    return keys->tls_key != NULL;
+    bool complete = exists(keys, "ca.pem") && exists(keys, SANDBOX_TLS_CERTIFICATE) &&
+                    exists(keys, SANDBOX_TLS_KEY);
+    return complete || make_tls(keys, error);
 }
 
 bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
@@ -242,8 +246,6 @@ void sandbox_keys_deinit(struct sandbox_keys *keys)
         EVP_PKEY_free(keys->merchants[i].key);
     }
     EVP_PKEY_free(keys->wechatpay);
-    free(keys->tls_key);
-    free(keys->tls_certificate);
     free(keys->dir);
     memset(keys, 0, sizeof *keys);
 }

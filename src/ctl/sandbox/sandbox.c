@@ -2,7 +2,7 @@
 #include "ctl/sandbox/sandbox.h"
 
 #include "ctl/kit/commands.h"
-#include "ctl/kit/schemas.h"
+#include "ctl/kit/paths.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 
@@ -177,7 +177,7 @@ static int check_options(struct sandbox *sandbox)
 static int open_parts(struct sandbox *sandbox)
 {
     AUTO_FREE char *error = NULL;
-    AUTO_FREE char *schema_dirs = schemas_dirs(sandbox->schema_dir);
+    AUTO_FREE char *schema_dirs = paths_schemas(sandbox->schema_dir);
     if (!sandbox_rules_open(&sandbox->rules, schema_dirs, &error)) {
         return command_fail(&command_sandbox, EX_CONFIG, "%s; set --schema-dir", error);
     }

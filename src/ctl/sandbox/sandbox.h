@@ -19,6 +19,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The server's, in DIR. */
+#define SANDBOX_TLS_CERTIFICATE "server.pem"
+#define SANDBOX_TLS_KEY         "server-key.pem"
+
 #define SANDBOX_MERCHANTS_MAX 256
 #define SANDBOX_SERIAL_SIZE   41
 #define SANDBOX_KEY_ID_SIZE   41
@@ -27,13 +31,6 @@
 /* The API's limits: ASCII letters and digits, at most 32. */
 #define SANDBOX_CODE_SIZE  33
 #define SANDBOX_NONCE_SIZE 33
-
-/* ---- files.c: files of the directory, replaced atomically */
-
-bool sandbox_file_write(const char *path, unsigned mode, const void *bytes, size_t len,
-                        char **error) __attribute__((warn_unused_result));
-/* The file's text (free()), or NULL and an error. */
-char *sandbox_file_read(const char *path, char **error) __attribute__((warn_unused_result));
 
 /* ---- pem.c: creates keys and certificates */
 
@@ -73,7 +70,6 @@ struct sandbox_keys {
     EVP_PKEY *wechatpay; /* signs answers */
     char public_key_id[SANDBOX_KEY_ID_SIZE];
     char certificate_serial[SANDBOX_SERIAL_SIZE];
-    char *tls_key, *tls_certificate; /* PEM text */
 };
 
 /* MCHID:direct or MCHID:partner, before sandbox_keys_open(). NULL, or an error (free()). */

@@ -10,7 +10,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -228,17 +227,10 @@ static unsigned connection_limit(void)
 
 static bool load_pair(SSL_CTX *tls, const struct sandbox_keys *keys)
 {
-    BIO *key_text = BIO_new_mem_buf(keys->tls_key, -1);
-    BIO *certificate_text = BIO_new_mem_buf(keys->tls_certificate, -1);
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(key_text, NULL, NULL, NULL);
-    X509 *certificate = PEM_read_bio_X509(certificate_text, NULL, NULL, NULL);
-    bool ok = key != NULL && certificate != NULL &&
-              SSL_CTX_use_certificate(tls, certificate) == 1 &&
-              SSL_CTX_use_PrivateKey(tls, key) == 1;
-    EVP_PKEY_free(key);
-    X509_free(certificate);
-    BIO_free(key_text);
-    BIO_free(certificate_text);
+    AUTO_FREE char *certificate = mem_printf("%s/" SANDBOX_TLS_CERTIFICATE, keys->dir);
+    AUTO_FREE char *key = mem_printf("%s/" SANDBOX_TLS_KEY, keys->dir);
+    bool ok = SSL_CTX_use_certificate_file(tls, certificate, SSL_FILETYPE_PEM) == 1 &&
+              SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) == 1;
     ERR_clear_error();
     return ok;
 }
@@ -248,7 +240,8 @@ static bool open_parts(struct sandbox_server *server, char **error)
     server->tls = SSL_CTX_new(TLS_server_method());
     if (server->tls == NULL || SSL_CTX_set_min_proto_version(server->tls, TLS1_2_VERSION) != 1 ||
         !load_pair(server->tls, server->settings.keys)) {
-        *error = mem_strdup("TLS cannot be set up: server.pem and server-key.pem must be a pair");
+        *error = mem_strdup("TLS cannot be set up: " SANDBOX_TLS_CERTIFICATE " and " SANDBOX_TLS_KEY
+                            " must be a pair");
         return false;
     }
     (void)SSL_CTX_set_mode(server->tls, SSL_MODE_ENABLE_PARTIAL_WRITE |
