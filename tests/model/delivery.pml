@@ -46,7 +46,7 @@
 #ifndef UNKNOWNS
 #define UNKNOWNS 1
 #endif
-/* Recreated clients, of any kind. */
+/* Replaced clients, of any kind. */
 #ifndef RENEWALS
 #define RENEWALS 0
 #endif
@@ -760,7 +760,7 @@ inline read_back(i)
     d[i].publisher = READY
 }
 
-/* --- Recreated clients: publisher.c, clients.c --- */
+/* --- Replaced clients: publisher.c, clients.c --- */
 
 #define COMMIT_BEGUN(i)                                             \
     (d[i].publisher == COMMITTING || d[i].publisher == COMMIT_UNKNOWN || d[i].publisher == READING_BACK)
