@@ -1,6 +1,6 @@
-/* An answer with its headers: verified, classified, and made into an outcome that its schema
- * knows. `:status`, `:endpoint` and `:transfer` stand for what HTTP's first line and curl tell;
- * with `:signed` the answer gets a valid signature, so that what lies behind it is reached. */
+/* Verifies and classifies an answer with its headers and writes its outcome, which must match its
+ * schema. `:status`, `:endpoint` and `:transfer` give what the status line and curl give; `:signed`
+ * adds a valid signature, so that the code behind the verification is reached. */
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"
@@ -15,7 +15,7 @@
 #define SERIAL "PUB_KEY_ID_1"
 #define NOW    "1795420800"
 
-/* A short key: of signatures only their number matters here. */
+/* A short key, which signs fast. */
 static EVP_PKEY *short_key(void)
 {
     static EVP_PKEY *key;
@@ -39,7 +39,7 @@ static void sign(struct verify_input *input, struct buf *signature)
     input->signature = signature->data;
 }
 
-/* A job whose event is the example of the endpoint's schema. */
+/* A job with the example of the endpoint's schema. */
 static struct job *job_for(const struct endpoint *endpoint)
 {
     AUTO_FREE char *path =
@@ -69,7 +69,7 @@ static void classify(const struct fuzz_message *message, const struct endpoint *
 {
     int64_t status, transfer;
     const char *given = fuzz_message_header(message, ":status");
-    if (given == NULL || !text_int(given, 100, 999, &status)) { /* curl takes no other */
+    if (given == NULL || !text_int(given, 100, 999, &status)) { /* curl accepts no other */
         status = 200;
     }
     given = fuzz_message_header(message, ":transfer");
@@ -95,7 +95,7 @@ static void classify(const struct fuzz_message *message, const struct endpoint *
     }
     const struct verify_key keys[] = {{SERIAL, short_key(), INT64_MAX}};
     answer_classify(endpoint, &input, keys, 1, FUZZ_NOW_MS, answer);
-    /* Nobody else holds the key. */
+    /* Only this process has the key. */
     PROMISE(!answer->is_signed || is_signed);
     PROMISE(answer->kind != ANSWER_SUCCESS ||
             (answer->is_signed && status == 200 && transfer == TRANSFER_DONE));
@@ -105,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct job *jobs[ENDPOINT_COUNT];
     if (size > ANSWER_BODY_MAX) {
-        return 0; /* the transfer has cut it off */
+        return 0; /* the transfer rejects it */
     }
     AUTO_MESSAGE struct fuzz_message message;
     fuzz_message_read(&message, data, size);

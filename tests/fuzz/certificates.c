@@ -1,6 +1,6 @@
-/* The list of platform certificates, and what an operator may put where a key belongs. An input
- * that begins with "-----" is such a file; one that begins with "seal" has the rest sealed as a
- * certificate of the list, so that what lies behind the seal is reached. */
+/* Reads the list of platform certificates, or a file that an operator configured as a key. An input
+ * that begins with "-----" is such a file. The rest of an input that begins with "seal" is
+ * encrypted as a certificate of the list, so that the code behind the decryption is reached. */
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"

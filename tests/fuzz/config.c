@@ -1,4 +1,4 @@
-/* A configuration file. What it says of other files is not followed: without_keys. */
+/* Reads a configuration file, but not the files that it names (without_keys). */
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"

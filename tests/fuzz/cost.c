@@ -1,6 +1,5 @@
-/* Counts the instructions that a target takes for each file: cost FILE... under callgrind, which
- * writes a profile named after the file. The first file runs once more before, so that what is
- * made once is made. */
+/* Counts the instructions of a target for each file: `cost FILE...` under callgrind, which writes a
+ * profile named after the file. Runs the first file once before, to exclude one-time set-up. */
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"
@@ -22,7 +21,7 @@ static void run_file(const char *path)
 
 int main(int argc, char **argv)
 {
-    json_object_seed(1); /* the same hashes each time */
+    json_object_seed(1); /* the same hashes in each run */
     for (int i = 0; i < argc; i++) {
         run_file(argv[i == 0 ? 1 : i]);
     }

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Directories may hold one another no deeper than this. */
+/* Maximum depth of directories. */
 enum { DEPTH_MAX = 4 };
 
-static char running[4096]; /* for the handler: which file it was */
+static char running[4096]; /* the current file, for the handler */
 static unsigned files;
 
 static void on_abort(int signal_number)
@@ -25,8 +25,8 @@ static void on_abort(int signal_number)
     (void)!write(STDERR_FILENO, "\n", 1);
 }
 
-/* The sanitizers then end by the signal that the handler waits for. */
-/* NOLINTBEGIN(bugprone-reserved-identifier): their name for it */
+/* Makes the sanitizers end with the signal that the handler catches. */
+/* NOLINTBEGIN(bugprone-reserved-identifier): the name that they define */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 /* NOLINTEND(bugprone-reserved-identifier) */

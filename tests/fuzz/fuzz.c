@@ -9,7 +9,7 @@
 const struct complete_identity fuzz_identity = {
     .cluster_id = "c", .group_id = "g", .failure_original = true};
 
-/* With a NUL behind strings only: what has a length must not be read beyond it. */
+/* Only strings get a NUL: sanitizers see overreads of other blocks. */
 static char *block(const uint8_t *bytes, size_t len, bool string)
 {
     char *copy = mem_alloc(len + string);
@@ -22,7 +22,7 @@ static char *block(const uint8_t *bytes, size_t len, bool string)
     return copy;
 }
 
-/* Kafka's client cuts names at a NUL, and so does this. */
+/* Cuts names at a NUL, as Kafka's client does. */
 static void read_line(struct fuzz_message *message, const uint8_t *line, size_t len)
 {
     const uint8_t *colon = memmem(line, len, ": ", 2);
@@ -64,7 +64,7 @@ const char *fuzz_message_header(const struct fuzz_message *message, const char *
     for (size_t i = 0; i < message->header_count; i++) {
         struct record_header *header = (struct record_header *)&message->headers[i];
         if (strcmp(header->name, name) == 0 && header->value != NULL) {
-            /* Strings end at a NUL. */
+            /* A string ends at its NUL. */
             char *string = block(header->value, header->value_len, true);
             free((void *)header->value);
             header->value = string;

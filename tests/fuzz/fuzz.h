@@ -1,10 +1,8 @@
-/* What the fuzz targets share: how an input is read, the rules that events are judged by, and the
- * checks that an outcome has to pass.
+/* Shared by the fuzz targets: reading of inputs, the rules of admission, checks of outcomes.
  *
- * A target is a function over bytes. libFuzzer calls it with inputs that it invents
- * (scripts/fuzz); in the other builds driver.c calls it with the seeds and the cases that were
- * found (the tests fuzz.TARGET). A target aborts when a promise is broken, also where nothing
- * crashes.
+ * A target is a function of bytes. libFuzzer calls it with generated inputs (scripts/fuzz). In the
+ * other builds driver.c calls it with seeds and known cases (the tests fuzz.TARGET). A target
+ * aborts when a property does not hold.
  */
 #ifndef PRESIGND_TESTS_FUZZ_H
 #define PRESIGND_TESTS_FUZZ_H
@@ -19,10 +17,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The target's own. */
+/* Defined by each target. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Unlike assert(), in every build. */
+/* assert() for every build. */
 #define PROMISE(condition)                                                          \
     do {                                                                            \
         if (!(condition)) {                                                         \
@@ -34,10 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* The wall clock of all targets: 2026-11-23T08:00:00Z. */
 #define FUZZ_NOW_MS INT64_C(1795420800000)
 
-/* An input that reads like a message of HTTP, so that a person can read and write one: lines
- * "NAME: VALUE", an empty line, then the body. A line without ": " is a header that is null; an
- * input without an empty line is all body. Each part is a block of its own size, so that a read
- * beyond its end is seen. */
+/* An input in the form of an HTTP message, which people can read and write: lines "NAME: VALUE", an
+ * empty line, the body. A line without ": " is a null header. An input without an empty line is a
+ * body only. Each part has its own block on the heap, so that sanitizers see overreads. */
 #define FUZZ_HEADERS_MAX 1024
 struct fuzz_message {
     struct record_header headers[FUZZ_HEADERS_MAX];
@@ -48,18 +45,18 @@ struct fuzz_message {
 void fuzz_message_read(struct fuzz_message *message, const uint8_t *data, size_t size);
 void fuzz_message_deinit(struct fuzz_message *message);
 #define AUTO_MESSAGE __attribute__((cleanup(fuzz_message_deinit)))
-/* A header's value as a string that goes with the message, NULL when it is absent or null. */
+/* The value of a header, borrowed; NULL when it is absent or null. */
 const char *fuzz_message_header(const struct fuzz_message *message, const char *name);
 
-/* The product's schemas and two merchants without keys; made once. */
+/* The shipped schemas and two merchants without keys; made once. */
 const struct admit_rules *fuzz_rules(void);
-/* "failure.json" and the like, compiled. */
+/* A compiled schema, such as "failure.json". */
 const struct schema *fuzz_schema(const char *name);
 
 extern const struct complete_identity fuzz_identity;
 
-/* An outcome is JSON, is what its schema says, and fits into a topic of a broker that was set up
- * with Kafka's defaults. */
+/* Aborts unless the outcome is JSON, matches its schema and fits a topic with Kafka's default
+ * limits. */
 void fuzz_expect_outcome(const struct job *job);
 
 #endif

@@ -1,4 +1,4 @@
-/* An instance against each of the product's schemas. */
+/* Validates an instance against each shipped schema. */
 #include "fuzz.h"
 
 #include "presignd/base/json.h"

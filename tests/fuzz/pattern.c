@@ -1,5 +1,5 @@
-/* A pattern of a schema, and a text: the first line and the rest. What compiles is run, ends within
- * its steps, and says the same each time; what does not says why. */
+/* A pattern (the first line) and a text (the rest). A pattern that compiles ends within its steps
+ * with the same result each time; one that does not compile has an error. */
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"
@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *line_end = memchr(data, '\n', size);
     size_t len = line_end == NULL ? size : (size_t)(line_end - data);
-    /* JSON's strings are UTF-8 without U+0000, and so is all that comes here. */
+    /* Strings from JSON are UTF-8 without U+0000. */
     if (!text_utf8_valid((const char *)data, size) || memchr(data, '\0', size) != NULL) {
         return 0;
     }

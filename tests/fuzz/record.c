@@ -1,4 +1,5 @@
-/* A record with its headers: read, judged, and made into a failure that its schema knows. */
+/* Decodes and admits a record with its headers and writes a failure, which must match its schema.
+ */
 #include "fuzz.h"
 
 #include "presignd/base/json.h"

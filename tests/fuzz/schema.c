@@ -1,4 +1,4 @@
-/* A schema from a directory that an operator fills: compiled, and applied to an instance.
+/* Compiles a schema, as from an operator's schema_dir, and applies it to an instance. The input is
  * {"schema": …, "instance": …}, or a schema that is its own instance. */
 #include "fuzz.h"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Writes the fuzz targets' seeds: seeds.py DIRECTORY
 
-They come from what the schemas, the samples and other tests hold, so none is kept as a file:
-DIRECTORY/TARGET/NNNN, one input each, as the target's head says it reads them.
+It makes them from schemas, samples and other tests: DIRECTORY/TARGET/NNNN has one input each, in the
+form that the comment at the top of the target describes.
 """
 
 import base64
@@ -17,7 +17,7 @@ import test_bad_input as bad  # noqa: E402
 
 VECTORS = ROOT / "tests" / "vectors"
 SUITE = ROOT / "build" / "schema-suite" / "tests" / "draft2020-12"
-SIZE_MAX = 4096  # larger ones only slow the search down; bounds have tests of their own
+SIZE_MAX = 4096  # larger seeds slow the search down; other tests cover limits
 
 
 def message(headers, body):
@@ -37,7 +37,7 @@ def record_seeds():
 
 
 def suite_groups():
-    """The official test suite, where it was fetched (tests/schema-suite/fetch)."""
+    """Seeds from the official test suite, if tests/schema-suite/fetch has fetched it."""
     for path in sorted(SUITE.rglob("*.json")):
         yield from json.loads(path.read_text(encoding="utf-8"))
 

@@ -1,8 +1,8 @@
-"""What the parsers cost: test_cost.py VALGRIND PROGRAMS
+"""Checks that the cost of parsers grows linearly: test_cost.py VALGRIND PROGRAMS
 
-Each fuzz target reads hostile inputs of two sizes under callgrind, which counts instructions, those
-of jansson, OpenSSL and PCRE2 included. Four times the input may cost five times as much; what is
-quadratic costs sixteen times. PROGRAMS is the directory of the programs fuzz-cost-TARGET.
+Each fuzz target reads hostile inputs of two sizes under callgrind, which counts instructions, also
+those of jansson, OpenSSL and PCRE2. Four times the input may cost five times as much; quadratic
+costs grow by sixteen. PROGRAMS is the directory of the programs fuzz-cost-TARGET.
 """
 
 import base64
@@ -16,7 +16,7 @@ from pathlib import Path
 
 SHORT, LONG = 2000, 8000
 GROWTH_MAX = 5
-CONSTANT = 20_000  # instructions, for what is done once for each input
+CONSTANT = 20_000  # instructions that do not depend on the size
 
 DATA = {"appid": "wx1", "plan_id": 1, "out_contract_code": "c1", "contract_display_account": "u",
         "contract_notify_url": "https://a.example/n"}
@@ -114,7 +114,7 @@ class Cost(unittest.TestCase):
             subprocess.run([VALGRIND, "-q", "--tool=callgrind", f"--callgrind-out-file={directory}/profile",
                             PROGRAMS / f"fuzz-cost-{target}", *files], check=True)
             counts = {}
-            # The last profile of a file is the one that counts.
+            # The last profile of a file is that of its own run.
             for profile in sorted(directory.glob("profile.*"), key=lambda path: int(path.suffix[1:])):
                 text = profile.read_text(encoding="utf-8", errors="replace")
                 trigger = re.search(r"^desc: Trigger: Client Request: (.*)$", text, re.MULTILINE)

@@ -1,6 +1,6 @@
-/* Metadata of a committed position, then arrivals and ends: "OFFSET METADATA" on a line, and a
- * byte for each thing that happens. Whatever the metadata is, what is committed and loaded again
- * is what was done, and what was done stays done. */
+/* Loads the metadata of a committed offset ("OFFSET METADATA" on the first line), then applies an
+ * arrival or a completion for each further byte. Whatever the metadata, a window that is committed
+ * and loaded again has the same done offsets, and a done offset stays done. */
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"
@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* The next owner starts from what is committed, and knows the same. */
+/* The next owner loads the same window from the commit. */
 static void expect_reload(const struct window *window)
 {
     AUTO_BUF struct buf metadata = {0};

@@ -1,4 +1,4 @@
-/* One compiled schema, many threads: schema.h promises that they need no lock. */
+/* Many threads validate with one compiled schema without a lock, as schema.h allows. */
 #include "presignd/base/mem.h"
 #include "presignd/schema/schema.h"
 
@@ -10,7 +10,7 @@ enum { THREADS = 4, ROUNDS = 500 };
 
 static const struct schema *schema;
 
-/* Every thread has its own instances; what they share is the schema. */
+/* Threads share the schema only, not the instances. */
 static void *work(void *wrong)
 {
     json_t *right = json_pack("{s:s, s:i}", "date", "2024-02-29", "n", 3);

@@ -1,10 +1,10 @@
-/* The official JSON Schema test suite against our validator.
+/* Runs the official JSON Schema test suite.
  *
  *     run SUITE-DIRECTORY
  *
- * SUITE-DIRECTORY holds `tests` and `remotes`. Every test of tests/draft2020-12 must pass, the
- * optional ones too but for the files that `left_out` names; what is left out is printed. A group
- * whose schema does not compile fails all of its tests. */
+ * SUITE-DIRECTORY holds `tests` and `remotes`. Every test of tests/draft2020-12 must pass,
+ * also the optional ones, except for the files in `skipped`, which it prints. A group whose schema
+ * does not compile fails all of its tests. */
 #include "presignd/base/mem.h"
 #include "presignd/schema/schema.h"
 #include "schema/format.h"
@@ -16,21 +16,21 @@
 #include <sys/stat.h>
 
 struct tally {
-    unsigned passed, failed, left_out;
+    unsigned passed, failed, skipped;
 };
 
-/* Optional files that ask for what we do not claim to do. Formats that are not in our table
- * (schema/format.h) are left out likewise. */
+/* Optional files whose features are not supported. Formats that are not in the table
+ * (schema/format.h) are skipped, too. */
 static const struct {
     const char *path;
     const char *why;
-} left_out[] = {
+} skipped[] = {
     {"optional/cross-draft.json", "schemas of other drafts are refused"},
     {"optional/dependencies-compatibility.json", "`dependencies` is no keyword of this draft"},
 };
 
-/* Integers beyond 64 bits are no JSON to the daemon. A file of tests that holds some is read
- * again with all its integers as reals, which JSON Schema does not tell apart. */
+/* The daemon rejects integers beyond 64 bits. A file of tests with such integers is read with all
+ * integers as reals, which are equal in JSON Schema. */
 static json_t *load(const char *path)
 {
     size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
@@ -80,7 +80,7 @@ static const char *text_of(const json_t *object, const char *name)
     return text == NULL ? "?" : text;
 }
 
-/* Both ways of walking must agree, and only an invalid instance has violations. */
+/* Collecting violations does not change the result, and only invalid instances have violations. */
 static bool verdict_is(const struct schema *schema, const json_t *data, bool expected)
 {
     struct violations found = {0};
@@ -134,19 +134,19 @@ static void run_file(const char *suite, const char *path, unsigned options, stru
     json_array_foreach (groups, i, group) {
         run_group(path, options, remotes, group, &tally);
     }
-    tally.failed += json_array_size(groups) == 0; /* an empty file proves nothing */
+    tally.failed += json_array_size(groups) == 0; /* an empty file tests nothing */
     json_decref(groups);
     printf("%-40s %4u passed %4u failed\n", path, tally.passed, tally.failed);
     total->passed += tally.passed;
     total->failed += tally.failed;
 }
 
-/* Why a file is not run, or NULL. */
+/* Why a file is skipped, or NULL. */
 static const char *reason_to_leave_out(const char *path, const char *name)
 {
-    for (size_t i = 0; i < ARRAY_LENGTH(left_out); i++) {
-        if (strcmp(left_out[i].path, path) == 0) {
-            return left_out[i].why;
+    for (size_t i = 0; i < ARRAY_LENGTH(skipped); i++) {
+        if (strcmp(skipped[i].path, path) == 0) {
+            return skipped[i].why;
         }
     }
     AUTO_FREE char *format = mem_dup(name, strcspn(name, "."));
@@ -155,7 +155,7 @@ static const char *reason_to_leave_out(const char *path, const char *name)
     return unasserted ? "the format is not asserted" : NULL;
 }
 
-/* Every *.json file of a directory below tests/draft2020-12. */
+/* Runs every *.json file of a directory of tests/draft2020-12. */
 static void run_dir(const char *suite, const char *dir, unsigned options, struct tally *total)
 {
     AUTO_FREE char *path = mem_printf("%s/tests/draft2020-12/%s", suite, dir);
@@ -166,8 +166,8 @@ static void run_dir(const char *suite, const char *dir, unsigned options, struct
         AUTO_FREE char *below = mem_printf("%s%s", dir, name);
         const char *why = reason_to_leave_out(below, name);
         if (strstr(name, ".json") != NULL && why != NULL) {
-            printf("%-40s left out: %s\n", below, why);
-            total->left_out++;
+            printf("%-40s skipped: %s\n", below, why);
+            total->skipped++;
         } else if (strstr(name, ".json") != NULL) {
             run_file(suite, below, options, total);
         }
@@ -189,8 +189,8 @@ int main(int argc, char **argv)
     run_dir(argv[1], "optional/", 0, &optional);
     run_dir(argv[1], "optional/format/", SCHEMA_ASSERT_FORMATS, &optional);
     printf("required: %u passed, %u failed, 0 skipped\n"
-           "optional: %u passed, %u failed, %u files left out (named above)\n",
-           required.passed, required.failed, optional.passed, optional.failed, optional.left_out);
+           "optional: %u passed, %u failed, %u files skipped (named above)\n",
+           required.passed, required.failed, optional.passed, optional.failed, optional.skipped);
     bool fine = required.failed == 0 && optional.failed == 0 && required.passed > 0;
     return fine ? EXIT_SUCCESS : EXIT_FAILURE;
 }

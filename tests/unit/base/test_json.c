@@ -6,7 +6,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-Test(json, every_kind_of_value_is_read)
+Test(json, every_type_of_value_is_read)
 {
     static const char *const texts[] = {"{\"a\":1}",
                                         "[]",
@@ -26,7 +26,7 @@ Test(json, every_kind_of_value_is_read)
     }
 }
 
-Test(json, what_is_refused_and_why)
+Test(json, invalid_json_is_rejected_with_a_reason)
 {
     static const struct {
         const char *title, *bytes;
@@ -45,7 +45,7 @@ Test(json, what_is_refused_and_why)
         {"NaN", "NaN", 0, "not JSON: wrong syntax"},
         {"a byte order mark", "\xef\xbb\xbf{}", 0, "not JSON: begins with a byte order mark"},
         {"UTF-16", "{\0}\0", 4, "not JSON: ends too early"},
-        {"a NUL behind the end", "{}\0", 3, "not JSON: text after its end"},
+        {"a NUL after the end", "{}\0", 3, "not JSON: text after its end"},
         {"Latin-1", "\"caf\xe9\"", 0, "not JSON: not UTF-8"},
         {"an overlong slash", "\"\xc0\xaf\"", 0, "not JSON: not UTF-8"},
         {"a surrogate in UTF-8", "\"\xed\xa0\x80\"", 0, "not JSON: not UTF-8"},
@@ -65,7 +65,7 @@ Test(json, what_is_refused_and_why)
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         size_t len = cases[i].len == 0 ? strlen(cases[i].bytes) : cases[i].len;
-        /* On the heap and without an end, so that a byte too many is seen. */
+        /* On the heap without a NUL, so that sanitizers see overreads. */
         AUTO_FREE char *bytes = mem_alloc(len);
         memcpy(bytes, cases[i].bytes, len);
         const char *reason = "none";
@@ -104,7 +104,7 @@ static bool is_read(const char *text, unsigned options)
     return value != NULL;
 }
 
-/* Brackets inside strings do not count, also behind escapes; and text that is not JSON is bounded.
+/* Brackets inside strings do not count, also after escapes. Text that is not JSON is bounded, too.
  */
 Test(json, nesting_is_counted_outside_strings)
 {

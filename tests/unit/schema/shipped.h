@@ -1,4 +1,4 @@
-/* The schemas that are shipped, as the daemon loads them: for a suite's .init and .fini. */
+/* Loads the shipped schemas as the daemon does: .init and .fini of a suite. */
 #ifndef PRESIGND_TESTS_SCHEMA_SHIPPED_H
 #define PRESIGND_TESTS_SCHEMA_SHIPPED_H
 

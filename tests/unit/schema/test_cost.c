@@ -1,5 +1,5 @@
-/* What a hostile text costs, in steps: for each pattern and each schema of the schemas directory
- * they grow like the text. A new file is looked at because it lies there. */
+/* The steps of hostile texts grow linearly with the text, for each pattern and each schema of the
+ * directory schemas. */
 #include "presignd/base/buf.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Four times the text: a linear cost is four times as large, a quadratic one sixteen times. */
+/* Four times the text: linear costs grow by 4, quadratic ones by 16. */
 enum { SHORT = 200, LONG = 4 * SHORT, GROWTH_MAX = 5, CONSTANT = 100 };
 
 static bool grows_linearly(uint64_t at_short, uint64_t at_long)
@@ -24,7 +24,7 @@ static bool grows_linearly(uint64_t at_short, uint64_t at_long)
 
 /* ---- Hostile texts ---- */
 
-/* head, `unit` again and again up to `len` bytes, tail, end. */
+/* head, `unit` repeated up to `len` bytes, tail, end. */
 static void make_text(struct buf *out, const char *head, const char *unit, size_t len,
                       const char *tail, const char *end)
 {
@@ -41,7 +41,7 @@ static const char *const heads[] = {"", "https://", "https://a@", "/presignd/a",
                                     "application/json"};
 static const char *const tails[] = {"", "?", "/", "x", "\n", "\xf0\x9f\x98\x80"};
 
-/* Characters that a pattern names, and some that none does, alone and in pairs. */
+/* The ASCII characters of a pattern and some others. */
 struct alphabet {
     char units[32][3];
     size_t count;
@@ -61,7 +61,7 @@ static struct alphabet alphabet_of(const char *pattern)
 
 /* ---- Patterns ---- */
 
-/* Both texts, with one head and tail. What uses up its steps is not linear either. */
+/* Compares the short and the long text. A text that uses up its steps is not linear either. */
 static bool text_is_linear(const struct schema_pattern *pattern, const char *head, const char *unit,
                            const char *tail, const char *end)
 {
@@ -79,7 +79,7 @@ static bool text_is_linear(const struct schema_pattern *pattern, const char *hea
     return grows_linearly(used[0], used[1]);
 }
 
-/* With the source at the end all characters are there without which PCRE2 does not even begin. */
+/* The source at the end has all characters that PCRE2 may require before it begins to match. */
 static bool unit_is_linear(const struct schema_pattern *pattern, const char *unit,
                            const char *source)
 {
@@ -92,7 +92,7 @@ static bool unit_is_linear(const struct schema_pattern *pattern, const char *uni
     return linear;
 }
 
-/* NULL, or the unit whose repetition costs more than its length. The caller frees. */
+/* A unit whose repetition is not linear, or NULL. free(). */
 static char *find_hostile_unit(const char *source)
 {
     AUTO_FREE char *error = NULL;
@@ -117,7 +117,7 @@ static void check_pattern(const char *file, const char *source, size_t *seen)
     ++*seen;
 }
 
-/* Every `pattern`, and the names of `patternProperties`, wherever they stand. */
+/* Checks every `pattern` and the names of every `patternProperties`. */
 static void check_patterns_in(const char *file, json_t *value, size_t *seen)
 {
     size_t i;
@@ -172,9 +172,9 @@ Test(cost, every_shipped_pattern_is_linear)
     cr_expect_geq(seen, 7);
 }
 
-/* What the test above has to find: more than one way to split a text, with each start position
- * anew, and what no callout sees: a loop over one class, a repetition and a reference that fail. */
-Test(cost, patterns_that_are_not_linear_are_found)
+/* The test above must find these: several ways to split a text, a search from each start position,
+ * and costs without callouts: a loop over one class, a repetition and a reference that fail. */
+Test(cost, patterns_that_are_not_linear_are_detected)
 {
     static const char *const patterns[] = {"^https://[^/?#]+[^?#]*$",
                                            "^(a+)+$",
@@ -190,7 +190,7 @@ Test(cost, patterns_that_are_not_linear_are_found)
 
 /* ---- Schemas ---- */
 
-/* Something hostile of a size, in the place of a value. */
+/* Makes a hostile value of a size. */
 typedef json_t *make_fn(const char *text, size_t size);
 
 static json_t *make_string(const char *text, size_t size)
@@ -222,7 +222,7 @@ static json_t *make_object(const char *text, size_t size)
 static json_t *make_nested(const char *text, size_t size)
 {
     json_t *value = json_string(text);
-    for (size_t i = 0; i < size / 8; i++) { /* the reader's bound is 64 */
+    for (size_t i = 0; i < size / 8; i++) { /* json_read() allows 64 */
         value = json_pack("{s:[o]}", text, value);
     }
     return value;
@@ -230,9 +230,8 @@ static json_t *make_nested(const char *text, size_t size)
 
 static make_fn *const makers[] = {make_string, make_array, make_object, make_nested};
 
-/* A copy of `example` in which `*instead` replaces the `position`-th value, counted through the
- * tree.
- * `*instead` is NULL afterwards, unless there are fewer values. */
+/* A copy of `example` in which `*instead` replaces the `position`-th value of the tree. `*instead`
+ * is NULL afterwards, unless there are fewer values. */
 static json_t *replace(json_t *example, size_t *position, json_t **instead)
 {
     if (*position == 0 && *instead != NULL) {
@@ -309,7 +308,7 @@ Test(cost, every_shipped_schema_is_linear, .init = load_set, .fini = free_set)
     cr_expect_geq(values, 200, "%zu", values);
 }
 
-/* An event of the largest size that is taken unless configured otherwise, in one member. */
+/* An event of the default max_event_bytes in one member. */
 Test(cost, a_large_event_stays_within_its_steps, .init = load_set, .fini = free_set)
 {
     AUTO_FREE char *error = NULL;

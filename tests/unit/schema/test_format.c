@@ -97,7 +97,7 @@ static const struct row rows[] = {
     {"ipv6", "192.0.2.1::1", false},
 };
 
-Test(format, each_format_takes_what_its_rfc_takes)
+Test(format, each_format_accepts_what_its_rfc_defines)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         format_fn *test = format_find(rows[i].format);
@@ -107,8 +107,8 @@ Test(format, each_format_takes_what_its_rfc_takes)
     }
 }
 
-/* Strings come with a length; what stands behind it is not theirs. */
-Test(format, bytes_behind_the_end_are_not_read)
+/* Strings have a length and no NUL. */
+Test(format, bytes_after_the_end_are_not_read)
 {
     cr_expect(format_date("2023-01-019", 10));
     cr_expect_not(format_date("2023-01-019", 9));
@@ -120,7 +120,7 @@ Test(format, bytes_behind_the_end_are_not_read)
     cr_expect_not(format_uri("x\0:", 3));
 }
 
-Test(format, names_that_are_not_in_the_table_are_not_asserted)
+Test(format, unknown_formats_are_not_asserted)
 {
     cr_expect_null(format_find("email"));
     cr_expect_null(format_find(""));

@@ -1,6 +1,6 @@
-/* Names that a table of the program defines, where schemas and documents repeat them: endpoints
- * (src/wechatpay/endpoint.c) and reasons (src/flow/reason.c). schemas/names.json and parts of
- * schemas/asyncapi.yaml are generated from the tables: PRESIGND_UPDATE=1 writes them. */
+/* Schemas and documents have the endpoints of src/wechatpay/endpoint.c and the reasons of
+ * src/flow/reason.c. schemas/names.json and parts of schemas/asyncapi.yaml are generated from these
+ * tables: PRESIGND_UPDATE=1 writes them. */
 #include "presignd/base/buf.h"
 #include "presignd/flow/reason.h"
 #include "presignd/schema/schema.h"

@@ -1,4 +1,4 @@
-/* The schemas that are shipped, as the daemon loads them. */
+/* The shipped schemas, loaded as the daemon does. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "presignd/schema/schema.h"
@@ -51,7 +51,7 @@ static json_t *example(const char *name, const char *kind)
     return first;
 }
 
-/* "INSTANCE KEYWORD ERROR" of each violation, parted by "; ". The caller frees. */
+/* "INSTANCE KEYWORD ERROR" of each violation, separated by "; ". free(). */
 static char *judge(const struct schema *schema, const json_t *instance)
 {
     struct violations found = {0};
@@ -74,7 +74,7 @@ static void expect(const char *endpoint, const json_t *instance, const char *vio
                      found, violations);
 }
 
-/* Sets the value at a path of names parted by '/', or takes it out (NULL). */
+/* Sets the value at a path of names separated by '/'; NULL removes it. */
 static void change(json_t *instance, const char *path, const char *value)
 {
     AUTO_FREE char *copy = mem_strdup(path);
@@ -95,7 +95,7 @@ static bool lists(const char *names, const char *name)
     return strstr(padded, sought) != NULL;
 }
 
-/* ---- What each endpoint takes ---- */
+/* ---- The members of each endpoint ---- */
 
 #define REST     "plan_id out_contract_code contract_display_account contract_notify_url"
 #define OPTIONAL "out_user_code deduct_schedule"
@@ -122,7 +122,7 @@ static const char *type_of(const char *name)
                                                        : "a string";
 }
 
-Test(schemas, every_file_compiles_and_takes_its_own_examples)
+Test(schemas, every_file_compiles_and_accepts_its_examples)
 {
     DIR *dir = opendir(DIR_SCHEMAS);
     cr_assert_not_null(dir);
@@ -151,8 +151,8 @@ Test(schemas, every_file_compiles_and_takes_its_own_examples)
     cr_expect_geq(examples, 2 * ENDPOINT_COUNT + 5);
 }
 
-/* Nothing beside the references decides: a set that knows a file by any other order is equal. */
-Test(schemas, parts_that_nothing_refers_to_compile_too)
+/* Compilation of a whole document skips them. */
+Test(schemas, definitions_without_a_reference_compile)
 {
     json_t *common = load_file("common", "");
     const char *name;
@@ -177,13 +177,13 @@ static json_t *body_of_vector(const char *name)
     return parse(strchr(text, '{'));
 }
 
-Test(schemas, the_bodies_of_the_documents_pass)
+Test(schemas, the_bodies_of_wechat_pays_pages_are_valid)
 {
     json_t *partner = body_of_vector("k4_request.msg");
     json_t *direct = body_of_vector("k5_request.msg");
     expect("partner-mini-program", partner, "");
     expect("app", direct, "");
-    /* The App page writes ASCII parentheses, the partner page full-width ones. */
+    /* The App page has ASCII parentheses, the partner page full-width ones. */
     change(direct, "deduct_schedule/description", "\"小乔-碎云皮肤(微信83区沧海之耀)\"");
     change(partner, "deduct_schedule/description", "\"小乔-碎云皮肤（微信83区沧海之耀）\"");
     expect("partner-mini-program", partner, "");
@@ -192,7 +192,7 @@ Test(schemas, the_bodies_of_the_documents_pass)
     json_decref(direct);
 }
 
-Test(schemas, every_endpoint_takes_exactly_its_members)
+Test(schemas, every_endpoint_has_exactly_its_members)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
         cr_assert_not_null(endpoint_find(members[i].name, strlen(members[i].name)));
@@ -239,7 +239,7 @@ static void check_member(const char *endpoint, const json_t *full, const char *n
     json_decref(instance);
 }
 
-Test(schemas, each_member_missing_null_or_of_a_wrong_type_names_its_place)
+Test(schemas, a_missing_null_or_mistyped_member_has_its_location)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
         json_t *full = example(members[i].name, ".request");
@@ -259,7 +259,7 @@ Test(schemas, each_member_missing_null_or_of_a_wrong_type_names_its_place)
     }
 }
 
-/* ---- What each member takes ---- */
+/* ---- The values of each member ---- */
 
 #define C8          "12345678"
 #define C32         C8 C8 C8 C8
@@ -274,8 +274,8 @@ Test(schemas, each_member_missing_null_or_of_a_wrong_type_names_its_place)
 #define URL_PATTERN "does not match the pattern ^https://([^/?#@]*@)?[^/?#@:][^/?#@]*(/[^?#]*)?$"
 #define BMP         "$ref/pattern does not match the pattern ^[\\u0000-\\uFFFF]*$"
 
-/* The violation's text behind "/MEMBER" of the instance; NULL: valid. Applied to each endpoint
- * that has the member. */
+/* The violation after "/MEMBER" of the instance; NULL: valid. Applies to each endpoint that has the
+ * member. */
 static const struct {
     const char *member, *value, *violation;
 } values[] = {
@@ -375,7 +375,7 @@ static const struct {
      " /properties/jump_control/$ref/additionalProperties is not a known member"},
 };
 
-Test(schemas, each_value_is_judged_at_every_endpoint_that_has_the_member)
+Test(schemas, each_value_is_checked_at_every_endpoint_that_has_the_member)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(values); i++) {
         const char *member = values[i].member;
@@ -397,7 +397,7 @@ Test(schemas, each_value_is_judged_at_every_endpoint_that_has_the_member)
     }
 }
 
-Test(schemas, parts_of_the_schedule_that_are_missing_name_the_object)
+Test(schemas, a_missing_part_of_the_schedule_has_the_location_of_its_object)
 {
     static const struct {
         const char *member, *violation;
@@ -420,7 +420,7 @@ Test(schemas, parts_of_the_schedule_that_are_missing_name_the_object)
     }
 }
 
-Test(schemas, partners_name_the_user_once_at_least_where_there_is_one)
+Test(schemas, sub_openid_needs_sub_appid)
 {
     static const char *const endpoints[] = {"partner-mini-program", "partner-jsapi", "partner-app",
                                             "partner-h5"};
@@ -439,7 +439,7 @@ Test(schemas, partners_name_the_user_once_at_least_where_there_is_one)
     }
 }
 
-Test(schemas, all_that_is_wrong_is_told_at_once)
+Test(schemas, all_violations_are_reported_at_once)
 {
     json_t *instance = example("app", ".request");
     change(instance, "plan_id", "\"1\"");
@@ -454,7 +454,7 @@ Test(schemas, all_that_is_wrong_is_told_at_once)
 
 /* ---- Answers, events, outcomes ---- */
 
-Test(schemas, answers_must_have_what_the_endpoint_table_asks_for_and_may_have_more)
+Test(schemas, answers_need_the_required_members_and_may_have_more)
 {
     size_t count;
     const struct endpoint *table = endpoint_table(&count);
@@ -490,7 +490,7 @@ static void check_document(const char *name, const char *member, const char *val
     json_decref(instance);
 }
 
-Test(schemas, events_are_judged_whole)
+Test(schemas, the_schema_of_events_covers_envelope_and_data)
 {
     check_document("event", "partitionkey", "\"k\"", "");
     check_document("event", "specversion", "\"0.3\"",
@@ -505,7 +505,7 @@ Test(schemas, events_are_judged_whole)
         "string, must be an integer");
 }
 
-Test(schemas, outcomes_are_judged_whole)
+Test(schemas, the_schemas_of_outcomes_cover_envelope_and_data)
 {
     check_document("result", "data/plan_id", NULL,
                    "/data /properties/data/required lacks the member plan_id");

@@ -9,7 +9,7 @@ struct row {
 
 #define BASE "http://a/b/c/d;p?q"
 
-/* RFC 3986, section 5.4, and what schemas use beyond it. */
+/* RFC 3986, section 5.4, and other references of schemas. */
 static const struct row rows[] = {
     {BASE, "g:h", "g:h"},
     {BASE, "g", "http://a/b/c/g"},
@@ -51,7 +51,7 @@ static const struct row rows[] = {
     {"", "http://a/b#", "http://a/b#"},
 };
 
-Test(schema_uri, references_resolve_as_rfc_3986_says)
+Test(schema_uri, references_resolve_as_in_rfc_3986)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         AUTO_FREE char *target = schema_uri_resolve(rows[i].base, rows[i].reference);
@@ -60,7 +60,7 @@ Test(schema_uri, references_resolve_as_rfc_3986_says)
     }
 }
 
-Test(schema_uri, escapes_are_decoded_or_refused)
+Test(schema_uri, escapes_are_decoded_or_rejected)
 {
     AUTO_FREE char *decoded = schema_uri_decode("a%25b%2fc%E5%BE%AE", 18);
     cr_expect_str_eq(decoded, "a%b/c\xe5\xbe\xae");

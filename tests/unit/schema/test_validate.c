@@ -28,7 +28,7 @@ static bool add(struct schema_set *set, const char *uri, const char *text, char 
     return added;
 }
 
-/* "INSTANCE KEYWORD ERROR" of each violation, a line each. The caller frees. */
+/* "INSTANCE KEYWORD ERROR" of each violation, a line each. free(). */
 static char *validate_with(unsigned options, const char *schema_text, const char *instance_text)
 {
     struct schema_set *set = schema_set_new(options);
@@ -66,7 +66,7 @@ static void check(unsigned options, const struct row *rows, size_t count)
     }
 }
 
-Test(schema, violations_say_where_and_what)
+Test(schema, violations_have_locations_and_an_error)
 {
     static const struct row rows[] = {
         {"{\"type\": \"integer\"}", "\"1\"", " /type is a string, must be an integer\n"},
@@ -106,7 +106,7 @@ Test(schema, violations_say_where_and_what)
     check(0, rows, ARRAY_LENGTH(rows));
 }
 
-Test(schema, locations_follow_the_instance_and_the_way_through_references)
+Test(schema, locations_follow_the_instance_and_the_references)
 {
     static const struct row rows[] = {
         {"{\"properties\": {\"a/b\": {\"items\": {\"$ref\": \"#/$defs/~0\"}}}, "
@@ -128,8 +128,8 @@ Test(schema, locations_follow_the_instance_and_the_way_through_references)
     check(0, rows, ARRAY_LENGTH(rows));
 }
 
-/* A neighbour that fails still knows its members: only the unknown one is called so. */
-Test(schema, a_wrong_member_is_not_called_unknown_as_well)
+/* A sibling that fails still evaluates its members: only the other one is unknown. */
+Test(schema, an_invalid_member_is_not_reported_as_unknown)
 {
     static const struct row rows[] = {
         {"{\"$ref\": \"#/$defs/a\", \"unevaluatedProperties\": false, "
@@ -141,7 +141,7 @@ Test(schema, a_wrong_member_is_not_called_unknown_as_well)
     check(0, rows, ARRAY_LENGTH(rows));
 }
 
-Test(schema, integers_as_written_refuses_points_and_exponents)
+Test(schema, integers_as_written_have_no_point_or_exponent)
 {
     static const struct row rows[] = {
         {"{\"type\": \"integer\"}", "1", ""},
@@ -155,7 +155,7 @@ Test(schema, integers_as_written_refuses_points_and_exponents)
     check(SCHEMA_INTEGERS_AS_WRITTEN, rows, ARRAY_LENGTH(rows));
 }
 
-Test(schema, formats_are_asserted_when_asked_for)
+Test(schema, formats_are_asserted_with_the_option)
 {
     static const struct row wrong[] = {
         {"{\"format\": \"date\"}", "\"2023-02-29\"", " /format is not a valid date\n"},
@@ -166,7 +166,7 @@ Test(schema, formats_are_asserted_when_asked_for)
     check(0, annotated, ARRAY_LENGTH(annotated));
 }
 
-Test(schema, numbers_compare_exactly_at_the_ends_of_64_bits)
+Test(schema, numbers_compare_exactly_near_the_limits_of_64_bits)
 {
     static const struct row rows[] = {
         {"{\"maximum\": 9223372036854775807}", "9223372036854775807", ""},
@@ -185,7 +185,7 @@ Test(schema, numbers_compare_exactly_at_the_ends_of_64_bits)
     check(0, rows, ARRAY_LENGTH(rows));
 }
 
-Test(schema, only_so_many_violations_are_kept_and_all_are_counted)
+Test(schema, violations_beyond_the_limit_are_counted_only)
 {
     struct schema_set *set = schema_set_new(0);
     AUTO_FREE char *error = NULL;
@@ -207,7 +207,7 @@ Test(schema, only_so_many_violations_are_kept_and_all_are_counted)
 
 #define TOO_DEEP "  takes too much to check: the schema is too deep\n"
 
-Test(schema, a_schema_that_never_descends_is_invalid_and_ends)
+Test(schema, endless_recursion_of_schemas_ends_as_invalid)
 {
     static const struct row rows[] = {
         {"{\"$ref\": \"#\"}", "1", TOO_DEEP},
@@ -223,8 +223,8 @@ Test(schema, a_schema_that_never_descends_is_invalid_and_ends)
 #define TOO_LONG  "takes too many steps to compare with the pattern\n"
 #define NAME_LONG "has a member whose name takes too many steps to check\n"
 
-/* Where nothing can be told the instance is invalid, whatever the branch. */
-Test(schema, a_pattern_that_does_not_end_makes_the_whole_instance_invalid)
+/* Without a result the instance is invalid, whatever the branch. */
+Test(schema, a_pattern_that_exceeds_the_steps_makes_the_instance_invalid)
 {
     static const struct row rows[] = {
         {ENDLESS, "\"" A50 "b\"", " /pattern " TOO_LONG},
@@ -246,9 +246,9 @@ Test(schema, a_pattern_that_does_not_end_makes_the_whole_instance_invalid)
     check(0, rows, ARRAY_LENGTH(rows));
 }
 
-/* Hashes are no secret: items that share one are compared in pairs. Integers near 2^63 share the
- * hash of the real that they round to. */
-Test(schema, equal_items_are_looked_for_within_the_steps)
+/* An attacker can make items with one hash, which are compared in pairs: integers near 2^63 have
+ * the hash of the real that they round to. */
+Test(schema, the_search_for_equal_items_takes_steps)
 {
     AUTO_BUF struct buf items = {0};
     for (int i = 0; i < 1000; i++) {
@@ -259,7 +259,7 @@ Test(schema, equal_items_are_looked_for_within_the_steps)
     cr_expect_str_eq(found, " /uniqueItems takes too many steps to look for equal items\n");
 }
 
-/* All schemas of one event have one budget. */
+/* All schemas of an event share its steps. */
 Test(schema, patterns_share_their_steps)
 {
     static const char pattern[] = "^(?:a|b)*(?:a|b)*(?:a|b)*$";
@@ -277,8 +277,8 @@ Test(schema, patterns_share_their_steps)
     cr_expect_null(strstr(found, "/m9"), "%s", found);
 }
 
-/* A turn of a group is no depth: a text of an event's whole size passes. */
-Test(schema, a_group_that_turns_for_each_character_matches_a_long_text)
+/* A repetition of a group needs no depth: a text of an event's maximum size matches. */
+Test(schema, a_group_that_repeats_for_each_character_matches_a_long_text)
 {
     AUTO_BUF struct buf text = {0};
     buf_puts(&text, "\"");
@@ -290,7 +290,7 @@ Test(schema, a_group_that_turns_for_each_character_matches_a_long_text)
     cr_expect_str_eq(found, "");
 }
 
-Test(schema, of_a_string_whose_length_failed_nothing_more_is_tried)
+Test(schema, a_string_of_wrong_length_is_not_checked_further)
 {
     static const struct row rows[] = {
         {"{\"maxLength\": 3, \"pattern\": \"^b\", \"format\": \"date\"}", "\"aaaa\"",
@@ -299,14 +299,14 @@ Test(schema, of_a_string_whose_length_failed_nothing_more_is_tried)
          "\"" A50 "b\"", " /maxLength has 51 characters, may have at most 3\n"},
         {"{\"minLength\": 60, \"not\": " ENDLESS "}", "\"" A50 "b\"",
          " /minLength has 51 characters, must have at least 60\n"},
-        /* What fails in one branch says nothing of another. */
+        /* A failure in one branch does not affect another. */
         {"{\"anyOf\": [{\"maxLength\": 3}, {\"pattern\": \"^a\"}]}", "\"aaaa\"", ""},
     };
     check(SCHEMA_ASSERT_FORMATS, rows, ARRAY_LENGTH(rows));
 }
 
 /* RFC 6901, section 3: ~ is followed by 0 or 1. Names are cut at 256 bytes. */
-Test(schema, a_pointer_is_never_cut_inside_an_escape)
+Test(schema, a_pointer_is_not_cut_inside_an_escape)
 {
     for (int len = 250; len <= 260; len++) {
         AUTO_BUF struct buf instance = {0};
@@ -322,7 +322,7 @@ Test(schema, a_pointer_is_never_cut_inside_an_escape)
     }
 }
 
-Test(schema, patterns_are_those_of_ecma_262)
+Test(schema, patterns_are_ecma_262)
 {
     static const struct {
         const char *pattern, *string;
@@ -432,7 +432,7 @@ static const struct broken broken[] = {
     {"{\"$defs\": 1}", "must be an object"},
 };
 
-Test(schema, a_wrong_schema_does_not_compile_and_says_where)
+Test(schema, an_invalid_schema_does_not_compile_and_the_error_has_its_location)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(broken); i++) {
         struct schema_set *set = schema_set_new(0);
@@ -445,7 +445,7 @@ Test(schema, a_wrong_schema_does_not_compile_and_says_where)
     }
 }
 
-Test(schema, documents_that_clash_are_not_added)
+Test(schema, documents_with_the_same_uri_are_rejected)
 {
     static const struct broken rows[] = {
         {"1", "is no schema"},
@@ -463,7 +463,7 @@ Test(schema, documents_that_clash_are_not_added)
     }
 }
 
-/* One bad document must not spoil what compiled before it, nor what comes after. */
+/* An invalid document affects neither earlier nor later ones. */
 Test(schema, a_failed_compilation_leaves_the_set_as_it_was)
 {
     struct schema_set *set = schema_set_new(0);
@@ -489,7 +489,7 @@ Test(schema, a_failed_compilation_leaves_the_set_as_it_was)
     schema_set_free(set);
 }
 
-Test(schema, the_meta_schema_judges_schemas)
+Test(schema, the_meta_schema_validates_schemas)
 {
     struct schema_set *set = schema_set_new(0);
     AUTO_FREE char *error = NULL;
@@ -506,8 +506,8 @@ Test(schema, the_meta_schema_judges_schemas)
     schema_set_free(set);
 }
 
-/* A subschema with an $id of its own speaks the dialect of the document around it. */
-Test(schema, vocabularies_are_inherited_and_unknown_required_ones_refused)
+/* A subschema with an $id has the dialect of the document around it. */
+Test(schema, vocabularies_are_inherited_and_unknown_required_ones_rejected)
 {
     struct schema_set *set = schema_set_new(0);
     AUTO_FREE char *error = NULL;
@@ -576,7 +576,7 @@ static struct schema_set *load(const char *dirs, char **error)
     return schema_set_free(set);
 }
 
-Test(schema_dir, the_first_directory_that_has_a_name_decides)
+Test(schema_dir, the_first_directory_with_a_name_wins)
 {
     write_file("own", "b.json", "{\"const\": 1}");
     write_file("shipped", "a.json", "{\"$ref\": \"b.json\"}");
@@ -594,7 +594,7 @@ Test(schema_dir, the_first_directory_that_has_a_name_decides)
     schema_set_free(set);
 }
 
-Test(schema_dir, what_is_wrong_names_its_file)
+Test(schema_dir, errors_name_the_file)
 {
     AUTO_FREE char *dir = mem_printf("%s/d", root);
     AUTO_FREE char *absent = NULL;

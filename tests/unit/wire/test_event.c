@@ -14,7 +14,7 @@
 #define PARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 #define OTHER  "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 
-/* A header by its text; one of bytes; one that is null. */
+/* A header with a text, with bytes, with null. */
 #define H(name, text)                \
     {                                \
         name, text, sizeof(text) - 1 \
@@ -31,7 +31,7 @@
     "\"specversion\":\"1.0\",\"id\":\"7f1c\",\"source\":\"/orders\"," \
     "\"type\":\"wechatpay.presign.app.requested\""
 
-/* What event_decode() made of a record. */
+/* The result of event_decode(). */
 struct seen {
     enum event_status status;
     struct event event;
@@ -55,7 +55,7 @@ static size_t count_headers(const struct record_header *headers)
     return count;
 }
 
-/* `value` NULL: null. Its bytes stand on the heap without an end. */
+/* Copies `value` (may be NULL) to the heap without a NUL, so that sanitizers see overreads. */
 static struct seen decode_bytes(const char *value, size_t len, const struct record_header *headers,
                                 size_t header_count)
 {
@@ -91,9 +91,9 @@ static bool blames(const struct seen *seen, const char *attribute, const char *e
     return false;
 }
 
-/* --- which mode ---------------------------------------------------------------------------- */
+/* --- mode ---------------------------------------------------------------------------------- */
 
-Test(event, the_documented_event_goes_through)
+Test(event, the_documented_event_is_decoded)
 {
     AUTO_SEEN struct seen seen =
         decode("{\"specversion\": \"1.0\", \"id\": \"7f1c\", \"source\": \"/orders\","
@@ -149,7 +149,7 @@ static void tell(const struct story *stories, size_t count)
     }
 }
 
-Test(event, the_mode_is_told_by_headers_first)
+Test(event, headers_decide_the_mode_first)
 {
     static const struct story stories[] = {
         {"structured by header",
@@ -216,7 +216,7 @@ Test(event, the_mode_is_told_by_headers_first)
     tell(stories, ARRAY_LENGTH(stories));
 }
 
-Test(event, without_such_headers_the_value_tells_the_mode)
+Test(event, without_headers_the_value_decides_the_mode)
 {
     static const struct story stories[] = {
         {"neither: not JSON", {{0}}, "hello", EVENT_INVALID_JSON},
@@ -444,7 +444,7 @@ Test(event, every_wrong_attribute_is_named)
     cr_expect(blames(&seen, "expirytime", "is not an RFC 3339 time"));
 }
 
-Test(event, what_is_allowed_in_attributes)
+Test(event, valid_attributes)
 {
     static const struct story stories[] = {
         {"other scripts", {{0}}, "{" WITHOUT_ID ",\"id\":\"订单😀\"}", EVENT_OK},
@@ -507,7 +507,7 @@ Test(event, absent_and_null_data_are_one)
     cr_expect_null(null.event.data);
 }
 
-Test(event, data_of_any_other_kind_is_left_to_the_schema)
+Test(event, data_of_any_type_is_decoded)
 {
     AUTO_SEEN struct seen text = decode("{" REQUIRED ",\"data\":\"{}\"}", NULL);
     cr_expect_eq(text.status, EVENT_OK);
@@ -578,7 +578,7 @@ static const struct {
      "a=1, b=2"},
 };
 
-Test(event, trace_context_is_passed_on_or_dropped)
+Test(event, trace_context_is_copied_or_dropped)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(trace_cases); i++) {
         AUTO_SEEN struct seen seen = decode(trace_cases[i].value, trace_cases[i].headers);
@@ -593,7 +593,7 @@ Test(event, trace_context_is_passed_on_or_dropped)
     }
 }
 
-/* --- what is told of an event that fails --------------------------------------------------- */
+/* --- failed events ------------------------------------------------------------------------- */
 
 Test(event, a_failure_can_name_its_event)
 {
@@ -621,7 +621,7 @@ Test(event, a_failure_can_name_its_event)
          "7f1c",
          "wechatpay.presign.app.requested"},
         {"no specversion", {{0}}, "{\"id\":\"1\",\"type\":\"t\"}", "1", "t"},
-        {"one given twice is not told",
+        {"one given twice is not reported",
          {BINARY, H("ce_id", "other")},
          "{}",
          NULL,
@@ -667,7 +667,7 @@ Test(event, key_value_and_headers_count_together)
     cr_expect_eq(status_of_size(65000, 500, 37), EVENT_TOO_LARGE);
 }
 
-/* `{REQUIRED,"data":` or nothing, then `depth` arrays in each other. */
+/* `{REQUIRED,"data":` or nothing, then `depth` nested arrays. */
 static enum event_status status_at_depth(const char *before, size_t depth, const char *after,
                                          const struct record_header *headers)
 {
@@ -713,7 +713,7 @@ Test(event, thousands_of_headers_cost_little)
     free(headers);
 }
 
-Test(event, no_more_errors_are_kept_than_published)
+Test(event, errors_beyond_the_limit_are_counted_only)
 {
     struct record_header headers[40];
     char names[40][8];
@@ -729,7 +729,7 @@ Test(event, no_more_errors_are_kept_than_published)
 
 /* --- the body ------------------------------------------------------------------------------ */
 
-Test(event, the_body_is_the_data_and_nothing_else)
+Test(event, the_body_is_the_data_only)
 {
     AUTO_SEEN struct seen seen =
         decode("{" REQUIRED ",\"data\": {\"z\": 1, \"a\": \"微信 (a/b) \\u5fae \\\"q\\\" \\u001f\","
@@ -745,9 +745,9 @@ Test(event, the_body_is_the_data_and_nothing_else)
     cr_expect_str_eq(again, body);
 }
 
-/* --- noise --------------------------------------------------------------------------------- */
+/* --- random bytes -------------------------------------------------------------------------- */
 
-/* xorshift64: the same noise on every run. */
+/* xorshift64: the same bytes in every run. */
 static uint64_t next_random(uint64_t *state)
 {
     *state ^= *state << 13;
@@ -767,7 +767,7 @@ static void spoil(char *bytes, size_t len, uint64_t *random)
     }
 }
 
-Test(event, noise_never_breaks_it)
+Test(event, random_bytes_never_crash_it)
 {
     static const char structured[] =
         "{" REQUIRED ",\"mchid\":\"1900007291\",\"expirytime\":\"2026-11-23T08:00:00Z\","

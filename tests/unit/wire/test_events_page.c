@@ -37,7 +37,7 @@ static void unload(void)
 
 TestSuite(events_page, .init = load, .fini = unload);
 
-/* The next block of JSON behind `*at`, which moves on; false when there is none. */
+/* The next block of JSON after `*at`, which it advances; false if there is none. */
 static bool next_example(const char **at, const char **text, size_t *len)
 {
     static const char fence[] = "\n```json\n";

@@ -9,7 +9,7 @@ Test(media, json_with_and_without_parameters)
 {
     static const struct {
         const char *text;
-        bool strict, lenient; /* other parameters refused, allowed */
+        bool strict, lenient; /* without and with others_allowed */
     } cases[] = {
         {"application/json", true, true},
         {"Application/JSON", true, true},

@@ -71,7 +71,7 @@ static void free_schemas(void)
 
 TestSuite(outcome, .init = load_schemas, .fini = free_schemas);
 
-/* Every outcome must be JSON that any reader takes, and what its schema says. */
+/* Every outcome is strict JSON and matches its schema. */
 static json_t *parse(const struct outcome_bytes *out)
 {
     json_error_t error;
@@ -108,7 +108,7 @@ static void expect_header(const struct outcome_bytes *out, size_t i, const char 
     cr_expect_eq(out->headers[i].value_len, strlen(value));
 }
 
-/* --- the records of the documentation ------------------------------------------------------ */
+/* --- the documented records ---------------------------------------------------------------- */
 
 Test(outcome, a_result_byte_for_byte)
 {
@@ -166,7 +166,7 @@ Test(outcome, a_result_byte_for_byte)
     outcome_bytes_deinit(&out);
 }
 
-Test(outcome, a_direct_result_leaves_out_what_is_absent)
+Test(outcome, a_direct_result_omits_absent_members)
 {
     AUTO_JSON json_t *data =
         json_pack("{s:s, s:I}", "appid", "wxd678efh567hg6787", "plan_id", (json_int_t)1);
@@ -191,7 +191,7 @@ Test(outcome, a_direct_result_leaves_out_what_is_absent)
     outcome_bytes_deinit(&out);
 }
 
-Test(outcome, a_failure_that_never_left)
+Test(outcome, a_failure_without_a_call)
 {
     static const struct record_header headers[] = {H("ce_id", "7f1c")};
     struct record record = record_of_tests;
@@ -228,7 +228,7 @@ Test(outcome, a_failure_that_never_left)
     violations_deinit(&errors);
 }
 
-Test(outcome, a_failure_that_was_refused_after_a_retry)
+Test(outcome, a_failure_rejected_after_a_retry)
 {
     static const struct outcome_attempt attempts[] = {
         {1795420800000, "h", 38, 503, NULL, "unavailable"},
@@ -270,7 +270,7 @@ Test(outcome, a_failure_that_was_refused_after_a_retry)
 
 /* --- the envelope -------------------------------------------------------------------------- */
 
-Test(outcome, nothing_is_known_of_some_events)
+Test(outcome, an_outcome_of_an_unreadable_event)
 {
     struct record record = {.topic = "t", .timestamp_ms = -1};
     struct event unknown = {.expirytime_ms = -1};
@@ -316,7 +316,7 @@ Test(outcome, the_source_is_a_uri_reference)
     }
 }
 
-Test(outcome, times_that_rfc_3339_cannot_write_are_left_out)
+Test(outcome, times_outside_rfc_3339_are_omitted)
 {
     static const struct {
         int64_t timestamp_ms;
@@ -343,7 +343,7 @@ Test(outcome, times_that_rfc_3339_cannot_write_are_left_out)
     }
 }
 
-Test(outcome, text_from_outside_is_cleaned_where_it_must_be)
+Test(outcome, strings_that_are_not_utf8_are_cleaned)
 {
     struct outcome_failure failure = failure_of_tests;
     failure.message = "caf\xe9";
@@ -383,7 +383,7 @@ static void expect_bytes(const char *what, const void *a, size_t a_len, const vo
     cr_expect(a_len != b_len || a_len == 0 || memcmp(a, b, a_len) == 0, "%s: bytes", what);
 }
 
-/* Out into an original and back again. */
+/* Writes an original and reads it back. */
 static void expect_round_trip(const struct record *record)
 {
     AUTO_JSON json_t *original = original_of(record);
@@ -428,7 +428,7 @@ Test(outcome, originals_come_back_byte_for_byte)
     }
 }
 
-Test(outcome, utf8_is_told_from_bytes)
+Test(outcome, values_that_are_not_utf8_become_base64)
 {
     static const struct record_header headers[] = {
         H("a", "text"), H("b", "\xff"), {"c", NULL, 0}, H("n\xff", "x")};
@@ -443,7 +443,7 @@ Test(outcome, utf8_is_told_from_bytes)
                            "{\"name\":\"n\xef\xbf\xbd\",\"value\":\"x\"}]}");
 }
 
-/* A value of `len` bytes: `unit` again and again. */
+/* A value of `len` bytes: `unit` repeated. */
 static struct buf repeated(const char *unit, size_t len)
 {
     struct buf text = {0};
@@ -491,7 +491,7 @@ Test(outcome, long_originals_are_cut_between_characters)
     }
 }
 
-Test(outcome, headers_that_do_not_fit_are_left_out_from_the_end)
+Test(outcome, headers_that_do_not_fit_are_omitted_from_the_end)
 {
     AUTO_BUF struct buf value = repeated("x", 65500);
     static const struct record_header headers[] = {H("first", "12345678901"),
@@ -508,11 +508,11 @@ Test(outcome, headers_that_do_not_fit_are_left_out_from_the_end)
     cr_expect_null(json_object_get(whole, "truncated"));
     record.header_count = 4;
     AUTO_JSON json_t *cut = original_of(&record);
-    cr_expect_eq(json_array_size(json_object_get(cut, "headers")), 2, "none behind a lost one");
+    cr_expect_eq(json_array_size(json_object_get(cut, "headers")), 2, "none after an omitted one");
     cr_expect(json_is_true(json_object_get(cut, "truncated")));
 }
 
-Test(outcome, no_record_makes_an_outcome_that_a_broker_refuses)
+Test(outcome, no_outcome_exceeds_a_brokers_default_size)
 {
     enum { COUNT = 100000 };
     struct record_header *headers = mem_zalloc(COUNT, sizeof *headers);
@@ -543,7 +543,7 @@ Test(outcome, no_record_makes_an_outcome_that_a_broker_refuses)
     free(headers);
 }
 
-Test(outcome, originals_of_another_shape_are_refused)
+Test(outcome, originals_of_another_form_are_rejected)
 {
     static const struct {
         const char *text, *reason;
@@ -578,7 +578,7 @@ Test(outcome, originals_of_another_shape_are_refused)
     }
 }
 
-Test(outcome, a_key_is_read_where_there_is_one)
+Test(outcome, a_key_is_read_if_present)
 {
     AUTO_JSON json_t *original =
         json_loads("{\"key_base64\":\"AP8=\",\"value\":null,\"headers\":[]}", 0, NULL);

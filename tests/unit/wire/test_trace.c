@@ -6,7 +6,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-/* Without an end behind them, so that a byte too many is seen. */
+/* On the heap without a NUL, so that sanitizers see overreads. */
 static bool valid(bool (*test)(const char *, size_t), const char *text)
 {
     size_t len = strlen(text);
@@ -17,7 +17,7 @@ static bool valid(bool (*test)(const char *, size_t), const char *text)
     return test(bytes, len);
 }
 
-Test(trace, parents)
+Test(trace, traceparents)
 {
     static const struct {
         const char *text;
@@ -49,7 +49,7 @@ Test(trace, parents)
     }
 }
 
-Test(trace, states)
+Test(trace, tracestates)
 {
     static const struct {
         const char *text;
@@ -103,7 +103,7 @@ static bool state_valid(size_t members, size_t key_len, size_t value_len)
     return trace_state_valid(text.data, text.len);
 }
 
-Test(trace, states_have_limits)
+Test(trace, tracestates_have_limits)
 {
     cr_expect(state_valid(32, 3, 1));
     cr_expect_not(state_valid(33, 3, 1));
