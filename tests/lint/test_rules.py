@@ -4,6 +4,7 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import io
+import re
 import tempfile
 import unittest
 from pathlib import Path
@@ -133,6 +134,26 @@ class Rules(unittest.TestCase):
             "src/a.c": "int f(void)\n{\n" + "    f();\n" * 71 + "}\n"})
         self.lint("--sizes", {"src/a.c": "int f(void)\n{\n" + "    f();\n" * 70 + "}\n"})
         self.assertFalse(self.failed)
+
+
+class Table(unittest.TestCase):
+    def test_the_lint_has_the_table_of_the_architecture_page(self):
+        rooms = load().ROOMS
+        page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("\n## Rooms\n")[2].partition("\n## ")[0]
+        rows = {}
+        for name, uses in re.findall(r"^\| `(\w+)(?:/|\.c)` \|.*\| ([\w, ]+) \|$", page, re.MULTILINE):
+            rows[name] = uses.split(", ")
+        rows.pop("src", None)  # the header
+        names = list(rows)
+        self.assertEqual(sorted(names), sorted({room.partition("/")[0] for room in rooms}))
+        for name, uses in rows.items():
+            if uses == ["all below"]:
+                uses = names[names.index(name) + 1:]
+            elif uses[0].startswith("all but "):
+                uses = set(names) - {uses[0].removeprefix("all but "), name, "main"}
+            with self.subTest(name):
+                found = {room.partition("/")[0] for room in rooms[name]} - {name}
+                self.assertEqual(found | {"base"}, set(uses) - {"nothing"} | {"base"})
 
 
 class Confirmation(unittest.TestCase):
