@@ -18,7 +18,8 @@ add_library(presignd_flags INTERFACE)
 target_compile_definitions(presignd_flags INTERFACE _GNU_SOURCE)
 target_compile_options(presignd_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
-  -Wwrite-strings -Wformat=2 -Wvla -Wundef -fno-common -fstack-protector-strong)
+  -Wwrite-strings -Wformat=2 -Wvla -Wundef -fno-common -fstack-protector-strong
+  -UNDEBUG) # asserts stay on in every build type; base/mem.h checks it
 if(PRESIGND_WERROR)
   target_compile_options(presignd_flags INTERFACE -Werror)
 endif()

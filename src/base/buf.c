@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ void buf_deinit(struct buf *buf)
 void buf_grow(struct buf *buf, size_t more)
 {
     size_t need = buf->len + more + 1;
+    assert(need > buf->len && need > more); /* no overflow: sizes from outside are capped */
     size_t cap = buf->cap < 64 ? 64 : buf->cap * 2;
     buf->cap = cap < need ? need : cap;
     buf->data = mem_realloc(buf->data, buf->cap);

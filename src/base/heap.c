@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* Positions count from 1, so that 0 can mean "in no heap": the parent of p is p / 2. */
@@ -62,6 +63,7 @@ void heap_set(struct heap *heap, struct heap_slot *slot, int64_t at)
         }
         put(heap, ++heap->count, slot);
     }
+    assert(get(heap, slot->position) == slot);
     slot->at = at;
     rise(heap, slot);
     sink(heap, slot);
@@ -72,6 +74,7 @@ void heap_remove(struct heap *heap, struct heap_slot *slot)
     if (!heap_holds(slot)) {
         return;
     }
+    assert(slot->position <= heap->count && get(heap, slot->position) == slot);
     struct heap_slot *last = get(heap, heap->count--);
     if (last != slot) {
         put(heap, slot->position, last);

@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 
+#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,7 @@ void *map_remove(struct map *map, const void *key, size_t len)
     void *value = entry->value;
     *link = entry->next;
     free(entry);
+    assert(map->count > 0);
     map->count--;
     return value;
 }

@@ -4,6 +4,7 @@
 
 #include "presignd/base/mem.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -50,6 +51,7 @@ static inline void list_push_front(struct list *list, struct list_link *link)
 
 static inline void list_remove(struct list *list, struct list_link *link)
 {
+    assert(list->count > 0 && link->prev->next == link && link->next->prev == link);
     link->prev->next = link->next;
     link->next->prev = link->prev;
     link->prev = link->next = NULL;

@@ -11,6 +11,10 @@
 
 #include <stddef.h>
 
+#ifdef NDEBUG
+#error "Asserts stay on in release builds: compile with -UNDEBUG."
+#endif
+
 /* Says so on stderr and aborts. */
 void mem_exhausted(void) __attribute__((noreturn, cold));
 
