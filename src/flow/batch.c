@@ -79,6 +79,8 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
         if (!partition->in_batch) {
             continue;
         }
+        /* What is committed next is not behind what is committed. */
+        assert(partition->pending.base_offset >= partition->window.base_offset);
         partition->in_batch = false;
         struct buf *metadata = &batch->metadata[batch->out.position_count];
         metadata->len = 0;
@@ -167,6 +169,7 @@ void batch_fill(struct pipeline *p, const struct batch_selection *selection)
     batch->out.record_metadata = batch->record_metadata;
     batch->out.refusals = batch->refusals;
     batch->out.positions = batch->positions;
+    assert(batch->out.position_count <= batch->out.record_count);
     assert(batch->out.record_count == p->jobs[JOB_PUBLISHING].count);
 }
 
@@ -174,6 +177,7 @@ void batch_commit(struct pipeline *p)
 {
     LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
+        assert(job->state == JOB_PUBLISHING);
         if (job->partition != NULL) { /* else its window went with its assignment */
             window_finish(&job->partition->window, job->record.offset);
         }

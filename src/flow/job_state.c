@@ -42,6 +42,7 @@ void job_state_charge(struct pipeline *p, struct job *job)
 
 void job_state_set_queue(struct pipeline *p, struct job *job, struct merchant *merchant)
 {
+    assert(job->queue == NULL);
     job->queue = queue_of(p, merchant);
     p->queues_busy += job->queue->jobs++ == 0;
 }
@@ -120,6 +121,7 @@ static void leave_list(struct pipeline *p, struct job *job)
     job->in = NULL;
     if (job->state == JOB_WAITING) {
         struct merchant_queue *queue = job->queue;
+        assert(p->waiting > 0);
         p->waiting--;
         if (merchant_queue_waiting(queue) == 0) {
             list_remove(&p->rotation, &queue->link);
@@ -129,10 +131,12 @@ static void leave_list(struct pipeline *p, struct job *job)
 
 static void enter_list(struct pipeline *p, struct job *job, enum job_state state)
 {
+    assert(job->in == NULL && state < JOB_STATE_COUNT);
     job->state = state;
     job->in = list_of(p, job, state);
     if (state == JOB_WAITING) {
         struct merchant_queue *queue = job->queue;
+        assert(job->key_entry.queue != NULL);
         if (merchant_queue_waiting(queue) == 0) {
             list_push_back(&p->rotation, &queue->link);
         }
@@ -171,6 +175,7 @@ void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now)
 static void leave_key_order(struct pipeline *p, struct job *job, struct moment now)
 {
     if (job->key_entry.queue != NULL) {
+        assert(job->queue->jobs > 0 && p->queues_busy > 0);
         p->queues_busy -= --job->queue->jobs == 0;
     }
     struct key_order_entry *next = key_order_leave(&p->key_order, &job->key_entry);

@@ -2,6 +2,7 @@
 
 #include "presignd/base/text.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +37,14 @@ static void set_done(struct window *window, int64_t offset, bool done)
     }
 }
 
+/* Holds whenever a function here returns, whatever offsets and metadata came from outside. */
+static void check(const struct window *window)
+{
+    assert(window->base_offset <= window->next);
+    assert(window->next - window->base_offset <= WINDOW_SPAN);
+    assert(window->top - window->base_offset <= WINDOW_SPAN);
+}
+
 /* Not beyond `next`, even over offsets that are known to be done: their records come again after
  * a restart, and one below the base offset would look like a log that was made anew.
  *
@@ -46,6 +55,7 @@ static void advance(struct window *window)
         set_done(window, window->base_offset, false);
         window->base_offset++;
     }
+    check(window);
 }
 
 /* Bit i of the set is offset base offset + i. */
@@ -148,6 +158,7 @@ void window_finish(struct window *window, int64_t offset)
 
 void window_encode(const struct window *window, struct buf *out)
 {
+    check(window);
     unsigned char set[WINDOW_SPAN / 8] = {0};
     size_t len = 0;
     /* From the base offset itself on: it is done already when it stands at `next` on an offset of
