@@ -141,7 +141,7 @@ static struct merchant *load_merchant(const struct config_merchant *from, bool w
         .certificate_paths = (const char *const *)paths,
         .max_in_flight = (unsigned)from->max_in_flight,
         .rate_per_s = (unsigned)from->rate_per_s,
-        .missing_is_told = refused,
+        .missing_reported = refused,
     };
     return without_keys ? merchant_new_keyless(&spec, errors) : merchant_new(&spec, errors);
 }

@@ -34,11 +34,11 @@ struct rule {
     const char *detail;
 };
 
-/* The answer table. The first row that holds the status decides; 200 begins as unverified and
- * becomes a success only after every check. 500 is no outage: for a merchant without the
- * product's permission these endpoints answer 500 for days. 408, 421 and 425 say that the server
- * did not act, and may be sent again (RFC 9110, sections 15.5.9 and 15.5.20; RFC 8470, section
- * 5.2). An interim answer alone is a connection that broke. */
+/* The answer table. The first row that contains the status applies. A 200 begins as unverified and
+ * becomes a success after every check. A 500 is not an outage: these endpoints answer 500 for days
+ * to a merchant without permission for the product. After 408, 421 and 425 the server did not act,
+ * so the request may be sent again (RFC 9110, sections 15.5.9 and 15.5.20; RFC 8470, section 5.2).
+ * An interim answer alone means a broken connection. */
 static const struct rule status_rules[] = {
     {100, 199, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "an interim answer, and no final one"},
     {200, 200, ANSWER_UNVERIFIED, CALL_UNKNOWN, false, "the answer cannot be trusted"},
@@ -61,7 +61,7 @@ static const struct rule status_rules[] = {
 static const struct rule no_rule = {
     0, 0, ANSWER_UNEXPECTED, CALL_UNKNOWN, false, "no status that HTTP knows as a final one"};
 
-/* Transfers whose status, if one came at all, says nothing. */
+/* For transfers whose status, if there is one, means nothing. */
 static const struct rule not_sent_rule = {
     0, 0, ANSWER_UNREACHABLE, CALL_NOT_SENT, true, "no connection: nothing was sent"};
 static const struct rule broken_rule = {
@@ -105,14 +105,14 @@ static void copy_clean(char *out, const char *value, size_t max)
     out[clean.len] = '\0';
 }
 
-/* An integer beyond 64 bits, or U+0000, in a member that is not used must not spoil an answer. */
+/* Accepts integers beyond 64 bits and U+0000: they may stand in members that are not used. */
 static json_t *read_body(const struct verify_input *input, const char **reason)
 {
     return json_read(input->body, input->body_len, ANSWER_NESTING_MAX,
                      JSON_READ_NUL | JSON_READ_BIG_INTEGERS, reason);
 }
 
-/* An error's body may be empty, a page of HTML or anything else: what can be read is taken. */
+/* An error's body may be empty, HTML or anything else. */
 static void read_error(const struct verify_input *input, struct answer *answer)
 {
     AUTO_JSON json_t *body = read_body(input, NULL);
@@ -120,15 +120,15 @@ static void read_error(const struct verify_input *input, struct answer *answer)
     copy_clean(answer->message, json_text(body, "message"), ANSWER_MESSAGE_MAX);
 }
 
-/* Whether another key or another clock of ours might verify it. A signature test and one that is
- * not base64 no key verifies; an answer without a signature says nothing of keys. */
+/* True when another key or a right clock might verify it. No key verifies a signature test or a
+ * signature that is not base64; an answer without a signature says nothing about keys. */
 static bool is_ours(enum verify_status status)
 {
     return status == VERIFY_UNKNOWN_SERIAL || status == VERIFY_BAD_TIMESTAMP ||
            status == VERIFY_BAD_SIGNATURE;
 }
 
-/* What keeps a 200 from being a success, or NULL after moving its values to `answer`. */
+/* Copies the values of a success to `answer` and returns NULL, or returns why it is none. */
 static const char *read_success(const struct endpoint *endpoint, const struct answer_input *input,
                                 struct answer *answer)
 {
@@ -205,7 +205,7 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     answer->wants_new_connection =
         input->transfer == TRANSFER_DONE && (input->status == 408 || input->status == 421);
 
-    /* A body that was cut off can be neither verified nor read. */
+    /* A truncated body can be neither verified nor read. */
     if (input->transfer == TRANSFER_DONE) {
         answer->verify = verify_answer(keys, key_count, &input->verify, wall_ms / 1000);
         answer->is_signed = answer->verify == VERIFY_OK;
@@ -220,7 +220,7 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     }
 }
 
-void answer_disown(struct answer *answer)
+void answer_mark_foreign(struct answer *answer)
 {
     answer->kind = ANSWER_UNVERIFIED;
     answer->call_state = CALL_UNKNOWN;

@@ -6,19 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* In a ring, the oldest of which is overwritten; and each in the chain of its bucket, newest
- * first, so that the oldest of a chain is its last. */
+/* Entries lie in a ring; a new one overwrites the oldest. Each bucket chains its entries, newest
+ * first, so the last one of a chain is its oldest. */
 struct entry {
     uint64_t id, owner;
     int64_t at_ms;
-    uint32_t next; /* one more than an index; 0: none */
+    uint32_t next; /* index + 1; 0: none */
 };
 
 struct answer_ids {
     EVP_MD_CTX *digest;
     struct entry *entries;
     uint32_t *buckets; /* as entry.next */
-    uint64_t accepted; /* in all */
+    uint64_t accepted; /* since the start */
     unsigned char key[ANSWER_IDS_KEY_SIZE];
 };
 
@@ -46,7 +46,7 @@ struct answer_ids *answer_ids_free(struct answer_ids *ids)
     return NULL;
 }
 
-/* Of one or two strings, their ends included, so that no two pairs read alike. */
+/* Hashes both strings with their NULs, so that different pairs have different input. */
 static uint64_t hash(const struct answer_ids *ids, const char *first, const char *second)
 {
     unsigned char sum[EVP_MAX_MD_SIZE];
@@ -56,7 +56,7 @@ static uint64_t hash(const struct answer_ids *ids, const char *first, const char
         EVP_DigestUpdate(ids->digest, first, strlen(first) + 1) != 1 ||
         EVP_DigestUpdate(ids->digest, second, strlen(second) + 1) != 1 ||
         EVP_DigestFinal_ex(ids->digest, sum, NULL) != 1) {
-        mem_exhausted(); /* SHA-256 over memory fails for no other reason */
+        mem_exhausted(); /* the only reason for which SHA-256 can fail */
     }
     memcpy(&short_sum, sum, sizeof short_sum);
     return short_sum;
@@ -67,7 +67,7 @@ static uint32_t *bucket_of(const struct answer_ids *ids, uint64_t id)
     return &ids->buckets[id % ANSWER_IDS_MAX];
 }
 
-/* The newest of that id, NULL: none. */
+/* The newest entry of the id, or NULL. */
 static const struct entry *find(const struct answer_ids *ids, uint64_t id)
 {
     for (uint32_t at = *bucket_of(ids, id); at != 0; at = ids->entries[at - 1].next) {
@@ -78,7 +78,7 @@ static const struct entry *find(const struct answer_ids *ids, uint64_t id)
     return NULL;
 }
 
-/* Takes the last out of its chain: it is the oldest of all. */
+/* Removes the last entry of the chain, which is the oldest of all. */
 static void discard_last(const struct answer_ids *ids, uint64_t id)
 {
     uint32_t *at = bucket_of(ids, id);
@@ -88,7 +88,7 @@ static void discard_last(const struct answer_ids *ids, uint64_t id)
     *at = 0;
 }
 
-static void remember(struct answer_ids *ids, struct entry entry)
+static void store(struct answer_ids *ids, struct entry entry)
 {
     uint32_t index = (uint32_t)(ids->accepted % ANSWER_IDS_MAX);
     if (ids->accepted++ >= ANSWER_IDS_MAX) {
@@ -110,6 +110,6 @@ bool answer_ids_accept(struct answer_ids *ids, const char *id, const char *mchid
         mono_ms - known->at_ms < ANSWER_IDS_AGE_MS) {
         return false;
     }
-    remember(ids, entry);
+    store(ids, entry);
     return true;
 }

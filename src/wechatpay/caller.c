@@ -14,19 +14,19 @@
 
 _Static_assert(CALLER_HOSTS_MAX <= TRANSFER_HOSTS_MAX, "each host has its own queue");
 
-/* Calls kept for the next ones; a burst's rest goes back to the allocator. */
+/* Finished calls that are kept for reuse. */
 enum { SPARE_CALLS_MAX = 64 };
-/* A message to sign that grew beyond this is not kept for the next call. */
-enum { KEEP_BYTES = 4096 };
+/* A larger buffer is freed instead of reused. */
+enum { REUSE_BYTES_MAX = 4096 };
 
-/* What one configuration made. Calls hold a reference, so that those in flight at a reload
- * end as they began. */
+/* One configuration. Each call holds a reference, so that a reload does not change calls in
+ * flight. */
 struct settings {
     struct list_link link; /* in caller.retired */
     unsigned references;
     unsigned host_count;
     char *base_url[CALLER_HOSTS_MAX];  /* without a slash at the end */
-    char *host_name[CALLER_HOSTS_MAX]; /* as outcomes show it */
+    char *host_name[CALLER_HOSTS_MAX]; /* as in outcomes */
     struct transfer_client *client;
 };
 
@@ -37,8 +37,8 @@ struct caller {
     caller_answered_fn *answered;
     void *context;
     struct settings *settings;
-    struct list retired;       /* settings that calls may still hold */
-    struct loop_timer sweeper; /* frees them, not from within their own client's callback */
+    struct list retired;       /* old settings that calls may still hold */
+    struct loop_timer sweeper; /* frees them outside their client's callbacks */
     struct list calls;         /* in flight */
     struct list spare;
     struct answer_ids *ids; /* accepted, of all settings */
@@ -46,7 +46,7 @@ struct caller {
 
 struct call {
     struct list_link link;
-    struct caller *caller; /* NULL: freed while this was being signed */
+    struct caller *caller; /* NULL: it was freed while this was being signed */
     bool signing;          /* the signer holds it */
     struct settings *settings;
     struct attempt attempt; /* merchant is a reference */
@@ -85,7 +85,7 @@ static void curl_free_at(char **string)
     curl_free(*string);
 }
 
-/* Paths come from the endpoint table and are signed as they stand there: a base has none. */
+/* A base URL has no path: the endpoint table has the path that is signed. */
 static bool is_bare(CURLU *url)
 {
     static const CURLUPart unwanted[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY,
@@ -100,7 +100,7 @@ static bool is_bare(CURLU *url)
     return curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK && strcmp(path, "/") == 0;
 }
 
-/* Splits a base URL into what requests begin with and what people read. */
+/* Splits a base URL into the URL of requests and the name for people. */
 static bool read_base(const char *text, char **base, char **host_name)
 {
     AUTO(url_free_at) CURLU *url = curl_url();
@@ -266,13 +266,13 @@ static void classify(const struct call *call, struct answer *answer)
         answer->detail = transfer->reason;
     }
     if (transfer->expired) {
-        answer->counts_as_outage = false; /* the event was late, not the host */
+        answer->counts_as_outage = false; /* the event's fault, not the host's */
     }
     answer->duration_us = transfer->duration_us;
     answer->duration_ms = (transfer->duration_us + 500) / 1000;
 }
 
-/* The call is given back first, so that its place is free for what the callee starts. */
+/* Frees the call first, so that the callee can start another one within the limits. */
 static void give_answer(struct call *call, struct answer *answer)
 {
     struct caller *caller = call->caller;
@@ -283,8 +283,8 @@ static void give_answer(struct call *call, struct answer *answer)
     answer_deinit(answer);
 }
 
-/* An answer that belongs to another request of its connection: what follows there would be late by
- * one, too. `redirect_url` holds no id of its own. */
+/* Detects an answer that belongs to another request. All later answers of that connection would be
+ * shifted as well, so the host's connections are replaced. `redirect_url` has no id. */
 static void check_owner(const struct call *call, struct answer *answer)
 {
     const struct attempt *attempt = &call->attempt;
@@ -294,7 +294,7 @@ static void check_owner(const struct call *call, struct answer *answer)
                           attempt->contract_code, clock_now(call->caller->clock).mono_ms)) {
         return;
     }
-    answer_disown(answer);
+    answer_mark_foreign(answer);
     transfer_client_renew(call->settings->client, call->host);
 }
 
@@ -337,7 +337,7 @@ static void on_signed(struct signer_job *job)
 {
     struct call *call = CONTAINER_OF(job, struct call, job);
     call->signing = false;
-    if (job->message.cap > KEEP_BYTES) {
+    if (job->message.cap > REUSE_BYTES_MAX) {
         buf_deinit(&job->message);
     }
     if (call->caller == NULL) {
@@ -363,7 +363,7 @@ void caller_start(struct caller *caller, const struct attempt *attempt, void *co
     call->attempt = *attempt;
     call->attempt.merchant = merchant_ref(attempt->merchant);
     call->cookie = cookie;
-    /* The backup host may be gone since a reload that the flow has not seen yet. */
+    /* A reload that the flow has not seen yet may have removed the backup host. */
     call->host = attempt->host < call->settings->host_count ? attempt->host : 0;
     call->timestamp_s = clock_now(caller->clock).wall_ms / 1000;
     sign_nonce(call->nonce);
@@ -396,7 +396,7 @@ struct caller *caller_new(struct loop *loop, const struct clock *clock, struct s
                               .settings = settings};
     unsigned char key[ANSWER_IDS_KEY_SIZE];
     if (getentropy(key, sizeof key) != 0) {
-        abort(); /* only a kernel without getrandom(2) gets here */
+        abort(); /* fails only on a kernel without getrandom(2) */
     }
     caller->ids = answer_ids_new(key);
     list_init(&caller->retired);
@@ -406,7 +406,7 @@ struct caller *caller_new(struct loop *loop, const struct clock *clock, struct s
     return caller;
 }
 
-/* A call that the signer holds frees itself when it comes back. */
+/* A call that the signer holds frees itself when it is signed. */
 static void abandon(struct call *call)
 {
     if (call->signing) {
@@ -432,7 +432,7 @@ struct caller *caller_free(struct caller *caller)
     if (caller == NULL) {
         return NULL;
     }
-    /* Clients first: they reach into the calls' transfers. */
+    /* Clients first: they use the calls' transfers. */
     settings_free(caller->settings);
     for (struct list_link *link; (link = list_pop_front(&caller->retired)) != NULL;) {
         settings_free(CONTAINER_OF(link, struct settings, link));

@@ -59,7 +59,7 @@ bool certificates_decrypt(const char apiv3_key[APIV3_KEY_LENGTH], const char *no
     bool ok = open_sealed(apiv3_key, nonce, associated_data, &sealed, (unsigned char *)out->data);
     ERR_clear_error();
     if (!ok) {
-        /* What did not authenticate must not be used, not even by accident. */
+        /* Unauthenticated plaintext must not leave this function. */
         OPENSSL_cleanse(out->data, sealed.len);
         buf_deinit(out);
         return false;
@@ -69,8 +69,7 @@ bool certificates_decrypt(const char apiv3_key[APIV3_KEY_LENGTH], const char *no
     return true;
 }
 
-/* Whether the text is a certificate that we could verify with, with the serial that the answer
- * lists it under. */
+/* True for a certificate with a usable key and the serial that the answer lists. */
 static bool is_certificate(const struct buf *pem, const char *listed_serial)
 {
     AUTO_FREE char *serial = NULL;
@@ -81,8 +80,8 @@ static bool is_certificate(const struct buf *pem, const char *listed_serial)
     return key != NULL && text_equal_nocase(serial, listed_serial);
 }
 
-/* One element of `data`: its PEM text in `pem`, left empty when it is for another algorithm
- * than ours. NULL, or what is wrong. */
+/* Reads one element of `data` into `pem`; skips an element of another algorithm. Returns NULL, or
+ * what is wrong. */
 static const char *read_item(const json_t *item, const char *apiv3_key, struct buf *pem)
 {
     const json_t *sealed = json_object_get(item, "encrypt_certificate");
@@ -101,7 +100,7 @@ static const char *read_item(const json_t *item, const char *apiv3_key, struct b
         return "a certificate cannot be decrypted: check apiv3_key";
     }
     if (!is_certificate(pem, serial)) {
-        return "what was decrypted is no RSA certificate with the listed serial_no";
+        return "the decrypted text is not an RSA certificate with the listed serial_no";
     }
     return NULL;
 }
@@ -123,7 +122,7 @@ char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV
     size_t size = json_array_size(data);
     *count = 0;
     *reason = size == 0                 ? "the answer has no array data with certificates"
-              : size > CERTIFICATES_MAX ? "the answer has more certificates than are taken"
+              : size > CERTIFICATES_MAX ? "the answer has too many certificates"
                                         : NULL;
     if (*reason != NULL) {
         return NULL;
@@ -137,7 +136,7 @@ char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV
         }
     }
     if (*reason == NULL && *count == 0) {
-        *reason = "no certificate is under AEAD_AES_256_GCM";
+        *reason = "no certificate uses AEAD_AES_256_GCM";
     }
     if (*reason != NULL) {
         free_all(items, *count);

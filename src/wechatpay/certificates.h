@@ -9,17 +9,17 @@
 
 /* An APIv3 key's length in bytes. */
 #define APIV3_KEY_LENGTH 32
-/* Certificates in one answer; more are refused. */
+/* Certificates in one answer; an answer with more is an error. */
 #define CERTIFICATES_MAX 16
 
-/* AES-256-GCM, the last 16 bytes of the base64 ciphertext are the tag. False when it does not
- * authenticate; `out` is then left empty. */
+/* AES-256-GCM. The last 16 bytes of the decoded ciphertext are the tag. False when it does not
+ * authenticate; `out` is empty then. */
 bool certificates_decrypt(const char apiv3_key[APIV3_KEY_LENGTH], const char *nonce,
                           const char *associated_data, const char *ciphertext_base64,
                           struct buf *out) __attribute__((warn_unused_result));
 
-/* The PEM texts of the answer's body, `*count` of them, to be freed each and together. NULL
- * and a static reason. */
+/* The `*count` PEM texts in the answer's body; free each and the array. NULL and a static
+ * reason. */
 char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV3_KEY_LENGTH],
                          size_t *count, const char **reason) __attribute__((warn_unused_result));
 

@@ -16,7 +16,7 @@ static int64_t draw_age_ms(void)
 {
     uint32_t random;
     if (getentropy(&random, sizeof random) != 0) {
-        abort(); /* only a kernel without getrandom(2) gets here */
+        abort(); /* fails only on a kernel without getrandom(2) */
     }
     return CONNECTION_AGE_MIN_MS + random % (CONNECTION_AGE_MAX_MS - CONNECTION_AGE_MIN_MS + 1);
 }
@@ -44,7 +44,7 @@ struct connection *connection_add(struct list *connections, int fd, const struct
     const union address *address = (const union address *)peer;
     const void *ip = peer->sa_family == AF_INET ? (const void *)&address->v4.sin_addr
                                                 : (const void *)&address->v6.sin6_addr;
-    connection_remove(connections, fd); /* one that was closed and not told of */
+    connection_remove(connections, fd); /* one whose end curl did not report */
     struct connection *connection = mem_zalloc(1, sizeof *connection);
     connection->fd = fd;
     connection->renew_ms = mono_ms + draw_age_ms();
@@ -59,10 +59,10 @@ void connection_leave_all(struct list *connections, const void *user)
 {
     LIST_FOREACH_SAFE (connections, link) {
         struct connection *connection = CONTAINER_OF(link, struct connection, link);
-        bool is_his = connection->user == user;
-        if (is_his && !connection->is_used) {
+        bool is_users = connection->user == user;
+        if (is_users && !connection->is_used) {
             discard(connections, connection);
-        } else if (is_his) {
+        } else if (is_users) {
             connection->user = NULL;
         }
     }
@@ -83,7 +83,7 @@ void connection_remove_all(struct list *connections)
     }
 }
 
-/* It has one from the start of its connecting on. */
+/* A socket has a local port as soon as it begins to connect. */
 static int local_port_of(struct connection *connection)
 {
     union address address = {0};
@@ -94,7 +94,7 @@ static int local_port_of(struct connection *connection)
     return connection->local_port;
 }
 
-/* By both ends: the kernel gives one local port to connections to different peers. */
+/* Compares both ends: the kernel may use one local port for several peers. */
 struct connection *connection_find(const struct list *connections, const char *peer_ip,
                                    int peer_port, int local_port)
 {
@@ -115,13 +115,13 @@ void connection_renew_all(struct list *connections, unsigned host)
         if (connection->host == host) {
             connection->is_stale = true;
             if (connection->user == NULL) {
-                (void)shutdown(connection->fd, SHUT_RDWR); /* curl closes it when it looks */
+                (void)shutdown(connection->fd, SHUT_RDWR); /* curl closes it at its next check */
             }
         }
     }
 }
 
-/* recv()'s count of what stands there: 0 an end, -1 nothing or an error. */
+/* As recv(2): 0 for an end, -1 for nothing or an error. */
 static ssize_t peek(const struct connection *connection)
 {
     char c;
@@ -139,8 +139,8 @@ bool connection_is_open(const struct connection *connection)
     return count > 0 || (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
 }
 
-/* curl's own BIO works in a call of curl's alone: outside of one it reads through a NULL pointer
- * after a reset. A part of a record is no ticket that is worth waiting for. */
+/* curl's own BIO works only inside a call of curl: outside, after a reset, it reads through a NULL
+ * pointer. So a plain socket BIO replaces it for the check. An incomplete record counts as data. */
 static bool peek_tls(const struct connection *connection, SSL *tls)
 {
     BIO *plain = BIO_new_socket(connection->fd, BIO_NOCLOSE);
@@ -150,7 +150,7 @@ static bool peek_tls(const struct connection *connection, SSL *tls)
     }
     SSL_set0_rbio(tls, plain);
     SSL_set0_wbio(tls, plain);
-    ERR_clear_error(); /* or SSL_get_error() would tell of what is older */
+    ERR_clear_error(); /* SSL_get_error() would report older errors */
     char c;
     int count = SSL_peek(tls, &c, 1);
     bool is_quiet =
@@ -161,7 +161,7 @@ static bool peek_tls(const struct connection *connection, SSL *tls)
     return is_quiet;
 }
 
-/* Nearly always the descriptor has nothing to read, and then TLS has nothing either. */
+/* The usual case needs no TLS call: nothing on the descriptor and nothing buffered. */
 bool connection_is_quiet(const struct connection *connection, SSL *tls)
 {
     if ((tls == NULL || SSL_has_pending(tls) == 0) && has_nothing_to_read(connection)) {

@@ -9,8 +9,8 @@
 #define WEB_ID  "pre_entrustweb_id"
 #define URL     "redirect_url"
 
-/* What each page of the API marks as a required field of the answer. The App pages' optional
- * miniprogram_username and miniprogram_path are passed on when they come. */
+/* The fields of the answer that the API's pages mark as required. The optional miniprogram_username
+ * and miniprogram_path of the App pages are passed on when present. */
 #define MINI_PROGRAM_FIELDS                       \
     {                                             \
         WEB_ID, "redirect_appid", "redirect_path" \
@@ -26,7 +26,7 @@ static const struct endpoint table[] = {
     {"partner-h5", MODE_PARTNER, PARTNER "h5", URL, {URL}},
     {"partner-jsapi", MODE_PARTNER, PARTNER "jsapi", URL, {URL}},
 };
-_Static_assert(ARRAY_LENGTH(table) == ENDPOINT_COUNT, "others size their arrays by this");
+_Static_assert(ARRAY_LENGTH(table) == ENDPOINT_COUNT, "ENDPOINT_COUNT is the number of rows");
 
 const struct endpoint *endpoint_table(size_t *count)
 {

@@ -17,12 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* APIv3 signs with RSA of 2048 bits; a shorter key is a mistake or a toy. */
+/* APIv3 uses RSA of 2048 bits. */
 #define KEY_BITS_MIN 2048
-/* RSA of 16384 bits takes seconds for one signature. */
+/* A signature with 16384 bits takes seconds. */
 #define KEY_BITS_MAX 4096
 
-/* A file's bytes, cleansed before they are freed. */
+/* A file's bytes; cleansed before free. */
 struct secret {
     char *bytes;
     size_t len;
@@ -53,7 +53,7 @@ static void x509_free_at(X509 **certificate)
     X509_free(*certificate);
 }
 
-/* Not stdio, whose buffer would keep a copy. */
+/* Not stdio: its buffer would keep a copy. */
 static bool read_all(int fd, struct secret *out)
 {
     out->bytes = mem_zalloc(1, KEY_FILE_MAX + 1);
@@ -70,7 +70,7 @@ static bool read_all(int fd, struct secret *out)
     return true;
 }
 
-/* Non-blocking, so that a pipe where a file should be cannot hold up the start. */
+/* Non-blocking, so that a pipe in place of a file cannot block the start. */
 static bool read_file(const char *path, struct secret *out, char **error)
 {
     AUTO(close_at) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -111,7 +111,7 @@ bool key_file_check(const char *path, char **error)
     return true;
 }
 
-/* What a PEM block may be, by its label (RFC 7468). */
+/* The kinds of PEM blocks, by label (RFC 7468). */
 enum pem_kind { PEM_NONE, PEM_PRIVATE, PEM_ENCRYPTED, PEM_EC, PEM_PUBLIC, PEM_CERTIFICATE };
 
 static const struct {
@@ -139,7 +139,7 @@ static const char *pem_kind_text(enum pem_kind kind)
     return texts[kind];
 }
 
-/* The first block's. */
+/* The kind of the first block. */
 static enum pem_kind pem_kind_of(const char *pem, size_t len)
 {
     const char *first = NULL;
@@ -155,8 +155,8 @@ static enum pem_kind pem_kind_of(const char *pem, size_t len)
     return kind;
 }
 
-/* Takes the place of OpenSSL's prompt on the terminal; a PKCS#1 key shows that it is encrypted
- * only by asking for a password. */
+/* Replaces OpenSSL's prompt on the terminal. A PKCS#1 key shows that it is encrypted only by asking
+ * for a password. */
 /* NOLINTNEXTLINE(readability-non-const-parameter): the type is OpenSSL's */
 static int refuse_password(char *out, int size, int writing, void *asked)
 {
@@ -167,7 +167,7 @@ static int refuse_password(char *out, int size, int writing, void *asked)
     return -1;
 }
 
-/* The key itself when it is one to use, else NULL after freeing it. */
+/* Returns the key when it is usable; otherwise frees it and returns NULL. */
 static EVP_PKEY *checked(EVP_PKEY *key, const char *what, char **error)
 {
     if (EVP_PKEY_get_base_id(key) != EVP_PKEY_RSA) {
@@ -182,8 +182,8 @@ static EVP_PKEY *checked(EVP_PKEY *key, const char *what, char **error)
     return NULL;
 }
 
-/* A key whose parts do not belong together would earn a 401 for every request. OpenSSL's own
- * check of a key takes 0.1 s, since it proves the primes; what counts here takes 0.3 ms. */
+/* A key with inconsistent parts would get a 401 for every request. OpenSSL's own check proves the
+ * primes and takes 0.1 s; one signature takes 0.3 ms. */
 static bool signs_and_verifies(EVP_PKEY *key)
 {
     static const unsigned char text[] = "presignd";
@@ -288,8 +288,8 @@ EVP_PKEY *key_public_parse(const char *pem, size_t len, const char *what, char *
     return checked(key, what, error);
 }
 
-/* Upper-case hex with an even number of digits, as Wechatpay-Serial has it; NULL for a number
- * that no certificate may have (RFC 5280, section 4.1.2.2: positive, at most 20 bytes). */
+/* Upper-case hex with an even number of digits, as in Wechatpay-Serial. NULL for an invalid serial
+ * (RFC 5280, section 4.1.2.2: positive, at most 20 bytes). */
 static char *serial_text(const X509 *certificate)
 {
     BIGNUM *number = ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate), NULL);

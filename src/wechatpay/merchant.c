@@ -24,18 +24,18 @@
 
 #define DIGITS "0123456789"
 
-/* A merchant in the making and what is wrong with it so far, a line each. */
-struct draft {
+/* A merchant that is being built, and its errors so far, one per line. */
+struct builder {
     struct merchant *merchant;
     struct buf errors;
-    bool missing_is_told;
+    bool missing_reported;
 };
 
-static void complain(struct draft *draft, const char *key, const char *format, ...)
+static void complain(struct builder *builder, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* `key` is the configuration's: whoever knows where it was given can say so. */
-static void complain(struct draft *draft, const char *key, const char *format, ...)
+/* `key` is the configuration key, so that the caller can add its origin. */
+static void complain(struct builder *builder, const char *key, const char *format, ...)
 {
     AUTO_FREE char *text = NULL;
     va_list arguments;
@@ -44,37 +44,37 @@ static void complain(struct draft *draft, const char *key, const char *format, .
         mem_exhausted();
     }
     va_end(arguments);
-    buf_printf(&draft->errors, "merchant %s: %s: %s\n", draft->merchant->mchid, key, text);
+    buf_printf(&builder->errors, "merchant %s: %s: %s\n", builder->merchant->mchid, key, text);
 }
 
-static void complain_missing(struct draft *draft, const char *key, const char *what_to_do)
+static void complain_missing(struct builder *builder, const char *key, const char *what_to_do)
 {
-    if (!draft->missing_is_told) {
-        complain(draft, key, "is missing: %s", what_to_do);
+    if (!builder->missing_reported) {
+        complain(builder, key, "is missing: %s", what_to_do);
     }
 }
 
-static void take_mchid(struct draft *draft, const char *mchid)
+static void take_mchid(struct builder *builder, const char *mchid)
 {
     bool ok =
         text_is_given(mchid) && strlen(mchid) <= MCHID_MAX && mchid[strspn(mchid, DIGITS)] == '\0';
-    draft->merchant->mchid = mem_strdup(ok ? mchid : "?");
+    builder->merchant->mchid = mem_strdup(ok ? mchid : "?");
     if (!ok) {
-        complain(draft, "mchid", "must be 1 to %d digits", MCHID_MAX);
+        complain(builder, "mchid", "must be 1 to %d digits", MCHID_MAX);
     }
 }
 
-/* The API knows serials in upper case; tools print them in either. */
-static void take_serial(struct draft *draft, const char *serial)
+/* The API uses upper-case serials; tools print both cases. */
+static void take_serial(struct builder *builder, const char *serial)
 {
     if (!text_is_given(serial)) {
-        complain_missing(draft, "serial_no",
+        complain_missing(builder, "serial_no",
                          "give the API certificate's serial number (openssl x509 -noout -serial "
                          "-in apiclient_cert.pem)");
         return;
     }
     if (strlen(serial) > SERIAL_MAX || serial[strspn(serial, DIGITS "abcdefABCDEF")] != '\0') {
-        complain(draft, "serial_no", "must be up to %d hex digits without 0x, colons or spaces",
+        complain(builder, "serial_no", "must be up to %d hex digits without 0x, colons or spaces",
                  SERIAL_MAX);
         return;
     }
@@ -82,40 +82,40 @@ static void take_serial(struct draft *draft, const char *serial)
     for (char *at = copy; *at != '\0'; at++) {
         *at = (char)toupper((unsigned char)*at);
     }
-    draft->merchant->serial_no = copy;
+    builder->merchant->serial_no = copy;
 }
 
-static void take_private_key(struct draft *draft, const char *path)
+static void take_private_key(struct builder *builder, const char *path)
 {
     AUTO_FREE char *error = NULL;
     if (!text_is_given(path)) {
-        complain_missing(draft, "private_key", "give the path of apiclient_key.pem");
+        complain_missing(builder, "private_key", "give the path of apiclient_key.pem");
         return;
     }
-    draft->merchant->private_key = key_private_read(path, &error);
+    builder->merchant->private_key = key_private_read(path, &error);
     if (error != NULL) {
-        complain(draft, "private_key", "%s", error);
+        complain(builder, "private_key", "%s", error);
     }
 }
 
-/* Takes over `key` and `serial`, either to keep or to free. */
-static void add_verify_key(struct draft *draft, const char *name, const char *path, char *serial,
-                           EVP_PKEY *key, int64_t not_after_ms)
+/* Takes over `key` and `serial`. */
+static void add_verify_key(struct builder *builder, const char *name, const char *path,
+                           char *serial, EVP_PKEY *key, int64_t not_after_ms)
 {
-    struct merchant *merchant = draft->merchant;
+    struct merchant *merchant = builder->merchant;
     bool is_twice = false;
     for (size_t i = 0; i < merchant->verify_key_count; i++) {
         is_twice = is_twice || strcmp(merchant->verify_keys[i].serial, serial) == 0;
     }
     if (merchant->private_key != NULL && EVP_PKEY_eq(merchant->private_key, key) == 1) {
-        complain(draft, name,
+        complain(builder, name,
                  "%s: is the merchant's own key: answers are verified with WeChat Pay's", path);
     } else if (is_twice) {
-        complain(draft, name,
+        complain(builder, name,
                  "%s: another key of this merchant has serial %s already: leave one out", path,
                  serial);
     } else if (merchant->verify_key_count == MERCHANT_VERIFY_KEYS_MAX) {
-        complain(draft, name,
+        complain(builder, name,
                  "%s: is one more than the %d keys that a merchant may hold: leave old "
                  "certificates out",
                  path, MERCHANT_VERIFY_KEYS_MAX);
@@ -128,44 +128,44 @@ static void add_verify_key(struct draft *draft, const char *name, const char *pa
     EVP_PKEY_free(key);
 }
 
-/* It goes into a header: nothing but letters, digits and underscores. By the prefix WeChat Pay
- * tells such an id from a certificate's serial number. */
+/* A header carries the id, so only letters, digits and underscores are valid. The prefix
+ * distinguishes it from a certificate's serial number. */
 static bool is_key_id(const char *id)
 {
     return strncmp(id, KEY_ID_PREFIX, strlen(KEY_ID_PREFIX)) == 0 && strlen(id) <= ANSWER_ID_MAX &&
            id[strspn(id, DIGITS "_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] == '\0';
 }
 
-static void take_public_key(struct draft *draft, const char *id, const char *path)
+static void take_public_key(struct builder *builder, const char *id, const char *path)
 {
     bool id_ok = text_is_given(id) && is_key_id(id);
     if (text_is_given(id) && !id_ok) {
-        complain(draft, "wechatpay_public_key_id",
+        complain(builder, "wechatpay_public_key_id",
                  "must be letters, digits and underscores, as the merchant platform shows "
                  "it (" KEY_ID_PREFIX "...)");
     }
     if (!text_is_given(path)) {
         if (text_is_given(id)) {
-            complain_missing(draft, "wechatpay_public_key", "it goes with its id");
+            complain_missing(builder, "wechatpay_public_key", "it goes with its id");
         }
         return;
     }
     if (!text_is_given(id)) {
-        complain_missing(draft, "wechatpay_public_key_id", "it goes with wechatpay_public_key");
+        complain_missing(builder, "wechatpay_public_key_id", "it goes with wechatpay_public_key");
     }
     AUTO_FREE char *error = NULL;
     EVP_PKEY *key = key_public_read(path, &error);
     if (key == NULL) {
-        complain(draft, "wechatpay_public_key", "%s", error);
+        complain(builder, "wechatpay_public_key", "%s", error);
     } else if (!id_ok) {
         EVP_PKEY_free(key);
     } else {
-        draft->merchant->public_key_id = mem_strdup(id);
-        add_verify_key(draft, "wechatpay_public_key", path, mem_strdup(id), key, INT64_MAX);
+        builder->merchant->public_key_id = mem_strdup(id);
+        add_verify_key(builder, "wechatpay_public_key", path, mem_strdup(id), key, INT64_MAX);
     }
 }
 
-static void take_certificates(struct draft *draft, const char *const *paths)
+static void take_certificates(struct builder *builder, const char *const *paths)
 {
     for (; paths != NULL && *paths != NULL; paths++) {
         AUTO_FREE char *error = NULL;
@@ -173,9 +173,9 @@ static void take_certificates(struct draft *draft, const char *const *paths)
         int64_t not_after_ms = 0;
         EVP_PKEY *key = key_certificate_read(*paths, &serial, &not_after_ms, &error);
         if (key == NULL) {
-            complain(draft, "platform_certificates", "%s", error);
+            complain(builder, "platform_certificates", "%s", error);
         } else {
-            add_verify_key(draft, "platform_certificates", *paths, serial, key, not_after_ms);
+            add_verify_key(builder, "platform_certificates", *paths, serial, key, not_after_ms);
         }
     }
 }
@@ -186,46 +186,46 @@ static bool names_verify_key(const struct merchant_spec *spec)
            (spec->certificate_paths != NULL && *spec->certificate_paths != NULL);
 }
 
-static struct draft draft_of(const struct merchant_spec *spec)
+static struct builder draft_of(const struct merchant_spec *spec)
 {
-    struct draft draft = {.merchant = mem_zalloc(1, sizeof *draft.merchant),
-                          .missing_is_told = spec->missing_is_told};
-    *draft.merchant = (struct merchant){.mode = spec->mode,
-                                        .is_default = spec->is_default,
-                                        .max_in_flight = spec->max_in_flight,
-                                        .rate_per_s = spec->rate_per_s,
-                                        .references = 1};
-    take_mchid(&draft, spec->mchid);
-    return draft;
+    struct builder builder = {.merchant = mem_zalloc(1, sizeof *builder.merchant),
+                              .missing_reported = spec->missing_reported};
+    *builder.merchant = (struct merchant){.mode = spec->mode,
+                                          .is_default = spec->is_default,
+                                          .max_in_flight = spec->max_in_flight,
+                                          .rate_per_s = spec->rate_per_s,
+                                          .references = 1};
+    take_mchid(&builder, spec->mchid);
+    return builder;
 }
 
-static struct merchant *finish(struct draft *draft, char **errors)
+static struct merchant *finish(struct builder *builder, char **errors)
 {
-    if (draft->errors.len == 0) {
-        return draft->merchant;
+    if (builder->errors.len == 0) {
+        return builder->merchant;
     }
-    *errors = buf_take(&draft->errors);
-    return merchant_unref(draft->merchant);
+    *errors = buf_take(&builder->errors);
+    return merchant_unref(builder->merchant);
 }
 
 struct merchant *merchant_new_keyless(const struct merchant_spec *spec, char **errors)
 {
-    struct draft draft = draft_of(spec);
-    return finish(&draft, errors);
+    struct builder builder = draft_of(spec);
+    return finish(&builder, errors);
 }
 
 struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
 {
-    struct draft draft = draft_of(spec);
-    take_serial(&draft, spec->serial_no);
-    take_private_key(&draft, spec->private_key_path);
-    take_public_key(&draft, spec->public_key_id, spec->public_key_path);
-    take_certificates(&draft, spec->certificate_paths);
+    struct builder builder = draft_of(spec);
+    take_serial(&builder, spec->serial_no);
+    take_private_key(&builder, spec->private_key_path);
+    take_public_key(&builder, spec->public_key_id, spec->public_key_path);
+    take_certificates(&builder, spec->certificate_paths);
     if (!names_verify_key(spec)) {
-        complain_missing(&draft, "wechatpay_public_key",
+        complain_missing(&builder, "wechatpay_public_key",
                          "give it and its id, or platform_certificates, to verify answers with");
     }
-    return finish(&draft, errors);
+    return finish(&builder, errors);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -288,7 +288,7 @@ struct merchants {
     struct merchant *items[];
 };
 
-/* The only one of the mode, else the only one of it that is marked. */
+/* The only one of the mode, otherwise its only one that is marked. */
 static struct merchant *default_of(const struct merchants *table, enum merchant_mode mode)
 {
     struct merchant *any = NULL;
@@ -317,7 +317,7 @@ struct merchants *merchants_new(struct merchant *const *items, size_t count)
     for (size_t i = 0; i < count; i++) {
         table->items[i] = items[i];
         void *before = map_set(table->by_mchid, items[i]->mchid, strlen(items[i]->mchid), items[i]);
-        assert(before == NULL); /* the configuration refuses a repeated section */
+        assert(before == NULL); /* the configuration rejects a repeated section */
         (void)before;
     }
     table->defaults[MODE_DIRECT] = default_of(table, MODE_DIRECT);

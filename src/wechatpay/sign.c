@@ -17,10 +17,11 @@ void sign_nonce(char out[SIGN_NONCE_LENGTH + 1])
     while (filled < SIGN_NONCE_LENGTH) {
         unsigned char random[SIGN_NONCE_LENGTH + 8];
         if (getentropy(random, sizeof random) != 0) {
-            abort(); /* only a kernel without getrandom(2) gets here */
+            abort(); /* fails only on a kernel without getrandom(2) */
         }
         for (size_t i = 0; i < sizeof random && filled < SIGN_NONCE_LENGTH; i++) {
-            /* 252 is the last multiple of 36 in a byte: above it, letters would be uneven. */
+            /* 252 is the greatest multiple of 36 in a byte: values above it would bias the choice.
+             */
             if (random[i] < 252) {
                 out[filled++] = letters[random[i] % 36];
             }

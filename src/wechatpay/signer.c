@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* More threads than this sign no faster on any machine that this runs on. */
+/* More threads do not sign faster on any expected machine. */
 enum { THREADS_MAX = 256 };
 
 struct worker {
@@ -23,11 +23,11 @@ struct worker {
 struct signer {
     struct loop_fd *watch;
     int event;        /* eventfd: "done" went from empty to not empty */
-    unsigned started; /* workers that run, or have ended and are to be joined */
+    unsigned started; /* workers that run or must be joined */
     struct worker workers[THREADS_MAX];
 
     pthread_mutex_t lock;  /* for all below */
-    unsigned thread_count; /* wanted: a worker whose index is not below it ends */
+    unsigned thread_count; /* wanted; a worker with a greater or equal index ends */
     pthread_cond_t work;
     struct list waiting;
     struct list done;
@@ -35,7 +35,7 @@ struct signer {
     bool stopping;
 };
 
-/* An equal share of what waits, so that no thread holds a batch while others have nothing. */
+/* An equal share of the waiting jobs, so that no thread stays idle while another has a batch. */
 static size_t share_of(const struct signer *signer)
 {
     size_t share = (signer->waiting.count + signer->thread_count - 1) / signer->thread_count;
@@ -47,7 +47,7 @@ static bool to_end(const struct worker *worker)
     return worker->signer->stopping || worker->index >= worker->signer->thread_count;
 }
 
-/* Waits for work. 0 when the thread is to end. */
+/* Waits for jobs. 0 when the thread must end. */
 static size_t take(struct worker *worker, struct signer_job *batch[SIGNER_BATCH])
 {
     struct signer *signer = worker->signer;
@@ -66,7 +66,7 @@ static size_t take(struct worker *worker, struct signer_job *batch[SIGNER_BATCH]
     return count;
 }
 
-/* The batch goes back whole: one wake-up of the loop for all of it. */
+/* Returns the batch with one wake-up of the loop. */
 static void give_back(struct signer *signer, struct signer_job *const *batch, size_t count)
 {
     pthread_mutex_lock(&signer->lock);
@@ -76,7 +76,7 @@ static void give_back(struct signer *signer, struct signer_job *const *batch, si
     }
     pthread_mutex_unlock(&signer->lock);
     if (was_empty) {
-        /* Can only fail when the counter is full, and then the loop is awake already. */
+        /* Fails only when the counter is full; then the loop is awake. */
         (void)eventfd_write(signer->event, 1);
     }
 }
@@ -104,8 +104,8 @@ static void move_all(struct list *from, struct list *to)
     }
 }
 
-/* `done` may submit and may free its job; the signer itself it may not. */
-static void hand_back(struct list *jobs)
+/* `done` may submit jobs and free its own, but must not free the signer. */
+static void deliver_jobs(struct list *jobs)
 {
     for (struct list_link *link; (link = list_pop_front(jobs)) != NULL;) {
         struct signer_job *job = CONTAINER_OF(link, struct signer_job, link);
@@ -125,10 +125,10 @@ static void deliver(void *context, uint32_t epoll_events)
     pthread_mutex_lock(&signer->lock);
     move_all(&signer->done, &done);
     pthread_mutex_unlock(&signer->lock);
-    hand_back(&done);
+    deliver_jobs(&done);
 }
 
-/* The cores that this process may run on, which a container may have fewer of. */
+/* The cores that this process may use: a container may have fewer. */
 static unsigned cores(void)
 {
     cpu_set_t set;
@@ -136,7 +136,7 @@ static unsigned cores(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
-/* Signals are the loop's: the threads are made with all of them blocked. */
+/* The event loop handles signals, so the threads are created with all signals blocked. */
 static int start_threads(struct signer *signer)
 {
     sigset_t all;
@@ -214,7 +214,7 @@ bool signer_resize(struct signer *signer, unsigned threads)
     if (start_threads(signer) == 0) {
         return true;
     }
-    /* Fewer than wished: those that run share the work among themselves. */
+    /* Fewer than wanted: the running threads share the work. */
     pthread_mutex_lock(&signer->lock);
     signer->thread_count = signer->started;
     pthread_mutex_unlock(&signer->lock);
@@ -232,7 +232,7 @@ struct signer *signer_free(struct signer *signer)
     pthread_mutex_unlock(&signer->lock);
     join_from(signer, 0);
     move_all(&signer->waiting, &signer->done);
-    hand_back(&signer->done);
+    deliver_jobs(&signer->done);
     loop_fd_remove(signer->watch);
     if (signer->event >= 0) {
         close(signer->event);
@@ -256,7 +256,7 @@ void signer_submit(struct signer *signer, struct signer_job *job)
 
 size_t signer_waiting(const struct signer *signer)
 {
-    /* The lock is no part of what the caller sees as constant. */
+    /* The lock is not part of the signer's visible state. */
     pthread_mutex_t *lock = (pthread_mutex_t *)&signer->lock;
     pthread_mutex_lock(lock);
     size_t count = signer->waiting.count;

@@ -15,7 +15,7 @@ const char *verify_status_text(enum verify_status status)
         [VERIFY_UNSIGNED] = "the answer is not signed",
         [VERIFY_UNKNOWN_SERIAL] = "Wechatpay-Serial names a key that is not configured or expired",
         [VERIFY_BAD_TIMESTAMP] = "Wechatpay-Timestamp is no time within five minutes of our clock",
-        [VERIFY_PROBE] = "the signature is a probe that has to fail",
+        [VERIFY_SIGNATURE_TEST] = "the signature is a probe that has to fail",
         [VERIFY_BAD_ENCODING] = "the signature is not base64",
         [VERIFY_BAD_SIGNATURE] = "the signature does not match the answer",
     };
@@ -34,7 +34,7 @@ static bool timestamp_is_near(const char *timestamp, int64_t now_s)
            at_s <= now_s + VERIFY_CLOCK_SKEW_S;
 }
 
-/* A certificate past its end counts as one that we do not hold. */
+/* An expired certificate counts as unknown. */
 static EVP_PKEY *find_key(const struct verify_key *keys, size_t count, const char *serial,
                           int64_t now_s)
 {
@@ -46,7 +46,7 @@ static EVP_PKEY *find_key(const struct verify_key *keys, size_t count, const cha
     return NULL;
 }
 
-/* Over timestamp LF nonce LF body LF, fed in pieces so that no copy of the body is made. */
+/* The signed text is timestamp LF nonce LF body LF. It is digested in pieces to avoid a copy. */
 static bool signature_matches(EVP_PKEY *key, const struct verify_input *input,
                               const struct buf *signature)
 {
@@ -65,8 +65,8 @@ static bool signature_matches(EVP_PKEY *key, const struct verify_input *input,
     return ok;
 }
 
-/* The serial is looked at late: an unknown one makes its caller fetch certificates, which an
- * answer that is worthless anyhow should not cause. */
+/* The serial is checked last: an unknown serial makes the caller fetch certificates, and an invalid
+ * answer should not cause that. */
 enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
                                  const struct verify_input *input, int64_t now_s)
 {
@@ -76,7 +76,7 @@ enum verify_status verify_answer(const struct verify_key *keys, size_t key_count
         return VERIFY_UNSIGNED;
     }
     if (strncmp(input->signature, probe, sizeof probe - 1) == 0) {
-        return VERIFY_PROBE;
+        return VERIFY_SIGNATURE_TEST;
     }
     if (!timestamp_is_near(input->timestamp, now_s)) {
         return VERIFY_BAD_TIMESTAMP;

@@ -1,11 +1,10 @@
-/* One attempt: sign, send, verify, classify; always answered exactly once.
+/* One attempt: sign, send, verify, classify. Each attempt is answered exactly once.
  *
- * curl multi on the event loop (sockets by callback, one timer). HTTP/1.1 over TLS 1.2 or
- * newer, connections kept and dropped after 7 s idle (the server keeps them about 8 s), no
- * redirect followed, no Expect header, no Accept-Encoding, answers capped (wechatpay/answer.h).
- * A request never goes out twice with one nonce. What stands on a connection before it leaves is
- * not its answer, and a kept connection that turns out to be dead costs no attempt: how, says
- * wechatpay/transfer.h.
+ * curl multi on the event loop. HTTP/1.1 over TLS 1.2 or newer. Idle connections are closed after
+ * 7 s (the server closes them after about 8 s). No redirects, no Expect, no Accept-Encoding;
+ * answers have a size limit (wechatpay/answer.h). A request is never sent twice with one nonce.
+ * Bytes that arrived before the request was sent are not its answer, and a dead kept connection
+ * uses up no attempt: see wechatpay/transfer.h.
  */
 #ifndef PRESIGND_WECHATPAY_CALLER_H
 #define PRESIGND_WECHATPAY_CALLER_H
@@ -25,39 +24,38 @@
 
 /* From the [endpoint] section; strings are copied. */
 struct caller_config {
-    const char *base_url[CALLER_HOSTS_MAX]; /* second NULL or empty: no backup */
+    const char *base_url[CALLER_HOSTS_MAX]; /* the second NULL or empty: no backup */
     const char *ca_file;                    /* NULL or empty: the system's trust store */
-    const char *proxy;                      /* likewise: none (the environment's is ignored) */
+    const char *proxy;                      /* NULL or empty: none; the environment is ignored */
     int64_t connect_timeout_ms;
     unsigned max_connections;
 };
 
-/* What caller_new() and caller_configure() would refuse: false, and every reason on a line of
- * its own that begins with the configuration's key ("proxy: "). Reads the CA file, connects to
- * nothing. Base URLs that are NULL are passed over. */
+/* Checks what caller_new() and caller_configure() check. False: `errors` has one line for each
+ * error, which begins with the configuration key ("proxy: "). Reads the CA file, makes no
+ * connection. Skips base URLs that are NULL. */
 bool caller_config_check(const struct caller_config *config, struct buf *errors)
     __attribute__((warn_unused_result));
 
 struct caller;
 
-/* What to send. All of it is borrowed until the answer came, but `merchant`, of which the
- * caller takes a reference. */
+/* What to send. Borrowed until the answer, except `merchant`: the caller takes a reference. */
 struct attempt {
     const struct endpoint *endpoint;
     struct merchant *merchant;
     unsigned host;             /* index of the base URL */
-    const char *contract_code; /* NULL: the answer's id is not looked at (wechatpay/answer_ids.h) */
+    const char *contract_code; /* NULL: the answer's id is not checked (answer_ids.h) */
     const char *body;
     size_t body_len;
-    bool new_connection; /* not on a kept one: see answer.wants_new_connection */
-    int64_t timeout_ms;  /* for waiting, connect, sending and the whole answer together */
-    /* Wall clock, at or past which nothing is sent any more; INT64_MAX: never. Such an end is
-     * ANSWER_UNREACHABLE and no outage. What was sent before may still be answered after. */
+    bool new_connection; /* see answer.wants_new_connection */
+    int64_t timeout_ms;  /* for waiting, connecting, sending and the answer together */
+    /* Wall clock: nothing is sent from then on; INT64_MAX: no limit. An attempt that ends so is
+     * ANSWER_UNREACHABLE and not an outage. An answer may still arrive later. */
     int64_t expires_ms;
 };
 
-/* On the loop's thread, once for each attempt, never from inside caller_start(). The answer is
- * the callee's to move from (body, id_value) or to leave. */
+/* Called on the loop's thread, once for each attempt, never from inside caller_start(). The callee
+ * may take `body` and `id_value` out of the answer. */
 typedef void caller_answered_fn(void *context, void *cookie, struct answer *answer);
 
 /* NULL and a reason (free()). */
@@ -66,12 +64,11 @@ struct caller *caller_new(struct loop *loop, const struct clock *clock, struct s
                           void *context, char **error) __attribute__((warn_unused_result));
 /* Ends every transfer without an answer. Accepts NULL, returns NULL. */
 struct caller *caller_free(struct caller *caller);
-/* Takes new settings for calls that begin from now on. False and a reason (free()). */
+/* Applies new settings to calls that begin from now on. False and a reason (free()). */
 bool caller_configure(struct caller *caller, const struct caller_config *config, char **error)
     __attribute__((warn_unused_result));
 /* A success whose `pre_entrustweb_id` was accepted for another merchant or contract ends as
- * ANSWER_UNVERIFIED with ANSWER_CAUSE_FOREIGN; further calls to that host go out on connections
- * that are made from then on. */
+ * ANSWER_UNVERIFIED with ANSWER_CAUSE_FOREIGN. Later calls to that host use new connections. */
 void caller_start(struct caller *caller, const struct attempt *attempt, void *cookie);
 size_t caller_in_flight(const struct caller *caller);
 unsigned caller_host_count(const struct caller *caller);

@@ -17,18 +17,18 @@ struct endpoint {
     const char *name; /* as in wechatpay.presign.NAME.requested and NAME.request.json */
     enum merchant_mode mode;
     const char *path;
-    const char *id_field; /* what a result is published for */
+    const char *id_field; /* the answer's field that a result needs */
     const char
         *required[ENDPOINT_REQUIRED_MAX + 1]; /* string members a success must have; NULL-ended */
 };
 
-/* All rows, `*count` of them; a row's index is its number in metrics and arrays. */
+/* All `*count` rows. */
 const struct endpoint *endpoint_table(size_t *count);
 #define ENDPOINT_COUNT 8
 size_t endpoint_index(const struct endpoint *endpoint);
-/* By name of `len` bytes; NULL when there is none. */
+/* Finds by a name of `len` bytes, or NULL. */
 const struct endpoint *endpoint_find(const char *name, size_t len);
-/* By an event's type (wechatpay.presign.NAME.requested); NULL when it is none of ours. */
+/* Finds by an event's type (wechatpay.presign.NAME.requested), or NULL. */
 const struct endpoint *endpoint_of_type(const char *type);
 const char *merchant_mode_name(enum merchant_mode mode);
 

@@ -8,19 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Key files larger than this are refused. */
+/* Larger key files are an error. */
 #define KEY_FILE_MAX 65536
 
-/* Reads an RSA private key of at least 2048 bits (PKCS#8 or PKCS#1, not encrypted). NULL and
- * a reason (free()) naming the path. A file that others may read is refused only by
- * key_file_check(), since credentials and containers differ. */
+/* Reads an RSA private key of at least 2048 bits (PKCS#8 or PKCS#1, not encrypted). NULL and a
+ * reason (free()) that names the path. Does not check the file's mode: see key_file_check(). */
 EVP_PKEY *key_private_read(const char *path, char **error) __attribute__((warn_unused_result));
-/* An RSA public key: a PEM "PUBLIC KEY", or a certificate's. */
+/* Reads an RSA public key: a PEM "PUBLIC KEY" or a certificate. */
 EVP_PKEY *key_public_read(const char *path, char **error) __attribute__((warn_unused_result));
-/* A PEM certificate: its key, its serial as upper-case hex (free()), its end of validity. */
+/* Reads a PEM certificate: its key, its serial as upper-case hex (free()), its expiry. */
 EVP_PKEY *key_certificate_read(const char *path, char **serial, int64_t *not_after_ms, char **error)
     __attribute__((warn_unused_result));
-/* The same from memory; `what` stands in errors for the path. */
+/* The same from memory; errors name `what` instead of the path. */
 EVP_PKEY *key_private_parse(const char *pem, size_t len, const char *what, char **error)
     __attribute__((warn_unused_result));
 EVP_PKEY *key_public_parse(const char *pem, size_t len, const char *what, char **error)
@@ -29,7 +28,7 @@ EVP_PKEY *key_certificate_parse(const char *pem, size_t len, const char *what, c
                                 int64_t *not_after_ms, char **error)
     __attribute__((warn_unused_result));
 
-/* False and a reason (free()) when every user of the machine may use the file. */
+/* False and a reason (free()) when every user of the machine may read or write the file. */
 bool key_file_check(const char *path, char **error) __attribute__((warn_unused_result));
 
 #endif

@@ -16,17 +16,16 @@
 /* 32 characters of [0-9A-Z] from the system's random source, and a NUL. */
 void sign_nonce(char out[SIGN_NONCE_LENGTH + 1]);
 
-/* Method, path with query, timestamp in seconds, nonce, body: each line ended by LF, the last
- * one too. */
+/* Method, path with query, timestamp in seconds, nonce, body: each followed by LF. */
 void sign_message(struct buf *out, const char *method, const char *path, int64_t timestamp_s,
                   const char *nonce, const char *body, size_t body_len);
 
-/* RSA PKCS#1 v1.5 with SHA-256, appended as base64. False when OpenSSL refuses. Any thread;
- * takes about 0.3 ms. */
+/* RSA PKCS#1 v1.5 with SHA-256, appended as base64. False when OpenSSL fails. Any thread; takes
+ * about 0.3 ms. */
 bool sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out)
     __attribute__((warn_unused_result));
 
-/* The Authorization header's value: scheme, one space, fields with commas and no spaces. */
+/* The value of the Authorization header: scheme, one space, fields separated by commas. */
 void sign_authorization(struct buf *out, const char *mchid, const char *serial_no,
                         int64_t timestamp_s, const char *nonce, const char *signature);
 

@@ -6,26 +6,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How far an answer's Wechatpay-Timestamp may be from our clock. */
+/* The greatest difference between an answer's Wechatpay-Timestamp and our clock. */
 #define VERIFY_CLOCK_SKEW_S 300
 
 enum verify_status {
     VERIFY_OK,
-    VERIFY_UNSIGNED,       /* none of the signature's headers, or one of them missing */
-    VERIFY_UNKNOWN_SERIAL, /* Wechatpay-Serial names a key that we do not hold */
-    VERIFY_BAD_TIMESTAMP,  /* no number, or more than VERIFY_CLOCK_SKEW_S off */
-    VERIFY_PROBE,          /* begins with WECHATPAY/SIGNTEST/ */
+    VERIFY_UNSIGNED,       /* one or all of the signature's headers are missing */
+    VERIFY_UNKNOWN_SERIAL, /* Wechatpay-Serial names an unknown key */
+    VERIFY_BAD_TIMESTAMP,  /* not a number, or more than VERIFY_CLOCK_SKEW_S off */
+    VERIFY_SIGNATURE_TEST, /* begins with WECHATPAY/SIGNTEST/ */
     VERIFY_BAD_ENCODING,   /* not base64 */
     VERIFY_BAD_SIGNATURE,
 };
-/* For messages: a phrase that quotes nothing of the answer. */
+/* For messages. Quotes nothing of the answer. */
 const char *verify_status_text(enum verify_status status);
 
-/* Keys by the serial or PUB_KEY_ID_… that Wechatpay-Serial gives. */
+/* A key with the serial or PUB_KEY_ID_… of Wechatpay-Serial. */
 struct verify_key {
     const char *serial;
     EVP_PKEY *key;
-    int64_t not_after_ms; /* INT64_MAX for a public key, which does not expire */
+    int64_t not_after_ms; /* INT64_MAX for a public key: it does not expire */
 };
 
 /* An answer's signature headers, NULL when absent, and its raw body. */

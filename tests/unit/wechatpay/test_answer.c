@@ -368,7 +368,7 @@ Test(answer, one_of_another_contract_is_unknown)
     AUTO(scene_deinit) struct scene scene = scene_of(200, GOOD, strlen(GOOD));
     classify(&scene, "app");
     cr_assert_eq(scene.answer.kind, ANSWER_SUCCESS);
-    answer_disown(&scene.answer);
+    answer_mark_foreign(&scene.answer);
     cr_assert_eq(scene.answer.kind, ANSWER_UNVERIFIED);
     cr_assert_eq(scene.answer.call_state, CALL_UNKNOWN);
     cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_FOREIGN);

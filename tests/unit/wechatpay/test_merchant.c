@@ -151,13 +151,13 @@ Test(merchant, a_serial_number_has_at_most_40_digits)
                           "0x, colons or spaces\n");
 }
 
-Test(merchant, what_is_missing_is_told_once)
+Test(merchant, what_is_missing_reported_once)
 {
     AUTO_FREE char *errors = NULL;
     const struct merchant_spec spec = {.mchid = "1900007291",
                                        .private_key_path = WECHATPAY,
                                        .public_key_path = "/nonexistent",
-                                       .missing_is_told = true};
+                                       .missing_reported = true};
     cr_assert_null(merchant_new(&spec, &errors));
     cr_assert_str_eq(errors,
                      "merchant 1900007291: private_key: " WECHATPAY

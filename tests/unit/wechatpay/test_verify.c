@@ -95,7 +95,7 @@ Test(verify, what_is_wrong_has_a_name)
     AUTO(scene_deinit) struct scene scene = scene_of_k3();
     const struct verify_input good = scene.input;
     scene.input.signature = "WECHATPAY/SIGNTEST/aGVsbG8=";
-    expect_status(&scene, K3_TIME, VERIFY_PROBE);
+    expect_status(&scene, K3_TIME, VERIFY_SIGNATURE_TEST);
     scene.input.signature = "not base64!";
     expect_status(&scene, K3_TIME, VERIFY_BAD_ENCODING);
     scene.input.signature = "aGVsbG8=";
