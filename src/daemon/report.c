@@ -54,7 +54,7 @@ static void create_series(struct metrics *metrics, enum metric metric, const cha
 
 static void create_all_series(struct metrics *metrics)
 {
-    static const char *const reload_ends[] = {"applied", "refused"};
+    static const char *const reload_ends[] = {"applied", "failed"};
     static const char *const rebalances[] = {"assigned", "revoked", "lost"};
     size_t endpoints;
     const struct endpoint *endpoint = endpoint_table(&endpoints);
@@ -600,7 +600,7 @@ struct pipeline_observer report_observer(struct report *report)
 
 void report_reload(struct report *report, bool applied, const char *problems)
 {
-    count(report, METRIC_RELOADS, (const char *[]){applied ? "applied" : "refused"});
+    count(report, METRIC_RELOADS, (const char *[]){applied ? "applied" : "failed"});
     metric_set(metrics_series(report->metrics, METRIC_RELOAD_SUCCESSFUL, NULL), applied);
     history_reload(&report->history, applied, problems, clock_now(&clock_system).wall_ms);
 }

@@ -250,7 +250,7 @@ class Monitored(unittest.TestCase):
         self.assertEqual(self.fire(self.good, self.good, 60), set())
 
     def test_alerts_of_a_bad_day(self):
-        lasting = {"PresigndEndpointDown", "PresigndMerchantHeld", "PresigndReloadRefused"}
+        lasting = {"PresigndEndpointDown", "PresigndMerchantHeld", "PresigndReloadFailed"}
         self.assertEqual(self.fire(self.good, self.bad, 3), lasting | {"PresigndUnverifiedAnswers"})
         self.assertEqual(self.fire(self.good, self.bad, 40),
                          lasting | {"PresigndNotReady", "PresigndHostFailing", "PresigndStuck"})

@@ -262,7 +262,7 @@ class Reloading(Operated):
 
         self.reload(daemon, whole)
         self.results(self.world.produce([app("A3", DIRECT_2)]))
-        self.assertEqual(self.reloads(daemon), {"applied": 2, "refused": 4})
+        self.assertEqual(self.reloads(daemon), {"applied": 2, "failed": 4})
         self.assertEqual(daemon.terminate(), EX_OK)
         self.world.assert_audit_passes()
 
