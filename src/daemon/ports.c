@@ -160,7 +160,7 @@ static void on_failed(void *context, enum clients_failure failure, const char *t
     struct daemon *d = context;
     const char *instance = d->setup->config->daemon.instance;
     const struct log_field fields[] = {{"INSTANCE", instance}, {NULL, NULL}};
-    if (failure == CLIENTS_NAMESAKE) {
+    if (failure == CLIENTS_DUPLICATE_INSTANCE) {
         log_fields(LOG_ERR, MESSAGE_FENCED, fields,
                    "instance %s is fenced: another process has its name (give each its own "
                    "daemon.instance): %s",

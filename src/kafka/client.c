@@ -154,7 +154,7 @@ static void destroy(void *client)
     rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }
 
-void client_bury(rd_kafka_t *client)
+void client_destroy_detached(rd_kafka_t *client)
 {
     if (client != NULL && !detached_start("kafka-end", destroy, client)) {
         destroy(client);

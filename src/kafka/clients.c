@@ -1,7 +1,7 @@
-/* The state of the consumer's side; the producer's is the publisher's standing.
+/* The state of the consumer's side; the producer's is the publisher's id_state.
  *
  *              transactional.id held             fenced
- *   TAKING ------------------------> JOINING ----------------> ASKING
+ *   ACQUIRING ------------------------> JOINING ----------------> FINDING_HOLDER
  *     ^                                |                         |
  *     |  id refused, group lost,       |                         | ours, or timed out: an echo
  *     +--- gave up, clock set ---------+                         | (at most RENEWAL_MAX times)
@@ -9,10 +9,10 @@
  *     +----------------------------------------------------------+
  *                                                                +--> another's: NAMESAKE
  *
- * TAKING: the consumer is connected and in no group. JOINING: it joins, or has joined; consumer.c
- * knows which. ASKING: the fenced consumer was dropped, and the transaction coordinator is asked
- * whether the id is still ours. Each way back to TAKING replaces the consumer. When the clock was
- * set, the producer is replaced, too. ENDED: nothing is done any more.
+ * ACQUIRING: the consumer is connected and in no group. JOINING: it joins, or has joined;
+ * consumer.c knows which. FINDING_HOLDER: the fenced consumer was dropped, and the transaction
+ * coordinator is asked whether the id is still ours. Each way back to ACQUIRING replaces the
+ * consumer. When the clock was set, the producer is replaced, too. ENDED: nothing is done any more.
  *
  * renewal.c decides. Callbacks only note what happened, and clients_poll() acts on it: a client
  * cannot be replaced from inside its own callback.
@@ -31,7 +31,7 @@
 
 enum {
     /* At least so often the clocks are compared; also between two probes. */
-    LOOK_MS = 500,
+    CHECK_MS = 500,
     /* Between two attempts to find how much metadata the broker takes: no answer; too little. */
     MEASURE_PAUSE_MS = 1000,
     MEASURE_SMALL_PAUSE_MS = 30000,
@@ -39,7 +39,7 @@ enum {
     ENDING_MAX = 24,
 };
 
-enum state { TAKING, JOINING, ASKING, ENDED };
+enum state { ACQUIRING, JOINING, FINDING_HOLDER, ENDED };
 
 /* How much metadata the broker takes with an offset. */
 struct measuring {
@@ -72,9 +72,9 @@ struct clients {
 const char *clients_renewal_name(enum clients_renewal why)
 {
     static const char *const names[CLIENTS_RENEWAL_COUNT] = {
-        [CLIENTS_CLOCK_SET] = "clock_set",   [CLIENTS_FENCED] = "fenced",
-        [CLIENTS_GAVE_UP] = "gave_up",       [CLIENTS_GROUP_LOST] = "group_lost",
-        [CLIENTS_ID_REFUSED] = "id_refused",
+        [CLIENTS_CLOCK_SET] = "clock_set",     [CLIENTS_FENCED] = "fenced",
+        [CLIENTS_FATAL_ERROR] = "fatal_error", [CLIENTS_GROUP_LOST] = "group_lost",
+        [CLIENTS_ID_DENIED] = "id_denied",
     };
     assert(why < CLIENTS_RENEWAL_COUNT);
     return names[why];
@@ -132,8 +132,8 @@ static void measure(struct clients *clients)
     if (measuring->wanted && !measuring->asked && clients->state == JOINING &&
         now_ms(clients) >= measuring->next_ms) {
         measuring->asked = true;
-        publisher_measure(clients->publisher, clients->group_metadata, &measuring->position,
-                          on_measured);
+        publisher_measure_metadata(clients->publisher, clients->group_metadata,
+                                   &measuring->position, on_measured);
     }
 }
 
@@ -186,16 +186,16 @@ static void on_ended(void *context, const struct transaction_end *end)
     if (verdict == TRANSACTION_COMMITTED) {
         renewal_group_active(&clients->group);
     } else if (verdict == TRANSACTION_STALE) {
-        clients->group_lost = renewal_group_refused(&clients->group, now_ms(clients),
-                                                    consumer_session_timeout_ms(clients->consumer));
+        clients->group_lost = renewal_group_stale(&clients->group, now_ms(clients),
+                                                  consumer_session_timeout_ms(clients->consumer));
     }
-    if (end->metadata_refused && clients->events->metadata != NULL) {
+    if (end->metadata_too_large && clients->events->metadata != NULL) {
         clients->measuring.wanted = true;
         measure(clients);
     }
     clients->events->ended(clients->context, end);
     if (verdict == TRANSACTION_FENCED && clients->state != ENDED) {
-        fail(clients, CLIENTS_NAMESAKE, "the transactional.id was taken");
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE, "the transactional.id was taken");
     }
 }
 
@@ -222,7 +222,7 @@ static int64_t clock_step(struct clients *clients)
     return renewal_clock_step(&clients->wall, clock_now(clients->clock));
 }
 
-static void clock_look(struct clients *clients)
+static void clock_check(struct clients *clients)
 {
     if (detached_count() > ENDING_MAX) {
         return; /* the step stays to be seen */
@@ -234,34 +234,35 @@ static void clock_look(struct clients *clients)
     char text[96];
     (void)snprintf(text, sizeof text, "the wall clock was set by %+.1f s", (double)step_ms / 1000);
     publisher_renew(clients->publisher);
-    replace_consumer(clients, CLIENTS_CLOCK_SET, clients->state == ASKING ? ASKING : TAKING, text);
+    replace_consumer(clients, CLIENTS_CLOCK_SET,
+                     clients->state == FINDING_HOLDER ? FINDING_HOLDER : ACQUIRING, text);
 }
 
-static void on_probed(void *context, enum producer_id_holder holder);
+static void on_id_holder(void *context, enum producer_id_holder holder);
 
 static void ask(struct clients *clients)
 {
     clients->ask_again = false;
-    publisher_probe(clients->publisher, clients->group_metadata, on_probed);
+    publisher_find_id_holder(clients->publisher, clients->group_metadata, on_id_holder);
 }
 
-static void on_probed(void *context, enum producer_id_holder holder)
+static void on_id_holder(void *context, enum producer_id_holder holder)
 {
     struct clients *clients = context;
-    if (clients->state != ASKING) {
+    if (clients->state != FINDING_HOLDER) {
         return;
     }
     switch (renewal_fence(holder)) {
-    case FENCE_ASK_AGAIN:
+    case FENCE_UNKNOWN:
         clients->ask_again = true;
         break;
-    case FENCE_NAMESAKE:
-        fail(clients, CLIENTS_NAMESAKE, clients->fatal_last_error.text);
+    case FENCE_BY_OTHER:
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE, clients->fatal_last_error.text);
         break;
-    case FENCE_ECHO:
-        clients->state = TAKING;
+    case FENCE_BY_US:
+        clients->state = ACQUIRING;
         if (!renewal_allow(&clients->budget, now_ms(clients))) {
-            fail(clients, CLIENTS_WORN_OUT, clients->fatal_last_error.text);
+            fail(clients, CLIENTS_RENEWALS_EXHAUSTED, clients->fatal_last_error.text);
         }
         break;
     }
@@ -271,36 +272,36 @@ static void fatal_handle(struct clients *clients)
 {
     const char *text = clients->fatal_last_error.text;
     if (clients->fenced) {
-        replace_consumer(clients, CLIENTS_FENCED, ASKING, text);
+        replace_consumer(clients, CLIENTS_FENCED, FINDING_HOLDER, text);
         ask(clients);
     } else if (renewal_allow(&clients->budget, now_ms(clients))) {
-        replace_consumer(clients, CLIENTS_GAVE_UP, TAKING, text);
+        replace_consumer(clients, CLIENTS_FATAL_ERROR, ACQUIRING, text);
     } else {
-        fail(clients, CLIENTS_WORN_OUT, text);
+        fail(clients, CLIENTS_RENEWALS_EXHAUSTED, text);
     }
 }
 
-static void standing_look(struct clients *clients)
+static void id_state_check(struct clients *clients)
 {
-    enum producer_id_state standing = publisher_id_state(clients->publisher);
-    if (clients->state == TAKING && standing == PRODUCER_ID_HELD) {
+    enum producer_id_state id_state = publisher_id_state(clients->publisher);
+    if (clients->state == ACQUIRING && id_state == PRODUCER_ID_HELD) {
         clients->state = JOINING;
         consumer_join(clients->consumer);
-    } else if (clients->state == JOINING && standing == PRODUCER_ID_DENIED) {
+    } else if (clients->state == JOINING && id_state == PRODUCER_ID_DENIED) {
         char text[256];
         publisher_last_error(clients->publisher, text, sizeof text);
-        replace_consumer(clients, CLIENTS_ID_REFUSED, TAKING, text);
+        replace_consumer(clients, CLIENTS_ID_DENIED, ACQUIRING, text);
     }
 }
 
-static void on_look(void *context)
+static void on_check(void *context)
 {
     struct clients *clients = context;
-    if (clients->state == ASKING && clients->ask_again) {
+    if (clients->state == FINDING_HOLDER && clients->ask_again) {
         ask(clients);
     }
     measure(clients);
-    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + LOOK_MS);
+    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + CHECK_MS);
 }
 
 bool clients_poll(struct clients *clients, size_t records_max)
@@ -308,13 +309,13 @@ bool clients_poll(struct clients *clients, size_t records_max)
     if (clients->state == ENDED) {
         return false;
     }
-    clock_look(clients);
-    standing_look(clients);
+    clock_check(clients);
+    id_state_check(clients);
     bool more = consumer_poll(clients->consumer, records_max);
     if (clients->fatal) {
         fatal_handle(clients);
     } else if (clients->group_lost) {
-        replace_consumer(clients, CLIENTS_GROUP_LOST, TAKING,
+        replace_consumer(clients, CLIENTS_GROUP_LOST, ACQUIRING,
                          "the group refuses commits for longer than a session, and says nothing");
     }
     return more;
@@ -343,7 +344,7 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
     clients->measuring =
         (struct measuring){.wanted = events->metadata != NULL, .next_ms = INT64_MAX};
     renewal_clock_init(&clients->wall, clock_now(clock));
-    loop_timer_init(&clients->look, loop, on_look, clients);
+    loop_timer_init(&clients->look, loop, on_check, clients);
     clients->consumer = consumer_new(loop, clock, &consumer, &own, clients, error);
     if (clients->consumer != NULL) {
         clients->publisher = publisher_new(loop, config, on_ended, clients, error);
@@ -354,7 +355,7 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
         return NULL;
     }
     group_metadata_keep(clients, group_metadata_of_no_member(clients->consumer));
-    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + LOOK_MS);
+    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + CHECK_MS);
     return clients;
 }
 
@@ -401,10 +402,10 @@ const char *clients_waiting(struct clients *clients)
         (void)snprintf(last_error, sizeof last_error, "%s", other);
     }
     const char *what =
-        clients->state == ASKING
+        clients->state == FINDING_HOLDER
             ? "another member of this instance's name was seen; whose it is, is asked"
-        : clients->state == TAKING ? "the transactional.id is not held"
-                                   : NULL;
+        : clients->state == ACQUIRING ? "the transactional.id is not held"
+                                      : NULL;
     (void)snprintf(clients->text, sizeof clients->text, "%s%s%s", what == NULL ? "" : what,
                    last_error[0] == '\0' ? "" : ": ", last_error);
     return what == NULL ? NULL : clients->text;

@@ -38,7 +38,7 @@ enum {
 
 /* Why the topic cannot be read, by what ends it: the topic is there for us again; a record or a
  * partition's end comes; only another assignment. That ends the first two as well. */
-enum unread { UNREAD_NOTHING, UNREAD_TOPIC, UNREAD_FETCH, UNREAD_MADE_ANEW };
+enum unreadable { READABLE, UNREADABLE_TOPIC, UNREADABLE_FETCH, UNREADABLE_RECREATED };
 
 enum consumer_state { IDLE, LOOKING, ASSIGNED, REVOKING };
 
@@ -77,11 +77,11 @@ struct consumer {
     bool noted_revoke, noted_lost, noted_fatal;
 
     bool wants_join, subscribed;
-    bool joined, fatal_told, release_overdue;
+    bool joined, fatal_reported, release_overdue;
     struct last_error last_error;
     struct last_error subscription; /* why the topic cannot be read; empty while it can */
-    enum unread unread;             /* which kind of why */
-    struct loop_timer again;        /* UNREAD_FETCH: when to ask for records anew */
+    enum unreadable unreadable;     /* which kind of why */
+    struct loop_timer again;        /* UNREADABLE_FETCH: when to ask for records anew */
     struct record_header *headers;
     size_t header_cap;
 };
@@ -151,10 +151,10 @@ static void consumer_assign(struct consumer *consumer, rd_kafka_topic_partition_
     }
 }
 
-typedef rd_kafka_resp_err_t tell_fn(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list);
+typedef rd_kafka_resp_err_t paused_fn(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list);
 
 /* Of those that are consumed. */
-static void tell_of_paused(struct consumer *consumer, tell_fn *tell)
+static void paused_apply(struct consumer *consumer, paused_fn *tell)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     for (size_t i = 0; i < consumer->partition_count; i++) {
@@ -173,7 +173,7 @@ static void unassign(struct consumer *consumer)
 {
     /* A pause of ours outlives the assignment in librdkafka: the partition, given to us again,
      * would never be read. */
-    tell_of_paused(consumer, rd_kafka_resume_partitions);
+    paused_apply(consumer, rd_kafka_resume_partitions);
     lookup_cancel(consumer->lookup);
     loop_timer_stop(&consumer->release_timer);
     consumer->release_overdue = false;
@@ -239,10 +239,10 @@ static void partitions_take(struct consumer *consumer, const rd_kafka_topic_part
     }
 }
 
-static void unread_end(struct consumer *consumer)
+static void unreadable_end(struct consumer *consumer)
 {
-    if (consumer->unread != UNREAD_NOTHING) {
-        consumer->unread = UNREAD_NOTHING;
+    if (consumer->unreadable != READABLE) {
+        consumer->unreadable = READABLE;
         last_error_clear(&consumer->subscription);
         lookup_topic(consumer->lookup, NULL);
         loop_timer_stop(&consumer->again);
@@ -260,7 +260,7 @@ static void assign_begin(struct consumer *consumer, rd_kafka_topic_partition_lis
     consumer->state = LOOKING;
     partitions_take(consumer, partitions);
     if (partitions->cnt > 0) { /* given to members that see the topic only */
-        unread_end(consumer);
+        unreadable_end(consumer);
         lookup_start(consumer->lookup, partitions);
         return;
     }
@@ -269,7 +269,7 @@ static void assign_begin(struct consumer *consumer, rd_kafka_topic_partition_lis
     consumer->events->assigned(consumer->context, consumer->group_metadata, NULL, 0);
 }
 
-static void partition_tell_paused(struct consumer *consumer, const struct partition *partition)
+static void partition_apply_paused(struct consumer *consumer, const struct partition *partition)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, consumer->topic, partition->id);
@@ -295,7 +295,7 @@ static void consume_known(struct consumer *consumer)
     }
     consumer_assign(consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
-    tell_of_paused(consumer, rd_kafka_pause_partitions);
+    paused_apply(consumer, rd_kafka_pause_partitions);
 }
 
 /* Into `position`; the text is the caller's to free. */
@@ -318,8 +318,8 @@ static char *position_read(struct consumer *consumer, const rd_kafka_topic_parti
 }
 
 /* The first time all partitions are told, those that are not known yet among them. */
-static void positions_tell(struct consumer *consumer, const struct consumer_position *positions,
-                           size_t count)
+static void positions_report(struct consumer *consumer, const struct consumer_position *positions,
+                             size_t count)
 {
     if (consumer->state == ASSIGNED) {
         consumer->events->positions(consumer->context, positions, count);
@@ -345,7 +345,7 @@ static void positions_take(struct consumer *consumer, const rd_kafka_topic_parti
     }
     last_error_clear(&consumer->last_error);
     consume_known(consumer);
-    positions_tell(consumer, positions, count);
+    positions_report(consumer, positions, count);
     for (size_t i = 0; i < count; i++) {
         free(texts[i]);
     }
@@ -402,7 +402,7 @@ static void fatal_handle(struct consumer *consumer)
     char reason[512];
     rd_kafka_resp_err_t error = rd_kafka_fatal_error(consumer->rk, reason, sizeof reason);
     bool fenced = error == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
-    consumer->fatal_told = true;
+    consumer->fatal_reported = true;
     last_error_set(&consumer->last_error, "%s (%s)", reason, rd_kafka_err2name(error));
     consumer->events->fatal(consumer->context, fenced, consumer->last_error.text);
 }
@@ -420,7 +420,7 @@ static bool notes_handle(struct consumer *consumer)
         consumer->noted_assign = NULL;
         assign_begin(consumer, partitions);
     }
-    if (consumer->noted_fatal && !consumer->fatal_told) {
+    if (consumer->noted_fatal && !consumer->fatal_reported) {
         fatal_handle(consumer);
     }
     return any;
@@ -471,7 +471,7 @@ static void headers_drop_excess(struct consumer *consumer)
     }
 }
 
-static bool record_tell(struct consumer *consumer, const rd_kafka_message_t *message)
+static bool record_deliver(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     rd_kafka_timestamp_type_t kind;
     size_t header_count = headers_read(consumer, message);
@@ -494,12 +494,13 @@ static bool record_tell(struct consumer *consumer, const rd_kafka_message_t *mes
 
 /* The log ends below what was read of it: it is another one of the same name. What stands in it
  * below our position has ids that were given out already, so it is not read on. */
-static bool made_anew(struct consumer *consumer, const struct partition *partition, int64_t end)
+static bool topic_recreated(struct consumer *consumer, const struct partition *partition,
+                            int64_t end)
 {
     if (end < 0 || end >= partition->next) {
         return false;
     }
-    consumer->unread = UNREAD_MADE_ANEW;
+    consumer->unreadable = UNREADABLE_RECREATED;
     last_error_set(
         &consumer->subscription,
         "partition %d of %s ends at offset %lld and was read up to %lld: the topic was made "
@@ -511,8 +512,8 @@ static bool made_anew(struct consumer *consumer, const struct partition *partiti
 /* A record or a partition's end came: the broker lets us read. */
 static void readable(struct consumer *consumer)
 {
-    if (consumer->unread == UNREAD_FETCH) {
-        unread_end(consumer);
+    if (consumer->unreadable == UNREADABLE_FETCH) {
+        unreadable_end(consumer);
     }
 }
 
@@ -526,7 +527,7 @@ static bool record_handle(struct consumer *consumer, const rd_kafka_message_t *m
         return true;
     }
     if (message->offset < partition->next) {
-        if (made_anew(consumer, partition, consumer_end_offset(consumer, partition->id))) {
+        if (topic_recreated(consumer, partition, consumer_end_offset(consumer, partition->id))) {
             return true;
         }
         log_warning("kafka consumer: partition %d went back to offset %lld, already at %lld; "
@@ -537,15 +538,15 @@ static bool record_handle(struct consumer *consumer, const rd_kafka_message_t *m
     partition->next = message->offset + 1;
     last_error_clear(&consumer->last_error);
     readable(consumer);
-    return record_tell(consumer, message);
+    return record_deliver(consumer, message);
 }
 
-static void end_note(struct consumer *consumer, const rd_kafka_message_t *message)
+static void partition_end(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     struct partition *partition = partition_find(consumer, message->partition);
     if (consumer->state == ASSIGNED && partition != NULL) {
         partition->end = message->offset;
-        if (!made_anew(consumer, partition, message->offset)) {
+        if (!topic_recreated(consumer, partition, message->offset)) {
             readable(consumer);
         }
     }
@@ -553,20 +554,20 @@ static void end_note(struct consumer *consumer, const rd_kafka_message_t *messag
 
 /* The library does not tell when it is over: a standby without partitions would never notice, an
  * idle partition only with its next record. */
-static void unread_begin(struct consumer *consumer, enum unread why)
+static void unreadable_begin(struct consumer *consumer, enum unreadable why)
 {
-    consumer->unread = why;
-    if (why == UNREAD_TOPIC) {
+    consumer->unreadable = why;
+    if (why == UNREADABLE_TOPIC) {
         lookup_topic(consumer->lookup, consumer->topic);
     } else {
         loop_timer_set(&consumer->again, clock_now(consumer->clock).mono_ms + FETCH_AGAIN_MS);
     }
 }
 
-static void unread_check(struct consumer *consumer)
+static void unreadable_check(struct consumer *consumer)
 {
-    if (consumer->unread == UNREAD_TOPIC && lookup_topic_readable(consumer->lookup)) {
-        unread_end(consumer);
+    if (consumer->unreadable == UNREADABLE_TOPIC && lookup_topic_readable(consumer->lookup)) {
+        unreadable_end(consumer);
     }
 }
 
@@ -574,14 +575,14 @@ static void unread_check(struct consumer *consumer)
 static void on_again(void *context)
 {
     struct consumer *consumer = context;
-    if (consumer->unread == UNREAD_FETCH && consumer->state == ASSIGNED) {
+    if (consumer->unreadable == UNREADABLE_FETCH && consumer->state == ASSIGNED) {
         consume_known(consumer);
     }
     loop_timer_set(&consumer->again, clock_now(consumer->clock).mono_ms + FETCH_AGAIN_MS);
 }
 
 /* The library tells of a topic that it cannot read once, however long that lasts. */
-static void error_note(struct consumer *consumer, const rd_kafka_message_t *message)
+static void message_error(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     bool lasting = message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
                    message->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
@@ -592,7 +593,7 @@ static void error_note(struct consumer *consumer, const rd_kafka_message_t *mess
     log_warning("kafka consumer: %s", last_error->text);
     if (lasting) {
         /* Of a topic as a whole it has no offset; its partition says 0 then, too. */
-        unread_begin(consumer, message->offset < 0 ? UNREAD_TOPIC : UNREAD_FETCH);
+        unreadable_begin(consumer, message->offset < 0 ? UNREADABLE_TOPIC : UNREADABLE_FETCH);
     }
 }
 
@@ -603,12 +604,12 @@ static bool message_handle(struct consumer *consumer, rd_kafka_message_t *messag
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         more = record_handle(consumer, message);
     } else if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        end_note(consumer, message);
+        partition_end(consumer, message);
     } else if (message->err == RD_KAFKA_RESP_ERR__FATAL) {
         consumer->noted_fatal = true;
         (void)notes_handle(consumer);
     } else {
-        error_note(consumer, message);
+        message_error(consumer, message);
     }
     rd_kafka_message_destroy(message);
     return more;
@@ -639,7 +640,7 @@ static bool lookup_begin(struct consumer *consumer)
 }
 
 /* When the consumer has been made meanwhile. */
-static void consumer_adopt(struct consumer *consumer)
+static void consumer_attach(struct consumer *consumer)
 {
     static const uint64_t one = 1;
     if (!lookup_begin(consumer)) {
@@ -661,15 +662,15 @@ bool consumer_poll(struct consumer *consumer, size_t records_max)
     uint64_t count;
     (void)!read(consumer->eventfd, &count, sizeof count); /* before the queue, not to miss any */
     if (consumer->rk == NULL) {
-        consumer_adopt(consumer);
+        consumer_attach(consumer);
     }
     if (consumer->rk == NULL) {
         return false;
     }
     release_check(consumer);
     lookup_check(consumer);
-    unread_check(consumer);
-    for (size_t i = 0; i < records_max && !consumer->fatal_told;) {
+    unreadable_check(consumer);
+    for (size_t i = 0; i < records_max && !consumer->fatal_reported;) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->rk, 0);
         bool noted = notes_handle(consumer);
         if (message != NULL) {
@@ -678,7 +679,7 @@ bool consumer_poll(struct consumer *consumer, size_t records_max)
             return false;
         }
     }
-    return records_max > 0 && !consumer->fatal_told;
+    return records_max > 0 && !consumer->fatal_reported;
 }
 
 static void partition_set_paused(struct consumer *consumer, int32_t id, bool paused)
@@ -689,7 +690,7 @@ static void partition_set_paused(struct consumer *consumer, int32_t id, bool pau
     }
     partition->paused = paused;
     if (partition->known) { /* else when it is consumed */
-        partition_tell_paused(consumer, partition);
+        partition_apply_paused(consumer, partition);
     }
 }
 
@@ -788,7 +789,7 @@ static void consumer_drop(struct consumer *consumer)
     }
     loop_timer_stop(&consumer->release_timer);
     loop_timer_stop(&consumer->again);
-    consumer->unread = UNREAD_NOTHING; /* the next consumer tells anew */
+    consumer->unreadable = READABLE; /* the next consumer tells anew */
     last_error_clear(&consumer->subscription);
     partitions_discard(consumer);
 }
@@ -799,7 +800,7 @@ void consumer_renew(struct consumer *consumer)
     consumer_drop(consumer);
     consumer->state = IDLE;
     consumer->noted_revoke = consumer->noted_lost = consumer->noted_fatal = false;
-    consumer->joined = consumer->fatal_told = consumer->release_overdue = false;
+    consumer->joined = consumer->fatal_reported = consumer->release_overdue = false;
     consumer->wants_join = consumer->subscribed = false;
     last_error_clear(&consumer->last_error);
     (void)lookup_begin(consumer); /* else the next poll tries again */
@@ -862,7 +863,7 @@ const char *consumer_last_error(const struct consumer *consumer)
 {
     bool fresh =
         clock_now(&clock_system).mono_ms - consumer->last_error.mono_ms < LAST_ERROR_MAX_AGE_MS;
-    return consumer->last_error.text[0] != '\0' && (fresh || consumer->fatal_told)
+    return consumer->last_error.text[0] != '\0' && (fresh || consumer->fatal_reported)
                ? consumer->last_error.text
                : NULL;
 }

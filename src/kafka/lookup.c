@@ -43,7 +43,7 @@ struct lookup {
     rd_kafka_resp_err_t error;
     bool stop;
     unsigned pass, pass_serial; /* how often it was tried, and which */
-    int64_t told_us;            /* when something was handed over last */
+    int64_t found_us;           /* when something was handed over last */
 };
 
 static void list_drop(rd_kafka_topic_partition_list_t **list)
@@ -73,7 +73,7 @@ static void list_append(rd_kafka_topic_partition_list_t **to,
     }
 }
 
-static void asked_remove(struct lookup *lookup, const rd_kafka_topic_partition_list_t *answered)
+static void requested_remove(struct lookup *lookup, const rd_kafka_topic_partition_list_t *answered)
 {
     for (int i = 0; i < answered->cnt; i++) {
         (void)rd_kafka_topic_partition_list_del(lookup->asked, answered->elems[i].topic,
@@ -85,16 +85,16 @@ static void asked_remove(struct lookup *lookup, const rd_kafka_topic_partition_l
 }
 
 /* Lets the loop take what is known: at the end of a pass, or when it has been long. */
-static void hand_over(struct lookup *lookup, bool at_once)
+static void found_update(struct lookup *lookup, bool at_once)
 {
     int64_t now_us = clock_mono_us();
     if (lookup->known == NULL ||
-        (!at_once && now_us - lookup->told_us < GATHER_MS * INT64_C(1000))) {
+        (!at_once && now_us - lookup->found_us < GATHER_MS * INT64_C(1000))) {
         return;
     }
     list_append(&lookup->found, lookup->known);
     list_drop(&lookup->known);
-    lookup->told_us = now_us;
+    lookup->found_us = now_us;
     loop_wake(lookup->loop);
 }
 
@@ -111,7 +111,7 @@ static enum tried lookup_try(struct lookup *lookup, rd_kafka_topic_partition_lis
     bool wanted = lookup->serial == serial && !lookup->stop;
     if (wanted && error == RD_KAFKA_RESP_ERR_NO_ERROR) {
         list_append(&lookup->known, list);
-        asked_remove(lookup, list);
+        requested_remove(lookup, list);
     }
     if (wanted) {
         lookup->error = error;
@@ -123,7 +123,7 @@ static enum tried lookup_try(struct lookup *lookup, rd_kafka_topic_partition_lis
 }
 
 /* The first of those that are asked for, which goes to the back. */
-static rd_kafka_topic_partition_list_t *asked_rotate(struct lookup *lookup)
+static rd_kafka_topic_partition_list_t *requested_rotate(struct lookup *lookup)
 {
     const rd_kafka_topic_partition_t first = lookup->asked->elems[0];
     rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
@@ -140,13 +140,13 @@ static enum tried lookup_each(struct lookup *lookup, int timeout_ms)
     int silent = 0;
     bool any = false;
     for (int left = lookup->asked->cnt; left > 0 && (any || silent < SILENT_MAX); left--) {
-        enum tried tried = lookup_try(lookup, asked_rotate(lookup), timeout_ms);
+        enum tried tried = lookup_try(lookup, requested_rotate(lookup), timeout_ms);
         if (tried == TRIED_OUTDATED) {
             return TRIED_OUTDATED;
         }
         any = any || tried == TRIED_KNOWN;
         silent = tried == TRIED_KNOWN ? 0 : silent + 1;
-        hand_over(lookup, false);
+        found_update(lookup, false);
     }
     return any ? TRIED_KNOWN : TRIED_FAILED;
 }
@@ -239,7 +239,7 @@ static void lookup_pass(struct lookup *lookup, unsigned pass)
     } else if (tried == TRIED_FAILED && !waits) {
         pause_for(lookup, PAUSE_MS);
     }
-    hand_over(lookup, true);
+    found_update(lookup, true);
 }
 
 /* With the lock. */
@@ -267,7 +267,7 @@ static void lookup_run(void *context)
     }
     rd_kafka_t *rk = lookup->rk;
     pthread_mutex_unlock(&lookup->lock);
-    if (rk != NULL) { /* not closed: see client_bury() */
+    if (rk != NULL) { /* not closed: see client_destroy_detached() */
         rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
     lookup_drop(lookup);

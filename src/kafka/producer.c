@@ -26,7 +26,7 @@ enum {
     RETRY_PAUSE_MS = 20,
     /* Until a call that stays retriable is given up: the step before the commit is aborted,
      * the abort and the commit end in a new producer. */
-    PATIENCE_MS = 15000,
+    RETRY_TIMEOUT_MS = 15000,
     /* For init_transactions in one go; the owner comes again. */
     ACQUIRE_MS = 3000,
     /* Its first call. While the coordinator aborts what an earlier process has left open, the
@@ -42,20 +42,20 @@ enum {
     /* While other partitions have taken theirs: then a partition does not answer. */
     SILENT_MS = 5000,
     /* So long requests of a topic stay small once it has refused a larger one. */
-    REQUEST_SMALL_MS = 600000,
-    /* Longer than a heartbeat's round: see fenced_by_time(). */
+    REQUEST_MAX_AGE_MS = 600000,
+    /* Longer than a heartbeat's round: see fenced_by_timeout(). */
     FENCED_GRACE_MS = 4000,
     FENCED_MARGIN_MS = 500,
     /* Taking hold of the transactional.id takes milliseconds. When it took so long, an earlier
      * request for it may wait in a connection that was given up. */
     ACQUIRE_SLOW_MS = 5000,
-    DOUBT_MS = 600000,
+    LATE_FENCE_MS = 600000,
 };
 
-static _Atomic int64_t doubt_until_us; /* see producer_doubt() */
+static _Atomic int64_t late_fence_until_us; /* see producer_expect_late_fence() */
 
 /* What is known of a record of the batch at hand. */
-struct fate {
+struct state {
     unsigned topic;
     size_t size;
     bool taken; /* by its partition */
@@ -81,17 +81,17 @@ struct producer {
     bool fenced;  /* another process has the transactional.id */
 
     struct topic_leaders leaders[TRANSACTION_TOPICS_MAX];
-    int64_t looked_us; /* when they were looked up; 0: they have to be */
+    int64_t leaders_us; /* when they were looked up; 0: they have to be */
     uint64_t random;
 
     /* A topic's bound holds for all of a request's records of a partition together. What it may
      * take is learned when several are refused for their size; 0: nothing was. */
-    size_t request_most[TRANSACTION_TOPICS_MAX];
-    int64_t request_small_us; /* when it was learned last */
+    size_t request_max[TRANSACTION_TOPICS_MAX];
+    int64_t request_max_us; /* when it was learned last */
 
-    /* Of the batch at hand. A record's place in it is told by the address of its fate. */
+    /* Of the batch at hand. A record's place in it is told by the address of its state. */
     size_t record_count;
-    struct fate fates[TRANSACTION_RECORDS_MAX];
+    struct state states[TRANSACTION_RECORDS_MAX];
     struct record_metadata record_metadata[TRANSACTION_RECORDS_MAX];
     rd_kafka_resp_err_t delivery; /* the first error of a delivery that is no consequence */
     rd_kafka_resp_err_t failure;  /* the transaction's own */
@@ -120,12 +120,12 @@ static void read_end(struct producer *producer)
 static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
 {
     struct producer *producer = opaque;
-    struct fate *fate = message->_private;
-    size_t index = (size_t)(fate - producer->fates);
+    struct state *state = message->_private;
+    size_t index = (size_t)(state - producer->states);
     (void)client;
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
-        fate->taken = true;
+        state->taken = true;
         producer->record_metadata[index] =
             (struct record_metadata){message->partition, message->offset};
         return;
@@ -133,7 +133,7 @@ static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, v
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
         return;
     default:
-        fate->refusal = refusal_of_code(message->err);
+        state->refusal = refusal_of_code(message->err);
         producer->delivery = producer->delivery == 0 ? message->err : producer->delivery;
     }
 }
@@ -156,16 +156,16 @@ static void client_drop(struct producer *producer)
             producer->topics[i] = NULL;
         }
     }
-    client_bury(producer->client);
+    client_destroy_detached(producer->client);
     producer->client = NULL;
     producer->acquired = false;
     producer->asked_us = 0;
-    producer->looked_us = 0;
+    producer->leaders_us = 0;
 }
 
 static void reader_drop(struct producer *producer)
 {
-    client_bury(producer->reader);
+    client_destroy_detached(producer->reader);
     producer->reader = NULL;
 }
 
@@ -291,31 +291,31 @@ void producer_set_group(struct producer *producer, const char *group_id)
     (void)rd_kafka_conf_set(producer->reader_conf, "group.id", group_id, NULL, 0);
 }
 
-void producer_doubt(void)
+void producer_expect_late_fence(void)
 {
-    atomic_store(&doubt_until_us, clock_mono_us() + DOUBT_MS * INT64_C(1000));
+    atomic_store(&late_fence_until_us, clock_mono_us() + LATE_FENCE_MS * INT64_C(1000));
 }
 
 /* A coordinator that has waited transaction.timeout.ms for us aborts the transaction by the
  * same means as another process fences us, and the error is the same. That happens to a
  * process that was stopped or starved. It is told apart by the time since all was well, not by
  * the transaction's: the one that meets the error need not be the one that was timed out. */
-static bool fenced_by_time(const struct producer *producer)
+static bool fenced_by_timeout(const struct producer *producer)
 {
     return producer->open_us != 0 &&
            since_ms(producer->open_us) + FENCED_MARGIN_MS >= producer->transaction_timeout_ms;
 }
 
 /* The fence may be the coordinator's own, or by a late request of ours. */
-static bool fence_doubtful(const struct producer *producer)
+static bool fence_may_be_ours(const struct producer *producer)
 {
-    return fenced_by_time(producer) || clock_mono_us() < atomic_load(&doubt_until_us);
+    return fenced_by_timeout(producer) || clock_mono_us() < atomic_load(&late_fence_until_us);
 }
 
 static void acquired(struct producer *producer)
 {
     if (since_ms(producer->asked_us) > ACQUIRE_SLOW_MS) {
-        producer_doubt();
+        producer_expect_late_fence();
     }
     producer->acquired = true;
     producer->refused = false;
@@ -359,7 +359,7 @@ bool producer_acquire(struct producer *producer)
         }
         if (!retriable) {
             bool overtaken = client_fenced(producer); /* by another request for the id */
-            producer->fenced = overtaken && !fence_doubtful(producer);
+            producer->fenced = overtaken && !fence_may_be_ours(producer);
             producer->refused = !overtaken;
             client_drop(producer);
             return false;
@@ -374,7 +374,7 @@ bool producer_acquire(struct producer *producer)
 /* --- Topics, and their partitions' leaders --- */
 
 /* False when no broker answers. */
-static bool topic_look(struct producer *producer, size_t index)
+static bool topic_leaders_fetch(struct producer *producer, size_t index)
 {
     const char *name = producer->topic_names[index];
     const struct rd_kafka_metadata *metadata = NULL;
@@ -398,21 +398,21 @@ static bool topic_look(struct producer *producer, size_t index)
 /* Before the first record, also because librdkafka before 2.10.1 looks a new topic's leader up as
  * late as its next whole second. False when no broker answers: what was known before may name a
  * leader that is gone, and a transaction that takes its partition in cannot end without it. */
-static bool topics_look(struct producer *producer)
+static bool leaders_fetch(struct producer *producer)
 {
     for (size_t i = 0; i < producer->topic_count; i++) {
-        if (!topic_look(producer, i)) {
+        if (!topic_leaders_fetch(producer, i)) {
             return false;
         }
     }
-    producer->looked_us = clock_mono_us();
+    producer->leaders_us = clock_mono_us();
     return true;
 }
 
-static bool topics_know(struct producer *producer)
+static bool leaders_refresh(struct producer *producer)
 {
-    bool fresh = producer->looked_us != 0 && since_ms(producer->looked_us) < LEADERS_AGE_MS;
-    return fresh || topics_look(producer);
+    bool fresh = producer->leaders_us != 0 && since_ms(producer->leaders_us) < LEADERS_AGE_MS;
+    return fresh || leaders_fetch(producer);
 }
 
 int32_t producer_partitions(const struct producer *producer, unsigned topic)
@@ -426,10 +426,10 @@ int32_t producer_partition_of_key(const struct producer *producer, const void *k
     return partitioner_of_key(producer->partitioner, key, key_len, count);
 }
 
-static void trouble_of_record(struct producer *producer, size_t index)
+static void record_error_set(struct producer *producer, size_t index)
 {
-    const struct refusal_row *row = refusal_row(producer->fates[index].refusal);
-    const char *topic = producer->topic_names[producer->fates[index].topic];
+    const struct refusal_row *row = refusal_row(producer->states[index].refusal);
+    const char *topic = producer->topic_names[producer->states[index].topic];
     if (row->scope == REFUSAL_OF_TOPIC) {
         last_error_set(&producer->last_error, "topic %s %s", topic, row->what);
     } else {
@@ -447,14 +447,15 @@ static size_t partitions_choose(struct producer *producer, const struct transact
     for (size_t i = 0; i < batch->record_count; i++) {
         const struct transaction_record *record = &batch->records[i];
         assert(record->topic < producer->topic_count);
-        struct fate *fate = &producer->fates[i];
-        *fate = (struct fate){.topic = record->topic, .size = record->key_len + record->value_len};
+        struct state *state = &producer->states[i];
+        *state =
+            (struct state){.topic = record->topic, .size = record->key_len + record->value_len};
         int32_t partition = topic_leaders_choose(
             &producer->leaders[record->topic], producer->partitioner, record->key, record->key_len,
-            (uint32_t)random_next(&producer->random), &fate->refusal);
+            (uint32_t)random_next(&producer->random), &state->refusal);
         producer->record_metadata[i] = (struct record_metadata){partition, -1};
-        if (fate->refusal != REFUSAL_NONE && refused++ == 0) {
-            trouble_of_record(producer, i);
+        if (state->refusal != REFUSAL_NONE && refused++ == 0) {
+            record_error_set(producer, i);
         }
     }
     return refused;
@@ -468,7 +469,7 @@ static void tell(const struct producer *producer, const struct transaction_batch
             batch->record_metadata[i] = producer->record_metadata[i];
         }
         if (batch->refusals != NULL) {
-            batch->refusals[i] = producer->fates[i].refusal;
+            batch->refusals[i] = producer->states[i].refusal;
         }
     }
 }
@@ -511,7 +512,7 @@ static rd_kafka_topic_partition_list_t *positions_list(const struct producer *pr
     return list;
 }
 
-static bool not_ours(rd_kafka_resp_err_t error)
+static bool membership_stale(rd_kafka_resp_err_t error)
 {
     switch (error) {
     case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
@@ -530,14 +531,15 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
     enum step step = STEP_OK;
     for (;;) {
         rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(
-            producer->client, list, group_metadata->group, PATIENCE_MS / 3);
+            producer->client, list, group_metadata->group, RETRY_TIMEOUT_MS / 3);
         if (error == NULL) {
             /* It may have taken so long that the batch is another thread's by now. */
             step = stopping(producer) ? STEP_STOP : STEP_OK;
             break;
         }
-        *refused = not_ours(rd_kafka_error_code(error));
-        if (!rd_kafka_error_is_retriable(error) || since_ms(producer->begun_us) > PATIENCE_MS) {
+        *refused = membership_stale(rd_kafka_error_code(error));
+        if (!rd_kafka_error_is_retriable(error) ||
+            since_ms(producer->begun_us) > RETRY_TIMEOUT_MS) {
             bool retriable = rd_kafka_error_is_retriable(error) != 0;
             step = step_of(producer, "sending offsets", error);
             step = retriable ? STEP_ABORT : step;
@@ -582,7 +584,7 @@ static rd_kafka_error_t *produce_one(struct producer *producer,
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, record->value_len}},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = &producer->fates[index]},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = &producer->states[index]},
     };
     rd_kafka_error_t *error = rd_kafka_produceva(producer->client, units, ARRAY_LENGTH(units));
     if (error != NULL) {
@@ -593,11 +595,11 @@ static rd_kafka_error_t *produce_one(struct producer *producer,
 
 /* By the library itself, which sends nothing of it: our own message.max.bytes, a partition that is
  * no more. */
-static enum step produce_refused(struct producer *producer, size_t index, rd_kafka_error_t *error)
+static enum step produce_failed(struct producer *producer, size_t index, rd_kafka_error_t *error)
 {
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
-    producer->fates[index].refusal = refusal_of_code(code);
+    producer->states[index].refusal = refusal_of_code(code);
     last_error_set_error(&producer->last_error, "producing", error);
     return fatal ? STEP_FATAL : STEP_ABORT;
 }
@@ -606,44 +608,44 @@ static enum step produce_refused(struct producer *producer, size_t index, rd_kaf
  * are then waited for. */
 static bool request_full(struct producer *producer, size_t index, size_t *pending)
 {
-    const struct fate *fate = &producer->fates[index];
-    size_t most = producer->request_most[fate->topic];
-    bool full = most > 0 && pending[fate->topic] > 0 && pending[fate->topic] + fate->size > most;
+    const struct state *state = &producer->states[index];
+    size_t most = producer->request_max[state->topic];
+    bool full = most > 0 && pending[state->topic] > 0 && pending[state->topic] + state->size > most;
     if (full) {
         memset(pending, 0, producer->topic_count * sizeof *pending);
     }
-    pending[fate->topic] += fate->size;
+    pending[state->topic] += state->size;
     return full;
 }
 
 /* Halves what a request of a topic may take when several of one partition were refused for their
  * size together; one that was refused alone is too large by itself. */
-static void request_learn(struct producer *producer)
+static void request_max_learn(struct producer *producer)
 {
     for (size_t topic = 0; topic < producer->topic_count; topic++) {
         size_t count = 0, bytes = 0;
         int32_t partition = -1;
         for (size_t i = 0; i < producer->record_count; i++) {
-            const struct fate *fate = &producer->fates[i];
-            if (fate->refusal != REFUSAL_SIZE || fate->topic != topic ||
+            const struct state *state = &producer->states[i];
+            if (state->refusal != REFUSAL_SIZE || state->topic != topic ||
                 (partition >= 0 && producer->record_metadata[i].partition != partition)) {
                 continue;
             }
             partition = producer->record_metadata[i].partition;
             count++;
-            bytes += fate->size;
+            bytes += state->size;
         }
         if (count > 1) {
-            producer->request_most[topic] = bytes / 2;
-            producer->request_small_us = clock_mono_us();
+            producer->request_max[topic] = bytes / 2;
+            producer->request_max_us = clock_mono_us();
         }
     }
 }
 
-static void request_forget(struct producer *producer)
+static void request_max_expire(struct producer *producer)
 {
-    if (since_ms(producer->request_small_us) > REQUEST_SMALL_MS) {
-        memset(producer->request_most, 0, sizeof producer->request_most);
+    if (since_ms(producer->request_max_us) > REQUEST_MAX_AGE_MS) {
+        memset(producer->request_max, 0, sizeof producer->request_max);
     }
 }
 
@@ -690,7 +692,7 @@ static enum step produce_all(struct producer *producer, const struct transaction
             continue;
         }
         if (error != NULL) {
-            return produce_refused(producer, i, error);
+            return produce_failed(producer, i, error);
         }
         i++;
     }
@@ -713,9 +715,9 @@ static bool transaction_failed(struct producer *producer)
 }
 
 /* Why a record that was not taken has to wait; REFUSAL_NONE: nothing is known against it. */
-static enum refusal waits_for(const struct producer *producer, size_t index)
+static enum refusal partition_refusal(const struct producer *producer, size_t index)
 {
-    const struct topic_leaders *leaders = &producer->leaders[producer->fates[index].topic];
+    const struct topic_leaders *leaders = &producer->leaders[producer->states[index].topic];
     int32_t partition = producer->record_metadata[index].partition;
     return leaders->count == 0           ? leaders->refusal
            : partition >= leaders->count ? REFUSAL_NO_LEADER
@@ -724,23 +726,23 @@ static enum refusal waits_for(const struct producer *producer, size_t index)
 
 /* Marks the records that wait for a partition that has lost its leader; for any, when others of
  * the batch were taken and these were not for long. How many. */
-static size_t waiting_judge(struct producer *producer, bool for_long)
+static size_t undelivered_check(struct producer *producer, bool for_long)
 {
     size_t refused = 0, taken = 0;
     for (size_t i = 0; i < producer->record_count; i++) {
-        taken += producer->fates[i].taken;
+        taken += producer->states[i].taken;
     }
     for (size_t i = 0; i < producer->record_count; i++) {
-        struct fate *fate = &producer->fates[i];
-        if (fate->taken) {
+        struct state *state = &producer->states[i];
+        if (state->taken) {
             continue;
         }
-        fate->refusal = waits_for(producer, i);
-        if (fate->refusal == REFUSAL_NONE && for_long && taken > 0) {
-            fate->refusal = REFUSAL_SILENT;
+        state->refusal = partition_refusal(producer, i);
+        if (state->refusal == REFUSAL_NONE && for_long && taken > 0) {
+            state->refusal = REFUSAL_SILENT;
         }
-        if (fate->refusal != REFUSAL_NONE && refused++ == 0) {
-            trouble_of_record(producer, i);
+        if (state->refusal != REFUSAL_NONE && refused++ == 0) {
+            record_error_set(producer, i);
         }
     }
     return refused;
@@ -763,15 +765,15 @@ static enum step deliver_all(struct producer *producer)
             return STEP_ABORT;
         }
         bool for_long = since_ms(begun_us) > SILENT_MS;
-        if (since_ms(producer->looked_us) < LEADERS_AGE_MS && !for_long) {
+        if (since_ms(producer->leaders_us) < LEADERS_AGE_MS && !for_long) {
             continue;
         }
-        if (topics_look(producer) && waiting_judge(producer, for_long) > 0) {
+        if (leaders_fetch(producer) && undelivered_check(producer, for_long) > 0) {
             return STEP_ABORT;
         }
-        if (since_ms(begun_us) > PATIENCE_MS) {
+        if (since_ms(begun_us) > RETRY_TIMEOUT_MS) {
             last_error_set(&producer->last_error, "no answer to the records within %d s",
-                           PATIENCE_MS / 1000);
+                           RETRY_TIMEOUT_MS / 1000);
             return STEP_ABORT;
         }
     }
@@ -791,7 +793,7 @@ static enum step commit(struct producer *producer)
             return step_of(producer, "committing", error);
         }
         last_error_set_error(&producer->last_error, "committing", error);
-        if (since_ms(begun_us) > PATIENCE_MS) {
+        if (since_ms(begun_us) > RETRY_TIMEOUT_MS) {
             return STEP_FATAL;
         }
         if (producer->owner->pause(producer->context, RETRY_PAUSE_MS)) {
@@ -815,7 +817,7 @@ static bool abort_or_drop(struct producer *producer)
         if (client_fenced(producer)) {
             return false;
         }
-        if (!again || since_ms(begun_us) > PATIENCE_MS ||
+        if (!again || since_ms(begun_us) > RETRY_TIMEOUT_MS ||
             producer->owner->pause(producer->context, RETRY_PAUSE_MS)) {
             log_warning("kafka producer: %s; it is made anew", producer->last_error.text);
             client_drop(producer);
@@ -929,12 +931,12 @@ static bool resolve(struct producer *producer, const struct transaction_batch *b
 
 /* An error of the whole transaction that concerns one of the topics: the library's text names it,
  * or there is only one. False when that is not known. */
-static bool attribute(struct producer *producer)
+static bool refusals_assign(struct producer *producer)
 {
     bool there[TRANSACTION_TOPICS_MAX] = {false}, named[TRANSACTION_TOPICS_MAX] = {false};
     size_t named_count = 0, there_count = 0;
     for (size_t i = 0; i < producer->record_count; i++) {
-        there[producer->fates[i].topic] = true;
+        there[producer->states[i].topic] = true;
     }
     for (size_t i = 0; i < producer->topic_count; i++) {
         AUTO_FREE char *quoted = mem_printf("\"%s\"", producer->topic_names[i]);
@@ -946,8 +948,8 @@ static bool attribute(struct producer *producer)
         return false;
     }
     for (size_t i = 0; i < producer->record_count; i++) {
-        if (named_count != 1 || named[producer->fates[i].topic]) {
-            producer->fates[i].refusal = refusal_of_code(producer->failure);
+        if (named_count != 1 || named[producer->states[i].topic]) {
+            producer->states[i].refusal = refusal_of_code(producer->failure);
         }
     }
     return true;
@@ -957,7 +959,7 @@ static size_t refusals_count(const struct producer *producer)
 {
     size_t refused = 0;
     for (size_t i = 0; i < producer->record_count; i++) {
-        refused += producer->fates[i].refusal != REFUSAL_NONE;
+        refused += producer->states[i].refusal != REFUSAL_NONE;
     }
     return refused;
 }
@@ -965,7 +967,7 @@ static size_t refusals_count(const struct producer *producer)
 static struct transaction_end end_of_refusals(struct producer *producer)
 {
     struct transaction_end end = end_of(producer, TRANSACTION_RECORDS_REFUSED);
-    request_learn(producer);
+    request_max_learn(producer);
     end.refused = refusals_count(producer);
     return end;
 }
@@ -981,13 +983,13 @@ static struct transaction_end end_of_abort(struct producer *producer, bool refus
     }
     enum refusal_scope scope = refusal_row(refusal_of_code(producer->failure))->scope;
     bool doubt = scope == REFUSAL_OF_TOPIC && refusals_count(producer) == 0;
-    bool known = !doubt || attribute(producer);
+    bool known = !doubt || refusals_assign(producer);
     if (refusals_count(producer) > 0) {
         return end_of_refusals(producer);
     }
     struct transaction_end end = end_of(producer, TRANSACTION_ABORTED);
     end.mixed = !known;
-    end.metadata_refused = producer->failure == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
+    end.metadata_too_large = producer->failure == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
     return end;
 }
 
@@ -995,7 +997,7 @@ static bool end_of_fatal(struct producer *producer, const struct transaction_bat
                          bool commit_tried, struct transaction_end *end)
 {
     if (client_fenced(producer)) {
-        if (!fence_doubtful(producer)) {
+        if (!fence_may_be_ours(producer)) {
             *end = end_of(producer, TRANSACTION_FENCED);
             return true;
         }
@@ -1073,7 +1075,7 @@ static bool transact(struct producer *producer, const struct transaction_batch *
 bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
                       struct transaction_end *end)
 {
-    if (!producer_acquire(producer) || !topics_know(producer)) {
+    if (!producer_acquire(producer) || !leaders_refresh(producer)) {
         bool stop = stopping(producer);
         *end = end_of(producer, producer->fenced ? TRANSACTION_FENCED : TRANSACTION_ABORTED);
         return !stop;
@@ -1081,7 +1083,7 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
     if (!read_begin(producer)) {
         return false;
     }
-    request_forget(producer);
+    request_max_expire(producer);
     size_t refused = partitions_choose(producer, batch);
     read_end(producer);
     bool known = refused > 0 || transact(producer, batch, end);
@@ -1089,7 +1091,7 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
         *end = end_of_refusals(producer);
     }
     if (!known || end->verdict != TRANSACTION_COMMITTED) {
-        producer->looked_us = 0;
+        producer->leaders_us = 0;
     }
     if (known && read_begin(producer)) {
         tell(producer, batch);
@@ -1111,9 +1113,9 @@ bool producer_resolve(struct producer *producer, const struct transaction_batch 
 static enum producer_id_holder id_holder_of(struct producer *producer, enum step step, bool refused)
 {
     if (client_fenced(producer)) {
-        return fence_doubtful(producer) ? ID_HOLDER_US_TIMED_OUT : ID_HOLDER_OTHER;
+        return fence_may_be_ours(producer) ? ID_HOLDER_US_TIMED_OUT : ID_HOLDER_OTHER;
     }
-    bool answered = step == STEP_ABORT && since_ms(producer->begun_us) <= PATIENCE_MS;
+    bool answered = step == STEP_ABORT && since_ms(producer->begun_us) <= RETRY_TIMEOUT_MS;
     return step == STEP_OK || refused || answered ? ID_HOLDER_US : ID_HOLDER_UNKNOWN;
 }
 
@@ -1140,8 +1142,8 @@ static enum step try_position(struct producer *producer,
     return step;
 }
 
-enum producer_id_holder producer_probe(struct producer *producer,
-                                       const struct group_metadata *group_metadata)
+enum producer_id_holder producer_find_id_holder(struct producer *producer,
+                                                const struct group_metadata *group_metadata)
 {
     bool refused = false;
     if (!producer->acquired) {
@@ -1157,8 +1159,9 @@ enum producer_id_holder producer_probe(struct producer *producer,
     return holder;
 }
 
-int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,
-                         int32_t partition, int64_t offset)
+int64_t producer_measure_metadata(struct producer *producer,
+                                  const struct group_metadata *group_metadata, int32_t partition,
+                                  int64_t offset)
 {
     /* Some brokers take 1024. */
     const size_t sizes[] = {producer->metadata_bytes, 1024, TRANSACTION_METADATA_MIN};

@@ -79,8 +79,8 @@ struct publisher {
     struct loop_fd *watch;
     int eventfd;
     publisher_ended_fn *ended;
-    publisher_probed_fn *probed;
-    publisher_measured_fn *measured;
+    publisher_id_holder_fn *id_holder_found;
+    publisher_metadata_fn *metadata_measured;
     void *context;
     struct worker *worker;
     struct loop_timer check;
@@ -136,14 +136,14 @@ static bool worker_read(void *context, bool begin)
     return !stop;
 }
 
-static void loop_call(const struct worker *worker)
+static void loop_notify(const struct worker *worker)
 {
     const uint64_t one = 1;
     (void)!write(worker->eventfd, &one, sizeof one);
 }
 
 /* With the lock. */
-static void end_tell(struct worker *worker, const struct transaction_end *end)
+static void end_report(struct worker *worker, const struct transaction_end *end)
 {
     worker->end = *end;
     if (end->last_error != NULL) {
@@ -151,11 +151,11 @@ static void end_tell(struct worker *worker, const struct transaction_end *end)
         worker->end.last_error = worker->last_error;
     }
     worker->end_known = true;
-    loop_call(worker);
+    loop_notify(worker);
 }
 
 /* Without the lock. */
-static void id_state_note(struct worker *worker)
+static void id_state_store(struct worker *worker)
 {
     enum producer_id_state id_state = producer_id_state(worker->producer);
     pthread_mutex_lock(&worker->lock);
@@ -164,7 +164,7 @@ static void id_state_note(struct worker *worker)
     (void)snprintf(worker->id_last_error, sizeof worker->id_last_error, "%s",
                    id_state == PRODUCER_ID_HELD ? "" : producer_last_error(worker->producer));
     if (news && !worker->orphan) {
-        loop_call(worker);
+        loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
 }
@@ -175,7 +175,7 @@ static bool worker_pause(void *context, int64_t milliseconds)
 {
     struct worker *worker = context;
     alive(worker, clock_mono_us());
-    id_state_note(worker);
+    id_state_store(worker);
     pthread_mutex_lock(&worker->lock);
     const struct timespec until = clock_mono_after(milliseconds);
     while (milliseconds > 0 && !worker->stop && changed_wait(worker, &until)) {
@@ -185,7 +185,7 @@ static bool worker_pause(void *context, int64_t milliseconds)
     return stop;
 }
 
-static void partitions_note(struct worker *worker)
+static void partitions_store(struct worker *worker)
 {
     for (unsigned i = 0; i < TRANSACTION_TOPICS_MAX; i++) {
         atomic_store(&worker->partitions[i], producer_partitions(worker->producer, i));
@@ -199,13 +199,13 @@ static void batch_do(struct worker *worker, const struct transaction_batch *batc
     bool known = worker->begun ? producer_resolve(worker->producer, batch, &end)
                                : producer_publish(worker->producer, batch, &end);
     end.duration_ms = (clock_mono_us() - begun_us) / 1000;
-    id_state_note(worker);
-    partitions_note(worker);
+    id_state_store(worker);
+    partitions_store(worker);
     pthread_mutex_lock(&worker->lock);
     worker->batch = NULL;
     worker->committing = worker->begun = false;
     if (known && !worker->orphan) {
-        end_tell(worker, &end);
+        end_report(worker, &end);
     }
     pthread_mutex_unlock(&worker->lock);
 }
@@ -241,7 +241,7 @@ static void acquire_or_pause(struct worker *worker)
 {
     alive(worker, clock_mono_us());
     bool held = producer_acquire(worker->producer);
-    id_state_note(worker);
+    id_state_store(worker);
     pthread_mutex_lock(&worker->lock);
     if (!held) {
         pause_unless_changed(worker);
@@ -249,17 +249,17 @@ static void acquire_or_pause(struct worker *worker)
     pthread_mutex_unlock(&worker->lock);
 }
 
-static void probe_do(struct worker *worker, const struct group_metadata *group_metadata)
+static void id_holder_do(struct worker *worker, const struct group_metadata *group_metadata)
 {
     alive(worker, clock_mono_us());
-    enum producer_id_holder holder = producer_probe(worker->producer, group_metadata);
-    id_state_note(worker);
+    enum producer_id_holder holder = producer_find_id_holder(worker->producer, group_metadata);
+    id_state_store(worker);
     pthread_mutex_lock(&worker->lock);
     worker->group_metadata = group_metadata_unref(worker->group_metadata);
     if (!worker->orphan) {
         worker->holder = holder;
         worker->holder_known = true;
-        loop_call(worker);
+        loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
 }
@@ -267,15 +267,15 @@ static void probe_do(struct worker *worker, const struct group_metadata *group_m
 static void measure_do(struct worker *worker, const struct measuring *asked)
 {
     alive(worker, clock_mono_us());
-    int64_t bytes =
-        producer_measure(worker->producer, asked->group_metadata, asked->partition, asked->offset);
-    id_state_note(worker);
+    int64_t bytes = producer_measure_metadata(worker->producer, asked->group_metadata,
+                                              asked->partition, asked->offset);
+    id_state_store(worker);
     pthread_mutex_lock(&worker->lock);
     worker->measuring.group_metadata = group_metadata_unref(worker->measuring.group_metadata);
     if (!worker->orphan) {
         worker->measuring.bytes = bytes;
         worker->measuring.known = true;
-        loop_call(worker);
+        loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
 }
@@ -304,7 +304,7 @@ static void worker_work(struct worker *worker)
             alive(worker, clock_mono_us());
             batch_do(worker, batch);
         } else if (!stop && group_metadata != NULL) {
-            probe_do(worker, group_metadata);
+            id_holder_do(worker, group_metadata);
         } else if (!stop && measuring.group_metadata != NULL) {
             measure_do(worker, &measuring);
         } else if (!stop) {
@@ -396,10 +396,10 @@ static void on_eventfd(void *context, uint32_t epoll_events)
         publisher->ended(publisher->context, &worker->end);
     }
     if (holder_known) { /* not `hand`: whoever was told above may have renewed it */
-        publisher->probed(publisher->context, holder);
+        publisher->id_holder_found(publisher->context, holder);
     }
     if (bytes_known) {
-        publisher->measured(publisher->context, bytes);
+        publisher->metadata_measured(publisher->context, bytes);
     }
 }
 
@@ -449,14 +449,14 @@ static bool worker_replace(struct publisher *publisher, bool *take_back)
         return false;
     }
     if (atomic_load(&old->id_state) != PRODUCER_ID_HELD) {
-        producer_doubt();
+        producer_expect_late_fence();
     }
     publisher->worker = fresh;
     worker_end(old, 0);
     return true;
 }
 
-static void tell_aborted(struct publisher *publisher, const char *last_error, int64_t duration_ms)
+static void report_aborted(struct publisher *publisher, const char *last_error, int64_t duration_ms)
 {
     loop_timer_stop(&publisher->check);
     const struct transaction_end end = {
@@ -475,9 +475,9 @@ static void on_check(void *context)
     }
     log_warning("kafka producer: sits in a call that does not return, left behind");
     if (worker_replace(publisher, &take_back) && take_back) {
-        tell_aborted(publisher,
-                     "no answer from the group coordinator or the transaction coordinator",
-                     stuck_ms);
+        report_aborted(publisher,
+                       "no answer from the group coordinator or the transaction coordinator",
+                       stuck_ms);
     }
 }
 
@@ -485,15 +485,15 @@ void publisher_renew(struct publisher *publisher)
 {
     bool take_back = false;
     if (worker_replace(publisher, &take_back) && take_back) {
-        tell_aborted(publisher, "the clients were made anew", 0);
+        report_aborted(publisher, "the clients were made anew", 0);
     }
 }
 
-void publisher_probe(struct publisher *publisher, struct group_metadata *group_metadata,
-                     publisher_probed_fn *probed)
+void publisher_find_id_holder(struct publisher *publisher, struct group_metadata *group_metadata,
+                              publisher_id_holder_fn *id_holder_found)
 {
     struct worker *worker = publisher->worker;
-    publisher->probed = probed;
+    publisher->id_holder_found = id_holder_found;
     pthread_mutex_lock(&worker->lock);
     assert(worker->group_metadata == NULL && !worker->holder_known);
     worker->group_metadata = group_metadata_ref(group_metadata);
@@ -501,11 +501,12 @@ void publisher_probe(struct publisher *publisher, struct group_metadata *group_m
     pthread_mutex_unlock(&worker->lock);
 }
 
-void publisher_measure(struct publisher *publisher, struct group_metadata *group_metadata,
-                       const struct transaction_position *position, publisher_measured_fn *measured)
+void publisher_measure_metadata(struct publisher *publisher, struct group_metadata *group_metadata,
+                                const struct transaction_position *position,
+                                publisher_metadata_fn *metadata_measured)
 {
     struct worker *worker = publisher->worker;
-    publisher->measured = measured;
+    publisher->metadata_measured = metadata_measured;
     pthread_mutex_lock(&worker->lock);
     assert(worker->measuring.group_metadata == NULL && !worker->measuring.known);
     worker->measuring = (struct measuring){.group_metadata = group_metadata_ref(group_metadata),
@@ -571,8 +572,8 @@ void publisher_free(struct publisher *publisher, int64_t timeout_ms)
 const char *transaction_verdict_name(enum transaction_verdict verdict)
 {
     static const char *const names[TRANSACTION_VERDICT_COUNT] = {
-        [TRANSACTION_COMMITTED] = "committed", [TRANSACTION_ABORTED] = "aborted",
-        [TRANSACTION_STALE] = "not_ours",      [TRANSACTION_RECORDS_REFUSED] = "refused",
+        [TRANSACTION_COMMITTED] = "committed",    [TRANSACTION_ABORTED] = "aborted",
+        [TRANSACTION_STALE] = "membership_stale", [TRANSACTION_RECORDS_REFUSED] = "refused",
         [TRANSACTION_FENCED] = "fenced",
     };
     assert(verdict < TRANSACTION_VERDICT_COUNT);

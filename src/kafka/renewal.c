@@ -34,18 +34,18 @@ enum renewal_fence renewal_fence(enum producer_id_holder holder)
 {
     switch (holder) {
     case ID_HOLDER_UNKNOWN:
-        return FENCE_ASK_AGAIN;
+        return FENCE_UNKNOWN;
     case ID_HOLDER_OTHER:
-        return FENCE_NAMESAKE;
+        return FENCE_BY_OTHER;
     case ID_HOLDER_NONE:
     case ID_HOLDER_US:
     case ID_HOLDER_US_TIMED_OUT:
         break;
     }
-    return FENCE_ECHO;
+    return FENCE_BY_US;
 }
 
-bool renewal_group_refused(struct renewal_group *group, int64_t now_ms, int64_t session_ms)
+bool renewal_group_stale(struct renewal_group *group, int64_t now_ms, int64_t session_ms)
 {
     if (group->since_ms < 0) {
         group->since_ms = now_ms;

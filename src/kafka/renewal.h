@@ -39,10 +39,10 @@ bool renewal_allow(struct renewal_budget *budget, int64_t now_ms)
 /* Why our group.instance.id was fenced. A process takes the transactional.id before it joins the
  * group. So a namesake that has fenced our consumer has fenced our producer before that. */
 enum renewal_fence {
-    FENCE_ASK_AGAIN,
-    FENCE_ECHO, /* by an old request of ours: the coordinator had stood still, and took it up late
-                 */
-    FENCE_NAMESAKE, /* another process has our instance's name */
+    FENCE_UNKNOWN,
+    FENCE_BY_US, /* by an old request of ours: the coordinator had stood still, and took it up late
+                  */
+    FENCE_BY_OTHER, /* another process has our instance's name */
 };
 enum renewal_fence renewal_fence(enum producer_id_holder holder);
 
@@ -55,7 +55,7 @@ struct renewal_group {
 /* Call it when a commit was refused as not ours. True when commits have been refused for longer
  * than `session_ms` and renewal_group_active() was not called in that time: then the membership is
  * lost. */
-bool renewal_group_refused(struct renewal_group *group, int64_t now_ms, int64_t session_ms)
+bool renewal_group_stale(struct renewal_group *group, int64_t now_ms, int64_t session_ms)
     __attribute__((warn_unused_result));
 /* Call it when a commit was taken, or when partitions were assigned, revoked or lost. */
 void renewal_group_active(struct renewal_group *group);

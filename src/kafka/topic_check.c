@@ -61,7 +61,7 @@ static bool judge_all(struct look *look, rd_kafka_t *client)
     return known;
 }
 
-static void look_free(struct look *look)
+static void task_free(struct look *look)
 {
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
         free(look->names[i]);
@@ -70,7 +70,7 @@ static void look_free(struct look *look)
     free(look);
 }
 
-static void look_run(void *context)
+static void task_run(void *context)
 {
     struct look *look = context;
     struct topic_check *check = look->check;
@@ -80,7 +80,7 @@ static void look_run(void *context)
         atomic_store(&check->done, judge_all(look, client));
         rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
-    look_free(look);
+    task_free(look);
     atomic_store(&check->running, false);
 }
 
@@ -101,9 +101,9 @@ void topic_check_start(struct topic_check *check, rd_kafka_conf_t *conf,
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
         look->names[i] = mem_strdup(names[i]);
     }
-    if (!detached_start("topic-check", look_run, look)) {
+    if (!detached_start("topic-check", task_run, look)) {
         rd_kafka_conf_destroy(conf);
-        look_free(look);
+        task_free(look);
         atomic_store(&check->running, false);
     }
 }

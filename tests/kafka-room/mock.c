@@ -190,7 +190,7 @@ static bool scenario_run(struct run *run, const struct scenario *scenario,
 
 /* --- the id is not ours any more while a commit is being found out --- */
 
-struct refusal_run {
+struct denied_run {
     struct run run;
     struct publisher *publisher;
     struct loop_timer look;
@@ -200,44 +200,44 @@ struct refusal_run {
 };
 
 /* The right to the id is taken away with the commit, and given back once that was seen. */
-static void on_standing(void *context)
+static void on_id_state(void *context)
 {
-    struct refusal_run *test = context;
-    enum producer_id_state standing = publisher_id_state(test->publisher);
+    struct denied_run *test = context;
+    enum producer_id_state id_state = publisher_id_state(test->publisher);
     const struct answer answers[] = {
         {END_TXN, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1},
         {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, 1000}};
-    if (!test->submitted && standing == PRODUCER_ID_HELD) {
+    if (!test->submitted && id_state == PRODUCER_ID_HELD) {
         test->submitted = true;
         answers_push(test->cluster, &answers[0]);
         answers_push(test->cluster, &answers[1]);
         publisher_submit(test->publisher, test->batch);
-    } else if (test->submitted && !test->seen && standing == PRODUCER_ID_DENIED) {
+    } else if (test->submitted && !test->seen && id_state == PRODUCER_ID_DENIED) {
         test->seen = true;
         rd_kafka_mock_clear_request_errors(test->cluster, INIT_PRODUCER_ID);
     }
     loop_timer_set(&test->look, clock_now(&clock_system).mono_ms + 20);
 }
 
-static void on_refused_ended(void *context, const struct transaction_end *end)
+static void on_denied_ended(void *context, const struct transaction_end *end)
 {
-    struct refusal_run *test = context;
+    struct denied_run *test = context;
     on_ended(&test->run, end);
 }
 
-static int refusal_is_told(const struct producer_config *config,
-                           struct group_metadata *group_metadata, rd_kafka_mock_cluster_t *cluster)
+static int id_is_denied(const struct producer_config *config, struct group_metadata *group_metadata,
+                        rd_kafka_mock_cluster_t *cluster)
 {
     static const struct transaction_position position = {0, 5, "done"};
     const struct transaction_batch batch = {
         .group_metadata = group_metadata, .positions = &position, .position_count = 1};
-    struct refusal_run test = {.run = {.loop = loop_new()}, .cluster = cluster, .batch = &batch};
+    struct denied_run test = {.run = {.loop = loop_new()}, .cluster = cluster, .batch = &batch};
     struct loop_timer deadline;
     char *error = NULL;
-    test.publisher = publisher_new(test.run.loop, config, on_refused_ended, &test, &error);
+    test.publisher = publisher_new(test.run.loop, config, on_denied_ended, &test, &error);
     loop_timer_init(&deadline, test.run.loop, on_deadline, &test.run);
     loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);
-    loop_timer_init(&test.look, test.run.loop, on_standing, &test);
+    loop_timer_init(&test.look, test.run.loop, on_id_state, &test);
     loop_timer_set(&test.look, 0);
     bool ended = loop_run(test.run.loop) == 0;
     bool right = ended && test.seen && test.run.end.verdict == TRANSACTION_ABORTED;
@@ -266,7 +266,7 @@ static int late_request_fences(const struct producer_config *config,
     struct publisher *publisher = publisher_new(run.loop, config, on_ended, &run, &error);
     bool right =
         batch_run(&run, publisher, group_metadata) && run.end.verdict == TRANSACTION_COMMITTED;
-    producer_doubt();
+    producer_expect_late_fence();
     answers_push(cluster, &answers[0]);
     answers_push(cluster, &answers[1]);
     bool ended = batch_run(&run, publisher, group_metadata);
@@ -304,7 +304,7 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
             rd_kafka_mock_clear_request_errors(cluster, scenarios[i].answers[j].request);
         }
     }
-    failed += refusal_is_told(&config, group_metadata, cluster);
+    failed += id_is_denied(&config, group_metadata, cluster);
     failed += late_request_fences(&config, group_metadata, cluster);
     group_metadata_unref(group_metadata);
     run.loop = loop_free(run.loop);

@@ -213,8 +213,8 @@ static void on_renewed(void *context, enum clients_renewal why, const char *text
 static void on_failed(void *context, enum clients_failure failure, const char *text)
 {
     struct worker *worker = context;
-    say("failed %s: %s", failure == CLIENTS_NAMESAKE ? "namesake" : "worn-out", text);
-    loop_stop(worker->loop, failure == CLIENTS_NAMESAKE ? 75 : 69);
+    say("failed %s: %s", failure == CLIENTS_DUPLICATE_INSTANCE ? "namesake" : "worn-out", text);
+    loop_stop(worker->loop, failure == CLIENTS_DUPLICATE_INSTANCE ? 75 : 69);
 }
 
 static void positions_drop(struct worker *worker)

@@ -802,7 +802,7 @@ inline replace_consumer(i)
     d[i].consumer = TAKING
 }
 
-inline clock_look(i)
+inline clock_check(i)
 {
     renewals++;
     printf("%c  *** the clock was set\n", NAME(i));
@@ -848,7 +848,7 @@ inline deny(i)
 #define HELD(i)    (d[i].publisher != ACQUIRING && d[i].publisher != COMMIT_UNKNOWN)
 #define REFUSED(i) (DENIED(i) && d[i].publisher == ACQUIRING)
 #endif
-inline standing_look(i)
+inline id_state_check(i)
 {
     d[i].consumer = LOOKING;
     join(i)
@@ -877,7 +877,7 @@ inline standing_look(i)
          d[i].partitions[p].win.base_offset < WINDOW_SPAN)
 #define CALLED(i, p, offset) (d[i].partitions[p].calling & BIT(offset))
 
-inline record_tell(i, at)
+inline record_deliver(i, at)
 {
     p = at;
     o = NEXT_EVENT(p, d[i].partitions[p].win.next);
@@ -919,9 +919,9 @@ end:
     :: d_step { IN_GROUP(i) && !member[i] ->
            printf("%c  pipeline_lost: everything is dropped\n", NAME(i));
            rejoin(i) }
-    :: d_step { RUNS(i) && FETCHABLE(i, 0) -> record_tell(i, 0) }
+    :: d_step { RUNS(i) && FETCHABLE(i, 0) -> record_deliver(i, 0) }
 #if PARTITIONS > 1
-    :: d_step { RUNS(i) && FETCHABLE(i, 1) -> record_tell(i, 1) }
+    :: d_step { RUNS(i) && FETCHABLE(i, 1) -> record_deliver(i, 1) }
 #endif
     /* calls, in any order */
     :: d_step { RUNS(i) && CALLED(i, 0, 0) -> job_state_complete(i, 0, 0) }
@@ -942,11 +942,11 @@ end:
            printf("%c  consumer_release\n", NAME(i));
            rejoin(i) }
     /* clients */
-    :: d_step { RUNS(i) && d[i].consumer == TAKING && HELD(i) -> standing_look(i) }
+    :: d_step { RUNS(i) && d[i].consumer == TAKING && HELD(i) -> id_state_check(i) }
     :: d_step { IN_GROUP(i) && (REFUSED(i) || (d[i].session == STALE && member[i])) ->
            replace_consumer(i) }
     /* faults */
-    :: d_step { IN_GROUP(i) && renewals < RENEWALS -> clock_look(i) }
+    :: d_step { IN_GROUP(i) && renewals < RENEWALS -> clock_check(i) }
     :: d_step { IN_GROUP(i) && renewals < RENEWALS -> fatal_handle(i) }
     :: d_step { RUNS(i) && d[i].publishing && renewals < RENEWALS -> on_check(i) }
     od

@@ -45,7 +45,7 @@ char *client_try(enum kafka_client client, const char *instance,
  * has caught up. No callback comes any more. A consumer is not closed: closing would ask us to
  * revoke, and leaves the group no earlier, since a static member never says that it leaves
  * (KIP-345). Accepts NULL. */
-void client_bury(rd_kafka_t *client);
+void client_destroy_detached(rd_kafka_t *client);
 
 /* The value that the configuration has for a property; NULL when unset (free()). */
 char *client_property(const rd_kafka_conf_t *conf, const char *name)

@@ -33,16 +33,16 @@
 enum clients_renewal {
     CLIENTS_CLOCK_SET,
     CLIENTS_FENCED,
-    CLIENTS_GAVE_UP,
+    CLIENTS_FATAL_ERROR,
     CLIENTS_GROUP_LOST,
-    CLIENTS_ID_REFUSED,
+    CLIENTS_ID_DENIED,
     CLIENTS_RENEWAL_COUNT
 };
 const char *clients_renewal_name(enum clients_renewal why); /* as in metrics: "clock_set" ... */
 
 enum clients_failure {
-    CLIENTS_NAMESAKE, /* another process has our instance's name */
-    CLIENTS_WORN_OUT, /* RENEWAL_MAX renewals in RENEWAL_SPAN_MS have not helped */
+    CLIENTS_DUPLICATE_INSTANCE, /* another process has our instance's name */
+    CLIENTS_RENEWALS_EXHAUSTED, /* RENEWAL_MAX renewals in RENEWAL_SPAN_MS have not helped */
 };
 
 struct clients_events {

@@ -61,14 +61,15 @@ bool producer_resolve(struct producer *producer, const struct transaction_batch 
                       struct transaction_end *end) __attribute__((warn_unused_result));
 /* Who holds the transactional.id: asks by offsets under `session` (with its group), in a
  * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
-enum producer_id_holder producer_probe(struct producer *producer,
-                                       const struct group_metadata *group_metadata);
-/* How much metadata the broker takes with an offset: as publisher_measured_fn has it. By
+enum producer_id_holder producer_find_id_holder(struct producer *producer,
+                                                const struct group_metadata *group_metadata);
+/* How much metadata the broker takes with an offset: as publisher_metadata_fn has it. By
  * transactions that are aborted whatever comes of it. */
-int64_t producer_measure(struct producer *producer, const struct group_metadata *group_metadata,
-                         int32_t partition, int64_t offset);
+int64_t producer_measure_metadata(struct producer *producer,
+                                  const struct group_metadata *group_metadata, int32_t partition,
+                                  int64_t offset);
 /* A request of this process for the transactional.id may reach its coordinator late, and then
  * fence whoever has it: for ten minutes, a fence tells less. Any thread. */
-void producer_doubt(void);
+void producer_expect_late_fence(void);
 
 #endif

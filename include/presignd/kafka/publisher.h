@@ -25,13 +25,13 @@
 /* On the loop's thread, once for each publisher_submit(). */
 typedef void publisher_ended_fn(void *context, const struct transaction_end *end);
 
-/* On the loop's thread, once for each publisher_probe(). */
-typedef void publisher_probed_fn(void *context, enum producer_id_holder holder);
+/* On the loop's thread, once for each publisher_find_id_holder(). */
+typedef void publisher_id_holder_fn(void *context, enum producer_id_holder holder);
 
 /* Bytes of metadata that the broker takes: the configuration's, or less, but
  * TRANSACTION_METADATA_MIN at least; 0: fewer than that. On the loop's thread, once for each
- * publisher_measure(). */
-typedef void publisher_measured_fn(void *context, int64_t bytes);
+ * publisher_measure_metadata(). */
+typedef void publisher_metadata_fn(void *context, int64_t bytes);
 
 struct publisher;
 
@@ -55,14 +55,14 @@ void publisher_last_error(const struct publisher *publisher, char *text, size_t 
 void publisher_renew(struct publisher *publisher);
 /* Finds out who holds the transactional.id, under a session's group, when the batch in hand, if
  * any, has ended. One at a time. */
-void publisher_probe(struct publisher *publisher, struct group_metadata *group_metadata,
-                     publisher_probed_fn *probed);
+void publisher_find_id_holder(struct publisher *publisher, struct group_metadata *group_metadata,
+                              publisher_id_holder_fn *id_holder_found);
 /* Finds out how much metadata the broker takes with an offset of the requests topic, by
  * transactions that are aborted, under a session's group, when the batch in hand, if any, has
  * ended. One at a time. */
-void publisher_measure(struct publisher *publisher, struct group_metadata *group_metadata,
-                       const struct transaction_position *position,
-                       publisher_measured_fn *measured);
+void publisher_measure_metadata(struct publisher *publisher, struct group_metadata *group_metadata,
+                                const struct transaction_position *position,
+                                publisher_metadata_fn *metadata_measured);
 /* One batch at a time; an assertion guards it. */
 void publisher_submit(struct publisher *publisher, const struct transaction_batch *batch);
 /* The partition that a record with this key goes to; -1 when that is not known yet, or any will

@@ -81,7 +81,7 @@ struct transaction_end {
      * batches records of one topic only. */
     bool mixed;
     /* TRANSACTION_ABORTED because the broker does not take so much metadata. */
-    bool metadata_refused;
+    bool metadata_too_large;
     const char *last_error; /* what went wrong, cleaned; NULL for TRANSACTION_COMMITTED. Borrowed */
     int64_t duration_ms;
 };
@@ -109,8 +109,9 @@ struct producer_config {
     const char *topics[TRANSACTION_TOPICS_MAX]; /* NULL after the last one */
     const struct kafka_property *properties;
     size_t property_count;
-    int64_t stuck_ms;      /* a call without end is given up after that; 0: PUBLISHER_STUCK_MS */
-    size_t metadata_bytes; /* of a position, at most; what publisher_measure() tries first */
+    int64_t stuck_ms; /* a call without end is given up after that; 0: PUBLISHER_STUCK_MS */
+    size_t
+        metadata_bytes; /* of a position, at most; what publisher_measure_metadata() tries first */
 };
 
 #endif

@@ -64,27 +64,27 @@ Test(renewal, long_apart_they_go_on_for_ever)
 
 Test(renewal, only_who_holds_the_id_is_a_namesake)
 {
-    cr_assert_eq(renewal_fence(ID_HOLDER_OTHER), FENCE_NAMESAKE);
-    cr_assert_eq(renewal_fence(ID_HOLDER_US), FENCE_ECHO);
-    cr_assert_eq(renewal_fence(ID_HOLDER_US_TIMED_OUT), FENCE_ECHO);
-    cr_assert_eq(renewal_fence(ID_HOLDER_NONE), FENCE_ECHO);
-    cr_assert_eq(renewal_fence(ID_HOLDER_UNKNOWN), FENCE_ASK_AGAIN);
+    cr_assert_eq(renewal_fence(ID_HOLDER_OTHER), FENCE_BY_OTHER);
+    cr_assert_eq(renewal_fence(ID_HOLDER_US), FENCE_BY_US);
+    cr_assert_eq(renewal_fence(ID_HOLDER_US_TIMED_OUT), FENCE_BY_US);
+    cr_assert_eq(renewal_fence(ID_HOLDER_NONE), FENCE_BY_US);
+    cr_assert_eq(renewal_fence(ID_HOLDER_UNKNOWN), FENCE_UNKNOWN);
 }
 
 Test(renewal, refusals_for_longer_than_a_session_lose_the_group)
 {
     struct renewal_group group = RENEWAL_GROUP_INIT;
-    cr_assert_not(renewal_group_refused(&group, 1000, 15000));
-    cr_assert_not(renewal_group_refused(&group, 16000, 15000));
-    cr_assert(renewal_group_refused(&group, 16001, 15000));
+    cr_assert_not(renewal_group_stale(&group, 1000, 15000));
+    cr_assert_not(renewal_group_stale(&group, 16000, 15000));
+    cr_assert(renewal_group_stale(&group, 16001, 15000));
 }
 
 Test(renewal, a_word_from_the_group_begins_it_anew)
 {
     struct renewal_group group = RENEWAL_GROUP_INIT;
-    cr_assert_not(renewal_group_refused(&group, 1000, 15000));
+    cr_assert_not(renewal_group_stale(&group, 1000, 15000));
     renewal_group_active(&group);
-    cr_assert_not(renewal_group_refused(&group, 16001, 15000));
-    cr_assert_not(renewal_group_refused(&group, 31001, 15000));
-    cr_assert(renewal_group_refused(&group, 31002, 15000));
+    cr_assert_not(renewal_group_stale(&group, 16001, 15000));
+    cr_assert_not(renewal_group_stale(&group, 31001, 15000));
+    cr_assert(renewal_group_stale(&group, 31002, 15000));
 }
