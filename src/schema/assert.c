@@ -44,8 +44,8 @@ static void put_types(struct buf *out, unsigned types)
     }
 }
 
-bool apply_type(struct schema_run *run, const struct schema_keyword *keyword,
-                const struct schema_frame *frame)
+bool schema_apply_type(struct schema_run *run, const struct schema_keyword *keyword,
+                       const struct schema_frame *frame)
 {
     if ((keyword->types & TYPE_BIT(json_typeof(frame->instance))) != 0) {
         return true;
@@ -64,8 +64,8 @@ bool apply_type(struct schema_run *run, const struct schema_keyword *keyword,
     return schema_fail(run, frame, "is %s, must be %s", is, types.data);
 }
 
-bool apply_const(struct schema_run *run, const struct schema_keyword *keyword,
-                 const struct schema_frame *frame)
+bool schema_apply_const(struct schema_run *run, const struct schema_keyword *keyword,
+                        const struct schema_frame *frame)
 {
     if (schema_value_equal(frame->instance, (json_t *)keyword->value)) {
         return true;
@@ -74,8 +74,8 @@ bool apply_const(struct schema_run *run, const struct schema_keyword *keyword,
     return schema_fail(run, frame, "must be %s", value);
 }
 
-bool apply_enum(struct schema_run *run, const struct schema_keyword *keyword,
-                const struct schema_frame *frame)
+bool schema_apply_enum(struct schema_run *run, const struct schema_keyword *keyword,
+                       const struct schema_frame *frame)
 {
     size_t i;
     json_t *value;
@@ -98,36 +98,36 @@ static bool fail_number(struct schema_run *run, const struct schema_keyword *key
     return schema_fail(run, frame, "must be %s %s", must, limit);
 }
 
-bool apply_multiple_of(struct schema_run *run, const struct schema_keyword *keyword,
-                       const struct schema_frame *frame)
+bool schema_apply_multiple_of(struct schema_run *run, const struct schema_keyword *keyword,
+                              const struct schema_frame *frame)
 {
     return schema_number_multiple(frame->instance, keyword->value) ||
            fail_number(run, keyword, frame, "a multiple of");
 }
 
-bool apply_maximum(struct schema_run *run, const struct schema_keyword *keyword,
-                   const struct schema_frame *frame)
+bool schema_apply_maximum(struct schema_run *run, const struct schema_keyword *keyword,
+                          const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) <= 0 ||
            fail_number(run, keyword, frame, "at most");
 }
 
-bool apply_exclusive_maximum(struct schema_run *run, const struct schema_keyword *keyword,
-                             const struct schema_frame *frame)
+bool schema_apply_exclusive_maximum(struct schema_run *run, const struct schema_keyword *keyword,
+                                    const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) < 0 ||
            fail_number(run, keyword, frame, "less than");
 }
 
-bool apply_minimum(struct schema_run *run, const struct schema_keyword *keyword,
-                   const struct schema_frame *frame)
+bool schema_apply_minimum(struct schema_run *run, const struct schema_keyword *keyword,
+                          const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) >= 0 ||
            fail_number(run, keyword, frame, "at least");
 }
 
-bool apply_exclusive_minimum(struct schema_run *run, const struct schema_keyword *keyword,
-                             const struct schema_frame *frame)
+bool schema_apply_exclusive_minimum(struct schema_run *run, const struct schema_keyword *keyword,
+                                    const struct schema_frame *frame)
 {
     return schema_number_compare(frame->instance, keyword->value) > 0 ||
            fail_number(run, keyword, frame, "greater than");
@@ -165,8 +165,8 @@ static bool fail_size(struct schema_run *run, const struct schema_frame *frame, 
 }
 
 /* maxLength, maxItems, maxProperties */
-bool apply_max_size(struct schema_run *run, const struct schema_keyword *keyword,
-                    const struct schema_frame *frame)
+bool schema_apply_max_size(struct schema_run *run, const struct schema_keyword *keyword,
+                           const struct schema_frame *frame)
 {
     const char *unit;
     uint64_t size = size_of(frame->instance, &unit);
@@ -175,8 +175,8 @@ bool apply_max_size(struct schema_run *run, const struct schema_keyword *keyword
 }
 
 /* minLength, minItems, minProperties */
-bool apply_min_size(struct schema_run *run, const struct schema_keyword *keyword,
-                    const struct schema_frame *frame)
+bool schema_apply_min_size(struct schema_run *run, const struct schema_keyword *keyword,
+                           const struct schema_frame *frame)
 {
     const char *unit;
     uint64_t size = size_of(frame->instance, &unit);
@@ -186,8 +186,8 @@ bool apply_min_size(struct schema_run *run, const struct schema_keyword *keyword
 
 /* ---- Strings ---- */
 
-bool apply_pattern(struct schema_run *run, const struct schema_keyword *keyword,
-                   const struct schema_frame *frame)
+bool schema_apply_pattern(struct schema_run *run, const struct schema_keyword *keyword,
+                          const struct schema_frame *frame)
 {
     enum schema_match match =
         schema_pattern_match(keyword->pattern, json_string_value(frame->instance),
@@ -205,8 +205,8 @@ bool apply_pattern(struct schema_run *run, const struct schema_keyword *keyword,
 }
 
 /* A format that is not asserted or not known is an annotation (validation, section 7.2). */
-bool apply_format(struct schema_run *run, const struct schema_keyword *keyword,
-                  const struct schema_frame *frame)
+bool schema_apply_format(struct schema_run *run, const struct schema_keyword *keyword,
+                         const struct schema_frame *frame)
 {
     return keyword->format == NULL ||
            keyword->format(json_string_value(frame->instance),
@@ -258,8 +258,8 @@ static uint64_t unique_cost(json_t *array)
     return schema_value_size(array, SIZE_MAX) / 8;
 }
 
-bool apply_unique_items(struct schema_run *run, const struct schema_keyword *keyword,
-                        const struct schema_frame *frame)
+bool schema_apply_unique_items(struct schema_run *run, const struct schema_keyword *keyword,
+                               const struct schema_frame *frame)
 {
     size_t first, second;
     bool equal = keyword->limit != 0 &&
@@ -273,8 +273,8 @@ bool apply_unique_items(struct schema_run *run, const struct schema_keyword *key
 }
 
 /* One violation for each name, at the object: it has no other location. */
-bool apply_required(struct schema_run *run, const struct schema_keyword *keyword,
-                    const struct schema_frame *frame)
+bool schema_apply_required(struct schema_run *run, const struct schema_keyword *keyword,
+                           const struct schema_frame *frame)
 {
     bool valid = true;
     size_t i;
@@ -288,8 +288,8 @@ bool apply_required(struct schema_run *run, const struct schema_keyword *keyword
     return valid;
 }
 
-bool apply_dependent_required(struct schema_run *run, const struct schema_keyword *keyword,
-                              const struct schema_frame *frame)
+bool schema_apply_dependent_required(struct schema_run *run, const struct schema_keyword *keyword,
+                                     const struct schema_frame *frame)
 {
     bool valid = true;
     const char *member;

@@ -267,15 +267,15 @@ static const struct schema *subschema(struct schema_compiler *compiler, struct s
     return node_at(compiler, json, schema->resource, uri);
 }
 
-bool compile_subschema(struct schema_compiler *compiler, struct schema *schema,
-                       struct schema_keyword *keyword)
+bool schema_compile_subschema(struct schema_compiler *compiler, struct schema *schema,
+                              struct schema_keyword *keyword)
 {
     keyword->node = subschema(compiler, schema, keyword->row->name, NULL, (json_t *)keyword->value);
     return keyword->node != NULL;
 }
 
-bool compile_list(struct schema_compiler *compiler, struct schema *schema,
-                  struct schema_keyword *keyword)
+bool schema_compile_list(struct schema_compiler *compiler, struct schema *schema,
+                         struct schema_keyword *keyword)
 {
     size_t count = json_array_size(keyword->value);
     if (count == 0) {
@@ -302,8 +302,8 @@ static int compare_children(const void *a, const void *b)
     return schema_name_compare(left->name, left->name_len, right->name, right->name_len);
 }
 
-bool compile_members(struct schema_compiler *compiler, struct schema *schema,
-                     struct schema_keyword *keyword)
+bool schema_compile_members(struct schema_compiler *compiler, struct schema *schema,
+                            struct schema_keyword *keyword)
 {
     json_t *value = (json_t *)keyword->value;
     if (!json_is_object(value)) {
@@ -339,10 +339,10 @@ static struct schema_pattern *pattern_of(struct schema_compiler *compiler, struc
     return pattern;
 }
 
-bool compile_pattern_members(struct schema_compiler *compiler, struct schema *schema,
-                             struct schema_keyword *keyword)
+bool schema_compile_pattern_members(struct schema_compiler *compiler, struct schema *schema,
+                                    struct schema_keyword *keyword)
 {
-    if (!compile_members(compiler, schema, keyword)) {
+    if (!schema_compile_members(compiler, schema, keyword)) {
         return false;
     }
     for (size_t i = 0; i < keyword->child_count; i++) {
@@ -366,32 +366,32 @@ static const struct schema_keyword *sibling(const struct schema *schema, const c
 }
 
 /* Only these two siblings decide what is additional (core, section 10.3.2.3). */
-bool compile_additional(struct schema_compiler *compiler, struct schema *schema,
-                        struct schema_keyword *keyword)
+bool schema_compile_additional(struct schema_compiler *compiler, struct schema *schema,
+                               struct schema_keyword *keyword)
 {
     keyword->properties = sibling(schema, "properties");
     keyword->pattern_properties = sibling(schema, "patternProperties");
-    return compile_subschema(compiler, schema, keyword);
+    return schema_compile_subschema(compiler, schema, keyword);
 }
 
 /* Applies to the items behind those of prefixItems. */
-bool compile_items(struct schema_compiler *compiler, struct schema *schema,
-                   struct schema_keyword *keyword)
+bool schema_compile_items(struct schema_compiler *compiler, struct schema *schema,
+                          struct schema_keyword *keyword)
 {
     keyword->limit = json_array_size(json_object_get(schema->json, "prefixItems"));
-    return compile_subschema(compiler, schema, keyword);
+    return schema_compile_subschema(compiler, schema, keyword);
 }
 
-bool compile_unevaluated(struct schema_compiler *compiler, struct schema *schema,
-                         struct schema_keyword *keyword)
+bool schema_compile_unevaluated(struct schema_compiler *compiler, struct schema *schema,
+                                struct schema_keyword *keyword)
 {
     schema->unevaluated = true;
-    return compile_subschema(compiler, schema, keyword);
+    return schema_compile_subschema(compiler, schema, keyword);
 }
 
 /* `then` and `else` have no effect without `if`, so they belong to its node. */
-bool compile_condition(struct schema_compiler *compiler, struct schema *schema,
-                       struct schema_keyword *keyword)
+bool schema_compile_condition(struct schema_compiler *compiler, struct schema *schema,
+                              struct schema_keyword *keyword)
 {
     json_t *then_json = json_object_get(schema->json, "then");
     json_t *else_json = json_object_get(schema->json, "else");
@@ -399,7 +399,7 @@ bool compile_condition(struct schema_compiler *compiler, struct schema *schema,
         then_json == NULL ? NULL : subschema(compiler, schema, "then", NULL, then_json);
     keyword->else_node =
         else_json == NULL ? NULL : subschema(compiler, schema, "else", NULL, else_json);
-    return compiler->error == NULL && compile_subschema(compiler, schema, keyword);
+    return compiler->error == NULL && schema_compile_subschema(compiler, schema, keyword);
 }
 
 /* ---- References ---- */
@@ -420,16 +420,16 @@ static bool resolve(struct schema_compiler *compiler, struct schema *schema,
     return keyword->node != NULL;
 }
 
-bool compile_reference(struct schema_compiler *compiler, struct schema *schema,
-                       struct schema_keyword *keyword)
+bool schema_compile_reference(struct schema_compiler *compiler, struct schema *schema,
+                              struct schema_keyword *keyword)
 {
     struct schema_target target;
     return resolve(compiler, schema, keyword, &target);
 }
 
 /* Dynamic only if it resolves to a $dynamicAnchor (core, section 8.2.3.2). */
-bool compile_dynamic_reference(struct schema_compiler *compiler, struct schema *schema,
-                               struct schema_keyword *keyword)
+bool schema_compile_dynamic_reference(struct schema_compiler *compiler, struct schema *schema,
+                                      struct schema_keyword *keyword)
 {
     struct schema_target target = {0};
     if (!resolve(compiler, schema, keyword, &target)) {
@@ -443,33 +443,33 @@ bool compile_dynamic_reference(struct schema_compiler *compiler, struct schema *
 
 /* ---- Values ---- */
 
-bool compile_text(struct schema_compiler *compiler, struct schema *schema,
-                  struct schema_keyword *keyword)
+bool schema_compile_text(struct schema_compiler *compiler, struct schema *schema,
+                         struct schema_keyword *keyword)
 {
     return json_is_string(keyword->value) || wrong(compiler, schema, keyword, "a string");
 }
 
-bool compile_object(struct schema_compiler *compiler, struct schema *schema,
-                    struct schema_keyword *keyword)
+bool schema_compile_object(struct schema_compiler *compiler, struct schema *schema,
+                           struct schema_keyword *keyword)
 {
     return json_is_object(keyword->value) || wrong(compiler, schema, keyword, "an object");
 }
 
-bool compile_flag(struct schema_compiler *compiler, struct schema *schema,
-                  struct schema_keyword *keyword)
+bool schema_compile_flag(struct schema_compiler *compiler, struct schema *schema,
+                         struct schema_keyword *keyword)
 {
     keyword->limit = json_is_true(keyword->value);
     return json_is_boolean(keyword->value) || wrong(compiler, schema, keyword, "a boolean");
 }
 
-bool compile_number(struct schema_compiler *compiler, struct schema *schema,
-                    struct schema_keyword *keyword)
+bool schema_compile_number(struct schema_compiler *compiler, struct schema *schema,
+                           struct schema_keyword *keyword)
 {
     return json_is_number(keyword->value) || wrong(compiler, schema, keyword, "a number");
 }
 
-bool compile_divisor(struct schema_compiler *compiler, struct schema *schema,
-                     struct schema_keyword *keyword)
+bool schema_compile_divisor(struct schema_compiler *compiler, struct schema *schema,
+                            struct schema_keyword *keyword)
 {
     return json_number_value(keyword->value) > 0 ||
            wrong(compiler, schema, keyword, "a number above 0");
@@ -486,8 +486,8 @@ static bool count_of(const json_t *value, uint64_t *count)
     return true;
 }
 
-bool compile_count(struct schema_compiler *compiler, struct schema *schema,
-                   struct schema_keyword *keyword)
+bool schema_compile_count(struct schema_compiler *compiler, struct schema *schema,
+                          struct schema_keyword *keyword)
 {
     return count_of(keyword->value, &keyword->limit) ||
            wrong(compiler, schema, keyword, "an integer from 0 on");
@@ -495,8 +495,8 @@ bool compile_count(struct schema_compiler *compiler, struct schema *schema,
 
 /* minContains and maxContains belong to the validation vocabulary, which may be off. Their own rows
  * report wrong values. */
-bool compile_contains(struct schema_compiler *compiler, struct schema *schema,
-                      struct schema_keyword *keyword)
+bool schema_compile_contains(struct schema_compiler *compiler, struct schema *schema,
+                             struct schema_keyword *keyword)
 {
     keyword->limit = 1;
     keyword->limit_max = UINT64_MAX;
@@ -504,7 +504,7 @@ bool compile_contains(struct schema_compiler *compiler, struct schema *schema,
         count_of(json_object_get(schema->json, "minContains"), &keyword->limit);
         count_of(json_object_get(schema->json, "maxContains"), &keyword->limit_max);
     }
-    return compile_subschema(compiler, schema, keyword);
+    return schema_compile_subschema(compiler, schema, keyword);
 }
 
 /* 0 for an unknown name. */
@@ -519,8 +519,8 @@ static unsigned type_bits(const json_t *name)
 }
 
 /* `limit` is set when a real without a fraction counts as an integer. */
-bool compile_type(struct schema_compiler *compiler, struct schema *schema,
-                  struct schema_keyword *keyword)
+bool schema_compile_type(struct schema_compiler *compiler, struct schema *schema,
+                         struct schema_keyword *keyword)
 {
     static const char must[] = "the name of a type, or an array of them";
     keyword->limit = (compiler->set->options & SCHEMA_INTEGERS_AS_WRITTEN) == 0;
@@ -538,14 +538,14 @@ bool compile_type(struct schema_compiler *compiler, struct schema *schema,
 }
 
 /* An empty array is allowed and matches nothing. */
-bool compile_enum(struct schema_compiler *compiler, struct schema *schema,
-                  struct schema_keyword *keyword)
+bool schema_compile_enum(struct schema_compiler *compiler, struct schema *schema,
+                         struct schema_keyword *keyword)
 {
     return json_is_array(keyword->value) || wrong(compiler, schema, keyword, "an array");
 }
 
-bool compile_pattern(struct schema_compiler *compiler, struct schema *schema,
-                     struct schema_keyword *keyword)
+bool schema_compile_pattern(struct schema_compiler *compiler, struct schema *schema,
+                            struct schema_keyword *keyword)
 {
     if (!json_is_string(keyword->value)) {
         return wrong(compiler, schema, keyword, "a string");
@@ -555,8 +555,8 @@ bool compile_pattern(struct schema_compiler *compiler, struct schema *schema,
     return keyword->pattern != NULL;
 }
 
-bool compile_format(struct schema_compiler *compiler, struct schema *schema,
-                    struct schema_keyword *keyword)
+bool schema_compile_format(struct schema_compiler *compiler, struct schema *schema,
+                           struct schema_keyword *keyword)
 {
     if (!json_is_string(keyword->value)) {
         return wrong(compiler, schema, keyword, "a string");
@@ -579,14 +579,14 @@ static bool is_names(const json_t *value)
     return json_is_array(value);
 }
 
-bool compile_names(struct schema_compiler *compiler, struct schema *schema,
-                   struct schema_keyword *keyword)
+bool schema_compile_names(struct schema_compiler *compiler, struct schema *schema,
+                          struct schema_keyword *keyword)
 {
     return is_names(keyword->value) || wrong(compiler, schema, keyword, "an array of strings");
 }
 
-bool compile_dependent_names(struct schema_compiler *compiler, struct schema *schema,
-                             struct schema_keyword *keyword)
+bool schema_compile_dependent_names(struct schema_compiler *compiler, struct schema *schema,
+                                    struct schema_keyword *keyword)
 {
     const char *name;
     json_t *names;
@@ -595,5 +595,5 @@ bool compile_dependent_names(struct schema_compiler *compiler, struct schema *sc
             return wrong(compiler, schema, keyword, "an object of arrays of strings");
         }
     }
-    return compile_object(compiler, schema, keyword);
+    return schema_compile_object(compiler, schema, keyword);
 }

@@ -174,19 +174,25 @@ extern const size_t schema_row_count;
 const struct schema_row *schema_row_find(const char *name);
 
 /* Each checks the keyword's value; false and compiler->error when it is wrong. */
-schema_compile_fn compile_subschema, compile_list, compile_members, compile_pattern_members,
-    compile_reference, compile_dynamic_reference, compile_condition, compile_contains,
-    compile_additional, compile_items, compile_unevaluated, compile_type, compile_enum,
-    compile_number, compile_divisor, compile_count, compile_pattern, compile_flag, compile_names,
-    compile_dependent_names, compile_format, compile_text, compile_object;
+schema_compile_fn schema_compile_subschema, schema_compile_list, schema_compile_members,
+    schema_compile_pattern_members, schema_compile_reference, schema_compile_dynamic_reference,
+    schema_compile_condition, schema_compile_contains, schema_compile_additional,
+    schema_compile_items, schema_compile_unevaluated, schema_compile_type, schema_compile_enum,
+    schema_compile_number, schema_compile_divisor, schema_compile_count, schema_compile_pattern,
+    schema_compile_flag, schema_compile_names, schema_compile_dependent_names,
+    schema_compile_format, schema_compile_text, schema_compile_object;
 
-schema_apply_fn apply_reference, apply_dynamic_reference, apply_all_of, apply_any_of, apply_one_of,
-    apply_not, apply_condition, apply_dependent_schemas, apply_properties, apply_pattern_properties,
-    apply_additional_properties, apply_property_names, apply_prefix_items, apply_items,
-    apply_contains, apply_unevaluated_items, apply_unevaluated_properties;
-schema_apply_fn apply_type, apply_enum, apply_const, apply_multiple_of, apply_maximum,
-    apply_exclusive_maximum, apply_minimum, apply_exclusive_minimum, apply_max_size, apply_min_size,
-    apply_pattern, apply_unique_items, apply_required, apply_dependent_required, apply_format;
+schema_apply_fn schema_apply_reference, schema_apply_dynamic_reference, schema_apply_all_of,
+    schema_apply_any_of, schema_apply_one_of, schema_apply_not, schema_apply_condition,
+    schema_apply_dependent_schemas, schema_apply_properties, schema_apply_pattern_properties,
+    schema_apply_additional_properties, schema_apply_property_names, schema_apply_prefix_items,
+    schema_apply_items, schema_apply_contains, schema_apply_unevaluated_items,
+    schema_apply_unevaluated_properties;
+schema_apply_fn schema_apply_type, schema_apply_enum, schema_apply_const, schema_apply_multiple_of,
+    schema_apply_maximum, schema_apply_exclusive_maximum, schema_apply_minimum,
+    schema_apply_exclusive_minimum, schema_apply_max_size, schema_apply_min_size,
+    schema_apply_pattern, schema_apply_unique_items, schema_apply_required,
+    schema_apply_dependent_required, schema_apply_format;
 
 struct schema_type {
     const char *name;

@@ -153,7 +153,8 @@ static bool fail_false(struct schema_run *run, const struct schema_frame *frame)
 /* Patterns and formats of a string with a wrong length cost time and add nothing. */
 static bool ends_schema(const struct schema_row *row)
 {
-    return row->on == ON_STRING && (row->apply == apply_max_size || row->apply == apply_min_size);
+    return row->on == ON_STRING &&
+           (row->apply == schema_apply_max_size || row->apply == schema_apply_min_size);
 }
 
 static bool apply_keywords(struct schema_run *run, const struct schema *schema,
@@ -292,15 +293,15 @@ static bool apply_below(struct schema_run *run, const struct schema *schema,
 /* ---- Keywords for the same instance ---- */
 
 /* Since draft 2019-09 a $ref has siblings like any other keyword. */
-bool apply_reference(struct schema_run *run, const struct schema_keyword *keyword,
-                     const struct schema_frame *frame)
+bool schema_apply_reference(struct schema_run *run, const struct schema_keyword *keyword,
+                            const struct schema_frame *frame)
 {
     return apply_schema(run, keyword->node, frame);
 }
 
 /* The outermost resource of the scope that has the $dynamicAnchor wins. */
-bool apply_dynamic_reference(struct schema_run *run, const struct schema_keyword *keyword,
-                             const struct schema_frame *frame)
+bool schema_apply_dynamic_reference(struct schema_run *run, const struct schema_keyword *keyword,
+                                    const struct schema_frame *frame)
 {
     const struct schema *node = keyword->node;
     const struct schema_scope *scope = keyword->anchor == NULL ? NULL : run->scope;
@@ -315,8 +316,8 @@ bool apply_dynamic_reference(struct schema_run *run, const struct schema_keyword
     return apply_schema(run, node, frame);
 }
 
-bool apply_all_of(struct schema_run *run, const struct schema_keyword *keyword,
-                  const struct schema_frame *frame)
+bool schema_apply_all_of(struct schema_run *run, const struct schema_keyword *keyword,
+                         const struct schema_frame *frame)
 {
     bool valid = true;
     for (size_t i = 0; i < keyword->child_count && !is_decided(run, valid); i++) {
@@ -341,18 +342,18 @@ static size_t count_matches(struct schema_run *run, const struct schema_keyword 
     return matches;
 }
 
-bool apply_any_of(struct schema_run *run, const struct schema_keyword *keyword,
-                  const struct schema_frame *frame)
+bool schema_apply_any_of(struct schema_run *run, const struct schema_keyword *keyword,
+                         const struct schema_frame *frame)
 {
     if (count_matches(run, keyword, frame, 1) > 0) {
         return !run->stopped;
     }
     /* No branch matches: report the violations of all. */
-    return run->violations != NULL && apply_all_of(run, keyword, frame);
+    return run->violations != NULL && schema_apply_all_of(run, keyword, frame);
 }
 
-bool apply_one_of(struct schema_run *run, const struct schema_keyword *keyword,
-                  const struct schema_frame *frame)
+bool schema_apply_one_of(struct schema_run *run, const struct schema_keyword *keyword,
+                         const struct schema_frame *frame)
 {
     size_t matches = count_matches(run, keyword, frame, 2);
     if (matches > 1) {
@@ -361,12 +362,12 @@ bool apply_one_of(struct schema_run *run, const struct schema_keyword *keyword,
     if (matches == 1) {
         return !run->stopped;
     }
-    return run->violations != NULL && apply_all_of(run, keyword, frame);
+    return run->violations != NULL && schema_apply_all_of(run, keyword, frame);
 }
 
 /* What a negated schema evaluates does not count. */
-bool apply_not(struct schema_run *run, const struct schema_keyword *keyword,
-               const struct schema_frame *frame)
+bool schema_apply_not(struct schema_run *run, const struct schema_keyword *keyword,
+                      const struct schema_frame *frame)
 {
     struct schema_frame negated = *frame;
     negated.evaluated = NULL;
@@ -374,8 +375,8 @@ bool apply_not(struct schema_run *run, const struct schema_keyword *keyword,
     return !run->stopped && (!matches || schema_fail(run, frame, "matches what it must not"));
 }
 
-bool apply_condition(struct schema_run *run, const struct schema_keyword *keyword,
-                     const struct schema_frame *frame)
+bool schema_apply_condition(struct schema_run *run, const struct schema_keyword *keyword,
+                            const struct schema_frame *frame)
 {
     bool holds = try_schema(run, keyword->node, frame);
     const struct schema *branch = holds ? keyword->then_node : keyword->else_node;
@@ -388,8 +389,8 @@ bool apply_condition(struct schema_run *run, const struct schema_keyword *keywor
         (struct schema_location){frame->keyword_location->parent, holds ? "then" : "else", 4, 0});
 }
 
-bool apply_dependent_schemas(struct schema_run *run, const struct schema_keyword *keyword,
-                             const struct schema_frame *frame)
+bool schema_apply_dependent_schemas(struct schema_run *run, const struct schema_keyword *keyword,
+                                    const struct schema_frame *frame)
 {
     bool valid = true;
     for (size_t i = 0; i < keyword->child_count && !is_decided(run, valid); i++) {
@@ -469,8 +470,8 @@ static bool apply_child(struct schema_run *run, const struct schema_child *child
 }
 
 /* Iterates over the instance's members, so that violations come in the order of its text. */
-bool apply_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                      const struct schema_frame *frame)
+bool schema_apply_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                             const struct schema_frame *frame)
 {
     bool valid = true;
     struct member member = {0};
@@ -495,8 +496,8 @@ static bool name_matches(struct schema_run *run, const struct schema_frame *fram
     return match == MATCH_YES;
 }
 
-bool apply_pattern_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                              const struct schema_frame *frame)
+bool schema_apply_pattern_properties(struct schema_run *run, const struct schema_keyword *keyword,
+                                     const struct schema_frame *frame)
 {
     bool valid = true;
     struct member member = {0};
@@ -549,8 +550,9 @@ static bool has_schema(struct schema_run *run, const struct schema_frame *frame,
            matches_any(run, frame, keyword->pattern_properties, member);
 }
 
-bool apply_additional_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                                 const struct schema_frame *frame)
+bool schema_apply_additional_properties(struct schema_run *run,
+                                        const struct schema_keyword *keyword,
+                                        const struct schema_frame *frame)
 {
     return apply_to_unknown(run, keyword, frame, has_schema);
 }
@@ -564,15 +566,16 @@ static bool is_evaluated(struct schema_run *run, const struct schema_frame *fram
 }
 
 /* The last keyword of its schema: its siblings have added what they evaluated. */
-bool apply_unevaluated_properties(struct schema_run *run, const struct schema_keyword *keyword,
-                                  const struct schema_frame *frame)
+bool schema_apply_unevaluated_properties(struct schema_run *run,
+                                         const struct schema_keyword *keyword,
+                                         const struct schema_frame *frame)
 {
     return apply_to_unknown(run, keyword, frame, is_evaluated);
 }
 
 /* The instance is the name; its location is the member's. */
-bool apply_property_names(struct schema_run *run, const struct schema_keyword *keyword,
-                          const struct schema_frame *frame)
+bool schema_apply_property_names(struct schema_run *run, const struct schema_keyword *keyword,
+                                 const struct schema_frame *frame)
 {
     bool valid = true;
     struct member member = {0};
@@ -598,8 +601,8 @@ static bool apply_item(struct schema_run *run, const struct schema *schema,
                        item_location(NULL, index), keyword_location);
 }
 
-bool apply_prefix_items(struct schema_run *run, const struct schema_keyword *keyword,
-                        const struct schema_frame *frame)
+bool schema_apply_prefix_items(struct schema_run *run, const struct schema_keyword *keyword,
+                               const struct schema_frame *frame)
 {
     bool valid = true;
     size_t size = json_array_size(frame->instance);
@@ -612,8 +615,8 @@ bool apply_prefix_items(struct schema_run *run, const struct schema_keyword *key
 }
 
 /* Items behind those of prefixItems. */
-bool apply_items(struct schema_run *run, const struct schema_keyword *keyword,
-                 const struct schema_frame *frame)
+bool schema_apply_items(struct schema_run *run, const struct schema_keyword *keyword,
+                        const struct schema_frame *frame)
 {
     bool valid = true;
     size_t size = json_array_size(frame->instance);
@@ -625,8 +628,8 @@ bool apply_items(struct schema_run *run, const struct schema_keyword *keyword,
 }
 
 /* Tries every item, since each one that matches counts as evaluated. */
-bool apply_contains(struct schema_run *run, const struct schema_keyword *keyword,
-                    const struct schema_frame *frame)
+bool schema_apply_contains(struct schema_run *run, const struct schema_keyword *keyword,
+                           const struct schema_frame *frame)
 {
     size_t size = json_array_size(frame->instance);
     size_t matches = 0;
@@ -650,8 +653,8 @@ bool apply_contains(struct schema_run *run, const struct schema_keyword *keyword
     return !run->stopped;
 }
 
-bool apply_unevaluated_items(struct schema_run *run, const struct schema_keyword *keyword,
-                             const struct schema_frame *frame)
+bool schema_apply_unevaluated_items(struct schema_run *run, const struct schema_keyword *keyword,
+                                    const struct schema_frame *frame)
 {
     bool valid = true;
     size_t size = json_array_size(frame->instance);
