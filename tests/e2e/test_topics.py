@@ -100,7 +100,7 @@ class Topics(unittest.TestCase):
             with self.subTest(environment):
                 text = self.on_terminal(environment)
                 self.assertEqual(b"\033[" in text, coloured, text)
-                self.assertIn("✗ there is no such topic".encode(),
+                self.assertIn("✗ the topic does not exist".encode(),
                               text if not coloured else text.replace(b"\033[31m", b"").replace(b"\033[0m", b""))
         piped = self.world.ctl("topics", "-c", self.config, *self.sets).stdout
         self.assertNotIn(b"\033", piped)
