@@ -5,6 +5,7 @@
  *   job_state.c     where a job is: queues, turns, timers, completed
  *   dispatch.c  which call begins, and what its answer leads to
  *   relieve.c   held events that end early, because they fill a partition
+ *   batch.c     the content of a transaction
  *   publish.c   transactions
  *   assign.c    partitions that come and go
  *   progress.c  whether it all moves
@@ -12,7 +13,6 @@
 #ifndef PRESIGND_FLOW_PIPELINE_PARTS_H
 #define PRESIGND_FLOW_PIPELINE_PARTS_H
 
-#include "flow/batch.h"
 #include "flow/commit_interval.h"
 #include "flow/suspects.h"
 #include "presignd/flow/hold.h"
@@ -20,12 +20,26 @@
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/ports.h"
 #include "presignd/kafka/consumer.h"
+#include "presignd/kafka/transaction.h"
 
 /* The time that one stage of a step has (PIPELINE_SLICE_MS). All zero has not begun: it begins with
  * the first look at it. */
 struct time_budget {
     bool begun;
     int64_t end_ms;
+};
+
+/* A transaction's content: outcomes from the completed list, and where each partition then stands.
+ * One at a time; its arrays are used again. All zero is an empty one. */
+struct batch {
+    struct transaction_batch out;
+    struct transaction_record *records;
+    struct transaction_position *positions;
+    struct buf *metadata; /* of each position: the publisher borrows it, partitions may go */
+    struct record_metadata *record_metadata;
+    enum refusal *refusals;
+    size_t record_cap, position_cap;
+    size_t deferred; /* outcomes that would have made a partition's set too wide; at least */
 };
 
 struct pipeline {
@@ -149,6 +163,30 @@ bool dispatch_backlog_full(const struct pipeline *p);
 void relieve_note_outcome(struct pipeline *p, const struct job *job, struct moment now);
 /* Ends events that holds keep, where flow/relief.h says so: RELIEF_STEP_MAX of them at most. */
 void relieve_full(struct pipeline *p, struct moment now);
+
+/* --- batch.c */
+
+void batch_deinit(struct batch *batch);
+
+/* Which outcomes a batch takes, oldest first. */
+struct batch_selection {
+    uint32_t suspect; /* those of that case; 0: those in JOB_COMPLETED */
+    size_t count;     /* at most */
+    bool one_topic;   /* only those of the first one's topic */
+};
+
+/* Moves selected jobs to JOB_PUBLISHING, within the bounds of kafka/transaction.h, and prepares
+ * their partitions' pending windows. The batch must be empty. An outcome that makes the set of its
+ * partition wider than the window's span is deferred until the base offset has moved. If a set is
+ * too wide already, all outcomes of that partition are deferred, unless they make it narrow
+ * together. So the batch may remain empty. */
+void batch_fill(struct pipeline *p, const struct batch_selection *selection);
+/* After a commit: the windows take over what the pending windows said. */
+void batch_commit(struct pipeline *p);
+/* The publisher no longer uses the batch: releases the group metadata. */
+void batch_end(struct batch *batch);
+/* Nothing was published: moves the jobs back to the front of their lists, in their order. */
+void batch_undo(struct pipeline *p);
 
 /* --- publish.c */
 

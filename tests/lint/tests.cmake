@@ -16,8 +16,7 @@ endif()
 
 presignd_lint(format 1 scripts/format --check)
 presignd_lint(sizes 1 scripts/lint --sizes)
-presignd_lint(rooms 1 scripts/lint --rooms
-  --report offered)
+presignd_lint(rooms 1 scripts/lint --rooms)
 file(GLOB lint_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
 presignd_scripts(lint "${lint_tests}")
 presignd_lint(tidy ${cores} scripts/lint --tidy)
