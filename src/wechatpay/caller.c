@@ -234,7 +234,7 @@ static void call_give_back(struct call *call)
     settings_release(caller, call->settings);
     merchant_unref(call->attempt.merchant);
     list_remove(&caller->calls, &call->link);
-    transfer_rest(&call->transfer);
+    transfer_shrink(&call->transfer);
     if (caller->spare.count < SPARE_CALLS_MAX) {
         list_push_front(&caller->spare, &call->link);
     } else {

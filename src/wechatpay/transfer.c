@@ -17,22 +17,22 @@
 #include <unistd.h>
 
 enum {
-    /* The server drops an idle connection at about 8 s. A request on one that it is just
-     * closing ends as "unknown", so be the first to close. */
+    /* The server closes an idle connection after about 8 s. A request on a connection that it is
+     * closing ends as "unknown", so we close first. */
     IDLE_MS = 7000,
-    /* For curl, whose count of idle seconds is cut to whole ones and may equal the bound. */
+    /* curl truncates the idle time to seconds and may accept an equal value. */
     IDLE_CURL_S = IDLE_MS / 1000 - 1,
-    /* The API's hosts publish DNS records that live 30 s and longer. */
+    /* The TTL of the API's DNS records is 30 s or more. */
     DNS_CACHE_S = 30,
-    /* Answers are about a thousand bytes; curl's own 16 KiB would cost 6 MiB more at 512 calls. */
+    /* Answers have about 1000 bytes; curl's default of 16 KiB costs 6 MiB more at 512 calls. */
     RECEIVE_BUFFER = 4096,
-    /* curl's least. It is there only while a request is in flight. */
+    /* curl's minimum; allocated only while a request is in flight. */
     UPLOAD_BUFFER = 16384,
-    /* Descriptors that a resolver's thread may want at once: curl's pair, /etc/hosts, a socket
-     * for each name server. */
+    /* Descriptors of one resolver thread: curl's pair, /etc/hosts, a socket for each name
+     * server. */
     RESOLVER_DESCRIPTORS = 8,
-    /* What a transfer keeps of its buffers for the next one. */
-    KEEP_BYTES = 4096,
+    /* A larger buffer is freed instead of reused. */
+    REUSE_BYTES_MAX = 4096,
 };
 
 struct transfer_client {
@@ -43,9 +43,9 @@ struct transfer_client {
     unsigned max_connections;
     unsigned connecting_max;
 
-    CURLM *multi;        /* NULL until there is something to do */
-    CURLSH *share;       /* TLS sessions: without it each easy handle keeps its own */
-    struct list sockets; /* those that curl wants watched */
+    CURLM *multi;        /* NULL until the first transfer */
+    CURLSH *share;       /* TLS sessions; without it each easy handle has its own */
+    struct list sockets; /* that curl wants to be watched */
     struct list connections;
     bool tls_in_tls; /* to an https proxy: see connection_is_open() */
     CURL **easies;   /* idle ones, at most max_connections */
@@ -53,15 +53,15 @@ struct transfer_client {
     struct curl_slist *constant_lines;
 
     struct list waiting[TRANSFER_HOSTS_MAX];
-    struct heap waits; /* of the waiting: the first whose time ends */
+    struct heap waits; /* the waiting transfers by sent_by_ms */
     size_t connecting[TRANSFER_HOSTS_MAX];
-    bool resolving[TRANSFER_HOSTS_MAX]; /* its name was asked for, and no socket was made since */
+    bool resolving[TRANSFER_HOSTS_MAX]; /* see transfer.resolving */
     struct list running;
     struct list finished;
     struct loop_timer curl_timer, deliver_timer, idle_timer, wait_timer;
 };
 
-/* What curl watches: its descriptor, tied to the client. */
+/* A descriptor that curl wants to be watched. */
 struct socket {
     struct list_link link;
     struct transfer_client *client;
@@ -69,9 +69,9 @@ struct socket {
     struct loop_fd *watch;
 };
 
-static const char proxy_reason[] = "the proxy refused to make the connection: look at its log";
+static const char proxy_reason[] = "the proxy refused the connection: check its log";
 
-/* How transfers end, as curl says it and as people read it. */
+/* curl's codes and their texts for people. */
 static const struct ending {
     CURLcode code;
     bool sent;
@@ -111,7 +111,7 @@ static const char *reason_of(CURLcode code, bool sent)
     return sent ? "the answer was not valid HTTP" : "the connection could not be made";
 }
 
-/* ---- What curl calls: each notes what came and returns. ---- */
+/* ---- curl's callbacks. ---- */
 
 static const char *const header_names[TRANSFER_HEADER_COUNT] = {
     [TRANSFER_HEADER_SERIAL] = "Wechatpay-Serial",
@@ -132,7 +132,7 @@ static void keep_header(struct transfer *transfer, enum transfer_header header, 
                         size_t len)
 {
     if (transfer->header_at[header] != 0) {
-        transfer->header_twice[header] = true;
+        transfer->header_repeated[header] = true;
         return;
     }
     while (len > 0 && is_space(value[len - 1])) {
@@ -161,7 +161,7 @@ static void read_header(struct transfer *transfer, const char *line, size_t len)
     }
 }
 
-/* Forgets the header block before, which was an interim answer's (RFC 9110, section 15.2). */
+/* Discards the previous header block, which belongs to an interim answer (RFC 9110, 15.2). */
 static void begin_headers(struct transfer *transfer, const char *line, size_t len)
 {
     const char *space = memchr(line, ' ', len);
@@ -169,10 +169,10 @@ static void begin_headers(struct transfer *transfer, const char *line, size_t le
     transfer->in_headers = true;
     transfer->header_text.len = 0;
     memset(transfer->header_at, 0, sizeof transfer->header_at);
-    memset(transfer->header_twice, 0, sizeof transfer->header_twice);
+    memset(transfer->header_repeated, 0, sizeof transfer->header_repeated);
 }
 
-/* Bytes that curl gave to TLS, or to the kernel; of a proxy's CONNECT, too. */
+/* Bytes that curl passed to TLS or to the kernel, including a proxy's CONNECT. */
 static long request_bytes(const struct transfer *transfer)
 {
     long bytes = 0;
@@ -180,15 +180,15 @@ static long request_bytes(const struct transfer *transfer)
     return bytes;
 }
 
-static bool has_left_whole(const struct transfer *transfer)
+static bool is_sent_completely(const struct transfer *transfer)
 {
     curl_off_t bytes = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &bytes);
     return transfer->body == NULL || (size_t)bytes == transfer->body_len;
 }
 
-/* One whole line, NUL-ended by curl. Lines behind a final answer's block are trailers, which
- * no rule of the API knows. */
+/* One complete line, which curl terminates with a NUL. Lines after a final answer's block are
+ * trailers; the API has none. */
 static size_t on_header(char *line, size_t size, size_t count, void *context)
 {
     struct transfer *transfer = context;
@@ -203,7 +203,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
         read_header(transfer, line, len);
     } else if (transfer->http_status < 200 && text_prefix_nocase(line, len, "HTTP/")) {
         begin_headers(transfer, line, len);
-        transfer->is_early = transfer->http_status >= 200 && !has_left_whole(transfer);
+        transfer->is_early = transfer->http_status >= 200 && !is_sent_completely(transfer);
     }
     return transfer->is_early ? 0 : len;
 }
@@ -235,8 +235,8 @@ static bool is_quiet(const struct transfer *transfer, const struct connection *c
                                         : connection_is_quiet(connection, tls_of(transfer->easy));
 }
 
-/* Whether the request may go out on the connection that curl chose. One that curl tells no
- * address of that we know is taken as it is. */
+/* True when the request may be sent on the connection that curl chose. A connection with an unknown
+ * address is accepted without a check. */
 static bool may_take(struct transfer *transfer, const char *peer_ip, int peer_port, int local_port)
 {
     struct transfer_client *client = transfer->client;
@@ -263,10 +263,9 @@ static void end_connecting(struct transfer *transfer)
     }
 }
 
-/* Just before the request goes out. The second time for one transfer, curl means to repeat it on
- * another connection: it may when nothing left, since what did not leave has no effect and its
- * nonce was not used. Signing, waiting and connecting took time: here is the last moment to see
- * the expiry. */
+/* Called right before the request is sent. A second call for one transfer means that curl repeats
+ * the request on another connection: allowed while nothing was sent, because its nonce is unused
+ * then. Also the last moment to check the expiry. */
 /* NOLINTNEXTLINE(readability-non-const-parameter): curl's prototype */
 static int on_send(void *context, char *peer_ip, char *local_ip, int peer_port, int local_port)
 {
@@ -289,15 +288,15 @@ static int on_send(void *context, char *peer_ip, char *local_ip, int peer_port, 
     return CURL_PREREQFUNC_OK;
 }
 
-/* ---- Sockets, and what this process lacks. ---- */
+/* ---- Sockets, and shortages of this process. ---- */
 
 static bool is_shortage(int error)
 {
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* Whether the resolver, or who reads the trust store, may have failed for want of descriptors:
- * neither tells. */
+/* True when the resolver or the reader of the trust store may have failed for lack of descriptors.
+ * Neither of them reports it. */
 static bool descriptors_are_short(void)
 {
     int fds[RESOLVER_DESCRIPTORS];
@@ -312,7 +311,7 @@ static bool descriptors_are_short(void)
     return is_short;
 }
 
-/* In place of curl's own socket(), whose errno it does not keep. */
+/* Replaces curl's own socket(), because curl loses its errno. */
 static curl_socket_t on_open_socket(void *context, curlsocktype purpose,
                                     struct curl_sockaddr *address)
 {
@@ -332,7 +331,7 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose,
     return fd;
 }
 
-/* The connection may outlive its transfer: curl gives the client instead. */
+/* The connection may outlive its transfer, so the context is the client. */
 static int on_close_socket(void *context, curl_socket_t fd)
 {
     struct transfer_client *client = context;
@@ -384,7 +383,7 @@ static void socket_watch(struct transfer_client *client, struct socket *socket, 
     socket->fd = fd;
     socket->watch = loop_fd_add(client->loop, fd, epoll_events, on_ready, socket);
     if (socket->watch == NULL) {
-        free(socket); /* out of kernel memory: the transfer runs into its time-out */
+        free(socket); /* out of kernel memory: the transfer times out */
         return;
     }
     list_push_back(&client->sockets, &socket->link);
@@ -405,10 +404,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
     return 0;
 }
 
-/* ---- Easy handles: made with what never changes, kept, and used again. ---- */
+/* ---- Easy handles: created with the constant options, and reused. ---- */
 
-/* An option that is not taken for lack of memory would be missing in silence: the authority that
- * is trusted, or a header without which the API refuses. */
+/* Aborts when an option cannot be set for lack of memory: a missing CA file or header would go
+ * unnoticed. */
 static void must(CURLcode code)
 {
     if (code == CURLE_OUT_OF_MEMORY) {
@@ -429,7 +428,7 @@ static void set_constant_options(struct transfer_client *client, CURL *easy)
     if (client->ca_file != NULL) {
         must(curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file));
     }
-    /* curl parses the trust store once for all connections, but only without a directory. */
+    /* curl caches the parsed trust store, but only without a directory of certificates. */
     if (client->ca_file != NULL || curl_version_info(CURLVERSION_NOW)->cainfo != NULL) {
         must(curl_easy_setopt(easy, CURLOPT_CAPATH, NULL));
     }
@@ -443,7 +442,7 @@ static void set_constant_options(struct transfer_client *client, CURL *easy)
     must(curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER));
     must(curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)ANSWER_BODY_MAX));
     must(curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L));
-    /* Or the loop would wait for a resolver's thread whose transfer has timed out. */
+    /* Without it the loop waits for the resolver thread of a transfer that has timed out. */
     must(curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L));
     must(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body));
     must(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header));
@@ -474,7 +473,7 @@ static void easy_give_back(struct transfer_client *client, struct transfer *tran
     transfer->easy = NULL;
 }
 
-/* The transfer's own lines stand before those that all have in common. */
+/* The transfer's own header lines, followed by the common ones. */
 static struct curl_slist *header_lines(struct transfer *transfer)
 {
     struct curl_slist *first = transfer->client->constant_lines;
@@ -500,10 +499,10 @@ static void set_request_options(struct transfer *transfer, int64_t now_ms)
         must(curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)transfer->body_len));
     }
     must(curl_easy_setopt(easy, CURLOPT_HTTPHEADER, header_lines(transfer)));
-    bool is_fresh = transfer->new_connection || transfer->is_again;
+    bool is_fresh = transfer->new_connection || transfer->is_resent;
     must(curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, is_fresh ? 1L : 0L));
-    /* The expiry bounds the connecting alone: an answer is waited for as long as any other's,
-     * or events near their end would leave calls behind whose effect nobody knows. */
+    /* The expiry limits only the time until sending. The time-out for the answer stays the same, so
+     * that an event near its expiry does not end in an unknown call. */
     must(curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
                           (long)(transfer->start_ms + transfer->timeout_ms - now_ms)));
     must(curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(transfer->sent_by_ms - now_ms)));
@@ -515,7 +514,7 @@ static void set_request_options(struct transfer *transfer, int64_t now_ms)
     must(curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer));
 }
 
-/* ---- A transfer's way: waiting, running, finished. ---- */
+/* ---- The states of a transfer: waiting, running, finished. ---- */
 
 static enum answer_cause cause_not_sent(const struct transfer *transfer, CURLcode code)
 {
@@ -528,7 +527,7 @@ static enum answer_cause cause_not_sent(const struct transfer *transfer, CURLcod
     return is_name ? ANSWER_CAUSE_NAME : ANSWER_CAUSE_NONE;
 }
 
-/* Behind a proxy it is the proxy that is connected to, and it may say no by an answer. */
+/* With a proxy the connection goes to the proxy, which may refuse with an HTTP status. */
 static const char *reason_not_sent(const struct transfer *transfer, CURLcode code)
 {
     if (transfer->expired) {
@@ -549,7 +548,7 @@ static const char *reason_not_sent(const struct transfer *transfer, CURLcode cod
 static void set_status(struct transfer *transfer, CURLcode code)
 {
     bool too_large = transfer->too_large || code == CURLE_FILESIZE_EXCEEDED;
-    /* curl lets a connection end inside the headers. */
+    /* curl accepts an end of the connection inside the headers. */
     bool whole = code == CURLE_OK && !transfer->in_headers && transfer->http_status != 0;
     transfer->timed_out = code == CURLE_OPERATION_TIMEDOUT;
     transfer->expired = !transfer->sent &&
@@ -590,7 +589,7 @@ static void arm_wait_timer(struct transfer_client *client)
     }
 }
 
-/* It goes out next, and nothing of it left yet. act() starts it. */
+/* Puts it first in the queue, because nothing of it was sent. act() starts it. */
 static void wait_first(struct transfer *transfer)
 {
     struct transfer_client *client = transfer->client;
@@ -612,8 +611,8 @@ static void finish(struct transfer *transfer, CURLcode code)
     end_connecting(transfer);
     easy_give_back(client, transfer);
     list_remove(&client->running, &transfer->link);
-    if (transfer->is_refused && transfer->on_kept && !transfer->is_again) {
-        transfer->is_again = true; /* and then on a new connection: once */
+    if (transfer->is_refused && transfer->on_kept && !transfer->is_resent) {
+        transfer->is_resent = true; /* on a new connection, once */
         wait_first(transfer);
     } else {
         hand_over(transfer, code);
@@ -636,7 +635,7 @@ static bool multi_open(struct transfer_client *client)
     return true;
 }
 
-/* Closes every connection. No transfer may be running. */
+/* Closes every connection. No transfer is running. */
 static void multi_close(struct transfer_client *client)
 {
     if (client->multi != NULL) {
@@ -657,7 +656,7 @@ static void stop_waiting(struct transfer *transfer)
     heap_remove(&client->waits, &transfer->waited);
 }
 
-/* It waited in vain, and for the name where those before it do. */
+/* It got no connection. The cause is NAME when the transfers before it wait for the resolver. */
 static void give_up(struct transfer *transfer, int64_t now_ms)
 {
     stop_waiting(transfer);
@@ -682,8 +681,8 @@ static void launch(struct transfer_client *client, struct transfer *transfer, in
     }
 }
 
-/* Starts what may start. A host that no connection can be made to does not keep the other
- * one's transfers waiting: each has its own bound of connections being made. */
+/* Starts waiting transfers within the limits. Each host has its own limit of connecting transfers,
+ * so an unreachable host does not block the other one. */
 static void pump(struct transfer_client *client)
 {
     for (unsigned host = 0; host < TRANSFER_HOSTS_MAX; host++) {
@@ -702,11 +701,11 @@ static void pump(struct transfer_client *client)
     }
 }
 
-/* Lets curl work, then notes which transfers ended and starts others in their place. */
+/* Lets curl work, collects the finished transfers and starts others. */
 static void act(struct transfer_client *client, curl_socket_t fd, int events)
 {
     int running;
-    /* A transfer that curl has no memory to watch would never end: its timer is gone too. */
+    /* Without memory for its timer a transfer would never end. */
     if (curl_multi_socket_action(client->multi, fd, events, &running) == CURLM_OUT_OF_MEMORY) {
         mem_exhausted();
     }
@@ -734,7 +733,7 @@ static void on_timeout(void *context)
     act(context, CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* Those that wait behind others end in time though nothing else happens. */
+/* Ends waiting transfers whose time is over. */
 static void on_waited(void *context)
 {
     struct transfer_client *client = context;
@@ -756,7 +755,7 @@ static void on_idle(void *context)
     }
 }
 
-/* `done` may start transfers, this one too, but does not free the client. */
+/* `done` may start transfers, including this one, but must not free the client. */
 static void deliver(void *context)
 {
     struct transfer_client *client = context;
@@ -820,7 +819,7 @@ bool transfer_config_check(const struct transfer_client_config *config, struct b
 
 static struct curl_slist *make_constant_lines(void)
 {
-    /* "Expect:" takes curl's own Expect header out. A GET leaves the first line away. */
+    /* "Expect:" removes curl's Expect header. A GET omits the first line. */
     static const char *const lines[] = {"Content-Type: application/json",
                                         "Accept: application/json", "Expect:"};
     struct curl_slist *list = NULL;
@@ -858,7 +857,7 @@ static void configure(struct transfer_client *client, const struct transfer_clie
         client->proxy != NULL && text_prefix_nocase(client->proxy, strlen(client->proxy), "https:");
     client->connect_timeout_ms = config->connect_timeout_ms;
     client->max_connections = config->max_connections > 0 ? config->max_connections : 1;
-    /* Half at most, so that a dead host leaves the other one room. */
+    /* At most half, so that an unreachable host leaves room for the other one. */
     unsigned half = (client->max_connections + 1) / 2;
     client->connecting_max = half < TRANSFER_CONNECTING_MAX ? half : TRANSFER_CONNECTING_MAX;
     client->easies = mem_zalloc(client->max_connections, sizeof(CURL *));
@@ -875,11 +874,11 @@ transfer_client_new(struct loop *loop, const struct transfer_client_config *conf
 {
     AUTO_BUF struct buf problems = {0};
     if (!transfer_config_check(config, &problems)) {
-        problems.data[problems.len - 1] = '\0'; /* the last line's end */
+        problems.data[problems.len - 1] = '\0'; /* the last line feed */
         *error = mem_strdup(problems.data);
         return NULL;
     }
-    CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT); /* counted by curl */
+    CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT); /* curl holds references */
     if (code != CURLE_OK) {
         *error = mem_printf("libcurl: %s", curl_easy_strerror(code));
         return NULL;
@@ -932,17 +931,17 @@ size_t transfer_client_in_flight(const struct transfer_client *client)
 
 /* ---- A transfer. ---- */
 
-/* Empties a buffer; one that grew large is given back. */
+/* Empties a buffer; frees a large one. */
 static void reuse(struct buf *buf)
 {
-    if (buf->cap > KEEP_BYTES) {
+    if (buf->cap > REUSE_BYTES_MAX) {
         buf_deinit(buf);
     }
     buf->len = 0;
 }
 
-/* From the wall clock's moment to one that does not jump; on_send() asks the wall clock again.
- * A millisecond later, so that by then the wall clock shows the end too. */
+/* Converts the expiry to monotonic time, plus a millisecond, so that the wall clock has reached it
+ * by then. on_send() checks the wall clock again. */
 static void set_limits(struct transfer *transfer)
 {
     const struct transfer_client *client = transfer->client;
@@ -970,11 +969,11 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer)
     transfer->header_bytes = 0;
     transfer->in_headers = transfer->sent = transfer->too_large = false;
     transfer->resolving = transfer->is_short = false;
-    transfer->is_refused = transfer->is_again = transfer->on_kept = transfer->is_early = false;
+    transfer->is_refused = transfer->is_resent = transfer->on_kept = transfer->is_early = false;
     transfer->bytes_before = 0;
     memset(transfer->header_at, 0, sizeof transfer->header_at);
-    memset(transfer->header_twice, 0, sizeof transfer->header_twice);
-    transfer_rest(transfer);
+    memset(transfer->header_repeated, 0, sizeof transfer->header_repeated);
+    transfer_shrink(transfer);
     list_push_back(&client->waiting[transfer->host], &transfer->link);
     heap_set(&client->waits, &transfer->waited, transfer->sent_by_ms);
     pump(client);
@@ -985,13 +984,13 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer)
 
 const char *transfer_header(const struct transfer *transfer, enum transfer_header header)
 {
-    if (transfer->header_at[header] == 0 || transfer->header_twice[header]) {
+    if (transfer->header_at[header] == 0 || transfer->header_repeated[header]) {
         return NULL;
     }
     return transfer->header_text.data + transfer->header_at[header] - 1;
 }
 
-void transfer_rest(struct transfer *transfer)
+void transfer_shrink(struct transfer *transfer)
 {
     reuse(&transfer->header_text);
     reuse(&transfer->answer);

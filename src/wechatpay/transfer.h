@@ -1,29 +1,27 @@
-/* One HTTP request and its answer, over libcurl's multi interface on the event loop.
+/* One HTTP request and its answer, over libcurl's multi interface on the event loop. The only
+ * module that uses curl. It knows nothing about signatures. It guarantees:
  *
- * This is all of presignd that talks to curl. It knows nothing of signatures: it takes a
- * prepared request and tells what came back, or how it ended. What it promises:
+ * - A request is sent at most once. Its connection is checked before its first byte is sent (RFC
+ *   9112, sections 9.2, 9.3 and 9.5). A kept connection with unsolicited bytes, an end or an error
+ * is closed, and the request is sent once on a new one, within the same time-out. A new connection
+ * in that state ends the transfer: TRANSFER_NOT_SENT.
+ * - curl repeats a request when a kept connection is dead. That is allowed while nothing was sent:
+ * a request without a complete record has no effect (RFC 9112, section 8). Otherwise the repetition
+ *   is denied and the transfer is TRANSFER_BROKEN.
+ * - An answer whose status line comes before the request is sent completely is not its answer:
+ *   TRANSFER_EARLY. Bytes that come between the check and the first byte, or after the complete
+ *   request and before its own answer, cannot be distinguished from an answer.
+ * - A connection has a maximum age of 45 to 75 s (connection.h).
+ * - TRANSFER_NOT_SENT means that nothing was sent; any other end means that something may have
+ * been.
+ * - Nothing is sent from `expires_ms` on. Both time-outs include the wait for a connection.
+ * - Why nothing was sent: no descriptor in this process (SHORTAGE), the name did not resolve
+ * (NAME), or the network (NONE).
+ * - Answers have size limits (ANSWER_BODY_MAX, ANSWER_HEADERS_MAX). The number of connections and
+ * of those that are connecting is limited.
+ * - Kept connections are closed after 7 s without use; the server closes them after about 8 s.
  *
- * - A request goes out at most once. Before its first byte leaves, its connection is looked at
- *   (RFC 9112, sections 9.2, 9.3 and 9.5). A kept one on which something stands (an answer that
- *   nobody asked for, an end, an error) is closed, and the request goes out once on a new one,
- *   within the same time. A new one that shows the like ends the transfer: TRANSFER_NOT_SENT.
- * - curl repeats a request by itself when a kept connection turns out to be dead. It may when
- *   nothing left: a request of which no record is whole has no effect (RFC 9112, section 8).
- *   Else that is refused and the transfer is reported broken.
- * - An answer whose status line comes before the request has left whole is none: TRANSFER_EARLY.
- *   What comes between the look and the first byte, or once the request has left whole and before
- *   its own answer, cannot be told from an answer.
- * - A connection takes no request beyond an age of its own, 45 to 75 s (connection.h).
- * - Whether anything may have left is known: TRANSFER_NOT_SENT before, anything else after.
- * - Nothing is sent at or past `expires_ms`, and time spent waiting for a connection counts
- *   against both time-outs.
- * - Whose fault it is that nothing was sent: this process had no descriptor (SHORTAGE), the name
- *   was not resolved (NAME), or the way to the host (NONE).
- * - Answers are bounded (ANSWER_BODY_MAX, ANSWER_HEADERS_MAX), connections are, and so is the
- *   number of those being made at once.
- * - Kept connections are closed after 7 s without use, before the server does so at about 8 s.
- *
- * The process must ignore SIGPIPE: curl is told to leave signals alone.
+ * The process must ignore SIGPIPE: curl does not touch signals here.
  */
 #ifndef PRESIGND_WECHATPAY_TRANSFER_H
 #define PRESIGND_WECHATPAY_TRANSFER_H
@@ -40,25 +38,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Hosts that a client tells apart when it shares out the making of connections. */
+/* Hosts that share a client's connections. */
 #define TRANSFER_HOSTS_MAX 2
-/* Connections being made to one host at once. Each may cost a thread that asks the resolver,
- * and the server a handshake; waiting transfers take up kept connections as they come free. */
+/* Connections to one host that are connecting at once. Each may cost a resolver thread here and a
+ * handshake on the server. Waiting transfers also use kept connections that become free. */
 #define TRANSFER_CONNECTING_MAX 64
 
-/* A client: connections, TLS sessions and resolved names that transfers share. */
+/* Connections, TLS sessions and resolved names that transfers share. */
 struct transfer_client;
 
 /* Strings are copied. */
 struct transfer_client_config {
-    const struct clock *clock; /* borrowed; its wall clock decides about `expires_ms` */
+    const struct clock *clock; /* borrowed; its wall clock is compared with `expires_ms` */
     const char *ca_file;       /* NULL or empty: the system's trust store */
-    const char *proxy;         /* NULL or empty: none; the environment is never asked */
+    const char *proxy;         /* NULL or empty: none; the environment is ignored */
     int64_t connect_timeout_ms;
     unsigned max_connections;
 };
 
-/* The answer headers that matter; the index into transfer.header. */
+/* The answer headers that are kept. */
 enum transfer_header {
     TRANSFER_HEADER_SERIAL,
     TRANSFER_HEADER_TIMESTAMP,
@@ -70,82 +68,80 @@ enum transfer_header {
     TRANSFER_HEADER_COUNT
 };
 
-/* Embedded in its owner; all zero before its first use, transfer_deinit() after its last, and
- * it may be started again in between. The owner fills in the request, whose strings must live
- * until `done`. */
+/* Embedded in its owner. All zero before its first use, transfer_deinit() after its last; it may be
+ * started again in between. The owner fills in the request; its strings must live until `done`. */
 struct transfer {
     /* The request. */
     unsigned host;       /* below TRANSFER_HOSTS_MAX */
-    bool new_connection; /* not on a kept one (RFC 9110, sections 15.5.9 and 15.5.20) */
+    bool new_connection; /* never a kept one (RFC 9110, sections 15.5.9, 15.5.20) */
     const char *url;     /* http or https */
     const char *body;    /* NULL: GET, else POST of JSON */
     size_t body_len;
-    char *authorization; /* a whole header line; NULL: none (not changed) */
-    char *serial;        /* likewise */
-    int64_t timeout_ms;  /* waiting, connect, sending and answer together */
-    int64_t expires_ms;  /* wall clock: from then on it is not sent; INT64_MAX: never */
-    void (*done)(struct transfer *transfer); /* from the loop, never from transfer_start() */
+    char *authorization; /* a complete header line; NULL: none; not changed */
+    char *serial;        /* as authorization */
+    int64_t timeout_ms;  /* waiting, connecting, sending and answer together */
+    int64_t expires_ms;  /* wall clock: not sent from then on; INT64_MAX: no limit */
+    void (*done)(struct transfer *transfer); /* on the loop, never from transfer_start() */
 
     /* The answer; borrowed until the next start or transfer_deinit(). */
     enum transfer_status status;
-    enum answer_cause cause; /* of TRANSFER_NOT_SENT: SHORTAGE, NAME, else NONE */
-    const char *reason;      /* static phrase, NULL for TRANSFER_DONE */
+    enum answer_cause cause; /* of TRANSFER_NOT_SENT: SHORTAGE, NAME or NONE */
+    const char *reason;      /* static text, NULL for TRANSFER_DONE */
     int http_status;         /* of the last status line; 0: none came */
-    bool timed_out;          /* the time-out was what ended it */
-    bool expired;            /* not sent, because `expires_ms` was reached */
-    long proxy_status;       /* of the proxy, when it was asked for a tunnel; else 0 */
-    int64_t duration_us;     /* from the start of connecting, or sending, to the end; of one that
-                              * got no connection: from transfer_start() */
-    struct buf answer;       /* the body as it came */
+    bool timed_out;          /* it ended by the time-out */
+    bool expired;            /* not sent: `expires_ms` was reached */
+    long proxy_status;       /* the proxy's answer to CONNECT; 0: none */
+    int64_t duration_us;     /* from the start of connecting, or sending, to the end; without a
+                              * connection: from transfer_start() */
+    struct buf answer;       /* the raw body */
 
     /* Private. */
     struct list_link link;
     struct transfer_client *client;
     CURL *easy;
-    int64_t start_ms;        /* mono, as the next two */
-    int64_t sent_by_ms;      /* later than that it is not worth a connection */
-    struct heap_slot waited; /* in the client's heap while it waits, until sent_by_ms */
+    int64_t start_ms;        /* mono */
+    int64_t sent_by_ms;      /* mono: no connection is made for it afterwards */
+    struct heap_slot waited; /* in the client's heap of waiting transfers */
     struct curl_slist lines[2];
     struct buf header_text;
-    size_t header_at[TRANSFER_HEADER_COUNT]; /* one behind its start in header_text; 0: absent */
+    size_t header_at[TRANSFER_HEADER_COUNT]; /* offset in header_text + 1; 0: absent */
     size_t header_bytes;                     /* of all header blocks */
-    long bytes_before;                       /* of a proxy's CONNECT */
-    bool header_twice[TRANSFER_HEADER_COUNT];
-    bool bounded_by_expiry; /* sent_by_ms is the end of the event's time */
+    long bytes_before;                       /* request_bytes() of a proxy's CONNECT */
+    bool header_repeated[TRANSFER_HEADER_COUNT];
+    bool bounded_by_expiry; /* sent_by_ms comes from expires_ms */
     bool in_headers;        /* between a status line and its empty line */
     bool sent, too_large;
-    bool resolving;     /* the resolver was asked, and no socket was made since */
-    bool is_short;      /* no socket could be made: this process's fault */
-    bool is_connecting; /* counted as such */
-    bool is_refused;    /* something stood on the connection, or it was too old */
-    bool on_kept;       /* and it was a kept one */
-    bool is_again;      /* the second time, on a new connection */
+    bool resolving;     /* the resolver works; no socket was created since */
+    bool is_short;      /* this process could not create a socket */
+    bool is_connecting; /* counted in client->connecting */
+    bool is_refused;    /* the connection had bytes, an end or an error, or was too old */
+    bool on_kept;       /* that connection was a kept one */
+    bool is_resent;     /* the second try, on a new connection */
     bool is_early;
 };
 
-/* Reads the CA file. False, and every reason on a line of its own that begins with the
- * configuration's key ("ca_file: "). */
+/* Reads the CA file. False: `errors` has one line for each error, which begins with the
+ * configuration key ("ca_file: "). */
 bool transfer_config_check(const struct transfer_client_config *config, struct buf *errors)
     __attribute__((warn_unused_result));
-/* NULL and a reason (free()): curl cannot be set up, or the CA file cannot be read. */
+/* NULL and a reason (free()): curl fails, or the CA file cannot be read. */
 struct transfer_client *transfer_client_new(struct loop *loop,
                                             const struct transfer_client_config *config,
                                             char **error) __attribute__((warn_unused_result));
-/* Ends transfers that are under way without calling `done`. Not from within `done`. Accepts
- * NULL, returns NULL. */
+/* Ends running transfers without calling `done`. Must not be called from `done`. Accepts NULL,
+ * returns NULL. */
 struct transfer_client *transfer_client_free(struct transfer_client *client);
-/* Waiting, in flight, or finished and not yet handed over. */
+/* Transfers that wait, run, or are finished with `done` not yet called. */
 size_t transfer_client_in_flight(const struct transfer_client *client);
 
 void transfer_start(struct transfer_client *client, struct transfer *transfer);
-/* Further requests to that host go out on connections that are made from now on. */
+/* Later requests to that host use new connections. */
 void transfer_client_renew(struct transfer_client *client, unsigned host);
-/* A header's value, NULL when it is absent. One that came twice counts as absent: which of
- * the two was meant cannot be told. */
+/* A header's value, or NULL. A repeated header counts as absent, because its value is ambiguous. */
 const char *transfer_header(const struct transfer *transfer, enum transfer_header header);
-/* Gives back what a large answer took; what was borrowed of the answer is gone. */
-void transfer_rest(struct transfer *transfer);
-/* Frees what the transfer holds; it must not be under way. */
+/* Frees the memory of a large answer. Values that were borrowed from the answer become invalid. */
+void transfer_shrink(struct transfer *transfer);
+/* Frees what the transfer holds. It must not be running. */
 void transfer_deinit(struct transfer *transfer);
 
 #endif

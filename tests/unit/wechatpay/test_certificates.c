@@ -87,12 +87,11 @@ Test(certificates, an_answer_that_will_not_do_has_a_reason)
     expect_refused("{\"data\":[]}", APIV3_KEY, none);
     expect_refused("{\"data\":[7]}", APIV3_KEY, lacks);
     expect_refused("{\"data\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}", APIV3_KEY,
-                   "the answer has more certificates than are taken");
+                   "the answer has too many certificates");
     expect_k7_refused("\"nonce\"", "\"once\"", lacks);
-    expect_k7_refused("AEAD_AES_256_GCM", "AEAD_SM4_GCM",
-                      "no certificate is under AEAD_AES_256_GCM");
+    expect_k7_refused("AEAD_AES_256_GCM", "AEAD_SM4_GCM", "no certificate uses AEAD_AES_256_GCM");
     expect_k7_refused("14b16c03dc1b", "14b16c03dc1c",
                       "a certificate cannot be decrypted: check apiv3_key");
     expect_k7_refused(SERIAL, "00",
-                      "what was decrypted is no RSA certificate with the listed serial_no");
+                      "the decrypted text is not an RSA certificate with the listed serial_no");
 }
