@@ -148,7 +148,7 @@ static const struct schema *node_at(struct schema_compiler *compiler, json_t *js
                                     struct schema_resource *around, const char *uri)
 {
     if (!json_is_object(json) && !json_is_boolean(json)) {
-        fail(compiler, "%s is no schema: it is neither an object nor a boolean", uri);
+        fail(compiler, "%s is not a schema: it is neither an object nor a boolean", uri);
         return NULL;
     }
     const struct schema *known =
@@ -374,7 +374,7 @@ bool schema_compile_additional(struct schema_compiler *compiler, struct schema *
     return schema_compile_subschema(compiler, schema, keyword);
 }
 
-/* Applies to the items behind those of prefixItems. */
+/* Applies to the items after those of prefixItems. */
 bool schema_compile_items(struct schema_compiler *compiler, struct schema *schema,
                           struct schema_keyword *keyword)
 {

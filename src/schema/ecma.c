@@ -213,7 +213,7 @@ static bool put_same(struct translation *t, char c)
     }
     bool boundary = !t->in_class && (c == 'b' || c == 'B');
     if (!boundary && (c == '\0' || strchr(same, c) == NULL)) {
-        return fail(t, "an escape that ECMA-262 does not know");
+        return fail(t, "an escape that ECMA-262 does not have");
     }
     t->repeatable = !boundary;
     buf_printf(t->out, "\\%c", c);
@@ -396,14 +396,14 @@ static bool open_group(struct translation *t)
     buf_putc(&t->open, starts[i].kind);
     t->groups += starts[i].captures;
     return !next_is(t, '?') || starts[i].start[0] != '\0' ||
-           fail(t, "a group that ECMA-262 does not know");
+           fail(t, "a group that ECMA-262 does not have");
 }
 
 /* With `u` an assertion takes no quantifier. */
 static bool close_group(struct translation *t)
 {
     if (t->open.len == 0) {
-        return fail(t, "a parenthesis that closes nothing");
+        return fail(t, "an unmatched parenthesis");
     }
     t->repeatable = t->open.data[--t->open.len] == GROUP;
     buf_putc(t->out, ')');
@@ -430,7 +430,7 @@ static bool put_braces(struct translation *t)
         (void)take_digits(t, &max);
     }
     if (!fits || !next_is(t, '}')) {
-        return fail(t, "a brace that is no quantifier");
+        return fail(t, "a brace that is not a quantifier");
     }
     t->at++;
     t->cost->repeat_min = min > t->cost->repeat_min ? min : t->cost->repeat_min;
@@ -477,7 +477,7 @@ static bool put_plain(struct translation *t, char c)
         return put_quantifier(t, c);
     case '}':
     case ']':
-        return fail(t, "a lone brace or bracket: a backslash must stand before it");
+        return fail(t, "a lone brace or bracket: escape it with a backslash");
     default:
         t->repeatable = c != '^' && c != '$' && c != '|';
         buf_putc(t->out, c);
@@ -499,7 +499,7 @@ bool schema_pattern_translate(const char *source, size_t len, struct buf *out,
                             : put_plain(&t, c);
     }
     if (fine && t.reference_max > t.groups) {
-        fine = fail(&t, "a reference to a group that is not there");
+        fine = fail(&t, "a reference to a group that does not exist");
     }
     *error = t.error;
     buf_deinit(&t.open);

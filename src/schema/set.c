@@ -176,7 +176,7 @@ bool schema_set_add(struct schema_set *set, const char *uri, json_t *document, c
 {
     *error = NULL;
     if (!json_is_object(document) && !json_is_boolean(document)) {
-        *error = mem_printf("%s is no schema: it is neither an object nor a boolean", uri);
+        *error = mem_printf("%s is not a schema: it is neither an object nor a boolean", uri);
         return false;
     }
     /* The index uses addresses of parts as keys, so no part may occur twice. */

@@ -83,12 +83,12 @@ static void append_without_dots(struct buf *out, struct part path)
     }
 }
 
-static void append_part(struct buf *out, const char *before, struct part part, const char *behind)
+static void append_part(struct buf *out, const char *before, struct part part, const char *after)
 {
     if (part.at != NULL) {
         buf_puts(out, before);
         buf_append(out, part.at, part.len);
-        buf_puts(out, behind);
+        buf_puts(out, after);
     }
 }
 

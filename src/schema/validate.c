@@ -614,7 +614,7 @@ bool schema_apply_prefix_items(struct schema_run *run, const struct schema_keywo
     return valid;
 }
 
-/* Items behind those of prefixItems. */
+/* Items after those of prefixItems. */
 bool schema_apply_items(struct schema_run *run, const struct schema_keyword *keyword,
                         const struct schema_frame *frame)
 {

@@ -151,7 +151,7 @@ static const char *read_success(const struct endpoint *endpoint, const struct an
     if (!json_is_object(body)) {
         snprintf(answer->message, sizeof answer->message,
                  "the answer is signed, but its body is %s",
-                 body == NULL ? reason : "no JSON object");
+                 body == NULL ? reason : "not a JSON object");
         return "the answer is signed, but its body cannot be read";
     }
     for (size_t i = 0; endpoint->required[i] != NULL; i++) {

@@ -1,5 +1,5 @@
-/* Schemas and documents have the endpoints of src/wechatpay/endpoint.c and the reasons of
- * src/flow/reason.c. schemas/names.json and parts of schemas/asyncapi.yaml are generated from these
+/* Schemas and documents repeat the endpoints of wechatpay/endpoint.h and the reasons of
+ * flow/reason.h. schemas/names.json and parts of schemas/asyncapi.yaml are generated from these
  * tables: PRESIGND_UPDATE=1 writes them. */
 #include "presignd/base/buf.h"
 #include "presignd/flow/reason.h"
@@ -78,14 +78,15 @@ static void put_reasons(struct buf *out)
 Test(names, the_schema_of_names_is_generated)
 {
     AUTO_BUF struct buf text = {0};
-    buf_puts(&text,
-             "{\n"
-             "  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
-             "  \"$id\": \"" SCHEMA_BASE "names.json\",\n"
-             "  \"$comment\": \"Generated from src/wechatpay/endpoint.c and src/flow/reason.c. Do "
-             "not edit. PRESIGND_UPDATE=1 ctest --preset dev -R schema.names writes it.\",\n"
-             "  \"title\": \"Names of endpoints, event types and reasons\",\n"
-             "  \"$defs\": {\n");
+    buf_puts(&text, "{\n"
+                    "  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
+                    "  \"$id\": \"" SCHEMA_BASE "names.json\",\n"
+                    "  \"$comment\": \"Generated from the tables of endpoints "
+                    "(presignd/wechatpay/endpoint.h) and reasons "
+                    "(presignd/flow/reason.h). Do "
+                    "not edit. PRESIGND_UPDATE=1 ctest --preset dev -R schema.names writes it.\",\n"
+                    "  \"title\": \"Names of endpoints, event types and reasons\",\n"
+                    "  \"$defs\": {\n");
     put_endpoints(&text);
     put_request_data(&text);
     put_reasons(&text);

@@ -107,7 +107,7 @@ Test(answer, a_signed_200_must_be_an_object_with_every_required_string)
         const char *body, *endpoint, *message;
     } cases[] = {
         {"", "app", SIGNED "not JSON: empty"},
-        {"[]", "app", SIGNED "no JSON object"},
+        {"[]", "app", SIGNED "not a JSON object"},
         {"{\"pre_entrustweb_id\":\"a\"}x", "app", SIGNED "not JSON: text after its end"},
         {"{\"pre_entrustweb_id\":\"a\",\"s\":\"\\ud800\"}", "app", SIGNED "not JSON: wrong syntax"},
         {"{\"pre_entrustweb_id\":\"a\",\"n\":1E400}", "app",

@@ -130,28 +130,28 @@ Test(event, the_same_event_in_binary_mode)
     cr_expect_eq(json_integer_value(json_object_get(seen.event.data, "plan_id")), 12535);
 }
 
-struct story {
+struct decode_case {
     const char *title;
     struct record_header headers[HEADERS_OF_CASE];
     const char *value;
     enum event_status status;
 };
 
-static void tell(const struct story *stories, size_t count)
+static void check_all(const struct decode_case *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        AUTO_SEEN struct seen seen = decode(stories[i].value, stories[i].headers);
-        cr_expect_eq(seen.status, stories[i].status, "%s: status %d, %s", stories[i].title,
+        AUTO_SEEN struct seen seen = decode(cases[i].value, cases[i].headers);
+        cr_expect_eq(seen.status, cases[i].status, "%s: status %d, %s", cases[i].title,
                      (int)seen.status, seen.message);
         cr_expect_eq(seen.status == EVENT_OK, seen.message[0] == '\0');
         cr_expect(seen.status == EVENT_INVALID_CLOUDEVENT || seen.errors.total == 0,
-                  "%s: errors are attributes'", stories[i].title);
+                  "%s: errors are attributes'", cases[i].title);
     }
 }
 
 Test(event, headers_decide_the_mode_first)
 {
-    static const struct story stories[] = {
+    static const struct decode_case cases[] = {
         {"structured by header",
          {H("content-type", "application/cloudevents+json")},
          "{" REQUIRED "}",
@@ -213,12 +213,12 @@ Test(event, headers_decide_the_mode_first)
          "{}",
          EVENT_OK},
     };
-    tell(stories, ARRAY_LENGTH(stories));
+    check_all(cases, ARRAY_LENGTH(cases));
 }
 
 Test(event, without_headers_the_value_decides_the_mode)
 {
-    static const struct story stories[] = {
+    static const struct decode_case cases[] = {
         {"neither: not JSON", {{0}}, "hello", EVENT_INVALID_JSON},
         {"neither: JSON", {{0}}, "{\"plan_id\":1}", EVENT_INVALID_CLOUDEVENT},
         {"neither: a number", {{0}}, "7", EVENT_INVALID_CLOUDEVENT},
@@ -227,12 +227,12 @@ Test(event, without_headers_the_value_decides_the_mode)
         {"neither: a list of events", {{0}}, "[{" REQUIRED "}]", EVENT_INVALID_CLOUDEVENT},
         {"ce- is another binding's prefix", {H("ce-id", "1")}, "{}", EVENT_INVALID_CLOUDEVENT},
     };
-    tell(stories, ARRAY_LENGTH(stories));
+    check_all(cases, ARRAY_LENGTH(cases));
 }
 
 Test(event, the_checks_have_an_order)
 {
-    static const struct story stories[] = {
+    static const struct decode_case cases[] = {
         {"null before all", {BINARY, H_NULL("ce_time")}, NULL, EVENT_EMPTY},
         {"empty", {BINARY}, "", EVENT_EMPTY},
         {"JSON before attributes", {H("ce_specversion", "1.0")}, "{\"a\":", EVENT_INVALID_JSON},
@@ -243,7 +243,7 @@ Test(event, the_checks_have_an_order)
         {"null", {BINARY}, "null", EVENT_OK},
         {"but not text", {BINARY, H("content-type", "text/plain")}, "hello", EVENT_INVALID_JSON},
     };
-    tell(stories, ARRAY_LENGTH(stories));
+    check_all(cases, ARRAY_LENGTH(cases));
 }
 
 /* --- attributes ---------------------------------------------------------------------------- */
@@ -446,7 +446,7 @@ Test(event, every_wrong_attribute_is_named)
 
 Test(event, valid_attributes)
 {
-    static const struct story stories[] = {
+    static const struct decode_case cases[] = {
         {"other scripts", {{0}}, "{" WITHOUT_ID ",\"id\":\"订单😀\"}", EVENT_OK},
         {"unset ones",
          {{0}},
@@ -467,7 +467,7 @@ Test(event, valid_attributes)
          EVENT_OK},
         {"any other header, twice and null", {BINARY, H("x", "\xff"), H_NULL("x")}, "{}", EVENT_OK},
     };
-    tell(stories, ARRAY_LENGTH(stories));
+    check_all(cases, ARRAY_LENGTH(cases));
     AUTO_SEEN struct seen old =
         decode("{" REQUIRED ",\"expirytime\":\"1969-01-01T00:00:00Z\"}", NULL);
     cr_expect_eq(old.event.expirytime_ms, 0, "it has expired, it is not absent");
@@ -482,7 +482,7 @@ Test(event, data_base64_is_decoded)
     cr_assert_eq(seen.status, EVENT_OK);
     cr_expect_eq(json_integer_value(json_object_get(seen.event.data, "plan_id")), 12535);
 
-    static const struct story stories[] = {
+    static const struct decode_case cases[] = {
         {"of nothing", {{0}}, "{" REQUIRED ",\"data_base64\":\"\"}", EVENT_INVALID_JSON},
         {"of half an object", {{0}}, "{" REQUIRED ",\"data_base64\":\"ew==\"}", EVENT_INVALID_JSON},
         {"of it, and without an id",
@@ -494,7 +494,7 @@ Test(event, data_base64_is_decoded)
          "{" REQUIRED ",\"data_base64\":\"eyJhIjoxLCJhIjoxfQ==\"}",
          EVENT_INVALID_JSON},
     };
-    tell(stories, ARRAY_LENGTH(stories));
+    check_all(cases, ARRAY_LENGTH(cases));
 }
 
 Test(event, absent_and_null_data_are_one)
