@@ -241,27 +241,27 @@ static bool write_answer(const struct connection *connection, const struct sandb
     return write_all(connection, out.data, out.len);
 }
 
-/* The tricks between requests. */
+/* The effects between requests. */
 static enum end after_answer(const struct connection *connection, struct sandbox_fault fault,
                              const struct sandbox_reply *reply, int64_t wall_ms)
 {
     AUTO_BUF struct buf out = {0};
-    const enum sandbox_trick trick = sandbox_trick_of(fault);
-    switch (trick) {
-    case TRICK_TWICE:
+    const enum sandbox_effect effect = sandbox_effect_of(fault);
+    switch (effect) {
+    case EFFECT_TWICE:
         return pause_for(connection, fault.param) && write_answer(connection, reply, wall_ms, true)
                    ? END_NONE
                    : END_CLOSE;
-    case TRICK_IDLE_CLOSE:
+    case EFFECT_IDLE_CLOSE:
         return stays_idle(connection, fault.param) ? END_CLOSE : END_NONE;
-    case TRICK_IDLE_RESET:
+    case EFFECT_IDLE_RESET:
         return stays_idle(connection, fault.param) ? END_RESET : END_NONE;
-    case TRICK_IDLE_400:
-    case TRICK_IDLE_408:
+    case EFFECT_IDLE_400:
+    case EFFECT_IDLE_408:
         if (!stays_idle(connection, fault.param)) {
             return END_NONE;
         }
-        sandbox_http_idle(trick == TRICK_IDLE_400 ? 400 : 408, &out);
+        sandbox_http_idle(effect == EFFECT_IDLE_400 ? 400 : 408, &out);
         (void)write_all(connection, out.data, out.len);
         return END_CLOSE;
     default:
@@ -274,15 +274,15 @@ static enum end answer(struct connection *connection, const struct sandbox_head 
 {
     const int64_t wall_ms = clock_now(&clock_system).wall_ms;
     struct sandbox_fault fault = decide(connection, head, wall_ms, reply);
-    const enum sandbox_trick trick = sandbox_trick_of(fault);
-    const bool keep_alive = head->keep_alive && trick != TRICK_CLOSE;
+    const enum sandbox_effect effect = sandbox_effect_of(fault);
+    const bool keep_alive = head->keep_alive && effect != EFFECT_CLOSE;
     if (!pause_for(connection, reply->delay_ms)) {
         return END_CUT;
     }
     if (reply->reset) {
         return END_RESET;
     }
-    if (trick == TRICK_CONTINUE) {
+    if (effect == EFFECT_CONTINUE) {
         static const char alone[] = "HTTP/1.1 100 Continue\r\n\r\n";
         (void)write_all(connection, alone, sizeof alone - 1);
         return END_CLOSE;
@@ -349,7 +349,7 @@ static bool answer_unasked(struct connection *connection, struct sandbox_fault f
 
 static bool shake_hands(struct connection *connection, struct sandbox_fault fault)
 {
-    if (sandbox_trick_of(fault) == TRICK_UNASKED && !answer_unasked(connection, fault)) {
+    if (sandbox_effect_of(fault) == EFFECT_UNASKED && !answer_unasked(connection, fault)) {
         return false;
     }
     int result;
@@ -360,11 +360,11 @@ static bool shake_hands(struct connection *connection, struct sandbox_fault faul
 
 static enum end serve(struct connection *connection, struct sandbox_fault fault)
 {
-    enum sandbox_trick trick = sandbox_trick_of(fault);
-    if (trick == TRICK_ACCEPT_RESET) {
+    enum sandbox_effect effect = sandbox_effect_of(fault);
+    if (effect == EFFECT_ACCEPT_RESET) {
         return END_RESET;
     }
-    if (trick == TRICK_ACCEPT_CLOSE || !shake_hands(connection, fault)) {
+    if (effect == EFFECT_ACCEPT_CLOSE || !shake_hands(connection, fault)) {
         return END_CUT;
     }
     enum end end = END_NONE;

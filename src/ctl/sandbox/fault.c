@@ -25,7 +25,7 @@ enum {
 #define BROKEN               BODY("SYSTEM_ERROR", "the system is busy, try again")
 
 /* Rows: an error of the API, an error of a gateway, a connection that ends without an id, an
- * unsigned answer or none after the id was issued, a good answer with a trick. */
+ * unsigned answer or none after the id was issued, a good answer with an effect. */
 #define API(kind, number, text, ...)                                                       \
     {                                                                                      \
         .name = (kind), .status = (number), .is_signed = true, .help = (text), __VA_ARGS__ \
@@ -34,18 +34,18 @@ enum {
     {                                                                   \
         .name = (kind), .status = (number), .help = (text), __VA_ARGS__ \
     }
-#define NO_ID(kind, what, text)                                        \
-    {                                                                  \
-        .name = (kind), .status = 200, .trick = (what), .help = (text) \
+#define NO_ID(kind, what, text)                                         \
+    {                                                                   \
+        .name = (kind), .status = 200, .effect = (what), .help = (text) \
     }
-#define UNSIGNED(kind, what, text)                                                   \
-    {                                                                                \
-        .name = (kind), .status = 200, .acts = true, .trick = (what), .help = (text) \
+#define UNSIGNED(kind, what, text)                                                    \
+    {                                                                                 \
+        .name = (kind), .status = 200, .acts = true, .effect = (what), .help = (text) \
     }
-#define GOOD(kind, what, text, ...)                                                      \
-    {                                                                                    \
-        .name = (kind), .status = 200, .acts = true, .is_signed = true, .trick = (what), \
-        .help = (text), __VA_ARGS__                                                      \
+#define GOOD(kind, what, text, ...)                                                       \
+    {                                                                                     \
+        .name = (kind), .status = 200, .acts = true, .is_signed = true, .effect = (what), \
+        .help = (text), __VA_ARGS__                                                       \
     }
 
 static const struct sandbox_fault_kind kinds[] = {
@@ -60,7 +60,7 @@ static const struct sandbox_fault_kind kinds[] = {
     API("rate", 429,
         "429 without Retry-After for the calls of a\n"
         "                  merchant above PARAM",
-        BUSY, PARAM("calls/s", 10), .trick = TRICK_RATE),
+        BUSY, PARAM("calls/s", 10), .effect = EFFECT_RATE),
     API("500", 500, "SYSTEM_ERROR", BROKEN),
     API("501", 501, "permanent error", BODY("NOT_IMPLEMENTED", "no such function")),
     GATEWAY("502", 502, "gateway error, like 503 and 504", BROKEN),
@@ -70,35 +70,35 @@ static const struct sandbox_fault_kind kinds[] = {
     API("202", 202, "result unknown", BODY("ACCEPTED", "repeat with the same parameters")),
     API("204", 204, "no body"),
     GATEWAY("302", 302, "redirect to a closed port"),
-    GATEWAY("html", 502, "502 with an HTML page", .trick = TRICK_HTML),
-    NO_ID("reset-before", TRICK_RESET, "connection reset; no id is issued"),
-    UNSIGNED("reset-after", TRICK_RESET, "connection reset after the id is issued"),
-    GOOD("delay", TRICK_DELAY, "the answer starts PARAM later", PARAM("ms", 1000)),
-    GOOD("slow-body", TRICK_SLOW_BODY, "the body takes PARAM", PARAM("ms", 1000)),
-    GOOD("truncated", TRICK_TRUNCATED, "connection closed before the end of the body"),
-    UNSIGNED("unsigned", TRICK_UNSIGNED, "good, without signature headers"),
-    GOOD("bad-signature", TRICK_BAD_SIGNATURE, "signature of other bytes"),
-    GOOD("bad-timestamp", TRICK_BAD_TIMESTAMP, "signed ten minutes ago"),
-    GOOD("unknown-serial", TRICK_UNKNOWN_SERIAL, "Wechatpay-Serial of another key"),
-    GOOD("signature-test", TRICK_SIGNATURE_TEST,
+    GATEWAY("html", 502, "502 with an HTML page", .effect = EFFECT_HTML),
+    NO_ID("reset-before", EFFECT_RESET, "connection reset; no id is issued"),
+    UNSIGNED("reset-after", EFFECT_RESET, "connection reset after the id is issued"),
+    GOOD("delay", EFFECT_DELAY, "the answer starts PARAM later", PARAM("ms", 1000)),
+    GOOD("slow-body", EFFECT_SLOW_BODY, "the body takes PARAM", PARAM("ms", 1000)),
+    GOOD("truncated", EFFECT_TRUNCATED, "connection closed before the end of the body"),
+    UNSIGNED("unsigned", EFFECT_UNSIGNED, "good, without signature headers"),
+    GOOD("bad-signature", EFFECT_BAD_SIGNATURE, "signature of other bytes"),
+    GOOD("bad-timestamp", EFFECT_BAD_TIMESTAMP, "signed ten minutes ago"),
+    GOOD("unknown-serial", EFFECT_UNKNOWN_SERIAL, "Wechatpay-Serial of another key"),
+    GOOD("signature-test", EFFECT_SIGNATURE_TEST,
          "signature WECHATPAY/SIGNTEST/...; never\n"
          "                  twice in a row for one out_contract_code"),
-    GOOD("missing-field", TRICK_MISSING_FIELD, "signed, without a required field"),
-    GOOD("not-json", TRICK_NOT_JSON, "signed, but not JSON"),
-    GOOD("gzip", TRICK_GZIP, "compressed without being requested"),
-    GOOD("huge", TRICK_HUGE, "signed, but longer than 64 KiB"),
-    NO_ID("100", TRICK_CONTINUE, "only 100 Continue, then the connection closes"),
-    GOOD("close", TRICK_CLOSE, "good, with Connection: close"),
-    GOOD("twice", TRICK_TWICE, "good, and the same again PARAM later", PARAM("ms", 100)),
-    GOOD("idle-close", TRICK_IDLE_CLOSE, "good; closed after PARAM idle", PARAM("ms", 0)),
-    GOOD("idle-reset", TRICK_IDLE_RESET, "good; reset after PARAM idle", PARAM("ms", 100)),
-    GOOD("idle-400", TRICK_IDLE_400, "good; 400 and closed after PARAM idle", PARAM("ms", 100)),
-    GOOD("idle-408", TRICK_IDLE_408, "good; 408 and closed after PARAM idle", PARAM("ms", 100)),
-    GOOD("unasked", TRICK_UNASKED,
+    GOOD("missing-field", EFFECT_MISSING_FIELD, "signed, without a required field"),
+    GOOD("not-json", EFFECT_NOT_JSON, "signed, but not JSON"),
+    GOOD("gzip", EFFECT_GZIP, "compressed without being requested"),
+    GOOD("huge", EFFECT_HUGE, "signed, but longer than 64 KiB"),
+    NO_ID("100", EFFECT_CONTINUE, "only 100 Continue, then the connection closes"),
+    GOOD("close", EFFECT_CLOSE, "good, with Connection: close"),
+    GOOD("twice", EFFECT_TWICE, "good, and the same again PARAM later", PARAM("ms", 100)),
+    GOOD("idle-close", EFFECT_IDLE_CLOSE, "good; closed after PARAM idle", PARAM("ms", 0)),
+    GOOD("idle-reset", EFFECT_IDLE_RESET, "good; reset after PARAM idle", PARAM("ms", 100)),
+    GOOD("idle-400", EFFECT_IDLE_400, "good; 400 and closed after PARAM idle", PARAM("ms", 100)),
+    GOOD("idle-408", EFFECT_IDLE_408, "good; 408 and closed after PARAM idle", PARAM("ms", 100)),
+    GOOD("unasked", EFFECT_UNASKED,
          "connections: begin with a signed answer without\n"
          "                  a request; its id belongs to no contract"),
-    NO_ID("accept-close", TRICK_ACCEPT_CLOSE, "connections: closed before the handshake"),
-    NO_ID("accept-reset", TRICK_ACCEPT_RESET, "connections: reset before the handshake"),
+    NO_ID("accept-close", EFFECT_ACCEPT_CLOSE, "connections: closed before the handshake"),
+    NO_ID("accept-reset", EFFECT_ACCEPT_RESET, "connections: reset before the handshake"),
 };
 /* clang-format on */
 
@@ -179,7 +179,7 @@ struct sandbox_faults *sandbox_faults_free(struct sandbox_faults *faults)
 
 static bool of_connection(const struct sandbox_fault_kind *kind)
 {
-    return kind->trick >= TRICK_UNASKED;
+    return kind->effect >= EFFECT_UNASKED;
 }
 
 static const struct sandbox_fault_kind *kind_of(const char *name, size_t len)
@@ -420,11 +420,11 @@ static bool within_rate(struct rate *rate, int64_t max, int64_t mono_ms)
 static bool skipped(struct sandbox_faults *faults, struct sandbox_fault fault, struct code *code,
                     const char *mchid, int64_t mono_ms)
 {
-    enum sandbox_trick trick = sandbox_trick_of(fault);
+    enum sandbox_effect effect = sandbox_effect_of(fault);
     bool tested = code->tested;
-    code->tested = trick == TRICK_SIGNATURE_TEST && !tested;
-    return (trick == TRICK_SIGNATURE_TEST && tested) ||
-           (trick == TRICK_RATE && within_rate(rate_of(faults, mchid), fault.param, mono_ms));
+    code->tested = effect == EFFECT_SIGNATURE_TEST && !tested;
+    return (effect == EFFECT_SIGNATURE_TEST && tested) ||
+           (effect == EFFECT_RATE && within_rate(rate_of(faults, mchid), fault.param, mono_ms));
 }
 
 struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const char *mchid,

@@ -57,20 +57,20 @@ static void field_value(const char *name, const char *id, struct buf *out)
     }
 }
 
-/* All required fields; without the last one for TRICK_MISSING_FIELD. */
-static void good_body(const struct endpoint *endpoint, const char *id, enum sandbox_trick trick,
+/* All required fields; without the last one for EFFECT_MISSING_FIELD. */
+static void good_body(const struct endpoint *endpoint, const char *id, enum sandbox_effect effect,
                       struct buf *out)
 {
     buf_putc(out, '{');
     for (size_t i = 0; endpoint->required[i] != NULL; i++) {
-        if (trick == TRICK_MISSING_FIELD && endpoint->required[i + 1] == NULL) {
+        if (effect == EFFECT_MISSING_FIELD && endpoint->required[i + 1] == NULL) {
             break;
         }
         AUTO_BUF struct buf value = {0};
         field_value(endpoint->required[i], id, &value);
         buf_json_member(out, endpoint->required[i], value.data);
     }
-    if (trick == TRICK_HUGE) {
+    if (effect == EFFECT_HUGE) {
         AUTO_FREE char *padding = mem_alloc(HUGE_BYTES + 1);
         memset(padding, 'x', HUGE_BYTES);
         padding[HUGE_BYTES] = '\0';
@@ -117,17 +117,17 @@ static void gzip(struct buf *body)
     out = old;
 }
 
-static void sign(const struct sandbox_keys *keys, enum sandbox_trick trick, int64_t now_s,
+static void sign(const struct sandbox_keys *keys, enum sandbox_effect effect, int64_t now_s,
                  struct sandbox_reply *reply)
 {
     AUTO_BUF struct buf message = {0};
-    reply->serial = trick == TRICK_UNKNOWN_SERIAL ? UNKNOWN_SERIAL : sandbox_keys_serial(keys);
-    reply->timestamp_s = now_s - (trick == TRICK_BAD_TIMESTAMP ? 2 * VERIFY_CLOCK_SKEW_S : 0);
+    reply->serial = effect == EFFECT_UNKNOWN_SERIAL ? UNKNOWN_SERIAL : sandbox_keys_serial(keys);
+    reply->timestamp_s = now_s - (effect == EFFECT_BAD_TIMESTAMP ? 2 * VERIFY_CLOCK_SKEW_S : 0);
     random_id("", reply->nonce);
     buf_printf(&message, "%" PRId64 "\n%s\n", reply->timestamp_s, reply->nonce);
     buf_append(&message, reply->body.data, reply->body.len);
-    buf_puts(&message, trick == TRICK_BAD_SIGNATURE ? " \n" : "\n");
-    if (trick == TRICK_SIGNATURE_TEST) {
+    buf_puts(&message, effect == EFFECT_BAD_SIGNATURE ? " \n" : "\n");
+    if (effect == EFFECT_SIGNATURE_TEST) {
         buf_puts(&reply->signature, "WECHATPAY/SIGNTEST/");
     }
     if (!sign_bytes(keys->wechatpay, message.data, message.len, &reply->signature)) {
@@ -148,35 +148,35 @@ static void make_error(const struct sandbox_fault_kind *kind, struct sandbox_fau
     if (kind->status == 302) {
         reply->location = "https://127.0.0.1:9/";
     }
-    if (kind->trick == TRICK_HTML) {
+    if (kind->effect == EFFECT_HTML) {
         buf_puts(&reply->body, "<html><head><title>502 Bad Gateway</title></head>"
                                "<body><h1>502 Bad Gateway</h1></body></html>\r\n");
         reply->content_type = "text/html";
     }
 }
 
-/* A good answer with the tricks that come before signing. */
-static void make_good(const struct sandbox_verdict *verdict, enum sandbox_trick trick,
+/* A good answer with the effects that come before signing. */
+static void make_good(const struct sandbox_verdict *verdict, enum sandbox_effect effect,
                       int64_t param, struct sandbox_reply *reply)
 {
-    good_body(verdict->endpoint, reply->issued_id, trick, &reply->body);
-    if (trick == TRICK_NOT_JSON) {
+    good_body(verdict->endpoint, reply->issued_id, effect, &reply->body);
+    if (effect == EFFECT_NOT_JSON) {
         reply->body.len = 0;
         buf_puts(&reply->body, "pre_entrustweb_id=");
         buf_puts(&reply->body, reply->issued_id);
     }
-    reply->delay_ms = trick == TRICK_DELAY ? param : 0;
-    reply->body_ms = trick == TRICK_SLOW_BODY ? param : 0;
-    reply->missing = trick == TRICK_TRUNCATED ? MISSING_BYTES : 0;
+    reply->delay_ms = effect == EFFECT_DELAY ? param : 0;
+    reply->body_ms = effect == EFFECT_SLOW_BODY ? param : 0;
+    reply->missing = effect == EFFECT_TRUNCATED ? MISSING_BYTES : 0;
 }
 
 /* A late answer is publishable, and so is one after which the connection fails. */
 static bool is_publishable(const struct sandbox_fault_kind *kind)
 {
     return kind->status == 200 && kind->acts && kind->is_signed &&
-           (kind->trick == TRICK_NONE || kind->trick == TRICK_DELAY ||
-            kind->trick == TRICK_SLOW_BODY ||
-            (kind->trick >= TRICK_CLOSE && kind->trick <= TRICK_IDLE_408));
+           (kind->effect == EFFECT_NONE || kind->effect == EFFECT_DELAY ||
+            kind->effect == EFFECT_SLOW_BODY ||
+            (kind->effect >= EFFECT_CLOSE && kind->effect <= EFFECT_IDLE_408));
 }
 
 static void begin(struct sandbox_reply *reply)
@@ -192,8 +192,8 @@ void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
     size_t count;
     begin(reply);
     random_id("", reply->issued_id);
-    good_body(endpoint_table(&count), reply->issued_id, TRICK_NONE, &reply->body);
-    sign(keys, TRICK_NONE, now_s, reply);
+    good_body(endpoint_table(&count), reply->issued_id, EFFECT_NONE, &reply->body);
+    sign(keys, EFFECT_NONE, now_s, reply);
 }
 
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
@@ -205,26 +205,26 @@ void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_ve
     if (verdict->status != 0) {
         reply->status = verdict->status;
         error_body(verdict->code, verdict->message, verdict, &reply->body);
-        sign(keys, TRICK_NONE, now_s, reply);
+        sign(keys, EFFECT_NONE, now_s, reply);
         return;
     }
     if (kind->acts) {
         random_id("", reply->issued_id);
     }
     reply->publishable = is_publishable(kind);
-    reply->reset = kind->trick == TRICK_RESET;
+    reply->reset = kind->effect == EFFECT_RESET;
     if (reply->reset) {
         return;
     }
     if (kind->status == 200) {
-        make_good(verdict, kind->trick, fault.param, reply);
+        make_good(verdict, kind->effect, fault.param, reply);
     } else {
         make_error(kind, fault, reply);
     }
     if (kind->is_signed) {
-        sign(keys, kind->trick, now_s, reply);
+        sign(keys, kind->effect, now_s, reply);
     }
-    if (kind->trick == TRICK_GZIP) {
+    if (kind->effect == EFFECT_GZIP) {
         gzip(&reply->body);
         reply->content_encoding = "gzip";
     }

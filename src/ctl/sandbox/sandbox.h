@@ -142,47 +142,47 @@ void sandbox_check(const struct sandbox_rules *rules, const struct sandbox_reque
 /* ---- fault.c: which fault a valid request gets */
 
 /* What is done to the connection or the body, besides status and error body. */
-enum sandbox_trick {
-    TRICK_NONE,
-    TRICK_RESET,
-    TRICK_DELAY,
-    TRICK_SLOW_BODY,
-    TRICK_UNSIGNED,
-    TRICK_BAD_SIGNATURE,
-    TRICK_SIGNATURE_TEST,
-    TRICK_MISSING_FIELD,
-    TRICK_HTML,
-    TRICK_TRUNCATED,
-    TRICK_GZIP,
-    TRICK_HUGE,
-    TRICK_BAD_TIMESTAMP,
-    TRICK_UNKNOWN_SERIAL,
-    TRICK_NOT_JSON,
-    TRICK_CONTINUE,
-    TRICK_RATE,
+enum sandbox_effect {
+    EFFECT_NONE,
+    EFFECT_RESET,
+    EFFECT_DELAY,
+    EFFECT_SLOW_BODY,
+    EFFECT_UNSIGNED,
+    EFFECT_BAD_SIGNATURE,
+    EFFECT_SIGNATURE_TEST,
+    EFFECT_MISSING_FIELD,
+    EFFECT_HTML,
+    EFFECT_TRUNCATED,
+    EFFECT_GZIP,
+    EFFECT_HUGE,
+    EFFECT_BAD_TIMESTAMP,
+    EFFECT_UNKNOWN_SERIAL,
+    EFFECT_NOT_JSON,
+    EFFECT_CONTINUE,
+    EFFECT_RATE,
     /* After the answer was sent, between requests. */
-    TRICK_CLOSE,
-    TRICK_TWICE,
-    TRICK_IDLE_CLOSE,
-    TRICK_IDLE_RESET,
-    TRICK_IDLE_400,
-    TRICK_IDLE_408,
+    EFFECT_CLOSE,
+    EFFECT_TWICE,
+    EFFECT_IDLE_CLOSE,
+    EFFECT_IDLE_RESET,
+    EFFECT_IDLE_400,
+    EFFECT_IDLE_408,
     /* Chosen when the connection is accepted, before a merchant is known. Must be last. */
-    TRICK_UNASKED,
-    TRICK_ACCEPT_CLOSE,
-    TRICK_ACCEPT_RESET,
+    EFFECT_UNASKED,
+    EFFECT_ACCEPT_CLOSE,
+    EFFECT_ACCEPT_RESET,
 };
 
 struct sandbox_fault_kind {
     const char *name;
-    unsigned status;     /* 200: the good answer, changed by the trick */
+    unsigned status;     /* 200: the good answer, changed by the effect */
     const char *code;    /* of the error body; NULL: no error body */
     const char *message; /* of the error body */
     const char *unit;    /* of PARAM; NULL: the kind takes no PARAM */
     int64_t param;       /* default of PARAM */
     bool acts;           /* an id is issued, whether or not the client learns it */
     bool is_signed;      /* gateways do not sign */
-    enum sandbox_trick trick;
+    enum sandbox_effect effect;
     const char *help;
 };
 
@@ -191,9 +191,9 @@ struct sandbox_fault {
     int64_t param;
 };
 
-static inline enum sandbox_trick sandbox_trick_of(struct sandbox_fault fault)
+static inline enum sandbox_effect sandbox_effect_of(struct sandbox_fault fault)
 {
-    return fault.kind == NULL ? TRICK_NONE : fault.kind->trick;
+    return fault.kind == NULL ? EFFECT_NONE : fault.kind->effect;
 }
 
 struct sandbox_faults;
