@@ -12,26 +12,36 @@ static void fail(struct admission *admission, enum reason reason, const char *me
     snprintf(admission->message, sizeof admission->message, "%s", message);
 }
 
+static enum reason reason_of_event(enum event_status status)
+{
+    switch (status) {
+    case EVENT_OK:
+        return REASON_NONE;
+    case EVENT_EMPTY:
+        return REASON_EMPTY_EVENT;
+    case EVENT_TOO_LARGE:
+        return REASON_EVENT_TOO_LARGE;
+    case EVENT_INVALID_JSON:
+        return REASON_INVALID_JSON;
+    case EVENT_INVALID_CLOUDEVENT:
+        break;
+    }
+    return REASON_INVALID_CLOUDEVENT;
+}
+
 static bool decode(const struct admit_rules *rules, const struct record *record,
                    struct admission *admission)
 {
-    static const enum reason reasons[] = {
-        [EVENT_OK] = REASON_NONE,
-        [EVENT_EMPTY] = REASON_EMPTY_EVENT,
-        [EVENT_TOO_LARGE] = REASON_EVENT_TOO_LARGE,
-        [EVENT_INVALID_JSON] = REASON_INVALID_JSON,
-        [EVENT_INVALID_CLOUDEVENT] = REASON_INVALID_CLOUDEVENT,
-    };
     const char *message = NULL;
     enum event_status status = event_decode(record, rules->event_bytes_max, &admission->event,
                                             &admission->errors, &message);
     if (status != EVENT_OK) {
-        fail(admission, reasons[status], message);
+        fail(admission, reason_of_event(status), message);
     }
     return status == EVENT_OK;
 }
 
-/* Kept for ordering and for the failure record even when other members are wrong. */
+/* Kept for the failure record even when other members are wrong. */
 static void note_code(struct admission *admission)
 {
     const char *code =
@@ -43,7 +53,7 @@ static void note_code(struct admission *admission)
     }
 }
 
-/* Without an endpoint there is no schema to check against, so the type goes first. */
+/* The type names the schema, so it is checked first. */
 static bool validate(const struct admit_rules *rules, struct admission *admission)
 {
     if (admission->endpoint == NULL) {
@@ -100,7 +110,7 @@ void admit(const struct admit_rules *rules, const struct record *record, int64_t
     if (admission->event.type != NULL) {
         admission->endpoint = endpoint_of_type(admission->event.type);
     }
-    /* Before anything is judged: a failure that names its contract can be told to somebody. */
+    /* Before validation, so that also a failure names its contract. */
     note_code(admission);
     if (!decoded || !validate(rules, admission)) {
         return;
@@ -117,7 +127,7 @@ void admit(const struct admit_rules *rules, const struct record *record, int64_t
         fail(admission, REASON_UNKNOWN_MERCHANT, why);
         return;
     }
-    /* The merchant's own, also where the event named none: it is part of the turn's key. */
+    /* Also when the event named no merchant: it is a part of the ordering key. */
     snprintf(admission->mchid, sizeof admission->mchid, "%s", admission->merchant->mchid);
     admission->body = event_body(admission->event.data, &admission->body_len);
     admission->request_members = outcome_request_members(admission->event.data);

@@ -232,8 +232,7 @@ void dispatch_start(struct pipeline *p, struct moment now)
     }
 }
 
-/* 5xx and silence may come from anything on the way; all else was said by whoever knows the
- * merchant's key. */
+/* 5xx and a missing answer may be caused by any intermediary and do not concern the merchant. */
 static enum merchant_queue_answer queue_answer_of(enum answer_kind kind)
 {
     switch (kind) {
@@ -243,9 +242,14 @@ static enum merchant_queue_answer queue_answer_of(enum answer_kind kind)
     case ANSWER_UNAVAILABLE:
     case ANSWER_UNREACHABLE:
         return MERCHANT_QUEUE_NEUTRAL;
-    default:
-        return MERCHANT_QUEUE_OK;
+    case ANSWER_SUCCESS:
+    case ANSWER_REJECTED:
+    case ANSWER_UNVERIFIED:
+    case ANSWER_UNEXPECTED:
+    case ANSWER_KIND_COUNT:
+        break;
     }
+    return MERCHANT_QUEUE_OK;
 }
 
 /* A 401 after a re-sign is the merchant's, unless the merchant was answered otherwise since this

@@ -1,10 +1,13 @@
 #include "presignd/flow/hold.h"
 
+#include "presignd/base/mem.h"
+
 #include <assert.h>
 #include <stddef.h>
+#include <stdlib.h>
 
-/* Between two probes of a held merchant: often enough to notice a mended key within the hold,
- * seldom enough not to be a nuisance. */
+/* Bounds of the time between two probes of a held merchant: a fixed key is noticed during the hold,
+ * and WeChat Pay gets few calls that fail. */
 #define INTERVAL_MIN_MS 100
 #define INTERVAL_MAX_MS 30000
 #define UNBOUNDED       (1u << 30)
@@ -12,139 +15,114 @@
 /* --- the two tables ----------------------------------------------------------------------- */
 
 enum action {
-    NOTHING,
-    RAISE,    /* one more answer: more calls may be in flight */
-    BACK_OFF, /* closed by a 429 */
-    REOPEN,   /* and open again */
-    HOLD,     /* closed by 401 or by unverifiable answers */
-    RENAME,   /* held on, for the other reason */
-    PUT_OFF,  /* a 429 while held: no probe before its time */
-    OVER,     /* the hold's time has passed */
+    STAY,
+    RAISE,    /* an answer: more calls may be in flight */
+    BACK_OFF, /* paused by a 429 */
+    REOPEN,   /* the pause is over */
+    HOLD,     /* held because of the event */
+    SWITCH,   /* still held, but for the other reason */
+    DELAY,    /* a 429 while held: the next probe waits for Retry-After */
+    EXPIRE,   /* the hold's time is over */
     RELEASE,  /* the hold ends */
-    ANEW,     /* release, and nothing is known of the merchant */
+    RESET,    /* as a new merchant */
 };
 
-struct merchant_step {
-    enum hold_state next;
-    enum action action;
-};
+/* Compiles only with a row for each event and a column for each state. While paced, no call begins,
+ * so only answers to older calls come. A 429 may come before the signature was checked. An error's
+ * answer need not be signed, so HOLD_EVENT_ANSWERED proves nothing about verifying keys. */
+static enum action action_of(enum hold_state state, enum hold_event event)
+{
+#define ON(event_id, ...)                                              \
+    case HOLD_EVENT_##event_id: {                                      \
+        static const enum action actions[] = {__VA_ARGS__};            \
+        _Static_assert(ARRAY_LENGTH(actions) == HOLD_STATE_COUNT, ""); \
+        return actions[state];                                         \
+    }
+    switch (event) {
+        /* clang-format off */
+        /*               open      paced     unauthorized, over     unverifiable, over */
+        ON(NONE,         STAY,     STAY,     STAY,         STAY,    STAY,         STAY)
+        ON(VERIFIED,     RAISE,    STAY,     RELEASE,      RELEASE, RELEASE,      RELEASE)
+        ON(ANSWERED,     RAISE,    STAY,     RELEASE,      RELEASE, STAY,         STAY)
+        ON(FAILED,       RAISE,    STAY,     STAY,         STAY,    STAY,         STAY)
+        ON(LIMITED,      BACK_OFF, BACK_OFF, DELAY,        DELAY,   DELAY,        DELAY)
+        ON(UNAUTHORIZED, HOLD,     STAY,     STAY,         STAY,    SWITCH,       SWITCH)
+        ON(UNVERIFIABLE, HOLD,     STAY,     SWITCH,       SWITCH,  STAY,         STAY)
+        ON(TIME,         STAY,     REOPEN,   EXPIRE,       STAY,    EXPIRE,       STAY)
+        ON(RESET,        RESET,    RESET,    RESET,        RESET,   RESET,        RESET)
+        /* clang-format on */
+    case HOLD_EVENT_COUNT:
+        break;
+    }
+#undef ON
+    abort();
+}
 
-/* clang-format off */
-static const struct merchant_step merchant_steps[HOLD_STATE_COUNT][HOLD_EVENT_COUNT] = {
-    [HOLD_OPEN] = {
-        [HOLD_EVENT_NONE] = {HOLD_OPEN, NOTHING},
-        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RAISE},
-        [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RAISE},
-        [HOLD_EVENT_FAILED] = {HOLD_OPEN, RAISE},
-        [HOLD_EVENT_LIMITED] = {HOLD_PACED, BACK_OFF},
-        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED, HOLD},
-        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, HOLD},
-        [HOLD_EVENT_TIME] = {HOLD_OPEN, NOTHING},
-        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
-    },
-    /* No call begins while paced, so only older answers come. */
-    [HOLD_PACED] = {
-        [HOLD_EVENT_NONE] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_VERIFIED] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_ANSWERED] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_FAILED] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_PACED, BACK_OFF},
-        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_PACED, NOTHING},
-        [HOLD_EVENT_TIME] = {HOLD_OPEN, REOPEN},
-        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
-    },
-    /* A 429 may come before the signature was checked: it moves the next probe only. */
-    [HOLD_UNAUTHORIZED] = {
-        [HOLD_EVENT_NONE] = {HOLD_UNAUTHORIZED, NOTHING},
-        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
-        [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
-        [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_UNAUTHORIZED, PUT_OFF},
-        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED, NOTHING},
-        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, RENAME},
-        [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, OVER},
-        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
-    },
-    [HOLD_UNAUTHORIZED_OVER] = {
-        [HOLD_EVENT_NONE] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
-        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
-        [HOLD_EVENT_ANSWERED] = {HOLD_OPEN, RELEASE},
-        [HOLD_EVENT_FAILED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_UNAUTHORIZED_OVER, PUT_OFF},
-        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
-        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE_OVER, RENAME},
-        [HOLD_EVENT_TIME] = {HOLD_UNAUTHORIZED_OVER, NOTHING},
-        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
-    },
-    /* An error's answer need not be signed, so it says nothing of keys to verify with. */
-    [HOLD_UNVERIFIABLE] = {
-        [HOLD_EVENT_NONE] = {HOLD_UNVERIFIABLE, NOTHING},
-        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
-        [HOLD_EVENT_ANSWERED] = {HOLD_UNVERIFIABLE, NOTHING},
-        [HOLD_EVENT_FAILED] = {HOLD_UNVERIFIABLE, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_UNVERIFIABLE, PUT_OFF},
-        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED, RENAME},
-        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE, NOTHING},
-        [HOLD_EVENT_TIME] = {HOLD_UNVERIFIABLE_OVER, OVER},
-        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
-    },
-    [HOLD_UNVERIFIABLE_OVER] = {
-        [HOLD_EVENT_NONE] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
-        [HOLD_EVENT_VERIFIED] = {HOLD_OPEN, RELEASE},
-        [HOLD_EVENT_ANSWERED] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
-        [HOLD_EVENT_FAILED] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
-        [HOLD_EVENT_LIMITED] = {HOLD_UNVERIFIABLE_OVER, PUT_OFF},
-        [HOLD_EVENT_UNAUTHORIZED] = {HOLD_UNAUTHORIZED_OVER, RENAME},
-        [HOLD_EVENT_UNVERIFIABLE] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
-        [HOLD_EVENT_TIME] = {HOLD_UNVERIFIABLE_OVER, NOTHING},
-        [HOLD_EVENT_RESET] = {HOLD_OPEN, ANEW},
-    },
-};
-
-enum circuit_action {
-    REST,
-    CLEAR, /* the row of outages ends */
-    COUNT, /* one more */
-    BREAK,
-    DELAY, /* the next probe is later */
-    MEND,
-};
-
-struct circuit_step {
-    bool broken;
-    enum circuit_action action;
-};
-
-static const struct circuit_step circuit_steps[2][CIRCUIT_EVENT_COUNT] = {
-    [false] = {
-        [CIRCUIT_EVENT_ANSWER] = {false, CLEAR},
-        [CIRCUIT_EVENT_OUTAGE] = {false, COUNT},
-        [CIRCUIT_EVENT_TRIP] = {true, BREAK},
-        [CIRCUIT_EVENT_PROBE] = {false, REST},
-    },
-    [true] = {
-        [CIRCUIT_EVENT_ANSWER] = {false, MEND},
-        [CIRCUIT_EVENT_OUTAGE] = {true, COUNT},
-        [CIRCUIT_EVENT_TRIP] = {true, COUNT},
-        [CIRCUIT_EVENT_PROBE] = {true, DELAY},
-    },
-};
-/* clang-format on */
+static bool is_over(enum hold_state state)
+{
+    return state == HOLD_UNAUTHORIZED_OVER || state == HOLD_UNVERIFIABLE_OVER;
+}
 
 enum hold_state hold_next_state(enum hold_state state, enum hold_event event)
 {
-    return merchant_steps[state][event].next;
+    bool unauthorized = state == HOLD_UNAUTHORIZED || state == HOLD_UNAUTHORIZED_OVER;
+    switch (action_of(state, event)) {
+    case STAY:
+    case RAISE:
+    case DELAY:
+        return state;
+    case BACK_OFF:
+        return HOLD_PACED;
+    case HOLD:
+        return event == HOLD_EVENT_UNAUTHORIZED ? HOLD_UNAUTHORIZED : HOLD_UNVERIFIABLE;
+    case SWITCH:
+        return unauthorized ? (is_over(state) ? HOLD_UNVERIFIABLE_OVER : HOLD_UNVERIFIABLE)
+                            : (is_over(state) ? HOLD_UNAUTHORIZED_OVER : HOLD_UNAUTHORIZED);
+    case EXPIRE:
+        return unauthorized ? HOLD_UNAUTHORIZED_OVER : HOLD_UNVERIFIABLE_OVER;
+    case REOPEN:
+    case RELEASE:
+    case RESET:
+        break;
+    }
+    return HOLD_OPEN;
+}
+
+enum circuit_action {
+    KEEP,
+    CLEAR, /* the row of outages ends */
+    COUNT, /* one more outage */
+    BREAK,
+    POSTPONE, /* the next probe is later */
+    CLOSE,
+};
+
+static enum circuit_action circuit_action_of(bool broken, enum circuit_event event)
+{
+    switch (event) {
+    case CIRCUIT_EVENT_ANSWER:
+        return broken ? CLOSE : CLEAR;
+    case CIRCUIT_EVENT_OUTAGE:
+        return COUNT;
+    case CIRCUIT_EVENT_TRIP:
+        return broken ? COUNT : BREAK;
+    case CIRCUIT_EVENT_PROBE:
+        return broken ? POSTPONE : KEEP;
+    case CIRCUIT_EVENT_COUNT:
+        break;
+    }
+    abort();
 }
 
 bool circuit_next_broken(bool broken, enum circuit_event event)
 {
-    return circuit_steps[broken][event].broken;
+    enum circuit_action action = circuit_action_of(broken, event);
+    return action == BREAK || (broken && action != CLOSE);
 }
 
 /* --- circuits ----------------------------------------------------------------------------- */
 
-static void put_off(struct hold_circuit *circuit, int64_t at_ms, int64_t now_ms)
+static void schedule_probe(struct hold_circuit *circuit, int64_t at_ms, int64_t now_ms)
 {
     circuit->probe_ms = at_ms;
     circuit->scheduled_ms = now_ms;
@@ -152,7 +130,7 @@ static void put_off(struct hold_circuit *circuit, int64_t at_ms, int64_t now_ms)
 
 static void delay_probe(struct hold_circuit *circuit, int64_t now_ms)
 {
-    put_off(circuit, now_ms + circuit->delay_ms, now_ms);
+    schedule_probe(circuit, now_ms + circuit->delay_ms, now_ms);
     circuit->delay_ms *= 2;
     if (circuit->delay_ms > HOLD_PROBE_MAX_MS) {
         circuit->delay_ms = HOLD_PROBE_MAX_MS;
@@ -161,12 +139,12 @@ static void delay_probe(struct hold_circuit *circuit, int64_t now_ms)
 
 static void circuit_take(struct hold_circuit *circuit, enum circuit_event event, int64_t now_ms)
 {
-    struct circuit_step step = circuit_steps[circuit->broken][event];
-    circuit->broken = step.broken;
-    switch (step.action) {
-    case REST:
+    enum circuit_action action = circuit_action_of(circuit->broken, event);
+    circuit->broken = circuit_next_broken(circuit->broken, event);
+    switch (action) {
+    case KEEP:
         break;
-    case MEND:
+    case CLOSE:
         circuit->closed_ms = now_ms;
         circuit->outages = 0;
         break;
@@ -182,7 +160,7 @@ static void circuit_take(struct hold_circuit *circuit, enum circuit_event event,
         circuit->delay_ms = HOLD_PROBE_FIRST_MS;
         delay_probe(circuit, now_ms);
         break;
-    case DELAY:
+    case POSTPONE:
         delay_probe(circuit, now_ms);
         break;
     }
@@ -218,14 +196,16 @@ void hold_configure(struct hold *hold, const struct hold_rules *rules)
     hold->rules = *rules;
 }
 
-/* Active is who was answered lately: whoever has nothing to call cannot say anything of a host. */
-static bool is_alone(const struct hold *hold, const struct hold_merchant *merchant, int64_t now_ms)
+/* No other merchant was answered lately. A merchant without calls reports no outages. */
+static bool is_only_active(const struct hold *hold, const struct hold_merchant *merchant,
+                           int64_t now_ms)
 {
     int64_t at_ms = hold->answered == merchant ? hold->other_answered_ms : hold->answered_ms;
     return now_ms - at_ms >= HOLD_ACTIVE_MS;
 }
 
-/* Not when one merchant alone reported it: the others' events may be unread behind its own. */
+/* False if only one merchant reported the outage: events of the others may be unread because of it.
+ */
 static bool broken_for_all(const struct hold *hold, unsigned host)
 {
     const struct hold_host *at = &hold->hosts[host];
@@ -249,7 +229,7 @@ static void host_answered(struct hold *hold, const struct hold_merchant *merchan
     hold->answered_ms = now_ms;
 }
 
-/* Whether one more outage of the merchant's breaks the host for all. */
+/* Whether this outage of the merchant breaks the host for all. */
 static bool breaks_host(const struct hold *hold, struct hold_host *at,
                         const struct hold_merchant *merchant, bool broken_for_it, int64_t now_ms)
 {
@@ -263,11 +243,11 @@ static bool breaks_host(const struct hold *hold, struct hold_host *at,
     }
     at->reporter = at->reporter == NULL ? merchant : at->reporter;
     at->one_reporter = !others;
-    return (others || is_alone(hold, merchant, now_ms)) &&
+    return (others || is_only_active(hold, merchant, now_ms)) &&
            now_ms - at->silent_since_ms >= HOLD_SILENT_MS;
 }
 
-/* A name that is not resolved is not the merchant's trouble: one call is enough to know. */
+/* A name that cannot be resolved does not depend on the merchant: one call suffices to know. */
 static void host_outage(struct hold *hold, const struct hold_merchant *merchant,
                         struct hold_ticket ticket, const struct hold_end *end)
 {
@@ -290,15 +270,14 @@ static void host_outage(struct hold *hold, const struct hold_merchant *merchant,
 
 /* --- a merchant at a host ----------------------------------------------------------------- */
 
-/* What a 5xx asks for, or -1. 500 is no outage: a merchant without the product's permission is
- * answered so for days. */
+/* Retry-After of a 5xx; -1: none. 500 is no outage: a merchant without the product's permission
+ * gets it for days. */
 static int64_t outage_retry_after_ms(const struct answer *answer)
 {
     return answer->counts_as_outage && answer->status >= 500 ? answer->retry_after_ms : -1;
 }
 
-/* Retry-After is not kept beyond the time of the event's last attempt, nor beyond
- * HOLD_RETRY_AFTER_MAX_MS. */
+/* Retry-After is limited by the time of the event's last attempt and by HOLD_RETRY_AFTER_MAX_MS. */
 static void apply_retry_after(struct hold *hold, struct hold_merchant *merchant, unsigned host,
                               const struct hold_end *end)
 {
@@ -308,10 +287,10 @@ static void apply_retry_after(struct hold *hold, struct hold_merchant *merchant,
     int64_t at_ms = end->now_ms + wait_ms;
     at_ms = end->last_ms > end->now_ms && end->last_ms < at_ms ? end->last_ms : at_ms;
     if (own->broken && at_ms > own->probe_ms) {
-        put_off(own, at_ms, end->now_ms);
+        schedule_probe(own, at_ms, end->now_ms);
     }
     if (all->broken && at_ms > all->probe_ms) {
-        put_off(all, at_ms, end->now_ms);
+        schedule_probe(all, at_ms, end->now_ms);
     }
 }
 
@@ -334,8 +313,8 @@ static void outage(struct hold *hold, struct hold_merchant *merchant, struct hol
     }
 }
 
-/* A probe that was not sent for a reason of ours tells nothing of the host: another one may go at
- * once. Except for a shortage of descriptors, which would stop that one as well. */
+/* A probe that was not sent for a local reason says nothing about the host: the next one may go at
+ * once. After a shortage of descriptors it waits, since it could not be sent either. */
 static void repeat_probe(struct hold *hold, struct hold_merchant *merchant,
                          struct hold_ticket ticket, const struct hold_end *end)
 {
@@ -347,7 +326,7 @@ static void repeat_probe(struct hold *hold, struct hold_merchant *merchant,
     hold->hosts[ticket.host].circuit.probe_ms = end->now_ms;
 }
 
-/* What the answer says of the host. */
+/* What the answer says about the host. */
 static void learn_host(struct hold *hold, struct hold_merchant *merchant, struct hold_ticket ticket,
                        const struct hold_end *end)
 {
@@ -389,8 +368,7 @@ int64_t hold_probe_interval_ms(const struct hold *hold)
                                         : interval;
 }
 
-/* Half of it is fixed and half random, so that merchants behind one gateway do not retry at the
- * same moment. */
+/* Half is fixed and half is random, so that merchants do not all retry at the same moment. */
 static int64_t next_backoff(const struct hold *hold, struct hold_merchant *merchant,
                             uint64_t random)
 {
@@ -401,7 +379,7 @@ static int64_t next_backoff(const struct hold *hold, struct hold_merchant *merch
     return 1 + half + (int64_t)(random % (uint64_t)(merchant->backoff_ms - half + 1));
 }
 
-/* Retry-After reaches to the event's last attempt, not beyond. */
+/* Retry-After is limited by the time of the event's last attempt. */
 static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
 {
     assert(end != NULL);
@@ -414,8 +392,8 @@ static int64_t pause_end_ms(const struct hold_end *end, int64_t backoff_ms)
     return end->now_ms + (asked_ms > backoff_ms ? asked_ms : backoff_ms);
 }
 
-/* A call that was in flight when the pause began repeats what is known; only a longer Retry-After
- * counts. When Retry-After is kept in full, the backoff starts again from its base. */
+/* An answer to a call that was in flight when the pause began counts only if its Retry-After is
+ * longer. When Retry-After is kept in full, the backoff starts again from its base. */
 static void back_off(const struct hold *hold, struct hold_merchant *merchant, bool stale,
                      const struct hold_end *end)
 {
@@ -460,17 +438,16 @@ static void raise_slow_start_limit(struct hold_merchant *merchant)
     merchant->backoff_ms = 0;
 }
 
-/* `end` is NULL for what is no answer. */
+/* `end` is NULL if the event is not an answer. */
 static void merchant_take(const struct hold *hold, struct hold_merchant *merchant,
                           enum hold_event event, bool stale, const struct hold_end *end,
                           int64_t now_ms)
 {
     enum hold_state from = merchant->state;
-    struct merchant_step step = merchant_steps[from][event];
-    merchant->state = step.next;
-    switch (step.action) {
-    case NOTHING:
-    case RENAME:
+    merchant->state = hold_next_state(from, event);
+    switch (action_of(from, event)) {
+    case STAY:
+    case SWITCH:
         break;
     case RAISE:
         raise_slow_start_limit(merchant);
@@ -489,20 +466,20 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
         merchant->since_ms = now_ms;
         merchant->probe_ms = now_ms + hold_probe_interval_ms(hold);
         break;
-    case PUT_OFF: {
+    case DELAY: {
         int64_t until_ms = pause_end_ms(end, 0);
         merchant->probe_ms = until_ms > merchant->probe_ms ? until_ms : merchant->probe_ms;
         break;
     }
-    case OVER: {
-        /* From the hold's end on, which nobody noticed while no event waited. */
+    case EXPIRE: {
+        /* Counted from the hold's end, which is noticed later if no event waited. */
         int64_t probe_ms = merchant->since_ms + hold->rules.hold_ms + HOLD_RECOVERY_MS;
         merchant->probe_ms = probe_ms > merchant->probe_ms ? probe_ms : merchant->probe_ms;
         merchant->past_holds_ms += now_ms - merchant->since_ms;
         break;
     }
     case RELEASE:
-    case ANEW:
+    case RESET:
         release(merchant, from, now_ms);
         break;
     }
@@ -516,8 +493,7 @@ void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms)
     merchant->answered_ms = -1;
 }
 
-/* The other host, where there is one that works, must have said the same: it may be the first
- * one that is wrong. */
+/* Every host that works must have given such answers: one host alone may be wrong itself. */
 static enum hold_event unverifiable(const struct hold *hold, struct hold_merchant *merchant,
                                     unsigned host, int64_t now_ms)
 {
@@ -558,12 +534,12 @@ static enum hold_event event_of(const struct hold *hold, struct hold_merchant *m
     if (answer->is_signed) {
         return HOLD_EVENT_VERIFIED;
     }
-    /* A 200 without a signature may come from anything on the way. */
+    /* A 200 without a signature may come from an intermediary. */
     return answer->kind == ANSWER_UNVERIFIED ? HOLD_EVENT_FAILED : HOLD_EVENT_ANSWERED;
 }
 
-/* Answers of an earlier state are told apart by the epoch: the keys may be others by now, and
- * those in flight when a hold began must not end it, nor begin it anew. */
+/* Answers to calls of an earlier epoch are ignored: the keys may have changed since, and a call
+ * that was in flight when a hold began must neither end it nor begin it again. */
 static void learn_merchant(const struct hold *hold, struct hold_merchant *merchant,
                            struct hold_ticket ticket, const struct hold_end *end)
 {
@@ -599,8 +575,8 @@ static void advance(const struct hold *hold, struct hold_merchant *merchant, int
     }
 }
 
-/* A host that one merchant alone reported may still answer the others: they probe at once. When a
- * host is mended, the merchants' circuits there may be, too, and are probed at once. */
+/* A host that only one merchant reported may still answer the others: they probe at once. After a
+ * host's circuit has closed, the merchants' circuits there are probed at once. */
 static int64_t probe_due_ms(const struct hold *hold, const struct hold_merchant *merchant,
                             unsigned host)
 {
@@ -612,8 +588,8 @@ static int64_t probe_due_ms(const struct hold *hold, const struct hold_merchant 
     return at->circuit.closed_ms > own->scheduled_ms ? 0 : own->probe_ms;
 }
 
-/* The first host in order that is open or due for a probe. After unverifiable answers of the first
- * one the other comes first, for a while. */
+/* The first host that is open or due for a probe. After unverifiable answers of the first host, the
+ * other one comes first for HOLD_RECOVERY_MS. */
 static struct hold_permit ask_hosts(const struct hold *hold, const struct hold_merchant *merchant,
                                     int64_t now_ms)
 {
@@ -640,7 +616,7 @@ static struct hold_permit ask_hosts(const struct hold *hold, const struct hold_m
     return permit;
 }
 
-/* A held merchant: its next probe, or the end of the hold. */
+/* A held merchant waits for its next probe or for the end of the hold. */
 static struct hold_permit ask_held(const struct hold *hold, struct hold_merchant *merchant,
                                    int64_t now_ms)
 {
@@ -661,7 +637,7 @@ static struct hold_permit ask_held(const struct hold *hold, struct hold_merchant
     return permit;
 }
 
-/* One call, and as many as it was answered then. */
+/* After a hold or an outage the merchant begins with one call in flight. */
 static struct hold_permit ask_open(const struct hold *hold, struct hold_merchant *merchant,
                                    int64_t now_ms)
 {
@@ -673,7 +649,7 @@ static struct hold_permit ask_open(const struct hold *hold, struct hold_merchant
         merchant->slow_start = false;
         merchant->slow_start_limit = 1;
     }
-    if (permit.verdict == HOLD_CALL && hold_at_slow_start_limit(merchant)) {
+    if (permit.verdict == HOLD_CALL && merchant->in_flight >= merchant->slow_start_limit) {
         return (struct hold_permit){.verdict = HOLD_WAIT};
     }
     return permit;
@@ -731,19 +707,26 @@ void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_t
 
 const char *hold_why_name(enum hold_why why)
 {
-    static const char *const names[HOLD_WHY_COUNT] = {
-        [HOLD_WHY_NONE] = "none",
-        [HOLD_WHY_UNAUTHORIZED] = "merchant_unauthorized",
-        [HOLD_WHY_UNVERIFIED] = "unverified_answer",
-        [HOLD_WHY_RATE_LIMITED] = "rate_limited",
-        [HOLD_WHY_ENDPOINT] = "endpoint_down",
-    };
-    return names[why];
+    switch (why) {
+    case HOLD_WHY_NONE:
+        return "none";
+    case HOLD_WHY_UNAUTHORIZED:
+        return "merchant_unauthorized";
+    case HOLD_WHY_UNVERIFIED:
+        return "unverified_answer";
+    case HOLD_WHY_RATE_LIMITED:
+        return "rate_limited";
+    case HOLD_WHY_ENDPOINT:
+        return "endpoint_down";
+    case HOLD_WHY_COUNT:
+        break;
+    }
+    abort();
 }
 
 bool hold_is_over(const struct hold_merchant *merchant)
 {
-    return merchant->state == HOLD_UNAUTHORIZED_OVER || merchant->state == HOLD_UNVERIFIABLE_OVER;
+    return is_over(merchant->state);
 }
 
 bool hold_is_held(const struct hold_merchant *merchant)
@@ -807,17 +790,10 @@ enum hold_why hold_why(const struct hold *hold, const struct hold_merchant *merc
 
 const char *hold_state_name(const struct hold *hold, const struct hold_merchant *merchant)
 {
-    static const char *const names[HOLD_WHY_COUNT] = {
-        [HOLD_WHY_NONE] = "open",       [HOLD_WHY_UNAUTHORIZED] = "held",
-        [HOLD_WHY_UNVERIFIED] = "held", [HOLD_WHY_RATE_LIMITED] = "paced",
-        [HOLD_WHY_ENDPOINT] = "broken",
-    };
-    return names[hold_why(hold, merchant)];
-}
-
-bool hold_at_slow_start_limit(const struct hold_merchant *merchant)
-{
-    return merchant->in_flight >= merchant->slow_start_limit;
+    return hold_is_held(merchant)          ? "held"
+           : merchant->state == HOLD_PACED ? "paced"
+           : is_broken(hold, merchant)     ? "broken"
+                                           : "open";
 }
 
 int64_t hold_total_ms(const struct hold_merchant *merchant, int64_t now_ms)
@@ -826,9 +802,9 @@ int64_t hold_total_ms(const struct hold_merchant *merchant, int64_t now_ms)
     return merchant->past_holds_ms + (stands ? now_ms - merchant->since_ms : 0);
 }
 
-/* Since the last of its hosts broke for it. Not before a host was mended that was broken for all:
- * until then the trouble was everybody's, and each merchant's own circuits are mended one by one.
- * -1: a host may be called, or is broken because another merchant alone reported it. */
+/* When the last of the merchant's hosts broke. Time in which a host was broken for all merchants
+ * does not count: their own circuits close one by one after that. -1: a host can be called, or it
+ * is broken only because of another merchant's report. */
 static int64_t broken_since_ms(const struct hold *hold, const struct hold_merchant *merchant)
 {
     int64_t since_ms = INT64_MIN;

@@ -7,19 +7,29 @@
 
 const char *job_state_name(enum job_state state)
 {
-    static const char *const names[JOB_STATE_COUNT] = {
-        [JOB_NEW] = "new",
-        [JOB_BLOCKED] = "blocked",
-        [JOB_WAITING] = "waiting",
-        [JOB_CALLING] = "calling",
-        [JOB_ANSWERED] = "answered",
-        [JOB_RETRY] = "retry",
-        [JOB_COMPLETED] = "completed",
-        [JOB_PUBLISHING] = "publishing",
-        [JOB_REFUSED] = "refused",
-    };
-    assert(state < JOB_STATE_COUNT);
-    return names[state];
+    switch (state) {
+    case JOB_NEW:
+        return "new";
+    case JOB_BLOCKED:
+        return "blocked";
+    case JOB_WAITING:
+        return "waiting";
+    case JOB_CALLING:
+        return "calling";
+    case JOB_ANSWERED:
+        return "answered";
+    case JOB_RETRY:
+        return "retry";
+    case JOB_COMPLETED:
+        return "completed";
+    case JOB_PUBLISHING:
+        return "publishing";
+    case JOB_REFUSED:
+        return "refused";
+    case JOB_STATE_COUNT:
+        break;
+    }
+    abort();
 }
 
 /* One block: the headers, then key, value and the headers' bytes behind them. */

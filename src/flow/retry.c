@@ -8,24 +8,27 @@ bool retry_applies(enum answer_kind kind)
     case ANSWER_UNREACHABLE:
     case ANSWER_UNVERIFIED:
         return true;
-    default:
-        return false;
+    case ANSWER_SUCCESS:
+    case ANSWER_REJECTED:
+    case ANSWER_UNAUTHORIZED: /* dispatch.c signs the request again, or holds the merchant */
+    case ANSWER_UNEXPECTED:
+    case ANSWER_KIND_COUNT:
+        break;
     }
+    return false;
 }
 
-/* base * 2^(tries - 1), capped; doubling stops at the cap, so nothing overflows. */
-static int64_t ceiling_ms(const struct retry_policy *policy, unsigned tries)
+/* base * 2^(attempts - 1), capped. Doubling stops at the cap, so nothing overflows. */
+static int64_t ceiling_ms(const struct retry_policy *policy, unsigned attempts)
 {
     int64_t ceiling = policy->base_delay_ms;
-    for (unsigned i = 1; i < tries && ceiling < policy->max_delay_ms; i++) {
+    for (unsigned i = 1; i < attempts && ceiling < policy->max_delay_ms; i++) {
         ceiling *= 2;
     }
     return ceiling < policy->max_delay_ms ? ceiling : policy->max_delay_ms;
 }
 
-/* Retry-After is a least wait, so the jitter still spreads those that are told the same second
- * only when it is the longer; the server chose its number knowing that. Both reach to the last
- * attempt's moment and no further. */
+/* The delay is the larger of Retry-After and a random one, and it ends at last_ms at the latest. */
 int64_t retry_next_ms(const struct retry_policy *policy, const struct retry_case *retry)
 {
     if (retry->counted_attempts >= policy->max_attempts) {

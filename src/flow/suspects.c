@@ -5,14 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct pauses {
+struct pauses {
     int64_t first_ms, max_ms;
-} pauses[] = {
-    [REFUSAL_OF_NOBODY] = {SUSPECTS_RECORD_FIRST_MS, SUSPECTS_RECORD_MAX_MS},
-    [REFUSAL_OF_RECORD] = {SUSPECTS_RECORD_FIRST_MS, SUSPECTS_RECORD_MAX_MS},
-    [REFUSAL_OF_PARTITION] = {SUSPECTS_PARTITION_FIRST_MS, SUSPECTS_PARTITION_MAX_MS},
-    [REFUSAL_OF_TOPIC] = {SUSPECTS_TOPIC_FIRST_MS, SUSPECTS_TOPIC_MAX_MS},
 };
+
+static struct pauses pauses_of(enum refusal_scope scope)
+{
+    switch (scope) {
+    case REFUSAL_OF_PARTITION:
+        return (struct pauses){SUSPECTS_PARTITION_FIRST_MS, SUSPECTS_PARTITION_MAX_MS};
+    case REFUSAL_OF_TOPIC:
+        return (struct pauses){SUSPECTS_TOPIC_FIRST_MS, SUSPECTS_TOPIC_MAX_MS};
+    case REFUSAL_OF_NOBODY:
+    case REFUSAL_OF_RECORD:
+        break;
+    }
+    return (struct pauses){SUSPECTS_RECORD_FIRST_MS, SUSPECTS_RECORD_MAX_MS};
+}
 
 static enum refusal_scope scope_of(const struct suspect_case *item)
 {
@@ -98,7 +107,7 @@ uint32_t suspects_park(struct suspects *suspects, const struct suspect_record *r
         item = add(suspects, record->topic, refusal);
         enum refusal_scope scope = scope_of(item);
         item->partition = scope == REFUSAL_OF_PARTITION ? record->partition : -1;
-        item->pause_ms = pauses[scope].first_ms;
+        item->pause_ms = pauses_of(scope).first_ms;
         item->next_ms = now_ms + item->pause_ms;
     }
     item->keyless = item->keyless || record->keyless;
@@ -227,7 +236,7 @@ void suspects_refused(struct suspects *suspects, uint32_t id, size_t refused, si
     if (item->group) {
         item->take = refused == 0 ? left : refused > 1 ? refused / 2 : 1;
     } else {
-        int64_t max_ms = pauses[scope_of(item)].max_ms;
+        int64_t max_ms = pauses_of(scope_of(item)).max_ms;
         item->pause_ms = item->pause_ms * 2 < max_ms ? item->pause_ms * 2 : max_ms;
         item->next_ms = now_ms + item->pause_ms;
     }

@@ -1,11 +1,11 @@
 /* Holds: when a merchant or a host is not called, for how long, and how it is tried again. Pure.
  *
- * Two transition tables say what each answer leads to.
+ * Two transition tables in flow/hold.c say what each answer leads to.
  * - The table of merchants: a merchant is open, paced (after a 429), or held (after a 401, or after
  *   answers that no key of ours verifies).
  * - The table of circuits: a circuit is closed (calls pass) or broken (only probes pass). There is
  *   one for each host, and one for each merchant at each host.
- * Limits and rates are not kept here: see flow/merchant_queue.h.
+ * The limit and the rate of a merchant are in flow/merchant_queue.h.
  *
  * 401. The merchant is held until `hold_ms` is over. A tenth of that (100 ms to 30 s) lies between
  *   two probes; one that is answered 429 puts the next one off. After the hold its events fail
@@ -17,7 +17,7 @@
  * Outages (answer.counts_as_outage). HOLD_OUTAGES in a row break the merchant's circuit at that
  *   host; a 5xx with Retry-After does so at once. The host's own circuit breaks when two merchants
  *   have reported such outages, or the only active merchant has, and no call to the host was
- *   answered for HOLD_SILENT_MS. A name that is not resolved breaks it at once.
+ *   answered for HOLD_SILENT_MS. A name that cannot be resolved breaks it at once.
  * Probes of a broken circuit. The first one goes after HOLD_PROBE_FIRST_MS; the delay doubles up to
  *   HOLD_PROBE_MAX_MS. After Retry-After it goes at that time, but every HOLD_RETRY_AFTER_MAX_MS at
  *   least. One answer closes the circuit. The time of the next probe is set when a probe begins, so
@@ -65,7 +65,7 @@ enum hold_state {
     HOLD_STATE_COUNT
 };
 
-/* Why events of a merchant wait; the words are those of `held_by` and of metrics. */
+/* Why events of a merchant wait. The names are those in the status page and in metrics. */
 enum hold_why {
     HOLD_WHY_NONE,
     HOLD_WHY_UNAUTHORIZED, /* merchant_unauthorized */
@@ -76,21 +76,21 @@ enum hold_why {
 };
 const char *hold_why_name(enum hold_why why);
 
-/* A merchant at a host, or a host for all. */
+/* Of one merchant at one host, or of one host for all merchants. */
 struct hold_circuit {
     bool broken;
     unsigned outages;     /* in a row */
     int64_t since_ms;     /* when it broke last */
-    int64_t closed_ms;    /* when it was closed last; outages of earlier calls do not count */
+    int64_t closed_ms;    /* when it closed last; outages of earlier calls do not count */
     int64_t probe_ms;     /* the next probe, while broken */
-    int64_t delay_ms;     /* to the one after it */
+    int64_t delay_ms;     /* from that probe to the one after it */
     int64_t scheduled_ms; /* when probe_ms was set */
 };
 
 struct hold_host {
     struct hold_circuit circuit;
-    int64_t recovered_ms; /* when it was mended last after two merchants, or DNS, had broken it */
-    int64_t silent_since_ms; /* no call was answered since then; -1: the last one was */
+    int64_t recovered_ms;    /* when it closed last after two merchants, or DNS, had broken it */
+    int64_t silent_since_ms; /* no call has been answered since; -1: the last one was */
     int64_t answered_ms;     /* -1: never */
     const void *reporter;    /* the merchant whose circuit here broke first since the last answer */
     bool one_reporter;       /* only that merchant reported it; the others may probe at once */
@@ -109,10 +109,10 @@ struct hold {
     struct hold_rules rules;
     struct hold_host hosts[HOLD_HOSTS_MAX];
     unsigned probes;           /* in flight */
-    int64_t shortage_ms;       /* nobody is called until then: no descriptor was left */
+    int64_t shortage_ms;       /* no call begins before: no descriptor was left */
     const void *answered;      /* the merchant that was answered last */
-    int64_t answered_ms;       /* when */
-    int64_t other_answered_ms; /* when another one was last */
+    int64_t answered_ms;       /* when that was */
+    int64_t other_answered_ms; /* when another merchant was answered last */
 };
 
 struct hold_merchant {
@@ -120,32 +120,32 @@ struct hold_merchant {
     uint32_t epoch;        /* grows with each change of state */
     int64_t since_ms;      /* begin of the hold; while paced, of the first 429 in a row */
     int64_t until_ms;      /* end of a pause after 429 */
-    int64_t probe_ms;      /* while held: the next one */
+    int64_t probe_ms;      /* while held: the next probe */
     int64_t backoff_ms;    /* the last backoff after 429; 0: none since an answer */
     int64_t past_holds_ms; /* time spent in holds that are over */
-    int64_t answered_ms;   /* when an answer last showed that our signature is taken; -1: never */
-    int64_t reached_ms;    /* when any host answered it last; -1: never */
-    unsigned unverified;   /* unverifiable answers in a row */
+    int64_t answered_ms; /* when an answer last showed that our signature is accepted; -1: never */
+    int64_t reached_ms;  /* when any host answered it last; -1: never */
+    unsigned unverified; /* unverifiable answers in a row */
     unsigned unverified_hosts; /* bit set: hosts whose last answer was unverifiable */
     int64_t unverified_ms;     /* when the last one came */
-    unsigned slow_start_limit; /* how many calls it may have in flight while it begins again */
+    unsigned slow_start_limit; /* calls in flight that it may have while it begins again */
     unsigned in_flight;        /* calls of this epoch */
-    bool slow_start;           /* it will begin again with one call */
+    bool slow_start;           /* the next call begins a slow start */
     bool probing;              /* a probe is in flight */
-    bool unreachable;          /* the last outage: nothing was sent */
+    bool unreachable;          /* at the last outage nothing was sent */
     struct hold_circuit circuits[HOLD_HOSTS_MAX];
 };
 
-/* --- transitions, for the tests; hold_ended() and hold_ask() take them --------------------- */
+/* --- transitions, public for the tests: hold_ended() and hold_ask() make them --------------- */
 
 enum hold_event {
-    HOLD_EVENT_NONE,         /* says nothing of the merchant: an outage, nothing sent */
+    HOLD_EVENT_NONE,         /* nothing learned of the merchant: an outage, nothing sent */
     HOLD_EVENT_VERIFIED,     /* an answer that a key of ours verified */
-    HOLD_EVENT_ANSWERED,     /* any other answer that shows that our signature was taken */
-    HOLD_EVENT_FAILED,       /* an answer that does not show who wrote it: 5xx, an unsigned 200 */
+    HOLD_EVENT_ANSWERED,     /* another answer that shows that our signature was accepted */
+    HOLD_EVENT_FAILED,       /* an answer of unknown origin: 5xx, an unsigned 200 */
     HOLD_EVENT_LIMITED,      /* 429 */
-    HOLD_EVENT_UNAUTHORIZED, /* 401 after a re-sign */
-    HOLD_EVENT_UNVERIFIABLE, /* enough of them in a row */
+    HOLD_EVENT_UNAUTHORIZED, /* 401 after a second signature */
+    HOLD_EVENT_UNVERIFIABLE, /* enough unverifiable answers in a row */
     HOLD_EVENT_TIME,         /* the pause, or the hold, is over */
     HOLD_EVENT_RESET,        /* the merchant's section was changed */
     HOLD_EVENT_COUNT
@@ -153,8 +153,8 @@ enum hold_event {
 
 enum circuit_event {
     CIRCUIT_EVENT_ANSWER,
-    CIRCUIT_EVENT_OUTAGE, /* one that is not enough */
-    CIRCUIT_EVENT_TRIP,   /* enough */
+    CIRCUIT_EVENT_OUTAGE, /* one that does not suffice to break it */
+    CIRCUIT_EVENT_TRIP,   /* one that does */
     CIRCUIT_EVENT_PROBE,  /* a probe begins */
     CIRCUIT_EVENT_COUNT
 };
@@ -166,26 +166,26 @@ bool circuit_next_broken(bool broken, enum circuit_event event);
 /* --- calls -------------------------------------------------------------------------------- */
 
 void hold_init(struct hold *hold, const struct hold_rules *rules);
-/* New rules. Another number of hosts forgets what is known of hosts (of all merchants, too: see
- * hold_merchant_reset_hosts()). */
+/* New rules. With another number of hosts, all knowledge of hosts is discarded; the caller does the
+ * same for each merchant by hold_merchant_reset_hosts(). */
 void hold_configure(struct hold *hold, const struct hold_rules *rules);
 void hold_merchant_init(struct hold_merchant *merchant);
-/* The merchant's section was changed: it is open, as a new one. A probe stays in flight. */
+/* The merchant's section was changed: it is open, like a new one. A probe stays in flight. */
 void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms);
 void hold_merchant_reset_hosts(struct hold_merchant *merchant);
 
 enum hold_verdict {
     HOLD_CALL,  /* an ordinary call, at `host` */
-    HOLD_PROBE, /* a probe, at `host`: it takes no share of the slots from others */
-    HOLD_WAIT,  /* until wait_ms; 0: an answer will tell */
-    HOLD_FAIL   /* the hold is over: the next event fails as hold_reason() says */
+    HOLD_PROBE, /* a probe, at `host`; it does not count against the merchant's share */
+    HOLD_WAIT,  /* until wait_ms; 0: until an answer comes */
+    HOLD_FAIL   /* the hold is over: the next event fails for hold_reason() */
 };
 struct hold_permit {
     enum hold_verdict verdict;
     unsigned host;
     int64_t wait_ms;
 };
-/* What the merchant's next event may do now. Begins nothing. */
+/* What the merchant's next event may do now. Begins no call. */
 struct hold_permit hold_ask(struct hold *hold, struct hold_merchant *merchant, int64_t now_ms);
 
 /* Kept by a call while it is in flight. */
@@ -201,52 +201,52 @@ struct hold_ticket hold_begin(struct hold *hold, struct hold_merchant *merchant,
 
 struct hold_end {
     const struct answer *answer;
-    bool merchant_401; /* a 401 that is the merchant's: after a re-sign, and not the event's own */
-    bool own_outage; /* the event may itself be the cause of the outage: after an earlier outage of
-                      * it its merchant was answered */
+    bool
+        merchant_401; /* a 401 after a second signature that concerns the merchant, not the event */
+    bool own_outage;  /* the event may cause the outage itself: its merchant was answered after an
+                       * earlier outage of it */
     int64_t now_ms;
-    int64_t last_ms; /* when the event's last attempt may begin: Retry-After reaches no further */
+    int64_t last_ms; /* when the event's last attempt may begin; limits Retry-After */
     uint64_t random; /* any value */
 };
-/* A call ended, whoever still wants its answer. */
+/* A call ended, also one whose partition was taken away. */
 void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_ticket ticket,
                 const struct hold_end *end);
 
 /* --- questions ---------------------------------------------------------------------------- */
 
-/* Held by 401 or unverifiable answers, its time over or not. */
+/* Held by 401 or unverifiable answers, before or after the end of the hold. */
 bool hold_is_held(const struct hold_merchant *merchant);
+/* After the end of the hold: events fail. */
 bool hold_is_over(const struct hold_merchant *merchant);
 /* The merchant's state has changed since that call began. */
 bool hold_is_stale(const struct hold_merchant *merchant, struct hold_ticket ticket);
-/* Calls to that host are held: by the merchant's circuit or by the host's. */
+/* The merchant's circuit at that host, or the host's, is broken. */
 bool hold_broken_at(const struct hold *hold, const struct hold_merchant *merchant, unsigned host);
-/* Of both, which; HOLD_WHY_NONE: not held. */
+/* HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED; HOLD_WHY_NONE: not held. */
 enum hold_why hold_why_held(const struct hold_merchant *merchant);
-/* Why its events wait, limits and rates apart. */
+/* Why its events wait, apart from limits and rates. */
 enum hold_why hold_why(const struct hold *hold, const struct hold_merchant *merchant);
-/* open, paced, held or broken: as in status. */
+/* For the status page: open, paced, held or broken. */
 const char *hold_state_name(const struct hold *hold, const struct hold_merchant *merchant);
-/* All hosts are broken for all. */
+/* All hosts are broken for all merchants. */
 bool hold_down(const struct hold *hold);
-/* It begins again, and has as many calls in flight as it may have now. */
-bool hold_at_slow_start_limit(const struct hold_merchant *merchant);
-/* When the hold is over; INT64_MAX: not held, or over already. */
+/* When the hold ends; INT64_MAX: not held, or over already. */
 int64_t hold_until_ms(const struct hold *hold, const struct hold_merchant *merchant);
-/* Between two probes of a held merchant. */
+/* Time between two probes of a held merchant. */
 int64_t hold_probe_interval_ms(const struct hold *hold);
-/* Time for which the merchant has been held in all; events' retry time stands still for it. */
+/* For how long the merchant has been held in all. The retry time of its events excludes it. */
 int64_t hold_total_ms(const struct hold_merchant *merchant, int64_t now_ms);
 
-/* For relief: the merchant's events wait because of a hold of its own. False while the endpoint is
- * down as a whole. An outage that one merchant alone reported is that merchant's own: the events of
- * the others may be unread because its events fill the partitions. */
+/* For relief (flow/relief.h): a hold of the merchant's own makes its events wait. False while the
+ * endpoint is down as a whole. An outage that only one merchant reported is that merchant's own:
+ * the events of the others may be unread because its events fill the partitions. */
 struct hold_own {
     int64_t since_ms;
-    enum reason reason; /* as which they would fail */
+    enum reason reason; /* of their failure */
 };
 bool hold_own(const struct hold *hold, const struct hold_merchant *merchant, struct hold_own *own);
-/* As which events of a held merchant fail. */
+/* The reason for which events of a held merchant fail. */
 enum reason hold_reason(const struct hold_merchant *merchant);
 
 #endif
