@@ -1,5 +1,5 @@
-/* Partitions come and go, all together. What is in hand for those that went is dropped: whoever
- * has them next begins at what was committed, and comes by it again. */
+/* Partitions come and go, all together. The unfinished events of lost partitions are dropped:
+ * whoever has them next begins at what was committed, and comes by it again. */
 #include "flow/pipeline_parts.h"
 
 /* Everything that is neither in flight nor completed: it comes back to the next reader. */
@@ -25,7 +25,7 @@ static void orphan_all(struct pipeline *p, struct list *from)
     }
 }
 
-/* A batch in hand may still be committed, if the broker took its offsets before; the session
+/* A batch in progress may still be committed, if the broker took its offsets before; the session
  * that it carries sees to it that nothing is afterwards. */
 void assign_drop(struct pipeline *p, struct moment now)
 {
@@ -107,9 +107,9 @@ void assign_release(struct pipeline *p, struct moment now)
     if (!p->revoking) {
         return;
     }
-    bool quiet = assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
+    bool ready = assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
                  !suspects_undecided(&p->suspects);
-    if (quiet || now.mono_ms >= p->revoke_end_ms) {
+    if (ready || now.mono_ms >= p->revoke_end_ms) {
         assign_drop(p, now);
         p->ports.release(p->ports.consumer);
     }

@@ -1,6 +1,6 @@
 /* How many records to ask for, and which partitions to pause.
  *
- * What is in hand is bounded for each partition by itself, by its window and its share of the
+ * Unfinished events are bounded for each partition by itself, by its window and its share of the
  * memory; a partition at such a bound is paused alone. Reading stops for all of them only while
  * every place in flight is taken: whatever is read then has to wait, whoever it belongs to. That
  * costs nothing, unlike a pause, after which the records are fetched anew. After a while all are

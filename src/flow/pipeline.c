@@ -66,7 +66,7 @@ static bool arrive(struct pipeline *p, struct partition *partition, struct job *
     case WINDOW_NEW:
         admit_job(p, job, now);
         return true;
-    default: /* its outcome was committed before a restart, or it is in hand */
+    default: /* its outcome was committed before a restart, or it is unfinished */
         job_state_discard(p, job, now);
         return true;
     }

@@ -52,7 +52,7 @@ struct pipeline {
     struct map *queues;                    /* by mchid */
     struct merchant_queue **queue_table;
     size_t queue_count;
-    size_t queues_busy;   /* with jobs in hand */
+    size_t queues_busy;   /* with unfinished jobs */
     struct list rotation; /* queues in which events wait */
     struct key_order key_order;
     struct heap due;
@@ -140,7 +140,7 @@ void job_state_discard(struct pipeline *p, struct job *job, struct moment now);
 void job_state_discard_all(struct pipeline *p, struct list *list, struct moment now);
 /* With its outcome written: its turn is over, though nothing is committed yet. */
 void job_state_complete(struct pipeline *p, struct job *job, struct moment now);
-/* Settles it as a failure; `message` as in complete_failure(). */
+/* Completes it as a failure; `message` as in complete_failure(). */
 void job_state_fail(struct pipeline *p, struct job *job, enum reason reason, const char *message,
                     struct moment now);
 /* Fails it when its time has passed, and says so. */
@@ -213,7 +213,7 @@ void assign_limit(struct pipeline *p);
 /* Where partitions of the assignment begin; of others nothing is known any more. */
 void assign_positions(struct pipeline *p, const struct consumer_position *positions, size_t count);
 void assign_revoke(struct pipeline *p);
-/* The assignment is gone, with all that is in hand. */
+/* The assignment is gone, with all unfinished events. */
 void assign_drop(struct pipeline *p, struct moment now);
 /* Drops what is neither in flight nor completed. */
 void assign_drop_waiting(struct pipeline *p, struct moment now);

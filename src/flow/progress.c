@@ -1,4 +1,4 @@
-/* Whether the work moves. Every event in hand is in one stage, and each stage has something that
+/* Whether the work moves. Every unfinished event is in one stage, and each stage has something that
  * moves it on: a call's time-out, a timer, a transaction's end, or the step itself. What should
  * have moved and has not for a while is a bug of ours, or a thread that hangs. */
 #include "presignd/flow/progress.h"
@@ -22,14 +22,14 @@ void progress_note(struct pipeline *p, struct moment now)
     }
 }
 
-/* The event at the base offset, which the window waits for: the first in hand. NULL: none is. */
+/* The event at the base offset, which the window waits for: the first unfinished one, or NULL. */
 static const struct job *oldest(const struct partition *partition)
 {
     const struct list_link *first = list_first(&partition->jobs);
     return first == NULL ? NULL : CONTAINER_OF(first, struct job, mine);
 }
 
-/* A partition that has not moved for long must have the event at its base offset in hand, and in a
+/* A partition that has not moved for long must have an unfinished event at its base offset, in a
  * list; the stage that it is in is judged with all others. */
 static bool forgotten(struct partition *partition, struct moment now, int64_t patience_ms)
 {

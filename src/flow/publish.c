@@ -228,7 +228,7 @@ static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment n
     }
 }
 
-/* Without an assignment nothing is completed, as nothing is in hand but orphans. */
+/* Without an assignment only orphans are unfinished, so nothing is completed. */
 void publish_begin(struct pipeline *p, struct moment now)
 {
     if (p->publishing || p->group_metadata == NULL || now.mono_ms < p->next_batch_ms) {

@@ -35,7 +35,7 @@
 enum {
     /* Between attempts to get hold of the transactional.id while there is no batch. */
     ACQUIRE_PAUSE_MS = 1000,
-    /* How often a batch in hand is looked after. */
+    /* How often a batch in progress is checked. */
     CHECK_MS = 5000,
 };
 

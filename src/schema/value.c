@@ -58,10 +58,10 @@ static struct decimal decimal_of(const json_t *number)
     }
     double real = fabs(json_real_value(number));
     char text[40];
-    int places = 14;
+    int digits = 14;
     do {
-        snprintf(text, sizeof text, "%.*e", places, real);
-    } while (++places < 17 && strtod(text, NULL) != real);
+        snprintf(text, sizeof text, "%.*e", digits, real);
+    } while (++digits < 17 && strtod(text, NULL) != real);
 
     struct decimal decimal = {0, 0};
     const char *at = text;

@@ -153,16 +153,16 @@ static bool peek_tls(const struct connection *connection, SSL *tls)
     ERR_clear_error(); /* SSL_get_error() would report older errors */
     char c;
     int count = SSL_peek(tls, &c, 1);
-    bool is_quiet =
+    bool is_silent =
         count <= 0 && SSL_get_error(tls, count) == SSL_ERROR_WANT_READ && SSL_has_pending(tls) == 0;
     ERR_clear_error();
     SSL_set0_rbio(tls, in);
     SSL_set0_wbio(tls, out);
-    return is_quiet;
+    return is_silent;
 }
 
 /* The usual case needs no TLS call: nothing on the descriptor and nothing buffered. */
-bool connection_is_quiet(const struct connection *connection, SSL *tls)
+bool connection_is_silent(const struct connection *connection, SSL *tls)
 {
     if ((tls == NULL || SSL_has_pending(tls) == 0) && has_nothing_to_read(connection)) {
         return true;

@@ -58,7 +58,7 @@ void connection_renew_all(struct list *connections, unsigned host);
  * `tls` NULL: plain HTTP. A session ticket is not application data; curl's cache loses one that is
  * read here. `tls` is unchanged, except for messages that TLS itself handles (RFC 8446,
  * section 4.6). */
-bool connection_is_quiet(const struct connection *connection, SSL *tls)
+bool connection_is_silent(const struct connection *connection, SSL *tls)
     __attribute__((warn_unused_result));
 /* True when the peer has not closed the connection. For TLS inside TLS (an https proxy), where
  * inner and outer bytes cannot be distinguished. */

@@ -229,10 +229,10 @@ static SSL *tls_of(CURL *easy)
     return is_known ? info->internals : NULL;
 }
 
-static bool is_quiet(const struct transfer *transfer, const struct connection *connection)
+static bool is_silent(const struct transfer *transfer, const struct connection *connection)
 {
     return transfer->client->tls_in_tls ? connection_is_open(connection)
-                                        : connection_is_quiet(connection, tls_of(transfer->easy));
+                                        : connection_is_silent(connection, tls_of(transfer->easy));
 }
 
 /* True when the request may be sent on the connection that curl chose. A connection with an unknown
@@ -247,7 +247,7 @@ static bool may_take(struct transfer *transfer, const char *peer_ip, int peer_po
     }
     transfer->on_kept = connection->is_used;
     bool is_over = connection->is_stale || clock_now(client->clock).mono_ms >= connection->renew_ms;
-    if ((transfer->on_kept && is_over) || !is_quiet(transfer, connection)) {
+    if ((transfer->on_kept && is_over) || !is_silent(transfer, connection)) {
         return false;
     }
     connection->user = transfer;

@@ -429,7 +429,7 @@ void exchange_answer(struct exchange *exchange, const char *status, const char *
     exchange_write(exchange, answer.data, answer.len);
 }
 
-static void quiet_shutdown(struct exchange *exchange)
+static void send_no_close_notify(struct exchange *exchange)
 {
     if (exchange->tls != NULL) {
         SSL_set_quiet_shutdown(exchange->tls, 1);
@@ -443,13 +443,13 @@ void exchange_reset(struct exchange *exchange)
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     (void)setsockopt(exchange->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     (void)connect(exchange->fd, &nothing, sizeof nothing);
-    quiet_shutdown(exchange);
+    send_no_close_notify(exchange);
 }
 
 void exchange_cut(struct exchange *exchange)
 {
     (void)shutdown(exchange->fd, SHUT_WR);
-    quiet_shutdown(exchange);
+    send_no_close_notify(exchange);
 }
 
 void exchange_stall(struct exchange *exchange)

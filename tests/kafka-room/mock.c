@@ -339,12 +339,12 @@ static int start_run(rd_kafka_mock_cluster_t *cluster)
     (void)close(standard_error);
     rewind(file);
     char line[1024] = "";
-    bool quiet = fgets(line, sizeof line, file) == NULL;
+    bool silent = fgets(line, sizeof line, file) == NULL;
     (void)fclose(file);
     free(error);
     run.loop = loop_free(run.loop);
-    printf("%s a coordinator that has just come up: %s\n", held && quiet ? "ok  " : "FAIL", line);
-    return held && quiet ? 0 : 1;
+    printf("%s a coordinator that has just come up: %s\n", held && silent ? "ok  " : "FAIL", line);
+    return held && silent ? 0 : 1;
 }
 
 int main(void)

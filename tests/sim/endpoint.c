@@ -86,9 +86,9 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
 static bool is_unanswered(struct sim *sim, int merchant)
 {
     struct sim_merchant_weather *of = &sim->weather.of[merchant];
-    int64_t quiet_ms = sim->mono_ms - of->called_ms;
+    int64_t pause_ms = sim->mono_ms - of->called_ms;
     of->called_ms = sim->mono_ms;
-    return of->answered_once && quiet_ms < 1000;
+    return of->answered_once && pause_ms < 1000;
 }
 
 static enum answer_kind pick_kind(struct sim *sim, const struct sim_event *event)

@@ -555,7 +555,7 @@ void member_drain(struct sim *sim, struct sim_member *member)
     }
 }
 
-bool member_quiet(const struct sim_member *member)
+bool member_idle(const struct sim_member *member)
 {
     struct pipeline_status status;
     size_t jobs = 0;

@@ -272,7 +272,7 @@ static bool all_done(const struct sim *sim)
         return false;
     }
     for (size_t i = 0; i < sim->member_count; i++) {
-        if (!member_quiet(&sim->members[i])) {
+        if (!member_idle(&sim->members[i])) {
             return false;
         }
     }

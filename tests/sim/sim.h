@@ -316,7 +316,7 @@ void member_drain(struct sim *sim, struct sim_member *member);
 void member_run(struct sim *sim, struct sim_member *member);
 int64_t member_next_ms(const struct sim_member *member);
 /* Nothing unfinished, everything counted back to zero. */
-bool member_quiet(const struct sim_member *member);
+bool member_idle(const struct sim_member *member);
 void group_begin(struct sim *sim);
 void group_kick(struct sim *sim, struct sim_member *member);
 void group_check(struct sim *sim);

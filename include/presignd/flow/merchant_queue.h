@@ -26,7 +26,7 @@ struct merchant_queue {
     struct merchant *merchant; /* as configured now; a reference */
     struct list waiting;       /* jobs, in order */
     struct list probed;        /* jobs that failed as probes; they are before the others */
-    size_t jobs;               /* in hand and not completed, wherever they are */
+    size_t jobs;               /* not completed, wherever they are */
     unsigned in_flight;
     double limit;       /* of calls in flight, at least 1 */
     int64_t lowered_ms; /* when the limit was last lowered */

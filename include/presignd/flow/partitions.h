@@ -15,8 +15,8 @@ struct partition {
     int32_t id;
     bool begun; /* a record has come in this assignment */
     struct window window;
-    struct window pending; /* the window as the batch in hand will leave it */
-    struct list jobs;      /* all that are in hand, in the order of offsets */
+    struct window pending; /* the window as the batch in progress will leave it */
+    struct list jobs;      /* all unfinished ones, in the order of offsets */
     struct list overflow;  /* jobs in JOB_NEW: came though the window is full; one, as a rule */
     bool in_batch;
     bool deferred;           /* of the batch: its set would be wider than the broker takes */
@@ -25,7 +25,7 @@ struct partition {
     int64_t full_since_ms;   /* mono: since when; -1 while it is not */
     struct relief_seen seen; /* who had outcomes in it */
     bool paused;             /* as consumer was told */
-    /* The base offset when it was last seen to move, or with nothing in hand; and when. */
+    /* The base offset when it was last seen to move, or without unfinished events; and when. */
     int64_t seen_base_offset, moved_ms;
 };
 

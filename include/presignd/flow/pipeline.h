@@ -5,9 +5,9 @@
  * transactions) only changes lists that the next step reads. One thread. The world is reached
  * through the ports, so the same code runs under virtual time.
  *
- * Bounds: calls in flight (limits.in_flight), and for each partition the offsets in hand
+ * Bounds: calls in flight (limits.in_flight), and for each partition the unfinished offsets
  * (WINDOW_SPAN, or what the broker takes) and its share of PIPELINE_BYTES_MAX (flow/share.h), in
- * which every event counts that is in hand, whatever it waits for. A partition at one of its bounds
+ * which every unfinished event counts, whatever it waits for. A partition at one of its bounds
  * is paused alone and goes on by itself. While all places in flight are taken and twice as many
  * events wait, consumer is not asked for more; after PIPELINE_PAUSE_AFTER_MS of that, all
  * partitions are paused.
@@ -38,7 +38,7 @@ struct pipeline;
 struct pipeline *pipeline_new(const struct pipeline_ports *ports,
                               const struct pipeline_observer *observer,
                               const struct pipeline_rules *rules);
-/* Drops everything in hand; the publisher and the caller must be gone already. */
+/* Drops all unfinished events; the publisher and the caller must be gone already. */
 struct pipeline *pipeline_free(struct pipeline *pipeline);
 /* New rules for events that come and calls that begin from now on. Events whose merchant is no
  * longer there fail as unknown_merchant. */

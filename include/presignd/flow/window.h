@@ -53,7 +53,7 @@ bool window_widens(const struct window *window, int64_t offset);
 
 enum window_arrival {
     WINDOW_NEW,    /* to be worked on */
-    WINDOW_KNOWN,  /* done already, or in hand: skip it */
+    WINDOW_KNOWN,  /* done already, or unfinished: skip it */
     WINDOW_FULL,   /* too far above the base offset: pause, offer it again later */
     WINDOW_BEHIND, /* below the base offset: the log was cut or made anew; see window_restart() */
 };

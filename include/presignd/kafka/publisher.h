@@ -40,7 +40,7 @@ struct publisher;
 struct publisher *publisher_new(struct loop *loop, const struct producer_config *config,
                                 publisher_ended_fn *ended, void *context, char **error)
     __attribute__((warn_unused_result));
-/* Ends the thread within `timeout_ms`; a batch in hand is aborted. A thread that sits in a call
+/* Ends the thread within `timeout_ms`; a batch in progress is aborted. A thread that sits in a call
  * which does not return is left behind (detached_wait()); it reads nothing of the batch any more.
  * Accepts NULL. */
 void publisher_free(struct publisher *publisher, int64_t timeout_ms);
@@ -50,15 +50,15 @@ enum producer_id_state publisher_id_state(const struct publisher *publisher);
 /* What went wrong last with taking hold of it, cleaned, into `text`; "" for nothing. */
 void publisher_last_error(const struct publisher *publisher, char *text, size_t size);
 /* Leaves thread and producer behind and takes new ones, which takes hold of the transactional.id
- * anew. Does not wait. A batch in hand is told as aborted, from inside this call, or, when it may
- * be visible, resolved first. A probe that was asked for is asked by the new one. */
+ * anew. Does not wait. A batch in progress is told as aborted, from inside this call, or, when it
+ * may be visible, resolved first. A probe that was asked for is asked by the new one. */
 void publisher_renew(struct publisher *publisher);
-/* Finds out who holds the transactional.id, under a session's group, when the batch in hand, if
+/* Finds out who holds the transactional.id, under a session's group, when the batch in progress, if
  * any, has ended. One at a time. */
 void publisher_find_id_holder(struct publisher *publisher, struct group_metadata *group_metadata,
                               publisher_id_holder_fn *id_holder_found);
 /* Finds out how much metadata the broker takes with an offset of the requests topic, by
- * transactions that are aborted, under a session's group, when the batch in hand, if any, has
+ * transactions that are aborted, under a session's group, when the batch in progress, if any, has
  * ended. One at a time. */
 void publisher_measure_metadata(struct publisher *publisher, struct group_metadata *group_metadata,
                                 const struct transaction_position *position,

@@ -358,10 +358,10 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
 /* Nine events and one place: what is called while no outcome can be published? */
 static void assert_few_are_called(const struct transaction_end *end, enum refusal refusal)
 {
-    enum { EVENTS = 9, PLACES = 1, WAIT = 2 * PLACES };
+    enum { EVENTS = 9, LIMIT = 1, WAIT = 2 * LIMIT };
     struct story story;
     story_begin(&story);
-    story.rules.limits.in_flight = PLACES;
+    story.rules.limits.in_flight = LIMIT;
     story.refusal = refusal;
     pipeline_configure(story.pipeline, &story.rules);
     for (int i = 1; i <= EVENTS; i++) {
@@ -416,7 +416,7 @@ static void is_retried(struct story *story, int number)
     pipeline_configure(story->pipeline, &story->rules);
 }
 
-/* Known late, when events are in hand: what ended out of order waits for those before it. */
+/* Known late, with unfinished events: an outcome out of order waits for those before it. */
 Test(pipeline, outcomes_end_in_their_order_where_the_broker_takes_no_metadata)
 {
     struct story story;
