@@ -81,12 +81,12 @@ struct config_entry *config_group_entry(const struct config_group *group, const 
     return NULL;
 }
 
-static struct config_group *group_find(struct config_lines *lines,
-                                       const struct config_section *section, const char *argument)
+static struct config_group *group_find(struct config_lines *lines, const char *section,
+                                       const char *argument)
 {
     for (size_t i = 0; i < lines->group_count; i++) {
         struct config_group *group = &lines->groups[i];
-        if (group->section == section &&
+        if (strcmp(group->section->name, section) == 0 &&
             (argument == NULL || strcmp(group->argument, argument) == 0)) {
             return group;
         }
@@ -96,12 +96,7 @@ static struct config_group *group_find(struct config_lines *lines,
 
 struct config_group *config_lines_group(struct config_lines *lines, const char *section)
 {
-    for (size_t i = 0; i < lines->group_count; i++) {
-        if (strcmp(lines->groups[i].section->name, section) == 0) {
-            return &lines->groups[i];
-        }
-    }
-    return NULL;
+    return group_find(lines, section, NULL);
 }
 
 static struct config_group *group_add(struct config_lines *lines,
@@ -137,7 +132,7 @@ static struct config_group *group_open(struct config_lines *lines, const char *h
                        shown);
         return NULL;
     }
-    struct config_group *group = group_find(lines, section, argument);
+    struct config_group *group = group_find(lines, section->name, argument);
     /* The number of other sections is fixed, so this limits merchants. */
     if (group == NULL && lines->group_count >= CONFIG_MERCHANTS_MAX + config_section_count) {
         config_problem(lines, origin, "more than %d merchants", CONFIG_MERCHANTS_MAX);

@@ -35,33 +35,33 @@ struct section {
     const char *name, *argument;
 };
 
-static void complain(struct buf *errors, const struct section *section, const char *key,
-                     const char *text)
+static void report(struct buf *errors, const struct section *section, const char *key,
+                   const char *text)
 {
     const char *origin = config_origin(section->config, section->name, section->argument, key);
     buf_printf(errors, "%s: %s\n", origin, text);
 }
 
 /* Lines that begin with a prefix of that many bytes and then their key. */
-static void complain_lines(struct buf *errors, const struct section *section, char *lines,
-                           size_t prefix_len)
+static void report_lines(struct buf *errors, const struct section *section, char *lines,
+                         size_t prefix_len)
 {
     for (char *line; (line = strsep(&lines, "\n")) != NULL;) {
         if (strlen(line) > prefix_len) {
             AUTO_FREE char *key = mem_dup(line + prefix_len, strcspn(line + prefix_len, ":"));
-            complain(errors, section, key, line);
+            report(errors, section, key, line);
         }
     }
 }
 
 /* --- schemas --- */
 
-static void complain_of_schemas(const struct setup *setup, const char *error, struct buf *errors)
+static void report_schemas(const struct setup *setup, const char *error, struct buf *errors)
 {
     const struct section section = {setup->config, "daemon", ""};
     AUTO_FREE char *text = mem_printf("schema_dir: %s", error);
     if (errors->len == 0 || strstr(errors->data, text) == NULL) {
-        complain(errors, &section, "schema_dir", text);
+        report(errors, &section, "schema_dir", text);
     }
 }
 
@@ -72,7 +72,7 @@ static void compile_all(const struct setup *setup, struct buf *errors)
     schema_compile_all(setup->schemas, &problems);
     char *lines = problems.data;
     for (char *line; (line = strsep(&lines, "\n")) != NULL && *line != '\0';) {
-        complain_of_schemas(setup, line, errors);
+        report_schemas(setup, line, errors);
     }
 }
 
@@ -85,7 +85,7 @@ static void compile_requests(struct setup *setup, struct buf *errors)
         AUTO_FREE char *error = NULL;
         setup->admit.requests[i] = schema_compile(setup->schemas, uri, &error);
         if (setup->admit.requests[i] == NULL) {
-            complain_of_schemas(setup, error, errors);
+            report_schemas(setup, error, errors);
         }
     }
 }
@@ -98,7 +98,7 @@ static void load_schemas(struct setup *setup, struct buf *errors)
         return;
     }
     if (!schema_set_add_dir(setup->schemas, setup->config->daemon.schema_dir, &error)) {
-        complain_of_schemas(setup, error, errors);
+        report_schemas(setup, error, errors);
         return;
     }
     compile_all(setup, errors);
@@ -158,7 +158,7 @@ static void load_merchants(struct setup *setup, bool without_keys, bool refused,
         AUTO_FREE char *problems = NULL;
         items[count] = load_merchant(from, without_keys, refused, &problems);
         if (items[count] == NULL) {
-            complain_lines(errors, &section, problems, strlen("merchant : ") + strlen(from->mchid));
+            report_lines(errors, &section, problems, strlen("merchant : ") + strlen(from->mchid));
         } else {
             count++;
         }
@@ -187,7 +187,7 @@ static void warn_of_open_keys(struct setup *setup, const char *credentials_dir)
         if (setup->warnings.len == 0 || strstr(setup->warnings.data, warning) == NULL) {
             const struct section section = {setup->config, "merchant", from->mchid};
             AUTO_FREE char *text = mem_printf("private_key: %s", warning);
-            complain(&setup->warnings, &section, "private_key", text);
+            report(&setup->warnings, &section, "private_key", text);
         }
     }
 }
@@ -223,7 +223,7 @@ static void warn_of_descriptors(struct setup *setup)
         "max_connections: %" PRId64 " calls at once (%s) and %d descriptors for the rest are more "
         "than this process may open (%" PRIu64 "): raise LimitNOFILE=, or lower %s",
         calls, key, SETUP_DESCRIPTORS_RESERVE, (uint64_t)limit.rlim_max, key);
-    complain(&setup->warnings, &section, "max_connections", text);
+    report(&setup->warnings, &section, "max_connections", text);
 }
 
 /* --- Kafka --- */
@@ -241,7 +241,7 @@ static void take_properties(struct setup *setup)
 }
 
 /* The library's error names properties: its origin is that of the longest one that was given. */
-static void complain_of_kafka(const struct setup *setup, const char *error, struct buf *errors)
+static void report_kafka(const struct setup *setup, const char *error, struct buf *errors)
 {
     const struct config *config = setup->config;
     const char *origin = config_origin(config, "kafka", "", "");
@@ -268,10 +268,10 @@ static void try_properties(const struct setup *setup, struct buf *errors)
     AUTO_FREE char *producer = client_try(KAFKA_PRODUCER, config->daemon.instance,
                                           setup->properties, setup->property_count);
     if (consumer != NULL) {
-        complain_of_kafka(setup, consumer, errors);
+        report_kafka(setup, consumer, errors);
     }
     if (producer != NULL && (consumer == NULL || strcmp(consumer, producer) != 0)) {
-        complain_of_kafka(setup, producer, errors);
+        report_kafka(setup, producer, errors);
     }
 }
 
@@ -295,7 +295,7 @@ static void check_endpoint(const struct setup *setup, struct buf *errors)
     const struct section section = {setup->config, "endpoint", ""};
     AUTO_BUF struct buf problems = {0};
     if (!caller_config_check(&setup->caller, &problems)) {
-        complain_lines(errors, &section, problems.data, 0);
+        report_lines(errors, &section, problems.data, 0);
     }
 }
 
