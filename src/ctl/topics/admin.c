@@ -28,7 +28,7 @@ int topics_brokers(struct ctl_kafka *kafka, char **error)
     if (brokers < 0) {
         (void)rd_kafka_poll(ctl_kafka_handle(kafka), 0); /* for the client's last error */
         AUTO_FREE char *text =
-            mem_printf("no broker has answered within %d ms: %s", ctl_kafka_timeout(kafka), reason);
+            mem_printf("no broker has answered within %d ms", ctl_kafka_timeout(kafka));
         *error = ctl_kafka_explain(kafka, text);
     }
     return brokers;
