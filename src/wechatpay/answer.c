@@ -10,20 +10,15 @@
 
 const char *answer_kind_name(enum answer_kind kind)
 {
-    static const char *const names[ANSWER_KIND_COUNT] = {
-        [ANSWER_SUCCESS] = "success",           [ANSWER_REJECTED] = "rejected",
-        [ANSWER_UNAUTHORIZED] = "unauthorized", [ANSWER_RATE_LIMITED] = "rate_limited",
-        [ANSWER_UNAVAILABLE] = "unavailable",   [ANSWER_UNREACHABLE] = "unreachable",
-        [ANSWER_UNVERIFIED] = "unverified",     [ANSWER_UNEXPECTED] = "unexpected",
-    };
+#define NAME(kind, name) name,
+    static const char *const names[] = {ANSWER_KINDS(NAME)};
+#undef NAME
     return names[kind];
 }
 
 const char *call_state_name(enum call_state state)
 {
-    static const char *const names[] = {
-        [CALL_NOT_SENT] = "not_sent", [CALL_ANSWERED] = "answered", [CALL_UNKNOWN] = "unknown"};
-    return names[state];
+    return state == CALL_NOT_SENT ? "not_sent" : state == CALL_ANSWERED ? "answered" : "unknown";
 }
 
 struct rule {
@@ -39,39 +34,36 @@ struct rule {
  * to a merchant without permission for the product. After 408, 421 and 425 the server did not act,
  * so the request may be sent again (RFC 9110, sections 15.5.9 and 15.5.20; RFC 8470, section 5.2).
  * An interim answer alone means a broken connection. */
+#define RULE(from, to, kind, state, outage, detail)           \
+    {                                                         \
+        from, to, ANSWER_##kind, CALL_##state, outage, detail \
+    }
 static const struct rule status_rules[] = {
-    {100, 199, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "an interim answer, and no final one"},
-    {200, 200, ANSWER_UNVERIFIED, CALL_UNKNOWN, false, "the answer cannot be trusted"},
-    {202, 202, ANSWER_UNAVAILABLE, CALL_UNKNOWN, false, "accepted, but not done yet"},
-    {200, 299, ANSWER_UNEXPECTED, CALL_UNKNOWN, false, "a status that the API does not use"},
-    {300, 399, ANSWER_UNEXPECTED, CALL_ANSWERED, false, "a redirect, which is never followed"},
-    {401, 401, ANSWER_UNAUTHORIZED, CALL_ANSWERED, false,
-     "our signature was refused: look at key, serial number and clock"},
-    {408, 408, ANSWER_UNAVAILABLE, CALL_ANSWERED, false,
-     "the server gave up waiting for the request"},
-    {421, 421, ANSWER_UNAVAILABLE, CALL_ANSWERED, false,
-     "the server does not answer for this host on this connection"},
-    {425, 425, ANSWER_UNAVAILABLE, CALL_ANSWERED, false, "too early for the server"},
-    {429, 429, ANSWER_RATE_LIMITED, CALL_ANSWERED, false, "too many requests"},
-    {400, 499, ANSWER_REJECTED, CALL_ANSWERED, false, "the request was refused"},
-    {501, 501, ANSWER_REJECTED, CALL_UNKNOWN, false, "the endpoint is not implemented"},
-    {502, 504, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "the endpoint is not available"},
-    {500, 599, ANSWER_UNAVAILABLE, CALL_UNKNOWN, false, "the endpoint failed"},
+    RULE(100, 199, UNAVAILABLE, UNKNOWN, true, "an interim answer, and no final one"),
+    RULE(200, 200, UNVERIFIED, UNKNOWN, false, "the answer cannot be trusted"),
+    RULE(202, 202, UNAVAILABLE, UNKNOWN, false, "accepted, but not done yet"),
+    RULE(200, 299, UNEXPECTED, UNKNOWN, false, "a status that the API does not use"),
+    RULE(300, 399, UNEXPECTED, ANSWERED, false, "a redirect, which is never followed"),
+    RULE(401, 401, UNAUTHORIZED, ANSWERED, false, "not authorized: check key, serial_no and clock"),
+    RULE(408, 408, UNAVAILABLE, ANSWERED, false, "the server timed out waiting for the request"),
+    RULE(421, 421, UNAVAILABLE, ANSWERED, false, "this connection does not serve this host"),
+    RULE(425, 425, UNAVAILABLE, ANSWERED, false, "too early for the server"),
+    RULE(429, 429, RATE_LIMITED, ANSWERED, false, "too many requests"),
+    RULE(400, 499, REJECTED, ANSWERED, false, "the request was rejected"),
+    RULE(501, 501, REJECTED, UNKNOWN, false, "the endpoint is not implemented"),
+    RULE(502, 504, UNAVAILABLE, UNKNOWN, true, "the endpoint is not available"),
+    RULE(500, 599, UNAVAILABLE, UNKNOWN, false, "the endpoint failed"),
 };
-static const struct rule no_rule = {
-    0, 0, ANSWER_UNEXPECTED, CALL_UNKNOWN, false, "no status that HTTP knows as a final one"};
-
+static const struct rule no_rule =
+    RULE(0, 0, UNEXPECTED, UNKNOWN, false, "not a final status of HTTP");
 /* For transfers whose status, if there is one, means nothing. */
-static const struct rule not_sent_rule = {
-    0, 0, ANSWER_UNREACHABLE, CALL_NOT_SENT, true, "no connection: nothing was sent"};
-static const struct rule broken_rule = {
-    0, 0, ANSWER_UNAVAILABLE, CALL_UNKNOWN, true, "no whole answer came after sending"};
-static const struct rule early_rule = {0,
-                                       0,
-                                       ANSWER_UNVERIFIED,
-                                       CALL_UNKNOWN,
-                                       false,
-                                       "the answer began before the request had left whole"};
+static const struct rule not_sent_rule =
+    RULE(0, 0, UNREACHABLE, NOT_SENT, true, "no connection: nothing was sent");
+static const struct rule broken_rule =
+    RULE(0, 0, UNAVAILABLE, UNKNOWN, true, "no complete answer came after sending");
+static const struct rule early_rule = RULE(
+    0, 0, UNVERIFIED, UNKNOWN, false, "the answer began before the request was sent completely");
+#undef RULE
 
 static const struct rule *rule_of(enum transfer_status transfer, int status)
 {

@@ -4,29 +4,16 @@
 
 #include <string.h>
 
-#define DIRECT  "/v3/papay/scheduled-deduct-sign/contracts/pre-entrust-sign/"
-#define PARTNER "/v3/papay/scheduled-deduct-sign/partner/contracts/pre-entrust-sign/"
-#define WEB_ID  "pre_entrustweb_id"
-#define URL     "redirect_url"
+#define PATH_DIRECT  "/v3/papay/scheduled-deduct-sign/contracts/pre-entrust-sign/"
+#define PATH_PARTNER "/v3/papay/scheduled-deduct-sign/partner/contracts/pre-entrust-sign/"
+#define WEB_ID       "pre_entrustweb_id"
+#define URL          "redirect_url"
+#define APPID        "redirect_appid"
+#define PAGE_PATH    "redirect_path"
 
-/* The fields of the answer that the API's pages mark as required. The optional miniprogram_username
- * and miniprogram_path of the App pages are passed on when present. */
-#define MINI_PROGRAM_FIELDS                       \
-    {                                             \
-        WEB_ID, "redirect_appid", "redirect_path" \
-    }
-
-static const struct endpoint table[] = {
-    {"app", MODE_DIRECT, DIRECT "app", WEB_ID, {WEB_ID}},
-    {"partner-mini-program", MODE_PARTNER, PARTNER "mini-program", WEB_ID, MINI_PROGRAM_FIELDS},
-    {"mini-program", MODE_DIRECT, DIRECT "mini-program", WEB_ID, MINI_PROGRAM_FIELDS},
-    {"h5", MODE_DIRECT, DIRECT "h5", URL, {URL}},
-    {"jsapi", MODE_DIRECT, DIRECT "jsapi", URL, {URL}},
-    {"partner-app", MODE_PARTNER, PARTNER "app", WEB_ID, {WEB_ID}},
-    {"partner-h5", MODE_PARTNER, PARTNER "h5", URL, {URL}},
-    {"partner-jsapi", MODE_PARTNER, PARTNER "jsapi", URL, {URL}},
-};
-_Static_assert(ARRAY_LENGTH(table) == ENDPOINT_COUNT, "ENDPOINT_COUNT is the number of rows");
+#define ROW(name, mode, path, id, ...) {name, MODE_##mode, PATH_##mode path, id, {__VA_ARGS__}},
+static const struct endpoint table[] = {ENDPOINTS(ROW)};
+#undef ROW
 
 const struct endpoint *endpoint_table(size_t *count)
 {

@@ -563,7 +563,7 @@ static void set_status(struct transfer *transfer, CURLcode code)
         transfer->reason = reason_not_sent(transfer, code);
     } else if (transfer->is_early) {
         transfer->status = TRANSFER_EARLY;
-        transfer->reason = "the answer began before the request had left whole";
+        transfer->reason = "the answer began before the request was sent completely";
     } else if (too_large && transfer->http_status != 0) {
         transfer->status = TRANSFER_TOO_LARGE;
         transfer->reason = "the answer is larger than any of the API's";

@@ -10,16 +10,23 @@
 
 const char *verify_status_text(enum verify_status status)
 {
-    static const char *const texts[] = {
-        [VERIFY_OK] = "the signature is valid",
-        [VERIFY_UNSIGNED] = "the answer is not signed",
-        [VERIFY_UNKNOWN_SERIAL] = "Wechatpay-Serial names a key that is not configured or expired",
-        [VERIFY_BAD_TIMESTAMP] = "Wechatpay-Timestamp is no time within five minutes of our clock",
-        [VERIFY_SIGNATURE_TEST] = "the signature is a probe that has to fail",
-        [VERIFY_BAD_ENCODING] = "the signature is not base64",
-        [VERIFY_BAD_SIGNATURE] = "the signature does not match the answer",
-    };
-    return texts[status];
+    switch (status) {
+    case VERIFY_OK:
+        return "the signature is valid";
+    case VERIFY_UNSIGNED:
+        return "the answer is not signed";
+    case VERIFY_UNKNOWN_SERIAL:
+        return "Wechatpay-Serial names a key that is not configured or expired";
+    case VERIFY_BAD_TIMESTAMP:
+        return "Wechatpay-Timestamp is not within five minutes of our clock";
+    case VERIFY_SIGNATURE_TEST:
+        return "the signature is a signature test, which must fail";
+    case VERIFY_BAD_ENCODING:
+        return "the signature is not base64";
+    case VERIFY_BAD_SIGNATURE:
+        return "the signature does not match the answer";
+    }
+    return "";
 }
 
 static bool is_missing(const char *header)

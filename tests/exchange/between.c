@@ -350,7 +350,7 @@ static void test_early_answers(void)
         const struct answer *answer = &world.answers[0];
         CHECK(answer->kind == ANSWER_UNVERIFIED);
         CHECK(answer->call_state == CALL_UNKNOWN);
-        CHECK(strstr(answer->detail, "before the request had left") != NULL);
+        CHECK(strstr(answer->detail, "before the request was sent") != NULL);
         CHECK(answer->id_value == NULL && answer->body == NULL);
         close_caller();
         close_server(server);

@@ -103,7 +103,7 @@ def check_answers(rng, probe, key):
         check("untouched", probe.ask(op="verify", now=now, **answer), VALID)
         check("probe", probe.ask(op="verify", now=now, **{
             **answer, "signature": "WECHATPAY/SIGNTEST/" + answer["signature"]}),
-              "the signature is a probe that has to fail")
+              "the signature is a signature test, which must fail")
         for name in ("nonce", "body", "signature", "serial"):
             if answer[name]:
                 changed = {**answer, name: flipped(rng, answer[name])}

@@ -22,19 +22,24 @@
 #define ANSWER_MESSAGE_MAX 256
 #define ANSWER_ID_MAX      128
 
-enum answer_kind {
-    ANSWER_SUCCESS,      /* 200, verified, with every required member */
-    ANSWER_REJECTED,     /* permanent: 501, and 4xx except 401, 408, 421, 425 and 429 */
-    ANSWER_UNAUTHORIZED, /* 401 */
-    ANSWER_RATE_LIMITED, /* 429 */
-    ANSWER_UNAVAILABLE,  /* 5xx except 501; 202, 408, 421, 425; only 1xx; an incomplete answer or
-                            none */
-    ANSWER_UNREACHABLE,  /* never sent: DNS, connect, TLS */
-    ANSWER_UNVERIFIED,   /* 200 that cannot be trusted or lacks a required member; an answer that
-                          * began before the request was sent */
-    ANSWER_UNEXPECTED,   /* outside the API's rules: 204 and other 2xx, 3xx */
-    ANSWER_KIND_COUNT
-};
+/* Each kind with its name in metrics. */
+#define ANSWER_KINDS(ROW)                                                                       \
+    ROW(SUCCESS, "success")           /* 200, verified, with every required member */           \
+    ROW(REJECTED, "rejected")         /* permanent: 501, and 4xx except those below and 408, */ \
+                                      /* 421, 425 */                                            \
+    ROW(UNAUTHORIZED, "unauthorized") /* 401 */                                                 \
+    ROW(RATE_LIMITED, "rate_limited") /* 429 */                                                 \
+    ROW(UNAVAILABLE, "unavailable")   /* 5xx except 501; 202, 408, 421, 425; only 1xx; an */    \
+                                      /* incomplete answer or none */                           \
+    ROW(UNREACHABLE, "unreachable")   /* never sent: DNS, connect, TLS */                       \
+    ROW(UNVERIFIED, "unverified")     /* 200 that cannot be trusted or lacks a required */      \
+                                      /* member; an answer that began before the request */     \
+                                      /* was sent */                                            \
+    ROW(UNEXPECTED, "unexpected")     /* outside the API's rules: 204 and other 2xx, 3xx */
+
+#define ANSWER_KIND(kind, name) ANSWER_##kind,
+enum answer_kind { ANSWER_KINDS(ANSWER_KIND) ANSWER_KIND_COUNT };
+#undef ANSWER_KIND
 const char *answer_kind_name(enum answer_kind kind); /* as in metrics: "success", "rejected" … */
 
 /* The cause of an attempt's end, where the kind does not say it. */

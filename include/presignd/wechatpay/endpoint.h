@@ -22,9 +22,26 @@ struct endpoint {
         *required[ENDPOINT_REQUIRED_MAX + 1]; /* string members a success must have; NULL-ended */
 };
 
+/* One row for each endpoint: name, mode, the last part of its path, the answer's field that a
+ * result needs, all required fields of the answer. The API's pages mark the required fields. The
+ * optional miniprogram_username and miniprogram_path of the App pages are passed on when present.
+ */
+#define ENDPOINTS(ROW)                                                                     \
+    ROW("app", DIRECT, "app", WEB_ID, WEB_ID)                                              \
+    ROW("partner-mini-program", PARTNER, "mini-program", WEB_ID, WEB_ID, APPID, PAGE_PATH) \
+    ROW("mini-program", DIRECT, "mini-program", WEB_ID, WEB_ID, APPID, PAGE_PATH)          \
+    ROW("h5", DIRECT, "h5", URL, URL)                                                      \
+    ROW("jsapi", DIRECT, "jsapi", URL, URL)                                                \
+    ROW("partner-app", PARTNER, "app", WEB_ID, WEB_ID)                                     \
+    ROW("partner-h5", PARTNER, "h5", URL, URL)                                             \
+    ROW("partner-jsapi", PARTNER, "jsapi", URL, URL)
+
+#define ENDPOINT_ONE(...) +1
+enum { ENDPOINT_COUNT = 0 ENDPOINTS(ENDPOINT_ONE) };
+#undef ENDPOINT_ONE
+
 /* All `*count` rows. */
 const struct endpoint *endpoint_table(size_t *count);
-#define ENDPOINT_COUNT 8
 size_t endpoint_index(const struct endpoint *endpoint);
 /* Finds by a name of `len` bytes, or NULL. */
 const struct endpoint *endpoint_find(const char *name, size_t len);

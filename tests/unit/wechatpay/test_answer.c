@@ -216,7 +216,7 @@ Test(answer, one_that_began_before_the_request_had_left_is_unknown_whatever_it_s
     for (size_t i = 0; i < ARRAY_LENGTH(statuses); i++) {
         AUTO(scene_deinit) struct scene scene = scene_of(statuses[i], GOOD, strlen(GOOD));
         scene.input.transfer = TRANSFER_EARLY;
-        expect_unverified(&scene, "the answer began before the request had left whole");
+        expect_unverified(&scene, "the answer began before the request was sent completely");
         cr_assert(!scene.answer.counts_as_outage);
         cr_assert(!scene.answer.wants_new_connection);
         cr_assert(!scene.answer.is_signed);
