@@ -60,7 +60,7 @@ static size_t nesting_of(const char *bytes, size_t len)
     return deepest;
 }
 
-static json_t *load(const char *bytes, size_t len, unsigned options, const char **reason)
+static json_t *load(const char *bytes, size_t len, unsigned options, const char **why)
 {
     size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
     flags |= (options & JSON_READ_NUL) != 0 ? JSON_ALLOW_NUL : 0;
@@ -71,29 +71,29 @@ static json_t *load(const char *bytes, size_t len, unsigned options, const char 
         value = json_loadb(bytes, len, flags | JSON_DECODE_INT_AS_REAL, &error);
     }
     if (value == NULL) {
-        *reason = reason_of(&error);
+        *why = reason_of(&error);
     }
     return value;
 }
 
 json_t *json_read(const char *bytes, size_t len, size_t nesting_max, unsigned options,
-                  const char **reason)
+                  const char **why)
 {
     const char *ignored;
-    reason = reason == NULL ? &ignored : reason;
+    why = why == NULL ? &ignored : why;
     if (len == 0) {
-        *reason = "not JSON: empty";
+        *why = "not JSON: empty";
         return NULL;
     }
     if (len >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
-        *reason = "not JSON: begins with a byte order mark";
+        *why = "not JSON: begins with a byte order mark";
         return NULL;
     }
     if (nesting_of(bytes, len) > nesting_max) {
-        *reason = "JSON that is nested too deep";
+        *why = "JSON that is nested too deep";
         return NULL;
     }
-    return load(bytes, len, options, reason);
+    return load(bytes, len, options, why);
 }
 
 const char *json_text(const json_t *object, const char *name)

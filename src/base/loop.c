@@ -171,7 +171,7 @@ static int on_signal(sd_event_source *source, const struct signalfd_siginfo *inf
     return 0;
 }
 
-int loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void *context)
+bool loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void *context)
 {
     loop->signal_fn = fn;
     loop->signal_context = context;
@@ -184,7 +184,8 @@ int loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void
         (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
         result = sd_event_add_signal(loop->event, NULL, *signals, on_signal, loop);
     }
-    return result < 0 ? result : 0;
+    errno = result < 0 ? -result : errno;
+    return result >= 0;
 }
 
 void loop_step_set(struct loop *loop, loop_fn *fn, void *context)

@@ -142,7 +142,7 @@ static bool build_loop(struct daemon *d)
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, 0};
     signal(SIGPIPE, SIG_IGN);
     d->loop = loop_new();
-    if (d->loop == NULL || loop_signals(d->loop, signals, on_signal, d) != 0) {
+    if (d->loop == NULL || !loop_signals(d->loop, signals, on_signal, d)) {
         log_error("no event loop: %s", strerror(errno));
         return false;
     }

@@ -27,7 +27,7 @@ enum partitioner {
 };
 
 /* False when there is no such partitioner. */
-bool partitioner_parse(const char *name, enum partitioner *out);
+bool partitioner_parse(const char *name, enum partitioner *out) __attribute__((warn_unused_result));
 /* The partition of a key, as librdkafka's own partitioner of that name has it; -1 when any will
  * do (no key, or a random one). `count` > 0. */
 int32_t partitioner_of_key(enum partitioner partitioner, const void *key, size_t key_len,

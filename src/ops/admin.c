@@ -312,12 +312,13 @@ static int listen_socket(const union address *address)
 {
     int fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
-        return -errno;
+        return -1;
     }
     if (!bind_to(fd, address) || listen(fd, BACKLOG) != 0) {
-        int failure = -errno;
+        int failure = errno;
         close(fd);
-        return failure;
+        errno = failure;
+        return -1;
     }
     return fd;
 }
@@ -384,7 +385,7 @@ struct admin *admin_new(struct loop *loop, const char *listen, const struct admi
     }
     int fd = listen_socket(&address);
     if (fd < 0) {
-        *error = mem_printf("admin_listen: cannot listen on %s: %s", listen, strerror(-fd));
+        *error = mem_printf("admin_listen: cannot listen on %s: %s", listen, strerror(errno));
         return NULL;
     }
     struct admin *admin = mem_zalloc(1, sizeof *admin);

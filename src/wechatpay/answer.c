@@ -98,10 +98,10 @@ static void copy_clean(char *out, const char *value, size_t max)
 }
 
 /* Accepts integers beyond 64 bits and U+0000: they may stand in members that are not used. */
-static json_t *read_body(const struct verify_input *input, const char **reason)
+static json_t *read_body(const struct verify_input *input, const char **why)
 {
     return json_read(input->body, input->body_len, ANSWER_NESTING_MAX,
-                     JSON_READ_NUL | JSON_READ_BIG_INTEGERS, reason);
+                     JSON_READ_NUL | JSON_READ_BIG_INTEGERS, why);
 }
 
 /* An error's body may be empty, HTML or anything else. */

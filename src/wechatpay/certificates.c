@@ -114,31 +114,31 @@ static void free_all(char **items, size_t count)
 }
 
 char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV3_KEY_LENGTH],
-                         size_t *count, const char **reason)
+                         size_t *count, const char **why)
 {
     AUTO_JSON json_t *root =
         json_read(body, len, ANSWER_NESTING_MAX, JSON_READ_NUL | JSON_READ_BIG_INTEGERS, NULL);
     const json_t *data = json_object_get(root, "data");
     size_t size = json_array_size(data);
     *count = 0;
-    *reason = size == 0                 ? "the answer has no array data with certificates"
-              : size > CERTIFICATES_MAX ? "the answer has too many certificates"
-                                        : NULL;
-    if (*reason != NULL) {
+    *why = size == 0                 ? "the answer has no array data with certificates"
+           : size > CERTIFICATES_MAX ? "the answer has too many certificates"
+                                     : NULL;
+    if (*why != NULL) {
         return NULL;
     }
     char **items = mem_zalloc(size, sizeof *items);
-    for (size_t i = 0; i < size && *reason == NULL; i++) {
+    for (size_t i = 0; i < size && *why == NULL; i++) {
         AUTO_BUF struct buf pem = {0};
-        *reason = read_item(json_array_get(data, i), apiv3_key, &pem);
-        if (*reason == NULL && pem.len > 0) {
+        *why = read_item(json_array_get(data, i), apiv3_key, &pem);
+        if (*why == NULL && pem.len > 0) {
             items[(*count)++] = buf_take(&pem);
         }
     }
-    if (*reason == NULL && *count == 0) {
-        *reason = "no certificate uses AEAD_AES_256_GCM";
+    if (*why == NULL && *count == 0) {
+        *why = "no certificate uses AEAD_AES_256_GCM";
     }
-    if (*reason != NULL) {
+    if (*why != NULL) {
         free_all(items, *count);
         *count = 0;
         return NULL;

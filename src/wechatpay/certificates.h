@@ -19,8 +19,8 @@ bool certificates_decrypt(const char apiv3_key[APIV3_KEY_LENGTH], const char *no
                           struct buf *out) __attribute__((warn_unused_result));
 
 /* The `*count` PEM texts in the answer's body; free each and the array. NULL and a static
- * reason. */
+ * text. */
 char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV3_KEY_LENGTH],
-                         size_t *count, const char **reason) __attribute__((warn_unused_result));
+                         size_t *count, const char **why) __attribute__((warn_unused_result));
 
 #endif

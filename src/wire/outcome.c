@@ -442,16 +442,16 @@ static char *read_original(const json_t *original, struct record_owned *owned)
     return read_headers(headers, owned);
 }
 
-struct record_owned *outcome_original_read(const json_t *original, char **reason)
+struct record_owned *outcome_original_read(const json_t *original, char **error)
 {
     if (!json_is_object(original)) {
-        *reason = mem_strdup("original is not an object");
+        *error = mem_strdup("original is not an object");
         return NULL;
     }
     struct record_owned *owned = mem_zalloc(1, sizeof *owned);
     owned->record.timestamp_ms = -1;
-    *reason = read_original(original, owned);
-    return *reason == NULL ? owned : record_owned_free(owned);
+    *error = read_original(original, owned);
+    return *error == NULL ? owned : record_owned_free(owned);
 }
 
 struct record_owned *record_owned_free(struct record_owned *owned)

@@ -406,7 +406,7 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
                                            count,
                                            worker->stuck_ms,
                                            0};
-    if (loop_signals(worker->loop, signals, on_signal, worker) < 0) {
+    if (!loop_signals(worker->loop, signals, on_signal, worker)) {
         return 71;
     }
     say("started"); /* from here on it can be signalled */

@@ -16,10 +16,10 @@ enum {
 
 /* Reads any JSON value, a bare number or string too. Rejects duplicate members, integers beyond
  * 64 bits, U+0000, lone surrogates, and nesting deeper than `nesting_max` objects and arrays.
- * On failure returns NULL and a static reason ("not JSON: …", "JSON with …") that quotes nothing
- * of the input; jansson's own error text quotes it. `reason` may be NULL. `bytes` may be NULL. */
+ * On failure returns NULL and a static text ("not JSON: …", "JSON with …") that quotes nothing
+ * of the input; jansson's own error text quotes it. `why` may be NULL. `bytes` may be NULL. */
 json_t *json_read(const char *bytes, size_t len, size_t nesting_max, unsigned options,
-                  const char **reason) __attribute__((warn_unused_result));
+                  const char **why) __attribute__((warn_unused_result));
 
 /* The string member `name`, borrowed. "" when it is absent, no string, or holds U+0000. */
 const char *json_text(const json_t *object, const char *name);

@@ -8,6 +8,7 @@
 #ifndef PRESIGND_BASE_LOOP_H
 #define PRESIGND_BASE_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct loop;
@@ -47,8 +48,8 @@ void loop_timer_set(struct loop_timer *timer, int64_t mono_ms);
 void loop_timer_stop(struct loop_timer *timer);
 
 /* Blocks the signals in the calling thread (call it before any thread is made) and passes them to
- * `fn` on the loop. `signals` ends with 0. 0, or a negative errno. Call it once. */
-int loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void *context)
+ * `fn` on the loop. `signals` ends with 0. False with errno set. Call it once. */
+bool loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, void *context)
     __attribute__((warn_unused_result));
 
 /* `fn` is called after every round. */

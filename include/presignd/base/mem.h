@@ -1,4 +1,15 @@
-/* Allocation that cannot fail, and clean-up at the end of a scope.
+/* Allocation that cannot fail, clean-up at the end of a scope, and the rule of errors.
+ *
+ * The rule of errors. A function that can fail returns false, NULL or -1, has warn_unused_result,
+ * and says what is wrong in one of three ways, which its header names:
+ * - `char **error` is text for people: what, where, what to do. It is set exactly when the function
+ *   fails; the caller frees it. `const char **why` is the same with a static text; parsers of
+ *   options return the text itself. Several errors are lines of a `struct buf *problems`. No code
+ *   compares such texts.
+ * - errno is the system's, and only where a system call is the one thing that can fail.
+ * - A reason is data: an enum value (reason, kind, verdict, refusal) that decides what happens next
+ *   or becomes part of an outcome.
+ * Bugs of ours are asserts, which stay on in release builds. Nothing from outside trips one.
  *
  * Running out of memory for something small aborts: systemd starts the daemon again and
  * events that were not committed come back. Sizes that come from outside are capped by

@@ -52,8 +52,9 @@ void admit(const struct admit_rules *rules, const struct record *record, int64_t
 void admission_deinit(struct admission *admission);
 
 /* The merchant that signs for that endpoint: the named one, or the default for NULL. NULL and
- * a static reason when there is none or its mode is another. Borrowed. */
+ * a static text when there is none or its mode is another. Borrowed. */
 struct merchant *admit_merchant(const struct merchants *merchants, const struct endpoint *endpoint,
-                                const char *mchid, const char **why);
+                                const char *mchid, const char **why)
+    __attribute__((warn_unused_result));
 
 #endif

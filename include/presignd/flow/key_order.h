@@ -25,7 +25,7 @@ void key_order_init(struct key_order *order);
 void key_order_deinit(struct key_order *order);
 /* Sits down. True when it is the seat's turn at once, false when others are before it. */
 bool key_order_enter(struct key_order *order, struct key_order_entry *entry, const char *mchid,
-                     const char *code);
+                     const char *code) __attribute__((warn_unused_result));
 /* Leaves, from the head or from the queue. The seat whose turn has come by that, or NULL. */
 struct key_order_entry *key_order_leave(struct key_order *order, struct key_order_entry *entry);
 

@@ -41,7 +41,7 @@ struct producer *producer_free(struct producer *producer);
 void producer_set_group(struct producer *producer, const char *group_id);
 
 /* Takes hold of the transactional.id, for a few seconds at most; true when it has it. */
-bool producer_acquire(struct producer *producer);
+bool producer_acquire(struct producer *producer) __attribute__((warn_unused_result));
 /* What went wrong last; "" when nothing did. */
 const char *producer_last_error(const struct producer *producer);
 enum producer_id_state producer_id_state(const struct producer *producer);

@@ -31,7 +31,7 @@ struct signer *signer_new(struct loop *loop, unsigned threads) __attribute__((wa
 /* Changes the number of threads. To have fewer, it waits for the ending threads' jobs (a few
  * milliseconds). False when the system creates too few threads; the signer continues with those
  * that it has. */
-bool signer_resize(struct signer *signer, unsigned threads);
+bool signer_resize(struct signer *signer, unsigned threads) __attribute__((warn_unused_result));
 /* Waits for running signatures. Calls `done` of every unfinished job from inside; `ok` is false for
  * those that were not signed. Accepts NULL, returns NULL. */
 struct signer *signer_free(struct signer *signer);

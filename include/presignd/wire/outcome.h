@@ -119,7 +119,7 @@ struct record_owned {
     struct record_header *headers;
     struct buf *header_values;
 };
-struct record_owned *outcome_original_read(const json_t *original, char **reason)
+struct record_owned *outcome_original_read(const json_t *original, char **error)
     __attribute__((warn_unused_result));
 struct record_owned *record_owned_free(struct record_owned *owned);
 

@@ -17,7 +17,7 @@ struct ctl_config {
     size_t set_count;
 };
 
-char *ctl_config_set(void *values, const char *text);
+char *ctl_config_set(void *values, const char *text) __attribute__((warn_unused_result));
 
 /* Rows for the command's table. */
 #define CTL_CONFIG_ROWS                                                             \

@@ -38,7 +38,7 @@ void block_deinit(struct redrive_block *block)
 
 /* A position of another program is an error: it does not say what was sent. */
 static bool take_position(struct redrive_block *block, const rd_kafka_topic_partition_t *entry,
-                          char **reason)
+                          char **error)
 {
     struct window *window = &block->windows[entry->partition];
     if (entry->offset < 0) {
@@ -48,9 +48,9 @@ static bool take_position(struct redrive_block *block, const rd_kafka_topic_part
                                        entry->metadata == NULL ? 0 : entry->metadata_size);
     if (!window_load(window, entry->offset, metadata) || entry->offset < block_begin(block) ||
         entry->offset > block_begin(block) + WINDOW_SPAN) {
-        *reason = mem_printf("group %s has a position of partition %" PRId32 " that presignctl did "
-                             "not write: another program uses the group",
-                             block->group, entry->partition);
+        *error = mem_printf("group %s has a position of partition %" PRId32 " that presignctl did "
+                            "not write: another program uses the group",
+                            block->group, entry->partition);
         return false;
     }
     block->known[entry->partition] = true;
@@ -60,7 +60,7 @@ static bool take_position(struct redrive_block *block, const rd_kafka_topic_part
 /* Each block has its own group, and so its own client. */
 static rd_kafka_t *group_client(const struct redrive_block *block,
                                 const struct kafka_property *properties, size_t property_count,
-                                char **reason)
+                                char **error)
 {
     AUTO_FREE struct kafka_property *all = mem_zalloc(property_count + 1, sizeof *all);
     if (property_count > 0) {
@@ -68,28 +68,28 @@ static rd_kafka_t *group_client(const struct redrive_block *block,
     }
     all[property_count] = (struct kafka_property){KAFKA_CONSUMER, "group.id", block->group};
     rd_kafka_conf_t *conf =
-        kafka_properties_apply(KAFKA_CONSUMER, block->group, all, property_count + 1, reason);
-    return conf == NULL ? NULL : client_new(RD_KAFKA_CONSUMER, conf, NULL, reason);
+        kafka_properties_apply(KAFKA_CONSUMER, block->group, all, property_count + 1, error);
+    return conf == NULL ? NULL : client_new(RD_KAFKA_CONSUMER, conf, NULL, error);
 }
 
 bool block_load(struct redrive_block *block, const char *topic,
                 const struct kafka_property *properties, size_t property_count, int64_t timeout_ms,
-                char **reason)
+                char **error)
 {
-    rd_kafka_t *client = group_client(block, properties, property_count, reason);
+    rd_kafka_t *client = group_client(block, properties, property_count, error);
     if (client == NULL) {
         return false;
     }
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)block->count);
     rd_kafka_topic_partition_list_add_range(list, topic, 0, (int32_t)block->count - 1);
-    rd_kafka_resp_err_t error = client_committed(client, list, (int)timeout_ms);
-    bool ok = error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_resp_err_t code = client_committed(client, list, (int)timeout_ms);
+    bool ok = code == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (!ok) {
-        *reason = mem_printf("the positions of group %s cannot be read: %s", block->group,
-                             rd_kafka_err2str(error));
+        *error = mem_printf("the positions of group %s cannot be read: %s", block->group,
+                            rd_kafka_err2str(code));
     }
     for (int i = 0; ok && i < list->cnt; i++) {
-        ok = take_position(block, &list->elems[i], reason);
+        ok = take_position(block, &list->elems[i], error);
     }
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);

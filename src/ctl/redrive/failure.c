@@ -93,16 +93,16 @@ static bool same_key(const rd_kafka_message_t *event, const rd_kafka_message_t *
 /* Reads the event from the configured requests topic. A failure that names another topic is not
  * trusted. */
 static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const char *requests_topic,
-                  bool *gone, char **reason)
+                  bool *gone, char **error)
 {
     const struct failure *failure = &redriven->failure;
     if (failure->event_offset < 0 || strcmp(failure->event_topic, requests_topic) != 0) {
         *gone = true;
-        *reason = mem_printf("it does not contain the whole event, which was in topic %s",
-                             *failure->event_topic == '\0' ? "(unknown)" : failure->event_topic);
+        *error = mem_printf("it does not contain the whole event, which was in topic %s",
+                            *failure->event_topic == '\0' ? "(unknown)" : failure->event_topic);
         return false;
     }
-    int partitions = ctl_kafka_partitions(fetcher, requests_topic, reason);
+    int partitions = ctl_kafka_partitions(fetcher, requests_topic, error);
     enum ctl_read read = CTL_READ_FAILED;
     if (partitions < 0) {
         return false;
@@ -110,8 +110,8 @@ static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const ch
     if (failure->event_partition < 0 || failure->event_partition >= partitions) {
         read = CTL_READ_GONE; /* the topic had more partitions before */
     } else if (ctl_kafka_seek(fetcher, requests_topic, failure->event_partition,
-                              failure->event_offset, reason)) {
-        read = ctl_kafka_read(fetcher, &redriven->fetched, reason);
+                              failure->event_offset, error)) {
+        read = ctl_kafka_read(fetcher, &redriven->fetched, error);
     }
     if (read == CTL_READ_FAILED) {
         return false;
@@ -121,8 +121,8 @@ static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const ch
         return true;
     }
     *gone = true;
-    *reason = mem_printf("it does not contain the whole event, and the requests topic has %s",
-                         there ? "another event at its offset" : "no record at its offset");
+    *error = mem_printf("it does not contain the whole event, and the requests topic has %s",
+                        there ? "another event at its offset" : "no record at its offset");
     return false;
 }
 
@@ -169,7 +169,7 @@ static void set_headers(struct redriven *redriven, const struct record_header *h
 }
 
 bool redriven_make(struct redriven *redriven, struct failure *failure, struct ctl_kafka *fetcher,
-                   const char *requests_topic, bool *gone, char **reason)
+                   const char *requests_topic, bool *gone, char **error)
 {
     *redriven = (struct redriven){.failure = *failure};
     *failure = (struct failure){0};
@@ -180,7 +180,7 @@ bool redriven_make(struct redriven *redriven, struct failure *failure, struct ct
     if (redriven->owned != NULL) {
         redriven->record = redriven->owned->record;
         set_headers(redriven, redriven->record.headers, redriven->record.header_count);
-    } else if (fetch(redriven, fetcher, requests_topic, gone, reason)) {
+    } else if (fetch(redriven, fetcher, requests_topic, gone, error)) {
         size_t count;
         AUTO_FREE struct record_header *headers = message_headers(redriven->fetched, &count);
         redriven->record.value = redriven->fetched->payload;

@@ -98,7 +98,7 @@ struct redriven {
  * complete `original`. False and an error (free()) without an event: `*gone` is true if the event
  * does not exist any more, false if the broker did not answer. */
 bool redriven_make(struct redriven *redriven, struct failure *failure, struct ctl_kafka *fetcher,
-                   const char *requests_topic, bool *gone, char **reason)
+                   const char *requests_topic, bool *gone, char **error)
     __attribute__((warn_unused_result));
 void redriven_deinit(struct redriven *redriven);
 
@@ -123,7 +123,7 @@ static inline int64_t block_begin(const struct redrive_block *block)
  * error (free()). */
 bool block_load(struct redrive_block *block, const char *topic,
                 const struct kafka_property *properties, size_t property_count, int64_t timeout_ms,
-                char **reason) __attribute__((warn_unused_result));
+                char **error) __attribute__((warn_unused_result));
 /* Whether the failure was sent. Call it for each record, in the order of reading. */
 bool block_arrive(struct redrive_block *block, int32_t partition, int64_t offset);
 /* How long brokers keep positions, in ms, minus a margin for clocks that differ. */

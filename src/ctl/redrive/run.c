@@ -577,23 +577,23 @@ static enum step process_blocks(struct redrive *redrive)
 
 /* --- Opening and closing --- */
 
-static bool open_readers(struct redrive *redrive, char **reason)
+static bool open_readers(struct redrive *redrive, char **error)
 {
     const struct setup *setup = redrive->setup;
     int64_t timeout_ms = redrive->options->timeout_ms;
     redrive->scanner =
-        ctl_kafka_scanner(setup->properties, setup->property_count, timeout_ms, reason);
+        ctl_kafka_scanner(setup->properties, setup->property_count, timeout_ms, error);
     redrive->fetcher =
         redrive->scanner == NULL
             ? NULL
-            : ctl_kafka_scanner(setup->properties, setup->property_count, timeout_ms, reason);
-    log_level_set(LOG_ERR); /* errors that end the run are printed as its reason */
+            : ctl_kafka_scanner(setup->properties, setup->property_count, timeout_ms, error);
+    log_level_set(LOG_ERR); /* errors that end the run are printed at its end */
     return redrive->fetcher != NULL;
 }
 
-static bool find_ends(struct redrive *redrive, char **reason)
+static bool find_ends(struct redrive *redrive, char **error)
 {
-    int partitions = ctl_kafka_partitions(redrive->scanner, redrive->failures, reason);
+    int partitions = ctl_kafka_partitions(redrive->scanner, redrive->failures, error);
     if (partitions < 0) {
         return false;
     }
@@ -603,14 +603,14 @@ static bool find_ends(struct redrive *redrive, char **reason)
     redrive->printed = mem_zalloc(redrive->partitions, sizeof *redrive->printed);
     for (size_t i = 0; i < redrive->partitions; i++) {
         if (!ctl_kafka_ends(redrive->scanner, redrive->failures, (int32_t)i, &redrive->lows[i],
-                            &redrive->highs[i], reason)) {
+                            &redrive->highs[i], error)) {
             return false;
         }
     }
     return true;
 }
 
-static bool open_producer(struct redrive *redrive, char **reason)
+static bool open_producer(struct redrive *redrive, char **error)
 {
     static const struct producer_owner owner = {.pause = on_pause, .may_commit = may_commit};
     const struct producer_config config = {
@@ -620,7 +620,7 @@ static bool open_producer(struct redrive *redrive, char **reason)
         .properties = redrive->setup->properties,
         .property_count = redrive->setup->property_count,
     };
-    redrive->producer = producer_new(&config, &owner, redrive, reason);
+    redrive->producer = producer_new(&config, &owner, redrive, error);
     return redrive->producer != NULL;
 }
 

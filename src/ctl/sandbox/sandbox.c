@@ -218,7 +218,7 @@ static int start(struct sandbox *sandbox)
     int port;
     (void)signal(SIGPIPE, SIG_IGN); /* clients may close during an answer */
     sandbox->loop = loop_new();
-    if (sandbox->loop == NULL || loop_signals(sandbox->loop, signals, on_signal, sandbox) < 0) {
+    if (sandbox->loop == NULL || !loop_signals(sandbox->loop, signals, on_signal, sandbox)) {
         return command_fail(&command_sandbox, EX_UNAVAILABLE, "no event loop: %s", strerror(errno));
     }
     int fd = sandbox_listen(sandbox->listen, &port, &error);

@@ -73,7 +73,8 @@ struct sandbox_keys {
 };
 
 /* MCHID:direct or MCHID:partner, before sandbox_keys_open(). NULL, or an error (free()). */
-char *sandbox_keys_add(struct sandbox_keys *keys, const char *text);
+char *sandbox_keys_add(struct sandbox_keys *keys, const char *text)
+    __attribute__((warn_unused_result));
 /* Creates the directory and missing keys; reads existing keys. */
 bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
     __attribute__((warn_unused_result));
@@ -200,10 +201,11 @@ struct sandbox_faults;
 struct sandbox_faults *sandbox_faults_new(void);
 struct sandbox_faults *sandbox_faults_free(struct sandbox_faults *faults);
 /* KIND=SHARE[:PARAM][@MCHID]. NULL, or an error (free()). */
-char *sandbox_faults_add(struct sandbox_faults *faults, const char *text);
+char *sandbox_faults_add(struct sandbox_faults *faults, const char *text)
+    __attribute__((warn_unused_result));
 /* Call before the first choice. NULL, or why the rules contradict each other (free()). */
 char *sandbox_faults_begin(struct sandbox_faults *faults, const struct sandbox_keys *keys,
-                           int64_t seed, bool by_code);
+                           int64_t seed, bool by_code) __attribute__((warn_unused_result));
 /* Counts a call of the code and chooses its fault. The same seed, merchant, code and call number
  * always give the same fault, except that the kind `rate` depends on the clock. Any thread. */
 struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const char *mchid,
