@@ -6,39 +6,32 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Keep a wrong directory from filling the memory. */
 enum { SCHEMA_FILE_BYTES_MAX = 1024 * 1024, SCHEMA_FILES_MAX = 1024 };
 
-static void close_at(FILE **file)
-{
-    if (*file != NULL) {
-        fclose(*file);
-    }
-}
-
 /* NULL and a reason, which may quote the operator's file. */
 static json_t *load(const char *path, char **error)
 {
-    AUTO(close_at) FILE *file = fopen(path, "rbe");
-    if (file == NULL) {
-        *error = mem_printf("%s: cannot be opened: %s", path, strerror(errno));
+    struct stat status;
+    if (stat(path, &status) != 0) {
+        *error = mem_printf("%s: cannot be read: %s", path, strerror(errno));
         return NULL;
     }
-    AUTO_FREE char *text = mem_alloc(SCHEMA_FILE_BYTES_MAX + 1);
-    size_t len = fread(text, 1, SCHEMA_FILE_BYTES_MAX + 1, file);
-    if (ferror(file) != 0 || len > SCHEMA_FILE_BYTES_MAX) {
-        *error = mem_printf("%s: cannot be read, or has more than %d bytes", path,
+    if (!S_ISREG(status.st_mode) || status.st_size > SCHEMA_FILE_BYTES_MAX) {
+        *error = mem_printf("%s: is not a regular file of at most %d bytes", path,
                             SCHEMA_FILE_BYTES_MAX);
         return NULL;
     }
     json_error_t where;
-    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
+    json_t *document = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
     if (document == NULL) {
-        *error = mem_printf("%s:%d:%d: not JSON: %s", path, where.line, where.column, where.text);
+        *error = where.line < 0 ? mem_strdup(where.text)
+                                : mem_printf("%s:%d:%d: not JSON: %s", path, where.line,
+                                             where.column, where.text);
     }
     return document;
 }

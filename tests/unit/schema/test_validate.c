@@ -608,4 +608,10 @@ Test(schema_dir, errors_name_the_file)
     AUTO_FREE char *clash = NULL;
     cr_expect_null(load(dir, &clash));
     cr_expect_not_null(strstr(clash, "/d/x.json: the URI"), "%s", clash);
+    AUTO_FREE char *path = mem_printf("%s/x.json", dir);
+    AUTO_FREE char *kind = NULL;
+    cr_assert_eq(unlink(path), 0);
+    cr_assert_eq(mkfifo(path, 0600), 0); /* must not block */
+    cr_expect_null(load(dir, &kind));
+    cr_expect_not_null(strstr(kind, "/d/x.json: is not a regular file"), "%s", kind);
 }
