@@ -1,6 +1,8 @@
 #include "schema/format.h"
 
+#include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 
 #include <string.h>
 
@@ -42,106 +44,40 @@ static bool is_alpha(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool take_char(struct scan *scan, char a, char b)
+static bool take_char(struct scan *scan, char c)
 {
-    bool there = scan->at < scan->end && (*scan->at == a || *scan->at == b);
-    scan->at += there;
-    return there;
-}
-
-/* Exactly `count` decimal digits, ASCII only. */
-static bool take_number(struct scan *scan, int count, int *number)
-{
-    *number = 0;
-    for (; count > 0; count--) {
-        if (scan->at == scan->end || !is_digit(*scan->at)) {
-            return false;
-        }
-        *number = *number * 10 + (*scan->at++ - '0');
-    }
-    return true;
+    bool found = scan->at < scan->end && *scan->at == c;
+    scan->at += found;
+    return found;
 }
 
 /* ---- RFC 3339, section 5.6 ---- */
 
-static int days_in_month(int year, int month)
+bool format_date_time(const char *bytes, size_t len)
 {
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    return days[month - 1] + (month == 2 && leap);
+    int64_t ignored;
+    return text_rfc3339(bytes, len, &ignored);
 }
 
-static bool take_date(struct scan *scan)
+static bool is_date_time(const char *date, size_t date_len, const char *time, size_t time_len)
 {
-    int year, month, day;
-    return take_number(scan, 4, &year) && take_char(scan, '-', '-') &&
-           take_number(scan, 2, &month) && take_char(scan, '-', '-') &&
-           take_number(scan, 2, &day) && month >= 1 && month <= 12 && day >= 1 &&
-           day <= days_in_month(year, month);
-}
-
-/* Z or +hh:mm or -hh:mm, as minutes east. */
-static bool take_offset(struct scan *scan, int *minutes)
-{
-    *minutes = 0;
-    if (take_char(scan, 'Z', 'z')) {
-        return true;
-    }
-    bool west = scan->at < scan->end && *scan->at == '-';
-    int hour, minute;
-    if (!take_char(scan, '+', '-') || !take_number(scan, 2, &hour) || !take_char(scan, ':', ':') ||
-        !take_number(scan, 2, &minute) || hour > 23 || minute > 59) {
-        return false;
-    }
-    *minutes = (hour * 60 + minute) * (west ? -1 : 1);
-    return true;
-}
-
-/* Any number of digits, but one at least. */
-static bool take_fraction(struct scan *scan)
-{
-    if (!take_char(scan, '.', '.')) {
-        return true;
-    }
-    const char *start = scan->at;
-    while (scan->at < scan->end && is_digit(*scan->at)) {
-        scan->at++;
-    }
-    return scan->at > start;
-}
-
-/* A leap second is the last second of a UTC day (section 5.7). */
-static bool take_time(struct scan *scan)
-{
-    enum { DAY_MINUTES = 24 * 60 };
-    int hour, minute, second, offset;
-    if (!take_number(scan, 2, &hour) || !take_char(scan, ':', ':') ||
-        !take_number(scan, 2, &minute) || !take_char(scan, ':', ':') ||
-        !take_number(scan, 2, &second) || !take_fraction(scan) || !take_offset(scan, &offset) ||
-        hour > 23 || minute > 59 || second > 60) {
-        return false;
-    }
-    int utc = (hour * 60 + minute - offset + DAY_MINUTES) % DAY_MINUTES;
-    return second < 60 || utc == DAY_MINUTES - 1;
+    AUTO_BUF struct buf text = {0};
+    buf_append(&text, date, date_len);
+    buf_putc(&text, 'T');
+    buf_append(&text, time, time_len);
+    return format_date_time(text.data, text.len);
 }
 
 bool format_date(const char *bytes, size_t len)
 {
-    struct scan scan = {bytes, bytes + len};
-    return take_date(&scan) && scan.at == scan.end;
+    static const char time[] = "00:00:00Z";
+    return len == strlen("YYYY-MM-DD") && is_date_time(bytes, len, time, strlen(time));
 }
 
 bool format_time(const char *bytes, size_t len)
 {
-    struct scan scan = {bytes, bytes + len};
-    return take_time(&scan) && scan.at == scan.end;
-}
-
-bool format_date_time(const char *bytes, size_t len)
-{
-    struct scan scan = {bytes, bytes + len};
-    return take_date(&scan) && take_char(&scan, 'T', 't') && take_time(&scan) &&
-           scan.at == scan.end;
+    static const char date[] = "1970-01-01";
+    return is_date_time(date, strlen(date), bytes, len);
 }
 
 /* ---- Addresses ---- */
@@ -150,7 +86,7 @@ bool format_date_time(const char *bytes, size_t len)
 static bool take_ipv4(struct scan *scan)
 {
     for (int part = 0; part < 4; part++) {
-        if (part > 0 && !take_char(scan, '.', '.')) {
+        if (part > 0 && !take_char(scan, '.')) {
             return false;
         }
         const char *start = scan->at;
@@ -205,7 +141,7 @@ bool format_ipv6(const char *bytes, size_t len)
         if (scan.at == scan.end) {
             break;
         }
-        if (size == 2 || !take_char(&scan, ':', ':') || scan.at == scan.end) {
+        if (size == 2 || !take_char(&scan, ':') || scan.at == scan.end) {
             return false;
         }
         if (*scan.at == ':') {
@@ -318,7 +254,7 @@ static bool take_scheme(struct scan *scan)
                                     (*scan->at != 0 && strchr("+-.", *scan->at) != NULL))) {
         scan->at++;
     }
-    return take_char(scan, ':', ':');
+    return take_char(scan, ':');
 }
 
 /* Splits the URI as the grammar does, then checks the characters of each part. */
