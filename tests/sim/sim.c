@@ -258,7 +258,7 @@ static void advance(struct sim *sim, int64_t end_ms)
 {
     int64_t next = next_ms(sim);
     next = next < end_ms ? next : end_ms;
-    SIM_CHECK(sim, next < INT64_MAX, "everybody waits, and nothing will come");
+    SIM_CHECK(sim, next < INT64_MAX, "no progress: every process waits, and no event is scheduled");
     if (next > sim->mono_ms) {
         sim->wall_ms += next - sim->mono_ms;
         sim->mono_ms = next;
