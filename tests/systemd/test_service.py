@@ -191,7 +191,7 @@ class Reload(Service):
         failed = machine.systemctl("reload", "presignd", check=False)
         self.assertNotEqual(failed.returncode, 0)
         self.assertEqual(machine.show("presignd", "ActiveState"), "active")
-        self.assertIn("base_delay_ms", self.message("RELOAD_REFUSED")["MESSAGE"])
+        self.assertIn("base_delay_ms", self.message("RELOAD_FAILED")["MESSAGE"])
         self.results(self.produce("A1"))
 
         done = machine.run("presignctl", "reload", check=False)
