@@ -26,6 +26,15 @@ bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)
     return true;
 }
 
+int text_hex_value(char c)
+{
+    if (text_is_digit(c)) {
+        return c - '0';
+    }
+    unsigned char low = text_lower(c);
+    return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+}
+
 int text_compare_nocase(const char *a, const char *b)
 {
     while (*a != '\0' && text_lower(*a) == text_lower(*b)) {

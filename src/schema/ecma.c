@@ -6,6 +6,7 @@
  * support look-behind of unbounded length. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "schema/node.h"
 
 #include <stdlib.h>
@@ -152,12 +153,11 @@ static bool take_hex(struct translation *t, size_t count, unsigned *value)
         return false;
     }
     for (size_t i = 0; i < count; i++) {
-        char c = t->at[i];
-        char low = (char)(c | 0x20);
-        if (!(c >= '0' && c <= '9') && !(low >= 'a' && low <= 'f')) {
+        int digit = text_hex_value(t->at[i]);
+        if (digit < 0) {
             return false;
         }
-        *value = *value * 16 + (unsigned)(c <= '9' ? c - '0' : low - 'a' + 10);
+        *value = *value * 16 + (unsigned)digit;
     }
     t->at += count;
     return true;
@@ -224,7 +224,7 @@ static bool put_same(struct translation *t, char c)
 static bool put_back_reference(struct translation *t)
 {
     unsigned number = (unsigned)(t->at[-1] - '0');
-    while (t->at < t->end && *t->at >= '0' && *t->at <= '9' && number < 1000) {
+    while (t->at < t->end && text_is_digit(*t->at) && number < 1000) {
         number = number * 10 + (unsigned)(*t->at++ - '0');
     }
     t->reference_max = number > t->reference_max ? number : t->reference_max;
@@ -257,7 +257,7 @@ static bool put_control(struct translation *t)
 
 static bool put_null(struct translation *t)
 {
-    if (t->at < t->end && *t->at >= '0' && *t->at <= '9') {
+    if (t->at < t->end && text_is_digit(*t->at)) {
         return fail(t, "\\0 before a digit");
     }
     buf_puts(t->out, "\\x{0}");
@@ -413,7 +413,7 @@ static bool close_group(struct translation *t)
 static bool take_digits(struct translation *t, unsigned *number)
 {
     const char *start = t->at;
-    for (*number = 0; t->at < t->end && *t->at >= '0' && *t->at <= '9'; t->at++) {
+    for (*number = 0; t->at < t->end && text_is_digit(*t->at); t->at++) {
         *number = *number < 1000000 ? *number * 10 + (unsigned)(*t->at - '0') : *number;
     }
     return t->at > start;

@@ -29,21 +29,6 @@ struct scan {
     const char *at, *end;
 };
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_hex(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-static bool is_alpha(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 static bool take_char(struct scan *scan, char c)
 {
     bool found = scan->at < scan->end && *scan->at == c;
@@ -91,7 +76,7 @@ static bool take_ipv4(struct scan *scan)
         }
         const char *start = scan->at;
         int value = 0;
-        while (scan->at < scan->end && is_digit(*scan->at) && scan->at - start < 3) {
+        while (scan->at < scan->end && text_is_digit(*scan->at) && scan->at - start < 3) {
             value = value * 10 + (*scan->at++ - '0');
         }
         if (scan->at == start || value > 255 || (*start == '0' && scan->at - start > 1)) {
@@ -116,7 +101,7 @@ static int take_group(struct scan *scan)
         return 2;
     }
     const char *start = scan->at;
-    while (scan->at < scan->end && is_hex(*scan->at) && scan->at - start < 4) {
+    while (scan->at < scan->end && text_hex_value(*scan->at) >= 0 && scan->at - start < 4) {
         scan->at++;
     }
     return scan->at > start ? 1 : 0;
@@ -162,11 +147,13 @@ static bool take_uri_char(struct scan *scan, const char *also)
 {
     char c = *scan->at;
     if (c == '%') {
-        bool escape = scan->end - scan->at >= 3 && is_hex(scan->at[1]) && is_hex(scan->at[2]);
+        bool escape = scan->end - scan->at >= 3 && text_hex_value(scan->at[1]) >= 0 &&
+                      text_hex_value(scan->at[2]) >= 0;
         scan->at += escape ? 3 : 0;
         return escape;
     }
-    bool fits = is_alpha(c) || is_digit(c) || (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL) ||
+    bool fits = text_is_alpha(c) || text_is_digit(c) ||
+                (c != '\0' && strchr("-._~!$&'()*+,;=", c) != NULL) ||
                 (c != '\0' && strchr(also, c) != NULL);
     scan->at += fits;
     return fits;
@@ -203,7 +190,7 @@ static bool is_ip_literal(const char *at, const char *end)
         return false;
     }
     for (const char *c = at + 1; c < point; c++) {
-        if (!is_hex(*c)) {
+        if (text_hex_value(*c) < 0) {
             return false;
         }
     }
@@ -237,7 +224,7 @@ static bool is_authority(const char *at, const char *end)
         return false;
     }
     for (const char *port = host_end + 1; port < end; port++) {
-        if (!is_digit(*port)) {
+        if (!text_is_digit(*port)) {
             return false;
         }
     }
@@ -247,10 +234,10 @@ static bool is_authority(const char *at, const char *end)
 /* Section 3.1, with its colon. */
 static bool take_scheme(struct scan *scan)
 {
-    if (scan->at == scan->end || !is_alpha(*scan->at)) {
+    if (scan->at == scan->end || !text_is_alpha(*scan->at)) {
         return false;
     }
-    while (scan->at < scan->end && (is_alpha(*scan->at) || is_digit(*scan->at) ||
+    while (scan->at < scan->end && (text_is_alpha(*scan->at) || text_is_digit(*scan->at) ||
                                     (*scan->at != 0 && strchr("+-.", *scan->at) != NULL))) {
         scan->at++;
     }

@@ -1,6 +1,7 @@
 /* Resolves references: RFC 3986, section 5.2. Does not validate URIs; the `uri` format does. */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "schema/node.h"
 
 #include <string.h>
@@ -117,15 +118,6 @@ char *schema_uri_resolve(const char *base_text, const char *reference_text)
     return buf_take(&out);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 char *schema_uri_decode(const char *bytes, size_t len)
 {
     AUTO_BUF struct buf out = {0};
@@ -134,8 +126,8 @@ char *schema_uri_decode(const char *bytes, size_t len)
             buf_putc(&out, bytes[i]);
             continue;
         }
-        int high = i + 2 < len ? hex_value(bytes[i + 1]) : -1;
-        int low = high >= 0 ? hex_value(bytes[i + 2]) : -1;
+        int high = i + 2 < len ? text_hex_value(bytes[i + 1]) : -1;
+        int low = high >= 0 ? text_hex_value(bytes[i + 2]) : -1;
         if (low < 0 || high * 16 + low == 0) {
             return NULL;
         }

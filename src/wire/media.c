@@ -25,7 +25,7 @@ static bool skip_char(struct cursor *cursor, char c)
 /* RFC 9110, section 5.6.2. */
 static bool is_token_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+    return text_is_alpha(c) || text_is_digit(c) ||
            (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 

@@ -70,8 +70,7 @@ static void append_segment(struct buf *out, const char *segment)
 {
     static const char allowed[] = "-._~!$&'()*+,;=:@";
     for (const char *c = segment == NULL ? "" : segment; *c != '\0'; c++) {
-        bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
-                     (*c >= '0' && *c <= '9') || strchr(allowed, *c) != NULL;
+        bool plain = text_is_alpha(*c) || text_is_digit(*c) || strchr(allowed, *c) != NULL;
         if (plain) {
             buf_putc(out, *c);
         } else {

@@ -1,5 +1,7 @@
 #include "wire/trace.h"
 
+#include "presignd/base/text.h"
+
 #include <string.h>
 
 enum {
@@ -16,17 +18,12 @@ static bool is_lower(char c)
     return c >= 'a' && c <= 'z';
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* `count` lower-case hexadecimal digits, not all zero unless `zero_allowed`. */
 static bool is_hex_id(const char *bytes, size_t count, bool zero_allowed)
 {
     bool zero = true;
     for (size_t i = 0; i < count; i++) {
-        if (!is_digit(bytes[i]) && !(bytes[i] >= 'a' && bytes[i] <= 'f')) {
+        if (!text_is_digit(bytes[i]) && !(bytes[i] >= 'a' && bytes[i] <= 'f')) {
             return false;
         }
         zero = zero && bytes[i] == '0';
@@ -63,12 +60,13 @@ bool trace_parent_valid(const char *bytes, size_t len)
 
 static bool is_key_part(const char *bytes, size_t len, size_t max, bool digit_first)
 {
-    if (len == 0 || len > max || !(is_lower(bytes[0]) || (digit_first && is_digit(bytes[0])))) {
+    if (len == 0 || len > max ||
+        !(is_lower(bytes[0]) || (digit_first && text_is_digit(bytes[0])))) {
         return false;
     }
     for (size_t i = 1; i < len; i++) {
         char c = bytes[i];
-        if (!is_lower(c) && !is_digit(c) && c != '_' && c != '-' && c != '*' && c != '/') {
+        if (!is_lower(c) && !text_is_digit(c) && c != '_' && c != '-' && c != '*' && c != '/') {
             return false;
         }
     }

@@ -49,7 +49,19 @@ void text_base64(struct buf *out, const void *bytes, size_t len);
 bool text_base64_decode(struct buf *out, const char *text, size_t len)
     __attribute__((warn_unused_result));
 
-/* ASCII letters only, in any locale. */
+/* ASCII only, in any locale. */
+static inline bool text_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline bool text_is_alpha(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Of a hexadecimal digit; -1 for another character. */
+int text_hex_value(char c);
 static inline unsigned char text_lower(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
