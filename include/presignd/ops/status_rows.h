@@ -66,7 +66,7 @@ COUNT(partition, base_offset, PLAIN, "base offset")
 COUNT(partition, lag_records, PLAIN, "records behind")
 COUNT(partition, unfinished, PLAIN, "unfinished")
 COUNT(partition, window_offsets, PLAIN, "window")
-SPAN(partition, still, PLAIN, "unmoved for") /* of the base offset, with unfinished events */
+SPAN(partition, still, PLAIN, "stalled for") /* of the base offset, with unfinished events */
 TEXT(partition, oldest_state, PLAIN, "oldest event") /* the event at the base offset */
 TEXT(partition, oldest_mchid, PLAIN, "its merchant")
 PROSE(partition, paused, BAD_IF_SET, "paused") /* why; NULL: it is read */

@@ -445,7 +445,7 @@ Test(admin, a_unix_socket_is_served)
     struct client client = {.loop = loop, .path = path, .request = "GET /metrics HTTP/1.0\r\n\r\n"};
     AUTO_FREE char *answer = ask_by(&client);
     cr_assert_not_null(strstr(answer, "served 1"), "%s", answer);
-    cr_assert_null(listen_at(loop, path, &served, &error), "somebody listens there");
+    cr_assert_null(listen_at(loop, path, &served, &error), "another process listens there");
     cr_assert_not_null(strstr(error, "Address already in use"), "%s", error);
     free(error);
     admin_free(admin);

@@ -73,7 +73,7 @@ Test(notify, without_a_socket_nothing_is_sent)
 {
     unsetenv("NOTIFY_SOCKET");
     notify_ready();
-    notify_status("nobody reads this");
+    notify_status("not sent");
 }
 
 Test(notify, the_watchdog_time_comes_from_the_environment)
