@@ -517,7 +517,7 @@ static void on_log_restarted(void *context, int32_t partition, int64_t offset)
                partition, offset);
 }
 
-static void on_outcome_refused(void *context, const struct job *job, const char *last_error)
+static void on_outcome_rejected(void *context, const struct job *job, const char *last_error)
 {
     const struct refusal_row *row = refusal_row(job->refusal);
     struct coordinates at;
@@ -565,15 +565,15 @@ static void output_log(enum output_topic topic, int32_t partition, enum refusal 
     }
 }
 
-static void on_output_shut(void *context, enum output_topic topic, int32_t partition,
-                           enum refusal refusal, const char *last_error)
+static void on_output_unavailable(void *context, enum output_topic topic, int32_t partition,
+                                  enum refusal refusal, const char *last_error)
 {
     (void)context;
     output_log(topic, partition, refusal, true, last_error);
 }
 
-static void on_output_open(void *context, enum output_topic topic, int32_t partition,
-                           enum refusal refusal)
+static void on_output_available(void *context, enum output_topic topic, int32_t partition,
+                                enum refusal refusal)
 {
     (void)context;
     output_log(topic, partition, refusal, false, NULL);
@@ -592,9 +592,9 @@ struct pipeline_observer report_observer(struct report *report)
         .endpoint_down = on_endpoint_down,
         .metadata_unreadable = on_metadata_unreadable,
         .log_restarted = on_log_restarted,
-        .outcome_refused = on_outcome_refused,
-        .output_shut = on_output_shut,
-        .output_open = on_output_open,
+        .outcome_rejected = on_outcome_rejected,
+        .output_unavailable = on_output_unavailable,
+        .output_available = on_output_available,
     };
 }
 

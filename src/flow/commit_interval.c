@@ -1,8 +1,8 @@
 #include "flow/commit_interval.h"
 
-/* Over which the rate is averaged: a burst of a few outcomes changes little. */
+/* The rate is averaged over this time, so a small burst changes little. */
 #define HORIZON_MS 500
-/* From a rate to a distance: 5 ms at 100 a second, COMMIT_INTERVAL_MAX_MS from 2000 a second on. */
+/* 5 ms at 100 outcomes per second; COMMIT_INTERVAL_MAX_MS from 2000 per second on. */
 #define MS_FOR_ONE_PER_MS 50
 
 void commit_interval_begin(struct commit_interval *interval, size_t outcomes, int64_t now_ms)
@@ -15,7 +15,7 @@ void commit_interval_begin(struct commit_interval *interval, size_t outcomes, in
 
 int64_t commit_interval_next_ms(const struct commit_interval *interval)
 {
-    double distance_ms = interval->per_ms * MS_FOR_ONE_PER_MS;
+    double interval_ms = interval->per_ms * MS_FOR_ONE_PER_MS;
     return interval->begun_ms +
-           (distance_ms < COMMIT_INTERVAL_MAX_MS ? (int64_t)distance_ms : COMMIT_INTERVAL_MAX_MS);
+           (interval_ms < COMMIT_INTERVAL_MAX_MS ? (int64_t)interval_ms : COMMIT_INTERVAL_MAX_MS);
 }

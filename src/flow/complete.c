@@ -121,8 +121,8 @@ void complete_failure(struct job *job, const struct complete_identity *identity,
 }
 
 /* A result cannot be cut: every member of it is promised. */
-bool complete_without_original(struct job *job, const struct complete_identity *identity,
-                               int64_t wall_ms)
+bool complete_drop_original(struct job *job, const struct complete_identity *identity,
+                            int64_t wall_ms)
 {
     if (job->without_original || job->reason == REASON_NONE) {
         return false;

@@ -55,16 +55,16 @@ static void park(struct pipeline *p, struct job *job, enum refusal refusal, cons
     job->refusal = refusal;
     if (refusal_row(refusal)->scope == REFUSAL_OF_RECORD && !job->reported) {
         job->reported = true;
-        OBSERVE(p, outcome_refused, job, last_error);
+        OBSERVE(p, outcome_rejected, job, last_error);
     } else if (made && refusal_row(refusal)->scope != REFUSAL_OF_RECORD) {
-        OBSERVE(p, output_shut, record.topic, record.partition, refusal, last_error);
+        OBSERVE(p, output_unavailable, record.topic, record.partition, refusal, last_error);
     }
 }
 
 /* Smaller, if it can be: a failure without its original. */
 static bool drop_original(struct pipeline *p, struct job *job, struct moment now)
 {
-    bool smaller = complete_without_original(job, p->rules.identity, now.wall_ms);
+    bool smaller = complete_drop_original(job, p->rules.identity, now.wall_ms);
     if (smaller) {
         buf_fit(&job->outcome.value);
         job_state_charge(p, job);
@@ -254,7 +254,7 @@ static void reopen(struct pipeline *p, uint32_t suspect, struct moment now)
 {
     const struct suspect_case item = *suspects_find(&p->suspects, suspect);
     suspects_end(&p->suspects, suspect);
-    OBSERVE(p, output_open, item.topic, item.partition, item.refusal);
+    OBSERVE(p, output_available, item.topic, item.partition, item.refusal);
     LIST_FOREACH_SAFE (&p->jobs[JOB_REFUSED], link) {
         if (job_of(link)->suspect == suspect) {
             publish_take(p, job_of(link), now);

@@ -82,14 +82,14 @@ uint32_t suspects_group(struct suspects *suspects, enum output_topic topic, enum
     return item->id;
 }
 
-/* A hold of no partition is for outcomes that may go to any of them: none takes those. */
+/* A case without a partition is for outcomes without a key, which may go to any partition. */
 static bool same_partition(const struct suspect_case *item, const struct suspect_record *record)
 {
     return item->partition == record->partition && (record->partition >= 0 || record->keyless);
 }
 
-static bool holds_for(const struct suspect_case *item, const struct suspect_record *record,
-                      enum refusal refusal)
+static bool is_parked_for(const struct suspect_case *item, const struct suspect_record *record,
+                          enum refusal refusal)
 {
     return !item->group && item->topic == record->topic && item->refusal == refusal &&
            (scope_of(item) != REFUSAL_OF_PARTITION || same_partition(item, record));
@@ -100,7 +100,7 @@ uint32_t suspects_park(struct suspects *suspects, const struct suspect_record *r
 {
     struct suspect_case *item = NULL;
     for (size_t i = 0; i < suspects->count && item == NULL; i++) {
-        item = holds_for(&suspects->cases[i], record, refusal) ? &suspects->cases[i] : NULL;
+        item = is_parked_for(&suspects->cases[i], record, refusal) ? &suspects->cases[i] : NULL;
     }
     *made = item == NULL;
     if (item == NULL) {
@@ -127,7 +127,7 @@ static bool keeps_back(const struct suspect_case *item, const struct suspect_rec
     default:
         break;
     }
-    /* A size is judged by suspects_too_large(). */
+    /* suspects_too_large() checks the size. */
     return item->refusal == REFUSAL_TIMESTAMP ||
            (item->refusal == REFUSAL_RECORD && item->keyless && record->keyless);
 }
@@ -168,7 +168,7 @@ static const struct suspect_case *first_due(const struct suspects *suspects)
     for (size_t i = 0; i < suspects->count; i++) {
         const struct suspect_case *item = &suspects->cases[i];
         if (item->group) {
-            return item; /* first, since some of its outcomes may not be at fault */
+            return item; /* first, since some of its outcomes may be acceptable */
         }
         if (first == NULL || item->next_ms < first->next_ms) {
             first = item;
@@ -203,7 +203,7 @@ bool suspects_undecided(const struct suspects *suspects)
     return first != NULL && first->group;
 }
 
-/* The case, after a trial of it; NULL when it is over. */
+/* The case after a transaction of it; NULL if it has ended. */
 static struct suspect_case *after_trial(struct suspects *suspects, uint32_t id, size_t left)
 {
     if (left == 0) {
@@ -220,7 +220,7 @@ void suspects_taken(struct suspects *suspects, uint32_t id, size_t left)
     }
     if (item->group) {
         item->take = item->take * 2 < left ? item->take * 2 : left;
-    } else { /* one was taken, so all may be */
+    } else { /* one was accepted, so all may be */
         item->group = true;
         item->take = left;
     }

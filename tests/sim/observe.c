@@ -91,7 +91,7 @@ static void on_log_restarted(void *context, int32_t partition, int64_t offset)
               "told that partition %d begins anew at %" PRId64, partition, offset);
 }
 
-static void on_outcome_refused(void *context, const struct job *job, const char *last_error)
+static void on_outcome_rejected(void *context, const struct job *job, const char *last_error)
 {
     const struct sim_member *member = context;
     struct sim *sim = member->sim;
@@ -108,8 +108,8 @@ static void on_outcome_refused(void *context, const struct job *job, const char 
     sim->named++;
 }
 
-static void on_output_shut(void *context, enum output_topic topic, int32_t partition,
-                           enum refusal refusal, const char *last_error)
+static void on_output_unavailable(void *context, enum output_topic topic, int32_t partition,
+                                  enum refusal refusal, const char *last_error)
 {
     const struct sim_member *member = context;
     (void)refusal;
@@ -119,8 +119,8 @@ static void on_output_shut(void *context, enum output_topic topic, int32_t parti
     member->sim->shuts++;
 }
 
-static void on_output_open(void *context, enum output_topic topic, int32_t partition,
-                           enum refusal refusal)
+static void on_output_available(void *context, enum output_topic topic, int32_t partition,
+                                enum refusal refusal)
 {
     const struct sim_member *member = context;
     (void)refusal;
@@ -146,9 +146,9 @@ void observe_set_up(struct sim_member *member, struct pipeline_observer *observe
         .endpoint_down = on_endpoint_down,
         .metadata_unreadable = on_metadata_unreadable,
         .log_restarted = on_log_restarted,
-        .outcome_refused = on_outcome_refused,
-        .output_shut = on_output_shut,
-        .output_open = on_output_open,
+        .outcome_rejected = on_outcome_rejected,
+        .output_unavailable = on_output_unavailable,
+        .output_available = on_output_available,
     };
 }
 

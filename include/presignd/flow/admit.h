@@ -1,8 +1,8 @@
-/* From a record to a call that may be made, or to the reason why not. Pure.
+/* Turns a record into a call, or into the reason of a failure. Pure.
  *
- * decode -> validate -> route, in the contract's order: empty, size, JSON, attributes, type,
- * schema, expiry, merchant. The first check that fails names the reason. `presignctl validate`
- * and the daemon run this same code.
+ * decode -> validate -> route. The order of the checks: empty, size, JSON, attributes, type,
+ * schema, expiry, merchant. The first check that fails determines the reason. The daemon and
+ * `presignctl validate` run the same code.
  */
 #ifndef PRESIGND_FLOW_ADMIT_H
 #define PRESIGND_FLOW_ADMIT_H
@@ -18,12 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* out_contract_code has at most so many characters. */
 #define ADMIT_CODE_MAX    32
 #define ADMIT_MCHID_MAX   32
 #define ADMIT_MESSAGE_MAX 127
 
-/* All of it borrowed and unchanging while in use. */
+/* Borrowed. Does not change while in use. */
 struct admit_rules {
     size_t event_bytes_max;
     int64_t event_age_max_ms;                      /* 0: no limit */
@@ -34,25 +33,25 @@ struct admit_rules {
 struct admission {
     enum reason reason;                  /* REASON_NONE: call */
     char message[ADMIT_MESSAGE_MAX + 1]; /* quotes nothing of the event */
-    struct event event;                  /* as far as it could be read */
+    struct event event;                  /* as far as it was readable */
     struct violations errors;
-    const struct endpoint *endpoint;            /* NULL when none could be told */
-    struct merchant *merchant;                  /* borrowed from the rules; NULL unless told */
-    char mchid[ADMIT_MCHID_MAX + 1];            /* whose turn and signature it is; "" likewise */
-    char out_contract_code[ADMIT_CODE_MAX + 1]; /* "" unless it is a valid one */
+    const struct endpoint *endpoint;            /* NULL: unknown */
+    struct merchant *merchant;                  /* borrowed from the rules; NULL: unknown */
+    char mchid[ADMIT_MCHID_MAX + 1];            /* who signs; "": unknown */
+    char out_contract_code[ADMIT_CODE_MAX + 1]; /* "" if it is not valid */
     int64_t expires_ms;                         /* wall clock; INT64_MAX: never */
     char *body;                                 /* the request's bytes; NULL on failure */
     size_t body_len;
-    char *request_members; /* what a result repeats of the request; NULL on failure */
+    char *request_members; /* copied into a result; NULL on failure */
 };
 
-/* `admission` is overwritten; give it to admission_deinit(). */
+/* Overwrites `admission`. The caller gives it to admission_deinit(). */
 void admit(const struct admit_rules *rules, const struct record *record, int64_t wall_ms,
            struct admission *admission);
 void admission_deinit(struct admission *admission);
 
-/* The merchant that signs for that endpoint: the named one, or the default for NULL. NULL and
- * a static text when there is none or its mode is another. Borrowed. */
+/* The merchant that signs for that endpoint: `mchid`, or the default merchant if that is NULL.
+ * Borrowed. NULL, with a static text in *why, if there is none or its mode differs. */
 struct merchant *admit_merchant(const struct merchants *merchants, const struct endpoint *endpoint,
                                 const char *mchid, const char **why)
     __attribute__((warn_unused_result));

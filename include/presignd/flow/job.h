@@ -1,4 +1,4 @@
-/* The traveller: one event with its coordinates, its attempts and its outcome. */
+/* One event with its coordinates, its attempts and its outcome. */
 #ifndef PRESIGND_FLOW_JOB_H
 #define PRESIGND_FLOW_JOB_H
 
@@ -19,15 +19,15 @@
 
 /* Each state is a list. Only flow/job_state.c moves a job, and it picks the list from the state. */
 enum job_state {
-    JOB_NEW,        /* read, not yet admitted (its partition's window is full) */
-    JOB_BLOCKED,    /* behind an earlier event of its contract code */
-    JOB_WAITING,    /* waits for its merchant, or for a place in flight */
+    JOB_NEW,        /* read, not yet admitted: its partition's window is full */
+    JOB_BLOCKED,    /* behind an earlier event with the same contract code */
+    JOB_WAITING,    /* waits for its merchant, or for the in-flight limit */
     JOB_CALLING,    /* in flight */
-    JOB_ANSWERED,   /* its answer came, the next step reads it */
+    JOB_ANSWERED,   /* its answer came; the next step reads it */
     JOB_RETRY,      /* waits for its next attempt */
     JOB_COMPLETED,  /* has its outcome, waits for a transaction */
     JOB_PUBLISHING, /* in the transaction */
-    JOB_REFUSED,    /* its outcome was not taken, or its partition or topic takes none: a suspect */
+    JOB_REFUSED,    /* Kafka did not accept its outcome, or does not accept outcomes there */
     JOB_STATE_COUNT
 };
 const char *job_state_name(enum job_state state);
@@ -45,62 +45,63 @@ struct job_attempt {
 struct partition;
 struct merchant_queue;
 
+/* Moments are of the monotonic clock, unless noted otherwise. */
 struct job {
     struct list_link link;
     struct list_link mine; /* in its partition's list, in the order of offsets */
-    struct list *in;       /* the list that link is in */
+    struct list *in;       /* the list that contains `link` */
     enum job_state state;
-    struct heap_slot due; /* when something must happen though nothing comes */
+    struct heap_slot due; /* its timer */
     struct key_order_entry key_entry;
 
     struct record record; /* points into `bytes` */
     void *bytes;
-    size_t copied; /* what the record takes in `bytes` */
-    size_t parsed; /* what the admission and the call make of it, as far as it is kept */
-    size_t size;   /* charged to its partition; see job_state_charge() */
-    struct partition *partition; /* NULL: an orphan, its partition went to another */
+    size_t copied;               /* size of the record in `bytes` */
+    size_t parsed;               /* estimated size of the admission and of the call */
+    size_t size;                 /* charged to its partition; see job_state_charge() */
+    struct partition *partition; /* NULL: an orphan, its partition was taken away */
     struct admission admission;
     struct merchant_queue *queue;
 
     unsigned attempts;                 /* calls made */
     unsigned counted_attempts;         /* those that count against max_attempts */
-    bool re_signed;                    /* was answered 401 and signed anew */
-    bool own_401;                      /* was answered 401 though its merchant was not */
-    bool held_alone;                   /* waits for that by itself: its time stands still */
-    int64_t first_401_ms, last_401_ms; /* mono: of its first and last 401; 0: none */
-    int64_t outage_ms;                 /* mono: of its last outage; 0: none */
-    int64_t first_ms;         /* mono: begin of the first attempt, later by the time it was alone */
-    int64_t paused_before_ms; /* how long retry time had stood still by then, for others' reasons */
-    int64_t began_ms;         /* mono: of the present attempt */
-    int64_t end_ms;           /* mono: when its time-out ends it, whatever a reload makes of that */
-    int64_t began_wall_ms;
-    int64_t retry_ms;          /* mono: of the next one */
+    bool re_signed;                    /* was answered 401 and signed again */
+    bool own_401;                      /* was answered 401 while its merchant was not */
+    bool held_alone;                   /* waits because of own_401; its retry time is paused */
+    int64_t first_401_ms, last_401_ms; /* 0: none */
+    int64_t outage_ms;                 /* its last outage; 0: none */
+    int64_t first_ms; /* begin of the first attempt, plus the time in which it was held alone */
+    int64_t paused_before_ms;  /* job_state_paused_ms() at the first attempt */
+    int64_t began_ms;          /* begin of the current attempt */
+    int64_t end_ms;            /* when that attempt times out; a reload does not change it */
+    int64_t began_wall_ms;     /* wall clock: begin of the current attempt */
+    int64_t retry_ms;          /* the next attempt */
     struct hold_ticket ticket; /* of the last call */
     enum call_state worst_call_state;
     struct answer answer;    /* the last one */
-    struct job_attempt *log; /* a ring of OUTCOME_ATTEMPTS_MAX; NULL before the first failure */
+    struct job_attempt *log; /* ring of OUTCOME_ATTEMPTS_MAX; NULL before the first failure */
 
     enum reason reason;    /* REASON_NONE: a result */
-    bool without_original; /* the outcome leaves out what it can */
-    int32_t out_partition; /* where the outcome goes; -1: not known yet, or anywhere */
-    uint32_t suspect;      /* JOB_REFUSED: its case; 0: none */
-    enum refusal refusal;  /* why it was not taken when it was offered last */
-    bool reported;         /* as one that its topic refuses */
-    bool rerouted;         /* has no key, and its partition did not take it: another one is tried */
+    bool without_original; /* the failure omits the event to be smaller */
+    int32_t out_partition; /* of its outcome; -1: not known yet, or any */
+    uint32_t suspect;      /* JOB_REFUSED: its case (flow/suspects.h); 0: none */
+    enum refusal refusal;  /* why Kafka did not accept it the last time */
+    bool reported;         /* the observer was told that its topic does not accept it */
+    bool rerouted;         /* without a key, and tried in a second partition */
     struct outcome_bytes outcome;
 };
 
 /* Copies the record. */
 struct job *job_new(const struct record *record) __attribute__((warn_unused_result));
-/* What it takes in memory now. */
+/* Its current size in memory. */
 size_t job_bytes(const struct job *job);
 /* Where its outcome goes, and how many bytes it has there. */
 enum output_topic job_topic(const struct job *job);
 size_t job_outcome_bytes(const struct job *job);
-/* Its outcome is written: lets go of all that only calls and an `original` are made of. Left are
- * the key, and what the outcome is written of once more when it has to be smaller. */
+/* Its outcome is written: frees what only calls and an `original` need. Keeps the key, and what a
+ * smaller failure is written from. */
 void job_keep_outcome(struct job *job);
-/* Must be in no list, heap or turn. Accepts NULL, returns NULL. */
+/* The job must be in no list, heap or key order. Accepts NULL, returns NULL. */
 struct job *job_free(struct job *job);
 
 static inline struct job *job_of(struct list_link *link)
@@ -108,7 +109,7 @@ static inline struct job *job_of(struct list_link *link)
     return CONTAINER_OF(link, struct job, link);
 }
 
-/* Puts the present attempt into the log, with the answer that job->answer holds. */
+/* Adds the current attempt to the log, with job->answer. */
 void job_log_attempt(struct job *job);
 
 #endif

@@ -1,4 +1,5 @@
-/* Turns: events of one merchant and out_contract_code go one after another, as they came. */
+/* Key order: events with the same merchant and out_contract_code are called one after another, in
+ * the order in which they came. Pure. */
 #ifndef PRESIGND_FLOW_KEY_ORDER_H
 #define PRESIGND_FLOW_KEY_ORDER_H
 
@@ -9,9 +10,9 @@
 
 struct key_queue;
 
-/* Embedded in whoever takes turns; all zero takes none. */
+/* Embedded in the owner. All zero: in no queue. */
 struct key_order_entry {
-    struct list_link link; /* in the turn's queue while it waits */
+    struct list_link link; /* in the key's queue while it waits */
     struct key_queue *queue;
     bool waiting;
 };
@@ -21,12 +22,13 @@ struct key_order {
 };
 
 void key_order_init(struct key_order *order);
-/* Everybody must have left. */
+/* All entries must have left. */
 void key_order_deinit(struct key_order *order);
-/* Sits down. True when it is the seat's turn at once, false when others are before it. */
+/* True if the entry is the first of its key. False if it waits behind others. */
 bool key_order_enter(struct key_order *order, struct key_order_entry *entry, const char *mchid,
                      const char *code) __attribute__((warn_unused_result));
-/* Leaves, from the head or from the queue. The seat whose turn has come by that, or NULL. */
+/* Leaves the key's queue, from its head or from any other position. Returns the entry that is the
+ * first one now because of that, or NULL. Accepts an entry that never entered. */
 struct key_order_entry *key_order_leave(struct key_order *order, struct key_order_entry *entry);
 
 #endif

@@ -15,17 +15,17 @@ struct partition {
     int32_t id;
     bool begun; /* a record has come in this assignment */
     struct window window;
-    struct window pending; /* the window as the batch in progress will leave it */
+    struct window pending; /* the window after the current transaction's commit */
     struct list jobs;      /* all unfinished ones, in the order of offsets */
-    struct list overflow;  /* jobs in JOB_NEW: came though the window is full; one, as a rule */
+    struct list overflow;  /* JOB_NEW: read while the window was full; usually one at most */
     bool in_batch;
-    bool deferred;           /* of the batch: its set would be wider than the broker takes */
-    struct share memory;     /* of its events, wherever they are */
-    bool full;               /* the window or the share is: paused until there is room */
-    int64_t full_since_ms;   /* mono: since when; -1 while it is not */
-    struct relief_seen seen; /* who had outcomes in it */
-    bool paused;             /* as consumer was told */
-    /* The base offset when it was last seen to move, or without unfinished events; and when. */
+    bool deferred;           /* its set is too wide: the batch takes none of its outcomes */
+    struct share memory;     /* of all its jobs */
+    bool full;               /* window or share is full: paused until a quarter is free */
+    int64_t full_since_ms;   /* monotonic clock; -1: not full */
+    struct relief_seen seen; /* the merchants that had outcomes in it */
+    bool paused;             /* as the consumer was told */
+    /* The base offset at the last check that saw it change or saw no unfinished job, and when. */
     int64_t seen_base_offset, moved_ms;
 };
 
@@ -34,11 +34,11 @@ struct partitions {
     size_t count;
 };
 
-/* Takes the place of whatever was there, whose jobs must have been dropped. The windows are
- * the caller's to load, each when its position is known. */
+/* Replaces all partitions; the jobs of the old ones must be gone. The caller loads each window when
+ * its position is known. */
 void partitions_assign(struct partitions *table, const int32_t *ids, size_t count);
 void partitions_deinit(struct partitions *table);
-/* NULL when it is not assigned. */
+/* NULL if it is not assigned. */
 struct partition *partitions_find(const struct partitions *table, int32_t id);
 
 #endif

@@ -1,18 +1,20 @@
-/* The offset window of one partition: what is done, though it ends out of order.
+/* The offset window of one partition: which offsets are done, although they complete out of order.
+ * Pure.
  *
- * The base offset is the lowest offset that is not known to be done; from it on a set of done
- * offsets. Both are committed together, the base offset as the group's offset and the set in its
- * metadata, so that a restart skips exactly what was published. The set that is written is the
- * one that was loaded plus what is new: a set rebuilt from redelivered records alone would
- * forget. For the same reason the base offset's own bit belongs to it: after a restart the
- * base offset may come to stand on an offset that is done but was not delivered again.
+ * The base offset is the lowest offset that is not known to be done. A set names the done offsets
+ * from the base offset on. Both are committed together: the base offset as the group's offset, the
+ * set in its metadata. After a restart, exactly what was published is skipped.
  *
- * A broker may take less metadata than the whole window needs: `span` says how far above the
- * base offset an offset may be done. A set that is wider (it was loaded, or the span was lowered)
- * is kept whole, and gets no wider.
+ * The committed set is always the loaded set plus what is new. It includes the bit of the base
+ * offset itself: after a restart the base offset may reach an offset that is done but has not been
+ * delivered again.
  *
- * Pure. Offsets that never arrive (control records, compaction, aborted records) count as done
- * as soon as a later one arrives.
+ * A broker may accept less metadata than a full window needs: `span` says how far above the base
+ * offset an offset may be done. A set that is wider (it was loaded, or the span was lowered) is
+ * kept whole and does not become wider.
+ *
+ * Offsets that never arrive (control records, compaction, aborted records) count as done as soon as
+ * a later one arrives.
  */
 #ifndef PRESIGND_FLOW_WINDOW_H
 #define PRESIGND_FLOW_WINDOW_H
@@ -23,56 +25,57 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Offsets from the base offset on that can be told apart. As a bit set in base64 they take 1368
- * characters of the 4096 bytes that a broker allows for the metadata. */
+/* Offsets in a window. As a bit set in base64 they take 1368 characters of the 4096 bytes of
+ * metadata that a broker accepts by default. */
 #define WINDOW_SPAN 8192
-/* Bytes of the metadata of a whole window: "presignd/1:", 19 digits, ":", and the set. */
+/* Bytes of a full window's metadata: "presignd/1:", 19 digits, ":", and the set. */
 #define WINDOW_METADATA_MAX 1399
 
 struct window {
-    int64_t base_offset;             /* lowest offset not done; -1 until the first record tells */
-    int64_t next;                    /* one above the highest offset that arrived since the load */
-    int64_t top;                     /* one above the highest offset in the set */
-    int64_t span;                    /* a done offset is to be so close to the base offset */
+    int64_t base_offset; /* lowest offset not done; -1 before the first record */
+    int64_t next;        /* one above the highest offset that arrived since the load */
+    int64_t top;         /* one above the highest offset in the set */
+    int64_t span;        /* distance from the base offset at which an offset may be done */
     uint64_t done[WINDOW_SPAN / 64]; /* ring, bit (offset % WINDOW_SPAN) */
 };
 
-/* From a committed position; offset -1 when nothing was committed. False when the metadata is
- * not ours, damaged, or of another offset: the window then starts without a set (what was done
- * above the base offset is called again), which is worth a warning. */
+/* From a committed offset; -1: nothing was committed. False if the metadata is not from presignd,
+ * damaged, or of another offset. The window then starts without a set, and events above the base
+ * offset that were done are called again: log a warning. */
 bool window_load(struct window *window, int64_t offset, const char *metadata);
 
-/* The span whose sets take at most so many bytes of metadata; 0 for less than a set needs. */
+/* The largest span whose sets take at most so many bytes of metadata; 0: no set fits. */
 int64_t window_span_of(size_t metadata_bytes);
-/* After window_load(), which begins with WINDOW_SPAN, or later. 0: no record is taken any more. */
+/* Sets the span, which is WINDOW_SPAN after window_load(). 0: no further record is accepted. */
 void window_limit(struct window *window, int64_t span);
-/* True when the set is wider than the span: it cannot be committed as it is. */
+/* True if the set is wider than the span, so that it cannot be committed. */
 bool window_wide(const struct window *window);
-/* True when the set would get too wide if that offset were done now. */
+/* True if the set becomes too wide when that offset is done now. */
 bool window_widens(const struct window *window, int64_t offset);
 
 enum window_arrival {
-    WINDOW_NEW,    /* to be worked on */
+    WINDOW_NEW,    /* not done yet */
     WINDOW_KNOWN,  /* done already, or unfinished: skip it */
-    WINDOW_FULL,   /* too far above the base offset: pause, offer it again later */
-    WINDOW_BEHIND, /* below the base offset: the log was cut or made anew; see window_restart() */
+    WINDOW_FULL,   /* too far above the base offset: pause, try again later */
+    WINDOW_BEHIND, /* below the base offset: the log was truncated or created anew; see
+                      window_restart() */
 };
-/* A record arrived. Offsets between the last one and this one count as done. WINDOW_FULL and
- * WINDOW_BEHIND change nothing. */
+/* A record arrived. Offsets between the last one and this one count as done. After WINDOW_FULL and
+ * WINDOW_BEHIND the window is unchanged. */
 enum window_arrival window_arrive(struct window *window, int64_t offset);
-/* The position went backwards (the topic was made anew): begin again at that offset. */
+/* The topic was created anew: begins again at that offset. */
 void window_restart(struct window *window, int64_t offset);
 
-/* That offset's outcome is committed. Out of the window: nothing happens. */
+/* That offset's outcome is committed. Without effect outside the window. */
 void window_finish(struct window *window, int64_t offset);
 
-/* The metadata for window->base offset: "" for an empty set. */
+/* Appends the metadata for window->base_offset: "" for an empty set. */
 void window_encode(const struct window *window, struct buf *out);
-/* Offsets between the base offset and the newest, done or not. */
+/* Offsets from the base offset to the newest one, done or not. */
 size_t window_used(const struct window *window);
 /* How many further offsets fit. */
 size_t window_room(const struct window *window);
-/* A full window is read into again when so many offsets are free: pausing costs a new fetch. */
+/* A paused partition resumes when so many offsets are free, since each pause costs a new fetch. */
 size_t window_resume(const struct window *window);
 
 #endif

@@ -140,7 +140,7 @@ static void is_merchant_401(struct scene *scene, struct merchant_queue *queue, i
     struct job job = {.record = {.topic = queue->merchant->mchid, .offset = offset},
                       .queue = queue,
                       .refusal = REFUSAL_SIZE};
-    scene->observer.outcome_refused(scene->report, &job, NULL);
+    scene->observer.outcome_rejected(scene->report, &job, NULL);
 }
 
 Test(report, a_topic_that_refuses_every_outcome_does_not_fill_the_log)

@@ -182,11 +182,11 @@ Test(complete, a_slim_failure_leaves_the_original_out_and_is_the_last_resort)
     struct job *job = job_of_event(&world, "", "{}");
     complete_failure(job, &identity, job->admission.reason, NULL, NOW_MS);
     size_t whole = job->outcome.value.len;
-    cr_assert(complete_without_original(job, &identity, NOW_MS));
+    cr_assert(complete_drop_original(job, &identity, NOW_MS));
     cr_assert_lt(job->outcome.value.len, whole);
     AUTO_JSON json_t *outcome = outcome_of(job);
     cr_assert_null(json_object_get(json_object_get(outcome, "data"), "original"));
-    cr_assert_not(complete_without_original(job, &identity, NOW_MS));
+    cr_assert_not(complete_drop_original(job, &identity, NOW_MS));
     job_free(job);
 }
 
@@ -196,7 +196,7 @@ Test(complete, a_result_is_never_cut)
     struct job *job = job_of_event(&world, "", APP_DATA);
     succeeded(job, "P", "{\"pre_entrustweb_id\":\"P\"}");
     complete_result(job, &identity, NOW_MS);
-    cr_assert_not(complete_without_original(job, &identity, NOW_MS));
+    cr_assert_not(complete_drop_original(job, &identity, NOW_MS));
     job_free(job);
 }
 
