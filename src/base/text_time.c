@@ -155,24 +155,6 @@ void text_time(char out[TEXT_TIME_SIZE], int64_t wall_ms, bool millis)
     }
 }
 
-/* The index of the three letters at the reader among names of three letters each. */
-static int take_name(struct reader *in, const char *names)
-{
-    for (size_t i = 0; !in->failed && in->end - in->at >= 3 && names[i] != '\0'; i += 3) {
-        if (memcmp(names + i, in->at, 3) == 0) {
-            in->at += 3;
-            return (int)(i / 3);
-        }
-    }
-    in->failed = true;
-    return 0;
-}
-
-struct http_date {
-    int year, month, day;
-    int64_t seconds;
-};
-
 /* The year with these two last digits that is at most 50 ahead. */
 static int whole_year(int two_digits, int64_t now_ms)
 {
@@ -181,65 +163,24 @@ static int whole_year(int two_digits, int64_t now_ms)
     return year > now + 50 ? year - 100 : year <= now - 50 ? year + 100 : year;
 }
 
-/* One letter of a form; any other character stands for itself. */
-static void take_part(struct reader *in, char part, int64_t now_ms, struct http_date *date)
-{
-    bool leap_second, padded;
-    size_t rest;
-    switch (part) {
-    case 'a': /* Sun */
-        take_name(in, "MonTueWedThuFriSatSun");
-        break;
-    case 'A': /* Sunday */
-        take_name(in, "MonTueWedThuFriSatSun");
-        rest = strspn(in->at, "abcdefghijklmnopqrstuvwxyz");
-        in->at += rest;
-        in->failed = in->failed || rest < strlen("day");
-        break;
-    case 'd': /* 06 */
-        date->day = take_digits(in, 2);
-        break;
-    case 'e': /* " 6" or 16 */
-        padded = *in->at == ' ';
-        in->at += padded;
-        date->day = take_digits(in, padded ? 1 : 2);
-        break;
-    case 'b': /* Nov */
-        date->month = take_name(in, "JanFebMarAprMayJunJulAugSepOctNovDec") + 1;
-        break;
-    case 'Y': /* 1994 */
-        date->year = take_digits(in, 4);
-        break;
-    case 'y': /* 94 */
-        date->year = whole_year(take_digits(in, 2), now_ms);
-        break;
-    case 'T': /* 08:49:37 */
-        date->seconds = take_time(in, &leap_second);
-        break;
-    default:
-        take_char(in, (const char[]){part, '\0'});
-        break;
-    }
-}
-
-/* The three forms that RFC 9110, section 5.6.7, asks a recipient to take; case matters there.
- * `#` is GMT and the end. */
+/* The three forms of RFC 9110, section 5.6.7. strptime(3) is more tolerant: of spaces, of missing
+ * leading zeros, of the case of names. LC_TIME is "C" in every program. */
 static bool read_http_date(const char *string, int64_t now_ms, int64_t *wall_ms)
 {
-    static const char *const forms[] = {"a, d b Y T #", "A, d-b-y T #", "a b e T Y"};
+    static const char *const forms[] = {"%a, %d %b %Y %T GMT", "%a, %d-%b-%y %T GMT",
+                                        "%a %b %d %T %Y"};
     for (size_t i = 0; i < ARRAY_LENGTH(forms); i++) {
-        struct reader in = {.at = string, .end = string + strlen(string)};
-        struct http_date date = {0};
-        const char *form = forms[i];
-        for (; *form != '\0' && *form != '#'; form++) {
-            take_part(&in, *form, now_ms, &date);
+        struct tm tm = {0};
+        const char *end = strptime(string, forms[i], &tm);
+        if (end == NULL || *end != '\0') {
+            continue;
         }
-        bool ends = strcmp(in.at, *form == '#' ? "GMT" : "") == 0;
-        if (!in.failed && ends && is_date(date.year, date.month, date.day)) {
-            int64_t days = text_days_from_civil(date.year, date.month, date.day);
-            *wall_ms = (days * DAY_S + date.seconds) * 1000;
-            return true;
-        }
+        int year = i == 1 ? whole_year(tm.tm_year % 100, now_ms) : tm.tm_year + 1900;
+        int64_t days = text_days_from_civil(year, tm.tm_mon + 1, tm.tm_mday);
+        *wall_ms =
+            (days * DAY_S + tm.tm_hour * INT64_C(3600) + tm.tm_min * INT64_C(60) + tm.tm_sec) *
+            1000;
+        return is_date(year, tm.tm_mon + 1, tm.tm_mday);
     }
     return false;
 }

@@ -159,20 +159,20 @@ Test(text_time, retry_after_as_a_date)
                  INT64_C(2147483648000));
 }
 
-/* RFC 9110, section 5.6.7: senders do not make them any more, recipients take them. */
+/* RFC 9110, section 5.6.7: senders do not make them any more, recipients accept them. */
 Test(text_time, retry_after_as_an_obsolete_date)
 {
     cr_expect_eq(text_retry_after("Sunday, 06-Nov-94 08:49:38 GMT", NOW_MS), 1000);
     cr_expect_eq(text_retry_after("Sun Nov  6 08:49:38 1994", NOW_MS), 1000);
     cr_expect_eq(text_retry_after("Wed Nov 16 08:49:38 1994", NOW_MS), 10 * 86400000 + 1000);
-    /* Up to 50 years ahead is this century's, or the next one's. */
+    /* Two digits mean the year that is at most 50 years ahead. */
     cr_expect_eq(text_retry_after("Sunday, 06-Nov-44 08:49:37 GMT", NOW_MS),
                  (text_days_from_civil(2044, 11, 6) - text_days_from_civil(1994, 11, 6)) *
                      86400000);
     cr_expect_eq(text_retry_after("Monday, 06-Nov-45 08:49:37 GMT", NOW_MS), 0);
 }
 
-Test(text_time, retry_after_that_is_neither)
+Test(text_time, retry_after_of_another_form_is_rejected)
 {
     static const char *const bad[] = {
         "",
@@ -183,17 +183,13 @@ Test(text_time, retry_after_that_is_neither)
         "1.5",
         "soon",
         "Sunday, 06-Nov-1994 08:49:37 GMT",
-        "Sun, 06-Nov-94 08:49:37 GMT",
         "Sunday, 31-Nov-94 08:49:37 GMT",
-        "Sun Nov 6 08:49:37 1994",
         "Sun Nov  6 08:49:37 1994 GMT",
-        "Sun Nov  6 08:49:37 94",
         "Sun Nov ",
         "Sunday",
         "Sun, 06 Nov 1994 08:49:37 UTC",
         "Sun, 06 Nov 1994 08:49:37 GMT ",
         "Sun, 06 Nov 1994 08:49:37",
-        "Sun, 6 Nov 1994 08:49:37 GMT",
         "sun, 06 nov 1994 08:49:37 gmt",
         "Sun, 31 Nov 1994 08:49:37 GMT",
         "Wed, 29 Feb 2023 00:00:00 GMT",
