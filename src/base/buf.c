@@ -27,7 +27,7 @@ void buf_grow(struct buf *buf, size_t more)
 
 void buf_fit(struct buf *buf)
 {
-    enum { SLACK = 1024 }; /* not worth the trouble */
+    enum { SLACK = 1024 }; /* less is not worth a reallocation */
     if (buf->cap - buf->len > SLACK) {
         buf->cap = buf->len + 1;
         buf->data = mem_realloc(buf->data, buf->cap);
@@ -39,7 +39,7 @@ void buf_puts(struct buf *buf, const char *string)
     buf_append(buf, string, strlen(string));
 }
 
-/* Most texts fit into what is there, and are then written once. */
+/* Most texts fit into the free space and are written once. */
 void buf_printf(struct buf *buf, const char *format, ...)
 {
     va_list arguments, again;
@@ -85,7 +85,7 @@ void buf_json_string(struct buf *buf, const char *bytes, size_t len)
 {
     buf_reserve(buf, len + 2);
     buf_putc(buf, '"');
-    size_t plain = 0; /* start of the run that needs no escape */
+    size_t plain = 0; /* start of the bytes that need no escape */
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)bytes[i];
         if (c >= 0x20 && c != '"' && c != '\\') {

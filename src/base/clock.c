@@ -2,7 +2,7 @@
 
 #include <time.h>
 
-/* clock_gettime() of a clock that every Linux has cannot fail. */
+/* clock_gettime() cannot fail: every Linux has these clocks. */
 static int64_t read_ns(clockid_t id)
 {
     struct timespec time = {0};

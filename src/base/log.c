@@ -22,9 +22,9 @@
 
 enum { TEXT_MAX = 2048, VALUE_MAX = 1024, FIELDS_MAX = 32 };
 
-/* A reader that is only slower than a burst is waited for: the queue of the journal's socket may
- * have room for ten entries (net.unix.max_dgram_qlen). When a second's waits have taken WAIT_MS,
- * nothing more waits in it, so that they take less than twice that in all. */
+/* A full queue is waited for: the journal's socket may queue only ten entries
+ * (net.unix.max_dgram_qlen). Once the waits of a period have taken WAIT_MS, none begins in it any
+ * more; so they take less than twice that. */
 enum { WAIT_MS = 50, WAIT_PERIOD_MS = 1000 };
 
 static const char *own_identifier = "presignd";
@@ -33,9 +33,9 @@ static struct sockaddr_un journal_address;
 static int line_output = STDERR_FILENO;
 static _Atomic int max_level = LOG_INFO;
 static _Atomic int64_t period_began_ms;
-static _Atomic int64_t waited_ms; /* in this period */
-static _Atomic uint64_t dropped;  /* lines, since the start */
-static _Atomic uint64_t untold;   /* of them those that no line has told of */
+static _Atomic int64_t waited_ms;   /* in this period */
+static _Atomic uint64_t dropped;    /* lines, since the start */
+static _Atomic uint64_t unreported; /* dropped lines that no line has reported yet */
 
 /* ---- Where lines go ---- */
 
@@ -52,8 +52,8 @@ static bool stderr_is_journal(void)
     return strcmp(stream, own) == 0;
 }
 
-/* A pipe or terminal is opened once more, since O_NONBLOCK belongs to what is open: others may
- * have the same one. Where that is not allowed, stderr itself is written to. */
+/* Opens a pipe or terminal a second time: O_NONBLOCK belongs to the open file, which other
+ * processes may share. Where that is not allowed, stderr itself is used. */
 static int open_output(void)
 {
     struct stat status;
@@ -120,7 +120,7 @@ static void put_entry(struct buf *entry, int level, const char *message_id,
     }
 }
 
-enum sent { SENT, FULL /* nobody reads */, REFUSED };
+enum sent { SENT, FULL /* the reader is slow */, FAILED };
 
 static enum sent send_journal(const struct buf *entry, bool wait)
 {
@@ -130,12 +130,12 @@ static enum sent send_journal(const struct buf *entry, bool wait)
     if (sent >= 0) {
         return SENT;
     }
-    return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? FULL : REFUSED;
+    return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? FULL : FAILED;
 }
 
 /* ---- stderr ---- */
 
-/* A value that could be taken for more than one word, or for a field, stands in quotes. */
+/* Quotes a value that looks like several words or like a field. */
 static void line_value(struct buf *line, const char *value)
 {
     AUTO_BUF struct buf clean = {0};
@@ -166,10 +166,9 @@ static void put_line(struct buf *line, int level, const struct log_field *fields
     buf_putc(line, '\n');
 }
 
-/* One write for the whole line, so that lines of threads do not mix. Up to PIPE_BUF bytes a pipe
- * takes all of it or nothing (pipe(7)). A socket is told for each write not to wait; all else is
- * asked before, which is enough for a pipe that nobody else writes to, where it could not be
- * opened once more. */
+/* One write for each line, so that lines of threads do not mix: a pipe takes up to PIPE_BUF bytes
+ * as a whole or not at all (pipe(7)). A socket gets MSG_DONTWAIT. poll() protects a pipe that could
+ * not be opened a second time, as long as nobody else writes to it. */
 static enum sent send_stderr(const struct buf *line, bool wait)
 {
     struct pollfd output = {.fd = line_output, .events = POLLOUT};
@@ -192,17 +191,17 @@ struct line {
     const char *text;
 };
 
-/* What the journal refuses for another reason than being full goes to stderr. */
+/* An entry that the journal rejects although it is not full goes to stderr. */
 static enum sent send_line(const struct line *line, bool wait)
 {
     AUTO_BUF struct buf out = {0};
-    enum sent sent = REFUSED;
+    enum sent sent = FAILED;
     if (journal >= 0) {
         put_entry(&out, line->level, line->message_id, line->fields, line->text);
         sent = send_journal(&out, wait);
         out.len = 0;
     }
-    if (sent == REFUSED) {
+    if (sent == FAILED) {
         put_line(&out, line->level, line->fields, line->text);
         sent = send_stderr(&out, wait);
     }
@@ -229,19 +228,18 @@ static bool emit(const struct line *line)
     return sent == SENT;
 }
 
-/* False when that could not be written either. */
-static bool tell_dropped(void)
+/* False when this line could not be written either. */
+static bool report_dropped(void)
 {
-    uint64_t count = atomic_exchange(&untold, 0);
+    uint64_t count = atomic_exchange(&unreported, 0);
     if (count == 0) {
         return true;
     }
     AUTO_FREE char *text = mem_printf(
-        "%" PRIu64 " lines of the log were dropped: it was not read, or could not be written",
-        count);
-    bool told = emit(&(struct line){LOG_WARNING, NULL, &(struct log_field){0}, text});
-    atomic_fetch_add(&untold, told ? 0 : count);
-    return told;
+        "%" PRIu64 " log lines were dropped: the log was not read, or could not be written", count);
+    bool written = emit(&(struct line){LOG_WARNING, NULL, &(struct log_field){0}, text});
+    atomic_fetch_add(&unreported, written ? 0 : count);
+    return written;
 }
 
 static void log_v(int level, const char *message_id, const struct log_field *fields,
@@ -255,9 +253,9 @@ static void log_v(int level, const char *message_id, const struct log_field *fie
     int error = errno;
     char text[TEXT_MAX + 1];
     vsnprintf(text, sizeof text, format, arguments);
-    if (!tell_dropped() || !emit(&(struct line){level, message_id, fields, text})) {
+    if (!report_dropped() || !emit(&(struct line){level, message_id, fields, text})) {
         atomic_fetch_add(&dropped, 1);
-        atomic_fetch_add(&untold, 1);
+        atomic_fetch_add(&unreported, 1);
     }
     errno = error;
 }

@@ -16,7 +16,7 @@ struct entry {
     unsigned char key[];
 };
 
-/* Chains; `size` is a power of two and at least the number of entries. */
+/* Buckets are chains. `size` is a power of two, at least the number of entries. */
 struct map {
     struct entry **buckets;
     size_t size, count;
@@ -44,7 +44,7 @@ static void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
-/* The word's byte order is the machine's: hashes never leave the process. */
+/* In the machine's byte order: hashes never leave the process. */
 static void sip_word(uint64_t v[4], uint64_t word)
 {
     v[3] ^= word;
@@ -53,7 +53,7 @@ static void sip_word(uint64_t v[4], uint64_t word)
 }
 
 /* SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, with one
- * round for each word and three at the end): keyed, and quick on short keys. */
+ * round for each word and three at the end): keyed, and fast on short keys. */
 static uint64_t hash_of(const uint64_t seed[2], const unsigned char *key, size_t len)
 {
     uint64_t v[4] = {seed[0] ^ 0x736f6d6570736575, seed[1] ^ 0x646f72616e646f6d,
@@ -82,7 +82,7 @@ struct map *map_new(void)
     map->size = FIRST_SIZE;
     map->buckets = mem_zalloc(map->size, sizeof(struct entry *));
     if (getrandom(map->seed, sizeof map->seed, 0) != (ssize_t)sizeof map->seed) {
-        abort(); /* never for so few bytes: getrandom(2) */
+        abort(); /* getrandom(2) does not fail for so few bytes */
     }
     return map;
 }
@@ -108,7 +108,7 @@ size_t map_count(const struct map *map)
     return map->count;
 }
 
-/* Where the link to the key's entry stands, or would stand when the key is not in. */
+/* The link to the key's entry, or the link where a new entry goes. */
 static struct entry **find(const struct map *map, uint64_t hash, const void *key, size_t len)
 {
     struct entry **link = &map->buckets[hash & (map->size - 1)];

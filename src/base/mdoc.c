@@ -6,12 +6,12 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Longer lines of a page's source are a finding of mandoc(1). */
+/* mandoc(1) warns of longer source lines. */
 enum { LINE_MAX_BYTES = 76 };
 
 static const char space[] = " \n";
 
-/* In mdoc(7) a backslash is an escape, and a point or quote at a line's start a macro. */
+/* In mdoc(7) a backslash begins an escape, and a dot or quote at a line's start a macro. */
 static void escape(struct buf *out, const char *bytes, size_t len)
 {
     if (len > 0 && (*bytes == '.' || *bytes == '\'') &&
@@ -65,7 +65,7 @@ void mdoc_literal(struct buf *out, const char *text)
         size_t len = strcspn(text, "\n");
         size_t end = len;
         while (end > 0 && text[end - 1] == ' ') {
-            end--; /* a finding, too */
+            end--; /* mandoc(1) warns of trailing spaces */
         }
         escape(out, text, end);
         buf_putc(out, '\n');
@@ -74,7 +74,7 @@ void mdoc_literal(struct buf *out, const char *text)
     buf_puts(out, ".Ed\n");
 }
 
-/* A literal paragraph without the indentation that told it. */
+/* A literal paragraph, without its indentation. */
 static void literal(struct buf *out, const char *paragraph, size_t indent)
 {
     AUTO_BUF struct buf lines = {0};

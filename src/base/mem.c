@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Not through stdio, which may allocate its buffer now. */
+/* Without stdio, which may allocate its buffer. */
 void mem_exhausted(void)
 {
     static const char text[] = "presignd: out of memory\n";
@@ -24,7 +24,7 @@ static void *checked(void *memory)
     return memory;
 }
 
-/* jansson reports a lack of memory as wrong syntax, or not at all. Before main(), so that no
+/* jansson reports exhausted memory as wrong syntax, or not at all. A constructor, so that no
  * program can forget it. */
 __attribute__((constructor)) static void take_over_jansson(void)
 {

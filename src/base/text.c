@@ -6,7 +6,7 @@ bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)
 {
     bool negative = *string == '-';
     const char *digit = string + negative;
-    int64_t value = 0; /* never above zero: INT64_MIN has no positive counterpart */
+    int64_t value = 0; /* negated: INT64_MIN has no positive counterpart */
     if (*digit == '\0') {
         return false;
     }
@@ -92,8 +92,8 @@ static int base64_value(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-/* The bytes of four letters of which `letters` (2 to 4) are no padding; bits that belong to
- * no byte must be zero (RFC 4648, section 3.5), or two texts would mean the same bytes. */
+/* Decodes four characters; the first `letters` (2 to 4) are not padding. Unused bits must be zero
+ * (RFC 4648, section 3.5): else two texts decode to the same bytes. */
 static bool base64_group(struct buf *out, const char *text, size_t letters)
 {
     uint32_t bits = 0;

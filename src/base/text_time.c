@@ -38,13 +38,13 @@ static bool is_date(int year, int month, int day)
            day <= lengths[month - 1] + (month == 2 && is_leap(year));
 }
 
-/* Reads on through a text; the first thing that is not there sets `failed` for good. */
+/* A position in a text. The first mismatch sets `failed`; later reads do nothing. */
 struct reader {
     const char *at, *end;
     bool failed;
 };
 
-/* Exactly that many digits; 0 after a failure. */
+/* Reads exactly `count` digits; 0 on failure. */
 static int take_digits(struct reader *in, int count)
 {
     int value = 0;
@@ -58,7 +58,7 @@ static int take_digits(struct reader *in, int count)
     return value;
 }
 
-/* One of those characters; its index in `choice`, or 0 after a failure. */
+/* Reads one character of `choice`; its index there, or 0 on failure. */
 static int take_char(struct reader *in, const char *choice)
 {
     const char *found = NULL;
@@ -73,7 +73,7 @@ static int take_char(struct reader *in, const char *choice)
     return (int)(found - choice);
 }
 
-/* `HH:MM:SS` as seconds of the day; 60 passes as a second, the caller judges it. */
+/* `HH:MM:SS` as seconds of the day; second 60 is accepted, the caller checks it. */
 static int take_time(struct reader *in, bool *leap_second)
 {
     int hour = take_digits(in, 2);
@@ -86,7 +86,7 @@ static int take_time(struct reader *in, bool *leap_second)
     return hour * 3600 + minute * 60 + second;
 }
 
-/* Milliseconds of an optional fraction; further digits are read and dropped. */
+/* Milliseconds of an optional fraction; further digits are skipped. */
 static int take_fraction_ms(struct reader *in)
 {
     if (in->failed || in->at == in->end || *in->at != '.') {

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Length of the character that starts at bytes[i] (RFC 3629), or 0 when there is none. */
+/* Length of the character that starts at bytes[i] (RFC 3629), or 0 if none does. */
 static size_t utf8_char(const unsigned char *bytes, size_t len)
 {
     unsigned char first = bytes[0];

@@ -1,5 +1,5 @@
-/* What of base other threads may call: the loop's wake-up and the log. A plain program, so
- * that it runs under ThreadSanitizer too. */
+/* The functions of base that any thread may call: loop_wake() and the log. A plain program, so that
+ * it runs under ThreadSanitizer. */
 #include "presignd/base/log.h"
 #include "presignd/base/loop.h"
 
@@ -8,7 +8,7 @@
 
 enum { THREADS = 4, NOTES = 500 };
 
-/* As callbacks of client libraries do it: put something down under a lock, wake the loop. */
+/* As a library's callback does: write under a lock, then wake the loop. */
 struct inbox {
     pthread_mutex_t lock;
     int notes;
@@ -29,7 +29,7 @@ static void *put_notes(void *context)
     return NULL;
 }
 
-/* Without a timer, a lost wake-up leaves the loop waiting for ever. */
+/* There is no timer: a lost wake-up hangs the test. */
 static void take_notes(void *context)
 {
     struct inbox *inbox = context;

@@ -1,4 +1,4 @@
-/* The signing pool: every job comes back once, with the signature that signing in place gives.
+/* The signing pool returns every job once, with the same signature as sign() without it.
  * A plain program, so that it runs under ThreadSanitizer too. */
 #include "presignd/wechatpay/signer.h"
 
@@ -18,7 +18,7 @@ struct pool {
     struct loop *loop;
     struct signer *signer;
     struct merchant merchants[KEYS];
-    struct merchant keyless; /* has a public key only: nothing can be signed */
+    struct merchant keyless; /* has a public key only: it cannot sign */
     int back, left;
     int wrong;
 };
@@ -59,7 +59,7 @@ static void on_back(struct signer_job *job)
     if (job->ok && !is_right(job)) {
         pool->wrong++;
     }
-    /* Submitting again from within is what a retry does. */
+    /* A retry submits from within the callback, too. */
     if (!item->may_fail && item->returns < item->rounds) {
         job->signature.len = 0;
         signer_submit(pool->signer, job);
@@ -84,7 +84,7 @@ static void release(struct item *items)
     }
 }
 
-/* `later` threads (0: no change) while jobs wait and are being signed. */
+/* Changes to `later` threads (0: no change) while jobs wait and are signed. */
 static void test_all_come_back(struct pool *pool, unsigned threads, unsigned later)
 {
     static struct item items[JOBS];
@@ -106,7 +106,7 @@ static void test_all_come_back(struct pool *pool, unsigned threads, unsigned lat
     release(items);
 }
 
-/* The loop does not run: whatever the threads had done or not, free hands it back. */
+/* The loop does not run: signer_free() returns all jobs, signed or not. */
 static void test_free_hands_back(struct pool *pool)
 {
     static struct item items[JOBS];

@@ -27,7 +27,7 @@ socklen_t address_len(const union address *address);
 int address_port(const union address *address);
 /* The path within the text of an address, NULL when it is not unix:. */
 const char *address_path(const char *text);
-/* A host as URLs have it: 127.0.0.0/8, [::1] and localhost are of this machine alone. */
+/* True for 127.0.0.0/8, [::1] and localhost, as a URL writes the host. */
 bool address_is_loopback(const char *host);
 
 #endif

@@ -1,7 +1,7 @@
-/* A byte buffer that grows, and JSON text written into it.
+/* A growing byte buffer, and writers of JSON text into it.
  *
- * The JSON writers exist because outcomes embed a verified answer byte for byte
- * (number text included), which no tree writer can do.
+ * The JSON writers exist because an outcome contains a verified answer byte for byte, its numbers'
+ * text included. A library that writes trees cannot do that.
  */
 #ifndef PRESIGND_BASE_BUF_H
 #define PRESIGND_BASE_BUF_H
@@ -23,10 +23,10 @@ struct buf {
 void buf_deinit(struct buf *buf);
 #define AUTO_BUF __attribute__((cleanup(buf_deinit)))
 
-/* buf_reserve()'s slow way. */
+/* The slow path of buf_reserve(). */
 void buf_grow(struct buf *buf, size_t more);
 
-/* The three that outcomes are written with, a dozen bytes at a time, are inline. */
+/* Inline, because outcomes are written with these three, a dozen bytes at a time. */
 static inline void buf_reserve(struct buf *buf, size_t more)
 {
     if (buf->cap - buf->len <= more) {
@@ -49,15 +49,15 @@ static inline void buf_putc(struct buf *buf, char c)
     buf_append(buf, &c, 1);
 }
 
-/* Gives back most of what it holds beyond its content. */
+/* Frees unused capacity if it is worth a reallocation. */
 void buf_fit(struct buf *buf);
 void buf_puts(struct buf *buf, const char *string);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Hands the content to the caller (free()) and leaves an empty buffer. Never NULL. */
+/* Returns the content, which the caller frees, and leaves an empty buffer. Never NULL. */
 char *buf_take(struct buf *buf);
 
 /* A JSON string (RFC 8259, section 7) of valid UTF-8 bytes, quotes included. Escapes only
- * what must be: quote, backslash and control characters. */
+ * quotes, backslashes and control characters. */
 void buf_json_string(struct buf *buf, const char *bytes, size_t len);
 /* `,` unless the buffer ends with `{` or `[`, then `"name":`. */
 void buf_json_name(struct buf *buf, const char *name);

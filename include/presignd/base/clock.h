@@ -1,12 +1,12 @@
-/* Time comes in from outside, so that tests can run years in milliseconds. */
+/* Clocks are passed in, so that tests can run years in milliseconds. */
 #ifndef PRESIGND_BASE_CLOCK_H
 #define PRESIGND_BASE_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>
 
-/* Two readings of one moment: `mono_ms` never jumps (CLOCK_BOOTTIME) and times waits,
- * `wall_ms` (milliseconds since 1970-01-01T00:00:00Z) dates what others read. */
+/* One moment by two clocks. `mono_ms` (CLOCK_BOOTTIME) never jumps: use it for waits. `wall_ms`
+ * (milliseconds since 1970-01-01T00:00:00Z) is for times that others read. */
 struct moment {
     int64_t mono_ms;
     int64_t wall_ms;
@@ -25,9 +25,9 @@ static inline struct moment clock_now(const struct clock *clock)
     return clock->now(clock->context);
 }
 
-/* Microseconds that never jump, for measuring durations. */
+/* CLOCK_MONOTONIC in microseconds, for measuring durations. */
 int64_t clock_mono_us(void);
-/* That long from now by CLOCK_MONOTONIC, for pthread_cond_clockwait(3). */
+/* Now plus `milliseconds` by CLOCK_MONOTONIC, for pthread_cond_clockwait(3). */
 struct timespec clock_mono_after(int64_t milliseconds);
 
 #endif

@@ -1,4 +1,4 @@
-/* A binary heap of moments whose slots lie in their owners: the earliest first. */
+/* A binary heap of times, the earliest first. Its slots are embedded in their owners. */
 #ifndef PRESIGND_BASE_HEAP_H
 #define PRESIGND_BASE_HEAP_H
 
@@ -19,9 +19,9 @@ struct heap {
 };
 
 void heap_deinit(struct heap *heap);
-/* Puts the slot in at that moment, or moves it there. */
+/* Inserts the slot with the time `at`, or changes its time. */
 void heap_set(struct heap *heap, struct heap_slot *slot, int64_t at);
-/* Takes the slot out; one that is not in is left alone. */
+/* Removes the slot; a slot in no heap is left alone. */
 void heap_remove(struct heap *heap, struct heap_slot *slot);
 /* The earliest slot, or NULL. */
 struct heap_slot *heap_first(const struct heap *heap);

@@ -1,4 +1,4 @@
-/* Doubly linked lists whose links lie in their members: one allocation, no failure. */
+/* Doubly linked lists. The links are embedded in the members, so inserting cannot fail. */
 #ifndef PRESIGND_BASE_LIST_H
 #define PRESIGND_BASE_LIST_H
 
@@ -12,7 +12,7 @@ struct list_link {
     struct list_link *prev, *next;
 };
 
-/* A head; count is kept so that bounds can be checked and metrics read at no cost. */
+/* `count` makes bounds and metrics cheap. */
 struct list {
     struct list_link head;
     size_t count;

@@ -1,10 +1,9 @@
 /* The log: to the journal with fields when stderr is connected to it, else to stderr.
  *
- * No secret, openid, signature or body is ever handed to these functions; what comes from
- * outside passes through text_clean() first (log_fields() does that for field values).
- * Any thread may log, and all waits for a reader together take less than 100 ms of a second: a line
- * that finds no room then is dropped and counted, and the next one that can be written tells how
- * many.
+ * Never pass a secret, openid, signature or body. Text and field values are cleaned by
+ * text_clean(), so text from outside cannot forge lines.
+ * Any thread may log. The waits for a slow reader take less than 100 ms of a second together. Lines
+ * that do not fit then are dropped and counted; the next line that is written reports the count.
  */
 #ifndef PRESIGND_BASE_LOG_H
 #define PRESIGND_BASE_LOG_H
@@ -13,24 +12,24 @@
 #include <stdint.h>
 #include <syslog.h>
 
-/* A journal field, PRESIGND_ put before its name: {"REASON", "expired"}. */
+/* A journal field; its name gets the prefix PRESIGND_: {"REASON", "expired"}. */
 struct log_field {
     const char *name;
     const char *value;
 };
 
-/* Picks the journal when $JOURNAL_STREAM names what stderr is, as systemd's units do.
+/* Chooses the journal if $JOURNAL_STREAM names stderr, as in a systemd unit, else stderr.
  * `identifier` is a static string. Before this call, lines go to stderr. Call it before any
  * thread is made. */
 void log_init(const char *identifier);
-/* With another address of the journal's socket; for tests. */
+/* With another path of the journal's socket; for tests. */
 void log_init_at(const char *identifier, const char *journal_path);
-/* Lines that could not be written since the start. */
+/* Lines that were dropped since the start. */
 uint64_t log_dropped(void);
 /* Levels above this one (LOG_DEBUG is the highest) are dropped. Default: LOG_INFO. */
 void log_level_set(int level);
 
-/* One line; errno is kept (and %m gives its text). The text is cut at 2 KiB and cleaned as
+/* Writes one line; errno is kept, and %m is its text. The text is cut at 2 KiB and cleaned as
  * text_clean() does. On stderr: time, level, text, then NAME=value for each field;
  * a line there has at most 4 KiB (PIPE_BUF). */
 void log_text(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));

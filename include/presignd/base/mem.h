@@ -11,11 +11,10 @@
  *   or becomes part of an outcome.
  * Bugs of ours are asserts, which stay on in release builds. Nothing from outside trips one.
  *
- * Running out of memory for something small aborts: systemd starts the daemon again and
- * events that were not committed come back. Sizes that come from outside are capped by
- * their reader before they get here. No lack of memory ever becomes a verdict on what was being
- * read: what a library says of it is passed to mem_exhausted(), and jansson, which cannot be
- * relied on to say it, allocates through mem_alloc() (docs/limits.md).
+ * When memory runs out, the process aborts: systemd starts it again, and Kafka delivers uncommitted
+ * events again. Readers cap sizes from outside before they allocate. Out of memory never looks like
+ * bad input: library errors that mean it go to mem_exhausted(), and jansson, which does not report
+ * it reliably, allocates through mem_alloc() (docs/limits.md).
  */
 #ifndef PRESIGND_BASE_MEM_H
 #define PRESIGND_BASE_MEM_H
@@ -26,14 +25,14 @@
 #error "Asserts stay on in release builds: compile with -UNDEBUG."
 #endif
 
-/* Says so on stderr and aborts. */
+/* Writes a message to stderr and aborts. */
 void mem_exhausted(void) __attribute__((noreturn, cold));
 
 /* Each returns memory that the caller frees with free(); none returns NULL. */
 void *mem_alloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *mem_zalloc(size_t count, size_t size) __attribute__((malloc, warn_unused_result));
 void *mem_realloc(void *old, size_t size) __attribute__((warn_unused_result));
-/* A copy of `size` bytes with a NUL behind them, which `size` does not count. */
+/* A copy of `size` bytes, and a NUL after them, which `size` does not count. */
 void *mem_dup(const void *bytes, size_t size) __attribute__((malloc, warn_unused_result));
 /* A copy of a string; NULL gives NULL. */
 char *mem_strdup(const char *string) __attribute__((warn_unused_result));
@@ -44,7 +43,7 @@ char *mem_printf(const char *format, ...)
 void mem_free_at(void *variable);
 #define AUTO_FREE __attribute__((cleanup(mem_free_at)))
 
-/* AUTO(json_decref_at) and the like, for other kinds. */
+/* For other types: AUTO(curl_free_at). */
 #define AUTO(function) __attribute__((cleanup(function)))
 
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))

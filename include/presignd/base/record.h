@@ -1,4 +1,4 @@
-/* A Kafka record as plain values, borrowed from whoever holds the bytes. */
+/* A Kafka record as plain values; all pointers are borrowed. */
 #ifndef PRESIGND_BASE_RECORD_H
 #define PRESIGND_BASE_RECORD_H
 
@@ -25,7 +25,7 @@ struct record {
     size_t header_count;
 };
 
-/* Key, value and headers (names and values) together, as `max_event_bytes` counts them. */
+/* Key, value and headers (names and values) together, as `max_event_bytes` counts. */
 size_t record_size(const struct record *record);
 
 #endif

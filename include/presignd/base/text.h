@@ -20,27 +20,27 @@ bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)
     __attribute__((warn_unused_result));
 
 /* RFC 3339, section 5.6 date-time, upper or lower case T and Z, any number of fraction
- * digits (cut to milliseconds). Second 60 is taken only where a UTC day ends, and counts as
- * the next second. False leaves `*wall_ms` alone. */
+ * digits (cut to milliseconds). Second 60 is accepted only at the end of a UTC day, and
+ * counts as the next second. False leaves `*wall_ms` alone. */
 bool text_rfc3339(const char *bytes, size_t len, int64_t *wall_ms)
     __attribute__((warn_unused_result));
-/* As 2026-11-23T08:00:00.120Z (`millis`) or 2026-11-23T08:00:00Z; what lies outside the
- * years 0000 to 9999 becomes the nearest moment within, for RFC 3339 knows no others. */
+/* As 2026-11-23T08:00:00.120Z (`millis`) or 2026-11-23T08:00:00Z; times
+ * outside the years 0000 to 9999 are clamped, since RFC 3339 has no others. */
 #define TEXT_TIME_SIZE 32
 void text_time(char out[TEXT_TIME_SIZE], int64_t wall_ms, bool millis);
 /* Days since 1970-01-01 of a date of the proleptic Gregorian calendar. */
 int64_t text_days_from_civil(int64_t year, int month, int day);
-/* An HTTP-date in any of its three forms or delay-seconds, as Retry-After holds (RFC 9110, 10.2.3):
- * milliseconds to wait from `wall_ms`, 0 for a date that has passed, -1 when it is neither.
- * Waits beyond 2^31 seconds are cut to that. */
+/* Retry-After (RFC 9110, 10.2.3): delay-seconds, or an HTTP-date in any of its three forms. Returns
+ * the milliseconds to wait from `wall_ms`, 0 for a date in the past, -1 for anything else. A wait
+ * is at most 2^31 seconds. */
 int64_t text_retry_after(const char *string, int64_t wall_ms);
 
 /* RFC 3629: shortest forms only, no surrogates, at most U+10FFFF. */
 bool text_utf8_valid(const char *bytes, size_t len);
 /* The longest prefix of at most `max` bytes that does not cut a character of valid UTF-8. */
 size_t text_utf8_cut(const char *bytes, size_t len, size_t max);
-/* Appends the bytes as valid UTF-8 without control characters: what is not becomes U+FFFD
- * or a space. At most `max` bytes. For text from outside that people will read. */
+/* Appends the bytes as valid UTF-8 without control characters, at most `max` bytes: an invalid byte
+ * becomes U+FFFD, a control character a space. For text from outside that people read. */
 void text_clean(struct buf *out, const char *bytes, size_t len, size_t max);
 
 /* RFC 4648, section 4, with padding, no line breaks. */

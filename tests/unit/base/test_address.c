@@ -20,7 +20,7 @@ Test(address, numeric_addresses_are_parsed)
     cr_assert(address_parse("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:0", &address));
 }
 
-Test(address, other_text_is_refused)
+Test(address, other_text_is_rejected)
 {
     static const char *const bad[] = {
         "",
@@ -60,7 +60,7 @@ Test(address, paths_are_absolute_and_fit)
     cr_assert_not(address_parse(longest, &address));
 }
 
-Test(address, loopback_hosts_are_known)
+Test(address, loopback_hosts_are_recognized)
 {
     static const char *const ours[] = {"127.0.0.1", "127.9.9.9", "localhost", "LOCALHOST", "[::1]"};
     static const char *const others[] = {"128.0.0.1", "127.0.0.1.example.com", "[::2]", "::1", ""};

@@ -2,14 +2,14 @@
 
 #include <criterion/criterion.h>
 
-Test(buf, json_strings_escape_only_what_they_must)
+Test(buf, json_strings_escape_only_what_json_requires)
 {
     AUTO_BUF struct buf buf = {0};
     buf_json_string(&buf, "a\"\\/\n\x01\xe5\xbe\xae", 9);
     cr_assert_str_eq(buf.data, "\"a\\\"\\\\/\\n\\u0001\xe5\xbe\xae\"");
 }
 
-Test(buf, members_are_parted_by_commas)
+Test(buf, members_are_separated_by_commas)
 {
     AUTO_BUF struct buf buf = {0};
     buf_putc(&buf, '{');
@@ -21,7 +21,7 @@ Test(buf, members_are_parted_by_commas)
     cr_assert_str_eq(buf.data, "{\"a\":\"b\",\"n\":-9223372036854775808,\"r\":[1.50]}");
 }
 
-Test(buf, what_is_held_for_nothing_is_given_back)
+Test(buf, fit_frees_unused_capacity)
 {
     AUTO_BUF struct buf buf = {0};
     buf_reserve(&buf, 100000);

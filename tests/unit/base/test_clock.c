@@ -15,7 +15,7 @@ Test(clock, system_reads_both_clocks)
     cr_assert_gt(moment.mono_ms, 0);
 }
 
-Test(clock, never_runs_backwards)
+Test(clock, monotonic_time_never_decreases)
 {
     int64_t last_us = clock_mono_us();
     int64_t last_ms = clock_now(&clock_system).mono_ms;
@@ -34,7 +34,7 @@ static struct moment fixed(void *context)
     return *(struct moment *)context;
 }
 
-Test(clock, tests_bring_their_own)
+Test(clock, a_clock_can_be_replaced)
 {
     struct moment moment = {.mono_ms = 7, .wall_ms = -7};
     struct clock clock = {.now = fixed, .context = &moment};

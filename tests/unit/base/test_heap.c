@@ -4,7 +4,7 @@
 
 #include <criterion/criterion.h>
 
-Test(heap, gives_slots_in_order_of_their_moments)
+Test(heap, slots_come_out_in_order_of_time)
 {
     static const int64_t moments[] = {5, -3, INT64_MAX, 0, 5, INT64_MIN, 4};
     struct heap_slot slots[ARRAY_LENGTH(moments)] = {0};
@@ -23,7 +23,7 @@ Test(heap, gives_slots_in_order_of_their_moments)
     heap_deinit(&heap);
 }
 
-Test(heap, set_again_moves_the_slot_both_ways)
+Test(heap, set_moves_a_slot_up_and_down)
 {
     struct heap_slot a = {0}, b = {0};
     struct heap heap = {0};
@@ -37,7 +37,7 @@ Test(heap, set_again_moves_the_slot_both_ways)
     heap_deinit(&heap);
 }
 
-Test(heap, remove_of_a_free_slot_does_nothing)
+Test(heap, removing_a_free_slot_does_nothing)
 {
     struct heap_slot in = {0}, out = {0};
     struct heap heap = {0};
@@ -49,7 +49,7 @@ Test(heap, remove_of_a_free_slot_does_nothing)
     heap_deinit(&heap);
 }
 
-Test(heap, deinit_frees_the_slots_for_another_heap)
+Test(heap, slots_can_be_reused_after_deinit)
 {
     struct heap_slot slot = {0};
     struct heap heap = {0};
@@ -69,7 +69,7 @@ static void check_order(const struct heap *heap)
     }
 }
 
-/* A slot taken from the middle may have to be replaced by one that must rise. */
+/* The slot that replaces a removed one may have to rise. */
 Test(heap, stays_ordered_under_random_sets_and_removes)
 {
     enum { SLOTS = 200, STEPS = 5000 };

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* stderr goes to a file in memory from start to end. */
+/* Redirects stderr to a file in memory. */
 struct capture {
     int file;
     int real;
@@ -44,7 +44,7 @@ static char *capture_end(struct capture capture)
     return text;
 }
 
-/* What a captured line says behind its time. */
+/* A captured line without its time. */
 static const char *after_time(const char *line)
 {
     int64_t wall_ms;
@@ -80,7 +80,7 @@ Test(log, fields_on_stderr_are_words_or_quoted)
                "ERROR event failed REASON=expired TEXT=\"a \\\"b\\\"\" EMPTY=\"\" EQ=\"x=y\"\n");
 }
 
-Test(log, nothing_from_outside_breaks_a_line)
+Test(log, control_characters_do_not_break_a_line)
 {
     struct capture capture = capture_start();
     const struct log_field fields[] = {{"VALUE", "1\n2026 ERROR forged"}, {0}};
@@ -89,7 +89,7 @@ Test(log, nothing_from_outside_breaks_a_line)
     check_line(text, "NOTICE a b [2J\xef\xbf\xbd VALUE=\"1 2026 ERROR forged\"\n");
 }
 
-Test(log, texts_and_values_are_cut)
+Test(log, long_texts_and_values_are_cut)
 {
     AUTO_FREE char *big = mem_alloc(5001);
     memset(big, 'x', 5000);
@@ -113,7 +113,7 @@ Test(log, levels_above_the_set_one_are_dropped)
     check_line(text, "DEBUG kept\n");
 }
 
-Test(log, errno_is_told_and_kept)
+Test(log, errno_is_printed_and_kept)
 {
     struct capture capture = capture_start();
     errno = ENOENT;
@@ -123,7 +123,7 @@ Test(log, errno_is_told_and_kept)
     check_line(text, "ERROR open: No such file or directory\n");
 }
 
-/* A journal of the test's own: a test machine's, if it has one at all, is not ours to write to. */
+/* A journal socket of the test's own. */
 static int journal;
 
 static int bind_journal(const char *path)
@@ -135,7 +135,7 @@ static int bind_journal(const char *path)
     return fd;
 }
 
-/* As systemd sets it up: the variable names what stderr is. */
+/* As in a systemd unit: the variable names stderr. */
 static struct capture journal_start(int inode_error)
 {
     struct capture capture = capture_start();
@@ -197,7 +197,7 @@ Test(log, more_fields_than_fit_are_left_out, .fini = journal_unlink)
     cr_assert_eq(count, 32);
 }
 
-Test(log, a_stderr_that_went_elsewhere_is_no_journal, .fini = journal_unlink)
+Test(log, a_redirected_stderr_is_no_journal, .fini = journal_unlink)
 {
     struct capture capture = journal_start(1);
     log_info("plain");
@@ -207,7 +207,7 @@ Test(log, a_stderr_that_went_elsewhere_is_no_journal, .fini = journal_unlink)
     cr_assert_str_eq(entry, "");
 }
 
-Test(log, what_the_journal_refuses_goes_to_stderr, .fini = journal_unlink)
+Test(log, an_entry_that_the_journal_rejects_goes_to_stderr, .fini = journal_unlink)
 {
     struct capture capture = journal_start(0);
     close(journal);
@@ -217,7 +217,7 @@ Test(log, what_the_journal_refuses_goes_to_stderr, .fini = journal_unlink)
     cr_expect_eq(log_dropped(), 0);
 }
 
-/* ---- A log that nobody reads: no line waits ---- */
+/* ---- A reader that does not read: no line waits ---- */
 
 enum { MANY = 5000 };
 
@@ -228,8 +228,7 @@ static void write_many(void)
     }
 }
 
-Test(log, a_journal_that_is_not_read_drops_lines_and_tells_how_many, .fini = journal_unlink,
-     .timeout = 60)
+Test(log, a_full_journal_drops_lines_and_reports_how_many, .fini = journal_unlink, .timeout = 60)
 {
     struct capture capture = journal_start(0);
     write_many();
@@ -246,13 +245,13 @@ Test(log, a_journal_that_is_not_read_drops_lines_and_tells_how_many, .fini = jou
     cr_expect_str_eq(text, "");
     AUTO_FREE char *notice = journal_read();
     AUTO_FREE char *next = journal_read();
-    AUTO_FREE char *wanted = mem_printf("MESSAGE=%zu lines of the log were dropped", dropped);
+    AUTO_FREE char *wanted = mem_printf("MESSAGE=%zu log lines were dropped", dropped);
     cr_expect_eq(strncmp(notice, wanted, strlen(wanted)), 0, "%s", notice);
     cr_expect_eq(strncmp(next, "MESSAGE=read again\n", 19), 0, "%s", next);
     cr_expect_eq(log_dropped(), dropped);
 }
 
-/* All that the other side of stderr holds by now. */
+/* Everything that was written to the other end of stderr. */
 static void drain(int fd, struct buf *out)
 {
     cr_assert_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
@@ -262,7 +261,7 @@ static void drain(int fd, struct buf *out)
     }
 }
 
-/* stderr is `end`, nobody reads `other`. Its flags are others' too, and stay. */
+/* stderr is `end`; `other` is not read. The flags of `end` stay: other processes share them. */
 static void check_unread(int end, int other, bool opened_again)
 {
     struct capture capture = capture_start();
@@ -286,27 +285,27 @@ static void check_unread(int end, int other, bool opened_again)
     }
     cr_expect_gt(lines, 0);
     cr_expect_eq(lines + dropped, MANY, "%zu, %zu", lines, dropped);
-    AUTO_FREE char *told = mem_printf(" WARNING %zu lines of the log were dropped", dropped);
+    AUTO_FREE char *told = mem_printf(" WARNING %zu log lines were dropped", dropped);
     const char *notice = strstr(text.data, told);
     cr_assert_not_null(notice, "%s", text.data + text.len - 200);
     cr_expect_not_null(strstr(notice, " INFO read again\n"));
 }
 
-Test(log, a_pipe_that_is_not_read_drops_lines_and_tells_how_many, .timeout = 60)
+Test(log, a_full_pipe_drops_lines_and_reports_how_many, .timeout = 60)
 {
     int ends[2];
     cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
     check_unread(ends[1], ends[0], true);
 }
 
-Test(log, a_pipe_that_cannot_be_opened_again_is_asked_before_each_line, .timeout = 60)
+Test(log, a_pipe_that_cannot_be_opened_again_is_polled_before_each_line, .timeout = 60)
 {
     int ends[2];
     cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
     check_unread(ends[1], ends[0], false);
 }
 
-Test(log, a_socket_that_is_not_read_drops_lines_and_tells_how_many, .timeout = 60)
+Test(log, a_full_socket_drops_lines_and_reports_how_many, .timeout = 60)
 {
     int ends[2];
     cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);

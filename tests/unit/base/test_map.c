@@ -51,7 +51,7 @@ Test(map, keys_are_copied)
     map_free(map);
 }
 
-/* A hash that put all of these in one chain would compare five thousand million keys. */
+/* With all keys in one chain this takes 5,000 million comparisons. */
 Test(map, holds_a_hundred_thousand_keys, .timeout = 60)
 {
     enum { KEYS = 100000 };

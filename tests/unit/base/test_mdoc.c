@@ -9,7 +9,7 @@ static void assert_text(const char *text, const char *wanted)
     cr_assert_str_eq(out.data, wanted, "%s", out.data);
 }
 
-Test(mdoc, a_sentence_has_a_line_of_its_own)
+Test(mdoc, each_sentence_begins_a_line)
 {
     assert_text("one thing.  Another (with brackets.) And\na third", "One thing.\nAnother (with "
                                                                      "brackets.)\nAnd a third");
@@ -17,19 +17,19 @@ Test(mdoc, a_sentence_has_a_line_of_its_own)
     assert_text("  spaces\n  and ends ", "Spaces and ends");
 }
 
-Test(mdoc, nothing_becomes_a_macro_or_an_escape)
+Test(mdoc, text_never_becomes_a_macro_or_an_escape)
 {
     assert_text(".conf and \\n", "\\&.conf and \\en");
     assert_text("'quoted'", "\\&'quoted'");
     assert_text("FILE's .d directory", "FILE's .d directory");
-    /* A line's break can put a point first. */
+    /* A line break can move a dot to the start of a line. */
     assert_text("0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 012345678 "
                 ".conf",
                 "0123456789 0123456789 0123456789 0123456789 0123456789 0123456789 012345678\n"
                 "\\&.conf");
 }
 
-Test(mdoc, indented_paragraphs_stay_as_they_are)
+Test(mdoc, indented_paragraphs_are_literal)
 {
     AUTO_BUF struct buf out = {0};
     mdoc_paragraphs(&out, "first\nparagraph.\n\n  {\"a\": 1}\n    .b  \n\nlast\n");

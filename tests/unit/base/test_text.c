@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-Test(text, int_takes_the_whole_range)
+Test(text, int_accepts_the_whole_range)
 {
     int64_t out;
     cr_assert(text_int("9223372036854775807", INT64_MIN, INT64_MAX, &out));
@@ -18,7 +18,7 @@ Test(text, int_takes_the_whole_range)
     cr_assert(text_int("007", 7, 7, &out) && out == 7);
 }
 
-Test(text, int_refuses_what_is_none_and_leaves_out_alone)
+Test(text, int_rejects_other_text_and_leaves_out_alone)
 {
     static const char *const bad[] = {"",
                                       "-",

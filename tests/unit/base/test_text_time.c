@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* The first five are RFC 3339's own examples (section 5.8). */
-Test(text_time, rfc3339_reads)
+Test(text_time, rfc3339_accepts)
 {
     static const struct {
         const char *text;
@@ -40,7 +40,7 @@ Test(text_time, rfc3339_reads)
     }
 }
 
-Test(text_time, rfc3339_refuses)
+Test(text_time, rfc3339_rejects)
 {
     static const char *const bad[] = {
         "",
@@ -86,7 +86,7 @@ Test(text_time, rfc3339_refuses)
     cr_assert_eq(wall_ms, 42);
 }
 
-/* Every cut of a good text is refused, and nothing behind its end is read. */
+/* Every prefix of a valid text is rejected, and nothing after its end is read. */
 Test(text_time, rfc3339_reads_no_further_than_its_length)
 {
     static const char text[] = "2026-11-23T08:00:00.120+08:00";
@@ -107,7 +107,7 @@ static void check_time(int64_t wall_ms, const char *seconds, const char *millis)
     cr_expect_str_eq(out, millis);
 }
 
-Test(text_time, writes)
+Test(text_time, times_are_written)
 {
     check_time(0, "1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z");
     check_time(-1, "1969-12-31T23:59:59Z", "1969-12-31T23:59:59.999Z");
@@ -118,7 +118,7 @@ Test(text_time, writes)
     check_time(INT64_MAX, "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z");
 }
 
-Test(text_time, days_count_on_through_the_calendar)
+Test(text_time, days_from_civil_counts_every_day)
 {
     static const int lengths[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     int64_t expected = text_days_from_civil(-401, 1, 1);

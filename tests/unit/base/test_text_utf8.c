@@ -12,7 +12,7 @@ Test(text_utf8, first_and_last_of_each_length)
     for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
         size_t len = strlen(good[i]);
         cr_expect(text_utf8_valid(good[i], len), "row %zu", i);
-        /* Cut anywhere, it is no character. */
+        /* No prefix of a character is valid. */
         for (size_t cut = 1; cut < len; cut++) {
             cr_expect_not(text_utf8_valid(good[i], cut), "row %zu cut at %zu", i, cut);
         }
@@ -21,7 +21,7 @@ Test(text_utf8, first_and_last_of_each_length)
     cr_assert(text_utf8_valid("a\0b", 3));
 }
 
-Test(text_utf8, long_forms_surrogates_and_strays_are_refused)
+Test(text_utf8, long_forms_surrogates_and_stray_bytes_are_rejected)
 {
     static const char *const bad[] = {"\x80",
                                       "\xbf",
@@ -46,7 +46,7 @@ Test(text_utf8, long_forms_surrogates_and_strays_are_refused)
     }
 }
 
-Test(text_utf8, cut_keeps_characters_whole)
+Test(text_utf8, cut_does_not_split_characters)
 {
     static const char text[] = "a\xe5\xbe\xae\xf0\x9f\x98\x80";
     static const size_t wanted[] = {0, 1, 1, 1, 4, 4, 4, 4, 8, 8};
@@ -63,7 +63,7 @@ static void check_clean(const char *bytes, size_t len, size_t max, const char *w
     cr_expect_str_eq(out.data + 1, wanted);
 }
 
-Test(text_utf8, clean_replaces_controls_and_broken_bytes)
+Test(text_utf8, clean_replaces_controls_and_invalid_bytes)
 {
     check_clean("a\0\n\x1b[31m\x7f\xc2\x9b", 11, 100, "a   [31m  ");
     check_clean("\xe5\xbe\xae\xc2\xa0", 5, 100, "\xe5\xbe\xae\xc2\xa0");
@@ -75,7 +75,7 @@ Test(text_utf8, clean_replaces_controls_and_broken_bytes)
     check_clean("", 0, 100, "");
 }
 
-Test(text_utf8, clean_keeps_to_its_bound_in_whole_characters)
+Test(text_utf8, clean_cuts_between_characters)
 {
     check_clean("abc", 3, 2, "ab");
     check_clean("a\xe5\xbe\xae", 4, 3, "a");
