@@ -1,11 +1,10 @@
-/* Partitions come and go, all together. The unfinished events of lost partitions are dropped:
- * whoever has them next begins at what was committed, and comes by it again. */
+/* Partitions are assigned and taken away all together. Unfinished events of lost partitions are
+ * discarded: the next owner begins at the committed offsets and reads them again. */
 #include "flow/pipeline_parts.h"
 
-/* Everything that is neither in flight nor completed: it comes back to the next reader. */
 void assign_drop_waiting(struct pipeline *p, struct moment now)
 {
-    /* Those behind others first, or they would move up one by one. */
+    /* Blocked jobs first, or each discarded job enqueues the next one of its key. */
     job_state_discard_all(p, &p->jobs[JOB_BLOCKED], now);
     for (size_t i = 0; i < p->queue_count; i++) {
         job_state_discard_all(p, &p->queue_table[i]->probed, now);
@@ -17,7 +16,7 @@ void assign_drop_waiting(struct pipeline *p, struct moment now)
     }
 }
 
-/* The call goes on; its answer will be read for what it tells of the host and the merchant. */
+/* The calls continue; hold and merchant queue need their answers. */
 static void orphan_all(struct pipeline *p, struct list *from)
 {
     LIST_FOREACH (from, link) {
@@ -65,7 +64,7 @@ void assign_begin(struct pipeline *p, struct group_metadata *group_metadata,
     shares_divide(&p->memory, count);
 }
 
-/* A set that cannot be read costs further calls of what it named, but no lost event. */
+/* After an invalid set, events that it named are called again. No event is lost. */
 void assign_positions(struct pipeline *p, const struct consumer_position *positions, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -80,8 +79,8 @@ void assign_positions(struct pipeline *p, const struct consumer_position *positi
     }
 }
 
-/* Until the release the group waits for us, so the time for calls in flight is short; what they
- * cannot end in it is called again by the next owner. */
+/* The group waits for the release, so calls in flight get little time. The next owner repeats those
+ * that did not end. */
 void assign_revoke(struct pipeline *p)
 {
     struct moment now = now_of(p);
@@ -90,7 +89,7 @@ void assign_revoke(struct pipeline *p)
     assign_drop_waiting(p, now);
 }
 
-size_t assign_calls(const struct pipeline *p)
+static size_t calls(const struct pipeline *p)
 {
     size_t own = 0;
     LIST_FOREACH (&p->jobs[JOB_CALLING], link) {
@@ -102,14 +101,18 @@ size_t assign_calls(const struct pipeline *p)
     return own;
 }
 
+bool assign_idle(const struct pipeline *p)
+{
+    return calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
+           !suspects_undecided(&p->suspects);
+}
+
 void assign_release(struct pipeline *p, struct moment now)
 {
     if (!p->revoking) {
         return;
     }
-    bool ready = assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
-                 !suspects_undecided(&p->suspects);
-    if (ready || now.mono_ms >= p->revoke_end_ms) {
+    if (assign_idle(p) || now.mono_ms >= p->revoke_end_ms) {
         assign_drop(p, now);
         p->ports.release(p->ports.consumer);
     }

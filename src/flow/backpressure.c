@@ -1,19 +1,18 @@
-/* How many records to ask for, and which partitions to pause.
+/* How many records to read, and which partitions to pause.
  *
- * Unfinished events are bounded for each partition by itself, by its window and its share of the
- * memory; a partition at such a bound is paused alone. Reading stops for all of them only while
- * every place in flight is taken: whatever is read then has to wait, whoever it belongs to. That
- * costs nothing, unlike a pause, after which the records are fetched anew. After a while all are
- * paused nevertheless, since the group gives up on a member that does not poll
- * (max.poll.interval.ms) and its own events come with the same poll. */
+ * Each partition is bounded by its window and its share of the memory; at such a bound it is paused
+ * alone. While the global in-flight limit is reached, no partition is read, since every further
+ * event has to wait. Not reading costs nothing, while a pause costs a new fetch. After
+ * PIPELINE_PAUSE_AFTER_MS all partitions are paused nevertheless: the consumer must poll, for
+ * max.poll.interval.ms and for the group's own events, and must get no records then. */
 #include "flow/pipeline_parts.h"
 
-/* Records asked for at once, at most. */
+/* Largest number of records that are read at once. */
 #define WANTS_MAX 512
-/* When all are paused, room for so many lets them go on. */
+/* Paused partitions resume when so many records are wanted. */
 #define RESUME_WANTS 16
 
-/* Two reasons keep a partition from being read; consumer is told of changes only. */
+/* A partition is paused for two reasons. The consumer is told of changes only. */
 static void pause(struct pipeline *p, struct partition *partition)
 {
     bool paused = partition->full || p->all_paused;
@@ -58,9 +57,9 @@ static size_t in_flight_limit(const struct pipeline *p)
     return fewer ? sum : p->rules.limits.in_flight;
 }
 
-/* While a place is free, whoever waits does so for a reason of its merchant's, and others' events
- * may lie behind it. When none is, twice the places may wait, so that a call that ends finds
- * another that is ready. */
+/* Below the in-flight limit, waiting events wait for their merchant, and events of other merchants
+ * may follow them: reading goes on. At the limit, twice the limit may wait, so that the next call
+ * can begin as soon as one ends. */
 static size_t room(const struct pipeline *p)
 {
     size_t most = in_flight_limit(p);
@@ -71,7 +70,7 @@ static size_t room(const struct pipeline *p)
     return count < WANTS_MAX ? count : WANTS_MAX;
 }
 
-/* All that are paused go on when there is room for more than a few. */
+/* Paused partitions resume only if more than a few records are wanted. */
 static bool may_resume_all(const struct pipeline *p, size_t wanted)
 {
     size_t most = in_flight_limit(p);
@@ -89,7 +88,7 @@ static void pause_all(struct pipeline *p, bool paused)
 size_t backpressure_wants(struct pipeline *p)
 {
     if (p->group_metadata == NULL || p->revoking || p->draining) {
-        return 1; /* no record comes, but the group's own events do */
+        return 1; /* records are discarded, but the group's own events are needed */
     }
     size_t wanted = room(p);
     int64_t now_ms = now_of(p).mono_ms;
@@ -103,7 +102,6 @@ size_t backpressure_wants(struct pipeline *p)
     if (p->stopped_since_ms < 0) {
         p->stopped_since_ms = now_ms;
     }
-    /* Not to read for long would look dead to the group; paused, we may go on to ask. */
     if (!p->all_paused && now_ms - p->stopped_since_ms >= PIPELINE_PAUSE_AFTER_MS) {
         pause_all(p, true);
     }

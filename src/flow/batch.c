@@ -1,6 +1,5 @@
-/* What a transaction takes, and what it says of the partitions. While it is with the publisher, its
- * effect on a window lies in the pending window: the window itself must go on telling what is
- * committed. */
+/* The content of a transaction. Until its commit, its effect on a window is in the pending window:
+ * the window itself says what is committed. */
 #include "flow/pipeline_parts.h"
 
 #include <assert.h>
@@ -44,8 +43,8 @@ static struct window *pending_of(struct partition *partition)
     return partition->in_batch ? &partition->pending : &partition->window;
 }
 
-/* A pending window begins as the window is now, records that have arrived since the last batch
- * included; so gaps below them are committed as done along with the first outcome that follows. */
+/* A pending window starts as a copy of the window. It includes records that have arrived since the
+ * last batch, so gaps below them are committed as done, too. */
 static void pending(struct job *job)
 {
     struct partition *partition = job->partition;
@@ -56,8 +55,8 @@ static void pending(struct job *job)
     window_finish(&partition->pending, job->record.offset);
 }
 
-/* The texts stay with the batch, since the publisher reads them on its own thread when the
- * partition may be gone. */
+/* The batch owns the texts: the publisher's thread reads them, and the partition may be gone then.
+ */
 static void reserve_positions(struct batch *batch, size_t count)
 {
     if (batch->position_cap >= count) {
@@ -121,7 +120,7 @@ static void take_jobs(struct pipeline *p, const struct batch_selection *selectio
             continue;
         }
         bytes += job_outcome_bytes(job);
-        /* One that is larger than all goes alone: the topic will say whether it takes it. */
+        /* A larger one is sent alone; the topic accepts or rejects it. */
         if (bytes > TRANSACTION_BYTES_MAX && batch->out.record_count > 0) {
             break;
         }
@@ -131,8 +130,8 @@ static void take_jobs(struct pipeline *p, const struct batch_selection *selectio
     }
 }
 
-/* Takes all back when a pending window has become too wide to be committed, and leaves its
- * partition out the next time. That is so only where the broker's limit was lowered. */
+/* If a pending window is too wide for a commit, empties the batch and defers that partition. This
+ * happens only if the broker's limit was lowered. */
 static bool undo_wide(struct pipeline *p)
 {
     struct partition *wide = NULL;
@@ -178,7 +177,7 @@ void batch_commit(struct pipeline *p)
     LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         assert(job->state == JOB_PUBLISHING);
-        if (job->partition != NULL) { /* else its window went with its assignment */
+        if (job->partition != NULL) { /* otherwise its window is gone, too */
             window_finish(&job->partition->window, job->record.offset);
         }
     }
@@ -189,7 +188,7 @@ void batch_end(struct batch *batch)
     batch->out.group_metadata = group_metadata_unref(batch->out.group_metadata);
 }
 
-/* From the back, so that the oldest is first again. */
+/* From the back, so that the oldest is the first again. */
 void batch_undo(struct pipeline *p)
 {
     struct list *jobs = &p->jobs[JOB_PUBLISHING];

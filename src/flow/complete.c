@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What is not known is NULL and left out: an event that cannot be read still has coordinates. */
+/* Unknown members are NULL, and the outcome omits them. */
 static struct outcome_common common_of(const struct job *job,
                                        const struct complete_identity *identity, int64_t wall_ms)
 {
@@ -43,7 +43,7 @@ void complete_result(struct job *job, const struct complete_identity *identity, 
     outcome_result_write(&job->outcome, &common, &result);
 }
 
-/* The ring of attempts, oldest first. */
+/* The attempts in the log, oldest first. */
 static size_t list_attempts(const struct job *job, struct outcome_attempt *out)
 {
     unsigned count = job->log == NULL                       ? 0
@@ -64,7 +64,7 @@ static size_t list_attempts(const struct job *job, struct outcome_attempt *out)
     return count;
 }
 
-/* "400 PARAM_ERROR: …", or what went wrong when no error's body tells. */
+/* "400 PARAM_ERROR: …", or the detail if the answer has no error code. */
 static void message_of_answer(const struct answer *answer, char *out, size_t size)
 {
     const char *detail = answer->detail != NULL ? answer->detail : "";
@@ -120,7 +120,7 @@ void complete_failure(struct job *job, const struct complete_identity *identity,
     write_failure(job, identity, wall_ms);
 }
 
-/* A result cannot be cut: every member of it is promised. */
+/* A result cannot become smaller: all of its members are guaranteed. */
 bool complete_drop_original(struct job *job, const struct complete_identity *identity,
                             int64_t wall_ms)
 {

@@ -1,6 +1,9 @@
-/* Calls: which one begins next, and what its answer leads to. A call asks for its merchant's hold
- * and the hosts (hold.h), then the queue, then for a place among all; an answer tells hold and
- * queue first, whoever still wants it, and then ends its event or sends it round again. */
+/* Calls: which one begins next, and what an answer leads to.
+ *
+ * A call needs the permission of hold (merchant and hosts), of the merchant's queue (its limit and
+ * its rate), and of the global in-flight limit. An answer is reported to hold and queue first. Then
+ * read_answer() decides: the event is completed (retry_applies() is false), waits for the end of a
+ * hold, or gets another attempt (try_again()). */
 #include "flow/pipeline_parts.h"
 
 #include <assert.h>
@@ -18,14 +21,14 @@
 /* The most events that fail in one step because their merchant's hold is over. */
 #define FAILED_A_STEP 64
 
-/* When its last attempt may begin, so that a whole time-out is left of its time. */
+/* When the last attempt may begin: a full time-out before the deadline. */
 static int64_t last_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t half = p->rules.retry.give_up_after_ms / 2, timeout = p->rules.limits.timeout_ms;
     return job_state_deadline_ms(p, job, now) - (timeout < half ? timeout : half);
 }
 
-/* The last attempt gets what is left of the event's time. */
+/* The last attempt gets the rest of the event's time. */
 static int64_t attempt_timeout_ms(const struct pipeline *p, const struct job *job,
                                   struct moment now)
 {
@@ -34,8 +37,8 @@ static int64_t attempt_timeout_ms(const struct pipeline *p, const struct job *jo
     return left < 1 ? 1 : left < timeout ? left : timeout;
 }
 
-/* Retry time begins with the first attempt. An event that was alone with its 401s goes on where
- * it was. */
+/* Retry time begins with the first attempt. Time in which the event was held alone does not count.
+ */
 static void begin_time(struct pipeline *p, struct job *job, struct moment now)
 {
     if (job->attempts++ == 0) {
@@ -47,7 +50,7 @@ static void begin_time(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* The merchant is the queue's of this moment: after a reload that is the new key. */
+/* Uses the queue's merchant, which has the new key after a reload. */
 static void call(struct pipeline *p, struct job *job, struct hold_permit permit, struct moment now)
 {
     struct merchant_queue *queue = job->queue;
@@ -73,7 +76,7 @@ static void call(struct pipeline *p, struct job *job, struct hold_permit permit,
     p->ports.call(p->ports.caller, &attempt, job);
 }
 
-/* Only moments that come by themselves: what an answer will open needs no timer. */
+/* at_ms 0: no timer is needed, since an answer will open the queue. */
 static void note_wait(struct pipeline *p, int64_t at_ms)
 {
     if (at_ms > 0 && at_ms < p->reopen_ms) {
@@ -91,11 +94,11 @@ static bool is_below_share(const struct pipeline *p, const struct merchant_queue
     if (p->queue_count < 2 || p->in_flight < limit - reserve) {
         return true;
     }
-    /* Alone, it may be only for now: the reserve waits for those who come. */
+    /* With one merchant, the reserve stays free for merchants whose events come next. */
     return p->queues_busy > 1 && queue->in_flight < (share == 0 ? 1 : share);
 }
 
-/* Its merchant's hold is over: not called, whether it was before or not. */
+/* The hold of its merchant is over: fails without a call. */
 static void fail_held(struct pipeline *p, struct job *job, struct moment now)
 {
     char message[ADMIT_MESSAGE_MAX];
@@ -108,7 +111,7 @@ static void fail_held(struct pipeline *p, struct job *job, struct moment now)
     job_state_fail(p, job, reason, job->attempts == 0 ? message : NULL, now);
 }
 
-/* Fails the queue's next event for a hold that is over, `*budget` of them. */
+/* Fails the queue's next event because the hold is over; at most *failures_left of them. */
 static bool fail_one(struct pipeline *p, struct merchant_queue *queue, unsigned *failures_left,
                      struct moment now)
 {
@@ -139,7 +142,7 @@ static bool call_one(struct pipeline *p, struct merchant_queue *queue, struct ho
     return true;
 }
 
-/* Those that cannot be called, whatever the merchant's state. */
+/* Fails an event that cannot be called any more, in any state of its merchant. */
 static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
 {
     const struct merchant_queue *queue = job->queue;
@@ -158,12 +161,12 @@ static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
     return false;
 }
 
-/* Begins the queue's next call, or ends its next event. False when the queue is closed, which
- * p->queue_wait_ms knows of. */
+/* Begins the queue's next call, or fails its next event. False if the queue is closed; p->reopen_ms
+ * may have changed then. */
 static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned *failures_left,
                       struct moment now)
 {
-    assert(merchant_queue_waiting(queue) > 0); /* or it were not in the rotation */
+    assert(merchant_queue_waiting(queue) > 0); /* since it is in the rotation */
     if (drop_one(p, job_of(merchant_queue_next(queue, false)), now)) {
         return true;
     }
@@ -182,11 +185,11 @@ static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned
     return other || call_one(p, queue, permit, now);
 }
 
-/* `stuck` as of publish_stuck_results(), which looks at each refused outcome. */
-static bool backlog_full(const struct pipeline *p, size_t stuck)
+/* `blocked` is publish_blocked_results(), which visits each refused outcome. */
+static bool backlog_full(const struct pipeline *p, size_t blocked)
 {
     size_t most = UNPUBLISHED_SHARE * (size_t)p->rules.limits.in_flight;
-    return publish_ready(p) + p->jobs[JOB_PUBLISHING].count + stuck >= most;
+    return publish_ready(p) + p->jobs[JOB_PUBLISHING].count + blocked >= most;
 }
 
 bool dispatch_backlog_full(const struct pipeline *p)
@@ -194,12 +197,12 @@ bool dispatch_backlog_full(const struct pipeline *p)
     return backlog_full(p, publish_blocked_results(p));
 }
 
-/* While no call may begin for want of room for outcomes, no event's retry time runs. */
-static void note_backlog(struct pipeline *p, bool stuck, struct moment now)
+/* While the publish backlog prevents calls, retry time is paused for all events. */
+static void note_backlog(struct pipeline *p, bool full, struct moment now)
 {
-    if (stuck && p->backlog_since_ms < 0) {
+    if (full && p->backlog_since_ms < 0) {
         p->backlog_since_ms = now.mono_ms;
-    } else if (!stuck && p->backlog_since_ms >= 0) {
+    } else if (!full && p->backlog_since_ms >= 0) {
         p->backlog_ms += now.mono_ms - p->backlog_since_ms;
         p->backlog_since_ms = -1;
     }
@@ -208,20 +211,20 @@ static void note_backlog(struct pipeline *p, bool stuck, struct moment now)
 void dispatch_start(struct pipeline *p, struct moment now)
 {
     unsigned failures_left = FAILED_A_STEP;
-    /* What is dropped below ends as failures: no more results get stuck by that. */
-    const size_t stuck = publish_blocked_results(p);
+    /* Constant below: events that end here become failures, not results. */
+    const size_t blocked = publish_blocked_results(p);
     p->reopen_ms = INT64_MAX;
-    note_backlog(p, backlog_full(p, stuck), now);
+    note_backlog(p, backlog_full(p, blocked), now);
     if (p->revoking || p->draining || p->backlog_since_ms >= 0) {
         return;
     }
-    /* Each queue in turn one call, however many events wait in it. Also those without a place are
-     * looked at: the end of a hold needs none. */
+    /* Round robin, one call for each queue. Also at the in-flight limit, since the events of a hold
+     * that is over need no call. */
     size_t closed = 0;               /* queues in a row that could not begin a call */
     struct time_budget budget = {0}; /* thousands may have expired, or lost their merchant */
     struct list_link *link;
     while ((link = list_first(&p->rotation)) != NULL && closed < p->rotation.count &&
-           !backlog_full(p, stuck)) {
+           !backlog_full(p, blocked)) {
         struct merchant_queue *queue = CONTAINER_OF(link, struct merchant_queue, link);
         list_remove(&p->rotation, link);
         list_push_back(&p->rotation, link);
@@ -252,8 +255,8 @@ static enum merchant_queue_answer queue_answer_of(enum answer_kind kind)
     return MERCHANT_QUEUE_OK;
 }
 
-/* A 401 after a re-sign is the merchant's, unless the merchant was answered otherwise since this
- * event's 401 before: then the fault may be the event's own. */
+/* A 401 after a second signature concerns the merchant, unless the merchant was answered otherwise
+ * since this event's previous 401: then it may concern the event alone. */
 static bool is_merchant_401(struct job *job)
 {
     const struct hold_merchant *hold = &job->queue->hold;
@@ -265,9 +268,9 @@ static bool is_merchant_401(struct job *job)
     return (job->re_signed || hold_is_held(hold)) && !job->own_401;
 }
 
-/* The expirytime, too, ends the time for a Retry-After: that of a 5xx delays this event. That of a
- * 429 closes the merchant, whatever one event's expirytime is. With less than a time-out left, an
- * event may still be sent until it expires. */
+/* Limits Retry-After. That of a 5xx is also limited by the event's expirytime; that of a 429 pauses
+ * the merchant and is not. With less than a time-out left, the event may be sent until it expires.
+ */
 static int64_t last_for_hold_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t last = last_ms(p, job, now);
@@ -280,7 +283,7 @@ static int64_t last_for_hold_ms(const struct pipeline *p, const struct job *job,
     return last;
 }
 
-/* Likewise: some events are answered 504 whenever they are sent. */
+/* An outage may concern the event alone: some events are answered 504 whenever they are sent. */
 static bool is_own_outage(struct job *job, struct moment now)
 {
     if (!job->answer.counts_as_outage) {
@@ -318,7 +321,7 @@ static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* What an answer tells of the hosts and of the merchant, whoever still wants it. */
+/* Also for orphans: hold and queue learn from every answer. */
 static void account_answer(struct pipeline *p, struct job *job, struct moment now)
 {
     struct merchant_queue *queue = job->queue;
@@ -337,7 +340,7 @@ static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct 
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
-/* Waits in its queue until the hold ends; that uses up no attempt. */
+/* Waits in its queue until the hold ends. This call does not count as an attempt. */
 static void wait_held(struct pipeline *p, struct job *job, struct moment now)
 {
     const struct hold_merchant *hold = &job->queue->hold;
@@ -350,8 +353,8 @@ static void wait_held(struct pipeline *p, struct job *job, struct moment now)
     OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
 }
 
-/* Answered 401 again and again while its merchant is not: tried now and then, for as long as its
- * merchant would be held. */
+/* The event is answered 401 repeatedly while its merchant is not: it is probed as a held merchant
+ * is, for the same time. */
 static void hold_alone(struct pipeline *p, struct job *job, struct moment now)
 {
     if (now.mono_ms - job->first_401_ms >= p->rules.limits.hold_unauthorized_ms) {
@@ -362,8 +365,9 @@ static void hold_alone(struct pipeline *p, struct job *job, struct moment now)
     retry_at(p, job, now.mono_ms + hold_probe_interval_ms(&p->hold), now);
 }
 
-/* 401: once by accident (a clock, a key just changed): signed anew at once, and that counts as
- * any attempt. A call that began before the merchant's state changed says nothing of it now. */
+/* The first 401 may be accidental (a clock, a key that just changed): the request is signed again
+ * at once, which counts as an attempt. A call that began before the merchant's last change of state
+ * says nothing about its current state. */
 static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
 {
     const struct hold_merchant *hold = &job->queue->hold;
@@ -384,7 +388,7 @@ static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* The merchant is closed, or the host, or this process: what waits for that uses up no attempt. */
+/* Merchant, host or process is unavailable: waiting for it uses up no attempt. */
 static bool is_held(const struct pipeline *p, const struct job *job)
 {
     const struct answer *answer = &job->answer;
@@ -397,7 +401,7 @@ static bool is_held(const struct pipeline *p, const struct job *job)
             hold_broken_at(&p->hold, hold, job->ticket.host));
 }
 
-/* The last attempt begins while a whole time-out is left; after that there is none. */
+/* After the time of the last attempt there is none. */
 static void try_again(struct pipeline *p, struct job *job, struct moment now)
 {
     bool held = is_held(p, job);
@@ -412,7 +416,7 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
     job->counted_attempts++;
     struct retry_case retry = {
         .counted_attempts = job->counted_attempts,
-        /* That of an outage is the circuit's matter, which is open: the host was mended since. */
+        /* Hold applied the one of an outage already; the circuit is closed again. */
         .retry_after_ms = job->answer.counts_as_outage ? -1 : job->answer.retry_after_ms,
         .now_ms = now.mono_ms,
         .last_ms = last_for_hold_ms(p, job, now),

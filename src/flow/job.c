@@ -32,7 +32,7 @@ const char *job_state_name(enum job_state state)
     abort();
 }
 
-/* One block: the headers, then key, value and the headers' bytes behind them. */
+/* One allocation: the headers, then topic, key, value and the headers' bytes. */
 static void copy_record(struct job *job, const struct record *record)
 {
     size_t size = record->header_count * sizeof(struct record_header) + record->key_len +
@@ -68,7 +68,7 @@ struct job *job_new(const struct record *record)
 {
     struct job *job = mem_zalloc(1, sizeof *job);
     copy_record(job, record);
-    /* The body and the event's strings are made of the same bytes once more. */
+    /* The body and the event's strings are copies of the same bytes. */
     job->parsed = job->copied;
     return job;
 }
@@ -88,7 +88,7 @@ enum output_topic job_topic(const struct job *job)
     return job->reason == REASON_NONE ? OUTPUT_RESULTS : OUTPUT_FAILURES;
 }
 
-/* A record without value and headers: its coordinates and its key. */
+/* Keeps only coordinates and key of the record. */
 static void drop_content(struct job *job)
 {
     void *whole = job->bytes;
@@ -137,7 +137,7 @@ struct job *job_free(struct job *job)
     return NULL;
 }
 
-/* Allocated at the first failure only: nearly all events succeed at once. */
+/* Allocated at the first failure: nearly all events succeed at once. */
 void job_log_attempt(struct job *job)
 {
     if (job->log == NULL) {

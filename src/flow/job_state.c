@@ -1,19 +1,19 @@
-/* Where a job is, and what it gives up when it goes on: its place in a queue, its timer, its turn,
- * its memory. A job that is moved without that would be counted for ever. */
+/* States of a job, and what follows from them: its list, its timer, its memory, its place in the
+ * key order. Move jobs only through this file, or the counters leak. */
 #include "flow/pipeline_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The wall clock may jump: what waits for it is looked at this often at least. */
+/* The wall clock may jump, so timers that depend on it are checked at least this often. */
 #define WALL_RECHECK_MS 60000
 
-/* While retry time stands still, its end moves on: it is looked at this often at least. */
-#define STANDING_RECHECK_MS 5000
+/* While retry time is paused, its end moves; it is checked at least this often. */
+#define PAUSED_RECHECK_MS 5000
 
-/* A queue stays for good, so that calls in flight find it after a reload took the merchant away;
- * there are no more queues than merchants were ever configured. */
+/* A queue is never freed before the end: calls in flight need it after a reload removed the
+ * merchant. There are as many queues as merchants were ever configured. */
 static struct merchant_queue *queue_of(struct pipeline *p, struct merchant *merchant)
 {
     struct merchant_queue *queue = map_get(p->queues, merchant->mchid, strlen(merchant->mchid));
@@ -62,7 +62,7 @@ int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, s
            (job_state_paused_ms(p, job, now) - job->paused_before_ms);
 }
 
-/* The deadline's timer. One of an event that is held is not before the hold's end. */
+/* When to check the deadline. For a held event, not before the hold's end. */
 static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
     int64_t at_ms = job_state_deadline_ms(p, job, now);
@@ -70,9 +70,9 @@ static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job
     if (until_ms != INT64_MAX && at_ms < until_ms) {
         at_ms = until_ms;
     }
-    bool stands = until_ms != INT64_MAX || p->backlog_since_ms >= 0;
-    int64_t least_ms = now.mono_ms + STANDING_RECHECK_MS;
-    return stands && at_ms < least_ms ? least_ms : at_ms;
+    bool paused = until_ms != INT64_MAX || p->backlog_since_ms >= 0;
+    int64_t least_ms = now.mono_ms + PAUSED_RECHECK_MS;
+    return paused && at_ms < least_ms ? least_ms : at_ms;
 }
 
 void job_state_arm(struct pipeline *p, struct job *job, struct moment now)
@@ -82,7 +82,7 @@ void job_state_arm(struct pipeline *p, struct job *job, struct moment now)
         int64_t end = deadline_timer_ms(p, job, now);
         at = end < at ? end : at;
     }
-    /* Timers run on the monotonic clock, an expirytime is the wall's. */
+    /* Timers use the monotonic clock, expirytime the wall clock. */
     if (job->admission.expires_ms != INT64_MAX) {
         int64_t left = job->admission.expires_ms - now.wall_ms;
         left = left < 0 ? 0 : left > WALL_RECHECK_MS ? WALL_RECHECK_MS : left;
@@ -95,7 +95,7 @@ void job_state_arm(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* The one place that knows which list a state is. */
+/* The list of a state. No other code knows this. */
 static struct list *list_of(struct pipeline *p, const struct job *job, enum job_state state)
 {
     switch (state) {
@@ -108,8 +108,8 @@ static struct list *list_of(struct pipeline *p, const struct job *job, enum job_
     }
 }
 
-/* A queue without waiting events is not in the rotation: a round costs what there is to do, not
- * what is configured. */
+/* Queues without waiting events leave the rotation, so that a round does not visit all merchants.
+ */
 static void leave_list(struct pipeline *p, struct job *job)
 {
     heap_remove(&p->due, &job->due);
@@ -158,8 +158,8 @@ void job_state_move_front(struct pipeline *p, struct job *job, enum job_state st
     list_push_front(job->in, &job->link);
 }
 
-/* Later attempts go before first ones: they are the older events. One that failed as a probe
- * keeps its place before them, and another one probes next. */
+/* Events with later attempts precede the others, since they are older. Failed probes precede both;
+ * they take turns (merchant_queue_next()). */
 void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now)
 {
     if (job->attempts > 0 && !job->ticket.probe) {
@@ -170,8 +170,8 @@ void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now)
     job_state_arm(p, job, now);
 }
 
-/* Whoever comes next goes to its queue at once: the outcome before it need not be committed, since
- * the order that is promised is the order of calls. */
+/* The next job of the key is enqueued at once, before the commit: only the order of calls is
+ * guaranteed. */
 static void leave_key_order(struct pipeline *p, struct job *job, struct moment now)
 {
     if (job->key_entry.queue != NULL) {
@@ -218,7 +218,7 @@ void job_state_complete(struct pipeline *p, struct job *job, struct moment now)
 {
     leave_list(p, job);
     leave_key_order(p, job, now);
-    job_keep_outcome(job); /* it may wait long to be published */
+    job_keep_outcome(job); /* it may wait long for its transaction */
     job_state_charge(p, job);
     relieve_note_outcome(p, job, now);
     publish_take(p, job, now);
@@ -236,12 +236,12 @@ bool job_state_expire(struct pipeline *p, struct job *job, struct moment now)
     if (now.wall_ms < job->admission.expires_ms) {
         return false;
     }
-    job_state_fail(p, job, REASON_EXPIRED, "the event's time passed before a call succeeded", now);
+    job_state_fail(p, job, REASON_EXPIRED, "the event expired before a call succeeded", now);
     return true;
 }
 
-/* The first thing that is due decides; what is due later is armed anew. A timer may be early (the
- * wall clock went back), never late by more than WALL_RECHECK_MS. */
+/* Does what is due first. A timer may be early, if the wall clock went back; it is late by
+ * WALL_RECHECK_MS at most. */
 static void wake(struct pipeline *p, struct job *job, struct moment now)
 {
     heap_remove(&p->due, &job->due);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct key_queue {
-    struct list queue; /* of seats that wait; the one whose turn it is stands outside */
+    struct list queue; /* the entries that wait; the first entry of the key is not in it */
     char *key;
     size_t key_len;
 };
@@ -23,7 +23,7 @@ void key_order_deinit(struct key_order *order)
     order->map = map_free(order->map);
 }
 
-/* The key's halves are told apart by the NUL, which neither can hold. */
+/* A NUL separates the two parts of the key; neither can contain one. */
 bool key_order_enter(struct key_order *order, struct key_order_entry *entry, const char *mchid,
                      const char *code)
 {
@@ -49,8 +49,6 @@ struct key_order_entry *key_order_leave(struct key_order *order, struct key_orde
 {
     struct key_queue *queue = entry->queue;
     bool waited = entry->waiting;
-    /* Asked of everyone who leaves, also of those that never sat: most events fail or end without
-     * others behind them. */
     if (queue == NULL) {
         return NULL;
     }
@@ -62,7 +60,7 @@ struct key_order_entry *key_order_leave(struct key_order *order, struct key_orde
         return NULL;
     }
     struct list_link *next = list_pop_front(&queue->queue);
-    if (next == NULL) { /* a turn without a queue would stay for ever */
+    if (next == NULL) {
         map_remove(order->map, queue->key, queue->key_len);
         free(queue->key);
         free(queue);

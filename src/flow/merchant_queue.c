@@ -16,7 +16,7 @@ void merchant_queue_deinit(struct merchant_queue *queue)
     queue->merchant = merchant_unref(queue->merchant);
 }
 
-/* A lowered limit takes effect as calls end; those in flight are left alone. */
+/* A lowered limit takes effect as calls end; calls in flight continue. */
 bool merchant_queue_configure(struct merchant_queue *queue, struct merchant *merchant,
                               int64_t now_ms)
 {
@@ -36,7 +36,7 @@ size_t merchant_queue_waiting(const struct merchant_queue *queue)
     return queue->waiting.count + queue->probed.count;
 }
 
-/* The last one: those in front were called already, and may be what does not succeed. */
+/* A probe takes the last waiting event: the first ones were called already and may be faulty. */
 struct list_link *merchant_queue_next(const struct merchant_queue *queue, bool probe)
 {
     if (probe && queue->probed.count < MERCHANT_QUEUE_PROBED_MAX && !list_empty(&queue->waiting)) {
@@ -45,7 +45,7 @@ struct list_link *merchant_queue_next(const struct merchant_queue *queue, bool p
     return list_first(list_empty(&queue->probed) ? &queue->waiting : &queue->probed);
 }
 
-/* A bucket that holds one second's worth. */
+/* The bucket holds the tokens of one second. */
 static void refill(struct merchant_queue *queue, int64_t now_ms)
 {
     double rate = queue->merchant->rate_per_s;
@@ -87,8 +87,8 @@ void merchant_queue_began(struct merchant_queue *queue)
     }
 }
 
-/* By its reciprocal for each success, so by one for as many as may be in flight: the additive
- * increase and multiplicative decrease of TCP (Chiu and Jain 1989). */
+/* Each success adds 1/limit, so a full round of calls adds one: additive increase, multiplicative
+ * decrease (Chiu and Jain 1989). */
 static void raise_limit(struct merchant_queue *queue)
 {
     double most = queue->merchant->max_in_flight;

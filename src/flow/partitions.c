@@ -18,7 +18,7 @@ void partitions_deinit(struct partitions *table)
     *table = (struct partitions){0};
 }
 
-/* By id, found by bisection: a process has few, and they change all together. */
+/* Sorted by id, for bsearch(). */
 void partitions_assign(struct partitions *table, const int32_t *ids, size_t count)
 {
     partitions_deinit(table);
@@ -30,7 +30,7 @@ void partitions_assign(struct partitions *table, const int32_t *ids, size_t coun
     if (count > 0) {
         qsort(table->items, count, sizeof *table->items, by_id);
     }
-    /* A list's head points to itself, so it begins only where it stays. */
+    /* After the sort: a list's head points to itself and must not move. */
     for (size_t i = 0; i < count; i++) {
         list_init(&table->items[i].overflow);
         (void)window_load(&table->items[i].window, -1, NULL);

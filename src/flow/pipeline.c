@@ -330,8 +330,7 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
 
 bool pipeline_idle(const struct pipeline *p)
 {
-    return assign_calls(p) == 0 && list_empty(&p->jobs[JOB_COMPLETED]) && !p->publishing &&
-           !suspects_undecided(&p->suspects);
+    return assign_idle(p);
 }
 
 /* Calls are listed as they begin. */

@@ -220,8 +220,8 @@ void assign_revoke(struct pipeline *p);
 void assign_drop(struct pipeline *p, struct moment now);
 /* Discards jobs that are neither in flight nor completed. */
 void assign_drop_waiting(struct pipeline *p, struct moment now);
-/* Calls of this assignment that are in flight, or whose answer was not read yet. */
-size_t assign_calls(const struct pipeline *p);
+/* As pipeline_idle(). Calls of earlier assignments do not count. */
+bool assign_idle(const struct pipeline *p);
 /* Releases revoked partitions when all is committed, or when PIPELINE_REVOKE_GRACE_MS is over. */
 void assign_release(struct pipeline *p, struct moment now);
 

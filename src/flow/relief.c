@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-/* Replaces its own item, or the one that was seen longest ago. */
+/* Replaces the item of the same merchant, or the oldest one. */
 void relief_note(struct relief_seen *seen, const void *who, int64_t now_ms)
 {
     size_t index = 0;

@@ -14,7 +14,7 @@ void shares_divide(struct shares *shares, size_t owners)
     shares->common_used = shares->used;
 }
 
-/* What an owner with so much takes of the common half. */
+/* How much of the common half an owner with `used` bytes takes. */
 static size_t over_guaranteed(const struct shares *shares, size_t used)
 {
     return used > shares->guaranteed ? used - shares->guaranteed : 0;
@@ -34,8 +34,8 @@ void shares_change(struct shares *shares, struct share *owner, size_t old, size_
     shares->common_used = shares->common_used - common_old + common_new;
 }
 
-/* The guaranteed part, and half of what is free of the common part or the owner's already: then it
- * has taken as much as it leaves. */
+/* The guaranteed part, and half of the common part that other owners do not use: then as much
+ * remains free as the owner has taken. */
 static size_t limit_of(const struct shares *shares, const struct share *owner)
 {
     size_t common = shares->bound / 2;

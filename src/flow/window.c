@@ -7,9 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Before the set: whose it is, its format, and the base offset that it goes with. A tool that
- * mirrors or moves positions may carry metadata to another offset, where the set would name offsets
- * that nobody has worked on. */
+/* Precedes the set: program, format, and the set's base offset. A tool that copies offsets may copy
+ * the metadata to another offset, where the set is wrong. */
 #define METADATA_HEAD "presignd/1:%" PRId64 ":"
 enum {
     METADATA_HEAD_MAX = sizeof "presignd/1:-9223372036854775808:",
@@ -45,10 +44,9 @@ static void check(const struct window *window)
     assert(window->top - window->base_offset <= WINDOW_SPAN);
 }
 
-/* Not beyond `next`, even over offsets that are known to be done: their records come again after
- * a restart, and one below the base offset would look like a log that was made anew.
- *
- * Moves the base offset over what is done; its bits become free for offsets a span ahead. */
+/* Moves the base offset over done offsets, and clears their bits for later offsets. Not beyond
+ * `next`: after a restart, records of done offsets are delivered again, and a record below the base
+ * offset looks like a log that was created anew. */
 static void advance(struct window *window)
 {
     while (window->base_offset < window->next && is_done(window, window->base_offset)) {
@@ -58,7 +56,7 @@ static void advance(struct window *window)
     check(window);
 }
 
-/* Bit i of the set is offset base offset + i. */
+/* Bit i of the set is the offset base_offset + i. */
 static bool load_set(struct window *window, const char *text)
 {
     AUTO_BUF struct buf set = {0};
@@ -109,8 +107,7 @@ bool window_wide(const struct window *window)
     return window->top - window->base_offset > window->span;
 }
 
-/* Offsets below may be done: they are within the span, or below the top of a set that is wider
- * already. */
+/* Offsets below this may be done: the span, or the top of a set that is wider already. */
 static int64_t limit(const struct window *window)
 {
     int64_t end = window->base_offset + window->span;
@@ -130,7 +127,7 @@ enum window_arrival window_arrive(struct window *window, int64_t offset)
     if (offset < window->next) {
         return offset < window->base_offset ? WINDOW_BEHIND : WINDOW_KNOWN;
     }
-    /* A gap that begins at the base offset, with nothing open before it, may be of any size. */
+    /* If no offset below is unfinished, the gap may be of any size. */
     bool none_open = window->next == window->base_offset && window->span > 0;
     if (none_open && offset - window->base_offset >= WINDOW_SPAN) {
         window_restart(window, offset);
@@ -147,7 +144,7 @@ enum window_arrival window_arrive(struct window *window, int64_t offset)
     return known ? WINDOW_KNOWN : WINDOW_NEW;
 }
 
-/* Bounds are checked and not asserted: offsets come from outside. */
+/* Checks instead of asserts, since offsets come from outside. */
 void window_finish(struct window *window, int64_t offset)
 {
     if (offset >= window->base_offset && offset < window->next) {
@@ -161,8 +158,8 @@ void window_encode(const struct window *window, struct buf *out)
     check(window);
     unsigned char set[WINDOW_SPAN / 8] = {0};
     size_t len = 0;
-    /* From the base offset itself on: it is done already when it stands at `next` on an offset of
-     * the loaded set, whose record has not been delivered again. */
+    /* Including the base offset: it may be an offset of the loaded set that has not been delivered
+     * again. */
     for (size_t i = 0; i < WINDOW_SPAN; i++) {
         if (is_done(window, window->base_offset + (int64_t)i)) {
             set[i / 8] |= (unsigned char)(1u << (i % 8));

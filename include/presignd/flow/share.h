@@ -31,7 +31,7 @@ struct share {
     size_t used;
 };
 
-/* `shares` is used by nobody yet. */
+/* No memory is in use yet. */
 void shares_init(struct shares *shares, size_t bound);
 /* New owners, which hold nothing. What is still in use (calls whose partition was taken away) has
  * no owner any more; it counts in the common half until it is given back. 0 owners count as 1. */
