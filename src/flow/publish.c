@@ -462,7 +462,7 @@ static void pause_after_abort(struct pipeline *p, const struct transaction_end *
                         : pause > ABORT_PAUSE_MAX_MS ? ABORT_PAUSE_MAX_MS
                                                      : pause;
     p->next_batch_ms = now.mono_ms + p->abort_pause_ms;
-    if (end->mixed) {
+    if (end->topic_unknown) {
         p->one_topic_until_ms = now.mono_ms + ONE_TOPIC_MS;
     }
 }

@@ -16,7 +16,7 @@ static struct pauses pauses_of(enum refusal_scope scope)
         return (struct pauses){SUSPECTS_PARTITION_FIRST_MS, SUSPECTS_PARTITION_MAX_MS};
     case REFUSAL_OF_TOPIC:
         return (struct pauses){SUSPECTS_TOPIC_FIRST_MS, SUSPECTS_TOPIC_MAX_MS};
-    case REFUSAL_OF_NOBODY:
+    case REFUSAL_OF_NOTHING:
     case REFUSAL_OF_RECORD:
         break;
     }

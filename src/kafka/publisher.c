@@ -569,17 +569,6 @@ void publisher_free(struct publisher *publisher, int64_t timeout_ms)
     }
 }
 
-const char *transaction_verdict_name(enum transaction_verdict verdict)
-{
-    static const char *const names[TRANSACTION_VERDICT_COUNT] = {
-        [TRANSACTION_COMMITTED] = "committed",    [TRANSACTION_ABORTED] = "aborted",
-        [TRANSACTION_STALE] = "membership_stale", [TRANSACTION_RECORDS_REFUSED] = "refused",
-        [TRANSACTION_FENCED] = "fenced",
-    };
-    assert(verdict < TRANSACTION_VERDICT_COUNT);
-    return names[verdict];
-}
-
 enum producer_id_state publisher_id_state(const struct publisher *publisher)
 {
     return atomic_load(&publisher->worker->id_state);

@@ -274,7 +274,7 @@ class Troubles(Room):
         absent = f"absent-{self.results}"
         worker = self.worker(worker_results=absent)
         self.send(3)
-        worker.wait_for(f"refused .*topic {absent} is not there")
+        worker.wait_for(f"refused .*topic {absent} does not exist")
         self.kafka.create_topic(absent)
         self.assertEqual(len(self.outcomes(absent, 3)), 3)
 

@@ -1,5 +1,5 @@
-/* One transactional producer, and what to do about each of its errors. Used by the publisher's
- * thread only; the calls block, in slices between which the owner may end them.
+/* One transactional producer, and what follows each of its errors. The publisher's thread and
+ * presignctl redrive use it. The calls block, in slices between which the owner can stop them.
  */
 #ifndef PRESIGND_KAFKA_PRODUCER_H
 #define PRESIGND_KAFKA_PRODUCER_H
@@ -36,40 +36,40 @@ struct producer *producer_clone(const struct producer *producer, void *context)
 /* An open transaction stays open until the next producer of this instance or the broker's
  * transaction.timeout.ms ends it. Accepts NULL, returns NULL. */
 struct producer *producer_free(struct producer *producer);
-/* The group whose committed offsets are read back when a commit's end is unknown. The default is
- * the configured group.id. */
+/* The group whose committed offsets are read back when the result of a commit is unknown. The
+ * default is the configured group.id. */
 void producer_set_group(struct producer *producer, const char *group_id);
 
-/* Takes hold of the transactional.id, for a few seconds at most; true when it has it. */
+/* Acquires the transactional.id. Takes a few seconds at most; true when it is held. */
 bool producer_acquire(struct producer *producer) __attribute__((warn_unused_result));
-/* What went wrong last; "" when nothing did. */
-const char *producer_last_error(const struct producer *producer);
 enum producer_id_state producer_id_state(const struct producer *producer);
-/* How many partitions the topic has; 0 when that is not known yet. */
+/* "" when there is none. */
+const char *producer_last_error(const struct producer *producer);
+/* 0 when not known yet. */
 int32_t producer_partitions(const struct producer *producer, unsigned topic);
 /* The partition of a key among `count`, as the configured partitioner chooses it; -1 when any will
  * do. Any thread. */
 int32_t producer_partition_of_key(const struct producer *producer, const void *key, size_t key_len,
                                   int32_t count);
-/* The whole of one transaction. False when the owner asked to stop before its end was known;
- * then `end` is not set. */
+
+/* One whole transaction. False when the owner asked to stop before its end was known; then `end`
+ * is not set. */
 bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
                       struct transaction_end *end) __attribute__((warn_unused_result));
-/* Finds out how a commit ended that another producer of this process had begun. As
- * producer_publish() otherwise. */
+/* Finds out the result of a commit that another producer of this process began. Returns as
+ * producer_publish() does. */
 bool producer_resolve(struct producer *producer, const struct transaction_batch *batch,
                       struct transaction_end *end) __attribute__((warn_unused_result));
-/* Who holds the transactional.id: asks by offsets under `session` (with its group), in a
- * transaction that is aborted whatever comes of it. Takes some 15 s at most. */
+/* Sends offsets under `group_metadata` in a transaction that is always aborted. Takes about 15 s
+ * at most. */
 enum producer_id_holder producer_find_id_holder(struct producer *producer,
                                                 const struct group_metadata *group_metadata);
-/* How much metadata the broker takes with an offset: as publisher_metadata_fn has it. By
- * transactions that are aborted whatever comes of it. */
+/* Returns what publisher_metadata_fn gets. Uses transactions that are always aborted. */
 int64_t producer_measure_metadata(struct producer *producer,
                                   const struct group_metadata *group_metadata, int32_t partition,
                                   int64_t offset);
-/* A request of this process for the transactional.id may reach its coordinator late, and then
- * fence whoever has it: for ten minutes, a fence tells less. Any thread. */
+/* A request of this process for the transactional.id may reach the coordinator late and fence the
+ * holder. For ten minutes, a fence does not prove another process. Any thread. */
 void producer_expect_late_fence(void);
 
 #endif

@@ -1,5 +1,4 @@
-/* A transaction of the producer: what goes in, and how it ended. Shared by producer and publisher
- * and by those who give them work. */
+/* A transaction: what goes in and how it ends. */
 #ifndef PRESIGND_KAFKA_TRANSACTION_H
 #define PRESIGND_KAFKA_TRANSACTION_H
 
@@ -12,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A batch's bounds; the owner keeps to them. */
+/* Limits of a batch. Its owner keeps to them. */
 #define TRANSACTION_RECORDS_MAX 2000
 #define TRANSACTION_BYTES_MAX   ((size_t)4 * 1024 * 1024)
 /* The broker's default for offset.metadata.max.bytes. */
@@ -21,8 +20,7 @@
 #define TRANSACTION_METADATA_MIN 512
 /* No answer on how much the broker accepts. */
 #define TRANSACTION_METADATA_UNKNOWN (-1)
-
-/* Of one producer. */
+/* Output topics of one producer. */
 #define TRANSACTION_TOPICS_MAX 2
 
 struct transaction_record {
@@ -42,47 +40,52 @@ struct transaction_position {
     const char *metadata;
 };
 
-/* Where a record of a committed batch lies; of one that was refused, the partition alone is
- * meant. */
+/* Where a committed record is. Of a refused record, only the partition is valid. */
 struct record_metadata {
     int32_t partition;
     int64_t offset;
 };
 
-/* Borrowed until its end was told. */
+/* Borrowed until its end is reported. */
 struct transaction_batch {
     struct group_metadata *group_metadata;
     const struct transaction_record *records;
     size_t record_count;
     const struct transaction_position *positions;
     size_t position_count;
-    /* Written, one for each record. */
-    struct record_metadata *record_metadata; /* NULL: nobody asks */
-    enum refusal *refusals;                  /* NULL: nobody asks */
+    /* Output, one entry for each record; NULL: not wanted. */
+    struct record_metadata *record_metadata;
+    enum refusal *refusals;
 };
+
+/* How a transaction ends, and the name of that in metrics. */
+#define TRANSACTION_VERDICTS(ROW)                                                               \
+    ROW(TRANSACTION_COMMITTED, "committed")                                                     \
+    /* Nothing is visible. Publish the batch again, after a pause if this repeats. */           \
+    ROW(TRANSACTION_ABORTED, "aborted")                                                         \
+    /* The group membership has ended: other members have the partitions now or soon. */        \
+    ROW(TRANSACTION_STALE, "stale")                                                             \
+    /* Aborted or not begun, because of some of the records: see transaction_batch.refusals. */ \
+    ROW(TRANSACTION_RECORDS_REFUSED, "refused")                                                 \
+    /* Another process has our transactional.id. Stop for good. */                              \
+    ROW(TRANSACTION_FENCED, "fenced")
 
 enum transaction_verdict {
-    TRANSACTION_COMMITTED,
-    TRANSACTION_ABORTED, /* nothing is visible; give it again, after a pause when it recurs */
-    TRANSACTION_STALE,   /* the group has moved on: the partitions are another's or about to be */
-    /* Aborted, or not begun, because of some of the records: batch.refusals says which. */
-    TRANSACTION_RECORDS_REFUSED,
-    TRANSACTION_FENCED, /* another process has our transactional.id: stop for good */
-    TRANSACTION_VERDICT_COUNT
+#define VALUE(id, name) id,
+    TRANSACTION_VERDICTS(VALUE)
+#undef VALUE
+        TRANSACTION_VERDICT_COUNT
 };
-
-const char *
-transaction_verdict_name(enum transaction_verdict verdict); /* as in metrics: "committed" … */
+const char *transaction_verdict_name(enum transaction_verdict verdict);
 
 struct transaction_end {
     enum transaction_verdict verdict;
-    size_t refused; /* TRANSACTION_RECORDS_REFUSED: how many of them */
-    /* TRANSACTION_ABORTED because of one of the topics, and it was not said which: give the next
-     * batches records of one topic only. */
-    bool mixed;
-    /* TRANSACTION_ABORTED because the broker does not take so much metadata. */
-    bool metadata_too_large;
-    const char *last_error; /* what went wrong, cleaned; NULL for TRANSACTION_COMMITTED. Borrowed */
+    size_t refused; /* TRANSACTION_RECORDS_REFUSED: how many records */
+    /* TRANSACTION_ABORTED: one of the topics is the cause, and the broker does not say which. Give
+     * the next batches records of one topic only. */
+    bool topic_unknown;
+    bool metadata_too_large; /* TRANSACTION_ABORTED: the broker accepts less metadata */
+    const char *last_error;  /* cleaned; NULL for TRANSACTION_COMMITTED. Borrowed */
     int64_t duration_ms;
 };
 
@@ -109,9 +112,9 @@ struct producer_config {
     const char *topics[TRANSACTION_TOPICS_MAX]; /* NULL after the last one */
     const struct kafka_property *properties;
     size_t property_count;
-    int64_t stuck_ms; /* a call without end is given up after that; 0: PUBLISHER_STUCK_MS */
-    size_t
-        metadata_bytes; /* of a position, at most; what publisher_measure_metadata() tries first */
+    int64_t stuck_ms;      /* a call that does not return is given up after this; 0:
+                            * PUBLISHER_STUCK_MS */
+    size_t metadata_bytes; /* maximum of a position; publisher_measure_metadata() tries it first */
 };
 
 #endif

@@ -89,7 +89,7 @@ Test(leaders, each_refusal_says_whom_it_concerns_and_what_to_do)
 {
     for (enum refusal refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
         const struct refusal_row *row = refusal_row(refusal);
-        cr_assert_neq(row->scope, REFUSAL_OF_NOBODY);
+        cr_assert_neq(row->scope, REFUSAL_OF_NOTHING);
         cr_assert(row->name[0] != '\0' && row->what[0] != '\0' && row->mend[0] != '\0' &&
                   row->setting[0] != '\0');
     }

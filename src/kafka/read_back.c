@@ -1,0 +1,108 @@
+#include "kafka/producer_parts.h"
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+
+#include <string.h>
+
+void read_back_drop(struct producer *producer)
+{
+    client_destroy_detached(producer->reader);
+    producer->reader = NULL;
+}
+
+static rd_kafka_t *reader_get(struct producer *producer)
+{
+    AUTO_FREE char *error = NULL;
+    if (producer->reader == NULL) {
+        producer->reader =
+            client_new(RD_KAFKA_CONSUMER, rd_kafka_conf_dup(producer->reader_conf), NULL, &error);
+        if (producer->reader == NULL) {
+            last_error_set(&producer->last_error, "%s", error);
+        }
+    }
+    return producer->reader;
+}
+
+static bool position_equals(const rd_kafka_topic_partition_t *committed,
+                            const struct transaction_position *sent)
+{
+    size_t len = committed->metadata == NULL ? 0 : committed->metadata_size;
+    return committed->offset == sent->offset && len == strlen(sent->metadata) &&
+           (len == 0 || memcmp(committed->metadata, sent->metadata, len) == 0);
+}
+
+static bool positions_equal(const rd_kafka_topic_partition_list_t *committed,
+                            const struct producer *producer, const struct transaction_batch *batch)
+{
+    for (size_t i = 0; i < batch->position_count; i++) {
+        const rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(
+            committed, producer->requests_topic, batch->positions[i].partition);
+        if (entry == NULL || !position_equals(entry, &batch->positions[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One attempt. False when the owner takes the batch back. */
+static bool positions_compare(struct producer *producer, const struct transaction_batch *batch,
+                              rd_kafka_resp_err_t *error, bool *equal)
+{
+    if (!batch_read_begin(producer)) {
+        return false;
+    }
+    rd_kafka_topic_partition_list_t *list = transaction_positions(producer, batch);
+    batch_read_end(producer);
+    rd_kafka_t *reader = reader_get(producer);
+    *error = reader == NULL ? RD_KAFKA_RESP_ERR__STATE : client_committed(reader, list, SLICE_MS);
+    bool readable = batch_read_begin(producer);
+    if (readable) {
+        *equal = *error == RD_KAFKA_RESP_ERR_NO_ERROR && positions_equal(list, producer, batch);
+        batch_read_end(producer);
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return readable;
+}
+
+/* Other positions than those sent mean that the batch was not committed, or that another member
+ * has committed since. In the second case our membership is stale, and a broker rejects the batch
+ * when it is published again. */
+static bool read_back(struct producer *producer, const struct transaction_batch *batch,
+                      struct transaction_end *end)
+{
+    rd_kafka_resp_err_t error;
+    bool equal = false;
+    while (positions_compare(producer, batch, &error, &equal)) {
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            *end =
+                transaction_end_of(producer, equal ? TRANSACTION_COMMITTED : TRANSACTION_ABORTED);
+            log_notice("kafka producer: the commit %s", equal ? "succeeded" : "did not happen");
+            return true;
+        }
+        if (producer->owner->pause(producer->context, READ_BACK_PAUSE_MS)) {
+            break;
+        }
+    }
+    return false;
+}
+
+bool read_back_resolve(struct producer *producer, const struct transaction_batch *batch,
+                       struct transaction_end *end)
+{
+    struct last_error cause = producer->last_error;
+    log_warning("kafka producer: %s; reading back whether the outcomes were committed", cause.text);
+    producer_client_drop(producer);
+    while (!producer_acquire(producer)) {
+        if (producer->fenced) {
+            *end = transaction_end_of(producer, TRANSACTION_FENCED);
+            return true;
+        }
+        if (producer->owner->pause(producer->context, READ_BACK_PAUSE_MS)) {
+            return false;
+        }
+    }
+    producer->last_error = cause;
+    bool known = read_back(producer, batch, end);
+    read_back_drop(producer);
+    return known;
+}
