@@ -36,7 +36,7 @@ struct endpoint {
     ROW("partner-h5", PARTNER, "h5", URL, URL)                                             \
     ROW("partner-jsapi", PARTNER, "jsapi", URL, URL)
 
-#define ENDPOINT_ONE(...) +1
+#define ENDPOINT_ONE(...) +1 /* NOLINT(bugprone-macro-parentheses) */
 enum { ENDPOINT_COUNT = 0 ENDPOINTS(ENDPOINT_ONE) };
 #undef ENDPOINT_ONE
 

@@ -154,7 +154,7 @@ static json_t *document(const char *endpoint, const char *kind)
     json_t *schema = json_load_file(path, 0, NULL);
     cr_expect_not_null(schema,
                        "schemas/%s.%s.json is missing or no JSON: the endpoint %s has a row"
-                       " in src/wechatpay/endpoint.c",
+                       " in wechatpay/endpoint.h",
                        endpoint, kind, endpoint);
     return schema;
 }
@@ -182,11 +182,11 @@ Test(names, every_endpoint_has_its_two_schemas)
         size_t fields = 0;
         for (; table[i].required[fields] != NULL; fields++) {
             cr_expect(response == NULL || holds(required, table[i].required[fields]),
-                      "schemas/%s.response.json does not require %s, src/wechatpay/endpoint.c does",
+                      "schemas/%s.response.json does not require %s, wechatpay/endpoint.h does",
                       table[i].name, table[i].required[fields]);
         }
         cr_expect(response == NULL || json_array_size(required) == fields,
-                  "schemas/%s.response.json requires %zu members, src/wechatpay/endpoint.c %zu",
+                  "schemas/%s.response.json requires %zu members, wechatpay/endpoint.h %zu",
                   table[i].name, json_array_size(required), fields);
         json_decref(response);
     }
