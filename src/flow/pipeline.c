@@ -1,13 +1,12 @@
-/* The order of the stages, and nothing else: pipeline_step() is the table of contents. What a
- * stage does is its part's business (pipeline_parts.h); what comes from outside between two
- * steps is noted here, in lists.
+/* The order of the stages: pipeline_step() is the table of contents. pipeline_parts.h says which
+ * file does each stage. Input from outside between two steps is put into lists here.
  *
- * Three rules hold all of it together:
- * - A job is in one list at a time, and the list is its state. Nothing looks for a job.
- * - A window changes when a record arrives and when a transaction was committed, at no other
- *   time. So whatever is dropped on the way is not lost: it is not marked, and comes back.
- * - What is in flight is waited for, also when nobody wants it any more: only its end frees
- *   its merchant's place and its contract code's turn.
+ * Three rules:
+ * - A job is in one list at a time, and the list is its state.
+ * - A window changes only when a record arrives and after a commit. So a discarded event is not
+ * lost: its offset is not done, and it is read again.
+ * - An orphan (a call in flight whose partition was taken away) holds its key and its in-flight
+ * slot until it ends; its outcome is discarded.
  */
 #include "presignd/flow/pipeline.h"
 
@@ -18,20 +17,20 @@
 
 /* --- a record comes: decode -> validate -> route ------------------------------------------ */
 
-/* Ends as a failure, or in its merchant's queue, or behind an earlier event of its code. Records
- * are admitted one by one as they come, so that turns are taken in the order of the partition. */
+/* The job fails, enters its merchant's queue, or is blocked behind an earlier event of its key.
+ * Records are admitted in the order of the partition, which is the order of a key. */
 static void admit_job(struct pipeline *p, struct job *job, struct moment now)
 {
     struct admission *admission = &job->admission;
     admit(p->rules.admit, &job->record, now.wall_ms, admission);
-    json_decref(admission->event.data); /* the body holds what later stages need */
+    json_decref(admission->event.data); /* later stages need only the body */
     admission->event.data = NULL;
     if (admission->reason != REASON_NONE) {
         job_state_fail(p, job, admission->reason, NULL, now);
         return;
     }
     job_state_set_queue(p, job, admission->merchant);
-    admission->merchant = NULL; /* a reload may free it; the queue knows the present one */
+    admission->merchant = NULL; /* a reload may free it; the queue has the current one */
     if (key_order_enter(&p->key_order, &job->key_entry, admission->mchid,
                         admission->out_contract_code)) {
         job_state_enqueue(p, job, now);
@@ -41,20 +40,20 @@ static void admit_job(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* Below what was committed there is nothing to read, unless the topic is another one of the same
- * name: then nothing that the window knows is true of it. */
+/* A record below the committed offset means that the topic was created anew: the window is not
+ * valid. */
 static void restart_log(struct pipeline *p, struct partition *partition, int64_t offset)
 {
     OBSERVE(p, log_restarted, partition->id, offset);
     window_restart(&partition->window, offset);
 }
 
-/* False when the window has no room for it yet. */
+/* False if the window is full. */
 static bool arrive(struct pipeline *p, struct partition *partition, struct job *job,
                    struct moment now)
 {
     enum window_arrival arrival = window_arrive(&partition->window, job->record.offset);
-    /* Only the first record of an assignment tells; consumer hands over none that goes back. */
+    /* Only for the first record of an assignment; later records have increasing offsets. */
     if (arrival == WINDOW_BEHIND && !partition->begun) {
         restart_log(p, partition, job->record.offset);
         arrival = window_arrive(&partition->window, job->record.offset);
@@ -76,15 +75,15 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
 {
     struct partition *partition = partitions_find(&p->partitions, record->partition);
     if (partition == NULL || p->revoking || p->draining) {
-        return true; /* not marked in any window: it comes back */
+        return true; /* it is not in a window, and will be read again */
     }
     struct moment now = now_of(p);
     struct job *job = job_new(record);
     job->partition = partition;
     list_push_back(&partition->jobs, &job->mine);
     job_state_charge(p, job);
-    /* A pause takes effect at once, but one record may be on its way already. It is in memory, so
-     * a full share is no reason to keep it waiting. */
+    /* One more record may follow a pause. A full share does not delay it, since it is in memory
+     * already. */
     if (!list_empty(&partition->overflow) || !arrive(p, partition, job, now)) {
         job_state_move(p, job, JOB_NEW);
     }
@@ -92,8 +91,8 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     return !budget_spent(p, &p->admission);
 }
 
-/* What came though the window was full. One at least, or a steady flow of records, which uses up
- * the slice before, would leave no time for it. */
+/* Admits the records that came while the window was full; at least one, also if new records have
+ * spent the time budget. */
 static void take_overflow(struct pipeline *p, struct partition *partition, struct moment now)
 {
     struct list_link *link;
@@ -104,7 +103,7 @@ static void take_overflow(struct pipeline *p, struct partition *partition, struc
     }
 }
 
-/* Partitions that were full: what waits there first, then the partition itself. */
+/* Full partitions: admits their overflow, then resumes them if they have room. */
 static void refill(struct pipeline *p, struct moment now)
 {
     if (p->revoking || p->draining) {
@@ -121,7 +120,7 @@ static void refill(struct pipeline *p, struct moment now)
 
 /* --- what else comes from outside -------------------------------------------------------- */
 
-/* The caller is in the middle of its own work: the step reads the answer. */
+/* Called from within the caller, so the next step reads the answer. */
 void pipeline_answered(struct pipeline *p, void *cookie, struct answer *answer)
 {
     struct job *job = cookie;
@@ -176,9 +175,9 @@ size_t pipeline_wants(struct pipeline *p)
 
 /* --- the step ---------------------------------------------------------------------------- */
 
-/* Ends first, beginnings then: answers free places, turns and windows that the rest may use in
- * the same step, and what they complete leaves with the transaction that begins in it. One reading
- * of the clock, so that no stage sees another time than the one before. */
+/* Answers come first: they free in-flight slots, keys and windows for the later stages of the same
+ * step, and their outcomes are published by the transaction that begins in it. All stages use one
+ * reading of the clock. */
 void pipeline_step(struct pipeline *p)
 {
     struct moment now = now_of(p);
@@ -210,7 +209,7 @@ int64_t pipeline_next_ms(const struct pipeline *p)
     if (p->revoking && p->revoke_end_ms < next) {
         next = p->revoke_end_ms;
     }
-    /* The same conditions as in backpressure_wants(), or the loop would spin. */
+    /* The conditions must be those of backpressure_wants(), or the loop spins. */
     if (p->stopped_since_ms >= 0 && !p->all_paused && !p->revoking && !p->draining &&
         p->stopped_since_ms + PIPELINE_PAUSE_AFTER_MS < next) {
         next = p->stopped_since_ms + PIPELINE_PAUSE_AFTER_MS;
@@ -220,7 +219,7 @@ int64_t pipeline_next_ms(const struct pipeline *p)
 
 /* --- life --------------------------------------------------------------------------------- */
 
-/* Probes bypass the merchants' shares, so they get a small one of their own. */
+/* Probes do not count against the merchants' shares, so they have a limit of their own. */
 static void set_hold_rules(struct pipeline *p)
 {
     unsigned quarter = p->rules.limits.in_flight / 4;
@@ -266,7 +265,7 @@ struct pipeline *pipeline_free(struct pipeline *p)
         return NULL;
     }
     struct moment now = now_of(p);
-    /* Those that wait go first: then no turn that ends below has anybody to pass on to. */
+    /* Waiting jobs first, so that no discarded job enqueues the next one of its key. */
     assign_drop(p, now);
     job_state_discard_all(p, &p->jobs[JOB_CALLING], now);
     job_state_discard_all(p, &p->jobs[JOB_ANSWERED], now);
@@ -295,11 +294,11 @@ static void configure_hosts(struct pipeline *p)
         hold_merchant_reset_hosts(&p->queue_table[i]->hold);
     }
     if (was_down && !hold_down(&p->hold)) {
-        OBSERVE(p, endpoint_down, false); /* as far as anybody knows of the new hosts */
+        OBSERVE(p, endpoint_down, false); /* nothing is known about the new hosts yet */
     }
 }
 
-/* A merchant whose section is as before stays as it is, held or not. */
+/* A merchant whose section has not changed keeps its state, held or not. */
 static void configure_queue(struct pipeline *p, struct merchant_queue *queue, struct moment now)
 {
     struct merchant *merchant = merchants_find(p->rules.admit->merchants, queue->merchant->mchid);
@@ -333,16 +332,15 @@ bool pipeline_idle(const struct pipeline *p)
     return assign_idle(p);
 }
 
-/* Calls are listed as they begin. */
+/* The list is in the order in which calls began. */
 static int64_t oldest_call_ms(const struct pipeline *p)
 {
     struct list_link *first = list_first(&p->jobs[JOB_CALLING]);
     return first == NULL ? INT64_MAX : job_of(first)->began_ms;
 }
 
-/* The probes of what is held are no work that should move: they may hang, one after the other. Nor
- * are events between two attempts: Retry-After may ask for longer than anybody's patience, and
- * progress_moves() sees whether their timers are looked at. */
+/* Without probes, each of which may time out, and without events between two attempts, since
+ * Retry-After may be longer than the watchdog's patience; progress_moves() checks their timers. */
 static size_t unexplained(const struct pipeline *p, const struct pipeline_status *status)
 {
     const size_t *jobs = status->jobs;

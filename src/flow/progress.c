@@ -1,6 +1,6 @@
-/* Whether the work moves. Every unfinished event is in one stage, and each stage has something that
- * moves it on: a call's time-out, a timer, a transaction's end, or the step itself. What should
- * have moved and has not for a while is a bug of ours, or a thread that hangs. */
+/* Whether all stages make progress. Every unfinished event is in one stage, and something ends each
+ * stage: a call's time-out, a timer, a transaction's end, or the step. If that does not happen,
+ * there is a bug of ours, or a thread hangs. */
 #include "presignd/flow/progress.h"
 
 #include "flow/pipeline_parts.h"
@@ -22,15 +22,15 @@ void progress_note(struct pipeline *p, struct moment now)
     }
 }
 
-/* The event at the base offset, which the window waits for: the first unfinished one, or NULL. */
+/* The first unfinished job, at the base offset; NULL: none. */
 static const struct job *oldest(const struct partition *partition)
 {
     const struct list_link *first = list_first(&partition->jobs);
     return first == NULL ? NULL : CONTAINER_OF(first, struct job, mine);
 }
 
-/* A partition that has not moved for long must have an unfinished event at its base offset, in a
- * list; the stage that it is in is judged with all others. */
+/* If a partition's base offset has not changed for long, its job must be in a list; the check of
+ * that list covers it. */
 static bool forgotten(struct partition *partition, struct moment now, int64_t patience_ms)
 {
     int64_t base_offset = partition->window.base_offset;
@@ -45,7 +45,7 @@ static bool forgotten(struct partition *partition, struct moment now, int64_t pa
            (job == NULL || job->in == NULL || job->record.offset > base_offset);
 }
 
-/* When partitions are given back, or at a stop, what waits is dropped on purpose. */
+/* During a revocation and a drain, waiting jobs are discarded on purpose. */
 static bool partitions_move(struct pipeline *p, struct moment now, int64_t patience_ms,
                             struct buf *why)
 {
@@ -56,7 +56,7 @@ static bool partitions_move(struct pipeline *p, struct moment now, int64_t patie
         struct partition *partition = &p->partitions.items[i];
         p->look_steps++;
         if (forgotten(partition, now, patience_ms)) {
-            buf_printf(why, "partition %" PRId32 ": offset %" PRId64 " is in nobody's hands",
+            buf_printf(why, "partition %" PRId32 ": offset %" PRId64 " is in no list",
                        partition->id, partition->window.base_offset);
             return false;
         }
@@ -64,7 +64,7 @@ static bool partitions_move(struct pipeline *p, struct moment now, int64_t patie
     return true;
 }
 
-/* All, for the oldest need not be the one that ends first. */
+/* Visits all calls, since the oldest need not end first. */
 static bool calls_end(struct pipeline *p, struct moment now, int64_t patience_ms)
 {
     LIST_FOREACH (&p->jobs[JOB_CALLING], link) {
@@ -82,22 +82,22 @@ bool progress_moves(struct pipeline *p, int64_t patience_ms, struct buf *why)
     const struct heap_slot *due = heap_first(&p->due);
     p->look_steps = 0;
     if (!calls_end(p, now, patience_ms)) {
-        buf_puts(why, "a call has not ended, though its time is long over");
+        buf_puts(why, "a call has not ended, long after its time-out");
         return false;
     }
     if (due != NULL && now.mono_ms - due->at > patience_ms) {
-        buf_puts(why, "events are due for another attempt, and nobody looks at them");
+        buf_puts(why, "timers of events are due, and are not handled");
         return false;
     }
     if (p->stalled_since_ms >= 0 && now.mono_ms - p->stalled_since_ms > patience_ms) {
-        buf_puts(why, "events could go on, and no call or transaction begins");
+        buf_puts(why, "events could proceed, but no call or transaction begins");
         return false;
     }
     return partitions_move(p, now, patience_ms, why);
 }
 
-/* What keeps the event where it is. */
-static const char *keeps(const struct pipeline *p, const struct job *job)
+/* Why the event waits, or its state. */
+static const char *state_of(const struct pipeline *p, const struct job *job)
 {
     enum hold_why why =
         job->state == JOB_WAITING ? hold_why(&p->hold, &job->queue->hold) : HOLD_WHY_NONE;
@@ -115,13 +115,13 @@ bool progress_oldest(const struct pipeline *p, size_t index, struct progress_old
         .partition = partition->id,
         .offset = job->record.offset,
         .mchid = job->queue != NULL ? job->queue->merchant->mchid : NULL,
-        .state = keeps(p, job),
+        .state = state_of(p, job),
         .stalled_ms = partition->moved_ms == 0 ? 0 : now_of(p).mono_ms - partition->moved_ms,
     };
     return true;
 }
 
-/* The partition that has stood still for longest stands for all of them. */
+/* Names the partition that has stalled for longest. */
 static void describe_stalled(const struct pipeline *p, struct buf *out)
 {
     struct progress_oldest one = {0};
@@ -139,10 +139,9 @@ static void describe_stalled(const struct pipeline *p, struct buf *out)
     if (stalled == 0 || !progress_oldest(p, worst, &one)) {
         return;
     }
-    buf_printf(out,
-               "%s%zu partitions stand still, for longest %" PRId32 ", for %" PRId64
-               " s: offset %" PRId64,
-               out->len > 0 ? ", " : "", stalled, one.partition, one.stalled_ms / 1000, one.offset);
+    buf_printf(
+        out, "%s%zu partitions stalled, the longest %" PRId32 " for %" PRId64 " s: offset %" PRId64,
+        out->len > 0 ? ", " : "", stalled, one.partition, one.stalled_ms / 1000, one.offset);
     buf_printf(out, "%s%s is in state %s", one.mchid != NULL ? " of merchant " : "",
                one.mchid != NULL ? one.mchid : "", one.state);
 }
@@ -154,7 +153,7 @@ static void name(struct buf *out, size_t count, const char *what)
     }
 }
 
-/* Of merchants that nothing but their own limit or rate keeps waiting. */
+/* Events that wait only for their merchant's limit or rate. */
 static size_t wait_for_limits(const struct pipeline *p)
 {
     size_t limited = 0;
@@ -166,7 +165,7 @@ static size_t wait_for_limits(const struct pipeline *p)
     return limited;
 }
 
-/* By topic, with the setting that has to change. */
+/* By topic, with the setting to change. */
 static void name_refused(struct buf *out, const struct pipeline_status *status)
 {
     for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
@@ -188,7 +187,7 @@ void progress_describe(const struct pipeline *p, struct buf *out)
     if (status.endpoint_down) {
         buf_printf(out, "%zu held: the endpoint is down", held[HOLD_WHY_ENDPOINT]);
     } else {
-        name(out, held[HOLD_WHY_ENDPOINT], "held for a merchant whose calls no host answers");
+        name(out, held[HOLD_WHY_ENDPOINT], "held for a merchant that no host answers");
     }
     if (dispatch_backlog_full(p)) {
         buf_printf(out, "%scalls wait until outcomes are published", out->len > 0 ? ", " : "");

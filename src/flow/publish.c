@@ -1,21 +1,23 @@
-/* Outcomes into transactions: one batch at a time is with the publisher. A window changes only when
- * its batch was committed; whatever else became of it, its outcomes are offered again, and no
- * call is repeated.
+/* Publishes outcomes in transactions; the publisher has one batch at a time. Windows change only
+ * after the commit. After any other end the outcomes are sent again, and no call is repeated.
  *
- * Outcomes that were refused, or whose partition or topic takes nothing, wait in JOB_REFUSED, each
- * with the number of its case (suspects.h). They keep their place in the window and their memory,
- * so that their own input partition pauses when it has too many; nobody else waits for them. */
+ * Outcomes that Kafka does not accept wait in JOB_REFUSED, each with the number of its case
+ * (suspects.h). Their offsets stay unfinished and their memory stays charged, so that only their
+ * own input partition is paused if there are too many.
+ *
+ * An outcome that is too large is handled in blame(): drop_original() makes a failure smaller. If
+ * that does not suffice, it is parked and sent again after growing pauses. */
 #include "flow/pipeline_parts.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-/* Pauses between transactions that were aborted. */
+/* Pauses after aborted transactions. */
 #define ABORT_PAUSE_FIRST_MS 10
 #define ABORT_PAUSE_MAX_MS   2000
-/* Until outcomes that no transaction can take yet are looked at again. */
+/* Before deferred outcomes are tried again. */
 #define DEFERRED_PAUSE_MS 100
-/* After a transaction failed for one of the topics without a word on which. */
+/* After a transaction failed because of one topic, and the error did not say which. */
 #define ONE_TOPIC_MS 60000
 
 static struct suspect_record record_of(const struct job *job)
@@ -28,7 +30,7 @@ static struct suspect_record record_of(const struct job *job)
     };
 }
 
-/* --- refused: where each outcome waits ------------------------------------------------------- */
+/* --- refused outcomes: where each one waits --------------------------------------------------- */
 
 static void refuse_into(struct pipeline *p, struct job *job, uint32_t suspect)
 {
@@ -45,7 +47,7 @@ static size_t refused_of(const struct pipeline *p, uint32_t suspect)
     return count;
 }
 
-/* It waits in a hold from here on, and is named once: with others before it, or after it. */
+/* Moves the outcome into the parked case of this refusal, and reports it once. */
 static void park(struct pipeline *p, struct job *job, enum refusal refusal, const char *last_error,
                  struct moment now)
 {
@@ -61,7 +63,7 @@ static void park(struct pipeline *p, struct job *job, enum refusal refusal, cons
     }
 }
 
-/* Smaller, if it can be: a failure without its original. */
+/* Writes a failure again without its original. False if it cannot become smaller. */
 static bool drop_original(struct pipeline *p, struct job *job, struct moment now)
 {
     bool smaller = complete_drop_original(job, p->rules.identity, now.wall_ms);
@@ -72,7 +74,7 @@ static bool drop_original(struct pipeline *p, struct job *job, struct moment now
     return smaller;
 }
 
-/* Known to be refused before it is offered: what its like, its partition or its topic came to. */
+/* Parks the outcome without sending it, if others like it were refused. */
 static bool known_refused(struct pipeline *p, struct job *job, struct moment now)
 {
     struct suspect_record record = record_of(job);
@@ -104,13 +106,13 @@ void publish_take(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* A hold is new: what waits already is judged by it, too. */
+/* After a new case: applies it to outcomes that wait already. */
 static void sweep(struct pipeline *p, struct moment now)
 {
     LIST_FOREACH_SAFE (&p->jobs[JOB_COMPLETED], link) {
         (void)known_refused(p, job_of(link), now);
     }
-    /* To the back of the same list, with the holds: so only those that are there now. */
+    /* Parked outcomes move to the back of the same list: stop at its current end. */
     struct list_link *last =
         list_empty(&p->jobs[JOB_REFUSED]) ? NULL : p->jobs[JOB_REFUSED].head.prev;
     LIST_FOREACH_SAFE (&p->jobs[JOB_REFUSED], link) {
@@ -124,7 +126,8 @@ static void sweep(struct pipeline *p, struct moment now)
     }
 }
 
-/* Refused alone, so by itself: smaller if it can be, else it waits until its topic is changed. */
+/* The only refused outcome of its transaction is at fault. One that is too large is made smaller.
+ * If that is not possible, or after another refusal, it is parked until its topic is changed. */
 static void blame(struct pipeline *p, struct job *job, const char *last_error, struct moment now)
 {
     const struct suspect_record record = record_of(job);
@@ -160,13 +163,13 @@ size_t publish_blocked_results(const struct pipeline *p)
 
 /* --- a transaction begins -------------------------------------------------------------------- */
 
-/* Waiting is for outcomes that come soon: with no more in flight than are completed, there is
- * little to wait for. */
+/* The commit interval applies only while more outcomes are expected soon: more calls are in flight
+ * than outcomes are completed. */
 int64_t publish_due_ms(const struct pipeline *p)
 {
-    int64_t paced_ms = commit_interval_next_ms(&p->commit_interval);
-    bool most_are_here = p->jobs[JOB_COMPLETED].count >= p->jobs[JOB_CALLING].count;
-    return most_are_here || paced_ms < p->next_batch_ms ? p->next_batch_ms : paced_ms;
+    int64_t interval_ms = commit_interval_next_ms(&p->commit_interval);
+    bool few_expected = p->jobs[JOB_COMPLETED].count >= p->jobs[JOB_CALLING].count;
+    return few_expected || interval_ms < p->next_batch_ms ? p->next_batch_ms : interval_ms;
 }
 
 int64_t publish_next_ms(const struct pipeline *p)
@@ -180,7 +183,7 @@ int64_t publish_next_ms(const struct pipeline *p)
     return clean < suspects ? clean : suspects;
 }
 
-/* Of a hold for size, the smallest: it is taken first. */
+/* The smallest outcome of the case, which is accepted first after a limit was raised. */
 static struct job *smallest_of(const struct pipeline *p, uint32_t suspect)
 {
     struct job *smallest = NULL;
@@ -193,7 +196,7 @@ static struct job *smallest_of(const struct pipeline *p, uint32_t suspect)
     return smallest;
 }
 
-/* False when none of them can be committed yet. */
+/* False if all of them are deferred. */
 static bool begin(struct pipeline *p, uint32_t suspect, size_t count, struct moment now)
 {
     batch_fill(p, &(struct batch_selection){.suspect = suspect,
@@ -216,7 +219,7 @@ static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment n
     const struct suspect_case *item = suspects_find(&p->suspects, suspect);
     size_t take = suspects_take(&p->suspects, suspect, refused_of(p, suspect));
     if (take == 0) {
-        suspects_end(&p->suspects, suspect); /* its outcomes are gone, with their partitions */
+        suspects_end(&p->suspects, suspect); /* its partitions were taken away */
         return;
     }
     if (!item->group && item->refusal == REFUSAL_SIZE) {
@@ -228,7 +231,7 @@ static void begin_suspects(struct pipeline *p, uint32_t suspect, struct moment n
     }
 }
 
-/* Without an assignment only orphans are unfinished, so nothing is completed. */
+/* Without an assignment, no outcome waits. */
 void publish_begin(struct pipeline *p, struct moment now)
 {
     if (p->publishing || p->group_metadata == NULL || now.mono_ms < p->next_batch_ms) {
@@ -249,7 +252,8 @@ void publish_begin(struct pipeline *p, struct moment now)
 
 /* --- a transaction ended: committed ---------------------------------------------------------- */
 
-/* The partition or the topic takes outcomes again: all that waited for it are as any other. */
+/* The partition or the topic accepts outcomes again: all outcomes of the case wait as any others.
+ */
 static void reopen(struct pipeline *p, uint32_t suspect, struct moment now)
 {
     const struct suspect_case item = *suspects_find(&p->suspects, suspect);
@@ -276,8 +280,8 @@ static void suspects_committed(struct pipeline *p, struct moment now)
     }
 }
 
-/* Orphans among them count as published, too: their assignment went after the broker had taken
- * the commit, and the next owner loads what it says. */
+/* Orphans are published, too: the broker accepted the commit before their partition was taken away.
+ */
 static void committed(struct pipeline *p, struct moment now)
 {
     batch_commit(p);
@@ -294,9 +298,9 @@ static void committed(struct pipeline *p, struct moment now)
     suspects_committed(p, now);
 }
 
-/* --- a transaction ended: refused ------------------------------------------------------------ */
+/* --- a transaction ended: Kafka did not accept some outcomes ---------------------------------- */
 
-/* What the publisher said of each, before any of them leaves the batch. */
+/* Copies what the publisher says about each outcome, before any of them leaves the batch. */
 static void refusals_read(struct pipeline *p, const struct transaction_end *end)
 {
     size_t index = 0;
@@ -306,7 +310,7 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
         if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
             job->refusal = p->batch.out.refusals[index];
         }
-        /* One without a key has no partition of its own. */
+        /* An outcome without a key may go to another partition. */
         if (job->refusal != REFUSAL_NONE && job->record.key != NULL) {
             job->out_partition = p->batch.out.record_metadata[index].partition;
         }
@@ -314,7 +318,7 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
     }
 }
 
-/* No partition: the assignment went meanwhile, and the event comes back to the next owner. */
+/* Their partition was taken away: the next owner reads the events again. */
 static void discard_orphans(struct pipeline *p, struct moment now)
 {
     LIST_FOREACH_SAFE (&p->jobs[JOB_PUBLISHING], link) {
@@ -325,8 +329,8 @@ static void discard_orphans(struct pipeline *p, struct moment now)
     }
 }
 
-/* One without a key may go to another partition, which is tried once: when that one does not take
- * it either, it waits as others do, or nothing that shares its transactions would be published. */
+/* An outcome without a key is tried in one other partition. If that one does not accept it either,
+ * it is parked, so that it does not abort further transactions. */
 static bool try_reroute(struct job *job)
 {
     bool tried = job->rerouted;
@@ -335,14 +339,14 @@ static bool try_reroute(struct job *job)
     return job->rerouted && !tried;
 }
 
-/* Those whose partition or topic refuses. */
-static void shut(struct pipeline *p, const char *last_error, struct moment now)
+/* Parks the outcomes whose partition or topic accepts nothing. */
+static void park_unavailable(struct pipeline *p, const char *last_error, struct moment now)
 {
     LIST_FOREACH_SAFE (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         enum refusal_scope scope = refusal_row(job->refusal)->scope;
-        bool elsewhere = try_reroute(job);
-        if ((scope == REFUSAL_OF_PARTITION || scope == REFUSAL_OF_TOPIC) && !elsewhere) {
+        bool rerouted = try_reroute(job);
+        if ((scope == REFUSAL_OF_PARTITION || scope == REFUSAL_OF_TOPIC) && !rerouted) {
             park(p, job, job->refusal, last_error, now);
         }
     }
@@ -355,7 +359,7 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Those of the batch that were refused for that, the smallest first. How many. */
+/* Collects the outcomes of the batch with that refusal, the smallest first. Returns how many. */
 static size_t refused_for(const struct pipeline *p, enum output_topic topic, enum refusal refusal,
                           struct job **jobs)
 {
@@ -372,8 +376,7 @@ static size_t refused_for(const struct pipeline *p, enum output_topic topic, enu
     return count;
 }
 
-/* Of one topic, for one reason. The only one that was refused is to blame; several stay together.
- */
+/* Outcomes of one topic with one refusal. A single one is at fault; several become a group. */
 static void suspect(struct pipeline *p, struct job **jobs, size_t count,
                     const struct transaction_end *end, struct moment now)
 {
@@ -404,8 +407,8 @@ static void suspect_all(struct pipeline *p, const struct transaction_end *end, s
     }
 }
 
-/* What is left of a case's batch goes back to it, in its order, the refused ones first. How many
- * those are. */
+/* Moves the outcomes of the batch back to their case in their order, the refused ones first.
+ * Returns how many those are. */
 static size_t case_back(struct pipeline *p)
 {
     size_t refused = 0;
@@ -423,8 +426,8 @@ static size_t case_back(struct pipeline *p)
     return refused;
 }
 
-/* A group's outcomes that were refused again stay in it, unless one was alone; a hold's one goes
- * back to the end of it, so that another is offered the next time. */
+/* Outcomes of a group that were refused again stay in it, unless one was refused alone. An outcome
+ * of a parked case goes to its end, so that another one is sent the next time. */
 static void refused_again(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
     const struct suspect_case *item = suspects_find(&p->suspects, p->batch_case);
@@ -432,7 +435,7 @@ static void refused_again(struct pipeline *p, const struct transaction_end *end,
     LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         last = job_of(link)->refusal != REFUSAL_NONE ? job_of(link) : last;
     }
-    /* A hold's one was alone in its transaction. */
+    /* A parked case sends one outcome at a time. */
     if (last != NULL && (end->refused == 1 || (item != NULL && !item->group))) {
         blame(p, last, end->last_error, now);
     }
@@ -443,7 +446,7 @@ static void refused_again(struct pipeline *p, const struct transaction_end *end,
 
 static void refused(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
-    shut(p, end->last_error, now);
+    park_unavailable(p, end->last_error, now);
     if (p->batch_case == 0) {
         suspect_all(p, end, now);
     } else {
@@ -453,7 +456,7 @@ static void refused(struct pipeline *p, const struct transaction_end *end, struc
 
 /* --- a transaction ended: not committed ------------------------------------------------------ */
 
-/* The pause grows with every abort in a row: a broker in trouble is not helped by more of them. */
+/* The pause doubles with each abort in a row, to spare a broker that has a problem. */
 static void pause_after_abort(struct pipeline *p, const struct transaction_end *end,
                               struct moment now)
 {
@@ -467,7 +470,7 @@ static void pause_after_abort(struct pipeline *p, const struct transaction_end *
     }
 }
 
-/* What is refused leaves the batch, so that there is no pause then: the rest goes at once. */
+/* Refused outcomes leave the batch, and the others are sent again without a pause. */
 static void not_committed(struct pipeline *p, const struct transaction_end *end, struct moment now)
 {
     size_t before = p->suspects.last_id, count = p->jobs[JOB_REFUSED].count;
@@ -476,9 +479,9 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         refused(p, end, now);
     }
-    bool sorted_out =
+    bool separated =
         p->batch_case != 0 || p->jobs[JOB_REFUSED].count > count || p->suspects.last_id != before;
-    if (end->verdict != TRANSACTION_RECORDS_REFUSED || !sorted_out) {
+    if (end->verdict != TRANSACTION_RECORDS_REFUSED || !separated) {
         pause_after_abort(p, end, now);
         suspects_put_off(&p->suspects, p->batch_case, now.mono_ms);
     }

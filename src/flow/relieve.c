@@ -1,15 +1,14 @@
-/* Relief, carried out: what flow/relief.h decides, for the partitions that are full. The oldest
- * events first, since the lowest offset keeps a window from moving, and no more than make room. */
+/* Carries out relief for full partitions, by the rules of flow/relief.h. The oldest events come
+ * first, since they prevent the window from moving, and only as many as make room. */
 #include "flow/pipeline_parts.h"
 
 #include <stdio.h>
 
-/* While there is something to wait for (a hold that gets older), the partitions are looked at this
- * often. */
+/* How often full partitions are checked while a hold gets older. */
 #define LOOK_AGAIN_MS 100
 #define LOOK_LATE_MS  1000
 
-/* Since when, by a hold of its own; -1: it is not held. */
+/* Begin of the merchant's own hold; -1: it is not held. */
 static int64_t held_ms(const struct pipeline *p, const struct merchant_queue *queue,
                        enum reason *reason)
 {
@@ -27,10 +26,11 @@ static bool is_held(const void *who, const void *context)
     return held_ms(context, who, &reason) >= 0;
 }
 
-/* A merchant that is heard once and then held again, over and over, moves no more than a held one.
- * So time in holds adds up, and time between them takes away as much: who is held for less than
- * half of the time only moves slowly. 429 is a rate, and moves. */
-static void weigh_hold(const struct pipeline *p, struct merchant_queue *queue, struct moment now)
+/* A merchant that is answered once and then held again, repeatedly, blocks others as a held one
+ * does. So time in holds is added, and time between them is subtracted. 429 does not count, as
+ * calls continue. */
+static void count_held_time(const struct pipeline *p, struct merchant_queue *queue,
+                            struct moment now)
 {
     int64_t passed_ms = now.mono_ms - queue->relief_looked_ms;
     enum reason reason = REASON_NONE;
@@ -40,7 +40,7 @@ static void weigh_hold(const struct pipeline *p, struct merchant_queue *queue, s
         queue->relief_held_ms = 0;
     } else if (!held) {
         queue->relief_held_ms -= passed_ms;
-    } else if (passed_ms <= LOOK_LATE_MS) { /* else nobody looked, since nothing was full */
+    } else if (passed_ms <= LOOK_LATE_MS) { /* otherwise nothing was full in between */
         queue->relief_held_ms += passed_ms;
     }
     queue->relief_held_ms = queue->relief_held_ms < 0                ? 0
@@ -67,10 +67,10 @@ static void relieve(struct pipeline *p, struct job *job, enum reason reason, int
     OBSERVE(p, relieved, job);
 }
 
-/* Since when a hold keeps the event; -1: none does. One that is answered 401 while its merchant is
- * heard is held by itself, between its attempts. */
-static int64_t kept_ms(const struct pipeline *p, const struct job *job, enum reason *reason,
-                       struct moment now)
+/* Since when a hold makes the event wait; -1: none does. An event that is held alone waits between
+ * its attempts. */
+static int64_t held_since_ms(const struct pipeline *p, const struct job *job, enum reason *reason,
+                             struct moment now)
 {
     if (job->held_alone) {
         *reason = REASON_MERCHANT_UNAUTHORIZED;
@@ -81,7 +81,7 @@ static int64_t kept_ms(const struct pipeline *p, const struct job *job, enum rea
     return since_ms < 0 ? -1 : weighed_ms < since_ms ? weighed_ms : since_ms;
 }
 
-/* True when the event was one that a hold keeps, and its time has come. */
+/* Fails the event early if relief applies. True if so. */
 static bool try_job(struct pipeline *p, struct job *job, struct moment now)
 {
     enum reason reason = REASON_NONE;
@@ -92,7 +92,7 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
     struct relief_case relief = {
         .now_ms = now.mono_ms,
         .full_since_ms = partition->full_since_ms,
-        .held_ms = kept_ms(p, job, &reason, now),
+        .held_ms = held_since_ms(p, job, &reason, now),
     };
     if (relief.held_ms < 0) {
         return false;
@@ -105,34 +105,34 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
     return true;
 }
 
-/* It waits for its transaction only: what it takes will be free. */
-static bool is_ending(const struct job *job)
+/* It waits only for its transaction; its memory will be free soon. */
+static bool is_completed(const struct job *job)
 {
     return job->state == JOB_COMPLETED || job->state == JOB_PUBLISHING;
 }
 
-static size_t ending_bytes(const struct partition *partition)
+static size_t completed_bytes(const struct partition *partition)
 {
     size_t bytes = 0;
     LIST_FOREACH (&partition->jobs, link) {
         const struct job *job = CONTAINER_OF(link, struct job, mine);
-        bytes += is_ending(job) ? job->size : 0;
+        bytes += is_completed(job) ? job->size : 0;
     }
     return bytes;
 }
 
-/* The window will have room when all below that offset are committed. */
+/* The window has room when all offsets below that one are committed. */
 static bool opens_window(const struct window *window, int64_t offset)
 {
     return window_room(window) + (size_t)(offset - window->base_offset) >= window_resume(window);
 }
 
-/* How many of `most` were ended early. From the oldest on, until what will have ended makes room.
- * Behind an event that stays, more endings would not move the window. */
+/* Fails at most `most` events, from the oldest on, until there will be room. Returns how many.
+ * Events behind one that stays do not move the window; they only free memory. */
 static size_t relieve_partition(struct pipeline *p, struct partition *partition, size_t most,
                                 struct moment now)
 {
-    size_t count = 0, bytes = ending_bytes(partition);
+    size_t count = 0, bytes = completed_bytes(partition);
     bool stays = false;
     LIST_FOREACH (&partition->jobs, link) {
         struct job *job = CONTAINER_OF(link, struct job, mine);
@@ -141,7 +141,7 @@ static size_t relieve_partition(struct pipeline *p, struct partition *partition,
         if (count == most || (window_moves && share_fits)) {
             break;
         }
-        if (is_ending(job)) {
+        if (is_completed(job)) {
             continue;
         }
         bool ended = try_job(p, job, now);
@@ -158,7 +158,7 @@ static bool oldest_is_held_alone(const struct partition *partition)
     return first != NULL && CONTAINER_OF(first, struct job, mine)->held_alone;
 }
 
-/* A full partition, and a merchant that is held, or an event that is held by itself. */
+/* There is a full partition, and a held merchant or an event that is held alone. */
 static bool may_apply(const struct pipeline *p, struct moment now)
 {
     bool full = false, held = false;
@@ -168,7 +168,7 @@ static bool may_apply(const struct pipeline *p, struct moment now)
         held = held || (partition->full && oldest_is_held_alone(partition));
     }
     for (size_t i = 0; full && i < p->queue_count; i++) {
-        weigh_hold(p, p->queue_table[i], now);
+        count_held_time(p, p->queue_table[i], now);
         held = held || is_held(p->queue_table[i], p);
     }
     return full && held;
@@ -183,7 +183,7 @@ void relieve_full(struct pipeline *p, struct moment now)
     if (p->revoking || p->draining || !may_apply(p, now)) {
         return;
     }
-    /* Another one first each time, so that each has its turn. */
+    /* A different partition first each time. */
     size_t left = RELIEF_STEP_MAX, count = p->partitions.count, first = p->relief_first++;
     for (size_t i = 0; i < count && left > 0; i++) {
         struct partition *partition = &p->partitions.items[(first + i) % count];

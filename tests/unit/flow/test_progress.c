@@ -150,9 +150,8 @@ Test(progress, a_partition_that_stands_still_is_named)
     AUTO_BUF struct buf after = {0};
     progress_describe(scene.pipeline, &after);
     cr_assert_not_null(after.data);
-    cr_assert_not_null(strstr(after.data,
-                              "1 partitions stand still, for longest 7, for 60 s: offset "
-                              "41 of merchant " DIRECT " is in state calling"),
+    cr_assert_not_null(strstr(after.data, "1 partitions stalled, the longest 7 for 60 s: offset "
+                                          "41 of merchant " DIRECT " is in state calling"),
                        "%s", after.data);
     cr_assert(progress_oldest(scene.pipeline, 7, &oldest));
     cr_assert_eq(oldest.offset, 41);
