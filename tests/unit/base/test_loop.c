@@ -221,7 +221,7 @@ Test(loop, new_fails_when_descriptors_run_out)
 static void on_signal(void *context, int signal_number)
 {
     (void)context;
-    note(signal_number == SIGTERM ? 't' : signal_number == SIGUSR1 ? 'u' : '?');
+    note((char)(signal_number == SIGTERM ? 't' : signal_number == SIGUSR1 ? 'u' : '?'));
 }
 
 Test(loop, signals_reach_the_loop_and_stay_blocked)
