@@ -523,3 +523,20 @@ Test(schemas, the_schemas_of_outcomes_cover_envelope_and_data)
         "/properties/data/properties/original/$ref/oneOf/1/required lacks the member "
         "value_base64");
 }
+
+/* The names of schemas/names.json are the only valid ones. */
+Test(schemas, unknown_names_of_types_endpoints_and_reasons_are_invalid)
+{
+    static const char *const named[][2] = {
+        {"event", "type"},          {"result", "type"},           {"failure", "type"},
+        {"failure", "data/reason"}, {"failure", "data/endpoint"}, {"result", "data/endpoint"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(named); i++) {
+        json_t *instance = example(named[i][0], "");
+        change(instance, named[i][1], "\"unknown\"");
+        AUTO_FREE char *found = judge(compile(named[i][0], ""), instance);
+        cr_expect_not_null(strstr(found, "/enum must be one of "), "%s.json accepts any %s: %s",
+                           named[i][0], named[i][1], found);
+        json_decref(instance);
+    }
+}
