@@ -697,7 +697,7 @@ inline transaction_abort(i)
 inline records_refused(i, at, offset)
 {
     refusals++;
-    printf("%c  partition %d offset %d: its outcome is rejected, the transaction is aborted\n",
+    printf("%c  partition %d offset %d: its outcome is refused, the transaction is aborted\n",
            NAME(i), at, offset);
     if
     :: txn[i].fenced -> d[i].publisher = ACQUIRING
