@@ -5,7 +5,7 @@
 
 #define NOW_MS INT64_C(1795000000000)
 
-/* Admits one event of a world that is made for it. */
+/* Admits one event with fresh rules. */
 static struct admission admitted(const struct world *world, const char *type,
                                  const char *attributes, const char *data)
 {
@@ -27,7 +27,7 @@ static void expect(const struct world *world, const char *type, const char *attr
     admission_deinit(&admission);
 }
 
-Test(admit, a_good_event_may_be_called)
+Test(admit, a_valid_event_can_be_called)
 {
     AUTO_WORLD struct world world = world_new();
     struct admission admission = admitted(&world, APP, "\"mchid\":\"" DIRECT "\",", APP_DATA);
@@ -43,7 +43,7 @@ Test(admit, a_good_event_may_be_called)
     admission_deinit(&admission);
 }
 
-Test(admit, the_first_check_that_fails_names_the_reason)
+Test(admit, the_first_failing_check_gives_the_reason)
 {
     AUTO_WORLD struct world world = world_new();
     const char *past = "\"expirytime\":\"2020-01-01T00:00:00Z\",\"mchid\":\"9\",";
@@ -60,7 +60,7 @@ Test(admit, the_first_check_that_fails_names_the_reason)
     admission_deinit(&admission);
 }
 
-Test(admit, what_could_be_told_is_kept_for_the_failure_record)
+Test(admit, readable_members_are_kept_for_the_failure)
 {
     AUTO_WORLD struct world world = world_new();
     struct admission admission =
@@ -73,7 +73,7 @@ Test(admit, what_could_be_told_is_kept_for_the_failure_record)
     admission_deinit(&admission);
 }
 
-Test(admit, a_code_that_is_no_valid_one_is_not_taken_for_one)
+Test(admit, an_invalid_contract_code_is_not_kept)
 {
     AUTO_WORLD struct world world = world_new();
     const char *const wrong[] = {"{\"out_contract_code\":\"a b\"}",
@@ -91,7 +91,7 @@ Test(admit, a_code_that_is_no_valid_one_is_not_taken_for_one)
     }
 }
 
-Test(admit, at_its_expirytime_an_event_is_expired)
+Test(admit, an_event_expires_at_its_expirytime)
 {
     AUTO_WORLD struct world world = world_new();
     struct record record = record_of(APP, "\"expirytime\":\"2026-11-23T08:00:00.500Z\",", APP_DATA);
@@ -107,7 +107,7 @@ Test(admit, at_its_expirytime_an_event_is_expired)
     free((void *)record.value);
 }
 
-Test(admit, age_counts_from_the_records_timestamp_and_the_earlier_end_wins)
+Test(admit, age_counts_from_the_record_and_the_earlier_end_applies)
 {
     AUTO_WORLD struct world world = world_new();
     struct record record = record_of(APP, "\"expirytime\":\"2026-11-23T08:00:00.500Z\",", APP_DATA);
@@ -131,7 +131,7 @@ Test(admit, age_counts_from_the_records_timestamp_and_the_earlier_end_wins)
     free((void *)record.value);
 }
 
-Test(admit, the_merchant_is_the_named_one_of_the_right_mode)
+Test(admit, the_named_merchant_must_have_the_right_mode)
 {
     AUTO_WORLD struct world world = world_new();
     expect(&world, APP, "\"mchid\":\"" PARTNER "\",", APP_DATA, REASON_UNKNOWN_MERCHANT);
@@ -139,7 +139,7 @@ Test(admit, the_merchant_is_the_named_one_of_the_right_mode)
     expect(&world, APP, "", APP_DATA, REASON_NONE);
 }
 
-Test(admit, of_several_merchants_the_default_signs_for_events_that_name_none)
+Test(admit, the_default_merchant_signs_for_events_without_mchid)
 {
     struct merchant *two[] = {keyless("1", MODE_DIRECT, false), keyless("2", MODE_DIRECT, false)};
     AUTO_WORLD struct world undecided = world_with(two, 2);

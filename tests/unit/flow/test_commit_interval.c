@@ -2,8 +2,8 @@
 
 #include <criterion/criterion.h>
 
-/* Transactions every `every_ms` for `seconds`, each with so many outcomes; the distance that
- * follows. */
+/* Begins transactions every `every_ms` for `seconds`, each with so many outcomes. Returns the
+ * interval after that. */
 static int64_t distance_after(struct commit_interval *interval, size_t outcomes, int64_t every_ms,
                               int seconds)
 {
@@ -13,7 +13,7 @@ static int64_t distance_after(struct commit_interval *interval, size_t outcomes,
     return commit_interval_next_ms(interval) - interval->begun_ms;
 }
 
-Test(interval, it_begins_without_any_distance)
+Test(interval, the_first_transaction_has_no_delay)
 {
     struct commit_interval interval = {0};
     cr_assert_eq(commit_interval_next_ms(&interval), 0);
@@ -21,7 +21,7 @@ Test(interval, it_begins_without_any_distance)
     cr_assert_eq(commit_interval_next_ms(&interval), 1000000);
 }
 
-Test(interval, the_distance_follows_the_rate_not_how_it_is_cut)
+Test(interval, the_interval_depends_on_the_rate_not_on_the_batches)
 {
     int64_t distances[3];
     static const int64_t every_ms[3] = {5, 10, 40};
@@ -34,13 +34,13 @@ Test(interval, the_distance_follows_the_rate_not_how_it_is_cut)
     }
 }
 
-Test(interval, at_a_hundred_a_second_it_adds_next_to_nothing)
+Test(interval, at_a_hundred_per_second_the_interval_is_short)
 {
     struct commit_interval interval = {0};
     cr_assert_leq(distance_after(&interval, 1, 10, 5), 5);
 }
 
-Test(interval, a_burst_after_silence_moves_it_little)
+Test(interval, a_burst_after_a_pause_changes_it_little)
 {
     struct commit_interval interval = {0};
     commit_interval_begin(&interval, 1, 1000000);
@@ -48,7 +48,7 @@ Test(interval, a_burst_after_silence_moves_it_little)
     cr_assert_leq(commit_interval_next_ms(&interval) - interval.begun_ms, 5);
 }
 
-Test(interval, the_distance_has_a_limit_and_shrinks_again)
+Test(interval, the_interval_has_a_limit_and_shrinks_again)
 {
     struct commit_interval interval = {0};
     cr_assert_eq(distance_after(&interval, 2000, 1, 5), COMMIT_INTERVAL_MAX_MS);

@@ -21,7 +21,7 @@ static struct job *job_of_event(const struct world *world, const char *attribute
     return job;
 }
 
-/* An attempt that ended with that answer, as the pipeline notes it. */
+/* An attempt that ended with that answer, as the pipeline records it. */
 static void answered(struct job *job, enum answer_kind kind, int status, const char *code)
 {
     job->attempts++;
@@ -64,7 +64,7 @@ static void succeeded(struct job *job, const char *id, const char *body)
                                   .body_len = strlen(body)};
 }
 
-Test(complete, a_result_holds_the_answer_and_what_it_is_of)
+Test(complete, a_result_has_the_answer_and_its_request)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
@@ -88,7 +88,7 @@ Test(complete, a_result_holds_the_answer_and_what_it_is_of)
     job_free(job);
 }
 
-Test(complete, a_failure_that_never_left_says_so)
+Test(complete, a_failure_without_a_call_says_so)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", "{\"plan_id\":\"twelve\"}");
@@ -108,7 +108,7 @@ Test(complete, a_failure_that_never_left_says_so)
     job_free(job);
 }
 
-Test(complete, a_failure_after_calls_tells_the_last_answer_and_all_attempts)
+Test(complete, a_failure_after_calls_has_the_last_answer_and_all_attempts)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
@@ -130,7 +130,7 @@ Test(complete, a_failure_after_calls_tells_the_last_answer_and_all_attempts)
     job_free(job);
 }
 
-Test(complete, without_an_answer_the_message_says_what_went_wrong)
+Test(complete, without_an_answer_the_message_has_the_detail)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
@@ -144,7 +144,7 @@ Test(complete, without_an_answer_the_message_says_what_went_wrong)
     job_free(job);
 }
 
-Test(complete, of_many_attempts_the_last_ten_are_told_in_their_order)
+Test(complete, the_last_ten_attempts_are_listed_in_order)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
@@ -163,7 +163,7 @@ Test(complete, of_many_attempts_the_last_ten_are_told_in_their_order)
     job_free(job);
 }
 
-Test(complete, a_message_of_its_own_goes_before_the_answers)
+Test(complete, an_explicit_message_precedes_that_of_the_answer)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
@@ -176,7 +176,7 @@ Test(complete, a_message_of_its_own_goes_before_the_answers)
     job_free(job);
 }
 
-Test(complete, a_slim_failure_leaves_the_original_out_and_is_the_last_resort)
+Test(complete, a_failure_can_drop_its_original_once)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", "{}");
@@ -190,7 +190,7 @@ Test(complete, a_slim_failure_leaves_the_original_out_and_is_the_last_resort)
     job_free(job);
 }
 
-Test(complete, a_result_is_never_cut)
+Test(complete, a_result_cannot_become_smaller)
 {
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
@@ -200,7 +200,7 @@ Test(complete, a_result_is_never_cut)
     job_free(job);
 }
 
-Test(complete, originals_are_left_out_when_they_are_not_wanted)
+Test(complete, originals_are_omitted_if_configured)
 {
     AUTO_WORLD struct world world = world_new();
     struct complete_identity discreet = identity;

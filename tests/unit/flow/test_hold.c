@@ -4,10 +4,10 @@
 #include <string.h>
 
 #define HOLD_MS     600000
-#define INTERVAL_MS 30000 /* a tenth of the hold would be longer */
+#define INTERVAL_MS 30000 /* shorter than a tenth of the hold */
 #define BASE_MS     200
 
-/* An endpoint and two merchants; what a call of theirs is answered. */
+/* An endpoint with two merchants, and the answers to their calls. */
 struct scene {
     struct hold hold;
     struct hold_merchant a, b;
@@ -83,7 +83,7 @@ static struct hold_ticket begins(struct scene *scene, struct hold_merchant *merc
     return hold_begin(&scene->hold, merchant, permit, now_ms);
 }
 
-/* A call that begins and ends at once; the host it went to. */
+/* A call that begins and ends at once. Returns its host. */
 static unsigned calls(struct scene *scene, struct hold_merchant *merchant,
                       const struct answer *answer, int64_t now_ms)
 {
@@ -136,7 +136,7 @@ static const char *state(const struct scene *scene, const struct hold_merchant *
 Test(hold, every_transition_of_a_merchant)
 {
     static const enum hold_state next[HOLD_STATE_COUNT][HOLD_EVENT_COUNT] = {
-        /*       none verified answered failed limited refused unverifiable time reset */
+        /* none verified answered failed limited unauthorized unverifiable time reset */
         [O] = {O, O, O, O, P, U, V, O, O},  [P] = {P, P, P, P, P, P, P, O, O},
         [U] = {U, O, O, U, U, U, V, UO, O}, [UO] = {UO, O, O, UO, UO, UO, VO, UO, O},
         [V] = {V, O, V, V, V, U, V, VO, O}, [VO] = {VO, O, VO, VO, VO, UO, VO, VO, O},
@@ -165,7 +165,7 @@ Test(hold, every_transition_of_a_circuit)
 
 /* --- 401 ------------------------------------------------------------------------------------ */
 
-Test(hold, a_401_holds_the_merchant_until_its_own_timer)
+Test(hold, a_401_holds_the_merchant_until_its_timer)
 {
     struct scene scene;
     struct hold_ticket in_flight[64];
@@ -190,7 +190,7 @@ Test(hold, a_401_holds_the_merchant_until_its_own_timer)
     cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), INT64_MAX);
 }
 
-Test(hold, a_hold_that_is_over_is_probed_every_minute_until_it_is_answered)
+Test(hold, after_the_hold_one_probe_a_minute_until_an_answer)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -206,8 +206,9 @@ Test(hold, a_hold_that_is_over_is_probed_every_minute_until_it_is_answered)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
-/* Nobody asked meanwhile: the first event after that is the probe, and is not failed uncalled. */
-Test(hold, a_hold_that_ended_while_no_event_waited_is_probed_at_once)
+/* hold_ask() was not called meanwhile: the first event is a probe and does not fail without a call.
+ */
+Test(hold, after_a_hold_without_events_the_first_one_is_a_probe)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -219,8 +220,8 @@ Test(hold, a_hold_that_ended_while_no_event_waited_is_probed_at_once)
     (void)probes(&scene, &scene.a, &refusal, 4 * HOLD_MS + HOLD_RECOVERY_MS);
 }
 
-/* A probe that hangs when the hold's time is over: the timer does not wait for it. */
-Test(hold, a_probe_in_flight_keeps_no_hold_from_its_end)
+/* The probe has no answer when the hold's time is over. The timer does not wait for it. */
+Test(hold, a_hold_ends_while_a_probe_is_in_flight)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -230,7 +231,7 @@ Test(hold, a_probe_in_flight_keeps_no_hold_from_its_end)
     fails(&scene, &scene.a, HOLD_MS, REASON_MERCHANT_UNAUTHORIZED);
 }
 
-Test(hold, answers_of_calls_from_before_neither_end_a_hold_nor_begin_it)
+Test(hold, answers_to_older_calls_neither_end_a_hold_nor_begin_it)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -244,7 +245,7 @@ Test(hold, answers_of_calls_from_before_neither_end_a_hold_nor_begin_it)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
-/* Somebody on the way may have written it: only what is signed shows who answered. */
+/* An intermediary may have sent it. Only a signature proves the origin. */
 Test(hold, an_unsigned_200_does_not_end_a_hold)
 {
     struct scene scene;
@@ -263,7 +264,7 @@ Test(hold, an_unsigned_200_does_not_end_a_hold)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
-Test(hold, without_a_hold_each_event_is_called)
+Test(hold, with_hold_ms_0_each_event_is_called)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -287,7 +288,7 @@ Test(hold, a_short_hold_is_probed_soon)
     waits(&scene, &scene.a, 1000, 1100);
 }
 
-Test(hold, retry_time_stands_still_while_held_and_no_longer)
+Test(hold, retry_time_is_paused_only_during_the_hold)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -301,7 +302,7 @@ Test(hold, retry_time_stands_still_while_held_and_no_longer)
     cr_assert_eq(hold_total_ms(&scene.a, 900100), INTERVAL_MS, "429 stops no clock");
 }
 
-Test(hold, a_reload_of_its_section_opens_it_and_forgets_what_its_calls_say)
+Test(hold, a_changed_section_opens_it_and_ignores_older_calls)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -330,7 +331,7 @@ Test(hold, three_unverifiable_answers_in_a_row_hold_the_merchant)
     (void)calls(&scene, &scene.a, &unverifiable, 5);
     cr_assert_str_eq(state(&scene, &scene.a), "open");
     (void)calls(&scene, &scene.a, &unverifiable, 6);
-    cr_assert_str_eq(state(&scene, &scene.a), "held", "an unsigned refusal verifies nothing");
+    cr_assert_str_eq(state(&scene, &scene.a), "held", "an unsigned rejection verifies nothing");
     (void)probes(&scene, &scene.a, &unverifiable, 6 + INTERVAL_MS);
     (void)probes(&scene, &scene.a, &rejection, 6 + (int64_t)2 * INTERVAL_MS);
     cr_assert_str_eq(state(&scene, &scene.a), "held");
@@ -339,7 +340,7 @@ Test(hold, three_unverifiable_answers_in_a_row_hold_the_merchant)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
-Test(hold, the_other_host_is_asked_before_keys_are_blamed)
+Test(hold, the_other_host_is_tried_before_a_hold)
 {
     struct scene scene;
     scene_begin(&scene, 2);
@@ -356,7 +357,7 @@ Test(hold, the_other_host_is_asked_before_keys_are_blamed)
     cr_assert_str_eq(state(&scene, &scene.a), "held");
 }
 
-Test(hold, a_hold_changes_its_reason_and_not_its_end)
+Test(hold, a_hold_changes_its_reason_but_not_its_end)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -372,9 +373,9 @@ Test(hold, a_hold_changes_its_reason_and_not_its_end)
     fails(&scene, &scene.a, HOLD_MS + (int64_t)2 * HOLD_RECOVERY_MS + 1, REASON_UNVERIFIED_ANSWER);
 }
 
-/* Often said before the signature was looked at. Opened by it, the merchant would be answered 401
- * again, and its hold would begin anew: without an end where some probes are answered so. */
-Test(hold, a_429_to_a_probe_moves_the_next_one_and_not_the_end_of_the_hold)
+/* A 429 may come before the signature was checked. If it ended the hold, the next 401 would begin a
+ * new one, and the hold would last for ever. */
+Test(hold, a_429_to_a_probe_delays_the_next_probe_only)
 {
     struct scene scene;
     struct answer answer = limited;
@@ -396,7 +397,7 @@ Test(hold, a_429_to_a_probe_moves_the_next_one_and_not_the_end_of_the_hold)
 
 /* --- 429 ------------------------------------------------------------------------------------ */
 
-Test(hold, a_429_closes_the_merchant_until_retry_after_and_no_probe_goes)
+Test(hold, a_429_pauses_the_merchant_until_retry_after_without_probes)
 {
     struct scene scene;
     struct answer answer = limited;
@@ -430,7 +431,7 @@ Test(hold, without_retry_after_the_backoff_doubles_until_an_answer)
     cr_assert_leq(scene.a.until_ms - now_ms, BASE_MS + 1);
 }
 
-Test(hold, those_in_flight_say_429_once)
+Test(hold, a_429_to_calls_in_flight_counts_once)
 {
     struct scene scene;
     struct answer longer = limited;
@@ -447,10 +448,10 @@ Test(hold, those_in_flight_say_429_once)
     cr_assert_eq(scene.a.until_ms, until_ms);
     longer.retry_after_ms = 60000;
     ends(&scene, &scene.a, in_flight[4], &longer, 40);
-    cr_assert_eq(scene.a.until_ms, 60040, "a longer Retry-After is news");
+    cr_assert_eq(scene.a.until_ms, 60040, "a longer Retry-After counts");
 }
 
-Test(hold, retry_after_of_a_429_reaches_to_the_last_attempt)
+Test(hold, retry_after_of_a_429_is_limited_by_the_last_attempt)
 {
     struct scene scene;
     struct answer answer = limited;
@@ -461,10 +462,10 @@ Test(hold, retry_after_of_a_429_reaches_to_the_last_attempt)
     waits(&scene, &scene.a, 1000, 590000);
     (void)calls(&scene, &scene.a, &answer, 590000);
     cr_assert_str_eq(state(&scene, &scene.a), "paced");
-    cr_assert_leq(scene.a.until_ms, 590000 + 2 * BASE_MS + 1, "that event has no more time");
+    cr_assert_leq(scene.a.until_ms, 590000 + 2 * BASE_MS + 1, "the event has no more time");
 }
 
-Test(hold, after_a_pause_it_begins_with_one_call_and_doubles)
+Test(hold, after_a_pause_calls_in_flight_double_from_one)
 {
     struct scene scene;
     struct hold_ticket tickets[16];
@@ -481,12 +482,13 @@ Test(hold, after_a_pause_it_begins_with_one_call_and_doubles)
         for (size_t i = 1; i < allowed; i++) {
             ends(&scene, &scene.a, tickets[i], &silence, now_ms);
         }
-        (void)calls(&scene, &scene.b, &result, now_ms); /* keeps the host's circuit out of it */
+        (void)calls(&scene, &scene.b, &result,
+                    now_ms); /* so that the host's circuit stays closed */
         scene.a.circuits[0].outages = 0;
         scene.a.circuits[0].broken = false;
         if (allowed == 1) {
             ends(&scene, &scene.a, old, &result, now_ms);
-            cr_assert_eq(scene.a.slow_start_limit, 2, "a call from before is none of them");
+            cr_assert_eq(scene.a.slow_start_limit, 2, "a call of the earlier epoch does not count");
         }
     }
 }
@@ -518,7 +520,7 @@ static void break_for(struct scene *scene, struct hold_merchant *merchant, int64
     }
 }
 
-Test(hold, one_merchant_that_hangs_breaks_no_host_for_others)
+Test(hold, one_merchant_without_answers_breaks_no_host_for_others)
 {
     struct scene scene;
     scene_begin(&scene, 2);
@@ -551,13 +553,14 @@ Test(hold, two_merchants_break_a_host)
     (void)calls(&scene, &scene.b, &result, 0);
     break_for(&scene, &scene.a, 100);
     break_for(&scene, &scene.b, 100);
-    cr_assert_not(hold_down(&scene.hold), "a burst is no downfall yet");
+    cr_assert_not(hold_down(&scene.hold), "a burst does not suffice");
     (void)probes(&scene, &scene.a, &silence, 100 + HOLD_PROBE_FIRST_MS);
     cr_assert_not(hold_down(&scene.hold));
     (void)probes(&scene, &scene.b, &silence, 100 + HOLD_SILENT_MS);
     cr_assert(hold_down(&scene.hold));
     struct hold_own own;
-    cr_assert_not(hold_own(&scene.hold, &scene.a, &own), "the whole is nobody's own");
+    cr_assert_not(hold_own(&scene.hold, &scene.a, &own),
+                  "an outage of the endpoint is not a merchant's own");
 }
 
 Test(hold, the_only_active_merchant_breaks_a_host)
@@ -573,18 +576,19 @@ Test(hold, the_only_active_merchant_breaks_a_host)
     (void)probes(&scene, &scene.a, &silence, HOLD_ACTIVE_MS + 2000);
     cr_assert(hold_down(&scene.hold));
     struct hold_own own;
-    cr_assert(hold_own(&scene.hold, &scene.a, &own), "by its word alone: its events give way");
+    cr_assert(hold_own(&scene.hold, &scene.a, &own),
+              "by its report alone: relief applies to its events");
     cr_assert_not(hold_own(&scene.hold, &scene.b, &own), "nobody asked for it");
-    /* Another one that comes has not said so. */
+    /* Another merchant becomes active and has reported nothing. */
     (void)probes(&scene, &scene.b, &result, HOLD_ACTIVE_MS + 2001);
     cr_assert_not(hold_down(&scene.hold));
     cr_assert_str_eq(state(&scene, &scene.a), "broken");
     cr_assert_str_eq(state(&scene, &scene.b), "open");
     (void)probes(&scene, &scene.a, &result, HOLD_ACTIVE_MS + 2002);
-    cr_assert_str_eq(state(&scene, &scene.a), "open", "tried at once, with the host");
+    cr_assert_str_eq(state(&scene, &scene.a), "open", "probed at once");
 }
 
-Test(hold, a_second_merchant_that_finds_the_same_makes_it_two)
+Test(hold, a_second_reporter_breaks_the_host_for_all)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -595,7 +599,7 @@ Test(hold, a_second_merchant_that_finds_the_same_makes_it_two)
     cr_assert_eq(hold_ask(&scene.hold, &scene.b, HOLD_SILENT_MS + 2).verdict, HOLD_WAIT);
 }
 
-Test(hold, probes_go_ever_further_apart_to_a_bound)
+Test(hold, the_delay_between_probes_doubles_up_to_a_bound)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -604,7 +608,7 @@ Test(hold, probes_go_ever_further_apart_to_a_bound)
     for (int i = 0; i < 9; i++) {
         now_ms = hold_ask(&scene.hold, &scene.a, now_ms).wait_ms;
         (void)probes(&scene, &scene.a, &silence, now_ms);
-        if (i > 2) { /* by then it is the host's, whose first probe was later */
+        if (i > 2) { /* the host's circuit broke later, so its first probe is later */
             int64_t wait_ms = hold_ask(&scene.hold, &scene.a, now_ms).wait_ms - now_ms;
             cr_assert_geq(wait_ms, delay_ms);
             cr_assert_leq(wait_ms, HOLD_PROBE_MAX_MS);
@@ -614,7 +618,7 @@ Test(hold, probes_go_ever_further_apart_to_a_bound)
     cr_assert_eq(delay_ms, HOLD_PROBE_MAX_MS);
 }
 
-Test(hold, a_probe_that_hangs_keeps_no_other_merchant_from_probing)
+Test(hold, a_probe_without_answer_does_not_delay_other_merchants_probes)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -629,10 +633,10 @@ Test(hold, a_probe_that_hangs_keeps_no_other_merchant_from_probing)
     cr_assert_not(hold_down(&scene.hold));
     ends(&scene, &scene.a, hangs, &silence, 12000);
     cr_assert_eq(scene.hold.probes, 0);
-    cr_assert_not(hold_down(&scene.hold), "it began before the host was mended");
+    cr_assert_not(hold_down(&scene.hold), "it began before the circuit closed");
 }
 
-Test(hold, probes_in_flight_are_few)
+Test(hold, the_number_of_probes_in_flight_is_limited)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -645,7 +649,7 @@ Test(hold, probes_in_flight_are_few)
     (void)begins(&scene, &scene.b, HOLD_PROBE, HOLD_PROBE_FIRST_MS + 1);
 }
 
-Test(hold, a_probe_that_was_not_sent_makes_room_for_another)
+Test(hold, a_probe_that_was_not_sent_is_repeated_at_once)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -656,7 +660,7 @@ Test(hold, a_probe_that_was_not_sent_makes_room_for_another)
                  "not while descriptors are short");
 }
 
-Test(hold, a_shortage_of_ours_is_no_outage)
+Test(hold, a_local_shortage_is_not_an_outage)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -666,7 +670,7 @@ Test(hold, a_shortage_of_ours_is_no_outage)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
-Test(hold, a_name_that_is_not_resolved_closes_the_host_at_once)
+Test(hold, a_name_that_cannot_be_resolved_breaks_the_host_at_once)
 {
     struct scene scene;
     scene_begin(&scene, 2);
@@ -678,7 +682,7 @@ Test(hold, a_name_that_is_not_resolved_closes_the_host_at_once)
     (void)calls(&scene, &scene.a, &result, HOLD_PROBE_FIRST_MS + 1);
 }
 
-Test(hold, retry_after_of_a_5xx_closes_that_host_for_the_merchant)
+Test(hold, retry_after_of_a_5xx_breaks_the_merchants_circuit)
 {
     struct scene scene;
     struct answer answer = silence;
@@ -702,8 +706,8 @@ Test(hold, retry_after_of_a_5xx_closes_that_host_for_the_merchant)
     cr_assert_eq(probes(&scene, &scene.a, &result, 175000), 0, "the event's last attempt");
 }
 
-/* It may be the event's own, so it is no evidence against the host. */
-Test(hold, an_outage_of_an_event_that_others_outlive_counts_for_nothing)
+/* The event may be the cause, so this says nothing about the host. */
+Test(hold, an_outage_of_one_event_alone_does_not_count)
 {
     struct scene scene;
     scene_begin(&scene, 1);
@@ -717,7 +721,7 @@ Test(hold, an_outage_of_an_event_that_others_outlive_counts_for_nothing)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
-Test(hold, a_500_closes_nothing)
+Test(hold, a_500_is_not_an_outage)
 {
     struct scene scene;
     struct answer answer = failure;
@@ -729,7 +733,7 @@ Test(hold, a_500_closes_nothing)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
-Test(hold, other_hosts_after_a_reload_are_not_known)
+Test(hold, a_reload_with_other_hosts_resets_all_circuits)
 {
     struct scene scene;
     struct hold_rules rules = rules_with(2);
@@ -746,7 +750,7 @@ Test(hold, other_hosts_after_a_reload_are_not_known)
     hold_configure(&scene.hold, &rules);
     probe.probe = false;
     ends(&scene, &scene.a, probe, &silence, 9002);
-    cr_assert_eq(scene.hold.hosts[1].circuit.outages, 0, "a host that is no more");
+    cr_assert_eq(scene.hold.hosts[1].circuit.outages, 0, "a host that was removed");
 }
 
 Test(hold, every_why_has_a_name)

@@ -5,7 +5,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-Test(order, those_of_one_code_go_one_after_another_as_they_came)
+Test(order, entries_of_one_key_go_in_order)
 {
     struct key_order order;
     struct key_order_entry entries[4] = {0};
@@ -36,7 +36,7 @@ Test(order, other_codes_and_other_merchants_do_not_wait)
     key_order_deinit(&order);
 }
 
-Test(order, one_that_leaves_the_queue_hands_on_nothing)
+Test(order, an_entry_that_leaves_from_the_middle_releases_no_other)
 {
     struct key_order order;
     struct key_order_entry entries[4] = {0};
@@ -51,7 +51,7 @@ Test(order, one_that_leaves_the_queue_hands_on_nothing)
     key_order_deinit(&order);
 }
 
-Test(order, a_seat_may_be_taken_again_and_left_twice)
+Test(order, an_entry_may_enter_again_and_leave_twice)
 {
     struct key_order order;
     struct key_order_entry entry = {0};
@@ -65,7 +65,7 @@ Test(order, a_seat_may_be_taken_again_and_left_twice)
     key_order_deinit(&order);
 }
 
-Test(order, many_codes_leave_nothing_behind)
+Test(order, the_map_is_empty_at_the_end)
 {
     enum { ENTRIES = 5000 };
     struct key_order order;

@@ -2,7 +2,7 @@
 
 #include <criterion/criterion.h>
 
-/* Queues need no keys; the reference that the test holds keeps it from being freed. */
+/* A merchant without keys. The test holds a reference, so it is not freed. */
 static struct merchant merchant_with(unsigned max_in_flight, unsigned rate_per_s)
 {
     return (struct merchant){
@@ -33,7 +33,7 @@ static void end_all(struct merchant_queue *queue, enum merchant_queue_answer ans
     }
 }
 
-Test(queue, as_many_calls_begin_as_the_merchant_may_have_in_flight)
+Test(queue, the_in_flight_limit_is_kept)
 {
     struct merchant merchant = merchant_with(5, 0);
     struct merchant_queue queue;
@@ -43,14 +43,14 @@ Test(queue, as_many_calls_begin_as_the_merchant_may_have_in_flight)
     cr_assert_eq(begin_all(&queue, 1000), 5);
     cr_assert(merchant_queue_limited(&queue));
     cr_assert_not(merchant_queue_open(&queue, 1000, &wait_ms));
-    cr_assert_eq(wait_ms, 0, "an answer tells, not time");
+    cr_assert_eq(wait_ms, 0, "an answer opens it, not time");
     merchant_queue_ended(&queue, MERCHANT_QUEUE_OK, 1000, 1010);
     cr_assert_eq(begin_all(&queue, 1010), 1);
     merchant_queue_deinit(&queue);
     cr_assert_eq(merchant.references, 1);
 }
 
-Test(queue, a_429_halves_the_limit_once_for_all_that_were_in_flight)
+Test(queue, a_429_halves_the_limit_once_for_all_calls_in_flight)
 {
     struct merchant merchant = merchant_with(64, 0);
     struct merchant_queue queue;
@@ -94,7 +94,7 @@ Test(queue, the_limit_rises_by_about_one_for_each_round_of_successes)
     merchant_queue_deinit(&queue);
 }
 
-Test(queue, silence_changes_no_limit)
+Test(queue, a_missing_answer_does_not_change_the_limit)
 {
     struct merchant merchant = merchant_with(8, 0);
     struct merchant_queue queue;
@@ -105,7 +105,7 @@ Test(queue, silence_changes_no_limit)
     merchant_queue_deinit(&queue);
 }
 
-Test(queue, a_rate_lets_one_seconds_worth_go_at_once_and_the_rest_by_and_by)
+Test(queue, the_bucket_holds_the_calls_of_one_second)
 {
     struct merchant merchant = merchant_with(1000, 10);
     struct merchant_queue queue;
@@ -121,7 +121,7 @@ Test(queue, a_rate_lets_one_seconds_worth_go_at_once_and_the_rest_by_and_by)
         sent += begin_all(&queue, now_ms);
     }
     cr_assert(sent >= 98 && sent <= 101, "%u in ten seconds", sent);
-    cr_assert_eq(begin_all(&queue, 2000000), 10, "what was not used is not saved up");
+    cr_assert_eq(begin_all(&queue, 2000000), 10, "unused tokens beyond one second are lost");
     merchant_queue_deinit(&queue);
 }
 
@@ -142,7 +142,7 @@ Test(queue, a_reload_brings_new_limits_and_ends_holds)
     cr_assert_eq(after.references, 1);
 }
 
-Test(queue, a_reload_that_changes_nothing_of_the_merchant_changes_nothing)
+Test(queue, a_reload_without_a_change_keeps_the_state)
 {
     struct merchant before = merchant_with(8, 0);
     struct merchant after = merchant_with(8, 0);
@@ -158,7 +158,7 @@ Test(queue, a_reload_that_changes_nothing_of_the_merchant_changes_nothing)
     merchant_queue_deinit(&queue);
 }
 
-/* Probes take the events in turn, ordinary calls take those that were probes first. */
+/* Probes take a different event each time. Ordinary calls take failed probes first. */
 Test(queue, the_next_probe_is_another_event)
 {
     struct merchant merchant = merchant_with(8, 0);

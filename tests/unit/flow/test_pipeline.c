@@ -1,4 +1,4 @@
-/* Stories of single events, told call by call; what holds for all of them is tests/sim's. */
+/* Single events, call by call. tests/sim checks what holds for all events. */
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/flow/progress.h"
@@ -21,15 +21,15 @@ struct story {
     struct group_metadata *group_metadata;
     struct complete_identity identity;
     struct pipeline_rules rules;
-    /* What the endpoint says to the event of that number, the code's last character. */
+    /* The endpoint's answer, by the last character of the event's code. */
     enum answer_kind says[10];
     unsigned calls[10];
     void *in_flight[10];
-    enum refusal refusal; /* of each record of a batch that is refused */
-    size_t batches;       /* given, not yet ended */
-    size_t metadata_most; /* of all positions given, the longest metadata */
+    enum refusal refusal; /* of each record of a refused batch */
+    size_t batches;       /* submitted, not yet ended */
+    size_t metadata_most; /* the longest metadata of all submitted positions */
     bool paused;          /* the partition */
-    int64_t look_ms;      /* what a look at the clock costs */
+    int64_t look_ms;      /* how far each reading of the clock advances it */
     enum reason ended[10];
     int64_t ended_ms[10];
     unsigned attempts[10];
@@ -71,7 +71,7 @@ static void note_end(void *context, const struct job *job)
 {
     struct story *story = context;
     if (strlen(job->admission.out_contract_code) != strlen("code0")) {
-        return; /* none of those that are told apart */
+        return; /* none of those above */
     }
     int number = job->admission.out_contract_code[strlen("code")] - '0';
     story->ended[number] = job->reason;
@@ -193,7 +193,7 @@ static void answers(struct story *story, int number, int status, int64_t retry_a
     pipeline_answered(story->pipeline, cookie, &answer);
 }
 
-/* Goes on until that moment, from one thing that is due to the next. */
+/* Steps at each due moment until that time. */
 static void goes_on(struct story *story, int64_t until_ms)
 {
     while (story->now.mono_ms < until_ms) {
@@ -209,7 +209,7 @@ static void goes_on(struct story *story, int64_t until_ms)
     }
 }
 
-Test(pipeline, an_event_that_is_always_answered_401_does_not_hold_the_others_for_long)
+Test(pipeline, an_event_that_is_always_answered_401_is_held_alone)
 {
     struct story story;
     story_begin(&story);
@@ -219,7 +219,7 @@ Test(pipeline, an_event_that_is_always_answered_401_does_not_hold_the_others_for
     cr_assert_eq(story.calls[1], 2, "signed anew once");
     comes(&story, 2);
     comes(&story, 3);
-    /* The first probe is its own still; then it is behind the others. */
+    /* It is the first probe; then other events precede it. */
     goes_on(&story, BEGIN_MS + 2 * HOLD_MS / 10 + 1000);
     cr_assert_eq(story.calls[2], 1);
     cr_assert_eq(story.calls[3], 1);
@@ -231,7 +231,7 @@ Test(pipeline, an_event_that_is_always_answered_401_does_not_hold_the_others_for
     story_end(&story);
 }
 
-Test(pipeline, a_hold_uses_up_neither_attempts_nor_time)
+Test(pipeline, a_hold_uses_neither_attempts_nor_retry_time)
 {
     struct story story;
     story_begin(&story);
@@ -247,7 +247,7 @@ Test(pipeline, a_hold_uses_up_neither_attempts_nor_time)
     story_end(&story);
 }
 
-Test(pipeline, the_attempt_that_signs_anew_counts)
+Test(pipeline, the_second_signature_counts_as_an_attempt)
 {
     struct story story;
     story_begin(&story);
@@ -262,8 +262,8 @@ Test(pipeline, the_attempt_that_signs_anew_counts)
     story_end(&story);
 }
 
-/* The host was mended while this event's call was in flight. */
-Test(pipeline, an_hour_that_a_mended_host_asked_for_is_not_waited_for)
+/* The circuit closed while this event's call was in flight. */
+Test(pipeline, retry_after_of_a_recovered_host_is_ignored)
 {
     struct story story;
     story_begin(&story);
@@ -289,13 +289,13 @@ Test(pipeline, an_hour_that_a_mended_host_asked_for_is_not_waited_for)
     story_end(&story);
 }
 
-/* A request may be sent until the expirytime, however little of a time-out is left by then. */
+/* A request may be sent until the expirytime, also with less than a time-out left. */
 Test(pipeline, an_event_that_expires_within_a_timeout_is_tried_again)
 {
     struct story story;
     story_begin(&story);
     story.says[1] = ANSWER_UNAVAILABLE;
-    /* Half a time-out after the begin. */
+    /* Half a time-out after the begin of the attempt. */
     comes_with(&story, 1, "\"expirytime\":\"2026-11-18T11:06:40.500Z\",");
     pipeline_step(story.pipeline);
     answer_calls(&story);
@@ -306,8 +306,8 @@ Test(pipeline, an_event_that_expires_within_a_timeout_is_tried_again)
     story_end(&story);
 }
 
-/* With hold_unauthorized_ms 0 nothing is held; what a 429 closed is another matter. */
-Test(pipeline, a_reload_without_holds_does_not_reopen_what_a_429_closed)
+/* hold_unauthorized_ms 0 ends holds, but not the pause after a 429. */
+Test(pipeline, a_reload_without_holds_keeps_the_pause_of_a_429)
 {
     struct story story;
     story_begin(&story);
@@ -324,7 +324,7 @@ Test(pipeline, a_reload_without_holds_does_not_reopen_what_a_429_closed)
     story_end(&story);
 }
 
-Test(pipeline, those_of_one_code_are_called_in_their_order)
+Test(pipeline, events_of_one_code_are_called_in_order)
 {
     struct story story;
     story_begin(&story);
@@ -332,7 +332,7 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
     comes(&story, 1);
     pipeline_step(story.pipeline);
     cr_assert_eq(story.calls[1], 1);
-    /* Another event of the same code, one offset on. */
+    /* Another event of the same code, at the next offset. */
     char data[256];
     (void)snprintf(data, sizeof data, "%s",
                    "{\"appid\":\"wxd678efh567hg6787\",\"plan_id\":1,\"out_contract_code\":"
@@ -355,7 +355,8 @@ Test(pipeline, those_of_one_code_are_called_in_their_order)
     story_end(&story);
 }
 
-/* Nine events and one place: what is called while no outcome can be published? */
+/* Nine events and an in-flight limit of one. How many are called while no outcome can be published?
+ */
 static void assert_few_are_called(const struct transaction_end *end, enum refusal refusal)
 {
     enum { EVENTS = 9, LIMIT = 1, WAIT = 2 * LIMIT };
@@ -389,20 +390,20 @@ static void assert_few_are_called(const struct transaction_end *end, enum refusa
     story_end(&story);
 }
 
-/* A crash would call again whatever is not committed: with Kafka away, no call begins once twice
- * as many outcomes wait as there are places. */
-Test(pipeline, outcomes_that_cannot_be_published_do_not_pile_up)
+/* After a crash, calls without a committed outcome are repeated. So while Kafka is unreachable, no
+ * call begins once twice as many outcomes wait as calls may be in flight. */
+Test(pipeline, no_call_begins_while_a_transaction_does_not_end)
 {
     assert_few_are_called(NULL, REFUSAL_NONE); /* the first transaction does not end */
 }
 
-Test(pipeline, outcomes_that_fail_to_be_published_do_not_pile_up)
+Test(pipeline, no_call_begins_while_transactions_are_aborted)
 {
     assert_few_are_called(
         &(struct transaction_end){.verdict = TRANSACTION_ABORTED, .last_error = "t"}, REFUSAL_NONE);
 }
 
-Test(pipeline, results_of_which_their_topic_takes_none_do_not_pile_up)
+Test(pipeline, no_call_begins_while_the_results_topic_is_unavailable)
 {
     const struct transaction_end end = {
         .verdict = TRANSACTION_RECORDS_REFUSED, .refused = 1, .last_error = "t"};
@@ -416,8 +417,9 @@ static void is_retried(struct story *story, int number)
     pipeline_configure(story->pipeline, &story->rules);
 }
 
-/* Known late, with unfinished events: an outcome out of order waits for those before it. */
-Test(pipeline, outcomes_end_in_their_order_where_the_broker_takes_no_metadata)
+/* The limit becomes known late, when events are unfinished: an outcome out of order waits for
+ * earlier ones. */
+Test(pipeline, without_metadata_outcomes_are_committed_in_order)
 {
     struct story story;
     struct pipeline_status status;
@@ -450,7 +452,7 @@ Test(pipeline, outcomes_end_in_their_order_where_the_broker_takes_no_metadata)
     story_end(&story);
 }
 
-/* The broker's limit was lowered between two runs: what is committed goes beyond it. */
+/* The broker's limit was lowered between two runs: the committed set exceeds it. */
 Test(pipeline, a_set_that_is_too_wide_is_committed_once_it_is_narrow)
 {
     enum { TOP = 100, BYTES = sizeof "presignd/1:9223372036854775807:" - 1 + 4, SPAN = 24 };
@@ -493,9 +495,8 @@ Test(pipeline, a_set_that_is_too_wide_is_committed_once_it_is_narrow)
     story_end(&story);
 }
 
-/* A topic may take records of any size, so a number of them says little. Only the partition is
- * paused: what others may send is asked for as before. */
-Test(pipeline, a_partition_whose_share_is_full_pauses_alone_and_goes_on_by_itself)
+/* Records may have any size, so memory is bounded in bytes. Only this partition is paused. */
+Test(pipeline, a_partition_with_a_full_share_is_paused_alone)
 {
     struct story story;
     story_begin(&story);
@@ -503,7 +504,7 @@ Test(pipeline, a_partition_whose_share_is_full_pauses_alone_and_goes_on_by_itsel
     AUTO_FREE char *value = mem_zalloc(1, SIZE);
     struct record record = {.topic = "t", .partition = 3, .value = value, .value_len = SIZE};
     struct pipeline_status status;
-    /* Refused for their size, with their outcomes not published: only the key stays. */
+    /* Too large, and their outcomes are not published: only the key stays in memory. */
     for (; record.offset < 100; record.offset++) {
         pipeline_record(story.pipeline, &record);
     }
@@ -534,8 +535,8 @@ Test(pipeline, a_partition_whose_share_is_full_pauses_alone_and_goes_on_by_itsel
     story_end(&story);
 }
 
-/* With a look at the clock after each event, a slice of ten is ten events. */
-Test(pipeline, a_step_ends_after_its_slice_and_comes_again)
+/* Each reading of the clock takes 1 ms, so a budget of 10 ms is ten events. */
+Test(pipeline, a_step_ends_after_its_time_budget)
 {
     enum { EVENTS = 1000, SLICE = 10, MARGIN = 2 };
     struct story story;
@@ -548,12 +549,12 @@ Test(pipeline, a_step_ends_after_its_slice_and_comes_again)
     }
     cr_assert_leq(taken, SLICE + MARGIN);
     pipeline_step(story.pipeline);
-    cr_assert(pipeline_record(story.pipeline, &record), "the next step has a slice of its own");
+    cr_assert(pipeline_record(story.pipeline, &record), "the next step has its own budget");
     story_end(&story);
 }
 
-/* A reload takes the merchant of a thousand events away: they fail in slices. */
-Test(pipeline, thousands_that_fail_at_once_do_so_in_slices)
+/* A reload removes the merchant of a thousand events. */
+Test(pipeline, thousands_of_failures_take_several_steps)
 {
     enum { EVENTS = 1000, SLICE = 10, MARGIN = 2 };
     struct story story;
@@ -611,7 +612,7 @@ static bool is_held_for(struct story *story, const char *word)
     return holds.len > 0 && strstr(holds.data, word) != NULL;
 }
 
-Test(progress, a_call_that_never_ends_is_none)
+Test(progress, a_call_without_an_end_is_reported)
 {
     struct story story;
     story_begin(&story);
@@ -629,8 +630,7 @@ Test(progress, a_call_that_never_ends_is_none)
     story_end(&story);
 }
 
-/* A call in flight keeps the time-out that it began with. */
-Test(progress, a_call_that_began_before_a_reload_has_its_own_time)
+Test(progress, a_call_keeps_the_timeout_it_began_with)
 {
     struct story story;
     story_begin(&story);
@@ -645,7 +645,7 @@ Test(progress, a_call_that_began_before_a_reload_has_its_own_time)
     story.now.mono_ms += PATIENCE_MS + 1;
     cr_assert(moves(&story, ""));
     story.now.mono_ms += 1;
-    cr_assert_not(moves(&story, "a call has not ended"), "the second, though it is the newer");
+    cr_assert_not(moves(&story, "a call has not ended"), "the second, although it is newer");
     void *first = story.in_flight[1];
     story.in_flight[1] = NULL;
     answer_calls(&story);
@@ -658,7 +658,7 @@ Test(progress, a_call_that_began_before_a_reload_has_its_own_time)
     story_end(&story);
 }
 
-Test(progress, what_is_held_for_a_reason_moves)
+Test(progress, a_held_event_is_not_reported)
 {
     struct story story;
     story_begin(&story);
@@ -672,7 +672,7 @@ Test(progress, what_is_held_for_a_reason_moves)
     story_end(&story);
 }
 
-Test(progress, an_attempt_that_is_due_and_not_made_is_none)
+Test(progress, a_timer_that_is_not_handled_is_reported)
 {
     struct story story;
     story_begin(&story);
@@ -681,15 +681,15 @@ Test(progress, an_attempt_that_is_due_and_not_made_is_none)
     answers(&story, 1, 500, 500);
     pipeline_step(story.pipeline);
     cr_assert(is_held_for(&story, "1 for another attempt"));
-    story.now.mono_ms += PATIENCE_MS + 501; /* the loop does not come round */
+    story.now.mono_ms += PATIENCE_MS + 501; /* no step is made */
     cr_assert_not(moves(&story, "timers of events are due"));
     pipeline_step(story.pipeline);
     cr_assert(moves(&story, ""));
     story_end(&story);
 }
 
-/* So an endpoint that asks for an hour makes nobody unready, and starts no process anew. */
-Test(progress, an_attempt_that_the_endpoint_puts_off_is_explained)
+/* An endpoint that asks for an hour does not make the process unready or restart it. */
+Test(progress, a_long_retry_after_is_not_reported)
 {
     struct story story;
     story_begin(&story);
@@ -706,7 +706,7 @@ Test(progress, an_attempt_that_the_endpoint_puts_off_is_explained)
     story_end(&story);
 }
 
-Test(progress, outcomes_that_cannot_be_published_hold_the_calls)
+Test(progress, the_publish_backlog_is_described)
 {
     struct story story;
     story_begin(&story);
@@ -720,14 +720,14 @@ Test(progress, outcomes_that_cannot_be_published_hold_the_calls)
         answer_calls(&story);
     }
     pipeline_step(story.pipeline);
-    story.now.mono_ms += (int64_t)10 * PATIENCE_MS; /* the publisher has the first batch still */
+    story.now.mono_ms += (int64_t)10 * PATIENCE_MS; /* the publisher still has the first batch */
     pipeline_step(story.pipeline);
     cr_assert(moves(&story, ""));
     cr_assert(is_held_for(&story, "until outcomes are published"));
     story_end(&story);
 }
 
-Test(progress, an_event_in_nobodys_hands_is_none)
+Test(progress, a_job_in_no_list_is_reported)
 {
     struct story story;
     story_begin(&story);
@@ -748,6 +748,6 @@ Test(progress, an_event_in_nobodys_hands_is_none)
     cr_assert(moves(&story, ""));
     pipeline_drain(story.pipeline);
     story.now.mono_ms += PATIENCE_MS + 1;
-    cr_assert(moves(&story, ""), "a drain drops what waits");
+    cr_assert(moves(&story, ""), "a drain discards waiting jobs");
     story_end(&story);
 }

@@ -1,4 +1,4 @@
-/* What a look at the pipeline costs, and what it says of a partition that stands still. */
+/* What a check of the progress costs, and how it names a stalled partition. */
 #include "presignd/flow/pipeline.h"
 #include "presignd/flow/progress.h"
 
@@ -27,7 +27,7 @@ static struct moment read_clock(void *context)
 
 static void note_call(void *context, const struct attempt *attempt, void *cookie)
 {
-    (void)context, (void)attempt, (void)cookie; /* no answer ever comes */
+    (void)context, (void)attempt, (void)cookie; /* no answer comes */
 }
 
 static uint64_t no_jitter(void *context)
@@ -115,7 +115,7 @@ static size_t look(struct scene *scene)
     return status.look_steps;
 }
 
-Test(progress, a_look_visits_partitions_and_calls_whatever_is_in_hand)
+Test(progress, a_check_visits_only_partitions_and_calls)
 {
     struct scene scene;
     scene_begin(&scene);
@@ -126,13 +126,13 @@ Test(progress, a_look_visits_partitions_and_calls_whatever_is_in_hand)
         pipeline_step(scene.pipeline);
     }
     cr_assert_leq(look(&scene), PARTITIONS + CALLS);
-    scene.now.mono_ms += INT64_C(10) * PATIENCE_MS; /* each is looked at closely now */
+    scene.now.mono_ms += INT64_C(10) * PATIENCE_MS; /* each partition is checked closely now */
     pipeline_step(scene.pipeline);
     cr_assert_leq(look(&scene), PARTITIONS + CALLS);
     scene_end(&scene);
 }
 
-Test(progress, a_partition_that_stands_still_is_named)
+Test(progress, a_stalled_partition_is_named)
 {
     struct scene scene;
     scene_begin(&scene);

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-Test(reason, each_says_when_it_happens_and_what_to_do)
+Test(reason, each_has_a_description_and_advice)
 {
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
         cr_assert_gt(strlen(reason_row(reason)->when), 10, "%s", reason_name(reason));
@@ -11,7 +11,7 @@ Test(reason, each_says_when_it_happens_and_what_to_do)
     }
 }
 
-Test(reason, every_answer_but_a_success_has_one_of_its_own)
+Test(reason, each_kind_of_answer_has_its_own_reason)
 {
     bool taken[REASON_COUNT] = {false};
     cr_assert_eq(reason_of_answer(ANSWER_SUCCESS), REASON_NONE);

@@ -1,4 +1,4 @@
-/* When an event that is held is ended early: each condition alone is not enough. */
+/* When a held event is failed early: only if all conditions are true. */
 #include "presignd/flow/relief.h"
 
 #include <criterion/criterion.h>
@@ -19,7 +19,7 @@ static bool is(const void *who, const void *context)
     return who == context;
 }
 
-/* Full for ten seconds, held for half a minute, others active when the reading stopped. */
+/* Full for ten seconds, held for half a minute, others active when reading stopped. */
 static struct relief_case all_true(void)
 {
     return (struct relief_case){.now_ms = NOW_MS,
@@ -28,7 +28,7 @@ static struct relief_case all_true(void)
                                 .others_ms = NOW_MS - 10000 - RELIEF_OTHERS_MS};
 }
 
-Test(relief, needs_a_full_partition_a_long_hold_and_somebody_else)
+Test(relief, needs_a_full_partition_a_long_hold_and_another_merchant)
 {
     struct relief_case relief = all_true();
     cr_assert(relief_applies(&relief));
@@ -41,21 +41,21 @@ Test(relief, needs_a_full_partition_a_long_hold_and_somebody_else)
     cr_assert_not(relief_applies(&relief), "it is not held");
     relief = all_true();
     relief.others_ms--;
-    cr_assert_not(relief_applies(&relief), "it was alone when the reading stopped");
+    cr_assert_not(relief_applies(&relief), "no other was active when reading stopped");
     relief.others_ms = -1;
-    relief.full_since_ms = 1; /* right after the machine's start */
+    relief.full_since_ms = 1; /* right after boot */
     cr_assert_not(relief_applies(&relief), "it was always alone");
 }
 
-/* What is unread does not go away by waiting. */
-Test(relief, does_not_end_while_the_partition_stays_full)
+/* The unread events do not disappear with time. */
+Test(relief, applies_as_long_as_the_partition_is_full)
 {
     struct relief_case relief = all_true();
     relief.now_ms += 3600000;
     cr_assert(relief_applies(&relief));
 }
 
-Test(relief, an_outcome_of_the_held_merchant_is_nobody_elses)
+Test(relief, outcomes_of_the_held_merchant_do_not_count)
 {
     struct relief_seen seen = {0};
     relief_note(&seen, &held, 10);

@@ -16,7 +16,7 @@ static struct retry_case after(unsigned tries, uint64_t random)
                                .random = random};
 }
 
-Test(retry, the_delay_is_spread_over_the_whole_range_that_doubles)
+Test(retry, the_delay_is_random_in_a_range_that_doubles)
 {
     int64_t ceiling_ms = 200;
     for (unsigned tries = 1; tries < 6; tries++, ceiling_ms *= 2) {
@@ -33,7 +33,7 @@ Test(retry, the_delay_is_spread_over_the_whole_range_that_doubles)
     }
 }
 
-Test(retry, the_range_ends_at_max_delay_however_many_tries_there_were)
+Test(retry, the_range_is_limited_by_max_delay)
 {
     struct retry_policy patient = policy;
     patient.max_attempts = 1000000;
@@ -45,7 +45,7 @@ Test(retry, the_range_ends_at_max_delay_however_many_tries_there_were)
     }
 }
 
-Test(retry, no_delay_at_all_and_one_above_the_cap_are_fine)
+Test(retry, a_base_delay_of_0_or_above_the_cap_is_valid)
 {
     struct retry_policy odd = policy;
     odd.base_delay_ms = 0;
@@ -56,7 +56,7 @@ Test(retry, no_delay_at_all_and_one_above_the_cap_are_fine)
     cr_assert_eq(retry_next_ms(&odd, &retry), 35000);
 }
 
-Test(retry, attempts_are_used_up)
+Test(retry, after_max_attempts_there_is_none)
 {
     struct retry_case retry = after(5, 0);
     cr_assert_eq(retry_next_ms(&policy, &retry), 5000);
@@ -68,7 +68,7 @@ Test(retry, attempts_are_used_up)
     cr_assert_eq(retry_next_ms(&once, &retry), -1);
 }
 
-Test(retry, the_last_attempt_is_not_put_off_and_none_comes_after_it)
+Test(retry, the_last_attempt_begins_at_last_ms_at_the_latest)
 {
     struct retry_case retry = after(1, 100);
     retry.now_ms = LAST_MS - 100;
@@ -81,18 +81,18 @@ Test(retry, the_last_attempt_is_not_put_off_and_none_comes_after_it)
     cr_assert_eq(retry_next_ms(&policy, &retry), -1);
 }
 
-Test(retry, retry_after_is_kept_even_beyond_max_delay)
+Test(retry, retry_after_may_exceed_max_delay)
 {
     struct retry_case retry = after(1, 77);
     retry.retry_after_ms = 120000;
     cr_assert_eq(retry_next_ms(&policy, &retry), 125000);
     retry.retry_after_ms = 10;
-    cr_assert_eq(retry_next_ms(&policy, &retry), 5077, "the longer of the two waits counts");
+    cr_assert_eq(retry_next_ms(&policy, &retry), 5077, "the longer one applies");
     retry.retry_after_ms = 0;
     cr_assert_eq(retry_next_ms(&policy, &retry), 5077);
 }
 
-Test(retry, retry_after_reaches_to_the_last_attempt)
+Test(retry, retry_after_is_limited_by_last_ms)
 {
     struct retry_case retry = after(1, 0);
     retry.retry_after_ms = 599999;
@@ -103,7 +103,7 @@ Test(retry, retry_after_reaches_to_the_last_attempt)
     cr_assert_eq(retry_next_ms(&policy, &retry), LAST_MS);
 }
 
-Test(retry, only_answers_that_may_change_are_tried_again)
+Test(retry, only_some_answers_lead_to_another_attempt)
 {
     const bool applies[ANSWER_KIND_COUNT] = {[ANSWER_RATE_LIMITED] = true,
                                              [ANSWER_UNAVAILABLE] = true,

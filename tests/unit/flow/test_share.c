@@ -1,4 +1,4 @@
-/* Shares of a bound: what is guaranteed, what is common, and that nothing is lost on the way. */
+/* The guaranteed and the common half of the bound, and that the counts stay correct. */
 #include "presignd/flow/share.h"
 
 #include <criterion/criterion.h>
@@ -8,7 +8,7 @@
 #define OWNERS   200
 #define ORDINARY ((size_t)4096)
 
-/* Takes until it is full; how much it then holds. */
+/* Takes records until it is full. Returns how much it holds then. */
 static size_t fill(struct shares *shares, struct share *owner, size_t each)
 {
     while (!share_full(shares, owner)) {
@@ -24,7 +24,7 @@ static void empty(struct shares *shares, struct share *owner, size_t each)
     }
 }
 
-Test(share, one_owner_alone_may_hold_three_quarters)
+Test(share, a_single_owner_may_hold_three_quarters)
 {
     struct shares shares;
     struct share owner = {0};
@@ -38,8 +38,7 @@ Test(share, one_owner_alone_may_hold_three_quarters)
     cr_assert_eq(shares.common_used, 0);
 }
 
-/* Whatever those before it hold for good. */
-Test(share, each_of_200_has_what_is_guaranteed_though_all_others_are_full)
+Test(share, each_of_200_gets_its_guaranteed_part_while_all_others_are_full)
 {
     struct shares shares;
     static struct share owners[OWNERS];
@@ -59,8 +58,8 @@ Test(share, each_of_200_has_what_is_guaranteed_though_all_others_are_full)
     cr_assert_eq(shares.common_used, 0);
 }
 
-/* A busy partition among 199 idle ones is not cut down to a two-hundredth. */
-Test(share, a_busy_one_among_200_has_a_quarter)
+/* Idle partitions do not limit a busy one to a two-hundredth. */
+Test(share, a_busy_owner_among_200_may_hold_a_quarter)
 {
     struct shares shares;
     struct share owner = {0};
@@ -69,8 +68,8 @@ Test(share, a_busy_one_among_200_has_a_quarter)
     cr_assert_geq(fill(&shares, &owner, ORDINARY), BOUND / 4);
 }
 
-/* Records of a megabyte and more, each larger than what is guaranteed. */
-Test(share, whoever_holds_nothing_takes_one_of_any_size)
+/* Records of a megabyte and more, larger than the guaranteed part. */
+Test(share, an_empty_owner_takes_a_record_of_any_size)
 {
     enum { LARGE = 3 << 20 };
     struct shares shares;
@@ -82,12 +81,13 @@ Test(share, whoever_holds_nothing_takes_one_of_any_size)
         (void)fill(&shares, &owners[i], LARGE);
     }
     cr_assert_leq(shares.used, BOUND + OWNERS * (size_t)LARGE);
-    cr_assert_eq(owners[OWNERS - 1].used, LARGE, "one, and then it is full");
+    cr_assert_eq(owners[OWNERS - 1].used, LARGE, "it is full after one");
     shares_change(&shares, &owners[OWNERS - 1], LARGE, 0);
-    cr_assert(share_has_room(&shares, &owners[OWNERS - 1]), "and goes on, though nobody else does");
+    cr_assert(share_has_room(&shares, &owners[OWNERS - 1]),
+              "it resumes, although the others do not");
 }
 
-Test(share, a_full_one_goes_on_when_a_quarter_is_free)
+Test(share, a_full_owner_resumes_when_a_quarter_is_free)
 {
     struct shares shares;
     struct share owner = {0};
@@ -102,8 +102,8 @@ Test(share, a_full_one_goes_on_when_a_quarter_is_free)
     cr_assert_leq(steps * ORDINARY, most / 4 + ORDINARY);
 }
 
-/* Calls whose partition went away go on for a while. */
-Test(share, what_has_no_owner_any_more_takes_from_the_common_half)
+/* Calls of a partition that was taken away continue for a while. */
+Test(share, memory_without_an_owner_counts_in_the_common_half)
 {
     struct shares shares;
     struct share before = {0}, after = {0};
@@ -111,7 +111,7 @@ Test(share, what_has_no_owner_any_more_takes_from_the_common_half)
     shares_change(&shares, &before, 0, BOUND / 2);
     shares_divide(&shares, 1);
     size_t most = fill(&shares, &after, ORDINARY);
-    cr_assert_eq(most, BOUND / 2, "what is guaranteed, and nothing of the common half");
+    cr_assert_eq(most, BOUND / 2, "the guaranteed part, and nothing of the common half");
     shares_change(&shares, NULL, BOUND / 2, 0);
     cr_assert_not(share_full(&shares, &after));
     empty(&shares, &after, ORDINARY);

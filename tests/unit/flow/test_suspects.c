@@ -11,8 +11,8 @@ static uint32_t hold_at(struct suspects *suspects, const struct suspect_record *
     return suspects_park(suspects, record, refusal, now_ms, &made);
 }
 
-/* Offers a group of `count`, of which those that `culprits` names (bits) are refused, until each
- * outcome is told apart. How many transactions that took. */
+/* Sends a group of `count` outcomes, of which those in `culprits` (bits) are rejected, until all of
+ * them are identified. Returns the number of transactions. */
 static size_t tell_apart(size_t count, uint64_t culprits)
 {
     struct suspects suspects = {0};
@@ -46,7 +46,7 @@ static size_t tell_apart(size_t count, uint64_t culprits)
     return transactions;
 }
 
-Test(suspects, one_culprit_is_alone_after_as_many_halvings_as_there_are_bits)
+Test(suspects, one_faulty_outcome_is_found_by_halving)
 {
     for (size_t at = 0; at < 64; at++) {
         cr_assert_leq(tell_apart(64, UINT64_C(1) << at), 20);
@@ -56,7 +56,7 @@ Test(suspects, one_culprit_is_alone_after_as_many_halvings_as_there_are_bits)
     cr_assert_leq(tell_apart(64, UINT64_C(1) << 3 | UINT64_C(1) << 50), 40);
 }
 
-Test(suspects, a_hold_is_offered_after_pauses_that_double_to_minutes)
+Test(suspects, a_parked_case_is_sent_after_pauses_that_double)
 {
     struct suspects suspects = {0};
     uint32_t id = hold_at(&suspects, &some, REFUSAL_SIZE, 1000);
@@ -71,7 +71,7 @@ Test(suspects, a_hold_is_offered_after_pauses_that_double_to_minutes)
         pause_ms = pause_ms * 2 < SUSPECTS_RECORD_MAX_MS ? pause_ms * 2 : SUSPECTS_RECORD_MAX_MS;
     }
     cr_assert_eq(pause_ms, SUSPECTS_RECORD_MAX_MS);
-    /* One was taken: all the others are offered at once, and told apart if they have to be. */
+    /* One was accepted: all others are sent at once, as a group. */
     suspects_taken(&suspects, id, 199);
     cr_assert_eq(suspects_due(&suspects, false, now_ms), id);
     cr_assert_eq(suspects_take(&suspects, id, 199), 199);
@@ -79,7 +79,7 @@ Test(suspects, a_hold_is_offered_after_pauses_that_double_to_minutes)
     suspects_deinit(&suspects);
 }
 
-Test(suspects, they_take_turns_with_those_that_nothing_is_known_against)
+Test(suspects, cases_and_other_outcomes_alternate)
 {
     struct suspects suspects = {0};
     uint32_t id = suspects_group(&suspects, OUTPUT_RESULTS, REFUSAL_SIZE, 8);
@@ -90,7 +90,7 @@ Test(suspects, they_take_turns_with_those_that_nothing_is_known_against)
     suspects_deinit(&suspects);
 }
 
-Test(suspects, a_shut_partition_or_topic_keeps_back_its_own_alone)
+Test(suspects, an_unavailable_partition_or_topic_parks_only_its_own)
 {
     struct suspects suspects = {0};
     const struct suspect_record other_partition = {OUTPUT_RESULTS, 2, 100, false};
@@ -111,8 +111,8 @@ Test(suspects, a_shut_partition_or_topic_keeps_back_its_own_alone)
     suspects_deinit(&suspects);
 }
 
-/* A record with a key has no partition either, while the topic is not known yet. */
-Test(suspects, a_hold_of_no_partition_keeps_back_records_without_a_key)
+/* A record with a key has no partition either while the topic is unknown. */
+Test(suspects, a_case_without_partition_parks_only_records_without_a_key)
 {
     struct suspects suspects = {0};
     const struct suspect_record anywhere = {OUTPUT_FAILURES, -1, 100, true};
@@ -126,7 +126,7 @@ Test(suspects, a_hold_of_no_partition_keeps_back_records_without_a_key)
     suspects_deinit(&suspects);
 }
 
-Test(suspects, what_a_record_was_refused_for_is_known_of_the_next)
+Test(suspects, a_rejected_size_is_remembered)
 {
     struct suspects suspects = {0};
     const struct suspect_record keyless = {OUTPUT_RESULTS, -1, 100, true};

@@ -5,7 +5,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-/* What the next owner of the partition would start from. */
+/* The window with which the next owner of the partition starts. */
 static struct window reloaded(const struct window *window)
 {
     AUTO_BUF struct buf metadata = {0};
@@ -46,7 +46,7 @@ Test(window, the_base_offset_is_the_lowest_offset_that_is_not_done)
     cr_assert_eq(window_used(&window), 0);
 }
 
-Test(window, the_first_record_tells_where_a_window_without_a_commit_begins)
+Test(window, without_a_commit_the_first_record_is_the_base_offset)
 {
     struct window window = begun_at(-1);
     cr_assert_eq(window_used(&window), 0);
@@ -67,7 +67,7 @@ Test(window, offsets_that_never_arrive_are_done_once_a_later_one_arrives)
     cr_assert_eq(window.base_offset, 17);
 }
 
-Test(window, a_record_that_is_in_hand_is_known)
+Test(window, an_unfinished_record_is_known)
 {
     struct window window = begun_at(10);
     cr_assert_eq(window_arrive(&window, 10), WINDOW_NEW);
@@ -75,7 +75,7 @@ Test(window, a_record_that_is_in_hand_is_known)
     cr_assert_eq(window.base_offset, 10);
 }
 
-Test(window, a_restart_skips_exactly_what_is_done)
+Test(window, a_restart_skips_exactly_the_done_offsets)
 {
     struct window window = begun_at(10);
     expect_arrivals(&window, 10, 20, WINDOW_NEW);
@@ -89,9 +89,8 @@ Test(window, a_restart_skips_exactly_what_is_done)
     }
 }
 
-/* The set that was loaded must live on in what is written next, although its records have not
- * been delivered again yet. */
-Test(window, what_was_loaded_is_written_again)
+/* Also if its records have not been delivered again yet. */
+Test(window, the_loaded_set_is_written_again)
 {
     struct window window = begun_at(10);
     expect_arrivals(&window, 10, 20, WINDOW_NEW);
@@ -107,9 +106,8 @@ Test(window, what_was_loaded_is_written_again)
     expect_arrivals(&third, 17, 18, WINDOW_KNOWN);
 }
 
-/* The base offset may stand on an offset that is done but was not delivered again: it is part
- * of the set like any other. */
-Test(window, the_set_holds_the_base_offset_itself_when_that_is_done)
+/* The base offset may be an offset that is done but was not delivered again. */
+Test(window, the_set_includes_a_done_base_offset)
 {
     struct window window = begun_at(10);
     expect_arrivals(&window, 10, 14, WINDOW_NEW);
@@ -136,7 +134,7 @@ Test(window, no_offset_arrives_beyond_the_span)
     cr_assert_eq(window_arrive(&window, 11 + WINDOW_SPAN), WINDOW_FULL);
 }
 
-Test(window, a_gap_of_any_size_waits_only_for_what_is_open_before_it)
+Test(window, a_large_gap_waits_only_for_unfinished_offsets_below_it)
 {
     const int64_t far = INT64_C(1) << 40;
     struct window window = begun_at(10);
@@ -148,7 +146,7 @@ Test(window, a_gap_of_any_size_waits_only_for_what_is_open_before_it)
     cr_assert_eq(window_used(&window), 1);
 }
 
-Test(window, a_far_gap_leaves_nothing_of_the_loaded_set_behind)
+Test(window, a_large_gap_clears_the_loaded_set)
 {
     struct window window = begun_at(0);
     expect_arrivals(&window, 0, WINDOW_SPAN, WINDOW_NEW);
@@ -161,7 +159,7 @@ Test(window, a_far_gap_leaves_nothing_of_the_loaded_set_behind)
     cr_assert_eq(fresh.base_offset, WINDOW_SPAN);
 }
 
-Test(window, an_offset_below_the_base_offset_is_told_and_changes_nothing)
+Test(window, an_offset_below_the_base_offset_changes_nothing)
 {
     struct window window = begun_at(10);
     struct window before = window;
@@ -172,7 +170,7 @@ Test(window, an_offset_below_the_base_offset_is_told_and_changes_nothing)
     cr_assert_eq(window.base_offset, 9);
 }
 
-Test(window, a_restarted_log_takes_nothing_of_the_old_set)
+Test(window, a_restart_clears_the_set)
 {
     struct window window = begun_at(1000);
     expect_arrivals(&window, 1000, 1100, WINDOW_NEW);
@@ -182,7 +180,7 @@ Test(window, a_restarted_log_takes_nothing_of_the_old_set)
     expect_arrivals(&fresh, 0, 1100, WINDOW_NEW);
 }
 
-Test(window, finishing_what_is_not_in_the_window_changes_nothing)
+Test(window, finishing_an_offset_outside_changes_nothing)
 {
     struct window window = begun_at(10);
     expect_arrivals(&window, 10, 12, WINDOW_NEW);
@@ -209,7 +207,7 @@ Test(window, every_density_survives_a_round_trip_within_the_brokers_bound)
     }
 }
 
-Test(window, an_empty_set_is_written_as_nothing)
+Test(window, an_empty_set_is_an_empty_text)
 {
     AUTO_BUF struct buf metadata = {0};
     struct window window = begun_at(10);
@@ -217,7 +215,7 @@ Test(window, an_empty_set_is_written_as_nothing)
     cr_assert_str_eq(metadata.data, "");
 }
 
-Test(window, metadata_is_appended_to_what_a_buffer_holds)
+Test(window, metadata_is_appended_to_the_buffer)
 {
     AUTO_BUF struct buf metadata = {0};
     struct window window = begun_at(0);
@@ -227,7 +225,7 @@ Test(window, metadata_is_appended_to_what_a_buffer_holds)
     cr_assert_str_eq(metadata.data, "presignd/1:0:Ag==");
 }
 
-Test(window, foreign_or_damaged_metadata_is_refused_and_gives_an_empty_set)
+Test(window, foreign_or_damaged_metadata_gives_an_empty_set)
 {
     AUTO_BUF struct buf too_long = {0};
     buf_puts(&too_long, "presignd/1:10:");
@@ -256,8 +254,8 @@ Test(window, foreign_or_damaged_metadata_is_refused_and_gives_an_empty_set)
     }
 }
 
-/* As a tool leaves it that copies a position's metadata with another offset. */
-Test(window, a_set_of_another_offset_is_refused)
+/* A tool may copy the metadata to another offset. */
+Test(window, a_set_of_another_offset_is_not_loaded)
 {
     AUTO_BUF struct buf metadata = {0};
     struct window written = begun_at(100);
@@ -272,7 +270,7 @@ Test(window, a_set_of_another_offset_is_refused)
     cr_assert_eq(window_arrive(&window, 1005), WINDOW_NEW);
 }
 
-Test(window, a_set_without_an_offset_is_refused)
+Test(window, a_set_without_an_offset_is_not_loaded)
 {
     struct window window;
     cr_assert_not(window_load(&window, -1, "presignd/1:-1:Ag=="));
@@ -286,8 +284,8 @@ static uint64_t below(uint64_t *random, uint64_t bound)
     return (*random >> 33) % bound;
 }
 
-/* A window run against a plain list of what is done, through restarts. */
-Test(window, agrees_with_a_plain_list_through_thousands_of_random_steps)
+/* Compares a window with a simple list of done offsets, also over restarts. */
+Test(window, agrees_with_a_simple_list_in_thousands_of_random_steps)
 {
     enum { TOTAL = 40000 };
     static bool done[TOTAL], arrived[TOTAL], exists[TOTAL];
@@ -352,9 +350,9 @@ Test(window, a_set_within_the_span_fits_its_metadata)
     cr_assert_gt(window_span_of(TRANSACTION_METADATA_MIN), 2000);
 }
 
-/* Its set names offsets up to 8191 above the base offset: it is kept, and gets narrow again by what
- * is below, which may arrive. */
-Test(window, a_set_that_is_wider_than_the_span_is_kept_and_gets_no_wider)
+/* Its set has offsets up to 8191 above the base offset. It is kept, and becomes narrow when lower
+ * offsets are done. */
+Test(window, a_set_wider_than_the_span_is_kept_and_gets_no_wider)
 {
     struct window window = begun_at(100);
     expect_arrivals(&window, 100, 100 + WINDOW_SPAN, WINDOW_NEW);
@@ -391,7 +389,7 @@ Test(window, a_gap_at_the_base_offset_may_be_wider_than_the_span)
     cr_assert_not(window_wide(&window));
 }
 
-Test(window, with_no_span_nothing_arrives_and_what_is_in_hand_ends_in_order)
+Test(window, with_span_0_nothing_arrives_and_unfinished_offsets_end_in_order)
 {
     struct window window = begun_at(100);
     expect_arrivals(&window, 100, 103, WINDOW_NEW);

@@ -1,4 +1,4 @@
-/* What admit and complete stand on: the product's schemas, and merchants without keys. */
+/* What admit and complete need: the schemas of the product, and merchants without keys. */
 #ifndef TESTS_UNIT_FLOW_WORLD_H
 #define TESTS_UNIT_FLOW_WORLD_H
 
@@ -67,8 +67,8 @@ static inline void world_deinit(struct world *world)
 }
 #define AUTO_WORLD __attribute__((cleanup(world_deinit)))
 
-/* A structured event; `attributes` as further members, with a comma behind each. The text is
- * the caller's to free(). */
+/* A structured event. `attributes`: further members, each followed by a comma. The caller frees the
+ * text. */
 static inline struct record record_of(const char *type, const char *attributes, const char *data)
 {
     char *value = mem_printf("{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/orders\","
