@@ -456,8 +456,8 @@ def answer_cases():
     yield answer("503x1", "rejected", 2, "unknown", 400, REFUSING)
     yield answer("429x1p0", "rejected", 2, "answered", 400, REFUSING)
     yield answer("unsignedx1", "rejected", 2, "unknown", 400, REFUSING)
-    for fault in ("401x1", "429x1p0", "503x1", "202x1", "resetbeforex1", "resetafterx1", "unsignedx1", "probex9",
-                  "gzipx1", "hugex1", "delayx1p100", "slowbodyx1p100"):
+    for fault in ("401x1", "429x1p0", "503x1", "202x1", "resetbeforex1", "resetafterx1", "unsignedx1",
+                  "signaturetestx9", "gzipx1", "hugex1", "delayx1p100", "slowbodyx1p100"):
         attempts = 1 if fault[:4] in ("dela", "slow") else 2
         yield answer(fault, None, attempts, None)
 
@@ -498,7 +498,7 @@ def setUpModule():
     daemon = wait_and_stop(daemon)
     phases = [Phase("401, held", ["retry.hold_unauthorized_ms=1000", "retry.max_attempts=1"], [
                   answer("401x999999", "merchant_unauthorized", None, "answered", 401),
-                  answer("probex9", "unverified_answer", 1, "unknown", 200)]),
+                  answer("signaturetestx9", "unverified_answer", 1, "unknown", 200)]),
               Phase("429", [*SETS, "retry.give_up_after_ms=1000"], [
                   answer("429x999999p0", "rate_limited", None, "answered", 429)]),
               Phase("unreachable", [*SETS, "endpoint.base_url=https://127.0.0.1:1"], [
