@@ -1,9 +1,8 @@
-/* The daemon with one of its safeguards taken away, named by $PRESIGND_ABLATE, to be put through
- * the same chaos: what the safeguard is for is what the audits then find.
+/* The daemon without one safeguard, which $PRESIGND_ABLATE names. Under the same faults, the audits
+ * must find what the safeguard prevents.
  *
- * Each is taken away where the daemon calls a function: the linker leads these calls here
- * (--wrap, see tests.cmake). The daemon's own sources know nothing of this.
- */
+ * The linker redirects calls of the daemon to the functions here (--wrap, see tests.cmake). The
+ * daemon's own sources are unchanged. */
 #include "flow/pipeline_parts.h"
 #include "presignd/base/list.h"
 #include "presignd/flow/window.h"
@@ -22,7 +21,7 @@ static bool without(const char *safeguard)
     return name != NULL && strcmp(name, safeguard) == 0;
 }
 
-/* NOLINTBEGIN(bugprone-reserved-identifier): the names that --wrap gives them */
+/* NOLINTBEGIN(bugprone-reserved-identifier): --wrap needs these names */
 /* --- the offset window */
 
 bool __real_window_load(struct window *window, int64_t offset, const char *metadata);
@@ -30,13 +29,13 @@ bool __wrap_window_load(struct window *window, int64_t offset, const char *metad
 void __real_window_finish(struct window *window, int64_t offset);
 void __wrap_window_finish(struct window *window, int64_t offset);
 
-/* Forgets at a start what was done above the base offset. */
+/* At a start, ignores which offsets above the base offset are done. */
 bool __wrap_window_load(struct window *window, int64_t offset, const char *metadata)
 {
     return __real_window_load(window, offset, without("done-set") ? NULL : metadata);
 }
 
-/* Commits the highest offset that is done, whatever is open below. */
+/* Commits the highest done offset, although lower ones are unfinished. */
 void __wrap_window_finish(struct window *window, int64_t offset)
 {
     if (without("base-offset") && offset >= window->base_offset && offset < window->next) {
@@ -58,12 +57,12 @@ rd_kafka_error_t *__wrap_rd_kafka_send_offsets_to_transaction(
 rd_kafka_error_t *__real_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms);
 rd_kafka_error_t *__wrap_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms);
 
-/* Positions that wait for a transaction of their own; the publisher's thread only. */
+/* Offsets that wait for a transaction of their own. Only the publisher's thread uses them. */
 static rd_kafka_topic_partition_list_t *apart;
 static const rd_kafka_consumer_group_metadata_t *apart_group;
 
-/* The group alone, without member and generation: a broker then fences nobody. Its name stands
- * behind the mark and the generation in the library's own form. */
+/* Only the group, without member and generation: the broker then fences no process. In librdkafka's
+ * serialised form the name follows the magic and the generation. */
 static rd_kafka_consumer_group_metadata_t *anybody(const rd_kafka_consumer_group_metadata_t *group)
 {
     static const size_t before = sizeof "CGMDv2:" - 1 + sizeof(int32_t);
@@ -101,7 +100,7 @@ rd_kafka_error_t *__wrap_rd_kafka_send_offsets_to_transaction(
     return error;
 }
 
-/* Outcomes first, then positions; what goes wrong with these is found at the next start. */
+/* Outcomes first, then offsets. The next start shows errors of the offsets. */
 rd_kafka_error_t *__wrap_rd_kafka_commit_transaction(rd_kafka_t *client, int timeout_ms)
 {
     rd_kafka_error_t *error = __real_rd_kafka_commit_transaction(client, timeout_ms);
@@ -130,7 +129,7 @@ rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
                                             rd_kafka_topic_partition_list_t *partitions,
                                             int timeout_ms);
 
-/* Whoever asks on the publisher's thread hears that nothing was committed. */
+/* On the publisher's thread, the answer is always that nothing was committed. */
 rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
                                             rd_kafka_topic_partition_list_t *partitions,
                                             int timeout_ms)
@@ -152,7 +151,7 @@ rd_kafka_resp_err_t __wrap_client_committed(rd_kafka_t *consumer,
 void __real_batch_undo(struct pipeline *p);
 void __wrap_batch_undo(struct pipeline *p);
 
-/* The outcomes are gone, as with whoever takes a transaction for sent once it was tried. */
+/* The outcomes are lost, as if a transaction that was tried had been committed. */
 void __wrap_batch_undo(struct pipeline *p)
 {
     if (without("undo")) {

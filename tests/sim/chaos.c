@@ -15,7 +15,7 @@ static uint64_t one_of(struct sim *sim, const unsigned *values, size_t count)
     one_of((sim), (const unsigned[]){__VA_ARGS__}, \
            sizeof((const unsigned[]){__VA_ARGS__}) / sizeof(unsigned))
 
-/* without: none of these; partner: of the other mode for a while, which no event asks for. */
+/* `without`: none of these. `partner`: in the other mode, which no event uses. */
 static struct merchants *make_merchants(struct sim *sim, unsigned without, unsigned partner)
 {
     struct merchant *items[SIM_MERCHANTS_MAX];
@@ -60,7 +60,7 @@ static void take_merchants(struct sim *sim, struct admit_rules *admit, unsigned 
     sim->merchants_gone |= without | partner;
 }
 
-/* Rules that a reload may bring. */
+/* Random rules for a reload. */
 static void make_rules(struct sim *sim, unsigned without, unsigned partner)
 {
     struct admit_rules *admit = &sim->admit[++sim->rules_used % 2];
@@ -144,7 +144,7 @@ void chaos_take_down(struct sim *sim)
     log_free(sim);
 }
 
-/* --- what goes wrong ------------------------------------------------------------------------- */
+/* --- faults ---------------------------------------------------------------------------------- */
 
 static struct sim_member *any_member(struct sim *sim)
 {
@@ -215,8 +215,8 @@ static void jump(struct sim *sim)
     sim->wall_most_ms = sim->wall_ms > sim->wall_most_ms ? sim->wall_ms : sim->wall_most_ms;
 }
 
-/* Of drawn merchants, each in its own way, on a host or on both. It lasts until the weather
- * changes, so that at full concurrency they have taken what they may. */
+/* Faults of random merchants, at one host or both. They last until the next change, so that holds
+ * happen at full concurrency. */
 static void some_fault(struct sim *sim)
 {
     for (size_t i = 0; i < sim->merchant_count; i++) {
@@ -289,7 +289,7 @@ void chaos_strike(struct sim *sim)
     case 11:
         member->fenced = member->alive;
         break;
-    case 12: /* the clock was set: both; else one of them, for a reason of its own */
+    case 12: /* both, as when the clock was set; otherwise one of them */
         clients_renew(sim, member, 1 + (unsigned)sim_below(sim, 3));
         break;
     case 13:
@@ -300,7 +300,7 @@ void chaos_strike(struct sim *sim)
         some_fault(sim);
         break;
     default:
-        new_weather(sim); /* also the end of what lasted */
+        new_weather(sim); /* also ends lasting faults */
     }
     sim_task_new(sim, SIM_CHAOS, -1,
                  1 + (int64_t)sim_below(sim, 2 * (uint64_t)sim->chaos_pause_ms));
@@ -318,13 +318,13 @@ static bool all_merchants(const struct sim *sim)
     return true;
 }
 
-/* From now on nothing goes wrong, and all that was begun must end. */
+/* From now on there are no faults, and everything must end. */
 void chaos_end(struct sim *sim)
 {
     sim->calm = true;
     sim->calm_ms = sim->mono_ms;
     calm_weather(sim);
-    /* A reload heals more than it should, so none without need. */
+    /* A reload ends holds, so only if necessary. */
     if (!all_merchants(sim)) {
         reload(sim, 0, 0);
     }

@@ -1,13 +1,13 @@
-/* Kafka's clients as replaceable parts: what kafka/clients.c does, as the pipeline sees it. The
- * consumer that is made anew is a static member of the same name under another id. It has its
- * partitions again at once, unless the group has given them to others meanwhile; what its process
- * sends under the old id is refused from then on. */
+/* Replacement of Kafka's clients, as kafka/clients.c does it and the pipeline sees it. A new
+ * consumer is a static member with the same name and another id. It gets its partitions back at
+ * once, unless the group has given them to others. What its process sends under the old id is
+ * rejected from then on. */
 #include "sim.h"
 
-/* How long a new consumer takes to join: longer than a session at times, when the id is not to be
- * had; at times so little that a batch of the old one comes after it. */
+/* How long a new consumer takes to join: sometimes longer than a session, sometimes so short that a
+ * batch of the old one arrives later. */
 static const uint64_t join_ms[] = {1, 1, 200, 200, 20000};
-/* Until a consumer that was fenced hears of it, or its commits were refused for a session. */
+/* Until a fenced consumer learns of it, or its commits were rejected for a session. */
 #define FENCED_MS 20000
 
 static void replace_consumer(struct sim *sim, struct sim_member *member)
@@ -15,7 +15,7 @@ static void replace_consumer(struct sim *sim, struct sim_member *member)
     bool had_any = member->state != SIM_OUT;
     member->note = SIM_NO_NOTE;
     member->away = true;
-    /* The group gave up on it, and the old consumer will not hear of that. */
+    /* The group removed it, and the old consumer does not learn of that. */
     member->expelled = member->expelled || member->kicked;
     member->kicked = false;
     member_leave(member);
@@ -55,7 +55,7 @@ void clients_fence(struct sim *sim, struct sim_member *member)
     }
 }
 
-/* Offsets are told when no transaction on them is open; an assignment waits for that. */
+/* Offsets are known when no transaction with them is open; an assignment waits for that. */
 static void join(struct sim *sim, struct sim_member *member)
 {
     if (!member->expelled && !sim->preparing && sim->pending > 0) {
@@ -83,7 +83,7 @@ void clients_task(struct sim *sim, struct sim_task *task)
         clients_renew(sim, member, SIM_CONSUMER);
         return;
     }
-    /* From the join on what the old member sends is refused; what is open is waited for. */
+    /* From the join on, what the old member sends is rejected. Open transactions are waited for. */
     member->joins++;
     join(sim, member);
 }

@@ -14,9 +14,9 @@ struct call {
     int64_t began_ms;
     enum answer_kind kind;
     bool lost;
-    int status; /* of its own; 0: as its kind has it */
+    int status; /* 0: the default of its kind */
     enum answer_cause cause;
-    bool late; /* not sent, because the event's time passed before */
+    bool late; /* not sent, because the event expired before */
     int64_t expires_ms;
 };
 
@@ -43,8 +43,8 @@ static unsigned merchant_of(const struct attempt *attempt)
     return (unsigned)strtoul(attempt->merchant->mchid, NULL, 10);
 }
 
-/* What must hold whenever a call begins. An event that names no merchant may have gone to another
- * one while the default one was taken away, so its turn may be another's. */
+/* What must be true when a call begins. An event without mchid may have another merchant while the
+ * default merchant is removed, and then another key. */
 static void judge(struct sim *sim, const struct sim_member *member, const struct attempt *attempt,
                   struct sim_event *event)
 {
@@ -80,7 +80,7 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
               "offset %" PRId64 ": a call that may be sent until %" PRId64, event->offset,
               attempt->expires_ms);
     SIM_CHECK(sim, member->state != SIM_REVOKING && !member->draining,
-              "a call begins though the partitions are to be given back");
+              "a call begins during a revocation");
 }
 
 static bool is_unanswered(struct sim *sim, int merchant)
@@ -107,7 +107,7 @@ static enum answer_kind pick_kind(struct sim *sim, const struct sim_event *event
     return ANSWER_SUCCESS;
 }
 
-/* A bucket that holds one second's worth. */
+/* A bucket with the tokens of one second. */
 static bool is_allowed(struct sim *sim, unsigned merchant)
 {
     double rate = sim->weather.of[merchant].allowed_per_s, *tokens = &sim->tokens[merchant];
@@ -121,7 +121,7 @@ static bool is_allowed(struct sim *sim, unsigned merchant)
     return true;
 }
 
-/* Troubles of one merchant, of one host, or of one event; they come before what the seed draws. */
+/* Faults of one merchant, one host or one event. They precede the random answers. */
 static void befall(struct sim *sim, struct call *call)
 {
     const struct sim_merchant_weather *of = &sim->weather.of[call->merchant];
@@ -249,19 +249,18 @@ static bool completes(enum answer_kind kind)
     return kind == ANSWER_SUCCESS || (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind));
 }
 
-/* The network sent the request twice, the endpoint acted twice: its second answer comes on a
- * connection that nobody reads any more. As an answer that is lost it is no more than an id that
- * must not be published. */
+/* The network sent the request twice and the endpoint acted twice. The second answer comes on a
+ * closed connection, so its id must not be published. */
 static void double_answer(struct sim *sim, struct call *call)
 {
     if (call->kind == ANSWER_SUCCESS && sim_chance(sim, sim->weather.doubled)) {
         sim->doubled++;
-        /* Whichever is faster is heard. */
+        /* The faster answer is received. */
         call->serial = sim_chance(sim, 500) ? (uint32_t)++sim->calls : call->serial;
     }
 }
 
-/* For a process that is no more (its pipeline's job too) the answer goes nowhere. */
+/* If the process has ended (and its job with it), the answer is dropped. */
 void endpoint_answer(struct sim *sim, struct sim_task *task)
 {
     struct call *call = (struct call *)task;
@@ -273,7 +272,7 @@ void endpoint_answer(struct sim *sim, struct sim_task *task)
         member->in_flight--;
         member->merchant_in_flight[call->merchant]--;
         member->code_in_flight[event->code]--;
-        /* An event that is late ends as that, whatever its attempts; not if the clock went back. */
+        /* A late event ends as expired, after any attempts; not if the clock went back. */
         if (!call->late || sim->wall_ms < call->expires_ms) {
             event->told |= (uint16_t)(1u << call->kind);
         }

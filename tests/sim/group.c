@@ -5,30 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The broker's patience with a member that does not give its partitions back. */
+/* How long the broker waits for a member to release its partitions. */
 #define REBALANCE_MS 8000
 /* The unit's WatchdogSec=. */
 #define WATCHDOG_MS 30000
 /* As daemon.drain_timeout_ms. */
 #define DRAIN_MS 20000
-/* Partitions whose position an open transaction hides, in per mille, and for how long. */
+/* How many partitions' positions are hidden by an open transaction, in per mille, and for how long.
+ */
 #define LATE_SHARE 100
 #define LATE_MS    20000
 
 /* --- transactions -------------------------------------------------------------------------- */
 
-/* From a submit to its end: the offsets are sent (the broker looks at the generation then), the
- * transaction is committed or not, and some time later the process is told. */
+/* From a submit to its end: the offsets are sent (the broker checks the generation then), the
+ * transaction is committed or not, and later the process learns of it. */
 struct sim_transaction {
     struct sim_task task;      /* first */
-    struct sim_member *member; /* NULL: its process is no more */
+    struct sim_member *member; /* NULL: its process has ended */
     uint32_t generation, joins;
     struct sim_outcome *outcomes;
     size_t outcome_count;
     struct transaction_position *positions;
     size_t position_count;
     bool pending;                          /* offsets sent, not yet decided */
-    const struct transaction_batch *batch; /* the process's, as long as that lives */
+    const struct transaction_batch *batch; /* of the process, valid while that runs */
     enum refusal *refusals;                /* of each outcome */
     struct transaction_end end;
 };
@@ -63,7 +64,7 @@ static void check_batch(struct sim *sim, const struct sim_member *member,
               "a batch of %zu records", batch->record_count);
     SIM_CHECK(sim, bytes <= TRANSACTION_BYTES_MAX || batch->record_count == 1,
               "a batch of %zu bytes", bytes);
-    SIM_CHECK(sim, moves, "a batch that moves no position: its end could not be told");
+    SIM_CHECK(sim, moves, "a batch that moves no position: its end cannot be determined");
 }
 
 static int32_t port_route(void *publisher, enum output_topic topic, const void *key, size_t key_len)
@@ -83,7 +84,7 @@ static void send_outcome(struct sim *sim, struct sim_member *member,
     outcome->topic = record->topic;
     outcome->size = record->key_len + record->value_len;
     outcome->output = port_route(member, record->topic, record->key, record->key_len);
-    /* As the publisher does: without a key, to a partition that has a leader. */
+    /* As the publisher does: an outcome without a key goes to a partition with a leader. */
     unsigned shut = sim->weather.shut[outcome->topic];
     while (outcome->output < 0) {
         int32_t any = (int32_t)sim_below(sim, SIM_OUTPUTS);
@@ -92,7 +93,7 @@ static void send_outcome(struct sim *sim, struct sim_member *member,
     }
 }
 
-/* The group has gone on, or its process has joined it anew. */
+/* The group has a new generation, or its process has joined again. */
 static bool is_late(const struct sim *sim, const struct sim_transaction *transaction)
 {
     return transaction->generation != sim->generation ||
@@ -110,7 +111,7 @@ static void port_submit(void *publisher, const struct transaction_batch *batch)
     transaction->generation = ((struct sim_group_metadata *)batch->group_metadata)->generation;
     transaction->joins = ((struct sim_group_metadata *)batch->group_metadata)->joins;
     check_batch(sim, member, batch, transaction->generation);
-    /* What comes too late is refused unread; its log may be another by now. */
+    /* A late batch is rejected unread; its log may be another one by now. */
     bool late = is_late(sim, transaction);
     transaction->outcome_count = late ? 0 : batch->record_count;
     transaction->outcomes = mem_zalloc(batch->record_count, sizeof *transaction->outcomes);
@@ -139,7 +140,7 @@ static enum refusal refusal_of(const struct sim *sim, const struct sim_outcome *
                                                                              : REFUSAL_NONE;
 }
 
-/* A broker answers for all records of one partition. How many are refused. */
+/* A broker answers for all records of one partition. Returns how many are refused. */
 static size_t refuse(struct sim *sim, struct sim_transaction *transaction)
 {
     enum refusal requests[OUTPUT_TOPIC_COUNT][SIM_OUTPUTS] = {{REFUSAL_NONE}};
@@ -202,7 +203,7 @@ static void complete_pending(struct sim *sim, struct sim_transaction *transactio
     sim_task_new(sim, SIM_GROUP_CHECK, -1, 0);
 }
 
-/* The end may be told long after: a commit whose answer was lost. */
+/* The process may learn of the end much later: the response to a commit was lost. */
 static void tell_later(struct sim *sim, struct sim_transaction *transaction)
 {
     bool slow = sim_chance(sim, sim->weather.slow_share);
@@ -224,7 +225,7 @@ static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
                  (int64_t)sim_below(sim, slow ? 3000 : 4));
 }
 
-/* One whose name is another's ends, as the daemon does; somebody starts it again. */
+/* A process whose name is used by another one ends, as the daemon does, and is started again. */
 static void ended(struct sim *sim, struct sim_transaction *transaction)
 {
     struct sim_member *member = transaction->member;
@@ -289,8 +290,8 @@ void transaction_take_back(struct sim *sim, struct sim_member *member)
     member->awake = true;
 }
 
-/* The process dies during a transaction: one that is about to be committed may be, any
- * other is aborted. */
+/* The process is killed during a transaction. A commit that was requested may succeed; any other
+ * transaction is aborted. */
 static void leave_transaction(struct sim *sim, struct sim_member *member)
 {
     struct sim_transaction *transaction = member->transaction;
@@ -317,7 +318,7 @@ static void set_paused(struct sim_member *member, int32_t partition, bool paused
             SIM_CHECK(member->sim, reading->paused != paused, "partition %d is %s already",
                       partition, paused ? "paused" : "not paused");
             reading->paused = paused;
-            member->awake = true; /* what comes after a resume wakes the loop */
+            member->awake = true; /* records after a resume wake the loop */
         }
     }
 }
@@ -345,7 +346,7 @@ void member_leave(struct sim_member *member)
 static void port_release(void *consumer)
 {
     struct sim_member *member = consumer;
-    SIM_CHECK(member->sim, member->state == SIM_REVOKING, "a release that nobody waits for");
+    SIM_CHECK(member->sim, member->state == SIM_REVOKING, "a release without a revocation");
     member_leave(member);
     sim_task_new(member->sim, SIM_GROUP_CHECK, -1, 0);
 }
@@ -353,15 +354,15 @@ static void port_release(void *consumer)
 static struct consumer_position read_position(struct sim *sim, struct sim_reading *reading)
 {
     const struct sim_partition *log = &sim->partitions[reading->partition];
-    /* Committed beyond the end, or in a log that was made anew: auto.offset.reset, earliest. */
+    /* Committed beyond the end, or in a recreated log: auto.offset.reset, earliest. */
     reading->cursor = log->restarted || log->committed < 0 ? 0 : log_find(sim, log, log->committed);
     reading->known = true;
     return (struct consumer_position){
         .partition = reading->partition, .offset = log->committed, .metadata = log->metadata};
 }
 
-/* Of those that are not known yet: each, or all but those that a dead peer's transaction holds up
- * still. */
+/* Positions that are not known yet: all, or those without an open transaction of a killed process.
+ */
 static void tell_positions(struct sim *sim, struct sim_member *member, unsigned late_share)
 {
     struct consumer_position positions[SIM_PARTITIONS_MAX] = {0};
@@ -443,7 +444,7 @@ static void take_note(struct sim *sim, struct sim_member *member)
 
 struct delivery {
     struct sim_member *member;
-    bool more; /* the owner wants a further one in this round */
+    bool more; /* the owner wants another one in this round */
 };
 
 static void deliver(void *context, const struct record *record)
@@ -452,7 +453,7 @@ static void deliver(void *context, const struct record *record)
     delivery->more = pipeline_record(delivery->member->pipeline, record);
 }
 
-/* False when there is nothing more to read, or nothing more is wanted in this round. */
+/* False if there is nothing more to read, or no more is wanted in this round. */
 static bool read_one(struct sim *sim, struct sim_member *member, bool *wanted)
 {
     for (size_t tried = 0; tried < member->reading_count; tried++) {
@@ -471,7 +472,7 @@ static bool read_one(struct sim *sim, struct sim_member *member, bool *wanted)
     return false;
 }
 
-/* As consumer_poll(): true when more may be waiting. */
+/* As consumer_poll(): true if there may be more. */
 static bool poll(struct sim *sim, struct sim_member *member, size_t records_max)
 {
     if (records_max == 0) {
@@ -579,7 +580,7 @@ static void check_status(struct sim *sim, const struct sim_member *member)
     SIM_CHECK(sim, status.bytes <= PIPELINE_BYTES_MAX + PIPELINE_BYTES_MAX / 2,
               "%zu unfinished bytes", status.bytes);
     SIM_CHECK(sim, status.jobs[JOB_NEW] <= member->reading_count,
-              "%zu events came though their windows are full", status.jobs[JOB_NEW]);
+              "%zu events came while their windows are full", status.jobs[JOB_NEW]);
     sim->bytes_most = status.bytes > sim->bytes_most ? status.bytes : sim->bytes_most;
     sim->full_seen += status.partitions_full > 0;
     sim->held_seen += status.merchants_held > 0;
@@ -589,8 +590,8 @@ static void check_status(struct sim *sim, const struct sim_member *member)
     }
 }
 
-/* Whatever happens in this world, nothing hangs in it: a watchdog that says so is wrong. At the
- * moment at which a process thaws, what it has missed is yet to come. */
+/* Nothing hangs in the simulation, so the watchdog must not fire. When a frozen process continues,
+ * it first has to process what it missed. */
 static void check_progress(struct sim *sim, struct sim_member *member)
 {
     AUTO_BUF struct buf why = {0};
@@ -599,7 +600,7 @@ static void check_progress(struct sim *sim, struct sim_member *member)
     SIM_CHECK(sim, moves, "no progress: %s", why.data);
 }
 
-/* What the round has cost is time that has passed for everybody. */
+/* The cost of the round is time that has passed for all. */
 static void spend(struct sim *sim)
 {
     sim->busy_most_ms = sim->busy_ms > sim->busy_most_ms ? sim->busy_ms : sim->busy_most_ms;
@@ -609,7 +610,7 @@ static void spend(struct sim *sim)
     sim->busy_ms = 0;
 }
 
-/* As the daemon's step. */
+/* As the daemon does. */
 void member_run(struct sim *sim, struct sim_member *member)
 {
     member->awake = false;
@@ -658,7 +659,7 @@ static bool is_waiting(const struct sim_member *member)
     return member->state == SIM_OUT && !member->kicked && !member->away;
 }
 
-/* What the group says comes to the process; its loop sees it with the next poll. */
+/* A response of the group arrives; the process's loop sees it with the next poll. */
 void group_note(struct sim *sim, struct sim_task *task)
 {
     struct note *note = CONTAINER_OF(task, struct note, task);
@@ -691,7 +692,7 @@ void group_begin(struct sim *sim)
     sim_task_new(sim, SIM_GROUP_CHECK, -1, REBALANCE_MS);
 }
 
-/* Partitions to members: another way each time. */
+/* Assigns the partitions to members, differently each time. */
 static void deal(struct sim *sim)
 {
     int owners[SIM_MEMBERS_MAX];
@@ -706,8 +707,8 @@ static void deal(struct sim *sim)
     }
 }
 
-/* Another tool has set the group's offset, with metadata of its own. Only where the set was empty:
- * a set that is lost is lost, and its events would rightly have a second outcome. */
+/* Another tool sets the group's offset, with its own metadata. Only where the set was empty:
+ * otherwise the set is lost, and its events rightly get a second outcome. */
 static void scribble(struct sim *sim, struct sim_partition *partition)
 {
     if (sim->calm || partition->metadata[0] != '\0' || partition->restarted ||
@@ -725,7 +726,7 @@ static void scribble(struct sim *sim, struct sim_partition *partition)
         break; /* read, and empty */
     case 1:
         buf_printf(&text, "presignd/1:%" PRId64 ":/w==", here + 1);
-        break; /* a copy's */
+        break; /* of a copy */
     case 2:
         buf_printf(&text, "presignd/1:%" PRId64 ":%01400d", here, 0);
         break;
@@ -742,7 +743,7 @@ static void scribble(struct sim *sim, struct sim_partition *partition)
     memcpy(partition->metadata, text.data, text.len + 1);
 }
 
-/* Of those whose new consumer has not joined, the session of some is over. */
+/* Ends the session of some members whose new consumer has not joined. */
 static void expel(struct sim *sim)
 {
     for (size_t i = 0; i < sim->member_count; i++) {
@@ -773,8 +774,8 @@ static void complete(struct sim *sim)
     }
 }
 
-/* Goes on when all have given back what they had, or are waited for no longer. Whoever gets a
- * partition next reads stable offsets: no transaction that holds some is open then. */
+/* Continues when all members have released their partitions or timed out. The next owner of a
+ * partition reads stable offsets: no transaction with them is open. */
 void group_check(struct sim *sim)
 {
     bool overdue = sim->mono_ms >= sim->rebalance_end_ms;
@@ -795,7 +796,7 @@ void group_check(struct sim *sim)
     complete(sim);
 }
 
-/* The group gives up on a member that goes on for a while without knowing. */
+/* The group removes a member, which continues for a while without knowing. */
 void group_kick(struct sim *sim, struct sim_member *member)
 {
     if (member->alive && member->state == SIM_ASSIGNED) {

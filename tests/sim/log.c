@@ -24,13 +24,13 @@ static enum sim_kind pick_kind(struct sim *sim)
     if (!sim_chance(sim, sim->bad_share)) {
         return SIM_GOOD;
     }
-    /* Half of the odd ones are merely short of time. */
+    /* Half of the unusual ones have a short expirytime. */
     return sim_chance(sim, 500)
                ? SIM_EXPIRING
                : (enum sim_kind)(SIM_EMPTY + sim_below(sim, SIM_KIND_COUNT - SIM_EMPTY));
 }
 
-/* Offsets that hold no record: control records, compaction, aborted transactions. */
+/* Offsets without a record: control records, compaction, aborted transactions. */
 static int64_t pick_gap(struct sim *sim)
 {
     if (sim_chance(sim, sim->far_gap_share)) {
@@ -39,7 +39,7 @@ static int64_t pick_gap(struct sim *sim)
     return sim_chance(sim, sim->gap_share) ? 1 + (int64_t)sim_below(sim, 5) : 0;
 }
 
-/* Events of one code have one key, so one partition; but not every producer keeps to that. */
+/* Events of one code have one key and so one partition, but not with every producer. */
 static int32_t pick_partition(struct sim *sim, unsigned code)
 {
     return (int32_t)(code % 16 == 0 ? sim_below(sim, sim->partition_count)
@@ -49,7 +49,7 @@ static int32_t pick_partition(struct sim *sim, unsigned code)
 static void append(struct sim *sim, struct sim_partition *partition, int32_t number)
 {
     struct sim_event *event = &sim->events[number];
-    /* A log made anew is told by its first record only: that lies below what was committed. */
+    /* A recreated log is recognised only by a first record below the committed offset. */
     if (!partition->restarted || partition->count > 0) {
         partition->end += pick_gap(sim);
     }
@@ -89,7 +89,7 @@ void log_produce(struct sim *sim, size_t count)
     }
 }
 
-/* The topic is deleted and made anew: offsets begin again. */
+/* The topic is deleted and created anew: offsets begin again. */
 void log_restart(struct sim *sim, struct sim_partition *partition)
 {
     for (size_t i = 0; i < partition->count; i++) {
@@ -101,8 +101,8 @@ void log_restart(struct sim *sim, struct sim_partition *partition)
     }
     partition->to_restart = false;
     sim->restarts++;
-    /* A broker that notices the deletion forgets the group's offsets, too. One that does not
-     * leaves a trace only where the new log begins below them. */
+    /* A broker that notices the deletion discards the group's offsets, too. Otherwise the deletion
+     * is noticed only if the new log begins below them. */
     if (partition->committed <= 0 || sim_chance(sim, 500)) {
         partition->committed = -1;
         partition->metadata[0] = '\0';
@@ -133,14 +133,14 @@ struct sim_event *log_event_at(struct sim *sim, int32_t partition, int64_t offse
     size_t index = log_find(sim, log, offset);
     struct sim_event *event = index < log->count ? &sim->events[log->entries[index]] : NULL;
     SIM_CHECK(sim, event != NULL && event->offset == offset,
-              "an outcome names offset %" PRId64 " of partition %d, which holds no record", offset,
+              "an outcome names offset %" PRId64 " of partition %d, which has no record", offset,
               partition);
     return event;
 }
 
 /* --- records ------------------------------------------------------------------------------- */
 
-/* Null for some codes, empty for others. */
+/* NULL for some codes, empty for others. */
 static const char *key_of(const struct sim_event *event, char key[16])
 {
     key[0] = '\0';
@@ -150,7 +150,7 @@ static const char *key_of(const struct sim_event *event, char key[16])
     return event->code % 14 == 0 ? NULL : key;
 }
 
-/* None, the furthest there is, or when the event came. */
+/* None, the latest possible one, or the event's arrival. */
 static int64_t timestamp_of(const struct sim_event *event)
 {
     return event->code % 11 == 3 ? -1 : event->code % 11 == 4 ? INT64_MAX : event->born_ms;
@@ -161,7 +161,7 @@ bool log_names_no_merchant(const struct sim *sim, unsigned code)
     return code % sim->merchant_count == 0 && code % 13 == 0;
 }
 
-/* Most large events are so by a header, which is copied and counted but not read. */
+/* Most large events have a large header, which is copied and counted but not parsed. */
 static bool fat_in_headers(const struct sim *sim, const struct sim_event *event)
 {
     return (event - sim->events) % 8 != 0;
@@ -291,8 +291,8 @@ static void check_key(struct sim *sim, const struct sim_event *event,
     SIM_CHECK(sim, same, "offset %" PRId64 ": the outcome has another key", event->offset);
 }
 
-/* The id is that of the answer which this process was told last for the event: not one of an
- * answer that was lost, nor of another call. */
+/* The id must be that of the last answer that this process received for the event, not of a lost
+ * answer or of another call. */
 static void check_result(struct sim *sim, int member, const struct sim_event *event,
                          const char *value)
 {
@@ -303,7 +303,7 @@ static void check_result(struct sim *sim, int member, const struct sim_event *ev
               "offset %" PRId64 ": a result for an event of kind %d", event->offset, event->kind);
     SIM_CHECK(sim, (event->told & 1u << ANSWER_SUCCESS) != 0,
               "offset %" PRId64 ": a result that no answer gave", event->offset);
-    /* Twice: ours, and in the response that it was taken from. */
+    /* Twice: in our member, and in the response. */
     size_t count = 0;
     for (const char *at = value; (at = strstr(at, "\"pre_entrustweb_id\":")) != NULL; at++) {
         SIM_CHECK(sim, strncmp(at, id, strlen(id)) == 0,
@@ -313,14 +313,14 @@ static void check_result(struct sim *sim, int member, const struct sim_event *ev
     SIM_CHECK(sim, count == 2, "offset %" PRId64 ": %zu ids in a result", event->offset, count);
 }
 
-/* By max_event_age_ms; looked at before the merchant is. */
+/* By max_event_age_ms, which is checked before the merchant. */
 static bool too_old(const struct sim *sim, const struct sim_event *event)
 {
     return sim->age_least_ms != 0 && timestamp_of(event) == event->born_ms &&
            sim->wall_most_ms >= event->born_ms + sim->age_least_ms;
 }
 
-/* Events that are not called, because the answers to others held their merchant. */
+/* Events that are not called, because answers to other events held their merchant. */
 static bool merchant_held(const struct sim *sim, const struct sim_event *event, enum reason reason)
 {
     unsigned told = sim->merchant_told[event->merchant];
@@ -378,7 +378,7 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
 {
     struct sim_event *event = outcome->event;
     struct sim_partition *partition = &sim->partitions[event->partition];
-    SIM_CHECK(sim, !event->gone, "an outcome of a log that is no more");
+    SIM_CHECK(sim, !event->gone, "an outcome of a deleted log");
     SIM_CHECK(sim, ++event->outcomes == 1, "partition %d offset %" PRId64 " has two outcomes",
               event->partition, event->offset);
     size_t above = log_find(sim, partition, event->offset) + 1;
@@ -394,7 +394,7 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
     *slowest_ms = took_ms > *slowest_ms ? took_ms : *slowest_ms;
 }
 
-/* A decoder of its own, so that the judge does not believe the window's. */
+/* A separate decoder, so that the judge does not depend on the window's. */
 static void read_set(struct sim *sim, const struct transaction_position *position, struct buf *set)
 {
     char prefix[64];
@@ -405,7 +405,7 @@ static void read_set(struct sim *sim, const struct transaction_position *positio
     }
     bool ours = strncmp(text, prefix, strlen(prefix)) == 0 &&
                 text_base64_decode(set, text + strlen(prefix), strlen(text) - strlen(prefix));
-    SIM_CHECK(sim, ours, "the metadata of partition %d cannot be read", position->partition);
+    SIM_CHECK(sim, ours, "the metadata of partition %d is not valid", position->partition);
 }
 
 static bool says_done(const struct transaction_position *position, const struct buf *set,
@@ -418,8 +418,8 @@ static bool says_done(const struct transaction_position *position, const struct 
     return bit / 8 < set->len && ((unsigned char)set->data[bit / 8] >> (bit % 8) & 1) != 0;
 }
 
-/* What is committed must say of every record whether it has an outcome: one that it forgets
- * would be published twice, one that it invents never. */
+/* The committed set must say for every record whether it has an outcome: an omitted one is
+ * published twice, an invented one never. */
 void log_commit_position(struct sim *sim, const struct transaction_position *position)
 {
     struct sim_partition *log = &sim->partitions[position->partition];
@@ -431,7 +431,7 @@ void log_commit_position(struct sim *sim, const struct transaction_position *pos
     SIM_CHECK(sim, position->offset >= 0 && position->offset <= log->end,
               "partition %d has no offset %" PRId64, position->partition, position->offset);
     read_set(sim, position, &set);
-    /* Below the committed offset all was judged before. */
+    /* Offsets below the committed one were checked before. */
     size_t from = log->restarted ? 0 : log_find(sim, log, log->committed);
     size_t to = log_find(sim, log, position->offset + (int64_t)set.len * 8);
     to = log->done_end > to ? log->done_end : to;

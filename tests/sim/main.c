@@ -12,7 +12,7 @@ struct command {
     bool verbose, twice;
 };
 
-/* Two runs of a seed that differ anywhere differ in how often they have drawn. */
+/* Two runs of a seed that differ anywhere differ in the number of random choices. */
 struct digest {
     uint64_t random;
     int64_t mono_ms;
@@ -24,7 +24,7 @@ static void print_seed(const struct sim *sim, int64_t took_ms, int64_t took_us)
     printf("seed %" PRIu64 ": %zu partitions, %zu merchants, %zu members, %u in flight: "
            "%zu events, %zu calls, %zu commits, %zu aborts, %zu rebalances, %zu crashes, %zu "
            "renewals, "
-           "%zu logs anew, %zu pauses, %zu KiB, full %zu, held %zu, down %zu, %" PRId64
+           "%zu logs recreated, %zu pauses, %zu KiB, full %zu, held %zu, down %zu, %" PRId64
            " s virtual, %" PRId64 " ms real\n",
            sim->options.seed, sim->partition_count, sim->merchant_count, sim->member_count,
            sim->rules.limits.in_flight, sim->produced, sim->calls, sim->commits, sim->aborts,
@@ -55,14 +55,14 @@ static struct digest run_seed(const struct sim_options *options)
     return digest;
 }
 
-/* False when a seed that is run again goes another way. */
+/* False if the second run of a seed differs. */
 static bool same_again(const struct sim_options *options, const struct digest *first)
 {
     struct digest second = run_seed(options);
     bool same = first->random == second.random && first->mono_ms == second.mono_ms &&
                 first->calls == second.calls && first->commits == second.commits;
     if (!same) {
-        fprintf(stderr, "FAILED: seed %" PRIu64 " went another way when it was run again\n",
+        fprintf(stderr, "FAILED: seed %" PRIu64 " made other choices in its second run\n",
                 options->seed);
     }
     return same;
@@ -108,7 +108,7 @@ static bool read_option(struct command *command, int argc, char **argv, int *i)
            (strcmp(name, "--events") == 0 && text_int(value, 1, 100000000, &command->events));
 }
 
-/* True when every seed went well, and twice the same way if asked for. */
+/* True if every seed passed, and made the same choices twice if requested. */
 static bool run_seeds(const struct command *command, int64_t *seed)
 {
     struct sim_options options = {.events = (size_t)command->events, .verbose = command->verbose};
@@ -140,9 +140,9 @@ int main(int argc, char **argv)
     }
     double lives = (double)(seed - command.first) * (double)command.events;
     lives *= command.twice ? 2 : 1;
-    /* By the processor's time: what else the machine does is no matter of ours. */
+    /* By CPU time, which other load does not change. */
     double busy_s = (double)(clock() - begun) / CLOCKS_PER_SEC;
-    printf("seeds %" PRId64 " to %" PRId64 ": %.0f events lived in %.1f s, %.0f a minute of one "
+    printf("seeds %" PRId64 " to %" PRId64 ": %.0f events in %.1f s, %.0f a minute of one "
            "core\n",
            command.first, seed - 1, lives, (double)(clock_mono_us() - begun_us) / 1e6,
            lives / busy_s * 60);

@@ -10,7 +10,7 @@ static void on_called(void *context, const struct job *job)
 {
     struct sim_member *member = context;
     SIM_CHECK(member->sim, job->attempts > 0 && job->answer.kind < ANSWER_KIND_COUNT,
-              "told of a call that never began");
+              "a report of a call that never began");
     member->called++;
 }
 
@@ -18,19 +18,20 @@ static void on_retrying(void *context, const struct job *job, enum reason reason
 {
     struct sim_member *member = context;
     SIM_CHECK(member->sim, reason != REASON_NONE && reason == reason_of_answer(job->answer.kind),
-              "told that an event goes round again as %s", reason_name(reason));
+              "a report of another attempt for %s", reason_name(reason));
     SIM_CHECK(member->sim, member->state != SIM_REVOKING && !member->draining,
-              "an event goes round again though the partitions are to be given back");
+              "another attempt during a revocation");
 }
 
-/* A log that was made anew may have another record there. */
+/* A recreated log may have another record there. */
 static void on_published(void *context, const struct job *job)
 {
     const struct sim_member *member = context;
     struct sim *sim = member->sim;
     if (sim->restarts == 0) {
         SIM_CHECK(sim, log_event_at(sim, job->record.partition, job->record.offset)->outcomes == 1,
-                  "told that offset %" PRId64 " is published, which it is not", job->record.offset);
+                  "told that offset %" PRId64 " is reported as published, which it is not",
+                  job->record.offset);
     }
 }
 
@@ -40,29 +41,29 @@ static void on_transaction(void *context, const struct transaction_end *end,
     struct sim_member *member = context;
     size_t count = outcomes[OUTPUT_RESULTS] + outcomes[OUTPUT_FAILURES];
     SIM_CHECK(member->sim, count > 0 && count <= TRANSACTION_RECORDS_MAX,
-              "told of a transaction of %zu outcomes that ended as %d", count, (int)end->verdict);
+              "a report of a transaction of %zu outcomes that ended as %d", count,
+              (int)end->verdict);
 }
 
-/* An alarm that is raised is called off before it is raised again. */
+/* An alarm must end before it begins again. */
 static void on_merchant_held(void *context, const char *mchid, enum hold_why why, bool held)
 {
     (void)why;
     struct sim_member *member = context;
     bool *told = &member->told_held[strtoul(mchid, NULL, 10)];
-    SIM_CHECK(member->sim, *told != held, "told twice that merchant %s is %s", mchid,
+    SIM_CHECK(member->sim, *told != held, "two reports that merchant %s is %s", mchid,
               held ? "held" : "released");
     *told = held;
     member->told_held_count += held ? 1 : (size_t)-1;
 }
 
-/* Of a merchant that it said is held, or that it cannot reach; never while all is down. That the
- * endpoint is down may be the word of that merchant alone. */
+/* Only for a merchant that was reported as held or that no host answers; never while the endpoint
+ * is down for all. It may be down only by that merchant's report. */
 static void on_relieved(void *context, const struct job *job)
 {
     const struct sim_member *member = context;
     struct sim *sim = member->sim;
-    SIM_CHECK(sim, !member->told_down || !sim->weather.down,
-              "an event is ended early though the endpoint is down");
+    SIM_CHECK(sim, !member->told_down || !sim->weather.down, "relief while the endpoint is down");
     sim->relieved++;
     if (sim->restarts == 0) {
         log_event_at(sim, job->record.partition, job->record.offset)->relieved = true;
@@ -72,7 +73,7 @@ static void on_relieved(void *context, const struct job *job)
 static void on_endpoint_down(void *context, bool down)
 {
     struct sim_member *member = context;
-    SIM_CHECK(member->sim, member->told_down != down, "told twice that the endpoint is %s",
+    SIM_CHECK(member->sim, member->told_down != down, "two reports that the endpoint is %s",
               down ? "down" : "up");
     member->told_down = down;
 }
@@ -81,14 +82,14 @@ static void on_metadata_unreadable(void *context, int32_t partition)
 {
     const struct sim_member *member = context;
     SIM_CHECK(member->sim, member->sim->partitions[partition].scribbled,
-              "told that the metadata of partition %d cannot be read", partition);
+              "a report that the metadata of partition %d is not valid", partition);
 }
 
 static void on_log_restarted(void *context, int32_t partition, int64_t offset)
 {
     const struct sim_member *member = context;
     SIM_CHECK(member->sim, member->sim->partitions[partition].restarted,
-              "told that partition %d begins anew at %" PRId64, partition, offset);
+              "a report that partition %d begins again at %" PRId64, partition, offset);
 }
 
 static void on_outcome_rejected(void *context, const struct job *job, const char *last_error)
@@ -98,11 +99,11 @@ static void on_outcome_rejected(void *context, const struct job *job, const char
     if (sim->restarts == 0) {
         const struct sim_event *event =
             log_event_at(sim, job->record.partition, job->record.offset);
-        /* Without a key, it is taken for another one of which that was the fault. */
+        /* Without a key it may be parked because of another one without a key. */
         bool like_another = (job->refusal == REFUSAL_SIZE && sim->sizes_bound) ||
                             (job->refusal == REFUSAL_RECORD && job->record.key == NULL);
         SIM_CHECK(sim, event->refused || like_another,
-                  "told that the outcome of offset %" PRId64 " is refused", job->record.offset);
+                  "a report that the outcome of offset %" PRId64 " is refused", job->record.offset);
     }
     (void)last_error;
     sim->named++;
@@ -152,7 +153,7 @@ void observe_set_up(struct sim_member *member, struct pipeline_observer *observe
     };
 }
 
-/* Within an assignment a window only goes on from what is committed, and never beyond its log. */
+/* Within an assignment a window is never behind the committed offset or beyond its log. */
 static void check_window(struct sim *sim, const struct sim_member *member, int32_t id,
                          const struct window *window)
 {
@@ -178,12 +179,12 @@ void observe_check(struct sim *sim, struct sim_member *member)
         return;
     }
     pipeline_status(member->pipeline, &status);
-    SIM_CHECK(sim, member->called == member->answered, "%zu answers came, %zu were told of",
+    SIM_CHECK(sim, member->called == member->answered, "%zu answers came, %zu were reported",
               member->answered, member->called);
     SIM_CHECK(sim, member->told_down == status.endpoint_down,
-              "the endpoint is %s, and nobody was told", status.endpoint_down ? "down" : "up");
+              "the endpoint is %s, without a report", status.endpoint_down ? "down" : "up");
     SIM_CHECK(sim, member->told_held_count == status.merchants_held,
-              "%zu merchants are held, %zu were told of", status.merchants_held,
+              "%zu merchants are held, %zu were reported", status.merchants_held,
               member->told_held_count);
     for (size_t i = 0; i < status.partitions; i++) {
         const struct partition *partition = pipeline_partition(member->pipeline, i);

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long after the last event things go on going wrong. */
+/* How long faults continue after the last event. */
 #define AFTERMATH_MS 60000
-/* Then everything has to end within this: holds, retries and a backlog at the lowest rate. */
+/* Then everything must end within this time: holds, retries and a backlog at the lowest rate. */
 #define LIVENESS_MS (6 * INT64_C(3600000))
-/* After that, started anew from what is committed, nothing may happen for so long. */
+/* After that, a restart from the committed offsets must do nothing for so long. */
 #define SILENCE_MS 120000
-/* A process that goes round more often without anything to do is spinning. */
+/* A process that wakes up more often without work is spinning. */
 #define SPINS_MAX 20
 
 const char *sim_program = "sim";
@@ -80,7 +80,7 @@ void sim_fail(struct sim *sim, const char *format, ...)
     fprintf(stderr, "\n  %zu of %zu done, %zu calls, %zu commits%s\n", sim->done, sim->produced,
             sim->calls, sim->commits, sim->calm ? ", faults have stopped" : "");
     print_members(sim);
-    _Exit(1); /* what is still held is no leak */
+    _Exit(1); /* memory in use is not a leak */
 }
 
 /* --- tasks ----------------------------------------------------------------------------------- */
@@ -113,7 +113,7 @@ static void produce(struct sim *sim)
     }
 }
 
-/* Those that stand alone. */
+/* Tasks that are not embedded. */
 static void run_world(struct sim *sim, struct sim_task *task)
 {
     switch (task->kind) {
@@ -143,7 +143,7 @@ static void run_world(struct sim *sim, struct sim_task *task)
     free(task);
 }
 
-/* A process that stands still hears of nothing; only the broker goes on without it. */
+/* A frozen process receives nothing; only the broker continues. */
 static bool postpone(struct sim *sim, struct sim_task *task)
 {
     bool delivered = task->kind == SIM_ANSWER || task->kind == SIM_OFFSETS_SENT ||
@@ -195,7 +195,7 @@ static void drop_tasks(struct sim *sim)
         if (task->kind == SIM_COMMITTED) {
             transaction_drop(sim, task);
         } else {
-            free(task); /* first in what it belongs to */
+            free(task); /* the first member of its owner */
         }
     }
     heap_deinit(&sim->tasks);
@@ -216,7 +216,7 @@ static void run_tasks(struct sim *sim)
     }
 }
 
-/* Until there is nothing to do, or a round has taken time, in which others' tasks came due. */
+/* Until there is nothing to do, or until a round has taken time, so that other tasks are due. */
 static void run_member(struct sim *sim, struct sim_member *member)
 {
     int64_t begin_ms = sim->mono_ms;
@@ -308,7 +308,7 @@ void sim_run_to_the_end(struct sim *sim)
 {
     for (run_due(sim); !all_done(sim); run_due(sim)) {
         SIM_CHECK(sim, !sim->calm || sim->mono_ms < sim->calm_ms + LIVENESS_MS,
-                  "not all has ended though faults have stopped");
+                  "not all events have ended after the faults");
         advance(sim, INT64_MAX);
     }
 }
@@ -321,6 +321,5 @@ void sim_run_again(struct sim *sim)
         sim_task_new(sim, SIM_START, (int)i, 1);
     }
     sim_run_until(sim, sim->mono_ms + SILENCE_MS);
-    SIM_CHECK(sim, sim->calls == calls && sim->commits == commits,
-              "a restart did again what was done");
+    SIM_CHECK(sim, sim->calls == calls && sim->commits == commits, "a restart repeated work");
 }

@@ -1,17 +1,15 @@
 /* A simulated world around the real pipeline: logs of partitions, a consumer group, transactions
- * and an endpoint, in virtual time. Every choice comes from one seed, so a failure is a number
- * that brings it back.
+ * and an endpoint, in virtual time. One seed determines every choice, so a seed repeats a failure.
  *
  *   log.c       events, their records, and the judge of what is committed
  *   group.c     members (processes with a pipeline each), rebalances, transactions
- *   clients.c   Kafka clients that are made anew
- *   endpoint.c  the calls' answers, and what must hold when a call begins
- *   observe.c   what a pipeline tells of itself, and whether it is true
- *   chaos.c     what goes wrong, and when
+ *   clients.c   replacement of Kafka's clients
+ *   endpoint.c  answers to calls, and what must be true when a call begins
+ *   observe.c   what a pipeline reports, and whether that is true
+ *   chaos.c     faults, and when they happen
  *   sim.c       time and the loop
  *   main.c      seeds, one after another: the command line
- *   stories.c   troubles that last, told one after another
- */
+ *   stories.c   long faults, one after another */
 #ifndef TESTS_SIM_H
 #define TESTS_SIM_H
 
@@ -24,9 +22,9 @@
 #include <stdint.h>
 
 #define SIM_MEMBERS_MAX     3
-#define SIM_PARTITIONS_MAX  200 /* in a story; a seed draws fewer */
+#define SIM_PARTITIONS_MAX  200 /* in a story; fewer in a random world */
 #define SIM_MERCHANTS_MAX   160
-#define SIM_CHAOS_MERCHANTS 4 /* at most, where the seed says how many */
+#define SIM_CHAOS_MERCHANTS 4 /* at most, in a random world */
 #define SIM_CODES_MAX       4096
 #define SIM_EVENT_BYTES     65536
 #define SIM_SLOW_MS         9000
@@ -34,7 +32,7 @@
 #define SIM_OUTPUTS         3                /* partitions of each output topic */
 #define SIM_BEGIN_MS        INT64_C(1000000) /* on the monotonic clock */
 
-/* What an event is by its bytes; a GOOD one is called, the others fail for one reason. */
+/* The kind of an event's bytes. A GOOD one is called, each of the others fails for one reason. */
 enum sim_kind {
     SIM_GOOD,
     SIM_EXPIRING, /* good, with an expirytime */
@@ -56,16 +54,16 @@ struct sim_event {
     int64_t expires_ms;                    /* wall clock; 0: never */
     int64_t born_ms;                       /* wall clock */
     int64_t arrived_ms;                    /* monotonic */
-    uint32_t told_serial[SIM_MEMBERS_MAX]; /* of the success that each process was told last */
+    uint32_t told_serial[SIM_MEMBERS_MAX]; /* of the last success that each process received */
     uint64_t body_hash;                    /* of its first attempt; 0: not called yet */
     uint32_t final_in;                     /* assignment in which an answer completed it */
     uint16_t code;
     uint16_t told; /* bit set by answer_kind: answers that a pipeline was given */
     uint8_t kind, merchant, outcomes;
-    bool refused;  /* its topic does not take its outcome, whatever its size, before all is calm */
-    bool forged;   /* answered 401 whatever its merchant is */
-    bool gone;     /* its log was made anew before it was done */
-    bool relieved; /* a pipeline said that it ended it early */
+    bool refused;  /* its topic rejects its outcome, of any size, until the faults stop */
+    bool forged;   /* always answered 401 */
+    bool gone;     /* its log was recreated before it was done */
+    bool relieved; /* a pipeline reported relief for it */
 };
 
 struct sim_partition {
@@ -74,13 +72,13 @@ struct sim_partition {
     int64_t end;
     int64_t committed; /* -1: nothing yet */
     char metadata[TRANSACTION_METADATA_MAX + 1];
-    bool restarted;  /* the log was made anew since the last commit */
-    bool scribbled;  /* what is committed has metadata that nobody can read */
+    bool restarted;  /* the log was recreated since the last commit */
+    bool scribbled;  /* the committed metadata is not valid */
     bool to_restart; /* will be with the next rebalance */
     size_t done_end; /* above the highest entry that has an outcome */
 };
 
-/* A session that knows its generation, and which join of its member it is of. */
+/* Group metadata with its generation, and the number of its member's join. */
 struct sim_group_metadata {
     struct group_metadata group_metadata; /* first: group_metadata_unref() frees the whole */
     uint32_t generation, joins;
@@ -90,7 +88,7 @@ struct sim_reading {
     int32_t partition;
     size_t cursor;
     bool paused;
-    bool known; /* the pipeline was told where it begins */
+    bool known; /* the pipeline knows its position */
 };
 
 enum sim_member_state { SIM_OUT, SIM_ASSIGNED, SIM_REVOKING };
@@ -102,27 +100,27 @@ struct sim_member {
     uint32_t epoch; /* counts processes */
     bool alive, kicked, draining;
     bool away;         /* its new consumer has not joined yet */
-    bool expelled;     /* ... and its partitions are others' by now */
+    bool expelled;     /* ... and its partitions have other owners by now */
     uint32_t joins;    /* counts its ids in the group */
-    bool fenced;       /* another process has its name: its next transaction is the last */
-    bool awake;        /* its loop has a reason to go round */
-    int64_t frozen_ms; /* stands still until then */
-    int64_t thaw_ms;   /* the last moment to which anything was put off by a freeze */
+    bool fenced;       /* another process uses its name: its next transaction is the last one */
+    bool awake;        /* its loop has work */
+    int64_t frozen_ms; /* frozen until then */
+    int64_t thaw_ms;   /* the latest moment to which a freeze delayed a task */
     int64_t drain_end_ms;
     struct pipeline *pipeline;
     enum sim_member_state state;
     enum sim_note note;
     uint32_t note_generation;
-    uint32_t assignment; /* numbers all assignments of the world */
+    uint32_t assignment; /* number of the assignment, unique in the world */
     struct sim_group_metadata *group_metadata;
     struct sim_reading readings[SIM_PARTITIONS_MAX];
     size_t reading_count, next_reading;
     struct sim_transaction *transaction;
     unsigned in_flight, merchant_in_flight[SIM_MERCHANTS_MAX];
-    size_t answered, called;           /* answers given, answers that the pipeline told of */
-    bool told_held[SIM_MERCHANTS_MAX]; /* merchants that it said are held */
+    size_t answered, called;           /* answers delivered, answers that the pipeline reported */
+    bool told_held[SIM_MERCHANTS_MAX]; /* merchants that it reported as held */
     size_t told_held_count;
-    bool told_down; /* it said that the endpoint is */
+    bool told_down; /* it reported the endpoint as down */
     uint8_t code_in_flight[SIM_CODES_MAX];
     int64_t code_last[SIM_CODES_MAX]; /* offset called last in this assignment */
 };
@@ -137,7 +135,7 @@ enum sim_task_kind {
     SIM_GROUP_CHECK,
     SIM_START,
     SIM_JOIN,   /* of a new consumer */
-    SIM_FENCED, /* a consumer hears that it was */
+    SIM_FENCED, /* a consumer learns that it was */
     SIM_PRODUCE,
     SIM_CHAOS,
     SIM_CALM,
@@ -156,10 +154,11 @@ struct sim_merchant_weather {
     unsigned unverifiable;  /* no key of ours verifies the answers */
     unsigned stopped;       /* 503 */
     unsigned allowed_per_s; /* 429 beyond; 0: no limit */
-    int64_t retry_after_ms; /* of those two; 0: not said */
-    int64_t latency_ms;     /* 0: as everybody's */
-    bool answered_once;     /* a call after a second without one is; those that follow get 401 */
-    int64_t called_ms;      /* when the last one came */
+    int64_t retry_after_ms; /* of those two; 0: none */
+    int64_t latency_ms;     /* 0: as all others */
+    bool answered_once; /* the first call after a second without calls is answered; later ones get
+                           401 */
+    int64_t called_ms;  /* when the last one came */
 };
 
 /* What the endpoint does at present, in per mille of the calls. */
@@ -172,13 +171,13 @@ struct sim_weather {
     bool down;
     unsigned unauthorized; /* bit set of merchants */
     unsigned slow;         /* likewise: each of their calls takes SIM_SLOW_MS */
-    unsigned hosts_down;   /* bit set: nobody listens there */
-    unsigned names_gone;   /* bit set: hosts whose name is not resolved */
+    unsigned hosts_down;   /* bit set: no listener there */
+    unsigned names_gone;   /* bit set: hosts whose name cannot be resolved */
     bool shortage;         /* the processes have no descriptors */
     unsigned odd_504;      /* one event in so many is always answered 504; 0: none */
     struct sim_merchant_weather of[SIM_MERCHANTS_MAX];
     unsigned abort_share, slow_share;
-    unsigned shut_topics;                 /* bit set of output topics that take nothing */
+    unsigned shut_topics;                 /* bit set of output topics that accept nothing */
     unsigned shut[OUTPUT_TOPIC_COUNT];    /* bit sets of their partitions without a leader */
     size_t size_most[OUTPUT_TOPIC_COUNT]; /* of a record; 0: any */
 };
@@ -187,7 +186,7 @@ struct sim_options {
     uint64_t seed;
     size_t events;
     bool verbose;
-    const char *story; /* NULL: the seed tells what happens */
+    const char *story; /* NULL: a random world */
 };
 
 struct sim {
@@ -195,7 +194,7 @@ struct sim {
     uint64_t random;
     int64_t mono_ms, wall_ms, wall_most_ms;
     struct heap tasks;
-    int64_t busy_ms;   /* what the present round of a process's loop has cost so far */
+    int64_t busy_ms;   /* cost of the current round of a process's loop */
     const char *doing; /* for the report of a failure */
 
     struct sim_event *events;
@@ -204,15 +203,16 @@ struct sim {
     size_t partition_count, merchant_count, code_count;
     unsigned bad_share, gap_share, fat_share, far_gap_share, odd_share, burst_max;
     int64_t produce_pause_ms;
-    int64_t garbage_costs_ms; /* to admit a record that is no JSON; all else costs nothing */
+    int64_t
+        garbage_costs_ms; /* to admit a record that is not JSON; everything else costs nothing */
 
     struct sim_member members[SIM_MEMBERS_MAX];
     size_t member_count;
     uint32_t generation, assignments;
     bool preparing;   /* a rebalance waits for members */
-    bool observed;    /* the pipelines tell of what they do */
+    bool observed;    /* print what the pipelines do */
     bool calm;        /* faults have stopped */
-    bool sizes_bound; /* some topic took no record above a size, at some time */
+    bool sizes_bound; /* a topic rejected records above a size at some time */
     int64_t rebalance_end_ms;
     unsigned pending; /* transactions whose offsets were sent */
     int owners[SIM_PARTITIONS_MAX];
@@ -220,7 +220,7 @@ struct sim {
     struct clock clock;
     struct schema_set *schemas;
     struct merchants *merchants;
-    struct admit_rules admit[2]; /* a reload takes the other one */
+    struct admit_rules admit[2]; /* a reload uses the other one */
     struct complete_identity identity;
     struct pipeline_rules rules;
     unsigned rules_used;
@@ -229,37 +229,37 @@ struct sim {
     int64_t tokens_ms[SIM_MERCHANTS_MAX];
     size_t merchant_calls[SIM_MERCHANTS_MAX];
     size_t merchant_done[SIM_MERCHANTS_MAX], merchant_results[SIM_MERCHANTS_MAX];
-    unsigned merchants_gone; /* bit set: taken away by some reload, now or earlier */
-    int64_t age_least_ms;    /* of all max_event_age_ms that were in force; 0: none */
+    unsigned merchants_gone; /* bit set: removed by a reload, now or earlier */
+    int64_t age_least_ms;    /* of all max_event_age_ms so far; 0: none */
 
     struct sim_weather weather;
     unsigned chaos_pause_ms;
     int64_t calm_ms;
-    /* For the summary: what the seed came by. */
+    /* For the summary. */
     size_t done, calls, commits, aborts, renewals, rebalances, crashes, pauses, restarts, doubled,
         fenced, scribbles;
     int64_t busy_most_ms; /* of one round */
     size_t bytes_most, full_seen, held_seen, down_seen, jobs_most[JOB_STATE_COUNT];
-    /* For the stories: outcomes by reason (REASON_NONE: results), and the longest way from arrival
+    /* For the stories: outcomes by reason (REASON_NONE: results), and the longest time from arrival
      * to commit, by merchant. */
     size_t outcomes[REASON_COUNT];
-    size_t relieved; /* events that were ended early */
+    size_t relieved; /* events that were failed early */
     int64_t slowest_ms[SIM_MERCHANTS_MAX];
     int64_t slowest_output_ms[OUTPUT_TOPIC_COUNT][SIM_OUTPUTS];
     size_t refusals;            /* transactions */
-    size_t named, shuts, opens; /* as told */
+    size_t named, shuts, opens; /* as reported */
 };
 
 /* sim.c */
-/* A world from options->seed alone, with nothing running in it yet. */
+/* A random world from options->seed, without running processes. */
 struct sim *sim_new(const struct sim_options *options);
 void sim_free(struct sim *sim);
-/* Goes on until then at most, or until nothing is left to do. */
+/* Runs until that time, or until there is no more work. */
 void sim_run_until(struct sim *sim, int64_t mono_ms);
 void sim_run_to_the_end(struct sim *sim);
-/* Started anew from what is committed, nobody may find anything to do. */
+/* A restart from the committed offsets must find no work. */
 void sim_run_again(struct sim *sim);
-/* Printed before what failed: which command brings it back. */
+/* Prints the command that repeats the failure. */
 extern const char *sim_program;
 uint64_t sim_random(struct sim *sim);
 uint64_t sim_below(struct sim *sim, uint64_t bound);
@@ -272,17 +272,17 @@ void sim_fail(struct sim *sim, const char *format, ...)
             sim_fail((sim), __VA_ARGS__); \
         }                                 \
     } while (0)
-/* A task is embedded in what it is about, or stands alone (sim_task_new). */
+/* A task is embedded in its owner, or allocated by sim_task_new(). */
 void sim_task_set(struct sim *sim, struct sim_task *task, enum sim_task_kind kind, int member,
                   int64_t after_ms);
 void sim_task_new(struct sim *sim, enum sim_task_kind kind, int member, int64_t after_ms);
 
 /* log.c */
-/* Events of this code name no merchant and go to the default one, which is the first. */
+/* Events of this code have no mchid: the first merchant, the default, signs for them. */
 bool log_names_no_merchant(const struct sim *sim, unsigned code);
 void log_produce(struct sim *sim, size_t count);
-/* One of that code and kind, which tell its merchant and, unless the code is a multiple of 16, its
- * partition. Borrowed. */
+/* Code and kind determine its merchant and, unless the code is a multiple of 16, its partition.
+ * Borrowed. */
 struct sim_event *log_produce_one(struct sim *sim, unsigned code, enum sim_kind kind);
 void log_restart(struct sim *sim, struct sim_partition *partition);
 void log_record(struct sim *sim, const struct sim_event *event,
@@ -290,7 +290,7 @@ void log_record(struct sim *sim, const struct sim_event *event,
 struct sim_event *log_event_at(struct sim *sim, int32_t partition, int64_t offset);
 /* Index of the first entry at or above the offset. */
 size_t log_find(const struct sim *sim, const struct sim_partition *partition, int64_t offset);
-/* What a record of a transaction says, kept until the transaction's end. */
+/* The content of an outcome, kept until the end of the transaction. */
 struct sim_outcome {
     struct sim_event *event;
     enum reason reason; /* REASON_NONE: a result */
@@ -315,7 +315,7 @@ void member_drain(struct sim *sim, struct sim_member *member);
 /* One round of the process's loop. */
 void member_run(struct sim *sim, struct sim_member *member);
 int64_t member_next_ms(const struct sim_member *member);
-/* Nothing unfinished, everything counted back to zero. */
+/* Nothing is unfinished, and all counters are zero. */
 bool member_idle(const struct sim_member *member);
 void group_begin(struct sim *sim);
 void group_kick(struct sim *sim, struct sim_member *member);
@@ -324,35 +324,34 @@ void group_note(struct sim *sim, struct sim_task *task);
 /* Partitions whose positions were not known with the assignment. */
 void group_positions(struct sim *sim, struct sim_task *task);
 void transaction_step(struct sim *sim, struct sim_task *task);
-/* A task that comes too late for its process. */
+/* A task of a process that has ended. */
 void transaction_drop(struct sim *sim, struct sim_task *task);
 
 /* What a new publisher does with the batch of the old one: it returns the batch, unless the commit
  * was begun; then it reports the end as usual. */
 void transaction_take_back(struct sim *sim, struct sim_member *member);
-/* Its partitions are not its any more. */
+/* Its partitions have other owners. */
 void member_leave(struct sim_member *member);
 
 /* clients.c */
 enum sim_clients { SIM_CONSUMER = 1, SIM_PRODUCER = 2 };
 /* `which`: a bit set of enum sim_clients. */
 void clients_renew(struct sim *sim, struct sim_member *member, unsigned which);
-/* An old join of its own fences its consumer, which hears of it some time later. */
+/* An old join of its own fences its consumer, which learns of it later. */
 void clients_fence(struct sim *sim, struct sim_member *member);
 void clients_task(struct sim *sim, struct sim_task *task);
 
 /* observe.c */
 void observe_set_up(struct sim_member *member, struct pipeline_observer *observer);
-/* After a step: all that was given is accounted for, and no window is beyond its bounds. */
+/* After a step: all answers are accounted for, and all windows are within their bounds. */
 void observe_check(struct sim *sim, struct sim_member *member);
 
 /* chaos.c */
-/* What every world has, once its sizes and rules are set: schema, clocks, calm weather, members
- * that start. */
+/* After sizes and rules are set: schema, clocks, no faults, members that start. */
 void chaos_furnish(struct sim *sim);
-/* Those, with sizes, rules and troubles as the seed has them. */
+/* The same, with random sizes, rules and faults. */
 void chaos_set_up(struct sim *sim);
-/* sim->rules to every process, as with a reload. */
+/* Reloads all processes with sim->rules. */
 void chaos_configure(struct sim *sim);
 void chaos_crash(struct sim *sim, struct sim_member *member);
 void chaos_strike(struct sim *sim);

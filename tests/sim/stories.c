@@ -1,12 +1,11 @@
-/* Troubles that last, told one after another in virtual time: what the world does, and what must
- * have become of the events by then. The rules are those of a configuration file that sets
- * nothing. Besides what is said here, the judge of the simulation looks on (log.c, endpoint.c). */
+/* Long faults in virtual time: what happens, and the expected state of the events. The rules are
+ * the default configuration. The checks of the simulation run, too (log.c, endpoint.c). */
 #include "story.h"
 
 /* --- stories -------------------------------------------------------------------------------- */
 
-/* Ten minutes after its first call an event is given up; one that was never called is not. So only
- * those fail that were called before the downfall was noticed, and those that served as probes. */
+/* An event fails ten minutes after its first call. So only events fail that were called before the
+ * outage was known, or that were probes. */
 static void endpoint_down_for_an_hour(void)
 {
     struct story story = begin("the endpoint is down for an hour");
@@ -24,11 +23,11 @@ static void endpoint_down_for_an_hour(void)
     all_end_within(&story, 5);
 }
 
-/* With one event a minute it takes a while until enough calls have failed to call it a downfall:
- * by then those that showed it must not have used up their attempts. */
+/* With one event a minute it takes long until enough calls have failed. The events of these calls
+ * must still have attempts then. */
 static void endpoint_down_and_few_events(void)
 {
-    struct story story = begin("the endpoint is down for an hour, and an event comes now and then");
+    struct story story = begin("the endpoint is down for an hour, with one event a minute");
     endpoint_goes_down(&story);
     for (int minute = 0; minute < 60; minute++) {
         arrive(&story, 1);
@@ -55,7 +54,7 @@ static void endpoint_down_and_processes_killed(void)
     all_end_within(&story, 5);
 }
 
-/* Those that have a time fail when it has come, and not before (the judge sees to that). */
+/* Events fail at their expirytime and not before, which the judge checks. */
 static void endpoint_down_and_events_expire(void)
 {
     struct story story = begin("the endpoint is down for half an hour, and events live for five "
@@ -66,10 +65,10 @@ static void endpoint_down_and_events_expire(void)
     minutes_pass(&story, 4);
     expect_failures(&story, 0, 0);
     minutes_pass(&story, 26);
-    /* Those of the first 25 minutes, ten a second; the wall clock is looked at once a minute. */
+    /* The events of the first 25 minutes, ten a second; the wall clock is checked once a minute. */
     expect_failures(&story, 14400, 15000);
     EXPECT(&story, story.sim->outcomes[REASON_EXPIRED] == failures(&story),
-           "events failed for another reason than their time");
+           "events failed for another reason than expiry");
     endpoint_comes_back(&story);
     all_end_within(&story, 5);
 }
@@ -88,7 +87,7 @@ static void endpoint_down_and_clock_set(void)
     all_end_within(&story, 5);
 }
 
-/* After hold_unauthorized_ms its events fail one by one as they come, retryable. */
+/* After hold_unauthorized_ms its events fail as they come, retryable. */
 static void merchant_unauthorized_for_an_hour(void)
 {
     struct story story = begin("a merchant is answered 401 for an hour");
@@ -123,8 +122,8 @@ static void merchant_held_for_an_hour(void)
     all_end_within(&story, 5);
 }
 
-/* At the window's bound: 10 a second fill the windows, 8192 offsets each, after 41 minutes. From
- * then on its oldest events end early, as many as others need room for. */
+/* Above the window's bound: 10 a second fill the windows, 8192 offsets each, after 41 minutes. From
+ * then on its oldest events are failed early, as many as others need room for. */
 static void merchant_held_until_windows_are_full(void)
 {
     struct story story = begin("a merchant is answered 401 for an hour, is held for two, and fills "

@@ -1,13 +1,13 @@
-/* What one partition, one contract code or one costly record takes from all others: nothing, but
- * for a bounded time. */
+/* One partition, one contract code or one costly record may delay all others only for a bounded
+ * time. */
 #include "story.h"
 
 #include "presignd/flow/relief.h"
 
 #define REPEATS 10000
 
-/* Nobody's troubles are drawn: merchants 0, 2 and 3 have good events, in all partitions from
- * `first` on. Merchant 1 is the one of whom something is told. */
+/* Merchants 0, 2 and 3 have no faults, and good events in all partitions from `first` on. The story
+ * is about merchant 1. */
 static void others_arrive(struct story *story, size_t count, unsigned first)
 {
     struct sim *sim = story->sim;
@@ -38,7 +38,7 @@ static void code_repeats(struct story *story, unsigned code, size_t count, enum 
     }
 }
 
-/* Of the other merchants no event took more than a second, and none has waited longer. */
+/* No event of another merchant took, or has waited, longer than a second. */
 static void expect_others_are_done(const struct story *story)
 {
     const struct sim *sim = story->sim;
@@ -53,7 +53,7 @@ static void expect_others_are_done(const struct story *story)
     }
 }
 
-/* Each waits behind the one before it, of which the first is held, and takes 64 KiB. */
+/* Each has 64 KiB and is blocked by the one before it; the first one is held. */
 static void contract_code_repeats(void)
 {
     struct story story = begin("a contract code repeats 10,000 times, in large events");
@@ -69,7 +69,7 @@ static void contract_code_repeats(void)
     all_end_within(&story, 60);
 }
 
-/* An eighth of the partitions is full for long. */
+/* An eighth of the partitions is full for a long time. */
 static void contract_codes_repeat_in_25_of_200_partitions(void)
 {
     struct story story = begin_with("a contract code repeats in each of 25 of 200 partitions", 200);
@@ -85,8 +85,8 @@ static void contract_codes_repeat_in_25_of_200_partitions(void)
     all_end_within(&story, 60);
 }
 
-/* 30 s of work for the loop, in one partition: calls of others are answered and published
- * meanwhile, for a round costs no more than a slice and one event. */
+/* 30 s of work in one partition. Calls of others are answered and published meanwhile, since a
+ * round costs at most a time budget and one event. */
 static void records_that_are_costly_to_admit(void)
 {
     enum { COST_MS = 10, SLICE_MS = 10 };
@@ -122,7 +122,7 @@ static void the_one_arrives(struct story *story, size_t count)
     one_arrives(story, count, SIM_FAT);
 }
 
-/* In each second so many of merchant 1, and 20 of the others. */
+/* Each second, so many events of merchant 1 and 20 of the others. */
 static void all_live(struct story *story, unsigned seconds, size_t each)
 {
     for (unsigned second = 0; second < seconds; second++) {
@@ -141,12 +141,12 @@ static struct story begin_with_long_holds(const char *name)
 static void expect_relieved(const struct story *story, size_t least, size_t most)
 {
     EXPECT(story, story->sim->relieved >= least && story->sim->relieved <= most,
-           "%zu events were ended early, not %zu to %zu", story->sim->relieved, least, most);
+           "%zu events were failed early, not %zu to %zu", story->sim->relieved, least, most);
     EXPECT(story, failures(story) <= story->sim->relieved, "%zu events failed, %zu were relieved",
            failures(story), story->sim->relieved);
 }
 
-/* Of what full shares hold, more than half stays: no more events end early than make room. */
+/* More than half of the full shares stays: only as many events are failed early as make room. */
 static void expect_many_unfinished(const struct story *story)
 {
     size_t bytes = 0;
@@ -176,7 +176,7 @@ static void held_merchant_beside_others(void)
     all_end_within(&story, 5);
 }
 
-/* Faster than a hold gets old: the others wait for that, once. */
+/* The shares fill faster than RELIEF_HOLD_MS: the others wait for that, once. */
 static void held_merchant_floods(void)
 {
     struct story story = begin_with_long_holds("a merchant is answered 401 and floods the others");
@@ -189,8 +189,8 @@ static void held_merchant_floods(void)
     all_end_within(&story, 60);
 }
 
-/* Its events fill all partitions before the others could say that they are answered, and then it is
- * the only one that calls: the endpoint counts as down, but by its word alone. */
+/* Its events fill all partitions before other merchants are answered. Then it is the only one that
+ * calls: the endpoint counts as down, but only by its report. */
 static void hanging_merchant_floods(void)
 {
     struct story story = begin("a merchant's calls hang, and its events flood the others");
@@ -203,7 +203,7 @@ static void hanging_merchant_floods(void)
     all_end_within(&story, 60);
 }
 
-/* Each probe is answered well, and what follows it 401: no hold gets old. */
+/* Each probe succeeds and the next calls are answered 401: every hold is short. */
 static void held_merchant_is_answered_now_and_then(void)
 {
     struct story story =
@@ -213,13 +213,14 @@ static void held_merchant_is_answered_now_and_then(void)
     story.sim->weather.of[1].answered_once = true;
     all_live(&story, 300, 100);
     expect_others_within(&story, 1, (int64_t)2 * RELIEF_HOLD_MS);
-    EXPECT(&story, story.sim->relieved >= 1000, "%zu events were ended early", story.sim->relieved);
+    EXPECT(&story, story.sim->relieved >= 1000, "%zu events were failed early",
+           story.sim->relieved);
     story.sim->weather.of[1].answered_once = false;
     all_end_within(&story, 60);
 }
 
-/* The same in small events, which fill windows. The lowest offset of a window is often of an event
- * that was answered 401 while its merchant was heard: it waits by itself. */
+/* The same with small events, which fill windows. The lowest offset of a window is often an event
+ * that is held alone. */
 static void held_merchant_is_answered_and_fills_windows(void)
 {
     struct story story =
@@ -231,16 +232,17 @@ static void held_merchant_is_answered_and_fills_windows(void)
         others_live(&story, 1, 0);
     }
     expect_others_within(&story, 1, (int64_t)2 * RELIEF_HOLD_MS);
-    EXPECT(&story, story.sim->relieved >= 1000, "%zu events were ended early", story.sim->relieved);
+    EXPECT(&story, story.sim->relieved >= 1000, "%zu events were failed early",
+           story.sim->relieved);
     story.sim->weather.of[1].answered_once = false;
     all_end_within(&story, 60);
 }
 
-/* Kafka is the queue. */
+/* The events wait in Kafka. */
 static void single_merchant_is_held(void)
 {
     struct story story =
-        begin_with_long_holds("a merchant is answered 401, and nobody else is there");
+        begin_with_long_holds("a merchant is answered 401, and no other is active");
     others_live(&story, 10, 0);
     sim_run_until(story.sim, story.sim->mono_ms + 2 * MINUTE_MS);
     merchant_is_answered_401(&story, 1);
@@ -265,7 +267,7 @@ static void slow_merchant_fills_the_shares(void)
     all_end_within(&story, 60);
 }
 
-/* Also not when it comes back, merchant by merchant. */
+/* Also not when it recovers, merchant by merchant. */
 static void endpoint_is_down_with_full_shares(void)
 {
     struct story story =
@@ -278,10 +280,10 @@ static void endpoint_is_down_with_full_shares(void)
         sim_run_until(story.sim, story.sim->mono_ms + MINUTE_MS);
     }
     expect_full_partitions(&story, 3);
-    EXPECT(&story, story.sim->relieved == 0, "%zu events were ended early", story.sim->relieved);
+    EXPECT(&story, story.sim->relieved == 0, "%zu events were failed early", story.sim->relieved);
     endpoint_comes_back(&story);
     all_live(&story, 120, 2);
-    EXPECT(&story, story.sim->relieved == 0, "%zu events were ended early", story.sim->relieved);
+    EXPECT(&story, story.sim->relieved == 0, "%zu events were failed early", story.sim->relieved);
     all_end_within(&story, 10);
 }
 

@@ -1,9 +1,9 @@
-/* Troubles of one merchant, and of hosts, that others must not feel: what flow/hold.c is for. */
+/* Faults of one merchant, or of hosts, that must not affect others: the purpose of flow/hold.c. */
 #include "story.h"
 
 #define SECOND_MS INT64_C(1000)
 
-/* Many partitions, so that windows do not fill: what happens then is told elsewhere. */
+/* Many partitions, so that windows do not fill; see stories_bounds.c for that. */
 static struct story begin_wide(const char *name)
 {
     return begin_with(name, 60);
@@ -24,7 +24,7 @@ static void arrive_for(struct story *story, unsigned merchant, size_t count)
     }
 }
 
-/* So many events a second: of the one merchant, and of each of the others. */
+/* Events per second of the one merchant, and of each of the others. */
 static void seconds_pass(struct story *story, unsigned seconds, size_t of_one, size_t of_others)
 {
     for (unsigned second = 0; second < seconds; second++) {
@@ -53,7 +53,7 @@ static void expect_calls_of_one(const struct story *story, size_t before, size_t
            calls, least, most);
 }
 
-/* Of the one merchant, all that arrived so far. */
+/* All events of the one merchant that arrived so far. */
 static void expect_waiting(const struct story *story, size_t most)
 {
     const struct sim *sim = story->sim;
@@ -75,7 +75,7 @@ static void unauthorized(unsigned in_flight)
     EXPECT(&story, story.sim->members[0].merchant_in_flight[1] >= in_flight * 9 / 10,
            "%u calls in flight", story.sim->members[0].merchant_in_flight[1]);
     merchant_is_answered_401(&story, 1);
-    seconds_pass(&story, 10, 4, 3); /* the first of them, and its re-sign */
+    seconds_pass(&story, 10, 4, 3); /* the first one, and its second signature */
     the_one(&story)->latency_ms = 0;
     seconds_pass(&story, 588, 4, 3);
     expect_failures(&story, 0, 0);
@@ -100,14 +100,14 @@ static void unauthorized(unsigned in_flight)
 
 static void unauthorized_and_no_hold(void)
 {
-    struct story story = begin_wide("a merchant is answered 401, and none is to be held");
+    struct story story = begin_wide("a merchant is answered 401, without holds");
     story.sim->rules.limits.hold_unauthorized_ms = 0;
     seconds_pass(&story, 5, 5, 5);
     merchant_is_answered_401(&story, 1);
     size_t calls = story.sim->merchant_calls[1];
     seconds_pass(&story, 60, 5, 5);
     sim_run_until(story.sim, story.sim->mono_ms + SECOND_MS);
-    expect_calls_of_one(&story, calls, 600, 600); /* each, and signed anew */
+    expect_calls_of_one(&story, calls, 600, 600); /* each one, and its second signature */
     expect_failures(&story, 300, 300);
     expect_others_within(&story, 1, SECOND_MS);
     merchant_is_answered_again(&story);
@@ -127,7 +127,7 @@ static void load_anew(struct story *story, unsigned max_in_flight)
 /* The same keys and limits, in other structures; then another limit. */
 static void reload_while_held(void)
 {
-    struct story story = begin_wide("a merchant is held, and the configuration is loaded anew");
+    struct story story = begin_wide("a merchant is held, and the configuration is reloaded");
     seconds_pass(&story, 5, 5, 5);
     merchant_is_answered_401(&story, 1);
     seconds_pass(&story, 10, 5, 5);
@@ -183,7 +183,7 @@ static void unverifiable_at_one_host(void)
 
 static void rate_limited(unsigned per_second, int64_t retry_after_ms, size_t burst)
 {
-    struct story story = begin_wide("a burst of one merchant, of whom few calls are allowed");
+    struct story story = begin_wide("a burst of one merchant with a low rate");
     the_one(&story)->allowed_per_s = per_second;
     the_one(&story)->retry_after_ms = retry_after_ms;
     seconds_pass(&story, 5, 0, 5);
@@ -197,8 +197,8 @@ static void rate_limited(unsigned per_second, int64_t retry_after_ms, size_t bur
     all_end_within(&story, 1);
 }
 
-/* Closed until the last attempt of the event that heard it, which fails: then as many more as
- * fit into their time. Nothing probes meanwhile. */
+/* The merchant is paused until the last attempt of the event that got the 429, which fails. There
+ * are no probes meanwhile. */
 static void rate_limited_for_longer_than_events_have(void)
 {
     struct story story = begin_wide("Retry-After of a 429 is an hour, and events have ten minutes");
@@ -212,7 +212,7 @@ static void rate_limited_for_longer_than_events_have(void)
     expect_failures(&story, 0, 0);
     seconds_pass(&story, 20, 0, 5);
     expect_calls_of_one(&story, 0, 2, 2);
-    EXPECT(&story, story.sim->outcomes[REASON_RATE_LIMITED] == 1, "it has not failed as it should");
+    EXPECT(&story, story.sim->outcomes[REASON_RATE_LIMITED] == 1, "it did not fail as expected");
     all_end_within(&story, 1);
 }
 
@@ -239,7 +239,8 @@ static void hangs_alone(void)
     struct story story = begin_wide("the only active merchant's calls hang, then others come");
     the_one(&story)->hangs = 3;
     seconds_pass(&story, 120, 5, 0);
-    EXPECT(&story, story.sim->down_seen > 0, "the only one that calls was not believed");
+    EXPECT(&story, story.sim->down_seen > 0,
+           "the report of the only active merchant did not suffice");
     seconds_pass(&story, 60, 5, 5);
     expect_others_within(&story, 1, SECOND_MS);
     the_one(&story)->hangs = 0;
@@ -261,7 +262,7 @@ static void add_many_merchants(struct sim *sim, size_t count)
     sim->admit[0].merchants = sim->merchants = merchants_new(items, count);
 }
 
-/* Its answers come, each after nine seconds: no trouble that a hold could see. */
+/* Each answer takes nine seconds, which does not cause a hold. */
 static void slow_beside_128_others(void)
 {
     struct story story = begin_wide("one slow merchant beside 128 others, 32 calls in flight");
@@ -283,7 +284,7 @@ static void slow_beside_128_others(void)
 
 static void stopped_at_one_host(void)
 {
-    struct story story = begin_wide("one host says 503 to a merchant, and to wait for an hour");
+    struct story story = begin_wide("one host answers a merchant 503 with Retry-After of an hour");
     seconds_pass(&story, 10, 5, 5);
     the_one(&story)->stopped = 1;
     the_one(&story)->retry_after_ms = 60 * MINUTE_MS;
@@ -297,11 +298,11 @@ static void stopped_at_one_host(void)
     all_end_within(&story, 1);
 }
 
-/* Both hosts, and one event: the last attempt begins ten seconds before its ten minutes are over,
- * and what was mended until then is a result. */
+/* Both hosts, and one event. Its last attempt begins ten seconds before its ten minutes are over,
+ * and succeeds if the fault has ended by then. */
 static void stopped_until(unsigned mended_after_s, enum reason ends_as)
 {
-    struct story story = begin_wide("both hosts say 503 to a merchant, and to wait for an hour");
+    struct story story = begin_wide("both hosts answer a merchant 503 with Retry-After of an hour");
     seconds_pass(&story, 5, 0, 5);
     the_one(&story)->stopped = 3;
     the_one(&story)->retry_after_ms = 60 * MINUTE_MS;
@@ -343,7 +344,7 @@ static void names_are_gone(void)
     expect_failures(&story, 0, 0);
     EXPECT(&story, story.sim->calls - calls < 400, "%zu calls", story.sim->calls - calls);
     seconds_pass(&story, 610, 1, 1);
-    expect_failures(&story, 1, 200); /* those that were called, when their time was over */
+    expect_failures(&story, 1, 200); /* events that were called, ten minutes later */
     EXPECT(&story, story.sim->outcomes[REASON_UNREACHABLE] == failures(&story),
            "events failed for another reason");
     story.sim->weather.names_gone = 0;
@@ -379,7 +380,7 @@ static void shortage(void)
     all_end_within(&story, 1);
 }
 
-/* Of ten events one is always answered 504: no probe of it may decide for the others. */
+/* One event in ten is always answered 504. Its probes must not decide for the others. */
 static void odd_probes(void)
 {
     struct story story =
@@ -398,7 +399,7 @@ static void odd_probes(void)
     all_end_within(&story, 15);
 }
 
-/* The first event is never answered otherwise, and it was the first probe. */
+/* The first event is always answered 504, and it is the first probe. */
 static void one_odd_probe(void)
 {
     struct story story =
@@ -416,8 +417,8 @@ static void one_odd_probe(void)
     all_end_within(&story, 15);
 }
 
-/* One event in two is answered 504 once, and Kafka takes no outcome for fifteen minutes: those
- * that wait for another attempt then must not be given up for it. */
+/* One event in two is answered 504 once, and Kafka accepts no outcome for fifteen minutes. Events
+ * that wait for another attempt must not fail because of that. */
 static void kafka_is_stuck(void)
 {
     struct story story = begin_wide("no transaction is committed for fifteen minutes");

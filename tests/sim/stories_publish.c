@@ -1,8 +1,8 @@
-/* Outcomes that are not taken: the record, its partition, its topic. All others are published as if
- * nothing was. */
+/* Outcomes that Kafka does not accept because of the record, its partition or its topic. All others
+ * are published as usual. */
 #include "story.h"
 
-/* Of every outcome that went to another partition of another topic, from arrival to commit. */
+/* Of outcomes for other partitions and topics, from arrival to commit. */
 static void expect_outputs_within(const struct story *story, unsigned but_topic, unsigned but,
                                   int64_t most_ms)
 {
@@ -17,7 +17,7 @@ static void expect_outputs_within(const struct story *story, unsigned but_topic,
     }
 }
 
-/* A fifth of the events are bad ones. */
+/* A fifth of the events is invalid. */
 static void events_come(struct story *story, unsigned minutes)
 {
     struct sim *sim = story->sim;
@@ -42,7 +42,7 @@ static void output_partition_without_a_leader(void)
     expect_outputs_within(&story, OUTPUT_RESULTS, 1u << 1, 1000);
     expect_full_partitions(&story, 0);
     size_t refusals = story.sim->refusals;
-    /* It is asked for every ten seconds, in vain, by each of two processes. */
+    /* Each of the two processes tries it every ten seconds. */
     EXPECT(&story, refusals <= (size_t)2 * (30 * 6 + 10), "%zu transactions were refused",
            refusals);
     story.sim->weather.shut[OUTPUT_RESULTS] = 0;
@@ -52,7 +52,7 @@ static void output_partition_without_a_leader(void)
     all_end_within(&story, 1);
 }
 
-/* Also for outcomes without a key, which have nowhere else to go then. */
+/* Also for outcomes without a key, which have no other partition then. */
 static void output_topic_without_any_leader(void)
 {
     struct story story = begin("no partition of the failures has a leader for half an hour");
@@ -69,7 +69,7 @@ static void output_topic_without_any_leader(void)
 
 static void output_topic_refuses_all(void)
 {
-    struct story story = begin("the topic of failures takes nothing for an hour");
+    struct story story = begin("the failures topic accepts nothing for an hour");
     events_come(&story, 1);
     story.sim->weather.shut_topics = 1u << OUTPUT_FAILURES;
     events_come(&story, 60);
@@ -83,10 +83,10 @@ static void output_topic_refuses_all(void)
     all_end_within(&story, 1);
 }
 
-/* The calls stop, as results that cannot be published age; bad events go on. */
+/* Calls stop, since results that cannot be published age. Invalid events are completed as usual. */
 static void results_topic_refuses_all(void)
 {
-    struct story story = begin("the topic of results takes nothing for an hour");
+    struct story story = begin("the results topic accepts nothing for an hour");
     events_come(&story, 1);
     story.sim->weather.shut_topics = 1u << OUTPUT_RESULTS;
     story.calls_then = story.sim->calls;
@@ -96,10 +96,10 @@ static void results_topic_refuses_all(void)
     all_end_within(&story, 5);
 }
 
-/* Each has a key, so that nothing else is taken for its like. */
+/* Each has a key, so that no other outcome is parked with it. */
 static void outcomes_refused_for_their_own_sake(void)
 {
-    struct story story = begin("200 outcomes are refused for their own sake, for half an hour");
+    struct story story = begin("200 outcomes are rejected for half an hour");
     events_come(&story, 1);
     for (int i = 0; i < 20; i++) {
         for (int j = 0; j < 10; j++) {
@@ -113,7 +113,7 @@ static void outcomes_refused_for_their_own_sake(void)
     size_t waiting = story.sim->produced - story.sim->done;
     EXPECT(&story, waiting == 200, "%zu events wait, not 200", waiting);
     EXPECT(&story, story.sim->named >= 200, "%zu were named", story.sim->named);
-    /* Each is alone after halving what it came with; then one of all is offered, less and less. */
+    /* Halving isolates each one; then one of them is sent after growing pauses. */
     EXPECT(&story, story.sim->refusals <= (size_t)200 * 12, "%zu transactions were refused",
            story.sim->refusals);
     expect_outputs_within(&story, OUTPUT_TOPIC_COUNT, 0, 1500);

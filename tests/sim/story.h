@@ -1,5 +1,5 @@
-/* What the files of stories (stories*.c) tell them with: what happens, and what must have become of
- * the events by then. The rules are those of a configuration file that sets nothing. */
+/* For stories*.c: what happens, and the expected state of the events. The rules are the default
+ * configuration. */
 #ifndef TESTS_SIM_STORY_H
 #define TESTS_SIM_STORY_H
 
@@ -129,7 +129,7 @@ static inline void processes_are_killed(struct story *story)
     }
 }
 
-/* --- what became of it ---------------------------------------------------------------------- */
+/* --- the expected state --------------------------------------------------------------------- */
 
 static inline size_t failures(const struct story *story)
 {
@@ -169,7 +169,7 @@ static inline void expect_full_partitions(const struct story *story, size_t coun
            full_partitions(story), count);
 }
 
-/* Of all events of the other merchants that ended so far, from arrival to commit. */
+/* All events of other merchants that ended so far, from arrival to commit. */
 static inline void expect_others_within(const struct story *story, unsigned merchant,
                                         int64_t most_ms)
 {
@@ -179,8 +179,7 @@ static inline void expect_others_within(const struct story *story, unsigned merc
     }
 }
 
-/* Nothing more arrives, and within so long everything has its outcome; then a restart finds
- * nothing to do. */
+/* No more events arrive. Within that time all have their outcome; then a restart finds no work. */
 static inline void all_end_within(struct story *story, unsigned minutes)
 {
     struct sim *sim = story->sim;
@@ -197,7 +196,7 @@ static inline void all_end_within(struct story *story, unsigned minutes)
                    reason == REASON_NONE ? "results" : reason_name(reason));
         }
     }
-    printf("; the last %" PRId64 " s after the trouble\n", (sim->mono_ms - sim->calm_ms) / 1000);
+    printf("; the last %" PRId64 " s after the fault\n", (sim->mono_ms - sim->calm_ms) / 1000);
     sim_run_again(sim);
     sim_free(sim);
 }
