@@ -1,11 +1,11 @@
-/* The delivery protocol: what the consumer, the offset window and the transactional publisher do
- * with events while processes die, sleep and lose their partitions. README.md says what is left
- * out and why that is sound, and how to run this.
+/* The delivery protocol: what consumer, offset window and transactional publisher do with events while
+ * processes die, stop and lose their partitions. README.md says what is left out, why that is sound, and
+ * how to run this.
  *
- * Names are those of the code: src/flow/{window,batch,assign,publish,pipeline}.c,
+ * The names are those of the code: src/flow/{window,batch,assign,publish,pipeline}.c,
  * src/kafka/{clients,consumer,publisher,producer}.c.
- * An inline stands for the function of its name. One step of a process is one request, answer or
- * turn of the event loop; any two of them may happen in either order.
+ * An inline stands for the function of its name. One step of a process is one request, answer or round of
+ * the event loop. Any two steps may happen in either order.
  *
  * Sets of offsets are bit sets, bit o for offset o. In the code the set in a commit's metadata
  * begins at the base offset; here it begins at 0, which is equivalent.
@@ -16,8 +16,8 @@
 #ifndef PARTITIONS
 #define PARTITIONS 1
 #endif
-/* Offsets of each partition's log; the ones that hold a record. The others were control records
- * or compacted, and are never delivered. */
+/* Offsets of each partition's log, and those with a record. The others were control records or compacted,
+ * and are never delivered. */
 #ifndef OFFSETS
 #define OFFSETS 4
 #endif
@@ -46,15 +46,15 @@
 #ifndef UNKNOWNS
 #define UNKNOWNS 1
 #endif
-/* Replaced clients, of any kind. */
+/* Replacements of clients, of any kind. */
 #ifndef RENEWALS
 #define RENEWALS 0
 #endif
-/* Outcomes that their topic refuses. */
+/* Outcomes that their topic rejects. */
 #ifndef REFUSALS
 #define REFUSALS 0
 #endif
-/* A's right to its transactional.id is taken away, for good. */
+/* A loses the right to its transactional.id, permanently. */
 #ifndef DENIALS
 #define DENIALS 0
 #endif
@@ -65,12 +65,12 @@
 #define BELOW(o)  ((1 << (o)) - 1)
 #define ALL       BELOW(OFFSETS)
 #define EVENTS(p) (p == 0 -> EVENTS_0 : EVENTS_1)
-/* What a position (offset, set) says is done. */
+/* The done offsets of a position (offset, set). */
 #define DONE_OF(offset, set) (BELOW(offset) | (set))
 #define NAME(i)   (65 + (i)) /* "A", "B" in a trace */
 
-/* With a safeguard removed, only what a reader of the outcomes can see is checked, so that the
- * trace tells what it costs. */
+/* Without a safeguard, only effects that consumers of the outcomes see are checked, so that the trace shows
+ * them. */
 #ifdef ABLATION
 #define INVARIANT(condition) skip
 #else
@@ -80,10 +80,9 @@
 /* --- A daemon --- */
 
 mtype:life = {RUNNING, PAUSED, DEAD};
-/* TAKING: in no group, since the transactional.id is not held yet. LOOKING: no position is known. */
+/* TAKING: in no group, since the transactional.id is not held yet. LOOKING: positions are not known. */
 mtype:consumer = {TAKING, LOOKING, ASSIGNED, REVOKING};
-/* Which generation of the group it is of. Only "the current one, or one before" ever matters, and
- * without numbers the states are fewer. */
+/* The generation of the group. Only "current or earlier" matters; without numbers there are fewer states. */
 mtype:session = {NO_SESSION, CURRENT, STALE};
 /* ACQUIRING: the producer does not hold its transactional.id. From OFFSETS_SENT on a transaction
  * is open. COMMIT_UNKNOWN: the result of the commit is not known; the producer must be replaced. */
@@ -107,7 +106,7 @@ typedef partition {
     window_state win;
     byte calling;
     byte completed;
-    byte suspects; /* completed, and refused by their topic */
+    byte suspects; /* completed, and rejected by their topic */
 };
 
 typedef daemon {
@@ -116,18 +115,18 @@ typedef daemon {
     mtype:consumer consumer;
     mtype:session session;
     byte mine;    /* bit set of partitions */
-    byte known;   /* those of them whose position was told */
+    byte known;   /* those whose position is known */
     partition partitions[PARTITIONS];
 
     bool publishing;
     bool trying;   /* the batch is one of suspects */
-    bool orphaned; /* the batch's partitions were abandoned meanwhile */
+    bool orphaned; /* the batch's partitions were taken away meanwhile */
     mtype:session batch_session;
     byte records[PARTITIONS]; /* offsets whose outcomes are in the batch */
     position positions[PARTITIONS];
 
     mtype:publisher publisher;
-    bool refused;          /* NOT_OURS: no further batch in this session */
+    bool refused;          /* NOT_OURS: no further batch with this group metadata */
 };
 
 daemon d[DAEMONS];
@@ -138,22 +137,22 @@ mtype:txn = {EMPTY, ONGOING, PREPARE_COMMIT};
 mtype:answer = {NO_ANSWER, ANSWER_OK, ANSWER_FENCED};
 
 /* The group's coordinator. */
-bool preparing; /* a rebalance is under way */
+bool preparing; /* a rebalance is in progress */
 bool member[DAEMONS], joined[DAEMONS];
 byte owner[PARTITIONS];
 
 /* The transaction coordinator, one transactional.id for each daemon. */
 typedef transaction {
     mtype:txn state;
-    bool fenced;      /* aborted for its age: what the producer sends next is refused */
-    bool commit_sent; /* a commit is on its way; its sender may be dead by then */
+    bool fenced;      /* timed out and aborted: what the producer sends next is rejected */
+    bool commit_sent; /* a commit is in transit; its sender may have died */
     mtype:answer answer;
     byte records[PARTITIONS];
     position positions[PARTITIONS];
 };
 transaction txn[DAEMONS];
 
-/* What everybody can read. */
+/* What consumers can read. */
 position committed[PARTITIONS];
 byte visible[PARTITIONS]; /* offsets of events with a committed outcome */
 
@@ -163,12 +162,12 @@ bool denied; /* A may not have its transactional.id */
 byte crashes, pauses, rebalances, aborts, unknowns, renewals, refusals;
 
 #ifdef STALE_POSITIONS
-/* What a daemon's first lookup of a partition read. */
+/* The result of a daemon's first lookup of a partition. */
 position looked_up[DAEMONS * PARTITIONS];
 #endif
 
-/* Scratch, always within one atomic step, so it is no part of a state. (A breadth-first search
- * does not take hidden variables.) */
+/* Scratch, used only within one atomic step, so it is not part of a state. (A breadth-first search does not
+ * permit hidden variables.) */
 #ifndef SCRATCH
 #define SCRATCH hidden
 #endif
@@ -199,7 +198,7 @@ inline window_load(window, at)
 #endif
 }
 
-/* Offsets that were not delivered before this one will not be. */
+/* Earlier offsets that were not delivered will never be. */
 inline window_arrive(window, offset, known)
 {
     window.done = window.done | (BELOW(offset) & ~BELOW(window.next));
@@ -268,8 +267,8 @@ inline position_clear(at)
     at.metadata = 0
 }
 
-/* Every partition of which something is completed, or of suspects, all of it; never of both. What
- * a window says stays what is committed: the batch's effect on it lies in the pending. */
+/* Everything that is completed in each partition, or all suspects; never both. The windows still say what is
+ * committed; the batch's effect is in the pending windows. */
 inline batch_fill(i, suspects_only)
 {
     d[i].trying = suspects_only;
@@ -309,7 +308,7 @@ inline batch_commit(i)
     }
 }
 
-/* Back to where they were. */
+/* Moves the outcomes back. */
 inline batch_undo(i)
 {
 #ifdef NO_UNDO
@@ -351,7 +350,7 @@ inline partitions_deinit(i)
     }
 }
 
-/* Calls in flight become orphans, which nobody hears of again; a batch is left to its end. */
+/* Calls in flight become orphans, whose outcomes are discarded. A batch is left to its end. */
 inline assign_drop(i)
 {
     partitions_deinit(i);
@@ -381,7 +380,7 @@ inline lookup(i, at)
 inline lookup(i, at) { window_load(d[i].partitions[p].win, committed[at]) }
 #endif
 
-/* Each partition's position by itself, as it becomes known. */
+/* Each partition separately, as its position becomes known. */
 inline assign_positions(i, at)
 {
     p = at;
@@ -389,14 +388,14 @@ inline assign_positions(i, at)
     printf("%c  assign_positions: partition %d in generation %d; window_load: base offset %d, done set(%d)\n",
            NAME(i), p, session_number[i], d[i].partitions[p].win.base_offset,
            d[i].partitions[p].win.done);
-    /* The window never forgets: what has its outcome is known as done. */
+    /* Every offset with an outcome is in the window as done. */
     INVARIANT((visible[p] & ~DONE_OF(d[i].partitions[p].win.base_offset,
                                      d[i].partitions[p].win.done)) == 0);
     d[i].known = d[i].known | BIT(p);
     d[i].consumer = ASSIGNED
 }
 
-/* A record of the next offset that exists and fits into the window: a new one is called. */
+/* The next record, if it fits into the window. A new one is called. */
 inline pipeline_record(i, offset)
 {
     window_arrive(d[i].partitions[p].win, offset, equal);
@@ -410,7 +409,7 @@ inline pipeline_record(i, offset)
     fi
 }
 
-/* Told on the loop's thread a little later: the publisher may as well have been slower. */
+/* The loop learns of it a little later, which is the same as a slower publisher. */
 inline pipeline_batch_ended(i, verdict)
 {
     if
@@ -453,9 +452,8 @@ inline session_ends(i)
     fi
 }
 
-/* A static member that comes back while the group is stable gets its assignment again
- * (KIP-345), under an id of its own that ends the one before; in all other cases the group is
- * balanced anew. */
+/* A static member that returns while the group is stable gets its assignment back (KIP-345), with a new id that
+ * ends the old one. In all other cases the group rebalances. */
 inline join(i)
 {
     if
@@ -478,7 +476,7 @@ inline join(i)
     fi
 }
 
-/* Any assignment of partitions to members: more than an assignor would make. */
+/* Any assignment of partitions to members, more than an assignor makes. */
 inline rebalance_end()
 {
     preparing = 0;
@@ -531,12 +529,12 @@ inline transaction_times_out(i)
     printf("coordinator: %c's transaction timed out and is aborted\n", NAME(i));
     transaction_clear(i);
     if
-    :: d[i].life == DEAD -> txn[i].commit_sent = 0 /* it would be refused */
+    :: d[i].life == DEAD -> txn[i].commit_sent = 0 /* it is rejected */
     :: else -> txn[i].fenced = 1
     fi
 }
 
-/* The commit arrives, early or late. From the decision on the outcomes will be seen. */
+/* The commit arrives, early or late. After the decision the outcomes are visible. */
 inline end_transaction(i)
 {
     txn[i].commit_sent = 0;
@@ -565,18 +563,18 @@ inline end_transaction(i)
         }
     fi;
     if
-    :: d[i].publisher != COMMITTING -> txn[i].answer = NO_ANSWER /* nobody waits for it */
+    :: d[i].publisher != COMMITTING -> txn[i].answer = NO_ANSWER /* no process waits for it */
     :: else
     fi
 }
 
-/* The markers are written: the offsets are readable, too, and the next transaction may begin. */
+/* The markers are written: now the offsets are readable, and the next transaction may begin. */
 inline write_markers(i)
 {
     for (p : 0 .. PARTITIONS - 1) {
         if
         :: txn[i].positions[p].in ->
-            /* What was done stays done, and nothing is done without an outcome. */
+            /* Done offsets stay done, and no offset is done without an outcome. */
             set = DONE_OF(txn[i].positions[p].offset, txn[i].positions[p].metadata);
             INVARIANT((DONE_OF(committed[p].offset, committed[p].metadata) & ~set) == 0);
             INVARIANT((set & EVENTS(p) & ~visible[p]) == 0);
@@ -591,7 +589,7 @@ inline write_markers(i)
 }
 
 #define PENDING_OF(i, p) (txn[i].state != EMPTY && txn[i].positions[p].in)
-/* Offsets are told when no transaction on them is open (KIP-447). */
+/* Offsets are known when no transaction with them is open (KIP-447). */
 #ifdef NO_STABLE
 #define STABLE(p) true
 #else
@@ -613,10 +611,10 @@ inline write_markers(i)
 
 /* --- The publisher's thread: producer.c --- */
 
-/* init_transactions: the producer before it is fenced, what it left open is aborted. */
+/* init_transactions: fences the previous producer and aborts its open transaction. */
 inline producer_acquire(i)
 {
-    txn[i].commit_sent = 0; /* comes with an old epoch from now on */
+    txn[i].commit_sent = 0; /* has an old epoch from now on */
     txn[i].answer = NO_ANSWER;
     txn[i].fenced = 0;
     if
@@ -626,7 +624,7 @@ inline producer_acquire(i)
     printf("%c  producer_acquire: holds its transactional.id, no transaction is open\n", NAME(i))
 }
 
-/* The session under which the batch's events were read, not the newest one. */
+/* The group metadata under which the batch's events were read, not the newest one. */
 #ifdef LATE_SESSION
 #define SENT_SESSION(i) d[i].session
 #else
@@ -662,8 +660,7 @@ inline send_offsets(i)
     fi
 }
 
-/* With the commit's request: a transaction that never gets there is aborted, whatever of it was
- * written. */
+/* Together with the commit's request: without one, the transaction is aborted, whatever was written. */
 inline produce_all_and_commit(i)
 {
     if
@@ -693,7 +690,7 @@ inline transaction_abort(i)
     pipeline_batch_ended(i, TRANSACTION_ABORTED)
 }
 
-/* One outcome is refused by its topic: it is a suspect from now on, the others are as before. */
+/* The topic rejects one outcome: it is a suspect from now on, the others are unchanged. */
 inline records_refused(i, at, offset)
 {
     refusals++;
@@ -765,8 +762,8 @@ inline read_back(i)
 #define COMMIT_BEGUN(i)                                             \
     (d[i].publisher == COMMITTING || d[i].publisher == COMMIT_UNKNOWN || d[i].publisher == READING_BACK)
 
-/* Another producer, on a thread of its own. A batch goes back to the pipeline, unless its commit
- * was begun: then the new thread finds out how that ended. The old one sends nothing more. */
+/* Another producer on another thread. A batch goes back to the pipeline, unless its commit was begun: then the new
+ * thread finds out how that ended. The old producer sends nothing more. */
 inline worker_take_over(i)
 {
     printf("%c  worker_take_over: a new producer\n", NAME(i));
@@ -817,7 +814,7 @@ inline fatal_handle(i)
     replace_consumer(i)
 }
 
-/* The publisher's thread sits in a call that does not return. */
+/* The publisher's thread hangs in a call. */
 inline on_check(i)
 {
     renewals++;
@@ -825,7 +822,7 @@ inline on_check(i)
     worker_take_over(i)
 }
 
-/* Sooner or later the consumer hears of it, or of nothing for long. */
+/* At some time the consumer learns of it, or gets no response for long. */
 inline echo(i)
 {
     renewals++;
@@ -859,7 +856,7 @@ inline id_state_check(i)
 #define RUNS(i)     (d[i].life == RUNNING)
 #define IN_GROUP(i) (RUNS(i) && d[i].consumer != TAKING)
 
-/* The next offset that holds a record; OFFSETS when there is none. */
+/* The next offset with a record; OFFSETS: none. */
 #define NEXT_EVENT(p, from)                              \
     ((from) <= 0 && (EVENTS(p) & 1) -> 0 :               \
     ((from) <= 1 && (EVENTS(p) & 2) -> 1 :               \
@@ -891,7 +888,7 @@ inline job_state_complete(i, at, offset)
     printf("%c  call ends: partition %d offset %d is completed\n", NAME(i), at, offset)
 }
 
-/* The consumer joins again by itself as soon as its partitions are given back. */
+/* The consumer joins again as soon as its partitions are released. */
 inline rejoin(i)
 {
     assign_drop(i);
@@ -937,7 +934,7 @@ end:
            batch_fill(i, 0) }
     :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SUSPECTS_ANY(i) ->
            batch_fill(i, 1) }
-    /* release: all is quiet, or the group has waited long enough */
+    /* release: no unfinished work, or the group has waited long enough */
     :: d_step { RUNS(i) && d[i].consumer == REVOKING && member[i] ->
            printf("%c  consumer_release\n", NAME(i));
            rejoin(i) }
@@ -1016,7 +1013,7 @@ inline process_clear(i)
     d[i].publisher = ACQUIRING
 }
 
-/* For a trace that shows the usual zombie: one that is stopped with a batch in its hands. */
+/* For a trace with the usual zombie: a process that is stopped while it has a batch. */
 #ifdef PAUSE_WITH_BATCH
 #define PAUSE_NOW(i) (d[i].publishing)
 #else
@@ -1038,7 +1035,7 @@ inline start(i)
     d[i].life = RUNNING
 }
 
-/* A process that is stopped or dead need not come back, as long as one runs. */
+/* A stopped or dead process need not return as long as the other one runs. */
 proctype faults()
 {
 end:
@@ -1063,7 +1060,7 @@ end:
     od
 }
 
-/* Runs when nobody else can: then everything has to be done. */
+/* Runs when no other process can: then everything must be done. */
 proctype end_of_run()
 {
 end:
@@ -1083,7 +1080,7 @@ end:
     }
 }
 
-/* Begins with the group formed: A has the first partition, B the second or none. */
+/* Starts with the group formed: A has the first partition, B the second one or none. */
 init
 {
     atomic {
