@@ -61,14 +61,19 @@ char *mem_strdup(const char *string)
     return string == NULL ? NULL : mem_dup(string, strlen(string));
 }
 
-char *mem_printf(const char *format, ...)
+char *mem_vprintf(const char *format, va_list arguments)
 {
     char *text = NULL;
+    return checked(vasprintf(&text, format, arguments) < 0 ? NULL : text);
+}
+
+char *mem_printf(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    int len = vasprintf(&text, format, arguments);
+    char *text = mem_vprintf(format, arguments);
     va_end(arguments);
-    return checked(len < 0 ? NULL : text);
+    return text;
 }
 
 void mem_free_at(void *variable)

@@ -34,9 +34,7 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct schema_compiler *c
     if (compiler->error == NULL) {
         va_list arguments;
         va_start(arguments, format);
-        if (vasprintf(&compiler->error, format, arguments) < 0) {
-            mem_exhausted();
-        }
+        compiler->error = mem_vprintf(format, arguments);
         va_end(arguments);
     }
     return false;

@@ -10,7 +10,6 @@
 #include "schema/node.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,12 +91,9 @@ bool schema_fail(struct schema_run *run, const struct schema_frame *frame, const
         run->violations->total++;
         return false;
     }
-    AUTO_FREE char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0) {
-        mem_exhausted();
-    }
+    AUTO_FREE char *text = mem_vprintf(format, arguments);
     va_end(arguments);
     AUTO_BUF struct buf instance_location = {0};
     AUTO_BUF struct buf keyword_location = {0};

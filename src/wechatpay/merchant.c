@@ -11,7 +11,6 @@
 #include <ctype.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,12 +36,9 @@ static void complain(struct builder *builder, const char *key, const char *forma
 /* `key` is the configuration key, so that the caller can add its origin. */
 static void complain(struct builder *builder, const char *key, const char *format, ...)
 {
-    AUTO_FREE char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0) {
-        mem_exhausted();
-    }
+    AUTO_FREE char *text = mem_vprintf(format, arguments);
     va_end(arguments);
     buf_printf(&builder->errors, "merchant %s: %s: %s\n", builder->merchant->mchid, key, text);
 }

@@ -19,6 +19,7 @@
 #ifndef PRESIGND_BASE_MEM_H
 #define PRESIGND_BASE_MEM_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #ifdef NDEBUG
@@ -38,6 +39,8 @@ void *mem_dup(const void *bytes, size_t size) __attribute__((malloc, warn_unused
 char *mem_strdup(const char *string) __attribute__((warn_unused_result));
 char *mem_printf(const char *format, ...)
     __attribute__((format(printf, 1, 2), malloc, warn_unused_result));
+char *mem_vprintf(const char *format, va_list arguments)
+    __attribute__((format(printf, 1, 0), malloc, warn_unused_result));
 
 /* Frees what a char * or void * variable holds when it leaves its scope. */
 void mem_free_at(void *variable);

@@ -86,10 +86,7 @@ static void print_error(const struct command *command, const char *format, va_li
 static void print_error(const struct command *command, const char *format, va_list arguments,
                         const char *after)
 {
-    AUTO_FREE char *text = NULL;
-    if (vasprintf(&text, format, arguments) < 0) {
-        mem_exhausted();
-    }
+    AUTO_FREE char *text = mem_vprintf(format, arguments);
     AUTO_BUF struct buf clean = {0};
     text_clean(&clean, text, strlen(text), 8192);
     if (after == NULL) {
