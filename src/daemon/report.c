@@ -62,7 +62,7 @@ static void create_all_series(struct metrics *metrics)
         create_series(metrics, METRIC_FAILURES, reason_name(reason));
     }
     for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
-        create_series(metrics, METRIC_RETRIES, reason_name(reason_of_answer(kind)));
+        create_series(metrics, METRIC_RETRIES, reason_name(retry_rule(kind).reason));
     }
     for (enum transaction_verdict verdict = 0; verdict < TRANSACTION_VERDICT_COUNT; verdict++) {
         create_series(metrics, METRIC_TRANSACTIONS, transaction_verdict_name(verdict));

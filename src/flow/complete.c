@@ -1,5 +1,7 @@
 #include "presignd/flow/complete.h"
 
+#include "presignd/flow/retry.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -58,7 +60,7 @@ static size_t list_attempts(const struct job *job, struct outcome_attempt *out)
             .duration_ms = attempt->duration_ms,
             .status = attempt->status,
             .code = attempt->code[0] != '\0' ? attempt->code : NULL,
-            .ended = reason_name(reason_of_answer(attempt->kind)),
+            .ended = reason_name(retry_rule(attempt->kind).reason),
         };
     }
     return count;

@@ -2,7 +2,7 @@
  *
  * A call needs the permission of hold (merchant and hosts), of the merchant's queue (its limit and
  * its rate), and of the global in-flight limit. An answer is reported to hold and queue first. Then
- * read_answer() decides: the event is completed (retry_applies() is false), waits for the end of a
+ * read_answer() decides: the event is completed (retry_rule() says so), waits for the end of a
  * hold, or gets another attempt (try_again()). */
 #include "flow/pipeline_parts.h"
 
@@ -155,7 +155,7 @@ static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
         return true;
     }
     if (now.mono_ms > last_ms(p, job, now)) {
-        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        job_state_fail(p, job, retry_rule(job->answer.kind).reason, NULL, now);
         return true;
     }
     return false;
@@ -235,26 +235,6 @@ void dispatch_start(struct pipeline *p, struct moment now)
     }
 }
 
-/* 5xx and a missing answer may be caused by any intermediary and do not concern the merchant. */
-static enum merchant_queue_answer queue_answer_of(enum answer_kind kind)
-{
-    switch (kind) {
-    case ANSWER_RATE_LIMITED:
-        return MERCHANT_QUEUE_RATE_LIMITED;
-    case ANSWER_UNAUTHORIZED:
-    case ANSWER_UNAVAILABLE:
-    case ANSWER_UNREACHABLE:
-        return MERCHANT_QUEUE_NEUTRAL;
-    case ANSWER_SUCCESS:
-    case ANSWER_REJECTED:
-    case ANSWER_UNVERIFIED:
-    case ANSWER_UNEXPECTED:
-    case ANSWER_KIND_COUNT:
-        break;
-    }
-    return MERCHANT_QUEUE_OK;
-}
-
 /* A 401 after a second signature concerns the merchant, unless the merchant was answered otherwise
  * since this event's previous 401: then it may concern the event alone. */
 static bool is_merchant_401(struct job *job)
@@ -327,7 +307,7 @@ static void account_answer(struct pipeline *p, struct job *job, struct moment no
     struct merchant_queue *queue = job->queue;
     p->in_flight--;
     tell_hold(p, job, now);
-    merchant_queue_ended(queue, queue_answer_of(job->answer.kind), job->began_ms, now.mono_ms);
+    merchant_queue_ended(queue, retry_rule(job->answer.kind).effect, job->began_ms, now.mono_ms);
     queue->last_answer = job->answer.kind;
     queue->last_answer_ms = now.mono_ms;
 }
@@ -337,7 +317,7 @@ static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct 
     job->retry_ms = at_ms;
     job_state_move(p, job, JOB_RETRY);
     job_state_arm(p, job, now);
-    OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
+    OBSERVE(p, retrying, job, retry_rule(job->answer.kind).reason);
 }
 
 /* Waits in its queue until the hold ends. This call does not count as an attempt. */
@@ -350,7 +330,7 @@ static void wait_held(struct pipeline *p, struct job *job, struct moment now)
     }
     job->retry_ms = hold->state == HOLD_PACED ? hold->until_ms : 0;
     job_state_enqueue(p, job, now);
-    OBSERVE(p, retrying, job, reason_of_answer(job->answer.kind));
+    OBSERVE(p, retrying, job, retry_rule(job->answer.kind).reason);
 }
 
 /* The event is answered 401 repeatedly while its merchant is not: it is probed as a held merchant
@@ -406,7 +386,7 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
 {
     bool held = is_held(p, job);
     if (held && !hold_is_held(&job->queue->hold) && now.mono_ms >= last_ms(p, job, now)) {
-        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        job_state_fail(p, job, retry_rule(job->answer.kind).reason, NULL, now);
         return;
     }
     if (held) {
@@ -424,7 +404,7 @@ static void try_again(struct pipeline *p, struct job *job, struct moment now)
     };
     int64_t at_ms = retry_next_ms(&p->rules.retry, &retry);
     if (at_ms < 0) {
-        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        job_state_fail(p, job, retry_rule(job->answer.kind).reason, NULL, now);
     } else {
         retry_at(p, job, at_ms, now);
     }
@@ -448,8 +428,8 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
         job->worst_call_state = job->answer.call_state;
     }
     job_log_attempt(job);
-    if (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind)) {
-        job_state_fail(p, job, reason_of_answer(kind), NULL, now);
+    if (kind != ANSWER_UNAUTHORIZED && !retry_rule(kind).retry) {
+        job_state_fail(p, job, retry_rule(kind).reason, NULL, now);
     } else if (job_state_expire(p, job, now)) {
         return;
     } else if (p->revoking || p->draining) {

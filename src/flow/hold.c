@@ -707,21 +707,10 @@ void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_t
 
 const char *hold_why_name(enum hold_why why)
 {
-    switch (why) {
-    case HOLD_WHY_NONE:
-        return "none";
-    case HOLD_WHY_UNAUTHORIZED:
-        return "merchant_unauthorized";
-    case HOLD_WHY_UNVERIFIED:
-        return "unverified_answer";
-    case HOLD_WHY_RATE_LIMITED:
-        return "rate_limited";
-    case HOLD_WHY_ENDPOINT:
-        return "endpoint_down";
-    case HOLD_WHY_COUNT:
-        break;
-    }
-    abort();
+#define NAME(why, name) name,
+    static const char *const names[] = {HOLD_WHYS(NAME)};
+#undef NAME
+    return names[why];
 }
 
 bool hold_is_over(const struct hold_merchant *merchant)

@@ -7,29 +7,10 @@
 
 const char *job_state_name(enum job_state state)
 {
-    switch (state) {
-    case JOB_NEW:
-        return "new";
-    case JOB_BLOCKED:
-        return "blocked";
-    case JOB_WAITING:
-        return "waiting";
-    case JOB_CALLING:
-        return "calling";
-    case JOB_ANSWERED:
-        return "answered";
-    case JOB_RETRY:
-        return "retry";
-    case JOB_COMPLETED:
-        return "completed";
-    case JOB_PUBLISHING:
-        return "publishing";
-    case JOB_REFUSED:
-        return "refused";
-    case JOB_STATE_COUNT:
-        break;
-    }
-    abort();
+#define NAME(state, name) name,
+    static const char *const names[] = {JOB_STATES(NAME)};
+#undef NAME
+    return names[state];
 }
 
 /* One allocation: the headers, then topic, key, value and the headers' bytes. */

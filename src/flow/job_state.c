@@ -248,7 +248,7 @@ static void wake(struct pipeline *p, struct job *job, struct moment now)
     if (job_state_expire(p, job, now)) {
         return;
     } else if (now.mono_ms >= job_state_deadline_ms(p, job, now)) {
-        job_state_fail(p, job, reason_of_answer(job->answer.kind), NULL, now);
+        job_state_fail(p, job, retry_rule(job->answer.kind).reason, NULL, now);
     } else if (job->state == JOB_RETRY && now.mono_ms >= job->retry_ms) {
         job_state_enqueue(p, job, now);
     } else {

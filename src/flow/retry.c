@@ -1,21 +1,30 @@
 #include "presignd/flow/retry.h"
 
-bool retry_applies(enum answer_kind kind)
+#include <stdlib.h>
+
+/* 401: dispatch.c signs the request again, or holds the merchant. 5xx and a missing answer may be
+ * caused by an intermediary, so they do not change the merchant's limit. */
+struct retry_rule retry_rule(enum answer_kind kind)
 {
+#define RULE(id, reason_id, again, effect_id) \
+    case ANSWER_##id:                         \
+        return (struct retry_rule){REASON_##reason_id, again, MERCHANT_QUEUE_##effect_id};
     switch (kind) {
-    case ANSWER_RATE_LIMITED:
-    case ANSWER_UNAVAILABLE:
-    case ANSWER_UNREACHABLE:
-    case ANSWER_UNVERIFIED:
-        return true;
-    case ANSWER_SUCCESS:
-    case ANSWER_REJECTED:
-    case ANSWER_UNAUTHORIZED: /* dispatch.c signs the request again, or holds the merchant */
-    case ANSWER_UNEXPECTED:
+        /* clang-format off */
+        RULE(SUCCESS,      NONE,                  false, OK)
+        RULE(REJECTED,     REJECTED,              false, OK)
+        RULE(UNAUTHORIZED, MERCHANT_UNAUTHORIZED, false, NEUTRAL)
+        RULE(RATE_LIMITED, RATE_LIMITED,          true,  RATE_LIMITED)
+        RULE(UNAVAILABLE,  UNAVAILABLE,           true,  NEUTRAL)
+        RULE(UNREACHABLE,  UNREACHABLE,           true,  NEUTRAL)
+        RULE(UNVERIFIED,   UNVERIFIED_ANSWER,     true,  OK)
+        RULE(UNEXPECTED,   UNEXPECTED_ANSWER,     false, OK)
+        /* clang-format on */
     case ANSWER_KIND_COUNT:
         break;
     }
-    return false;
+#undef RULE
+    abort();
 }
 
 /* base * 2^(attempts - 1), capped. Doubling stops at the cap, so nothing overflows. */

@@ -2,6 +2,7 @@
  * schema. `:status`, `:endpoint` and `:transfer` give what the status line and curl give; `:signed`
  * adds a valid signature, so that the code behind the verification is reached. */
 #include "fuzz.h"
+#include "presignd/flow/retry.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
@@ -122,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         complete_result(*job, &fuzz_identity, FUZZ_NOW_MS);
     } else {
         job_log_attempt(*job);
-        complete_failure(*job, &fuzz_identity, reason_of_answer(answer->kind), NULL, FUZZ_NOW_MS);
+        complete_failure(*job, &fuzz_identity, retry_rule(answer->kind).reason, NULL, FUZZ_NOW_MS);
     }
     fuzz_expect_outcome(*job);
     outcome_bytes_deinit(&(*job)->outcome);

@@ -246,7 +246,7 @@ static struct answer write_answer(struct sim *sim, const struct call *call)
 
 static bool completes(enum answer_kind kind)
 {
-    return kind == ANSWER_SUCCESS || (kind != ANSWER_UNAUTHORIZED && !retry_applies(kind));
+    return kind == ANSWER_SUCCESS || (kind != ANSWER_UNAUTHORIZED && !retry_rule(kind).retry);
 }
 
 /* The network sent the request twice and the endpoint acted twice. The second answer comes on a

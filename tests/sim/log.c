@@ -339,11 +339,11 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
                                             (calls || event->kind == SIM_NO_MERCHANT));
     if (calls) {
         for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
-            right = right || ((event->told & 1u << kind) != 0 && reason_of_answer(kind) == reason);
+            right = right || ((event->told & 1u << kind) != 0 && retry_rule(kind).reason == reason);
         }
         right = right || merchant_held(sim, event, reason);
         for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
-            right = right || (event->relieved && reason_of_answer(kind) == reason &&
+            right = right || (event->relieved && retry_rule(kind).reason == reason &&
                               (sim->merchant_told[event->merchant] & 1u << kind) != 0);
         }
         right = right || (reason == REASON_EXPIRED && event->expires_ms != 0 &&

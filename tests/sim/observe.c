@@ -17,7 +17,7 @@ static void on_called(void *context, const struct job *job)
 static void on_retrying(void *context, const struct job *job, enum reason reason)
 {
     struct sim_member *member = context;
-    SIM_CHECK(member->sim, reason != REASON_NONE && reason == reason_of_answer(job->answer.kind),
+    SIM_CHECK(member->sim, reason != REASON_NONE && reason == retry_rule(job->answer.kind).reason,
               "a report of another attempt for %s", reason_name(reason));
     SIM_CHECK(member->sim, member->state != SIM_REVOKING && !member->draining,
               "another attempt during a revocation");

@@ -65,15 +65,17 @@ enum hold_state {
     HOLD_STATE_COUNT
 };
 
-/* Why events of a merchant wait. The names are those in the status page and in metrics. */
-enum hold_why {
-    HOLD_WHY_NONE,
-    HOLD_WHY_UNAUTHORIZED, /* merchant_unauthorized */
-    HOLD_WHY_UNVERIFIED,   /* unverified_answer */
-    HOLD_WHY_RATE_LIMITED, /* rate_limited */
-    HOLD_WHY_ENDPOINT,     /* endpoint_down: no host is open for the merchant */
-    HOLD_WHY_COUNT
-};
+/* Why events of a merchant wait, each with its name in the status page and in metrics. */
+#define HOLD_WHYS(ROW)                         \
+    ROW(NONE, "none")                          \
+    ROW(UNAUTHORIZED, "merchant_unauthorized") \
+    ROW(UNVERIFIED, "unverified_answer")       \
+    ROW(RATE_LIMITED, "rate_limited")          \
+    ROW(ENDPOINT, "endpoint_down") /* no host is open for the merchant */
+
+#define HOLD_WHY(why, name) HOLD_WHY_##why,
+enum hold_why { HOLD_WHYS(HOLD_WHY) HOLD_WHY_COUNT };
+#undef HOLD_WHY
 const char *hold_why_name(enum hold_why why);
 
 /* Of one merchant at one host, or of one host for all merchants. */

@@ -17,19 +17,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Each state is a list. Only flow/job_state.c moves a job, and it picks the list from the state. */
-enum job_state {
-    JOB_NEW,        /* read, not yet admitted: its partition's window is full */
-    JOB_BLOCKED,    /* behind an earlier event with the same contract code */
-    JOB_WAITING,    /* waits for its merchant, or for the in-flight limit */
-    JOB_CALLING,    /* in flight */
-    JOB_ANSWERED,   /* its answer came; the next step reads it */
-    JOB_RETRY,      /* waits for its next attempt */
-    JOB_COMPLETED,  /* has its outcome, waits for a transaction */
-    JOB_PUBLISHING, /* in the transaction */
-    JOB_REFUSED,    /* Kafka did not accept its outcome, or does not accept outcomes there */
-    JOB_STATE_COUNT
-};
+/* Each state with its name in metrics. A state is a list: only flow/job_state.c moves a job, and it
+ * picks the list from the state. */
+#define JOB_STATES(ROW)                                                                        \
+    ROW(NEW, "new")               /* read, not yet admitted: its partition's window is full */ \
+    ROW(BLOCKED, "blocked")       /* behind an earlier event with the same contract code */    \
+    ROW(WAITING, "waiting")       /* waits for its merchant, or for the in-flight limit */     \
+    ROW(CALLING, "calling")       /* in flight */                                              \
+    ROW(ANSWERED, "answered")     /* its answer came; the next step reads it */                \
+    ROW(RETRY, "retry")           /* waits for its next attempt */                             \
+    ROW(COMPLETED, "completed")   /* has its outcome, waits for a transaction */               \
+    ROW(PUBLISHING, "publishing") /* in the transaction */                                     \
+    ROW(REFUSED, "refused")       /* Kafka did not accept its outcome, or accepts none there */
+
+#define JOB_STATE(state, name) JOB_##state,
+enum job_state { JOB_STATES(JOB_STATE) JOB_STATE_COUNT };
+#undef JOB_STATE
 const char *job_state_name(enum job_state state);
 
 /* One call, kept for `attempt_log`. */

@@ -2,8 +2,6 @@
 #ifndef PRESIGND_FLOW_REASON_H
 #define PRESIGND_FLOW_REASON_H
 
-#include "presignd/wechatpay/answer.h"
-
 #include <stdbool.h>
 
 enum reason {
@@ -22,7 +20,5 @@ struct reason_row {
 
 const struct reason_row *reason_row(enum reason reason);
 const char *reason_name(enum reason reason);
-/* The reason of a failure whose last answer is of that kind; REASON_NONE for a success. */
-enum reason reason_of_answer(enum answer_kind kind);
 
 #endif

@@ -1,4 +1,4 @@
-/* Whether and when there is another attempt: retry_applies() says for which answers (a 503 is
+/* Whether and when there is another attempt: retry_rule() says for which answers (a 503 is
  * ANSWER_UNAVAILABLE, see wechatpay/answer.h), retry_next_ms() computes the delay. Pure.
  *
  * Full jitter: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
@@ -8,6 +8,8 @@
 #ifndef PRESIGND_FLOW_RETRY_H
 #define PRESIGND_FLOW_RETRY_H
 
+#include "presignd/flow/merchant_queue.h"
+#include "presignd/flow/reason.h"
 #include "presignd/wechatpay/answer.h"
 
 #include <stdbool.h>
@@ -20,8 +22,13 @@ struct retry_policy {
     int64_t give_up_after_ms; /* from the first attempt; time in holds does not count */
 };
 
-/* True for answers after which another attempt may succeed. */
-bool retry_applies(enum answer_kind kind);
+/* What an answer leads to, for each kind. */
+struct retry_rule {
+    enum reason reason;                /* of the failure, if there is no further attempt */
+    bool retry;                        /* another attempt may succeed */
+    enum merchant_queue_answer effect; /* on the merchant's in-flight limit */
+};
+struct retry_rule retry_rule(enum answer_kind kind);
 
 /* Moments are of the monotonic clock. */
 struct retry_case {

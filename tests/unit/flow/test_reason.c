@@ -1,4 +1,4 @@
-#include "presignd/flow/reason.h"
+#include "presignd/flow/retry.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -14,9 +14,9 @@ Test(reason, each_has_a_description_and_advice)
 Test(reason, each_kind_of_answer_has_its_own_reason)
 {
     bool taken[REASON_COUNT] = {false};
-    cr_assert_eq(reason_of_answer(ANSWER_SUCCESS), REASON_NONE);
+    cr_assert_eq(retry_rule(ANSWER_SUCCESS).reason, REASON_NONE);
     for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
-        enum reason reason = reason_of_answer(kind);
+        enum reason reason = retry_rule(kind).reason;
         cr_assert_geq(reason, REASON_REJECTED);
         cr_assert_not(taken[reason]);
         taken[reason] = true;

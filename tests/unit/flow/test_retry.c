@@ -110,6 +110,6 @@ Test(retry, only_some_answers_lead_to_another_attempt)
                                              [ANSWER_UNREACHABLE] = true,
                                              [ANSWER_UNVERIFIED] = true};
     for (enum answer_kind kind = 0; kind < ANSWER_KIND_COUNT; kind++) {
-        cr_assert_eq(retry_applies(kind), applies[kind], "%s", answer_kind_name(kind));
+        cr_assert_eq(retry_rule(kind).retry, applies[kind], "%s", answer_kind_name(kind));
     }
 }
