@@ -1,16 +1,16 @@
-/* The thread and the hand-over; what happens to a batch is producer.c's.
+/* The thread, and how batches reach it. producer.c handles a batch.
  *
- * rd_kafka_send_offsets_to_transaction() may block for much longer than it was told to: the
- * library's request to a group coordinator has no timer of its own, and when its retries are
- * used up (two, retry.backoff.ms apart) it waits for a change of some broker's connection. Ten
- * minutes were seen, until the broker closed an idle one; so it is up to 2.15. A thread that
- * sits there is left behind and another takes its place: its producer is fenced by the new one's,
- * and it frees itself should it ever return. The same is done on request (publisher_renew()).
+ * rd_kafka_send_offsets_to_transaction() may block for much longer than its time-out. The library's
+ * request to a group coordinator has no timer of its own. After two retries it waits until the
+ * connection of some broker changes. Ten minutes were seen, until the broker closed an idle
+ * connection; the code is the same in 2.15. Such a thread is abandoned and another one replaces it.
+ * The new producer fences the old one, and the old thread frees itself when the call returns.
+ * publisher_renew() replaces a thread in the same way.
  *
- * Whose is a batch? Until it is committed, the owner's to take back: under the lock, the thread
- * either begins the commit or is told to stop. Once the commit has begun, whoever comes after
- * has to find out how it ended, and tells that. Reading the batch is guarded by a lock of its own,
- * so that a thread which was left behind never reads what the owner has freed.
+ * The owner can take back a batch until its commit begins: under the lock, the thread begins the
+ * commit or is told to stop. Once the commit has begun, the next thread has to find out its result.
+ * A second lock guards each access to the batch, so that an abandoned thread never reads what the
+ * owner has freed.
  */
 #include "presignd/kafka/publisher.h"
 
@@ -18,7 +18,6 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
-#include "presignd/kafka/client.h"
 #include "presignd/kafka/producer.h"
 
 #include <assert.h>
@@ -33,75 +32,74 @@
 #include <unistd.h>
 
 enum {
-    /* Between attempts to get hold of the transactional.id while there is no batch. */
+    /* Between attempts to acquire the transactional.id while there is no batch. */
     ACQUIRE_PAUSE_MS = 1000,
     /* How often a batch in progress is checked. */
     CHECK_MS = 5000,
 };
 
-/* How much metadata is taken? Asked by `session`, NULL while nobody asks. */
-struct measuring {
-    struct group_metadata *group_metadata;
+/* Questions that the thread answers between batches. */
+enum query_kind { QUERY_ID_HOLDER, QUERY_METADATA, QUERY_COUNT };
+
+struct query {
+    struct group_metadata *group_metadata; /* NULL: not asked */
     int32_t partition;
     int64_t offset;
-    int64_t bytes;
-    bool known;
+    int64_t answer;
+    bool answered;
 };
 
-/* A thread and all it works on; outlives the publisher when it has to be left behind. */
+/* A thread and all that it uses. An abandoned one outlives the publisher. */
 struct worker {
     struct producer *producer;
-    int eventfd; /* the publisher's: written when an end is to be told */
+    int eventfd; /* the publisher's: written when there is something to report */
 
-    pthread_mutex_t reading; /* the batch; taken before `lock` where both are */
+    pthread_mutex_t reading; /* guards accesses to the batch; taken before `lock` */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    /* Under the lock: a batch to do (NULL while there is none), and its end. */
-    const struct transaction_batch *batch;
+    /* Under the lock. */
+    const struct transaction_batch *batch; /* NULL: none */
     struct transaction_end end;
-    char last_error[256]; /* the end's; the producer goes on with its own */
-    bool end_known, stop, finished, orphan;
-    bool committing; /* the batch may be visible: it is this thread's to resolve */
-    bool begun;      /* ... by a thread that was left behind: this one begins with resolving */
-    /* Who holds the transactional.id? Asked under `session`, NULL while nobody asks. */
-    struct group_metadata *group_metadata;
-    enum producer_id_holder holder;
-    bool holder_known;
-    struct measuring measuring;
+    char last_error[256]; /* of `end`; the producer reuses its own */
+    bool end_known, stop, finished;
+    bool orphan;        /* abandoned: reports nothing and frees itself */
+    bool committing;    /* the batch may be visible: this thread has to find out */
+    bool resolve_first; /* an abandoned thread began the commit of the batch */
+    struct query queries[QUERY_COUNT];
     char id_last_error[256];
 
     _Atomic enum producer_id_state id_state;
     _Atomic int32_t partitions[TRANSACTION_TOPICS_MAX]; /* 0: not known yet */
-    _Atomic int64_t alive_us;                           /* last sign of life; 0 while idle */
+    _Atomic int64_t alive_us;                           /* last activity; 0: idle */
 };
 
 struct publisher {
     struct loop_fd *watch;
     int eventfd;
     publisher_ended_fn *ended;
-    publisher_id_holder_fn *id_holder_found;
-    publisher_metadata_fn *metadata_measured;
+    publisher_id_holder_fn *holder_found;
+    publisher_metadata_fn *measured;
     void *context;
     struct worker *worker;
     struct loop_timer check;
     int64_t stuck_ms;
 };
 
-/* --- The thread --- */
+/* --- The producer's owner, on the thread --- */
 
 static void alive(struct worker *worker, int64_t at_us)
 {
     atomic_store_explicit(&worker->alive_us, at_us, memory_order_relaxed);
 }
 
-/* Until `until`, or something has changed; false when the time is over. */
+/* With the lock. False when `until` has passed. */
 static bool changed_wait(struct worker *worker, const struct timespec *until)
 {
     return pthread_cond_clockwait(&worker->changed, &worker->lock, CLOCK_MONOTONIC, until) == 0;
 }
 
-/* Decided under the lock that worker_replace() decides under: either the batch is committed by
- * this thread, or it is told as aborted and another thread publishes it again. */
+/* Under the lock that worker_replace() takes, too: either this thread commits the batch, or it is
+ * reported as aborted and another thread publishes it again. */
 static bool worker_may_commit(void *context)
 {
     struct worker *worker = context;
@@ -112,15 +110,6 @@ static bool worker_may_commit(void *context)
     return may;
 }
 
-/* Without the lock. */
-static bool worker_stops(struct worker *worker)
-{
-    pthread_mutex_lock(&worker->lock);
-    bool stop = worker->stop;
-    pthread_mutex_unlock(&worker->lock);
-    return stop;
-}
-
 static bool worker_read(void *context, bool begin)
 {
     struct worker *worker = context;
@@ -129,7 +118,9 @@ static bool worker_read(void *context, bool begin)
         return true;
     }
     pthread_mutex_lock(&worker->reading);
-    bool stop = worker_stops(worker);
+    pthread_mutex_lock(&worker->lock);
+    bool stop = worker->stop;
+    pthread_mutex_unlock(&worker->lock);
     if (stop) {
         pthread_mutex_unlock(&worker->reading);
     }
@@ -142,35 +133,21 @@ static void loop_notify(const struct worker *worker)
     (void)!write(worker->eventfd, &one, sizeof one);
 }
 
-/* With the lock. */
-static void end_report(struct worker *worker, const struct transaction_end *end)
-{
-    worker->end = *end;
-    if (end->last_error != NULL) {
-        (void)snprintf(worker->last_error, sizeof worker->last_error, "%s", end->last_error);
-        worker->end.last_error = worker->last_error;
-    }
-    worker->end_known = true;
-    loop_notify(worker);
-}
-
-/* Without the lock. */
 static void id_state_store(struct worker *worker)
 {
     enum producer_id_state id_state = producer_id_state(worker->producer);
     pthread_mutex_lock(&worker->lock);
-    bool news = id_state != atomic_load(&worker->id_state);
-    atomic_store(&worker->id_state, id_state);
+    bool changed = id_state != atomic_exchange(&worker->id_state, id_state);
     (void)snprintf(worker->id_last_error, sizeof worker->id_last_error, "%s",
                    id_state == PRODUCER_ID_HELD ? "" : producer_last_error(worker->producer));
-    if (news && !worker->orphan) {
+    if (changed && !worker->orphan) {
         loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
 }
 
-/* The producer's pause: whole, unless we are to stop. A batch may lose hold of the
- * transactional.id and wait for it, so that is noted here as well. */
+/* Waits the whole time unless the thread is to stop. A batch may lose the transactional.id and wait
+ * for it, so its state is stored here, too. */
 static bool worker_pause(void *context, int64_t milliseconds)
 {
     struct worker *worker = context;
@@ -185,155 +162,146 @@ static bool worker_pause(void *context, int64_t milliseconds)
     return stop;
 }
 
-static void partitions_store(struct worker *worker)
+static const struct producer_owner owner = {
+    .pause = worker_pause,
+    .may_commit = worker_may_commit,
+    .read = worker_read,
+};
+
+/* --- The thread's work. Without the lock --- */
+
+/* With the lock. */
+static void end_store(struct worker *worker, const struct transaction_end *end)
 {
-    for (unsigned i = 0; i < TRANSACTION_TOPICS_MAX; i++) {
-        atomic_store(&worker->partitions[i], producer_partitions(worker->producer, i));
+    worker->end = *end;
+    if (end->last_error != NULL) {
+        (void)snprintf(worker->last_error, sizeof worker->last_error, "%s", end->last_error);
+        worker->end.last_error = worker->last_error;
     }
+    worker->end_known = true;
 }
 
-static void batch_do(struct worker *worker, const struct transaction_batch *batch)
+static void batch_publish(struct worker *worker, const struct transaction_batch *batch)
 {
     struct transaction_end end = {0};
     int64_t begun_us = clock_mono_us();
-    bool known = worker->begun ? producer_resolve(worker->producer, batch, &end)
-                               : producer_publish(worker->producer, batch, &end);
+    bool known = worker->resolve_first ? producer_resolve(worker->producer, batch, &end)
+                                       : producer_publish(worker->producer, batch, &end);
     end.duration_ms = (clock_mono_us() - begun_us) / 1000;
     id_state_store(worker);
-    partitions_store(worker);
+    for (unsigned i = 0; i < TRANSACTION_TOPICS_MAX; i++) {
+        atomic_store(&worker->partitions[i], producer_partitions(worker->producer, i));
+    }
     pthread_mutex_lock(&worker->lock);
     worker->batch = NULL;
-    worker->committing = worker->begun = false;
+    worker->committing = worker->resolve_first = false;
     if (known && !worker->orphan) {
-        end_report(worker, &end);
+        end_store(worker, &end);
+        loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
 }
 
-/* With the lock. */
-static bool asked(const struct worker *worker)
+static void query_answer(struct worker *worker, enum query_kind kind, const struct query *query)
 {
-    return worker->batch != NULL || worker->group_metadata != NULL ||
-           worker->measuring.group_metadata != NULL || worker->stop;
-}
-
-/* With the lock. NULL at once while the transactional.id is not held, or somebody asks
- * something. */
-static const struct transaction_batch *batch_wait(struct worker *worker)
-{
-    while (!asked(worker) && atomic_load(&worker->id_state) == PRODUCER_ID_HELD) {
-        alive(worker, 0);
-        pthread_cond_wait(&worker->changed, &worker->lock);
+    int64_t answer = kind == QUERY_ID_HOLDER
+                         ? (int64_t)producer_find_id_holder(worker->producer, query->group_metadata)
+                         : producer_measure_metadata(worker->producer, query->group_metadata,
+                                                     query->partition, query->offset);
+    id_state_store(worker);
+    pthread_mutex_lock(&worker->lock);
+    struct query *own = &worker->queries[kind];
+    own->group_metadata = group_metadata_unref(own->group_metadata);
+    if (!worker->orphan) {
+        own->answer = answer;
+        own->answered = true;
+        loop_notify(worker);
     }
-    return worker->stop ? NULL : worker->batch;
+    pthread_mutex_unlock(&worker->lock);
+}
+
+/* With the lock. QUERY_COUNT: none was asked. */
+static enum query_kind query_next(const struct worker *worker)
+{
+    enum query_kind kind = 0;
+    while (kind < QUERY_COUNT && worker->queries[kind].group_metadata == NULL) {
+        kind++;
+    }
+    return kind;
 }
 
 /* With the lock. */
-static void pause_unless_changed(struct worker *worker)
+static bool has_work(const struct worker *worker)
 {
-    if (!asked(worker)) {
-        const struct timespec until = clock_mono_after(ACQUIRE_PAUSE_MS);
-        (void)changed_wait(worker, &until);
-    }
+    return worker->batch != NULL || query_next(worker) != QUERY_COUNT || worker->stop;
 }
 
-static void acquire_or_pause(struct worker *worker)
+static void id_acquire(struct worker *worker)
 {
-    alive(worker, clock_mono_us());
     bool held = producer_acquire(worker->producer);
     id_state_store(worker);
     pthread_mutex_lock(&worker->lock);
-    if (!held) {
-        pause_unless_changed(worker);
+    if (!held && !has_work(worker)) {
+        const struct timespec until = clock_mono_after(ACQUIRE_PAUSE_MS);
+        (void)changed_wait(worker, &until);
     }
     pthread_mutex_unlock(&worker->lock);
 }
 
-static void id_holder_do(struct worker *worker, const struct group_metadata *group_metadata)
+/* With the lock, which is released meanwhile. */
+static void work_once(struct worker *worker)
 {
-    alive(worker, clock_mono_us());
-    enum producer_id_holder holder = producer_find_id_holder(worker->producer, group_metadata);
-    id_state_store(worker);
-    pthread_mutex_lock(&worker->lock);
-    worker->group_metadata = group_metadata_unref(worker->group_metadata);
-    if (!worker->orphan) {
-        worker->holder = holder;
-        worker->holder_known = true;
-        loop_notify(worker);
+    while (!has_work(worker) && atomic_load(&worker->id_state) == PRODUCER_ID_HELD) {
+        alive(worker, 0);
+        pthread_cond_wait(&worker->changed, &worker->lock);
     }
+    if (worker->stop) {
+        return;
+    }
+    const struct transaction_batch *batch = worker->batch;
+    enum query_kind kind = query_next(worker);
+    struct query query = kind == QUERY_COUNT ? (struct query){0} : worker->queries[kind];
     pthread_mutex_unlock(&worker->lock);
+    alive(worker, clock_mono_us());
+    if (batch != NULL) {
+        batch_publish(worker, batch);
+    } else if (kind != QUERY_COUNT) {
+        query_answer(worker, kind, &query);
+    } else {
+        id_acquire(worker);
+    }
+    pthread_mutex_lock(&worker->lock);
 }
 
-static void measure_do(struct worker *worker, const struct measuring *asked)
-{
-    alive(worker, clock_mono_us());
-    int64_t bytes = producer_measure_metadata(worker->producer, asked->group_metadata,
-                                              asked->partition, asked->offset);
-    id_state_store(worker);
-    pthread_mutex_lock(&worker->lock);
-    worker->measuring.group_metadata = group_metadata_unref(worker->measuring.group_metadata);
-    if (!worker->orphan) {
-        worker->measuring.bytes = bytes;
-        worker->measuring.known = true;
-        loop_notify(worker);
-    }
-    pthread_mutex_unlock(&worker->lock);
-}
-
-static void worker_drop(struct worker *worker)
+static void worker_free(struct worker *worker)
 {
     worker->producer = producer_free(worker->producer);
-    group_metadata_unref(worker->group_metadata);
-    group_metadata_unref(worker->measuring.group_metadata);
+    for (size_t i = 0; i < QUERY_COUNT; i++) {
+        group_metadata_unref(worker->queries[i].group_metadata);
+    }
     pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->lock);
     pthread_mutex_destroy(&worker->reading);
     free(worker);
 }
 
-static void worker_work(struct worker *worker)
-{
-    pthread_mutex_lock(&worker->lock);
-    while (!worker->stop) {
-        const struct transaction_batch *batch = batch_wait(worker);
-        struct group_metadata *group_metadata = worker->group_metadata;
-        struct measuring measuring = worker->measuring;
-        bool stop = worker->stop;
-        pthread_mutex_unlock(&worker->lock);
-        if (batch != NULL) {
-            alive(worker, clock_mono_us());
-            batch_do(worker, batch);
-        } else if (!stop && group_metadata != NULL) {
-            id_holder_do(worker, group_metadata);
-        } else if (!stop && measuring.group_metadata != NULL) {
-            measure_do(worker, &measuring);
-        } else if (!stop) {
-            acquire_or_pause(worker);
-        }
-        pthread_mutex_lock(&worker->lock);
-    }
-    pthread_mutex_unlock(&worker->lock);
-}
-
 static void worker_run(void *context)
 {
     struct worker *worker = context;
-    worker_work(worker);
     pthread_mutex_lock(&worker->lock);
+    while (!worker->stop) {
+        work_once(worker);
+    }
     bool orphan = worker->orphan;
     worker->finished = true;
     pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
     if (orphan) {
-        worker_drop(worker);
+        worker_free(worker);
     }
 }
 
-static const struct producer_owner owner = {
-    .pause = worker_pause,
-    .may_commit = worker_may_commit,
-    .read = worker_read,
-};
+/* --- The loop's side --- */
 
 static struct worker *worker_new(int eventfd)
 {
@@ -345,17 +313,17 @@ static struct worker *worker_new(int eventfd)
     return worker;
 }
 
-/* From here on the thread owns it, too. */
+/* Frees the worker when there is no thread for it. */
 static bool worker_start(struct worker *worker)
 {
-    if (!detached_start("publisher", worker_run, worker)) {
-        worker_drop(worker);
-        return false;
+    bool started = detached_start("publisher", worker_run, worker);
+    if (!started) {
+        worker_free(worker);
     }
-    return true;
+    return started;
 }
 
-/* Asks the thread to end; it is freed here, or frees itself when it does not within the time. */
+/* Asks the thread to end. It is freed here, or frees itself when it takes longer. */
 static void worker_end(struct worker *worker, int64_t timeout_ms)
 {
     const struct timespec until = clock_mono_after(timeout_ms);
@@ -366,154 +334,140 @@ static void worker_end(struct worker *worker, int64_t timeout_ms)
     }
     bool finished = worker->finished;
     worker->orphan = !finished;
-    pthread_mutex_unlock(&worker->lock); /* once orphaned, it may be gone any moment */
+    pthread_mutex_unlock(&worker->lock); /* an orphan may free itself from here on */
     if (finished) {
-        worker_drop(worker);
+        worker_free(worker);
     }
 }
 
-/* --- The loop's side --- */
-
-/* The end stays as it is until the next batch is submitted. */
+/* `worker->end` stays as it is until the next batch is submitted. Callbacks may replace the worker,
+ * so the answers are copied first. */
 static void on_eventfd(void *context, uint32_t epoll_events)
 {
     struct publisher *publisher = context;
     struct worker *worker = publisher->worker;
+    struct query queries[QUERY_COUNT];
     uint64_t count;
     (void)epoll_events;
     if (read(publisher->eventfd, &count, sizeof count) < 0) {
         return;
     }
     pthread_mutex_lock(&worker->lock);
-    bool end_known = worker->end_known, holder_known = worker->holder_known;
-    bool bytes_known = worker->measuring.known;
-    worker->end_known = worker->holder_known = worker->measuring.known = false;
-    enum producer_id_holder holder = worker->holder;
-    int64_t bytes = worker->measuring.bytes;
+    bool end_known = worker->end_known;
+    worker->end_known = false;
+    memcpy(queries, worker->queries, sizeof queries);
+    for (size_t i = 0; i < QUERY_COUNT; i++) {
+        worker->queries[i].answered = false;
+    }
     pthread_mutex_unlock(&worker->lock);
     if (end_known) {
         loop_timer_stop(&publisher->check);
         publisher->ended(publisher->context, &worker->end);
     }
-    if (holder_known) { /* not `hand`: whoever was told above may have renewed it */
-        publisher->id_holder_found(publisher->context, holder);
+    if (queries[QUERY_ID_HOLDER].answered) {
+        publisher->holder_found(publisher->context,
+                                (enum producer_id_holder)queries[QUERY_ID_HOLDER].answer);
     }
-    if (bytes_known) {
-        publisher->metadata_measured(publisher->context, bytes);
+    if (queries[QUERY_METADATA].answered) {
+        publisher->measured(publisher->context, queries[QUERY_METADATA].answer);
     }
 }
 
-/* With both hands' locks, as the fresh one does not run yet: what the old one was asked, and what
- * it said that is not told yet. True when its batch is to be told as aborted. */
+/* With both workers' locks; the new one does not run yet. Copies what the old one was asked and
+ * what it has not reported. True when the batch is to be reported as aborted. */
 static bool worker_take_over(struct worker *fresh, struct worker *old)
 {
-    fresh->end_known = old->end_known;
     if (old->end_known) {
-        fresh->end = old->end;
-        memcpy(fresh->last_error, old->last_error, sizeof fresh->last_error);
-        fresh->end.last_error = old->end.last_error == NULL ? NULL : fresh->last_error;
+        end_store(fresh, &old->end);
     }
-    fresh->holder_known = old->holder_known;
-    fresh->holder = old->holder;
-    fresh->group_metadata =
-        old->group_metadata == NULL ? NULL : group_metadata_ref(old->group_metadata);
-    fresh->measuring = old->measuring;
-    if (old->measuring.group_metadata != NULL) {
-        (void)group_metadata_ref(old->measuring.group_metadata);
+    memcpy(fresh->queries, old->queries, sizeof fresh->queries);
+    for (size_t i = 0; i < QUERY_COUNT; i++) {
+        if (fresh->queries[i].group_metadata != NULL) {
+            (void)group_metadata_ref(fresh->queries[i].group_metadata);
+        }
     }
     memcpy(fresh->id_last_error, old->id_last_error, sizeof fresh->id_last_error);
-    bool take_back = old->batch != NULL && !old->committing;
     if (old->batch != NULL && old->committing) {
         fresh->batch = old->batch;
-        fresh->committing = fresh->begun = true;
+        fresh->committing = fresh->resolve_first = true;
     }
-    return take_back;
+    return old->batch != NULL && !old->committing;
 }
 
-/* Another hand for one that is stuck, or not to be trusted any more. From here on the old one
- * commits and reads nothing. False when the system gives no thread. */
-static bool worker_replace(struct publisher *publisher, bool *take_back)
+/* From here on the old worker neither commits nor reads the batch. */
+static void worker_replace(struct publisher *publisher, const char *why, int64_t duration_ms)
 {
     struct worker *old = publisher->worker;
     struct worker *fresh = worker_new(publisher->eventfd);
     fresh->producer = producer_clone(old->producer, fresh);
     pthread_mutex_lock(&old->reading);
     pthread_mutex_lock(&old->lock);
-    *take_back = worker_take_over(fresh, old);
+    bool take_back = worker_take_over(fresh, old);
     bool started = worker_start(fresh);
     old->stop = old->stop || started;
     pthread_mutex_unlock(&old->lock);
     pthread_mutex_unlock(&old->reading);
     if (!started) {
         log_error("kafka producer: the system gives no thread");
-        return false;
+        return;
     }
     if (atomic_load(&old->id_state) != PRODUCER_ID_HELD) {
         producer_expect_late_fence();
     }
     publisher->worker = fresh;
     worker_end(old, 0);
-    return true;
-}
-
-static void report_aborted(struct publisher *publisher, const char *last_error, int64_t duration_ms)
-{
-    loop_timer_stop(&publisher->check);
-    const struct transaction_end end = {
-        .verdict = TRANSACTION_ABORTED, .last_error = last_error, .duration_ms = duration_ms};
-    publisher->ended(publisher->context, &end);
+    if (take_back) {
+        const struct transaction_end end = {
+            .verdict = TRANSACTION_ABORTED, .last_error = why, .duration_ms = duration_ms};
+        loop_timer_stop(&publisher->check);
+        publisher->ended(publisher->context, &end);
+    }
 }
 
 static void on_check(void *context)
 {
     struct publisher *publisher = context;
-    const int64_t stuck_ms = publisher->stuck_ms;
-    bool take_back = false;
     loop_timer_set(&publisher->check, clock_now(&clock_system).mono_ms + CHECK_MS);
-    if (publisher_stalled_us(publisher) < stuck_ms * 1000) {
-        return;
-    }
-    log_warning("kafka producer: sits in a call that does not return, left behind");
-    if (worker_replace(publisher, &take_back) && take_back) {
-        report_aborted(publisher,
+    if (publisher_stalled_us(publisher) >= publisher->stuck_ms * 1000) {
+        log_warning("kafka producer: a call does not return; its thread is abandoned");
+        worker_replace(publisher,
                        "no answer from the group coordinator or the transaction coordinator",
-                       stuck_ms);
+                       publisher->stuck_ms);
     }
 }
 
 void publisher_renew(struct publisher *publisher)
 {
-    bool take_back = false;
-    if (worker_replace(publisher, &take_back) && take_back) {
-        report_aborted(publisher, "the clients were made anew", 0);
-    }
+    worker_replace(publisher, "the clients were replaced", 0);
+}
+
+static void query_ask(struct publisher *publisher, enum query_kind kind, struct query query)
+{
+    struct worker *worker = publisher->worker;
+    pthread_mutex_lock(&worker->lock);
+    assert(worker->queries[kind].group_metadata == NULL && !worker->queries[kind].answered);
+    (void)group_metadata_ref(query.group_metadata);
+    worker->queries[kind] = query;
+    pthread_cond_broadcast(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
 }
 
 void publisher_find_id_holder(struct publisher *publisher, struct group_metadata *group_metadata,
-                              publisher_id_holder_fn *id_holder_found)
+                              publisher_id_holder_fn *found)
 {
-    struct worker *worker = publisher->worker;
-    publisher->id_holder_found = id_holder_found;
-    pthread_mutex_lock(&worker->lock);
-    assert(worker->group_metadata == NULL && !worker->holder_known);
-    worker->group_metadata = group_metadata_ref(group_metadata);
-    pthread_cond_broadcast(&worker->changed);
-    pthread_mutex_unlock(&worker->lock);
+    publisher->holder_found = found;
+    query_ask(publisher, QUERY_ID_HOLDER, (struct query){.group_metadata = group_metadata});
 }
 
 void publisher_measure_metadata(struct publisher *publisher, struct group_metadata *group_metadata,
                                 const struct transaction_position *position,
-                                publisher_metadata_fn *metadata_measured)
+                                publisher_metadata_fn *measured)
 {
-    struct worker *worker = publisher->worker;
-    publisher->metadata_measured = metadata_measured;
-    pthread_mutex_lock(&worker->lock);
-    assert(worker->measuring.group_metadata == NULL && !worker->measuring.known);
-    worker->measuring = (struct measuring){.group_metadata = group_metadata_ref(group_metadata),
-                                           .partition = position->partition,
-                                           .offset = position->offset};
-    pthread_cond_broadcast(&worker->changed);
-    pthread_mutex_unlock(&worker->lock);
+    publisher->measured = measured;
+    query_ask(publisher, QUERY_METADATA,
+              (struct query){.group_metadata = group_metadata,
+                             .partition = position->partition,
+                             .offset = position->offset});
 }
 
 static void publisher_drop(struct publisher *publisher)
@@ -532,7 +486,7 @@ static char *worker_begin(struct publisher *publisher, const struct producer_con
     struct worker *worker = worker_new(publisher->eventfd);
     worker->producer = producer_new(config, &owner, worker, &error);
     if (worker->producer == NULL) {
-        worker_drop(worker);
+        worker_free(worker);
         return error;
     }
     publisher->worker = worker;
