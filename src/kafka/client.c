@@ -15,7 +15,7 @@
 
 enum {
     LINE_MAX_BYTES = 512,
-    /* The library tells of each failed connection attempt: with the log's own cost in mind. */
+    /* The library logs each failed attempt to connect. */
     LOG_BURST = 20,
     LOG_PER_S = 1,
 };
@@ -50,14 +50,14 @@ void last_error_clear(struct last_error *last_error)
     last_error->text[0] = '\0';
 }
 
-/* A bucket of lines for all clients of the process, and how many did not fit. */
+/* A token bucket for the lines of all clients, and how many lines were dropped. */
 static struct {
     pthread_mutex_t lock;
     int64_t filled_us;
     unsigned lines, dropped;
 } bucket = {.lock = PTHREAD_MUTEX_INITIALIZER, .lines = LOG_BURST};
 
-/* False when the line is one too many; else `dropped` says how many were before it. */
+/* False: drop the line. `dropped`: lines dropped before this one. */
 static bool log_admits(unsigned *dropped)
 {
     pthread_mutex_lock(&bucket.lock);
@@ -76,32 +76,30 @@ static bool log_admits(unsigned *dropped)
     return admits;
 }
 
-/* A refusal that no waiting mends: the password, the certificate, or whom it is signed by. The
- * library tells it like a lost connection, under the facility FAIL. */
-static bool is_refusal(const char *text)
+/* An error that waiting does not repair: a wrong password or certificate. The library logs it like
+ * a lost connection, under the facility FAIL. */
+static bool is_credentials_error(const char *text)
 {
     return strstr(text, "SASL authentication error") != NULL ||
            strstr(text, "SSL handshake failed") != NULL;
 }
 
-/* What the library repeats by itself within milliseconds: a coordinator that has just come up or
- * is elected just now, the markers of the transaction before. An id that is not got for long is
- * told by whoever asks for it. */
+/* A request that the library repeats within milliseconds: the coordinator has just started, or the
+ * markers of the previous transaction are still being written. */
 static bool is_repeated(const char *facility, const char *text)
 {
     return (strcmp(facility, "GETPID") == 0 && strstr(text, ": retrying") != NULL) ||
            (strcmp(facility, "ADDOFFSETS") == 0 && strstr(text, "concurrent operation") != NULL);
 }
 
-/* A lost connection is an error to the library and daily life to us; its fatal errors are told
- * by whoever runs into them. */
+/* Lost connections are errors to the library, and normal for us. Calls return fatal errors. */
 static int log_level(int level, const char *facility, const char *text)
 {
     if (strcmp(facility, "CONFWARN") == 0) {
-        return LOG_DEBUG; /* mostly: a property of the other client, shared in [kafka] */
+        return LOG_DEBUG; /* mostly a property of the other client, from [kafka] */
     }
     if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0) {
-        return is_refusal(text) ? LOG_WARNING : LOG_NOTICE;
+        return is_credentials_error(text) ? LOG_WARNING : LOG_NOTICE;
     }
     if (is_repeated(facility, text)) {
         return LOG_INFO;
@@ -125,19 +123,19 @@ static void log_line(const rd_kafka_t *client, int level, const char *facility, 
                                                           : "producer",
              facility, clean);
     if (own_level < LOG_DEBUG && dropped > 0) {
-        log_text(own_level, "kafka: %u more lines before this one were left out", dropped);
+        log_text(own_level, "kafka: %u lines before this one were dropped", dropped);
     }
 }
 
-/* rd_kafka_new(), which takes `conf` over in any case. `system`: no property is at fault. */
+/* Takes over `conf`, also on failure. `system`: the cause is not a property. */
 static rd_kafka_t *handle_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char **error,
                               bool *system)
 {
     char reason[LINE_MAX_BYTES], clean[LINE_MAX_BYTES];
     rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
     if (handle == NULL) {
-        /* The library has given up waiting for its own threads, by the wall clock, so that a
-         * clock that is set is enough. They live on, with what the configuration holds. */
+        /* The library waited in vain for its own threads, as the wall clock was set. They still
+         * run, and use the configuration. */
         bool threads_live = errno == EDEADLK;
         *system = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
         clean_into(clean, sizeof clean, reason);
@@ -161,14 +159,14 @@ void client_destroy_detached(rd_kafka_t *client)
     }
 }
 
-/* One try, shared by its thread and whoever waits for it; the last of them frees it. */
+/* Shared by the thread and the waiting caller; the last one frees it. */
 struct trial {
     pthread_mutex_t lock;
     pthread_cond_t ended;
     rd_kafka_type_t type;
     rd_kafka_conf_t *conf;
     char *error;
-    bool done, left;
+    bool done, abandoned;
 };
 
 static void trial_drop(struct trial *trial)
@@ -188,22 +186,22 @@ static void trial_run(void *context)
     if (handle != NULL) {
         destroy(handle);
     }
-    if (system) { /* whoever makes the real one meets it again, or not */
+    if (system) { /* this says nothing about the properties */
         free(error);
         error = NULL;
     }
     pthread_mutex_lock(&trial->lock);
     trial->error = error;
     trial->done = true;
-    bool left = trial->left;
+    bool abandoned = trial->abandoned;
     pthread_cond_signal(&trial->ended);
     pthread_mutex_unlock(&trial->lock);
-    if (left) {
+    if (abandoned) {
         trial_drop(trial);
     }
 }
 
-/* The trial's error; the trial is freed here or, when it takes too long, by its thread. */
+/* Returns the trial's error. When it takes too long, its thread frees the trial. */
 static char *trial_wait(struct trial *trial)
 {
     const struct timespec until = clock_mono_after(CLIENT_TRY_MS);
@@ -211,12 +209,12 @@ static char *trial_wait(struct trial *trial)
     while (!trial->done &&
            pthread_cond_clockwait(&trial->ended, &trial->lock, CLOCK_MONOTONIC, &until) == 0) {
     }
-    trial->left = !trial->done;
-    bool left = trial->left;
+    trial->abandoned = !trial->done;
+    bool abandoned = trial->abandoned;
     char *error = trial->error;
     trial->error = NULL;
     pthread_mutex_unlock(&trial->lock);
-    if (!left) {
+    if (!abandoned) {
         trial_drop(trial);
     }
     return error;
@@ -231,7 +229,7 @@ char *client_try(enum kafka_client client, const char *instance,
         return error;
     }
     (void)rd_kafka_conf_set(conf, "bootstrap.servers", NULL, NULL, 0);
-    rd_kafka_conf_set_log_cb(conf, NULL); /* it would complain of that */
+    rd_kafka_conf_set_log_cb(conf, NULL); /* no line about the missing brokers */
     struct trial *trial = mem_zalloc(1, sizeof *trial);
     trial->type = client == KAFKA_CONSUMER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
     trial->conf = conf;

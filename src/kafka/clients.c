@@ -1,21 +1,20 @@
-/* The state of the consumer's side; the producer's is the publisher's id_state.
+/* The states of the consumer's side. The producer's state is producer_id_state.
  *
- *              transactional.id held             fenced
- *   ACQUIRING ------------------------> JOINING ----------------> FINDING_HOLDER
- *     ^                                |                         |
- *     |  id refused, group lost,       |                         | ours, or timed out: an echo
- *     +--- gave up, clock set ---------+                         | (at most RENEWAL_MAX times)
- *     |                                                          |
- *     +----------------------------------------------------------+
- *                                                                +--> another's: NAMESAKE
+ *                 transactional.id held             fenced
+ *   ACQUIRING ------------------------> JOINING --------------> FINDING_HOLDER
+ *     ^                                    |                       |
+ *     |  id denied, group lost,            |                       | we hold it (at most
+ *     +--- fatal error, clock set ---------+                       | RENEWAL_MAX times)
+ *     |                                                            |
+ *     +------------------------------------------------------------+
+ *                                                                  +--> another process: STOPPED
  *
- * ACQUIRING: the consumer is connected and in no group. JOINING: it joins, or has joined;
- * consumer.c knows which. FINDING_HOLDER: the fenced consumer was dropped, and the transaction
- * coordinator is asked whether the id is still ours. Each way back to ACQUIRING replaces the
- * consumer. When the clock was set, the producer is replaced, too. ENDED: nothing is done any more.
+ * ACQUIRING: the consumer is connected and in no group. JOINING: it joins, or has joined. Each way
+ * back to ACQUIRING replaces the consumer. FINDING_HOLDER: the fenced consumer was dropped, and the
+ * transaction coordinator is asked whether we still hold the id.
  *
- * renewal.c decides. Callbacks only note what happened, and clients_poll() acts on it: a client
- * cannot be replaced from inside its own callback.
+ * renewal.c decides. Callbacks only store what happened, and clients_poll() acts on it, since a
+ * client cannot be replaced from inside its own callback.
  */
 #include "presignd/kafka/clients.h"
 
@@ -30,22 +29,22 @@
 #include <stdlib.h>
 
 enum {
-    /* At least so often the clocks are compared; also between two probes. */
+    /* Wakes the loop, so that clients_poll() compares the clocks; also the pause between two
+     * searches for the holder of the id. */
     CHECK_MS = 500,
-    /* Between two attempts to find how much metadata the broker takes: no answer; too little. */
+    /* Between two measurements of the metadata: after no answer, and after too little. */
     MEASURE_PAUSE_MS = 1000,
     MEASURE_SMALL_PAUSE_MS = 30000,
-    /* A step of the clock waits while so many threads of earlier renewals have not ended. */
+    /* With more threads of earlier replacements than this, a step of the clock has to wait. */
     ENDING_MAX = 24,
 };
 
-enum state { ACQUIRING, JOINING, FINDING_HOLDER, ENDED };
+enum state { ACQUIRING, JOINING, FINDING_HOLDER, STOPPED };
 
-/* How much metadata the broker takes with an offset. */
 struct measuring {
     bool wanted, asked;
-    struct transaction_position position; /* one of ours; its metadata is not used */
-    int64_t next_ms;                      /* mono: not before */
+    struct transaction_position position; /* one of ours, without its metadata */
+    int64_t next_ms;                      /* not before (monotonic) */
     bool small;                           /* less than TRANSACTION_METADATA_MIN */
 };
 
@@ -55,26 +54,26 @@ struct clients {
     void *context;
     struct consumer *consumer;
     struct publisher *publisher;
-    struct loop_timer look;
+    struct loop_timer check;
 
     enum state state;
-    struct group_metadata *group_metadata; /* of the last assignment, or one of no member */
+    struct group_metadata *group_metadata; /* of the last assignment; at first without a member */
     struct renewal_clock wall;
     struct renewal_budget budget;
     struct renewal_group group;
     struct measuring measuring;
-    /* Noted by callbacks. */
-    bool fatal, fenced, group_lost, ask_again;
-    struct last_error fatal_last_error;
+    /* Set by callbacks. */
+    bool fatal, fenced, group_lost, holder_unknown;
+    struct last_error fatal_error;
     char text[512]; /* clients_waiting()'s */
 };
 
 const char *clients_renewal_name(enum clients_renewal why)
 {
-    static const char *const names[CLIENTS_RENEWAL_COUNT] = {
-        [CLIENTS_CLOCK_SET] = "clock_set",     [CLIENTS_FENCED] = "fenced",
-        [CLIENTS_FATAL_ERROR] = "fatal_error", [CLIENTS_GROUP_LOST] = "group_lost",
-        [CLIENTS_ID_DENIED] = "id_denied",
+    static const char *const names[] = {
+#define NAME(id, name) name,
+        CLIENTS_RENEWALS(NAME)
+#undef NAME
     };
     assert(why < CLIENTS_RENEWAL_COUNT);
     return names[why];
@@ -87,11 +86,11 @@ static int64_t now_ms(const struct clients *clients)
 
 static void fail(struct clients *clients, enum clients_failure failure, const char *text)
 {
-    clients->state = ENDED;
+    clients->state = STOPPED;
     clients->events->failed(clients->context, failure, text);
 }
 
-/* --- What consumer and publisher tell: passed on, and noted --- */
+/* --- Events of consumer and publisher --- */
 
 static void group_metadata_keep(struct clients *clients, struct group_metadata *group_metadata)
 {
@@ -108,7 +107,7 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
     clients->events->consumer.assigned(clients->context, group_metadata, partitions, count);
 }
 
-/* --- How much metadata the broker takes --- */
+/* --- How much metadata the broker accepts --- */
 
 static void on_measured(void *context, int64_t bytes)
 {
@@ -121,7 +120,7 @@ static void on_measured(void *context, int64_t bytes)
     if (bytes != TRANSACTION_METADATA_UNKNOWN) {
         measuring->small = bytes == 0;
     }
-    if (bytes != TRANSACTION_METADATA_UNKNOWN && news && clients->state != ENDED) {
+    if (bytes != TRANSACTION_METADATA_UNKNOWN && news && clients->state != STOPPED) {
         clients->events->metadata(clients->context, (size_t)bytes);
     }
 }
@@ -176,7 +175,7 @@ static void on_fatal(void *context, bool fenced, const char *text)
     struct clients *clients = context;
     clients->fatal = true;
     clients->fenced = fenced;
-    last_error_set(&clients->fatal_last_error, "%s", text);
+    last_error_set(&clients->fatal_error, "%s", text);
 }
 
 static void on_ended(void *context, const struct transaction_end *end)
@@ -194,8 +193,8 @@ static void on_ended(void *context, const struct transaction_end *end)
         measure(clients);
     }
     clients->events->ended(clients->context, end);
-    if (verdict == TRANSACTION_FENCED && clients->state != ENDED) {
-        fail(clients, CLIENTS_DUPLICATE_INSTANCE, "the transactional.id was taken");
+    if (verdict == TRANSACTION_FENCED && clients->state != STOPPED) {
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE, "the transactional.id was taken over");
     }
 }
 
@@ -211,8 +210,8 @@ static void replace_consumer(struct clients *clients, enum clients_renewal why, 
     clients->events->renewed(clients->context, why, text);
 }
 
-/* Two readings have to agree. In a single one, a process that was stopped between its two clocks
- * would see a step. */
+/* Two readings have to agree: a process that is stopped between reading the two clocks sees a step
+ * that is none. */
 static int64_t clock_step(struct clients *clients)
 {
     struct renewal_clock first = clients->wall;
@@ -225,7 +224,7 @@ static int64_t clock_step(struct clients *clients)
 static void clock_check(struct clients *clients)
 {
     if (detached_count() > ENDING_MAX) {
-        return; /* the step stays to be seen */
+        return; /* a later call sees the step */
     }
     int64_t step_ms = clock_step(clients);
     if (step_ms == 0) {
@@ -240,9 +239,9 @@ static void clock_check(struct clients *clients)
 
 static void on_id_holder(void *context, enum producer_id_holder holder);
 
-static void ask(struct clients *clients)
+static void find_id_holder(struct clients *clients)
 {
-    clients->ask_again = false;
+    clients->holder_unknown = false;
     publisher_find_id_holder(clients->publisher, clients->group_metadata, on_id_holder);
 }
 
@@ -254,15 +253,15 @@ static void on_id_holder(void *context, enum producer_id_holder holder)
     }
     switch (renewal_fence(holder)) {
     case FENCE_UNKNOWN:
-        clients->ask_again = true;
+        clients->holder_unknown = true;
         break;
     case FENCE_BY_OTHER:
-        fail(clients, CLIENTS_DUPLICATE_INSTANCE, clients->fatal_last_error.text);
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE, clients->fatal_error.text);
         break;
     case FENCE_BY_US:
         clients->state = ACQUIRING;
         if (!renewal_allow(&clients->budget, now_ms(clients))) {
-            fail(clients, CLIENTS_RENEWALS_EXHAUSTED, clients->fatal_last_error.text);
+            fail(clients, CLIENTS_RENEWALS_EXHAUSTED, clients->fatal_error.text);
         }
         break;
     }
@@ -270,10 +269,10 @@ static void on_id_holder(void *context, enum producer_id_holder holder)
 
 static void fatal_handle(struct clients *clients)
 {
-    const char *text = clients->fatal_last_error.text;
+    const char *text = clients->fatal_error.text;
     if (clients->fenced) {
         replace_consumer(clients, CLIENTS_FENCED, FINDING_HOLDER, text);
-        ask(clients);
+        find_id_holder(clients);
     } else if (renewal_allow(&clients->budget, now_ms(clients))) {
         replace_consumer(clients, CLIENTS_FATAL_ERROR, ACQUIRING, text);
     } else {
@@ -297,16 +296,16 @@ static void id_state_check(struct clients *clients)
 static void on_check(void *context)
 {
     struct clients *clients = context;
-    if (clients->state == FINDING_HOLDER && clients->ask_again) {
-        ask(clients);
+    if (clients->state == FINDING_HOLDER && clients->holder_unknown) {
+        find_id_holder(clients);
     }
     measure(clients);
-    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + CHECK_MS);
+    loop_timer_set(&clients->check, clock_now(&clock_system).mono_ms + CHECK_MS);
 }
 
 bool clients_poll(struct clients *clients, size_t records_max)
 {
-    if (clients->state == ENDED) {
+    if (clients->state == STOPPED) {
         return false;
     }
     clock_check(clients);
@@ -315,15 +314,16 @@ bool clients_poll(struct clients *clients, size_t records_max)
     if (clients->fatal) {
         fatal_handle(clients);
     } else if (clients->group_lost) {
-        replace_consumer(clients, CLIENTS_GROUP_LOST, ACQUIRING,
-                         "the group refuses commits for longer than a session, and says nothing");
+        replace_consumer(
+            clients, CLIENTS_GROUP_LOST, ACQUIRING,
+            "the group has rejected commits for longer than a session without a revoke");
     }
     return more;
 }
 
-/* --- Life --- */
+/* --- Creation and destruction --- */
 
-static struct group_metadata *group_metadata_of_no_member(const struct consumer *consumer)
+static struct group_metadata *group_metadata_without_member(const struct consumer *consumer)
 {
     return group_metadata_new(rd_kafka_consumer_group_metadata_new(consumer_group_id(consumer)));
 }
@@ -344,7 +344,7 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
     clients->measuring =
         (struct measuring){.wanted = events->metadata != NULL, .next_ms = INT64_MAX};
     renewal_clock_init(&clients->wall, clock_now(clock));
-    loop_timer_init(&clients->look, loop, on_check, clients);
+    loop_timer_init(&clients->check, loop, on_check, clients);
     clients->consumer = consumer_new(loop, clock, &consumer, &own, clients, error);
     if (clients->consumer != NULL) {
         clients->publisher = publisher_new(loop, config, on_ended, clients, error);
@@ -354,8 +354,8 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
         free(clients);
         return NULL;
     }
-    group_metadata_keep(clients, group_metadata_of_no_member(clients->consumer));
-    loop_timer_set(&clients->look, clock_now(&clock_system).mono_ms + CHECK_MS);
+    group_metadata_keep(clients, group_metadata_without_member(clients->consumer));
+    loop_timer_set(&clients->check, clock_now(&clock_system).mono_ms + CHECK_MS);
     return clients;
 }
 
@@ -363,7 +363,7 @@ bool clients_free(struct clients *clients, int64_t timeout_ms)
 {
     int64_t begun_us = clock_mono_us();
     if (clients != NULL) {
-        loop_timer_stop(&clients->look);
+        loop_timer_stop(&clients->check);
         publisher_free(clients->publisher, timeout_ms / 2);
         clients->consumer = consumer_free(clients->consumer);
         group_metadata_unref(clients->group_metadata);
@@ -373,7 +373,7 @@ bool clients_free(struct clients *clients, int64_t timeout_ms)
     return detached_wait(left_ms > 0 ? left_ms : 0);
 }
 
-/* --- What others ask --- */
+/* --- Queries --- */
 
 struct consumer *clients_consumer(struct clients *clients)
 {
@@ -388,8 +388,8 @@ struct publisher *clients_publisher(struct clients *clients)
 const char *clients_metadata_last_error(const struct clients *clients)
 {
     return clients->measuring.small
-               ? "the broker takes less than 512 bytes of offset metadata: raise "
-                 "offset.metadata.max.bytes, to 1399 at least"
+               ? "the broker accepts less than 512 bytes of offset metadata: raise "
+                 "offset.metadata.max.bytes to at least 1399"
                : NULL;
 }
 
@@ -401,11 +401,10 @@ const char *clients_waiting(struct clients *clients)
     if (last_error[0] == '\0' && other != NULL) {
         (void)snprintf(last_error, sizeof last_error, "%s", other);
     }
-    const char *what =
-        clients->state == FINDING_HOLDER
-            ? "another member of this instance's name was seen; whose it is, is asked"
-        : clients->state == ACQUIRING ? "the transactional.id is not held"
-                                      : NULL;
+    const char *what = clients->state == FINDING_HOLDER
+                           ? "a member with this instance's name was seen; finding out whose it is"
+                       : clients->state == ACQUIRING ? "the transactional.id is not held"
+                                                     : NULL;
     (void)snprintf(clients->text, sizeof clients->text, "%s%s%s", what == NULL ? "" : what,
                    last_error[0] == '\0' ? "" : ": ", last_error);
     return what == NULL ? NULL : clients->text;

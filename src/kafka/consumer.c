@@ -1,14 +1,12 @@
-/* An assignment's life here:
+/* The states of an assignment:
  *
- *   IDLE -> (assign) LOOKING -> (some offsets known) ASSIGNED -> (revoke) REVOKING -> (release)
+ *   IDLE --assign--> LOOKING --first offsets known--> ASSIGNED --revoke--> REVOKING --release-->
  * IDLE
  *
- * The group's assign is answered at once with no partitions, and the partitions themselves are
- * assigned as their committed offsets become known: those that are known first, and again, all
- * that are known by then, when there are more. Left unanswered instead, librdkafka 2.0.2
- * would keep revokes and session losses to itself for as long as the lookup takes. The answer
- * to a revoke, however, waits for the owner: until then the group does not give our partitions
- * to others.
+ * The group's assign is answered at once, with no partitions. Partitions are assigned when their
+ * committed offsets are known, each time with all that are known by then. If the answer waited for
+ * the lookup, librdkafka 2.0.2 would report no revoke and no lost session meanwhile. The answer to
+ * a revoke waits for the owner; until then the group gives our partitions to nobody.
  */
 #include "presignd/kafka/consumer.h"
 
@@ -25,30 +23,33 @@
 #include <unistd.h>
 
 enum {
-    /* A release that does not come by then is a hang: the group must not wait for ever. */
+    /* The partitions are given back after this time even without consumer_release(). */
     CONSUMER_RELEASE_MAX_MS = 20000,
-    /* A complaint that is not repeated for that long no longer describes the present: the
-     * library repeats lasting ones every 30 s. */
+    /* An older error is outdated: the library repeats lasting ones every 30 s. */
     LAST_ERROR_MAX_AGE_MS = 45000,
-    /* Between two fetches of what could not be read. */
+    /* Between two fetches of a partition that could not be read. */
     FETCH_AGAIN_MS = 10000,
-    /* A record with more headers gets its array for the one call only. */
+    /* A larger array of headers is freed after the call. */
     HEADERS_KEPT = 256,
 };
 
-/* Why the topic cannot be read, by what ends it: the topic is there for us again; a record or a
- * partition's end comes; only another assignment. That ends the first two as well. */
-enum unreadable { READABLE, UNREADABLE_TOPIC, UNREADABLE_FETCH, UNREADABLE_RECREATED };
+/* Why the topic cannot be read. An assignment with partitions ends each of them. */
+enum unreadable {
+    READABLE,
+    UNREADABLE_TOPIC,     /* until the topic's metadata has no error */
+    UNREADABLE_FETCH,     /* until a record or the end of a partition arrives */
+    UNREADABLE_RECREATED, /* until another assignment */
+};
 
 enum consumer_state { IDLE, LOOKING, ASSIGNED, REVOKING };
 
 struct partition {
     int32_t id;
     bool paused;
-    bool known;        /* `committed` is; it is consumed */
-    int64_t committed; /* as the library has it: a negative one stands for none */
-    int64_t next;      /* offsets below were handed over */
-    int64_t end;       /* where the last fetch found nothing more; -1 before that */
+    bool known;        /* `committed` is known, so the partition is consumed */
+    int64_t committed; /* negative: none */
+    int64_t next;      /* offsets below were delivered */
+    int64_t end;       /* end of the partition at the last fetch; -1: unknown */
 };
 
 struct consumer {
@@ -59,7 +60,7 @@ struct consumer {
     char *topic, *group_id, *instance, *cluster_id;
 
     rd_kafka_conf_t *conf;
-    rd_kafka_t *rk; /* NULL until made: the lookup's */
+    rd_kafka_t *rk; /* owned by the lookup; NULL until created */
     rd_kafka_queue_t *queue;
     struct lookup *lookup; /* NULL while the system gives no thread */
     int64_t session_timeout_ms;
@@ -72,16 +73,16 @@ struct consumer {
     struct partition *partitions;
     size_t partition_count;
 
-    /* Noted by the library's callbacks, handled after the poll that they came from. */
+    /* Set by the library's callbacks, handled after the poll. */
     rd_kafka_topic_partition_list_t *noted_assign;
     bool noted_revoke, noted_lost, noted_fatal;
 
     bool wants_join, subscribed;
     bool joined, fatal_reported, release_overdue;
     struct last_error last_error;
-    struct last_error subscription; /* why the topic cannot be read; empty while it can */
-    enum unreadable unreadable;     /* which kind of why */
-    struct loop_timer again;        /* UNREADABLE_FETCH: when to ask for records anew */
+    struct last_error subscription; /* the text of `unreadable` */
+    enum unreadable unreadable;
+    struct loop_timer again; /* UNREADABLE_FETCH: fetches again */
     struct record_header *headers;
     size_t header_cap;
 };
@@ -101,23 +102,28 @@ static struct partition *partition_find(const struct consumer *consumer, int32_t
                          compare_partitions);
 }
 
-/* --- Callbacks of the library, on our thread, from inside rd_kafka_consumer_poll(). --- */
+/* --- Callbacks of the library, from inside rd_kafka_consumer_poll() --- */
+
+static void noted_assign_drop(struct consumer *consumer)
+{
+    if (consumer->noted_assign != NULL) {
+        rd_kafka_topic_partition_list_destroy(consumer->noted_assign);
+        consumer->noted_assign = NULL;
+    }
+}
 
 static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
                          rd_kafka_topic_partition_list_t *partitions, void *opaque)
 {
     struct consumer *consumer = opaque;
-    if (consumer->noted_assign != NULL) {
-        rd_kafka_topic_partition_list_destroy(consumer->noted_assign);
-        consumer->noted_assign = NULL;
-    }
+    noted_assign_drop(consumer);
     if (what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         consumer->noted_assign = rd_kafka_topic_partition_list_copy(partitions);
     } else {
         consumer->noted_revoke = true;
         consumer->noted_lost = rd_kafka_assignment_lost(rk) != 0;
     }
-    rd_kafka_yield(rk); /* so that the poll returns and the note is handled in order */
+    rd_kafka_yield(rk); /* the poll returns, so that the rebalance is handled in order */
 }
 
 static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque)
@@ -153,7 +159,7 @@ static void consumer_assign(struct consumer *consumer, rd_kafka_topic_partition_
 
 typedef rd_kafka_resp_err_t paused_fn(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list);
 
-/* Of those that are consumed. */
+/* Applies to the paused partitions that are consumed. */
 static void paused_apply(struct consumer *consumer, paused_fn *tell)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
@@ -168,13 +174,13 @@ static void paused_apply(struct consumer *consumer, paused_fn *tell)
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* Gives all partitions back; the library then joins the group anew. */
+/* Gives all partitions back. The library then joins the group again. */
 static void unassign(struct consumer *consumer)
 {
-    /* A pause of ours outlives the assignment in librdkafka: the partition, given to us again,
-     * would never be read. */
+    /* librdkafka keeps a pause beyond the assignment. Assigned again, the partition would not be
+     * read. */
     paused_apply(consumer, rd_kafka_resume_partitions);
-    lookup_cancel(consumer->lookup);
+    lookup_start(consumer->lookup, NULL);
     loop_timer_stop(&consumer->release_timer);
     consumer->release_overdue = false;
     partitions_discard(consumer);
@@ -196,8 +202,8 @@ static bool same_membership(const rd_kafka_consumer_group_metadata_t *a,
     return same;
 }
 
-/* Still the member that the partitions were assigned to, and a real one: without a member id
- * and a generation, a broker would take the commit for one from outside the group. */
+/* True while we are the member that the partitions were assigned to. Without a member id and a
+ * generation, a broker accepts a commit as one from outside the group. */
 static bool group_metadata_current(struct consumer *consumer)
 {
     rd_kafka_consumer_group_metadata_t *now = rd_kafka_consumer_group_metadata(consumer->rk);
@@ -215,7 +221,7 @@ static bool group_metadata_current(struct consumer *consumer)
     return holds;
 }
 
-/* Came with the metadata that preceded the join, so it is there without any wait. */
+/* Does not block: the library got the id with the metadata before the join. */
 static void cluster_id_learn(struct consumer *consumer)
 {
     if (consumer->cluster_id == NULL) {
@@ -259,7 +265,7 @@ static void assign_begin(struct consumer *consumer, rd_kafka_topic_partition_lis
     consumer->joined = true;
     consumer->state = LOOKING;
     partitions_take(consumer, partitions);
-    if (partitions->cnt > 0) { /* given to members that see the topic only */
+    if (partitions->cnt > 0) { /* only members that can see the topic get some */
         unreadable_end(consumer);
         lookup_start(consumer->lookup, partitions);
         return;
@@ -281,7 +287,7 @@ static void partition_apply_paused(struct consumer *consumer, const struct parti
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* All that are known, from where we are: what the library holds of them is fetched anew. */
+/* Assigns all known partitions at our positions. The library drops what it has fetched. */
 static void consume_known(struct consumer *consumer)
 {
     rd_kafka_topic_partition_list_t *list =
@@ -298,26 +304,24 @@ static void consume_known(struct consumer *consumer)
     paused_apply(consumer, rd_kafka_pause_partitions);
 }
 
-/* Into `position`; the text is the caller's to free. */
-static char *position_read(struct consumer *consumer, const rd_kafka_topic_partition_t *found,
-                           struct consumer_position *position)
+/* The caller frees `metadata`. */
+static struct consumer_position position_read(struct consumer *consumer,
+                                              const rd_kafka_topic_partition_t *found)
 {
     struct partition *partition = partition_find(consumer, found->partition);
-    char *text = mem_dup(found->metadata == NULL ? "" : found->metadata,
-                         found->metadata == NULL ? 0 : found->metadata_size);
-    *position = (struct consumer_position){
-        .partition = found->partition,
-        .offset = found->offset < 0 ? CONSUMER_NONE_COMMITTED : found->offset,
-        .metadata = text,
-    };
     if (partition != NULL) {
         partition->known = true;
         partition->committed = found->offset;
     }
-    return text;
+    return (struct consumer_position){
+        .partition = found->partition,
+        .offset = found->offset < 0 ? CONSUMER_NONE_COMMITTED : found->offset,
+        .metadata = mem_dup(found->metadata == NULL ? "" : found->metadata,
+                            found->metadata == NULL ? 0 : found->metadata_size),
+    };
 }
 
-/* The first time all partitions are told, those that are not known yet among them. */
+/* Before the first positions, reports all partitions as assigned. */
 static void positions_report(struct consumer *consumer, const struct consumer_position *positions,
                              size_t count)
 {
@@ -339,15 +343,14 @@ static void positions_take(struct consumer *consumer, const rd_kafka_topic_parti
 {
     size_t count = (size_t)found->cnt;
     AUTO_FREE struct consumer_position *positions = mem_zalloc(count, sizeof *positions);
-    AUTO_FREE char **texts = mem_zalloc(count, sizeof *texts);
     for (size_t i = 0; i < count; i++) {
-        texts[i] = position_read(consumer, &found->elems[i], &positions[i]);
+        positions[i] = position_read(consumer, &found->elems[i]);
     }
     last_error_clear(&consumer->last_error);
     consume_known(consumer);
     positions_report(consumer, positions, count);
     for (size_t i = 0; i < count; i++) {
-        free(texts[i]);
+        free((char *)positions[i].metadata);
     }
 }
 
@@ -371,8 +374,7 @@ static void lookup_check(struct consumer *consumer)
     if (found == NULL) {
         return;
     }
-    /* When the membership has changed meanwhile, a revoke is in the queue already or comes
-     * with the next heartbeat; there is nothing to begin. */
+    /* If the membership has changed meanwhile, a revoke follows, now or with the next heartbeat. */
     if (group_metadata_current(consumer)) {
         positions_take(consumer, found);
     }
@@ -383,7 +385,7 @@ static void revoke_handle(struct consumer *consumer, bool lost)
 {
     enum consumer_state before = consumer->state;
     if (before == ASSIGNED && !lost) {
-        lookup_cancel(consumer->lookup);
+        lookup_start(consumer->lookup, NULL);
         consumer->state = REVOKING;
         loop_timer_set(&consumer->release_timer,
                        clock_now(consumer->clock).mono_ms + CONSUMER_RELEASE_MAX_MS);
@@ -407,7 +409,7 @@ static void fatal_handle(struct consumer *consumer)
     consumer->events->fatal(consumer->context, fenced, consumer->last_error.text);
 }
 
-/* True when there was something. */
+/* Handles what the callbacks have set. True when there was something. */
 static bool notes_handle(struct consumer *consumer)
 {
     bool any = consumer->noted_revoke || consumer->noted_assign != NULL || consumer->noted_fatal;
@@ -429,8 +431,8 @@ static bool notes_handle(struct consumer *consumer)
 static void release_check(struct consumer *consumer)
 {
     if (consumer->state == REVOKING && consumer->release_overdue) {
-        log_warning("kafka consumer: partitions are given back unfinished, the group has waited "
-                    "for %d s",
+        log_warning("kafka consumer: partitions are given back with unfinished events; the group "
+                    "has waited for %d s",
                     CONSUMER_RELEASE_MAX_MS / 1000);
         unassign(consumer);
         consumer->events->lost(consumer->context);
@@ -492,8 +494,8 @@ static bool record_deliver(struct consumer *consumer, const rd_kafka_message_t *
     return more;
 }
 
-/* The log ends below what was read of it: it is another one of the same name. What stands in it
- * below our position has ids that were given out already, so it is not read on. */
+/* True when the log ends below our position: the topic was deleted and recreated. Records below our
+ * position have ids that were used before, so the partition is not read on. */
 static bool topic_recreated(struct consumer *consumer, const struct partition *partition,
                             int64_t end)
 {
@@ -501,15 +503,14 @@ static bool topic_recreated(struct consumer *consumer, const struct partition *p
         return false;
     }
     consumer->unreadable = UNREADABLE_RECREATED;
-    last_error_set(
-        &consumer->subscription,
-        "partition %d of %s ends at offset %lld and was read up to %lld: the topic was made "
-        "anew; restart every instance of the group",
-        partition->id, consumer->topic, (long long)end, (long long)partition->next);
+    last_error_set(&consumer->subscription,
+                   "partition %d of %s ends at offset %lld and was read up to %lld: the topic was "
+                   "recreated; restart every instance of the group",
+                   partition->id, consumer->topic, (long long)end, (long long)partition->next);
     return true;
 }
 
-/* A record or a partition's end came: the broker lets us read. */
+/* A record or the end of a partition arrived. */
 static void readable(struct consumer *consumer)
 {
     if (consumer->unreadable == UNREADABLE_FETCH) {
@@ -517,9 +518,9 @@ static void readable(struct consumer *consumer)
     }
 }
 
-/* A record outside its assignment is dropped: whoever gets the partition next begins at its
- * committed offset. One that was handed over already (librdkafka before 2.4 may go back after
- * a resume) is dropped too: each is told once in an assignment. */
+/* Drops a record outside its assignment: the next member with the partition begins at its committed
+ * offset. Drops a record that was delivered already: librdkafka before 2.4 may go back after a
+ * resume. */
 static bool record_handle(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     struct partition *partition = partition_find(consumer, message->partition);
@@ -530,8 +531,8 @@ static bool record_handle(struct consumer *consumer, const rd_kafka_message_t *m
         if (topic_recreated(consumer, partition, consumer_end_offset(consumer, partition->id))) {
             return true;
         }
-        log_warning("kafka consumer: partition %d went back to offset %lld, already at %lld; "
-                    "was the topic made anew under a running group?",
+        log_warning("kafka consumer: partition %d went back to offset %lld from %lld; was the "
+                    "topic deleted and recreated under a running group?",
                     message->partition, (long long)message->offset, (long long)partition->next);
         return true;
     }
@@ -552,8 +553,7 @@ static void partition_end(struct consumer *consumer, const rd_kafka_message_t *m
     }
 }
 
-/* The library does not tell when it is over: a standby without partitions would never notice, an
- * idle partition only with its next record. */
+/* The library does not report when the topic becomes readable again, so it is checked. */
 static void unreadable_begin(struct consumer *consumer, enum unreadable why)
 {
     consumer->unreadable = why;
@@ -571,7 +571,7 @@ static void unreadable_check(struct consumer *consumer)
     }
 }
 
-/* A fetch from where we are ends in a record, a partition's end, or the same error. */
+/* The fetch returns a record, the end of the partition, or the same error. */
 static void on_again(void *context)
 {
     struct consumer *consumer = context;
@@ -581,7 +581,7 @@ static void on_again(void *context)
     loop_timer_set(&consumer->again, clock_now(consumer->clock).mono_ms + FETCH_AGAIN_MS);
 }
 
-/* The library tells of a topic that it cannot read once, however long that lasts. */
+/* The library reports only once that it cannot read a topic. */
 static void message_error(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     bool lasting = message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
@@ -592,12 +592,12 @@ static void message_error(struct consumer *consumer, const rd_kafka_message_t *m
                    rd_kafka_err2name(message->err));
     log_warning("kafka consumer: %s", last_error->text);
     if (lasting) {
-        /* Of a topic as a whole it has no offset; its partition says 0 then, too. */
+        /* An error of the whole topic has no offset; its partition is 0. */
         unreadable_begin(consumer, message->offset < 0 ? UNREADABLE_TOPIC : UNREADABLE_FETCH);
     }
 }
 
-/* False when the owner wants no further record for now. */
+/* False when the owner wants no further record now. */
 static bool message_handle(struct consumer *consumer, rd_kafka_message_t *message)
 {
     bool more = true;
@@ -639,7 +639,7 @@ static bool lookup_begin(struct consumer *consumer)
     return consumer->lookup != NULL;
 }
 
-/* When the consumer has been made meanwhile. */
+/* Attaches to the client once the lookup has created it. */
 static void consumer_attach(struct consumer *consumer)
 {
     static const uint64_t one = 1;
@@ -660,7 +660,7 @@ static void consumer_attach(struct consumer *consumer)
 bool consumer_poll(struct consumer *consumer, size_t records_max)
 {
     uint64_t count;
-    (void)!read(consumer->eventfd, &count, sizeof count); /* before the queue, not to miss any */
+    (void)!read(consumer->eventfd, &count, sizeof count); /* before the queue is drained */
     if (consumer->rk == NULL) {
         consumer_attach(consumer);
     }
@@ -686,10 +686,10 @@ static void partition_set_paused(struct consumer *consumer, int32_t id, bool pau
 {
     struct partition *partition = partition_find(consumer, id);
     if (consumer->state != ASSIGNED || partition == NULL || partition->paused == paused) {
-        return; /* librdkafka before 2.4 repeats records when an unpaused one is resumed */
+        return; /* librdkafka before 2.4 repeats records when it resumes one that is not paused */
     }
     partition->paused = paused;
-    if (partition->known) { /* else when it is consumed */
+    if (partition->known) { /* otherwise when it is assigned */
         partition_apply_paused(consumer, partition);
     }
 }
@@ -711,12 +711,12 @@ void consumer_release(struct consumer *consumer)
     }
 }
 
-/* --- Birth and death --- */
+/* --- Creation and destruction --- */
 
 static void on_eventfd(void *context, uint32_t epoll_events)
 {
-    /* The step polls. Reading here keeps a level-triggered descriptor from waking the loop
-     * over and over while the owner has no room for records. */
+    /* The step polls. Without a read here, the descriptor would wake the loop again and again while
+     * the owner accepts no records. */
     struct consumer *consumer = context;
     uint64_t count;
     (void)epoll_events;
@@ -773,7 +773,7 @@ struct consumer *consumer_new(struct loop *loop, const struct clock *clock,
     return *error == NULL ? consumer : consumer_free(consumer);
 }
 
-/* Nothing of it reaches us any more; its end is the lookup's. */
+/* The lookup destroys the client. */
 static void consumer_drop(struct consumer *consumer)
 {
     if (consumer->queue != NULL) {
@@ -783,13 +783,10 @@ static void consumer_drop(struct consumer *consumer)
     }
     consumer->rk = NULL;
     consumer->lookup = lookup_free(consumer->lookup);
-    if (consumer->noted_assign != NULL) {
-        rd_kafka_topic_partition_list_destroy(consumer->noted_assign);
-        consumer->noted_assign = NULL;
-    }
+    noted_assign_drop(consumer);
     loop_timer_stop(&consumer->release_timer);
     loop_timer_stop(&consumer->again);
-    consumer->unreadable = READABLE; /* the next consumer tells anew */
+    consumer->unreadable = READABLE; /* the next client reports it again */
     last_error_clear(&consumer->subscription);
     partitions_discard(consumer);
 }
@@ -803,7 +800,7 @@ void consumer_renew(struct consumer *consumer)
     consumer->joined = consumer->fatal_reported = consumer->release_overdue = false;
     consumer->wants_join = consumer->subscribed = false;
     last_error_clear(&consumer->last_error);
-    (void)lookup_begin(consumer); /* else the next poll tries again */
+    (void)lookup_begin(consumer); /* on failure the next poll tries again */
     if (had_any) {
         consumer->events->lost(consumer->context);
     }
@@ -837,7 +834,7 @@ struct consumer *consumer_free(struct consumer *consumer)
     return NULL;
 }
 
-/* --- What others ask --- */
+/* --- Queries --- */
 
 int64_t consumer_session_timeout_ms(const struct consumer *consumer)
 {

@@ -1,7 +1,7 @@
-/* Threads for calls of librdkafka that may wait for long: making a handle, destroying it, a
+/* Threads for calls of librdkafka that may block for long: creating a client, destroying it, a
  * transaction. The library's timed waits use the wall clock. When that clock is set back by an
- * hour, a wait that has begun lasts an hour longer than its time-out. So nobody joins these
- * threads. They are counted, and the end of the process waits for them for a bounded time.
+ * hour, a current wait takes an hour longer. So these threads are not joined but counted, and the
+ * end of the process waits for them for a bounded time.
  */
 #ifndef PRESIGND_KAFKA_DETACHED_H
 #define PRESIGND_KAFKA_DETACHED_H

@@ -6,13 +6,9 @@
 #include <string.h>
 
 static const char *const names[] = {
-    [PARTITIONER_RANDOM] = "random",
-    [PARTITIONER_CONSISTENT] = "consistent",
-    [PARTITIONER_CONSISTENT_RANDOM] = "consistent_random",
-    [PARTITIONER_MURMUR2] = "murmur2",
-    [PARTITIONER_MURMUR2_RANDOM] = "murmur2_random",
-    [PARTITIONER_FNV1A] = "fnv1a",
-    [PARTITIONER_FNV1A_RANDOM] = "fnv1a_random",
+#define NAME(id, name) name,
+    PARTITIONERS(NAME)
+#undef NAME
 };
 
 bool partitioner_parse(const char *name, enum partitioner *out)
@@ -26,15 +22,15 @@ bool partitioner_parse(const char *name, enum partitioner *out)
     return false;
 }
 
-/* The library's functions look at the topic only where they choose at random: which is done here
- * instead, since they know less of leaders. */
+/* The library's functions use the topic only to choose at random. The caller does that instead,
+ * among partitions with a leader. */
 int32_t partitioner_of_key(enum partitioner partitioner, const void *key, size_t key_len,
                            int32_t count)
 {
     switch (partitioner) {
     case PARTITIONER_RANDOM:
         return -1;
-    case PARTITIONER_CONSISTENT_RANDOM: /* an empty key is none to this one */
+    case PARTITIONER_CONSISTENT_RANDOM: /* treats an empty key as none */
         return key_len == 0
                    ? -1
                    : rd_kafka_msg_partitioner_consistent(NULL, key, key_len, count, NULL, NULL);
@@ -61,9 +57,8 @@ void topic_leaders_deinit(struct topic_leaders *leaders)
     *leaders = (struct topic_leaders){0};
 }
 
-/* What keeps a topic from being known is told as what keeps it from being written to: without a
- * leader anywhere it was made a moment ago. */
-static void topic_refuses(struct topic_leaders *leaders, rd_kafka_resp_err_t error)
+/* A topic that has just been created may have no leader at all; it counts as missing. */
+static void topic_refusal_set(struct topic_leaders *leaders, rd_kafka_resp_err_t error)
 {
     enum refusal refusal = refusal_of_code(error);
     topic_leaders_deinit(leaders);
@@ -73,8 +68,9 @@ static void topic_refuses(struct topic_leaders *leaders, rd_kafka_resp_err_t err
 void topic_leaders_read(struct topic_leaders *leaders, const struct rd_kafka_metadata *metadata)
 {
     if (metadata->topic_cnt != 1 || metadata->topics[0].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        topic_refuses(leaders, metadata->topic_cnt == 1 ? metadata->topics[0].err
-                                                        : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+        topic_refusal_set(leaders, metadata->topic_cnt == 1
+                                       ? metadata->topics[0].err
+                                       : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
         return;
     }
     const struct rd_kafka_metadata_topic *topic = &metadata->topics[0];
@@ -88,12 +84,12 @@ void topic_leaders_read(struct topic_leaders *leaders, const struct rd_kafka_met
         int32_t id = topic->partitions[i].id;
         if (id >= 0 && id < leaders->count && topic->partitions[i].leader >= 0) {
             leaders->partitions[id] = REFUSAL_NONE;
-            leaders->open++;
+            leaders->led++;
         }
     }
 }
 
-static int32_t nth_open(const struct topic_leaders *leaders, int32_t nth)
+static int32_t nth_led(const struct topic_leaders *leaders, int32_t nth)
 {
     for (int32_t i = 0; i < leaders->count; i++) {
         if (leaders->partitions[i] == REFUSAL_NONE && nth-- == 0) {
@@ -112,8 +108,8 @@ int32_t topic_leaders_choose(const struct topic_leaders *leaders, enum partition
         return -1;
     }
     int32_t partition = partitioner_of_key(partitioner, key, key_len, leaders->count);
-    if (partition < 0 && leaders->open > 0) {
-        partition = nth_open(leaders, (int32_t)(random % (uint32_t)leaders->open));
+    if (partition < 0 && leaders->led > 0) {
+        partition = nth_led(leaders, (int32_t)(random % (uint32_t)leaders->led));
     }
     partition = partition < 0 ? 0 : partition;
     *refusal = leaders->partitions[partition];

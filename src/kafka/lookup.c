@@ -9,19 +9,19 @@
 #include <stdlib.h>
 
 enum {
-    /* One blocking call: how long a cancelled lookup holds up the next one, or the end. */
+    /* One blocking call. Bounds the delay after a cancelled lookup, and at the end. */
     SLICE_MS = 400,
-    /* For a single partition, at first; doubled with each pass. */
+    /* One call for a single partition; doubled with each pass. */
     SLICE_ALONE_MS = 25,
-    /* So many in a row without an answer, and none before in this pass: it is the coordinator
-     * that does not answer. */
+    /* After so many partitions without any answer in a pass, the coordinator itself does not
+       answer. */
     SILENT_MAX = 4,
     PAUSE_MS = 100,
-    /* Between two looks at a topic that cannot be read. */
+    /* Between two checks of a topic that cannot be read. */
     TOPIC_PAUSE_MS = 1000,
-    /* Between attempts to make the consumer. */
+    /* Between attempts to create the consumer. */
     MAKE_PAUSE_MS = 1000,
-    /* Between two answers that are handed over: each makes the consumer fetch anew. */
+    /* Between two updates of `found`: each makes the consumer fetch again. */
     GATHER_MS = 200,
 };
 
@@ -32,18 +32,17 @@ struct lookup {
     pthread_cond_t wanted;
     /* Under the lock. The loop is not woken once `stop` is set. */
     struct loop *loop;
-    rd_kafka_t *rk; /* NULL until made; then it stays */
+    rd_kafka_t *rk; /* NULL until created, then constant */
     struct last_error last_error;
-    /* Under the lock. `asked` is the thread's work, `known` its answer so far, `found` what the
-     * loop may take of it. */
+    /* Under the lock. `asked`: to look up. `known`: looked up. `found`: the loop may take it. */
     rd_kafka_topic_partition_list_t *asked, *known, *found;
-    char *topic;     /* is asked about until it can be read; NULL: none is */
-    bool readable;   /* it can */
-    unsigned serial; /* of `asked`, to tell a late answer from a wanted one */
+    char *topic;     /* checked until it can be read; NULL: none */
+    bool readable;   /* it can be read */
+    unsigned serial; /* of `asked`, to detect outdated answers */
     rd_kafka_resp_err_t error;
     bool stop;
-    unsigned pass, pass_serial; /* how often it was tried, and which */
-    int64_t found_us;           /* when something was handed over last */
+    unsigned pass, pass_serial; /* attempts, and for which `serial` */
+    int64_t found_us;           /* last update of `found` */
 };
 
 static void list_drop(rd_kafka_topic_partition_list_t **list)
@@ -84,7 +83,7 @@ static void requested_remove(struct lookup *lookup, const rd_kafka_topic_partiti
     }
 }
 
-/* Lets the loop take what is known: at the end of a pass, or when it has been long. */
+/* At the end of a pass, or GATHER_MS after the last update. */
 static void found_update(struct lookup *lookup, bool at_once)
 {
     int64_t now_us = clock_mono_us();
@@ -100,7 +99,7 @@ static void found_update(struct lookup *lookup, bool at_once)
 
 enum tried { TRIED_KNOWN, TRIED_FAILED, TRIED_OUTDATED };
 
-/* One call with the lock let go; the list is destroyed. */
+/* Releases the lock during the call. Destroys the list. */
 static enum tried lookup_try(struct lookup *lookup, rd_kafka_topic_partition_list_t *list,
                              int timeout_ms)
 {
@@ -122,7 +121,7 @@ static enum tried lookup_try(struct lookup *lookup, rd_kafka_topic_partition_lis
                                                  : TRIED_FAILED;
 }
 
-/* The first of those that are asked for, which goes to the back. */
+/* Returns the first entry and moves it to the end. */
 static rd_kafka_topic_partition_list_t *requested_rotate(struct lookup *lookup)
 {
     const rd_kafka_topic_partition_t first = lookup->asked->elems[0];
@@ -133,8 +132,8 @@ static rd_kafka_topic_partition_list_t *requested_rotate(struct lookup *lookup)
     return one;
 }
 
-/* Each partition by itself. A broker answers for all of a request's partitions at once, and the
- * library keeps that answer back while a single one of them has an open transaction. */
+/* One partition at a time. A broker answers for all partitions of a request at once, and the
+ * library waits with that answer while one of them has an open transaction. */
 static enum tried lookup_each(struct lookup *lookup, int timeout_ms)
 {
     int silent = 0;
@@ -158,7 +157,7 @@ static void pause_for(struct lookup *lookup, int64_t milliseconds)
     (void)pthread_cond_clockwait(&lookup->wanted, &lookup->lock, CLOCK_MONOTONIC, &until);
 }
 
-/* With the lock, which it lets go meanwhile. */
+/* With the lock, which is released during the call. */
 static void consumer_make(struct lookup *lookup)
 {
     AUTO_FREE char *error = NULL;
@@ -175,7 +174,6 @@ static void consumer_make(struct lookup *lookup)
     }
 }
 
-/* What a broker says of the topic now. */
 static rd_kafka_resp_err_t topic_error(rd_kafka_t *rk, const char *name)
 {
     const struct rd_kafka_metadata *metadata = NULL;
@@ -187,7 +185,7 @@ static rd_kafka_resp_err_t topic_error(rd_kafka_t *rk, const char *name)
     return error;
 }
 
-/* With the lock, which it lets go meanwhile. */
+/* With the lock, which is released during the call. */
 static void topic_try(struct lookup *lookup)
 {
     AUTO_FREE char *name = mem_strdup(lookup->topic);
@@ -219,7 +217,7 @@ static void lookup_drop(struct lookup *lookup)
     free(lookup);
 }
 
-/* All at once, which is one request as a rule; then one by one. */
+/* All at once, usually in one request; then one by one. */
 static void lookup_pass(struct lookup *lookup, unsigned pass)
 {
     int alone_ms = pass < 4 ? SLICE_ALONE_MS << pass : SLICE_MS;
@@ -267,7 +265,7 @@ static void lookup_run(void *context)
     }
     rd_kafka_t *rk = lookup->rk;
     pthread_mutex_unlock(&lookup->lock);
-    if (rk != NULL) { /* not closed: see client_destroy_detached() */
+    if (rk != NULL) { /* not closed, see client_destroy_detached() */
         rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     }
     lookup_drop(lookup);
@@ -294,7 +292,7 @@ struct lookup *lookup_free(struct lookup *lookup)
         pthread_mutex_lock(&lookup->lock);
         lookup->stop = true;
         pthread_cond_signal(&lookup->wanted);
-        pthread_mutex_unlock(&lookup->lock); /* it may be gone any moment */
+        pthread_mutex_unlock(&lookup->lock); /* it may be freed from here on */
     }
     return NULL;
 }
@@ -329,7 +327,7 @@ bool lookup_topic_readable(struct lookup *lookup)
     return readable;
 }
 
-static void lookup_replace(struct lookup *lookup, rd_kafka_topic_partition_list_t *partitions)
+void lookup_start(struct lookup *lookup, rd_kafka_topic_partition_list_t *partitions)
 {
     pthread_mutex_lock(&lookup->lock);
     list_drop(&lookup->asked);
@@ -340,16 +338,6 @@ static void lookup_replace(struct lookup *lookup, rd_kafka_topic_partition_list_
     lookup->error = RD_KAFKA_RESP_ERR_NO_ERROR;
     pthread_cond_signal(&lookup->wanted);
     pthread_mutex_unlock(&lookup->lock);
-}
-
-void lookup_start(struct lookup *lookup, rd_kafka_topic_partition_list_t *partitions)
-{
-    lookup_replace(lookup, partitions);
-}
-
-void lookup_cancel(struct lookup *lookup)
-{
-    lookup_replace(lookup, NULL);
 }
 
 rd_kafka_topic_partition_list_t *lookup_take(struct lookup *lookup)

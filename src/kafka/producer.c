@@ -1,5 +1,7 @@
 /* The client and its transactional.id, the leaders of the topics, and what is asked of a producer.
  */
+#include "presignd/kafka/producer.h"
+
 #include "kafka/producer_parts.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
@@ -387,19 +389,19 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
 {
     if (!producer_acquire(producer) || !leaders_refresh(producer)) {
         bool stop = producer_stopping(producer);
-        *end = transaction_end_of(producer,
-                                  producer->fenced ? TRANSACTION_FENCED : TRANSACTION_ABORTED);
+        *end =
+            transact_end_of(producer, producer->fenced ? TRANSACTION_FENCED : TRANSACTION_ABORTED);
         return !stop;
     }
     if (!batch_read_begin(producer)) {
         return false;
     }
-    transaction_request_max_expire(producer);
+    transact_request_max_expire(producer);
     size_t refused = partitions_choose(producer, batch);
     batch_read_end(producer);
-    bool known = refused > 0 || transaction_run(producer, batch, end);
+    bool known = refused > 0 || transact_run(producer, batch, end);
     if (refused > 0) {
-        *end = transaction_end_of_refusals(producer);
+        *end = transact_end_of_refusals(producer);
     }
     if (!known || end->verdict != TRANSACTION_COMMITTED) {
         producer->leaders_us = 0;
@@ -437,12 +439,12 @@ enum producer_id_holder producer_find_id_holder(struct producer *producer,
     if (!producer->acquired) {
         return ID_HOLDER_NONE;
     }
-    enum step step = transaction_try_position(producer, group_metadata, 0, 0, 0, &stale);
+    enum step step = transact_try_position(producer, group_metadata, 0, 0, 0, &stale);
     enum producer_id_holder holder = id_holder_of(producer, step, stale);
     if (step == STEP_FATAL) {
         producer_client_drop(producer);
     } else {
-        (void)transaction_abort(producer);
+        (void)transact_abort(producer);
     }
     return holder;
 }
@@ -459,11 +461,11 @@ int64_t producer_measure_metadata(struct producer *producer,
             return TRANSACTION_METADATA_UNKNOWN;
         }
         enum step step =
-            transaction_try_position(producer, group_metadata, partition, offset, sizes[i], &stale);
+            transact_try_position(producer, group_metadata, partition, offset, sizes[i], &stale);
         bool too_large = step == STEP_ABORT &&
                          producer->transaction_error == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;
         if (step != STEP_FATAL) { /* the next batch handles a fatal error */
-            (void)transaction_abort(producer);
+            (void)transact_abort(producer);
         }
         if (step == STEP_OK) {
             last_error_clear(&producer->last_error);

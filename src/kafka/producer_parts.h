@@ -1,4 +1,4 @@
-/* The producer's state. producer.c has the client and its transactional.id, transaction.c one
+/* The producer's state. producer.c has the client and its transactional.id, transact.c one
  * transaction, read_back.c a commit whose result is unknown.
  */
 #ifndef PRESIGND_KAFKA_PRODUCER_PARTS_H
@@ -7,7 +7,7 @@
 #include "kafka/leaders.h"
 #include "presignd/base/clock.h"
 #include "presignd/kafka/client.h"
-#include "presignd/kafka/producer.h"
+#include "presignd/kafka/transaction.h"
 
 #include <librdkafka/rdkafka.h>
 
@@ -114,26 +114,25 @@ bool producer_leaders_fetch(struct producer *producer);
 /* Sets last_error to the refusal of a record. */
 void producer_record_error(struct producer *producer, size_t index);
 
-/* --- transaction.c --- */
+/* --- transact.c --- */
 
 /* A whole transaction. False when the owner asked to stop before its end was known. */
-bool transaction_run(struct producer *producer, const struct transaction_batch *batch,
-                     struct transaction_end *end);
-struct transaction_end transaction_end_of(struct producer *producer,
-                                          enum transaction_verdict verdict);
-struct transaction_end transaction_end_of_refusals(struct producer *producer);
-void transaction_request_max_expire(struct producer *producer);
+bool transact_run(struct producer *producer, const struct transaction_batch *batch,
+                  struct transaction_end *end);
+struct transaction_end transact_end_of(struct producer *producer, enum transaction_verdict verdict);
+struct transaction_end transact_end_of_refusals(struct producer *producer);
+void transact_request_max_expire(struct producer *producer);
 /* The caller destroys the list. */
-rd_kafka_topic_partition_list_t *transaction_positions(const struct producer *producer,
-                                                       const struct transaction_batch *batch);
+rd_kafka_topic_partition_list_t *transact_positions(const struct producer *producer,
+                                                    const struct transaction_batch *batch);
 /* Begins a transaction and sends one position with so many bytes of metadata. The caller aborts
  * it. `stale`: the group rejected the membership. */
-enum step transaction_try_position(struct producer *producer,
-                                   const struct group_metadata *group_metadata, int32_t partition,
-                                   int64_t offset, size_t metadata_bytes, bool *stale);
+enum step transact_try_position(struct producer *producer,
+                                const struct group_metadata *group_metadata, int32_t partition,
+                                int64_t offset, size_t metadata_bytes, bool *stale);
 /* False when the abort fails. Then the client is dropped, unless it is fenced: the next step
  * decides on a fence. */
-bool transaction_abort(struct producer *producer);
+bool transact_abort(struct producer *producer);
 
 /* --- read_back.c --- */
 

@@ -1,6 +1,4 @@
-/* Three layers make a client's configuration: our defaults, what the operator set, and the
- * pinned ones that the delivery promise rests on. docs/kafka.md tells the story of each.
- */
+/* docs/kafka.md explains each property. */
 #include "presignd/kafka/properties.h"
 
 #include "presignd/base/mem.h"
@@ -11,15 +9,15 @@
 struct preset {
     enum kafka_client client;
     const char *name;
-    const char *value; /* pinned: NULL is refused and never set */
-    const char *why;   /* of pinned ones, for the operator who tried to set it */
+    const char *value; /* of a pinned one; NULL: not set */
+    const char *why;   /* a pinned one cannot be set */
 };
 
 static const char WHY_COMMIT[] = "offsets are committed in the transaction of their outcomes";
 static const char WHY_ASSIGNOR[] = "only the eager assignors are safe with librdkafka before 2.10";
 static const char WHY_IDENTITY[] = "it comes from [daemon] instance";
 static const char WHY_TRANSACTION[] = "transactions need it";
-static const char WHY_INTERNAL[] = "the daemon's own wiring depends on it";
+static const char WHY_INTERNAL[] = "the daemon depends on it";
 
 static const struct preset pinned[] = {
     {KAFKA_CONSUMER, "enable.auto.commit", "false", WHY_COMMIT},
@@ -27,8 +25,7 @@ static const struct preset pinned[] = {
     {KAFKA_CONSUMER, "enable.auto.offset.store", "false", WHY_COMMIT},
     {KAFKA_CONSUMER, "offset.store.method", NULL, WHY_COMMIT},
     {KAFKA_CONSUMER, "isolation.level", "read_committed",
-     "records of aborted input transactions are no events, and committed offsets must be "
-     "stable"},
+     "records of aborted transactions are no events, and committed offsets must be stable"},
     {KAFKA_CONSUMER, "enable.partition.eof", "true", WHY_INTERNAL},
     {KAFKA_CONSUMER, "partition.assignment.strategy", "range,roundrobin", WHY_ASSIGNOR},
     {KAFKA_CONSUMER, "group.protocol", NULL, WHY_ASSIGNOR},
@@ -38,12 +35,11 @@ static const struct preset pinned[] = {
     {KAFKA_PRODUCER, "acks", "all", WHY_TRANSACTION},
     {KAFKA_PRODUCER, "request.required.acks", NULL, WHY_TRANSACTION},
     {KAFKA_PRODUCER, "delivery.report.only.error", "false", WHY_INTERNAL},
-    {KAFKA_BOTH, "plugin.library.paths", NULL, "foreign code has no place beside private keys"},
+    {KAFKA_BOTH, "plugin.library.paths", NULL, "other code must not run beside private keys"},
     {KAFKA_BOTH, "log.queue", "false", WHY_INTERNAL},
     {KAFKA_BOTH, "enabled_events", NULL, WHY_INTERNAL},
 };
 
-/* What an operator may set otherwise. The reasons are in docs/kafka.md, beside each figure. */
 static const struct preset defaults[] = {
     {KAFKA_BOTH, "client.id", "presignd", NULL},
     {KAFKA_BOTH, "group.id", "presignd", NULL},
@@ -82,7 +78,7 @@ static const struct preset *pinned_find(const char *name)
     return NULL;
 }
 
-/* The library's own message quotes the value, so only its verdict is taken. */
+/* The library's own message quotes the value, so it is not used. */
 static char *property_set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
     char quoting[256];
@@ -92,8 +88,7 @@ static char *property_set(rd_kafka_conf_t *conf, const char *name, const char *v
     case RD_KAFKA_CONF_UNKNOWN:
         return mem_printf("%s: librdkafka %s knows no such property", name, rd_kafka_version_str());
     default:
-        return mem_printf("%s: librdkafka refuses the value; see its CONFIGURATION.md for the "
-                          "range",
+        return mem_printf("%s: librdkafka rejects the value; its CONFIGURATION.md has the range",
                           name);
     }
 }
@@ -104,8 +99,8 @@ char *kafka_property_check(const struct kafka_property *property)
     if (pin != NULL) {
         return mem_printf("%s: cannot be set here: %s", pin->name, pin->why);
     }
-    /* The library refuses it for numbers and words, and takes it for texts as "not set": then a
-     * group without a name, or a connection without a password, fails long after the check. */
+    /* To the library, an empty text means "not set". Then a group without a name, or a connection
+     * without a password, fails long after this check. */
     if (property->value[0] == '\0') {
         return mem_printf("%s: is empty; remove the line to leave it unset", property->name);
     }
@@ -132,8 +127,7 @@ static char *presets_apply(rd_kafka_conf_t *conf, enum kafka_client client,
     return error;
 }
 
-/* Those for both clients first: what is meant for one of them wins, in whatever order the
- * sections stand. */
+/* Properties for both clients first, so that those for one client win in any order of sections. */
 static char *operators_apply(rd_kafka_conf_t *conf, enum kafka_client client,
                              const struct kafka_property *properties, size_t count)
 {
@@ -161,11 +155,11 @@ static char *bootstrap_check(const rd_kafka_conf_t *conf)
     if (rd_kafka_conf_get(conf, "bootstrap.servers", NULL, &size) == RD_KAFKA_CONF_OK && size > 1) {
         return NULL;
     }
-    return mem_strdup("bootstrap.servers: is not set; name the brokers as host:port, separated "
-                      "by commas");
+    return mem_strdup("bootstrap.servers: is not set; name the brokers as host:port, separated by "
+                      "commas");
 }
 
-/* `identity` is set to `name` last of all: nothing before may have given another. */
+/* `identity` is set last, so that nothing overrides it. */
 static char *layers_apply(rd_kafka_conf_t *conf, enum kafka_client client, const char *identity,
                           const char *name, const struct kafka_property *properties, size_t count)
 {
@@ -207,6 +201,6 @@ rd_kafka_conf_t *kafka_properties_plain(enum kafka_client client,
                                         const struct kafka_property *properties, size_t count,
                                         char **error)
 {
-    /* The library makes no group for an empty name. */
+    /* An empty name means no group. */
     return conf_new(client, "group.id", "", properties, count, error);
 }

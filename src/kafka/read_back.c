@@ -1,6 +1,7 @@
 #include "kafka/producer_parts.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
+#include "presignd/kafka/producer.h"
 
 #include <string.h>
 
@@ -51,7 +52,7 @@ static bool positions_compare(struct producer *producer, const struct transactio
     if (!batch_read_begin(producer)) {
         return false;
     }
-    rd_kafka_topic_partition_list_t *list = transaction_positions(producer, batch);
+    rd_kafka_topic_partition_list_t *list = transact_positions(producer, batch);
     batch_read_end(producer);
     rd_kafka_t *reader = reader_get(producer);
     *error = reader == NULL ? RD_KAFKA_RESP_ERR__STATE : client_committed(reader, list, SLICE_MS);
@@ -74,8 +75,7 @@ static bool read_back(struct producer *producer, const struct transaction_batch 
     bool equal = false;
     while (positions_compare(producer, batch, &error, &equal)) {
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            *end =
-                transaction_end_of(producer, equal ? TRANSACTION_COMMITTED : TRANSACTION_ABORTED);
+            *end = transact_end_of(producer, equal ? TRANSACTION_COMMITTED : TRANSACTION_ABORTED);
             log_notice("kafka producer: the commit %s", equal ? "succeeded" : "did not happen");
             return true;
         }
@@ -94,7 +94,7 @@ bool read_back_resolve(struct producer *producer, const struct transaction_batch
     producer_client_drop(producer);
     while (!producer_acquire(producer)) {
         if (producer->fenced) {
-            *end = transaction_end_of(producer, TRANSACTION_FENCED);
+            *end = transact_end_of(producer, TRANSACTION_FENCED);
             return true;
         }
         if (producer->owner->pause(producer->context, READ_BACK_PAUSE_MS)) {

@@ -1,4 +1,4 @@
-/* Metadata and DescribeConfigs, one blocking question at a time. */
+/* Metadata and DescribeConfigs, one blocking request at a time. */
 #include "presignd/kafka/topic_settings.h"
 
 #include "presignd/base/mem.h"
@@ -63,7 +63,7 @@ static rd_kafka_resp_err_t ask_metadata(rd_kafka_t *client, int timeout_ms, stru
     return gone ? RD_KAFKA_RESP_ERR_NO_ERROR : failed;
 }
 
-/* Only those that the table has a row for. */
+/* Keeps the settings that the table has a row for. */
 static void take_values(struct topic *topic, const rd_kafka_ConfigResource_t *resource)
 {
     size_t count;
@@ -92,7 +92,7 @@ static rd_kafka_resp_err_t take_answer(struct topic *topic, rd_kafka_event_t *ev
         rd_kafka_event_DescribeConfigs_result(event), &count);
     failed = count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
     if (failed == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
-        topic->exists = false; /* this broker has not heard of it yet */
+        topic->exists = false; /* this broker does not know it yet */
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     }
     if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {

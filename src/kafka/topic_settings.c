@@ -1,4 +1,3 @@
-/* What the three topics have to be, and why. */
 #include "presignd/kafka/topic_settings.h"
 
 #include "presignd/base/mem.h"
@@ -14,9 +13,7 @@ enum {
     FAILURES = 1 << TOPIC_FAILURES,
     OUTCOMES = RESULTS | FAILURES,
     ALL = REQUESTS | OUTCOMES,
-    /* Kafka's default for max.message.bytes: 1 MiB and what a batch adds to its records. */
-    BATCH_BYTES = 1048588,
-    /* What a batch of one record adds to key, value and headers, generously. */
+    /* At least what a batch of one record adds to key, value and headers. */
     RECORD_OVERHEAD = 1024,
 };
 
@@ -26,24 +23,25 @@ enum {
 
 static const struct topic_setting settings[] = {
     {"cleanup.policy", ALL, TOPIC_EQUAL, "delete", "delete",
-     "compaction removes records of one key: events that nobody has called yet, and outcomes"},
+     "compaction removes older records of a key: events that were not called yet, and outcomes"},
     {"retention.ms", REQUESTS | RESULTS, TOPIC_AT_LEAST, ONE_WEEK, ONE_DAY,
-     "what is not consumed within it is gone; let it outlast a weekend's outage"},
+     "older records are deleted, consumed or not; make it longer than an outage over a weekend"},
     {"retention.ms", FAILURES, TOPIC_AT_LEAST, THIRTY_DAYS, ONE_DAY,
-     "presignctl redrive sends again what is still here"},
+     "presignctl redrive can only send failures that still exist"},
     {"retention.bytes", ALL, TOPIC_EQUAL, "-1", "-1",
-     "a burst would push out what nobody has consumed yet"},
+     "a burst would delete records that were not consumed yet"},
     {"min.insync.replicas", ALL, TOPIC_AT_LEAST, NULL, NULL,
-     "an acknowledged record lies on so many brokers: one may be lost, and one may be down"},
+     "an acknowledged record is on so many brokers: with two, one of them may fail"},
     {"unclean.leader.election.enable", ALL, TOPIC_EQUAL, "false", "false",
-     "a broker that lags would become leader and take back what was acknowledged"},
+     "a broker that lags would become leader, and acknowledged records would be lost"},
     {"max.message.bytes", REQUESTS, TOPIC_AT_LEAST, "1048588", NULL,
-     "an event of daemon.max_event_bytes has to fit"},
+     "an event of daemon.max_event_bytes must fit"},
     {"max.message.bytes", OUTCOMES, TOPIC_AT_LEAST, "1114124", "1048588",
-     "a failure holds up to 64 KiB of its event, several times as long once escaped; its key may "
-     "be as large as a record of the requests topic, so better 64 KiB more than that one"},
+     "a failure holds up to 64 KiB of its event, several times as long once escaped. Its key may "
+     "be "
+     "as large as a record of the requests topic, so better 64 KiB more than that topic"},
     {"compression.type", ALL, TOPIC_ANY, "producer", NULL,
-     "batches stay as they were sent; to compress, set it in [kafka.producer]"},
+     "batches stay as they were sent; set compression in [kafka.producer]"},
 };
 
 const char *topic_role_name(enum topic_role role)
@@ -62,45 +60,45 @@ const struct topic_setting *topic_setting(enum topic_role role, size_t index)
     return NULL;
 }
 
-/* With three replicas two are waited for. With two, both would have to be up to write. */
+/* Two of three replicas. With two replicas, one, so that one broker may fail. */
 static int64_t insync(int64_t replicas)
 {
     return replicas >= 3 ? 2 : 1;
 }
 
-void topic_least(const struct topic_setting *setting, const struct topic *topic,
-                 const struct topic_wish *wish, struct buf *out)
+void topic_minimum(const struct topic_setting *setting, const struct topic *topic,
+                   const struct topic_required *required, struct buf *out)
 {
-    if (setting->least != NULL) {
-        buf_puts(out, setting->least);
+    if (setting->minimum != NULL) {
+        buf_puts(out, setting->minimum);
     } else if (strcmp(setting->name, "min.insync.replicas") == 0) {
-        buf_printf(out, "%" PRId64, insync(topic->exists ? topic->replicas : wish->replicas));
+        buf_printf(out, "%" PRId64, insync(topic->exists ? topic->replicas : required->replicas));
     } else {
-        buf_printf(out, "%" PRId64, wish->max_event_bytes + RECORD_OVERHEAD);
+        buf_printf(out, "%" PRId64, required->max_event_bytes + RECORD_OVERHEAD);
     }
 }
 
-static bool is_right(const struct topic_setting *setting, const char *value, const char *least)
+static bool is_right(const struct topic_setting *setting, const char *value, const char *minimum)
 {
-    int64_t is, has_to_be;
+    int64_t is, limit;
     if (setting->rule == TOPIC_EQUAL) {
-        return strcmp(value, least) == 0;
+        return strcmp(value, minimum) == 0;
     }
     return setting->rule == TOPIC_ANY || strcmp(value, "-1") == 0 ||
            !text_int(value, INT64_MIN, INT64_MAX, &is) ||
-           !text_int(least, INT64_MIN, INT64_MAX, &has_to_be) || is >= has_to_be;
+           !text_int(minimum, INT64_MIN, INT64_MAX, &limit) || is >= limit;
 }
 
-void topic_best(const struct topic_setting *setting, const struct topic *topic,
-                const struct topic_wish *wish, struct buf *out)
+void topic_recommended(const struct topic_setting *setting, const struct topic *topic,
+                       const struct topic_required *required, struct buf *out)
 {
-    AUTO_BUF struct buf least = {0};
+    AUTO_BUF struct buf minimum = {0};
     if (setting->rule != TOPIC_ANY) {
-        topic_least(setting, topic, wish, &least);
+        topic_minimum(setting, topic, required, &minimum);
     }
-    bool best = setting->created != NULL &&
-                (setting->rule == TOPIC_ANY || is_right(setting, setting->created, least.data));
-    buf_puts(out, best ? setting->created : least.data);
+    bool created = setting->created != NULL && (setting->rule == TOPIC_ANY ||
+                                                is_right(setting, setting->created, minimum.data));
+    buf_puts(out, created ? setting->created : minimum.data);
 }
 
 static const char *value_of(const struct topic *topic, const char *name)
@@ -113,7 +111,7 @@ static const char *value_of(const struct topic *topic, const char *name)
     return NULL;
 }
 
-struct judging {
+struct checking {
     const struct topic *topic;
     const char *bootstrap;
     topic_finding_fn *finding;
@@ -121,42 +119,42 @@ struct judging {
     size_t count;
 };
 
-static void judge_setting(struct judging *judging, const struct topic_setting *setting,
-                          const struct topic_wish *wish)
+static void check_setting(struct checking *checking, const struct topic_setting *setting,
+                          const struct topic_required *required)
 {
-    const char *value = value_of(judging->topic, setting->name);
-    AUTO_BUF struct buf least = {0};
-    topic_least(setting, judging->topic, wish, &least);
-    if (value == NULL || is_right(setting, value, least.data)) {
+    const char *value = value_of(checking->topic, setting->name);
+    AUTO_BUF struct buf minimum = {0};
+    topic_minimum(setting, checking->topic, required, &minimum);
+    if (value == NULL || is_right(setting, value, minimum.data)) {
         return;
     }
-    AUTO_BUF struct buf best = {0};
-    topic_best(setting, judging->topic, wish, &best);
+    AUTO_BUF struct buf recommended = {0};
+    topic_recommended(setting, checking->topic, required, &recommended);
     AUTO_FREE char *should =
-        mem_printf("%s%s", setting->rule == TOPIC_EQUAL ? "" : "at least ", least.data);
+        mem_printf("%s%s", setting->rule == TOPIC_EQUAL ? "" : "at least ", minimum.data);
     AUTO_FREE char *mend =
         mem_printf("kafka-configs.sh --bootstrap-server %s --alter --entity-type topics "
                    "--entity-name %s --add-config %s=%s",
-                   judging->bootstrap, judging->topic->name, setting->name, best.data);
-    judging->count++;
-    judging->finding(judging->context, setting->name, value, should, setting->why, mend);
+                   checking->bootstrap, checking->topic->name, setting->name, recommended.data);
+    checking->count++;
+    checking->finding(checking->context, setting->name, value, should, setting->why, mend);
 }
 
-static void judge_number(struct judging *judging, const char *name, int64_t is, int64_t least,
+static void check_number(struct checking *checking, const char *name, int64_t is, int64_t minimum,
                          const char *why, const char *mend)
 {
-    if (is < least) {
+    if (is < minimum) {
         AUTO_FREE char *value = mem_printf("%" PRId64, is);
-        AUTO_FREE char *should = mem_printf("at least %" PRId64, least);
-        judging->count++;
-        judging->finding(judging->context, name, value, should, why, mend);
+        AUTO_FREE char *should = mem_printf("at least %" PRId64, minimum);
+        checking->count++;
+        checking->finding(checking->context, name, value, should, why, mend);
     }
 }
 
-size_t topic_judge(const struct topic *topic, const struct topic_wish *wish, const char *bootstrap,
-                   topic_finding_fn *finding, void *context)
+size_t topic_check_settings(const struct topic *topic, const struct topic_required *required,
+                            const char *bootstrap, topic_finding_fn *finding, void *context)
 {
-    struct judging judging = {topic, bootstrap, finding, context, 0};
+    struct checking checking = {topic, bootstrap, finding, context, 0};
     const struct topic_setting *setting;
     if (!topic->exists) {
         finding(context, "topic", NULL, "there", "presignd needs all three",
@@ -164,26 +162,26 @@ size_t topic_judge(const struct topic *topic, const struct topic_wish *wish, con
         return 1;
     }
     for (size_t i = 0; (setting = topic_setting(topic->role, i)) != NULL; i++) {
-        judge_setting(&judging, setting, wish);
+        check_setting(&checking, setting, required);
     }
     AUTO_FREE char *more = mem_printf("kafka-topics.sh --bootstrap-server %s --alter --topic %s "
                                       "--partitions %" PRId64,
-                                      bootstrap, topic->name, wish->partitions);
-    judge_number(&judging, "partitions", topic->partitions, wish->partitions,
-                 "an instance works on whole partitions; with more of them keys move, so that "
-                 "events of one contract may overtake each other once",
+                                      bootstrap, topic->name, required->partitions);
+    check_number(&checking, "partitions", topic->partitions, required->partitions,
+                 "an instance works on whole partitions; adding some moves keys, so that events "
+                 "of one contract may overtake each other once",
                  more);
     AUTO_FREE char *copies = mem_printf("kafka-reassign-partitions.sh --bootstrap-server %s ... "
                                         "# topic %s: %" PRId64 " replicas of each partition",
-                                        bootstrap, topic->name, wish->replicas);
-    judge_number(&judging, "replication.factor", topic->replicas, wish->replicas,
-                 "a lost broker takes what has no other copy with it", copies);
-    return judging.count;
+                                        bootstrap, topic->name, required->replicas);
+    check_number(&checking, "replication.factor", topic->replicas, required->replicas,
+                 "records without another copy are lost with their broker", copies);
+    return checking.count;
 }
 
 void topic_settings_help(struct buf *out)
 {
-    buf_puts(out, "what --create sets, and --check asks for:\n");
+    buf_puts(out, "what --create sets and --check requires:\n");
     for (size_t i = 0; i < ARRAY_LENGTH(settings); i++) {
         const struct topic_setting *setting = &settings[i];
         const char *of = setting->roles == ALL        ? ""
@@ -193,8 +191,8 @@ void topic_settings_help(struct buf *out)
                                                       : " (requests, results)";
         buf_printf(out, "  %s=%s%s", setting->name,
                    setting->created != NULL ? setting->created : "2 of 3 replicas, else 1", of);
-        if (setting->rule == TOPIC_AT_LEAST && setting->least != NULL) {
-            buf_printf(out, ", at least %s", setting->least);
+        if (setting->rule == TOPIC_AT_LEAST && setting->minimum != NULL) {
+            buf_printf(out, ", at least %s", setting->minimum);
         }
         buf_puts(out, setting->rule == TOPIC_ANY ? ", not checked\n" : "\n");
         const char *why = setting->why;

@@ -11,7 +11,7 @@ USER, PASSWORD = "presignd", "kafka-pass-4711"
 
 
 class Subscription(unittest.TestCase):
-    """The requests topic: no right to it, deleted, made anew."""
+    """The requests topic: no right to it, deleted, recreated."""
 
     @classmethod
     def setUpClass(cls):
@@ -87,7 +87,7 @@ class Subscription(unittest.TestCase):
         self.delete_topic()
         self.kafka.create_topic(self.topic, 3)
         self.daemon.resume()
-        self.wait_unready("made anew")
+        self.wait_unready("recreated")
         again = self.world.produce(event() for _ in range(6))
         self.wait_unready("restart")
         self.daemon.terminate()

@@ -1,11 +1,10 @@
-/* Clients made anew, on librdkafka's mock cluster.
+/* Replaced clients, on librdkafka's mock cluster.
  *
- * An end that does not come: rd_kafka_destroy() waits until a wall clock that was set back has
- * caught up. The linker puts a stand-in before it that waits for the test. Meanwhile the clients
- * are made anew and the loop goes round; their take-down ends in its time and says that threads are
- * left, and that none is once the library returns.
+ * rd_kafka_destroy() blocks while a wall clock that was set back catches up. The linker replaces it
+ * by one that waits for the test. Meanwhile the clients are replaced and the loop runs.
+ * clients_free() returns in time and reports the threads that are left.
  *
- * A group that is lost: it refuses each commit, and lets the member go on with its heartbeats.
+ * A lost group rejects each commit and accepts heartbeats.
  */
 #include "presignd/kafka/clients.h"
 #include "kafka/detached.h"
@@ -18,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Names that --wrap gives. NOLINTBEGIN(bugprone-reserved-identifier) */
+/* The names for --wrap. NOLINTBEGIN(bugprone-reserved-identifier) */
 void __real_rd_kafka_destroy_flags(rd_kafka_t *client, int flags);
 void __wrap_rd_kafka_destroy_flags(rd_kafka_t *client, int flags);
 /* NOLINTEND(bugprone-reserved-identifier) */
@@ -36,7 +35,6 @@ void __wrap_rd_kafka_destroy_flags(rd_kafka_t *client, int flags)
     __real_rd_kafka_destroy_flags(client, flags);
 }
 
-/* A clock that is set. */
 static _Atomic int64_t ahead_ms;
 
 static struct moment settable_now(void *context)
@@ -59,11 +57,11 @@ struct test {
     struct clients *clients;
     struct loop_timer deadline;
     unsigned renewals[CLIENTS_RENEWAL_COUNT], joins;
-    bool set, refuses, busy;
+    bool set, rejects, busy;
     struct group_metadata *group_metadata;
     struct transaction_position position;
     struct transaction_batch batch;
-    unsigned refused, committed;
+    unsigned rejected, committed;
 };
 
 static void on_assigned(void *context, struct group_metadata *group_metadata,
@@ -100,7 +98,7 @@ static void on_ended(void *context, const struct transaction_end *end)
 {
     struct test *test = context;
     test->busy = false;
-    test->refused += end->verdict == TRANSACTION_STALE;
+    test->rejected += end->verdict == TRANSACTION_STALE;
     test->committed += end->verdict == TRANSACTION_COMMITTED;
     test->batch.group_metadata = group_metadata_unref(test->batch.group_metadata);
 }
@@ -126,8 +124,8 @@ static void on_deadline(void *context)
     loop_stop(test->loop, 1);
 }
 
-/* The clock is set once the group is joined. Then new clients go as far as joining it again (the
- * mock cluster lets them wait for the old member), though the old ones do not end. */
+/* Sets the clock once the group is joined. New clients begin to join while the old ones do not end.
+ * The mock cluster lets them wait for the old member. */
 static void step_clock(void *context)
 {
     struct test *test = context;
@@ -143,7 +141,7 @@ static void step_clock(void *context)
     }
 }
 
-/* A commit of nothing but a position, again and again. */
+/* Commits one position. */
 static void submit(struct test *test)
 {
     test->position = (struct transaction_position){0, 1, ""};
@@ -152,19 +150,19 @@ static void submit(struct test *test)
                                    .positions = &test->position,
                                    .position_count = 1};
     test->busy = true;
-    if (test->refuses) {
+    if (test->rejects) {
         rd_kafka_mock_push_request_errors(test->cluster, TXN_OFFSET_COMMIT, 1,
                                           RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
     }
     publisher_submit(clients_publisher(test->clients), &test->batch);
 }
 
-/* Refused until the consumer was made anew; then the group takes commits again. */
+/* The group rejects commits until the consumer is replaced. */
 static void step_group(void *context)
 {
     struct test *test = context;
     (void)clients_poll(test->clients, 100);
-    test->refuses = test->renewals[CLIENTS_GROUP_LOST] == 0;
+    test->rejects = test->renewals[CLIENTS_GROUP_LOST] == 0;
     if (test->joins > 0 && !test->busy) {
         submit(test);
     }
@@ -208,7 +206,7 @@ static bool clock_right(struct test *test)
     pthread_mutex_lock(&gate);
     bool right = run(test);
     bool all = clients_free(test->clients, 300);
-    printf("%u ends are waited for; all ended: %d\n", atomic_load(&waiting), all);
+    printf("%u clients are being destroyed; all ended: %d\n", atomic_load(&waiting), all);
     pthread_mutex_unlock(&gate);
     return right && test->renewals[CLIENTS_CLOCK_SET] == 1 && !all && atomic_load(&waiting) > 0 &&
            detached_wait(LIMIT_MS);
@@ -217,8 +215,8 @@ static bool clock_right(struct test *test)
 static bool group_right(struct test *test)
 {
     bool right = run(test);
-    printf("%u commits refused, %u taken\n", test->refused, test->committed);
-    return clients_free(test->clients, LIMIT_MS) && right && test->refused > 1 &&
+    printf("%u commits rejected, %u accepted\n", test->rejected, test->committed);
+    return clients_free(test->clients, LIMIT_MS) && right && test->rejected > 1 &&
            test->renewals[CLIENTS_GROUP_LOST] == 1;
 }
 
@@ -244,7 +242,7 @@ static bool test_run(const char *name, loop_fn *step, bool (*right)(struct test 
 int main(void)
 {
     bool clock =
-        test_run("a clock that is set, and ends that do not come", step_clock, clock_right);
-    bool group = test_run("a group that is lost", step_group, group_right);
+        test_run("a set clock, and clients that are not destroyed", step_clock, clock_right);
+    bool group = test_run("a lost group", step_group, group_right);
     return clock && group ? 0 : 1;
 }

@@ -1,8 +1,7 @@
-/* How the making of a handle fails. The linker puts a stand-in before rd_kafka_new(), for two of
- * its ends hang on the system alone: no thread to be had, and threads that were not seen to begin
- * before a clock was set. In the second the handle lives on with what the configuration holds, so
- * that destroying the configuration would pull it away under threads that run. The sanitizers
- * watch: what is kept must still be there, what is not kept must be gone.
+/* How the creation of a client fails. The linker replaces rd_kafka_new(), as two of its errors
+ * depend on the system: there is no thread, or a clock was set before its threads had begun. In the
+ * second case the client's threads still use the configuration, so it must not be destroyed. The
+ * sanitizers find a configuration that is used after its end, or leaked.
  */
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
@@ -16,10 +15,10 @@ static struct {
     rd_kafka_resp_err_t error;
     int system_error;
 } next;
-/* A root for LeakSanitizer: what was left to the library is not lost. */
+/* A root for LeakSanitizer: the configuration that the library keeps. */
 static rd_kafka_conf_t *left;
 
-/* Names that --wrap gives. NOLINTBEGIN(bugprone-reserved-identifier) */
+/* The names for --wrap. NOLINTBEGIN(bugprone-reserved-identifier) */
 rd_kafka_t *__wrap_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *reason,
                                 size_t size);
 rd_kafka_resp_err_t __wrap_rd_kafka_last_error(void);
@@ -29,7 +28,7 @@ rd_kafka_t *__wrap_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, cha
 {
     (void)type;
     left = next.system_error == EDEADLK ? conf : NULL;
-    (void)snprintf(reason, size, "the stand-in's reason");
+    (void)snprintf(reason, size, "the library's reason");
     errno = next.system_error;
     return NULL;
 }
@@ -52,7 +51,6 @@ static void expect(bool holds, const char *what)
     }
 }
 
-/* Reads it, for whoever still uses it. */
 static void expect_kept(void)
 {
     if (left != NULL) {
@@ -68,14 +66,15 @@ static void fails_with(rd_kafka_resp_err_t error, int system_error, bool by_prop
     next.error = error;
     next.system_error = system_error;
     AUTO_FREE char *tried = client_try(KAFKA_CONSUMER, "one", &brokers, 1);
-    expect((tried != NULL) == by_properties, "the properties are blamed when they are at fault");
+    expect((tried != NULL) == by_properties,
+           "the error names the properties when they are the cause");
     expect_kept();
 
     AUTO_FREE char *reason = NULL;
     rd_kafka_conf_t *conf = kafka_properties_apply(KAFKA_CONSUMER, "one", &brokers, 1, &reason);
     expect(client_new(RD_KAFKA_CONSUMER, conf, NULL, &reason) == NULL, "there is no client");
-    expect(strstr(reason, "the stand-in's reason") != NULL, "the reason is told");
-    expect((strstr(reason, "[kafka]") != NULL) == by_properties, "and what to do");
+    expect(strstr(reason, "the library's reason") != NULL, "the error has the library's reason");
+    expect((strstr(reason, "[kafka]") != NULL) == by_properties, "the error says what to do");
     expect_kept();
 }
 

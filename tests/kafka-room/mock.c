@@ -1,6 +1,6 @@
-/* The publisher's verdict on each error that a broker can answer with, on librdkafka's mock
- * cluster: it says when asked what a real broker says rarely. (It keeps no transactional
- * offsets, so that what a commit of unknown end comes to is shown in test_room.py.)
+/* The publisher's verdict on each error of a broker, on librdkafka's mock cluster, which returns
+ * rare errors on demand. It stores no transactional offsets, so test_room.py tests commits whose
+ * result is unknown.
  */
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
@@ -37,13 +37,13 @@ struct scenario {
     enum transaction_verdict verdict;
 };
 
-/* After each of them but the last, a batch without any error is to be committed. */
+/* After each scenario that does not end as fenced, a batch without errors is committed. */
 static const struct scenario scenarios[] = {
     {"no error", {{0}}, TRANSACTION_COMMITTED},
-    {"markers of the transaction before are being written",
+    {"markers of the previous transaction are being written",
      {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, 3}},
      TRANSACTION_COMMITTED},
-    {"likewise at the partitions",
+    {"the same at the partitions",
      {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS, 2}},
      TRANSACTION_COMMITTED},
     {"coordinator moves before the offsets",
@@ -55,13 +55,13 @@ static const struct scenario scenarios[] = {
     {"coordinator moves at the commit",
      {{END_TXN, RD_KAFKA_RESP_ERR_NOT_COORDINATOR, 1}},
      TRANSACTION_COMMITTED},
-    {"generation is over",
+    {"generation has ended",
      {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, 1}},
      TRANSACTION_STALE},
     {"member is gone",
      {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID, 1}},
      TRANSACTION_STALE},
-    {"instance has joined anew",
+    {"instance has joined again",
      {{TXN_OFFSET_COMMIT, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID, 1}},
      TRANSACTION_STALE},
     {"no right to the group",
@@ -79,23 +79,23 @@ static const struct scenario scenarios[] = {
     {"leader moves",
      {{PRODUCE, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, 1}},
      TRANSACTION_COMMITTED},
-    {"producer id is forgotten",
+    {"producer id has expired",
      {{ADD_PARTITIONS, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING, 1}},
      TRANSACTION_ABORTED},
     {"wrong state before the commit",
      {{ADD_OFFSETS, RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, 1}},
      TRANSACTION_ABORTED},
-    {"wrong state at the commit, so not known",
+    {"wrong state at the commit, so its result is unknown",
      {{END_TXN, RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, 1}},
      TRANSACTION_ABORTED},
     {"unknown error at the commit, then aborted",
      {{END_TXN, RD_KAFKA_RESP_ERR_UNKNOWN, 1}},
      TRANSACTION_ABORTED},
-    {"fenced by another process, as the partition says first",
+    {"fenced by another process, reported by the partition first",
      {{PRODUCE, RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, 1},
       {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}},
      TRANSACTION_FENCED},
-    {"fenced by another process, as the abort says",
+    {"fenced by another process, reported by the abort",
      {{PRODUCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, 1},
       {END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED, 1}},
      TRANSACTION_FENCED},
@@ -154,7 +154,7 @@ static void answers_push(rd_kafka_mock_cluster_t *cluster, const struct answer *
     }
 }
 
-/* The answers of a scenario are not for taking hold of the transactional.id. */
+/* The answers of a scenario must not meet the request for the transactional.id. */
 static bool held_wait(const struct publisher *publisher)
 {
     int64_t end_ms = clock_now(&clock_system).mono_ms + 30000;
@@ -182,13 +182,13 @@ static bool scenario_run(struct run *run, const struct scenario *scenario,
     if (right && scenario->verdict != TRANSACTION_FENCED) {
         right =
             batch_run(run, publisher, group_metadata) && run->end.verdict == TRANSACTION_COMMITTED;
-        printf("%s   and then one without: %d %s\n", right ? "ok  " : "FAIL", (int)run->end.verdict,
-               run->last_error);
+        printf("%s   then a batch without errors: %d %s\n", right ? "ok  " : "FAIL",
+               (int)run->end.verdict, run->last_error);
     }
     return right;
 }
 
-/* --- the id is not ours any more while a commit is being found out --- */
+/* --- The id is denied while the result of a commit is unknown --- */
 
 struct denied_run {
     struct run run;
@@ -199,7 +199,7 @@ struct denied_run {
     bool submitted, seen;
 };
 
-/* The right to the id is taken away with the commit, and given back once that was seen. */
+/* Revokes the right to the id with the commit, and grants it again once that was seen. */
 static void on_id_state(void *context)
 {
     struct denied_run *test = context;
@@ -241,9 +241,9 @@ static int id_is_denied(const struct producer_config *config, struct group_metad
     loop_timer_set(&test.look, 0);
     bool ended = loop_run(test.run.loop) == 0;
     bool right = ended && test.seen && test.run.end.verdict == TRANSACTION_ABORTED;
-    printf("%s the id is refused while the end of a commit is found out: %s, %s, verdict %d\n",
-           right ? "ok  " : "FAIL", test.seen ? "told" : "not told", ended ? "ended" : "no end",
-           (int)test.run.end.verdict);
+    printf("%s the id is denied while the result of a commit is unknown: %s, %s, verdict %d\n",
+           right ? "ok  " : "FAIL", test.seen ? "reported" : "not reported",
+           ended ? "ended" : "no end", (int)test.run.end.verdict);
     loop_timer_stop(&test.look);
     loop_timer_stop(&deadline);
     rd_kafka_mock_clear_request_errors(cluster, INIT_PRODUCER_ID);
@@ -252,8 +252,9 @@ static int id_is_denied(const struct producer_config *config, struct group_metad
     return right ? 0 : 1;
 }
 
-/* The coordinator answers a request for the id as fenced when another one overtakes it. While one
- * of our own may be on its way late, that tells of no namesake. The last test: doubt stays. */
+/* The coordinator answers a request for the id with a fence when another request overtakes it.
+ * While a late request of our own is possible, this does not prove another process. This test is
+ * the last one, since the possibility lasts for ten minutes. */
 static int late_request_fences(const struct producer_config *config,
                                struct group_metadata *group_metadata,
                                rd_kafka_mock_cluster_t *cluster)
@@ -271,7 +272,7 @@ static int late_request_fences(const struct producer_config *config,
     answers_push(cluster, &answers[1]);
     bool ended = batch_run(&run, publisher, group_metadata);
     right = right && ended && run.end.verdict == TRANSACTION_ABORTED;
-    printf("%s fenced by a late request of ours while the id is taken anew: verdict %d %s\n",
+    printf("%s fenced by a late request of ours while the id is acquired again: verdict %d %s\n",
            right ? "ok  " : "FAIL", (int)run.end.verdict, run.last_error);
     publisher_free(publisher, 5000);
     loop_free(run.loop);
@@ -288,7 +289,7 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
         group_metadata_new(rd_kafka_consumer_group_metadata_new_with_genid("g", 1, "m", NULL));
     struct run run = {.loop = loop_new()};
     int failed = 0;
-    /* Each with an publisher of its own, so that none depends on what the one before left. */
+    /* Each with a publisher of its own, so that none depends on an earlier one. */
     for (size_t i = 0; i < ARRAY_LENGTH(scenarios); i++) {
         char *error = NULL;
         struct publisher *publisher = publisher_new(run.loop, &config, on_ended, &run, &error);
@@ -311,7 +312,7 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
     return failed;
 }
 
-/* Retried by the library, so that nobody has to be told: nothing is logged as a warning. */
+/* Errors that the library retries are not logged as warnings. */
 static int start_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
@@ -324,12 +325,12 @@ static int start_run(rd_kafka_mock_cluster_t *cluster)
     FILE *file = tmpfile();
     (void)dup2(fileno(file), STDERR_FILENO);
     log_level_set(LOG_WARNING);
-    const struct answer young[] = {
+    const struct answer starting[] = {
         {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_NOT_COORDINATOR, 2},
         {INIT_PRODUCER_ID, RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, 2},
     };
-    for (size_t i = 0; i < ARRAY_LENGTH(young); i++) {
-        answers_push(cluster, &young[i]);
+    for (size_t i = 0; i < ARRAY_LENGTH(starting); i++) {
+        answers_push(cluster, &starting[i]);
     }
     struct publisher *publisher = publisher_new(run.loop, &config, on_ended, &run, &error);
     bool held = publisher != NULL && held_wait(publisher);
@@ -343,7 +344,7 @@ static int start_run(rd_kafka_mock_cluster_t *cluster)
     (void)fclose(file);
     free(error);
     run.loop = loop_free(run.loop);
-    printf("%s a coordinator that has just come up: %s\n", held && silent ? "ok  " : "FAIL", line);
+    printf("%s a coordinator that has just started: %s\n", held && silent ? "ok  " : "FAIL", line);
     return held && silent ? 0 : 1;
 }
 

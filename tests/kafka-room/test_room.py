@@ -1,5 +1,5 @@
-"""Consumer and publisher under a minimal owner (worker.c) on a real Apache Kafka: what the delivery
-promise rests on. The audit reads the outcomes as any read_committed consumer would."""
+"""Consumer and publisher with a minimal owner (worker.c) on a real Apache Kafka. The audit reads the
+outcomes as a read_committed consumer does."""
 
 import contextlib
 import itertools
@@ -39,7 +39,7 @@ def settings(kafka, **more):
 
 
 class Worker:
-    """A worker process; its lines arrive with the time of their writing (milliseconds)."""
+    """A worker process. Each of its lines has a time in milliseconds."""
 
     def __init__(self, kafka, group, instance, **options):
         given = [f"{name.replace('_', '.')}={value}" for name, value in options.items()]
@@ -62,7 +62,7 @@ class Worker:
         self.log.extend(self.process.stderr)
 
     def wait_for(self, pattern, timeout_s=PATIENCE_S):
-        """The first line from here on that matches, as (time in ms, match)."""
+        """The next line that matches, as (time in ms, match)."""
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -124,8 +124,7 @@ class Load(threading.Thread):
 
 
 class Room(unittest.TestCase):
-    """Topics, a group and instances of its own for each test, on a broker of all tests of the
-    class."""
+    """Each test has its own topics, group and instances. A class has one broker."""
 
     nodes = 1
     tags = itertools.count(1)
@@ -184,8 +183,8 @@ class Room(unittest.TestCase):
             wait_until(enough, lambda: f"{count} records in {topic}, there are {len(reader.records)}", PATIENCE_S)
 
     def outcomes(self, topic, expected):
-        """Committed records of a topic: as many as expected, and then, with the workers stopped,
-        whatever else there ever will be."""
+        """Committed records of a topic: the expected number, and all others after the workers have
+        stopped."""
         self.wait_for_outcomes(topic, expected)
         for worker in self.workers:
             if worker.process.poll() is None:
@@ -196,7 +195,7 @@ class Room(unittest.TestCase):
             return reader.records
 
     def audit(self):
-        """Each request has one outcome. Gives their number. The workers are stopped."""
+        """Each request has one outcome. Returns their number. Stops the workers."""
         wanted = {f"{p}/{o}" for p, end in enumerate(self.ends()) for o in range(end)}
         values = Counter(r.value.decode() for r in self.outcomes(self.results, len(wanted)))
         doubled = [value for value, count in values.items() if count > 1]
@@ -232,24 +231,24 @@ class Records(Room):
             self.assertEqual(found[3], "2")
             self.assertEqual(len(found[3]) + 2 + len(found[4]), 4096)
 
-    def test_metadata_beyond_the_brokers_limit_is_refused_whole(self):
+    def test_metadata_over_the_brokers_limit_aborts_the_transaction(self):
         worker = self.worker(worker_metadata=5000)
         self.send(1)
         worker.wait_for("aborted 1 .*sending offsets: .*OFFSET_METADATA_TOO_LARGE")
-        worker.wait_for("aborted 1")  # it may try for ever
+        worker.wait_for("aborted 1")  # it tries for ever
         worker.kill()
         self.assertEqual(self.outcomes(self.results, 0), [])
 
 
 class Sizes(Room):
-    def test_a_record_over_our_own_limit_is_named(self):
+    def test_a_record_over_our_limit_is_refused_alone(self):
         worker = self.worker(worker_fat=3, message_max_bytes=1000000)
         self.send(40)
         _, found = worker.wait_for("refused")
         worker.wait_for("shrinking")
         self.assertEqual(self.audit(), 40)
 
-    def test_a_record_over_the_topics_limit_is_named_among_others(self):
+    def test_a_record_over_the_topics_limit_is_refused_alone(self):
         self.kafka.create_topic(f"small-{self.results}", config={"max.message.bytes": "100000"})
         worker = self.worker(worker_fat=5, worker_results=f"small-{self.results}",
                              **{"message.max.bytes": "5000000"})
@@ -259,18 +258,18 @@ class Sizes(Room):
         values = [r.value for r in self.outcomes(f"small-{self.results}", 40)]
         self.assertEqual((len(set(values)), len(values)), (40, 40))
 
-    def test_records_that_are_too_large_only_together_go_in_smaller_requests(self):
+    def test_records_that_are_too_large_together_go_in_smaller_requests(self):
         self.kafka.create_topic(f"small-{self.results}", config={"max.message.bytes": "1500"})
         self.send(200)
         worker = self.worker(worker_results=f"small-{self.results}")
         values = [r.value for r in self.outcomes(f"small-{self.results}", 200)]
         self.assertEqual((len(set(values)), len(values)), (200, 200))
-        self.assertLess(worker.count("refused"), 20)  # each halves what a request may take
+        self.assertLess(worker.count("refused"), 20)  # each one halves the maximum of a request
         self.assertEqual(worker.count("shrinking|aborted"), 0)
 
 
-class Troubles(Room):
-    def test_a_missing_topic_is_named_and_waited_for(self):
+class Errors(Room):
+    def test_outcomes_wait_for_a_missing_topic(self):
         absent = f"absent-{self.results}"
         worker = self.worker(worker_results=absent)
         self.send(3)
@@ -278,7 +277,7 @@ class Troubles(Room):
         self.kafka.create_topic(absent)
         self.assertEqual(len(self.outcomes(absent, 3)), 3)
 
-    def test_an_open_transaction_holds_up_its_own_partition_alone(self):
+    def test_an_open_transaction_delays_only_its_partition(self):
         early = self.worker("early")
         early.wait_for("assigned")  # so that the groups' topic exists
         self.assertEqual(early.stop(), 0)
@@ -286,7 +285,7 @@ class Troubles(Room):
         producer = Producer(settings(self.kafka, **{"transactional.id": self.group}))
         producer.init_transactions(30)
         producer.begin_transaction()
-        # A group without members: anyone may commit for it.
+        # A group without members accepts commits from everybody.
         outsider = Consumer(settings(self.kafka, **{"group.id": self.group}))
         producer.send_offsets_to_transaction([TopicPartition(self.requests, 0, 0)],
                                              outsider.consumer_group_metadata(), 30)
@@ -310,7 +309,7 @@ class Troubles(Room):
         outsider.close()
 
 
-class Lives(Room):
+class Restarts(Room):
     def test_kill_and_restart_under_load(self):
         load, back_ms = self.load(), []
         worker = self.worker()
@@ -328,7 +327,7 @@ class Lives(Room):
         print(f"\n{count} records, 6 SIGKILL; partitions were back after {back_ms} ms")
         self.assertLess(sorted(back_ms)[3], 5000)  # far below the session's time-out
 
-    def test_two_share_and_give_back(self):
+    def test_two_instances_share_partitions_and_give_them_back(self):
         load = self.load()
         first = self.worker("one")
         first.wait_for("assigned 4")
@@ -347,7 +346,7 @@ class Lives(Room):
         workers = [self.worker(f"w{i}") for i in range(PARTITIONS + 1)]
         wait_until(lambda: any(worker.count("^assigned 0") for worker in workers), "a standby", PATIENCE_S)
 
-    def test_stopped_beyond_the_session_nothing_is_doubled(self):
+    def test_a_stop_longer_than_the_session_duplicates_nothing(self):
         load = self.load()
         first = self.worker("one", session_timeout_ms=1000, heartbeat_interval_ms=200)
         first.wait_for("committed")
@@ -365,16 +364,16 @@ class Lives(Room):
         print(f"\nafter SIGCONT: {first.count('^not-ours')} not-ours, "
               f"{first.count('^aborted')} aborted, {first.count('^lost')} lost")
 
-    def test_stopped_beyond_the_transactions_time_out_it_goes_on(self):
+    def test_after_a_stop_longer_than_the_transactions_timeout_it_continues(self):
         load = self.load()
         first = self.worker("one", transaction_timeout_ms=1000, session_timeout_ms=30000)
         first.wait_for("committed")
         for stops in range(1, 21):
-            first.count("")  # what it said of earlier ones
+            first.count("")  # skips its earlier lines
             first.wait_for("submitted")
-            time.sleep(random.uniform(0, 0.02))  # anywhere in the transaction
+            time.sleep(random.uniform(0, 0.02))  # at a random point of the transaction
             first.signal(signal.SIGSTOP)
-            time.sleep(2.5)  # the broker looks for them every half second
+            time.sleep(2.5)  # the broker checks time-outs every half second
             first.signal(signal.SIGCONT)
             first.wait_for("^(committed|aborted)")
             if first.count("^aborted") >= 2:
@@ -386,21 +385,21 @@ class Lives(Room):
         self.assertGreater(first.count("^aborted"), 0, "no transaction was ever met")
         self.assertEqual(first.count("^(fenced|failed)"), 0)
 
-    def test_a_second_process_of_the_same_name_ends_the_first(self):
+    def test_a_second_process_with_the_same_name_ends_the_first(self):
         load = self.load()
         first = self.worker("one")
         first.wait_for("committed")
         second = self.worker("one")
         second.wait_for("committed")
         self.assertEqual(first.process.wait(PATIENCE_S), 75)
-        first.wait_for("^failed namesake")
+        first.wait_for("^failed duplicate")
         load.stop()
         self.audit()
 
 
 class Outages(Room):
     def setUp(self):
-        self.kafka.start()  # the test before may have left it dead
+        self.kafka.start()  # the previous test may have stopped it
         super().setUp()
 
     def test_the_broker_dies_and_returns(self):
@@ -416,7 +415,7 @@ class Outages(Room):
         load.stop()
         self.audit()
 
-    def test_it_ends_while_the_broker_is_away(self):
+    def test_it_ends_while_the_broker_is_down(self):
         worker = self.worker("one")
         worker.wait_for("assigned 4")
         self.kafka.kill()
@@ -426,8 +425,8 @@ class Outages(Room):
 
 
 class Liar(threading.Thread):
-    """Between the clients and the broker; `lies` maps a request's key to the error codes that
-    its next answers get. Both kinds have the code behind correlation id and throttle time."""
+    """A proxy before the broker. `lies` maps the API key of a request to the error codes of its next
+    answers. In both kinds of answers the code follows correlation id and throttle time."""
 
     FIND_COORDINATOR, END_TXN = 10, 26
 
@@ -454,7 +453,7 @@ class Liar(threading.Thread):
         except OSError:
             client.close()
             return
-        asked = {}  # correlation ids of requests under way, with their keys
+        asked = {}  # API keys of unanswered requests, by correlation id
         threading.Thread(target=self._pump, args=(client, broker, asked, True), daemon=True).start()
         self._pump(broker, client, asked, False)
 
@@ -488,7 +487,7 @@ class Liar(threading.Thread):
 
 
 class Lies(Room):
-    """The producer is told other than what the broker did."""
+    """The producer gets other answers than the broker gave."""
 
     @classmethod
     def setUpClass(cls):
@@ -525,7 +524,7 @@ class Lies(Room):
     def test_an_unknown_error_in_place_of_success(self):
         self.completed(-1)  # UNKNOWN_SERVER_ERROR
 
-    def test_a_transaction_that_timed_out_is_not_taken_for_fencing(self):
+    def test_a_transaction_that_timed_out_is_not_a_fence(self):
         worker = self.worker(transaction_timeout_ms=1000)
         worker.wait_for("assigned 4")
         self.liar.hold_ends_until = time.monotonic() + 3
@@ -535,8 +534,8 @@ class Lies(Room):
         self.assertEqual(worker.count("^fenced"), 0)
         self.assertIn("_FENCED", "".join(worker.log))
 
-    def test_a_clock_that_is_set_during_a_commit(self):
-        """The commit's end is found out by the producer that is made anew."""
+    def test_the_clock_is_set_during_a_commit(self):
+        """The new producer finds out the result of the commit."""
         with tempfile.NamedTemporaryFile() as file:
             clock = WallClock(file.name)
             with clock.preloaded():
@@ -559,8 +558,8 @@ class Lies(Room):
             worker.signal(signal.SIGUSR1)
             return worker.count("status joined 1 ready 1")
         wait_until(ready, "a producer that is ready", PATIENCE_S, interval_s=0.2)
-        # COORDINATOR_NOT_AVAILABLE until librdkafka's retries are used up; it then waits for
-        # some connection to change, whatever time-out it was given.
+        # COORDINATOR_NOT_AVAILABLE until librdkafka has no retries left. Then it waits until some
+        # connection changes, without a time-out.
         self.liar.lies[Liar.FIND_COORDINATOR] = [15] * 1000
         self.send(8)
         worker.wait_for("aborted .*no answer")
@@ -573,7 +572,7 @@ class ThreeNodes(Room):
     nodes = 3
 
     def leads(self, node):
-        """True also while nobody can be asked."""
+        """True also while no broker answers."""
         try:
             topics = self.kafka.admin().list_topics(timeout=10).topics
         except KafkaException:
@@ -581,7 +580,7 @@ class ThreeNodes(Room):
         return any(partition.leader == node.node_id for topic in topics.values()
                    for partition in topic.partitions.values())
 
-    def test_brokers_are_lost_one_after_the_other(self):
+    def test_brokers_fail_one_after_the_other(self):
         load = self.load()
         worker = self.worker("one")
         worker.wait_for("committed")

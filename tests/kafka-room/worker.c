@@ -1,14 +1,14 @@
-/* The smallest owner that consumer and publisher can have: one outcome for each record, at once.
+/* A minimal owner of consumer and publisher: one outcome for each record, at once.
  *
  *   kafka-worker BOOTSTRAP GROUP INSTANCE [NAME=VALUE ...]
  *
- * Reads `requests`, writes to `results` (`failures` when the value begins with "!") a record of
- * the same key and headers whose value is PARTITION/OFFSET. Each thing that happens is a line
- * on stdout. NAME=VALUE are librdkafka properties, and our own:
- *   worker.interval.ms   least time between two transactions (5)
+ * For each record of `requests` it writes a record with the same key and headers and the value
+ * PARTITION/OFFSET to `results`, or to `failures` when the value begins with "!". Each event is a
+ * line on stdout. NAME=VALUE are librdkafka properties, and our own:
+ *   worker.interval.ms   minimum time between two transactions (5)
  *   worker.hold          1: never answers a revoke
  *   worker.metadata      length of the metadata that goes with each offset (16)
- *   worker.requests, worker.results, worker.failures   the topics, when named otherwise
+ *   worker.requests, worker.results, worker.failures   other names of the topics
  *   worker.stuck.ms      the publisher's config.stuck_ms
  *   worker.fat           N: the outcome of offset N has a value of 2 MB
  */
@@ -51,7 +51,7 @@ struct worker {
 
     struct outcome *outcomes[TRANSACTION_RECORDS_MAX];
     size_t count;
-    int64_t next[PARTITIONS_MAX]; /* -1: nothing of this partition in the batch */
+    int64_t next[PARTITIONS_MAX]; /* -1: the partition is not in the batch */
 
     struct transaction_record records[TRANSACTION_RECORDS_MAX];
     enum refusal refusals[TRANSACTION_RECORDS_MAX];
@@ -149,7 +149,7 @@ static void on_positions(void *context, const struct consumer_position *position
     }
 }
 
-/* What is with the publisher stays with it until its end; the rest goes. */
+/* The batch stays until its end; all other outcomes are dropped. */
 static void discard(struct worker *worker)
 {
     worker->stale = worker->busy;
@@ -213,7 +213,7 @@ static void on_renewed(void *context, enum clients_renewal why, const char *text
 static void on_failed(void *context, enum clients_failure failure, const char *text)
 {
     struct worker *worker = context;
-    say("failed %s: %s", failure == CLIENTS_DUPLICATE_INSTANCE ? "namesake" : "worn-out", text);
+    say("failed %s: %s", failure == CLIENTS_DUPLICATE_INSTANCE ? "duplicate" : "exhausted", text);
     loop_stop(worker->loop, failure == CLIENTS_DUPLICATE_INSTANCE ? 75 : 69);
 }
 
@@ -226,7 +226,7 @@ static void positions_drop(struct worker *worker)
     worker->batch.group_metadata = group_metadata_unref(worker->batch.group_metadata);
 }
 
-/* Those of one request share a refusal; only one of them is fat. */
+/* All records of a request have the refusal; only the fat one is too large. */
 static void fat_shrink(struct worker *worker, size_t index)
 {
     struct outcome *outcome = worker->outcomes[index];
@@ -252,10 +252,9 @@ static void refusals_take(struct worker *worker)
 
 static void on_ended(void *context, const struct transaction_end *end)
 {
-    static const char *const names[] = {"committed", "aborted", "not-ours", "refused", "fenced"};
     struct worker *worker = context;
     worker->busy = false;
-    say("%s %zu in %" PRId64 " us%s%s", names[end->verdict], worker->in_batch,
+    say("%s %zu in %" PRId64 " us%s%s", transaction_verdict_name(end->verdict), worker->in_batch,
         clock_mono_us() - worker->submitted_us, end->last_error == NULL ? "" : ": ",
         end->last_error == NULL ? "" : end->last_error);
     positions_drop(worker);
@@ -347,7 +346,7 @@ static void on_signal(void *context, int number)
     if (number == SIGUSR1) {
         const char *last_error = consumer_last_error(worker->consumer);
         const char *waits = clients_waiting(worker->clients);
-        say("status joined %d ready %d stalled %" PRId64 " trouble %s end %" PRId64 " waits %s",
+        say("status joined %d ready %d stalled %" PRId64 " error %s end %" PRId64 " waits %s",
             consumer_joined(worker->consumer),
             publisher_id_state(worker->publisher) == PRODUCER_ID_HELD,
             publisher_stalled_us(worker->publisher), last_error == NULL ? "-" : last_error,
@@ -357,7 +356,7 @@ static void on_signal(void *context, int number)
     worker->stop_at_ms = now_ms();
 }
 
-/* Takes our own options out; gives the count of properties left. */
+/* Removes our own options. Returns how many properties are left. */
 static size_t options_read(struct worker *worker, int count, char **texts,
                            struct kafka_property *properties)
 {

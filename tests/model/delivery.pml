@@ -677,7 +677,7 @@ inline produce_all_and_commit(i)
     fi
 }
 
-inline transaction_abort(i)
+inline transact_abort(i)
 {
     aborts++;
     printf("%c  the transaction fails and is aborted\n", NAME(i));
@@ -973,7 +973,7 @@ end:
     :: d_step { RUNS(i) && d[i].publisher == READING_BACK && READ_BACK_READY(i) -> read_back(i) }
     /* faults */
     :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT && aborts < ABORTS ->
-           transaction_abort(i) }
+           transact_abort(i) }
     :: d_step { RUNS(i) && d[i].publisher == COMMITTING && unknowns < UNKNOWNS ->
            commit_unknown(i) }
     :: d_step { REFUSABLE(i, 0, 0) -> records_refused(i, 0, 0) }

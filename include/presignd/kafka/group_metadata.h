@@ -1,8 +1,8 @@
-/* One assignment's proof of membership: what a transaction's offsets are fenced by (KIP-447).
+/* The group membership of one assignment. It fences a transaction's offsets (KIP-447).
  *
- * Taken when partitions are assigned and carried with every job and batch that came of it. A
- * batch that outlives its assignment is then refused by the broker, even when this process
- * has long joined the group's next generation.
+ * It is taken when partitions are assigned, and every job and batch of the assignment has it. A
+ * broker rejects a batch that outlives its assignment, even when this process has joined the
+ * group's next generation.
  */
 #ifndef PRESIGND_KAFKA_GROUP_METADATA_H
 #define PRESIGND_KAFKA_GROUP_METADATA_H

@@ -11,19 +11,6 @@
 
 struct producer;
 
-/* Called from inside the producer's calls. */
-struct producer_owner {
-    /* Waits that long (0: not at all). True asks the producer to stop. */
-    bool (*pause)(void *context, int64_t wait_ms);
-    /* May the batch be committed? Called once, right before the commit. After true the batch may
-     * become visible. After false it never does. */
-    bool (*may_commit)(void *context);
-    /* Called with `begin` true before the batch is read, and with false afterwards. An owner that
-     * takes back a batch waits for the second call; false from the first one forbids to read. No
-     * blocking call of librdkafka lies in between. NULL: a batch stays valid until its end. */
-    bool (*read)(void *context, bool begin);
-};
-
 /* Copies what it needs of `config` and connects to nothing; producer_acquire() does. NULL and a
  * reason (free()) when the properties are wrong. */
 struct producer *producer_new(const struct producer_config *config,

@@ -1,7 +1,5 @@
-/* librdkafka properties: the operator's, passed through, and ours, pinned.
- *
- * One table says which are pinned (setting them is a configuration error, with the reason) and
- * which have a default of ours that the operator may change.
+/* librdkafka's properties: our defaults, the operator's values, and pinned ones. A pinned property
+ * in the configuration is an error.
  */
 #ifndef PRESIGND_KAFKA_PROPERTIES_H
 #define PRESIGND_KAFKA_PROPERTIES_H
@@ -19,20 +17,20 @@ struct kafka_property {
     const char *value;
 };
 
-/* Null when the property may be set so; else why not (free()): pinned, unknown to the library,
- * or a value that the library refuses. Never quotes the value (it may be a password). */
+/* NULL, or why the property cannot be set (free()): it is pinned, the library does not know it, or
+ * the library rejects the value. Never quotes the value, which may be a password. */
 char *kafka_property_check(const struct kafka_property *property)
     __attribute__((warn_unused_result));
 
-/* A consumer's or producer's configuration: defaults, the operator's, pinned ones, in that
- * order. `instance` gives transactional.id and group.instance.id. NULL and a reason. */
+/* The configuration of a consumer or producer: defaults, the operator's values, pinned ones, in
+ * this order. `instance` is the transactional.id or group.instance.id. NULL and a reason (free()).
+ */
 rd_kafka_conf_t *kafka_properties_apply(enum kafka_client client, const char *instance,
                                         const struct kafka_property *properties, size_t count,
                                         char **error) __attribute__((warn_unused_result));
 
-/* The same brokers and credentials for a client that stands beside the daemon, as presignctl's
- * do: it has no transactional.id and no group, so that it neither fences the daemon nor takes
- * partitions or offsets from it. NULL and a reason. */
+/* The same brokers and credentials for presignctl. Without a transactional.id and a group, the
+ * client does not fence the daemon and takes no partitions from it. NULL and a reason (free()). */
 rd_kafka_conf_t *kafka_properties_plain(enum kafka_client client,
                                         const struct kafka_property *properties, size_t count,
                                         char **error) __attribute__((warn_unused_result));

@@ -1,6 +1,4 @@
-/* The daemon's look at the topics' settings: once, on a thread of its own, so that nothing waits
- * for it. A setting that cannot be seen is no finding.
- */
+/* The daemon checks the topics' settings once, on a thread of its own. */
 #ifndef PRESIGND_KAFKA_TOPIC_CHECK_H
 #define PRESIGND_KAFKA_TOPIC_CHECK_H
 
@@ -9,22 +7,23 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* On the check's thread, for each finding: as topic_finding_fn, of that topic. */
+/* As topic_finding_fn, on the check's thread. */
 typedef void topic_check_fn(const char *topic, const char *name, const char *value,
                             const char *should, const char *why, const char *mend);
 
-/* All zero has not begun. It outlives its thread (detached_wait()). */
+/* All zero: not begun. It must outlive its thread (detached_wait()). */
 struct topic_check {
     _Atomic bool running, stop;
-    _Atomic bool done; /* every topic was judged, as far as it can be seen */
+    _Atomic bool done; /* every topic was checked */
 };
 
-/* Begins, unless it is done or under way. `conf` (taken over) is a consumer's; the names, copied,
- * are in the order of enum topic_role. A few seconds at most; one that fails can be begun again. */
+/* Begins, unless it is done or running. `conf` is a consumer's and is taken over. `names` is
+ * indexed by enum topic_role and copied. Takes a few seconds at most; call it again after a
+ * failure. */
 void topic_check_start(struct topic_check *check, rd_kafka_conf_t *conf,
                        const char *const names[TOPIC_ROLES], int64_t max_event_bytes,
                        topic_check_fn *finding);
-/* The thread ends after the question that it is at, which takes 2 s at most. */
+/* The thread ends after its current request, which takes 2 s at most. */
 void topic_check_stop(struct topic_check *check);
 
 #endif

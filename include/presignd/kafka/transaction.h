@@ -106,6 +106,19 @@ enum producer_id_holder {
     ID_HOLDER_OTHER,        /* fenced by another process */
 };
 
+/* Called from inside the producer's calls. */
+struct producer_owner {
+    /* Waits that long (0: not at all). True asks the producer to stop. */
+    bool (*pause)(void *context, int64_t wait_ms);
+    /* May the batch be committed? Called once, right before the commit. After true the batch may
+     * become visible. After false it never does. */
+    bool (*may_commit)(void *context);
+    /* Called with `begin` true before the batch is read, and with false afterwards. An owner that
+     * takes back a batch waits for the second call; false from the first one forbids to read. No
+     * blocking call of librdkafka lies in between. NULL: a batch stays valid until its end. */
+    bool (*read)(void *context, bool begin);
+};
+
 struct producer_config {
     const char *instance;
     const char *requests_topic;

@@ -45,12 +45,12 @@ bool topics_describe(struct ctl_kafka *kafka, struct topic *topic, char **error)
     return false;
 }
 
-static rd_kafka_NewTopic_t *new_topic(const struct topic *topic, const struct topic_wish *wish,
-                                      char **error)
+static rd_kafka_NewTopic_t *new_topic(const struct topic *topic,
+                                      const struct topic_required *required, char **error)
 {
     char reason[512];
-    rd_kafka_NewTopic_t *made = rd_kafka_NewTopic_new(topic->name, (int)wish->partitions,
-                                                      (int)wish->replicas, reason, sizeof reason);
+    rd_kafka_NewTopic_t *made = rd_kafka_NewTopic_new(
+        topic->name, (int)required->partitions, (int)required->replicas, reason, sizeof reason);
     if (made == NULL) {
         *error = mem_printf("topic %s: %s", topic->name, reason);
         return NULL;
@@ -58,7 +58,7 @@ static rd_kafka_NewTopic_t *new_topic(const struct topic *topic, const struct to
     const struct topic_setting *setting;
     for (size_t i = 0; (setting = topic_setting(topic->role, i)) != NULL; i++) {
         AUTO_BUF struct buf value = {0};
-        topic_best(setting, topic, wish, &value);
+        topic_recommended(setting, topic, required, &value);
         (void)rd_kafka_NewTopic_set_config(made, setting->name, value.data);
     }
     return made;
@@ -81,10 +81,10 @@ static bool take_created(struct topic *topic, rd_kafka_event_t *event, char **er
     return false;
 }
 
-bool topic_create(struct ctl_kafka *kafka, struct topic *topic, const struct topic_wish *wish,
-                  char **error)
+bool topic_create(struct ctl_kafka *kafka, struct topic *topic,
+                  const struct topic_required *required, char **error)
 {
-    rd_kafka_NewTopic_t *made = new_topic(topic, wish, error);
+    rd_kafka_NewTopic_t *made = new_topic(topic, required, error);
     if (made == NULL) {
         return false;
     }

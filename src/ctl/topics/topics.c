@@ -121,7 +121,7 @@ static void add_json(const struct topic *topic, const struct buf *findings, stru
 }
 
 /* True when there are no findings. */
-static bool print_report(const struct topic *topics, const struct topic_wish *wish,
+static bool print_report(const struct topic *topics, const struct topic_required *required,
                          const char *bootstrap, bool json)
 {
     AUTO_BUF struct buf all = {0};
@@ -129,7 +129,8 @@ static bool print_report(const struct topic *topics, const struct topic_wish *wi
     size_t count = 0;
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
         struct report report = {.colours = terminal_colours(stdout)};
-        size_t findings = topic_judge(&topics[i], wish, bootstrap, add_finding, &report);
+        size_t findings =
+            topic_check_settings(&topics[i], required, bootstrap, add_finding, &report);
         add_heading(&topics[i], findings, report.colours, &text);
         buf_append(&text, report.text.data, report.text.len);
         add_json(&topics[i], &report.json, &all);
@@ -160,8 +161,8 @@ static bool await_topic(struct ctl_kafka *kafka, struct topic *topic, char **err
     return false;
 }
 
-static bool check_topic(struct ctl_kafka *kafka, struct topic *topic, const struct topic_wish *wish,
-                        bool create, char **error)
+static bool check_topic(struct ctl_kafka *kafka, struct topic *topic,
+                        const struct topic_required *required, bool create, char **error)
 {
     if (!topics_describe(kafka, topic, error)) {
         return false;
@@ -169,7 +170,7 @@ static bool check_topic(struct ctl_kafka *kafka, struct topic *topic, const stru
     if (topic->exists || !create) {
         return true;
     }
-    return topic_create(kafka, topic, wish, error) && await_topic(kafka, topic, error);
+    return topic_create(kafka, topic, required, error) && await_topic(kafka, topic, error);
 }
 
 static int check_topics(struct ctl_kafka *kafka, const struct setup *setup,
@@ -183,7 +184,7 @@ static int check_topics(struct ctl_kafka *kafka, const struct setup *setup,
     };
     int brokers = topics_brokers(kafka, &error);
     bool ok = brokers > 0;
-    struct topic_wish wish = {
+    struct topic_required required = {
         .partitions = options->partitions != 0 ? options->partitions : PARTITIONS,
         .replicas = options->replicas != 0 ? options->replicas
                     : brokers < REPLICAS   ? brokers
@@ -191,16 +192,16 @@ static int check_topics(struct ctl_kafka *kafka, const struct setup *setup,
         .max_event_bytes = setup->config->daemon.max_event_bytes,
     };
     for (size_t i = 0; ok && i < TOPIC_ROLES; i++) {
-        ok = check_topic(kafka, &topics[i], &wish, options->create, &error);
+        ok = check_topic(kafka, &topics[i], &required, options->create, &error);
     }
-    wish.partitions = options->partitions;
+    required.partitions = options->partitions;
     int status = EX_UNAVAILABLE;
     if (!ok) {
         command_fail(&command_topics, status, "%s", error != NULL ? error : "no brokers");
     } else {
         AUTO_FREE char *bootstrap =
             ctl_kafka_property(setup->properties, setup->property_count, "bootstrap.servers");
-        status = print_report(topics, &wish, bootstrap, options->json) ? EX_OK : EX_DATAERR;
+        status = print_report(topics, &required, bootstrap, options->json) ? EX_OK : EX_DATAERR;
     }
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
         topic_deinit(&topics[i]);

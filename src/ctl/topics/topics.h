@@ -22,7 +22,8 @@ int topics_brokers(struct ctl_kafka *kafka, char **error) __attribute__((warn_un
 bool topics_describe(struct ctl_kafka *kafka, struct topic *topic, char **error)
     __attribute__((warn_unused_result));
 /* Creates the topic with the settings of the table. One that exists by now is no error. */
-bool topic_create(struct ctl_kafka *kafka, struct topic *topic, const struct topic_wish *wish,
-                  char **error) __attribute__((warn_unused_result));
+bool topic_create(struct ctl_kafka *kafka, struct topic *topic,
+                  const struct topic_required *required, char **error)
+    __attribute__((warn_unused_result));
 
 #endif

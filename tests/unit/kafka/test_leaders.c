@@ -10,8 +10,7 @@ static struct rd_kafka_metadata_topic topic = {
     .topic = (char *)"t", .partition_cnt = 3, .partitions = parts};
 static const struct rd_kafka_metadata metadata = {.topic_cnt = 1, .topics = &topic};
 
-/* The library's own word on where a key goes, as it was before we chose. */
-Test(leaders, a_key_goes_where_the_partitioner_of_that_name_puts_it)
+Test(leaders, a_key_goes_to_the_partition_that_librdkafka_chooses)
 {
     enum partitioner partitioner;
     cr_assert(partitioner_parse("murmur2_random", &partitioner));
@@ -38,7 +37,7 @@ Test(leaders, a_record_without_a_key_goes_to_a_partition_with_a_leader)
     enum refusal refusal;
     topic_leaders_read(&leaders, &metadata);
     cr_assert_eq(leaders.count, 3);
-    cr_assert_eq(leaders.open, 2);
+    cr_assert_eq(leaders.led, 2);
     for (uint32_t random = 0; random < 100; random++) {
         int32_t partition =
             topic_leaders_choose(&leaders, PARTITIONER_MURMUR2_RANDOM, NULL, 0, random, &refusal);
@@ -48,7 +47,7 @@ Test(leaders, a_record_without_a_key_goes_to_a_partition_with_a_leader)
     topic_leaders_deinit(&leaders);
 }
 
-Test(leaders, a_key_keeps_its_partition_though_that_has_no_leader)
+Test(leaders, a_key_keeps_its_partition_without_a_leader)
 {
     struct topic_leaders leaders = {0};
     size_t without = 0;
@@ -67,7 +66,7 @@ Test(leaders, a_key_keeps_its_partition_though_that_has_no_leader)
     topic_leaders_deinit(&leaders);
 }
 
-Test(leaders, a_topic_that_is_not_there_or_not_ours_to_see_refuses_all)
+Test(leaders, a_topic_that_does_not_exist_or_is_hidden_refuses_all)
 {
     struct topic_leaders leaders = {0};
     enum refusal refusal;
@@ -85,7 +84,7 @@ Test(leaders, a_topic_that_is_not_there_or_not_ours_to_see_refuses_all)
     topic_leaders_deinit(&leaders);
 }
 
-Test(leaders, each_refusal_says_whom_it_concerns_and_what_to_do)
+Test(leaders, each_refusal_has_a_scope_and_a_remedy)
 {
     for (enum refusal refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
         const struct refusal_row *row = refusal_row(refusal);

@@ -26,7 +26,7 @@ static void expect_value(enum kafka_client client, const struct kafka_property *
     rd_kafka_conf_destroy(conf);
 }
 
-Test(properties, takes_what_either_client_knows)
+Test(properties, accepts_properties_of_both_clients)
 {
     static const char *const known[][2] = {{"fetch.min.bytes", "2"},
                                            {"linger.ms", "3"},
@@ -39,7 +39,7 @@ Test(properties, takes_what_either_client_knows)
     }
 }
 
-Test(properties, refuses_an_empty_value_whatever_its_kind)
+Test(properties, rejects_empty_values_of_every_type)
 {
     static const char *const names[] = {"group.id",          "bootstrap.servers", "client.id",
                                         "sasl.password",     "ssl.ca.location",   "debug",
@@ -56,7 +56,7 @@ Test(properties, refuses_an_empty_value_whatever_its_kind)
     }
 }
 
-Test(properties, refuses_pinned_ones_and_their_aliases_with_a_reason)
+Test(properties, rejects_pinned_ones_and_their_aliases_with_a_reason)
 {
     static const char *const names[] = {"enable.auto.commit",       "auto.commit.enable",
                                         "enable.auto.offset.store", "isolation.level",
@@ -95,7 +95,7 @@ Test(properties, each_client_has_its_pinned_ones_and_identity)
     expect_value(KAFKA_PRODUCER, &brokers, 1, "enable.idempotence", "true");
 }
 
-Test(properties, nothing_is_skipped_unless_the_operator_says_so)
+Test(properties, reads_from_the_earliest_offset_by_default)
 {
     const struct kafka_property latest[] = {brokers,
                                             {KAFKA_CONSUMER, "auto.offset.reset", "latest"}};
@@ -103,7 +103,7 @@ Test(properties, nothing_is_skipped_unless_the_operator_says_so)
     expect_value(KAFKA_CONSUMER, latest, 2, "auto.offset.reset", "largest");
 }
 
-Test(properties, what_is_meant_for_one_client_wins_there_only)
+Test(properties, a_property_of_one_client_wins_there_only)
 {
     const struct kafka_property mixed[] = {
         {KAFKA_PRODUCER, "client.id", "writer"}, {KAFKA_BOTH, "client.id", "both"}, brokers};
@@ -122,7 +122,7 @@ Test(properties, a_consumers_property_for_both_is_no_error_for_the_producer)
     rd_kafka_destroy(client);
 }
 
-Test(properties, brokers_have_to_be_named)
+Test(properties, brokers_must_be_set)
 {
     char *error = NULL;
     cr_assert_null(kafka_properties_apply(KAFKA_CONSUMER, "one", NULL, 0, &error));
@@ -130,7 +130,7 @@ Test(properties, brokers_have_to_be_named)
     free(error);
 }
 
-Test(properties, clients_that_cannot_be_made_say_why)
+Test(properties, a_client_that_cannot_be_created_says_why)
 {
     const struct kafka_property wrong[] = {brokers, {KAFKA_BOTH, "message.timeout.ms", "99999"}};
     char *error = NULL;
@@ -166,7 +166,7 @@ Test(properties, plain_clients_have_no_identity)
     }
 }
 
-Test(properties, plain_clients_keep_the_promise_of_what_they_write_and_read)
+Test(properties, plain_clients_are_idempotent_and_read_committed)
 {
     char *error = NULL;
     rd_kafka_conf_t *writer = kafka_properties_plain(KAFKA_PRODUCER, &brokers, 1, &error);

@@ -7,14 +7,14 @@ static struct moment at(int64_t mono_ms, int64_t wall_ms)
     return (struct moment){.mono_ms = mono_ms, .wall_ms = wall_ms};
 }
 
-Test(renewal, a_clock_that_runs_evenly_has_no_step)
+Test(renewal, a_steady_clock_has_no_step)
 {
     struct renewal_clock clock;
     renewal_clock_init(&clock, at(1000, 1700000000000));
     cr_assert_eq(renewal_clock_step(&clock, at(1000 + 86400000, 1700000000000 + 86400000)), 0);
 }
 
-Test(renewal, a_step_is_told_once_with_its_sign)
+Test(renewal, a_step_is_returned_once_with_its_sign)
 {
     struct renewal_clock clock;
     renewal_clock_init(&clock, at(0, 5000000));
@@ -24,7 +24,7 @@ Test(renewal, a_step_is_told_once_with_its_sign)
     cr_assert_eq(renewal_clock_step(&clock, at(40, 5000040)), 0);
 }
 
-Test(renewal, the_limit_belongs_to_the_steps_that_are_told)
+Test(renewal, a_step_of_exactly_the_limit_counts)
 {
     struct renewal_clock clock;
     renewal_clock_init(&clock, at(0, 5000000));
@@ -42,7 +42,7 @@ Test(renewal, small_steps_add_up)
     cr_assert_eq(renewal_clock_step(&clock, at(0, 5001200)), 1200);
 }
 
-Test(renewal, the_fourth_within_ten_minutes_is_one_too_many)
+Test(renewal, a_fourth_renewal_within_ten_minutes_is_denied)
 {
     struct renewal_budget budget = {0};
     cr_assert(renewal_allow(&budget, 0));
@@ -54,7 +54,7 @@ Test(renewal, the_fourth_within_ten_minutes_is_one_too_many)
     cr_assert(renewal_allow(&budget, RENEWAL_SPAN_MS + 100));
 }
 
-Test(renewal, long_apart_they_go_on_for_ever)
+Test(renewal, renewals_far_apart_are_never_denied)
 {
     struct renewal_budget budget = {0};
     for (int64_t i = 0; i < 1000; i++) {
@@ -62,7 +62,7 @@ Test(renewal, long_apart_they_go_on_for_ever)
     }
 }
 
-Test(renewal, only_who_holds_the_id_is_a_namesake)
+Test(renewal, only_another_holder_of_the_id_has_fenced_us)
 {
     cr_assert_eq(renewal_fence(ID_HOLDER_OTHER), FENCE_BY_OTHER);
     cr_assert_eq(renewal_fence(ID_HOLDER_US), FENCE_BY_US);
@@ -71,7 +71,7 @@ Test(renewal, only_who_holds_the_id_is_a_namesake)
     cr_assert_eq(renewal_fence(ID_HOLDER_UNKNOWN), FENCE_UNKNOWN);
 }
 
-Test(renewal, refusals_for_longer_than_a_session_lose_the_group)
+Test(renewal, stale_commits_for_longer_than_a_session_lose_the_group)
 {
     struct renewal_group group = RENEWAL_GROUP_INIT;
     cr_assert_not(renewal_group_stale(&group, 1000, 15000));
@@ -79,7 +79,7 @@ Test(renewal, refusals_for_longer_than_a_session_lose_the_group)
     cr_assert(renewal_group_stale(&group, 16001, 15000));
 }
 
-Test(renewal, a_word_from_the_group_begins_it_anew)
+Test(renewal, activity_of_the_group_restarts_the_time)
 {
     struct renewal_group group = RENEWAL_GROUP_INIT;
     cr_assert_not(renewal_group_stale(&group, 1000, 15000));
