@@ -63,9 +63,14 @@ static bool is_over(enum hold_state state)
     return state == HOLD_UNAUTHORIZED_OVER || state == HOLD_UNVERIFIABLE_OVER;
 }
 
+static bool is_unauthorized(enum hold_state state)
+{
+    return state == HOLD_UNAUTHORIZED || state == HOLD_UNAUTHORIZED_OVER;
+}
+
 enum hold_state hold_next_state(enum hold_state state, enum hold_event event)
 {
-    bool unauthorized = state == HOLD_UNAUTHORIZED || state == HOLD_UNAUTHORIZED_OVER;
+    bool unauthorized = is_unauthorized(state);
     switch (action_of(state, event)) {
     case STAY:
     case RAISE:
@@ -735,36 +740,27 @@ bool hold_broken_at(const struct hold *hold, const struct hold_merchant *merchan
 
 bool hold_down(const struct hold *hold)
 {
+    bool all = true;
     for (unsigned i = 0; i < hold->rules.host_count; i++) {
-        if (!hold->hosts[i].circuit.broken) {
-            return false;
-        }
+        all = all && hold->hosts[i].circuit.broken;
     }
-    return true;
+    return all;
 }
 
 static bool is_broken(const struct hold *hold, const struct hold_merchant *merchant)
 {
+    bool all = true;
     for (unsigned i = 0; i < hold->rules.host_count; i++) {
-        if (!hold_broken_at(hold, merchant, i)) {
-            return false;
-        }
+        all = all && hold_broken_at(hold, merchant, i);
     }
-    return true;
+    return all;
 }
 
 enum hold_why hold_why_held(const struct hold_merchant *merchant)
 {
-    switch (merchant->state) {
-    case HOLD_UNAUTHORIZED:
-    case HOLD_UNAUTHORIZED_OVER:
-        return HOLD_WHY_UNAUTHORIZED;
-    case HOLD_UNVERIFIABLE:
-    case HOLD_UNVERIFIABLE_OVER:
-        return HOLD_WHY_UNVERIFIED;
-    default:
-        return HOLD_WHY_NONE;
-    }
+    return !hold_is_held(merchant)            ? HOLD_WHY_NONE
+           : is_unauthorized(merchant->state) ? HOLD_WHY_UNAUTHORIZED
+                                              : HOLD_WHY_UNVERIFIED;
 }
 
 enum hold_why hold_why(const struct hold *hold, const struct hold_merchant *merchant)
@@ -832,13 +828,9 @@ bool hold_own(const struct hold *hold, const struct hold_merchant *merchant, str
 
 enum reason hold_reason(const struct hold_merchant *merchant)
 {
-    switch (hold_why_held(merchant)) {
-    case HOLD_WHY_UNAUTHORIZED:
-        return REASON_MERCHANT_UNAUTHORIZED;
-    case HOLD_WHY_UNVERIFIED:
-        return REASON_UNVERIFIED_ANSWER;
-    default:
-        break;
+    if (hold_is_held(merchant)) {
+        return is_unauthorized(merchant->state) ? REASON_MERCHANT_UNAUTHORIZED
+                                                : REASON_UNVERIFIED_ANSWER;
     }
     return merchant->state == HOLD_PACED ? REASON_RATE_LIMITED
            : merchant->unreachable       ? REASON_UNREACHABLE
