@@ -57,9 +57,8 @@ rd_kafka_resp_err_t client_topic(rd_kafka_t *client, const char *name, int timeo
 /* Reads the group's committed offsets and metadata into `partitions`, once open transactions have
  * ended: with isolation.level read_committed only stable offsets are returned (KIP-447). An offset
  * that was never committed is RD_KAFKA_OFFSET_INVALID. Blocks at most `timeout_ms`. Any thread. */
-rd_kafka_resp_err_t client_committed(rd_kafka_t *consumer,
-                                     rd_kafka_topic_partition_list_t *partitions, int timeout_ms)
-    __attribute__((warn_unused_result));
+rd_kafka_resp_err_t client_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
+                                     int timeout_ms) __attribute__((warn_unused_result));
 
 /* Headers to produce a record with. The library owns them after success; otherwise call
  * rd_kafka_headers_destroy(). Null values stay different from empty ones. */

@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 
+#include <assert.h>
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@ static struct status filled(const char *text)
     status.process.at_ms = NOW_MS;
     status.process.uptime_ms = 93784000;
     struct status_partition *partition = status.partitions.items;
+    assert(partition != NULL);
     partition->base_offset = 41;
     partition->lag_records = STATUS_NONE;
     return status;
