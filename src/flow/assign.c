@@ -24,8 +24,8 @@ static void orphan_all(struct pipeline *p, struct list *from)
     }
 }
 
-/* A batch in progress may still be committed, if the broker took its offsets before; the session
- * that it carries sees to it that nothing is afterwards. */
+/* The batch in progress may still be committed, if the broker accepted its offsets before. Its
+ * group metadata prevents a later commit. */
 void assign_drop(struct pipeline *p, struct moment now)
 {
     assign_drop_waiting(p, now);

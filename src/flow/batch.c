@@ -78,7 +78,7 @@ static void add_positions(struct batch *batch, struct partitions *partitions)
         if (!partition->in_batch) {
             continue;
         }
-        /* What is committed next is not behind what is committed. */
+        /* A commit never moves the base offset back. */
         assert(partition->pending.base_offset >= partition->window.base_offset);
         partition->in_batch = false;
         struct buf *metadata = &batch->metadata[batch->out.position_count];

@@ -433,7 +433,7 @@ static void read_answer(struct pipeline *p, struct job *job, struct moment now)
     } else if (job_state_expire(p, job, now)) {
         return;
     } else if (p->revoking || p->draining) {
-        job_state_discard(p, job, now); /* comes back to whoever reads the partition next */
+        job_state_discard(p, job, now); /* the next owner of the partition reads it again */
     } else if (kind == ANSWER_UNAUTHORIZED) {
         unauthorized(p, job, now);
     } else {

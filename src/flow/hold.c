@@ -95,7 +95,7 @@ enum hold_state hold_next_state(enum hold_state state, enum hold_event event)
 
 enum circuit_action {
     KEEP,
-    CLEAR, /* the row of outages ends */
+    CLEAR, /* no outages in a row any more */
     COUNT, /* one more outage */
     BREAK,
     POSTPONE, /* the next probe is later */
@@ -336,7 +336,7 @@ static void learn_host(struct hold *hold, struct hold_merchant *merchant, struct
                        const struct hold_end *end)
 {
     if (ticket.host >= hold->rules.host_count) {
-        return; /* a call to a host that a reload took away */
+        return; /* a reload removed the host during the call */
     }
     if (end->answer->counts_as_outage && end->answer->cause != ANSWER_CAUSE_SHORTAGE) {
         outage(hold, merchant, ticket, end);

@@ -12,8 +12,7 @@
 #define METADATA_HEAD "presignd/1:%" PRId64 ":"
 enum {
     METADATA_HEAD_MAX = sizeof "presignd/1:-9223372036854775808:",
-    METADATA_HEAD_LEN =
-        sizeof "presignd/1:9223372036854775807:" - 1, /* an offset is no less than 0 */
+    METADATA_HEAD_LEN = sizeof "presignd/1:9223372036854775807:" - 1, /* offsets are not negative */
 };
 _Static_assert(WINDOW_METADATA_MAX == METADATA_HEAD_LEN + (WINDOW_SPAN / 8 + 2) / 3 * 4,
                "the head and the set in base64");
@@ -36,7 +35,7 @@ static void set_done(struct window *window, int64_t offset, bool done)
     }
 }
 
-/* Holds whenever a function here returns, whatever offsets and metadata came from outside. */
+/* True after every function here, for any offsets and metadata from outside. */
 static void check(const struct window *window)
 {
     assert(window->base_offset <= window->next);

@@ -578,7 +578,7 @@ Test(hold, the_only_active_merchant_breaks_a_host)
     struct hold_own own;
     cr_assert(hold_own(&scene.hold, &scene.a, &own),
               "by its report alone: relief applies to its events");
-    cr_assert_not(hold_own(&scene.hold, &scene.b, &own), "nobody asked for it");
+    cr_assert_not(hold_own(&scene.hold, &scene.b, &own), "it asked for nothing");
     /* Another merchant becomes active and has reported nothing. */
     (void)probes(&scene, &scene.b, &result, HOLD_ACTIVE_MS + 2001);
     cr_assert_not(hold_down(&scene.hold));

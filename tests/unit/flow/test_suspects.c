@@ -86,7 +86,7 @@ Test(suspects, cases_and_other_outcomes_alternate)
     cr_assert_eq(suspects_due(&suspects, true, 0), id);
     suspects.clean_next = true;
     cr_assert_eq(suspects_due(&suspects, true, 0), 0);
-    cr_assert_eq(suspects_due(&suspects, false, 0), id, "nobody else waits");
+    cr_assert_eq(suspects_due(&suspects, false, 0), id, "no other outcome waits");
     suspects_deinit(&suspects);
 }
 
