@@ -138,22 +138,29 @@ static struct metric_series *add_series(struct family *family, enum metric metri
     return series;
 }
 
-struct metric_series *metrics_series(struct metrics *metrics, enum metric metric,
-                                     const char *const *labels)
+/* `labels` NULL: the series of all label values above METRIC_SERIES_MAX. */
+static struct metric_series *series_of(struct family *family, enum metric metric,
+                                       const char *const *labels)
 {
-    struct family *family = &metrics->families[metric];
     AUTO_BUF struct buf text = {0};
     buf_reserve(&text, 1); /* a key without labels is empty, but not NULL */
     put_labels(&text, metric, labels);
     struct metric_series *series = map_get(family->by_labels, text.data, text.len);
     if (series == NULL && family->count >= METRIC_SERIES_MAX && labels != NULL) {
-        return metrics_series(metrics, metric, NULL);
+        return series_of(family, metric, NULL);
     }
     if (series == NULL) {
         series = add_series(family, metric, &text);
     }
     series->shown = true;
     return series;
+}
+
+struct metric_series *metrics_series(struct metrics *metrics, enum metric metric,
+                                     const char *const *labels)
+{
+    assert((labels == NULL) == (table[metric].labels[0] == NULL));
+    return series_of(&metrics->families[metric], metric, labels);
 }
 
 void metric_add(struct metric_series *series, double value)

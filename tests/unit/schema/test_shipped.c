@@ -122,11 +122,16 @@ static const char *type_of(const char *name)
                                                        : "a string";
 }
 
+/* Files that have no examples: other schemas refer to their parts. */
+static bool is_part(const char *stem)
+{
+    return strcmp(stem, "common") == 0 || strcmp(stem, "names") == 0;
+}
+
 Test(schemas, every_file_compiles_and_accepts_its_examples)
 {
     DIR *dir = opendir(DIR_SCHEMAS);
     cr_assert_not_null(dir);
-    size_t examples = 0;
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
         AUTO_FREE char *stem = mem_strdup(entry->d_name);
         char *suffix = strstr(stem, ".json");
@@ -138,17 +143,18 @@ Test(schemas, every_file_compiles_and_accepts_its_examples)
         json_t *document = load_file(stem, "");
         AUTO_FREE char *id = mem_printf("%s%s", SCHEMA_BASE, entry->d_name);
         cr_expect_str_eq(json_string_value(json_object_get(document, "$id")), id);
+        const json_t *examples = json_object_get(document, "examples");
         size_t i;
         json_t *instance;
-        json_array_foreach (json_object_get(document, "examples"), i, instance) {
+        cr_expect(json_array_size(examples) > 0 || is_part(stem), "schemas/%s.json has no examples",
+                  stem);
+        json_array_foreach (examples, i, instance) {
             AUTO_FREE char *found = judge(schema, instance);
             cr_expect_str_eq(found, "", "%s: %s", stem, found);
-            examples++;
         }
         json_decref(document);
     }
     closedir(dir);
-    cr_expect_geq(examples, 2 * ENDPOINT_COUNT + 5);
 }
 
 /* Compilation of a whole document skips them. */
