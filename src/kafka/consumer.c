@@ -157,19 +157,18 @@ static void consumer_assign(struct consumer *consumer, rd_kafka_topic_partition_
     }
 }
 
-typedef rd_kafka_resp_err_t paused_fn(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list);
-
-/* Applies to the paused partitions that are consumed. */
-static void paused_apply(struct consumer *consumer, paused_fn *tell)
+/* Pauses or resumes `only`, or with NULL all partitions that are consumed and to be paused. */
+static void pause_apply(struct consumer *consumer, const struct partition *only, bool pause)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     for (size_t i = 0; i < consumer->partition_count; i++) {
-        if (consumer->partitions[i].known && consumer->partitions[i].paused) {
-            rd_kafka_topic_partition_list_add(list, consumer->topic, consumer->partitions[i].id);
+        const struct partition *partition = &consumer->partitions[i];
+        if (only == NULL ? partition->known && partition->paused : partition == only) {
+            rd_kafka_topic_partition_list_add(list, consumer->topic, partition->id);
         }
     }
     if (list->cnt > 0) {
-        (void)tell(consumer->rk, list);
+        (void)(pause ? rd_kafka_pause_partitions : rd_kafka_resume_partitions)(consumer->rk, list);
     }
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -179,7 +178,7 @@ static void unassign(struct consumer *consumer)
 {
     /* librdkafka keeps a pause beyond the assignment. Assigned again, the partition would not be
      * read. */
-    paused_apply(consumer, rd_kafka_resume_partitions);
+    pause_apply(consumer, NULL, false);
     lookup_start(consumer->lookup, NULL);
     loop_timer_stop(&consumer->release_timer);
     consumer->release_overdue = false;
@@ -275,18 +274,6 @@ static void assign_begin(struct consumer *consumer, rd_kafka_topic_partition_lis
     consumer->events->assigned(consumer->context, consumer->group_metadata, NULL, 0);
 }
 
-static void partition_apply_paused(struct consumer *consumer, const struct partition *partition)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, consumer->topic, partition->id);
-    if (partition->paused) {
-        (void)rd_kafka_pause_partitions(consumer->rk, list);
-    } else {
-        (void)rd_kafka_resume_partitions(consumer->rk, list);
-    }
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
 /* Assigns all known partitions at our positions. The library drops what it has fetched. */
 static void consume_known(struct consumer *consumer)
 {
@@ -301,7 +288,7 @@ static void consume_known(struct consumer *consumer)
     }
     consumer_assign(consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
-    paused_apply(consumer, rd_kafka_pause_partitions);
+    pause_apply(consumer, NULL, true);
 }
 
 /* The caller frees `metadata`. */
@@ -690,7 +677,7 @@ static void partition_set_paused(struct consumer *consumer, int32_t id, bool pau
     }
     partition->paused = paused;
     if (partition->known) { /* otherwise when it is assigned */
-        partition_apply_paused(consumer, partition);
+        pause_apply(consumer, partition, paused);
     }
 }
 
