@@ -46,7 +46,8 @@ static const struct topic_setting settings[] = {
 
 const char *topic_role_name(enum topic_role role)
 {
-    static const char *const names[TOPIC_ROLES] = {"requests", "results", "failures"};
+    static const char *const names[] = {"requests", "results", "failures"};
+    _Static_assert(ARRAY_LENGTH(names) == TOPIC_ROLES, "a name for each role");
     return names[role];
 }
 
