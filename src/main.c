@@ -30,7 +30,7 @@ static const char usage[] =
     "\n"
     "Signals: SIGTERM and SIGINT drain and stop (a second one stops at once); SIGHUP reads\n"
     "the configuration again. Exit status: 0 stopped as asked, 64 wrong usage, 69 the system\n"
-    "gives no address, descriptor or thread, or the Kafka clients were made anew in vain,\n"
+    "gives no address, descriptor or thread, or replacing the Kafka clients did not help,\n"
     "75 fenced by another process, 78 wrong configuration. See presignd(8), presignd.conf(5).\n";
 
 struct arguments {

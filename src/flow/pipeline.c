@@ -40,7 +40,7 @@ static void admit_job(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
-/* A record below the committed offset means that the topic was created anew: the window is not
+/* A record below the committed offset means that the topic was recreated: the window is not
  * valid. */
 static void restart_log(struct pipeline *p, struct partition *partition, int64_t offset)
 {

@@ -45,7 +45,7 @@ static void check(const struct window *window)
 
 /* Moves the base offset over done offsets, and clears their bits for later offsets. Not beyond
  * `next`: after a restart, records of done offsets are delivered again, and a record below the base
- * offset looks like a log that was created anew. */
+ * offset looks like a recreated log. */
 static void advance(struct window *window)
 {
     while (window->base_offset < window->next && is_done(window, window->base_offset)) {

@@ -351,7 +351,7 @@ def endpoint_hangs(faults):
 
 def hold(faults):
     """One merchant is answered 401, whatever it sends, and held; the other goes on. The sandbox is
-    started anew for that, and once more at the end."""
+    restarted for that, and once more at the end."""
     run = faults.run
     if faults.is_on(*ENDPOINT):
         return None

@@ -1,4 +1,4 @@
-"""Kafka's clients are made anew in a running daemon: after its clock was set, after a fence that
+"""Kafka's clients are replaced in a running daemon: after its clock was set, after a fence that
 no other process caused; and an instance that may not have its transactional.id leaves the
 partitions to others."""
 

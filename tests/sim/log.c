@@ -89,7 +89,7 @@ void log_produce(struct sim *sim, size_t count)
     }
 }
 
-/* The topic is deleted and created anew: offsets begin again. */
+/* The topic is deleted and recreated: offsets begin again. */
 void log_restart(struct sim *sim, struct sim_partition *partition)
 {
     for (size_t i = 0; i < partition->count; i++) {

@@ -281,7 +281,7 @@ class Stop(Service):
 
     def test_killed_it_comes_back(self):
         text = self.text.replace("[daemon]\n", "[daemon]\nmax_in_flight = 4\n")
-        # The endpoint is away while it is started anew: attempts must outlast that.
+        # The endpoint is away while it is restarted: attempts must outlast that.
         self.rewrite(re.sub(r"^(base|max)_delay_ms = .*$", r"\1_delay_ms = 2000", text, flags=re.MULTILINE))
         machine.systemctl("start", "presignd")
         sent = self.produce(*(f"A{n}" for n in range(10)))

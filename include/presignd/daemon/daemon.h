@@ -1,19 +1,19 @@
-/* The daemon: owns every long-lived object, builds them in the data's order and takes them
- * down in reverse. */
+/* The daemon. It owns every long-lived object, creates them in the order of the data and destroys
+ * them in reverse. */
 #ifndef PRESIGND_DAEMON_DAEMON_H
 #define PRESIGND_DAEMON_DAEMON_H
 
 #include "presignd/config/config.h"
 
-/* Runs until it is told to stop; blocks. Gives the process's exit status (sysexits.h): 0 after
- * a stop that was asked for, 69 when the system gives no address, descriptor or thread or making
- * the Kafka clients anew has not helped, 75 when another process has this instance's name (systemd
- * starts us again after both), 78 for a wrong configuration. Ends the process itself, with that
- * status, when the take-down lasts for too long. */
+/* Runs until a signal stops it; blocks. Returns the exit status (sysexits.h): 0 after a requested
+ * stop; 69 when the system gives no address, descriptor or thread, or when replacing the Kafka
+ * clients has not helped; 75 when another process has this instance's name (systemd restarts the
+ * process after both); 78 for an invalid configuration. Ends the process itself, with that status,
+ * when the take-down takes too long. */
 int daemon_run(const struct config_sources *sources);
 
-/* Loads all that a start would load, says on standard output what it would do, on standard
- * error all that is wrong. 0 or 78. */
+/* Loads what a start loads. Prints what it would do to standard output, every error to standard
+ * error. Returns 0 or 78. */
 int daemon_check(const struct config_sources *sources);
 
 #endif

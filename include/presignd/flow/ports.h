@@ -62,7 +62,7 @@ struct pipeline_observer {
     void (*endpoint_down)(void *context, bool down);
     /* The metadata of a committed offset is not valid. */
     void (*metadata_unreadable)(void *context, int32_t partition);
-    /* The log of a partition was created anew: it begins below the committed offset. */
+    /* The log of a partition was recreated: it begins below the committed offset. */
     void (*log_restarted)(void *context, int32_t partition, int64_t offset);
     /* Kafka rejects this outcome, also without its original. Called once for each. job->refusal
      * says why; `last_error` may be NULL. */

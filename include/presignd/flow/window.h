@@ -57,13 +57,13 @@ enum window_arrival {
     WINDOW_NEW,    /* not done yet */
     WINDOW_KNOWN,  /* done already, or unfinished: skip it */
     WINDOW_FULL,   /* too far above the base offset: pause, try again later */
-    WINDOW_BEHIND, /* below the base offset: the log was truncated or created anew; see
+    WINDOW_BEHIND, /* below the base offset: the log was truncated or recreated; see
                       window_restart() */
 };
 /* A record arrived. Offsets between the last one and this one count as done. After WINDOW_FULL and
  * WINDOW_BEHIND the window is unchanged. */
 enum window_arrival window_arrive(struct window *window, int64_t offset);
-/* The topic was created anew: begins again at that offset. */
+/* The topic was recreated: begins again at that offset. */
 void window_restart(struct window *window, int64_t offset);
 
 /* That offset's outcome is committed. Without effect outside the window. */

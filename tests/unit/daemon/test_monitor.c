@@ -99,7 +99,7 @@ Test(monitor, an_id_that_is_not_ours_explains_them)
     cr_expect(alive_after(PRODUCER_ID_DENIED, READINESS_HANG_MS));
 }
 
-/* An event may be tried for days. A restart would begin its time anew, so that it never ends. */
+/* An event may be tried for days. A restart would restart its time, so that it never ends. */
 Test(monitor, an_event_that_waits_for_another_attempt_is_no_hang)
 {
     state = JOB_RETRY;

@@ -31,7 +31,7 @@ static const struct row rows[] = {
      {.subscription = "no such topic", .kafka = "x"},
      "requests cannot be read: no such topic",
      ""},
-    {"the id is taken hold of anew", {ALL_WELL, .id_missing_ms = READINESS_ID_MS - 1}, "", ""},
+    {"the id is acquired again", {ALL_WELL, .id_missing_ms = READINESS_ID_MS - 1}, "", ""},
     {"the id is not ours",
      {ALL_WELL, .id_missing_ms = READINESS_ID_MS, .kafka = "no right to it"},
      "transactions cannot begin: no right to it",

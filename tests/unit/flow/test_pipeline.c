@@ -216,7 +216,7 @@ Test(pipeline, an_event_that_is_always_answered_401_is_held_alone)
     story.says[1] = ANSWER_UNAUTHORIZED;
     comes(&story, 1);
     goes_on(&story, BEGIN_MS + 100);
-    cr_assert_eq(story.calls[1], 2, "signed anew once");
+    cr_assert_eq(story.calls[1], 2, "signed again once");
     comes(&story, 2);
     comes(&story, 3);
     /* It is the first probe; then other events precede it. */
