@@ -607,9 +607,12 @@ void report_reload(struct report *report, bool applied, const char *problems)
 
 /* --- Gauges --- */
 
+/* `label` NULL: the metric has none. */
 static void set(struct report *report, enum metric metric, const char *label, int64_t value)
 {
-    metric_set(metrics_series(report->metrics, metric, (const char *[]){label}), (double)value);
+    const char *const labels[] = {label};
+    metric_set(metrics_series(report->metrics, metric, label == NULL ? NULL : labels),
+               (double)value);
 }
 
 /* Removes the series whose label values depend on assignments and reloads. */

@@ -476,7 +476,7 @@ enum event_status event_decode(const struct record *record, size_t size_max, str
         status = EVENT_INVALID_CLOUDEVENT;
         decoder.message = decoder.mode == MODE_UNKNOWN && !is_present(&decoder.raw[SPECVERSION])
                               ? "no header begins with ce_, and the value has no specversion"
-                              : "an attribute is missing or error";
+                              : "an attribute is missing or wrong";
     }
     *message = status == EVENT_OK ? "" : decoder.message;
     json_decref(decoder.root);

@@ -1,4 +1,4 @@
-/* What is told again and again, for each merchant by itself. */
+/* Log lines and metrics of repeated observations, for each merchant separately. */
 #include "daemon/report.h"
 
 #include "presignd/base/log.h"
@@ -135,7 +135,7 @@ Test(report, a_commit_to_one_topic_does_not_clear_the_trouble_of_the_other)
     scene_end(&scene, &one, &other);
 }
 
-static void is_merchant_401(struct scene *scene, struct merchant_queue *queue, int64_t offset)
+static void refuse_outcome(struct scene *scene, struct merchant_queue *queue, int64_t offset)
 {
     struct job job = {.record = {.topic = queue->merchant->mchid, .offset = offset},
                       .queue = queue,
@@ -145,5 +145,20 @@ static void is_merchant_401(struct scene *scene, struct merchant_queue *queue, i
 
 Test(report, a_topic_that_refuses_every_outcome_does_not_fill_the_log)
 {
-    check_repeated(is_merchant_401);
+    check_repeated(refuse_outcome);
+}
+
+Test(report, gauges_have_the_labels_of_their_rows)
+{
+    struct scene scene;
+    unsigned one, other;
+    const struct pipeline_status pipeline = {0};
+    const struct status status = {.process.ready = 1};
+    AUTO_BUF struct buf page = {0};
+    scene_begin(&scene);
+    report_gauges(scene.report, &pipeline, &status);
+    metrics_write(scene.metrics, &page);
+    cr_expect_not_null(strstr(page.data, "\npresignd_ready 1\n"));
+    cr_expect_not_null(strstr(page.data, "\npresignd_jobs{state=\"waiting\"} 0\n"));
+    scene_end(&scene, &one, &other);
 }
