@@ -130,6 +130,13 @@ Test(event, the_same_event_in_binary_mode)
     cr_expect_eq(json_integer_value(json_object_get(seen.event.data, "plan_id")), 12535);
 }
 
+Test(event, the_message_says_that_an_attribute_is_missing_or_wrong)
+{
+    AUTO_SEEN struct seen seen = decode("{\"specversion\": \"1.0\"}", NULL);
+    cr_expect_eq(seen.status, EVENT_INVALID_CLOUDEVENT);
+    cr_expect_str_eq(seen.message, "an attribute is missing or wrong");
+}
+
 struct decode_case {
     const char *title;
     struct record_header headers[HEADERS_OF_CASE];
@@ -146,9 +153,6 @@ static void check_all(const struct decode_case *cases, size_t count)
         cr_expect_eq(seen.status == EVENT_OK, seen.message[0] == '\0');
         cr_expect(seen.status == EVENT_INVALID_CLOUDEVENT || seen.errors.total == 0,
                   "%s: errors are attributes'", cases[i].title);
-        cr_expect(seen.errors.total == 0 || strstr(seen.message, "no header begins with ce_") ||
-                      strcmp(seen.message, "an attribute is missing or wrong") == 0,
-                  "%s: %s", cases[i].title, seen.message);
     }
 }
 
