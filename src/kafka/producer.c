@@ -3,7 +3,6 @@
 #include "presignd/kafka/producer.h"
 
 #include "kafka/producer_parts.h"
-#include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/random.h"
 #include "presignd/base/text.h"
@@ -210,14 +209,11 @@ bool producer_fence_may_be_ours(const struct producer *producer)
     return fenced_by_timeout(producer) || clock_mono_us() < atomic_load(&late_fence_until_us);
 }
 
-static bool client_make(struct producer *producer)
+bool producer_open(struct producer *producer, char **error)
 {
-    AUTO_FREE char *error = NULL;
-    producer->client =
-        client_new(RD_KAFKA_PRODUCER, rd_kafka_conf_dup(producer->conf), producer, &error);
     if (producer->client == NULL) {
-        log_error("%s", error);
-        last_error_set(&producer->last_error, "%s", error);
+        producer->client =
+            client_new(RD_KAFKA_PRODUCER, rd_kafka_conf_dup(producer->conf), producer, error);
     }
     return producer->client != NULL;
 }
@@ -257,8 +253,10 @@ bool producer_acquire(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
     int slice_ms = ACQUIRE_SLICE_MS;
+    AUTO_FREE char *error_text = NULL;
     producer->fenced = false;
-    if (producer->client == NULL && !client_make(producer)) {
+    if (!producer_open(producer, &error_text)) {
+        last_error_set(&producer->last_error, "%s", error_text);
         return false;
     }
     producer->requested_us = producer->requested_us == 0 ? begun_us : producer->requested_us;

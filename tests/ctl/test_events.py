@@ -215,12 +215,28 @@ class Check(Ctl):
         self.assertEqual((done.returncode, done.stderr), (EX_OK, b""))
         self.assertIn(b"1900007291", done.stdout)
 
+    def test_an_output_that_cannot_be_written(self):
+        for arguments in ([], ["--json"]):
+            with self.subTest(arguments), open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([PROGRAM, "check", "-c", self.config, *arguments], stdout=full,
+                                      stderr=subprocess.PIPE, timeout=60)
+                self.assertEqual(done.returncode, EX_UNAVAILABLE, done.stderr)
+
     def test_all_errors_at_once(self):
         self.write_config("no_such = 1\n[retry]\nmax_attempts = x\n", private_key="/nowhere")
         self.assert_mistake(self.run_ctl("check"), EX_CONFIG, "")
         told = self.run_ctl("check").stderr.decode()
         for wrong in ("/nowhere", "wechatpay_public_key", "no_such", "max_attempts"):
             self.assertRegex(told, rf"(?m)^{self.config}:\d+: .*{wrong}")
+
+
+class Redrive(Ctl):
+    def test_a_wrong_certificate_of_the_producer_is_reported_at_once(self):
+        self.config.write_text(self.config.read_text() +
+                               "[kafka.producer]\nsecurity.protocol = SSL\nssl.ca.location = /nowhere\n")
+        done = self.run_ctl("redrive", "--send", "--timeout-ms", 3000)
+        self.assert_mistake(done, EX_CONFIG, "ssl.ca.location")
+        self.assertNotIn("transactional.id", done.stderr.decode())
 
 
 if __name__ == "__main__":

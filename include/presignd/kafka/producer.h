@@ -27,6 +27,9 @@ struct producer *producer_free(struct producer *producer);
  * default is the configured group.id. */
 void producer_set_group(struct producer *producer, const char *group_id);
 
+/* Creates the client now instead of in the first producer_acquire(); connects to nothing. False and
+ * a reason (free()) when it cannot be created, as with a certificate that cannot be read. */
+bool producer_open(struct producer *producer, char **error) __attribute__((warn_unused_result));
 /* Acquires the transactional.id. Takes a few seconds at most; true when it is held. */
 bool producer_acquire(struct producer *producer) __attribute__((warn_unused_result));
 enum producer_id_state producer_id_state(const struct producer *producer);

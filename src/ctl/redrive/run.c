@@ -621,7 +621,7 @@ static bool open_producer(struct redrive *redrive, char **error)
         .property_count = redrive->setup->property_count,
     };
     redrive->producer = producer_new(&config, &owner, redrive, error);
-    return redrive->producer != NULL;
+    return redrive->producer != NULL && producer_open(redrive->producer, error);
 }
 
 static void close_all(struct redrive *redrive)
