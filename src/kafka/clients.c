@@ -63,7 +63,7 @@ struct clients {
     struct renewal_group group;
     struct measuring measuring;
     /* Set by callbacks. */
-    bool fatal, fenced, group_lost, holder_unknown;
+    bool fatal, fenced, group_lost, holder_asked;
     struct last_error fatal_error;
     char text[512]; /* clients_waiting()'s */
 };
@@ -241,19 +241,19 @@ static void on_id_holder(void *context, enum producer_id_holder holder);
 
 static void find_id_holder(struct clients *clients)
 {
-    clients->holder_unknown = false;
+    clients->holder_asked = true;
     publisher_find_id_holder(clients->publisher, clients->group_metadata, on_id_holder);
 }
 
 static void on_id_holder(void *context, enum producer_id_holder holder)
 {
     struct clients *clients = context;
+    clients->holder_asked = false;
     if (clients->state != FINDING_HOLDER) {
         return;
     }
     switch (renewal_fence(holder)) {
-    case FENCE_UNKNOWN:
-        clients->holder_unknown = true;
+    case FENCE_UNKNOWN: /* on_check() asks again */
         break;
     case FENCE_BY_OTHER:
         fail(clients, CLIENTS_DUPLICATE_INSTANCE, clients->fatal_error.text);
@@ -272,7 +272,9 @@ static void fatal_handle(struct clients *clients)
     const char *text = clients->fatal_error.text;
     if (clients->fenced) {
         replace_consumer(clients, CLIENTS_FENCED, FINDING_HOLDER, text);
-        find_id_holder(clients);
+        if (!clients->holder_asked) {
+            find_id_holder(clients);
+        }
     } else if (renewal_allow(&clients->budget, now_ms(clients))) {
         replace_consumer(clients, CLIENTS_FATAL_ERROR, ACQUIRING, text);
     } else {
@@ -296,7 +298,7 @@ static void id_state_check(struct clients *clients)
 static void on_check(void *context)
 {
     struct clients *clients = context;
-    if (clients->state == FINDING_HOLDER && clients->holder_unknown) {
+    if (clients->state == FINDING_HOLDER && !clients->holder_asked) {
         find_id_holder(clients);
     }
     measure(clients);
