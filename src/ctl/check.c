@@ -22,6 +22,7 @@ static const struct option_row rows[] = {
 static const struct command_exit exits[] = {
     {EX_OK, "presignd would start"},
     EXIT_ROW_USAGE,
+    {EX_UNAVAILABLE, "the output cannot be written"},
     EXIT_ROW_CONFIG,
     {0},
 };

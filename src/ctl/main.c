@@ -52,7 +52,7 @@ static void overview(struct buf *out)
         "\nexit status of every command; its help has the details:\n"
         "  0   done\n"
         "  64  the command line is wrong\n"
-        "  65  the input or a finding is wrong\n"
+        "  65  the input is wrong, or a check found a problem\n"
         "  69  something required is unavailable: a broker, a file, disk space\n"
         "  75  try again later\n"
         "  78  the configuration is wrong\n"

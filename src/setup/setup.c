@@ -59,7 +59,9 @@ static void report_lines(struct buf *errors, const struct section *section, char
 static void report_schemas(const struct setup *setup, const char *error, struct buf *errors)
 {
     const struct section section = {setup->config, "daemon", ""};
-    AUTO_FREE char *text = mem_printf("schema_dir: %s", error);
+    bool given = config_origin(setup->config, "daemon", "", "schema_dir") !=
+                 config_origin(setup->config, "daemon", "", "");
+    AUTO_FREE char *text = mem_printf("schema_dir%s: %s", given ? "" : " (default)", error);
     if (errors->len == 0 || strstr(errors->data, text) == NULL) {
         report(errors, &section, "schema_dir", text);
     }
@@ -400,9 +402,9 @@ static void describe_merchants(const struct setup *setup, struct buf *out)
 {
     for (size_t i = 0; i < merchants_count(setup->merchants); i++) {
         const struct merchant *merchant = merchants_at(setup->merchants, i);
-        buf_printf(out, "merchant %s, %s%s, %zu of WeChat Pay's keys\n", merchant->mchid,
+        buf_printf(out, "merchant %s, %s%s, verifies answers with %zu key%s\n", merchant->mchid,
                    merchant_mode_name(merchant->mode), merchant->is_default ? ", default" : "",
-                   merchant->verify_key_count);
+                   merchant->verify_key_count, merchant->verify_key_count == 1 ? "" : "s");
     }
 }
 

@@ -83,7 +83,8 @@ class Commands(unittest.TestCase):
                 self.assertLessEqual(set(statuses), STATUSES)
 
     def test_an_output_that_cannot_be_written(self):
-        for arguments in (["--help"], ["--version"], ["help", "send"], ["send", "--help"], ["help", "--manual"]):
+        for arguments in (["--help"], ["--version"], ["help", "send"], ["help", "--manual"],
+                          *([name, "--help"] for name in names())):
             with self.subTest(arguments), open("/dev/full", "w", encoding="utf-8") as full:
                 done = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60)
                 self.assertEqual(done.returncode, 69)

@@ -50,7 +50,8 @@ enum {
 
 static const struct sandbox_fault_kind kinds[] = {
     API("400", 400, "permanent error", BODY("PARAM_ERROR", "a parameter is wrong")),
-    API("401", 401, "for a correct signature, too", BODY("SIGN_ERROR", "the signature is wrong")),
+    API("401", 401, "even though the signature is correct",
+        BODY("SIGN_ERROR", "the signature is wrong")),
     API("403", 403, "permanent error", BODY("NO_AUTH", "no permission for this product")),
     API("404", 404, "permanent error", BODY("RESOURCE_NOT_EXISTS", "no such resource")),
     GATEWAY("408", 408, "a proxy's time-out"),

@@ -126,8 +126,8 @@ static void more(struct buf *out)
              "--fault-by-code: a code that begins with F KIND x N gets the fault in its first N\n"
              "calls; p and a number after it set PARAM. Omit the dashes of KIND, and continue\n"
              "with a letter: F503x2a, Fresetafterx1b, F429x1p5c.\n"
-             "Faults of connections are chosen before there is a code or a merchant; their\n"
-             "shares have a sum of their own.\n"
+             "Connection faults do not depend on code or merchant; their shares are summed\n"
+             "separately.\n"
              "\n"
              "files in DIR:\n"
              "  ca.pem                    the CA of the server's TLS certificate\n"
@@ -291,9 +291,10 @@ const struct command command_sandbox = {
     .about = about,
     .options = options,
     .more = more,
-    .examples = "# answer one call in ten with 503, and let presignd use the sandbox\n"
-                "presignctl sandbox --dir /tmp/sandbox --fault 503=0.1 &\n"
-                "cp /tmp/sandbox/sandbox.conf /etc/presignd/presignd.conf.d/\n"
+    .examples = "# answer one call in ten with 503\n"
+                "presignctl sandbox --dir /tmp/sandbox --fault 503=0.1\n"
+                "# call it, in another terminal\n"
+                "presignctl call -c /tmp/sandbox/sandbox.conf < event.json\n"
                 "# list the requests\n"
                 "jq -c '[.time, .out_contract_code, .status]' /tmp/sandbox/ledger.jsonl\n",
     .exits = exits,

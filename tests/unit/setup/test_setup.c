@@ -86,7 +86,7 @@ Test(setup, a_good_configuration_is_described)
         "\nbrokers of the producer p:9092\n",
         ("\nschemas " PRESIGND_SOURCE_DIR "/schemas\n"),
         "\nup to 128 calls in flight (endpoint.max_connections)\n",
-        "\nmerchant 1900007291, direct, 1 of WeChat Pay's keys\n",
+        "\nmerchant 1900007291, direct, verifies answers with 1 key\n",
     };
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
         cr_assert_not_null(strstr(text.data, lines[i]), "%s in:\n%s", lines[i], text.data);
