@@ -518,8 +518,8 @@ def _command(options, seed):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="scripts/chaos", description="Runs of faults drawn from seeds.")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="runs with growing seeds, until that is over")
-    length.add_argument("--runs", type=int, default=1, help="so many, with growing seeds (default: 1)")
+    length.add_argument("--minutes", type=float, help="run seeds in turn for this many minutes")
+    length.add_argument("--runs", type=int, default=1, help="number of runs (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="of the first run (default: 1)")
     parser.add_argument("--events", type=int, default=20000, help="of each run (default: 20000)")
     parser.add_argument("--short", action="store_true", help="the short run of the test suite")
