@@ -69,6 +69,11 @@ class Demo(unittest.TestCase):
         commands = re.findall(r"^  (\S*presignctl (?:send|tail) .*)$", shown, re.MULTILINE)
         self.assertEqual(len(commands), 2, shown)
         tail, send = commands
+        looks = re.findall(r"^  (\S*presignctl (?:status|reload) .*)$", shown, re.MULTILINE)
+        self.assertEqual(len(looks), 2, shown)
+        for look in looks:
+            done = subprocess.run(look, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stderr)
         sent = subprocess.run(send, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
         self.assertRegex(sent.stdout, r"^presign\.requests/\d/\d+\n$", sent.stderr)
         tailed = subprocess.run(f"{tail} --count 13 --timeout-ms 20000", shell=True, cwd=ROOT,

@@ -21,11 +21,13 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -57,7 +59,7 @@ struct demo {
     rd_kafka_t *mock_handle;
     rd_kafka_mock_cluster_t *mock;
     struct demo_child sandbox, daemon;
-    char *sandbox_url;
+    char *sandbox_url, *admin;
     struct ctl_kafka *sender, *reader;
     struct demo_run runs[DEMO_EVENTS_MAX];
     size_t run_count;
@@ -69,7 +71,7 @@ static const struct option_row rows[] = {
     OPTION_ROW_INT(struct demo, sandbox_port, "port-sandbox", "PORT", 0, UINT16_MAX,
                    "the sandbox's port on 127.0.0.1 (a free one)"),
     OPTION_ROW_INT(struct demo, admin_port, "port-admin", "PORT", 0, UINT16_MAX,
-                   "the port of the daemon's admin listener on\n127.0.0.1 (0: off)"),
+                   "the port of the daemon's admin listener on\n127.0.0.1 (a free one)"),
     OPTION_ROW_JSON(struct demo, json,
                     "a line of JSON for each event, and with --keep\n"
                     "one with all addresses"),
@@ -308,6 +310,20 @@ static bool start_sandbox(struct demo *demo)
     return start_child(demo, &demo->sandbox, "sandbox", argv) && await_sandbox(demo);
 }
 
+/* A free port of 127.0.0.1; 0 and errno: none. Another process may take it before the daemon. */
+static int64_t free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0 &&
+                 getsockname(fd, (struct sockaddr *)&address, &len) == 0;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return bound ? ntohs(address.sin_port) : 0;
+}
+
 /* demo.conf, and the sandbox's fragment in demo.conf.d. */
 static bool configure(struct demo *demo)
 {
@@ -315,17 +331,14 @@ static bool configure(struct demo *demo)
     AUTO_FREE char *schemas = paths_schemas(NULL);
     AUTO_FREE char *fragments = mem_printf("%s/demo.conf.d", demo->dir);
     AUTO_FREE char *fragment = mem_printf("%s/sandbox.conf", fragments);
+    demo->admin =
+        mem_printf("127.0.0.1:%" PRId64, demo->admin_port == 0 ? free_port() : demo->admin_port);
     buf_printf(&text,
                "; Written by presignctl demo. The sandbox's part is in demo.conf.d.\n"
-               "[daemon]\ninstance = demo\nschema_dir = %s\ndrain_timeout_ms = 5000\n",
-               schemas);
-    if (demo->admin_port != 0) {
-        buf_printf(&text, "admin_listen = 127.0.0.1:%" PRId64 "\n", demo->admin_port);
-    } else {
-        buf_puts(&text, "admin_listen =\n");
-    }
-    buf_printf(&text, "\n[kafka]\nbootstrap.servers = %s\ngroup.id = presignd-demo\n",
-               rd_kafka_mock_cluster_bootstraps(demo->mock));
+               "[daemon]\ninstance = demo\nschema_dir = %s\ndrain_timeout_ms = 5000\n"
+               "admin_listen = %s\n\n[kafka]\nbootstrap.servers = %s\n"
+               "group.id = presignd-demo\n",
+               schemas, demo->admin, rd_kafka_mock_cluster_bootstraps(demo->mock));
     if (mkdir(fragments, 0700) != 0 || symlink("../sandbox/sandbox.conf", fragment) != 0) {
         return FAIL(demo, NULL, "%s: %s", fragment, strerror(errno));
     }
@@ -462,6 +475,7 @@ static void show(struct demo *demo)
         .dir = demo->dir,
         .bootstrap = rd_kafka_mock_cluster_bootstraps(demo->mock),
         .sandbox = demo->sandbox_url,
+        .admin = demo->admin,
     };
     demo_calls_read(demo->runs, demo->run_count, ledger);
     if (demo->json) {
@@ -539,6 +553,7 @@ static void clean_up(struct demo *demo)
     free(demo->sandbox.log);
     free(demo->daemon.log);
     free(demo->sandbox_url);
+    free(demo->admin);
     free(demo->dir);
 }
 

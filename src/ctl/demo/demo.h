@@ -79,7 +79,7 @@ void demo_show_records(struct buf *out, bool colours, const struct demo_run *run
 
 struct demo_addresses {
     const char *program; /* presignctl, as the user can type it */
-    const char *dir, *bootstrap, *sandbox;
+    const char *dir, *bootstrap, *sandbox, *admin;
 };
 
 /* A line of JSON for each run, and one for `addresses` unless it is NULL. */

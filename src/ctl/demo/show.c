@@ -184,6 +184,7 @@ void demo_show_json(struct buf *out, const struct demo_run *runs, size_t count,
         buf_putc(out, '{');
         buf_json_member(out, "kafka", addresses->bootstrap);
         buf_json_member(out, "sandbox", addresses->sandbox);
+        buf_json_member(out, "admin", addresses->admin);
         buf_json_member(out, "dir", addresses->dir);
         buf_puts(out, "}\n");
     }
@@ -213,10 +214,14 @@ void demo_show_next(struct buf *out, bool colours, const struct demo_addresses *
         heading(out, colours, "Everything is running; Ctrl-C stops it and removes its directory");
         buf_printf(out, "  Kafka           %s\n", addresses->bootstrap);
         buf_printf(out, "  sandbox         %s\n", addresses->sandbox);
+        buf_printf(out, "  admin listener  http://%s\n", addresses->admin);
         buf_printf(out, "  configuration   %s/demo.conf\n", addresses->dir);
         buf_printf(out, "  an event        %s/event.json\n", addresses->dir);
         buf_printf(out, "  logs            %s/presignd.log, sandbox.log\n", addresses->dir);
-        heading(out, colours, "Send your own events, in another terminal");
+        heading(out, colours, "Look at the daemon, in another terminal");
+        buf_printf(out, "  %s status --admin %s\n", addresses->program, addresses->admin);
+        buf_printf(out, "  %s reload -c %s/demo.conf\n", addresses->program, addresses->dir);
+        heading(out, colours, "Send your own events");
         show_commands(out, addresses);
     } else {
         heading(out, colours, "Send your own events");
