@@ -22,15 +22,15 @@ static const char usage[] =
     "\n"
     "  -c, --config FILE          configuration, and FILE's .d directory beside it\n"
     "                             (default: " CONFIG_DEFAULT_PATH ")\n"
-    "      --set SECTION.KEY=VALUE  a value that wins over the files; may be repeated\n"
-    "      --check                load all that a start would load, say what it would\n"
-    "                             do or all that is wrong, and exit\n"
+    "      --set SECTION.KEY=VALUE  a value that overrides the files;\n"
+    "                             may be repeated\n"
+    "      --check                check the configuration, print the result, and exit\n"
     "      --version              print the version and exit\n"
     "      --help                 print this and exit\n"
     "\n"
     "Signals: SIGTERM and SIGINT drain and stop (a second one stops at once); SIGHUP reads\n"
-    "the configuration again. Exit status: 0 stopped as asked, 64 wrong usage, 69 the system\n"
-    "gives no address, descriptor or thread, or replacing the Kafka clients did not help,\n"
+    "the configuration again. Exit status: 0 stopped as asked, 64 wrong usage, 69 a system\n"
+    "resource is unavailable, or replacing the Kafka clients did not help,\n"
     "75 fenced by another process, 78 wrong configuration. See presignd(8), presignd.conf(5).\n";
 
 struct arguments {

@@ -219,7 +219,7 @@ class Rights(unittest.TestCase):
                     good = world.produce([event() for _ in range(50)])
                     world.wait_for_outcomes(good)
                     self.assertFalse(set(kept) & set(world.outcomes()))
-                    wait_until(lambda: re.search(r"may not be written to .*Write", daemon.log_text()),
+                    wait_until(lambda: re.search(r"no right to write.*Write", daemon.log_text()),
                                "a word on the right")
                     kafka.acls.add(rights[2])
                     world.wait_for_outcomes(kept)

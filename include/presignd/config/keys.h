@@ -23,7 +23,8 @@ TEXT(daemon, schema_dir, paths, "/etc/presignd/schemas:/usr/share/presignd/schem
 NUMBER(daemon, max_event_bytes, BYTES, "65536", 64, 1048576, RELOAD,
        "Largest event: key, value and all headers together.")
 NUMBER(daemon, max_event_age_ms, MS, "0", 0, 3650 * DAY_MS, RELOAD,
-       "Oldest event that is still called, by its record's timestamp. 0 disables this limit.")
+       "Maximum age of an event, by its record's timestamp. Older ones end as expired. "
+       "0 disables this limit.")
 NUMBER(daemon, max_in_flight, COUNT, "512", 1, 65536, RELOAD,
        "Limit of calls in flight of all merchants. endpoint.max_connections limits them as well.")
 NUMBER(daemon, sign_threads, COUNT, "0", 0, 256, RELOAD,
@@ -58,7 +59,8 @@ SECTION(retry)
 NUMBER(retry, max_attempts, COUNT, "6", 1, 1000, RELOAD,
        "Limit of calls for one event, the first included.")
 NUMBER(retry, base_delay_ms, MS, "200", 1, 3600000, RELOAD,
-       "Delay before the second attempt, doubled for each later one. Unset: at most max_delay_ms.")
+       "Delay before the second attempt, doubled for each later one. Not above max_delay_ms; "
+       "the default is lowered to it.")
 NUMBER(retry, max_delay_ms, MS, "30000", 1, DAY_MS, RELOAD,
        "Longest delay between attempts, unless Retry-After asks for more.")
 NUMBER(retry, give_up_after_ms, MS, "600000", 1, 7 * DAY_MS, RELOAD,

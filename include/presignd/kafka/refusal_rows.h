@@ -24,8 +24,8 @@ REFUSAL(SILENT, "silent", PARTITION, "does not answer", "broker silent",
         "check the broker that leads it")
 REFUSAL(NO_TOPIC, "no_topic", TOPIC, "does not exist", "no such topic",
         "create it: presignctl topics --create")
-REFUSAL(NO_RIGHT, "no_right", TOPIC, "may not be written to by us", "no right to write",
+REFUSAL(NO_RIGHT, "no_right", TOPIC, "grants this user no right to write", "no right to write",
         "allow Write on it to the user of [kafka]")
-REFUSAL(FORMAT, "format", TOPIC, "does not accept our format", "compression.type",
+REFUSAL(FORMAT, "format", TOPIC, "does not accept the message format", "compression.type",
         "check compression.type of [kafka.producer] and the topic's message.format.version")
 #undef REFUSAL
