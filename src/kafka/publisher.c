@@ -65,6 +65,7 @@ struct worker {
     bool orphan;        /* abandoned: reports nothing and frees itself */
     bool committing;    /* the batch may be visible: this thread has to find out */
     bool resolve_first; /* an abandoned thread began the commit of the batch */
+    bool id_lost;       /* another process holds the id: acquiring it again would fence that one */
     struct query queries[QUERY_COUNT];
     char id_last_error[256];
 
@@ -195,6 +196,7 @@ static void batch_publish(struct worker *worker, const struct transaction_batch 
     pthread_mutex_lock(&worker->lock);
     worker->batch = NULL;
     worker->committing = worker->resolve_first = false;
+    worker->id_lost = known && end.verdict == TRANSACTION_FENCED;
     if (known && !worker->orphan) {
         end_store(worker, &end);
         loop_notify(worker);
@@ -212,6 +214,7 @@ static void query_answer(struct worker *worker, enum query_kind kind, const stru
     pthread_mutex_lock(&worker->lock);
     struct query *own = &worker->queries[kind];
     own->group_metadata = group_metadata_unref(own->group_metadata);
+    worker->id_lost = kind == QUERY_ID_HOLDER && answer == ID_HOLDER_OTHER;
     if (!worker->orphan) {
         own->answer = answer;
         own->answered = true;
@@ -251,7 +254,8 @@ static void id_acquire(struct worker *worker)
 /* With the lock, which is released meanwhile. */
 static void work_once(struct worker *worker)
 {
-    while (!has_work(worker) && atomic_load(&worker->id_state) == PRODUCER_ID_HELD) {
+    while (!has_work(worker) &&
+           (worker->id_lost || atomic_load(&worker->id_state) == PRODUCER_ID_HELD)) {
         alive(worker, 0);
         pthread_cond_wait(&worker->changed, &worker->lock);
     }

@@ -32,7 +32,7 @@ class Metadata(unittest.TestCase):
         wait_until(lambda: daemon.metrics()['presignd_partition_window_full{partition="0"}'] == 1 or aborted(daemon),
                    "a full window")
         self.assertEqual(aborted(daemon), 0)
-        self.assertIn(f"at most {SPAN} offsets", daemon.log_text())
+        self.assertIn(f"at most {SPAN} unfinished offsets", daemon.log_text())
         self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 200)
         daemon.kill()
         world.start_sandbox()
