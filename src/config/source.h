@@ -29,7 +29,7 @@ struct config_lines {
     struct buf *errors;
     size_t error_count;
     bool lacks_files;  /* one could not be read */
-    bool lacks_groups; /* in a file that could not be read, or below a wrong heading */
+    bool lacks_groups; /* they may stand in an unreadable file, or below an invalid heading */
 };
 
 /* Appends a problem as one line. Beyond a limit, problems are only counted. */

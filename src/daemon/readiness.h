@@ -33,11 +33,10 @@ struct readiness_facts {
     int64_t id_missing_ms;    /* how long the transactional.id was not held; 0: it is */
     int64_t idle_ms;          /* how long events have waited without a commit and without a
                                  known cause; 0: there are none */
-    int64_t stalled_ms;       /* the same without events that are being called, or wait for another
-                                 attempt: these have timers of their own (see `missed`), and may take as
-                                 long as [retry] allows */
-    const char *waiting;      /* what they wait for, where known */
-    const char *missed;       /* an overdue timer of our own: a bug, or a thread that hangs */
+    int64_t stalled_ms;  /* as idle_ms, but calls and attempts that wait for their retry time do
+                            not count: their own timers are checked (see `missed`) */
+    const char *waiting; /* what they wait for, where known */
+    const char *missed;  /* an overdue timer of our own: a bug, or a thread that hangs */
 };
 
 /* True while events can be processed; otherwise `why` says why not. */

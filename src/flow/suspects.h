@@ -1,12 +1,12 @@
-/* Which outcomes Kafka did not accept, and when each of them is sent again. Pure: works with
+/* Which outcomes Kafka refuses, and when each of them is sent again. Pure: works with
  * numbers and times; publish.c keeps the outcomes, in JOB_REFUSED.
  *
- * A case is a set of outcomes that were not accepted for one cause. There are two kinds:
- * - A group was rejected together, because a broker answers for a whole request. At least one
+ * A case is a set of outcomes that were refused for one cause. There are two kinds:
+ * - A group was refused together, because a broker answers for a whole request. At least one
  *   outcome is at fault. The group is sent in halves until each outcome at fault is alone.
  * - A parked case has outcomes of one topic with one cause: each is at fault itself, or its
- * partition or topic accepts nothing. One of them is sent after a pause. If it is not accepted, the
- * pause doubles. If it is accepted, all others are sent.
+ *   partition or topic accepts nothing. One of them is sent after a pause. If it is refused, the
+ *   pause doubles. If it is accepted, all others are sent.
  *
  * An outcome that is too large (REFUSAL_SIZE) is written again without `original` first, by
  * publish.c. If it is still too large, it is parked. The size is remembered for SUSPECTS_SIZE_MS,
