@@ -396,6 +396,19 @@ class Restarts(Room):
         load.stop()
         self.audit()
 
+    def test_the_first_does_not_take_the_id_back_before_it_ends(self):
+        """Without load the first learns of it by its consumer, and asks who holds the id."""
+        first = self.worker("one", worker_failure_pause_ms=3000)
+        first.wait_for("assigned")
+        second = self.worker("one")
+        first.wait_for("^failed duplicate")
+        self.assertEqual(first.process.wait(PATIENCE_S), 75)
+        load = self.load()
+        second.wait_for("committed")
+        load.stop()
+        self.audit()
+        self.assertEqual(second.count("^failed"), 0)
+
 
 class Outages(Room):
     def setUp(self):

@@ -45,7 +45,7 @@ struct worker {
     struct publisher *publisher; /* the clients' */
     struct group_metadata *group_metadata;
     int64_t interval_ms, fat, metadata_len;
-    int64_t stuck_ms;
+    int64_t stuck_ms, failure_pause_ms;
     bool hold;
     const char *requests, *results, *failures;
 
@@ -213,7 +213,9 @@ static void on_renewed(void *context, enum clients_renewal why, const char *text
 static void on_failed(void *context, enum clients_failure failure, const char *text)
 {
     struct worker *worker = context;
+    const struct timespec pause = {.tv_sec = worker->failure_pause_ms / 1000};
     say("failed %s: %s", failure == CLIENTS_DUPLICATE_INSTANCE ? "duplicate" : "exhausted", text);
+    (void)nanosleep(&pause, NULL); /* a slow event loop: the publisher's thread continues */
     loop_stop(worker->loop, failure == CLIENTS_DUPLICATE_INSTANCE ? 75 : 69);
 }
 
@@ -376,6 +378,8 @@ static size_t options_read(struct worker *worker, int count, char **texts,
             worker->failures = value;
         } else if (strcmp(texts[i], "worker.stuck.ms") == 0) {
             worker->stuck_ms = number(value);
+        } else if (strcmp(texts[i], "worker.failure.pause.ms") == 0) {
+            worker->failure_pause_ms = number(value);
         } else if (strcmp(texts[i], "worker.metadata") == 0) {
             worker->metadata_len = number(value);
         } else if (strcmp(texts[i], "worker.fat") == 0) {
