@@ -196,7 +196,7 @@ static void batch_publish(struct worker *worker, const struct transaction_batch 
     pthread_mutex_lock(&worker->lock);
     worker->batch = NULL;
     worker->committing = worker->resolve_first = false;
-    worker->id_lost = known && end.verdict == TRANSACTION_FENCED;
+    worker->id_lost = worker->id_lost || (known && end.verdict == TRANSACTION_FENCED);
     if (known && !worker->orphan) {
         end_store(worker, &end);
         loop_notify(worker);
@@ -214,7 +214,7 @@ static void query_answer(struct worker *worker, enum query_kind kind, const stru
     pthread_mutex_lock(&worker->lock);
     struct query *own = &worker->queries[kind];
     own->group_metadata = group_metadata_unref(own->group_metadata);
-    worker->id_lost = kind == QUERY_ID_HOLDER && answer == ID_HOLDER_OTHER;
+    worker->id_lost = worker->id_lost || (kind == QUERY_ID_HOLDER && answer == ID_HOLDER_OTHER);
     if (!worker->orphan) {
         own->answer = answer;
         own->answered = true;
