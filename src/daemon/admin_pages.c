@@ -39,24 +39,25 @@ static int page_metrics(void *context, struct buf *body)
     return 200;
 }
 
-static int page_status(void *context, struct buf *body)
+static int write_status(struct daemon *d, void (*write)(const struct status *, struct buf *),
+                        struct buf *body)
 {
     struct status status;
     AUTO_BUF struct buf why = {0};
-    take_status(context, &why, &status);
-    status_html(&status, body);
+    take_status(d, &why, &status);
+    write(&status, body);
     status_deinit(&status);
     return 200;
 }
 
+static int page_status(void *context, struct buf *body)
+{
+    return write_status(context, status_html, body);
+}
+
 static int page_status_json(void *context, struct buf *body)
 {
-    struct status status;
-    AUTO_BUF struct buf why = {0};
-    take_status(context, &why, &status);
-    status_json(&status, body);
-    status_deinit(&status);
-    return 200;
+    return write_status(context, status_json, body);
 }
 
 static int page_health(void *context, struct buf *body)
