@@ -89,11 +89,13 @@ static void set_name(X509_NAME *name, const char *common_name)
                                     -1, -1, 0) == 1);
 }
 
-static void extend(X509 *x509, int nid, const char *value)
+/* The issuer's key is for the authority key identifier. */
+static void extend(X509 *x509, EVP_PKEY *issuer_key, int nid, const char *value)
 {
     X509V3_CTX context;
     X509V3_set_ctx_nodb(&context);
     X509V3_set_ctx(&context, x509, x509, NULL, NULL, 0);
+    must(X509V3_set_issuer_pkey(&context, issuer_key) == 1);
     X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
     must(extension != NULL && X509_add_ext(x509, extension, -1) == 1);
     X509_EXTENSION_free(extension);
@@ -112,6 +114,7 @@ void sandbox_pem_certificate(const struct sandbox_certificate *certificate, stru
 {
     X509 *x509 = X509_new();
     must(x509 != NULL && X509_set_version(x509, X509_VERSION_3) == 1);
+    EVP_PKEY *issuer_key = certificate->issuer_key;
     set_serial(x509, certificate->key);
     /* Valid since yesterday, in case clocks differ. */
     must(X509_gmtime_adj(X509_getm_notBefore(x509), -86400) != NULL &&
@@ -119,16 +122,17 @@ void sandbox_pem_certificate(const struct sandbox_certificate *certificate, stru
     set_name(X509_get_subject_name(x509), certificate->common_name);
     set_name(X509_get_issuer_name(x509), certificate->issuer_name);
     must(X509_set_pubkey(x509, certificate->key) == 1);
-    extend(x509, NID_basic_constraints,
+    extend(x509, issuer_key, NID_basic_constraints,
            certificate->authority ? "critical,CA:TRUE" : "critical,CA:FALSE");
-    extend(x509, NID_key_usage,
+    extend(x509, issuer_key, NID_key_usage,
            certificate->authority ? "critical,keyCertSign" : "critical,digitalSignature");
-    extend(x509, NID_subject_key_identifier, "hash");
+    extend(x509, issuer_key, NID_subject_key_identifier, "hash");
+    extend(x509, issuer_key, NID_authority_key_identifier, "keyid:always");
     if (certificate->alternative_names != NULL) {
-        extend(x509, NID_ext_key_usage, "serverAuth");
-        extend(x509, NID_subject_alt_name, certificate->alternative_names);
+        extend(x509, issuer_key, NID_ext_key_usage, "serverAuth");
+        extend(x509, issuer_key, NID_subject_alt_name, certificate->alternative_names);
     }
-    must(X509_sign(x509, certificate->issuer_key, EVP_sha256()) > 0);
+    must(X509_sign(x509, issuer_key, EVP_sha256()) > 0);
     BIO *bio = BIO_new(BIO_s_mem());
     must(bio != NULL && PEM_write_bio_X509(bio, x509) == 1);
     take_text(bio, out);
