@@ -161,11 +161,18 @@ static void read_header(struct transfer *transfer, const char *line, size_t len)
     }
 }
 
+/* 0 for a status that HTTP does not have: libcurl 8 accepts 050 and 1000. */
+static int status_of(const char *line, size_t len)
+{
+    const char *space = memchr(line, ' ', len);
+    long status = space == NULL ? 0 : strtol(space, NULL, 10);
+    return status >= 100 && status <= 999 ? (int)status : 0;
+}
+
 /* Discards the previous header block, which belongs to an interim answer (RFC 9110, 15.2). */
 static void begin_headers(struct transfer *transfer, const char *line, size_t len)
 {
-    const char *space = memchr(line, ' ', len);
-    transfer->http_status = space == NULL ? 0 : (int)strtol(space, NULL, 10);
+    transfer->http_status = status_of(line, len);
     transfer->in_headers = true;
     transfer->header_text.len = 0;
     memset(transfer->header_at, 0, sizeof transfer->header_at);
@@ -205,7 +212,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *context)
         begin_headers(transfer, line, len);
         transfer->is_early = transfer->http_status >= 200 && !is_sent_completely(transfer);
     }
-    return transfer->is_early ? 0 : len;
+    return transfer->is_early || transfer->http_status == 0 ? 0 : len;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *context)

@@ -8,6 +8,7 @@
 #include "wechatpay/connection.h"
 
 #include <arpa/inet.h>
+#include <curl/curl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
@@ -141,6 +142,13 @@ static void expect_id(const struct answer *answer, const char *id)
     CHECK(strcmp(answer->id_value, id) == 0);
 }
 
+/* libcurl 8 closes an idle connection that has anything to read, even if that is only for TLS. */
+static int connections_of(const struct scene *scene, const struct server *server)
+{
+    bool may_close = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
+    return may_close && !server->options.is_plain ? 2 : scene->connections;
+}
+
 static void call_twice(const struct scene *scene, struct server *server, const char *url)
 {
     const struct caller_config config = config_for(url);
@@ -157,10 +165,10 @@ static void call_twice(const struct scene *scene, struct server *server, const c
     server_release(server);
     server_wait_open(server, 0);
     CHECK(server->requests == 2);
-    if (server->connections != scene->connections) {
+    if (server->connections != connections_of(scene, server)) {
         fprintf(stderr, "%s: %d connections\n", scene->name, server->connections);
     }
-    CHECK(server->connections == scene->connections);
+    CHECK(server->connections == connections_of(scene, server));
     close_server(server);
 }
 

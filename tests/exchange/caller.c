@@ -89,7 +89,8 @@ static bool close_delimited(struct exchange *exchange)
     return false;
 }
 
-/* curl takes the end of TCP for the end of TLS; the signature still tells what is missing. */
+/* libcurl 7 takes the end of TCP for the end of TLS, and the signature tells what is missing;
+ * libcurl 8 reports an error. */
 static bool truncated_tls(struct exchange *exchange)
 {
     body_until_close(exchange, strlen(BODY_OK) / 2);
@@ -344,11 +345,14 @@ static void play(const struct scene *scene)
         call_once(PATIENCE_MS);
         CHECK(world.times[0] == i + 1);
     }
-    if (answer->kind != scene->kind || answer->status != scene->status) {
+    /* libcurl 8 finds this fault itself. */
+    bool is_expected = answer->kind == scene->kind ||
+                       (scene->handler == truncated_tls && answer->kind == ANSWER_UNAVAILABLE);
+    if (!is_expected || answer->status != scene->status) {
         fprintf(stderr, "%s: %s %d (%s)\n", scene->name, answer_kind_name(answer->kind),
                 answer->status, answer->detail);
     }
-    CHECK(answer->kind == scene->kind);
+    CHECK(is_expected);
     CHECK(answer->call_state == scene->state);
     CHECK(answer->status == scene->status);
     CHECK(answer->detail != NULL);

@@ -262,11 +262,14 @@ static void play(const struct scene *scene)
     const struct caller_config config = config_for(url_of(server));
     open_caller(&config);
     const struct answer *answer = call_once(PATIENCE_MS);
-    if (answer->kind != scene->kind || (scene->status >= 0 && answer->status != scene->status)) {
+    /* libcurl 8 finds this fault itself. */
+    bool is_expected = answer->kind == scene->kind ||
+                       (scene->handler == gzip_transfer && answer->kind == ANSWER_UNAVAILABLE);
+    if (!is_expected || (scene->status >= 0 && answer->status != scene->status)) {
         fprintf(stderr, "%s: %s %d (%s)\n", scene->name, answer_kind_name(answer->kind),
                 answer->status, answer->detail);
     }
-    CHECK(answer->kind == scene->kind);
+    CHECK(is_expected);
     CHECK(scene->status < 0 || answer->status == scene->status);
     CHECK(answer->status == 0 || (answer->status >= 100 && answer->status <= 999));
     CHECK(answer->call_state == CALL_UNKNOWN);
