@@ -51,7 +51,8 @@ class Package(unittest.TestCase):
     def assert_whole(self):
         """What an installation puts there."""
         for name in ("/usr/sbin/presignd", "/usr/bin/presignctl", "/etc/presignd/presignd.conf",
-                     "/lib/systemd/system/presignd.service", "/lib/systemd/system/presignd@.service", "/usr/lib/systemd/catalog/presignd.catalog",
+                     "/lib/systemd/system/presignd.service", "/lib/systemd/system/presignd@.service",
+                     "/usr/lib/systemd/catalog/presignd.catalog",
                      "/usr/share/presignd/schemas/app.request.json",
                      "/usr/share/man/man8/presignd.8.gz", "/usr/share/man/man1/presignctl.1.gz",
                      "/usr/share/man/man5/presignd.conf.5.gz",
