@@ -31,7 +31,7 @@ FOREIGN_METRICS, FOREIGN_LABELS = {"up", "ALERTS"}, {"job", "instance"}
 
 def setUpModule():
     global promtool
-    found = subprocess.run([ROOT / "scripts" / "debian-tool", "promtool", "prometheus"], capture_output=True, text=True)
+    found = subprocess.run([ROOT / "scripts" / "debian-tool", "promtool", "promtool", "prometheus"], capture_output=True, text=True)
     if found.returncode != 0 and not os.environ.get("PRESIGND_REQUIRE_SUITES"):
         raise unittest.SkipTest(f"NO PROMTOOL: monitoring is not tested: {found.stderr.strip()}")
     assert found.returncode == 0, found.stderr
