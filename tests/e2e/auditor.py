@@ -22,6 +22,11 @@ import uuid
 from pathlib import Path
 
 import jsonschema
+try:
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+except ImportError:  # jsonschema before 4.18
+    Registry = None
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
@@ -265,20 +270,29 @@ def _is_copy(original, record):
     return value == record.value and headers == record.headers
 
 
+def _with_references(schemas, schema):
+    """A validator of `schema`. What it refers to is one of `schemas`: jsonschema takes them as a
+    registry since 4.18, before as a resolver's store."""
+    store = {each.get("$id", name): each for name, each in schemas.items()}
+    if Registry is not None:
+        known = {"registry": Registry().with_resources(
+            (uri, DRAFT202012.create_resource(each)) for uri, each in store.items())}
+    else:
+        known = {"resolver": jsonschema.RefResolver.from_schema(schema, store=store)}
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker(), **known)
+
+
 def load_validators(directory, topics):
     """The validators of both outcome topics, from result.json and failure.json. What these
     refer to lies beside them: nothing is fetched."""
     schemas = {path.name: json.loads(path.read_text(encoding="utf-8"))
                for path in Path(directory).glob("*.json")}
-    store = {schema.get("$id", name): schema for name, schema in schemas.items()}
     validators = {}
     for name, file in ((RESULTS, "result.json"), (FAILURES, "failure.json")):
         if file not in schemas:
             raise AuditError(f"there is no {file} in {directory}")
         jsonschema.Draft202012Validator.check_schema(schemas[file])
-        resolver = jsonschema.RefResolver.from_schema(schemas[file], store=store)
-        validators[topics[name]] = jsonschema.Draft202012Validator(
-            schemas[file], resolver=resolver, format_checker=jsonschema.FormatChecker())
+        validators[topics[name]] = _with_references(schemas, schemas[file])
     return validators
 
 
