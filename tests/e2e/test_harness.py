@@ -45,10 +45,11 @@ CTL = r"""
     directory = pathlib.Path(value("--dir"))
     host, port = value("--listen").split(":")
     listener = socket.create_server((host, int(port)))
-    (directory / "sandbox.conf").write_text(
-        f"[endpoint]\nbase_url = https://{host}:{port}\n\n[merchant 7]\nmode = direct\n")
     with open(directory / "ledger.jsonl", "a") as ledger:
         ledger.write('{"faults": "%s"}\n{"half' % " ".join(sys.argv[6:]))
+    fresh = directory / "sandbox.conf.new"
+    fresh.write_text(f"[endpoint]\nbase_url = https://{host}:{port}\n\n[merchant 7]\nmode = direct\n")
+    fresh.rename(directory / "sandbox.conf")  # whole when it appears, as the real one is
     while True:
         listener.accept()
 """
