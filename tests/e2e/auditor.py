@@ -4,10 +4,14 @@ Shares no code with the daemon. It reads what a consumer with isolation.level=re
 can see, from the beginning to the stable end (KIP-98), so records of aborted transactions
 count neither as inputs nor as outcomes.
 
-    auditor.py --bootstrap 127.0.0.1:9092 [--wait SECONDS] [--ledger FILE]
+    auditor.py --bootstrap 127.0.0.1:9092 [--delivery at_least_once] [--wait SECONDS] [--ledger FILE]
 
 prints `N inputs, N outcomes, 0 missing, 0 doubled`, and what else is wrong; exit status 1 when
-anything is, 69 when the topics could not be read. It looks at a whole topic, so it belongs where retention has removed nothing.
+anything is, 69 when the topics could not be read. It looks at a whole topic, so it belongs where
+retention has removed nothing.
+
+With `--delivery at_least_once`, an input may have several outcomes, but one of them has to be valid by
+the rules of docs/consumers.md. It prints `0 missing, N repeated: N copies, N results, …` then.
 """
 
 import argparse
@@ -44,6 +48,17 @@ KINDS = {
     "malformed": "no CloudEvent as schemas/ and the Kafka binding want it",
     "untrue": "what it says of its input is not so",
     "foreign": "a result whose id was not issued to its contract, by the sandbox's ledger",
+    "undecided": "outcomes of one input of which no rule says which is valid",
+}
+
+EXACTLY_ONCE, AT_LEAST_ONCE = "exactly_once", "at_least_once"
+
+# What an outcome can be beside the valid one of its input, with at_least_once.
+REPEATS = {
+    "copies": "the bytes of another outcome",
+    "results": "a result, and the valid one is newer",
+    "result and failure": "a failure, and a result is valid",
+    "failures": "a failure, and the valid one is newer",
 }
 
 
@@ -138,10 +153,11 @@ class Reader:
 
 
 class Audit:
-    """One comparison. `problems` maps each of KINDS to a list of sentences; `unstable` is
+    """One comparison. `problems` maps each of KINDS to a list of sentences, `repeats` each of
+    REPEATS; `valid` maps an input's id to its valid outcome, a Record. `unstable` is
     Reader.unstable() of the outcomes; `ledger` the sandbox's lines, or None."""
 
-    def __init__(self, inputs, outcomes, topics, validators, unstable=0, ledger=None):
+    def __init__(self, inputs, outcomes, topics, validators, unstable=0, ledger=None, delivery=EXACTLY_ONCE):
         self.inputs = {record.id: record for record in inputs}
         self.outcomes = outcomes
         self.unstable = unstable
@@ -151,15 +167,16 @@ class Audit:
         self._issued = None if ledger is None else {
             line["issued_id"]: (line.get("mchid"), line.get("out_contract_code"))
             for line in ledger if "issued_id" in line}
-        seen = collections.Counter()
+        self.repeats = {kind: [] for kind in REPEATS}
+        self.delivery = delivery
+        seen = collections.defaultdict(list)
         for outcome in outcomes:
-            seen.update(self._check(outcome))
+            for name in self._check(outcome):
+                seen[name].append(outcome)
         for name in self.inputs:
-            if not seen[name]:
+            if name not in seen:
                 self._found("missing", name)
-        for name, count in seen.items():
-            for _ in range(count - 1):
-                self._found("doubled", f"{name} has {count} outcomes")
+        self.valid = {name: self._choose(name, several) for name, several in seen.items()}
 
     def _found(self, kind, text):
         self.problems[kind].append(text)
@@ -170,10 +187,15 @@ class Audit:
 
     def summary(self):
         """The figures in a line, and up to SHOWN_PER_KIND of each kind of problem."""
+        strict = self.delivery == EXACTLY_ONCE
         lines = [f"{len(self.inputs)} inputs, {len(self.outcomes)} outcomes"]
         for kind, texts in self.problems.items():
-            if texts or kind in ("missing", "doubled"):
+            if texts or kind == "missing" or (strict and kind == "doubled"):
                 lines[0] += f", {len(texts)} {kind}"
+        if not strict:
+            lines[0] += f", {sum(map(len, self.repeats.values()))} repeated: " + ", ".join(
+                f"{len(texts)} {kind}" for kind, texts in self.repeats.items())
+        for kind, texts in [*self.problems.items(), *self.repeats.items()]:
             lines += [f"  {kind}: {text}" for text in texts[:SHOWN_PER_KIND]]
             if len(texts) > SHOWN_PER_KIND:
                 lines.append(f"  {kind}: … and {len(texts) - SHOWN_PER_KIND} more")
@@ -201,6 +223,26 @@ class Audit:
             self._found("wrong key", f"{outcome.id}: {outcome.key!r}, its input {name} has {record.key!r}")
         self._check_claims(outcome, record, claimed, data.get("original"))
         return [name]
+
+    def _choose(self, name, several):
+        """The valid one of an input's outcomes. What the others are is a problem with
+        exactly_once, else counted as a repeat."""
+        ranks = {outcome: _rank(outcome) for outcome in several} if len(several) > 1 else {}
+        valid = max(ranks, key=ranks.get) if ranks else several[0]
+        if self.delivery == EXACTLY_ONCE:
+            for _ in several[1:]:
+                self._found("doubled", f"{name} has {len(several)} outcomes")
+            return valid
+        known = {valid.value}
+        for other in several:
+            if other is valid:
+                continue
+            kind = "copies" if other.value in known else _repeat_of(ranks[other], ranks[valid])
+            self.repeats[kind].append(f"{name}: {other.id}; valid is {valid.id}")
+            if kind != "copies" and ranks[other] == ranks[valid]:
+                self._found("undecided", f"{name}: {other.id} or {valid.id}")
+            known.add(other.value)
+        return valid
 
     def _check_topic(self, outcome, kind):
         expected = RESULTS if kind.endswith(".succeeded") else FAILURES
@@ -239,6 +281,23 @@ class Audit:
                                   f"the record's is {record.timestamp_ms} ms")
         if original is not None and not _is_copy(original, record):
             self._found("untrue", f"{outcome.id}: original is not {record.id}")
+
+
+def _rank(outcome):
+    """Of two outcomes of one input, the one with the higher rank is valid: a result before a
+    failure, then the later second of `issued_at`, then the later `time`. What is no time is the
+    oldest; the schemas find it."""
+    event = json.loads(outcome.value)
+    succeeded = event["type"].endswith(".succeeded")
+    issued_ms = _milliseconds(event["data"].get("issued_at")) if succeeded else None
+    return succeeded, (issued_ms or 0) // 1000, _milliseconds(event.get("time")) or 0
+
+
+def _repeat_of(rank, valid_rank):
+    """Which of REPEATS an outcome of other bytes than the valid one is, by the ranks of both."""
+    if rank[0]:
+        return "results"
+    return "result and failure" if valid_rank[0] else "failures"
 
 
 def _milliseconds(text):
@@ -302,10 +361,11 @@ def read_ledger(path):
             if line.endswith("\n")]
 
 
-def audit(bootstrap, schemas=SCHEMAS, wait_s=0, topics=None, ledger=None):
+def audit(bootstrap, schemas=SCHEMAS, wait_s=0, topics=None, ledger=None, delivery=EXACTLY_ONCE):
     """Reads and compares; returns an Audit. With `wait_s`, outcomes that are missing may come
     until then. `schemas=None` leaves the schemas out. `topics` maps default names to others.
-    `ledger` is the sandbox's file: each result's id has to be one issued to its contract."""
+    `ledger` is the sandbox's file: each result's id has to be one issued to its contract.
+    `delivery`, EXACTLY_ONCE or AT_LEAST_ONCE, says whether an input may have several outcomes."""
     topics = {name: name for name in (REQUESTS, RESULTS, FAILURES)} | (topics or {})
     validators = load_validators(schemas, topics) if schemas else None
     deadline = time.monotonic() + wait_s
@@ -315,11 +375,13 @@ def audit(bootstrap, schemas=SCHEMAS, wait_s=0, topics=None, ledger=None):
         # Outcomes first: an input that comes meanwhile is missing, not an outcome unknown.
         outcomes.read_to_end()
         inputs.read_to_end()
-        while len(outcomes.records) < len(inputs.records) and time.monotonic() < deadline:
-            outcomes.follow()
+        # By the header: counting records is not enough where outcomes may be repeated.
+        missing = {record.id for record in inputs.records} - {record.header("ce_id") for record in outcomes.records}
+        while missing and time.monotonic() < deadline:
+            missing -= {record.header("ce_id") for record in outcomes.follow()}
         # Last, so that it has a line for each outcome.
         return Audit(inputs.records, outcomes.records, topics, validators, outcomes.unstable(),
-                     read_ledger(ledger) if ledger else None)
+                     read_ledger(ledger) if ledger else None, delivery)
     finally:
         outcomes.close()
         inputs.close()
@@ -327,8 +389,10 @@ def audit(bootstrap, schemas=SCHEMAS, wait_s=0, topics=None, ledger=None):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(
-        description="Compares requests with their outcomes: each has exactly one.")
+        description="Compares requests with their outcomes: each has exactly one, or one that is valid.")
     parser.add_argument("--bootstrap", required=True, help="bootstrap.servers")
+    parser.add_argument("--delivery", choices=(EXACTLY_ONCE, AT_LEAST_ONCE), default=EXACTLY_ONCE,
+                        help="as the daemons have it; at_least_once takes repeated outcomes of which one is valid")
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS",
                         help="time that missing outcomes may still take (default: none)")
     parser.add_argument("--schemas", default=SCHEMAS, help="where result.json and failure.json lie")
@@ -340,7 +404,7 @@ def main(arguments=None):
     topics = {REQUESTS: options.requests_topic, RESULTS: options.results_topic,
               FAILURES: options.failures_topic}
     try:
-        result = audit(options.bootstrap, options.schemas, options.wait, topics, options.ledger)
+        result = audit(options.bootstrap, options.schemas, options.wait, topics, options.ledger, options.delivery)
     except (AuditError, KafkaException, OSError) as error:
         print(f"auditor: {error}", file=sys.stderr)
         sys.exit(69)

@@ -453,14 +453,15 @@ class World:
                    timeout_s)
         return {name: self._outcomes[name] for name in wanted}
 
-    def audit(self, wait_s=0):
+    def audit(self, wait_s=0, delivery=auditor.EXACTLY_ONCE):
         """With the sandbox's ledger, where it keeps one in its directory."""
         ledger = self.sandbox.ledger_path if self.sandbox else None
-        return auditor.audit(self.kafka.bootstrap, wait_s=wait_s, topics=self.topics,
+        return auditor.audit(self.kafka.bootstrap, wait_s=wait_s, topics=self.topics, delivery=delivery,
                              ledger=ledger if ledger and ledger.exists() else None)
 
-    def assert_audit_passes(self, wait_s=0):
-        """Every input has exactly one good outcome; best after the daemons have ended."""
-        result = self.audit(wait_s)
+    def assert_audit_passes(self, wait_s=0, delivery=auditor.EXACTLY_ONCE):
+        """Every input has exactly one good outcome, or, with auditor.AT_LEAST_ONCE, a valid one; best
+        after the daemons have ended."""
+        result = self.audit(wait_s, delivery)
         assert result.passed, result.summary()
         return result

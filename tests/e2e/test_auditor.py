@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 
@@ -59,6 +60,13 @@ def outcome_of(record, succeeded=True, **changes):
     return {"value": json.dumps(event), "key": record.key, "headers": headers, **changes}
 
 
+def at(settled_s, succeeded=True, issued_s=0):
+    """(succeeded, changes) of an outcome that was completed in a second, its session issued in another."""
+    stamp = "2026-11-23T08:00:{:02}".format
+    data = {"issued_at": f"{stamp(issued_s)}Z"} if succeeded else {}
+    return succeeded, {"event": {"time": f"{stamp(settled_s)}.250Z"}, "data": data}
+
+
 class Planted(unittest.TestCase):
     """Each test has topics of its own, with `self.inputs` in the requests."""
 
@@ -109,6 +117,29 @@ class Planted(unittest.TestCase):
     def audit(self, **options):
         return auditor.audit(kafka.bootstrap, schemas, topics=self.topics, **options)
 
+    def assertRepeats(self, *outcomes, valid, **expected):
+        """Plants these outcomes of the first input, (succeeded, changes) each, forwards, then
+        backwards on the second input, and good ones of the others. `valid` is the place of the valid
+        one of the first, `expected` its repeats."""
+        def plant():
+            self.outcomes(self.inputs[2:])
+            for record, order in zip(self.inputs, (outcomes, outcomes[::-1])):
+                for succeeded, changes in order:
+                    self.outcome(record, succeeded, **changes)
+
+        self.in_transaction(plant)
+        result = self.audit(delivery=auditor.AT_LEAST_ONCE)
+        self.assertProblems(result)
+        found = {kind.replace(" ", "_"): len(texts) for kind, texts in result.repeats.items() if texts}
+        self.assertEqual(found, {kind: 2 * count for kind, count in expected.items()}, result.summary())
+        for record in self.inputs[:2]:
+            succeeded, changes = outcomes[valid]
+            self.assertEqual(result.valid[record.id].value, outcome_of(record, succeeded, **changes)["value"].encode())
+        self.assertEqual(result.valid.keys(), {record.id for record in self.inputs})
+        strict = self.audit()
+        self.assertEqual(len(strict.problems["doubled"]), 2 * (len(outcomes) - 1), strict.summary())
+        return result
+
     def assertProblems(self, result, **expected):
         found = {kind.replace(" ", "_"): len(texts) for kind, texts in result.problems.items() if texts}
         self.assertEqual(found, expected, result.summary())
@@ -150,6 +181,58 @@ class Planted(unittest.TestCase):
         for succeeded in (False, True):
             self.in_transaction(lambda: self.outcome(self.inputs[0], succeeded))
         self.assertProblems(self.audit(), doubled=2)
+
+    def test_repeated_copies(self):
+        result = self.assertRepeats(at(1), at(1), at(1), valid=0, copies=2)
+        first = self.inputs[0].id
+        self.assertTrue(result.summary().startswith(
+            "4 inputs, 8 outcomes, 0 missing, 4 repeated: "
+            "4 copies, 0 results, 0 result and failure, 0 failures\n"
+            f"  copies: {first}: "), result.summary())
+
+    def test_repeated_results_the_later_issued_at_is_valid(self):
+        self.assertRepeats(at(3, issued_s=1), at(2, issued_s=2), valid=1, results=1)
+
+    def test_repeated_results_of_one_second_the_later_time_is_valid(self):
+        self.assertRepeats(at(3, issued_s=1), at(2, issued_s=1), at(2, issued_s=1), valid=0,
+                           results=1, copies=1)
+
+    def test_repeated_a_result_is_valid_beside_any_failure(self):
+        self.assertRepeats(at(9, succeeded=False), at(2, issued_s=1), at(1, succeeded=False), valid=1,
+                           result_and_failure=2)
+
+    def test_repeated_failures_the_later_time_is_valid(self):
+        self.assertRepeats(at(1, succeeded=False), at(2, succeeded=False), valid=1, failures=1)
+
+    def test_repeated_by_all_kinds(self):
+        self.assertRepeats(at(1, issued_s=1), at(8, succeeded=False), at(8, succeeded=False), at(2, issued_s=2),
+                           at(2, issued_s=2), at(9, succeeded=False), valid=3,
+                           results=1, result_and_failure=2, copies=2)
+
+    def test_repeated_without_a_rule(self):
+        other = at(1, issued_s=1)[1]
+        other = {**other, "data": {**other["data"], "endpoint": "h5"}}
+        self.in_transaction(lambda: (self.outcomes(self.inputs[1:]),
+                                     self.outcome(self.inputs[0], **at(1, issued_s=1)[1]),
+                                     self.outcome(self.inputs[0], **other)))
+        result = self.audit(delivery=auditor.AT_LEAST_ONCE)
+        self.assertProblems(result, undecided=1)
+
+    def test_at_least_once_takes_nothing_else(self):
+        elsewhere = "/".join([self.topics[auditor.REQUESTS], "0", "999"])
+        self.in_transaction(lambda: (self.outcomes(self.inputs[1:]), self.outcomes(self.inputs[1:]),
+                                     self.outcome(self.inputs[1], event={"id": elsewhere})))
+        result = self.audit(delivery=auditor.AT_LEAST_ONCE)
+        self.assertProblems(result, missing=1, unknown=1)
+        self.assertEqual(len(result.repeats["copies"]), 3)
+
+    def test_repeats_do_not_stand_for_what_is_missing(self):
+        """The audit waits for the input that has none, though there are as many records as inputs."""
+        self.in_transaction(lambda: (self.outcomes(self.inputs[1:]), self.outcomes(self.inputs[1:])))
+        late = threading.Timer(1, lambda: self.in_transaction(lambda: self.outcomes(self.inputs[:1])))
+        late.start()
+        self.addCleanup(late.join)
+        self.assertProblems(self.audit(wait_s=30, delivery=auditor.AT_LEAST_ONCE))
 
     def test_an_open_transaction_hides_outcomes_until_it_ends(self):
         other = producers[1]
@@ -225,6 +308,10 @@ class Planted(unittest.TestCase):
         done = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stdout),
                          (0, "4 inputs, 4 outcomes, 0 missing, 0 doubled\n"))
+        self.in_transaction(lambda: self.outcomes(self.inputs[:1]))
+        done = subprocess.run([*command, "--delivery", "at_least_once"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("0 missing, 1 repeated: 1 copies, 0 results", done.stdout)
         done = subprocess.run([*command, "--results-topic", "typo"], capture_output=True, text=True)
         self.assertEqual((done.returncode, done.stderr), (69, "auditor: there is no topic typo\n"))
 
