@@ -117,6 +117,13 @@ PARSER(parse_mode)
     return ok ? NULL : quoted_problem(text, "is neither direct nor partner");
 }
 
+PARSER(parse_delivery)
+{
+    static const struct word words[] = {{"exactly_once", false}, {"at_least_once", true}};
+    bool ok = find_word(words, ARRAY_LENGTH(words), text, field);
+    return ok ? NULL : quoted_problem(text, "is neither exactly_once nor at_least_once");
+}
+
 PARSER(parse_int)
 {
     if (text_int(text, key->min, key->max, field)) {
@@ -358,6 +365,7 @@ TYPE(paths, STRING, parse_paths, "directories, colon separated")
 TYPE(path, STRING, parse_readable, "a path or @NAME")
 TYPE(flag, BOOL, parse_bool, "yes or no (also true, false, on, off, 1, 0)")
 TYPE(mode, BOOL, parse_mode, "one of direct and partner")
+TYPE(delivery, BOOL, parse_delivery, "one of exactly_once and at_least_once")
 TYPE(int, INT, parse_int, NULL)
 TYPE(url, STRING, parse_url, "URL: https://HOST or https://HOST:PORT")
 TYPE(proxy, STRING, parse_text, "a URL")

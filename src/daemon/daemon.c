@@ -156,7 +156,7 @@ static void build_base(struct daemon *d)
     }
     monitor_init(&d->monitor, notify_watchdog_ms(), clock_now(&clock_system).mono_ms);
     d->metrics = metrics_new();
-    d->report = report_new(d->metrics);
+    d->report = report_new(d->metrics, setup_delivery(d->setup));
     report_merchants(d->report, d->setup->merchants);
 }
 

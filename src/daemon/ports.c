@@ -204,6 +204,7 @@ bool ports_build_clients(struct daemon *d)
     char *error = NULL;
     struct producer_config publisher = {
         .instance = config->daemon.instance,
+        .delivery = setup_delivery(d->setup),
         .requests_topic = config->daemon.requests_topic,
         .topics = {[OUTPUT_RESULTS] = config->daemon.results_topic,
                    [OUTPUT_FAILURES] = config->daemon.failures_topic},

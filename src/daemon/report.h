@@ -16,7 +16,7 @@
 struct report;
 
 /* `metrics` outlives the report. */
-struct report *report_new(struct metrics *metrics);
+struct report *report_new(struct metrics *metrics, enum delivery delivery);
 /* Accepts NULL, returns NULL. */
 struct report *report_free(struct report *report);
 /* For pipeline_new(). */

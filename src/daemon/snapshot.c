@@ -19,6 +19,7 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
     status->process.ready = from->unready == NULL;
     status->process.state = from->unready == NULL ? "ready" : from->unready;
     status->process.instance = config->daemon.instance;
+    status->process.delivery = delivery_name(setup_delivery(from->setup));
     status->process.version = PRESIGND_VERSION;
     status->process.at_ms = now.wall_ms;
     status->process.started_ms = from->history->started.wall_ms;

@@ -99,7 +99,9 @@ static char *properties_read(struct producer *producer)
 static char *confs_make(struct producer *producer, const struct producer_config *config)
 {
     char *error = NULL;
-    producer->conf = kafka_properties_apply(KAFKA_PRODUCER, config->instance, config->properties,
+    const char *transactional_id =
+        config->delivery == DELIVERY_EXACTLY_ONCE ? config->instance : NULL;
+    producer->conf = kafka_properties_apply(KAFKA_PRODUCER, transactional_id, config->properties,
                                             config->property_count, &error);
     if (producer->conf == NULL) {
         return error;

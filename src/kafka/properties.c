@@ -16,7 +16,7 @@ struct preset {
 static const char WHY_COMMIT[] = "offsets are committed in the transaction of their outcomes";
 static const char WHY_ASSIGNOR[] = "only the eager assignors are safe with librdkafka before 2.10";
 static const char WHY_IDENTITY[] = "it comes from [daemon] instance";
-static const char WHY_TRANSACTION[] = "transactions need it";
+static const char WHY_ACKS[] = "outcomes must not be lost";
 static const char WHY_INTERNAL[] = "the daemon depends on it";
 
 static const struct preset pinned[] = {
@@ -31,13 +31,17 @@ static const struct preset pinned[] = {
     {KAFKA_CONSUMER, "group.protocol", NULL, WHY_ASSIGNOR},
     {KAFKA_CONSUMER, "group.instance.id", NULL, WHY_IDENTITY},
     {KAFKA_PRODUCER, "transactional.id", NULL, WHY_IDENTITY},
-    {KAFKA_PRODUCER, "enable.idempotence", "true", WHY_TRANSACTION},
-    {KAFKA_PRODUCER, "acks", "all", WHY_TRANSACTION},
-    {KAFKA_PRODUCER, "request.required.acks", NULL, WHY_TRANSACTION},
+    {KAFKA_PRODUCER, "acks", "all", WHY_ACKS},
+    {KAFKA_PRODUCER, "request.required.acks", NULL, WHY_ACKS},
     {KAFKA_PRODUCER, "delivery.report.only.error", "false", WHY_INTERNAL},
     {KAFKA_BOTH, "plugin.library.paths", NULL, "other code must not run beside private keys"},
     {KAFKA_BOTH, "log.queue", "false", WHY_INTERNAL},
     {KAFKA_BOTH, "enabled_events", NULL, WHY_INTERNAL},
+};
+
+/* Of delivery = exactly_once. */
+static const struct preset transactions[] = {
+    {KAFKA_PRODUCER, "enable.idempotence", "true", "transactions need it"},
 };
 
 static const struct preset defaults[] = {
@@ -59,6 +63,7 @@ static const struct preset defaults[] = {
     {KAFKA_CONSUMER, "retry.backoff.ms", "50", NULL},
     {KAFKA_CONSUMER, "check.crcs", "true", NULL},
 
+    {KAFKA_PRODUCER, "enable.idempotence", "true", NULL},
     {KAFKA_PRODUCER, "transaction.timeout.ms", "10000", NULL},
     {KAFKA_PRODUCER, "linger.ms", "0", NULL},
     {KAFKA_PRODUCER, "compression.type", "none", NULL},
@@ -68,11 +73,17 @@ static const struct preset defaults[] = {
     {KAFKA_PRODUCER, "retry.backoff.ms", "2", NULL},
 };
 
-static const struct preset *pinned_find(const char *name)
+/* Of a producer without transactions. With them, the library takes transaction.timeout.ms. */
+static const struct preset untransacted[] = {
+    {KAFKA_PRODUCER, "message.timeout.ms", "10000", NULL},
+};
+
+static const struct preset *preset_find(const struct preset *presets, size_t count,
+                                        const char *name)
 {
-    for (size_t i = 0; i < ARRAY_LENGTH(pinned); i++) {
-        if (strcmp(pinned[i].name, name) == 0) {
-            return &pinned[i];
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(presets[i].name, name) == 0) {
+            return &presets[i];
         }
     }
     return NULL;
@@ -93,9 +104,12 @@ static char *property_set(rd_kafka_conf_t *conf, const char *name, const char *v
     }
 }
 
-char *kafka_property_check(const struct kafka_property *property)
+char *kafka_property_check(const struct kafka_property *property, enum delivery delivery)
 {
-    const struct preset *pin = pinned_find(property->name);
+    const struct preset *pin = preset_find(pinned, ARRAY_LENGTH(pinned), property->name);
+    if (pin == NULL && delivery == DELIVERY_EXACTLY_ONCE) {
+        pin = preset_find(transactions, ARRAY_LENGTH(transactions), property->name);
+    }
     if (pin != NULL) {
         return mem_printf("%s: cannot be set here: %s", pin->name, pin->why);
     }
@@ -127,7 +141,8 @@ static char *presets_apply(rd_kafka_conf_t *conf, enum kafka_client client,
     return error;
 }
 
-/* Properties for both clients first, so that those for one client win in any order of sections. */
+/* Properties for both clients first, so that those for one client win in any order of sections.
+ * setup has checked them against the delivery already. */
 static char *operators_apply(rd_kafka_conf_t *conf, enum kafka_client client,
                              const struct kafka_property *properties, size_t count)
 {
@@ -137,7 +152,7 @@ static char *operators_apply(rd_kafka_conf_t *conf, enum kafka_client client,
             if (properties[i].client != passes[pass]) {
                 continue;
             }
-            char *error = kafka_property_check(&properties[i]);
+            char *error = kafka_property_check(&properties[i], DELIVERY_AT_LEAST_ONCE);
             if (error == NULL) {
                 error = property_set(conf, properties[i].name, properties[i].value);
             }
@@ -159,18 +174,21 @@ static char *bootstrap_check(const rd_kafka_conf_t *conf)
                       "commas");
 }
 
-/* `identity` is set last, so that nothing overrides it. */
+/* `identity` is set last, so that nothing overrides it. `name` NULL: none. */
 static char *layers_apply(rd_kafka_conf_t *conf, enum kafka_client client, const char *identity,
                           const char *name, const struct kafka_property *properties, size_t count)
 {
     char *error = presets_apply(conf, client, defaults, ARRAY_LENGTH(defaults));
+    if (error == NULL && name == NULL) {
+        error = presets_apply(conf, client, untransacted, ARRAY_LENGTH(untransacted));
+    }
     if (error == NULL) {
         error = operators_apply(conf, client, properties, count);
     }
     if (error == NULL) {
         error = presets_apply(conf, client, pinned, ARRAY_LENGTH(pinned));
     }
-    if (error == NULL) {
+    if (error == NULL && name != NULL) {
         error = property_set(conf, identity, name);
     }
     return error == NULL ? bootstrap_check(conf) : error;

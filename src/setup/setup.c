@@ -16,7 +16,8 @@ static char *check_property(int client, const char *name, const char *value)
 {
     struct kafka_property property = {
         .client = (enum kafka_client)client, .name = name, .value = value};
-    char *problem = kafka_property_check(&property);
+    /* check_delivery() looks at the rest: the mode may stand further down. */
+    char *problem = kafka_property_check(&property, DELIVERY_AT_LEAST_ONCE);
     size_t len = strlen(name);
     /* The configuration prefixes the key itself. */
     if (problem != NULL && strncmp(problem, name, len) == 0 && problem[len] == ':') {
@@ -242,6 +243,18 @@ static void take_properties(struct setup *setup)
     }
 }
 
+/* A property that only the other mode leaves to the operator. */
+static void check_delivery(const struct setup *setup, struct buf *errors)
+{
+    for (size_t i = 0; i < setup->property_count; i++) {
+        AUTO_FREE char *problem =
+            kafka_property_check(&setup->properties[i], setup_delivery(setup));
+        if (problem != NULL) {
+            buf_printf(errors, "%s: %s\n", setup->config->properties[i].origin, problem);
+        }
+    }
+}
+
 /* The library's error names properties: its origin is that of the longest one that was given. */
 static void report_kafka(const struct setup *setup, const char *error, struct buf *errors)
 {
@@ -267,8 +280,9 @@ static void try_properties(const struct setup *setup, struct buf *errors)
     }
     AUTO_FREE char *consumer = client_try(KAFKA_CONSUMER, config->daemon.instance,
                                           setup->properties, setup->property_count);
-    AUTO_FREE char *producer = client_try(KAFKA_PRODUCER, config->daemon.instance,
-                                          setup->properties, setup->property_count);
+    AUTO_FREE char *producer =
+        client_try(KAFKA_PRODUCER, config->daemon.at_least_once ? NULL : config->daemon.instance,
+                   setup->properties, setup->property_count);
     if (consumer != NULL) {
         report_kafka(setup, consumer, errors);
     }
@@ -314,6 +328,7 @@ struct setup *setup_load(const struct config_sources *sources, struct buf *error
     load_schemas(setup, errors);
     load_merchants(setup, sources->without_keys, refused, errors);
     take_properties(setup);
+    check_delivery(setup, errors);
     take_endpoint(setup);
     check_endpoint(setup, errors);
     if (!sources->without_keys) {
@@ -358,6 +373,11 @@ struct pipeline_rules setup_rules(const struct setup *setup,
                    .hold_unauthorized_ms = config->retry.hold_unauthorized_ms},
         .identity = identity,
     };
+}
+
+enum delivery setup_delivery(const struct setup *setup)
+{
+    return setup->config->daemon.at_least_once ? DELIVERY_AT_LEAST_ONCE : DELIVERY_EXACTLY_ONCE;
 }
 
 /* Of both clients if their brokers differ, which is allowed but rarely intended. */
@@ -412,7 +432,8 @@ void setup_describe(const struct setup *setup, struct buf *out)
 {
     const struct config *config = setup->config;
     const char *key;
-    buf_printf(out, "instance %s\n", config->daemon.instance);
+    buf_printf(out, "instance %s, delivery %s\n", config->daemon.instance,
+               delivery_name(setup_delivery(setup)));
     describe_kafka(setup, out);
     buf_printf(out, "topics %s -> %s, %s\n", config->daemon.requests_topic,
                config->daemon.results_topic, config->daemon.failures_topic);

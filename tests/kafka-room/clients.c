@@ -185,7 +185,8 @@ static bool run(struct test *test)
         {KAFKA_CONSUMER, "session.timeout.ms", "3000"},
         {KAFKA_CONSUMER, "heartbeat.interval.ms", "500"}};
     const struct producer_config config = {
-        "one", "requests", {"results", "failures"}, properties, ARRAY_LENGTH(properties), 0, 0};
+        "one",      DELIVERY_EXACTLY_ONCE,    "requests", {"results", "failures"},
+        properties, ARRAY_LENGTH(properties), 0,          0};
     char *error = NULL;
     test->clients = clients_new(test->loop, &settable, &config, &events, test, &error);
     if (test->clients == NULL) {

@@ -283,8 +283,8 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
                                            rd_kafka_mock_cluster_bootstraps(cluster)};
-    const struct producer_config config = {"one", "requests", {"results", "failures"}, &brokers, 1,
-                                           0,     0};
+    const struct producer_config config = {
+        "one", DELIVERY_EXACTLY_ONCE, "requests", {"results", "failures"}, &brokers, 1, 0, 0};
     struct group_metadata *group_metadata =
         group_metadata_new(rd_kafka_consumer_group_metadata_new_with_genid("g", 1, "m", NULL));
     struct run run = {.loop = loop_new()};
@@ -317,8 +317,8 @@ static int start_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
                                            rd_kafka_mock_cluster_bootstraps(cluster)};
-    const struct producer_config config = {"two", "requests", {"results", "failures"}, &brokers, 1,
-                                           0,     0};
+    const struct producer_config config = {
+        "two", DELIVERY_EXACTLY_ONCE, "requests", {"results", "failures"}, &brokers, 1, 0, 0};
     struct run run = {.loop = loop_new()};
     char *error = NULL;
     int standard_error = dup(STDERR_FILENO);

@@ -402,13 +402,10 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
     };
     static const int signals[] = {SIGTERM, SIGUSR1, 0};
     char *error = NULL;
-    const struct producer_config config = {instance,
-                                           worker->requests,
-                                           {worker->results, worker->failures},
-                                           properties,
-                                           count,
-                                           worker->stuck_ms,
-                                           0};
+    const struct producer_config config = {instance,         DELIVERY_EXACTLY_ONCE,
+                                           worker->requests, {worker->results, worker->failures},
+                                           properties,       count,
+                                           worker->stuck_ms, 0};
     if (!loop_signals(worker->loop, signals, on_signal, worker)) {
         return 71;
     }

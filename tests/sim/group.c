@@ -442,14 +442,14 @@ static void take_note(struct sim *sim, struct sim_member *member)
     }
 }
 
-struct delivery {
+struct fetched {
     struct sim_member *member;
     bool more; /* the owner wants another one in this round */
 };
 
 static void deliver(void *context, const struct record *record)
 {
-    struct delivery *delivery = context;
+    struct fetched *delivery = context;
     delivery->more = pipeline_record(delivery->member->pipeline, record);
 }
 
@@ -462,7 +462,7 @@ static bool read_one(struct sim *sim, struct sim_member *member, bool *wanted)
         const struct sim_partition *log = &sim->partitions[reading->partition];
         if (reading->known && !reading->paused && reading->cursor < log->count) {
             const struct sim_event *event = &sim->events[log->entries[reading->cursor++]];
-            struct delivery delivery = {.member = member};
+            struct fetched delivery = {.member = member};
             sim->busy_ms += event->kind == SIM_GARBAGE ? sim->garbage_costs_ms : 0;
             log_record(sim, event, deliver, &delivery);
             *wanted = delivery.more;

@@ -32,9 +32,10 @@ rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque
     __attribute__((warn_unused_result));
 
 /* Creates a client of the daemon and destroys it. Finds properties that contradict each other, and
- * files that the library cannot read. Returns why it fails (free()). NULL: it works, or this is not
- * known, as the system gave no thread or the library took longer than CLIENT_TRY_MS. The client has
- * no brokers: it fences nobody and joins no group. */
+ * files that the library cannot read. `instance` as in kafka_properties_apply(). Returns why it
+ * fails (free()). NULL: it works, or this is not known, as the system gave no thread or the library
+ * took longer than CLIENT_TRY_MS. The client has no brokers: it fences nobody and joins no group.
+ */
 char *client_try(enum kafka_client client, const char *instance,
                  const struct kafka_property *properties, size_t count)
     __attribute__((warn_unused_result));

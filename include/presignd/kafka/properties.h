@@ -4,6 +4,8 @@
 #ifndef PRESIGND_KAFKA_PROPERTIES_H
 #define PRESIGND_KAFKA_PROPERTIES_H
 
+#include "presignd/kafka/delivery.h"
+
 #include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,12 +21,12 @@ struct kafka_property {
 
 /* NULL, or why the property cannot be set (free()): it is pinned, the library does not know it, or
  * the library rejects the value. Never quotes the value, which may be a password. */
-char *kafka_property_check(const struct kafka_property *property)
+char *kafka_property_check(const struct kafka_property *property, enum delivery delivery)
     __attribute__((warn_unused_result));
 
 /* The configuration of a consumer or producer: defaults, the operator's values, pinned ones, in
- * this order. `instance` is the transactional.id or group.instance.id. NULL and a reason (free()).
- */
+ * this order. `instance` is the transactional.id or group.instance.id; NULL: a producer without
+ * transactions. NULL and a reason (free()). */
 rd_kafka_conf_t *kafka_properties_apply(enum kafka_client client, const char *instance,
                                         const struct kafka_property *properties, size_t count,
                                         char **error) __attribute__((warn_unused_result));

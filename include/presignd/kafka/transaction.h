@@ -3,6 +3,7 @@
 #define PRESIGND_KAFKA_TRANSACTION_H
 
 #include "presignd/base/record.h"
+#include "presignd/kafka/delivery.h"
 #include "presignd/kafka/group_metadata.h"
 #include "presignd/kafka/properties.h"
 #include "presignd/kafka/refusal.h"
@@ -121,6 +122,7 @@ struct producer_owner {
 
 struct producer_config {
     const char *instance;
+    enum delivery delivery;
     const char *requests_topic;
     const char *topics[TRANSACTION_TOPICS_MAX]; /* NULL after the last one */
     const struct kafka_property *properties;

@@ -71,6 +71,7 @@ METRIC(RELOAD_SUCCESSFUL, GAUGE, "presignd_last_reload_successful", NO_LABELS,
 METRIC(CERTIFICATE_EXPIRY, GAUGE, "presignd_certificate_expiry_timestamp_seconds",
        LABELS("mchid", "serial"), "When a platform certificate expires.")
 METRIC(BUILD_INFO, GAUGE, "presignd_build_info", LABELS("version"), "Always 1.")
+METRIC(MODE_INFO, GAUGE, "presignd_mode_info", LABELS("delivery"), "Always 1.")
 METRIC(LOG_DROPPED, COUNTER, "presignd_log_lines_dropped_total", NO_LABELS,
        "Log lines lost because they could not be written.")
 /* The names that all programs use:

@@ -20,6 +20,7 @@ SECTION(process)
 TEXT(process, state, BAD_UNLESS("ready"), "state") /* "ready", or why not */
 FLAG(process, ready, PLAIN, NULL)
 TEXT(process, instance, PLAIN, "instance")
+TEXT(process, delivery, PLAIN, "delivery") /* exactly_once | at_least_once */
 TEXT(process, version, PLAIN, "version")
 TIME(process, at, PLAIN, "as of")
 TIME(process, started, PLAIN, "started")

@@ -6,6 +6,7 @@
 #include "presignd/config/config.h"
 #include "presignd/flow/admit.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/kafka/delivery.h"
 #include "presignd/kafka/properties.h"
 #include "presignd/schema/schema.h"
 #include "presignd/wechatpay/caller.h"
@@ -38,6 +39,7 @@ struct setup *setup_free(struct setup *setup);
 /* The pipeline's rules. `identity` is borrowed. */
 struct pipeline_rules setup_rules(const struct setup *setup,
                                   const struct complete_identity *identity);
+enum delivery setup_delivery(const struct setup *setup);
 /* File descriptors that the process needs: one for each call in flight, and
  * SETUP_DESCRIPTORS_RESERVE for Kafka's clients, the admin listener, resolvers and files. */
 uint64_t setup_descriptors(const struct setup *setup);

@@ -12,7 +12,7 @@ static const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers", "
 static char *check(const char *name, const char *value)
 {
     const struct kafka_property property = {KAFKA_BOTH, name, value};
-    return kafka_property_check(&property);
+    return kafka_property_check(&property, DELIVERY_EXACTLY_ONCE);
 }
 
 static void expect_value(enum kafka_client client, const struct kafka_property *properties,
@@ -72,6 +72,29 @@ Test(properties, rejects_pinned_ones_and_their_aliases_with_a_reason)
         cr_assert_not_null(strstr(error, "cannot be set here: "), "%s", error);
         cr_assert_eq(strncmp(error, names[i], strlen(names[i])), 0, "%s", error);
     }
+}
+
+Test(properties, idempotence_is_the_operators_without_transactions)
+{
+    const struct kafka_property off[] = {brokers, {KAFKA_PRODUCER, "enable.idempotence", "false"}};
+    AUTO_FREE char *problem = kafka_property_check(&off[1], DELIVERY_AT_LEAST_ONCE);
+    cr_assert_null(problem, "%s", problem);
+    const char *const names[] = {"enable.idempotence", "acks", "transactional.id"};
+    const char *const values[] = {"false", "all", ""};
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(KAFKA_PRODUCER, NULL, off, 2, &error);
+    cr_assert_not_null(conf, "%s", error);
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        AUTO_FREE char *value = client_property(conf, names[i]);
+        cr_assert_str_eq(value == NULL ? "" : value, values[i], "%s is %s", names[i], value);
+    }
+    AUTO_FREE char *timeout = client_property(conf, "message.timeout.ms");
+    cr_assert_str_eq(timeout, "10000");
+    rd_kafka_conf_destroy(conf);
+    AUTO_FREE char *acks = check("acks", "1");
+    cr_assert_not_null(acks);
+    AUTO_FREE char *tried = client_try(KAFKA_PRODUCER, NULL, off, 2);
+    cr_assert_null(tried, "%s", tried);
 }
 
 Test(properties, never_quotes_a_value)
