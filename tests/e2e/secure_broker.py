@@ -15,7 +15,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from kafka_broker import ARCHIVE, JAVA, Cluster, class_path, dying_with_us, free_ports
+from kafka_broker import JAVA, Cluster, class_path, dying_with_us, free_ports
 
 # What Apache Kafka's scripts of these names run.
 TOOLS = {
@@ -67,7 +67,7 @@ class SecureCluster(Cluster):
         while len({*ports, node.controller_port}) < 4:
             ports = [node.port, *free_ports(2)]
         self.secure, self.mutual = (f"127.0.0.1:{port}" for port in ports[1:])
-        self._settings = self._secured(ports, node.controller_port)
+        self.settings = self._secured(ports, node.controller_port)
         self.acls = None
         self._write_tools()
 
@@ -101,7 +101,7 @@ class SecureCluster(Cluster):
         self.bin.mkdir()
         for name, program in TOOLS.items():
             script = self.bin / name
-            java = " ".join([*JAVA, f"-XX:SharedArchiveFile={ARCHIVE}"])
+            java = " ".join([*JAVA, f"-XX:SharedArchiveFile={self.release.archive}"])
             script.write_text(f'#!/bin/sh\nexec {java} -cp "$KAFKA_CLASS_PATH" {program} "$@"\n')
             script.chmod(0o755)
 

@@ -6,6 +6,7 @@ import uuid
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from kafka_broker import BrokerError, Cluster
+from kafka_jars import NEWEST, OLDEST, TOO_OLD
 
 
 def client(kafka, **settings):
@@ -69,6 +70,21 @@ class OneNode(unittest.TestCase):
             kafka.start()
             self.assertEqual(kafka.bootstrap, address)
             self.assertEqual(sum(end_of(kafka, "t", p) for p in (0, 1)), 3)
+
+    def test_so_they_do_in_every_other_release(self):
+        for version in (NEWEST, OLDEST, TOO_OLD):
+            with self.subTest(version), Cluster(version=version) as kafka:
+                kafka.create_topic("t")
+                produce(kafka, "t", [b"1"])
+                kafka.kill()
+                kafka.start()
+                self.assertEqual(end_of(kafka, "t"), 1)
+                processes = [node.process for node in kafka.processes()]
+            self.assertNotIn(None, [process.returncode for process in processes])
+
+    def test_an_unknown_release_is_told(self):
+        with self.assertRaisesRegex(BrokerError, "Kafka 1.1.1 is not among"):
+            Cluster(version="1.1.1")
 
     def test_nothing_is_left_behind(self):
         with Cluster() as kafka:

@@ -509,7 +509,7 @@ class Lies(Room):
         cls.liar = Liar(cls.kafka.nodes[0].port)
         cls.addClassCleanup(cls.liar.listener.close)
         cls.kafka.bootstrap = f"127.0.0.1:{cls.liar.port}"
-        cls.kafka._settings["advertised.listeners"] = f"PLAINTEXT://{cls.kafka.bootstrap}"
+        cls.kafka.settings["advertised.listeners"] = f"PLAINTEXT://{cls.kafka.bootstrap}"
         cls.kafka.start()
 
     def setUp(self):
