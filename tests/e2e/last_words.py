@@ -1,0 +1,36 @@
+"""What programs said last, shown on stderr as soon as a test fails: it would be gone with the
+directories that the test's clean-ups remove."""
+
+import sys
+import unittest
+import weakref
+
+_speakers = weakref.WeakSet()
+
+
+def remember(speaker):
+    """`speaker.last_words()` is {name: text}, from now until forget()."""
+    _speakers.add(speaker)
+
+
+def forget(speaker):
+    _speakers.discard(speaker)
+
+
+def show(speaker):
+    for name, text in sorted(speaker.last_words().items()):
+        print(f"---- the end of {name}\n{text}", file=sys.stderr, flush=True)
+
+
+def _show_after(method):
+    def told(result, *arguments):
+        method(result, *arguments)
+        if arguments[-1] is not None:  # addSubTest() without an error
+            for speaker in list(_speakers):
+                show(speaker)
+    return told
+
+
+# unittest calls these before it cleans up.
+for _name in ("addError", "addFailure", "addSubTest"):
+    setattr(unittest.TextTestResult, _name, _show_after(getattr(unittest.TextTestResult, _name)))
