@@ -15,8 +15,6 @@ from nginx import Nginx
 
 EVENTS = 6
 KEPT = 20
-# Time enough for all of KEPT calls to be in flight at once, each on a connection of its own.
-TOGETHER = ["delay=1:300"]
 
 
 def setUpModule():
@@ -33,6 +31,14 @@ class Answers(unittest.TestCase):
 
     def send(self, world, count=1, **options):
         return list(world.wait_for_outcomes(world.produce(event() for _ in range(count)), **options).values())
+
+    def send_together(self, world, port):
+        """KEPT events that are in flight at once, each on a connection of its own to that port."""
+        world.sandbox.suspend()
+        sent = world.produce(event() for _ in range(KEPT))
+        wait_until(lambda: established(port) == KEPT, lambda: f"{KEPT} connections, there are {established(port)}")
+        world.sandbox.resume()
+        return list(world.wait_for_outcomes(sent).values())
 
     def assert_first_try(self, outcomes, host="127.0.0.1"):
         """Each a result of one call, which the host that is meant answered."""
@@ -103,8 +109,8 @@ class Between(Answers):
 
 
 class Proxies(Answers):
-    def behind_nginx(self, **options):
-        world = self.world(TOGETHER)
+    def behind_nginx(self, faults=(), **options):
+        world = self.world(faults)
         nginx = Nginx(world, **options)
         # The backup host is there and well: nothing may move to it.
         world.start_daemon(sets=[f"endpoint.base_url={nginx.url}",
@@ -114,21 +120,20 @@ class Proxies(Answers):
     def test_nginx_is_reloaded(self):
         """The old worker ends KEPT idle connections; the next events do not notice."""
         world, nginx = self.behind_nginx()
-        outcomes = self.send(world, KEPT)
+        outcomes = self.send_together(world, nginx.port)
         for _ in range(2):
-            self.assertEqual(established(nginx.port), KEPT)
             nginx.reload_and_wait()
             self.assertEqual(established(nginx.port), 0)
             outcomes += self.send(world, 1)
             self.assert_first_try(outcomes)
-            outcomes += self.send(world, KEPT)
+            outcomes += self.send_together(world, nginx.port)
         self.assert_first_try(outcomes)
         self.assert_calls(world, len(outcomes))
 
     def test_nginx_is_reloaded_under_load(self):
         """A request that crosses with the end of its connection may be unknown and called again;
         no event meets that time after time."""
-        world, nginx = self.behind_nginx()
+        world, nginx = self.behind_nginx(["delay=1:300"])
         sent = world.produce(event() for _ in range(600))
         for share in range(1, 6):
             wait_until(lambda: len(world.outcomes()) >= 100 * share, f"{100 * share} outcomes")
@@ -149,13 +154,13 @@ class Proxies(Answers):
 
     def test_a_storm_of_resets(self):
         """A proxy resets every kept connection, round after round; idle ones cost nothing."""
-        world = self.world(TOGETHER)
+        world = self.world()
         proxy = self.enterContext(ResettingProxy(world.sandbox.port))
         world.start_daemon(sets=[f"endpoint.base_url=https://127.0.0.1:{proxy.port}",
                                  f"endpoint.backup_url=https://localhost:{world.sandbox.port}"])
         outcomes = []
         for _ in range(4):
-            outcomes += self.send(world, KEPT)
+            outcomes += self.send_together(world, proxy.port)
             proxy.reset_all()
             wait_until(lambda: established(proxy.port) == 0, "the end of the connections")
         self.assert_first_try(outcomes)
