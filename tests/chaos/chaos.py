@@ -215,6 +215,10 @@ class Run:
 
     SETS = ("endpoint.timeout_ms=5000", "endpoint.connect_timeout_ms=2000")
 
+    def takes_signals(self, instance):
+        """One that was started a moment ago would die of a signal; it listens after that."""
+        return http_get(f"{self.daemons[instance].admin}/healthz", 1)[0] == 200
+
     def set_clock(self, instance, offset_s):
         if instance not in self.clocks:
             self.clocks[instance] = WallClock(self.world.directory / f"{instance}.clock")
@@ -326,7 +330,7 @@ class Run:
                 event = self.load.add(partition=number % self.plan.partitions,
                                       key=f"prefill {number % (4 * self.plan.partitions)}".encode(), good=True)
                 producer.produce(topic, event.value, event.key, event.partition, headers=event.headers())
-            producer.flush(30)
+            producer.flush(180)
             time.sleep(0.7)
         self.prefilled = 60 * self.plan.partitions
 

@@ -11,6 +11,7 @@ from confluent_kafka.admin import ConfigResource
 
 import auditor
 import kafka_requests
+from harness import wait_until
 from load import ENDPOINTS
 
 SESSION_TIMEOUT_S = 6
@@ -189,7 +190,7 @@ def pause(faults):
 
 def sigterm(faults):
     run, instance = faults.run, faults.pick()
-    if instance is None:
+    if instance is None or not run.takes_signals(instance):
         return None
     run.say(f"SIGTERM {instance}")
     run.off[instance] = "ending"  # started again when it has ended
@@ -201,7 +202,7 @@ def sigterm(faults):
 def sighup(faults):
     """A reload: of other limits, or of a configuration that is refused."""
     run, instance = faults.run, faults.pick()
-    if instance is None:
+    if instance is None or not run.takes_signals(instance):
         return None
     good = faults.rng.random() < 0.7
     change = {"max_in_flight": faults.rng.choice((8, 16, run.plan.max_in_flight))} if good else {
@@ -211,9 +212,11 @@ def sighup(faults):
     run.daemons[instance].signal(signal.SIGHUP)
 
     def back():
-        if run.daemons[instance].running and instance not in run.off:
-            run.world.write_config(instance, run.sections(instance))
-            run.daemons[instance].signal(signal.SIGHUP)
+        run.world.write_config(instance, run.sections(instance))
+        daemon = run.daemons[instance]
+        if instance not in run.off:
+            wait_until(lambda: not daemon.running or run.takes_signals(instance), f"{instance} to listen")
+            daemon.signal(signal.SIGHUP)
     return faults.rng.uniform(1, 3), back
 
 
