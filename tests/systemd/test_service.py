@@ -261,13 +261,16 @@ class Stop(Service):
         """Longer than TimeoutStopSec=, which it has to ask for."""
         machine.drop_in("presignd.service", "short", "[Service]\nTimeoutStopSec=1s\n")
         self.addCleanup(machine.drop_in, "presignd.service", "short", "")
-        self.rewrite(self.text.replace("[daemon]\n", "[daemon]\nmax_in_flight = 4\n"))
+        self.rewrite(self.text.replace("[daemon]\n", "[daemon]\nmax_in_flight = 4\ndrain_timeout_ms = 100000\n")
+                     .replace("[endpoint]\n", "[endpoint]\ntimeout_ms = 100000\n"))
         machine.systemctl("start", "presignd")
         sent = self.produce(*(f"A{n}" for n in range(10)))
         self.wait_for_calls(4)
+        self.world.sandbox.suspend()  # for a look at the service while it drains
         stop = threading.Thread(target=machine.systemctl, args=("stop", "presignd"))
         stop.start()
-        machine.wait_for("presignd", StatusText=r"stopping: [1-4] in flight, \d+ outcomes to publish, 1\d s left")
+        machine.wait_for("presignd", StatusText=r"stopping: [1-4] in flight, \d+ outcomes to publish, \d+ s left")
+        self.world.sandbox.resume()
         stop.join()
         self.assertEqual((machine.show("presignd", "Result"), machine.show("presignd", "ExecMainStatus")),
                          ("success", "0"))
@@ -395,7 +398,7 @@ class Watchdog(Replaced):
     WEDGES = {"loop": None, "signer": "a call has not ended"}
 
     def test_what_is_held_is_left_alone_and_named(self):
-        machine.drop_in("presignd.service", "short", "[Service]\nWatchdogSec=2s\n")
+        machine.drop_in("presignd.service", "short", "[Service]\nWatchdogSec=5s\n")
         self.addCleanup(machine.drop_in, "presignd.service", "short", "")
         self.rewrite(self.text.replace("[retry]\n", "[retry]\nmax_attempts = 40\n"))
         machine.systemctl("start", "presignd")
@@ -405,7 +408,7 @@ class Watchdog(Replaced):
         machine.wait_for("presignd", StatusText=r".* waiting \(\d+ held: the endpoint is down.*\)")
         begun = machine.show("presignd", "WatchdogTimestampMonotonic")
         # Longer than the watchdog waits, as it counts: it was fed again and again.
-        wait_until(lambda: int(machine.show("presignd", "WatchdogTimestampMonotonic")) > int(begun) + 5_000_000,
+        wait_until(lambda: int(machine.show("presignd", "WatchdogTimestampMonotonic")) > int(begun) + 12_000_000,
                    "a fed watchdog")
         self.world.start_sandbox(options=["--fault-by-code"])
         self.results(sent)
