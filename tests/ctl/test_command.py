@@ -22,7 +22,7 @@ STATUSES = {0, 64, 65, 69, 75, 78}
 
 def run(*arguments, program=PROGRAM, stdin=""):
     """(exit status, standard output, standard error)"""
-    done = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True, timeout=180)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -42,7 +42,7 @@ def complete(script, *words):
     done = subprocess.run(
         ["bash", "-c", 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
          '_"$1"; printf "%s\\n" "${COMPREPLY[@]}"', "bash", ROOT / "contrib" / "completion" / script, *words],
-        capture_output=True, text=True, timeout=60, cwd=ROOT)
+        capture_output=True, text=True, timeout=180, cwd=ROOT)
     assert done.stderr == "", done.stderr
     return set(done.stdout.split())
 
@@ -86,7 +86,7 @@ class Commands(unittest.TestCase):
         for arguments in (["--help"], ["--version"], ["help", "send"], ["help", "--manual"],
                           *([name, "--help"] for name in names())):
             with self.subTest(arguments), open("/dev/full", "w", encoding="utf-8") as full:
-                done = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60)
+                done = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=180)
                 self.assertEqual(done.returncode, 69)
 
     def test_usage_errors_name_the_mistake_and_the_help(self):
@@ -189,7 +189,7 @@ class Reload(unittest.TestCase):
     def reload(self, listen):
         """In its own session, since a signal can go to a whole process group."""
         done = subprocess.run([PROGRAM, "reload", "--set", f"daemon.admin_listen={listen}", "--timeout", "30"],
-                              capture_output=True, text=True, timeout=60, start_new_session=True)
+                              capture_output=True, text=True, timeout=180, start_new_session=True)
         return done.returncode, done.stderr
 
     def test_a_listener_that_names_no_process_gets_no_signal(self):

@@ -50,7 +50,7 @@ class Ctl(unittest.TestCase):
         given = ({"input": stdin.encode() if isinstance(stdin, str) else stdin}
                  if isinstance(stdin, (str, bytes)) else {"stdin": stdin})
         return subprocess.run([PROGRAM, command, "-c", self.config, *map(str, arguments)],
-                              capture_output=True, timeout=60, **given)
+                              capture_output=True, timeout=180, **given)
 
     def assert_mistake(self, done, status, text):
         self.assertEqual((done.returncode, done.stdout), (status, b""), done.stderr)
@@ -219,7 +219,7 @@ class Check(Ctl):
         for arguments in ([], ["--json"]):
             with self.subTest(arguments), open("/dev/full", "w", encoding="utf-8") as full:
                 done = subprocess.run([PROGRAM, "check", "-c", self.config, *arguments], stdout=full,
-                                      stderr=subprocess.PIPE, timeout=60)
+                                      stderr=subprocess.PIPE, timeout=180)
                 self.assertEqual(done.returncode, EX_UNAVAILABLE, done.stderr)
 
     def test_all_errors_at_once(self):

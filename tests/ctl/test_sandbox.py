@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 from children import dying_with_us
 
 PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
-WAIT_S = 60
+WAIT_S = 180
 DIRECT = "/v3/papay/scheduled-deduct-sign/contracts/pre-entrust-sign/"
 PARTNER = "/v3/papay/scheduled-deduct-sign/partner/contracts/pre-entrust-sign/"
 COMMON = {"plan_id": 12535, "contract_display_account": "微信代扣用户A",

@@ -55,7 +55,7 @@ class Demo(unittest.TestCase):
 
     def end(self, demo, status):
         """Waits for the exit status; returns the rest of standard error."""
-        _, told = demo.communicate(timeout=60)
+        _, told = demo.communicate(timeout=180)
         self.assertEqual(demo.returncode, status, told)
         return told
 
@@ -72,12 +72,12 @@ class Demo(unittest.TestCase):
         looks = re.findall(r"^  (\S*presignctl (?:status|reload) .*)$", shown, re.MULTILINE)
         self.assertEqual(len(looks), 2, shown)
         for look in looks:
-            done = subprocess.run(look, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(look, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=180)
             self.assertEqual(done.returncode, 0, done.stderr)
-        sent = subprocess.run(send, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        sent = subprocess.run(send, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=180)
         self.assertRegex(sent.stdout, r"^presign\.requests/\d/\d+\n$", sent.stderr)
-        tailed = subprocess.run(f"{tail} --count 13 --timeout-ms 20000", shell=True, cwd=ROOT,
-                                capture_output=True, text=True, timeout=60)
+        tailed = subprocess.run(f"{tail} --count 13 --timeout-ms 120000", shell=True, cwd=ROOT,
+                                capture_output=True, text=True, timeout=180)
         self.assertEqual(tailed.returncode, 0, tailed.stderr)
         self.assertIn("myfirstcontract", tailed.stdout)
         demo.send_signal(signal.SIGINT)
@@ -118,11 +118,8 @@ class Demo(unittest.TestCase):
         pid = int(re.search(r"presignd  .*process (\d+)", shown)[1])
         demo.kill()
         demo.wait()
-        for _ in range(200):
-            if not alive(pid):
-                return
+        while alive(pid):  # or ctest's time-out
             signal.sigtimedwait([], 0.05)
-        self.fail(f"process {pid} still runs")
 
     def test_an_early_interrupt(self):
         demo = self.start()
@@ -135,7 +132,7 @@ class Demo(unittest.TestCase):
         demo = self.start()
         demo.stdout.readline()
         demo.stdout.close()
-        demo.wait(60)
+        demo.wait(180)
         self.assertEqual(self.left_behind(), [])
 
 

@@ -96,7 +96,7 @@ class Reader:
         self._consumer = Consumer(self._settings)
         self.records = []
         self._ends = {}
-        known = self._consumer.list_topics(timeout=30).topics
+        known = self._consumer.list_topics(timeout=180).topics
         self._partitions = []
         for topic in topics:
             if topic not in known or known[topic].error:
@@ -132,7 +132,7 @@ class Reader:
         whatever came after it began."""
         everything = Consumer({**self._settings, "isolation.level": "read_uncommitted"})
         try:
-            return sum(everything.get_watermark_offsets(TopicPartition(*at), timeout=30)[1] - end
+            return sum(everything.get_watermark_offsets(TopicPartition(*at), timeout=180)[1] - end
                        for at, end in self._ends.items())
         finally:
             everything.close()

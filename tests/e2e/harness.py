@@ -16,6 +16,7 @@ Waiting is always for a condition, with a limit; no test asserts on time that ha
 
 import configparser
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -23,7 +24,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -34,10 +34,11 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 import auditor
+import last_words
 from kafka_broker import ROOT, Cluster, dying_with_us, free_ports
 
 BUILD = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "release"))
-WAIT_S = 60
+WAIT_S = 180  # only a broken program takes that long
 LOG_TAIL = 4000
 
 # The examples of the documents for the two endpoints that the product is for, shortened.
@@ -78,14 +79,14 @@ def established(port):
     return sum(state == "01" for state, _ in connections(port))
 
 
-def http_get(url, timeout_s=2):
-    """(status, body), also of an error's answer; (None, "") when nobody answers."""
+def http_get(url, timeout_s=WAIT_S):
+    """(status, body), also of an error's answer; (None, "") when nobody answers, or not to the end."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None, ""
 
 
@@ -298,6 +299,7 @@ class World:
         self._admin_ports = {}
 
     def __enter__(self):
+        last_words.remember(self)
         try:
             if self._own_kafka:
                 self.kafka.start()
@@ -313,11 +315,12 @@ class World:
 
     def __exit__(self, kind, *_):
         if kind is not None:
-            self._show_logs()
+            last_words.show(self)
         self.close()
 
     def close(self):
         """Ends every program that was started here and removes the directory."""
+        last_words.forget(self)
         for program in [*self.daemons, *([self.sandbox] if self.sandbox else [])]:
             if program.running:
                 program.kill()
@@ -328,10 +331,9 @@ class World:
             self.kafka.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _show_logs(self):
-        for log in sorted(self.directory.rglob("*.log")):
-            text = log.read_text(errors="replace")[-LOG_TAIL:]
-            print(f"---- the end of {log.name}\n{text}", file=sys.stderr)
+    def last_words(self):
+        return {log.name: log.read_text(errors="replace")[-LOG_TAIL:]
+                for log in self.directory.rglob("*.log")}
 
     # ---- programs
 

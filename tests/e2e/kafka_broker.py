@@ -27,11 +27,12 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+import last_words
 from children import dying_with_us  # noqa: F401 tests import these names from here
 from kafka_jars import JAVA, ROOT, USUAL, VERSIONS, BrokerError, Release, class_path, run  # noqa: F401
 from kafka_node import STOP_TIMEOUT_S, Keeper, Node, OldNode, free_ports, uuid
 
-START_TIMEOUT_S = 180  # three JVMs on a machine with other work
+START_TIMEOUT_S = 300  # three JVMs on a machine with other work
 
 
 def _format_once(release):
@@ -123,6 +124,7 @@ class Cluster:
                 node.format(self)
             self._start(node)
         self._wait_until_up()
+        last_words.remember(self)
         return self
 
     def processes(self):
@@ -149,7 +151,7 @@ class Cluster:
                     raise BrokerError(f"node {node.node_id} of Kafka ended at its start with status "
                                       f"{node.process.returncode}:\n{node.last_words()}")
             try:
-                known = admin.list_topics(timeout=0.5)
+                known = admin.list_topics(timeout=2)
                 if len(known.brokers) == len(self.nodes) and self._leaders_known(known):
                     self.cluster_id = known.cluster_id
                     return
@@ -175,14 +177,17 @@ class Cluster:
         """Creates a topic, copied to every node up to three, and returns when it has leaders."""
         topic = NewTopic(name, num_partitions=partitions, config=config or {},
                          replication_factor=min(3, len(self.nodes)))
-        self.admin().create_topics([topic], operation_timeout=30)[name].result(30)
-        deadline = time.monotonic() + 30
+        self.admin().create_topics([topic], operation_timeout=60)[name].result(START_TIMEOUT_S)
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            known = self.admin().list_topics(topic=name, timeout=10).topics[name].partitions
+            known = self.admin().list_topics(topic=name, timeout=60).topics[name].partitions
             if len(known) == partitions and all(p.leader >= 0 for p in known.values()):
                 self._topics.add(name)
                 return
-        raise BrokerError(f"topic {name} got no leaders in 30 s")
+        raise BrokerError(f"topic {name} got no leaders in {START_TIMEOUT_S} s")
+
+    def last_words(self):
+        return {f"the log of Kafka's node {node.node_id}": node.last_words() for node in self.processes()}
 
     def stop(self):
         """Ends every node in an orderly way; the data stays for another start()."""
@@ -205,6 +210,7 @@ class Cluster:
 
     def close(self):
         """Ends the nodes; a temporary directory goes with its data."""
+        last_words.forget(self)
         self._admin = None
         if self._temporary:
             self.kill()

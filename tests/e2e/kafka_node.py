@@ -12,7 +12,7 @@ import time
 from children import dying_with_us
 from kafka_jars import BrokerError
 
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 60
 FORGET_TIMEOUT_S = 60
 
 # What a test wants other than Kafka's defaults: few partitions of its own topics, no waiting

@@ -69,7 +69,7 @@ class Nginx(Program):
 
     def reload(self):
         """`nginx -s reload`: new workers, and the old ones end with their idle connections."""
-        subprocess.run([*map(str, self.command), "-s", "reload"], check=True, timeout=60)
+        subprocess.run([*map(str, self.command), "-s", "reload"], check=True, timeout=180)
 
     def reload_and_wait(self):
         """Until every connection of now has been ended by the old worker."""

@@ -36,7 +36,7 @@ def setUpModule():
 def transactional(name):
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0,
                          "transactional.id": name})
-    producer.init_transactions(30)
+    producer.init_transactions(180)
     return producer
 
 
@@ -79,7 +79,7 @@ class Planted(unittest.TestCase):
         self.producer = producers[0]
         for producer in producers:
             # librdkafka 2.0 learns of a new topic's leaders up to a second late by itself.
-            producer.list_topics(timeout=10)
+            producer.list_topics(timeout=60)
         self.in_transaction(lambda: self.requests(b"never"), commit=False)
         self.in_transaction(lambda: self.requests(b"a", b"b", b"c", None))
         reader = auditor.Reader(kafka.bootstrap, [self.topics[auditor.REQUESTS]])
@@ -92,11 +92,11 @@ class Planted(unittest.TestCase):
         self.producer.begin_transaction()
         produce()
         if commit:
-            self.producer.commit_transaction(30)
+            self.producer.commit_transaction(180)
         else:
             # Only what has reached the broker can be aborted there.
-            self.producer.flush(30)
-            self.producer.abort_transaction(30)
+            self.producer.flush(180)
+            self.producer.abort_transaction(180)
 
     def requests(self, *keys):
         for key in keys:
@@ -238,13 +238,13 @@ class Planted(unittest.TestCase):
         other = producers[1]
         other.begin_transaction()
         self.outcome(self.inputs[0], producer=other)
-        other.flush(30)
+        other.flush(180)
         self.in_transaction(lambda: self.outcomes(self.inputs[1:]))
         early = self.audit(wait_s=0.5)
         self.assertIn(self.inputs[0].id, early.problems["missing"])
         self.assertIn("an open transaction hides the last", early.summary())
-        other.commit_transaction(30)
-        self.assertProblems(self.audit(wait_s=30))
+        other.commit_transaction(180)
+        self.assertProblems(self.audit(wait_s=180))
 
     def test_unknown(self):
         elsewhere = "/".join([self.topics[auditor.REQUESTS], "0", "999"])

@@ -547,7 +547,7 @@ def wait_and_stop(daemon):
     """Until each record that was sent has its outcome, and then to the daemon's end."""
     sent = {case.id: case.name for each in cases.values() for case in each if case.id}
     try:
-        world.wait_for_outcomes(sent, timeout_s=60)
+        world.wait_for_outcomes(sent, timeout_s=180)
     except AssertionError:
         missing = sorted(sent.keys() - world.outcomes().keys())
         raise AssertionError(f"{len(missing)} without outcome: {[sent[name] for name in missing[:10]]}\n"

@@ -19,14 +19,14 @@ def produce(kafka, topic, values):
     producer = Producer(client(kafka, acks="all"))
     for value in values:
         producer.produce(topic, value)
-    if producer.flush(30):
+    if producer.flush(180):
         raise AssertionError("records were left unsent")
 
 
 def end_of(kafka, topic, partition=0):
     consumer = Consumer(client(kafka, **{"group.id": str(uuid.uuid4())}))
     try:
-        return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)[1]
+        return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=180)[1]
     finally:
         consumer.close()
 
@@ -44,19 +44,19 @@ class Shared(unittest.TestCase):
         self.kafka.create_topic("t")
         settings = client(self.kafka, **{"transactional.id": "x"})
         first, second = Producer(settings), Producer(settings)
-        first.init_transactions(30)
+        first.init_transactions(180)
         first.begin_transaction()
         first.produce("t", b"left open")
-        first.flush(30)
-        second.init_transactions(30)
+        first.flush(180)
+        second.init_transactions(180)
         second.begin_transaction()
         second.produce("t", b"committed")
-        second.commit_transaction(30)
+        second.commit_transaction(180)
 
     def test_topics_are_not_made_by_mistake(self):
-        self.assertNotIn("typo", self.kafka.admin().list_topics(timeout=10).topics)
-        self.kafka.admin().list_topics(topic="typo", timeout=10)
-        self.assertNotIn("typo", self.kafka.admin().list_topics(timeout=10).topics)
+        self.assertNotIn("typo", self.kafka.admin().list_topics(timeout=60).topics)
+        self.kafka.admin().list_topics(topic="typo", timeout=60)
+        self.assertNotIn("typo", self.kafka.admin().list_topics(timeout=60).topics)
 
 
 class OneNode(unittest.TestCase):

@@ -110,7 +110,7 @@ class ClockSet(Clients):
         load.stop()
         with self.clock.preloaded():
             self.start()
-        self.world.assert_audit_passes(wait_s=30)
+        self.world.assert_audit_passes(wait_s=180)
 
 
 class Rights(unittest.TestCase):

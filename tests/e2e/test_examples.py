@@ -21,7 +21,7 @@ from kafka_broker import JAVA, class_path
 
 EXAMPLES = ROOT / "examples"
 CACHE = ROOT / "build" / "examples"
-RUN_S = 120
+RUN_S = 600
 
 
 class Missing(Exception):

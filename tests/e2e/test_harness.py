@@ -126,6 +126,19 @@ class Programs(unittest.TestCase):
         self.assertFalse(w.directory.exists())
         self.assertIn("---- the end of presignd-1.log\nlistening", shown.getvalue())
 
+    def test_a_failed_test_shows_logs_before_its_clean_ups(self):
+        class Failing(unittest.TestCase):
+            def test(self):
+                w = self.enterContext(world())
+                w.start_sandbox()
+                w.start_daemon()
+                self.fail()
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            result = unittest.TextTestRunner(stream=io.StringIO()).run(Failing("test"))
+        self.assertEqual(len(result.failures), 1)
+        self.assertEqual(shown.getvalue().count("---- the end of presignd-1.log\nlistening"), 1)
+
     def test_a_killed_test_takes_its_programs_along(self):
         script = ("import os, pathlib, signal, sys; import harness\n"
                   "log = pathlib.Path(sys.argv[1])\n"
@@ -173,7 +186,7 @@ class Records(unittest.TestCase):
     def answer(self, w, records):
         for record in records:
             w._producer.produce(w.topics[auditor.RESULTS], **outcome_of(record))
-        w._producer.flush(30)
+        w._producer.flush(180)
 
     def test_an_event_is_what_the_documents_show(self):
         key, value, headers = event("partner-mini-program", "B1", mchid="7", traceparent="00")

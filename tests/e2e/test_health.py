@@ -50,7 +50,7 @@ class Subscription(unittest.TestCase):
         self.acls.remove(f"User:another TOPIC LITERAL {self.topic} READ")
 
     def delete_topic(self):
-        self.kafka.admin().delete_topics([self.topic], operation_timeout=30)[self.topic].result(30)
+        self.kafka.admin().delete_topics([self.topic], operation_timeout=180)[self.topic].result(180)
 
     def test_a_right_that_is_taken_away_while_idle_and_given_again(self):
         sent = self.world.produce(event() for _ in range(3))

@@ -302,7 +302,7 @@ class Monitored(unittest.TestCase):
         command = f"{self.world.build}/presignctl status --admin {self.daemon.admin.removeprefix('http://')}"
         for plain, environment in ((False, {"TERM": "xterm"}), (True, {"TERM": "xterm", "NO_COLOR": "1"})):
             shown = subprocess.run(["script", "-qec", command, "/dev/null"], stdin=subprocess.DEVNULL,
-                                   capture_output=True, timeout=60, env={**os.environ, **environment})
+                                   capture_output=True, timeout=180, env={**os.environ, **environment})
             self.assertEqual(shown.returncode, 75)
             self.assertEqual(b"\033[31mthe endpoint is down\033[0m" in shown.stdout, not plain)
             self.assertEqual(b"\033" not in shown.stdout, plain)
@@ -328,7 +328,7 @@ class Monitored(unittest.TestCase):
         profile = self.enterContext(tempfile.TemporaryDirectory())
         done = subprocess.run([chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
                                "--dump-dom", self.daemon.admin + "/status"], capture_output=True, text=True,
-                              timeout=120)
+                              timeout=180)
         shown = re.sub(r"<[^>]*>", "\n", done.stdout.split("<body>")[1])
         for word in ("presignd presignd-1", "the endpoint is down", HELD, "down, probed"):
             self.assertIn(word, shown)

@@ -128,7 +128,7 @@ def check(key):
         for value in sets:
             command += ["--set", value]
         command += more
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
         texts += [done.stdout, done.stderr]
     return "\n".join(texts)
 

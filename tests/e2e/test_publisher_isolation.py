@@ -27,7 +27,7 @@ def configure(world, topic, **settings):
     resource = ConfigResource("topic", world.topics[topic], set_config={
         name.replace("_", "."): str(value) for name, value in settings.items()})
     for future in world.kafka.admin().alter_configs([resource]).values():
-        future.result(30)
+        future.result(180)
 
 
 class OneNode(unittest.TestCase):
@@ -105,7 +105,7 @@ class OneNode(unittest.TestCase):
         daemon = world.start_daemon()
         world.wait_for_outcomes(world.produce([event(), bad(b"k")]))
         self.kafka.admin().delete_topics([world.topics[auditor.FAILURES]])[
-            world.topics[auditor.FAILURES]].result(30)
+            world.topics[auditor.FAILURES]].result(180)
         lost = world.produce([bad(b"k") for _ in range(5)])
         good = world.produce([event() for _ in range(50)])
 
@@ -127,7 +127,7 @@ class OneNode(unittest.TestCase):
                              "group.id": f"presignd-{world._name}"})
         peer = Producer({"bootstrap.servers": self.kafka.bootstrap, "transactional.id": uuid.uuid4().hex,
                          "transaction.timeout.ms": 600000})
-        peer.init_transactions(30)
+        peer.init_transactions(180)
         peer.begin_transaction()
         # The group's members are gone; anyone may commit for it.
         wait_until(lambda: not members(self.kafka, f"presignd-{world._name}"), "an empty group",
@@ -138,7 +138,7 @@ class OneNode(unittest.TestCase):
         good = [world.produce([event() for _ in range(10)], partition=i) for i in range(3)]
         world.wait_for_outcomes(good[1] + good[2])
         self.assertFalse(set(good[0]) & set(world.outcomes()))
-        peer.abort_transaction(30)
+        peer.abort_transaction(180)
         world.wait_for_outcomes(good[0])
         outsider.close()
         self.assertEqual(daemon.terminate(), 0)
@@ -146,11 +146,11 @@ class OneNode(unittest.TestCase):
 
 
 def members(kafka, group):
-    return [member for found in kafka.admin().list_groups(group, timeout=10) for member in found.members]
+    return [member for found in kafka.admin().list_groups(group, timeout=60) for member in found.members]
 
 
 def is_leaderless(kafka, topic):
-    partitions = kafka.admin().list_topics(topic, timeout=10).topics[topic].partitions
+    partitions = kafka.admin().list_topics(topic, timeout=60).topics[topic].partitions
     return any(partition.leader < 0 for partition in partitions.values())
 
 
@@ -160,7 +160,7 @@ class ThreeNodes(unittest.TestCase):
             for name in (auditor.RESULTS, auditor.FAILURES):
                 world.topics[name] += ".single"  # one copy of each partition
                 topic = NewTopic(world.topics[name], num_partitions=3, replica_assignment=[[1], [2], [3]])
-                kafka.admin().create_topics([topic])[world.topics[name]].result(30)
+                kafka.admin().create_topics([topic])[world.topics[name]].result(180)
             world.start_sandbox()
             daemon = world.start_daemon()
             world.wait_for_outcomes(world.produce([event() for _ in range(20)]))

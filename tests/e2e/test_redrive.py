@@ -66,15 +66,16 @@ class Redrive(unittest.TestCase):
 
     def write(self, topic, records, transactional=None, **options):
         producer = Producer({"bootstrap.servers": self.bootstrap, "log_level": 0, "linger.ms": 5,
-                             **({"transactional.id": transactional} if transactional else {})})
+                             **({"transactional.id": transactional, "transaction.timeout.ms": 900000}
+                                if transactional else {})})
         if transactional:
-            producer.init_transactions(60)
+            producer.init_transactions(180)
             producer.begin_transaction()
         for number, (key, value) in enumerate(records):
             producer.produce(topic, value, key, **options)
             if number % 1000 == 999:
-                producer.flush(60)
-        self.assertEqual(producer.flush(60), 0)
+                producer.flush(180)
+        self.assertEqual(producer.flush(180), 0)
         return producer
 
     def command(self, *options):
@@ -84,7 +85,7 @@ class Redrive(unittest.TestCase):
 
     def redrive(self, *options, status=0):
         """{state: [out_contract_code or id, ...]}, and the lines by code in self.lines."""
-        done = subprocess.run(self.command(*options), capture_output=True, timeout=120)
+        done = subprocess.run(self.command(*options), capture_output=True, timeout=180)
         self.assertEqual(done.returncode, status, done.stderr.decode())
         self.told = done.stderr.decode()
         found = [json.loads(line) for line in done.stdout.splitlines()]
@@ -194,11 +195,11 @@ class Redrive(unittest.TestCase):
 
     def test_only_committed_failures_are_there(self):
         self.make_topics()
-        self.write(self.failures, [failure("aborted")], f"x-{self.group}").abort_transaction(60)
-        self.write(self.failures, [failure("done")], f"x-{self.group}").commit_transaction(60)
+        self.write(self.failures, [failure("aborted")], f"x-{self.group}").abort_transaction(180)
+        self.write(self.failures, [failure("done")], f"x-{self.group}").commit_transaction(180)
         open_one = self.write(self.failures, [failure("open")], f"x-{self.group}")
         self.assertEqual(self.redrive("--send"), {"sent": ["done"]})
-        open_one.commit_transaction(60)
+        open_one.commit_transaction(180)
         self.assertEqual(self.redrive("--send"), {"sent": ["open"]})
 
     def test_too_large_for_the_topic(self):
@@ -257,7 +258,7 @@ class Redrive(unittest.TestCase):
         first.send_signal(signal.SIGSTOP)
         self.redrive("--send")
         first.send_signal(signal.SIGCONT)
-        first.communicate(timeout=120)
+        first.communicate(timeout=180)
         # 0: it was away for so long that it may not have been fenced, and looked again.
         self.assertIn(first.returncode, (75, 0))
         self.assert_each_sent_once(40)
@@ -267,21 +268,21 @@ class Redrive(unittest.TestCase):
         takes over: 0, it looks again; 75, it was stopped between two transactions, so that
         nothing but the other one can have fenced it."""
         self.make_topics()
-        self.write(self.failures, (failure(f"n{n}") for n in range(200)))
+        self.write(self.failures, (failure(f"n{n}") for n in range(1000)))
         quick = ("--send", "--set", "kafka.producer.transaction.timeout.ms=1000")
         first = subprocess.Popen([*dying_with_us(), *self.command(*quick, "--batch", 1)],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertTrue(first.stdout.readline())
         time.sleep(random.random() * 0.05)  # anywhere in a transaction
         first.send_signal(signal.SIGSTOP)
-        self.assertLess(len(self.sent()), 200, "it had ended before")
+        self.assertLess(len(self.sent()), 1000, "it had ended before")
         self.write(self.failures, (failure(f"m{n}") for n in range(3)))
         self.redrive("--send")
         time.sleep(1.5)  # its transaction has timed out: it may look again
         first.send_signal(signal.SIGCONT)
-        told = first.communicate(timeout=120)[1].decode()
+        told = first.communicate(timeout=180)[1].decode()
         self.assertEqual({len(records) for records in self.sent().values()}, {1})
-        self.assertEqual(len(self.sent()), 203)
+        self.assertEqual(len(self.sent()), 1003)
         self.assertIn(first.returncode, (75, 0), told)
         return first.returncode
 
@@ -314,10 +315,10 @@ class Redrive(unittest.TestCase):
                     break
             time.sleep(random.random() * 0.01)
             process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
         for chosen in ([], ["--reason", "rejected"]):
             subprocess.run(self.command("--send", *chosen), stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, env=environment, timeout=120, check=True)
+                           stderr=subprocess.DEVNULL, env=environment, timeout=180, check=True)
 
     def test_killed_runs_send_each_failure_once(self):
         self.run_with_kills(900)
@@ -358,7 +359,7 @@ class Redrive(unittest.TestCase):
         third = self.world.wait_for_outcomes([self.lines["F503x2bad"]["request"]])
         self.assertEqual([outcome.reason for outcome in third.values()], [None])
         self.assertEqual(daemon.terminate(), 0)
-        self.world.assert_audit_passes(30)
+        self.world.assert_audit_passes(wait_s=180)
 
 
 if __name__ == "__main__":

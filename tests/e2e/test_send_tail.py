@@ -8,6 +8,10 @@ from confluent_kafka import Producer
 from harness import World, event
 
 
+# What passes before `tail` has seen enough; the broker's answers have to come in that time, too.
+SHORT_MS = 4000
+
+
 def lines(*events):
     return b"".join(value + b"\n" for _, value, _ in events)
 
@@ -26,7 +30,7 @@ class SendAndTail(unittest.TestCase):
         return done.stdout.decode().split(), done.stderr.decode()
 
     def tail(self, *options, status=0):
-        done = self.world.ctl("tail", "-c", self.config, "--timeout-ms", 15000, *options)
+        done = self.world.ctl("tail", "-c", self.config, "--timeout-ms", 120000, *options)
         self.assertEqual(done.returncode, status, done.stderr)
         return done.stdout.decode().splitlines()
 
@@ -106,26 +110,26 @@ class SendAndTail(unittest.TestCase):
         self.assertIn("reason", kinds["failures"][0]["data"])
         text = self.tail("--from", "beginning", "--results", "--text", "--count", 1)[0]
         self.assertRegex(text, r"^\d\d:\d\d:\d\d\.\d{3}Z result +app +\w+ +\w+$")
-        self.tail("--results", "--count", 1, "--timeout-ms", 300, status=75)
-        self.assertEqual(self.tail("--results", "--timeout-ms", 300), [])
+        self.tail("--results", "--count", 1, "--timeout-ms", SHORT_MS, status=75)
+        self.assertEqual(self.tail("--results", "--timeout-ms", SHORT_MS), [])
 
     def test_a_failure_of_bytes_with_a_nul_is_shown(self):
         ids, _ = self.send(b"a\0b\n", "--raw")
         self.world.wait_for_outcomes(ids)
-        shown = "\n".join(self.tail("--from", "beginning", "--failures", "--text", "--timeout-ms", 1500))
+        shown = "\n".join(self.tail("--from", "beginning", "--failures", "--text", "--timeout-ms", SHORT_MS))
         self.assertNotIn("is not an outcome", shown)
 
     def test_tail_shows_no_open_or_aborted_transaction(self):
         topic = self.world.topics["presign.results"]
         writer = Producer({"bootstrap.servers": self.world.kafka.bootstrap,
                            "transactional.id": f"writer-{topic}"})
-        writer.init_transactions(10)
+        writer.init_transactions(180)
         writer.begin_transaction()
         writer.produce(topic, b'{"data":"aborted"}')
-        writer.flush(10)
-        seen = self.tail("--from", "beginning", "--results", "--timeout-ms", 1500)
-        writer.abort_transaction(10)
-        seen += self.tail("--from", "beginning", "--results", "--timeout-ms", 1500)
+        writer.flush(180)
+        seen = self.tail("--from", "beginning", "--results", "--timeout-ms", SHORT_MS)
+        writer.abort_transaction(180)
+        seen += self.tail("--from", "beginning", "--results", "--timeout-ms", SHORT_MS)
         self.assertFalse([line for line in seen if "aborted" in line])
 
     def test_the_daemon_is_not_disturbed(self):

@@ -34,12 +34,12 @@ class Topics(unittest.TestCase):
     def settings(self, role):
         resource = ConfigResource(ConfigResource.Type.TOPIC, self.names[role])
         return {name: entry.value for name, entry in
-                self.admin.describe_configs([resource])[resource].result(30).items()}
+                self.admin.describe_configs([resource])[resource].result(180).items()}
 
     def make(self, role, partitions=1, **config):
         topic = NewTopic(self.names[role], partitions, 1,
                          config={name.replace("_", "."): value for name, value in config.items()})
-        self.admin.create_topics([topic])[self.names[role]].result(30)
+        self.admin.create_topics([topic])[self.names[role]].result(180)
 
     def test_created_topics_are_right_and_stay_as_they_are(self):
         made, _ = self.topics("--create", "--partitions", 2)
@@ -109,7 +109,7 @@ class Topics(unittest.TestCase):
         ours, theirs = pty.openpty()
         base = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
         subprocess.run([self.world.build / "presignctl", "topics", "-c", self.config, *self.sets],
-                       stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL, timeout=60,
+                       stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL, timeout=180,
                        env={**base, "TERM": "xterm", **environment})
         os.close(theirs)
         text = b""

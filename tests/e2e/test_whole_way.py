@@ -245,8 +245,8 @@ class Results(unittest.TestCase):
                                          "type": f"wechatpay.presign.{endpoint}.requested"})
         issued = time_of(data["issued_at"])
         self.assertEqual(time_of(data["expires_at"]) - issued, SESSION)
-        # The answer was signed after it came and in the same second, or the next.
-        self.assertLessEqual(abs(issued - time_of(call["time"])), datetime.timedelta(seconds=1))
+        # The answer was signed after the request came: at once, unless the machine is slow.
+        self.assertLessEqual(abs(issued - time_of(call["time"])), datetime.timedelta(seconds=60))
         self.check_request(endpoint, request, data, call)
         self.check_response(endpoint, data, call)
 

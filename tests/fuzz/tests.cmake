@@ -23,7 +23,7 @@ elseif(NOT PRESIGND_SANITIZE MATCHES "thread") # targets have one thread
     add_test(NAME fuzz.seeds${test_suffix}
              COMMAND ${PRESIGND_PYTHON} -B ${fuzz_directory}/seeds.py ${fuzz_seeds})
     set_tests_properties(fuzz.seeds${test_suffix} PROPERTIES
-                         FIXTURES_SETUP fuzz-seeds${test_suffix} TIMEOUT 60)
+                         FIXTURES_SETUP fuzz-seeds${test_suffix} TIMEOUT 900)
   endif()
   # The cost of the parsers on hostile inputs, in instructions that callgrind counts.
   find_program(VALGRIND valgrind)
@@ -40,14 +40,14 @@ elseif(NOT PRESIGND_SANITIZE MATCHES "thread") # targets have one thread
     add_test(NAME fuzz.cost${test_suffix}
              COMMAND ${PRESIGND_PYTHON} -B ${fuzz_directory}/test_cost.py ${VALGRIND}
                      $<TARGET_FILE_DIR:fuzz-cost-record>)
-    set_tests_properties(fuzz.cost${test_suffix} PROPERTIES TIMEOUT 600)
+    set_tests_properties(fuzz.cost${test_suffix} PROPERTIES TIMEOUT 1800)
   endif()
   foreach(target ${fuzz_targets})
     presignd_fuzz_target(${target} ${fuzz_directory}/driver.c)
     add_test(NAME fuzz.${target}${test_suffix}
              COMMAND fuzz-${target} ${fuzz_seeds}/${target} ${fuzz_directory}/cases/${target})
     set_tests_properties(fuzz.${target}${test_suffix} PROPERTIES
-                         FIXTURES_REQUIRED fuzz-seeds${test_suffix} TIMEOUT 120
+                         FIXTURES_REQUIRED fuzz-seeds${test_suffix} TIMEOUT 900
                          FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")
   endforeach()
 endif()

@@ -6,5 +6,5 @@ if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   add_test(NAME wechatpay.interop
            COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/wechatpay.py
                    $<TARGET_FILE:wechatpay-probe> ${CMAKE_BINARY_DIR}/interop-venv)
-  set_tests_properties(wechatpay.interop PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+  set_tests_properties(wechatpay.interop PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
 endif()

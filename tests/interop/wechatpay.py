@@ -57,7 +57,7 @@ class Probe:
 
     def close(self):
         self.process.stdin.close()
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=180)
 
 
 def random_text(rng):

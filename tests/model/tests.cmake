@@ -2,7 +2,7 @@
 if(NOT PRESIGND_SANITIZE)
   set(model_run ${CMAKE_CURRENT_LIST_DIR}/run)
   add_test(NAME model.delivery COMMAND ${model_run} delivery)
-  set_tests_properties(model.delivery PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 COST 60)
+  set_tests_properties(model.delivery PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800 COST 60)
   add_test(NAME model.names COMMAND ${model_run} names)
   # Each without one safeguard: the test passes if spin finds the resulting error, and if the kept
   # trace shows it.
@@ -10,6 +10,6 @@ if(NOT PRESIGND_SANITIZE)
                NO_ORPHANS LATE_SESSION NO_MAY_COMMIT NO_TAKE_OVER STALE_POSITIONS EARLY_FETCH NO_PENDING
                NO_ID_FIRST)
     add_test(NAME model.ablation.${name} COMMAND ${model_run} ablation ${name})
-    set_tests_properties(model.ablation.${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+    set_tests_properties(model.ablation.${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800)
   endforeach()
 endif()

@@ -85,7 +85,7 @@ class Package(unittest.TestCase):
         self.assertNotIn(self.machine.main_pid("presignd"), (0, before))
         self.send(100)
         self.world.wait_for_outcomes(self.sent)
-        self.world.assert_audit_passes(wait_s=60)
+        self.world.assert_audit_passes(wait_s=180)
 
     def upgrade_without_the_broker(self):
         """It returns, and so does a start."""

@@ -2,7 +2,7 @@
 if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   set(package_dir ${CMAKE_BINARY_DIR}/package)
   add_test(NAME package.build COMMAND ${PROJECT_SOURCE_DIR}/scripts/package ${package_dir})
-  set_tests_properties(package.build PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77
+  set_tests_properties(package.build PROPERTIES TIMEOUT 1800 SKIP_RETURN_CODE 77
                        FIXTURES_SETUP package)
   presignd_script(package.machine ${CMAKE_CURRENT_LIST_DIR}/test_package.py)
   set_tests_properties(package.machine PROPERTIES

@@ -6,4 +6,4 @@ add_test(NAME schema.suite${test_suffix}
          COMMAND ${CMAKE_CURRENT_LIST_DIR}/run $<TARGET_FILE:schema-suite>
                  ${PROJECT_SOURCE_DIR}/build/schema-suite)
 set_tests_properties(schema.suite${test_suffix} PROPERTIES
-  TIMEOUT 300 SKIP_RETURN_CODE 77 FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")
+  TIMEOUT 900 SKIP_RETURN_CODE 77 FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")

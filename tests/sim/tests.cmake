@@ -17,7 +17,7 @@ endforeach()
 function(presignd_sim name)
   add_test(NAME sim.${name}${test_suffix} COMMAND ${ARGN})
   set_tests_properties(sim.${name}${test_suffix} PROPERTIES
-    TIMEOUT 600 FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")
+    TIMEOUT 1800 FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")
 endfunction()
 
 # ThreadSanitizer is slow, and the simulation has one thread: a few seeds are enough.

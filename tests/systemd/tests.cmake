@@ -16,5 +16,5 @@ if(NOT PRESIGND_SANITIZE)
 
   file(GLOB systemd_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
   presignd_scripts(systemd "${systemd_tests}"
-                   TIMEOUT 600 RESOURCE_LOCK kafka-room COST 200 SKIP_RETURN_CODE 77)
+                   TIMEOUT 1800 RESOURCE_LOCK kafka-room COST 200 SKIP_RETURN_CODE 77)
 endif()
