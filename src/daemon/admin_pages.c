@@ -9,6 +9,7 @@
 /* Writes `why`, which `status` borrows. */
 static void take_status(struct daemon *d, struct buf *why, struct status *status)
 {
+    const struct preflight_finding *blocking = clients_preflight(d->clients);
     struct monitor_sources from = daemon_sources(d);
     bool ready = monitor_ready(&d->monitor, &from, why);
     struct snapshot_sources sources = {
@@ -18,6 +19,9 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .signer = d->signer,
         .caller = d->caller,
         .history = report_history(d->report),
+        .preflight = clients_preflight_found(d->clients),
+        .blocking =
+            blocking == NULL || d->draining ? NULL : preflight_row(blocking->check)->process_state,
         .unready = ready ? NULL : why->data,
         .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),

@@ -105,6 +105,7 @@ struct monitor_sources daemon_sources(const struct daemon *d)
         .consumer = d->consumer,
         .publisher = d->publisher,
         .clients_waiting = clients_waiting(d->clients),
+        .preflight = clients_preflight(d->clients),
         .metadata = clients_metadata_last_error(d->clients),
         .report = d->report,
         .stopping = d->draining,

@@ -36,8 +36,18 @@ static const char *kafka_last_error(const struct monitor_sources *from)
 struct sample {
     struct pipeline_status status;
     struct buf holds, missed;
+    struct buf preflight; /* no data: nothing blocks */
     bool moves, id_held;
 };
+
+/* "CHECK: IS; MEND". */
+static void preflight_describe(const struct preflight_finding *finding, struct buf *out)
+{
+    if (finding != NULL) {
+        buf_printf(out, "%s: %s%s%s", preflight_row(finding->check)->name, finding->is,
+                   finding->mend[0] == '\0' ? "" : "; ", finding->mend);
+    }
+}
 
 static void sample_take(const struct monitor *monitor, const struct monitor_sources *from,
                         struct sample *sample)
@@ -45,6 +55,7 @@ static void sample_take(const struct monitor *monitor, const struct monitor_sour
     *sample = (struct sample){0};
     pipeline_status(from->pipeline, &sample->status);
     progress_describe(from->pipeline, &sample->holds);
+    preflight_describe(from->preflight, &sample->preflight);
     sample->moves = progress_moves(from->pipeline, monitor->timer_late_ms, &sample->missed);
     sample->id_held = publisher_id_state(from->publisher) == PRODUCER_ID_HELD;
 }
@@ -53,6 +64,7 @@ static void sample_deinit(struct sample *sample)
 {
     buf_deinit(&sample->holds);
     buf_deinit(&sample->missed);
+    buf_deinit(&sample->preflight);
 }
 
 /* The facts point into `sample`. */
@@ -64,6 +76,7 @@ static struct readiness_facts facts_of(const struct monitor *monitor,
     return (struct readiness_facts){
         .stopping = from->stopping,
         .joined = consumer_joined(from->consumer),
+        .preflight = sample->preflight.data,
         .endpoint_down = sample->status.endpoint_down,
         .subscription = consumer_subscription_error(from->consumer),
         .metadata = from->metadata,
@@ -127,6 +140,10 @@ static void notify_state(const struct monitor_sources *from, const struct sample
     const struct pipeline_status *status = &sample->status;
     if (from->stopping) {
         notify_draining(from, status, now_ms);
+        return;
+    }
+    if (sample->preflight.data != NULL) {
+        notify_status("not consuming yet; preflight: %s", sample->preflight.data);
         return;
     }
     if (!consumer_joined(from->consumer)) {

@@ -9,6 +9,7 @@
 #include "presignd/base/buf.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/consumer.h"
+#include "presignd/kafka/preflight.h"
 #include "presignd/kafka/publisher.h"
 
 #include <stdbool.h>
@@ -23,7 +24,8 @@ struct monitor_sources {
     const struct consumer *consumer;
     struct publisher *publisher;
     const char *clients_waiting; /* clients_waiting()'s: why the join has not begun, or NULL */
-    const char *metadata;        /* why offsets cannot be committed; NULL: they can */
+    const struct preflight_finding *preflight; /* what keeps us from joining, or NULL */
+    const char *metadata;                      /* why offsets cannot be committed; NULL: they can */
     const struct report *report;
     bool stopping;        /* a stop was asked for */
     int64_t drain_end_ms; /* mono: the stop waits for calls in flight until then */

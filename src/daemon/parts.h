@@ -9,6 +9,7 @@
 #define PRESIGND_DAEMON_PARTS_H
 
 #include "daemon/monitor.h"
+#include "daemon/preflight_log.h"
 #include "daemon/report.h"
 #include "presignd/base/loop.h"
 #include "presignd/flow/pipeline.h"
@@ -42,6 +43,7 @@ struct daemon {
     struct loop_timer step_timer, tick_timer;
     uint64_t random;
     struct topic_check topic_check;
+    struct preflight_log preflight_log;
     struct reload_status reload_status;
     int64_t started_ms; /* wall clock */
     struct monitor monitor;

@@ -128,6 +128,13 @@ static bool on_record(void *context, const struct record *record)
     return pipeline_record(d->pipeline, record);
 }
 
+static void on_preflight(void *context, const struct preflight *found)
+{
+    struct daemon *d = context;
+    preflight_log(&d->preflight_log, d->metrics, found);
+    loop_timer_set(&d->tick_timer, 0); /* report readiness at once */
+}
+
 static void on_metadata(void *context, size_t bytes)
 {
     struct daemon *d = context;
@@ -196,6 +203,7 @@ bool ports_build_clients(struct daemon *d)
                      .lost = on_lost,
                      .record = on_record},
         .ended = on_batch_ended,
+        .preflight = on_preflight,
         .metadata = on_metadata,
         .renewed = on_renewed,
         .failed = on_failed,

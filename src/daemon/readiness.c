@@ -21,6 +21,9 @@ bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
     if (facts->stopping) {
         return no(why, "stopping", NULL);
     }
+    if (facts->preflight != NULL) {
+        return no(why, "preflight", facts->preflight);
+    }
     if (facts->subscription != NULL) {
         return no(why, "requests cannot be read", facts->subscription);
     }

@@ -26,6 +26,7 @@
 struct readiness_facts {
     bool stopping;            /* a stop was asked for */
     bool joined;              /* a member of the consumer group */
+    const char *preflight;    /* what keeps us from joining it, and what to do */
     bool endpoint_down;       /* no host of the endpoint answers */
     const char *subscription; /* why the requests topic cannot be read */
     const char *metadata;     /* why the broker accepts no offsets with our metadata */

@@ -17,7 +17,9 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
 {
     const struct config *config = from->setup->config;
     status->process.ready = from->unready == NULL;
-    status->process.state = from->unready == NULL ? "ready" : from->unready;
+    status->process.state = from->blocking != NULL  ? from->blocking
+                            : from->unready == NULL ? "ready"
+                                                    : from->unready;
     status->process.instance = config->daemon.instance;
     status->process.delivery = delivery_name(setup_delivery(from->setup));
     status->process.version = PRESIGND_VERSION;
@@ -200,6 +202,25 @@ static void take_hosts(const struct snapshot_sources *from, struct moment now,
     }
 }
 
+/* The worst finding of each check. */
+static void take_preflight(const struct snapshot_sources *from, struct status *status)
+{
+    struct status_preflight *items = mem_zalloc(PREFLIGHT_CHECKS, sizeof *items);
+    status->preflight = (struct status_list){.items = items};
+    for (enum preflight_check check = 0; check < PREFLIGHT_CHECKS; check++) {
+        const struct preflight_finding *worst = preflight_worst(from->preflight, check);
+        if (worst != NULL) {
+            items[status->preflight.count++] = (struct status_preflight){
+                .check = preflight_row(check)->name,
+                .ok = worst->state == PREFLIGHT_UNKNOWN ? STATUS_NONE
+                                                        : worst->state == PREFLIGHT_PASSED,
+                .is = worst->is,
+                .mend = worst->mend[0] == '\0' ? NULL : worst->mend,
+            };
+        }
+    }
+}
+
 static void take_reload(const struct snapshot_sources *from, struct status *status)
 {
     const struct history *history = from->history;
@@ -220,6 +241,7 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     take_merchants(sources, now, status);
     take_keys(sources, status);
     take_hosts(sources, now, status);
+    take_preflight(sources, status);
     take_reload(sources, status);
     history_failures(sources->history, &status->failures);
     history_transactions(sources->history, &status->transactions);

@@ -6,6 +6,7 @@
 #include "presignd/base/clock.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/consumer.h"
+#include "presignd/kafka/preflight.h"
 #include "presignd/ops/status.h"
 #include "presignd/setup/setup.h"
 #include "presignd/wechatpay/caller.h"
@@ -19,6 +20,8 @@ struct snapshot_sources {
     const struct signer *signer;
     const struct caller *caller;
     const struct history *history;
+    const struct preflight *preflight;  /* what it has found */
+    const char *blocking;               /* "preflight: CHECK": keeps us from joining; or NULL */
     const char *unready;                /* why /readyz says no; NULL: it says ready */
     const char *transaction_last_error; /* or NULL */
     int64_t records;                    /* consumed */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,11 +108,32 @@ static int log_level(int level, const char *facility, const char *text)
     return level < LOG_WARNING ? LOG_WARNING : level;
 }
 
+/* No call and no error tells that the group's broker ignores group.instance.id. */
+static _Atomic bool static_membership_missing;
+
+bool client_static_membership_missing(void)
+{
+    return atomic_load(&static_membership_missing);
+}
+
+static _Atomic bool refusal_expected;
+
+void client_expect_refusal(bool expected)
+{
+    atomic_store(&refusal_expected, expected);
+}
+
 /* From any of the library's threads. */
 static void log_line(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
     unsigned dropped = 0;
     int own_level = log_level(level, facility, text);
+    if (strcmp(facility, "TXNERR") == 0 && atomic_load(&refusal_expected)) {
+        own_level = LOG_DEBUG;
+    }
+    if (strcmp(facility, "STATICMEMBER") == 0) {
+        atomic_store(&static_membership_missing, true);
+    }
     if (own_level < LOG_DEBUG && !log_admits(&dropped)) {
         return;
     }

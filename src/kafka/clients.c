@@ -1,5 +1,7 @@
 /* The states of the consumer's side. The producer's state is producer_id_state.
  *
+ *   PREFLIGHT --nothing blocks--> ACQUIRING
+ *
  *                 transactional.id held             fenced
  *   ACQUIRING ------------------------> JOINING --------------> FINDING_HOLDER
  *     ^                                    |                       |
@@ -9,9 +11,11 @@
  *     +------------------------------------------------------------+
  *                                                                  +--> another process: STOPPED
  *
- * ACQUIRING: the consumer is connected and in no group. JOINING: it joins, or has joined. Each way
- * back to ACQUIRING replaces the consumer. FINDING_HOLDER: the fenced consumer was dropped, and the
- * transaction coordinator is asked whether we still hold the id.
+ * PREFLIGHT: the publisher's thread looks at the cluster, again and again while something blocks.
+ * The clients stay as they are, so nothing is consumed. ACQUIRING: the consumer is connected and in
+ * no group. JOINING: it joins, or has joined. Each way back to ACQUIRING replaces the consumer.
+ * FINDING_HOLDER: the fenced consumer was dropped, and the transaction coordinator is asked whether
+ * we still hold the id.
  *
  * renewal.c decides. Callbacks only store what happened, and clients_poll() acts on it, since a
  * client cannot be replaced from inside its own callback.
@@ -39,7 +43,13 @@ enum {
     ENDING_MAX = 24,
 };
 
-enum state { ACQUIRING, JOINING, FINDING_HOLDER, STOPPED };
+enum state { PREFLIGHT, ACQUIRING, JOINING, FINDING_HOLDER, STOPPED };
+
+struct preflighting {
+    bool asked;
+    int64_t next_ms; /* not before (monotonic) */
+    struct preflight found;
+};
 
 struct measuring {
     bool wanted, asked;
@@ -62,6 +72,8 @@ struct clients {
     struct renewal_budget budget;
     struct renewal_group group;
     struct measuring measuring;
+    struct preflighting preflighting;
+    size_t metadata_wanted; /* of a full window */
     /* Set by callbacks. */
     bool fatal, fenced, group_lost, holder_asked;
     struct last_error fatal_error;
@@ -98,6 +110,80 @@ static void group_metadata_keep(struct clients *clients, struct group_metadata *
     clients->group_metadata = group_metadata;
 }
 
+/* --- Preflight --- */
+
+static void preflight_report(struct clients *clients)
+{
+    if (clients->events->preflight != NULL) {
+        clients->events->preflight(clients->context, &clients->preflighting.found);
+    }
+}
+
+static void on_preflight(void *context, const struct preflight *found)
+{
+    struct clients *clients = context;
+    clients->preflighting.asked = false;
+    if (clients->state != PREFLIGHT) {
+        return;
+    }
+    clients->preflighting.found = *found;
+    clients->preflighting.next_ms = now_ms(clients) + preflight_pause_ms(found);
+    if (preflight_blocking(found) == NULL) {
+        clients->state = ACQUIRING;
+    }
+    preflight_report(clients);
+    if (found->fenced) {
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE, "the transactional.id was taken over");
+    }
+}
+
+/* The thread acquires the transactional.id by itself, so a broker that is back shows at once. */
+static bool preflight_due(const struct clients *clients)
+{
+    const struct preflight_finding *transactions =
+        preflight_worst(&clients->preflighting.found, PREFLIGHT_TRANSACTIONS);
+    bool held = publisher_id_state(clients->publisher) == PRODUCER_ID_HELD;
+    bool was_held = transactions != NULL && transactions->state == PREFLIGHT_PASSED;
+    return now_ms(clients) >= clients->preflighting.next_ms || (held && !was_held);
+}
+
+static void preflight_check(struct clients *clients)
+{
+    if (clients->state == PREFLIGHT && !clients->preflighting.asked && preflight_due(clients)) {
+        clients->preflighting.asked = true;
+        publisher_preflight(clients->publisher, clients->group_metadata, on_preflight);
+    }
+}
+
+/* The library says so in its log alone, while it joins. */
+static void static_membership_note(struct clients *clients)
+{
+    bool works = !client_static_membership_missing();
+    const struct preflight_finding *known =
+        preflight_find(&clients->preflighting.found, PREFLIGHT_STATIC_MEMBERSHIP, "");
+    if (known == NULL || (known->state == PREFLIGHT_PASSED) != works) {
+        (void)preflight_put(&clients->preflighting.found, PREFLIGHT_STATIC_MEMBERSHIP, "",
+                            works ? PREFLIGHT_PASSED : PREFLIGHT_MISSING,
+                            works ? "" : "use a broker with KIP-345 (Kafka 2.3)", "%s",
+                            works ? "the broker takes it"
+                                  : "the broker does not take group.instance.id: after a restart "
+                                    "the partitions come back with a rebalance");
+        preflight_report(clients);
+    }
+}
+
+static void metadata_note(struct clients *clients, int64_t bytes)
+{
+    bool full = bytes >= (int64_t)clients->metadata_wanted;
+    (void)preflight_put(&clients->preflighting.found, PREFLIGHT_METADATA_BYTES, "",
+                        full ? PREFLIGHT_PASSED : PREFLIGHT_MISSING,
+                        full ? "" : "raise offset.metadata.max.bytes of the brokers to 1399",
+                        bytes == 0 ? "the broker accepts less than 512 bytes"
+                                   : "the broker accepts %" PRId64 " bytes",
+                        bytes);
+    preflight_report(clients);
+}
+
 static void on_assigned(void *context, struct group_metadata *group_metadata,
                         const int32_t *partitions, size_t count)
 {
@@ -105,6 +191,7 @@ static void on_assigned(void *context, struct group_metadata *group_metadata,
     group_metadata_keep(clients, group_metadata_ref(group_metadata));
     renewal_group_active(&clients->group);
     clients->events->consumer.assigned(clients->context, group_metadata, partitions, count);
+    static_membership_note(clients);
 }
 
 /* --- How much metadata the broker accepts --- */
@@ -122,6 +209,7 @@ static void on_measured(void *context, int64_t bytes)
     }
     if (bytes != TRANSACTION_METADATA_UNKNOWN && news && clients->state != STOPPED) {
         clients->events->metadata(clients->context, (size_t)bytes);
+        metadata_note(clients, bytes);
     }
 }
 
@@ -233,8 +321,8 @@ static void clock_check(struct clients *clients)
     char text[96];
     (void)snprintf(text, sizeof text, "the wall clock was set by %+.1f s", (double)step_ms / 1000);
     publisher_renew(clients->publisher);
-    replace_consumer(clients, CLIENTS_CLOCK_SET,
-                     clients->state == FINDING_HOLDER ? FINDING_HOLDER : ACQUIRING, text);
+    bool joined_before = clients->state == ACQUIRING || clients->state == JOINING;
+    replace_consumer(clients, CLIENTS_CLOCK_SET, joined_before ? ACQUIRING : clients->state, text);
 }
 
 static void on_id_holder(void *context, enum producer_id_holder holder);
@@ -276,7 +364,8 @@ static void fatal_handle(struct clients *clients)
             find_id_holder(clients);
         }
     } else if (renewal_allow(&clients->budget, now_ms(clients))) {
-        replace_consumer(clients, CLIENTS_FATAL_ERROR, ACQUIRING, text);
+        replace_consumer(clients, CLIENTS_FATAL_ERROR,
+                         clients->state == PREFLIGHT ? PREFLIGHT : ACQUIRING, text);
     } else {
         fail(clients, CLIENTS_RENEWALS_EXHAUSTED, text);
     }
@@ -311,6 +400,7 @@ bool clients_poll(struct clients *clients, size_t records_max)
         return false;
     }
     clock_check(clients);
+    preflight_check(clients);
     id_state_check(clients);
     bool more = consumer_poll(clients->consumer, records_max);
     if (clients->fatal) {
@@ -343,6 +433,10 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
     clients->events = events;
     clients->context = context;
     clients->group = RENEWAL_GROUP_INIT;
+    clients->state = events->preflight == NULL ? ACQUIRING : PREFLIGHT;
+    clients->metadata_wanted = config->metadata_bytes;
+    (void)preflight_put(&clients->preflighting.found, PREFLIGHT_BROKERS, "", PREFLIGHT_WAITING, "",
+                        "no broker has answered yet");
     clients->measuring =
         (struct measuring){.wanted = events->metadata != NULL, .next_ms = INT64_MAX};
     renewal_clock_init(&clients->wall, clock_now(clock));
@@ -385,6 +479,16 @@ struct consumer *clients_consumer(struct clients *clients)
 struct publisher *clients_publisher(struct clients *clients)
 {
     return clients->publisher;
+}
+
+const struct preflight_finding *clients_preflight(const struct clients *clients)
+{
+    return clients->state == PREFLIGHT ? preflight_blocking(&clients->preflighting.found) : NULL;
+}
+
+const struct preflight *clients_preflight_found(const struct clients *clients)
+{
+    return &clients->preflighting.found;
 }
 
 const char *clients_metadata_last_error(const struct clients *clients)

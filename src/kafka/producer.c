@@ -235,6 +235,7 @@ static void acquired(struct producer *producer)
 static bool acquire_retries(struct producer *producer, rd_kafka_error_t *error)
 {
     bool retriable = rd_kafka_error_is_retriable(error) != 0;
+    producer->acquire_error = rd_kafka_error_code(error);
     (void)rd_kafka_poll(producer->client, 0); /* error callbacks first: they say less */
     if (!retriable || rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__TIMED_OUT ||
         producer->last_error.text[0] == '\0') {

@@ -45,10 +45,11 @@ struct producer {
 
     rd_kafka_t *client;
     rd_kafka_topic_t *topics[TRANSACTION_TOPICS_MAX];
-    rd_kafka_t *reader;       /* reads committed offsets; created on first use */
-    bool acquired, id_denied; /* the transactional.id */
-    bool fenced;              /* another process has the transactional.id */
-    int64_t requested_us;     /* first request of this client for it; 0: none */
+    rd_kafka_t *reader;                /* reads committed offsets; created on first use */
+    bool acquired, id_denied;          /* the transactional.id */
+    rd_kafka_resp_err_t acquire_error; /* of the last attempt */
+    bool fenced;                       /* another process has the transactional.id */
+    int64_t requested_us;              /* first request of this client for it; 0: none */
     struct topic_leaders leaders[TRANSACTION_TOPICS_MAX];
     int64_t leaders_us; /* when they were fetched; 0: fetch them before the next batch */
     uint64_t random;

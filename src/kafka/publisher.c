@@ -39,7 +39,7 @@ enum {
 };
 
 /* Questions that the thread answers between batches. */
-enum query_kind { QUERY_ID_HOLDER, QUERY_METADATA, QUERY_COUNT };
+enum query_kind { QUERY_PREFLIGHT, QUERY_ID_HOLDER, QUERY_METADATA, QUERY_COUNT };
 
 struct query {
     struct group_metadata *group_metadata; /* NULL: not asked */
@@ -67,6 +67,7 @@ struct worker {
     bool resolve_first; /* an abandoned thread began the commit of the batch */
     bool id_lost;       /* another process holds the id: acquiring it again would fence that one */
     struct query queries[QUERY_COUNT];
+    struct preflight *preflight; /* found and not reported yet */
     char id_last_error[256];
 
     _Atomic enum producer_id_state id_state;
@@ -78,6 +79,7 @@ struct publisher {
     struct loop_fd *watch;
     int eventfd;
     publisher_ended_fn *ended;
+    publisher_preflight_fn *preflight_found;
     publisher_id_holder_fn *holder_found;
     publisher_metadata_fn *measured;
     void *context;
@@ -206,15 +208,25 @@ static void batch_publish(struct worker *worker, const struct transaction_batch 
 
 static void query_answer(struct worker *worker, enum query_kind kind, const struct query *query)
 {
-    int64_t answer = kind == QUERY_ID_HOLDER
-                         ? (int64_t)producer_find_id_holder(worker->producer, query->group_metadata)
-                         : producer_measure_metadata(worker->producer, query->group_metadata,
-                                                     query->partition, query->offset);
+    struct preflight *preflight = NULL;
+    int64_t answer = 0;
+    if (kind == QUERY_PREFLIGHT) {
+        preflight = mem_alloc(sizeof *preflight);
+        producer_preflight(worker->producer, preflight);
+    } else if (kind == QUERY_ID_HOLDER) {
+        answer = (int64_t)producer_find_id_holder(worker->producer, query->group_metadata);
+    } else {
+        answer = producer_measure_metadata(worker->producer, query->group_metadata,
+                                           query->partition, query->offset);
+    }
     id_state_store(worker);
     pthread_mutex_lock(&worker->lock);
     struct query *own = &worker->queries[kind];
     own->group_metadata = group_metadata_unref(own->group_metadata);
-    worker->id_lost = worker->id_lost || (kind == QUERY_ID_HOLDER && answer == ID_HOLDER_OTHER);
+    worker->id_lost = worker->id_lost || (kind == QUERY_ID_HOLDER && answer == ID_HOLDER_OTHER) ||
+                      (preflight != NULL && preflight->fenced);
+    free(worker->preflight);
+    worker->preflight = preflight;
     if (!worker->orphan) {
         own->answer = answer;
         own->answered = true;
@@ -283,6 +295,7 @@ static void worker_free(struct worker *worker)
     for (size_t i = 0; i < QUERY_COUNT; i++) {
         group_metadata_unref(worker->queries[i].group_metadata);
     }
+    free(worker->preflight);
     pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->lock);
     pthread_mutex_destroy(&worker->reading);
@@ -363,10 +376,16 @@ static void on_eventfd(void *context, uint32_t epoll_events)
     for (size_t i = 0; i < QUERY_COUNT; i++) {
         worker->queries[i].answered = false;
     }
+    AUTO_FREE struct preflight *preflight = worker->preflight;
+    worker->preflight = NULL;
     pthread_mutex_unlock(&worker->lock);
     if (end_known) {
         loop_timer_stop(&publisher->check);
         publisher->ended(publisher->context, &worker->end);
+    }
+    if (queries[QUERY_PREFLIGHT].answered && preflight != NULL) {
+        loop_timer_stop(&publisher->check); /* there was no batch yet */
+        publisher->preflight_found(publisher->context, preflight);
     }
     if (queries[QUERY_ID_HOLDER].answered) {
         publisher->holder_found(publisher->context,
@@ -390,6 +409,8 @@ static bool worker_take_over(struct worker *fresh, struct worker *old)
             (void)group_metadata_ref(fresh->queries[i].group_metadata);
         }
     }
+    fresh->preflight = old->preflight;
+    old->preflight = NULL;
     memcpy(fresh->id_last_error, old->id_last_error, sizeof fresh->id_last_error);
     if (old->batch != NULL && old->committing) {
         fresh->batch = old->batch;
@@ -454,6 +475,14 @@ static void query_ask(struct publisher *publisher, enum query_kind kind, struct 
     worker->queries[kind] = query;
     pthread_cond_broadcast(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
+}
+
+void publisher_preflight(struct publisher *publisher, struct group_metadata *group_metadata,
+                         publisher_preflight_fn *found)
+{
+    publisher->preflight_found = found;
+    query_ask(publisher, QUERY_PREFLIGHT, (struct query){.group_metadata = group_metadata});
+    loop_timer_set(&publisher->check, clock_now(&clock_system).mono_ms + CHECK_MS);
 }
 
 void publisher_find_id_holder(struct publisher *publisher, struct group_metadata *group_metadata,

@@ -7,6 +7,7 @@
 #include "presignd/kafka/properties.h"
 
 #include <librdkafka/rdkafka.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,14 @@ rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque
 char *client_try(enum kafka_client client, const char *instance,
                  const struct kafka_property *properties, size_t count)
     __attribute__((warn_unused_result));
+
+/* True after a consumer of this process has joined a group whose broker does not know static
+ * membership (KIP-345). Any thread. */
+bool client_static_membership_missing(void);
+
+/* A transaction is about to fail on purpose: the library's line about it is logged at debug. Any
+ * thread. */
+void client_expect_refusal(bool expected);
 
 /* Destroys the client on a thread of its own. No callback follows. It may take until a wall clock
  * that was set back has caught up. A consumer is not closed: closing calls the rebalance callback,

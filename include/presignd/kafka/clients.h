@@ -10,6 +10,9 @@
  *
  * The owner sees a replacement as `lost` and, later, `assigned`.
  *
+ * The preflight comes before everything else (preflight.h): the group is not joined while something
+ * blocks, and it is looked at again.
+ *
  * The transactional.id is acquired before the group is joined. So when a member with our name
  * fences our consumer, the holder of the id shows who that is. If we hold the id, it is an old
  * request of ours that a broker processed late. If another process holds it, that process has our
@@ -24,6 +27,7 @@
 #define PRESIGND_KAFKA_CLIENTS_H
 
 #include "presignd/kafka/consumer.h"
+#include "presignd/kafka/preflight.h"
 #include "presignd/kafka/publisher.h"
 
 #include <stdbool.h>
@@ -54,6 +58,9 @@ enum clients_failure {
 struct clients_events {
     struct consumer_events consumer; /* its `fatal` is not used */
     publisher_ended_fn *ended;
+    /* What the preflight has found; called again when a finding was added or has changed. Borrowed
+     * for the call. NULL: no preflight. */
+    void (*preflight)(void *context, const struct preflight *found);
     /* The broker accepts so many bytes of metadata; 0: fewer than TRANSACTION_METADATA_MIN. Use no
      * more than that before this call. NULL: not wanted. */
     void (*metadata)(void *context, size_t bytes);
@@ -81,6 +88,11 @@ bool clients_poll(struct clients *clients, size_t records_max);
 /* Valid until clients_free(), also after a replacement. */
 struct consumer *clients_consumer(struct clients *clients);
 struct publisher *clients_publisher(struct clients *clients);
+/* What keeps us from joining; NULL once the preflight has passed. Valid until the next call of
+ * clients_poll(). */
+const struct preflight_finding *clients_preflight(const struct clients *clients);
+/* All that the preflight has found. Valid as above. */
+const struct preflight *clients_preflight_found(const struct clients *clients);
 /* For readiness and status text: the broker accepts too little metadata; NULL: enough, as far as
  * known. */
 const char *clients_metadata_last_error(const struct clients *clients);

@@ -4,6 +4,7 @@
 #ifndef PRESIGND_KAFKA_PRODUCER_H
 #define PRESIGND_KAFKA_PRODUCER_H
 
+#include "presignd/kafka/preflight.h"
 #include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
@@ -58,6 +59,11 @@ enum producer_id_holder producer_find_id_holder(struct producer *producer,
 int64_t producer_measure_metadata(struct producer *producer,
                                   const struct group_metadata *group_metadata, int32_t partition,
                                   int64_t offset);
+/* Looks at everything that brokers have to do for presignd (preflight.h). Acquires the
+ * transactional.id, and uses a transaction that is always aborted. Reads metadata with a client of
+ * its own, which joins no group and creates no topic. Overwrites `found`. Takes milliseconds when
+ * all is well, and about 20 s at most. */
+void producer_preflight(struct producer *producer, struct preflight *found);
 /* A request of this process for the transactional.id may reach the coordinator late and fence the
  * holder. For ten minutes, a fence does not prove another process. Any thread. */
 void producer_expect_late_fence(void);

@@ -15,6 +15,7 @@
 #define PRESIGND_KAFKA_PUBLISHER_H
 
 #include "presignd/base/loop.h"
+#include "presignd/kafka/preflight.h"
 #include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
@@ -26,6 +27,8 @@
 
 /* Once for each publisher_submit(). */
 typedef void publisher_ended_fn(void *context, const struct transaction_end *end);
+/* Once for each publisher_preflight(). `found` is borrowed for the call. */
+typedef void publisher_preflight_fn(void *context, const struct preflight *found);
 /* Once for each publisher_find_id_holder(). */
 typedef void publisher_id_holder_fn(void *context, enum producer_id_holder holder);
 /* Once for each publisher_measure_metadata(): bytes that the broker accepts, from
@@ -50,6 +53,10 @@ void publisher_last_error(const struct publisher *publisher, char *text, size_t 
  * may be visible, its result is found out first. A pending search for the id's holder moves to the
  * new producer. */
 void publisher_renew(struct publisher *publisher);
+/* Runs producer_preflight() on the thread, before the first batch. A call that does not return ends
+ * as for a batch, and another thread looks again. One at a time. */
+void publisher_preflight(struct publisher *publisher, struct group_metadata *group_metadata,
+                         publisher_preflight_fn *found);
 /* Finds out who holds the transactional.id, after the current batch. One at a time. */
 void publisher_find_id_holder(struct publisher *publisher, struct group_metadata *group_metadata,
                               publisher_id_holder_fn *found);

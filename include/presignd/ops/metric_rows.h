@@ -58,6 +58,8 @@ METRIC(ENDPOINT_UP, GAUGE, "presignd_endpoint_up", NO_LABELS,
        "0 while no host of WeChat Pay answers and events are held for that.")
 METRIC(HOST_OUTAGES, GAUGE, "presignd_host_outages", LABELS("host"),
        "Consecutive calls that found the host unavailable. From 3 on, the other one is preferred.")
+METRIC(PREFLIGHT, GAUGE, "presignd_preflight", LABELS("check"),
+       "1: the check of the cluster passed, 0: something is missing. No value: not known.")
 METRIC(READY, GAUGE, "presignd_ready", NO_LABELS, "1 while /readyz reports ready.")
 METRIC(REBALANCES, COUNTER, "presignd_rebalances_total", LABELS("kind"),
        "Changes of the assigned partitions, by kind.")

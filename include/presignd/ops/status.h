@@ -37,6 +37,7 @@ struct status {
     struct status_process process;
     struct status_work work;
     struct status_reload reload;
+    struct status_list preflight;    /* struct status_preflight */
     struct status_list partitions;   /* struct status_partition */
     struct status_list merchants;    /* struct status_merchant */
     struct status_list keys;         /* struct status_key */

@@ -61,6 +61,13 @@ FLAG(reload, applied, BAD_IF_NO, "applied")
 PROSE(reload, text, BAD_IF_SET, "first problem")
 END;
 
+SECTION(preflight)
+TEXT(preflight, check, PLAIN, "check")
+FLAG(preflight, ok, BAD_IF_NO, "passed") /* left out: not known */
+PROSE(preflight, is, PLAIN, "is")
+PROSE(preflight, mend, BAD_IF_SET, "what to do")
+END;
+
 SECTION(partition)
 COUNT(partition, id, PLAIN, "partition")
 COUNT(partition, base_offset, PLAIN, "base offset")

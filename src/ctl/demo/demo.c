@@ -42,6 +42,7 @@ enum {
     SLICE_MS = 50,
     LATE_MS = 200, /* wait for surplus outcomes after the daemon has ended */
     FILES_OPEN_MAX = 16,
+    TXN_OFFSET_COMMIT = 28, /* https://kafka.apache.org/protocol#protocol_api_keys */
 };
 
 /* The default names, so that the configuration needs none. */
@@ -228,6 +229,10 @@ static bool start_broker(struct demo *demo)
             return FAIL(demo, NULL, "librdkafka's mock broker cannot create topics");
         }
     }
+    /* It accepts the offsets of any member. Without the first refusal, the daemon's preflight would
+     * find that nothing fences it. */
+    rd_kafka_mock_push_request_errors(demo->mock, TXN_OFFSET_COMMIT, 1,
+                                      RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
     say("  broker    %s, topics %s, %s, %s\n", rd_kafka_mock_cluster_bootstraps(demo->mock),
         topics[0], topics[1], topics[2]);
     return true;

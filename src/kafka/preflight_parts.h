@@ -1,0 +1,23 @@
+/* A running preflight; private to its files. */
+#ifndef PRESIGND_KAFKA_PREFLIGHT_PARTS_H
+#define PRESIGND_KAFKA_PREFLIGHT_PARTS_H
+
+#include "kafka/producer_parts.h"
+#include "presignd/kafka/preflight.h"
+#include "presignd/kafka/producer.h"
+
+struct look {
+    struct producer *producer;
+    struct preflight *found;
+    rd_kafka_t *reader;           /* a consumer that joins no group */
+    struct last_error last_error; /* the reader's */
+    char *group, *user;           /* user: NULL when it has no name in the configuration */
+    bool requests;                /* the topic of requests is there */
+};
+
+/* Adds a finding on a right. `option` is kafka-acls.sh's: "--topic", "--group",
+ * "--transactional-id". */
+void look_right(struct look *look, enum preflight_state state, const char *operation,
+                const char *option, const char *name, const char *is);
+
+#endif

@@ -1,0 +1,165 @@
+"""What presignd looks at before it joins its group, on a real Kafka: what blocks, how it is told,
+and that it goes on by itself."""
+
+import json
+import unittest
+
+import auditor
+from harness import World, event, http_get, wait_until
+from kafka_broker import Cluster, free_ports
+from secure_broker import Acls
+
+USER, PASSWORD = "presignd", "kafka-pass-4711"
+CHECKS = ["brokers", "transactions", "fencing", "topics", "leaders"]
+
+
+def status(daemon):
+    code, text = http_get(f"{daemon.admin}/status.json")
+    return json.loads(text) if code == 200 else {"process": {"state": ""}, "preflight": []}
+
+
+def findings(daemon):
+    """{check: the row of /status.json}."""
+    return {row["check"]: row for row in status(daemon)["preflight"]}
+
+
+def wait_blocked(daemon, check, words):
+    """Until the daemon is held back by that check; says so in status, /readyz, metric and journal."""
+    wait_until(lambda: status(daemon)["process"]["state"] == f"preflight: {check}"
+               and words in findings(daemon)[check]["is"],
+               lambda: f"held back by {check}: {status(daemon)['process']}, {findings(daemon)}")
+    code, text = http_get(f"{daemon.admin}/readyz")
+    assert code == 503 and text.startswith(f"preflight: {check}: ") and words in text, text
+    assert findings(daemon)[check]["ok"] is False
+    assert daemon.metrics()[f'presignd_preflight{{check="{check}"}}'] == 0
+    daemon.wait_for_log(rf"preflight: {check}: .*nothing is consumed until it has passed; ")
+    return findings(daemon)[check]["mend"]
+
+
+class Preflight(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = cls.enterClassContext(Cluster(users={USER: PASSWORD}))
+        cls.acls = Acls(cls.kafka.bootstrap)
+        cls.addClassCleanup(cls.acls.close)
+
+    def setUp(self):
+        self.world = self.enterContext(World(kafka=self.kafka))
+        self.world.start_sandbox()
+
+    def start_as_user(self, instance="presignd-1", wait=False):
+        return self.world.start_daemon(instance, wait=wait, sections={"kafka": {
+            "bootstrap.servers": self.kafka.users_bootstrap, "security.protocol": "sasl_plaintext",
+            "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD}})
+
+    def deny(self, resource):
+        """The broker lets all in that nobody has a right to: a right of another's shuts us out."""
+        self.acls.add(f"User:another {resource}")
+        self.addCleanup(self.acls.remove, f"User:another {resource}")
+
+    def allow(self, resource):
+        self.acls.remove(f"User:another {resource}")
+
+    def assert_nothing_was_called(self):
+        self.assertEqual(self.world.sandbox.ledger(), [])
+
+    def test_all_is_well(self):
+        daemon = self.world.start_daemon()
+        rows = wait_until(lambda: "metadata_bytes" in findings(daemon) and findings(daemon), "all checks")
+        self.assertEqual([row["check"] for row in rows.values() if row.get("ok") is not True
+                          and row["check"] != "rights"], [])
+        self.assertLessEqual({*CHECKS, "static_membership", "metadata_bytes"}, rows.keys())
+        self.assertNotIn("mend", rows["fencing"])
+        self.assertEqual(status(daemon)["process"]["state"], "ready")
+        metrics = daemon.metrics()
+        for check in CHECKS:
+            self.assertEqual(metrics[f'presignd_preflight{{check="{check}"}}'], 1)
+        self.assertNotRegex(daemon.log_text(), "WARNING|ERR|TXNERR")
+        self.assertEqual(daemon.terminate(), 0)
+
+    def test_a_transactional_id_that_is_denied(self):
+        id_of_ours = "TRANSACTIONAL_ID LITERAL presignd-denied WRITE"
+        self.deny(id_of_ours)
+        sent = self.world.produce(event() for _ in range(3))
+        daemon = self.start_as_user("presignd-denied")
+        mend = wait_blocked(daemon, "transactions", "Transactional Id authorization failed")
+        self.assertIn("rights", mend)
+        self.assertIn(f"--allow-principal User:{USER} --operation Write --transactional-id presignd-denied",
+                      findings(daemon)["rights"]["mend"])
+        self.assert_nothing_was_called()
+        self.allow(id_of_ours)
+        self.world.wait_for_outcomes(sent)
+        daemon.wait_ready()
+        daemon.wait_for_log("preflight: nothing blocks any more")
+        self.assertEqual(daemon.log_text().count("preflight: transactions: "), 1)
+
+    def test_a_group_that_is_denied(self):
+        group = f"GROUP LITERAL {self.world.group} READ"
+        self.deny(group)
+        sent = self.world.produce([event()])
+        daemon = self.start_as_user()
+        wait_blocked(daemon, "fencing", "Group authorization failed")
+        self.assertIn(f"--operation Read --group {self.world.group}", findings(daemon)["rights"]["mend"])
+        self.assert_nothing_was_called()
+        self.allow(group)
+        self.world.wait_for_outcomes(sent)
+        daemon.wait_ready()
+
+    def test_a_topic_of_requests_that_is_made_later(self):
+        topic = self.world.topics[auditor.REQUESTS]
+        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        daemon = self.world.start_daemon(wait=False)
+        self.assertIn("presignctl topics --create", wait_blocked(daemon, "topics", topic))
+        self.assertEqual(list(self.kafka.admin().list_topics(topic=topic, timeout=10).topics[topic].partitions), [])
+        self.kafka.create_topic(topic, 3)
+        sent = self.world.produce([event()])
+        self.world.wait_for_outcomes(sent)
+        daemon.wait_ready()
+
+    def test_an_output_topic_may_be_missing(self):
+        topic = self.world.topics[auditor.FAILURES]
+        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        daemon = self.world.start_daemon()
+        daemon.wait_for_log(rf"WARNING preflight: topics: topic {topic}: ")
+        self.world.produce([event()])
+        wait_until(lambda: status(daemon)["work"]["succeeded"] == 1, "a result")
+        self.assertFalse(findings(daemon)["topics"]["ok"])
+
+    def test_a_stop_while_something_is_missing(self):
+        topic = self.world.topics[auditor.REQUESTS]
+        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        daemon = self.world.start_daemon(wait=False)
+        wait_blocked(daemon, "topics", topic)
+        self.assertEqual(self.world.ctl("reload", "-c", self.world.directory / "presignd-1.conf").returncode, 0)
+        self.assertEqual(daemon.terminate(), 0)
+
+
+class Later(unittest.TestCase):
+    """A broker that is not there at the start, and a cluster that has no internal topics yet."""
+
+    def test_a_broker_that_comes_later(self):
+        kafka = self.enterContext(Cluster())
+        world = self.enterContext(World(kafka=kafka))
+        world.start_sandbox()
+        sent = world.produce([event()])
+        kafka.stop()
+        daemon = world.start_daemon(wait=False)
+        wait_blocked(daemon, "brokers", "no broker has answered: ")
+        kafka.start()
+        world.wait_for_outcomes(sent)
+        daemon.wait_ready()
+        self.assertEqual(daemon.terminate(), 0)
+
+    def test_a_stop_without_any_broker(self):
+        world = World(kafka=None)
+        self.addCleanup(world.close)
+        world.kafka.bootstrap = f"127.0.0.1:{free_ports(1)[0]}"
+        world.start_sandbox()
+        daemon = world.start_daemon(wait=False)
+        wait_blocked(daemon, "brokers", "no broker has answered: ")
+        self.assertEqual(http_get(f"{daemon.admin}/healthz")[0], 200)
+        self.assertEqual(daemon.terminate(), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
