@@ -1,4 +1,5 @@
-"""Documents: links have targets, tables are even, alerts have runbooks, translations are up to date."""
+"""Documents: links have targets, tables are even, alerts have runbooks, reasons of failures have advice,
+translations are up to date."""
 
 import re
 import shutil
@@ -12,6 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "contrib/prometheus/presignd.rules.yml"
+REASONS = ROOT / "include/presignd/flow/reason_rows.h"
 
 
 def pages():
@@ -43,6 +45,12 @@ def uneven_rows(text):
         if count != cells:
             found.append(number)
     return found
+
+
+def advised(text):
+    """The names in the first column of the table that says what to do for each reason of a failure."""
+    runbook = re.search(r"^### PresigndFailuresHigh\n(.*?)(?=^###? |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+    return [name for cell in re.findall(r"^\| ([^|]*) \|", runbook, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)]
 
 
 class Pages(unittest.TestCase):
@@ -78,6 +86,17 @@ class Pages(unittest.TestCase):
         for name in ("operations.md", "operations.zh-CN.md"):
             headings = re.findall(r"^### (Presignd\w+)$", prose(ROOT / "docs" / name), re.MULTILINE)
             self.assertEqual(sorted(headings), sorted(alerts), name)
+
+    def test_every_reason_of_a_failure_has_advice(self):
+        reasons = re.findall(r'^REASON\(\w+, "(\w+)"', REASONS.read_text(encoding="utf-8"), re.MULTILINE)
+        self.assertGreater(len(reasons), 10)
+        for name in ("operations.md", "operations.zh-CN.md"):
+            found = advised((ROOT / "docs" / name).read_text(encoding="utf-8"))
+            self.assertEqual(sorted(found), sorted(reasons), f"{name}: the first column under PresigndFailuresHigh")
+
+    def test_advice_is_read_from_the_first_column_of_its_runbook(self):
+        text = "### A\n| `x` | y |\n### PresigndFailuresHigh\n| r | who |\n| --- | --- |\n| `a`, `b` | `c` |\n## B\n| `d` | e |\n"
+        self.assertEqual(advised(text), ["a", "b"])
 
     def test_no_translation_is_older_than_its_original(self):
         done = subprocess.run([ROOT / "scripts/translation-stamp", "--check"], capture_output=True, text=True)

@@ -1,6 +1,7 @@
-"""Each row of a table has code that uses it: a configuration key is read, a metric counted, a fact of
-the status set, a message logged. Each rule that setup fills in is filled in. Prints what is left
-out."""
+"""Each row of a table has code that uses it: a configuration key is read, and read again after a
+reload if its row says so; a metric is counted, a fact of the status set, a message logged. Each rule
+that setup fills in is filled in, and read. Each default is compared by the unit test of config/read.
+Prints what is left out."""
 
 import re
 import unittest
@@ -12,12 +13,20 @@ METRICS = "include/presignd/ops/metric_rows.h"
 REASONS = "include/presignd/flow/reason_rows.h"
 STATUS = "include/presignd/ops/status_rows.h"
 MESSAGES = "include/presignd/ops/messages.h"
+SETUP = "include/presignd/setup/setup.h"
+DEFAULTS = "tests/unit/config/test_read.c"
 
-# What src/setup/setup.c fills in; a field that it leaves out is silently 0.
-FILLED = {"admit_rules": "include/presignd/flow/admit.h", "retry_policy": "include/presignd/flow/retry.h",
-          "pipeline_limits": "include/presignd/flow/ports.h", "pipeline_rules": "include/presignd/flow/ports.h",
-          "caller_config": "include/presignd/wechatpay/caller.h",
-          "merchant_spec": "include/presignd/wechatpay/merchant.h"}
+# What src/setup/setup.c fills in; a field that it leaves out is silently 0. With each: who reads it, and
+# by which name.
+FILLED = {"admit_rules": ("include/presignd/flow/admit.h", "src/flow/", "(?:rules|admit)->"),
+          "retry_policy": ("include/presignd/flow/retry.h", "src/flow/", r"(?:policy->|retry\.)"),
+          "pipeline_limits": ("include/presignd/flow/ports.h", "src/flow/", r"limits(?:\.|->)"),
+          "pipeline_rules": ("include/presignd/flow/ports.h", "src/flow/", r"rules(?:\.|->)"),
+          "caller_config": ("include/presignd/wechatpay/caller.h", "src/wechatpay/", "config->"),
+          "merchant_spec": ("include/presignd/wechatpay/merchant.h", "src/wechatpay/", "spec->")}
+
+# Fields of struct setup that a start alone uses: a change of Kafka's properties needs a restart.
+START_ONLY = {"properties", "property_count"}
 
 # Keys that are checked and not used yet; their help says so.
 UNUSED = {"merchant.apiv3_key"}
@@ -41,6 +50,68 @@ def unread_keys(table, sources):
     for _, section, name in rows(table, "TEXT|EXAMPLE|NUMBER|FLAG|CHOICE"):
         used = rf"->{name}\b" if section == "merchant" else rf"[.>]{section}\.{name}\b"
         if not re.search(used, merchants if section == "merchant" else plain):
+            yield f"{section}.{name}"
+
+
+def functions(sources):
+    """{name: text} of the functions that these files define; those of one name are one."""
+    found = {}
+    for text in sources.values():
+        for whole, name in re.findall(r"^((?:\w[\w *]*[ *])(\w+)\([^;{}]*\)\n\{\n.*?^\})", code(text), flags=re.M | re.S):
+            found[name] = found.get(name, "") + whole
+    return found
+
+
+def reached(defined, roots, stop=()):
+    """The text of all functions that are called from `roots`, directly or not; not through `stop`."""
+    names, left = set(), [name for name in roots if name in defined]
+    while left:
+        names.add(left.pop())
+        called = set().union(*(re.findall(r"\b(\w+)\(", defined[name]) for name in names))
+        left = [name for name in called & defined.keys() if name not in names and name not in stop]
+    return "".join(defined[name] + "\n" for name in sorted(names))
+
+
+def of_the_daemon(sources):
+    return functions({path: text for path, text in sources.items() if path.startswith(("src/daemon/", "src/setup/"))})
+
+
+def read_only_at_start(table, sources):
+    """Keys whose row says RELOAD and that no function reads which a signal leads to."""
+    defined = of_the_daemon(sources)
+    text = reached(defined, ["on_signal"])
+    merchants = "".join(each for name, each in defined.items()
+                        if f"{each}\n" in text and "struct config_merchant" in each)
+    for section, name, row in re.findall(r"^\w+\((\w+), (\w+)(.*?)\)$", table, flags=re.M | re.S):
+        changes = re.search(r"\b(RELOAD|REQUIRED|RESTART)\b", code(row))
+        used = rf"->{name}\b" if section == "merchant" else rf"[.>]{section}\.{name}\b"
+        if changes and changes[1] != "RESTART" and not re.search(used, merchants if section == "merchant" else text):
+            yield f"{section}.{name}"
+
+
+def kept_from_the_start(header, sources):
+    """Fields of struct setup that the daemon takes at its start and not from a reload's setup."""
+    defined = of_the_daemon(sources)
+    start = reached(defined, ["daemon_run"], stop=["setup_load", "setup_free", "on_signal"])
+    reload = reached(defined, ["on_signal"], stop=["setup_load", "setup_free"])
+    return [name for name in fields("setup", header)
+            if name not in START_ONLY and re.search(rf"\bsetup->{name}\b", start)
+            and not re.search(rf"\b(?:setup|fresh)->{name}\b", reload)]
+
+
+def unread_rules(struct, header, by, sources):
+    """`by`: the beginning of the readers' paths, and the expression before the field's name."""
+    where, before = by
+    text = "".join(code(text) for path, text in sources.items() if path.startswith(where))
+    return [name for name in fields(struct, header) if not re.search(rf"\b{before}{name}\b(?!\s*=[^=])", text)]
+
+
+def untested_defaults(table, test):
+    """Rows with a default that the test of the defaults does not name."""
+    body = re.search(r"^Test\(config_read, defaults_are_as_documented\)\n\{\n(.*?)^\}", test, flags=re.M | re.S)[1]
+    for _, section, name in rows(table, "TEXT|NUMBER|FLAG"):
+        used = rf"cr_assert\w*\([^;]*\b(?:config->{section}\.|{section}->){name}\b"
+        if not re.search(used, code(body)):
             yield f"{section}.{name}"
 
 
@@ -115,10 +186,22 @@ class Tables(unittest.TestCase):
         found = unused_names([f"REASON_{name}" for name in names if name not in by_answer], self.sources)
         self.assert_none(found, REASONS, "no event ends with this reason")
 
-    def test_rules_are_filled_in(self):
-        for struct, header in FILLED.items():
+    def test_rules_are_filled_in_and_read(self):
+        for struct, (header, *by) in FILLED.items():
             found = unfilled(struct, read(header), self.sources["src/setup/setup.c"])
             self.assert_none(found, header, f"src/setup/setup.c sets no such field of struct {struct}")
+            found = unread_rules(struct, read(header), by, self.sources)
+            self.assert_none(found, header, f"nothing in {by[0]} reads this field of struct {struct}")
+
+    def test_keys_are_read_again(self):
+        found = set(read_only_at_start(read(KEYS), self.sources))
+        self.assert_none(sorted(found - UNUSED), KEYS, "its row says RELOAD, and only a start reads it")
+        self.assert_none(kept_from_the_start(read(SETUP), self.sources), SETUP,
+                         "a start uses this field of struct setup, a reload does not")
+
+    def test_defaults_are_compared(self):
+        self.assert_none(untested_defaults(read(KEYS), read(DEFAULTS)), DEFAULTS,
+                         "defaults_are_as_documented does not compare this key's default")
 
 
 class Omissions(unittest.TestCase):
@@ -147,6 +230,66 @@ class Omissions(unittest.TestCase):
     def test_a_rule_that_is_left_out(self):
         header = "struct policy {\n    int64_t a_ms, b_ms; /* c; */\n    const char *names[MAX];\n};\n"
         self.assertEqual(unfilled("policy", header, "{.a_ms = 1, x->names[i] = y}"), ["b_ms"])
+        by = ("src/flow/", "policy->")
+        self.assertEqual(unread_rules("policy", header, by, {"src/flow/a.c": "f(policy->a_ms); policy->b_ms = 1;",
+                                                             "src/setup/setup.c": "f(policy->names);"}),
+                         ["b_ms", "names"])
+
+    DAEMON = """
+static void drain(struct daemon *d)
+{
+    d->end = d->setup->config->daemon.drain_ms;
+}
+
+static void apply(struct daemon *d, struct setup *fresh)
+{
+    %s
+}
+
+static void on_signal(void *context, int number)
+{
+    number == SIGHUP ? apply(context, setup_load(0)) : drain(context);
+}
+
+int daemon_run(void)
+{
+    d->loop = loop_new(d->setup->config->daemon.threads, d->setup->rules, on_signal);
+}
+"""
+    LOAD = """
+static void take(struct setup *setup, const struct config_merchant *from)
+{
+    setup->rules = from->rate + setup->config->retry.delay_ms;
+}
+
+struct setup *setup_load(int sources)
+{
+    take(setup, from);
+}
+"""
+
+    def test_a_key_that_is_read_only_at_the_start(self):
+        table = "".join(f'NUMBER({key}, COUNT, "0", 0, 1, RELOAD,\n       "RESTART; x")\n' for key in (
+            "daemon, drain_ms", "daemon, threads", "retry, delay_ms", "merchant, rate", "merchant, mode"))
+        sources = {"src/daemon/daemon.c": self.DAEMON % "", "src/setup/setup.c": self.LOAD}
+        self.assertEqual(list(read_only_at_start(table, sources)), ["daemon.threads", "merchant.mode"])
+        self.assertEqual(list(read_only_at_start(table.replace("RELOAD", "RESTART"), sources)), [])
+        sources["src/daemon/daemon.c"] = self.DAEMON % "resize(fresh->config->daemon.threads);"
+        self.assertEqual(list(read_only_at_start(table, sources)), ["merchant.mode"])
+
+    def test_a_field_of_setup_that_a_reload_does_not_use(self):
+        header = "struct setup {\n    struct config *config;\n    int rules;\n};\n"
+        sources = {"src/daemon/daemon.c": self.DAEMON % "", "src/setup/setup.c": self.LOAD}
+        self.assertEqual(kept_from_the_start(header, sources), ["rules"])
+        sources["src/daemon/daemon.c"] = self.DAEMON % "configure(fresh->rules);"
+        self.assertEqual(kept_from_the_start(header, sources), [])
+
+    def test_a_default_that_is_not_compared(self):
+        table = 'NUMBER(retry, a_ms, MS, "1", 0, 1, RELOAD, "x")\nTEXT(merchant, note, text, "", RELOAD, "x")\n'
+        test = "Test(config_read, defaults_are_as_documented)\n{\n    %s\n}\n\nTest(x, y)\n{\n    merchant->note;\n}\n"
+        self.assertEqual(list(untested_defaults(table, test % "f(config->retry.a_ms);")), ["retry.a_ms", "merchant.note"])
+        self.assertEqual(list(untested_defaults(
+            table, test % 'cr_assert_eq(config->retry.a_ms, 1); cr_assert_str_eq(merchant->note, "");')), [])
 
 
 if __name__ == "__main__":

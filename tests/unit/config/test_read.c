@@ -96,6 +96,7 @@ Test(config_read, defaults_are_as_documented)
     struct config *config = read_text(&bench, MERCHANT);
     cr_assert_not_null(config, "%s", errors_of(&bench));
     cr_assert_str_eq(config->daemon.instance, "presignd-1");
+    cr_assert(!config->daemon.at_least_once);
     cr_assert_str_eq(config->daemon.requests_topic, "presign.requests");
     cr_assert_str_eq(config->daemon.results_topic, "presign.results");
     cr_assert_str_eq(config->daemon.failures_topic, "presign.failures");
@@ -121,6 +122,12 @@ Test(config_read, defaults_are_as_documented)
     cr_assert_eq(config->retry.max_delay_ms, 30000);
     cr_assert_eq(config->retry.give_up_after_ms, 600000);
     cr_assert_eq(config->retry.hold_unauthorized_ms, 600000);
+    const struct config_merchant *merchant = &config->merchants[0];
+    cr_assert(!merchant->is_default);
+    cr_assert_str_eq(merchant->apiv3_key, "");
+    cr_assert_str_eq(merchant->platform_certificates, "off");
+    cr_assert_eq(merchant->max_in_flight, 256);
+    cr_assert_eq(merchant->rate_per_s, 0);
     cr_assert_eq(config->property_count, 2);
     cr_assert_str_eq(config->properties[0].name, "bootstrap.servers");
     cr_assert_str_eq(config->properties[0].value, "127.0.0.1:9092");
