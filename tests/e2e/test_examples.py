@@ -6,6 +6,7 @@ PRESIGND_REQUIRE_SUITES=1 (scripts/test) that is a failure.
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -22,6 +23,10 @@ from kafka_broker import JAVA, class_path
 EXAMPLES = ROOT / "examples"
 CACHE = ROOT / "build" / "examples"
 RUN_S = 600
+
+
+# What `go build` says when its modules do not come.
+UNFETCHED = re.compile(r"dial tcp|i/o timeout|TLS handshake|connection reset|unexpected EOF|: 5\d\d ")
 
 
 class Missing(Exception):
@@ -50,9 +55,13 @@ def go():
     CACHE.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "GOMODCACHE": str(CACHE / "go-modules"), "GOCACHE": str(CACHE / "go-cache"),
                    "GOFLAGS": "-modcacherw -buildvcs=false", "CGO_ENABLED": "0"}
-    built = subprocess.run(["go", "build", "-o", CACHE / "presign-go", "."], cwd=EXAMPLES / "go",
-                           env=environment, capture_output=True, text=True)
-    if built.returncode and "dial tcp" in built.stderr:
+    for _ in range(3):  # go gives up at the first error of the network
+        built = subprocess.run(["go", "build", "-o", CACHE / "presign-go", "."], cwd=EXAMPLES / "go",
+                               env=environment, capture_output=True, text=True)
+        unfetched = built.returncode and UNFETCHED.search(built.stderr)
+        if not unfetched:
+            break
+    if unfetched:
         raise Missing(f"the modules cannot be fetched: {built.stderr}")
     assert built.returncode == 0, built.stderr
     return [CACHE / "presign-go"]
