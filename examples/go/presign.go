@@ -70,11 +70,13 @@ func request(ctx context.Context, code string) (string, error) {
 
 // The members of an outcome that this program uses. Ignore others.
 type outcome struct {
+	ID   string
 	Type string
 	Time time.Time
 	Data struct {
 		Endpoint, Reason string
 		Retryable        bool
+		MchID            string
 		Code             *string   `json:"out_contract_code"`
 		IssuedAt         time.Time `json:"issued_at"`
 		ExpiresAt        string    `json:"expires_at"`
@@ -106,29 +108,45 @@ func opening(o *outcome) map[string]any {
 	}
 }
 
-// Orders sessions: by issued_at (seconds), then by the time of the outcome.
-type age struct {
+// Orders outcomes: a result wins over a failure, then the later issuedAt (in seconds, zero in a
+// failure) wins, then the later completedAt.
+type rank struct {
+	succeeded             bool
 	issuedAt, completedAt time.Time
 }
 
-func (a age) after(b age) bool {
+func (a rank) above(b rank) bool {
+	if a.succeeded != b.succeeded {
+		return a.succeeded
+	}
 	return a.issuedAt.After(b.issuedAt) || a.issuedAt.Equal(b.issuedAt) && a.completedAt.After(b.completedAt)
 }
 
-// handle stores one outcome in sessions (your database) and returns what is new, or nil.
-//
-// The same outcome may come twice, because offsets are committed after handling. Of two results
-// for one code the later one counts. Comparing handles both.
-func handle(o *outcome, sessions map[string]age) map[string]any {
-	if strings.HasSuffix(o.Type, ".failed") {
-		return map[string]any{"code": o.Data.Code, "failed": o.Data.Reason, "retryable": o.Data.Retryable}
+// newer stores the rank if it is the highest of its key so far, and returns whether it is.
+func newer(ranks map[string]rank, key string, this rank) bool {
+	if known, found := ranks[key]; found && !this.above(known) {
+		return false
 	}
-	this := age{o.Data.IssuedAt, o.Time}
-	known, found := sessions[*o.Data.Code]
-	if found && !this.after(known) {
+	ranks[key] = this
+	return true
+}
+
+// handle stores one outcome in known and sessions (your database) and returns what is new, or nil.
+//
+// The same outcome may come twice, because offsets are committed after handling. An id may have
+// several outcomes, and a code several results. Comparing ranks handles all of this.
+func handle(o *outcome, known, sessions map[string]rank) map[string]any {
+	this := rank{strings.HasSuffix(o.Type, ".succeeded"), o.Data.IssuedAt, o.Time}
+	if !newer(known, o.ID, this) {
 		return nil
 	}
-	sessions[*o.Data.Code] = this
+	if !this.succeeded {
+		// The reason may be one that you do not know; retryable says what to do.
+		return map[string]any{"code": o.Data.Code, "failed": o.Data.Reason, "retryable": o.Data.Retryable}
+	}
+	if !newer(sessions, o.Data.MchID+"/"+*o.Data.Code, this) {
+		return nil
+	}
 	return map[string]any{"code": o.Data.Code, "expires_at": o.Data.ExpiresAt, "open": opening(o)}
 }
 
@@ -144,7 +162,7 @@ func outcomes(ctx context.Context, count int) error {
 		return err
 	}
 	defer client.Close()
-	sessions := map[string]age{}
+	known, sessions := map[string]rank{}, map[string]rank{}
 	for handled := 0; count == 0 || handled < count; {
 		fetched := client.PollFetches(ctx)
 		if err := fetched.Err(); err != nil {
@@ -155,7 +173,7 @@ func outcomes(ctx context.Context, count int) error {
 			if err := json.Unmarshal(record.Value, &o); err != nil {
 				return err
 			}
-			if news := handle(&o, sessions); news != nil {
+			if news := handle(&o, known, sessions); news != nil {
 				line, _ := json.Marshal(news)
 				fmt.Println(string(line))
 			}

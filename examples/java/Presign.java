@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -75,49 +76,69 @@ class Presign {
         }
     }
 
-    /** Orders sessions: by issued_at (seconds), then by the time of the outcome. */
-    record Age(Instant issuedAt, Instant completedAt) implements Comparable<Age> {
-        public int compareTo(Age other) {
-            int seconds = issuedAt.compareTo(other.issuedAt);
-            return seconds != 0 ? seconds : completedAt.compareTo(other.completedAt);
+    /**
+     * Orders outcomes: a result wins over a failure, then the later issuedAt (in seconds, EPOCH in a
+     * failure) wins, then the later completedAt.
+     */
+    record Rank(boolean succeeded, Instant issuedAt, Instant completedAt) {
+        static final Comparator<Rank> ORDER = Comparator.comparing(Rank::succeeded)
+            .thenComparing(Rank::issuedAt).thenComparing(Rank::completedAt);
+
+        static Rank of(JsonNode outcome) {
+            boolean succeeded = outcome.get("type").textValue().endsWith(".succeeded");
+            return new Rank(succeeded,
+                succeeded ? Instant.parse(outcome.get("data").get("issued_at").textValue()) : Instant.EPOCH,
+                Instant.parse(outcome.get("time").textValue()));
         }
     }
 
+    /** Stores `rank` if it is the highest of its key so far; returns whether it is. */
+    static boolean newer(Map<String, Rank> ranks, String key, Rank rank) {
+        Rank known = ranks.get(key);
+        if (known != null && Rank.ORDER.compare(known, rank) >= 0) {
+            return false;
+        }
+        ranks.put(key, rank);
+        return true;
+    }
+
     /**
-     * Stores one outcome in `sessions` (your database); returns what is new, or null.
+     * Stores one outcome in `known` and `sessions` (your database); returns what is new, or null.
      *
-     * <p>The same outcome may come twice, because offsets are committed after handling. Of two results
-     * for one code the later one counts. Comparing handles both.
+     * <p>The same outcome may come twice, because offsets are committed after handling. An id may have
+     * several outcomes, and a code several results. Comparing ranks handles all of this.
      */
-    static ObjectNode handle(JsonNode outcome, Map<String, Age> sessions) {
+    static ObjectNode handle(JsonNode outcome, Map<String, Rank> known, Map<String, Rank> sessions) {
         JsonNode data = outcome.get("data");
         String code = data.path("out_contract_code").textValue();
         ObjectNode news = JSON.createObjectNode().put("code", code);
-        if (outcome.get("type").textValue().endsWith(".failed")) {
+        Rank rank = Rank.of(outcome);
+        if (!newer(known, outcome.get("id").textValue(), rank)) {
+            return null;
+        }
+        if (!rank.succeeded()) {
+            // The reason may be one that you do not know; retryable says what to do.
             return news.put("failed", data.get("reason").textValue())
                 .put("retryable", data.get("retryable").booleanValue());
         }
-        Age age = new Age(Instant.parse(data.get("issued_at").textValue()),
-            Instant.parse(outcome.get("time").textValue()));
-        Age known = sessions.get(code);
-        if (known != null && known.compareTo(age) >= 0) {
+        if (!newer(sessions, data.get("mchid").textValue() + "/" + code, rank)) {
             return null;
         }
-        sessions.put(code, age);
         news.put("expires_at", data.get("expires_at").textValue()).set("open", opening(data));
         return news;
     }
 
     /** Follows both topics and prints what is new; ends after `count` records, if that is not 0. */
     static void outcomes(int count) throws Exception {
-        Map<String, Age> sessions = new HashMap<>();
+        Map<String, Rank> known = new HashMap<>();
+        Map<String, Rank> sessions = new HashMap<>();
         Map<String, Object> settings = Map.of("bootstrap.servers", KAFKA, "group.id", "orders-java",
             "isolation.level", "read_committed", "auto.offset.reset", "earliest", "enable.auto.commit", false);
         try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
             consumer.subscribe(List.of("presign.results", "presign.failures"));
             for (int handled = 0; count == 0 || handled < count; ) {
                 for (ConsumerRecord<String, String> record : consumer.poll(Duration.ofSeconds(1))) {
-                    ObjectNode news = handle(JSON.readTree(record.value()), sessions);
+                    ObjectNode news = handle(JSON.readTree(record.value()), known, sessions);
                     if (news != null) {
                         System.out.println(news);
                     }

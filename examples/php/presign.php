@@ -74,32 +74,46 @@ function opening(array $data): array
     }
 }
 
+/** Stores $rank if it is the highest of its key so far; returns whether it is. */
+function newer(array &$ranks, string $key, array $rank): bool
+{
+    if (isset($ranks[$key]) && ($ranks[$key] <=> $rank) >= 0) {
+        return false;
+    }
+    $ranks[$key] = $rank;
+    return true;
+}
+
 /**
- * Stores one outcome in $sessions (your database); returns what is new, or null.
+ * Stores one outcome in $known and $sessions (your database); returns what is new, or null.
  *
- * The same outcome may come twice, because offsets are committed after handling. Of two results
- * for one code the later one counts. Comparing handles both.
+ * The same outcome may come twice, because offsets are committed after handling. An id may have
+ * several outcomes, and a code several results. Comparing ranks handles all of this.
  */
-function handle(array $outcome, array &$sessions): ?array
+function handle(array $outcome, array &$known, array &$sessions): ?array
 {
     $data = $outcome['data'];
     $code = $data['out_contract_code'] ?? null;
-    if (str_ends_with($outcome['type'], '.failed')) {
-        return ['code' => $code, 'failed' => $data['reason'], 'retryable' => $data['retryable']];
-    }
-    // issued_at has a resolution of one second; if it is equal, the later time wins.
-    $age = [$data['issued_at'], $outcome['time']];
-    if (isset($sessions[$code]) && ($sessions[$code] <=> $age) >= 0) {
+    $succeeded = str_ends_with($outcome['type'], '.succeeded');
+    // A result wins over a failure, then the later issued_at (in seconds) wins, then the later time.
+    $rank = [$succeeded, $succeeded ? $data['issued_at'] : '', $outcome['time']];
+    if (!newer($known, $outcome['id'], $rank)) {
         return null;
     }
-    $sessions[$code] = $age;
+    if (!$succeeded) {
+        // The reason may be one that you do not know; retryable says what to do.
+        return ['code' => $code, 'failed' => $data['reason'], 'retryable' => $data['retryable']];
+    }
+    if (!newer($sessions, "{$data['mchid']}/$code", $rank)) {
+        return null;
+    }
     return ['code' => $code, 'expires_at' => $data['expires_at'], 'open' => opening($data)];
 }
 
 /** Follows both topics and prints what is new; ends after $count records, if that is not 0. */
 function outcomes(int $count): void
 {
-    $sessions = [];
+    $known = $sessions = [];
     $consumer = new RdKafka\KafkaConsumer(kafka([
         'group.id' => 'orders-php', 'isolation.level' => 'read_committed',
         'auto.offset.reset' => 'earliest', 'enable.auto.commit' => 'false']));
@@ -112,7 +126,7 @@ function outcomes(int $count): void
         if ($message->err !== RD_KAFKA_RESP_ERR_NO_ERROR) {
             throw new RuntimeException($message->errstr());
         }
-        $news = handle(json_decode($message->payload, true, 512, JSON_THROW_ON_ERROR), $sessions);
+        $news = handle(json_decode($message->payload, true, 512, JSON_THROW_ON_ERROR), $known, $sessions);
         if ($news !== null) {
             echo json_encode($news, JSON_UNESCAPED_SLASHES), "\n";
         }

@@ -64,26 +64,37 @@ def opening(data):
             return {"call": "redirect", "url": answer["redirect_url"]}
 
 
-def handle(outcome, sessions):
-    """Stores one outcome in `sessions` (your database); returns what is new, or None.
+def newer(ranks, key, rank):
+    """Stores `rank` if it is the highest of its key so far; returns whether it is."""
+    if ranks.get(key, ()) >= rank:
+        return False
+    ranks[key] = rank
+    return True
 
-    The same outcome may come twice, because offsets are committed after handling. Of two results
-    for one code the later one counts. Comparing handles both."""
+
+def handle(outcome, outcomes, sessions):
+    """Stores one outcome in `outcomes` and `sessions` (your database); returns what is new, or None.
+
+    The same outcome may come twice, because offsets are committed after handling. An id may have
+    several outcomes, and a code several results. Comparing ranks handles all of this."""
     data = outcome["data"]
     code = data.get("out_contract_code")
-    if outcome["type"].endswith(".failed"):
-        return {"code": code, "failed": data["reason"], "retryable": data["retryable"]}
-    # issued_at has a resolution of one second; if it is equal, the later time wins.
-    age = (data["issued_at"], outcome["time"])
-    if code in sessions and sessions[code] >= age:
+    succeeded = outcome["type"].endswith(".succeeded")
+    # A result wins over a failure, then the later issued_at (in seconds) wins, then the later time.
+    rank = (succeeded, data["issued_at"] if succeeded else "", outcome["time"])
+    if not newer(outcomes, outcome["id"], rank):
         return None
-    sessions[code] = age
+    if not succeeded:
+        # The reason may be one that you do not know; retryable says what to do.
+        return {"code": code, "failed": data["reason"], "retryable": data["retryable"]}
+    if not newer(sessions, (data["mchid"], code), rank):
+        return None
     return {"code": code, "expires_at": data["expires_at"], "open": opening(data)}
 
 
 def outcomes(count):
     """Follows both topics and prints what is new; ends after `count` records, if that is not 0."""
-    sessions = {}
+    known, sessions = {}, {}
     consumer = Consumer({**KAFKA, "group.id": "orders-python", "isolation.level": "read_committed",
                          "auto.offset.reset": "earliest", "enable.auto.commit": False})
     consumer.subscribe(["presign.results", "presign.failures"])
@@ -94,7 +105,7 @@ def outcomes(count):
             continue
         if message.error():
             raise KafkaException(message.error())
-        news = handle(json.loads(message.value()), sessions)
+        news = handle(json.loads(message.value()), known, sessions)
         if news:
             print(json.dumps(news), flush=True)
         consumer.commit(message, asynchronous=False)

@@ -4,6 +4,7 @@ A language without its runtime, or whose client cannot be had, is skipped and na
 PRESIGND_REQUIRE_SUITES=1 (scripts/test) that is a failure.
 """
 
+import itertools
 import json
 import os
 import re
@@ -11,13 +12,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import unittest
+from pathlib import Path
 
 from confluent_kafka import Producer
 
 import auditor
 import document
-from harness import ROOT, World, event
+from children import dying_with_us
+from harness import ROOT, World, event, wait_until
 from kafka_broker import JAVA, class_path
 
 EXAMPLES = ROOT / "examples"
@@ -97,6 +101,126 @@ def opening(data):
     return {"call": "WXOpenBusinessWebview", "businessType": 12, "queryInfo": identity}
 
 
+def failed(code, reason="unavailable", retryable=True):
+    """What the programs print of a failure."""
+    return {"code": code, "failed": reason, "retryable": retryable}
+
+
+def line(news):
+    return json.dumps(news, sort_keys=True)
+
+
+class Follower:
+    """A program that follows the outcomes."""
+
+    def __init__(self, command, bootstrap):
+        self._output = tempfile.TemporaryFile("w+b")
+        self._process = subprocess.Popen(
+            [*dying_with_us(), *map(str, command), "outcomes"], stdout=self._output, stdin=subprocess.DEVNULL,
+            env={**os.environ, "KAFKA": bootstrap})
+
+    def lines(self):
+        """What it printed so far, parsed; a line half written is left out."""
+        assert self._process.poll() is None, f"it ended with status {self._process.returncode}"
+        text = os.pread(self._output.fileno(), 2**20, 0)
+        return [json.loads(each) for each in text.splitlines(keepends=True) if each.endswith(b"\n")]
+
+    def told(self):
+        return set(map(line, self.lines()))
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        self._output.close()
+
+
+def parameters(outcome):
+    """Of the statement of docs/consumers.md."""
+    data = outcome["data"]
+    succeeded = outcome["type"].endswith(".succeeded")
+    return {"id": outcome["id"], "mchid": data.get("mchid"), "code": data.get("out_contract_code"),
+            "succeeded": int(succeeded), "issued_at": data["issued_at"] if succeeded else "",
+            "time": outcome["time"], "expires_at": data.get("expires_at"),
+            "response": json.dumps(data["response"]) if succeeded else None,
+            "reason": data.get("reason"), "retryable": None if succeeded else int(data["retryable"])}
+
+
+class SQLite:
+    def __init__(self):
+        self._database = sqlite3.connect(":memory:")
+        self._database.executescript(document.block("consumers.md", "sql-table"))
+
+    def change(self, statement, values):
+        """How many rows it changed."""
+        return self._database.execute(statement, values).rowcount
+
+    def rows(self, statement, values):
+        return self._database.execute(statement, values).fetchall()
+
+
+class PostgreSQL:
+    """A server of its own, of Debian's package, at a socket in a directory."""
+
+    def __init__(self, programs, directory):
+        # The server refuses to be root.
+        self._user = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+        self._programs = programs
+        self._directory = Path(directory)
+        if self._user:
+            shutil.chown(directory, "nobody", "nogroup")
+        data = self._directory / "data"
+        self._run("initdb", "--pgdata", data, "--username", "test", "--auth", "trust", "--no-sync",
+                  "--locale", "C.UTF-8")
+        self._server = subprocess.Popen(
+            [*dying_with_us("QUIT"), programs / "postgres", "-D", data, "-k", directory,
+             "-c", "listen_addresses=", "-c", "fsync=off"],
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory, **self._user)
+        wait_until(lambda: self._run("pg_isready", "-h", directory, check=False) == 0, "the server is ready")
+        self._sql(document.block("consumers.md", "sql-table"))
+
+    def _run(self, program, *arguments, check=True):
+        done = subprocess.run([self._programs / program, *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, cwd=self._directory, **self._user)
+        assert not check or done.returncode == 0, done.stderr
+        return done.returncode
+
+    def _sql(self, text):
+        done = subprocess.run(
+            [self._programs / "psql", "-h", self._directory, "-U", "test", "-d", "postgres", "-X",
+             "-v", "ON_ERROR_STOP=1", "-A", "-t", "-F", "\t", "-P", "null=None"], input=text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _filled(self, statement, values):
+        quoted = {name: "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
+                  for name, value in values.items()}
+        return re.sub(r"(?<!:):([a-z_]+)\b", lambda match: quoted[match[1]], statement).rstrip().rstrip(";") + ";"
+
+    def change(self, statement, values):
+        return int(self._sql(self._filled(statement, values)).split()[-1])
+
+    def rows(self, statement, values):
+        return [tuple(each.split("\t")) for each in self._sql(self._filled(statement, values)).splitlines()]
+
+    def close(self):
+        self._server.terminate()
+        self._server.wait(RUN_S)
+
+
+def databases(test):
+    """(name, database) of each; None where it is not installed."""
+    yield "SQLite", SQLite()
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not programs:
+        yield "PostgreSQL", None
+        return
+    directory = tempfile.TemporaryDirectory(prefix="presignd-sql-")
+    test.addCleanup(directory.cleanup)
+    server = PostgreSQL(programs[-1].parent, directory.name)
+    test.addCleanup(server.close)
+    yield "PostgreSQL", server
+
+
 class Examples(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -151,22 +275,37 @@ class Examples(unittest.TestCase):
                 self.assertEqual(sorted(json.dumps(line, sort_keys=True) for line in lines), news)
 
     def unusual_results(self):
-        model = json.loads(json.dumps(next(o.event for o in self.world.outcomes().values() if o.reason is None)))
         path = {"miniprogram_username": "gh_1", "miniprogram_path": "pages/a?b=c"}
-        made = []
-        for endpoint, code, issued_at, settled_s, answer in (
-                ("app", "new", "2026-11-23T08:00:01Z", 7, {"pre_entrustweb_id": "n1", **path}),
-                ("app", "new", "2026-11-23T08:00:01Z", 7, {"pre_entrustweb_id": "n1", **path}),
-                ("app", "new", "2026-11-23T08:00:00Z", 9, {"pre_entrustweb_id": "older"}),
-                ("app", "new", "2026-11-23T08:00:01Z", 6, {"pre_entrustweb_id": "same second, earlier"}),
-                ("app", "new", "2026-11-23T08:00:01Z", 10, {"pre_entrustweb_id": "same second, later"}),
-                ("partner-h5", "web", "2026-11-23T08:00:00Z", 1, {"redirect_url": "https://a.example/?x=1&y=2"}),
-                ("jsapi", "js", "2026-11-23T08:00:00Z", 1, {"redirect_url": "https://b.example/"})):
-            data = {**model["data"], "endpoint": endpoint, "out_contract_code": code, "issued_at": issued_at,
-                    "response": answer}
-            made.append({**model, "time": f"2026-11-23T08:00:{settled_s:02}.125Z",
-                         "type": f"wechatpay.presign.{endpoint}.succeeded", "data": data})
-        return made
+        return [self.result(*row) for row in (
+            ("1", "app", "new", 1, 7, {"pre_entrustweb_id": "n1", **path}),
+            ("1", "app", "new", 1, 7, {"pre_entrustweb_id": "n1", **path}),
+            ("2", "app", "new", 0, 9, {"pre_entrustweb_id": "older"}),
+            ("3", "app", "new", 1, 6, {"pre_entrustweb_id": "same second, earlier"}),
+            ("4", "app", "new", 1, 10, {"pre_entrustweb_id": "same second, later"}),
+            ("5", "partner-h5", "web", 0, 1, {"redirect_url": "https://a.example/?x=1&y=2"}),
+            ("6", "jsapi", "js", 0, 1, {"redirect_url": "https://b.example/"}))]
+
+    def result(self, name, endpoint, code, issued_s, settled_s, answer):
+        """A result as the daemon makes them. `name` makes its id; `issued_s` and `settled_s` are seconds."""
+        model = json.loads(json.dumps(next(o.event for o in self.world.outcomes().values() if o.reason is None)))
+        data = {**model["data"], "endpoint": endpoint, "out_contract_code": code,
+                "issued_at": f"2026-11-23T08:00:{issued_s:02}Z", "response": answer}
+        return {**model, "id": f"planted/0/{name}", "time": f"2026-11-23T08:00:{settled_s:02}.125Z",
+                "type": f"wechatpay.presign.{endpoint}.succeeded", "data": data}
+
+    def session(self, name, issued_s, settled_s, identity="p1"):
+        """A result of an event whose id and code are `name`."""
+        return self.result(name, "app", name, issued_s, settled_s, {"pre_entrustweb_id": identity})
+
+    def failure(self, name, settled_s, reason="unavailable", retryable=True):
+        """A failure of an event whose id and code are `name`, with members that no version has yet."""
+        model = self.session(name, 0, settled_s)
+        data = {"event": model["data"]["event"], "endpoint": "app", "mchid": model["data"]["mchid"],
+                "out_contract_code": name, "reason": reason, "retryable": retryable, "call_state": "unknown",
+                "attempts": 1, "message": "m", "weather": {"clouds": [1]},
+                "attempt_log": [{"at": model["time"], "ended": "solar_flare"}]}
+        del model["expirytime"]
+        return {**model, "type": "wechatpay.presign.app.failed", "data": data, "weather": "fair"}
 
     def all_outcomes(self):
         """What the two topics hold, each topic in its order."""
@@ -176,31 +315,103 @@ class Examples(unittest.TestCase):
         return [json.loads(record.value) for record in reader.records]
 
     def expected(self, outcomes):
-        known, news = {}, []
+        """Of outcomes whose ids have no failure beside a result: the topics have no order between them."""
+        known, sessions, news = {}, {}, []
         for outcome in outcomes:
             data = outcome["data"]
             code = data.get("out_contract_code")
-            if outcome["type"].endswith(".failed"):
-                news.append({"code": code, "failed": data["reason"], "retryable": data["retryable"]})
+            age = (data.get("issued_at", ""), outcome["time"])
+            if age <= known.get(outcome["id"], ("", "")):
                 continue
-            age = (data["issued_at"], outcome["time"])
-            if age > known.get(code, ("", "")):
-                known[code] = age
+            known[outcome["id"]] = age
+            if outcome["type"].endswith(".failed"):
+                news.append(failed(code, data["reason"], data["retryable"]))
+            elif age > sessions.get(code, ("", "")):
+                sessions[code] = age
                 news.append({"code": code, "expires_at": data["expires_at"], "open": opening(data)})
         return news
 
-    def test_3_the_sql_of_the_page_keeps_the_newest(self):
-        database = sqlite3.connect(":memory:")
-        database.executescript(document.block("consumers.md", "sql-table"))
-        changed = []
-        for outcome in self.unusual_results():
-            data = outcome["data"]
-            row = database.execute(document.block("consumers.md", "sql-take"), {
-                "mchid": data["mchid"], "code": data["out_contract_code"], "issued_at": data["issued_at"],
-                "time": outcome["time"], "expires_at": data["expires_at"],
-                "response": json.dumps(data["response"])})
-            changed.append(row.rowcount)
-        self.assertEqual(changed, [1, 0, 0, 0, 1, 1, 1])
+    def test_3_each_takes_the_valid_one_of_several_outcomes(self):
+        """All kinds of them, in both orders. The next is planted when each has told of the last, so
+        that the order is the same for all."""
+        self.world.wait_for_outcomes(self.world.produce([event("app")]))
+        programs = {name: Follower(command, self.world.kafka.bootstrap)
+                    for name, command in self.commands.items() if command}
+        self.addCleanup(lambda: [each.close() for each in programs.values()])
+        told = []
+        for number, (outcomes, news) in enumerate(self.repeated()):
+            # What says nothing new is followed, in both topics, by something that does.
+            ends = [self.session(f"end{number}", 1, 1), self.failure(f"fail{number}", 1)]
+            self.plant("presign.results", [o for o in [*outcomes, ends[0]] if o["type"].endswith(".succeeded")])
+            self.plant("presign.failures", [o for o in [*outcomes, ends[1]] if o["type"].endswith(".failed")])
+            told += [*news, *self.expected(ends)]
+            for name, program in programs.items():
+                wait_until(lambda: program.told() >= {line(each) for each in told},  # noqa: B023
+                           lambda: f"{name}'s lines: {program.lines()[-5:]}", RUN_S)  # noqa: B023
+        for name, program in programs.items():
+            with self.subTest(name):
+                lines = [each for each in program.lines() if each["code"] in ("x", "y", "z")]
+                self.assertEqual(lines, [each for each in told if each["code"] in ("x", "y", "z")])
+
+    def repeated(self):
+        """Steps: outcomes, and what a consumer says of them that is new."""
+        def opened(name, identity="p1"):
+            return self.expected([self.session(name, 0, 0, identity)])
+
+        late = self.failure("z", 6, reason="struck_by_lightning")
+        return [
+            # A failure, then results; failures after these, the older result and copies change nothing.
+            ([self.failure("x", 5)], [failed("x")]),
+            ([self.session("x", 2, 3)], opened("x")),
+            ([self.failure("x", 9, "expired", False), self.failure("x", 5), self.session("x", 1, 8),
+              self.session("x", 2, 2), self.session("x", 2, 3)], []),
+            # A result, then failures, then a newer one: by issued_at, then by time.
+            ([self.session("y", 2, 3)], opened("y")),
+            ([self.failure("y", 1), self.failure("y", 9, "rejected", False)], []),
+            ([self.session("y", 3, 2, "p2")], opened("y", "p2")),
+            ([self.session("y", 3, 4, "p3")], opened("y", "p3")),
+            # Failures: the later time is valid, and its reason may be one that is not known.
+            ([self.failure("z", 5)], [failed("z")]),
+            ([self.failure("z", 4, "expired", False), self.failure("z", 5)], []),
+            ([late, late], [failed("z", "struck_by_lightning")]),
+            ([self.failure("z", 5)], [])]
+
+    def test_4_the_sql_of_the_page_keeps_the_valid_outcome(self):
+        """In each order in which outcomes of one id may come, and of contracts the newest session."""
+        self.world.wait_for_outcomes(self.world.produce([event("app")]))
+        for name, database in databases(self):
+            if database is None:
+                print(f"NOT RUN: the SQL of docs/consumers.md on {name}", file=sys.stderr)
+                continue
+            with self.subTest(name):
+                self.check_sql(database)
+
+    def check_sql(self, database):
+        statement = document.block("consumers.md", "sql-take")
+        changed = [database.change(statement, parameters(each)) for each in self.unusual_results()]
+        self.assertEqual(changed, [1, 0, 1, 1, 1, 1, 1])
+        newest = {"mchid": self.unusual_results()[0]["data"]["mchid"], "code": "new"}
+        (row,) = database.rows(document.block("consumers.md", "sql-session"), newest)
+        self.assertEqual(json.loads(row[0]), {"pre_entrustweb_id": "same second, later"})
+        kinds = [  # the last one is valid
+            [self.session("k", 1, 1), self.session("k", 1, 1)],
+            [self.session("k", 1, 9), self.session("k", 2, 2)],
+            [self.session("k", 1, 1), self.session("k", 1, 2)],
+            [self.failure("k", 9), self.failure("k", 1, "expired", False), self.session("k", 1, 2)],
+            [self.failure("k", 1), self.failure("k", 2, "struck_by_lightning")],
+            [self.failure("k", 9), self.session("k", 1, 9), self.session("k", 2, 1), self.session("k", 2, 2)]]
+        for kind in kinds:
+            for order in itertools.permutations(kind):
+                database.change("DELETE FROM presign_outcomes", {})
+                changed = [database.change(statement, parameters(each)) for each in order]
+                rows = database.rows(
+                    "SELECT id, succeeded, issued_at, completed_at, reason FROM presign_outcomes", {})
+                valid = parameters(kind[-1])
+                self.assertEqual([tuple(map(str, row)) for row in rows], [tuple(
+                    "None" if valid[key] is None else str(valid[key])
+                    for key in ("id", "succeeded", "issued_at", "time", "reason"))])
+                # What comes after the valid one changes nothing.
+                self.assertEqual(sum(changed[order.index(kind[-1]) + 1:]), 0)
 
 
 if __name__ == "__main__":

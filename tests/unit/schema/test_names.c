@@ -67,7 +67,9 @@ static void put_request_data(struct buf *out)
 
 static void put_reasons(struct buf *out)
 {
-    put_enum(out, "reason", "Why an event ended as a failure.");
+    put_enum(out, "reason",
+             "Why an event ended as a failure. Later versions may add "
+             "reasons: judge an unknown one by retryable.");
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
         buf_printf(out, "        \"%s\"%s\n", reason_name(reason),
                    reason + 1 < REASON_COUNT ? "," : "");
