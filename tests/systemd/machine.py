@@ -13,7 +13,7 @@ of this machine's (tests/systemd/boot): read and write them through `machine.roo
 `with` block, and also when the test itself is killed.
 
 A test file ends with `test_main()`, which skips the whole of it, loudly and with status 77, where
-no systemd can be booted.
+no systemd can be booted. With PRESIGND_REQUIRE_SYSTEMD=1 in the environment that is a failure.
 """
 
 import contextlib
@@ -257,8 +257,10 @@ def test_main():
         with Machine():
             pass
     except Impossible as reason:
-        print(f"SKIPPED: {Path(sys.argv[0]).name} has tested NOTHING. {reason}", file=sys.stderr)
-        sys.exit(SKIPPED)
+        required = os.environ.get("PRESIGND_REQUIRE_SYSTEMD") == "1"
+        print(f"{'FAILED' if required else 'SKIPPED'}: {Path(sys.argv[0]).name} has tested NOTHING. {reason}",
+              file=sys.stderr)
+        sys.exit(1 if required else SKIPPED)
     unittest.main()
 
 
