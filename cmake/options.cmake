@@ -3,6 +3,8 @@ option(PRESIGND_BENCH "Build the benchmark programs" OFF)
 option(PRESIGND_WERROR "Treat warnings as errors (our own builds; off for distributors)" OFF)
 option(PRESIGND_COVERAGE "Count lines and branches that run (gcc; scripts/coverage)" OFF)
 option(PRESIGND_FUZZ "Build the fuzz targets with libFuzzer, which clang has" OFF)
+set(PRESIGND_CURL "system" CACHE STRING "libcurl: system, or bundled (pinned in cmake/bundled)")
+set_property(CACHE PRESIGND_CURL PROPERTY STRINGS system bundled)
 set(PRESIGND_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
 
 if(NOT CMAKE_BUILD_TYPE)

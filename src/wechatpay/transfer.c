@@ -449,8 +449,10 @@ static void set_constant_options(struct transfer_client *client, CURL *easy)
     must(curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BUFFER));
     must(curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)ANSWER_BODY_MAX));
     must(curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L));
+#if LIBCURL_VERSION_NUM >= 0x075700 /* 7.87 */
     /* Without it the loop waits for the resolver thread of a transfer that has timed out. */
     must(curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L));
+#endif
     must(curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body));
     must(curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header));
     must(curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send));
@@ -639,6 +641,13 @@ static bool multi_open(struct transfer_client *client)
     curl_multi_setopt(client->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)client->max_connections);
     curl_multi_setopt(client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)client->max_connections);
+#if LIBCURL_VERSION_NUM >= 0x081600 /* 8.22 */
+    /* It resolves names in a pool of threads: a host whose name hangs must leave some to the other,
+     * and closing must not wait for them. */
+    curl_multi_setopt(client->multi, CURLMOPT_RESOLVE_THREADS_MAX,
+                      (long)(TRANSFER_HOSTS_MAX * client->connecting_max));
+    curl_multi_setopt(client->multi, CURLMOPT_QUICK_EXIT, 1L);
+#endif
     return true;
 }
 
@@ -672,12 +681,24 @@ static void give_up(struct transfer *transfer, int64_t now_ms)
     hand_over(transfer, CURLE_OPERATION_TIMEDOUT);
 }
 
-static void launch(struct transfer_client *client, struct transfer *transfer, int64_t now_ms)
+/* Without the multi handle, for which libcurl 8 needs descriptors. */
+static void refuse(struct transfer *transfer, int64_t now_ms)
 {
-    if (client->multi == NULL && !multi_open(client)) {
+    if (!descriptors_are_short()) {
         mem_exhausted();
     }
+    transfer->is_short = true;
+    transfer->duration_us = (now_ms - transfer->start_ms) * 1000;
+    hand_over(transfer, CURLE_COULDNT_CONNECT);
+}
+
+static void launch(struct transfer_client *client, struct transfer *transfer, int64_t now_ms)
+{
     stop_waiting(transfer);
+    if (client->multi == NULL && !multi_open(client)) {
+        refuse(transfer, now_ms);
+        return;
+    }
     list_push_back(&client->running, &transfer->link);
     client->connecting[transfer->host]++;
     transfer->is_connecting = true;

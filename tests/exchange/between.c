@@ -142,11 +142,13 @@ static void expect_id(const struct answer *answer, const char *id)
     CHECK(strcmp(answer->id_value, id) == 0);
 }
 
-/* libcurl 8 closes an idle connection that has anything to read, even if that is only for TLS. */
-static int connections_of(const struct scene *scene, const struct server *server)
+/* Of libcurl 8, some versions close an idle connection that has anything to read, even if that is
+ * only for TLS; others read it first. */
+static bool is_expected(const struct scene *scene, const struct server *server)
 {
     bool may_close = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
-    return may_close && !server->options.is_plain ? 2 : scene->connections;
+    return server->connections == scene->connections ||
+           (may_close && !server->options.is_plain && server->connections == 2);
 }
 
 static void call_twice(const struct scene *scene, struct server *server, const char *url)
@@ -165,10 +167,10 @@ static void call_twice(const struct scene *scene, struct server *server, const c
     server_release(server);
     server_wait_open(server, 0);
     CHECK(server->requests == 2);
-    if (server->connections != connections_of(scene, server)) {
+    if (!is_expected(scene, server)) {
         fprintf(stderr, "%s: %d connections\n", scene->name, server->connections);
     }
-    CHECK(server->connections == connections_of(scene, server));
+    CHECK(is_expected(scene, server));
     close_server(server);
 }
 
