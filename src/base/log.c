@@ -220,8 +220,9 @@ static bool may_wait(int64_t now_ms)
 static bool emit(const struct line *line)
 {
     enum sent sent = send_line(line, false);
-    int64_t before_ms = sent == FULL ? clock_now(&clock_system).mono_ms : 0;
-    if (sent == FULL && may_wait(before_ms)) {
+    bool waits = sent == FULL && line->level < LOG_DEBUG;
+    int64_t before_ms = waits ? clock_now(&clock_system).mono_ms : 0;
+    if (waits && may_wait(before_ms)) {
         sent = send_line(line, true);
         atomic_fetch_add(&waited_ms, clock_now(&clock_system).mono_ms - before_ms);
     }
@@ -253,7 +254,8 @@ static void log_v(int level, const char *message_id, const struct log_field *fie
     int error = errno;
     char text[TEXT_MAX + 1];
     vsnprintf(text, sizeof text, format, arguments);
-    if (!report_dropped() || !emit(&(struct line){level, message_id, fields, text})) {
+    bool reported = level == LOG_DEBUG || report_dropped();
+    if (!reported || !emit(&(struct line){level, message_id, fields, text})) {
         atomic_fetch_add(&dropped, 1);
         atomic_fetch_add(&unreported, 1);
     }

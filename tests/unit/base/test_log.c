@@ -7,6 +7,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,6 +263,18 @@ static void drain(int fd, struct buf *out)
     }
 }
 
+static int waits; /* for room in the output */
+
+/* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    waits += timeout_ms > 0 ? 1 : 0;
+    return __real_poll(fds, count, timeout_ms);
+}
+/* NOLINTEND(bugprone-reserved-identifier) */
+
 /* stderr is `end`; `other` is not read. The flags of `end` stay: other processes share them. */
 static void check_unread(int end, int other, bool opened_again)
 {
@@ -303,6 +317,42 @@ Test(log, a_pipe_that_cannot_be_opened_again_is_polled_before_each_line, .timeou
     int ends[2];
     cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
     check_unread(ends[1], ends[0], false);
+}
+
+Test(log, debug_lines_neither_wait_nor_report, .timeout = 60)
+{
+    int ends[2];
+    cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+    struct capture capture = capture_start();
+    dup2(ends[1], 2);
+    unsetenv("JOURNAL_STREAM");
+    log_init("test");
+    log_level_set(LOG_DEBUG);
+    waits = 0;
+    for (int i = 0; i < MANY; i++) {
+        log_debug("a line that nobody reads, number %d", i);
+    }
+    int debug_waits = waits;
+    uint64_t dropped = log_dropped();
+    log_info("a line that waits");
+    int info_waits = waits;
+    AUTO_BUF struct buf text = {0};
+    buf_reserve(&text, 0);
+    drain(ends[0], &text);
+    log_debug("one more");
+    log_info("read again");
+    drain(ends[0], &text);
+    log_level_set(LOG_INFO);
+    free(capture_end(capture));
+    cr_expect_gt(dropped, 0);
+    cr_expect_eq(debug_waits, 0);
+    cr_expect_gt(info_waits, 0);
+    AUTO_FREE char *told = mem_printf(" WARNING %" PRIu64 " log lines were dropped", dropped + 1);
+    const char *notice = strstr(text.data, told);
+    cr_assert_not_null(notice, "%s", text.data + text.len - 400);
+    cr_expect_null(strstr(notice + 1, " WARNING "));
+    cr_expect_lt((void *)strstr(text.data, " DEBUG one more\n"), (void *)notice);
+    cr_expect_not_null(strstr(notice, " INFO read again\n"));
 }
 
 Test(log, a_full_socket_drops_lines_and_reports_how_many, .timeout = 60)
