@@ -171,12 +171,14 @@ class Rights(unittest.TestCase):
                 if resource == "Topic" and name == "presign.requests" or resource == "Group":
                     self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 503)
                 if resource == "TransactionalId":
-                    status, text = http_get(f"{daemon.admin}/readyz")
-                    self.assertEqual(status, 503)
-                    self.assertIn("the transactional.id is not held", text)
+                    wait_until(lambda: self.says(daemon, "the transactional.id is not held"), "not ready, and why")
                 raise PermissionError(found[0])
         finally:
             daemon.kill()
+
+    def says(self, daemon, why):
+        status, text = http_get(f"{daemon.admin}/readyz")
+        return status == 503 and why in text
 
     def client(self, **more):
         return {"bootstrap.servers": self.kafka.secure, "security.protocol": "sasl_ssl",

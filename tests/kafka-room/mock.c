@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { LIMIT_MS = 180000 }; /* that only a broken program reaches */
+
 /* https://kafka.apache.org/protocol#protocol_api_keys */
 enum {
     PRODUCE = 0,
@@ -125,7 +127,7 @@ static void on_deadline(void *context)
     loop_stop(run->loop, 1);
 }
 
-/* False when it does not end within half a minute. */
+/* False when it does not end within LIMIT_MS. */
 static bool batch_run(struct run *run, struct publisher *publisher,
                       struct group_metadata *group_metadata)
 {
@@ -140,7 +142,7 @@ static bool batch_run(struct run *run, struct publisher *publisher,
                                             .position_count = ARRAY_LENGTH(positions)};
     struct loop_timer deadline;
     loop_timer_init(&deadline, run->loop, on_deadline, run);
-    loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);
+    loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + LIMIT_MS);
     publisher_submit(publisher, &batch);
     bool ended = loop_run(run->loop) == 0;
     loop_timer_stop(&deadline);
@@ -157,7 +159,7 @@ static void answers_push(rd_kafka_mock_cluster_t *cluster, const struct answer *
 /* The answers of a scenario must not meet the request for the transactional.id. */
 static bool held_wait(const struct publisher *publisher)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + 30000;
+    int64_t end_ms = clock_now(&clock_system).mono_ms + LIMIT_MS;
     const struct timespec pause = {.tv_nsec = 1000000};
     while (publisher_id_state(publisher) != PRODUCER_ID_HELD &&
            clock_now(&clock_system).mono_ms < end_ms) {
@@ -236,7 +238,7 @@ static int id_is_denied(const struct producer_config *config, struct group_metad
     char *error = NULL;
     test.publisher = publisher_new(test.run.loop, config, on_denied_ended, &test, &error);
     loop_timer_init(&deadline, test.run.loop, on_deadline, &test.run);
-    loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + 30000);
+    loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + LIMIT_MS);
     loop_timer_init(&test.look, test.run.loop, on_id_state, &test);
     loop_timer_set(&test.look, 0);
     bool ended = loop_run(test.run.loop) == 0;

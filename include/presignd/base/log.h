@@ -4,8 +4,8 @@
  * text_clean(), so text from outside cannot forge lines.
  * Any thread may log. The waits for a slow reader take less than 100 ms of a second together. Lines
  * that do not fit then are dropped and counted; the next line that is written reports the count.
- * Debug lines neither wait nor report: librdkafka may write thousands in a second, and these must not
- * use up the waits of the others.
+ * Debug lines neither wait nor report: librdkafka may write thousands in a second, and these must
+ * not use up the waits of the others.
  */
 #ifndef PRESIGND_BASE_LOG_H
 #define PRESIGND_BASE_LOG_H

@@ -171,8 +171,8 @@ Test(admin, pages_are_served_by_get_and_head)
 enum {
     CROWD = 60, /* more than are accepted, and fewer than the kernel keeps waiting */
     SLOW = 4,
-    PATIENCE_MS = 200, /* where an end is waited for */
-    LIMIT_MS = 60000,  /* that only a broken listener reaches */
+    PATIENCE_MS = 1000, /* where an end is waited for */
+    LIMIT_MS = 60000,   /* that only a broken listener reaches */
 };
 
 static int write_much(void *context, struct buf *body)
