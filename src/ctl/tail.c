@@ -250,7 +250,9 @@ const struct command command_tail = {
     .arguments = "[-c FILE] [OPTION ...]",
     .about = "Prints results and failures once their transaction is committed, as a consumer with\n"
              "isolation.level=read_committed sees them. It reads every partition, joins no group\n"
-             "and commits nothing, so it does not affect presignd or other consumers.\n"
+             "and commits nothing, so it does not affect presignd or other consumers. With\n"
+             "delivery = at_least_once, an event may have several outcomes: all are printed and\n"
+             "counted. docs/consumers.md says which is valid.\n"
              "\n"
              "A failure contains its event and a result the answer. Both can contain personal\n"
              "data (openids, account names): protect the output of --json.\n"

@@ -113,6 +113,28 @@ class SendAndTail(unittest.TestCase):
         self.tail("--results", "--count", 1, "--timeout-ms", SHORT_MS, status=75)
         self.assertEqual(self.tail("--results", "--timeout-ms", SHORT_MS), [])
 
+    def test_tail_shows_each_outcome_of_an_event_and_what_it_does_not_know(self):
+        """As at_least_once and a later version may publish them."""
+        (event_id,), _ = self.send(lines(event(out_contract_code="tail2")))
+        result = self.world.wait_for_outcomes([event_id])[event_id].record.value
+        unknown = {"specversion": "1.0", "id": event_id, "source": "/presignd/c/g", "weather": {"clouds": [1]},
+                   "type": "wechatpay.presign.app.failed", "time": "2026-11-23T08:00:00.125Z",
+                   "data": {"event": {}, "endpoint": "app", "out_contract_code": "tail2", "retryable": True,
+                            "reason": "struck_by_lightning", "message": "m", "call_state": "charged",
+                            "attempts": 1, "attempt_log": [{"ended": "solar_flare"}], "weather": "fair"}}
+        producer = Producer({"bootstrap.servers": self.world.kafka.bootstrap})
+        for topic, value in (("results", result), ("failures", json.dumps(unknown).encode())):
+            producer.produce(self.world.topics[f"presign.{topic}"], value)
+        self.assertEqual(producer.flush(120), 0)
+        shown = [line for line in self.tail("--from", "beginning", "--text", "--timeout-ms", SHORT_MS)
+                 if " tail2 " in line]
+        self.assertEqual(len(shown), 3, shown)
+        self.assertEqual(len(set(shown)), 2, shown)
+        self.assertEqual([line.split()[1:] for line in shown if "failure" in line],
+                         [["failure", "app", "tail2", "struck_by_lightning:", "m"]])
+        whole = [json.loads(line) for line in self.tail("--from", "beginning", "--timeout-ms", SHORT_MS)]
+        self.assertIn(unknown, whole)
+
     def test_a_failure_of_bytes_with_a_nul_is_shown(self):
         ids, _ = self.send(b"a\0b\n", "--raw")
         self.world.wait_for_outcomes(ids)
