@@ -22,10 +22,11 @@ install(CODE "
 install(FILES conf/presignd.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(DIRECTORY contrib/prometheus contrib/grafana examples/
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
-install(FILES LICENSE docs/metrics.md docs/events.md docs/consumers.md docs/operations.md docs/isolation.md
-              docs/delivery.md docs/evidence.md docs/kafka.md docs/limits.md docs/security.md docs/systemd.md
+install(FILES LICENSE CHANGELOG.md docs/metrics.md docs/events.md docs/consumers.md docs/operations.md docs/isolation.md
+              docs/delivery.md docs/evidence.md docs/kafka.md docs/limits.md docs/platforms.md docs/security.md docs/systemd.md
               docs/operations.zh-CN.md docs/consumers.zh-CN.md docs/events.zh-CN.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR})
+include(cmake/bundled/sbom.cmake)
 install(FILES contrib/completion/presignctl contrib/completion/presignd
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 install(FILES docs/man/presignctl.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)

@@ -2,7 +2,8 @@
 #
 #   version, license (SPDX), cpe   what the library is: for the SBOM and for looking up CVEs
 #   purl, sha256   the registry's package whose archive has the source, and the archive's checksum
-#   directory      the source within the archive
+#   directory, notice   the source within the archive, and the file of licence texts within the source
+#   contains       other libraries in the source, as CycloneDX names components
 #   tests_only     true: no package contains it
 #
 # An archive is fetched once, by the registry's own client, and kept under its checksum in
@@ -112,7 +113,8 @@ function(presignd_bundled_archive NAME OUT)
 endfunction()
 
 # Sets OUT to a directory below the build directory with NAME's source. Each build has its own
-# copy, so that the paths in a binary do not depend on the cache's place.
+# copy, so that the paths in a binary do not depend on the cache's place. The global property
+# PRESIGND_BUNDLED lists what the programs then contain.
 function(presignd_bundled_source NAME OUT)
   presignd_pin(${NAME} version version)
   presignd_pin(${NAME} sha256 sha256)
@@ -133,5 +135,9 @@ function(presignd_bundled_source NAME OUT)
   endif()
   set_property(DIRECTORY ${PROJECT_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
                ${PRESIGND_PINS})
+  presignd_pin(${NAME} tests_only tests_only)
+  if(NOT tests_only)
+    set_property(GLOBAL APPEND PROPERTY PRESIGND_BUNDLED ${NAME})
+  endif()
   set(${OUT} ${source} PARENT_SCOPE)
 endfunction()
