@@ -24,6 +24,8 @@
 
 /* The time limit for Kafka's clients to abort their transaction and to end. */
 #define CLIENTS_CLOSE_MS INT64_C(7000)
+/* With delivery = at_least_once, for positions of visible outcomes beyond drain_timeout_ms. */
+#define HALF_PUBLISHED_MS INT64_C(5000)
 
 bool daemon_complain(char *error, const char *what)
 {
@@ -123,7 +125,9 @@ static void on_tick(void *context)
     struct monitor_sources from = daemon_sources(d);
     monitor_tick(&d->monitor, &from, now.mono_ms);
     report_tick(d->report, now.mono_ms);
-    if (d->draining && now.mono_ms >= d->drain_end_ms) {
+    bool half =
+        pipeline_half_published(d->pipeline) && now.mono_ms < d->drain_end_ms + HALF_PUBLISHED_MS;
+    if (d->draining && now.mono_ms >= d->drain_end_ms && !half) {
         struct pipeline_status status;
         pipeline_status(d->pipeline, &status);
         log_fields(

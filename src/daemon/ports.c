@@ -33,14 +33,15 @@ static void port_call(void *caller, const struct attempt *attempt, void *cookie)
     caller_start(caller, attempt, cookie);
 }
 
-static void port_submit(void *publisher, const struct transaction_batch *batch)
+/* The publisher is one of the clients, which may have to commit the batch's positions. */
+static void port_submit(void *clients, const struct transaction_batch *batch)
 {
-    publisher_submit(publisher, batch);
+    clients_submit(clients, batch);
 }
 
-static int32_t port_route(void *publisher, enum output_topic topic, const void *key, size_t key_len)
+static int32_t port_route(void *clients, enum output_topic topic, const void *key, size_t key_len)
 {
-    return publisher_route(publisher, topic, key, key_len);
+    return publisher_route(clients_publisher(clients), topic, key, key_len);
 }
 
 static uint64_t port_random(void *context)
@@ -239,7 +240,7 @@ void ports_build_pipeline(struct daemon *d)
         .release = port_release,
         .caller = d->caller,
         .call = port_call,
-        .publisher = d->publisher,
+        .publisher = d->clients,
         .submit = port_submit,
         .route = port_route,
         .clock = &clock_system,

@@ -107,12 +107,15 @@ bool assign_idle(const struct pipeline *p)
            !suspects_undecided(&p->suspects);
 }
 
+/* The next owner would publish what is visible already again, so positions are waited for: until
+ * the consumer's own bound, which ends in `lost`. */
 void assign_release(struct pipeline *p, struct moment now)
 {
     if (!p->revoking) {
         return;
     }
-    if (assign_idle(p) || now.mono_ms >= p->revoke_end_ms) {
+    bool over = now.mono_ms >= p->revoke_end_ms && !publish_half_done(p);
+    if (assign_idle(p) || over) {
         assign_drop(p, now);
         p->ports.release(p->ports.consumer);
     }

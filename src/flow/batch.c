@@ -14,6 +14,7 @@ void batch_deinit(struct batch *batch)
     free(batch->records);
     free(batch->record_metadata);
     free(batch->refusals);
+    free(batch->delivered);
     free(batch->positions);
     *batch = (struct batch){0};
 }
@@ -26,7 +27,10 @@ static void add_record(struct batch *batch, const struct job *job)
         batch->record_metadata =
             mem_realloc(batch->record_metadata, batch->record_cap * sizeof *batch->record_metadata);
         batch->refusals = mem_realloc(batch->refusals, batch->record_cap * sizeof *batch->refusals);
+        batch->delivered =
+            mem_realloc(batch->delivered, batch->record_cap * sizeof *batch->delivered);
     }
+    batch->delivered[batch->out.record_count] = job->delivered;
     batch->records[batch->out.record_count++] = (struct transaction_record){
         .topic = job_topic(job),
         .key = job->record.key,
@@ -167,6 +171,7 @@ void batch_fill(struct pipeline *p, const struct batch_selection *selection)
     batch->out.records = batch->records;
     batch->out.record_metadata = batch->record_metadata;
     batch->out.refusals = batch->refusals;
+    batch->out.delivered = batch->delivered;
     batch->out.positions = batch->positions;
     assert(batch->out.position_count <= batch->out.record_count);
     assert(batch->out.record_count == p->jobs[JOB_PUBLISHING].count);

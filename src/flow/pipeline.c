@@ -332,6 +332,11 @@ bool pipeline_idle(const struct pipeline *p)
     return assign_idle(p);
 }
 
+bool pipeline_half_published(const struct pipeline *p)
+{
+    return publish_half_done(p);
+}
+
 /* The list is in the order in which calls began. */
 static int64_t oldest_call_ms(const struct pipeline *p)
 {

@@ -38,6 +38,7 @@ struct batch {
     struct buf *metadata; /* of each position; the publisher borrows it */
     struct record_metadata *record_metadata;
     enum refusal *refusals;
+    bool *delivered;
     size_t record_cap, position_cap;
     size_t deferred; /* outcomes that would have made a set too wide; a lower bound */
 };
@@ -204,6 +205,8 @@ size_t publish_blocked_results(const struct pipeline *p);
 /* When the next transaction is due, possibly in the past; INT64_MAX: none. */
 int64_t publish_next_ms(const struct pipeline *p);
 void publish_ended(struct pipeline *p, const struct transaction_end *end);
+/* Without transactions: some outcomes are visible, and their positions are not committed. */
+bool publish_half_done(const struct pipeline *p);
 /* When a transaction of JOB_COMPLETED is due, if there are any; possibly in the past. */
 int64_t publish_due_ms(const struct pipeline *p);
 

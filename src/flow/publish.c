@@ -1,6 +1,10 @@
 /* Publishes outcomes in transactions; the publisher has one batch at a time. Windows change only
  * after the commit. After any other end the outcomes are sent again, and no call is repeated.
  *
+ * With delivery = at_least_once there is no transaction. After a batch that was not committed, some
+ * of its outcomes may be visible. They are marked as delivered: later batches commit their
+ * positions and do not produce them again.
+ *
  * Outcomes that Kafka does not accept wait in JOB_REFUSED, each with the number of its case
  * (suspects.h). Their offsets stay unfinished and their memory stays charged, so that only their
  * own input partition is paused if there are too many.
@@ -78,6 +82,9 @@ static bool drop_original(struct pipeline *p, struct job *job, struct moment now
 static bool known_refused(struct pipeline *p, struct job *job, struct moment now)
 {
     struct suspect_record record = record_of(job);
+    if (job->delivered) {
+        return false;
+    }
     uint32_t suspect = suspects_match(&p->suspects, &record);
     if (suspect != 0) {
         park(p, job, suspects_find(&p->suspects, suspect)->refusal, NULL, now);
@@ -159,6 +166,18 @@ size_t publish_blocked_results(const struct pipeline *p)
         count += stuck ? refused_of(p, item->id) : 0;
     }
     return count;
+}
+
+bool publish_half_done(const struct pipeline *p)
+{
+    if (p->rules.delivery != DELIVERY_AT_LEAST_ONCE) {
+        return false;
+    }
+    bool half = p->publishing;
+    LIST_FOREACH (&p->jobs[JOB_COMPLETED], link) {
+        half = half || job_of(link)->delivered;
+    }
+    return half;
 }
 
 /* --- a transaction begins -------------------------------------------------------------------- */
@@ -307,7 +326,8 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
     LIST_FOREACH (&p->jobs[JOB_PUBLISHING], link) {
         struct job *job = job_of(link);
         job->refusal = REFUSAL_NONE;
-        if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
+        job->delivered = p->batch.delivered[index];
+        if (end->verdict == TRANSACTION_RECORDS_REFUSED && !job->delivered) {
             job->refusal = p->batch.out.refusals[index];
         }
         /* An outcome without a key may go to another partition. */
@@ -315,6 +335,20 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
             job->out_partition = p->batch.out.record_metadata[index].partition;
         }
         index++;
+    }
+}
+
+/* They wait for their positions alone, whatever follows for the others of their batch or case. */
+static void separate_delivered(struct pipeline *p)
+{
+    struct list_link *link = p->jobs[JOB_PUBLISHING].head.prev;
+    while (link != &p->jobs[JOB_PUBLISHING].head) {
+        struct job *job = job_of(link);
+        link = link->prev;
+        if (job->delivered) {
+            job->suspect = 0;
+            job_state_move_front(p, job, JOB_COMPLETED);
+        }
     }
 }
 
@@ -476,6 +510,7 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
     size_t before = p->suspects.last_id, count = p->jobs[JOB_REFUSED].count;
     refusals_read(p, end);
     discard_orphans(p, now);
+    separate_delivered(p);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         refused(p, end, now);
     }

@@ -17,6 +17,9 @@
  * FINDING_HOLDER: the fenced consumer was dropped, and the transaction coordinator is asked whether
  * we still hold the id.
  *
+ * With delivery = at_least_once there is no transactional.id. ACQUIRING ends when the producer is
+ * created, and a fence leads back to ACQUIRING without a search (fence_handle()).
+ *
  * renewal.c decides. Callbacks only store what happened, and clients_poll() acts on it, since a
  * client cannot be replaced from inside its own callback.
  */
@@ -31,6 +34,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     /* Wakes the loop, so that clients_poll() compares the clocks; also the pause between two
@@ -39,6 +43,10 @@ enum {
     /* Between two measurements of the metadata: after no answer, and after too little. */
     MEASURE_PAUSE_MS = 1000,
     MEASURE_SMALL_PAUSE_MS = 30000,
+    /* A commit without a transaction that takes longer. The session has ended long before, unless
+     * the library hangs. Two commits at once could take effect in the wrong order, so the consumer
+     * is replaced. */
+    COMMIT_STUCK_MS = 60000,
     /* With more threads of earlier replacements than this, a step of the clock has to wait. */
     ENDING_MAX = 24,
 };
@@ -58,8 +66,18 @@ struct measuring {
     bool small;                           /* less than TRANSACTION_METADATA_MIN */
 };
 
+/* delivery = at_least_once: the publisher has delivered the batch, its positions follow. */
+struct committing {
+    const struct transaction_batch *batch; /* submitted last */
+    bool busy, stuck;
+    int64_t begun_ms;     /* monotonic */
+    int64_t delivered_ms; /* how long the records took */
+    struct last_error last_error;
+};
+
 struct clients {
     const struct clock *clock;
+    enum delivery delivery;
     const struct clients_events *events;
     void *context;
     struct consumer *consumer;
@@ -73,7 +91,10 @@ struct clients {
     struct renewal_group group;
     struct measuring measuring;
     struct preflighting preflighting;
-    size_t metadata_wanted; /* of a full window */
+    size_t metadata_wanted;  /* of a full window */
+    size_t metadata_assumed; /* at_least_once: no transaction can try it */
+    struct committing committing;
+    int64_t joined_ms; /* of the last join without a member id (monotonic) */
     /* Set by callbacks. */
     bool fatal, fenced, group_lost, holder_asked;
     struct last_error fatal_error;
@@ -143,8 +164,8 @@ static bool preflight_due(const struct clients *clients)
     const struct preflight_finding *transactions =
         preflight_worst(&clients->preflighting.found, PREFLIGHT_TRANSACTIONS);
     bool held = publisher_id_state(clients->publisher) == PRODUCER_ID_HELD;
-    bool was_held = transactions != NULL && transactions->state == PREFLIGHT_PASSED;
-    return now_ms(clients) >= clients->preflighting.next_ms || (held && !was_held);
+    bool was_missing = transactions != NULL && transactions->state != PREFLIGHT_PASSED;
+    return now_ms(clients) >= clients->preflighting.next_ms || (held && was_missing);
 }
 
 static void preflight_check(struct clients *clients)
@@ -209,7 +230,10 @@ static void on_measured(void *context, int64_t bytes)
     }
     if (bytes != TRANSACTION_METADATA_UNKNOWN && news && clients->state != STOPPED) {
         clients->events->metadata(clients->context, (size_t)bytes);
-        metadata_note(clients, bytes);
+        if (clients->delivery == DELIVERY_EXACTLY_ONCE ||
+            clients->metadata_assumed < clients->metadata_wanted) {
+            metadata_note(clients, bytes);
+        }
     }
 }
 
@@ -218,10 +242,28 @@ static void measure(struct clients *clients)
     struct measuring *measuring = &clients->measuring;
     if (measuring->wanted && !measuring->asked && clients->state == JOINING &&
         now_ms(clients) >= measuring->next_ms) {
+        if (clients->delivery == DELIVERY_AT_LEAST_ONCE) {
+            on_measured(clients, (int64_t)clients->metadata_assumed);
+            return;
+        }
         measuring->asked = true;
         publisher_measure_metadata(clients->publisher, clients->group_metadata,
                                    &measuring->position, on_measured);
     }
+}
+
+/* Without transactions the first commits try it: a refusal makes the window smaller. */
+static void metadata_refused(struct clients *clients, const struct transaction_batch *batch)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < batch->position_count; i++) {
+        size_t len = strlen(batch->positions[i].metadata);
+        longest = len > longest ? len : longest;
+    }
+    bool some = longest > TRANSACTION_METADATA_MIN;
+    clients->metadata_assumed =
+        longest > TRANSACTION_METADATA_SOME ? TRANSACTION_METADATA_SOME : TRANSACTION_METADATA_MIN;
+    on_measured(clients, some ? (int64_t)clients->metadata_assumed : 0);
 }
 
 static void on_positions(void *context, const struct consumer_position *positions, size_t count)
@@ -248,6 +290,7 @@ static void on_revoking(void *context)
 static void on_lost(void *context)
 {
     struct clients *clients = context;
+    clients->joined_ms = now_ms(clients); /* it joins as a new member */
     renewal_group_active(&clients->group);
     clients->events->consumer.lost(clients->context);
 }
@@ -266,9 +309,8 @@ static void on_fatal(void *context, bool fenced, const char *text)
     last_error_set(&clients->fatal_error, "%s", text);
 }
 
-static void on_ended(void *context, const struct transaction_end *end)
+static void batch_ended(struct clients *clients, const struct transaction_end *end)
 {
-    struct clients *clients = context;
     enum transaction_verdict verdict = end->verdict;
     if (verdict == TRANSACTION_COMMITTED) {
         renewal_group_active(&clients->group);
@@ -277,13 +319,68 @@ static void on_ended(void *context, const struct transaction_end *end)
                                                   consumer_session_timeout_ms(clients->consumer));
     }
     if (end->metadata_too_large && clients->events->metadata != NULL) {
-        clients->measuring.wanted = true;
-        measure(clients);
+        if (clients->delivery == DELIVERY_AT_LEAST_ONCE) {
+            metadata_refused(clients, clients->committing.batch);
+        } else {
+            clients->measuring.wanted = true;
+            measure(clients);
+        }
     }
     clients->events->ended(clients->context, end);
     if (verdict == TRANSACTION_FENCED && clients->state != STOPPED) {
         fail(clients, CLIENTS_DUPLICATE_INSTANCE, "the transactional.id was taken over");
     }
+}
+
+/* --- Positions without a transaction --- */
+
+/* After an error, the outcomes are marked as delivered. The next batch commits them again, which
+ * does no harm if this commit took effect. */
+static void on_committed(void *context, rd_kafka_resp_err_t error)
+{
+    struct clients *clients = context;
+    struct committing *committing = &clients->committing;
+    struct transaction_end end = {
+        .verdict = error == RD_KAFKA_RESP_ERR_NO_ERROR ? TRANSACTION_COMMITTED
+                   : transaction_stale(error)          ? TRANSACTION_STALE
+                                                       : TRANSACTION_ABORTED,
+        .metadata_too_large = error == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE,
+        .duration_ms = committing->delivered_ms + now_ms(clients) - committing->begun_ms,
+    };
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        last_error_set(&committing->last_error, "committing positions: %s (%s)",
+                       rd_kafka_err2str(error), rd_kafka_err2name(error));
+        end.last_error = committing->last_error.text;
+    }
+    committing->busy = committing->stuck = false;
+    batch_ended(clients, &end);
+}
+
+static void on_ended(void *context, const struct transaction_end *end)
+{
+    struct clients *clients = context;
+    struct committing *committing = &clients->committing;
+    if (clients->delivery == DELIVERY_EXACTLY_ONCE || end->verdict != TRANSACTION_COMMITTED) {
+        batch_ended(clients, end);
+        return;
+    }
+    committing->busy = true;
+    committing->begun_ms = now_ms(clients);
+    committing->delivered_ms = end->duration_ms;
+    consumer_commit(clients->consumer, committing->batch);
+}
+
+void clients_submit(struct clients *clients, const struct transaction_batch *batch)
+{
+    clients->committing.batch = batch;
+    publisher_submit(clients->publisher, batch);
+}
+
+static void commit_watch(struct clients *clients)
+{
+    struct committing *committing = &clients->committing;
+    committing->stuck =
+        committing->busy && now_ms(clients) - committing->begun_ms > COMMIT_STUCK_MS;
 }
 
 /* --- Renewals --- */
@@ -355,10 +452,27 @@ static void on_id_holder(void *context, enum producer_id_holder holder)
     }
 }
 
+/* Without a transactional.id nobody can be asked whose the other member is. A late request of ours
+ * is possible for a while after we joined; then we join again, which fences the other member if
+ * there is one. Two processes of one name do this to each other until one has no renewal left. */
+static void fence_handle(struct clients *clients)
+{
+    const char *text = clients->fatal_error.text;
+    int64_t now = now_ms(clients);
+    if (renewal_fence_may_be_ours(clients->joined_ms, now) &&
+        renewal_allow(&clients->budget, now)) {
+        replace_consumer(clients, CLIENTS_FENCED, ACQUIRING, text);
+    } else {
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE, text);
+    }
+}
+
 static void fatal_handle(struct clients *clients)
 {
     const char *text = clients->fatal_error.text;
-    if (clients->fenced) {
+    if (clients->fenced && clients->delivery == DELIVERY_AT_LEAST_ONCE) {
+        fence_handle(clients);
+    } else if (clients->fenced) {
         replace_consumer(clients, CLIENTS_FENCED, FINDING_HOLDER, text);
         if (!clients->holder_asked) {
             find_id_holder(clients);
@@ -376,6 +490,7 @@ static void id_state_check(struct clients *clients)
     enum producer_id_state id_state = publisher_id_state(clients->publisher);
     if (clients->state == ACQUIRING && id_state == PRODUCER_ID_HELD) {
         clients->state = JOINING;
+        clients->joined_ms = now_ms(clients);
         consumer_join(clients->consumer);
     } else if (clients->state == JOINING && id_state == PRODUCER_ID_DENIED) {
         char text[256];
@@ -391,6 +506,7 @@ static void on_check(void *context)
         find_id_holder(clients);
     }
     measure(clients);
+    commit_watch(clients);
     loop_timer_set(&clients->check, clock_now(&clock_system).mono_ms + CHECK_MS);
 }
 
@@ -409,6 +525,9 @@ bool clients_poll(struct clients *clients, size_t records_max)
         replace_consumer(
             clients, CLIENTS_GROUP_LOST, ACQUIRING,
             "the group has rejected commits for longer than a session without a revoke");
+    } else if (clients->committing.stuck) {
+        replace_consumer(clients, CLIENTS_GROUP_LOST, ACQUIRING,
+                         "the group coordinator has not answered a commit for a minute");
     }
     return more;
 }
@@ -424,12 +543,14 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
                             const struct producer_config *config,
                             const struct clients_events *events, void *context, char **error)
 {
-    static const struct consumer_events own = {on_assigned, on_positions, on_revoking,
-                                               on_lost,     on_record,    on_fatal};
+    static const struct consumer_events own = {on_assigned, on_positions, on_revoking, on_lost,
+                                               on_record,   on_fatal,     on_committed};
     const struct consumer_config consumer = {config->instance, config->requests_topic,
                                              config->properties, config->property_count};
     struct clients *clients = mem_zalloc(1, sizeof *clients);
     clients->clock = clock;
+    clients->delivery = config->delivery;
+    clients->metadata_assumed = config->metadata_bytes;
     clients->events = events;
     clients->context = context;
     clients->group = RENEWAL_GROUP_INIT;
@@ -499,6 +620,12 @@ const char *clients_metadata_last_error(const struct clients *clients)
                : NULL;
 }
 
+static const char *acquiring_text(const struct clients *clients)
+{
+    return clients->delivery == DELIVERY_EXACTLY_ONCE ? "the transactional.id is not held"
+                                                      : "the producer is not created";
+}
+
 const char *clients_waiting(struct clients *clients)
 {
     char last_error[256];
@@ -509,7 +636,7 @@ const char *clients_waiting(struct clients *clients)
     }
     const char *what = clients->state == FINDING_HOLDER
                            ? "a member with this instance's name was seen; finding out whose it is"
-                       : clients->state == ACQUIRING ? "the transactional.id is not held"
+                       : clients->state == ACQUIRING ? acquiring_text(clients)
                                                      : NULL;
     (void)snprintf(clients->text, sizeof clients->text, "%s%s%s", what == NULL ? "" : what,
                    last_error[0] == '\0' ? "" : ": ", last_error);

@@ -70,6 +70,9 @@ struct consumer {
 
     enum consumer_state state;
     struct group_metadata *group_metadata; /* from LOOKING on */
+    rd_kafka_queue_t *commits;             /* the ends of commits; NULL before the first one */
+    uintptr_t commit_number;               /* of the last commit */
+    bool committing;                       /* its end is not reported yet */
     struct partition *partitions;
     size_t partition_count;
 
@@ -173,9 +176,93 @@ static void pause_apply(struct consumer *consumer, const struct partition *only,
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* --- Commits without a transaction --- */
+
+static void commit_end(struct consumer *consumer, rd_kafka_resp_err_t error)
+{
+    if (consumer->committing) {
+        consumer->committing = false;
+        consumer->events->committed(consumer->context, error);
+    }
+}
+
+/* Each partition has its own error: one may be committed while another is not. */
+static rd_kafka_resp_err_t commit_error(rd_kafka_event_t *event)
+{
+    const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+    rd_kafka_resp_err_t error = rd_kafka_event_error(event);
+    for (int i = 0; error == RD_KAFKA_RESP_ERR_NO_ERROR && list != NULL && i < list->cnt; i++) {
+        error = list->elems[i].err;
+    }
+    return error;
+}
+
+static void commit_check(struct consumer *consumer)
+{
+    while (consumer->commits != NULL) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(consumer->commits, 0);
+        if (event == NULL) {
+            return;
+        }
+        /* The end of an earlier one was reported when its partitions were lost. */
+        bool current = rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT &&
+                       (uintptr_t)rd_kafka_event_opaque(event) == consumer->commit_number;
+        rd_kafka_resp_err_t error = commit_error(event);
+        rd_kafka_event_destroy(event);
+        if (current) {
+            commit_end(consumer, error);
+        }
+    }
+}
+
+static void commits_open(struct consumer *consumer)
+{
+    static const uint64_t one = 1;
+    if (consumer->commits == NULL) {
+        consumer->commits = rd_kafka_queue_new(consumer->rk);
+        rd_kafka_queue_io_event_enable(consumer->commits, consumer->eventfd, &one, sizeof one);
+    }
+}
+
+/* The library sends its own membership, not the batch's. While the assignment is the batch's, that
+ * is the same, or none: a broker accepts no member's commit then but in a group without members,
+ * and the positions are true. */
+void consumer_commit(struct consumer *consumer, const struct transaction_batch *batch)
+{
+    bool ours = consumer->state == ASSIGNED || consumer->state == REVOKING;
+    consumer->committing = true;
+    consumer->commit_number++;
+    if (!ours || consumer->rk == NULL || consumer->group_metadata != batch->group_metadata) {
+        commit_end(consumer, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION);
+        return;
+    }
+    commits_open(consumer);
+    rd_kafka_topic_partition_list_t *list = transaction_positions(consumer->topic, batch);
+    void *number;
+    memcpy(&number, &consumer->commit_number, sizeof number);
+    rd_kafka_resp_err_t error =
+        rd_kafka_commit_queue(consumer->rk, list, consumer->commits, NULL, number);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        commit_end(consumer, error);
+    }
+}
+
+static void commits_close(struct consumer *consumer)
+{
+    if (consumer->commits != NULL) {
+        rd_kafka_queue_io_event_enable(consumer->commits, -1, NULL, 0);
+        rd_kafka_queue_destroy(consumer->commits);
+        consumer->commits = NULL;
+    }
+}
+
+/* --- The end of an assignment --- */
+
 /* Gives all partitions back. The library then joins the group again. */
 static void unassign(struct consumer *consumer)
 {
+    commit_end(consumer, RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST);
     /* librdkafka keeps a pause beyond the assignment. Assigned again, the partition would not be
      * read. */
     pause_apply(consumer, NULL, false);
@@ -654,6 +741,7 @@ bool consumer_poll(struct consumer *consumer, size_t records_max)
     if (consumer->rk == NULL) {
         return false;
     }
+    commit_check(consumer);
     release_check(consumer);
     lookup_check(consumer);
     unreadable_check(consumer);
@@ -763,6 +851,7 @@ struct consumer *consumer_new(struct loop *loop, const struct clock *clock,
 /* The lookup destroys the client. */
 static void consumer_drop(struct consumer *consumer)
 {
+    commits_close(consumer);
     if (consumer->queue != NULL) {
         rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
         rd_kafka_queue_destroy(consumer->queue);
@@ -782,6 +871,7 @@ void consumer_renew(struct consumer *consumer)
 {
     bool had_any = consumer->state == ASSIGNED || consumer->state == REVOKING;
     consumer_drop(consumer);
+    commit_end(consumer, RD_KAFKA_RESP_ERR__DESTROY);
     consumer->state = IDLE;
     consumer->noted_revoke = consumer->noted_lost = consumer->noted_fatal = false;
     consumer->joined = consumer->fatal_reported = consumer->release_overdue = false;

@@ -259,10 +259,11 @@ void producer_preflight(struct producer *producer, struct preflight *found)
     if (reader_open(&look)) { /* first, so that it connects while the id is acquired */
         bool held = producer_acquire(producer);
         bool answered = topics_look(&look, held ? METADATA_MS : METADATA_AWAY_MS);
-        if (answered || held) {
+        bool transactions = producer->delivery == DELIVERY_EXACTLY_ONCE;
+        if (transactions && (answered || held)) {
             transactions_look(&look, held);
         }
-        if (held && look.requests && !producer_stopping(producer)) {
+        if (transactions && held && look.requests && !producer_stopping(producer)) {
             fencing_look(&look);
         }
     }

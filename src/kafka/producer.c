@@ -38,6 +38,7 @@ static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, v
     switch (message->err) {
     case RD_KAFKA_RESP_ERR_NO_ERROR:
         state->delivered = true;
+        state->refusal = REFUSAL_NONE; /* it was silent until now */
         producer->record_metadata[index] =
             (struct record_metadata){message->partition, message->offset};
         return;
@@ -115,13 +116,14 @@ static char *confs_make(struct producer *producer, const struct producer_config 
 
 /* `topics` ends with NULL. */
 static struct producer *producer_alloc(const struct producer_owner *owner, void *context,
-                                       const char *requests_topic, const char *const *topics,
-                                       size_t metadata_bytes)
+                                       enum delivery delivery, const char *requests_topic,
+                                       const char *const *topics, size_t metadata_bytes)
 {
     struct producer *producer = mem_zalloc(1, sizeof *producer);
     producer->owner = owner;
     producer->context = context;
     producer->requests_topic = mem_strdup(requests_topic);
+    producer->delivery = delivery;
     producer->metadata_bytes = metadata_bytes;
     for (size_t i = 0; i < TRANSACTION_TOPICS_MAX && topics[i] != NULL; i++) {
         producer->topic_names[producer->topic_count++] = mem_strdup(topics[i]);
@@ -132,8 +134,9 @@ static struct producer *producer_alloc(const struct producer_owner *owner, void 
 struct producer *producer_new(const struct producer_config *config,
                               const struct producer_owner *owner, void *context, char **error)
 {
-    struct producer *producer = producer_alloc(owner, context, config->requests_topic,
-                                               config->topics, config->metadata_bytes);
+    struct producer *producer =
+        producer_alloc(owner, context, config->delivery, config->requests_topic, config->topics,
+                       config->metadata_bytes);
     *error = confs_make(producer, config);
     return *error == NULL ? producer : producer_free(producer);
 }
@@ -141,7 +144,7 @@ struct producer *producer_new(const struct producer_config *config,
 struct producer *producer_clone(const struct producer *producer, void *context)
 {
     struct producer *clone =
-        producer_alloc(producer->owner, context, producer->requests_topic,
+        producer_alloc(producer->owner, context, producer->delivery, producer->requests_topic,
                        (const char *const *)producer->topic_names, producer->metadata_bytes);
     clone->conf = rd_kafka_conf_dup(producer->conf);
     clone->reader_conf = rd_kafka_conf_dup(producer->reader_conf);
@@ -262,6 +265,10 @@ bool producer_acquire(struct producer *producer)
         last_error_set(&producer->last_error, "%s", error_text);
         return false;
     }
+    if (producer->delivery == DELIVERY_AT_LEAST_ONCE) {
+        producer->acquired = true; /* there is no transactional.id */
+        return true;
+    }
     producer->requested_us = producer->requested_us == 0 ? begun_us : producer->requested_us;
     while (!producer->acquired && !producer_stopping(producer)) {
         rd_kafka_error_t *error = rd_kafka_init_transactions(producer->client, slice_ms);
@@ -362,6 +369,8 @@ static size_t partitions_choose(struct producer *producer, const struct transact
             &producer->leaders[record->topic], producer->partitioner, record->key, record->key_len,
             (uint32_t)random_next(&producer->random), &state->refusal);
         producer->record_metadata[i] = (struct record_metadata){partition, -1};
+        state->delivered = batch->delivered != NULL && batch->delivered[i];
+        state->refusal = state->delivered ? REFUSAL_NONE : state->refusal;
         if (state->refusal != REFUSAL_NONE && refused++ == 0) {
             producer_record_error(producer, i);
         }
@@ -381,13 +390,43 @@ static void batch_write(struct producer *producer, const struct transaction_batc
         if (batch->refusals != NULL) {
             batch->refusals[i] = producer->states[i].refusal;
         }
+        if (batch->delivered != NULL) {
+            batch->delivered[i] =
+                producer->delivery == DELIVERY_AT_LEAST_ONCE && producer->states[i].delivered;
+        }
     }
     batch_read_end(producer);
+}
+
+/* Only the positions are missing, which the owner commits. That needs no producer. */
+static bool all_delivered(const struct transaction_batch *batch)
+{
+    size_t i = 0;
+    while (batch->delivered != NULL && i < batch->record_count && batch->delivered[i]) {
+        i++;
+    }
+    return batch->delivered != NULL && i == batch->record_count;
+}
+
+static bool run(struct producer *producer, const struct transaction_batch *batch,
+                struct transaction_end *end)
+{
+    return producer->delivery == DELIVERY_AT_LEAST_ONCE ? deliver_run(producer, batch, end)
+                                                        : transact_run(producer, batch, end);
 }
 
 bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
                       struct transaction_end *end)
 {
+    if (!batch_read_begin(producer)) {
+        return false;
+    }
+    bool delivered = producer->delivery == DELIVERY_AT_LEAST_ONCE && all_delivered(batch);
+    batch_read_end(producer);
+    if (delivered) {
+        *end = transact_end_of(producer, TRANSACTION_COMMITTED);
+        return true;
+    }
     if (!producer_acquire(producer) || !leaders_refresh(producer)) {
         bool stop = producer_stopping(producer);
         *end =
@@ -397,10 +436,10 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
     if (!batch_read_begin(producer)) {
         return false;
     }
-    transact_request_max_expire(producer);
+    deliver_request_max_expire(producer);
     size_t refused = partitions_choose(producer, batch);
     batch_read_end(producer);
-    bool known = refused > 0 || transact_run(producer, batch, end);
+    bool known = refused > 0 || run(producer, batch, end);
     if (refused > 0) {
         *end = transact_end_of_refusals(producer);
     }
@@ -454,8 +493,8 @@ int64_t producer_measure_metadata(struct producer *producer,
                                   const struct group_metadata *group_metadata, int32_t partition,
                                   int64_t offset)
 {
-    /* Some brokers accept 1024. */
-    const size_t sizes[] = {producer->metadata_bytes, 1024, TRANSACTION_METADATA_MIN};
+    const size_t sizes[] = {producer->metadata_bytes, TRANSACTION_METADATA_SOME,
+                            TRANSACTION_METADATA_MIN};
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         bool stale = false;
         if (!producer->acquired || producer_stopping(producer)) {

@@ -1,5 +1,6 @@
-/* The producer's state. producer.c has the client and its transactional.id, transact.c one
- * transaction, read_back.c a commit whose result is unknown.
+/* The producer's state. producer.c has the client and its transactional.id, deliver.c the
+ * records and their reports, transact.c one transaction, read_back.c a commit whose result is
+ * unknown.
  */
 #ifndef PRESIGND_KAFKA_PRODUCER_PARTS_H
 #define PRESIGND_KAFKA_PRODUCER_PARTS_H
@@ -36,6 +37,7 @@ struct record_state {
 struct producer {
     const struct producer_owner *owner;
     void *context;
+    enum delivery delivery;
     /* The producer's thread never changes these; producer_clone() reads them on another one. */
     rd_kafka_conf_t *conf, *reader_conf;
     char *requests_topic, *topic_names[TRANSACTION_TOPICS_MAX];
@@ -115,17 +117,30 @@ bool producer_leaders_fetch(struct producer *producer);
 /* Sets last_error to the refusal of a record. */
 void producer_record_error(struct producer *producer, size_t index);
 
+/* --- deliver.c --- */
+
+/* Produces the records and waits for all delivery reports. Without a transaction, records that are
+ * marked as delivered are left out, and the reports of the others are awaited after a refusal, too.
+ */
+enum step deliver_records(struct producer *producer, const struct transaction_batch *batch);
+/* A batch without a transaction. TRANSACTION_COMMITTED: all records are acknowledged; the owner
+ * commits the positions. False when the owner asked to stop before the end was known. */
+bool deliver_run(struct producer *producer, const struct transaction_batch *batch,
+                 struct transaction_end *end);
+void deliver_request_max_expire(struct producer *producer);
+void deliver_request_max_learn(struct producer *producer, unsigned topic);
+
 /* --- transact.c --- */
 
 /* A whole transaction. False when the owner asked to stop before its end was known. */
 bool transact_run(struct producer *producer, const struct transaction_batch *batch,
                   struct transaction_end *end);
+/* Destroys the error of a call before the commit. */
+enum step transact_step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error);
 struct transaction_end transact_end_of(struct producer *producer, enum transaction_verdict verdict);
 struct transaction_end transact_end_of_refusals(struct producer *producer);
-void transact_request_max_expire(struct producer *producer);
-/* The caller destroys the list. */
-rd_kafka_topic_partition_list_t *transact_positions(const struct producer *producer,
-                                                    const struct transaction_batch *batch);
+/* The end after an error: by the refused records, or as aborted. */
+struct transaction_end transact_end_of_error(struct producer *producer);
 /* Begins a transaction and sends one position with so many bytes of metadata. The caller aborts
  * it. `stale`: the group rejected the membership. */
 enum step transact_try_position(struct producer *producer,

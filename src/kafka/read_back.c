@@ -52,7 +52,7 @@ static bool positions_compare(struct producer *producer, const struct transactio
     if (!batch_read_begin(producer)) {
         return false;
     }
-    rd_kafka_topic_partition_list_t *list = transact_positions(producer, batch);
+    rd_kafka_topic_partition_list_t *list = transaction_positions(producer->requests_topic, batch);
     batch_read_end(producer);
     rd_kafka_t *reader = reader_get(producer);
     *error = reader == NULL ? RD_KAFKA_RESP_ERR__STATE : client_committed(reader, list, SLICE_MS);

@@ -45,6 +45,11 @@ enum renewal_fence renewal_fence(enum producer_id_holder holder)
     return FENCE_BY_US;
 }
 
+bool renewal_fence_may_be_ours(int64_t joined_ms, int64_t now_ms)
+{
+    return now_ms - joined_ms < RENEWAL_LATE_MS;
+}
+
 bool renewal_group_stale(struct renewal_group *group, int64_t now_ms, int64_t session_ms)
 {
     if (group->since_ms < 0) {

@@ -43,6 +43,11 @@ enum renewal_fence {
 };
 enum renewal_fence renewal_fence(enum producer_id_holder holder);
 
+/* Without a transactional.id: true while a request to join that this process has sent may reach the
+ * coordinator late. */
+#define RENEWAL_LATE_MS INT64_C(600000)
+bool renewal_fence_may_be_ours(int64_t joined_ms, int64_t now_ms);
+
 /* Since when the group has rejected our commits without a revoke; -1: it accepts them. */
 struct renewal_group {
     int64_t since_ms;

@@ -1,5 +1,5 @@
-/* One transaction: begin, offsets, records, delivery reports, commit. docs/kafka.md lists what
- * follows each error.
+/* One transaction: begin, offsets, records (deliver.c), commit. docs/kafka.md lists what follows
+ * each error.
  *
  * The offsets go first, for two reasons. A stale membership is rejected before any outcome is
  * written. And while the broker still writes the markers of the previous transaction
@@ -13,20 +13,13 @@
 #include <string.h>
 
 enum {
-    /* One wait for delivery reports. */
-    DELIVERY_SLICE_MS = 100,
-    /* A partition without a report for so long, while others have theirs, does not answer. */
-    SILENT_MS = 5000,
-    /* How long a learned maximum size of requests is kept. */
-    REQUEST_MAX_AGE_MS = 600000,
     /* Longer than the consumer needs to learn that it is fenced, which is a heartbeat's round. */
     FENCED_GRACE_MS = 4000,
 };
 
 /* --- Steps --- */
 
-/* Destroys the error of a call before the commit. */
-static enum step step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error)
+enum step transact_step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error)
 {
     bool abortable = rd_kafka_error_txn_requires_abort(error) != 0;
     producer->transaction_error = rd_kafka_error_code(error);
@@ -42,36 +35,7 @@ static enum step begin(struct producer *producer)
     producer->begun_us = clock_mono_us();
     producer->open_us = producer->open_us == 0 ? producer->begun_us : producer->open_us;
     rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
-    return error == NULL ? STEP_OK : step_of(producer, "beginning a transaction", error);
-}
-
-rd_kafka_topic_partition_list_t *transact_positions(const struct producer *producer,
-                                                    const struct transaction_batch *batch)
-{
-    rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new((int)batch->position_count);
-    for (size_t i = 0; i < batch->position_count; i++) {
-        const struct transaction_position *position = &batch->positions[i];
-        rd_kafka_topic_partition_t *entry =
-            rd_kafka_topic_partition_list_add(list, producer->requests_topic, position->partition);
-        entry->offset = position->offset;
-        entry->metadata = mem_strdup(position->metadata);
-        entry->metadata_size = strlen(position->metadata);
-    }
-    return list;
-}
-
-static bool membership_stale(rd_kafka_resp_err_t error)
-{
-    switch (error) {
-    case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID:
-    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
-    case RD_KAFKA_RESP_ERR__ASSIGNMENT_LOST:
-        return true;
-    default:
-        return false;
-    }
+    return error == NULL ? STEP_OK : transact_step_of(producer, "beginning a transaction", error);
 }
 
 static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
@@ -85,9 +49,9 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             return producer_stopping(producer) ? STEP_STOP : STEP_OK;
         }
         bool retriable = rd_kafka_error_is_retriable(error) != 0;
-        *stale = membership_stale(rd_kafka_error_code(error));
+        *stale = transaction_stale(rd_kafka_error_code(error));
         if (!retriable || since_ms(producer->begun_us) > RETRY_TIMEOUT_MS) {
-            enum step step = step_of(producer, "sending offsets", error);
+            enum step step = transact_step_of(producer, "sending offsets", error);
             return retriable ? STEP_ABORT : step;
         }
         last_error_set_error(&producer->last_error, "sending offsets", error);
@@ -103,7 +67,7 @@ static enum step send_offsets(struct producer *producer, const struct transactio
     if (!batch_read_begin(producer)) {
         return STEP_STOP;
     }
-    rd_kafka_topic_partition_list_t *list = transact_positions(producer, batch);
+    rd_kafka_topic_partition_list_t *list = transaction_positions(producer->requests_topic, batch);
     struct group_metadata *group_metadata = group_metadata_ref(batch->group_metadata);
     batch_read_end(producer);
     enum step step = send_list(producer, list, group_metadata, stale);
@@ -133,222 +97,6 @@ enum step transact_try_position(struct producer *producer,
     return step;
 }
 
-/* --- Records --- */
-
-static rd_kafka_error_t *produce_one(struct producer *producer,
-                                     const struct transaction_record *record, size_t index)
-{
-    rd_kafka_headers_t *headers = client_headers(record->headers, record->header_count);
-    /* The library copies key and value, but takes them as `void *`. */
-    void *key, *value;
-    memcpy(&key, &record->key, sizeof key);
-    memcpy(&value, &record->value, sizeof value);
-    const rd_kafka_vu_t units[] = {
-        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = producer->topics[record->topic]},
-        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = producer->record_metadata[index].partition},
-        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, record->key_len}},
-        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, record->value_len}},
-        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
-        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = &producer->states[index]},
-    };
-    rd_kafka_error_t *error = rd_kafka_produceva(producer->client, units, ARRAY_LENGTH(units));
-    if (error != NULL) {
-        rd_kafka_headers_destroy(headers);
-    }
-    return error;
-}
-
-/* The library itself rejected the record: it is over message.max.bytes, or its partition is gone.
- * Destroys the error. */
-static enum step produce_failed(struct producer *producer, size_t index, rd_kafka_error_t *error)
-{
-    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
-    bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
-    producer->states[index].refusal = refusal_of_code(code);
-    last_error_set_error(&producer->last_error, "producing", error);
-    return fatal ? STEP_FATAL : STEP_ABORT;
-}
-
-/* True when the record makes a request larger than its topic accepts. The caller then waits for
- * the records before it. */
-static bool request_full(struct producer *producer, size_t index, size_t *pending)
-{
-    const struct record_state *state = &producer->states[index];
-    size_t max = producer->request_max[state->topic];
-    bool full = max > 0 && pending[state->topic] > 0 && pending[state->topic] + state->size > max;
-    if (full) {
-        memset(pending, 0, producer->topic_count * sizeof *pending);
-    }
-    pending[state->topic] += state->size;
-    return full;
-}
-
-/* When a topic refused several records of one partition for their size, a request may be half as
- * large from now on. A record that was refused alone is too large itself. */
-static void request_max_learn(struct producer *producer, unsigned topic)
-{
-    size_t count = 0, bytes = 0;
-    int32_t partition = -1;
-    for (size_t i = 0; i < producer->record_count; i++) {
-        const struct record_state *state = &producer->states[i];
-        int32_t own = producer->record_metadata[i].partition;
-        if (state->refusal == REFUSAL_SIZE && state->topic == topic &&
-            (partition < 0 || own == partition)) {
-            partition = own;
-            count++;
-            bytes += state->size;
-        }
-    }
-    if (count > 1) {
-        producer->request_max[topic] = bytes / 2;
-        producer->request_max_us = clock_mono_us();
-    }
-}
-
-void transact_request_max_expire(struct producer *producer)
-{
-    if (since_ms(producer->request_max_us) > REQUEST_MAX_AGE_MS) {
-        memset(producer->request_max, 0, sizeof producer->request_max);
-    }
-}
-
-static bool delivering(const struct producer *producer)
-{
-    return rd_kafka_outq_len(producer->client) > 0 && producer->delivery_error == 0;
-}
-
-/* Waits until no record is queued or in flight. */
-static enum step drain(struct producer *producer)
-{
-    int64_t begun_us = clock_mono_us();
-    while (delivering(producer) && since_ms(begun_us) <= SILENT_MS) { /* deliver() finds out why */
-        if (producer_stopping(producer)) {
-            return STEP_STOP;
-        }
-        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
-    }
-    return STEP_OK;
-}
-
-/* Queues one record, under the owner's lock. `*error` is NULL when it is queued. */
-static enum step produce_locked(struct producer *producer, const struct transaction_batch *batch,
-                                size_t index, rd_kafka_error_t **error)
-{
-    if (!batch_read_begin(producer)) {
-        return STEP_STOP;
-    }
-    *error = produce_one(producer, &batch->records[index], index);
-    batch_read_end(producer);
-    return STEP_OK;
-}
-
-static enum step produce_all(struct producer *producer, const struct transaction_batch *batch)
-{
-    size_t pending[TRANSACTION_TOPICS_MAX] = {0};
-    for (size_t i = 0; i < producer->record_count && producer->delivery_error == 0;) {
-        rd_kafka_error_t *error = NULL;
-        if ((request_full(producer, i, pending) && drain(producer) == STEP_STOP) ||
-            produce_locked(producer, batch, i, &error) == STEP_STOP) {
-            return STEP_STOP;
-        }
-        if (error == NULL) {
-            i++;
-            continue;
-        }
-        if (rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-            return produce_failed(producer, i, error);
-        }
-        rd_kafka_error_destroy(error);
-        if (producer_stopping(producer)) {
-            return STEP_STOP;
-        }
-        (void)rd_kafka_poll(producer->client, RETRY_PAUSE_MS);
-    }
-    return producer->delivery_error == 0 ? STEP_OK : STEP_ABORT;
-}
-
-/* True when the transaction has failed while records wait. No call asks for this, but a call that
- * is not allowed inside a transaction returns the transaction's error. */
-static bool transaction_failed(struct producer *producer)
-{
-    rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
-    bool failed = error != NULL && (rd_kafka_error_txn_requires_abort(error) != 0 ||
-                                    rd_kafka_error_is_fatal(error) != 0);
-    if (failed) {
-        (void)step_of(producer, "sending outcomes", error);
-    } else {
-        rd_kafka_error_destroy(error);
-    }
-    return failed;
-}
-
-/* What keeps a record's partition from accepting it; REFUSAL_NONE: nothing is known. */
-static enum refusal partition_refusal(const struct producer *producer, size_t index)
-{
-    const struct topic_leaders *leaders = &producer->leaders[producer->states[index].topic];
-    int32_t partition = producer->record_metadata[index].partition;
-    return leaders->count == 0           ? leaders->refusal
-           : partition >= leaders->count ? REFUSAL_NO_LEADER
-                                         : leaders->partitions[partition];
-}
-
-/* Marks the records whose partition has lost its leader. `silent`: marks all others too, when part
- * of the batch was delivered. Returns how many. */
-static size_t undelivered_mark(struct producer *producer, bool silent)
-{
-    size_t refused = 0, delivered = 0;
-    for (size_t i = 0; i < producer->record_count; i++) {
-        delivered += producer->states[i].delivered;
-    }
-    for (size_t i = 0; i < producer->record_count; i++) {
-        struct record_state *state = &producer->states[i];
-        if (state->delivered) {
-            continue;
-        }
-        state->refusal = partition_refusal(producer, i);
-        if (state->refusal == REFUSAL_NONE && silent && delivered > 0) {
-            state->refusal = REFUSAL_SILENT;
-        }
-        if (state->refusal != REFUSAL_NONE && refused++ == 0) {
-            producer_record_error(producer, i);
-        }
-    }
-    return refused;
-}
-
-/* Waits for all delivery reports before the commit. So refusals are known while nothing can be
- * visible yet. */
-static enum step deliver(struct producer *producer)
-{
-    int64_t begun_us = clock_mono_us();
-    while (delivering(producer)) {
-        if (producer_stopping(producer)) {
-            return STEP_STOP;
-        }
-        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
-        if (!delivering(producer)) {
-            break;
-        }
-        if (transaction_failed(producer)) {
-            return STEP_ABORT;
-        }
-        bool silent = since_ms(begun_us) > SILENT_MS;
-        if (since_ms(producer->leaders_us) < LEADERS_AGE_MS && !silent) {
-            continue;
-        }
-        if (producer_leaders_fetch(producer) && undelivered_mark(producer, silent) > 0) {
-            return STEP_ABORT;
-        }
-        if (since_ms(begun_us) > RETRY_TIMEOUT_MS) {
-            last_error_set(&producer->last_error, "no answer to the records within %d s",
-                           RETRY_TIMEOUT_MS / 1000);
-            return STEP_ABORT;
-        }
-    }
-    return producer->delivery_error == 0 ? STEP_OK : STEP_ABORT;
-}
-
 /* --- The end --- */
 
 static enum step commit(struct producer *producer)
@@ -360,7 +108,7 @@ static enum step commit(struct producer *producer)
             return STEP_OK;
         }
         if (!rd_kafka_error_is_retriable(error)) {
-            return step_of(producer, "committing", error);
+            return transact_step_of(producer, "committing", error);
         }
         last_error_set_error(&producer->last_error, "committing", error);
         if (since_ms(begun_us) > RETRY_TIMEOUT_MS) {
@@ -418,7 +166,7 @@ struct transaction_end transact_end_of_refusals(struct producer *producer)
 {
     struct transaction_end end = transact_end_of(producer, TRANSACTION_RECORDS_REFUSED);
     for (unsigned topic = 0; topic < producer->topic_count; topic++) {
-        request_max_learn(producer, topic);
+        deliver_request_max_learn(producer, topic);
     }
     end.refused = refusals_count(producer);
     return end;
@@ -450,7 +198,7 @@ static bool topic_refusals_mark(struct producer *producer)
     return true;
 }
 
-static struct transaction_end end_of_abort(struct producer *producer)
+struct transaction_end transact_end_of_error(struct producer *producer)
 {
     rd_kafka_resp_err_t delivery = producer->delivery_error, error = producer->transaction_error;
     if (delivery != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -504,7 +252,7 @@ static bool end_of_failure(struct producer *producer, const struct transaction_b
     if (!aborted && commit_tried) {
         return read_back_resolve(producer, batch, end);
     }
-    *end = stale ? transact_end_of(producer, TRANSACTION_STALE) : end_of_abort(producer);
+    *end = stale ? transact_end_of(producer, TRANSACTION_STALE) : transact_end_of_error(producer);
     if (producer->delivery_error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         producer_client_drop(producer); /* the gap in its sequence aborts its next transaction */
     }
@@ -517,8 +265,7 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
     bool stale = false, commit_tried = false;
     enum step step = begin(producer);
     step = step == STEP_OK ? send_offsets(producer, batch, &stale) : step;
-    step = step == STEP_OK ? produce_all(producer, batch) : step;
-    step = step == STEP_OK ? deliver(producer) : step;
+    step = step == STEP_OK ? deliver_records(producer, batch) : step;
     if (step == STEP_OK) {
         commit_tried = producer->owner->may_commit(producer->context);
         step = commit_tried ? commit(producer) : STEP_STOP;

@@ -355,6 +355,11 @@ struct setup *setup_free(struct setup *setup)
     return NULL;
 }
 
+enum delivery setup_delivery(const struct setup *setup)
+{
+    return setup->config->daemon.at_least_once ? DELIVERY_AT_LEAST_ONCE : DELIVERY_EXACTLY_ONCE;
+}
+
 struct pipeline_rules setup_rules(const struct setup *setup,
                                   const struct complete_identity *identity)
 {
@@ -371,13 +376,9 @@ struct pipeline_rules setup_rules(const struct setup *setup,
                    .timeout_ms = config->endpoint.timeout_ms,
                    .commit_interval_ms = config->daemon.commit_interval_ms,
                    .hold_unauthorized_ms = config->retry.hold_unauthorized_ms},
+        .delivery = setup_delivery(setup),
         .identity = identity,
     };
-}
-
-enum delivery setup_delivery(const struct setup *setup)
-{
-    return setup->config->daemon.at_least_once ? DELIVERY_AT_LEAST_ONCE : DELIVERY_EXACTLY_ONCE;
 }
 
 /* Of both clients if their brokers differ, which is allowed but rarely intended. */

@@ -35,11 +35,13 @@ def setUpModule():
 
 
 class Run:
-    """A World with two daemons of one group that are hard on each other's nerves."""
+    """A World with two daemons of one group that are hard on each other's nerves. `cluster`: another
+    one than this module's; `sections` are of both daemons' configurations."""
 
-    def __init__(self, program="presignd", ablate=None):
-        self.world = World(partitions=PARTITIONS, kafka=kafka)
+    def __init__(self, program="presignd", ablate=None, cluster=None, sections=None):
+        self.world = World(partitions=PARTITIONS, kafka=cluster or kafka)
         self.program = program
+        self.sections = sections
         # Names of their own: a transactional.id is the broker's, not the group's.
         self.instances = [f"{ablate or 'presignd'}-{n}" for n in (1, 2)]
         self.environment = {"PRESIGND_ABLATE": ablate} if ablate else {}
@@ -63,7 +65,8 @@ class Run:
 
     def start(self, instance, wait=True):
         self.daemons[instance] = self.world.start_daemon(
-            instance, sets=SETS, wait=wait, program=self.program, environment=self.environment)
+            instance, sections=self.sections, sets=SETS, wait=wait, program=self.program,
+            environment=self.environment)
 
     def produce(self, count):
         codes = [f"E{len(self.sent) + n:06d}" for n in range(count)]

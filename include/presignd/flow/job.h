@@ -90,6 +90,7 @@ struct job {
     uint32_t suspect;      /* JOB_REFUSED: its case (flow/suspects.h); 0: none */
     enum refusal refusal;  /* why Kafka did not accept it the last time */
     bool reported;         /* the observer was told that its topic does not accept it */
+    bool delivered;        /* at_least_once: it is visible, and its position is not committed */
     bool rerouted;         /* without a key, and tried in a second partition */
     struct outcome_bytes outcome;
 };

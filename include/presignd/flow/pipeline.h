@@ -75,6 +75,9 @@ size_t pipeline_wants(struct pipeline *pipeline);
 void pipeline_drain(struct pipeline *pipeline);
 /* True if no call is in flight and no outcome is unpublished. */
 bool pipeline_idle(const struct pipeline *pipeline);
+/* With delivery = at_least_once: true while outcomes may be visible whose positions are not
+ * committed. A process that ends now publishes them again after its next start. */
+bool pipeline_half_published(const struct pipeline *pipeline);
 
 /* For metrics, the status page and tests. */
 struct pipeline_status {

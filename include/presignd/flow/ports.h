@@ -89,6 +89,7 @@ struct pipeline_rules {
     const struct admit_rules *admit;
     struct retry_policy retry;
     struct pipeline_limits limits;
+    enum delivery delivery; /* a reload does not change it */
     const struct complete_identity *identity;
 };
 

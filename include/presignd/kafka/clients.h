@@ -21,6 +21,12 @@
  * How much metadata the broker accepts with an offset is measured at the first assignment, and
  * again after a commit with too much.
  *
+ * With delivery = at_least_once nothing is acquired, and the consumer commits the positions. A
+ * consumer that is replaced meanwhile ends its commit: the batch is reported as aborted, its
+ * partitions as lost. A fence is taken for a late request of ours during ten minutes after a join,
+ * three times; else another process has our name. The first commits show how much metadata the
+ * broker accepts.
+ *
  * All on the loop's thread. Only clients_free() blocks.
  */
 #ifndef PRESIGND_KAFKA_CLIENTS_H
@@ -84,6 +90,11 @@ bool clients_free(struct clients *clients, int64_t timeout_ms) __attribute__((wa
 
 /* Calls consumer_poll() and replaces clients when needed. Call it in every round of the loop. */
 bool clients_poll(struct clients *clients, size_t records_max);
+
+/* One batch at a time. Its end comes as `ended`, from inside the loop: with delivery =
+ * at_least_once, when its records are acknowledged and its positions are committed by the
+ * consumer's membership, or when one of the two failed. */
+void clients_submit(struct clients *clients, const struct transaction_batch *batch);
 
 /* Valid until clients_free(), also after a replacement. */
 struct consumer *clients_consumer(struct clients *clients);

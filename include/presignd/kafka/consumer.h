@@ -14,6 +14,7 @@
 #include "presignd/base/record.h"
 #include "presignd/kafka/group_metadata.h"
 #include "presignd/kafka/properties.h"
+#include "presignd/kafka/transaction.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,6 +46,9 @@ struct consumer_events {
     /* A fatal error of the library. `fenced`: another member has our group.instance.id. `text` is
      * the library's, cleaned. Called once; no other event follows. */
     void (*fatal)(void *context, bool fenced, const char *text);
+    /* Once for each consumer_commit(); NULL: not used. After an error the positions may be
+     * committed or not. Also from inside consumer_renew() and consumer_release(). */
+    void (*committed)(void *context, rd_kafka_resp_err_t error);
 };
 
 struct consumer;
@@ -83,6 +87,10 @@ void consumer_pause(struct consumer *consumer, int32_t partition);
 void consumer_resume(struct consumer *consumer, int32_t partition);
 /* Answers `revoking`. */
 void consumer_release(struct consumer *consumer);
+/* Commits the batch's positions without a transaction, in the background, as the member that the
+ * batch's partitions were assigned to. One at a time: a late request must not undo a newer one. The
+ * library may take minutes. */
+void consumer_commit(struct consumer *consumer, const struct transaction_batch *batch);
 
 /* session.timeout.ms of the group. */
 int64_t consumer_session_timeout_ms(const struct consumer *consumer);

@@ -8,6 +8,7 @@
 #include "presignd/kafka/properties.h"
 #include "presignd/kafka/refusal.h"
 
+#include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,8 @@
 #define TRANSACTION_METADATA_MAX 4096
 /* With less, presignd does not work. */
 #define TRANSACTION_METADATA_MIN 512
+/* Some brokers accept so much. */
+#define TRANSACTION_METADATA_SOME 1024
 /* No answer on how much the broker accepts. */
 #define TRANSACTION_METADATA_UNKNOWN (-1)
 /* Output topics of one producer. */
@@ -57,9 +60,13 @@ struct transaction_batch {
     /* Output, one entry for each record; NULL: not wanted. */
     struct record_metadata *record_metadata;
     enum refusal *refusals;
+    /* Input and output, without transactions only: the record is acknowledged, so it is visible and
+     * not produced again. NULL: none is, and not wanted. */
+    bool *delivered;
 };
 
-/* How a transaction ends, and the name of that in metrics. */
+/* How a batch ends, and the name of that in metrics. With delivery = at_least_once, "nothing is
+ * visible" does not hold for the records that transaction_batch.delivered marks. */
 #define TRANSACTION_VERDICTS(ROW)                                                               \
     ROW(TRANSACTION_COMMITTED, "committed")                                                     \
     /* Nothing is visible. Publish the batch again, after a pause if this repeats. */           \
@@ -78,6 +85,12 @@ enum transaction_verdict {
         TRANSACTION_VERDICT_COUNT
 };
 const char *transaction_verdict_name(enum transaction_verdict verdict);
+/* The batch's positions of that topic. The caller destroys the list. */
+rd_kafka_topic_partition_list_t *transaction_positions(const char *topic,
+                                                       const struct transaction_batch *batch)
+    __attribute__((warn_unused_result));
+/* The group rejects the membership: other members have the partitions now or soon. */
+bool transaction_stale(rd_kafka_resp_err_t error);
 
 struct transaction_end {
     enum transaction_verdict verdict;

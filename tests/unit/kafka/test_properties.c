@@ -80,7 +80,7 @@ Test(properties, idempotence_is_the_operators_without_transactions)
     AUTO_FREE char *problem = kafka_property_check(&off[1], DELIVERY_AT_LEAST_ONCE);
     cr_assert_null(problem, "%s", problem);
     const char *const names[] = {"enable.idempotence", "acks", "transactional.id"};
-    const char *const values[] = {"false", "all", ""};
+    const char *const values[] = {"false", "-1", ""};
     char *error = NULL;
     rd_kafka_conf_t *conf = kafka_properties_apply(KAFKA_PRODUCER, NULL, off, 2, &error);
     cr_assert_not_null(conf, "%s", error);

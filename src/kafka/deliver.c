@@ -1,0 +1,323 @@
+/* The records of a batch and their delivery reports, in a transaction or without one.
+ *
+ * Without a transaction (delivery = at_least_once), an acknowledged record is visible. It is
+ * marked, and never produced again. So a record that is refused must not hold up the others'
+ * reports: all reports are awaited. What is still queued at the end is taken back from the library,
+ * and what is in flight gets a little time for its acknowledgement. After that it may be visible or
+ * not, and is produced again with the next batch.
+ */
+#include "kafka/producer_parts.h"
+#include "presignd/base/mem.h"
+
+#include <string.h>
+
+enum {
+    /* One wait for delivery reports. */
+    DELIVERY_SLICE_MS = 100,
+    /* A partition without a report for so long, while others have theirs, does not answer. */
+    SILENT_MS = 5000,
+    /* How long records in flight may still be acknowledged after a batch has failed. */
+    SETTLE_MS = 5000,
+    /* How long a learned maximum size of requests is kept. */
+    REQUEST_MAX_AGE_MS = 600000,
+};
+
+static rd_kafka_error_t *produce_one(struct producer *producer,
+                                     const struct transaction_record *record, size_t index)
+{
+    rd_kafka_headers_t *headers = client_headers(record->headers, record->header_count);
+    /* The library copies key and value, but takes them as `void *`. */
+    void *key, *value;
+    memcpy(&key, &record->key, sizeof key);
+    memcpy(&value, &record->value, sizeof value);
+    const rd_kafka_vu_t units[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = producer->topics[record->topic]},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = producer->record_metadata[index].partition},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, record->key_len}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, record->value_len}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = &producer->states[index]},
+    };
+    rd_kafka_error_t *error = rd_kafka_produceva(producer->client, units, ARRAY_LENGTH(units));
+    if (error != NULL) {
+        rd_kafka_headers_destroy(headers);
+    }
+    return error;
+}
+
+/* The library itself rejected the record: it is over message.max.bytes, or its partition is gone.
+ * Destroys the error. */
+static enum step produce_failed(struct producer *producer, size_t index, rd_kafka_error_t *error)
+{
+    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
+    producer->states[index].refusal = refusal_of_code(code);
+    last_error_set_error(&producer->last_error, "producing", error);
+    return fatal ? STEP_FATAL : STEP_ABORT;
+}
+
+/* True when the record makes a request larger than its topic accepts. The caller then waits for
+ * the records before it. */
+static bool request_full(struct producer *producer, size_t index, size_t *pending)
+{
+    const struct record_state *state = &producer->states[index];
+    size_t max = producer->request_max[state->topic];
+    bool full = max > 0 && pending[state->topic] > 0 && pending[state->topic] + state->size > max;
+    if (full) {
+        memset(pending, 0, producer->topic_count * sizeof *pending);
+    }
+    pending[state->topic] += state->size;
+    return full;
+}
+
+/* When a topic refused several records of one partition for their size, a request may be half as
+ * large from now on. A record that was refused alone is too large itself. */
+void deliver_request_max_learn(struct producer *producer, unsigned topic)
+{
+    size_t count = 0, bytes = 0;
+    int32_t partition = -1;
+    for (size_t i = 0; i < producer->record_count; i++) {
+        const struct record_state *state = &producer->states[i];
+        int32_t own = producer->record_metadata[i].partition;
+        if (state->refusal == REFUSAL_SIZE && state->topic == topic &&
+            (partition < 0 || own == partition)) {
+            partition = own;
+            count++;
+            bytes += state->size;
+        }
+    }
+    if (count > 1) {
+        producer->request_max[topic] = bytes / 2;
+        producer->request_max_us = clock_mono_us();
+    }
+}
+
+void deliver_request_max_expire(struct producer *producer)
+{
+    if (since_ms(producer->request_max_us) > REQUEST_MAX_AGE_MS) {
+        memset(producer->request_max, 0, sizeof producer->request_max);
+    }
+}
+
+static bool untransacted(const struct producer *producer)
+{
+    return producer->delivery == DELIVERY_AT_LEAST_ONCE;
+}
+
+/* A failed transaction needs no further report. */
+static bool failed(const struct producer *producer)
+{
+    return producer->delivery_error != RD_KAFKA_RESP_ERR_NO_ERROR && !untransacted(producer);
+}
+
+static bool delivering(const struct producer *producer)
+{
+    return rd_kafka_outq_len(producer->client) > 0 && !failed(producer);
+}
+
+/* Waits until no record is queued or in flight. */
+static enum step drain(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    while (delivering(producer) && since_ms(begun_us) <= SILENT_MS) { /* deliver() finds out why */
+        if (producer_stopping(producer)) {
+            return STEP_STOP;
+        }
+        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+    }
+    return STEP_OK;
+}
+
+/* Queues one record, under the owner's lock. `*error` is NULL when it is queued. */
+static enum step produce_locked(struct producer *producer, const struct transaction_batch *batch,
+                                size_t index, rd_kafka_error_t **error)
+{
+    if (!batch_read_begin(producer)) {
+        return STEP_STOP;
+    }
+    *error = produce_one(producer, &batch->records[index], index);
+    batch_read_end(producer);
+    return STEP_OK;
+}
+
+static enum step produce_all(struct producer *producer, const struct transaction_batch *batch)
+{
+    size_t pending[TRANSACTION_TOPICS_MAX] = {0};
+    for (size_t i = 0; i < producer->record_count && !failed(producer);) {
+        rd_kafka_error_t *error = NULL;
+        if (producer->states[i].delivered) {
+            i++;
+            continue;
+        }
+        if ((request_full(producer, i, pending) && drain(producer) == STEP_STOP) ||
+            produce_locked(producer, batch, i, &error) == STEP_STOP) {
+            return STEP_STOP;
+        }
+        if (error == NULL) {
+            i++;
+            continue;
+        }
+        if (rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+            enum step step = produce_failed(producer, i, error);
+            if (step == STEP_ABORT && untransacted(producer)) {
+                i++;
+                continue;
+            }
+            return step;
+        }
+        rd_kafka_error_destroy(error);
+        if (producer_stopping(producer)) {
+            return STEP_STOP;
+        }
+        (void)rd_kafka_poll(producer->client, RETRY_PAUSE_MS);
+    }
+    return failed(producer) ? STEP_ABORT : STEP_OK;
+}
+
+static bool client_failed(struct producer *producer)
+{
+    char text[256];
+    rd_kafka_resp_err_t error = rd_kafka_fatal_error(producer->client, text, sizeof text);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        last_error_set(&producer->last_error, "sending outcomes: %s (%s)", text,
+                       rd_kafka_err2name(error));
+    }
+    return error != RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* True when the transaction has failed while records wait. No call asks for this, but a call that
+ * is not allowed inside a transaction returns the transaction's error. */
+static bool transaction_failed(struct producer *producer)
+{
+    if (untransacted(producer)) {
+        return client_failed(producer);
+    }
+    rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
+    bool failed = error != NULL && (rd_kafka_error_txn_requires_abort(error) != 0 ||
+                                    rd_kafka_error_is_fatal(error) != 0);
+    if (failed) {
+        (void)transact_step_of(producer, "sending outcomes", error);
+    } else {
+        rd_kafka_error_destroy(error);
+    }
+    return failed;
+}
+
+/* What keeps a record's partition from accepting it; REFUSAL_NONE: nothing is known. */
+static enum refusal partition_refusal(const struct producer *producer, size_t index)
+{
+    const struct topic_leaders *leaders = &producer->leaders[producer->states[index].topic];
+    int32_t partition = producer->record_metadata[index].partition;
+    return leaders->count == 0           ? leaders->refusal
+           : partition >= leaders->count ? REFUSAL_NO_LEADER
+                                         : leaders->partitions[partition];
+}
+
+/* Marks the records whose partition has lost its leader. `silent`: marks all others too, when part
+ * of the batch was delivered. Returns how many. */
+static size_t undelivered_mark(struct producer *producer, bool silent)
+{
+    size_t refused = 0, delivered = 0;
+    for (size_t i = 0; i < producer->record_count; i++) {
+        delivered += producer->states[i].delivered;
+    }
+    for (size_t i = 0; i < producer->record_count; i++) {
+        struct record_state *state = &producer->states[i];
+        if (state->delivered) {
+            continue;
+        }
+        state->refusal = partition_refusal(producer, i);
+        if (state->refusal == REFUSAL_NONE && silent && delivered > 0) {
+            state->refusal = REFUSAL_SILENT;
+        }
+        if (state->refusal != REFUSAL_NONE && refused++ == 0) {
+            producer_record_error(producer, i);
+        }
+    }
+    return refused;
+}
+
+static bool all_acknowledged(const struct producer *producer)
+{
+    size_t i = 0;
+    while (i < producer->record_count && producer->states[i].delivered) {
+        i++;
+    }
+    return i == producer->record_count;
+}
+
+/* Waits for all delivery reports before the commit. So, in a transaction, refusals are known while
+ * nothing can be visible yet. */
+static enum step await_reports(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    while (delivering(producer)) {
+        if (producer_stopping(producer)) {
+            return STEP_STOP;
+        }
+        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+        if (!delivering(producer)) {
+            break;
+        }
+        if (transaction_failed(producer)) {
+            return STEP_ABORT;
+        }
+        bool silent = since_ms(begun_us) > SILENT_MS;
+        if (since_ms(producer->leaders_us) < LEADERS_AGE_MS && !silent) {
+            continue;
+        }
+        if (producer_leaders_fetch(producer) && undelivered_mark(producer, silent) > 0) {
+            return STEP_ABORT;
+        }
+        if (since_ms(begun_us) > RETRY_TIMEOUT_MS) {
+            last_error_set(&producer->last_error, "no answer to the records within %d s",
+                           RETRY_TIMEOUT_MS / 1000);
+            return STEP_ABORT;
+        }
+    }
+    /* The library purges all records when it cannot add a partition to the transaction. */
+    bool lacks =
+        !all_acknowledged(producer) && (untransacted(producer) || transaction_failed(producer));
+    return failed(producer) || lacks ? STEP_ABORT : STEP_OK;
+}
+
+enum step deliver_records(struct producer *producer, const struct transaction_batch *batch)
+{
+    enum step step = produce_all(producer, batch);
+    return step == STEP_OK ? await_reports(producer) : step;
+}
+
+/* --- Without a transaction --- */
+
+/* After this, no report of the batch is outstanding and the client sends none of its records any
+ * more. What was in flight and not acknowledged may be visible. The client may have a gap in its
+ * sequence, so another one follows. */
+static void settle(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    (void)rd_kafka_purge(producer->client, RD_KAFKA_PURGE_F_QUEUE);
+    while (rd_kafka_outq_len(producer->client) > 0 && since_ms(begun_us) <= SETTLE_MS &&
+           !producer_stopping(producer)) {
+        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+    }
+    producer_client_drop(producer);
+}
+
+bool deliver_run(struct producer *producer, const struct transaction_batch *batch,
+                 struct transaction_end *end)
+{
+    producer->delivery_error = producer->transaction_error = RD_KAFKA_RESP_ERR_NO_ERROR;
+    producer->begun_us = clock_mono_us();
+    enum step step = deliver_records(producer, batch);
+    if (step == STEP_OK) {
+        last_error_clear(&producer->last_error);
+        *end = transact_end_of(producer, TRANSACTION_COMMITTED);
+        return true;
+    }
+    settle(producer);
+    if (step != STEP_STOP) {
+        *end = transact_end_of_error(producer);
+    }
+    return step != STEP_STOP;
+}
