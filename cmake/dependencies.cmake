@@ -1,7 +1,6 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(dependencies REQUIRED IMPORTED_TARGET
-  rdkafka>=2.0.2
   libcrypto>=3.0
   libssl>=3.0
   jansson>=2.14
@@ -11,5 +10,7 @@ pkg_check_modules(dependencies REQUIRED IMPORTED_TARGET
   libmicrohttpd)
 include(cmake/bundled/source.cmake)
 include(cmake/bundled/curl.cmake)
+include(cmake/bundled/rdkafka.cmake)
 add_library(presignd_dependencies INTERFACE)
-target_link_libraries(presignd_dependencies INTERFACE PkgConfig::dependencies presignd_curl Threads::Threads m)
+target_link_libraries(presignd_dependencies INTERFACE
+                      presignd_rdkafka PkgConfig::dependencies presignd_curl Threads::Threads m)

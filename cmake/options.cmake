@@ -5,6 +5,8 @@ option(PRESIGND_COVERAGE "Count lines and branches that run (gcc; scripts/covera
 option(PRESIGND_FUZZ "Build the fuzz targets with libFuzzer, which clang has" OFF)
 set(PRESIGND_CURL "system" CACHE STRING "libcurl: system, or bundled (pinned in cmake/bundled)")
 set_property(CACHE PRESIGND_CURL PROPERTY STRINGS system bundled)
+set(PRESIGND_RDKAFKA "system" CACHE STRING "librdkafka: system, bundled (pinned in cmake/bundled), or a version for tests")
+set_property(CACHE PRESIGND_RDKAFKA PROPERTY STRINGS system bundled)
 set(PRESIGND_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize=")
 
 if(NOT CMAKE_BUILD_TYPE)

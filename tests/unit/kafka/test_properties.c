@@ -86,7 +86,9 @@ Test(properties, idempotence_is_the_operators_without_transactions)
     cr_assert_not_null(conf, "%s", error);
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         AUTO_FREE char *value = client_property(conf, names[i]);
-        cr_assert_str_eq(value == NULL ? "" : value, values[i], "%s is %s", names[i], value);
+        /* Newer versions say -1 for "all". */
+        const char *found = value == NULL ? "" : strcmp(value, "-1") == 0 ? "all" : value;
+        cr_assert_str_eq(found, values[i], "%s is %s", names[i], value);
     }
     AUTO_FREE char *timeout = client_property(conf, "message.timeout.ms");
     cr_assert_str_eq(timeout, "10000");
