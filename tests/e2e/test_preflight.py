@@ -161,5 +161,29 @@ class Later(unittest.TestCase):
         self.assertEqual(daemon.terminate(), 0)
 
 
+class Releases(unittest.TestCase):
+    """By behaviour: a broker that accepts the offsets of any member is refused, all others pass."""
+
+    def start_on(self, version):
+        world = self.enterContext(World(kafka=self.enterContext(Cluster(version=version))))
+        world.start_sandbox()
+        return world, world.produce([event()])
+
+    def test_2_4_1_is_refused(self):
+        world, _ = self.start_on("2.4.1")
+        daemon = world.start_daemon(wait=False)
+        mend = wait_blocked(daemon, "fencing", "accepts offsets of a member that does not exist")
+        self.assertIn("delivery = at_least_once", mend)
+        self.assertEqual(world.sandbox.ledger(), [])
+        self.assertEqual(daemon.terminate(), 0)
+
+    def test_2_5_1_passes(self):
+        world, sent = self.start_on("2.5.1")
+        daemon = world.start_daemon()
+        world.wait_for_outcomes(sent)
+        self.assertIn("UNKNOWN_MEMBER_ID", findings(daemon)["fencing"]["is"])
+        self.assertEqual(daemon.terminate(), 0)
+
+
 if __name__ == "__main__":
     unittest.main()
