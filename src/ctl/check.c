@@ -1,5 +1,7 @@
+#include "ctl/check/online.h"
 #include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
+#include "ctl/kit/terminal.h"
 #include "presignd/base/text.h"
 
 #include <stdio.h>
@@ -8,21 +10,29 @@
 
 struct options {
     struct ctl_config config;
-    bool json;
+    bool json, online;
+    int64_t timeout_ms;
 };
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
+    OPTION_ROW_FLAG(struct options, online, "online", "also ask the brokers and WeChat Pay"),
+    OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 100, 600000,
+                   "for each answer of --online (10000)"),
     OPTION_ROW_JSON(struct options, json,
                     "{\"ok\", \"problems\", \"warnings\", \"start\"},\n"
-                    "with arrays of lines"),
+                    "with arrays of lines; --online adds\n"
+                    "\"findings\": [{\"check\", \"subject\",\n"
+                    "\"severity\": \"error|warning|ok|unknown\",\n"
+                    "\"is\", \"should\", \"why\", \"mend\"}]"),
     {0},
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "presignd would start"},
+    {EX_OK, "presignd would start; with --online, no finding is an error"},
     EXIT_ROW_USAGE,
-    {EX_UNAVAILABLE, "the output cannot be written"},
+    {EX_DATAERR, "--online: a finding is an error; each was printed"},
+    {EX_UNAVAILABLE, "--online: no broker or no host answered; or no output"},
     EXIT_ROW_CONFIG,
     {0},
 };
@@ -43,31 +53,72 @@ static void member_lines(struct buf *json, const char *name, const struct buf *t
     buf_putc(json, ']');
 }
 
-static int check_json(const struct ctl_config *config)
+/* --- With --online --- */
+
+static struct online online_look(const struct setup *setup, const struct options *options)
+{
+    struct online online = {.setup = setup, .timeout_ms = options->timeout_ms};
+    online_brokers(&online);
+    online_merchants(&online);
+    return online;
+}
+
+static int online_print(const struct setup *setup, const struct options *options)
+{
+    AUTO_BUF struct buf text = {0};
+    terminal_init();
+    struct online online = online_look(setup, options);
+    online_text(&online, terminal_colours(stdout), &text);
+    (void)fputs(text.data, stdout);
+    int status = online_status(&online);
+    online_deinit(&online);
+    return status;
+}
+
+static int online_member(const struct setup *setup, const struct options *options, struct buf *json)
+{
+    struct online online = online_look(setup, options);
+    buf_json_name(json, "findings");
+    online_json(&online, json);
+    int status = online_status(&online);
+    online_deinit(&online);
+    return status;
+}
+
+/* --- The command --- */
+
+static int check_json(const struct options *options)
 {
     AUTO_BUF struct buf problems = {0};
     AUTO_BUF struct buf text = {0};
     AUTO_BUF struct buf json = {0};
+    AUTO_BUF struct buf findings = {0};
     static const struct buf none = {0};
-    struct setup *setup = ctl_setup_silent(config, false, &problems);
+    struct setup *setup = ctl_setup_silent(&options->config, false, &problems);
+    int status = setup == NULL ? EX_CONFIG : EX_OK;
     if (setup != NULL) {
         setup_describe(setup, &text);
     }
+    if (setup != NULL && options->online) {
+        status = online_member(setup, options, &findings);
+    }
     buf_putc(&json, '{');
-    buf_json_member_bool(&json, "ok", setup != NULL);
+    buf_json_member_bool(&json, "ok", status == EX_OK);
     member_lines(&json, "problems", &problems);
     member_lines(&json, "warnings", setup == NULL ? &none : &setup->warnings);
     member_lines(&json, "start", &text);
+    if (findings.len > 0) {
+        buf_printf(&json, ",%s", findings.data);
+    }
     buf_putc(&json, '}');
     (void)puts(json.data);
-    int status = setup == NULL ? EX_CONFIG : EX_OK;
     setup_free(setup);
     return command_end(&command_check, status);
 }
 
-static int check_text(const struct ctl_config *config)
+static int check_text(const struct options *options)
 {
-    struct setup *setup = ctl_setup(&command_check, config, false);
+    struct setup *setup = ctl_setup(&command_check, &options->config, false);
     if (setup == NULL) {
         return EX_CONFIG;
     }
@@ -75,33 +126,46 @@ static int check_text(const struct ctl_config *config)
     (void)fputs(setup->warnings.data == NULL ? "" : setup->warnings.data, stderr);
     setup_describe(setup, &text);
     (void)fputs(text.data, stdout);
+    (void)fflush(stdout);
+    int status = options->online ? online_print(setup, options) : EX_OK;
     setup_free(setup);
-    return command_end(&command_check, EX_OK);
+    return command_end(&command_check, status);
 }
 
 static int run(int argc, char **argv)
 {
-    struct options options = {0};
+    struct options options = {.timeout_ms = 10000};
     int status = command_options(&command_check, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }
-    return options.json ? check_json(&options.config) : check_text(&options.config);
+    return options.json ? check_json(&options) : check_text(&options);
 }
 
 const struct command command_check = {
     .name = "check",
     .summary = "load everything that presignd loads, and print what is wrong",
     .arguments = "[-c FILE] [OPTION ...]",
-    .about = "Reads the configuration, the schemas, the keys and the Kafka properties as presignd\n"
-             "does when it starts, and connects to nothing. Prints what presignd would run with,\n"
-             "or every problem with its file and line. If values are credentials (@NAME), set\n"
-             "$CREDENTIALS_DIRECTORY to their directory and run it as a user who can read them.\n",
+    .about =
+        "Reads the configuration, the schemas, the keys and the Kafka properties as presignd\n"
+        "does when it starts, and connects to nothing. Prints what presignd would run with,\n"
+        "or every problem with its file and line. If values are credentials (@NAME), set\n"
+        "$CREDENTIALS_DIRECTORY to their directory and run it as a user who can read them.\n"
+        "\n"
+        "--online also asks the brokers and WeChat Pay, with the daemon's own users and keys:\n"
+        "what the brokers must do for presignd (the daemon looks at the same before it joins\n"
+        "its group), rights, topics, each host, this machine's clock, and for each merchant\n"
+        "whether its keys fit (GET /v3/certificates, which changes nothing). It may run beside\n"
+        "the daemon: its transactional id is INSTANCE-check, it joins no group, and readers\n"
+        "with read_committed see nothing of it. Each finding is ok, wrong, to look at, or not\n"
+        "known.\n",
     .options = rows,
     .examples = "# before a restart\n"
                 "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl check\n"
                 "# check another address\n"
-                "presignctl check --set daemon.admin_listen=127.0.0.1:9500\n",
+                "presignctl check --set daemon.admin_listen=127.0.0.1:9500\n"
+                "# on a new cluster, or with a new merchant\n"
+                "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl check --online\n",
     .exits = exits,
     .run = run,
 };

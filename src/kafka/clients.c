@@ -557,7 +557,7 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
     clients->state = events->preflight == NULL ? ACQUIRING : PREFLIGHT;
     clients->metadata_wanted = config->metadata_bytes;
     (void)preflight_put(&clients->preflighting.found, PREFLIGHT_BROKERS, "", PREFLIGHT_WAITING, "",
-                        "no broker has answered yet");
+                        "not looked at yet");
     clients->measuring =
         (struct measuring){.wanted = events->metadata != NULL, .next_ms = INT64_MAX};
     renewal_clock_init(&clients->wall, clock_now(clock));

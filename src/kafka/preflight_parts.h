@@ -15,6 +15,9 @@ struct look {
     bool requests;                /* the topic of requests is there */
 };
 
+/* preflight_idempotence.c. Takes about 3 s at most. */
+void look_idempotence(struct look *look);
+
 /* Adds a finding on a right. `option` is kafka-acls.sh's: "--topic", "--group",
  * "--transactional-id". */
 void look_right(struct look *look, enum preflight_state state, const char *operation,

@@ -252,19 +252,35 @@ static void fencing_look(struct look *look)
     group_metadata_unref(nobody);
 }
 
+/* --- All of it --- */
+
+static void look_exactly_once(struct look *look)
+{
+    bool held = producer_acquire(look->producer);
+    bool answered = topics_look(look, held ? METADATA_MS : METADATA_AWAY_MS);
+    if (answered || held) {
+        transactions_look(look, held);
+    }
+    if (held && look->requests && !producer_stopping(look->producer)) {
+        fencing_look(look);
+    }
+}
+
+static bool is_idempotent(const struct producer *producer)
+{
+    AUTO_FREE char *value = client_property(producer->conf, "enable.idempotence");
+    return value != NULL && strcmp(value, "true") == 0;
+}
+
 void producer_preflight(struct producer *producer, struct preflight *found)
 {
     struct look look = {.producer = producer, .found = found};
     *found = (struct preflight){0};
     if (reader_open(&look)) { /* first, so that it connects while the id is acquired */
-        bool held = producer_acquire(producer);
-        bool answered = topics_look(&look, held ? METADATA_MS : METADATA_AWAY_MS);
-        bool transactions = producer->delivery == DELIVERY_EXACTLY_ONCE;
-        if (transactions && (answered || held)) {
-            transactions_look(&look, held);
-        }
-        if (transactions && held && look.requests && !producer_stopping(producer)) {
-            fencing_look(&look);
+        if (producer->delivery == DELIVERY_EXACTLY_ONCE) {
+            look_exactly_once(&look);
+        } else if (topics_look(&look, METADATA_MS) && is_idempotent(producer)) {
+            look_idempotence(&look);
         }
     }
     reader_close(&look);

@@ -121,6 +121,7 @@ static const char *const header_names[TRANSFER_HEADER_COUNT] = {
     [TRANSFER_HEADER_REQUEST_ID] = "Request-ID",
     [TRANSFER_HEADER_RETRY_AFTER] = "Retry-After",
     [TRANSFER_HEADER_CONTENT_ENCODING] = "Content-Encoding",
+    [TRANSFER_HEADER_DATE] = "Date",
 };
 
 static bool is_space(char c)

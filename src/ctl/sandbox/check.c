@@ -14,7 +14,8 @@
 
 enum { MCHID_SIZE = 33 };
 
-#define SCHEME "WECHATPAY2-SHA256-RSA2048 "
+#define SCHEME            "WECHATPAY2-SHA256-RSA2048 "
+#define CERTIFICATES_PATH "/v3/certificates"
 
 bool sandbox_rules_open(struct sandbox_rules *rules, const char *schema_dirs, char **error)
 {
@@ -306,9 +307,32 @@ static bool check_mode(struct sandbox_verdict *verdict)
     return true;
 }
 
+/* Like WeChat Pay, a merchant with a public key has no platform certificates. */
+static bool check_certificates(const struct sandbox_rules *rules,
+                               const struct sandbox_request *request, int64_t now_s,
+                               struct sandbox_verdict *verdict)
+{
+    if (strcmp(request->method, "GET") != 0) {
+        return reject(verdict, 405, "METHOD_NOT_ALLOWED", "this path takes GET only", "method",
+                      NULL, mem_strdup("is not GET"));
+    }
+    if (!check_authorization(rules, request, now_s, verdict) ||
+        !check_serial(rules->keys, request, verdict)) {
+        return false;
+    }
+    verdict->certificates = rules->keys->certificate_mode;
+    return verdict->certificates ||
+           reject(verdict, 404, "RESOURCE_NOT_EXISTS", "there is no platform certificate", "path",
+                  NULL, mem_strdup("the merchant has a public key only"));
+}
+
 void sandbox_check(const struct sandbox_rules *rules, const struct sandbox_request *request,
                    int64_t now_s, struct sandbox_verdict *verdict)
 {
+    if (strcmp(request->path, CERTIFICATES_PATH) == 0) {
+        (void)check_certificates(rules, request, now_s, verdict);
+        return;
+    }
     (void)(check_path(request, verdict) && check_headers(request, verdict) &&
            check_authorization(rules, request, now_s, verdict) &&
            check_serial(rules->keys, request, verdict) && check_body(rules, request, verdict) &&

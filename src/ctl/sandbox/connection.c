@@ -198,7 +198,7 @@ static struct sandbox_fault decide(struct connection *connection, const struct s
     struct sandbox_verdict verdict = {0};
     struct sandbox_fault fault = {0};
     sandbox_check(settings->rules, &request, wall_ms / 1000, &verdict);
-    if (verdict.status == 0) {
+    if (verdict.status == 0 && !verdict.certificates) {
         fault = sandbox_faults_choose(settings->faults, verdict.merchant->mchid,
                                       verdict.out_contract_code, now_ms());
     }

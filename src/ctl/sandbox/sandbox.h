@@ -115,6 +115,7 @@ struct sandbox_request {
 struct sandbox_verdict {
     const struct sandbox_merchant *merchant; /* NULL: none, or unknown */
     const struct endpoint *endpoint;         /* NULL: no such path */
+    bool certificates;                       /* a valid request for the platform certificates */
     char nonce[SANDBOX_NONCE_SIZE];          /* "" until Authorization was parsed */
     int64_t timestamp_s;
     bool signature_ok;

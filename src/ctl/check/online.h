@@ -1,0 +1,58 @@
+/* `presignctl check --online`: what the brokers, WeChat Pay and this machine say.
+ *
+ *   findings.c    the list, as text and as JSON
+ *   brokers.c     the daemon's preflight, under an id of its own, and what a start does not try
+ *   merchants.c   hosts, clock and merchants, by one signed request for each merchant
+ *   files.c       what the unit's service may read
+ */
+#ifndef PRESIGND_CTL_CHECK_ONLINE_H
+#define PRESIGND_CTL_CHECK_ONLINE_H
+
+#include "presignd/base/buf.h"
+#include "presignd/setup/setup.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum severity { SEVERITY_OK, SEVERITY_UNKNOWN, SEVERITY_WARNING, SEVERITY_ERROR };
+
+/* Texts may come from outside: they are cleaned when they are printed. */
+struct online_finding {
+    const char *check;
+    char *subject; /* NULL: the whole */
+    enum severity severity;
+    char *is;
+    const char *should, *why; /* NULL: none */
+    char *mend;               /* NULL: nothing to do */
+};
+
+struct online {
+    const struct setup *setup;
+    int64_t timeout_ms; /* of each answer */
+    struct online_finding *findings;
+    size_t count, capacity;
+    bool broker_answered, host_answered;
+};
+
+/* --- findings.c */
+
+/* Copies the texts; `subject` and `mend` may be NULL. */
+void online_add(struct online *online, const char *check, const char *subject,
+                enum severity severity, const char *is, const char *should, const char *why,
+                const char *mend);
+/* Lines for people. */
+void online_text(const struct online *online, bool colours, struct buf *out);
+/* The array "findings". */
+void online_json(const struct online *online, struct buf *out);
+/* The exit status of the command. */
+int online_status(const struct online *online);
+void online_deinit(struct online *online);
+
+/* --- brokers.c. Blocks, for about four answers at most. */
+void online_brokers(struct online *online);
+
+/* --- merchants.c. Blocks, for one answer of each host and merchant at most. */
+void online_merchants(struct online *online);
+
+#endif

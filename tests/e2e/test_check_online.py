@@ -1,0 +1,134 @@
+"""`presignctl check --online` on a real Kafka and the sandbox: what it finds, and that it harms no
+running daemon."""
+
+import json
+import subprocess
+import unittest
+
+import auditor
+from harness import World, event, http_get
+from kafka_broker import Cluster, free_ports
+from secure_broker import Acls
+
+USER, PASSWORD = "presignd", "kafka-pass-4711"
+
+
+class CheckOnline(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = cls.enterClassContext(Cluster(users={USER: PASSWORD}))
+        cls.acls = Acls(cls.kafka.bootstrap)
+        cls.addClassCleanup(cls.acls.close)
+
+    def setUp(self):
+        self.world = self.enterContext(World(kafka=self.kafka))
+        self.world.start_sandbox()
+
+    def as_user(self):
+        return {"kafka": {"bootstrap.servers": self.kafka.users_bootstrap, "security.protocol": "sasl_plaintext",
+                          "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD}}
+
+    def check(self, *options, sections=None):
+        """(status, the findings by (check, subject))."""
+        config = self.world.write_config(sections=sections)
+        done = self.world.ctl("check", "--online", "--json", "-c", config, *options)
+        document = json.loads(done.stdout)
+        self.assertEqual(document["ok"], done.returncode == 0, done.stderr)
+        for finding in document["findings"]:
+            self.assertLessEqual({"check", "severity", "is"}, finding.keys())
+            self.assertIn(finding["severity"], ("error", "warning", "ok", "unknown"))
+        return done.returncode, {(f["check"], f.get("subject")): f for f in document["findings"]}
+
+    def severities(self, found):
+        return {key: finding["severity"] for key, finding in found.items()}
+
+    def deny(self, resource):
+        """The broker lets all in that nobody has a right to: a right of another's shuts us out."""
+        self.acls.add(f"User:another {resource}")
+        self.addCleanup(self.acls.remove, f"User:another {resource}")
+
+    def test_beside_a_running_daemon_that_notices_nothing(self):
+        daemon = self.world.start_daemon()
+        self.world.wait_for_outcomes(self.world.produce(event() for _ in range(3)))
+        before = {name: value for name, value in daemon.metrics().items() if "rebalances" in name}
+        status, found = self.check()
+        self.assertEqual(status, 0, found)
+        severities = self.severities(found)
+        self.assertLessEqual({"brokers", "transactions", "fencing", "topics", "leaders", "rights", "metadata_bytes",
+                              "hosts", "clock", "merchant"}, {check for check, _ in severities})
+        self.assertNotIn("static_membership", {check for check, _ in severities})
+        self.assertLessEqual({*severities.values()}, {"ok", "unknown"}, found)
+        self.assertEqual(severities["merchant", "1900007291"], "ok")
+        self.assertEqual(severities["merchant", "1900007291: WeChat Pay's key"], "ok")
+        for name in (auditor.RESULTS, auditor.FAILURES):
+            self.assertEqual(severities["rights", f"Write topic {self.world.topics[name]}"], "ok")
+        self.world.wait_for_outcomes(self.world.produce(event() for _ in range(3)))
+        self.assertEqual({name: value for name, value in daemon.metrics().items() if "rebalances" in name}, before)
+        self.assertEqual(http_get(f"{daemon.admin}/readyz")[0], 200)
+        self.assertEqual(len(self.world.outcomes()), 6)
+        self.world.assert_audit_passes()
+        self.assertNotRegex(daemon.log_text(), "fenced|replaced")
+        self.assertEqual(daemon.terminate(), 0)
+
+    def test_the_text_says_the_same_and_what_to_do(self):
+        topic = self.world.topics[auditor.RESULTS]
+        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        config = self.world.write_config()
+        done = self.world.ctl("check", "--online", "-c", config)
+        self.assertEqual(done.returncode, 65, done.stderr)
+        text = done.stdout.decode()
+        self.assertIn("✓ fencing: ", text)
+        self.assertIn(f"✗ topics {topic}: ", text)
+        self.assertIn("    create it: presignctl topics --create\n", text)
+
+    def test_a_transactional_id_that_is_denied(self):
+        self.deny("TRANSACTIONAL_ID LITERAL presignd-1-check WRITE")
+        status, found = self.check(sections=self.as_user())
+        self.assertEqual(status, 65)
+        self.assertEqual(found["transactions", None]["severity"], "error")
+        self.assertIn("--transactional-id presignd-1-check",
+                      found["rights", "Write transactional-id presignd-1-check"]["mend"])
+
+    def test_a_right_to_write_that_is_missing(self):
+        topic = self.world.topics[auditor.RESULTS]
+        self.deny(f"TOPIC LITERAL {topic} WRITE")
+        self.acls.add(f"User:{USER} TOPIC LITERAL {topic} DESCRIBE")
+        self.addCleanup(self.acls.remove, f"User:{USER} TOPIC LITERAL {topic} DESCRIBE")
+        status, found = self.check(sections=self.as_user())
+        self.assertEqual(status, 65, found)
+        self.assertEqual(found["rights", f"Write topic {topic}"]["severity"], "error", found)
+
+    def test_no_broker(self):
+        status, found = self.check("--timeout-ms", "1000", sections={
+            "kafka": {"bootstrap.servers": f"127.0.0.1:{free_ports(1)[0]}"}})
+        self.assertEqual(status, 69)
+        self.assertEqual(found["brokers", None]["severity"], "error")
+        self.assertEqual(found["merchant", "1900007291"]["severity"], "ok")
+
+    def test_no_host(self):
+        self.world.sandbox.terminate()
+        status, found = self.check("--timeout-ms", "3000")
+        self.assertEqual(status, 69)
+        self.assertEqual({f["severity"] for (check, _), f in found.items() if check == "hosts"}, {"error"})
+        self.assertEqual(found["merchant", "1900007291"]["severity"], "unknown")
+        self.assertEqual(found["fencing", None]["severity"], "ok")
+
+    def test_a_key_that_is_not_the_merchants(self):
+        config = self.world.write_config()
+        key = self.world.directory / "other.pem"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-out", key], check=True, capture_output=True)
+        done = self.world.ctl("check", "--online", "--json", "-c", config,
+                              "--set", f"merchant 1900007291.private_key={key}")
+        found = {(f["check"], f.get("subject")): f for f in json.loads(done.stdout)["findings"]}
+        self.assertEqual(done.returncode, 65)
+        self.assertEqual(found["merchant", "1900007291"]["severity"], "error")
+        self.assertIn("401 SIGN_ERROR", found["merchant", "1900007291"]["is"])
+        self.assertEqual(found["merchant", "1900007291: WeChat Pay's key"]["severity"], "ok")
+
+    def test_a_wrong_configuration(self):
+        done = self.world.ctl("check", "--online", "--json", "-c", self.world.directory / "none.conf")
+        self.assertEqual(done.returncode, 78)
+
+
+if __name__ == "__main__":
+    unittest.main()
