@@ -170,11 +170,15 @@ class Releases(unittest.TestCase):
         return world, world.produce([event()])
 
     def test_2_4_1_is_refused(self):
-        world, _ = self.start_on("2.4.1")
+        world, sent = self.start_on("2.4.1")
         daemon = world.start_daemon(wait=False)
         mend = wait_blocked(daemon, "fencing", "accepts offsets of a member that does not exist")
         self.assertIn("delivery = at_least_once", mend)
         self.assertEqual(world.sandbox.ledger(), [])
+        self.assertEqual(daemon.terminate(), 0)
+        daemon = world.start_daemon(sections={"daemon": {"delivery": "at_least_once"}})
+        world.wait_for_outcomes(sent)
+        self.assertEqual((findings(daemon)["idempotence"]["ok"], "fencing" in findings(daemon)), (True, False))
         self.assertEqual(daemon.terminate(), 0)
 
     def test_2_5_1_passes(self):
