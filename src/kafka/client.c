@@ -265,6 +265,16 @@ char *client_try(enum kafka_client client, const char *instance,
     return trial_wait(trial);
 }
 
+rd_kafka_resp_err_t client_commit_error(rd_kafka_event_t *event)
+{
+    const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
+    rd_kafka_resp_err_t error = rd_kafka_event_error(event);
+    for (int i = 0; error == RD_KAFKA_RESP_ERR_NO_ERROR && list != NULL && i < list->cnt; i++) {
+        error = list->elems[i].err;
+    }
+    return error;
+}
+
 rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, void *opaque, char **error)
 {
     AUTO_FREE char *reason = NULL;

@@ -186,17 +186,6 @@ static void commit_end(struct consumer *consumer, rd_kafka_resp_err_t error)
     }
 }
 
-/* Each partition has its own error: one may be committed while another is not. */
-static rd_kafka_resp_err_t commit_error(rd_kafka_event_t *event)
-{
-    const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
-    rd_kafka_resp_err_t error = rd_kafka_event_error(event);
-    for (int i = 0; error == RD_KAFKA_RESP_ERR_NO_ERROR && list != NULL && i < list->cnt; i++) {
-        error = list->elems[i].err;
-    }
-    return error;
-}
-
 static void commit_check(struct consumer *consumer)
 {
     while (consumer->commits != NULL) {
@@ -207,7 +196,7 @@ static void commit_check(struct consumer *consumer)
         /* The end of an earlier one was reported when its partitions were lost. */
         bool current = rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT &&
                        (uintptr_t)rd_kafka_event_opaque(event) == consumer->commit_number;
-        rd_kafka_resp_err_t error = commit_error(event);
+        rd_kafka_resp_err_t error = client_commit_error(event);
         rd_kafka_event_destroy(event);
         if (current) {
             commit_end(consumer, error);

@@ -20,6 +20,7 @@ import auditor
 from harness import SAMPLES, World, event, wait_until
 from kafka_broker import dying_with_us
 
+BATCH = 20
 BLOCK = 8192  # offsets that have one group's position
 KILLS = 6
 
@@ -47,6 +48,8 @@ def failure(code, reason="unavailable", retryable=True, mchid="1900007291", orig
 
 
 class Redrive(unittest.TestCase):
+    sets = ()
+
     @classmethod
     def setUpClass(cls):
         cls.world = cls.enterClassContext(World(partitions=1))
@@ -81,7 +84,7 @@ class Redrive(unittest.TestCase):
     def command(self, *options):
         return [self.world.build / self.program, "redrive", "-c", self.config,
                 "--set", f"kafka.group.id={self.group}", "--set", f"daemon.failures_topic={self.failures}",
-                "--set", f"daemon.requests_topic={self.requests}", "--json", *map(str, options)]
+                "--set", f"daemon.requests_topic={self.requests}", *self.sets, "--json", *map(str, options)]
 
     def redrive(self, *options, status=0):
         """{state: [out_contract_code or id, ...]}, and the lines by code in self.lines."""
@@ -308,7 +311,7 @@ class Redrive(unittest.TestCase):
         for kill in range(KILLS):
             chosen = ["--reason", "rejected"] if kill % 2 else []
             process = subprocess.Popen(
-                [*dying_with_us(), *self.command("--send", "--batch", 20, *chosen)],
+                [*dying_with_us(), *self.command("--send", "--batch", BATCH, *chosen)],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
             for _ in range(random.randint(1, 60)):
                 if not process.stdout.readline():
@@ -360,6 +363,24 @@ class Redrive(unittest.TestCase):
         self.assertEqual([outcome.reason for outcome in third.values()], [None])
         self.assertEqual(daemon.terminate(), 0)
         self.world.assert_audit_passes(wait_s=180)
+
+
+class WithoutTransactions(Redrive):
+    """delivery = at_least_once: the same, but a kill may send its last batch again."""
+
+    sets = ("--set", "daemon.delivery=at_least_once")
+    # Nothing stops a second run beside a first one.
+    test_a_second_run_takes_over = None
+    test_a_topic_that_has_grown_meanwhile_was_not_made_anew = None
+    test_without_a_safeguard_it_is_found = None
+    test_the_whole_way_with_a_daemon = None
+
+    def test_killed_runs_send_each_failure_once(self):
+        self.run_with_kills(900)
+        counts = {code: len(records) for code, records in self.sent().items()}
+        self.assertEqual(counts.keys(), {f"n{n}" for n in range(900)})
+        self.assertLessEqual(sum(counts.values()), 900 + KILLS * BATCH)
+        self.assertEqual(len(self.redrive("--list")["was_sent"]), 900)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ rd_kafka_resp_err_t client_topic(rd_kafka_t *client, const char *name, int timeo
 rd_kafka_resp_err_t client_committed(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions,
                                      int timeout_ms) __attribute__((warn_unused_result));
 
+/* The error of an RD_KAFKA_EVENT_OFFSET_COMMIT, or the first one of its partitions: one may be
+ * committed while another is not. */
+rd_kafka_resp_err_t client_commit_error(rd_kafka_event_t *event);
+
 /* Headers to produce a record with. The library owns them after success; otherwise call
  * rd_kafka_headers_destroy(). Null values stay different from empty ones. */
 rd_kafka_headers_t *client_headers(const struct record_header *headers, size_t count)

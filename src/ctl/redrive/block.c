@@ -96,6 +96,39 @@ bool block_load(struct redrive_block *block, const char *topic,
     return ok;
 }
 
+static rd_kafka_resp_err_t
+commit_wait(rd_kafka_t *client, const rd_kafka_topic_partition_list_t *list, int64_t timeout_ms)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_resp_err_t code = rd_kafka_commit_queue(client, list, queue, NULL, NULL);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, (int)timeout_ms);
+        code = event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : client_commit_error(event);
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    return code;
+}
+
+bool block_commit(const struct redrive_block *block, const char *topic,
+                  const struct transaction_batch *batch, const struct kafka_property *properties,
+                  size_t property_count, int64_t timeout_ms, char **error)
+{
+    rd_kafka_t *client = group_client(block, properties, property_count, error);
+    if (client == NULL) {
+        return false;
+    }
+    rd_kafka_topic_partition_list_t *list = transaction_positions(topic, batch);
+    rd_kafka_resp_err_t code = commit_wait(client, list, timeout_ms);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        *error = mem_printf("the positions of group %s cannot be committed: %s", block->group,
+                            rd_kafka_err2str(code));
+    }
+    rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 bool block_arrive(struct redrive_block *block, int32_t partition, int64_t offset)
 {
     struct window *window = &block->windows[partition];

@@ -183,7 +183,12 @@ const struct command command_redrive = {
         "\n"
         "Only one run sends at a time: a second run stops the first. ACLs: Read on the failures\n"
         "and requests topics and on the groups GROUP-redrive-*, Write on the requests topic and\n"
-        "on the transactional id GROUP-redrive.\n",
+        "on the transactional id GROUP-redrive.\n"
+        "\n"
+        "With delivery = at_least_once there are no transactions and no transactional id: the\n"
+        "offsets are committed after the events. A run that is killed in between sends up to\n"
+        "--batch events a second time when it is repeated. Nothing stops a second run: start\n"
+        "one at a time.\n",
     .options = rows,
     .examples = "# after an outage: print, send ten, then the rest\n"
                 "presignctl redrive --since 12h\n"

@@ -16,6 +16,9 @@
  *   one run sends at a time, and its positions are current.
  * - After a transaction that was aborted, or whose result is unknown, the run reads the block's
  *   positions again and restarts the block.
+ * - With delivery = at_least_once there is no transaction and no transactional.id: the positions
+ * are committed after the records. A run that is killed in between sends these again the next time,
+ *   and nothing stops a second run beside it.
  * - The run reads every record, independent of the filter: a missing offset (a control record, an
  * aborted record) counts as done.
  *
@@ -124,6 +127,11 @@ static inline int64_t block_begin(const struct redrive_block *block)
 bool block_load(struct redrive_block *block, const char *topic,
                 const struct kafka_property *properties, size_t property_count, int64_t timeout_ms,
                 char **error) __attribute__((warn_unused_result));
+/* Commits the batch's positions without a transaction. False and an error (free()). */
+bool block_commit(const struct redrive_block *block, const char *topic,
+                  const struct transaction_batch *batch, const struct kafka_property *properties,
+                  size_t property_count, int64_t timeout_ms, char **error)
+    __attribute__((warn_unused_result));
 /* Whether the failure was sent. Call it for each record, in the order of reading. */
 bool block_arrive(struct redrive_block *block, int32_t partition, int64_t offset);
 /* How long brokers keep positions, in ms, minus a margin for clocks that differ. */

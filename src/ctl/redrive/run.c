@@ -47,6 +47,7 @@ struct redrive {
     struct redriven *batch;
     struct record_metadata *record_metadata;
     enum refusal *refusals;
+    bool *delivered; /* delivery = at_least_once; else NULL */
     size_t batch_count, batch_bytes, held_bytes;
 };
 
@@ -103,6 +104,11 @@ static bool has_failures(const struct redrive *redrive, size_t partition)
     return redrive->highs[partition] > begin && redrive->lows[partition] < begin + WINDOW_SPAN;
 }
 
+static bool is_delivered(const struct redrive *redrive, size_t index)
+{
+    return redrive->delivered == NULL || redrive->delivered[index];
+}
+
 /* The positions that the transaction commits: of all partitions with failures in this block, so
  * that none expires. */
 static size_t positions_write(struct redrive *redrive, struct transaction_position *positions)
@@ -111,7 +117,9 @@ static size_t positions_write(struct redrive *redrive, struct transaction_positi
     size_t count = 0;
     for (size_t i = 0; i < redrive->batch_count; i++) {
         const rd_kafka_message_t *message = redrive->batch[i].failure.message;
-        window_finish(&block->windows[message->partition], message->offset);
+        if (is_delivered(redrive, i)) {
+            window_finish(&block->windows[message->partition], message->offset);
+        }
     }
     for (size_t i = 0; i < block->count; i++) {
         if (block->known[i] && has_failures(redrive, i)) {
@@ -147,13 +155,16 @@ static void print_sent(struct redrive *redrive)
 {
     for (size_t i = 0; i < redrive->batch_count; i++) {
         const struct redriven *redriven = &redrive->batch[i];
+        if (!is_delivered(redrive, i)) {
+            continue;
+        }
+        redrive->sent++;
         AUTO_FREE char *request =
             ctl_record_id(redrive->requests, redrive->record_metadata[i].partition,
                           redrive->record_metadata[i].offset);
         redrive_print(&redrive->show, &redriven->failure, REDRIVE_SENT, redriven->count, request);
     }
     (void)fflush(stdout);
-    redrive->sent += redrive->batch_count;
 }
 
 static enum step skip_too_large(struct redrive *redrive, size_t index)
@@ -184,7 +195,9 @@ static enum step handle_rejected(struct redrive *redrive, const struct transacti
 static enum step handle_end(struct redrive *redrive, const struct transaction_end *end)
 {
     if (end->verdict == TRANSACTION_COMMITTED) {
-        print_sent(redrive);
+        if (redrive->delivered == NULL) {
+            print_sent(redrive);
+        }
         redrive->single -= redrive->single > 0;
         return STEP_ON;
     }
@@ -201,6 +214,44 @@ static enum step handle_end(struct redrive *redrive, const struct transaction_en
                                                        : STEP_RESTART;
 }
 
+/* Without transactions: the events are sent, and their positions follow. A batch that was refused
+ * in part has positions for the rest, so that the restarted block does not send that again. */
+static enum step commit_delivered(struct redrive *redrive, struct transaction_batch *batch,
+                                  struct transaction_position *positions)
+{
+    AUTO_FREE char *reason = NULL;
+    for (size_t i = 0; i < batch->position_count; i++) { /* written before anything was sent */
+        free((char *)positions[i].metadata);
+    }
+    batch->position_count = positions_write(redrive, positions);
+    bool committed =
+        block_commit(&redrive->block, redrive->failures, batch, redrive->setup->properties,
+                     redrive->setup->property_count, redrive->options->timeout_ms, &reason);
+    print_sent(redrive);
+    return committed ? STEP_ON
+                     : FAIL(redrive, EX_TEMPFAIL,
+                            "the next run may send the last events again, since this is not "
+                            "stored: %s",
+                            reason);
+}
+
+static enum step publish(struct redrive *redrive, struct transaction_batch *batch,
+                         struct transaction_position *positions)
+{
+    struct transaction_end end;
+    if (!producer_publish(redrive->producer, batch, &end)) {
+        return FAIL(redrive, EX_TEMPFAIL,
+                    redrive->delivered == NULL
+                        ? "it is unknown whether the last events were sent: run it again, which "
+                          "finds out"
+                        : "it is unknown whether the last events were sent: the next run sends "
+                          "them again");
+    }
+    enum step step =
+        redrive->delivered == NULL ? STEP_ON : commit_delivered(redrive, batch, positions);
+    return step == STEP_ON ? handle_end(redrive, &end) : step;
+}
+
 /* Sends the batch and the positions of the whole block in one transaction. */
 static enum step flush(struct redrive *redrive)
 {
@@ -208,6 +259,9 @@ static enum step flush(struct redrive *redrive)
         mem_zalloc(redrive->batch_count + 1, sizeof *records);
     AUTO_FREE struct transaction_position *positions =
         mem_zalloc(redrive->partitions, sizeof *positions);
+    if (redrive->delivered != NULL) {
+        memset(redrive->delivered, 0, (redrive->batch_count + 1) * sizeof *redrive->delivered);
+    }
     struct group_metadata *group_metadata =
         group_metadata_new(rd_kafka_consumer_group_metadata_new(redrive->block.group));
     struct transaction_batch batch = {
@@ -218,17 +272,13 @@ static enum step flush(struct redrive *redrive)
         .position_count = positions_write(redrive, positions),
         .record_metadata = redrive->record_metadata,
         .refusals = redrive->refusals,
+        .delivered = redrive->delivered,
     };
-    struct transaction_end end;
     records_write(redrive, records);
     redrive->deadline_ms = mono_ms() + redrive->options->timeout_ms;
     enum step step = STEP_ON;
     if (batch.position_count > 0) {
-        step = producer_publish(redrive->producer, &batch, &end)
-                   ? handle_end(redrive, &end)
-                   : FAIL(redrive, EX_TEMPFAIL,
-                          "it is unknown whether the last events were sent: run it again, which "
-                          "finds out");
+        step = publish(redrive, &batch, positions);
     }
     for (size_t i = 0; i < batch.position_count; i++) {
         free((char *)positions[i].metadata);
@@ -615,6 +665,7 @@ static bool open_producer(struct redrive *redrive, char **error)
     static const struct producer_owner owner = {.pause = on_pause, .may_commit = may_commit};
     const struct producer_config config = {
         .instance = redrive->group,
+        .delivery = setup_delivery(redrive->setup),
         .requests_topic = redrive->failures, /* the topic of the positions */
         .topics = {redrive->requests},
         .properties = redrive->setup->properties,
@@ -632,6 +683,7 @@ static void close_all(struct redrive *redrive)
     free(redrive->batch);
     free(redrive->record_metadata);
     free(redrive->refusals);
+    free(redrive->delivered);
     free(redrive->lows);
     free(redrive->highs);
     free(redrive->printed);
@@ -673,6 +725,9 @@ int redrive_run(const struct command *command, const struct setup *setup,
     redrive->record_metadata =
         mem_zalloc((size_t)options->batch + 1, sizeof *redrive->record_metadata);
     redrive->refusals = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->refusals);
+    if (setup_delivery(setup) == DELIVERY_AT_LEAST_ONCE) {
+        redrive->delivered = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->delivered);
+    }
     work(redrive);
     int status = redrive->status;
     close_all(redrive);
