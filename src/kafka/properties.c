@@ -1,6 +1,7 @@
 /* docs/kafka.md explains each property. */
 #include "presignd/kafka/properties.h"
 
+#include "features.h"
 #include "presignd/base/mem.h"
 
 #include <stdlib.h>
@@ -117,6 +118,10 @@ char *kafka_property_check(const struct kafka_property *property, enum delivery 
      * without a password, fails long after this check. */
     if (property->value[0] == '\0') {
         return mem_printf("%s: is empty; remove the line to leave it unset", property->name);
+    }
+    char *missing = feature_missing(property->name, property->value);
+    if (missing != NULL) {
+        return missing;
     }
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     char *error = property_set(conf, property->name, property->value);

@@ -3,6 +3,9 @@ import java.io.InputStreamReader;
 import java.util.List;
 import java.util.Map;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.ScramCredentialInfo;
+import org.apache.kafka.clients.admin.ScramMechanism;
+import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.common.acl.AccessControlEntry;
 import org.apache.kafka.common.acl.AclBinding;
 import org.apache.kafka.common.acl.AclBindingFilter;
@@ -13,10 +16,11 @@ import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
 
 /**
- * Adds and removes rights of a cluster within milliseconds, where a kafka-acls.sh for each would
- * take a second. java -cp … Acls.java BOOTSTRAP, then a line each on standard input:
+ * Adds and removes rights of a cluster, and passwords for SCRAM, within milliseconds, where a
+ * kafka-acls.sh or kafka-configs.sh for each would take a second. java -cp … Acls.java BOOTSTRAP, then a line each on standard input:
  *
  *   add|remove PRINCIPAL RESOURCE_TYPE PATTERN_TYPE NAME OPERATION
+ *   scram USER MECHANISM PASSWORD
  *   list
  *
  * and "done" on standard output when the broker itself goes by it; before that list prints all
@@ -30,6 +34,8 @@ class Acls {
                 String[] word = line.split(" ");
                 if (word[0].equals("list")) {
                     list(admin);
+                } else if (word[0].equals("scram")) {
+                    scram(admin, word[1], ScramMechanism.fromMechanismName(word[2]), word[3]);
                 } else {
                     change(admin, word[0].equals("add"), binding(word));
                 }
@@ -44,6 +50,19 @@ class Acls {
                 each.pattern().resourceType().name(), each.pattern().patternType().name(),
                 each.pattern().name(), each.entry().operation().name()));
         }
+    }
+
+    static void scram(Admin admin, String user, ScramMechanism mechanism, String password) throws Exception {
+        ScramCredentialInfo info = new ScramCredentialInfo(mechanism, 4096);
+        admin.alterUserScramCredentials(List.of(new UserScramCredentialUpsertion(user, info, password))).all().get();
+        while (!knows(admin, user, info)) {
+            Thread.sleep(2);
+        }
+    }
+
+    static boolean knows(Admin admin, String user, ScramCredentialInfo info) throws Exception {
+        return admin.describeUserScramCredentials().all().get().entrySet().stream()
+            .anyMatch(each -> each.getKey().equals(user) && each.getValue().credentialInfos().contains(info));
     }
 
     static AclBinding binding(String[] word) {

@@ -76,16 +76,17 @@ class Cluster:
     """`nodes` brokers. With `directory` the data lies there and stays after close(); else in a
     temporary directory that close() removes. `settings` are Kafka's server properties. With
     `users`, {name: password}, `users_bootstrap` is for clients that log in (SASL PLAIN).
-    `version` is one of kafka_jars.VERSIONS."""
+    `version` is one of kafka_jars.VERSIONS; without it PRESIGND_KAFKA_VERSION decides."""
 
     def __init__(self, directory=None, nodes=1, settings=None, jvm=None, heap_mb=384,
-                 outlives_us=False, users=None, version=USUAL):
+                 outlives_us=False, users=None, version=None):
         self._temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="presignd-kafka-")).resolve()
         self.cluster_id = uuid()
-        self.release = Release(version)
+        self.release = Release(version or os.environ.get("PRESIGND_KAFKA_VERSION", USUAL))
         self.settings = settings or {}
         self.users = users
+        self.system_properties = []  # -DNAME=VALUE, for every node
         self._heap = f"-Xmx{heap_mb}m"
         self._jvm = jvm
         self._prepared = jvm is not None
@@ -135,7 +136,7 @@ class Cluster:
         archive = [f"-XX:SharedArchiveFile={self.release.archive}"]
         if self._jvm is not None:  # an archive is made by one JVM
             archive = [] if node is self.keeper else self._jvm
-        node.start([self._heap, *archive], self._outlives_us)
+        node.start([self._heap, *archive, *self.system_properties], self._outlives_us)
 
     def start_node(self, node):
         """Starts one (counted from 0) that was killed, without waiting for it."""

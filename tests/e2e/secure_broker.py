@@ -1,8 +1,9 @@
-"""A real Apache Kafka as production has it: TLS, a password or a client's certificate, and ACLs.
+"""A real Apache Kafka as production has it: TLS, a password, a client's certificate or a token, and ACLs.
 
     with SecureCluster() as kafka:
         kafka.secure        # HOST:PORT for SASL_SSL: USERS with PASSWORD by PLAIN, or SCRAM
         kafka.mutual        # HOST:PORT for SSL with a certificate of the client's
+        kafka.oidc          # HOST:PORT for SASL_SSL with OAUTHBEARER: kafka.tokens issues the tokens
         kafka.bootstrap     # without either, and with every right: for the tests themselves
         kafka.run("kafka-acls.sh --bootstrap-server … --list")
     kafka.acls.remove("User:presignd TOPIC LITERAL presign.requests READ")
@@ -15,6 +16,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import token_server
 from kafka_broker import JAVA, Cluster, class_path, dying_with_us, free_ports
 
 # What Apache Kafka's scripts of these names run.
@@ -25,7 +27,8 @@ TOOLS = {
     "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
 }
 
-LISTENERS = ("PLAINTEXT", "SECURE", "MUTUAL")
+LISTENERS = ("PLAINTEXT", "SECURE", "MUTUAL", "OIDC")
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 USERS = ("presignd", "orders", "operator")
 PASSWORD = "kafka-pass-4711"
 
@@ -56,20 +59,35 @@ def make_certificates(directory):
 
 
 class SecureCluster(Cluster):
-    """One node with three listeners and Kafka's own authorizer."""
+    """One node with a listener for each way in, and Kafka's own authorizer."""
 
     def __init__(self):
         super().__init__()
         self.certificates = self.directory / "certificates"
         make_certificates(self.certificates)
         node = self.nodes[0]
-        ports = [node.port]
-        while len({*ports, node.controller_port}) < 4:
-            ports = [node.port, *free_ports(2)]
-        self.secure, self.mutual = (f"127.0.0.1:{port}" for port in ports[1:])
+        ports = [node.port, *free_ports(3)]
+        self.secure, self.mutual, self.oidc = (f"127.0.0.1:{port}" for port in ports[1:])
+        self.tokens = token_server.TokenServer(self.directory / "tokens", {user: PASSWORD for user in USERS})
         self.settings = self._secured(ports, node.controller_port)
         self.acls = None
         self._write_tools()
+
+    def _with_tokens(self):
+        """What Kafka needs to accept the token server's tokens; it takes only files and addresses
+        that a system property names."""
+        jwks = f"file://{self.tokens.jwks}"
+        self.system_properties = [f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.files={self.tokens.jwks}",
+                                  f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={jwks}"]
+        oauthbearer = "org.apache.kafka.common.security.oauthbearer"
+        return {
+            "listener.name.oidc.sasl.enabled.mechanisms": "OAUTHBEARER",
+            "listener.name.oidc.oauthbearer.sasl.jaas.config": f"{oauthbearer}.OAuthBearerLoginModule required;",
+            "listener.name.oidc.oauthbearer.sasl.server.callback.handler.class":
+                f"{oauthbearer}.OAuthBearerValidatorCallbackHandler",
+            "sasl.oauthbearer.jwks.endpoint.url": jwks,
+            "sasl.oauthbearer.expected.audience": token_server.AUDIENCE,
+            "sasl.oauthbearer.expected.issuer": token_server.ISSUER}
 
     def _secured(self, ports, controller_port):
         addresses = [f"{name}://127.0.0.1:{port}" for name, port in zip(LISTENERS, ports)]
@@ -77,16 +95,17 @@ class SecureCluster(Cluster):
             "listeners": ",".join([*addresses, f"CONTROLLER://127.0.0.1:{controller_port}"]),
             "advertised.listeners": ",".join(addresses),
             "listener.security.protocol.map":
-                "PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT",
+                "PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,OIDC:SASL_SSL,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "PLAINTEXT",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
-            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "sasl.enabled.mechanisms": ",".join(["PLAIN", *SCRAM]),
             "listener.name.secure.plain.sasl.jaas.config":
                 "org.apache.kafka.common.security.plain.PlainLoginModule required "
                 + " ".join(f'user_{name}="{PASSWORD}"' for name in USERS) + ";",
-            "listener.name.secure.scram-sha-512.sasl.jaas.config":
-                "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+            **{f"listener.name.secure.{mechanism.lower()}.sasl.jaas.config":
+               "org.apache.kafka.common.security.scram.ScramLoginModule required;" for mechanism in SCRAM},
+            **self._with_tokens(),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": self.certificates / "broker-keystore.pem",
             "ssl.truststore.type": "PEM",
@@ -123,6 +142,7 @@ class SecureCluster(Cluster):
     def close(self):
         if self.acls:
             self.acls.close()
+        self.tokens.close()
         super().close()
 
 
@@ -154,6 +174,10 @@ class Acls:
 
     def remove(self, right):
         self._ask(f"remove {right}")
+
+    def scram(self, user, mechanism, password):
+        """A user's password for SCRAM."""
+        self._ask(f"scram {user} {mechanism} {password}")
 
     def close(self):
         self._process.stdin.close()

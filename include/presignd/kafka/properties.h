@@ -19,8 +19,9 @@ struct kafka_property {
     const char *value;
 };
 
-/* NULL, or why the property cannot be set (free()): it is pinned, the library does not know it, or
- * the library rejects the value. Never quotes the value, which may be a password. */
+/* NULL, or why the property cannot be set (free()): it is pinned, the library does not know it, its
+ * build lacks what the value needs, or it rejects the value. Never quotes the value, which may be a
+ * password. */
 char *kafka_property_check(const struct kafka_property *property, enum delivery delivery)
     __attribute__((warn_unused_result));
 

@@ -15,6 +15,17 @@ static char *check(const char *name, const char *value)
     return kafka_property_check(&property, DELIVERY_EXACTLY_ONCE);
 }
 
+/* Whether the library was built with it. */
+static bool built(const char *feature)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    AUTO_FREE char *features = client_property(conf, "builtin.features");
+    rd_kafka_conf_destroy(conf);
+    AUTO_FREE char *list = mem_printf(",%s,", features);
+    AUTO_FREE char *word = mem_printf(",%s,", feature);
+    return strstr(list, word) != NULL;
+}
+
 static void expect_value(enum kafka_client client, const struct kafka_property *properties,
                          size_t count, const char *name, const char *expected)
 {
@@ -71,6 +82,28 @@ Test(properties, rejects_pinned_ones_and_their_aliases_with_a_reason)
         cr_assert_not_null(error, "%s is accepted", names[i]);
         cr_assert_not_null(strstr(error, "cannot be set here: "), "%s", error);
         cr_assert_eq(strncmp(error, names[i], strlen(names[i])), 0, "%s", error);
+    }
+}
+
+Test(properties, what_a_build_lacks_is_named)
+{
+    const char *const rows[][3] = {
+        {"sasl.oauthbearer.method", "OIDC", "oidc"},
+        {"sasl.oauthbearer.client.secret", "s3cret", "oidc"},
+        {"sasl.mechanisms", "GSSAPI", "sasl_gssapi"},
+        {"sasl.mechanism", "SCRAM-SHA-256", "sasl_scram"},
+        {"security.protocol", "sasl_ssl", "ssl"},
+        {"compression.codec", "zstd", "zstd"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        AUTO_FREE char *problem = check(rows[i][0], rows[i][1]);
+        if (built(rows[i][2])) {
+            cr_expect_null(problem, "%s", problem);
+            continue;
+        }
+        AUTO_FREE char *said = mem_printf("is built without %s: use ", rows[i][2]);
+        cr_expect(problem != NULL && strstr(problem, said) != NULL, "%s", problem);
+        cr_expect(problem != NULL && strstr(problem, "s3cret") == NULL, "%s", problem);
     }
 }
 

@@ -1,0 +1,10 @@
+/* What a build of librdkafka may lack: OIDC, Kerberos, a compression. Internal to the room kafka.
+ */
+#ifndef PRESIGND_KAFKA_FEATURES_H
+#define PRESIGND_KAFKA_FEATURES_H
+
+/* NULL, or which of the library's features this value needs and its build has not, and what to do
+ * (free()). By the library's property builtin.features. Does not quote the value. */
+char *feature_missing(const char *name, const char *value) __attribute__((warn_unused_result));
+
+#endif
