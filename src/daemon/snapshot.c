@@ -4,7 +4,10 @@
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/progress.h"
+#include "presignd/kafka/library.h"
 #include "presignd/version.h"
+
+#include <openssl/crypto.h>
 
 /* Converts a monotonic time to wall-clock time; below 0: never. */
 static int64_t wall_of(struct moment now, int64_t mono_ms)
@@ -23,6 +26,8 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
     status->process.instance = config->daemon.instance;
     status->process.delivery = delivery_name(setup_delivery(from->setup));
     status->process.version = PRESIGND_VERSION;
+    status->process.librdkafka = library_version();
+    status->process.openssl = OpenSSL_version(OPENSSL_VERSION_STRING);
     status->process.at_ms = now.wall_ms;
     status->process.started_ms = from->history->started.wall_ms;
     status->process.uptime_ms = now.mono_ms - from->history->started.mono_ms;

@@ -3,6 +3,7 @@
 
 #include "features.h"
 #include "presignd/base/mem.h"
+#include "presignd/kafka/library.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,9 @@ struct preset {
 };
 
 static const char WHY_COMMIT[] = "offsets are committed in the transaction of their outcomes";
-static const char WHY_ASSIGNOR[] = "only the eager assignors are safe with librdkafka before 2.10";
+static const char WHY_ASSIGNOR[] = "the daemon takes and gives back all partitions at once";
+static const char WHY_PROTOCOL[] =
+    "the next-generation protocol takes away the daemon's assignments";
 static const char WHY_IDENTITY[] = "it comes from [daemon] instance";
 static const char WHY_ACKS[] = "outcomes must not be lost";
 static const char WHY_INTERNAL[] = "the daemon depends on it";
@@ -29,7 +32,7 @@ static const struct preset pinned[] = {
      "records of aborted transactions are no events, and committed offsets must be stable"},
     {KAFKA_CONSUMER, "enable.partition.eof", "true", WHY_INTERNAL},
     {KAFKA_CONSUMER, "partition.assignment.strategy", "range,roundrobin", WHY_ASSIGNOR},
-    {KAFKA_CONSUMER, "group.protocol", NULL, WHY_ASSIGNOR},
+    {KAFKA_CONSUMER, "group.protocol", NULL, WHY_PROTOCOL},
     {KAFKA_CONSUMER, "group.instance.id", NULL, WHY_IDENTITY},
     {KAFKA_PRODUCER, "transactional.id", NULL, WHY_IDENTITY},
     {KAFKA_PRODUCER, "acks", "all", WHY_ACKS},
@@ -72,6 +75,16 @@ static const struct preset defaults[] = {
     {KAFKA_PRODUCER, "message.max.bytes", "8388608", NULL},
     {KAFKA_PRODUCER, "queue.buffering.max.kbytes", "16384", NULL},
     {KAFKA_PRODUCER, "retry.backoff.ms", "2", NULL},
+};
+
+/* Set where the library has the property. */
+static const struct {
+    enum library_need need;
+    struct preset preset;
+} versioned[] = {
+    {LIBRARY_GROUP_PROTOCOL, {KAFKA_CONSUMER, "group.protocol", "classic", NULL}},
+    {LIBRARY_RETRY_BACKOFF_MAX, {KAFKA_CONSUMER, "retry.backoff.max.ms", "200", NULL}},
+    {LIBRARY_RETRY_BACKOFF_MAX, {KAFKA_PRODUCER, "retry.backoff.max.ms", "20", NULL}},
 };
 
 /* Of a producer without transactions. With them, the library takes transaction.timeout.ms. */
@@ -146,6 +159,32 @@ static char *presets_apply(rd_kafka_conf_t *conf, enum kafka_client client,
     return error;
 }
 
+static bool operator_sets(const char *name, enum kafka_client client,
+                          const struct kafka_property *properties, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (meant_for(properties[i].client, client) && strcmp(properties[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Our maximum belongs to our retry.backoff.ms: with it, a longer one would be cut. */
+static char *versioned_apply(rd_kafka_conf_t *conf, enum kafka_client client,
+                             const struct kafka_property *properties, size_t count)
+{
+    bool own_backoff = !operator_sets("retry.backoff.ms", client, properties, count);
+    char *error = NULL;
+    for (size_t i = 0; error == NULL && i < ARRAY_LENGTH(versioned); i++) {
+        bool wanted = versioned[i].need != LIBRARY_RETRY_BACKOFF_MAX || own_backoff;
+        if (wanted && library_needs(versioned[i].need)) {
+            error = presets_apply(conf, client, &versioned[i].preset, 1);
+        }
+    }
+    return error;
+}
+
 /* Properties for both clients first, so that those for one client win in any order of sections.
  * setup has checked them against the delivery already. */
 static char *operators_apply(rd_kafka_conf_t *conf, enum kafka_client client,
@@ -184,6 +223,9 @@ static char *layers_apply(rd_kafka_conf_t *conf, enum kafka_client client, const
                           const char *name, const struct kafka_property *properties, size_t count)
 {
     char *error = presets_apply(conf, client, defaults, ARRAY_LENGTH(defaults));
+    if (error == NULL) {
+        error = versioned_apply(conf, client, properties, count);
+    }
     if (error == NULL && name == NULL) {
         error = presets_apply(conf, client, untransacted, ARRAY_LENGTH(untransacted));
     }

@@ -22,6 +22,8 @@ FLAG(process, ready, PLAIN, NULL)
 TEXT(process, instance, PLAIN, "instance")
 TEXT(process, delivery, PLAIN, "delivery") /* exactly_once | at_least_once */
 TEXT(process, version, PLAIN, "version")
+TEXT(process, librdkafka, PLAIN, "librdkafka")
+TEXT(process, openssl, PLAIN, "OpenSSL")
 TIME(process, at, PLAIN, "as of")
 TIME(process, started, PLAIN, "started")
 SPAN(process, uptime, HEADLINE, "up for")

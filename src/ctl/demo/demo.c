@@ -13,6 +13,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
+#include "presignd/kafka/library.h"
 #include "presignd/wire/outcome.h"
 
 #include <librdkafka/rdkafka_mock.h>
@@ -241,12 +242,15 @@ static bool start_broker(struct demo *demo)
 /* Before the daemon starts, so that the reader sees every outcome. */
 static bool open_clients(struct demo *demo)
 {
-    const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
-                                           rd_kafka_mock_cluster_bootstraps(demo->mock)};
+    const struct kafka_property properties[] = {
+        {KAFKA_BOTH, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(demo->mock)},
+        {KAFKA_CONSUMER, "check.crcs", "false"}, /* LIBRARY_MOCK_WITHOUT_CRC */
+    };
+    size_t count = library_needs(LIBRARY_MOCK_WITHOUT_CRC) ? 2 : 1;
     AUTO_FREE char *error = NULL;
-    demo->sender = ctl_kafka_sender(&brokers, 1, KAFKA_TIMEOUT_MS, &error);
+    demo->sender = ctl_kafka_sender(properties, 1, KAFKA_TIMEOUT_MS, &error);
     demo->reader =
-        demo->sender == NULL ? NULL : ctl_kafka_reader(&brokers, 1, KAFKA_TIMEOUT_MS, &error);
+        demo->sender == NULL ? NULL : ctl_kafka_reader(properties, count, KAFKA_TIMEOUT_MS, &error);
     if (demo->reader == NULL || ctl_kafka_follow(demo->reader, topics[1], true, &error) < 0 ||
         ctl_kafka_follow(demo->reader, topics[2], true, &error) < 0) {
         return FAIL(demo, NULL, "%s", error);
@@ -338,12 +342,16 @@ static bool configure(struct demo *demo)
     AUTO_FREE char *fragment = mem_printf("%s/sandbox.conf", fragments);
     demo->admin =
         mem_printf("127.0.0.1:%" PRId64, demo->admin_port == 0 ? free_port() : demo->admin_port);
+    const char *crc = library_needs(LIBRARY_MOCK_WITHOUT_CRC)
+                          ? "\n; This broker's transaction markers have no checksum.\n"
+                            "[kafka.consumer]\ncheck.crcs = false\n"
+                          : "";
     buf_printf(&text,
                "; Written by presignctl demo. The sandbox's part is in demo.conf.d.\n"
                "[daemon]\ninstance = demo\nschema_dir = %s\ndrain_timeout_ms = 5000\n"
                "admin_listen = %s\n\n[kafka]\nbootstrap.servers = %s\n"
-               "group.id = presignd-demo\n",
-               schemas, demo->admin, rd_kafka_mock_cluster_bootstraps(demo->mock));
+               "group.id = presignd-demo\n%s",
+               schemas, demo->admin, rd_kafka_mock_cluster_bootstraps(demo->mock), crc);
     if (mkdir(fragments, 0700) != 0 || symlink("../sandbox/sandbox.conf", fragment) != 0) {
         return FAIL(demo, NULL, "%s: %s", fragment, strerror(errno));
     }

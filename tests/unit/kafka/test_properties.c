@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
+#include "presignd/kafka/library.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -119,9 +120,7 @@ Test(properties, idempotence_is_the_operators_without_transactions)
     cr_assert_not_null(conf, "%s", error);
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         AUTO_FREE char *value = client_property(conf, names[i]);
-        /* Newer versions say -1 for "all". */
-        const char *found = value == NULL ? "" : strcmp(value, "-1") == 0 ? "all" : value;
-        cr_assert_str_eq(found, values[i], "%s is %s", names[i], value);
+        cr_assert_str_eq(value == NULL ? "" : value, values[i], "%s is %s", names[i], value);
     }
     AUTO_FREE char *timeout = client_property(conf, "message.timeout.ms");
     cr_assert_str_eq(timeout, "10000");
@@ -159,6 +158,38 @@ Test(properties, reads_from_the_earliest_offset_by_default)
                                             {KAFKA_CONSUMER, "auto.offset.reset", "latest"}};
     expect_value(KAFKA_CONSUMER, &brokers, 1, "auto.offset.reset", "smallest");
     expect_value(KAFKA_CONSUMER, latest, 2, "auto.offset.reset", "largest");
+}
+
+/* NULL: the library does not know the property. */
+static char *value_of(enum kafka_client client, const struct kafka_property *properties,
+                      size_t count, const char *name)
+{
+    char *error = NULL;
+    rd_kafka_conf_t *conf = kafka_properties_apply(client, "one", properties, count, &error);
+    cr_assert_not_null(conf, "%s", error);
+    char *value = client_property(conf, name);
+    rd_kafka_conf_destroy(conf);
+    return value;
+}
+
+Test(properties, a_repeated_request_waits_briefly_with_every_library)
+{
+    static const char name[] = "retry.backoff.max.ms";
+    const struct kafka_property own[] = {brokers, {KAFKA_BOTH, "retry.backoff.ms", "500"}};
+    AUTO_FREE char *ours = value_of(KAFKA_PRODUCER, &brokers, 1, name);
+    AUTO_FREE char *operators = value_of(KAFKA_PRODUCER, own, 2, name);
+    cr_assert_eq(ours != NULL, library_needs(LIBRARY_RETRY_BACKOFF_MAX), "%s", ours);
+    if (ours != NULL) {
+        cr_assert_str_eq(ours, "20");
+        cr_assert_str_eq(operators, "1000");
+    }
+}
+
+Test(properties, the_group_protocol_is_the_classic_one_with_every_library)
+{
+    AUTO_FREE char *value = value_of(KAFKA_CONSUMER, &brokers, 1, "group.protocol");
+    cr_assert_eq(value != NULL, library_needs(LIBRARY_GROUP_PROTOCOL), "%s", value);
+    cr_assert(value == NULL || strcmp(value, "classic") == 0, "%s", value);
 }
 
 Test(properties, a_property_of_one_client_wins_there_only)

@@ -1,0 +1,23 @@
+/* What the loaded librdkafka needs of us. src/kafka/library.c has the table: one row a workaround,
+ * with the versions that need it and the source of that. Where a workaround costs something or
+ * changes what happens with other versions, its code asks here.
+ */
+#ifndef PRESIGND_KAFKA_LIBRARY_H
+#define PRESIGND_KAFKA_LIBRARY_H
+
+#include <stdbool.h>
+
+enum library_need {
+    LIBRARY_RETRY_BACKOFF_MAX,
+    LIBRARY_GROUP_PROTOCOL,
+    LIBRARY_MOCK_WITHOUT_CRC,
+};
+
+/* Of the library that is loaded, which may be newer than the one that presignd was built with. */
+bool library_needs(enum library_need need);
+/* `version` is as rd_kafka_version() returns it: 0x020f01ff is 2.15.1. */
+bool library_version_needs(enum library_need need, unsigned version);
+/* As "2.15.1", of the library that is loaded. */
+const char *library_version(void);
+
+#endif
