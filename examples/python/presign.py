@@ -72,8 +72,8 @@ def newer(ranks, key, rank):
     return True
 
 
-def handle(outcome, outcomes, sessions):
-    """Stores one outcome in `outcomes` and `sessions` (your database); returns what is new, or None.
+def handle(outcome, known, sessions):
+    """Stores one outcome in `known` and `sessions` (your database); returns what is new, or None.
 
     The same outcome may come twice, because offsets are committed after handling. An id may have
     several outcomes, and a code several results. Comparing ranks handles all of this."""
@@ -82,7 +82,7 @@ def handle(outcome, outcomes, sessions):
     succeeded = outcome["type"].endswith(".succeeded")
     # A result wins over a failure, then the later issued_at (in seconds) wins, then the later time.
     rank = (succeeded, data["issued_at"] if succeeded else "", outcome["time"])
-    if not newer(outcomes, outcome["id"], rank):
+    if not newer(known, outcome["id"], rank):
         return None
     if not succeeded:
         # The reason may be one that you do not know; retryable says what to do.
