@@ -21,7 +21,7 @@ if(NOT PRESIGND_SANITIZE)
   if(PRESIGND_PYTHON)
     add_test(NAME chaos.short
              COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/chaos.py --short --events 2000)
-    set_tests_properties(chaos.short PROPERTIES TIMEOUT 1800 RESOURCE_LOCK kafka
+    set_tests_properties(chaos.short PROPERTIES TIMEOUT 1800 RESOURCE_LOCK kafka-2
                          ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
   endif()
 endif()

@@ -6,6 +6,6 @@ if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
                        FIXTURES_SETUP package)
   presignd_script(package.machine ${CMAKE_CURRENT_LIST_DIR}/test_package.py)
   set_tests_properties(package.machine PROPERTIES
-    SKIP_RETURN_CODE 77 FIXTURES_REQUIRED package RESOURCE_LOCK kafka
+    SKIP_RETURN_CODE 77 FIXTURES_REQUIRED package RESOURCE_LOCK kafka-2
     ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR};PRESIGND_PACKAGE_DIR=${package_dir}")
 endif()
