@@ -206,7 +206,7 @@ int64_t pipeline_next_ms(const struct pipeline *p)
     if (publish_next_ms(p) < next) {
         next = publish_next_ms(p);
     }
-    if (p->revoking && p->revoke_end_ms < next) {
+    if (p->revoking && !publish_half_done(p) && p->revoke_end_ms < next) {
         next = p->revoke_end_ms;
     }
     /* The conditions must be those of backpressure_wants(), or the loop spins. */

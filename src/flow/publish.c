@@ -168,18 +168,6 @@ size_t publish_blocked_results(const struct pipeline *p)
     return count;
 }
 
-bool publish_half_done(const struct pipeline *p)
-{
-    if (p->rules.delivery != DELIVERY_AT_LEAST_ONCE) {
-        return false;
-    }
-    bool half = p->publishing;
-    LIST_FOREACH (&p->jobs[JOB_COMPLETED], link) {
-        half = half || job_of(link)->delivered;
-    }
-    return half;
-}
-
 /* --- a transaction begins -------------------------------------------------------------------- */
 
 /* The commit interval applies only while more outcomes are expected soon: more calls are in flight
@@ -191,10 +179,34 @@ int64_t publish_due_ms(const struct pipeline *p)
     return few_expected || interval_ms < p->next_batch_ms ? p->next_batch_ms : interval_ms;
 }
 
+static bool any_delivered(const struct pipeline *p)
+{
+    struct list_link *first = list_first(&p->jobs[JOB_COMPLETED]);
+    return first != NULL && job_of(first)->delivered;
+}
+
+/* Their positions come first: the last commit may have taken effect, and the next one must not say
+ * less. Those whose set is too wide wait for the base offset, which may be in a case. */
+static bool delivered_wait(const struct pipeline *p)
+{
+    return any_delivered(p) && p->deferred == 0;
+}
+
+bool publish_half_done(const struct pipeline *p)
+{
+    if (p->rules.delivery != DELIVERY_AT_LEAST_ONCE) {
+        return false;
+    }
+    return p->publishing || any_delivered(p);
+}
+
 int64_t publish_next_ms(const struct pipeline *p)
 {
     if (p->publishing || p->group_metadata == NULL) {
         return INT64_MAX;
+    }
+    if (delivered_wait(p)) {
+        return publish_due_ms(p);
     }
     int64_t clean = list_empty(&p->jobs[JOB_COMPLETED]) ? INT64_MAX : publish_due_ms(p);
     int64_t suspects = suspects_next_ms(&p->suspects);
@@ -257,7 +269,7 @@ void publish_begin(struct pipeline *p, struct moment now)
         return;
     }
     bool clean = !list_empty(&p->jobs[JOB_COMPLETED]) && now.mono_ms >= publish_due_ms(p);
-    uint32_t suspect = suspects_due(&p->suspects, clean, now.mono_ms);
+    uint32_t suspect = delivered_wait(p) ? 0 : suspects_due(&p->suspects, clean, now.mono_ms);
     if (suspect != 0) {
         begin_suspects(p, suspect, now);
     } else if (clean) {
@@ -338,11 +350,13 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
     }
 }
 
-/* They wait for their positions alone, whatever follows for the others of their batch or case. */
-static void separate_delivered(struct pipeline *p)
+/* To the front of JOB_COMPLETED: they wait for their positions alone, whatever follows for the
+ * others of their batch or case. */
+static void delivered_first(struct pipeline *p, enum job_state from)
 {
-    struct list_link *link = p->jobs[JOB_PUBLISHING].head.prev;
-    while (link != &p->jobs[JOB_PUBLISHING].head) {
+    struct list_link *link = p->jobs[from].head.prev;
+    bool none = p->rules.delivery == DELIVERY_EXACTLY_ONCE;
+    for (size_t left = none ? 0 : p->jobs[from].count; left > 0; left--) {
         struct job *job = job_of(link);
         link = link->prev;
         if (job->delivered) {
@@ -510,7 +524,7 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
     size_t before = p->suspects.last_id, count = p->jobs[JOB_REFUSED].count;
     refusals_read(p, end);
     discard_orphans(p, now);
-    separate_delivered(p);
+    delivered_first(p, JOB_PUBLISHING);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         refused(p, end, now);
     }
@@ -521,6 +535,7 @@ static void not_committed(struct pipeline *p, const struct transaction_end *end,
         suspects_put_off(&p->suspects, p->batch_case, now.mono_ms);
     }
     batch_undo(p);
+    delivered_first(p, JOB_COMPLETED);
     if (end->verdict == TRANSACTION_RECORDS_REFUSED) {
         sweep(p, now);
     }

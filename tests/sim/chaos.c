@@ -190,7 +190,8 @@ void chaos_configure(struct sim *sim)
 {
     for (size_t i = 0; i < sim->member_count; i++) {
         if (sim->members[i].alive) {
-            pipeline_configure(sim->members[i].pipeline, &sim->rules);
+            const struct pipeline_rules rules = member_rules(sim, &sim->members[i]);
+            pipeline_configure(sim->members[i].pipeline, &rules);
             sim->members[i].awake = true;
         }
     }

@@ -43,6 +43,10 @@ void clients_renew(struct sim *sim, struct sim_member *member, unsigned which)
         transaction_take_back(sim, member);
     }
     if ((which & SIM_CONSUMER) != 0) {
+        transaction_abandon(sim, member);
+    }
+    /* The end of its batch may have ended the process. */
+    if ((which & SIM_CONSUMER) != 0 && can(sim, member)) {
         replace_consumer(sim, member);
     }
 }

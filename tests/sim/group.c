@@ -31,6 +31,9 @@ struct sim_transaction {
     bool pending;                          /* offsets sent, not yet decided */
     const struct transaction_batch *batch; /* of the process, valid while that runs */
     enum refusal *refusals;                /* of each outcome */
+    bool untransacted;                     /* see "without transactions" */
+    uint32_t assignment;                   /* of the member, when it was submitted */
+    bool *delivered;                       /* as the process is told, of each outcome */
     struct transaction_end end;
 };
 
@@ -42,6 +45,7 @@ static void transaction_free(struct sim_transaction *transaction)
     free(transaction->positions);
     free(transaction->outcomes);
     free(transaction->refusals);
+    free(transaction->delivered);
     free(transaction);
 }
 
@@ -49,7 +53,8 @@ static void check_batch(struct sim *sim, const struct sim_member *member,
                         const struct transaction_batch *batch, uint32_t generation)
 {
     size_t bytes = 0;
-    bool moves = generation != sim->generation;
+    /* A commit whose end was not known is simply repeated. */
+    bool moves = generation != sim->generation || member->untransacted;
     for (size_t i = 0; i < batch->record_count; i++) {
         bytes += batch->records[i].value_len + batch->records[i].key_len;
     }
@@ -110,9 +115,14 @@ static void port_submit(void *publisher, const struct transaction_batch *batch)
     transaction->refusals = mem_zalloc(batch->record_count, sizeof *transaction->refusals);
     transaction->generation = ((struct sim_group_metadata *)batch->group_metadata)->generation;
     transaction->joins = ((struct sim_group_metadata *)batch->group_metadata)->joins;
+    transaction->untransacted = member->untransacted;
+    transaction->assignment = member->assignment;
+    transaction->delivered = mem_zalloc(batch->record_count, sizeof *transaction->delivered);
+    memcpy(transaction->delivered, batch->delivered, batch->record_count * sizeof(bool));
     check_batch(sim, member, batch, transaction->generation);
-    /* A late batch is rejected unread; its log may be another one by now. */
-    bool late = is_late(sim, transaction);
+    /* A late batch is rejected unread; its log may be another one by now. Without transactions its
+     * records are taken. */
+    bool late = is_late(sim, transaction) && (!member->untransacted || sim->restarts > 0);
     transaction->outcome_count = late ? 0 : batch->record_count;
     transaction->outcomes = mem_zalloc(batch->record_count, sizeof *transaction->outcomes);
     for (size_t i = 0; i < transaction->outcome_count; i++) {
@@ -165,6 +175,7 @@ static void tell_records(struct sim_transaction *transaction)
 {
     const struct transaction_batch *batch = transaction->batch;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
+        batch->delivered[i] = transaction->delivered[i];
         batch->refusals[i] = transaction->refusals[i];
         batch->record_metadata[i] = (struct record_metadata){transaction->outcomes[i].output, -1};
     }
@@ -189,12 +200,103 @@ static void decide(struct sim *sim, struct sim_transaction *transaction)
     sim->commits++;
     transaction->end.verdict = TRANSACTION_COMMITTED;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
-        log_commit_outcome(sim, &transaction->outcomes[i]);
+        /* Another one's outcome may be there already, but no position: that fences this one. */
+        SIM_CHECK(sim, !transaction->outcomes[i].event->settled, "a done event is published again");
+        log_publish_outcome(sim, &transaction->outcomes[i], transaction->assignment, false);
     }
     for (size_t i = 0; i < transaction->position_count; i++) {
         log_commit_position(sim, &transaction->positions[i]);
     }
 }
+
+static void tell_later(struct sim *sim, struct sim_transaction *transaction);
+static void ended(struct sim *sim, struct sim_transaction *transaction);
+
+/* --- without transactions ------------------------------------------------------------------ */
+
+/* Records arrive whoever sent them. The acknowledgement may be lost. */
+static void arrive(struct sim *sim, struct sim_transaction *transaction, size_t index)
+{
+    const struct sim_outcome *outcome = &transaction->outcomes[index];
+    bool lost = sim_chance(sim, sim->weather.abort_share);
+    if (!outcome->event->gone) {
+        log_publish_outcome(sim, outcome, transaction->assignment, lost);
+    }
+    transaction->delivered[index] = !lost;
+}
+
+/* Returns how many of the records are acknowledged by now. */
+static size_t arrive_all(struct sim *sim, struct sim_transaction *transaction)
+{
+    size_t delivered = 0;
+    transaction->end.refused = refuse(sim, transaction);
+    for (size_t i = 0; i < transaction->outcome_count; i++) {
+        if (transaction->delivered[i]) {
+            transaction->end.refused -= transaction->refusals[i] != REFUSAL_NONE;
+            transaction->refusals[i] = REFUSAL_NONE;
+        } else if (transaction->refusals[i] == REFUSAL_NONE) {
+            arrive(sim, transaction, i);
+        }
+        delivered += transaction->delivered[i];
+    }
+    return delivered;
+}
+
+/* The records have arrived; the consumer's commit follows if all are acknowledged. */
+static void records_sent(struct sim *sim, struct sim_transaction *transaction)
+{
+    size_t delivered = arrive_all(sim, transaction);
+    if (transaction->member == NULL) {
+        transaction_free(transaction); /* nobody is left to commit */
+        return;
+    }
+    if (transaction->outcome_count == 0 || delivered < transaction->outcome_count) {
+        transaction->end.verdict =
+            transaction->end.refused > 0 ? TRANSACTION_RECORDS_REFUSED : TRANSACTION_ABORTED;
+        sim->aborts++;
+        tell_later(sim, transaction);
+        return;
+    }
+    bool slow = sim_chance(sim, sim->weather.slow_share);
+    sim_task_set(sim, &transaction->task, SIM_COMMITTED, transaction->task.member,
+                 (int64_t)sim_below(sim, slow ? 3000 : 4));
+}
+
+/* The group checks the membership. The answer may be lost after it took effect. */
+static void decide_positions(struct sim *sim, struct sim_transaction *transaction)
+{
+    struct sim_member *member = transaction->member;
+    bool lost = sim_chance(sim, sim->weather.abort_share);
+    bool stale = is_late(sim, transaction) || (member != NULL && member->fenced);
+    transaction->end.verdict = stale  ? TRANSACTION_STALE
+                               : lost ? TRANSACTION_ABORTED
+                                      : TRANSACTION_COMMITTED;
+    if (stale || (lost && sim_chance(sim, 500))) {
+        return;
+    }
+    sim->commits++;
+    for (size_t i = 0; i < transaction->position_count; i++) {
+        log_commit_position(sim, &transaction->positions[i]);
+    }
+}
+
+/* The consumer is replaced: the batch ends at once, and its commit may still arrive. */
+void transaction_abandon(struct sim *sim, struct sim_member *member)
+{
+    struct sim_transaction *transaction = member->transaction;
+    if (transaction == NULL || !transaction->untransacted ||
+        transaction->task.kind != SIM_COMMITTED) {
+        return;
+    }
+    heap_remove(&sim->tasks, &transaction->task.slot);
+    if (sim_chance(sim, 500)) {
+        decide_positions(sim, transaction);
+    }
+    transaction->end.verdict = TRANSACTION_ABORTED;
+    ended(sim, transaction);
+}
+
+/* --- the end of a batch ---------------------------------------------------------------- */
 
 static void complete_pending(struct sim *sim, struct sim_transaction *transaction)
 {
@@ -213,6 +315,10 @@ static void tell_later(struct sim *sim, struct sim_transaction *transaction)
 
 static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
 {
+    if (transaction->untransacted) {
+        records_sent(sim, transaction);
+        return;
+    }
     if (is_late(sim, transaction)) {
         transaction->end.verdict = TRANSACTION_STALE;
         tell_later(sim, transaction);
@@ -229,7 +335,8 @@ static void offsets_sent(struct sim *sim, struct sim_transaction *transaction)
 static void ended(struct sim *sim, struct sim_transaction *transaction)
 {
     struct sim_member *member = transaction->member;
-    bool fenced = transaction->end.verdict == TRANSACTION_FENCED;
+    bool fenced = transaction->end.verdict == TRANSACTION_FENCED ||
+                  (transaction->untransacted && member->fenced);
     member->transaction = NULL;
     transaction->end.last_error = "simulated";
     tell_records(transaction);
@@ -249,8 +356,12 @@ void transaction_step(struct sim *sim, struct sim_task *task)
         offsets_sent(sim, transaction);
         break;
     case SIM_COMMITTED:
-        decide(sim, transaction);
-        complete_pending(sim, transaction);
+        if (transaction->untransacted) {
+            decide_positions(sim, transaction);
+        } else {
+            decide(sim, transaction);
+            complete_pending(sim, transaction);
+        }
         if (transaction->member == NULL) {
             transaction_free(transaction);
         } else {
@@ -280,6 +391,19 @@ void transaction_take_back(struct sim *sim, struct sim_member *member)
     if (transaction == NULL || begun) {
         return;
     }
+    if (transaction->untransacted) {
+        if (transaction->task.kind == SIM_COMMITTED) {
+            return; /* the consumer's commit is not the publisher's */
+        }
+        if (sim_chance(sim, 500)) { /* sent, and no acknowledgement is waited for */
+            (void)arrive_all(sim, transaction);
+        }
+        for (size_t i = 0; i < transaction->outcome_count; i++) {
+            bool told = transaction->batch->delivered[i];
+            transaction->outcomes[i].event->unacknowledged |= transaction->delivered[i] && !told;
+            transaction->delivered[i] = told;
+        }
+    }
     heap_remove(&sim->tasks, &transaction->task.slot);
     if (transaction->pending) {
         complete_pending(sim, transaction);
@@ -300,7 +424,9 @@ static void leave_transaction(struct sim *sim, struct sim_member *member)
     }
     member->transaction = NULL;
     transaction->member = NULL;
-    if (transaction->pending && sim_chance(sim, 500)) {
+    bool sent = transaction->pending ||
+                (transaction->untransacted && transaction->task.kind != SIM_TRANSACTION_ENDED);
+    if (sent && sim_chance(sim, 500)) {
         return; /* decided when its time comes */
     }
     heap_remove(&sim->tasks, &transaction->task.slot);
@@ -347,6 +473,7 @@ static void port_release(void *consumer)
 {
     struct sim_member *member = consumer;
     SIM_CHECK(member->sim, member->state == SIM_REVOKING, "a release without a revocation");
+    log_check_release(member->sim, member->assignment);
     member_leave(member);
     sim_task_new(member->sim, SIM_GROUP_CHECK, -1, 0);
 }
@@ -504,6 +631,13 @@ static uint64_t port_random(void *context)
     return sim_random(context);
 }
 
+struct pipeline_rules member_rules(const struct sim *sim, const struct sim_member *member)
+{
+    struct pipeline_rules rules = sim->rules;
+    rules.delivery = member->untransacted ? DELIVERY_AT_LEAST_ONCE : DELIVERY_EXACTLY_ONCE;
+    return rules;
+}
+
 void member_start(struct sim *sim, struct sim_member *member)
 {
     struct pipeline_observer observer = {0};
@@ -528,7 +662,10 @@ void member_start(struct sim *sim, struct sim_member *member)
     member->epoch++;
     member->alive = member->awake = true;
     member->draining = false;
-    member->pipeline = pipeline_new(&ports, &observer, &sim->rules);
+    member->untransacted = sim->options.delivery == SIM_ALL_AT_LEAST_ONCE ||
+                           (sim->options.delivery == SIM_MIXED && sim_chance(sim, 500));
+    const struct pipeline_rules rules = member_rules(sim, member);
+    member->pipeline = pipeline_new(&ports, &observer, &rules);
     group_begin(sim);
 }
 

@@ -381,6 +381,7 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
     SIM_CHECK(sim, !event->gone, "an outcome of a deleted log");
     SIM_CHECK(sim, ++event->outcomes == 1, "partition %d offset %" PRId64 " has two outcomes",
               event->partition, event->offset);
+    event->settled = true;
     size_t above = log_find(sim, partition, event->offset) + 1;
     partition->done_end = above > partition->done_end ? above : partition->done_end;
     sim->done++;
@@ -392,6 +393,35 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
     *output_ms = took_ms > *output_ms ? took_ms : *output_ms;
     int64_t *slowest_ms = &sim->slowest_ms[event->merchant];
     *slowest_ms = took_ms > *slowest_ms ? took_ms : *slowest_ms;
+}
+
+void log_publish_outcome(struct sim *sim, const struct sim_outcome *outcome, uint32_t assignment,
+                         bool unacknowledged)
+{
+    struct sim_event *event = outcome->event;
+    bool may_repeat = event->unacknowledged || event->published_in != assignment;
+    SIM_CHECK(sim, event->outcomes == 0 || may_repeat,
+              "partition %d offset %" PRId64 " has two outcomes of one assignment",
+              event->partition, event->offset);
+    if (event->outcomes == 0) {
+        log_commit_outcome(sim, outcome);
+        event->settled = false;
+    } else {
+        sim->repeated++;
+    }
+    event->published_in = assignment;
+    event->unacknowledged = unacknowledged;
+}
+
+void log_check_release(struct sim *sim, uint32_t assignment)
+{
+    for (size_t i = 0; i < sim->produced && sim->options.delivery != SIM_EXACTLY_ONCE; i++) {
+        const struct sim_event *event = &sim->events[i];
+        bool half = event->outcomes > 0 && event->published_in == assignment && !event->settled;
+        SIM_CHECK(sim, !half || event->unacknowledged || event->gone,
+                  "partition %d offset %" PRId64 " is released with an outcome and no position",
+                  event->partition, event->offset);
+    }
 }
 
 /* A separate decoder, so that the judge does not depend on the window's. */
@@ -419,7 +449,7 @@ static bool says_done(const struct transaction_position *position, const struct 
 }
 
 /* The committed set must say for every record whether it has an outcome: an omitted one is
- * published twice, an invented one never. */
+ * published twice, an invented one never. What a set has said, later ones say, too. */
 void log_commit_position(struct sim *sim, const struct transaction_position *position)
 {
     struct sim_partition *log = &sim->partitions[position->partition];
@@ -436,8 +466,12 @@ void log_commit_position(struct sim *sim, const struct transaction_position *pos
     size_t to = log_find(sim, log, position->offset + (int64_t)set.len * 8);
     to = log->done_end > to ? log->done_end : to;
     for (size_t i = from; i < to; i++) {
-        const struct sim_event *event = &sim->events[log->entries[i]];
-        SIM_CHECK(sim, says_done(position, &set, event->offset) == (event->outcomes > 0),
+        struct sim_event *event = &sim->events[log->entries[i]];
+        bool done = says_done(position, &set, event->offset);
+        /* Without transactions, the set follows the outcomes. */
+        bool behind = sim->options.delivery != SIM_EXACTLY_ONCE && !done && !event->settled;
+        event->settled = event->settled || done;
+        SIM_CHECK(sim, done == (event->outcomes > 0) || behind,
                   "partition %d, committed at %" PRId64 ": offset %" PRId64
                   " has %d outcomes, and the set says otherwise",
                   position->partition, position->offset, event->offset, event->outcomes);

@@ -9,7 +9,7 @@
 
 struct command {
     int64_t first, last, events, minutes;
-    bool verbose, twice;
+    bool verbose, twice, at_least_once, mixed;
 };
 
 /* Two runs of a seed that differ anywhere differ in the number of random choices. */
@@ -35,8 +35,9 @@ static void print_seed(const struct sim *sim, int64_t took_ms, int64_t took_us)
     for (enum job_state state = 0; state < JOB_STATE_COUNT; state++) {
         printf(" %s %zu", job_state_name(state), sim->jobs_most[state]);
     }
-    printf("; %zu answers doubled, %zu processes fenced, %zu sets of another's\n", sim->doubled,
-           sim->fenced, sim->scribbles);
+    printf("; %zu answers doubled, %zu processes fenced, %zu sets of another's, %zu "
+           "outcomes repeated\n",
+           sim->doubled, sim->fenced, sim->scribbles, sim->repeated);
 }
 
 static struct digest run_seed(const struct sim_options *options)
@@ -71,7 +72,7 @@ static bool same_again(const struct sim_options *options, const struct digest *f
 static int usage(void)
 {
     fputs("usage: sim [--seed N | --seeds FIRST LAST | --from N --minutes M] [--events N]\n"
-          "           [--twice] [-v]\n",
+          "           [--twice] [-v] [--at-least-once | --mixed]\n",
           stderr);
     return 64;
 }
@@ -82,6 +83,12 @@ static bool read_option(struct command *command, int argc, char **argv, int *i)
     int left = argc - *i;
     if (strcmp(name, "-v") == 0) {
         return command->verbose = true;
+    }
+    if (strcmp(name, "--at-least-once") == 0) {
+        return command->at_least_once = true;
+    }
+    if (strcmp(name, "--mixed") == 0) {
+        return command->mixed = true;
     }
     if (strcmp(name, "--twice") == 0) {
         return command->twice = true;
@@ -111,7 +118,11 @@ static bool read_option(struct command *command, int argc, char **argv, int *i)
 /* True if every seed passed, and made the same choices twice if requested. */
 static bool run_seeds(const struct command *command, int64_t *seed)
 {
-    struct sim_options options = {.events = (size_t)command->events, .verbose = command->verbose};
+    struct sim_options options = {.events = (size_t)command->events,
+                                  .verbose = command->verbose,
+                                  .delivery = command->at_least_once ? SIM_ALL_AT_LEAST_ONCE
+                                              : command->mixed       ? SIM_MIXED
+                                                                     : SIM_EXACTLY_ONCE};
     int64_t end_us =
         command->minutes == 0 ? INT64_MAX : clock_mono_us() + command->minutes * INT64_C(60000000);
     while (*seed <= command->last && clock_mono_us() < end_us) {

@@ -64,6 +64,10 @@ struct sim_event {
     bool forged;   /* always answered 401 */
     bool gone;     /* its log was recreated before it was done */
     bool relieved; /* a pipeline reported relief for it */
+    /* Without transactions: of its last outcome. */
+    uint32_t published_in; /* assignment */
+    bool unacknowledged;   /* its sender does not know of it */
+    bool settled;          /* a committed set says that it is done */
 };
 
 struct sim_partition {
@@ -99,6 +103,7 @@ struct sim_member {
     int index;
     uint32_t epoch; /* counts processes */
     bool alive, kicked, draining;
+    bool untransacted; /* delivery = at_least_once */
     bool away;         /* its new consumer has not joined yet */
     bool expelled;     /* ... and its partitions have other owners by now */
     uint32_t joins;    /* counts its ids in the group */
@@ -186,7 +191,8 @@ struct sim_options {
     uint64_t seed;
     size_t events;
     bool verbose;
-    const char *story; /* NULL: a random world */
+    const char *story;                                                    /* NULL: a random world */
+    enum { SIM_EXACTLY_ONCE, SIM_ALL_AT_LEAST_ONCE, SIM_MIXED } delivery; /* of the processes */
 };
 
 struct sim {
@@ -237,7 +243,7 @@ struct sim {
     int64_t calm_ms;
     /* For the summary. */
     size_t done, calls, commits, aborts, renewals, rebalances, crashes, pauses, restarts, doubled,
-        fenced, scribbles;
+        fenced, scribbles, repeated;
     int64_t busy_most_ms; /* of one round */
     size_t bytes_most, full_seen, held_seen, down_seen, jobs_most[JOB_STATE_COUNT];
     /* For the stories: outcomes by reason (REASON_NONE: results), and the longest time from arrival
@@ -301,6 +307,13 @@ struct sim_outcome {
 void log_read_outcome(struct sim *sim, int member, const struct transaction_record *record,
                       struct sim_outcome *outcome);
 void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome);
+/* Without a transaction: visible at once. A second outcome of an event is valid only after the
+ * first one's assignment has ended, or when its acknowledgement was lost. */
+void log_publish_outcome(struct sim *sim, const struct sim_outcome *outcome, uint32_t assignment,
+                         bool unacknowledged);
+/* Partitions are released in order: nothing of that assignment is visible whose position is not
+ * committed. */
+void log_check_release(struct sim *sim, uint32_t assignment);
 void log_commit_position(struct sim *sim, const struct transaction_position *position);
 void log_free(struct sim *sim);
 
@@ -311,6 +324,8 @@ void endpoint_answer(struct sim *sim, struct sim_task *task);
 /* group.c */
 void member_start(struct sim *sim, struct sim_member *member);
 void member_stop(struct sim *sim, struct sim_member *member);
+/* sim->rules, with the member's delivery. */
+struct pipeline_rules member_rules(const struct sim *sim, const struct sim_member *member);
 void member_drain(struct sim *sim, struct sim_member *member);
 /* One round of the process's loop. */
 void member_run(struct sim *sim, struct sim_member *member);
@@ -330,6 +345,8 @@ void transaction_drop(struct sim *sim, struct sim_task *task);
 /* What a new publisher does with the batch of the old one: it returns the batch, unless the commit
  * was begun; then it reports the end as usual. */
 void transaction_take_back(struct sim *sim, struct sim_member *member);
+/* Without transactions, a commit under way ends when the consumer is replaced. */
+void transaction_abandon(struct sim *sim, struct sim_member *member);
 /* Its partitions have other owners. */
 void member_leave(struct sim_member *member);
 
