@@ -15,6 +15,9 @@ struct look {
     bool requests;                /* the topic of requests is there */
 };
 
+/* preflight_rights.c: the rights to write outcomes, to topics that are there. Takes 2 s at most. */
+void look_rights(struct look *look);
+
 /* preflight_idempotence.c. Takes about 3 s at most. */
 void look_idempotence(struct look *look);
 

@@ -214,10 +214,13 @@ static void fencing_unknown(struct look *look)
 
 static void fencing_judge(struct look *look, enum step step, bool refused)
 {
-    if (refused) {
+    if (refused) { /* after both rights were checked */
         (void)preflight_put(look->found, PREFLIGHT_FENCING, "", PREFLIGHT_PASSED, "",
-                            "they are refused (%s)",
+                            "offsets of a member that does not exist are refused (%s)",
                             rd_kafka_err2name(look->producer->transaction_error));
+        look_right(look, PREFLIGHT_PASSED, "Read", "--group", look->group, "granted");
+        look_right(look, PREFLIGHT_PASSED, "Read", "--topic", look->producer->requests_topic,
+                   "granted");
     } else if (step == STEP_OK) {
         (void)preflight_put(look->found, PREFLIGHT_FENCING, "", PREFLIGHT_MISSING, MEND_MODE,
                             "the broker accepts offsets of a member that does not exist, as Kafka "
@@ -282,6 +285,7 @@ void producer_preflight(struct producer *producer, struct preflight *found)
         } else if (topics_look(&look, METADATA_MS) && is_idempotent(producer)) {
             look_idempotence(&look);
         }
+        look_rights(&look);
     }
     reader_close(&look);
 }
