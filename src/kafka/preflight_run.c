@@ -194,10 +194,21 @@ static void transactions_look(struct look *look, bool held)
 
 /* --- Fencing --- */
 
-static void fencing_unknown(struct look *look)
+/* The library's request for offsets of a transaction has no time-out of its own: while the group's
+ * coordinator is not there yet, it may wait for minutes. So the reader finds the coordinator first,
+ * by asking for a partition that does not exist. No open transaction can delay that answer. */
+static rd_kafka_resp_err_t group_find(const struct look *look)
+{
+    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(none, look->producer->requests_topic, INT32_MAX);
+    rd_kafka_resp_err_t error = client_committed(look->reader, none, METADATA_MS);
+    rd_kafka_topic_partition_list_destroy(none);
+    return error;
+}
+
+static void fencing_unknown(struct look *look, rd_kafka_resp_err_t error, const char *text)
 {
     const struct producer *producer = look->producer;
-    rd_kafka_resp_err_t error = producer->transaction_error;
     bool group = error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
     bool topic = error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     (void)preflight_put(look->found, PREFLIGHT_FENCING, "",
@@ -205,7 +216,7 @@ static void fencing_unknown(struct look *look)
                         group   ? "allow Read on the group: see rights"
                         : topic ? "allow Read on the topic of requests: see rights"
                                 : MEND_COORDINATOR,
-                        "not known: %s", producer_last_error(producer));
+                        "not known: %s", text);
     if (group || topic) {
         look_right(look, PREFLIGHT_MISSING, "Read", group ? "--group" : "--topic",
                    group ? look->group : producer->requests_topic, rd_kafka_err2str(error));
@@ -226,13 +237,14 @@ static void fencing_judge(struct look *look, enum step step, bool refused)
                             "the broker accepts offsets of a member that does not exist, as Kafka "
                             "before 2.5 does: two instances could publish one outcome each");
     } else {
-        fencing_unknown(look);
+        fencing_unknown(look, look->producer->transaction_error,
+                        producer_last_error(look->producer));
     }
 }
 
 /* Offsets of a made-up member. A group that knows its members refuses them, and so does one that
  * does not exist yet. */
-static void fencing_look(struct look *look)
+static void fencing_try(struct look *look)
 {
     struct producer *producer = look->producer;
     struct group_metadata *nobody =
@@ -253,6 +265,18 @@ static void fencing_look(struct look *look)
         last_error_clear(&producer->last_error);
     }
     group_metadata_unref(nobody);
+}
+
+static void fencing_look(struct look *look)
+{
+    rd_kafka_resp_err_t error = group_find(look);
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        fencing_try(look);
+    } else {
+        AUTO_FREE char *text = mem_printf("the group's coordinator: %s (%s)",
+                                          rd_kafka_err2str(error), rd_kafka_err2name(error));
+        fencing_unknown(look, error, text);
+    }
 }
 
 /* --- All of it --- */
