@@ -13,6 +13,8 @@ enum {
     /* One metadata request: while the producer has reached brokers, and while it has not. */
     METADATA_MS = 2000,
     METADATA_AWAY_MS = 500,
+    /* The reader's, to look through. */
+    ERRORS_MAX = 16,
 };
 
 static const char MEND_BROKERS[] =
@@ -194,6 +196,18 @@ static void transactions_look(struct look *look, bool held)
 
 /* --- Fencing --- */
 
+/* A consumer hears in its queue alone that it has no right to the group. */
+static rd_kafka_resp_err_t group_refusal(const struct look *look, rd_kafka_resp_err_t error)
+{
+    rd_kafka_message_t *message;
+    for (int i = 0; i < ERRORS_MAX && (message = rd_kafka_consumer_poll(look->reader, 0)) != NULL;
+         i++) {
+        error = message->err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ? message->err : error;
+        rd_kafka_message_destroy(message);
+    }
+    return error;
+}
+
 /* The library's request for offsets of a transaction has no time-out of its own: while the group's
  * coordinator is not there yet, it may wait for minutes. So the reader finds the coordinator first,
  * by asking for a partition that does not exist. No open transaction can delay that answer. */
@@ -203,7 +217,7 @@ static rd_kafka_resp_err_t group_find(const struct look *look)
     rd_kafka_topic_partition_list_add(none, look->producer->requests_topic, INT32_MAX);
     rd_kafka_resp_err_t error = client_committed(look->reader, none, METADATA_MS);
     rd_kafka_topic_partition_list_destroy(none);
-    return error;
+    return error == RD_KAFKA_RESP_ERR__TIMED_OUT ? group_refusal(look, error) : error;
 }
 
 static void fencing_unknown(struct look *look, rd_kafka_resp_err_t error, const char *text)
