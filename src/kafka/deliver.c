@@ -17,7 +17,7 @@ enum {
     /* A partition without a report for so long, while others have theirs, does not answer. */
     SILENT_MS = 5000,
     /* How long records in flight may still be acknowledged after a batch has failed. */
-    SETTLE_MS = 5000,
+    WITHDRAW_MS = 5000,
     /* How long a learned maximum size of requests is kept. */
     REQUEST_MAX_AGE_MS = 600000,
 };
@@ -293,11 +293,11 @@ enum step deliver_records(struct producer *producer, const struct transaction_ba
 /* After this, no report of the batch is outstanding and the client sends none of its records any
  * more. What was in flight and not acknowledged may be visible. The client may have a gap in its
  * sequence, so another one follows. */
-static void settle(struct producer *producer)
+static void withdraw(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
     (void)rd_kafka_purge(producer->client, RD_KAFKA_PURGE_F_QUEUE);
-    while (rd_kafka_outq_len(producer->client) > 0 && since_ms(begun_us) <= SETTLE_MS &&
+    while (rd_kafka_outq_len(producer->client) > 0 && since_ms(begun_us) <= WITHDRAW_MS &&
            !producer_stopping(producer)) {
         (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
     }
@@ -315,7 +315,7 @@ bool deliver_run(struct producer *producer, const struct transaction_batch *batc
         *end = transact_end_of(producer, TRANSACTION_COMMITTED);
         return true;
     }
-    settle(producer);
+    withdraw(producer);
     if (step != STEP_STOP) {
         *end = transact_end_of_error(producer);
     }

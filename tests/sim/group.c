@@ -201,7 +201,8 @@ static void decide(struct sim *sim, struct sim_transaction *transaction)
     transaction->end.verdict = TRANSACTION_COMMITTED;
     for (size_t i = 0; i < transaction->outcome_count; i++) {
         /* Another one's outcome may be there already, but no position: that fences this one. */
-        SIM_CHECK(sim, !transaction->outcomes[i].event->settled, "a done event is published again");
+        SIM_CHECK(sim, !transaction->outcomes[i].event->in_position,
+                  "a done event is published again");
         log_publish_outcome(sim, &transaction->outcomes[i], transaction->assignment, false);
     }
     for (size_t i = 0; i < transaction->position_count; i++) {

@@ -381,7 +381,7 @@ void log_commit_outcome(struct sim *sim, const struct sim_outcome *outcome)
     SIM_CHECK(sim, !event->gone, "an outcome of a deleted log");
     SIM_CHECK(sim, ++event->outcomes == 1, "partition %d offset %" PRId64 " has two outcomes",
               event->partition, event->offset);
-    event->settled = true;
+    event->in_position = true;
     size_t above = log_find(sim, partition, event->offset) + 1;
     partition->done_end = above > partition->done_end ? above : partition->done_end;
     sim->done++;
@@ -405,7 +405,7 @@ void log_publish_outcome(struct sim *sim, const struct sim_outcome *outcome, uin
               event->partition, event->offset);
     if (event->outcomes == 0) {
         log_commit_outcome(sim, outcome);
-        event->settled = false;
+        event->in_position = false;
     } else {
         sim->repeated++;
     }
@@ -417,7 +417,7 @@ void log_check_release(struct sim *sim, uint32_t assignment)
 {
     for (size_t i = 0; i < sim->produced && sim->options.delivery != SIM_EXACTLY_ONCE; i++) {
         const struct sim_event *event = &sim->events[i];
-        bool half = event->outcomes > 0 && event->published_in == assignment && !event->settled;
+        bool half = event->outcomes > 0 && event->published_in == assignment && !event->in_position;
         SIM_CHECK(sim, !half || event->unacknowledged || event->gone,
                   "partition %d offset %" PRId64 " is released with an outcome and no position",
                   event->partition, event->offset);
@@ -469,8 +469,8 @@ void log_commit_position(struct sim *sim, const struct transaction_position *pos
         struct sim_event *event = &sim->events[log->entries[i]];
         bool done = says_done(position, &set, event->offset);
         /* Without transactions, the set follows the outcomes. */
-        bool behind = sim->options.delivery != SIM_EXACTLY_ONCE && !done && !event->settled;
-        event->settled = event->settled || done;
+        bool behind = sim->options.delivery != SIM_EXACTLY_ONCE && !done && !event->in_position;
+        event->in_position = event->in_position || done;
         SIM_CHECK(sim, done == (event->outcomes > 0) || behind,
                   "partition %d, committed at %" PRId64 ": offset %" PRId64
                   " has %d outcomes, and the set says otherwise",

@@ -67,7 +67,7 @@ struct sim_event {
     /* Without transactions: of its last outcome. */
     uint32_t published_in; /* assignment */
     bool unacknowledged;   /* its sender does not know of it */
-    bool settled;          /* a committed set says that it is done */
+    bool in_position;      /* a committed set says that it is done */
 };
 
 struct sim_partition {
