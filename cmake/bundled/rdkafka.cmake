@@ -22,9 +22,14 @@ function(presignd_add_bundled_rdkafka)
   file(COPY ${source}/src/rdkafka.h ${source}/src/rdkafka_mock.h DESTINATION ${headers}/librdkafka)
 
   # Its own asserts stay on, as ours do. The source's path is in no message and in no debug
-  # information, so that two builds are the same.
-  string(JOIN " " cflags ${CMAKE_C_FLAGS} -O2 -g -fPIC -fvisibility=hidden -fstack-protector-strong
-         -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -ffile-prefix-map=${source}=librdkafka)
+  # information, so that two builds are the same. A package's build (None) has all flags of its
+  # distribution.
+  set(optimise -O2 -g -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+  if(CMAKE_BUILD_TYPE STREQUAL "None")
+    set(optimise "")
+  endif()
+  string(JOIN " " cflags ${CMAKE_C_FLAGS} ${optimise} -fPIC -fvisibility=hidden
+         -ffile-prefix-map=${source}=librdkafka)
   foreach(directory IN LISTS PRESIGND_CURL_INCLUDE_DIR)
     string(PREPEND cflags "-I${directory} ")
   endforeach()
