@@ -174,7 +174,11 @@ static void step_group(void *context)
 static bool run(struct test *test)
 {
     static const struct clients_events events = {
-        .consumer = {on_assigned, on_positions, ignore, ignore, on_record, NULL},
+        .consumer = {.assigned = on_assigned,
+                     .positions = on_positions,
+                     .revoking = ignore,
+                     .lost = ignore,
+                     .record = on_record},
         .ended = on_ended,
         .renewed = on_renewed,
         .failed = on_failed,

@@ -395,7 +395,11 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
                size_t count)
 {
     static const struct clients_events events = {
-        .consumer = {on_assigned, on_positions, on_revoking, on_lost, on_record, NULL},
+        .consumer = {.assigned = on_assigned,
+                     .positions = on_positions,
+                     .revoking = on_revoking,
+                     .lost = on_lost,
+                     .record = on_record},
         .ended = on_ended,
         .renewed = on_renewed,
         .failed = on_failed,
