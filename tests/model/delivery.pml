@@ -7,6 +7,10 @@
  * An inline stands for the function of its name. One step of a process is one request, answer or round of
  * the event loop. Any two steps may happen in either order.
  *
+ * With AT_LEAST_ONCE it is the protocol without transactions: records are visible when they arrive, whoever
+ * sent them, and the consumer commits the positions afterwards. ABORTS are then commits without an answer,
+ * UNKNOWNS are lost acknowledgements.
+ *
  * Sets of offsets are bit sets, bit o for offset o. In the code the set in a commit's metadata
  * begins at the base offset; here it begins at 0, which is equivalent.
  */
@@ -107,6 +111,9 @@ typedef partition {
     byte calling;
     byte completed;
     byte suspects; /* completed, and rejected by their topic */
+#ifdef AT_LEAST_ONCE
+    byte delivered; /* of the completed ones: visible, and not in a committed position */
+#endif
 };
 
 typedef daemon {
@@ -158,6 +165,14 @@ byte visible[PARTITIONS]; /* offsets of events with a committed outcome */
 
 bool denied; /* A may not have its transactional.id */
 #define DENIED(i) (i == 0 && denied)
+
+#ifdef AT_LEAST_ONCE
+bool excused; /* there was a crash, a loss of partitions or a lost acknowledgement */
+mtype:session sent_session[DAEMONS]; /* of the commit in transit */
+#define EXCUSE excused = 1
+#else
+#define EXCUSE skip
+#endif
 
 byte crashes, pauses, rebalances, aborts, unknowns, renewals, refusals;
 
@@ -305,6 +320,10 @@ inline batch_commit(i)
 {
     for (p : 0 .. PARTITIONS - 1) {
         window_finish_all(d[i].partitions[p].win, d[i].records[p])
+#ifdef AT_LEAST_ONCE
+        ;
+        d[i].partitions[p].delivered = d[i].partitions[p].delivered & ~d[i].records[p]
+#endif
     }
 }
 
@@ -318,6 +337,12 @@ inline batch_undo(i)
         if
         :: d[i].trying ->
             d[i].partitions[p].suspects = d[i].partitions[p].suspects | d[i].records[p]
+#ifdef AT_LEAST_ONCE
+            ;
+            set = d[i].partitions[p].suspects & d[i].partitions[p].delivered;
+            d[i].partitions[p].suspects = d[i].partitions[p].suspects & ~set;
+            d[i].partitions[p].completed = d[i].partitions[p].completed | set
+#endif
         :: else -> d[i].partitions[p].completed = d[i].partitions[p].completed | d[i].records[p]
         fi
     }
@@ -346,7 +371,10 @@ inline partitions_deinit(i)
         d[i].partitions[p].win.done = 0;
         d[i].partitions[p].calling = 0;
         d[i].partitions[p].completed = 0;
-        d[i].partitions[p].suspects = 0
+        d[i].partitions[p].suspects = 0;
+#ifdef AT_LEAST_ONCE
+        d[i].partitions[p].delivered = 0
+#endif
     }
 }
 
@@ -389,8 +417,10 @@ inline assign_positions(i, at)
            NAME(i), p, session_number[i], d[i].partitions[p].win.base_offset,
            d[i].partitions[p].win.done);
     /* Every offset with an outcome is in the window as done. */
+#ifndef AT_LEAST_ONCE
     INVARIANT((visible[p] & ~DONE_OF(d[i].partitions[p].win.base_offset,
                                      d[i].partitions[p].win.done)) == 0);
+#endif
     d[i].known = d[i].known | BIT(p);
     d[i].consumer = ASSIGNED
 }
@@ -450,6 +480,13 @@ inline session_ends(i)
     :: d[i].batch_session == CURRENT -> d[i].batch_session = STALE
     :: else
     fi
+#ifdef AT_LEAST_ONCE
+    ;
+    if
+    :: sent_session[i] == CURRENT -> sent_session[i] = STALE
+    :: else
+    fi
+#endif
 }
 
 /* A static member that returns while the group is stable gets its assignment back (KIP-345), with a new id that
@@ -506,6 +543,7 @@ inline rebalance_end()
 
 inline session_times_out(i)
 {
+    EXCUSE;
     printf("group: %c timed out and loses its partitions\n", NAME(i));
     member[i] = 0;
     joined[i] = 0;
@@ -757,6 +795,207 @@ inline read_back(i)
     d[i].publisher = READY
 }
 
+#ifdef AT_LEAST_ONCE
+/* --- Without transactions: deliver.c, clients.c, consumer.c --- */
+
+inline positions_send(i)
+{
+    for (p : 0 .. PARTITIONS - 1) {
+        txn[i].positions[p].in = d[i].positions[p].in;
+        txn[i].positions[p].offset = d[i].positions[p].offset;
+        txn[i].positions[p].metadata = d[i].positions[p].metadata
+    }
+}
+
+/* Those that are not visible yet. */
+inline deliver_run(i)
+{
+#ifdef POSITIONS_FIRST
+    positions_send(i);
+    write_markers(i);
+#endif
+    equal = 0;
+    for (p : 0 .. PARTITIONS - 1) {
+        txn[i].records[p] = d[i].records[p];
+#ifndef NO_DELIVERED
+        txn[i].records[p] = txn[i].records[p] & ~d[i].partitions[p].delivered;
+#endif
+        equal = equal | txn[i].records[p]
+    }
+    d[i].publisher = OFFSETS_SENT;
+    txn[i].commit_sent = (equal != 0);
+    txn[i].answer = (equal != 0 -> NO_ANSWER : ANSWER_OK);
+    printf("%c  deliver_run: requests sent\n", NAME(i))
+}
+
+/* Records are not fenced. */
+inline records_arrive(i)
+{
+    txn[i].commit_sent = 0;
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: txn[i].records[p] ->
+            printf("broker: partition %d, outcomes of set(%d) by %c\n", p, txn[i].records[p], NAME(i));
+            if
+            :: (visible[p] & txn[i].records[p]) && !excused ->
+                printf("*** a second outcome without a cause: partition %d, offsets set(%d)\n", p,
+                       visible[p] & txn[i].records[p])
+            :: else
+            fi;
+            assert(excused || (visible[p] & txn[i].records[p]) == 0);
+            visible[p] = visible[p] | txn[i].records[p];
+            txn[i].records[p] = 0
+        :: else
+        fi
+    }
+    txn[i].answer = (d[i].publisher == OFFSETS_SENT -> ANSWER_OK : NO_ANSWER)
+}
+
+/* By the consumer's membership, while the batch's assignment is the consumer's. */
+inline consumer_commit(i)
+{
+    if
+    :: d[i].orphaned || d[i].batch_session == NO_SESSION ->
+        d[i].publisher = READY;
+        pipeline_batch_ended(i, TRANSACTION_STALE)
+    :: else ->
+        positions_send(i);
+        txn[i].state = ONGOING;
+        sent_session[i] = d[i].batch_session;
+        d[i].publisher = COMMITTING;
+        printf("%c  consumer_commit: request sent\n", NAME(i))
+    fi
+}
+
+inline acknowledged(i)
+{
+    txn[i].answer = NO_ANSWER;
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: !d[i].orphaned ->
+            d[i].partitions[p].delivered = d[i].partitions[p].delivered | d[i].records[p]
+        :: else
+        fi
+    }
+    printf("%c  all records of the batch are acknowledged\n", NAME(i));
+#ifdef POSITIONS_FIRST
+    d[i].publisher = READY;
+    pipeline_batch_ended(i, TRANSACTION_COMMITTED)
+#else
+    consumer_commit(i)
+#endif
+}
+
+inline acknowledgement_lost(i)
+{
+    unknowns++;
+    EXCUSE;
+    txn[i].answer = NO_ANSWER;
+    printf("%c  *** no acknowledgement\n", NAME(i));
+    d[i].publisher = READY;
+    pipeline_batch_ended(i, TRANSACTION_ABORTED)
+}
+
+/* The group compares generation and member. */
+inline offset_commit(i)
+{
+    if
+    :: sent_session[i] == CURRENT ->
+        txn[i].answer = ANSWER_OK;
+        write_markers(i)
+    :: else ->
+        printf("group: rejects %c's commit as stale\n", NAME(i));
+        txn[i].answer = ANSWER_FENCED;
+        for (p : 0 .. PARTITIONS - 1) {
+            position_clear(txn[i].positions[p])
+        }
+        txn[i].state = EMPTY
+    fi;
+    sent_session[i] = NO_SESSION;
+    if
+    :: d[i].publisher != COMMITTING -> txn[i].answer = NO_ANSWER
+    :: else
+    fi
+}
+
+inline on_committed(i)
+{
+    d[i].publisher = READY;
+    if
+    :: txn[i].answer == ANSWER_OK -> pipeline_batch_ended(i, TRANSACTION_COMMITTED)
+    :: else -> pipeline_batch_ended(i, TRANSACTION_STALE)
+    fi;
+    txn[i].answer = NO_ANSWER
+}
+
+/* The commit took effect, and its answer is lost. */
+inline answer_lost(i)
+{
+    aborts++;
+    txn[i].answer = NO_ANSWER;
+    printf("%c  the answer to the commit is lost\n", NAME(i));
+    d[i].publisher = READY;
+    pipeline_batch_ended(i, TRANSACTION_ABORTED)
+}
+
+/* The partitions are taken away during a commit: the batch ends, the request is on its way. */
+inline commit_end(i)
+{
+    if
+    :: d[i].publisher == COMMITTING ->
+        d[i].publisher = READY;
+        txn[i].answer = NO_ANSWER;
+        pipeline_batch_ended(i, TRANSACTION_STALE)
+    :: else
+    fi
+}
+
+/* One outcome is refused; the others are visible, and acknowledged. */
+inline record_refused(i, at, offset)
+{
+    refusals++;
+    txn[i].records[at] = txn[i].records[at] & ~BIT(offset);
+    records_arrive(i);
+    txn[i].answer = NO_ANSWER;
+    printf("%c  partition %d offset %d: its outcome is refused\n", NAME(i), at, offset);
+    for (p : 0 .. PARTITIONS - 1) {
+        if
+        :: !d[i].orphaned ->
+            set = d[i].records[p];
+            if
+            :: p == at -> set = set & ~BIT(offset)
+            :: else
+            fi;
+            d[i].partitions[p].delivered = d[i].partitions[p].delivered | set
+        :: else
+        fi
+    }
+    if
+    :: d[i].orphaned
+    :: else ->
+        d[i].records[at] = d[i].records[at] & ~BIT(offset);
+        d[i].partitions[at].suspects = d[i].partitions[at].suspects | BIT(offset)
+    fi;
+    d[i].publisher = READY;
+    pipeline_batch_ended(i, TRANSACTION_RECORDS_REFUSED)
+}
+
+#if PARTITIONS > 1
+#define DELIVERED_ANY(i) (d[i].partitions[0].delivered || d[i].partitions[1].delivered)
+#else
+#define DELIVERED_ANY(i) (d[i].partitions[0].delivered)
+#endif
+#ifdef NO_WAIT
+#define HALF_PUBLISHED(i) false
+#else
+#define HALF_PUBLISHED(i) (d[i].publishing || DELIVERED_ANY(i))
+#endif
+#else
+#define DELIVERED_ANY(i)  false
+#define HALF_PUBLISHED(i) false
+inline commit_end(i) { skip }
+#endif
+
 /* --- Replaced clients: publisher.c, clients.c --- */
 
 #define COMMIT_BEGUN(i)                                             \
@@ -767,6 +1006,16 @@ inline read_back(i)
 inline worker_take_over(i)
 {
     printf("%c  worker_take_over: a new producer\n", NAME(i));
+#ifdef AT_LEAST_ONCE
+    EXCUSE;
+    if
+    :: d[i].publishing && d[i].publisher != COMMITTING ->
+        txn[i].answer = NO_ANSWER;
+        d[i].publisher = READY;
+        pipeline_batch_ended(i, TRANSACTION_ABORTED)
+    :: else
+    fi
+#else
     txn[i].answer = NO_ANSWER;
     if
     :: COMMIT_BEGUN(i) ->
@@ -789,12 +1038,15 @@ inline worker_take_over(i)
         :: else
         fi
     fi
+#endif
 }
 
 /* The old consumer sends no LeaveGroup, as a static member. */
 inline replace_consumer(i)
 {
     printf("%c  replace_consumer: everything is dropped\n", NAME(i));
+    EXCUSE;
+    commit_end(i);
     assign_drop(i);
     d[i].consumer = TAKING
 }
@@ -915,6 +1167,7 @@ end:
            d[i].consumer = REVOKING }
     :: d_step { IN_GROUP(i) && !member[i] ->
            printf("%c  pipeline_lost: everything is dropped\n", NAME(i));
+           commit_end(i);
            rejoin(i) }
     :: d_step { RUNS(i) && FETCHABLE(i, 0) -> record_deliver(i, 0) }
 #if PARTITIONS > 1
@@ -932,10 +1185,11 @@ end:
     /* publish; publisher_submit */
     :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && COMPLETED_ANY(i) ->
            batch_fill(i, 0) }
-    :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SUSPECTS_ANY(i) ->
+    :: d_step { RUNS(i) && !d[i].publishing && !d[i].refused && SUSPECTS_ANY(i) &&
+               !DELIVERED_ANY(i) ->
            batch_fill(i, 1) }
     /* release: no unfinished work, or the group has waited long enough */
-    :: d_step { RUNS(i) && d[i].consumer == REVOKING && member[i] ->
+    :: d_step { RUNS(i) && d[i].consumer == REVOKING && member[i] && !HALF_PUBLISHED(i) ->
            printf("%c  consumer_release\n", NAME(i));
            rejoin(i) }
     /* clients */
@@ -954,6 +1208,30 @@ end:
      (d[i].records[p] & BIT(offset)))
 
 /* The publisher's thread. */
+#ifdef AT_LEAST_ONCE
+proctype publisher_thread(byte i)
+{
+end:
+    do
+    :: d_step { RUNS(i) && d[i].publisher == ACQUIRING -> d[i].publisher = READY }
+    :: d_step { RUNS(i) && d[i].publisher == READY && d[i].publishing && !txn[i].commit_sent &&
+               txn[i].state == EMPTY ->
+           deliver_run(i) }
+    :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT && txn[i].answer != NO_ANSWER ->
+           acknowledged(i) }
+    :: d_step { RUNS(i) && d[i].publisher == COMMITTING && txn[i].answer != NO_ANSWER ->
+           on_committed(i) }
+    /* faults */
+    :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT && unknowns < UNKNOWNS ->
+           acknowledgement_lost(i) }
+    :: d_step { RUNS(i) && d[i].publisher == COMMITTING && aborts < ABORTS -> answer_lost(i) }
+    :: d_step { REFUSABLE(i, 0, 0) && txn[i].commit_sent && (txn[i].records[0] & 1) ->
+           record_refused(i, 0, 0) }
+    :: d_step { REFUSABLE(i, 0, 2) && txn[i].commit_sent && (txn[i].records[0] & 4) ->
+           record_refused(i, 0, 2) }
+    od
+}
+#else
 proctype publisher_thread(byte i)
 {
 end:
@@ -981,6 +1259,8 @@ end:
     od
 }
 
+#endif
+
 #define ALL_JOINED ((!member[0] || joined[0]) && (!member[1] || joined[1]))
 
 proctype broker()
@@ -992,12 +1272,24 @@ end:
     :: d_step { IN_GROUP(0) && d[0].session == CURRENT && renewals < RENEWALS -> echo(0) }
     :: d_step { member[1] && !IN_GROUP(1) -> session_times_out(1) }
     :: d_step { IN_GROUP(1) && d[1].session == CURRENT && renewals < RENEWALS -> echo(1) }
+#ifdef AT_LEAST_ONCE
+    :: d_step { txn[0].commit_sent -> records_arrive(0) }
+    :: d_step { txn[1].commit_sent -> records_arrive(1) }
+    :: d_step { txn[0].state == ONGOING -> offset_commit(0) }
+    :: d_step { txn[1].state == ONGOING -> offset_commit(1) }
+    /* what a killed process did not send */
+    :: d_step { txn[0].commit_sent && d[0].life == DEAD -> txn[0].commit_sent = 0 }
+    :: d_step { txn[1].commit_sent && d[1].life == DEAD -> txn[1].commit_sent = 0 }
+    :: d_step { txn[0].state == ONGOING && d[0].life == DEAD -> transaction_clear(0) }
+    :: d_step { txn[1].state == ONGOING && d[1].life == DEAD -> transaction_clear(1) }
+#else
     :: d_step { txn[0].commit_sent -> end_transaction(0) }
     :: d_step { txn[1].commit_sent -> end_transaction(1) }
     :: d_step { txn[0].state == PREPARE_COMMIT -> write_markers(0) }
     :: d_step { txn[1].state == PREPARE_COMMIT -> write_markers(1) }
     :: d_step { txn[0].state == ONGOING && (!RUNS(0) || denied) -> transaction_times_out(0) }
     :: d_step { txn[1].state == ONGOING && !RUNS(1) -> transaction_times_out(1) }
+#endif
     od
 }
 
@@ -1023,6 +1315,7 @@ inline process_clear(i)
 inline crash(i)
 {
     crashes++;
+    EXCUSE;
     printf("%c  *** kill -9\n", NAME(i));
     process_clear(i);
     txn[i].answer = NO_ANSWER;

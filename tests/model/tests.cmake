@@ -8,7 +8,7 @@ if(NOT PRESIGND_SANITIZE)
   # trace shows it.
   foreach(name NO_FENCING NO_DONE_SET NO_UNION COMMIT_HIGHEST NO_REINIT NO_STABLE NO_UNDO
                NO_ORPHANS LATE_SESSION NO_MAY_COMMIT NO_TAKE_OVER STALE_POSITIONS EARLY_FETCH NO_PENDING
-               NO_ID_FIRST)
+               NO_ID_FIRST NO_DELIVERED NO_WAIT POSITIONS_FIRST)
     add_test(NAME model.ablation.${name} COMMAND ${model_run} ablation ${name})
     set_tests_properties(model.ablation.${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1800)
   endforeach()
