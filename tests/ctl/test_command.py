@@ -188,7 +188,7 @@ class Reload(unittest.TestCase):
 
     def reload(self, listen):
         """In its own session, since a signal can go to a whole process group."""
-        done = subprocess.run([PROGRAM, "reload", "--set", f"daemon.admin_listen={listen}", "--timeout", "30"],
+        done = subprocess.run([PROGRAM, "reload", "--set", f"daemon.admin_listen={listen}", "--timeout", "120"],
                               capture_output=True, text=True, timeout=180, start_new_session=True)
         return done.returncode, done.stderr
 
@@ -200,7 +200,7 @@ class Reload(unittest.TestCase):
                 self.assertIn("is not presignd's admin listener", told)
 
     def test_a_pid_of_another_namespace_gets_no_signal(self):
-        with subprocess.Popen(["sleep", "60"]) as stranger:
+        with subprocess.Popen(["sleep", "1800"]) as stranger:
             with answering(lambda: {"count": 0, "pid": stranger.pid, "pid_namespace": 1}) as listen:
                 status, told = self.reload(listen)
             self.assertIsNone(stranger.poll())
@@ -215,7 +215,7 @@ class Reload(unittest.TestCase):
             asked.append(True)
             return {"count": 0, "pid": daemon.pid if len(asked) == 1 else os.getpid()}
 
-        with subprocess.Popen(["sleep", "60"]) as daemon:
+        with subprocess.Popen(["sleep", "1800"]) as daemon:
             reaper = threading.Thread(target=daemon.wait)
             reaper.start()
             with answering(result) as listen:

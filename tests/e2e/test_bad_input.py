@@ -470,7 +470,7 @@ def in_seconds(seconds):
 def expiring_case():
     """Its time passes between two attempts: the second would come in 100 s."""
     return Case("expires while it waits", event("app", next_code("F429x9p100z"), mchid=DIRECT_2, key=b"k",
-                                                expirytime=in_seconds(10)),
+                                                expirytime=in_seconds(20)),
                 "expired", "app", attempts=1, call_state="answered", status=429)
 
 
@@ -491,12 +491,12 @@ def setUpModule():
         *(option for mchid in (DIRECT, DIRECT_2, REFUSING) for option in ("--merchant", f"{mchid}:direct")),
         "--merchant", f"{PARTNER}:partner"], merchants=OTHERS)
     cases = {table.__name__: list(table()) for table in TABLES}
-    cases["expiring"] = [expiring_case()]
     daemon = world.start_daemon(sets=SETS)
+    cases["expiring"] = [expiring_case()]  # its time begins
     send(cases["expiring"])
     goods = send_with_goods([case for table in TABLES for case in cases[table.__name__]])
     daemon = wait_and_stop(daemon)
-    phases = [Phase("401, held", ["retry.hold_unauthorized_ms=1000", "retry.max_attempts=1"], [
+    phases = [Phase("401, held", ["retry.hold_unauthorized_ms=5000", "retry.max_attempts=1"], [
                   answer("401x999999", "merchant_unauthorized", None, "answered", 401),
                   answer("signaturetestx9", "unverified_answer", 1, "unknown", 200)]),
               Phase("429", [*SETS, "retry.give_up_after_ms=1000"], [

@@ -37,9 +37,10 @@
 
 enum {
     PARTITIONS = 4,
-    KAFKA_TIMEOUT_MS = 10000,
-    SANDBOX_TIMEOUT_MS = 20000, /* it creates RSA keys */
-    OUTCOMES_TIMEOUT_MS = 40000,
+    /* For a machine with other work; a child that ends is noticed at once. */
+    KAFKA_TIMEOUT_MS = 60000,
+    SANDBOX_TIMEOUT_MS = 60000, /* it creates RSA keys */
+    OUTCOMES_TIMEOUT_MS = 120000,
     SLICE_MS = 50,
     LATE_MS = 200, /* wait for surplus outcomes after the daemon has ended */
     FILES_OPEN_MAX = 16,
@@ -298,7 +299,8 @@ static bool await_sandbox(struct demo *demo)
             return false;
         }
         if (clock_now(&clock_system).mono_ms >= end_ms) {
-            return FAIL(demo, &demo->sandbox, "the sandbox is not ready after 20 s");
+            return FAIL(demo, &demo->sandbox, "the sandbox is not ready after %d s",
+                        SANDBOX_TIMEOUT_MS / 1000);
         }
     }
     say("  sandbox   %s, simulates WeChat Pay: verifies signatures, signs its answers\n",
@@ -458,8 +460,8 @@ static bool await_outcomes(struct demo *demo)
             return false;
         }
         if (clock_now(&clock_system).mono_ms >= end_ms) {
-            return FAIL(demo, &demo->daemon, "no outcome of %s after 40 s (%s)", missing->id,
-                        missing->event->title);
+            return FAIL(demo, &demo->daemon, "no outcome of %s after %d s (%s)", missing->id,
+                        OUTCOMES_TIMEOUT_MS / 1000, missing->event->title);
         }
         (void)read_outcome(demo, SLICE_MS);
     }
