@@ -6,6 +6,7 @@ read the figures. Everything is bounded and ends with this process.
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -21,13 +22,14 @@ sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
-from harness import BUILD, World, event
+from harness import BUILD, World, event, http_get
 from kafka_broker import Cluster
 
 DIRECT, PARTNER = "1900007291", "1900000109"
 EVENTS_TOTAL = re.compile(r"^presignd_events_total")
 FLOOR_RATIO = 1.25
 WARM_EVENTS = 1000
+LIBRARY_ROUNDS = 3
 LATENCY_P50_MS, LATENCY_P99_MS = 15, 50
 RSS_MIB = 64
 
@@ -126,11 +128,12 @@ def wait_published(daemon, count, timeout_s):
     return done
 
 
-def measure_drain(kafka, name, count, delay_ms=0):
+def measure_drain(kafka, name, count, delay_ms=0, build=BUILD):
     """So many events at once. Before them some others, not counted, make the connections and
     are all ended when the counting begins."""
     with World(kafka=kafka) as world:
         start_sandbox(world, delay_ms)
+        world.build = build
         daemon = world.start_daemon()
         pid = daemon.process.pid
         world.produce(events(WARM_EVENTS))
@@ -140,6 +143,7 @@ def measure_drain(kafka, name, count, delay_ms=0):
         done = wait_published(daemon, warm + count, 300)
         used, took = cpu_s(pid) - begin, time.monotonic() - begin_s
         row = {"scenario": name, "us": used * 1e6 / (done - warm), "rate": (done - warm) / took,
+               "library": library_of(daemon),
                "rss": memory_mib(pid, "VmRSS"), "peak": memory_mib(pid, "VmHWM")}
         if failed(daemon):
             raise AssertionError(f"{failed(daemon):.0f} events failed: the figures say nothing")
@@ -236,10 +240,11 @@ def send_steadily(world, rate, seconds, endpoint):
 
 
 def measure_latency(kafka, name, seconds, *, rate=100, delay_ms=0, endpoint="app", faults=(),
-                    before=()):
+                    before=(), build=BUILD):
     """`before`: events that are in the topic when the steady ones begin."""
     with World(kafka=kafka) as world:
         start_sandbox(world, delay_ms, faults)
+        world.build = build
         daemon = world.start_daemon()
         # Both merchants have been heard of, and connections are made.
         warm = [*events(100, "app"), *events(200, "partner-mini-program")]
@@ -255,6 +260,7 @@ def measure_latency(kafka, name, seconds, *, rate=100, delay_ms=0, endpoint="app
         # With other unfinished events, the processor time is not that of these events alone.
         us = None if before else (cpu_s(pid) - begin) * 1e6 / len(keys)
         return {"scenario": name, "us": us, "rate": rate, "rss": memory_mib(pid, "VmRSS"),
+                "library": library_of(daemon),
                 "peak": memory_mib(pid, "VmHWM"), "p50": percentile(latencies, 0.5),
                 "p99": percentile(latencies, 0.99), "left": published(daemon)}
 
@@ -315,14 +321,50 @@ def scenarios(kafka, scale):
             before=list(events(before)))
 
 
+# ---- versions of librdkafka
+
+def library_of(daemon):
+    """The version of librdkafka that a daemon runs with."""
+    _, body = http_get(f"{daemon.admin}/status.json")
+    return json.loads(body)["process"]["librdkafka"]
+
+
+def compare_libraries(kafka, scale, builds):
+    """Rounds over all builds, so that the machine's other load meets each; the middle one of each
+    row by its CPU time."""
+    saturated, steady = {}, {}
+    for _ in range(LIBRARY_ROUNDS):
+        for build in builds:
+            saturated.setdefault(build, []).append(
+                measure_drain(kafka, "saturated", scale.events, build=build))
+            steady.setdefault(build, []).append(
+                measure_latency(kafka, "100 events/s", scale.latency_s, build=build))
+    print("| librdkafka | scenario | events/s | µs per event | MiB | p50 ms | p99 ms |\n"
+          "| --- | --- | --- | --- | --- | --- | --- |")
+    for rows in (steady, saturated):
+        for build in builds:
+            row = sorted(rows[build], key=lambda row: row["us"])[LIBRARY_ROUNDS // 2]
+            print("| " + " | ".join([
+                row["library"], row["scenario"], cell(row["rate"]), cell(row["us"]),
+                cell(row["rss"], 1), cell(row.get("p50"), 1), cell(row.get("p99"), 1)]) + " |")
+    print(f"\nLoad of the machine after: {load_1m():.1f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two minutes rather than five")
     parser.add_argument("--only", metavar="REGEX", default="", help="these scenarios only: "
                         "0 ms, 50 ms, depth N, memory, 100/s N, alone, beside slow")
+    parser.add_argument("--builds", metavar="DIR", nargs="+", type=Path, help="instead of all else, "
+                        "compare these builds, one for each librdkafka, at 100 events/s and saturated")
     options = parser.parse_args()
     scale = Scale(options.quick)
     rows = {}
+    if options.builds:
+        with Cluster() as kafka:
+            print(f"Load of the machine before: {load_1m():.1f}\n", flush=True)
+            compare_libraries(kafka, scale, [build.resolve() for build in options.builds])
+        return 0
     with Cluster() as kafka:
         floor = measure_floor(kafka, scale)
         print_floor(floor)

@@ -1,4 +1,4 @@
-#include "features.h"
+#include "kafka/features.h"
 
 #include "presignd/base/mem.h"
 

@@ -1,7 +1,7 @@
 /* docs/kafka.md explains each property. */
 #include "presignd/kafka/properties.h"
 
-#include "features.h"
+#include "kafka/features.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/library.h"
 
