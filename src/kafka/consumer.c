@@ -5,7 +5,7 @@
  *
  * The group's assign is answered at once, with no partitions. Partitions are assigned when their
  * committed offsets are known, each time with all that are known by then. If the answer waited for
- * the lookup, librdkafka 2.0.2 would report no revoke and no lost session meanwhile. The answer to
+ * the lookup, librdkafka would report no revoke and no lost session meanwhile. The answer to
  * a revoke waits for the owner; until then the group gives our partitions to nobody.
  */
 #include "presignd/kafka/consumer.h"
@@ -582,8 +582,7 @@ static void readable(struct consumer *consumer)
 }
 
 /* Drops a record outside its assignment: the next member with the partition begins at its committed
- * offset. Drops a record that was delivered already: librdkafka before 2.4 may go back after a
- * resume. */
+ * offset. Drops a record that was delivered already, which a recreated topic may have. */
 static bool record_handle(struct consumer *consumer, const rd_kafka_message_t *message)
 {
     struct partition *partition = partition_find(consumer, message->partition);
@@ -750,7 +749,7 @@ static void partition_set_paused(struct consumer *consumer, int32_t id, bool pau
 {
     struct partition *partition = partition_find(consumer, id);
     if (consumer->state != ASSIGNED || partition == NULL || partition->paused == paused) {
-        return; /* librdkafka before 2.4 repeats records when it resumes one that is not paused */
+        return;
     }
     partition->paused = paused;
     if (partition->known) { /* otherwise when it is assigned */

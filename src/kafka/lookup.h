@@ -1,7 +1,7 @@
 /* A consumer's thread for calls that block: it creates the client, reads committed offsets, and
  * destroys the client.
  *
- * The Admin API of librdkafka 2.0.2 reads committed offsets asynchronously. But it keeps asking a
+ * The Admin API of librdkafka reads committed offsets asynchronously. But it keeps asking a
  * broker that is no longer the group's coordinator, as nothing removes the entry from its cache.
  * rd_kafka_committed() uses the consumer's own coordinator, and blocks.
  */

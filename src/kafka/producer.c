@@ -320,8 +320,6 @@ bool producer_leaders_fetch(struct producer *producer)
     return true;
 }
 
-/* Also for librdkafka before 2.10.1, which finds the leader of a new topic only in its next whole
- * second. */
 static bool leaders_refresh(struct producer *producer)
 {
     bool fresh = producer->leaders_us != 0 && since_ms(producer->leaders_us) < LEADERS_AGE_MS;
