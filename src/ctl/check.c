@@ -2,16 +2,19 @@
 #include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/terminal.h"
+#include "presignd/base/log.h"
 #include "presignd/base/text.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 struct options {
     struct ctl_config config;
     bool json, online;
     int64_t timeout_ms;
+    bool stuck; /* a thread is left behind that uses the setup */
 };
 
 static const struct option_row rows[] = {
@@ -55,39 +58,52 @@ static void member_lines(struct buf *json, const char *name, const struct buf *t
 
 /* --- With --online --- */
 
-static struct online online_look(const struct setup *setup, const struct options *options)
+static struct online online_look(const struct setup *setup, struct options *options)
 {
     struct online online = {.setup = setup, .timeout_ms = options->timeout_ms};
+    log_level_set(LOG_ERR);                  /* the findings say what the libraries would log */
+    online_files(&online, &options->config); /* it forks: before there are threads */
     online_brokers(&online);
     online_merchants(&online);
+    options->stuck = online.stuck;
     return online;
 }
 
-static int online_print(const struct setup *setup, const struct options *options)
+static int online_end(struct online *online)
+{
+    int status = online_status(online);
+    online_deinit(online);
+    return status;
+}
+
+static int online_print(const struct setup *setup, struct options *options)
 {
     AUTO_BUF struct buf text = {0};
     terminal_init();
     struct online online = online_look(setup, options);
     online_text(&online, terminal_colours(stdout), &text);
     (void)fputs(text.data, stdout);
-    int status = online_status(&online);
-    online_deinit(&online);
-    return status;
+    return online_end(&online);
 }
 
-static int online_member(const struct setup *setup, const struct options *options, struct buf *json)
+static int online_member(const struct setup *setup, struct options *options, struct buf *json)
 {
     struct online online = online_look(setup, options);
     buf_json_name(json, "findings");
     online_json(&online, json);
-    int status = online_status(&online);
-    online_deinit(&online);
-    return status;
+    return online_end(&online);
 }
 
 /* --- The command --- */
 
-static int check_json(const struct options *options)
+static void setup_end(struct setup *setup, const struct options *options)
+{
+    if (!options->stuck) {
+        setup_free(setup);
+    }
+}
+
+static int check_json(struct options *options)
 {
     AUTO_BUF struct buf problems = {0};
     AUTO_BUF struct buf text = {0};
@@ -112,11 +128,11 @@ static int check_json(const struct options *options)
     }
     buf_putc(&json, '}');
     (void)puts(json.data);
-    setup_free(setup);
+    setup_end(setup, options);
     return command_end(&command_check, status);
 }
 
-static int check_text(const struct options *options)
+static int check_text(struct options *options)
 {
     struct setup *setup = ctl_setup(&command_check, &options->config, false);
     if (setup == NULL) {
@@ -128,7 +144,7 @@ static int check_text(const struct options *options)
     (void)fputs(text.data, stdout);
     (void)fflush(stdout);
     int status = options->online ? online_print(setup, options) : EX_OK;
-    setup_free(setup);
+    setup_end(setup, options);
     return command_end(&command_check, status);
 }
 
@@ -139,7 +155,11 @@ static int run(int argc, char **argv)
     if (status != COMMAND_GO_ON) {
         return status;
     }
-    return options.json ? check_json(&options) : check_text(&options);
+    status = options.json ? check_json(&options) : check_text(&options);
+    if (options.stuck) {
+        _exit(status);
+    }
+    return status;
 }
 
 const struct command command_check = {
@@ -157,8 +177,10 @@ const struct command command_check = {
         "its group), rights, topics, each host, this machine's clock, and for each merchant\n"
         "whether its keys fit (GET /v3/certificates, which changes nothing). It may run beside\n"
         "the daemon: its transactional id is INSTANCE-check, it joins no group, and readers\n"
-        "with read_committed see nothing of it. Each finding is ok, wrong, to look at, or not\n"
-        "known.\n",
+        "with read_committed see nothing of it. If the configuration is the installed unit's,\n"
+        "it also looks at what the service may read: as root it opens each path as a user\n"
+        "without rights, and compares @NAMEs with LoadCredential=. Each finding is ok, wrong,\n"
+        "to look at, or not known.\n",
     .options = rows,
     .examples = "# before a restart\n"
                 "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl check\n"

@@ -2,11 +2,12 @@
 running daemon."""
 
 import json
+import os
 import subprocess
 import unittest
 
 import auditor
-from harness import World, event, http_get
+from harness import ROOT, World, event, http_get
 from kafka_broker import Cluster, free_ports
 from secure_broker import Acls
 
@@ -124,6 +125,47 @@ class CheckOnline(unittest.TestCase):
         self.assertEqual(found["merchant", "1900007291"]["severity"], "error")
         self.assertIn("401 SIGN_ERROR", found["merchant", "1900007291"]["is"])
         self.assertEqual(found["merchant", "1900007291: WeChat Pay's key"]["severity"], "ok")
+
+    @unittest.skipIf(os.geteuid(), "it needs a mount namespace")
+    def test_what_the_units_service_may_read(self):
+        """In an /etc of its own, where the unit and its configuration are installed."""
+        key = self.world.directory / "sandbox/merchant-1900007291.pem"
+        config = self.world.write_config(sections={"kafka": {"ssl.ca.location": "/etc/presignd/ca.pem"}})
+        text = config.read_text().replace(str(key), "@merchant.pem")
+        text = text.replace("schema_dir = " + str(ROOT / "schemas"), "schema_dir = /etc/presignd/schemas")
+        (self.world.directory / "unit.conf").write_text(text)
+        script = f"""
+            mkdir -p /tmp/presignd-check-etc && mount -t tmpfs none /tmp/presignd-check-etc
+            cp /etc/passwd /etc/group /tmp/presignd-check-etc/
+            mount --move /tmp/presignd-check-etc /etc
+            mkdir -p /etc/presignd /etc/systemd/system/presignd.service.d
+            cp -r {ROOT}/schemas /etc/presignd/schemas
+            cp {self.world.directory}/unit.conf /etc/presignd/presignd.conf
+            install -m 0600 {self.world.directory}/sandbox/ca.pem /etc/presignd/ca.pem
+            cp {self.world.build}/systemd/presignd.service /etc/systemd/system/
+            printf '[Service]\\nLoadCredential=other.pem:/x\\n' >/etc/systemd/system/presignd.service.d/1.conf
+            mkdir /etc/keys && cp {key} /etc/keys/merchant.pem
+            export CREDENTIALS_DIRECTORY=/etc/keys
+            {self.world.build}/presignctl check --online --json --timeout-ms 1000 >$1/1.json || echo $?
+            printf 'LoadCredential=merchant.pem:/y\\n' >>/etc/systemd/system/presignd.service.d/1.conf
+            chmod 644 /etc/presignd/ca.pem
+            {self.world.build}/presignctl check --online --json --timeout-ms 1000 >$1/2.json || echo $?
+        """
+        done = subprocess.run(["unshare", "--mount", "--propagation", "private", "bash", "-euc", script, "-",
+                               self.world.directory], capture_output=True, text=True)
+        self.assertEqual(done.stderr, "")
+        first, second = (
+            {f.get("subject"): f for f in json.loads((self.world.directory / name).read_text())["findings"]
+             if f["check"] == "files"} for name in ("1.json", "2.json"))
+        self.assertIn("Permission denied", first["kafka.ssl.ca.location"]["is"])
+        self.assertEqual(first["kafka.ssl.ca.location"]["severity"], "error")
+        self.assertIn("LoadCredential=merchant.pem:", first["merchant 1900007291.private_key"]["mend"])
+        self.assertEqual(second["kafka.ssl.ca.location"]["severity"], "ok")
+        self.assertEqual(second["merchant 1900007291.private_key"]["severity"], "ok")
+        self.assertEqual(second["daemon.schema_dir"]["severity"], "ok")
+        hidden = second["merchant 1900000109.private_key"]
+        self.assertEqual(hidden["severity"], "error")
+        self.assertIn("PrivateTmp=", hidden["is"])
 
     def test_a_wrong_configuration(self):
         done = self.world.ctl("check", "--online", "--json", "-c", self.world.directory / "none.conf")

@@ -11,11 +11,16 @@
 #include "presignd/kafka/producer.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { AGAIN_MS = 200 };
+enum {
+    AGAIN_MS = 200,
+    STEPS = 4,          /* each takes an answer's time */
+    LONGEST_MS = 40000, /* calls whose bounds are longer than that */
+};
 
 struct brokers {
     struct online *online;
@@ -192,7 +197,7 @@ static void look(struct brokers *brokers)
     take_preflight(brokers);
 }
 
-void online_brokers(struct online *online)
+static void run(struct online *online)
 {
     const struct setup *setup = online->setup;
     const struct config *config = setup->config;
@@ -216,4 +221,71 @@ void online_brokers(struct online *online)
     }
     look(&brokers);
     brokers.producer = producer_free(brokers.producer);
+}
+
+/* --- The thread. A call of the library may not return for minutes; then it is left behind. --- */
+
+struct task {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool done;
+    struct online online; /* its own findings */
+};
+
+static void *task_run(void *context)
+{
+    struct task *task = context;
+    run(&task->online);
+    pthread_mutex_lock(&task->lock);
+    task->done = true;
+    pthread_cond_signal(&task->ended);
+    pthread_mutex_unlock(&task->lock);
+    return NULL;
+}
+
+/* False when it does not end. */
+static bool task_wait(struct task *task, int64_t timeout_ms)
+{
+    const struct timespec until = clock_mono_after(timeout_ms);
+    pthread_mutex_lock(&task->lock);
+    while (!task->done &&
+           pthread_cond_clockwait(&task->ended, &task->lock, CLOCK_MONOTONIC, &until) == 0) {
+    }
+    bool done = task->done;
+    pthread_mutex_unlock(&task->lock);
+    return done;
+}
+
+static void findings_move(struct online *from, struct online *to)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        const struct online_finding *finding = &from->findings[i];
+        online_add(to, finding->check, finding->subject, finding->severity, finding->is,
+                   finding->should, finding->why, finding->mend);
+    }
+    to->broker_answered = from->broker_answered;
+    online_deinit(from);
+}
+
+void online_brokers(struct online *online)
+{
+    struct task *task = mem_zalloc(1, sizeof *task);
+    pthread_t thread;
+    pthread_mutex_init(&task->lock, NULL);
+    pthread_cond_init(&task->ended, NULL);
+    task->online = (struct online){.setup = online->setup, .timeout_ms = online->timeout_ms};
+    if (pthread_create(&thread, NULL, task_run, task) != 0) {
+        task_run(task);
+    } else {
+        (void)pthread_detach(thread);
+    }
+    if (task_wait(task, STEPS * online->timeout_ms + LONGEST_MS)) {
+        findings_move(&task->online, online);
+        free(task);
+    } else {
+        online->stuck = true;
+        online_add(online, "brokers", NULL, SEVERITY_ERROR,
+                   "a call to the brokers does not return: a coordinator does not answer", NULL,
+                   NULL, "look at the brokers' logs, and try again");
+    }
 }

@@ -8,6 +8,7 @@
 #ifndef PRESIGND_CTL_CHECK_ONLINE_H
 #define PRESIGND_CTL_CHECK_ONLINE_H
 
+#include "ctl/kit/config.h"
 #include "presignd/base/buf.h"
 #include "presignd/setup/setup.h"
 
@@ -33,6 +34,7 @@ struct online {
     struct online_finding *findings;
     size_t count, capacity;
     bool broker_answered, host_answered;
+    bool stuck; /* a thread of online_brokers() still runs: end by _exit(2) */
 };
 
 /* --- findings.c */
@@ -49,10 +51,13 @@ void online_json(const struct online *online, struct buf *out);
 int online_status(const struct online *online);
 void online_deinit(struct online *online);
 
-/* --- brokers.c. Blocks, for about four answers at most. */
+/* --- brokers.c. Blocks, for about four answers and 40 s at most. Call it once. */
 void online_brokers(struct online *online);
 
 /* --- merchants.c. Blocks, for one answer of each host and merchant at most. */
 void online_merchants(struct online *online);
+
+/* --- files.c. Reads the files of systemd's units. */
+void online_files(struct online *online, const struct ctl_config *options);
 
 #endif
