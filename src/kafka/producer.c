@@ -111,7 +111,13 @@ static char *confs_make(struct producer *producer, const struct producer_config 
     rd_kafka_conf_set_error_cb(producer->conf, on_error);
     producer->reader_conf = kafka_properties_apply(
         KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
-    return producer->reader_conf == NULL ? error : properties_read(producer);
+    if (producer->reader_conf == NULL) {
+        return error;
+    }
+    /* Right after a commit the answer is UNSTABLE_OFFSET_COMMIT for some milliseconds, and the next
+     * transaction waits for it. */
+    (void)rd_kafka_conf_set(producer->reader_conf, "retry.backoff.ms", "2", NULL, 0);
+    return properties_read(producer);
 }
 
 /* `topics` ends with NULL. */
@@ -160,6 +166,9 @@ struct producer *producer_free(struct producer *producer)
     }
     producer_client_drop(producer);
     read_back_drop(producer);
+    if (producer->sent != NULL) {
+        rd_kafka_topic_partition_list_destroy(producer->sent);
+    }
     for (size_t i = 0; i < producer->topic_count; i++) {
         topic_leaders_deinit(&producer->leaders[i]);
         free(producer->topic_names[i]);
@@ -178,6 +187,7 @@ struct producer *producer_free(struct producer *producer)
 void producer_set_group(struct producer *producer, const char *group_id)
 {
     read_back_drop(producer);
+    producer->unsettled = false;
     (void)rd_kafka_conf_set(producer->reader_conf, "group.id", group_id, NULL, 0);
 }
 

@@ -1,6 +1,6 @@
 /* The producer's state. producer.c has the client and its transactional.id, deliver.c the
  * records and their reports, transact.c one transaction, read_back.c a commit whose result is
- * unknown.
+ * unknown, or that the group's coordinator may not have taken over yet.
  */
 #ifndef PRESIGND_KAFKA_PRODUCER_PARTS_H
 #define PRESIGND_KAFKA_PRODUCER_PARTS_H
@@ -47,7 +47,11 @@ struct producer {
 
     rd_kafka_t *client;
     rd_kafka_topic_t *topics[TRANSACTION_TOPICS_MAX];
-    rd_kafka_t *reader;                /* reads committed offsets; created on first use */
+    rd_kafka_t *reader; /* reads committed offsets; created on first use */
+    /* The positions of the last transaction; NULL: none. `unsettled`: it was committed, and the
+     * group's coordinator may not have taken them over yet. */
+    rd_kafka_topic_partition_list_t *sent;
+    bool unsettled;
     bool acquired, id_denied;          /* the transactional.id */
     rd_kafka_resp_err_t acquire_error; /* of the last attempt */
     bool fenced;                       /* another process has the transactional.id */

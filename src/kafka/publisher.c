@@ -204,6 +204,7 @@ static void batch_publish(struct worker *worker, const struct transaction_batch 
         loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
+    (void)producer_settle(worker->producer);
 }
 
 static void query_answer(struct worker *worker, enum query_kind kind, const struct query *query)

@@ -45,6 +45,35 @@ static bool positions_equal(const rd_kafka_topic_partition_list_t *committed,
     return true;
 }
 
+/* Brokers before 4.0 and 3.9.1 answer a commit before their group coordinator has taken over its
+ * offsets, which it does by producer, not by transaction (KAFKA-17507). If the offsets of the next
+ * transaction arrive in between, they are taken over at once, and stay if that transaction is
+ * aborted: its outcomes would be lost. While offsets wait to be taken over, a read_committed reader
+ * is told so (UNSTABLE_OFFSET_COMMIT), and librdkafka asks again. */
+bool producer_settle(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us();
+    while (producer->unsettled) {
+        rd_kafka_t *reader = reader_get(producer);
+        rd_kafka_resp_err_t error = reader == NULL
+                                        ? RD_KAFKA_RESP_ERR__STATE
+                                        : client_committed(reader, producer->sent, SLICE_MS);
+        producer->unsettled = error != RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (!producer->unsettled) {
+            break;
+        }
+        if (reader != NULL) {
+            last_error_set(&producer->last_error, "reading the committed offsets: %s",
+                           rd_kafka_err2str(error));
+        }
+        if (since_ms(begun_us) > RETRY_TIMEOUT_MS ||
+            producer->owner->pause(producer->context, RETRY_PAUSE_MS)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* One attempt. False when the owner takes the batch back. */
 static bool positions_compare(struct producer *producer, const struct transaction_batch *batch,
                               rd_kafka_resp_err_t *error, bool *equal)

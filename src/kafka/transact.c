@@ -9,6 +9,7 @@
 #include "kafka/producer_parts.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
+#include "presignd/kafka/producer.h"
 
 #include <string.h>
 
@@ -61,6 +62,14 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
     }
 }
 
+static void positions_keep(struct producer *producer, rd_kafka_topic_partition_list_t *list)
+{
+    if (producer->sent != NULL) {
+        rd_kafka_topic_partition_list_destroy(producer->sent);
+    }
+    producer->sent = list;
+}
+
 static enum step send_offsets(struct producer *producer, const struct transaction_batch *batch,
                               bool *stale)
 {
@@ -71,7 +80,7 @@ static enum step send_offsets(struct producer *producer, const struct transactio
     struct group_metadata *group_metadata = group_metadata_ref(batch->group_metadata);
     batch_read_end(producer);
     enum step step = send_list(producer, list, group_metadata, stale);
-    rd_kafka_topic_partition_list_destroy(list);
+    positions_keep(producer, list);
     group_metadata_unref(group_metadata);
     return step;
 }
@@ -263,6 +272,10 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
                   struct transaction_end *end)
 {
     bool stale = false, commit_tried = false;
+    if (!producer_settle(producer)) {
+        *end = transact_end_of(producer, TRANSACTION_ABORTED);
+        return !producer_stopping(producer);
+    }
     enum step step = begin(producer);
     step = step == STEP_OK ? send_offsets(producer, batch, &stale) : step;
     step = step == STEP_OK ? deliver_records(producer, batch) : step;
@@ -274,6 +287,7 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
     case STEP_OK:
         last_error_clear(&producer->last_error);
         producer->open_us = 0;
+        producer->unsettled = true;
         *end = transact_end_of(producer, TRANSACTION_COMMITTED);
         return true;
     case STEP_ABORT:

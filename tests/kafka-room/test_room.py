@@ -1,6 +1,7 @@
 """Consumer and publisher with a minimal owner (worker.c) on a real Apache Kafka. The audit reads the
 outcomes as a read_committed consumer does."""
 
+import collections
 import contextlib
 import itertools
 import os
@@ -463,17 +464,23 @@ class Liar(threading.Thread):
     """A proxy before the broker. `lies` maps the API key of a request to the error codes of its next
     answers. In both kinds of answers the code follows correlation id and throttle time."""
 
-    FIND_COORDINATOR, END_TXN = 10, 26
+    OFFSET_FETCH, FIND_COORDINATOR, END_TXN, TXN_OFFSET_COMMIT = 9, 10, 26, 28
 
     def __init__(self, port):
         super().__init__(daemon=True)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port, self.target = self.listener.getsockname()[1], port
         self.lies, self.told = {self.FIND_COORDINATOR: [], self.END_TXN: []}, []
-        self.passes_ends = threading.Event()  # EndTxn requests wait for it
-        self.passes_ends.set()
-        self.held_ends = 0
+        self.holds = {}  # by API key, an event that requests wait for
+        self.held, self.passed = collections.Counter(), collections.Counter()
         self.start()
+
+    def hold(self, key):
+        self.holds[key] = threading.Event()
+
+    def release(self):
+        for event in self.holds.values():
+            event.set()
 
     def run(self):
         while True:
@@ -501,9 +508,10 @@ class Liar(threading.Thread):
                     if requests:
                         key = int.from_bytes(frame[0:2], "big")
                         asked[bytes(frame[4:8])] = key
-                        if key == self.END_TXN and not self.passes_ends.is_set():
-                            self.held_ends += 1
-                            self.passes_ends.wait()
+                        if key in self.holds and not self.holds[key].is_set():
+                            self.held[key] += 1
+                            self.holds[key].wait()
+                        self.passed[key] += 1
                     else:
                         self._lie(asked.pop(bytes(frame[0:4]), None), frame)
                     sink.sendall(size + frame)
@@ -538,14 +546,14 @@ class Lies(Room):
     def setUp(self):
         super().setUp()
         self.liar.told.clear()
-        self.addCleanup(self.liar.passes_ends.set)
+        self.addCleanup(self.liar.release)
 
     def hold_a_commit(self):
         """Sends records, and returns when their commit waits in the proxy."""
-        held = self.liar.held_ends
-        self.liar.passes_ends.clear()
+        held = self.liar.held[Liar.END_TXN]
+        self.liar.hold(Liar.END_TXN)
         self.send(8)
-        wait_until(lambda: self.liar.held_ends > held, "a commit under way", PATIENCE_S)
+        wait_until(lambda: self.liar.held[Liar.END_TXN] > held, "a commit under way", PATIENCE_S)
 
     def completed(self, error):
         load = self.load()
@@ -579,7 +587,7 @@ class Lies(Room):
             reader.read_to_end()
             wait_until(is_aborted, "the end of the transaction's time", PATIENCE_S)
             self.assertEqual(reader.records, [])
-        self.liar.passes_ends.set()
+        self.liar.release()
         worker.wait_for("committed")
         self.assertEqual(self.audit(), 8)
         self.assertEqual(worker.count("^fenced"), 0)
@@ -595,9 +603,25 @@ class Lies(Room):
             self.hold_a_commit()
             clock.set(-900)
             worker.wait_for("renewed clock_set")
-            self.liar.passes_ends.set()
+            self.liar.release()
             worker.wait_for("assigned 4")
             self.assertEqual(self.audit(), 8)
+
+    def test_offsets_wait_until_those_of_the_transaction_before_are_taken_over(self):
+        """Else a broker that takes offsets over late (KAFKA-17507) takes over these, too."""
+        worker = self.worker()
+        worker.wait_for("assigned 4")
+        self.send(8)
+        worker.wait_for("committed")
+        self.liar.hold(Liar.OFFSET_FETCH)
+        held, sent = self.liar.held[Liar.OFFSET_FETCH], self.liar.passed[Liar.TXN_OFFSET_COMMIT]
+        self.send(8)
+        wait_until(lambda: self.liar.held[Liar.OFFSET_FETCH] > held, "the positions asked for", PATIENCE_S)
+        time.sleep(1)
+        self.assertEqual(self.liar.passed[Liar.TXN_OFFSET_COMMIT], sent)
+        self.liar.release()
+        worker.wait_for("committed")
+        self.assertEqual(self.audit(), 16)
 
     def test_a_call_that_does_not_return(self):
         worker = self.worker(worker_stuck_ms=12000)

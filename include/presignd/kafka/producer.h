@@ -47,6 +47,10 @@ int32_t producer_partition_of_key(const struct producer *producer, const void *k
  * is not set. */
 bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
                       struct transaction_end *end) __attribute__((warn_unused_result));
+/* Waits until the group's coordinator has taken over the positions of the last transaction; see
+ * read_back.c. producer_publish() does so first; called before, it costs the next batch nothing.
+ * False: it has not within 15 s, or the owner asked to stop. */
+bool producer_settle(struct producer *producer);
 /* Finds out the result of a commit that another producer of this process began. Returns as
  * producer_publish() does. */
 bool producer_resolve(struct producer *producer, const struct transaction_batch *batch,
