@@ -10,6 +10,22 @@ if(NOT PRESIGND_SANITIZE)
     presignd_scripts(e2e ${file} RESOURCE_LOCK kafka-${turn} COST 100)
     math(EXPR turn "3 - ${turn}")
   endforeach()
+  # With the oldest Kafka that presignd supports, and with the newest.
+  foreach(version 2.5.1 4.4.0)
+    set(other "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}" "PRESIGND_KAFKA_VERSION=${version}"
+              PRESIGND_E2E_EVENTS=1500)
+    foreach(name whole_way exactly_once)
+      set(classes "")
+      if(name STREQUAL exactly_once)
+        set(classes TwoDaemons) # the auditor's own proof does not go by the broker
+      endif()
+      add_test(NAME e2e.${name}-${version}
+               COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/test_${name}.py -v ${classes})
+      set_tests_properties(e2e.${name}-${version} PROPERTIES TIMEOUT 1800 COST 100
+                           RESOURCE_LOCK kafka-${turn} ENVIRONMENT "${other}")
+    endforeach()
+    math(EXPR turn "3 - ${turn}")
+  endforeach()
   # Skips where the history does not have the older version.
   set_tests_properties(e2e.downgrade PROPERTIES SKIP_RETURN_CODE 77)
 endif()
