@@ -10,12 +10,13 @@
 
 enum {
     STATISTICS_MS = 50,
-    WAIT_MS = 3000,
+    /* To connect, which may take a token or a ticket, and for the answer. */
+    WAIT_MS = 10000,
     SLICE_WAIT_MS = 20,
 };
 
 struct probe {
-    bool assigned;
+    bool assigned, away;
     struct last_error last_error;
 };
 
@@ -37,6 +38,7 @@ static void on_error(rd_kafka_t *client, int error, const char *reason, void *op
         code = rd_kafka_fatal_error(client, fatal, sizeof fatal);
         reason = fatal;
     }
+    probe->away = probe->away || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
     last_error_set(&probe->last_error, "%s (%s)", reason, rd_kafka_err2name(code));
 }
 
@@ -62,8 +64,8 @@ void look_idempotence(struct look *look)
     int64_t begun_us = clock_mono_us();
     rd_kafka_t *client = probe_open(look->producer, &probe);
     bool fatal = false;
-    while (client != NULL && !probe.assigned && !fatal && since_ms(begun_us) < WAIT_MS &&
-           !producer_stopping(look->producer)) {
+    while (client != NULL && !probe.assigned && !fatal && !probe.away &&
+           since_ms(begun_us) < WAIT_MS && !producer_stopping(look->producer)) {
         (void)rd_kafka_poll(client, SLICE_WAIT_MS);
         fatal = rd_kafka_fatal_error(client, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
     }

@@ -13,12 +13,14 @@ struct look {
     struct last_error last_error; /* the reader's */
     char *group, *user;           /* user: NULL when it has no name in the configuration */
     bool requests;                /* the topic of requests is there */
+    bool slow;                    /* a request of the reader was not answered in time */
+    bool away;                    /* the reader cannot connect to any broker */
 };
 
 /* preflight_rights.c: the rights to write outcomes, to topics that are there. Takes 2 s at most. */
 void look_rights(struct look *look);
 
-/* preflight_idempotence.c. Takes about 3 s at most. */
+/* preflight_idempotence.c. Takes about 10 s at most. */
 void look_idempotence(struct look *look);
 
 /* Adds a finding on a right. `option` is kafka-acls.sh's: "--topic", "--group",

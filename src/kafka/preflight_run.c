@@ -13,6 +13,9 @@ enum {
     /* One metadata request: while the producer has reached brokers, and while it has not. */
     METADATA_MS = 2000,
     METADATA_AWAY_MS = 500,
+    /* A request that asks for a connection first: TLS, SASL, a token or a ticket may take long. The
+     * library gives the connection up with the request, so each attempt is twice as long. */
+    CONNECTING_MS = 8000,
     /* The reader's, to look through. */
     ERRORS_MAX = 16,
 };
@@ -31,6 +34,8 @@ static void on_reader_error(rd_kafka_t *client, int error, const char *reason, v
 {
     struct look *look = opaque;
     (void)client;
+    look->slow = look->slow || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
+    look->away = look->away || (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !look->slow);
     last_error_set(&look->last_error, "%s (%s)", reason,
                    rd_kafka_err2name((rd_kafka_resp_err_t)error));
 }
@@ -48,6 +53,13 @@ static bool reader_open(struct look *look)
                             "%s", error);
     }
     return look->reader != NULL;
+}
+
+/* After a request that was not answered in that time: a longer one may be. */
+static bool may_connect(struct look *look, int timeout_ms)
+{
+    return !look->away && timeout_ms >= METADATA_MS && timeout_ms < CONNECTING_MS &&
+           !producer_stopping(look->producer);
 }
 
 static void reader_close(struct look *look)
@@ -153,13 +165,23 @@ static bool topic_look(struct look *look, const char *name, bool requests, int t
     return false;
 }
 
+static bool topic_ask(struct look *look, const char *name, bool requests, int timeout_ms)
+{
+    bool answered = topic_look(look, name, requests, timeout_ms);
+    while (!answered && may_connect(look, timeout_ms)) {
+        timeout_ms *= 2;
+        answered = topic_look(look, name, requests, timeout_ms);
+    }
+    return answered;
+}
+
 /* False when no broker answers. */
 static bool topics_look(struct look *look, int timeout_ms)
 {
     const struct producer *producer = look->producer;
-    bool answered = topic_look(look, producer->requests_topic, true, timeout_ms);
+    bool answered = topic_ask(look, producer->requests_topic, true, timeout_ms);
     for (size_t i = 0; answered && i < producer->topic_count; i++) {
-        answered = topic_look(look, producer->topic_names[i], false, timeout_ms);
+        answered = topic_ask(look, producer->topic_names[i], false, timeout_ms);
     }
     return answered;
 }
@@ -210,14 +232,22 @@ static rd_kafka_resp_err_t group_refusal(const struct look *look, rd_kafka_resp_
 
 /* The library's request for offsets of a transaction has no time-out of its own: while the group's
  * coordinator is not there yet, it may wait for minutes. So the reader finds the coordinator first,
- * by asking for a partition that does not exist. No open transaction can delay that answer. */
-static rd_kafka_resp_err_t group_find(const struct look *look)
+ * by asking for a partition that does not exist. No open transaction can delay that answer. What it
+ * says of the partition itself differs between brokers, and does not matter. */
+static rd_kafka_resp_err_t group_find(struct look *look)
 {
     rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(none, look->producer->requests_topic, INT32_MAX);
-    rd_kafka_resp_err_t error = client_committed(look->reader, none, METADATA_MS);
+    int timeout_ms = METADATA_MS;
+    rd_kafka_resp_err_t error;
+    while ((error = rd_kafka_committed(look->reader, none, timeout_ms)) ==
+               RD_KAFKA_RESP_ERR__TIMED_OUT &&
+           (error = group_refusal(look, error)) == RD_KAFKA_RESP_ERR__TIMED_OUT &&
+           may_connect(look, timeout_ms)) {
+        timeout_ms *= 2;
+    }
     rd_kafka_topic_partition_list_destroy(none);
-    return error == RD_KAFKA_RESP_ERR__TIMED_OUT ? group_refusal(look, error) : error;
+    return error;
 }
 
 static void fencing_unknown(struct look *look, rd_kafka_resp_err_t error, const char *text)

@@ -226,8 +226,10 @@ static void query_answer(struct worker *worker, enum query_kind kind, const stru
     own->group_metadata = group_metadata_unref(own->group_metadata);
     worker->id_lost = worker->id_lost || (kind == QUERY_ID_HOLDER && answer == ID_HOLDER_OTHER) ||
                       (preflight != NULL && preflight->fenced);
-    free(worker->preflight);
-    worker->preflight = preflight;
+    if (preflight != NULL) {
+        free(worker->preflight);
+        worker->preflight = preflight;
+    }
     if (!worker->orphan) {
         own->answer = answer;
         own->answered = true;

@@ -1,7 +1,12 @@
 """What presignd looks at before it joins its group, on a real Kafka: what blocks, how it is told,
 and that it goes on by itself."""
 
+import contextlib
 import json
+import queue
+import socket
+import threading
+import time
 import unittest
 
 import auditor
@@ -158,6 +163,61 @@ class Later(unittest.TestCase):
         daemon = world.start_daemon(wait=False)
         wait_blocked(daemon, "brokers", "no broker has answered: ")
         self.assertEqual(http_get(f"{daemon.admin}/healthz")[0], 200)
+        self.assertEqual(daemon.terminate(), 0)
+
+
+class SlowRelay:
+    """Passes connections on to a broker. Each answer takes `delay_s`."""
+
+    def __init__(self, target, delay_s):
+        self.target, self.delay_s = target, delay_s
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                ours = self.listener.accept()[0]
+                theirs = socket.create_connection(self.target)
+                for ends in (ours, theirs, 0), (theirs, ours, self.delay_s):
+                    threading.Thread(target=self.copy, args=ends, daemon=True).start()
+
+    @staticmethod
+    def copy(source, sink, delay_s):
+        pieces = queue.SimpleQueue()
+
+        def read():
+            with contextlib.suppress(OSError):
+                while data := source.recv(65536):
+                    pieces.put((time.monotonic() + delay_s, data))
+            pieces.put((0, b""))
+
+        threading.Thread(target=read, daemon=True).start()
+        with contextlib.suppress(OSError), source, sink:
+            while (piece := pieces.get())[1]:
+                time.sleep(max(0, piece[0] - time.monotonic()))
+                sink.sendall(piece[1])
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self.listener.close()
+
+
+class SlowBroker(unittest.TestCase):
+    """Connecting takes longer than an answer may: with two answers of 2 s each, before the first
+    one that is asked for."""
+
+    def test_it_holds_nothing_back(self):
+        kafka = self.enterContext(Cluster())
+        world = self.enterContext(World(kafka=kafka))
+        world.start_sandbox()
+        host, port = kafka.bootstrap.split(",")[0].rsplit(":", 1)
+        relay = self.enterContext(contextlib.closing(SlowRelay((host, int(port)), 2)))
+        sent = world.produce([event()])
+        daemon = world.start_daemon(wait=False, sections={"kafka": {"bootstrap.servers": relay.address}})
+        world.wait_for_outcomes(sent)
+        daemon.wait_ready()
         self.assertEqual(daemon.terminate(), 0)
 
 
