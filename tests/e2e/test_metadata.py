@@ -3,6 +3,7 @@ below 512 bytes the daemon says what to do."""
 
 import unittest
 
+import auditor
 from harness import World, event, http_get, wait_until
 from kafka_broker import Cluster
 
@@ -41,6 +42,24 @@ class Metadata(unittest.TestCase):
         self.assertEqual(aborted(daemon), 0)
         self.assertEqual(daemon.terminate(), 0)
         world.assert_audit_passes()
+
+    def test_without_transactions_a_refused_commit_makes_the_window_smaller(self):
+        """The outcomes are visible by then. They are not published again, and the positions follow
+        when the base offset has moved."""
+        world = self.world(600)
+        world.start_sandbox(faults=[f"delay=1:{NEVER_MS}@{DIRECT}"])
+        sets = [f"endpoint.timeout_ms={NEVER_MS}", "daemon.delivery=at_least_once"]
+        daemon = world.start_daemon(sets=sets)
+        held = world.produce([event("app", mchid=DIRECT)])
+        good = world.produce([event("partner-mini-program") for _ in range(EVENTS)])
+        daemon.wait_for_log(f"at most {SPAN} unfinished offsets")
+        world.wait_for_outcomes(good[:SPAN - 1])
+        daemon.kill()
+        world.start_sandbox()
+        daemon = world.start_daemon(sets=sets)
+        world.wait_for_outcomes(held + good)
+        self.assertEqual(daemon.terminate(), 0)
+        world.assert_audit_passes(delivery=auditor.AT_LEAST_ONCE)
 
     def test_too_few_bytes_are_told(self):
         world = self.world(100)

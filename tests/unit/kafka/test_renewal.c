@@ -71,6 +71,13 @@ Test(renewal, only_another_holder_of_the_id_has_fenced_us)
     cr_assert_eq(renewal_fence(ID_HOLDER_UNKNOWN), FENCE_UNKNOWN);
 }
 
+Test(renewal, without_an_id_a_fence_may_be_ours_for_ten_minutes_after_a_join)
+{
+    cr_assert(renewal_fence_may_be_ours(1000, 1000));
+    cr_assert(renewal_fence_may_be_ours(1000, 1000 + RENEWAL_LATE_MS - 1));
+    cr_assert_not(renewal_fence_may_be_ours(1000, 1000 + RENEWAL_LATE_MS));
+}
+
 Test(renewal, stale_commits_for_longer_than_a_session_lose_the_group)
 {
     struct renewal_group group = RENEWAL_GROUP_INIT;
