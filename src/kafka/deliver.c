@@ -224,7 +224,8 @@ static size_t undelivered_mark(struct producer *producer, bool silent)
     }
     for (size_t i = 0; i < producer->record_count; i++) {
         struct record_state *state = &producer->states[i];
-        if (state->delivered) {
+        /* Without a transaction, some may be refused while others are awaited. */
+        if (state->delivered || state->refusal != REFUSAL_NONE) {
             continue;
         }
         state->refusal = partition_refusal(producer, i);

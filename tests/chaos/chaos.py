@@ -168,7 +168,9 @@ class Feeder(threading.Thread):
 class Run:
     """One seed's life. After go(): `problems`, `row`, and the audits' summaries."""
 
-    def __init__(self, plan, program="presignd", environment=None, random_names=False, verbose=False):
+    def __init__(self, plan, program="presignd", environment=None, random_names=False, verbose=False,
+                 delivery=auditor.EXACTLY_ONCE):
+        self.delivery = delivery
         self.plan, self.program, self.environment = plan, program, environment or {}
         self.random_names, self.verbose = random_names, verbose
         self.limit_s = ABLATED_LIMIT_S if program != "presignd" else STALL_LIMIT_S
@@ -231,7 +233,7 @@ class Run:
         environment = dict(self.environment)
         if self.has_fake_clock(instance):
             environment |= self.clocks[instance].environment
-        sets = list(self.SETS)
+        sets = [*self.SETS, f"daemon.delivery={self.delivery}"]
         if self.random_names:
             sets.append(f"daemon.instance={instance}-{random.randrange(10**9)}")
         self.daemons[instance] = self.world.start_daemon(
@@ -430,11 +432,14 @@ class Run:
         if self.plan.compacted:
             self._audit_compacted(gone)
             outcomes = [record for record in outcomes if record.header("ce_id") in names]
-        self.audit = auditor.Audit(inputs, outcomes, topics, validators, reader.unstable())
+        self.audit = auditor.Audit(inputs, outcomes, topics, validators, reader.unstable(),
+                                   delivery=self.delivery)
         reader.close()
         self.inputs.close()
         if not self.audit.passed:
             self.problem(self.audit.summary())
+        if self.delivery == auditor.AT_LEAST_ONCE:  # repeated ones may be copies
+            outcomes = list(self.audit.valid.values())
         self._audit_calls(inputs, outcomes)
 
     def _audit_compacted(self, gone):
@@ -442,7 +447,7 @@ class Run:
         self.counts["compacted"] = self.plan.events + self.prefilled - len(self.inputs.records)
         twice = [name for name, count in collections.Counter(
             record.header("ce_id") for record in gone).items() if count > 1]
-        if twice:
+        if twice and self.delivery == auditor.EXACTLY_ONCE:
             self.problem(f"doubled, of records that were compacted away since: {twice[:5]}")
 
     def _audit_calls(self, inputs, outcomes):
@@ -513,6 +518,7 @@ def _command(options, seed):
     """What repeats one run."""
     words = ["scripts/chaos", "--seed", str(seed), "--events", str(options.events)]
     words += ["--short"] if options.short else []
+    words += ["--at-least-once"] if options.at_least_once else []
     words += ["--ablate", options.ablate] if options.ablate else []
     for name in options.fault:
         words += ["--fault", name]
@@ -528,6 +534,7 @@ def main(arguments=None):
     parser.add_argument("--events", type=int, default=20000, help="of each run (default: 20000)")
     parser.add_argument("--short", action="store_true", help="the short run of the test suite")
     parser.add_argument("--ablate", metavar="SAFEGUARD", help="with this safeguard taken away; see README.md")
+    parser.add_argument("--at-least-once", action="store_true", help="with delivery = at_least_once")
     parser.add_argument("--fault", action="append", default=[], choices=FAULTS, metavar="NAME",
                         help="one more fault in each run, besides the drawn ones; as often as you like")
     parser.add_argument("--verbose", action="store_true", help="say what is done as it is done")
@@ -541,7 +548,8 @@ def main(arguments=None):
         program, environment = "presignd", {}
         if options.ablate and not random_names:
             program, environment = "presignd-ablated", {"PRESIGND_ABLATE": options.ablate}
-        run = Run(plan, program, environment, random_names, options.verbose)
+        run = Run(plan, program, environment, random_names, options.verbose,
+                  auditor.AT_LEAST_ONCE if options.at_least_once else auditor.EXACTLY_ONCE)
         try:
             well = run.go()
         except BrokerError as trouble:
