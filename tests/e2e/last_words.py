@@ -1,11 +1,15 @@
 """What programs said last, shown on stderr as soon as a test fails: it would be gone with the
 directories that the test's clean-ups remove."""
 
+import itertools
 import sys
 import unittest
 import weakref
 
+SHOWN_MAX = 5  # failures, of a test file where hundreds of subtests may fail
+
 _speakers = weakref.WeakSet()
+_failures = itertools.count(1)
 
 
 def remember(speaker):
@@ -25,7 +29,7 @@ def show(speaker):
 def _show_after(method):
     def told(result, *arguments):
         method(result, *arguments)
-        if arguments[-1] is not None:  # addSubTest() without an error
+        if arguments[-1] is not None and next(_failures) <= SHOWN_MAX:  # None: a subtest that passed
             for speaker in list(_speakers):
                 show(speaker)
     return told
