@@ -1,6 +1,7 @@
 """The Debian package on a machine with a real systemd: install, start, upgrade, remove, purge."""
 
 import os
+import re
 import sys
 import unittest
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "systemd"))
 
 # pylint: disable=wrong-import-position
-from machine import Cluster, Machine, World, event, test_main, wait_until  # noqa: E402
+from machine import ROOT, Cluster, Machine, World, event, test_main, wait_until  # noqa: E402
 
 DIRECT = "1900007291"
 PACKAGES = Path(os.environ.get("PRESIGND_PACKAGE_DIR", "build/release/package"))
@@ -60,9 +61,19 @@ class Package(unittest.TestCase):
             self.assertTrue(self.machine.path(name).is_file(), name)
         self.assertEqual(self.machine.path("/etc/presignd/keys").stat().st_mode & 0o777, 0o700)
 
+    def run_its_own_tests(self):
+        """Those for autopkgtest, of the package as it was installed."""
+        tests = ROOT / "debian/tests"
+        listed = re.findall(r"(?m)^Tests: (\S+)$", (tests / "control").read_text(encoding="utf-8"))
+        self.assertEqual(sorted(listed), sorted(path.name for path in tests.iterdir() if path.name != "control"))
+        for name in listed:
+            self.machine.write(f"/root/tests/{name}", (tests / name).read_bytes(), 0o755)
+            self.machine.run(f"/root/tests/{name}")
+
     def test_from_installation_to_purge(self):
         self.install()
         self.assert_whole()
+        self.run_its_own_tests()
         self.assertEqual(self.state(), "inactive", "nothing runs before there is a configuration")
         self.world.start_sandbox(options=["--delay-ms", "50"])
         written = self.machine.configure(self.world)
