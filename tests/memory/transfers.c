@@ -136,8 +136,11 @@ static int trial(unsigned long number, bool all, char *words)
         _exit(0);
     }
     close(ends[1]);
-    ssize_t len = read(ends[0], words, WORDS_MAX - 1);
-    words[len < 0 ? 0 : len] = '\0';
+    size_t len = 0; /* what is said may come in parts */
+    for (ssize_t part; (part = read(ends[0], words + len, WORDS_MAX - 1 - len)) > 0;) {
+        len += (size_t)part;
+    }
+    words[len] = '\0';
     close(ends[0]);
     CHECK(waitpid(child, &status, 0) == child);
     return status;
