@@ -281,6 +281,62 @@ static int late_request_fences(const struct producer_config *config,
     return right ? 0 : 1;
 }
 
+/* --- Without transactions --- */
+
+/* Returns how many are marked, or SIZE_MAX when the batch does not end as expected. */
+static size_t deliver(struct run *run, struct publisher *publisher,
+                      const struct transaction_batch *batch, enum transaction_verdict expected)
+{
+    struct loop_timer deadline;
+    size_t delivered = 0;
+    loop_timer_init(&deadline, run->loop, on_deadline, run);
+    loop_timer_set(&deadline, clock_now(&clock_system).mono_ms + LIMIT_MS);
+    publisher_submit(publisher, batch);
+    bool ended = loop_run(run->loop) == 0;
+    loop_timer_stop(&deadline);
+    for (size_t i = 0; i < batch->record_count; i++) {
+        delivered += batch->delivered[i];
+    }
+    return ended && run->end.verdict == expected ? delivered : SIZE_MAX;
+}
+
+/* One record is refused, the other one is marked and not produced again. */
+static int refused_in_part(struct producer_config config, struct group_metadata *group_metadata,
+                           rd_kafka_mock_cluster_t *cluster)
+{
+    static const struct transaction_record records[] = {{0, "k", 1, "one", 3, NULL, 0},
+                                                        {1, "k", 1, "two", 3, NULL, 0}};
+    static const struct answer refusal = {PRODUCE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1};
+    static const struct answer never = {PRODUCE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 9};
+    bool delivered[ARRAY_LENGTH(records)] = {false};
+    enum refusal refusals[ARRAY_LENGTH(records)] = {REFUSAL_NONE};
+    const struct transaction_batch batch = {.group_metadata = group_metadata,
+                                            .records = records,
+                                            .record_count = ARRAY_LENGTH(records),
+                                            .refusals = refusals,
+                                            .delivered = delivered};
+    struct run run = {.loop = loop_new()};
+    char *error = NULL;
+    config.delivery = DELIVERY_AT_LEAST_ONCE;
+    struct publisher *publisher = publisher_new(run.loop, &config, on_ended, &run, &error);
+    answers_push(cluster, &refusal);
+    size_t first = deliver(&run, publisher, &batch, TRANSACTION_RECORDS_REFUSED);
+    bool right = first == 1 && run.end.refused == 1 &&
+                 (refusals[0] == REFUSAL_SIZE) == !delivered[0] &&
+                 (refusals[1] == REFUSAL_SIZE) == !delivered[1];
+    size_t second = deliver(&run, publisher, &batch, TRANSACTION_COMMITTED);
+    answers_push(cluster, &never);
+    size_t third = deliver(&run, publisher, &batch, TRANSACTION_COMMITTED);
+    rd_kafka_mock_clear_request_errors(cluster, PRODUCE);
+    right = right && second == 2 && third == 2;
+    printf("%s without transactions, one of two records is refused: %zd, then %zd, then %zd "
+           "delivered\n",
+           right ? "ok  " : "FAIL", (ssize_t)first, (ssize_t)second, (ssize_t)third);
+    publisher_free(publisher, 5000);
+    loop_free(run.loop);
+    return right ? 0 : 1;
+}
+
 static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
@@ -308,6 +364,7 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
         }
     }
     failed += id_is_denied(&config, group_metadata, cluster);
+    failed += refused_in_part(config, group_metadata, cluster);
     failed += late_request_fences(&config, group_metadata, cluster);
     group_metadata_unref(group_metadata);
     run.loop = loop_free(run.loop);
@@ -363,6 +420,6 @@ int main(void)
     failed += scenarios_run(cluster);
     rd_kafka_mock_cluster_destroy(cluster);
     rd_kafka_destroy(host);
-    printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios) + 2);
+    printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios) + 3);
     return failed == 0 ? 0 : 1;
 }
