@@ -3,7 +3,7 @@
 #                          build without sanitizers. They mostly wait, so they start first
 #                          (COST) and everything else runs beside them. Two run at once: each
 #                          JVM takes memory.
-if(NOT PRESIGND_SANITIZE)
+if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   file(GLOB e2e_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
   set(turn 1)
   foreach(file ${e2e_tests})
