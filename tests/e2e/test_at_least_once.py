@@ -142,6 +142,19 @@ class Edges(unittest.TestCase):
             self.assertEqual(daemon.terminate(), 0)
             world.assert_audit_passes()
 
+    def test_without_idempotence(self):
+        """It is the operator's in this mode, and an error in the other one."""
+        off = {"kafka.producer": {"enable.idempotence": "false"}}
+        with self.world() as world:
+            checked = world.ctl("check", "-c", world.write_config(sections=off))
+            self.assertEqual(checked.returncode, 78)
+            self.assertIn(b"enable.idempotence: cannot be set here: transactions need it",
+                          checked.stdout + checked.stderr)
+            daemon = world.start_daemon(sections={**MODE, **off})
+            world.wait_for_outcomes(world.produce([event() for _ in range(200)]))
+            self.assertEqual(daemon.terminate(), 0)
+            world.assert_audit_passes()
+
     def test_two_processes_of_one_name(self):
         """One of them ends with 75: static membership tells them apart."""
         with self.world() as world:
