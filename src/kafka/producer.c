@@ -487,6 +487,9 @@ enum producer_id_holder producer_find_id_holder(struct producer *producer,
     if (!producer->acquired) {
         return ID_HOLDER_NONE;
     }
+    if (!producer_settle(producer)) {
+        return ID_HOLDER_UNKNOWN;
+    }
     enum step step = transact_try_position(producer, group_metadata, 0, 0, 0, &stale);
     enum producer_id_holder holder = id_holder_of(producer, step, stale);
     if (step == STEP_FATAL) {
@@ -505,7 +508,7 @@ int64_t producer_measure_metadata(struct producer *producer,
                             TRANSACTION_METADATA_MIN};
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         bool stale = false;
-        if (!producer->acquired || producer_stopping(producer)) {
+        if (!producer->acquired || producer_stopping(producer) || !producer_settle(producer)) {
             return TRANSACTION_METADATA_UNKNOWN;
         }
         enum step step =

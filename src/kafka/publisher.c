@@ -236,6 +236,7 @@ static void query_answer(struct worker *worker, enum query_kind kind, const stru
         loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
+    (void)producer_settle(worker->producer);
 }
 
 /* With the lock. QUERY_COUNT: none was asked. */

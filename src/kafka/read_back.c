@@ -48,12 +48,14 @@ static bool positions_equal(const rd_kafka_topic_partition_list_t *committed,
 /* Brokers before 4.0 and 3.9.1 answer a commit before their group coordinator has taken over its
  * offsets, which it does by producer, not by transaction (KAFKA-17507). If the offsets of the next
  * transaction arrive in between, they are taken over at once, and stay if that transaction is
- * aborted: its outcomes would be lost. While offsets wait to be taken over, a read_committed reader
- * is told so (UNSTABLE_OFFSET_COMMIT), and librdkafka asks again. */
+ * aborted: its outcomes would be lost. After an abort, the next transaction's offsets are dropped
+ * in the same way, and an outcome would be doubled by the next owner. While offsets wait to be
+ * taken over, a read_committed reader is told so (UNSTABLE_OFFSET_COMMIT), and librdkafka asks
+ * again. */
 bool producer_settle(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
-    while (producer->unsettled) {
+    while (producer->unsettled && producer->acquired) { /* else the transaction may be open */
         rd_kafka_t *reader = reader_get(producer);
         rd_kafka_resp_err_t error = reader == NULL
                                         ? RD_KAFKA_RESP_ERR__STATE

@@ -39,6 +39,16 @@ static enum step begin(struct producer *producer)
     return error == NULL ? STEP_OK : transact_step_of(producer, "beginning a transaction", error);
 }
 
+/* They may have to be taken over, whatever the end of the transaction is: producer_settle(). */
+static void positions_keep(struct producer *producer, const rd_kafka_topic_partition_list_t *list)
+{
+    if (producer->sent != NULL) {
+        rd_kafka_topic_partition_list_destroy(producer->sent);
+    }
+    producer->sent = rd_kafka_topic_partition_list_copy(list);
+    producer->unsettled = list->cnt > 0;
+}
+
 static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
                            const struct group_metadata *group_metadata, bool *stale)
 {
@@ -46,12 +56,16 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
         rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(
             producer->client, list, group_metadata->group, RETRY_TIMEOUT_MS / 3);
         if (error == NULL) {
+            positions_keep(producer, list);
             /* The call may have taken so long that another thread has the batch by now. */
             return producer_stopping(producer) ? STEP_STOP : STEP_OK;
         }
         bool retriable = rd_kafka_error_is_retriable(error) != 0;
         *stale = transaction_stale(rd_kafka_error_code(error));
         if (!retriable || since_ms(producer->begun_us) > RETRY_TIMEOUT_MS) {
+            if (retriable) { /* the answer may be lost */
+                positions_keep(producer, list);
+            }
             enum step step = transact_step_of(producer, "sending offsets", error);
             return retriable ? STEP_ABORT : step;
         }
@@ -60,14 +74,6 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             return STEP_STOP;
         }
     }
-}
-
-static void positions_keep(struct producer *producer, rd_kafka_topic_partition_list_t *list)
-{
-    if (producer->sent != NULL) {
-        rd_kafka_topic_partition_list_destroy(producer->sent);
-    }
-    producer->sent = list;
 }
 
 static enum step send_offsets(struct producer *producer, const struct transaction_batch *batch,
@@ -80,7 +86,7 @@ static enum step send_offsets(struct producer *producer, const struct transactio
     struct group_metadata *group_metadata = group_metadata_ref(batch->group_metadata);
     batch_read_end(producer);
     enum step step = send_list(producer, list, group_metadata, stale);
-    positions_keep(producer, list);
+    rd_kafka_topic_partition_list_destroy(list);
     group_metadata_unref(group_metadata);
     return step;
 }
@@ -287,7 +293,6 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
     case STEP_OK:
         last_error_clear(&producer->last_error);
         producer->open_us = 0;
-        producer->unsettled = true;
         *end = transact_end_of(producer, TRANSACTION_COMMITTED);
         return true;
     case STEP_ABORT:
