@@ -187,7 +187,7 @@ struct producer *producer_free(struct producer *producer)
 void producer_set_group(struct producer *producer, const char *group_id)
 {
     read_back_drop(producer);
-    producer->unsettled = false;
+    producer->positions_unstable = false;
     (void)rd_kafka_conf_set(producer->reader_conf, "group.id", group_id, NULL, 0);
 }
 
@@ -487,7 +487,7 @@ enum producer_id_holder producer_find_id_holder(struct producer *producer,
     if (!producer->acquired) {
         return ID_HOLDER_NONE;
     }
-    if (!producer_settle(producer)) {
+    if (!producer_await_stable(producer)) {
         return ID_HOLDER_UNKNOWN;
     }
     enum step step = transact_try_position(producer, group_metadata, 0, 0, 0, &stale);
@@ -508,7 +508,8 @@ int64_t producer_measure_metadata(struct producer *producer,
                             TRANSACTION_METADATA_MIN};
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
         bool stale = false;
-        if (!producer->acquired || producer_stopping(producer) || !producer_settle(producer)) {
+        if (!producer->acquired || producer_stopping(producer) ||
+            !producer_await_stable(producer)) {
             return TRANSACTION_METADATA_UNKNOWN;
         }
         enum step step =

@@ -48,10 +48,10 @@ struct producer {
     rd_kafka_t *client;
     rd_kafka_topic_t *topics[TRANSACTION_TOPICS_MAX];
     rd_kafka_t *reader; /* reads committed offsets; created on first use */
-    /* The positions of the last transaction; NULL: none. `unsettled`: the group's coordinator may
-     * not have taken them over, or dropped them, yet. */
+    /* The positions of the last transaction; NULL: none. `positions_unstable`: the group's
+     * coordinator may not have taken them over, or dropped them, yet. */
     rd_kafka_topic_partition_list_t *sent;
-    bool unsettled;
+    bool positions_unstable;
     bool acquired, id_denied;          /* the transactional.id */
     rd_kafka_resp_err_t acquire_error; /* of the last attempt */
     bool fenced;                       /* another process has the transactional.id */

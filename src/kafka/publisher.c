@@ -204,7 +204,7 @@ static void batch_publish(struct worker *worker, const struct transaction_batch 
         loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
-    (void)producer_settle(worker->producer);
+    (void)producer_await_stable(worker->producer);
 }
 
 static void query_answer(struct worker *worker, enum query_kind kind, const struct query *query)
@@ -236,7 +236,7 @@ static void query_answer(struct worker *worker, enum query_kind kind, const stru
         loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
-    (void)producer_settle(worker->producer);
+    (void)producer_await_stable(worker->producer);
 }
 
 /* With the lock. QUERY_COUNT: none was asked. */

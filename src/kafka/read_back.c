@@ -52,16 +52,17 @@ static bool positions_equal(const rd_kafka_topic_partition_list_t *committed,
  * in the same way, and an outcome would be doubled by the next owner. While offsets wait to be
  * taken over, a read_committed reader is told so (UNSTABLE_OFFSET_COMMIT), and librdkafka asks
  * again. */
-bool producer_settle(struct producer *producer)
+bool producer_await_stable(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
-    while (producer->unsettled && producer->acquired) { /* else the transaction may be open */
+    /* Without the id the transaction may be open. */
+    while (producer->positions_unstable && producer->acquired) {
         rd_kafka_t *reader = reader_get(producer);
         rd_kafka_resp_err_t error = reader == NULL
                                         ? RD_KAFKA_RESP_ERR__STATE
                                         : client_committed(reader, producer->sent, SLICE_MS);
-        producer->unsettled = error != RD_KAFKA_RESP_ERR_NO_ERROR;
-        if (!producer->unsettled) {
+        producer->positions_unstable = error != RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (!producer->positions_unstable) {
             break;
         }
         if (reader != NULL) {

@@ -39,14 +39,14 @@ static enum step begin(struct producer *producer)
     return error == NULL ? STEP_OK : transact_step_of(producer, "beginning a transaction", error);
 }
 
-/* They may have to be taken over, whatever the end of the transaction is: producer_settle(). */
+/* The end of the transaction, whatever it is, is waited for: producer_await_stable(). */
 static void positions_keep(struct producer *producer, const rd_kafka_topic_partition_list_t *list)
 {
     if (producer->sent != NULL) {
         rd_kafka_topic_partition_list_destroy(producer->sent);
     }
     producer->sent = rd_kafka_topic_partition_list_copy(list);
-    producer->unsettled = list->cnt > 0;
+    producer->positions_unstable = list->cnt > 0;
 }
 
 static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
@@ -278,7 +278,7 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
                   struct transaction_end *end)
 {
     bool stale = false, commit_tried = false;
-    if (!producer_settle(producer)) {
+    if (!producer_await_stable(producer)) {
         *end = transact_end_of(producer, TRANSACTION_ABORTED);
         return !producer_stopping(producer);
     }

@@ -50,7 +50,7 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
 /* Waits until the group's coordinator has taken over the positions of the last transaction; see
  * read_back.c. producer_publish() does so first; called before, it costs the next batch nothing.
  * False: it has not within 15 s, or the owner asked to stop. */
-bool producer_settle(struct producer *producer);
+bool producer_await_stable(struct producer *producer);
 /* Finds out the result of a commit that another producer of this process began. Returns as
  * producer_publish() does. */
 bool producer_resolve(struct producer *producer, const struct transaction_batch *batch,
