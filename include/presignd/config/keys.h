@@ -14,8 +14,8 @@ SECTION(daemon)
 TEXT(daemon, instance, instance, "presignd-1", RESTART,
      "Unique, stable name of this process. transactional.id and group.instance.id come from it.")
 FLAG(daemon, at_least_once, "delivery", delivery, "exactly_once", RESTART,
-     "exactly_once | at_least_once. at_least_once is for brokers without transactions: a crash may "
-     "publish an outcome again.")
+     "How often an outcome is published: exactly_once | at_least_once. The second is for brokers "
+     "without transactions: a crash may publish an outcome again.")
 TEXT(daemon, requests_topic, topic, "presign.requests", RESTART, "Topic of the request events.")
 TEXT(daemon, results_topic, topic, "presign.results", RESTART,
      "Topic for results: verified answers.")

@@ -186,9 +186,9 @@ const struct command command_redrive = {
         "on the transactional id GROUP-redrive.\n"
         "\n"
         "With delivery = at_least_once there are no transactions and no transactional id: the\n"
-        "offsets are committed after the events. A run that is killed in between sends up to\n"
-        "--batch events a second time when it is repeated. Nothing stops a second run: start\n"
-        "one at a time.\n",
+        "offsets are committed after the events. After a run is killed in between, the next\n"
+        "run sends up to --batch events a second time. Nothing stops a second run: start one\n"
+        "at a time.\n",
     .options = rows,
     .examples = "# after an outage: print, send ten, then the rest\n"
                 "presignctl redrive --since 12h\n"
