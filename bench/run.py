@@ -330,8 +330,8 @@ def library_of(daemon):
 
 
 def compare_libraries(kafka, scale, builds):
-    """Rounds over all builds, so that the machine's other load meets each; the middle one of each
-    row by its CPU time."""
+    """Measures all builds in rounds, so that other load on the machine affects each of them. Prints
+    the round with the median CPU time."""
     saturated, steady = {}, {}
     for _ in range(LIBRARY_ROUNDS):
         for build in builds:
