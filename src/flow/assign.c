@@ -107,8 +107,8 @@ bool assign_idle(const struct pipeline *p)
            !suspects_undecided(&p->suspects);
 }
 
-/* The next owner would publish what is visible already again, so positions are waited for: until
- * the consumer's own bound, which ends in `lost`. */
+/* Without the positions of visible outcomes, the next owner would publish these again. So the
+ * release waits for them, until the consumer's own bound ends the assignment as `lost`. */
 void assign_release(struct pipeline *p, struct moment now)
 {
     if (!p->revoking) {

@@ -185,8 +185,9 @@ static bool any_delivered(const struct pipeline *p)
     return first != NULL && job_of(first)->delivered;
 }
 
-/* Their positions come first: the last commit may have taken effect, and the next one must not say
- * less. Those whose set is too wide wait for the base offset, which may be in a case. */
+/* The positions of delivered outcomes come first: the last commit may have taken effect, and the
+ * next one must not contain less. Outcomes whose set is too wide wait for the base offset, and the
+ * outcome of that offset may be a suspect. */
 static bool delivered_wait(const struct pipeline *p)
 {
     return any_delivered(p) && p->deferred == 0;
@@ -350,8 +351,8 @@ static void refusals_read(struct pipeline *p, const struct transaction_end *end)
     }
 }
 
-/* To the front of JOB_COMPLETED: they wait for their positions alone, whatever follows for the
- * others of their batch or case. */
+/* Moves delivered outcomes to the front of JOB_COMPLETED. They wait for their positions only,
+ * whatever happens to the others of their batch or case. */
 static void delivered_first(struct pipeline *p, enum job_state from)
 {
     struct list_link *link = p->jobs[from].head.prev;

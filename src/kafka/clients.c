@@ -11,7 +11,7 @@
  *     +------------------------------------------------------------+
  *                                                                  +--> another process: STOPPED
  *
- * PREFLIGHT: the publisher's thread looks at the cluster, again and again while something blocks.
+ * PREFLIGHT: the publisher's thread checks the cluster, and repeats this while something blocks.
  * The clients stay as they are, so nothing is consumed. ACQUIRING: the consumer is connected and in
  * no group. JOINING: it joins, or has joined. Each way back to ACQUIRING replaces the consumer.
  * FINDING_HOLDER: the fenced consumer was dropped, and the transaction coordinator is asked whether
@@ -43,9 +43,9 @@ enum {
     /* Between two measurements of the metadata: after no answer, and after too little. */
     MEASURE_PAUSE_MS = 1000,
     MEASURE_SMALL_PAUSE_MS = 30000,
-    /* A commit without a transaction that takes longer. The session has ended long before, unless
-     * the library hangs. Two commits at once could take effect in the wrong order, so the consumer
-     * is replaced. */
+    /* When a commit without a transaction takes longer, the consumer is replaced: a second commit
+     * could take effect before the first one. The session has ended long before, unless the
+     * library hangs. */
     COMMIT_STUCK_MS = 60000,
     /* With more threads of earlier replacements than this, a step of the clock has to wait. */
     ENDING_MAX = 24,
@@ -66,7 +66,7 @@ struct measuring {
     bool small;                           /* less than TRANSACTION_METADATA_MIN */
 };
 
-/* delivery = at_least_once: the publisher has delivered the batch, its positions follow. */
+/* delivery = at_least_once: the commit of a batch's positions, after its records were delivered. */
 struct committing {
     const struct transaction_batch *batch; /* submitted last */
     bool busy, stuck;
@@ -154,11 +154,13 @@ static void on_preflight(void *context, const struct preflight *found)
     }
     preflight_report(clients);
     if (found->fenced) {
-        fail(clients, CLIENTS_DUPLICATE_INSTANCE, "the transactional.id was taken over");
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE,
+             "another process has acquired the transactional.id");
     }
 }
 
-/* The thread acquires the transactional.id by itself, so a broker that is back shows at once. */
+/* The thread acquires the transactional.id by itself. So the preflight is repeated as soon as a
+ * broker is back. */
 static bool preflight_due(const struct clients *clients)
 {
     const struct preflight_finding *transactions =
@@ -176,7 +178,7 @@ static void preflight_check(struct clients *clients)
     }
 }
 
-/* The library says so in its log alone, while it joins. */
+/* Only the library's log says that static membership is missing, while the consumer joins. */
 static void static_membership_note(struct clients *clients)
 {
     bool works = !client_static_membership_missing();
@@ -252,7 +254,8 @@ static void measure(struct clients *clients)
     }
 }
 
-/* Without transactions the first commits try it: a refusal makes the window smaller. */
+/* Without transactions, only commits show how much the broker accepts: a refusal makes the window
+ * smaller. */
 static void metadata_refused(struct clients *clients, const struct transaction_batch *batch)
 {
     size_t longest = 0;
@@ -328,7 +331,8 @@ static void batch_ended(struct clients *clients, const struct transaction_end *e
     }
     clients->events->ended(clients->context, end);
     if (verdict == TRANSACTION_FENCED && clients->state != STOPPED) {
-        fail(clients, CLIENTS_DUPLICATE_INSTANCE, "the transactional.id was taken over");
+        fail(clients, CLIENTS_DUPLICATE_INSTANCE,
+             "another process has acquired the transactional.id");
     }
 }
 
@@ -452,9 +456,9 @@ static void on_id_holder(void *context, enum producer_id_holder holder)
     }
 }
 
-/* Without a transactional.id nobody can be asked whose the other member is. A late request of ours
- * is possible for a while after we joined; then we join again, which fences the other member if
- * there is one. Two processes of one name do this to each other until one has no renewal left. */
+/* Without a transactional.id, nothing shows whose the other member is. For a while after we joined,
+ * it may be a late request of ours. Then we join again, which fences the other member if there is
+ * one. Two processes of one name do this to each other until one has used up its renewals. */
 static void fence_handle(struct clients *clients)
 {
     const char *text = clients->fatal_error.text;

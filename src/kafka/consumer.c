@@ -213,9 +213,9 @@ static void commits_open(struct consumer *consumer)
     }
 }
 
-/* The library sends its own membership, not the batch's. While the assignment is the batch's, that
- * is the same, or none: a broker accepts no member's commit then but in a group without members,
- * and the positions are true. */
+/* The library sends its own membership, not the batch's. While the assignment is the batch's, both
+ * are the same, or the library has none. Without a membership, the broker accepts the commit only
+ * in a group without members; then nobody else has the partitions, and the positions are true. */
 void consumer_commit(struct consumer *consumer, const struct transaction_batch *batch)
 {
     bool ours = consumer->state == ASSIGNED || consumer->state == REVOKING;

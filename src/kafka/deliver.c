@@ -105,7 +105,7 @@ static bool untransacted(const struct producer *producer)
     return producer->delivery == DELIVERY_AT_LEAST_ONCE;
 }
 
-/* A failed transaction needs no further report. */
+/* True when no further report is awaited: the transaction has failed. */
 static bool failed(const struct producer *producer)
 {
     return producer->delivery_error != RD_KAFKA_RESP_ERR_NO_ERROR && !untransacted(producer);
@@ -120,7 +120,8 @@ static bool delivering(const struct producer *producer)
 static enum step drain(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
-    while (delivering(producer) && since_ms(begun_us) <= SILENT_MS) { /* deliver() finds out why */
+    while (delivering(producer) &&
+           since_ms(begun_us) <= SILENT_MS) { /* await_reports() finds out why */
         if (producer_stopping(producer)) {
             return STEP_STOP;
         }

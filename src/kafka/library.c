@@ -1,22 +1,26 @@
 /* docs/kafka.md tells operators what differs between versions.
  *
- * These are done with every version. None of 2.0.2, 2.8.0 and 2.15.1 does without:
+ * These workarounds are used with every version. 2.0.2, 2.8.0 and 2.15.1 all need them:
  *
- *   lookup.c     rd_kafka_committed() on a thread, as the Admin API keeps asking a broker that is
- * no longer the group's coordinator consumer.c   the group's assign is answered at once, as revokes
- * and losses are hidden until then consumer.c   a partition is resumed when it is given back, as a
- * pause outlives the assignment producer.c   init_transactions() is called again after 20 ms, as
- * the library repeats the request only after 500 ms transact.c   offsets go before records, as the
- * request for partitions is repeated after 20 ms transact.c   a new producer after a record that
- * failed, as the gap in its sequence aborts the next transaction publisher.c  a thread is left
- * behind, as rd_kafka_send_offsets_to_transaction() may block forever detached.c   clients are
- * created and destroyed on threads, as timed waits use the wall clock
+ * - lookup.c: rd_kafka_committed() runs on a thread. The Admin API keeps asking a broker that is no
+ *   longer the group's coordinator.
+ * - consumer.c: the group's assign is answered at once. Until then, revokes and losses are hidden.
+ * - consumer.c: a partition is resumed when it is given back. A pause outlives the assignment.
+ * - producer.c: init_transactions() is called again after 20 ms. The library repeats the request
+ *   only after 500 ms.
+ * - transact.c: offsets go before records. The request for partitions is repeated after 20 ms.
+ * - transact.c: a record that failed is followed by a new producer. The gap in the old one's
+ *   sequence aborts the next transaction.
+ * - publisher.c: a thread is left behind. rd_kafka_send_offsets_to_transaction() may block forever.
+ * - detached.c: clients are created and destroyed on threads. Timed waits use the wall clock.
  *
- * These exist for other reasons, and also serve older versions: the leaders of the output topics
- * are known before a transaction (before 2.10.1 the library finds those of a new topic up to a
- * second late), a record below the position is dropped and a partition that is not paused is not
- * resumed (before 2.4 such a resume repeats records), and a producer with a fatal error is replaced
- * (before 2.3 a lost broker may cause one).
+ * These exist for other reasons, and also serve older versions:
+ *
+ * - The leaders of the output topics are known before a transaction. Before 2.10.1 the library
+ *   finds the leaders of a new topic up to a second late.
+ * - A record below the position is dropped, and a partition that is not paused is not resumed.
+ *   Before 2.4 such a resume repeats records.
+ * - A producer with a fatal error is replaced. Before 2.3 the loss of a broker may cause one.
  */
 #include "presignd/kafka/library.h"
 
@@ -27,7 +31,7 @@
 #define VERSION(MAJOR, MINOR, PATCH) \
     ((unsigned)(MAJOR) << 24 | (unsigned)(MINOR) << 16 | (unsigned)(PATCH) << 8 | 0xff)
 
-/* The needs from `first` on, up to but without `mended`; 0: not mended. */
+/* `first`: the first version with the need. `mended`: the first one without it again; 0: none. */
 static const struct {
     unsigned first, mended;
 } needs[] = {

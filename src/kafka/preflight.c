@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-    /* The library connects by itself; what is asked next has waited for that. */
+    /* While no broker answers. Meanwhile the library connects by itself. */
     AGAIN_SOON_MS = 1000,
     AGAIN_MS = 30000,
 };

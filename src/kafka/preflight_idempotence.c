@@ -10,7 +10,7 @@
 
 enum {
     STATISTICS_MS = 50,
-    /* To connect, which may take a token or a ticket, and for the answer. */
+    /* For the connection, which may need a token or a ticket, and the answer. */
     WAIT_MS = 10000,
     SLICE_WAIT_MS = 20,
 };

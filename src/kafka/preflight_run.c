@@ -1,6 +1,6 @@
-/* The preflight on a cluster. One reader asks for metadata, and the producer takes its
- * transactional.id; a transaction that is always aborted shows what the group accepts. When all is
- * well this is a few requests, so a restart stays fast.
+/* The preflight on a cluster. A reader asks for metadata, and the producer acquires its
+ * transactional.id. A transaction that is always aborted shows what the group accepts. When all is
+ * well, these are a few requests, so a restart stays fast.
  */
 #include "kafka/preflight_parts.h"
 #include "presignd/base/mem.h"
@@ -13,10 +13,11 @@ enum {
     /* One metadata request: while the producer has reached brokers, and while it has not. */
     METADATA_MS = 2000,
     METADATA_AWAY_MS = 500,
-    /* A request that asks for a connection first: TLS, SASL, a token or a ticket may take long. The
-     * library gives the connection up with the request, so each attempt is twice as long. */
+    /* The longest request that needs a new connection: TLS, SASL, a token or a ticket may take
+     * long. The library drops the connection when the request times out. So each attempt gets twice
+     * as much time. */
     CONNECTING_MS = 8000,
-    /* The reader's, to look through. */
+    /* How many of the reader's errors are looked through. */
     ERRORS_MAX = 16,
 };
 
@@ -55,7 +56,7 @@ static bool reader_open(struct look *look)
     return look->reader != NULL;
 }
 
-/* After a request that was not answered in that time: a longer one may be. */
+/* True when a request had no answer in that time, and a longer one may get one. */
 static bool may_connect(struct look *look, int timeout_ms)
 {
     return !look->away && timeout_ms >= METADATA_MS && timeout_ms < CONNECTING_MS &&
@@ -218,7 +219,7 @@ static void transactions_look(struct look *look, bool held)
 
 /* --- Fencing --- */
 
-/* A consumer hears in its queue alone that it has no right to the group. */
+/* Only the consumer's queue tells that its user has no right to the group. */
 static rd_kafka_resp_err_t group_refusal(const struct look *look, rd_kafka_resp_err_t error)
 {
     rd_kafka_message_t *message;
@@ -286,8 +287,8 @@ static void fencing_judge(struct look *look, enum step step, bool refused)
     }
 }
 
-/* Offsets of a made-up member. A group that knows its members refuses them, and so does one that
- * does not exist yet. */
+/* Sends offsets of a made-up member. A broker that fences refuses them, also if the group does not
+ * exist yet. */
 static void fencing_try(struct look *look)
 {
     struct producer *producer = look->producer;

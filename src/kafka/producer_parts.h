@@ -1,6 +1,6 @@
 /* The producer's state. producer.c has the client and its transactional.id, deliver.c the
  * records and their reports, transact.c one transaction, read_back.c a commit whose result is
- * unknown, or that the group's coordinator may not have taken over yet.
+ * unknown, or whose offsets the group's coordinator may not have applied yet.
  */
 #ifndef PRESIGND_KAFKA_PRODUCER_PARTS_H
 #define PRESIGND_KAFKA_PRODUCER_PARTS_H
@@ -49,7 +49,7 @@ struct producer {
     rd_kafka_topic_t *topics[TRANSACTION_TOPICS_MAX];
     rd_kafka_t *reader; /* reads committed offsets; created on first use */
     /* The positions of the last transaction; NULL: none. `positions_unstable`: the group's
-     * coordinator may not have taken them over, or dropped them, yet. */
+     * coordinator may not have applied or dropped them yet. */
     rd_kafka_topic_partition_list_t *sent;
     bool positions_unstable;
     bool acquired, id_denied;          /* the transactional.id */

@@ -18,7 +18,7 @@ struct preset {
 static const char WHY_COMMIT[] = "offsets are committed in the transaction of their outcomes";
 static const char WHY_ASSIGNOR[] = "the daemon takes and gives back all partitions at once";
 static const char WHY_PROTOCOL[] =
-    "the next-generation protocol takes away the daemon's assignments";
+    "with the protocol `consumer`, librdkafka refuses the daemon's assignments";
 static const char WHY_IDENTITY[] = "it comes from [daemon] instance";
 static const char WHY_ACKS[] = "outcomes must not be lost";
 static const char WHY_INTERNAL[] = "the daemon depends on it";
@@ -43,7 +43,7 @@ static const struct preset pinned[] = {
     {KAFKA_BOTH, "enabled_events", NULL, WHY_INTERNAL},
 };
 
-/* Of delivery = exactly_once. */
+/* Also pinned with delivery = exactly_once. */
 static const struct preset transactions[] = {
     {KAFKA_PRODUCER, "enable.idempotence", "true", "transactions need it"},
 };
@@ -77,7 +77,7 @@ static const struct preset defaults[] = {
     {KAFKA_PRODUCER, "retry.backoff.ms", "2", NULL},
 };
 
-/* Set where the library has the property. */
+/* Set if the loaded library has the property. */
 static const struct {
     enum library_need need;
     struct preset preset;
@@ -87,7 +87,7 @@ static const struct {
     {LIBRARY_RETRY_BACKOFF_MAX, {KAFKA_PRODUCER, "retry.backoff.max.ms", "20", NULL}},
 };
 
-/* Of a producer without transactions. With them, the library takes transaction.timeout.ms. */
+/* For a producer without transactions. With them, the library uses transaction.timeout.ms. */
 static const struct preset untransacted[] = {
     {KAFKA_PRODUCER, "message.timeout.ms", "10000", NULL},
 };
@@ -170,7 +170,7 @@ static bool operator_sets(const char *name, enum kafka_client client,
     return false;
 }
 
-/* Our maximum belongs to our retry.backoff.ms: with it, a longer one would be cut. */
+/* Our retry.backoff.max.ms fits our retry.backoff.ms only: it would cut a longer one. */
 static char *versioned_apply(rd_kafka_conf_t *conf, enum kafka_client client,
                              const struct kafka_property *properties, size_t count)
 {

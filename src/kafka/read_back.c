@@ -45,12 +45,12 @@ static bool positions_equal(const rd_kafka_topic_partition_list_t *committed,
     return true;
 }
 
-/* Brokers before 4.0 and 3.9.1 answer a commit before their group coordinator has taken over its
- * offsets, which it does by producer, not by transaction (KAFKA-17507). If the offsets of the next
- * transaction arrive in between, they are taken over at once, and stay if that transaction is
- * aborted: its outcomes would be lost. After an abort, the next transaction's offsets are dropped
- * in the same way, and an outcome would be doubled by the next owner. While offsets wait to be
- * taken over, a read_committed reader is told so (UNSTABLE_OFFSET_COMMIT), and librdkafka asks
+/* Brokers answer a commit or an abort before their group coordinator has applied or dropped its
+ * offsets. Before 4.0 and 3.9.1 the coordinator does this with all pending offsets of the producer,
+ * not those of one transaction (KAFKA-17507). If the offsets of the next transaction have arrived
+ * by then, a commit applies them too. They stay if that transaction is aborted, and its outcomes
+ * would be lost. An abort drops them, and the next owner would publish the outcomes again. While
+ * offsets are pending, a read_committed reader gets UNSTABLE_OFFSET_COMMIT, and librdkafka asks
  * again. */
 bool producer_await_stable(struct producer *producer)
 {

@@ -10,8 +10,8 @@
  *
  * The owner sees a replacement as `lost` and, later, `assigned`.
  *
- * The preflight comes before everything else (preflight.h): the group is not joined while something
- * blocks, and it is looked at again.
+ * The preflight (preflight.h) comes first: while one of its checks blocks, the group is not joined
+ * and the preflight is repeated.
  *
  * The transactional.id is acquired before the group is joined. So when a member with our name
  * fences our consumer, the holder of the id shows who that is. If we hold the id, it is an old
@@ -21,11 +21,11 @@
  * How much metadata the broker accepts with an offset is measured at the first assignment, and
  * again after a commit with too much.
  *
- * With delivery = at_least_once nothing is acquired, and the consumer commits the positions. A
- * consumer that is replaced meanwhile ends its commit: the batch is reported as aborted, its
- * partitions as lost. A fence is taken for a late request of ours during ten minutes after a join,
- * three times; else another process has our name. The first commits show how much metadata the
- * broker accepts.
+ * With delivery = at_least_once nothing is acquired, and the consumer commits the positions. When
+ * the consumer is replaced during a commit, the batch is reported as aborted and its partitions as
+ * lost. During ten minutes after a join, a fence counts as a late request of ours, up to three
+ * times. Any other fence means that another process has our name. The first commits show how much
+ * metadata the broker accepts.
  *
  * All on the loop's thread. Only clients_free() blocks.
  */
@@ -91,9 +91,9 @@ bool clients_free(struct clients *clients, int64_t timeout_ms) __attribute__((wa
 /* Calls consumer_poll() and replaces clients when needed. Call it in every round of the loop. */
 bool clients_poll(struct clients *clients, size_t records_max);
 
-/* One batch at a time. Its end comes as `ended`, from inside the loop: with delivery =
- * at_least_once, when its records are acknowledged and its positions are committed by the
- * consumer's membership, or when one of the two failed. */
+/* One batch at a time, borrowed until `ended` reports its end from inside the loop. With delivery =
+ * at_least_once the end comes when the records are acknowledged and the consumer has committed the
+ * positions, or when one of the two has failed. */
 void clients_submit(struct clients *clients, const struct transaction_batch *batch);
 
 /* Valid until clients_free(), also after a replacement. */

@@ -1,6 +1,6 @@
-/* What the loaded librdkafka needs of us. src/kafka/library.c has the table: one row a workaround,
- * with the versions that need it and the source of that. Where a workaround costs something or
- * changes what happens with other versions, its code asks here.
+/* What the loaded librdkafka needs of us. src/kafka/library.c has the table: a row for each
+ * workaround, with the versions that need it and its source. Code asks here if its workaround costs
+ * something, or would change what other versions do. Any thread; nothing blocks.
  */
 #ifndef PRESIGND_KAFKA_LIBRARY_H
 #define PRESIGND_KAFKA_LIBRARY_H
@@ -17,7 +17,7 @@ enum library_need {
 bool library_needs(enum library_need need);
 /* `version` is as rd_kafka_version() returns it: 0x020f01ff is 2.15.1. */
 bool library_version_needs(enum library_need need, unsigned version);
-/* As "2.15.1", of the library that is loaded. */
+/* Of the library that is loaded, such as "2.15.1". Static text. */
 const char *library_version(void);
 
 #endif

@@ -1,9 +1,9 @@
-/* What was found out about the cluster before work begins: one finding for each check, or several
- * with a subject each. Pure. producer_preflight() looks; presignd joins the group once nothing
- * blocks, and `presignctl check --online` prints the findings.
+/* What the preflight has found out about the cluster: one finding for each check, or several, each
+ * with its subject. Pure. producer_preflight() makes the findings; presignd joins the group once
+ * nothing blocks, and `presignctl check --online` prints them.
  *
- * Checks go by what brokers do, never by their version: the library shows no version, and brokers
- * of other makers announce what they do not do.
+ * Checks test what brokers do, never their version: the library shows no version, and brokers of
+ * other makers announce features that they do not have.
  */
 #ifndef PRESIGND_KAFKA_PREFLIGHT_H
 #define PRESIGND_KAFKA_PREFLIGHT_H
@@ -30,7 +30,7 @@ const struct preflight_row *preflight_row(enum preflight_check check);
 /* From good to bad. */
 enum preflight_state {
     PREFLIGHT_PASSED,
-    PREFLIGHT_UNKNOWN, /* not looked at, or its user may not see it. Never blocks */
+    PREFLIGHT_UNKNOWN, /* not checked, or our user may not see it. Never blocks */
     PREFLIGHT_WAITING, /* no final answer yet: a coordinator is loading, or brokers are away */
     PREFLIGHT_MISSING,
 };
@@ -40,7 +40,7 @@ enum preflight_state {
 struct preflight_finding {
     enum preflight_check check;
     enum preflight_state state;
-    bool blocks;       /* when it has not passed */
+    bool blocks;       /* while it has not passed */
     char subject[256]; /* of several findings of a check; "" for the only one */
     char is[320];      /* what was seen, cleaned; names the subject */
     char mend[320];    /* "" when it has passed */

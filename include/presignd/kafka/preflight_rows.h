@@ -9,8 +9,9 @@ PREFLIGHT(BROKERS, "brokers", true, "a broker answers", "requests and outcomes a
 PREFLIGHT(TRANSACTIONS, "transactions", true, "the transactional.id is held",
           "outcomes and positions are committed in one transaction")
 /* KIP-447. Brokers before 2.5 accept such offsets. */
-PREFLIGHT(FENCING, "fencing", true, "offsets of a member that does not exist are refused",
-          "a member that has lost its partitions must not commit; an outcome would be doubled")
+PREFLIGHT(
+    FENCING, "fencing", true, "offsets of a member that does not exist are refused",
+    "a member that has lost its partitions must not commit; an outcome would be published twice")
 PREFLIGHT(IDEMPOTENCE, "idempotence", true, "a producer id is assigned",
           "the brokers drop the repetition of a request that they have written")
 PREFLIGHT(TOPICS, "topics", true, "the topic exists", "requests and outcomes are in three topics")

@@ -47,9 +47,9 @@ int32_t producer_partition_of_key(const struct producer *producer, const void *k
  * is not set. */
 bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
                       struct transaction_end *end) __attribute__((warn_unused_result));
-/* Waits until the group's coordinator has taken over the positions of the last transaction; see
- * read_back.c. producer_publish() does so first; called before, it costs the next batch nothing.
- * False: it has not within 15 s, or the owner asked to stop. */
+/* Blocks until the group's coordinator has applied or dropped the positions of the last
+ * transaction; see read_back.c. producer_publish() does this first. An earlier call saves the next
+ * batch this wait. False: still pending after 15 s, or the owner asked to stop. */
 bool producer_await_stable(struct producer *producer);
 /* Finds out the result of a commit that another producer of this process began. Returns as
  * producer_publish() does. */
@@ -63,10 +63,10 @@ enum producer_id_holder producer_find_id_holder(struct producer *producer,
 int64_t producer_measure_metadata(struct producer *producer,
                                   const struct group_metadata *group_metadata, int32_t partition,
                                   int64_t offset);
-/* Looks at everything that brokers have to do for presignd (preflight.h). Acquires the
+/* Checks everything that brokers must do for presignd (preflight.h). Acquires the
  * transactional.id, and uses a transaction that is always aborted. Reads metadata with a client of
- * its own, which joins no group and creates no topic. Overwrites `found`. Takes milliseconds when
- * all is well, and about 20 s at most. */
+ * its own, which joins no group and creates no topic. Overwrites `found`. Blocks for
+ * milliseconds when all is well, and for about 20 s at most. */
 void producer_preflight(struct producer *producer, struct preflight *found);
 /* A request of this process for the transactional.id may reach the coordinator late and fence the
  * holder. For ten minutes, a fence does not prove another process. Any thread. */

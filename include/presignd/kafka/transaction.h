@@ -20,7 +20,7 @@
 #define TRANSACTION_METADATA_MAX 4096
 /* With less, presignd does not work. */
 #define TRANSACTION_METADATA_MIN 512
-/* Some brokers accept so much. */
+/* What some managed brokers accept. */
 #define TRANSACTION_METADATA_SOME 1024
 /* No answer on how much the broker accepts. */
 #define TRANSACTION_METADATA_UNKNOWN (-1)

@@ -19,7 +19,7 @@
 enum {
     AGAIN_MS = 200,
     STEPS = 4,          /* each takes an answer's time */
-    LONGEST_MS = 40000, /* calls whose bounds are longer than that */
+    LONGEST_MS = 40000, /* for calls with a longer bound of their own */
 };
 
 struct brokers {
@@ -56,7 +56,7 @@ static void time_renew(struct brokers *brokers)
 
 /* --- What a start finds out, too --- */
 
-/* Again while there is no final answer, as a coordinator may be loading. */
+/* Repeats it while there is no final answer: a coordinator may be loading. */
 static void preflight(struct brokers *brokers)
 {
     const struct preflight_finding *blocking;
@@ -73,7 +73,8 @@ static bool passed(const struct brokers *brokers, enum preflight_check check)
     return worst != NULL && worst->state == PREFLIGHT_PASSED;
 }
 
-/* A missing right and a missing topic are what this command is for, although the daemon starts. */
+/* The daemon also starts without a right or an output topic. This command reports them as errors.
+ */
 static enum severity severity_of(const struct preflight_finding *finding)
 {
     bool is_error =
@@ -223,7 +224,7 @@ static void run(struct online *online)
     brokers.producer = producer_free(brokers.producer);
 }
 
-/* --- The thread. A call of the library may not return for minutes; then it is left behind. --- */
+/* --- The thread. If a call of the library does not return, the thread is left behind. --- */
 
 struct task {
     pthread_mutex_t lock;

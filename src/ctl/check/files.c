@@ -204,7 +204,7 @@ static void look_at_path(struct files *files, const char *key, const char *path)
           error == 0 ? NULL : "let all users read it, or pass it as a credential");
 }
 
-/* Several paths are parted by one of the characters. */
+/* `text` has one path, or several, separated by one of these characters. */
 static void look_at(struct files *files, const char *key, const char *text, const char *separators)
 {
     AUTO_FREE char *copy = mem_strdup(text == NULL ? "" : text);

@@ -16,9 +16,9 @@
  *   one run sends at a time, and its positions are current.
  * - After a transaction that was aborted, or whose result is unknown, the run reads the block's
  *   positions again and restarts the block.
- * - With delivery = at_least_once there is no transaction and no transactional.id: the positions
- * are committed after the records. A run that is killed in between sends these again the next time,
- *   and nothing stops a second run beside it.
+ * - With delivery = at_least_once there is no transaction and no transactional.id: the
+ *   positions are committed after the records. After a run is killed in between, the next run sends
+ *   these records again. Nothing stops a second run at the same time.
  * - The run reads every record, independent of the filter: a missing offset (a control record, an
  * aborted record) counts as done.
  *

@@ -214,8 +214,9 @@ static enum step handle_end(struct redrive *redrive, const struct transaction_en
                                                        : STEP_RESTART;
 }
 
-/* Without transactions: the events are sent, and their positions follow. A batch that was refused
- * in part has positions for the rest, so that the restarted block does not send that again. */
+/* Without transactions: commits the positions of the events that were sent. If some events of the
+ * batch were refused, the positions name the others, so that the restarted block does not send
+ * these again. */
 static enum step commit_delivered(struct redrive *redrive, struct transaction_batch *batch,
                                   struct transaction_position *positions)
 {
@@ -230,8 +231,8 @@ static enum step commit_delivered(struct redrive *redrive, struct transaction_ba
     print_sent(redrive);
     return committed ? STEP_ON
                      : FAIL(redrive, EX_TEMPFAIL,
-                            "the next run may send the last events again, since this is not "
-                            "stored: %s",
+                            "the last events were sent, but the next run may send them again: "
+                            "%s",
                             reason);
 }
 
