@@ -1,5 +1,5 @@
 """delivery = at_least_once, on a real broker that refuses transactions: nothing is missing, and an
-outcome is doubled only after a crash or a loss of partitions, always under the id of its event.
+outcome is published again only after a crash or a loss of partitions, always with the id of its event.
 """
 
 import collections

@@ -71,7 +71,7 @@ class OneNode(unittest.TestCase):
             self.assertEqual(kafka.bootstrap, address)
             self.assertEqual(sum(end_of(kafka, "t", p) for p in (0, 1)), 3)
 
-    def test_so_they_do_in_every_other_release(self):
+    def test_records_survive_in_every_other_release(self):
         for version in (NEWEST, OLDEST, TOO_OLD):
             with self.subTest(version), Cluster(version=version) as kafka:
                 kafka.create_topic("t")
@@ -82,7 +82,7 @@ class OneNode(unittest.TestCase):
                 processes = [node.process for node in kafka.processes()]
             self.assertNotIn(None, [process.returncode for process in processes])
 
-    def test_an_unknown_release_is_told(self):
+    def test_an_unknown_release_is_reported(self):
         with self.assertRaisesRegex(BrokerError, "Kafka 1.1.1 is not among"):
             Cluster(version="1.1.1")
 

@@ -44,7 +44,7 @@ class CheckOnline(unittest.TestCase):
         return {key: finding["severity"] for key, finding in found.items()}
 
     def deny(self, resource):
-        """The broker lets all in that nobody has a right to: a right of another's shuts us out."""
+        """The broker permits what no ACL names. An ACL for another user denies it to us."""
         self.acls.add(f"User:another {resource}")
         self.addCleanup(self.acls.remove, f"User:another {resource}")
 

@@ -1,4 +1,4 @@
-"""Versions that are mixed, and the way back: an older presignd and today's by turns, under load.
+"""Mixed versions and the downgrade: an older presignd and today's run in one group, by turns, under load.
 
 Without the history of the repository, nothing is tested (77).
 """

@@ -35,8 +35,8 @@ def setUpModule():
 
 
 class Run:
-    """A World with two daemons of one group that are hard on each other's nerves. `cluster`: another
-    one than this module's; `sections` are of both daemons' configurations."""
+    """A World with two daemons of one group. `cluster`: a broker other than this module's;
+    `sections`: settings of both daemons' configurations."""
 
     def __init__(self, program="presignd", ablate=None, cluster=None, sections=None):
         self.world = World(partitions=PARTITIONS, kafka=cluster or kafka)

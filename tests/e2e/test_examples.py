@@ -340,7 +340,7 @@ class Examples(unittest.TestCase):
         self.addCleanup(lambda: [each.close() for each in programs.values()])
         told = []
         for number, (outcomes, news) in enumerate(self.repeated()):
-            # What says nothing new is followed, in both topics, by something that does.
+            # A step may change nothing. An outcome that does change something follows it in both topics.
             ends = [self.session(f"end{number}", 1, 1), self.failure(f"fail{number}", 1)]
             self.plant("presign.results", [o for o in [*outcomes, ends[0]] if o["type"].endswith(".succeeded")])
             self.plant("presign.failures", [o for o in [*outcomes, ends[1]] if o["type"].endswith(".failed")])

@@ -43,7 +43,7 @@ class Subscription(unittest.TestCase):
         wait_until(unready, lambda: f"503 with {pattern!r}: {said}")
 
     def deny(self):
-        """The broker lets all in that nobody has a right to: a right of another's shuts us out."""
+        """The broker permits what no ACL names. An ACL for another user denies it to us."""
         self.acls.add(f"User:another TOPIC LITERAL {self.topic} READ")
 
     def allow(self):

@@ -1,5 +1,5 @@
-"""Each way into Kafka that docs/operations.md shows, by the block that stands there, on a real Kafka 4;
-and what is said where the password is wrong or the library of this build lacks the way."""
+"""Each way to log in to Kafka, with its configuration block of docs/operations.md, on a real Kafka 4;
+and what is reported if the password is wrong or the library of this build lacks the way."""
 
 import configparser
 import os

@@ -1,5 +1,5 @@
-"""What presignd looks at before it joins its group, on a real Kafka: what blocks, how it is told,
-and that it goes on by itself."""
+"""What presignd checks before it joins its group, on a real Kafka: what blocks, where this is
+reported, and that the daemon continues by itself."""
 
 import contextlib
 import json
@@ -58,7 +58,7 @@ class Preflight(unittest.TestCase):
             "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD}})
 
     def deny(self, resource):
-        """The broker lets all in that nobody has a right to: a right of another's shuts us out."""
+        """The broker permits what no ACL names. An ACL for another user denies it to us."""
         self.acls.add(f"User:another {resource}")
         self.addCleanup(self.acls.remove, f"User:another {resource}")
 
@@ -205,10 +205,10 @@ class SlowRelay:
 
 
 class SlowBroker(unittest.TestCase):
-    """Connecting takes longer than an answer may: with two answers of 2 s each, before the first
-    one that is asked for."""
+    """A connection takes longer than an answer may: two answers of 2 s each come before the first
+    one that the daemon asks for."""
 
-    def test_it_holds_nothing_back(self):
+    def test_a_slow_connection_does_not_block(self):
         kafka = self.enterContext(Cluster())
         world = self.enterContext(World(kafka=kafka))
         world.start_sandbox()

@@ -607,8 +607,8 @@ class Lies(Room):
             worker.wait_for("assigned 4")
             self.assertEqual(self.audit(), 8)
 
-    def test_offsets_wait_until_those_of_the_transaction_before_are_taken_over(self):
-        """Else a broker that takes offsets over late (KAFKA-17507) takes over these, too."""
+    def test_offsets_wait_until_those_of_the_last_transaction_are_applied(self):
+        """Otherwise a broker that applies offsets late (KAFKA-17507) applies these, too."""
         worker = self.worker()
         worker.wait_for("assigned 4")
         self.send(8)
