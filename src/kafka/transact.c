@@ -39,7 +39,7 @@ static enum step begin(struct producer *producer)
     return error == NULL ? STEP_OK : transact_step_of(producer, "beginning a transaction", error);
 }
 
-/* The end of the transaction, whatever it is, is waited for: producer_await_stable(). */
+/* producer_await_stable() then waits for the end of this transaction, a commit or an abort. */
 static void positions_keep(struct producer *producer, const rd_kafka_topic_partition_list_t *list)
 {
     if (producer->sent != NULL) {
