@@ -306,6 +306,34 @@ static void withdraw(struct producer *producer)
     producer_client_drop(producer);
 }
 
+static bool same_partition(const struct producer *producer, size_t a, size_t b)
+{
+    return producer->states[a].topic == producer->states[b].topic &&
+           producer->record_metadata[a].partition == producer->record_metadata[b].partition;
+}
+
+/* Several partitions are silent and no record is acknowledged: the brokers are away. Then no
+ * partition is to blame, and the whole batch is tried again. */
+static void outage_unmark(struct producer *producer)
+{
+    size_t silent = 0, others = 0, first = 0;
+    for (size_t i = 0; i < producer->record_count; i++) {
+        const struct record_state *state = &producer->states[i];
+        if (state->delivered) {
+            return;
+        }
+        if (state->refusal == REFUSAL_SILENT) {
+            first = silent++ == 0 ? i : first;
+            others += !same_partition(producer, i, first);
+        }
+    }
+    for (size_t i = 0; others > 0 && i < producer->record_count; i++) {
+        if (producer->states[i].refusal == REFUSAL_SILENT) {
+            producer->states[i].refusal = REFUSAL_NONE;
+        }
+    }
+}
+
 bool deliver_run(struct producer *producer, const struct transaction_batch *batch,
                  struct transaction_end *end)
 {
@@ -319,6 +347,7 @@ bool deliver_run(struct producer *producer, const struct transaction_batch *batc
     }
     withdraw(producer);
     if (step != STEP_STOP) {
+        outage_unmark(producer);
         *end = transact_end_of_error(producer);
     }
     return step != STEP_STOP;

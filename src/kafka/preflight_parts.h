@@ -12,7 +12,7 @@ struct look {
     rd_kafka_t *reader;           /* a consumer that joins no group */
     struct last_error last_error; /* the reader's */
     char *group, *user;           /* user: NULL when it has no name in the configuration */
-    bool requests;                /* the topic of requests is there */
+    bool requests;                /* the topic of requests is there, as far as its user may see */
     bool slow;                    /* a request of the reader was not answered in time */
     bool away;                    /* the reader cannot connect to any broker */
 };

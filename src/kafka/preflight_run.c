@@ -137,7 +137,9 @@ static void topic_found(struct look *look, const struct rd_kafka_metadata_topic 
     if (finding != NULL) {
         finding->blocks = requests;
     }
-    look->requests = look->requests || (requests && state == PREFLIGHT_PASSED);
+    /* Without the right to see it, the trial of fencing names the missing right and blocks. */
+    look->requests =
+        look->requests || (requests && (state == PREFLIGHT_PASSED || state == PREFLIGHT_UNKNOWN));
     if (state == PREFLIGHT_PASSED) {
         leaders_look(look, topic);
     }

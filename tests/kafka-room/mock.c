@@ -337,6 +337,38 @@ static int refused_in_part(struct producer_config config, struct group_metadata 
     return right ? 0 : 1;
 }
 
+/* Two partitions and no acknowledgement: the brokers are away, and no record is refused. */
+static int brokers_away(struct producer_config config, struct group_metadata *group_metadata,
+                        rd_kafka_mock_cluster_t *cluster)
+{
+    static const struct transaction_record records[] = {{0, "k", 1, "one", 3, NULL, 0},
+                                                        {1, "k", 1, "two", 3, NULL, 0}};
+    static const struct answer away = {PRODUCE, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, 10000};
+    bool delivered[ARRAY_LENGTH(records)] = {false};
+    const struct transaction_batch batch = {.group_metadata = group_metadata,
+                                            .records = records,
+                                            .record_count = ARRAY_LENGTH(records),
+                                            .delivered = delivered};
+    const struct kafka_property properties[] = {config.properties[0],
+                                                {KAFKA_PRODUCER, "message.timeout.ms", "1000"}};
+    struct run run = {.loop = loop_new()};
+    char *error = NULL;
+    config.delivery = DELIVERY_AT_LEAST_ONCE;
+    config.properties = properties;
+    config.property_count = ARRAY_LENGTH(properties);
+    struct publisher *publisher = publisher_new(run.loop, &config, on_ended, &run, &error);
+    answers_push(cluster, &away);
+    size_t first = deliver(&run, publisher, &batch, TRANSACTION_ABORTED);
+    rd_kafka_mock_clear_request_errors(cluster, PRODUCE);
+    size_t second = deliver(&run, publisher, &batch, TRANSACTION_COMMITTED);
+    bool right = first == 0 && second == 2;
+    printf("%s without transactions, away brokers refuse no record: %zd, then %zd delivered\n",
+           right ? "ok  " : "FAIL", (ssize_t)first, (ssize_t)second);
+    publisher_free(publisher, 5000);
+    loop_free(run.loop);
+    return right ? 0 : 1;
+}
+
 static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
 {
     const struct kafka_property brokers = {KAFKA_BOTH, "bootstrap.servers",
@@ -365,6 +397,7 @@ static int scenarios_run(rd_kafka_mock_cluster_t *cluster)
     }
     failed += id_is_denied(&config, group_metadata, cluster);
     failed += refused_in_part(config, group_metadata, cluster);
+    failed += brokers_away(config, group_metadata, cluster);
     failed += late_request_fences(&config, group_metadata, cluster);
     group_metadata_unref(group_metadata);
     run.loop = loop_free(run.loop);
@@ -420,6 +453,6 @@ int main(void)
     failed += scenarios_run(cluster);
     rd_kafka_mock_cluster_destroy(cluster);
     rd_kafka_destroy(host);
-    printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios) + 3);
+    printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios) + 4);
     return failed == 0 ? 0 : 1;
 }

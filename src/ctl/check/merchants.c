@@ -11,7 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CLOCK_WARNING_S = 30 };
+enum {
+    CLOCK_WARNING_S = 30,
+    /* After so many merchants without an answer, the others are not asked: each may take the whole
+     * time-out. */
+    UNANSWERED_MAX = 3,
+};
 
 struct pay {
     struct online *online;
@@ -119,7 +124,8 @@ static void key_found(struct online *online, const char *mchid, const struct pro
                      "platform_certificates");
 }
 
-static void merchant_look(const struct pay *pay, const struct merchant *merchant)
+/* False when there is no answer. */
+static bool merchant_look(const struct pay *pay, const struct merchant *merchant)
 {
     AUTO_FREE char *error = NULL;
     struct probe_answer answer;
@@ -127,17 +133,27 @@ static void merchant_look(const struct pay *pay, const struct merchant *merchant
         answer.status == 0) {
         online_add(pay->online, "merchant", merchant->mchid, SEVERITY_UNKNOWN,
                    error != NULL ? error : answer.reason, SHOULD_FIT, WHY_FIT, NULL);
-        return;
+        return false;
     }
     request_found(pay->online, merchant->mchid, &answer);
     key_found(pay->online, merchant->mchid, &answer);
+    return true;
 }
 
-static void merchants_unknown(struct online *online)
+static void merchants_look(const struct pay *pay)
 {
-    for (size_t i = 0; i < merchants_count(online->setup->merchants); i++) {
-        online_add(online, "merchant", merchants_at(online->setup->merchants, i)->mchid,
-                   SEVERITY_UNKNOWN, "no host answered", SHOULD_FIT, WHY_FIT, NULL);
+    const struct merchants *merchants = pay->online->setup->merchants;
+    size_t unanswered = pay->online->host_answered ? 0 : UNANSWERED_MAX;
+    for (size_t i = 0; i < merchants_count(merchants); i++) {
+        const struct merchant *merchant = merchants_at(merchants, i);
+        if (unanswered < UNANSWERED_MAX) {
+            unanswered += !merchant_look(pay, merchant);
+        } else {
+            online_add(pay->online, "merchant", merchant->mchid, SEVERITY_UNKNOWN,
+                       pay->online->host_answered ? "not asked: three merchants had no answer"
+                                                  : "no host answered",
+                       SHOULD_FIT, WHY_FIT, NULL);
+        }
     }
 }
 
@@ -147,12 +163,6 @@ void online_merchants(struct online *online)
     signal(SIGPIPE, SIG_IGN);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     online->host_answered = hosts(&pay);
-    if (!online->host_answered) {
-        merchants_unknown(online);
-    }
-    for (size_t i = 0; online->host_answered && i < merchants_count(online->setup->merchants);
-         i++) {
-        merchant_look(&pay, merchants_at(online->setup->merchants, i));
-    }
+    merchants_look(&pay);
     curl_global_cleanup();
 }
