@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* The brokers' text changes with each attempt to connect. */
+/* While a finding waits, its text does not count: it changes with each attempt to connect. */
 static bool is_told(const struct preflight_log *log, const struct preflight_finding *finding)
 {
     const struct preflight_finding *told =

@@ -108,7 +108,7 @@ static int log_level(int level, const char *facility, const char *text)
     return level < LOG_WARNING ? LOG_WARNING : level;
 }
 
-/* No call and no error tells that the group's broker ignores group.instance.id. */
+/* Only the library's log tells that the group's broker ignores group.instance.id. */
 static _Atomic bool static_membership_missing;
 
 bool client_static_membership_missing(void)

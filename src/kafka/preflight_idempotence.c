@@ -1,5 +1,6 @@
-/* Whether the brokers assign a producer id, which an idempotent producer without transactions
- * needs. No call of the library asks for it; its statistics tell, and a fatal error tells why not.
+/* Checks whether the brokers assign a producer id, which an idempotent producer without
+ * transactions needs. No call of the library returns this. Its statistics show a producer id; a
+ * fatal error says why there is none.
  */
 #include "kafka/preflight_parts.h"
 #include "presignd/base/mem.h"

@@ -1,5 +1,6 @@
-/* The rights that no other check shows: to write outcomes. The brokers list what this client's user
- * may do (KIP-430). librdkafka asks for that since 2.3; with an older one they are unknown.
+/* The rights to write outcomes, which no other check shows. The brokers list what this client's
+ * user may do (KIP-430). librdkafka 2.3 and newer can ask for it; with an older one the rights are
+ * unknown.
  */
 #include "kafka/preflight_parts.h"
 #include "presignd/base/mem.h"

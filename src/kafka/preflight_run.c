@@ -22,7 +22,7 @@ enum {
 };
 
 static const char MEND_BROKERS[] =
-    "check bootstrap.servers of [kafka], the network, and what the broker or TLS says";
+    "check bootstrap.servers of [kafka], the network, and the error of the broker or of TLS";
 static const char MEND_MODE[] = "set [daemon] delivery = at_least_once, or use another broker";
 static const char MEND_CREATE[] = "create it: presignctl topics --create";
 static const char MEND_COORDINATOR[] =

@@ -131,6 +131,8 @@ enum step deliver_records(struct producer *producer, const struct transaction_ba
  * commits the positions. False when the owner asked to stop before the end was known. */
 bool deliver_run(struct producer *producer, const struct transaction_batch *batch,
                  struct transaction_end *end);
+/* The largest request of a topic, in bytes: learned when it refuses several records for their size,
+ * forgotten after ten minutes. */
 void deliver_request_max_expire(struct producer *producer);
 void deliver_request_max_learn(struct producer *producer, unsigned topic);
 

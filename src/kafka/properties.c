@@ -186,7 +186,7 @@ static char *versioned_apply(rd_kafka_conf_t *conf, enum kafka_client client,
 }
 
 /* Properties for both clients first, so that those for one client win in any order of sections.
- * setup has checked them against the delivery already. */
+ * setup has already checked them for the delivery mode. */
 static char *operators_apply(rd_kafka_conf_t *conf, enum kafka_client client,
                              const struct kafka_property *properties, size_t count)
 {
@@ -218,7 +218,8 @@ static char *bootstrap_check(const rd_kafka_conf_t *conf)
                       "commas");
 }
 
-/* `identity` is set last, so that nothing overrides it. `name` NULL: none. */
+/* The property `identity` is set to `name` last, so that nothing overrides it. `name` NULL: it is
+ * not set. */
 static char *layers_apply(rd_kafka_conf_t *conf, enum kafka_client client, const char *identity,
                           const char *name, const struct kafka_property *properties, size_t count)
 {

@@ -16,7 +16,7 @@ static char *check_property(int client, const char *name, const char *value)
 {
     struct kafka_property property = {
         .client = (enum kafka_client)client, .name = name, .value = value};
-    /* check_delivery() looks at the rest: the mode may stand further down. */
+    /* check_delivery() checks the rest: `delivery` may be set further down. */
     char *problem = kafka_property_check(&property, DELIVERY_AT_LEAST_ONCE);
     size_t len = strlen(name);
     /* The configuration prefixes the key itself. */
@@ -243,7 +243,7 @@ static void take_properties(struct setup *setup)
     }
 }
 
-/* A property that only the other mode leaves to the operator. */
+/* Reports properties that only the other delivery mode lets the operator set. */
 static void check_delivery(const struct setup *setup, struct buf *errors)
 {
     for (size_t i = 0; i < setup->property_count; i++) {

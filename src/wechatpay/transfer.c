@@ -643,8 +643,8 @@ static bool multi_open(struct transfer_client *client)
     curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, (long)client->max_connections);
     curl_multi_setopt(client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)client->max_connections);
 #if LIBCURL_VERSION_NUM >= 0x081600 /* 8.22 */
-    /* It resolves names in a pool of threads: a host whose name hangs must leave some to the other,
-     * and closing must not wait for them. */
+    /* libcurl resolves names in a pool of threads. A host whose name server does not answer must
+     * leave threads for the other host, and closing must not wait for them. */
     curl_multi_setopt(client->multi, CURLMOPT_RESOLVE_THREADS_MAX,
                       (long)(TRANSFER_HOSTS_MAX * client->connecting_max));
     curl_multi_setopt(client->multi, CURLMOPT_QUICK_EXIT, 1L);
@@ -682,7 +682,8 @@ static void give_up(struct transfer *transfer, int64_t now_ms)
     hand_over(transfer, CURLE_OPERATION_TIMEDOUT);
 }
 
-/* Without the multi handle, for which libcurl 8 needs descriptors. */
+/* Ends a transfer for which no multi handle could be made: libcurl 8 needs file descriptors for it.
+ */
 static void refuse(struct transfer *transfer, int64_t now_ms)
 {
     if (!descriptors_are_short()) {

@@ -20,8 +20,8 @@ enum severity { SEVERITY_OK, SEVERITY_UNKNOWN, SEVERITY_WARNING, SEVERITY_ERROR 
 
 /* Texts may come from outside: they are cleaned when they are printed. */
 struct online_finding {
-    const char *check;
-    char *subject; /* NULL: the whole */
+    const char *check; /* static, as are `should` and `why` */
+    char *subject;     /* NULL: the whole */
     enum severity severity;
     char *is;
     const char *should, *why; /* NULL: none */
@@ -39,7 +39,8 @@ struct online {
 
 /* --- findings.c */
 
-/* Copies the texts; `subject` and `mend` may be NULL. */
+/* Copies `subject`, `is` and `mend`. `check`, `should` and `why` are static texts. Only `check` and
+ * `is` must not be NULL. */
 void online_add(struct online *online, const char *check, const char *subject,
                 enum severity severity, const char *is, const char *should, const char *why,
                 const char *mend);

@@ -37,7 +37,7 @@
 
 enum {
     PARTITIONS = 4,
-    /* For a machine with other work; a child that ends is noticed at once. */
+    /* Long enough for a busy machine. A child that ends is noticed at once. */
     KAFKA_TIMEOUT_MS = 60000,
     SANDBOX_TIMEOUT_MS = 60000, /* it creates RSA keys */
     OUTCOMES_TIMEOUT_MS = 120000,
@@ -231,8 +231,8 @@ static bool start_broker(struct demo *demo)
             return FAIL(demo, NULL, "librdkafka's mock broker cannot create topics");
         }
     }
-    /* It accepts the offsets of any member. Without the first refusal, the daemon's preflight would
-     * find that nothing fences it. */
+    /* The mock broker accepts the offsets of any member. This error refuses them once, for the
+     * daemon's preflight, which would otherwise block. */
     rd_kafka_mock_push_request_errors(demo->mock, TXN_OFFSET_COMMIT, 1,
                                       RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
     say("  broker    %s, topics %s, %s, %s\n", rd_kafka_mock_cluster_bootstraps(demo->mock),
