@@ -165,7 +165,7 @@ class Node:
             self.process.send_signal(number)
 
     def stop(self):
-        """SIGTERM, and SIGKILL for a node that does not end by it."""
+        """Sends SIGTERM, and SIGKILL if the node does not end."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:
@@ -196,7 +196,7 @@ class OldNode(Node):
             "advertised.listeners": listener}
 
     def format(self, cluster):
-        """It does the rest by itself."""
+        """Only makes the directory of the data: the broker does the rest."""
         self.data.mkdir()
 
     def start(self, jvm, outlives_us):
@@ -223,7 +223,7 @@ class Keeper(Node):
             "4lw.commands.whitelist": "dump"})
 
     def format(self, cluster):
-        """It does that by itself."""
+        """Only makes the directory of the data: ZooKeeper does the rest."""
         self.data.mkdir()
 
     def start(self, jvm, outlives_us):

@@ -25,7 +25,7 @@ FILLED = {"admit_rules": ("include/presignd/flow/admit.h", "src/flow/", "(?:rule
           "caller_config": ("include/presignd/wechatpay/caller.h", "src/wechatpay/", "config->"),
           "merchant_spec": ("include/presignd/wechatpay/merchant.h", "src/wechatpay/", "spec->")}
 
-# Fields of struct setup that a start alone uses: a change of Kafka's properties needs a restart.
+# Fields of struct setup that only a start uses: a change of Kafka's properties needs a restart.
 START_ONLY = {"properties", "property_count"}
 
 # Keys that are checked and not used yet; their help says so.
@@ -77,7 +77,7 @@ def of_the_daemon(sources):
 
 
 def read_only_at_start(table, sources):
-    """Keys whose row says RELOAD and that no function reads which a signal leads to."""
+    """Keys whose row says RELOAD, but that no function reads when a signal arrives."""
     defined = of_the_daemon(sources)
     text = reached(defined, ["on_signal"])
     merchants = "".join(each for name, each in defined.items()

@@ -74,7 +74,7 @@ def field(package, name):
 
 
 class Twice(unittest.TestCase):
-    """Another directory, time zone, locale, mask; another time, too, as one build follows the other."""
+    """The second build has another directory, time zone, locale and umask. It also runs later."""
 
     def test_two_builds_are_the_same(self):
         first, second = (packages(name, "*.deb") for name in ("PRESIGND_PACKAGE_DIR", "PRESIGND_AGAIN_DIR"))

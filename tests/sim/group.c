@@ -33,7 +33,7 @@ struct sim_transaction {
     enum refusal *refusals;                /* of each outcome */
     bool untransacted;                     /* see "without transactions" */
     uint32_t assignment;                   /* of the member, when it was submitted */
-    bool *delivered;                       /* as the process is told, of each outcome */
+    bool *delivered;                       /* as reported to the process, for each outcome */
     struct transaction_end end;
 };
 

@@ -2,6 +2,7 @@
 #include "config/text.h"
 #include "presignd/config/config.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/kafka/preflight.h"
 #include "presignd/kafka/transaction.h"
 #include "presignd/ops/admin.h"
 #include "presignd/ops/metrics.h"
@@ -69,6 +70,7 @@ static const struct {
     LIMIT(CONFIG_FILE_MAX),
     LIMIT(CONFIG_MERCHANTS_MAX),
     LIMIT(CONFIG_PROPERTIES_MAX),
+    LIMIT(PREFLIGHT_FINDINGS_MAX),
     LIMIT(METRIC_SERIES_MAX),
     LIMIT(ADMIN_CONNECTIONS_MAX),
 };
