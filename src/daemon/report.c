@@ -157,11 +157,10 @@ static void note_foreign(struct report *report, const struct job *job)
                                        {"OUT_CONTRACT_CODE", job->admission.out_contract_code},
                                        {"REQUEST_ID", answer->request_id},
                                        {NULL, NULL}};
-    log_fields(
-        LOG_ERR, MESSAGE_FOREIGN_ANSWER, fields,
-        "%s gave merchant %s an answer with an id that was accepted for another contract; it "
-        "is called again on a new connection: check the proxies and load balancers in between",
-        answer->host, job->admission.mchid);
+    log_fields(LOG_ERR, MESSAGE_FOREIGN_ANSWER, fields,
+               "%s gave merchant %s an answer that is not used: %s; it is called again on a new "
+               "connection: check the proxies and load balancers in between",
+               answer->host, job->admission.mchid, answer->detail);
 }
 
 /* Logged once a minute: every call fails while the shortage lasts. */

@@ -212,12 +212,13 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     }
 }
 
-void answer_mark_foreign(struct answer *answer)
+void answer_mark_foreign(struct answer *answer, const char *detail)
 {
     answer->kind = ANSWER_UNVERIFIED;
     answer->call_state = CALL_UNKNOWN;
     answer->cause = ANSWER_CAUSE_FOREIGN;
-    answer->detail = "the answer is rightly signed, but its id was accepted for another contract";
+    answer->counts_as_outage = false;
+    answer->detail = detail;
     copy_clean(answer->message, answer->detail, ANSWER_MESSAGE_MAX);
     free(answer->body);
     free(answer->id_value);

@@ -283,19 +283,28 @@ static void give_answer(struct call *call, struct answer *answer)
     answer_deinit(answer);
 }
 
-/* Detects an answer that belongs to another request. All later answers of that connection would be
- * shifted as well, so the host's connections are replaced. `redirect_url` has no id. */
-static void check_owner(const struct call *call, struct answer *answer)
+/* `redirect_url` has no id. */
+static bool owns_id(const struct call *call, const struct answer *answer)
 {
     const struct attempt *attempt = &call->attempt;
     bool has_id = strcmp(attempt->endpoint->id_field, "pre_entrustweb_id") == 0;
-    if (answer->kind != ANSWER_SUCCESS || !has_id || attempt->contract_code == NULL ||
-        answer_ids_accept(call->caller->ids, answer->id_value, attempt->merchant->mchid,
-                          attempt->contract_code, clock_now(call->caller->clock).mono_ms)) {
-        return;
+    return answer->kind != ANSWER_SUCCESS || !has_id || attempt->contract_code == NULL ||
+           answer_ids_accept(call->caller->ids, answer->id_value, attempt->merchant->mchid,
+                             attempt->contract_code, clock_now(call->caller->clock).mono_ms);
+}
+
+/* Detects an answer that belongs to another request. All later answers of that connection are
+ * shifted as well, those of errors too. */
+static void check_owner(const struct call *call, struct answer *answer)
+{
+    const struct transfer *transfer = &call->transfer;
+    if (transfer->is_distrusted && transfer->status == TRANSFER_DONE) {
+        answer_mark_foreign(answer, "the connection had brought another request's answer before");
+    } else if (!owns_id(call, answer)) {
+        answer_mark_foreign(
+            answer, "the answer is rightly signed, but its id was accepted for another contract");
+        transfer_client_distrust(call->settings->client, transfer);
     }
-    answer_mark_foreign(answer);
-    transfer_client_renew(call->settings->client, call->host);
 }
 
 static void on_transferred(struct transfer *transfer)

@@ -27,7 +27,8 @@
 /* A connection that is connecting, in use or kept. */
 struct connection {
     struct list_link link;
-    int fd; /* curl's */
+    int fd;          /* curl's */
+    uint64_t number; /* the caller's name for it; from 1 */
     unsigned host;
     const void *user; /* whose request uses it or will use it; NULL: idle */
     int64_t renew_ms; /* mono: its maximum age; no request is sent on it afterwards */
@@ -39,7 +40,8 @@ struct connection {
     int peer_port, local_port; /* 0: not known yet */
 };
 
-/* Adds a socket that was created for a connection to `peer`. The caller sets host and user. */
+/* Adds a socket that was created for a connection to `peer`. The caller sets number, host and user.
+ */
 struct connection *connection_add(struct list *connections, int fd, const struct sockaddr *peer,
                                   int64_t mono_ms);
 /* The user's transfer has ended: connections on which it sent a request become idle, its others are

@@ -47,8 +47,9 @@ struct transfer_client {
     CURLSH *share;       /* TLS sessions; without it each easy handle has its own */
     struct list sockets; /* that curl wants to be watched */
     struct list connections;
-    bool tls_in_tls; /* to an https proxy: see connection_is_open() */
-    CURL **easies;   /* idle ones, at most max_connections */
+    uint64_t connection_count; /* ever */
+    bool tls_in_tls;           /* to an https proxy: see connection_is_open() */
+    CURL **easies;             /* idle ones, at most max_connections */
     size_t easy_count;
     struct curl_slist *constant_lines;
 
@@ -260,6 +261,7 @@ static bool may_take(struct transfer *transfer, const char *peer_ip, int peer_po
     }
     connection->user = transfer;
     connection->is_used = true;
+    transfer->connection = connection->number;
     return true;
 }
 
@@ -334,6 +336,7 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose,
     }
     struct connection *connection =
         connection_add(&client->connections, fd, &address->addr, clock_now(client->clock).mono_ms);
+    connection->number = ++client->connection_count;
     connection->host = transfer->host;
     connection->user = transfer;
     return fd;
@@ -945,9 +948,22 @@ struct transfer_client *transfer_client_free(struct transfer_client *client)
     return NULL;
 }
 
-void transfer_client_renew(struct transfer_client *client, unsigned host)
+static void distrust(struct list *transfers, const struct transfer *shifted)
 {
-    connection_renew_all(&client->connections, host);
+    LIST_FOREACH (transfers, link) {
+        struct transfer *transfer = CONTAINER_OF(link, struct transfer, link);
+        if (transfer->host == shifted->host && transfer->connection == shifted->connection) {
+            transfer->is_distrusted = true;
+        }
+    }
+}
+
+/* curl gives a connection to the next transfer before `done` of the last one is called. */
+void transfer_client_distrust(struct transfer_client *client, const struct transfer *transfer)
+{
+    distrust(&client->running, transfer);
+    distrust(&client->finished, transfer);
+    connection_renew_all(&client->connections, transfer->host);
 }
 
 size_t transfer_client_in_flight(const struct transfer_client *client)
@@ -998,9 +1014,10 @@ void transfer_start(struct transfer_client *client, struct transfer *transfer)
     transfer->proxy_status = 0;
     transfer->header_bytes = 0;
     transfer->in_headers = transfer->sent = transfer->too_large = false;
-    transfer->resolving = transfer->is_short = false;
+    transfer->resolving = transfer->is_short = transfer->is_distrusted = false;
     transfer->is_refused = transfer->is_resent = transfer->on_kept = transfer->is_early = false;
     transfer->bytes_before = 0;
+    transfer->connection = 0;
     memset(transfer->header_at, 0, sizeof transfer->header_at);
     memset(transfer->header_repeated, 0, sizeof transfer->header_repeated);
     transfer_shrink(transfer);

@@ -11,6 +11,8 @@
  * - An answer whose status line comes before the request is sent completely is not its answer:
  *   TRANSFER_EARLY. Bytes that come between the check and the first byte, or after the complete
  *   request and before its own answer, cannot be distinguished from an answer.
+ * - Once one answer of a connection is known to belong to another request, no answer that comes
+ * later on that connection is trusted: transfer_client_distrust().
  * - A connection has a maximum age of 45 to 75 s (connection.h).
  * - TRANSFER_NOT_SENT means that nothing was sent; any other end means that something may have
  * been.
@@ -94,6 +96,7 @@ struct transfer {
     long proxy_status;       /* the proxy's answer to CONNECT; 0: none */
     int64_t duration_us;     /* from the start of connecting, or sending, to the end; without a
                               * connection: from transfer_start() */
+    bool is_distrusted;      /* the answer may belong to another request */
     struct buf answer;       /* the raw body */
 
     /* Private. */
@@ -108,6 +111,7 @@ struct transfer {
     size_t header_at[TRANSFER_HEADER_COUNT]; /* offset in header_text + 1; 0: absent */
     size_t header_bytes;                     /* of all header blocks */
     long bytes_before;                       /* request_bytes() of a proxy's CONNECT */
+    uint64_t connection;                     /* its number; 0: not known */
     bool header_repeated[TRANSFER_HEADER_COUNT];
     bool bounded_by_expiry; /* sent_by_ms comes from expires_ms */
     bool in_headers;        /* between a status line and its empty line */
@@ -136,8 +140,10 @@ struct transfer_client *transfer_client_free(struct transfer_client *client);
 size_t transfer_client_in_flight(const struct transfer_client *client);
 
 void transfer_start(struct transfer_client *client, struct transfer *transfer);
-/* Later requests to that host use new connections. */
-void transfer_client_renew(struct transfer_client *client, unsigned host);
+/* Call it from `done` of a transfer whose answer belongs to another request. Other transfers that
+ * have used the same connection since, or use it now, are distrusted: their answers may be shifted,
+ * too. Later requests to that host use new connections. */
+void transfer_client_distrust(struct transfer_client *client, const struct transfer *transfer);
 /* A header's value, or NULL. A repeated header counts as absent, because its value is ambiguous. */
 const char *transfer_header(const struct transfer *transfer, enum transfer_header header);
 /* Frees the memory of a large answer. Values that were borrowed from the answer become invalid. */

@@ -418,6 +418,74 @@ static void test_answer_of_another_contract(void)
     close_server(server);
 }
 
+/* ---- What comes after such an answer. ---- */
+
+enum { OTHERS = 6 };
+
+static int shifted; /* the number of the request whose answer comes too late */
+
+/* The first connection's second request is given the first one's id again, and its third one the id
+ * of the second. All others are answered in the same moment. */
+static bool shifts(struct exchange *exchange)
+{
+    if (exchange->number == 1) {
+        return answer_ok(exchange);
+    }
+    if (exchange->number > OTHERS + 2) {
+        answer_number(exchange, "", exchange->on_connection == 3 ? shifted : exchange->number);
+        return true;
+    }
+    if (exchange->on_connection == 2) {
+        shifted = exchange->number;
+    }
+    (void)exchange_await(exchange, 1);
+    answer_number(exchange, "", exchange->on_connection == 2 ? 1 : exchange->number);
+    exchange_mark(exchange);
+    return true;
+}
+
+static void wait_marks(struct server *server, int count)
+{
+    pthread_mutex_lock(&server->lock);
+    while (server->marks < count) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* Many answers are there at once. curl gives the first connection to the waiting request while the
+ * shifted answer is not looked at yet. */
+static void test_the_answer_after_a_shifted_one(void)
+{
+    current = "the answer after a shifted one";
+    struct server *server = open_server(shifts, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+    config.max_connections = OTHERS + 1;
+    open_caller(&config);
+    start_contract(0, "C0");
+    run_calls();
+    char codes[OTHERS + 2][8];
+    for (size_t i = 0; i < OTHERS + 2; i++) { /* one of them waits for a connection */
+        snprintf(codes[i], sizeof codes[i], "N%zu", i);
+        start_contract(i + 1, codes[i]);
+    }
+    run_until(&server->requests, OTHERS + 2, server);
+    server_advance(server);
+    wait_marks(server, OTHERS + 1);
+    run_calls();
+    char id[16];
+    snprintf(id, sizeof id, "ID-%d", shifted);
+    size_t foreign = 0;
+    for (size_t i = 1; i <= OTHERS + 2; i++) {
+        const struct answer *answer = &world.answers[i];
+        foreign += answer->cause == ANSWER_CAUSE_FOREIGN;
+        CHECK(answer->id_value == NULL || strcmp(answer->id_value, id) != 0);
+    }
+    CHECK(foreign == 1 || foreign == 2); /* 1: the third request went to a new connection */
+    close_caller();
+    close_server(server);
+}
+
 /* ---- Ages. ---- */
 
 static struct moment read_ahead(void *context)
@@ -508,6 +576,7 @@ static const struct {
     {"new connections", test_new_connections},
     {"early answers", test_early_answers},
     {"an answer of another contract", test_answer_of_another_contract},
+    {"the answer after a shifted one", test_the_answer_after_a_shifted_one},
     {"ages", test_ages},
     {"ages differ", test_ages_differ},
 };

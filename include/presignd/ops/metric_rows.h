@@ -17,7 +17,8 @@ METRIC(CALL_SECONDS, HISTOGRAM, "presignd_call_duration_seconds", LABELS("host")
 METRIC(RETRIES, COUNTER, "presignd_retries_total", LABELS("reason"),
        "Attempts that will be repeated, by reason.")
 METRIC(FOREIGN_ANSWERS, COUNTER, "presignd_foreign_answers_total", LABELS("host"),
-       "Verified answers with the id of another merchant or contract. They are not published.")
+       "Answers with the id of another merchant or contract, or that came after one on the same "
+       "connection. They are not published.")
 METRIC(SHORTAGES, COUNTER, "presignd_descriptor_shortages_total", NO_LABELS,
        "Calls not sent because the process had no free file descriptor.")
 METRIC(CALLS_IN_FLIGHT, GAUGE, "presignd_calls_in_flight", NO_LABELS, "Calls in flight.")

@@ -50,7 +50,7 @@ enum answer_cause {
     ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent, the
                             * host is not at fault */
     ANSWER_CAUSE_NAME,     /* the host's name did not resolve: nothing was sent */
-    ANSWER_CAUSE_FOREIGN,  /* a success whose id was accepted for another contract */
+    ANSWER_CAUSE_FOREIGN,  /* it belongs, or may belong, to another request */
 };
 
 /* What is known of the call's effect. The greatest value is the worst. */
@@ -106,8 +106,9 @@ struct answer {
 void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
                      const struct verify_key *keys, size_t key_count, int64_t wall_ms,
                      struct answer *answer);
-/* Turns a success into unverified, unknown, foreign: it belongs to another contract's request. */
-void answer_mark_foreign(struct answer *answer);
+/* Turns an answer into unverified, unknown, foreign: it belongs, or may belong, to another request.
+ * `detail` is static text. */
+void answer_mark_foreign(struct answer *answer, const char *detail);
 void answer_deinit(struct answer *answer);
 
 #endif

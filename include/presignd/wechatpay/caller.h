@@ -68,7 +68,8 @@ struct caller *caller_free(struct caller *caller);
 bool caller_configure(struct caller *caller, const struct caller_config *config, char **error)
     __attribute__((warn_unused_result));
 /* A success whose `pre_entrustweb_id` was accepted for another merchant or contract ends as
- * ANSWER_UNVERIFIED with ANSWER_CAUSE_FOREIGN. Later calls to that host use new connections. */
+ * ANSWER_UNVERIFIED with ANSWER_CAUSE_FOREIGN, and so does each later answer of that connection.
+ * Later calls to that host use new connections. */
 void caller_start(struct caller *caller, const struct attempt *attempt, void *cookie);
 size_t caller_in_flight(const struct caller *caller);
 unsigned caller_host_count(const struct caller *caller);

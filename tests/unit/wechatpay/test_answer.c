@@ -368,7 +368,7 @@ Test(answer, one_of_another_contract_is_unknown)
     AUTO(scene_deinit) struct scene scene = scene_of(200, GOOD, strlen(GOOD));
     classify(&scene, "app");
     cr_assert_eq(scene.answer.kind, ANSWER_SUCCESS);
-    answer_mark_foreign(&scene.answer);
+    answer_mark_foreign(&scene.answer, "of another request");
     cr_assert_eq(scene.answer.kind, ANSWER_UNVERIFIED);
     cr_assert_eq(scene.answer.call_state, CALL_UNKNOWN);
     cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_FOREIGN);
@@ -376,5 +376,5 @@ Test(answer, one_of_another_contract_is_unknown)
     cr_assert(scene.answer.is_signed);
     cr_assert_null(scene.answer.id_value);
     cr_assert_null(scene.answer.body);
-    cr_assert_str_eq(scene.answer.message, scene.answer.detail);
+    cr_assert_str_eq(scene.answer.message, "of another request");
 }
