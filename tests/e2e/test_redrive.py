@@ -98,6 +98,14 @@ class Redrive(unittest.TestCase):
             states.setdefault(line["state"], []).append(line.get("out_contract_code", line["failure"]))
         return states
 
+    def is_visible(self, topic, text):
+        reader = auditor.Reader(self.bootstrap, [topic])
+        try:
+            reader.read_to_end()
+        finally:
+            reader.close()
+        return any(text in (record.value or b"") for record in reader.records)
+
     def sent(self):
         """{code: [record, ...]} of the requests topic, as presignd will read it."""
         reader = auditor.Reader(self.bootstrap, [self.requests])
@@ -203,6 +211,8 @@ class Redrive(unittest.TestCase):
         open_one = self.write(self.failures, [failure("open")], f"x-{self.group}")
         self.assertEqual(self.redrive("--send"), {"sent": ["done"]})
         open_one.commit_transaction(180)
+        # The coordinator answers before the marker is in the topic.
+        wait_until(lambda: self.is_visible(self.failures, b"open"), "the end of the transaction")
         self.assertEqual(self.redrive("--send"), {"sent": ["open"]})
 
     def test_too_large_for_the_topic(self):
