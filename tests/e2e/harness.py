@@ -394,6 +394,11 @@ class World:
 
     # ---- records
 
+    def close_producer(self):
+        """The next produce() opens another. librdkafka 2.4 to 2.9 may crash when a topic that it
+        knows is deleted and created again."""
+        self._producer = None
+
     def produce(self, events, partition=None):
         """Sends (key, value, headers) each, byte for byte; returns their ids in that order.
         They are spread by key unless a partition is named."""

@@ -1,5 +1,6 @@
 """What /readyz, /status and the status text say of work that cannot be done, on a real Kafka."""
 
+import json
 import unittest
 
 import auditor
@@ -49,7 +50,15 @@ class Subscription(unittest.TestCase):
     def allow(self):
         self.acls.remove(f"User:another TOPIC LITERAL {self.topic} READ")
 
+    def needs_a_topic_that_comes_back(self):
+        """librdkafka's issues 4778 and 4964: any client of these versions may crash then."""
+        status = json.loads(http_get(f"{self.daemon.admin}/status.json")[1])
+        version = tuple(map(int, status["process"]["librdkafka"].split(".")[:2]))
+        if (2, 4) <= version < (2, 10):
+            self.skipTest("librdkafka 2.4 to 2.9 may crash when a topic is deleted and created again")
+
     def delete_topic(self):
+        self.world.close_producer()
         self.kafka.admin().delete_topics([self.topic], operation_timeout=180)[self.topic].result(180)
 
     def test_a_right_that_is_taken_away_while_idle_and_given_again(self):
@@ -75,6 +84,7 @@ class Subscription(unittest.TestCase):
             daemon.wait_ready()
 
     def test_a_topic_that_is_deleted_and_comes_back(self):
+        self.needs_a_topic_that_comes_back()
         self.world.wait_for_outcomes(self.world.produce(event() for _ in range(3)))
         self.delete_topic()
         self.wait_unready("UNKNOWN_TOPIC_OR_PART")
@@ -82,6 +92,7 @@ class Subscription(unittest.TestCase):
         self.daemon.wait_ready()
 
     def test_a_topic_that_is_made_anew_below_our_position(self):
+        self.needs_a_topic_that_comes_back()
         self.world.wait_for_outcomes(self.world.produce(event() for _ in range(60)))
         self.daemon.suspend()
         self.delete_topic()
