@@ -313,8 +313,8 @@ class Errors(Room):
                                              outsider.consumer_group_metadata(), 30)
         late = self.worker("late")
         late.wait_for("assigned 4")
-        for partition in (1, 2, 3):
-            late.wait_for(f"position {partition} ")
+        for partition in (1, 2, 3):  # they come in any order
+            wait_until(lambda: late.count(f"position {partition} "), f"position {partition}", PATIENCE_S)
         self.send(40)
         self.wait_for_outcomes(self.results, 30)
 
@@ -611,16 +611,18 @@ class Lies(Room):
         """Otherwise a broker that applies offsets late (KAFKA-17507) applies these, too."""
         worker = self.worker()
         worker.wait_for("assigned 4")
-        self.send(8)
-        worker.wait_for("committed")
+        for partition in range(4):  # they come in any order
+            wait_until(lambda: worker.count(f"position {partition} "), f"position {partition}", PATIENCE_S)
+        held = self.liar.held[Liar.OFFSET_FETCH]
         self.liar.hold(Liar.OFFSET_FETCH)
-        held, sent = self.liar.held[Liar.OFFSET_FETCH], self.liar.passed[Liar.TXN_OFFSET_COMMIT]
         self.send(8)
         wait_until(lambda: self.liar.held[Liar.OFFSET_FETCH] > held, "the positions asked for", PATIENCE_S)
+        sent = self.liar.passed[Liar.TXN_OFFSET_COMMIT]
+        self.send(8)
         time.sleep(1)
         self.assertEqual(self.liar.passed[Liar.TXN_OFFSET_COMMIT], sent)
         self.liar.release()
-        worker.wait_for("committed")
+        self.wait_for_outcomes(self.results, 16)
         self.assertEqual(self.audit(), 16)
 
     def test_a_call_that_does_not_return(self):
