@@ -7,27 +7,12 @@ import subprocess
 import unittest
 
 import auditor
-from harness import ROOT, World, event, http_get
-from kafka_broker import Cluster, free_ports
-from secure_broker import Acls
-
-USER, PASSWORD = "presignd", "kafka-pass-4711"
+from harness import ROOT, event, http_get
+from kafka_broker import free_ports
+from user_case import USER, UserCase
 
 
-class CheckOnline(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.kafka = cls.enterClassContext(Cluster(users={USER: PASSWORD}))
-        cls.acls = Acls(cls.kafka.bootstrap)
-        cls.addClassCleanup(cls.acls.close)
-
-    def setUp(self):
-        self.world = self.enterContext(World(kafka=self.kafka))
-        self.world.start_sandbox()
-
-    def as_user(self):
-        return {"kafka": {"bootstrap.servers": self.kafka.users_bootstrap, "security.protocol": "sasl_plaintext",
-                          "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD}}
+class CheckOnline(UserCase):
 
     def check(self, *options, sections=None):
         """(status, the findings by (check, subject))."""

@@ -4,33 +4,21 @@ import json
 import unittest
 
 import auditor
-from harness import World, event, http_get, wait_until
-from kafka_broker import Cluster
-from secure_broker import Acls
-
-USER, PASSWORD = "presignd", "kafka-pass-4711"
+from harness import event, http_get, wait_until
+from user_case import UserCase
 
 
-class Subscription(unittest.TestCase):
+class Subscription(UserCase):
     """The requests topic: no right to it, deleted, recreated."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.kafka = cls.enterClassContext(Cluster(users={USER: PASSWORD}))
-        cls.acls = Acls(cls.kafka.bootstrap)
-        cls.addClassCleanup(cls.acls.close)
-
     def setUp(self):
-        self.world = self.enterContext(World(kafka=self.kafka))
-        self.world.start_sandbox()
+        super().setUp()
         self.topic = self.world.topics[auditor.REQUESTS]
         self.daemon = self.start("presignd-1")
 
     def start(self, instance):
-        return self.world.start_daemon(instance, sections={"kafka": {
-            "bootstrap.servers": self.kafka.users_bootstrap, "security.protocol": "sasl_plaintext",
-            "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD,
-            "topic.metadata.refresh.interval.ms": 2000}})
+        sections = self.as_user(**{"topic.metadata.refresh.interval.ms": 2000})
+        return self.world.start_daemon(instance, sections=sections)
 
     def readyz(self, daemon=None):
         return http_get(f"{(daemon or self.daemon).admin}/readyz")

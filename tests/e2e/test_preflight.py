@@ -12,9 +12,8 @@ import unittest
 import auditor
 from harness import World, event, http_get, wait_until
 from kafka_broker import Cluster, free_ports
-from secure_broker import Acls
+from user_case import USER, UserCase
 
-USER, PASSWORD = "presignd", "kafka-pass-4711"
 CHECKS = ["brokers", "transactions", "fencing", "topics", "leaders"]
 
 
@@ -41,21 +40,9 @@ def wait_blocked(daemon, check, words):
     return findings(daemon)[check]["mend"]
 
 
-class Preflight(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.kafka = cls.enterClassContext(Cluster(users={USER: PASSWORD}))
-        cls.acls = Acls(cls.kafka.bootstrap)
-        cls.addClassCleanup(cls.acls.close)
-
-    def setUp(self):
-        self.world = self.enterContext(World(kafka=self.kafka))
-        self.world.start_sandbox()
-
+class Preflight(UserCase):
     def start_as_user(self, instance="presignd-1", wait=False):
-        return self.world.start_daemon(instance, wait=wait, sections={"kafka": {
-            "bootstrap.servers": self.kafka.users_bootstrap, "security.protocol": "sasl_plaintext",
-            "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD}})
+        return self.world.start_daemon(instance, wait=wait, sections=self.as_user())
 
     def deny(self, resource):
         """The broker permits what no ACL names. An ACL for another user denies it to us."""
