@@ -21,7 +21,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .history = report_history(d->report),
         .preflight = clients_preflight_found(d->clients),
         .blocking =
-            blocking == NULL || d->draining ? NULL : preflight_row(blocking->check)->process_state,
+            blocking == NULL || d->stopping ? NULL : preflight_row(blocking->check)->process_state,
         .unready = ready ? NULL : why->data,
         .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),

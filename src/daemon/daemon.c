@@ -65,24 +65,24 @@ static void step(void *context)
     } else {
         loop_timer_set(&d->step_timer, next_ms);
     }
-    if (d->draining && pipeline_idle(d->pipeline)) {
+    if (d->stopping && pipeline_idle(d->pipeline)) {
         loop_stop(d->loop, EX_OK);
     }
 }
 
 /* --- Signals --- */
 
-static void drain(struct daemon *d)
+static void stop(struct daemon *d)
 {
-    if (d->draining) {
+    if (d->stopping) {
         log_notice("second stop request: stopping at once; events in flight are processed after "
                    "the next start");
         loop_stop(d->loop, EX_OK);
         return;
     }
     int64_t timeout_ms = d->setup->config->daemon.drain_timeout_ms;
-    d->draining = true;
-    d->drain_end_ms = clock_now(&clock_system).mono_ms + timeout_ms;
+    d->stopping = true;
+    d->stop_end_ms = clock_now(&clock_system).mono_ms + timeout_ms;
     notify_stopping();
     notify_extend_timeout(timeout_ms + TAKE_DOWN_MS);
     log_fields(LOG_NOTICE, MESSAGE_STOPPING, NULL,
@@ -96,7 +96,7 @@ static void on_signal(void *context, int signal_number)
     if (signal_number == SIGHUP) {
         reload_run(d);
     } else {
-        drain(d);
+        stop(d);
     }
 }
 
@@ -110,8 +110,8 @@ struct monitor_sources daemon_sources(const struct daemon *d)
         .preflight = clients_preflight(d->clients),
         .metadata = clients_metadata_last_error(d->clients),
         .report = d->report,
-        .stopping = d->draining,
-        .drain_end_ms = d->drain_end_ms,
+        .stopping = d->stopping,
+        .stop_end_ms = d->stop_end_ms,
         .take_down_ms = TAKE_DOWN_MS,
     };
 }
@@ -126,8 +126,8 @@ static void on_tick(void *context)
     monitor_tick(&d->monitor, &from, now.mono_ms);
     report_tick(d->report, now.mono_ms);
     bool half =
-        pipeline_half_published(d->pipeline) && now.mono_ms < d->drain_end_ms + HALF_PUBLISHED_MS;
-    if (d->draining && now.mono_ms >= d->drain_end_ms && !half) {
+        pipeline_half_published(d->pipeline) && now.mono_ms < d->stop_end_ms + HALF_PUBLISHED_MS;
+    if (d->stopping && now.mono_ms >= d->stop_end_ms && !half) {
         struct pipeline_status status;
         pipeline_status(d->pipeline, &status);
         log_fields(

@@ -127,7 +127,7 @@ static void notify_joining(const struct monitor_sources *from)
 static void notify_draining(const struct monitor_sources *from,
                             const struct pipeline_status *status, int64_t now_ms)
 {
-    int64_t left_ms = from->drain_end_ms > now_ms ? from->drain_end_ms - now_ms : 0;
+    int64_t left_ms = from->stop_end_ms > now_ms ? from->stop_end_ms - now_ms : 0;
     notify_status("stopping: %zu in flight, %zu outcomes to publish, %" PRId64 " s left",
                   status->in_flight, status->jobs[JOB_COMPLETED] + status->jobs[JOB_PUBLISHING],
                   (left_ms + 999) / 1000);

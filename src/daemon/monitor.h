@@ -28,7 +28,7 @@ struct monitor_sources {
     const char *metadata;                      /* why offsets cannot be committed; NULL: they can */
     const struct report *report;
     bool stopping;        /* a stop was asked for */
-    int64_t drain_end_ms; /* mono: the stop waits for calls in flight until then */
+    int64_t stop_end_ms;  /* mono: the stop waits for calls in flight until then */
     int64_t take_down_ms; /* how long the take-down after that may last */
 };
 

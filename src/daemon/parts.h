@@ -1,6 +1,7 @@
 /* The running daemon and its parts; private to src/daemon.
  *
  *   daemon.c       start and stop, signals, the step and the tick
+ *   drain.c        leaves the group and stays up, for a planned stop
  *   ports.c        the pipeline's ports, and the events of Kafka's clients
  *   admin_pages.c  the pages of the admin listener
  *   reload.c       SIGHUP: a new configuration, applied as a whole or not at all
@@ -26,6 +27,15 @@
  * _exit(2). */
 #define TAKE_DOWN_MS INT64_C(10000)
 
+/* Where a drain is: see daemon_drain_begin(). */
+enum drain_state { DRAIN_NONE, DRAIN_DRAINING, DRAIN_DRAINED };
+
+struct drain {
+    enum drain_state state;
+    int64_t end_ms; /* mono: DRAIN_DRAINING waits for calls in flight until then */
+    size_t left;    /* DRAIN_DRAINED: events that had not ended in time */
+};
+
 struct daemon {
     const struct config_sources *sources;
     struct setup *setup;
@@ -47,8 +57,9 @@ struct daemon {
     struct reload_status reload_status;
     int64_t started_ms; /* wall clock */
     struct monitor monitor;
-    bool draining; /* a stop was asked for */
-    int64_t drain_end_ms;
+    struct drain drain;
+    bool stopping;       /* a stop was asked for */
+    int64_t stop_end_ms; /* mono: the stop waits for calls in flight until then */
 };
 
 /* --- ports.c */
@@ -68,6 +79,18 @@ bool admin_pages_open(struct daemon *daemon) __attribute__((warn_unused_result))
  * address: it is closed then, and daemon->admin is NULL. False and a reason (free()). */
 bool admin_pages_move(struct daemon *daemon, const char *listen, struct admin **admin, char **error)
     __attribute__((warn_unused_result));
+
+/* --- drain.c */
+
+/* A planned stop of one of several instances: no further call begins, calls in flight end and are
+ * published for at most `timeout_ms`, then the process leaves the group. It stays up and is not
+ * ready. What has not ended goes to the other members. Returns at once. Nothing happens while the
+ * daemon drains already, has drained or stops. */
+void daemon_drain_begin(struct daemon *daemon, int64_t timeout_ms);
+/* Undoes that: joins the group again. Nothing happens without a drain. */
+void daemon_rejoin(struct daemon *daemon);
+/* For status: "draining", "drained", or NULL. */
+const char *daemon_drain_state(const struct daemon *daemon);
 
 /* --- reload.c */
 

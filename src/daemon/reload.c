@@ -97,7 +97,7 @@ static bool try_reload(struct daemon *d)
 
 void reload_run(struct daemon *d)
 {
-    if (d->draining) {
+    if (d->stopping) {
         note_reload(d, "presignd is stopping");
         return;
     }
