@@ -31,7 +31,8 @@ static const struct option_row rows[] = {
                    "for the answer (5000)"),
     OPTION_ROW_JSON(struct options, json,
                     "the daemon's document unchanged: {\"process\",\n"
-                    "\"work\", \"reload\", \"partitions\", \"merchants\",\n"
+                    "\"work\", \"reload\", \"reload_errors\",\n"
+                    "\"preflight\", \"partitions\", \"merchants\",\n"
                     "\"hosts\", \"failures\", \"transactions\", \"keys\"}"),
     {0},
 };
@@ -136,6 +137,9 @@ static void put_head(struct screen *screen, const struct status_section *section
 {
     for (size_t i = 0; i < section->field_count; i++) {
         const struct status_field *field = &section->fields[i];
+        if (field->label == NULL) {
+            continue;
+        }
         size_t pad = field->kind == STATUS_COUNT ? widths[i] - terminal_width(field->label) : 0;
         buf_printf(&screen->out, "  %*s", (int)pad, "");
         terminal_paint(&screen->out, screen->colours, DIM, field->label, widths[i] - pad,
@@ -151,6 +155,9 @@ static void put_list(struct screen *screen, const struct status_section *section
     const json_t *item;
     assert(section->field_count <= FIELDS_MAX);
     for (size_t i = 0; i < section->field_count; i++) {
+        if (section->fields[i].label == NULL) {
+            continue;
+        }
         widths[i] = terminal_width(section->fields[i].label);
         json_array_foreach (list, index, item) {
             size_t width = value_width(screen, &section->fields[i], item);
@@ -160,6 +167,9 @@ static void put_list(struct screen *screen, const struct status_section *section
     put_head(screen, section, widths);
     json_array_foreach (list, index, item) {
         for (size_t i = 0; i < section->field_count; i++) {
+            if (section->fields[i].label == NULL) {
+                continue;
+            }
             buf_puts(&screen->out, "  ");
             put_value(screen, &section->fields[i], item,
                       i + 1 < section->field_count ? widths[i] : 0);

@@ -19,6 +19,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .signer = d->signer,
         .caller = d->caller,
         .history = report_history(d->report),
+        .reload = &d->reload_status,
         .preflight = clients_preflight_found(d->clients),
         .blocking =
             blocking == NULL || d->stopping ? NULL : preflight_row(blocking->check)->process_state,

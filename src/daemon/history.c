@@ -1,10 +1,8 @@
 #include "daemon/history.h"
 
 #include "presignd/base/mem.h"
-#include "presignd/base/text.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 void history_init(struct history *history, struct moment now)
 {
@@ -27,18 +25,6 @@ void history_transaction(struct history *history, const struct transaction_end *
                                     .outcomes = (int64_t)outcomes,
                                     .duration_ms = end->duration_ms,
                                     .end = transaction_verdict_name(end->verdict)};
-}
-
-void history_reload(struct history *history, bool applied, const char *problems, int64_t wall_ms)
-{
-    AUTO_BUF struct buf text = {0};
-    history->reload_ms = wall_ms;
-    history->reload_applied = applied;
-    if (problems != NULL) {
-        text_clean(&text, problems, strcspn(problems, "\n"), HISTORY_TEXT_MAX);
-    }
-    buf_append(&text, "", 1);
-    memcpy(history->reload_text, text.data, text.len);
 }
 
 static int newest_first(const void *a, const void *b)

@@ -7,11 +7,8 @@
 #include "presignd/kafka/transaction.h"
 #include "presignd/ops/status.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define HISTORY_TEXT_MAX 255
 
 struct history {
     struct moment started;
@@ -21,9 +18,6 @@ struct history {
     } failures[REASON_COUNT];
     struct status_transaction transactions[STATUS_TRANSACTIONS_MAX]; /* a ring */
     size_t transaction_count;                                        /* since the start */
-    int64_t reload_ms;                                               /* wall clock; 0: none yet */
-    bool reload_applied;
-    char reload_text[HISTORY_TEXT_MAX + 1]; /* the first problem */
 };
 
 void history_init(struct history *history, struct moment now);
@@ -31,8 +25,6 @@ void history_init(struct history *history, struct moment now);
 void history_published(struct history *history, enum reason reason, int64_t wall_ms);
 void history_transaction(struct history *history, const struct transaction_end *end,
                          size_t outcomes, int64_t wall_ms);
-/* `problems`: one per line, or NULL. */
-void history_reload(struct history *history, bool applied, const char *problems, int64_t wall_ms);
 
 /* The lists of the status: copies that status_deinit() frees. */
 void history_failures(const struct history *history, struct status_list *out);

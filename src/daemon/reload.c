@@ -71,7 +71,7 @@ static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *ad
 static void note_reload(struct daemon *d, const char *problems)
 {
     reload_status_set(&d->reload_status, problems, clock_now(&clock_system).wall_ms);
-    report_reload(d->report, problems == NULL, problems);
+    report_reload(d->report, problems == NULL);
 }
 
 static bool try_reload(struct daemon *d)

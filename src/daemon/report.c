@@ -599,11 +599,10 @@ struct pipeline_observer report_observer(struct report *report)
     };
 }
 
-void report_reload(struct report *report, bool applied, const char *problems)
+void report_reload(struct report *report, bool applied)
 {
     count(report, METRIC_RELOADS, (const char *[]){applied ? "applied" : "failed"});
     metric_set(metrics_series(report->metrics, METRIC_RELOAD_SUCCESSFUL, NULL), applied);
-    history_reload(&report->history, applied, problems, clock_now(&clock_system).wall_ms);
 }
 
 /* --- Gauges --- */

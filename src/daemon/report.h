@@ -24,8 +24,8 @@ struct pipeline_observer report_observer(struct report *report);
 
 /* Logs the counts of suppressed lines. Call it about once a second. */
 void report_tick(struct report *report, int64_t mono_ms);
-/* A reload ended. `problems`, one per line, when the configuration was rejected. */
-void report_reload(struct report *report, bool applied, const char *problems);
+/* A reload ended. */
+void report_reload(struct report *report, bool applied);
 /* Updates the gauges. Call it before they are read. */
 void report_gauges(struct report *report, const struct pipeline_status *pipeline,
                    const struct status *status);

@@ -158,6 +158,10 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
             .state = "open",
             .held_until_ms = STATUS_NONE,
             .last_answer_at_ms = STATUS_NONE,
+            .serial_no = merchant->serial_no,
+            .key_sha256 = merchant->key_sha256,
+            .key_from = merchant->key_is_credential ? "credential" : "file",
+            .certificate_expires_ms = STATUS_NONE, /* no key names that certificate yet */
         };
         if (queue != NULL) {
             take_queue(from, queue, now, &items[i]);
@@ -228,11 +232,21 @@ static void take_preflight(const struct snapshot_sources *from, struct status *s
 
 static void take_reload(const struct snapshot_sources *from, struct status *status)
 {
-    const struct history *history = from->history;
-    bool any = history->reload_ms != 0;
-    status->reload.at_ms = any ? history->reload_ms : STATUS_NONE;
-    status->reload.applied = any ? history->reload_applied : STATUS_NONE;
-    status->reload.text = any && history->reload_text[0] != '\0' ? history->reload_text : NULL;
+    const struct reload_status *reload = from->reload;
+    bool any = reload->count > 0;
+    status->reload.at_ms = any ? reload->at_ms : STATUS_NONE;
+    status->reload.applied = any ? reload->ok : STATUS_NONE;
+    status->reload.text = reload->error_count > 0 ? reload->errors[0] : NULL;
+}
+
+static void take_reload_errors(const struct snapshot_sources *from, struct status *status)
+{
+    const struct reload_status *reload = from->reload;
+    struct status_reload_error *items = mem_zalloc(reload->error_count, sizeof *items);
+    for (size_t i = 0; i < reload->error_count; i++) {
+        items[i].text = reload->errors[i];
+    }
+    status->reload_errors = (struct status_list){.items = items, .count = reload->error_count};
 }
 
 void snapshot_take(const struct snapshot_sources *sources, struct moment now, struct status *status)
@@ -248,6 +262,7 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     take_hosts(sources, now, status);
     take_preflight(sources, status);
     take_reload(sources, status);
+    take_reload_errors(sources, status);
     history_failures(sources->history, &status->failures);
     history_transactions(sources->history, &status->transactions);
 }

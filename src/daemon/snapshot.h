@@ -7,6 +7,7 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/consumer.h"
 #include "presignd/kafka/preflight.h"
+#include "presignd/ops/reload_status.h"
 #include "presignd/ops/status.h"
 #include "presignd/setup/setup.h"
 #include "presignd/wechatpay/caller.h"
@@ -20,6 +21,7 @@ struct snapshot_sources {
     const struct signer *signer;
     const struct caller *caller;
     const struct history *history;
+    const struct reload_status *reload;
     const struct preflight *preflight;  /* what it has found */
     const char *blocking;               /* "preflight: CHECK": keeps us from joining; or NULL */
     const char *unready;                /* why /readyz says no; NULL: it says ready */

@@ -54,6 +54,7 @@ const struct status_section status_sections[] = {
     ONE(process, "Process"),
     ONE(work, "Work"),
     ONE(reload, "Reload"),
+    LIST(reload_errors, reload_error, "Problems of the last reload", "None."),
     LIST(preflight, preflight, "Kafka's preflight", "Not looked at yet."),
     LIST(partitions, partition, "Partitions", "None is assigned: this is a standby."),
     LIST(merchants, merchant, "Merchants", "None is configured."),

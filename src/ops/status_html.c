@@ -142,6 +142,9 @@ static void put_list_head(struct buf *out, const struct status_section *section)
     buf_puts(out, "<thead><tr>");
     for (size_t i = 0; i < section->field_count; i++) {
         const struct status_field *field = &section->fields[i];
+        if (field->label == NULL) {
+            continue;
+        }
         buf_printf(out, "<th scope=\"col\" class=\"%s\">", column_class(field));
         put_escaped(out, field->label);
         buf_puts(out, "</th>");
@@ -158,8 +161,11 @@ static void put_list(struct buf *out, const struct status_section *section,
     for (size_t item = 0; item < status_count(section, status); item++) {
         buf_puts(out, "<tr>");
         for (size_t i = 0; i < section->field_count; i++) {
-            struct status_value value = status_value(section, &section->fields[i], status, item);
-            put_cell(out, &section->fields[i], &value, status->process.at_ms, true);
+            const struct status_field *field = &section->fields[i];
+            struct status_value value = status_value(section, field, status, item);
+            if (field->label != NULL) {
+                put_cell(out, field, &value, status->process.at_ms, true);
+            }
         }
         buf_puts(out, "</tr>\n");
     }

@@ -126,8 +126,15 @@ static char **split_paths(const char *list, char **copy)
     return paths;
 }
 
-static struct merchant *load_merchant(const struct config_merchant *from, bool without_keys,
-                                      bool refused, char **errors)
+static bool lies_in(const char *path, const char *directory)
+{
+    size_t len = directory == NULL ? 0 : strlen(directory);
+    return len > 0 && path != NULL && strncmp(path, directory, len) == 0 && path[len] == '/';
+}
+
+static struct merchant *load_merchant(const struct config_merchant *from,
+                                      const struct config_sources *sources, bool refused,
+                                      char **errors)
 {
     bool off =
         from->platform_certificates == NULL || strcmp(from->platform_certificates, "off") == 0;
@@ -139,6 +146,7 @@ static struct merchant *load_merchant(const struct config_merchant *from, bool w
         .is_default = from->is_default,
         .serial_no = from->serial_no,
         .private_key_path = from->private_key,
+        .key_is_credential = lies_in(from->private_key, sources->credentials_dir),
         .public_key_id = from->wechatpay_public_key_id,
         .public_key_path = from->wechatpay_public_key,
         .certificate_paths = (const char *const *)paths,
@@ -146,11 +154,13 @@ static struct merchant *load_merchant(const struct config_merchant *from, bool w
         .rate_per_s = (unsigned)from->rate_per_s,
         .missing_reported = refused,
     };
-    return without_keys ? merchant_new_keyless(&spec, errors) : merchant_new(&spec, errors);
+    return sources->without_keys ? merchant_new_keyless(&spec, errors)
+                                 : merchant_new(&spec, errors);
 }
 
 /* `refused`: the configuration has problems; missing keys are reported already. */
-static void load_merchants(struct setup *setup, bool without_keys, bool refused, struct buf *errors)
+static void load_merchants(struct setup *setup, const struct config_sources *sources, bool refused,
+                           struct buf *errors)
 {
     const struct config *config = setup->config;
     struct merchant **items = mem_zalloc(config->merchant_count, sizeof(struct merchant *));
@@ -159,7 +169,7 @@ static void load_merchants(struct setup *setup, bool without_keys, bool refused,
         const struct config_merchant *from = &config->merchants[i];
         const struct section section = {config, "merchant", from->mchid};
         AUTO_FREE char *problems = NULL;
-        items[count] = load_merchant(from, without_keys, refused, &problems);
+        items[count] = load_merchant(from, sources, refused, &problems);
         if (items[count] == NULL) {
             report_lines(errors, &section, problems, strlen("merchant : ") + strlen(from->mchid));
         } else {
@@ -168,12 +178,6 @@ static void load_merchants(struct setup *setup, bool without_keys, bool refused,
     }
     setup->merchants = merchants_new(items, count);
     free((void *)items);
-}
-
-static bool lies_in(const char *path, const char *directory)
-{
-    size_t len = directory == NULL ? 0 : strlen(directory);
-    return len > 0 && strncmp(path, directory, len) == 0 && path[len] == '/';
 }
 
 /* Credentials are protected by the service manager. */
@@ -326,7 +330,7 @@ struct setup *setup_load(const struct config_sources *sources, struct buf *error
     }
     bool refused = errors->len > clean;
     load_schemas(setup, errors);
-    load_merchants(setup, sources->without_keys, refused, errors);
+    load_merchants(setup, sources, refused, errors);
     take_properties(setup);
     check_delivery(setup, errors);
     take_endpoint(setup);

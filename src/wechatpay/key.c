@@ -10,7 +10,9 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -330,6 +332,20 @@ EVP_PKEY *key_certificate_parse(const char *pem, size_t len, const char *what, c
         *not_after_ms = (int64_t)timegm(&end) * 1000;
     }
     return key;
+}
+
+void key_sha256(const EVP_PKEY *key, char out[KEY_SHA256_SIZE])
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH] = {0};
+    unsigned char *der = NULL;
+    int len = i2d_PUBKEY(key, &der);
+    if (len > 0) {
+        SHA256(der, (size_t)len, digest);
+    }
+    OPENSSL_free(der);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    }
 }
 
 EVP_PKEY *key_private_read(const char *path, char **error)

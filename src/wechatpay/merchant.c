@@ -5,7 +5,6 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/wechatpay/answer.h"
-#include "presignd/wechatpay/key.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -91,6 +90,8 @@ static void take_private_key(struct builder *builder, const char *path)
     builder->merchant->private_key = key_private_read(path, &error);
     if (error != NULL) {
         complain(builder, "private_key", "%s", error);
+    } else {
+        key_sha256(builder->merchant->private_key, builder->merchant->key_sha256);
     }
 }
 
@@ -188,6 +189,7 @@ static struct builder draft_of(const struct merchant_spec *spec)
                               .missing_reported = spec->missing_reported};
     *builder.merchant = (struct merchant){.mode = spec->mode,
                                           .is_default = spec->is_default,
+                                          .key_is_credential = spec->key_is_credential,
                                           .max_in_flight = spec->max_in_flight,
                                           .rate_per_s = spec->rate_per_s,
                                           .references = 1};

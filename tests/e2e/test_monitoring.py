@@ -4,6 +4,7 @@ rules and the dashboard that contrib/ has for them, the status page and `presign
 Rules are tried twice: on made-up series (rules.test.yml), and on what a real daemon showed on a
 good and on a bad day. promtool is Debian's (scripts/debian-tool)."""
 
+import hashlib
 import html
 import json
 import os
@@ -200,7 +201,7 @@ class Monitored(unittest.TestCase):
         cls.world.produce(event("app", f"F401x99h{n}", mchid=HELD) for n in "abc")
         wait_until(lambda: any("held_until" in each for each in cls.status()["merchants"]), "a merchant held")
         path = cls.world.directory / "presignd-1.conf"
-        path.write_text(path.read_text() + "\n[<script>]\nkey = 1\n")
+        path.write_text(path.read_text() + "\n[<script>]\nkey = 1\n[colours]\n")
         cls.daemon.signal(signal.SIGHUP)
         wait_until(lambda: "text" in cls.status()["reload"], "a reload refused")
         cls.world.sandbox.terminate()
@@ -280,8 +281,21 @@ class Monitored(unittest.TestCase):
         self.assertEqual(bad["work"]["held_merchants"], 3)
         self.assertEqual((bad["reload"]["applied"], bad["reload"]["text"].split(": ")[1]),
                          (False, "unknown section [<script>]"))
+        self.assertEqual([each["text"].split(": ", 1)[1] for each in bad["reload_errors"]],
+                         ["unknown section [<script>]", "unknown section [colours]"])
+        self.assertEqual(good["reload_errors"], [])
         self.assertEqual([each["state"] for each in bad["hosts"]], ["down, probed"])
         self.assertGreater(sum(each["unfinished"] for each in bad["partitions"]), 3)
+
+    def test_each_merchant_tells_its_serial_and_its_key(self):
+        directory, config = self.world.sandbox.directory, self.world.sandbox.config.read_text()
+        for each in self.good_status["merchants"]:
+            mchid = each["mchid"]
+            der = subprocess.run(["openssl", "pkey", "-in", directory / f"merchant-{mchid}.pem", "-pubout", "-outform",
+                                  "DER"], capture_output=True, check=True).stdout
+            serial = re.search(rf"\[merchant {mchid}\][^[]*?serial_no = (\w+)", config)[1]
+            self.assertEqual((each["serial_no"], each["key_sha256"], each["key_from"]),
+                             (serial, hashlib.sha256(der).hexdigest(), "file"))
 
     def test_the_terminal_shows_the_same(self):
         status, text, errors = self.ctl()

@@ -5,17 +5,19 @@
 #include "presignd/base/buf.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Zeroed: no reload since the start. */
 struct reload_status {
     int64_t count; /* reloads since the start, applied or not */
     bool ok;
-    int64_t at_ms;       /* wall clock, when the last one ended */
-    struct buf problems; /* one line each */
+    int64_t at_ms; /* wall clock, when the last one ended */
+    char **errors; /* why it was refused: every problem, one line each */
+    size_t error_count;
 };
 
-/* `problems` NULL: the reload was applied. */
+/* `problems`: one per line; NULL: the reload was applied. */
 void reload_status_set(struct reload_status *status, const char *problems, int64_t wall_ms);
 void reload_status_deinit(struct reload_status *status);
 /* {"pid", "pid_namespace", "started_at", "count", "ok", "at", "errors": [...]}; `ok` and `at` only

@@ -37,13 +37,14 @@ struct status {
     struct status_process process;
     struct status_work work;
     struct status_reload reload;
-    struct status_list preflight;    /* struct status_preflight */
-    struct status_list partitions;   /* struct status_partition */
-    struct status_list merchants;    /* struct status_merchant */
-    struct status_list keys;         /* struct status_key */
-    struct status_list hosts;        /* struct status_host */
-    struct status_list transactions; /* struct status_transaction, newest first */
-    struct status_list failures;     /* struct status_failure, newest first */
+    struct status_list reload_errors; /* struct status_reload_error */
+    struct status_list preflight;     /* struct status_preflight */
+    struct status_list partitions;    /* struct status_partition */
+    struct status_list merchants;     /* struct status_merchant */
+    struct status_list keys;          /* struct status_key */
+    struct status_list hosts;         /* struct status_host */
+    struct status_list transactions;  /* struct status_transaction, newest first */
+    struct status_list failures;      /* struct status_failure, newest first */
 };
 
 /* Frees the lists. */

@@ -60,7 +60,11 @@ END;
 SECTION(reload)
 TIME(reload, at, PLAIN, "last reload")
 FLAG(reload, applied, BAD_IF_NO, "applied")
-PROSE(reload, text, BAD_IF_SET, "first problem")
+PROSE(reload, text, BAD_IF_SET, NULL) /* the first problem */
+END;
+
+SECTION(reload_error)
+PROSE(reload_error, text, BAD_IF_SET, "problem")
 END;
 
 SECTION(preflight)
@@ -94,6 +98,10 @@ COUNT(merchant, rate_per_s, PLAIN, "rate limit /s")
 TIME(merchant, held_until, BAD_IF_SET, "held until")
 TEXT(merchant, last_answer, PLAIN, "last answer") /* its kind */
 TIME(merchant, last_answer_at, PLAIN, "at")
+TEXT(merchant, serial_no, PLAIN, NULL)
+TEXT(merchant, key_sha256, PLAIN, NULL) /* of the public key in DER, hexadecimal */
+TEXT(merchant, key_from, PLAIN, NULL)   /* file | credential */
+TIME(merchant, certificate_expires, BAD_WHEN_PAST, NULL)
 HIDDEN(merchant, held) /* by 401 or by unverifiable answers */
 END;
 

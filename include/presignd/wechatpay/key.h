@@ -28,6 +28,11 @@ EVP_PKEY *key_certificate_parse(const char *pem, size_t len, const char *what, c
                                 int64_t *not_after_ms, char **error)
     __attribute__((warn_unused_result));
 
+/* Lower-case hex of the SHA-256 of the public key (DER, SubjectPublicKeyInfo), as
+ * `openssl pkey -pubout -outform DER | sha256sum` prints it. */
+#define KEY_SHA256_SIZE 65
+void key_sha256(const EVP_PKEY *key, char out[KEY_SHA256_SIZE]);
+
 /* False and a reason (free()) when every user of the machine may read or write the file. */
 bool key_file_check(const char *path, char **error) __attribute__((warn_unused_result));
 

@@ -7,6 +7,7 @@
 #define PRESIGND_WECHATPAY_MERCHANT_H
 
 #include "presignd/wechatpay/endpoint.h"
+#include "presignd/wechatpay/key.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <openssl/types.h>
@@ -25,6 +26,7 @@ struct merchant_spec {
     bool is_default;
     const char *serial_no;
     const char *private_key_path;
+    bool key_is_credential; /* the service manager passes it */
     const char *public_key_id;
     const char *public_key_path;
     const char *const *certificate_paths; /* platform certificates, NULL-ended; may be NULL */
@@ -41,6 +43,8 @@ struct merchant {
     bool is_default;
     char *serial_no;
     EVP_PKEY *private_key;
+    char key_sha256[KEY_SHA256_SIZE]; /* of its public key; "" without one */
+    bool key_is_credential;
     char *public_key_id; /* sent as Wechatpay-Serial; NULL without a public key */
     struct verify_key verify_keys[MERCHANT_VERIFY_KEYS_MAX];
     size_t verify_key_count;

@@ -44,20 +44,3 @@ Test(history, the_last_transactions_are_kept)
     cr_assert_str_eq(items[0].end, "committed");
     free(list.items);
 }
-
-Test(history, of_a_refused_reload_the_first_line_is_kept)
-{
-    struct history history;
-    char longest[1000];
-    history_init(&history, (struct moment){0, 0});
-    history_reload(&history, false, "a:1: is wrong\nb:2: too\n", 7);
-    cr_assert_str_eq(history.reload_text, "a:1: is wrong");
-    cr_assert_not(history.reload_applied);
-    memset(longest, 'x', sizeof longest);
-    longest[sizeof longest - 1] = '\0';
-    history_reload(&history, false, longest, 8);
-    cr_assert_eq(strlen(history.reload_text), HISTORY_TEXT_MAX);
-    history_reload(&history, true, NULL, 9);
-    cr_assert_str_eq(history.reload_text, "");
-    cr_assert_eq(history.reload_ms, 9);
-}

@@ -3,11 +3,14 @@
 #include "unit/wechatpay/pem.h"
 
 #define SERIAL_NO "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB"
-#define WECHATPAY VECTORS "k3_wechatpay_public_key.pem"
+/* openssl pkey -pubout -outform DER | sha256sum */
+#define KEY_SHA256 "0076df9361cc1f5744359234d7df9fd43442cf369fb98826562f1d10a347ec5c"
+#define WECHATPAY  VECTORS "k3_wechatpay_public_key.pem"
 
 static const struct merchant_spec good = {.mchid = "1900007291",
                                           .serial_no = SERIAL_NO,
                                           .private_key_path = MERCHANT,
+                                          .key_is_credential = true,
                                           .public_key_id = "PUB_KEY_ID_0114232134912410",
                                           .public_key_path = WECHATPAY,
                                           .max_in_flight = 256,
@@ -35,6 +38,8 @@ Test(merchant, keys_and_limits_are_taken_from_its_section)
     struct merchant *merchant = expect_taken(&spec);
     cr_assert_str_eq(merchant->mchid, "1900007291");
     cr_assert_str_eq(merchant->serial_no, SERIAL_NO);
+    cr_assert_str_eq(merchant->key_sha256, KEY_SHA256);
+    cr_assert(merchant->key_is_credential);
     cr_assert_str_eq(merchant->public_key_id, "PUB_KEY_ID_0114232134912410");
     cr_assert_eq(merchant->verify_key_count, 1);
     cr_assert_str_eq(merchant->verify_keys[0].serial, "PUB_KEY_ID_0114232134912410");
