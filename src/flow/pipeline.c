@@ -280,6 +280,7 @@ struct pipeline *pipeline_free(struct pipeline *p)
     free(p->queue_table);
     map_free(p->queues);
     key_order_deinit(&p->key_order);
+    pauses_deinit(&p->pauses);
     heap_deinit(&p->due);
     free(p);
     return NULL;

@@ -18,6 +18,7 @@
 #include "presignd/flow/hold.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
+#include "presignd/flow/pause.h"
 #include "presignd/flow/ports.h"
 #include "presignd/kafka/consumer.h"
 #include "presignd/kafka/transaction.h"
@@ -59,6 +60,7 @@ struct pipeline {
     struct key_order key_order;
     struct heap due; /* timers of jobs */
     struct hold hold;
+    struct pauses pauses;
 
     /* By state. JOB_NEW is in the partitions, JOB_WAITING in the merchants' queues. */
     struct list jobs[JOB_STATE_COUNT];

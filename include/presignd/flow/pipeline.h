@@ -21,6 +21,7 @@
 
 #include "presignd/flow/hold.h"
 #include "presignd/flow/job.h"
+#include "presignd/flow/pause.h"
 #include "presignd/flow/ports.h"
 #include "presignd/flow/window.h"
 #include "presignd/kafka/consumer.h"
@@ -71,6 +72,20 @@ int64_t pipeline_next_ms(const struct pipeline *pipeline);
 /* How many records the consumer may hand over now. */
 size_t pipeline_wants(struct pipeline *pipeline);
 
+/* Begins a pause (flow/pause.h), or replaces the one of the same scope and name, which keeps its
+ * begin. Copies `pause`. False: no merchant or endpoint has that name. A pause ends by a resume, at
+ * its until_ms, or when a reload removes its merchant. */
+bool pipeline_pause(struct pipeline *pipeline, const struct pause *pause)
+    __attribute__((warn_unused_result));
+/* What pipeline_pause() would return, without a pause. `name` is "" for PAUSE_ALL. */
+bool pipeline_may_pause(const struct pipeline *pipeline, enum pause_scope scope, const char *name);
+/* Ends that pause; PAUSE_ALL ends every pause. Returns how many ended. */
+size_t pipeline_resume(struct pipeline *pipeline, enum pause_scope scope, const char *name);
+/* Borrowed until the next change. */
+const struct pauses *pipeline_pauses(const struct pipeline *pipeline);
+/* How many events that pause holds. An event may be held by several pauses. */
+size_t pipeline_pause_events(const struct pipeline *pipeline, const struct pause *pause);
+
 /* For a stop: no further call begins; calls in flight may end and are published. Irreversible. */
 void pipeline_drain(struct pipeline *pipeline);
 /* True if no call is in flight and no outcome is unpublished. */
@@ -107,5 +122,27 @@ void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *st
 const struct partition *pipeline_partition(const struct pipeline *pipeline, size_t index);
 const struct merchant_queue *pipeline_queue(const struct pipeline *pipeline, const char *mchid);
 const struct hold *pipeline_hold(const struct pipeline *pipeline);
+
+/* The state of one event, for `presignctl find`. Texts are borrowed until the visit returns; NULL
+ * or "": not known. Moments are of the wall clock; PIPELINE_FOUND_NONE: none. */
+struct pipeline_found {
+    const struct record *record; /* topic, partition, offset and timestamp */
+    const struct admission *admission;
+    const char *state;   /* waiting | held | calling | retry | completed */
+    const char *held_by; /* held: a hold's name, `paused` or `key`; else NULL */
+    int64_t until_ms;    /* when the hold or the pause ends by itself */
+    unsigned attempts;   /* calls made */
+    int64_t next_attempt_at_ms;
+    int status;       /* of the last answer; 0: none */
+    const char *code; /* of the last answer; "": none */
+};
+#define PIPELINE_FOUND_NONE INT64_C(-1)
+/* Most events that one pipeline_find() visits. */
+#define PIPELINE_FIND_MAX 64
+/* Visits the unfinished events with that out_contract_code, by partition and offset. Looks at each
+ * unfinished event once; PIPELINE_BYTES_MAX bounds them. Returns how many it visited. */
+size_t pipeline_find(const struct pipeline *pipeline, const char *out_contract_code,
+                     void (*visit)(void *context, const struct pipeline_found *found),
+                     void *context);
 
 #endif
