@@ -144,6 +144,17 @@ PARSER(parse_listen)
                                      "address, nor unix:/PATH");
 }
 
+/* systemd gives several directories with ':' between them; `auto` is the first. */
+PARSER(parse_state_dir)
+{
+    const char *given = sources->state_dir == NULL ? "" : sources->state_dir;
+    bool is_auto = strcmp(text, "auto") == 0;
+    return is_auto ? store(field, mem_dup(given, strcspn(given, ":")))
+           : *text == '\0' || *text == '/'
+               ? store(field, mem_strdup(text))
+               : quoted_problem(text, "is neither auto nor an absolute path");
+}
+
 /* wechatpay/ checks these. */
 PARSER(parse_text)
 {
@@ -374,4 +385,5 @@ TYPE(serial, STRING, parse_text, "hexadecimal digits")
 TYPE(key_id, STRING, parse_text, "text that begins with PUB_KEY_ID_")
 TYPE(apiv3_key, STRING, parse_apiv3_key, "a path or @NAME")
 TYPE(certificates, STRING, parse_certificates, "paths or @NAMEs, or off")
+TYPE(state_dir, STRING, parse_state_dir, "auto, an absolute path, or empty")
 TYPE(property, STRING, parse_property, "text or @NAME")

@@ -26,6 +26,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .unready = ready ? NULL : why->data,
         .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
+        .state_works = state_dir_works(d->state),
     };
     snapshot_take(&sources, clock_now(&clock_system), status);
 }

@@ -163,6 +163,7 @@ static void build_base(struct daemon *d)
     d->metrics = metrics_new();
     d->report = report_new(d->metrics, setup_delivery(d->setup));
     report_merchants(d->report, d->setup->merchants);
+    d->state = state_dir_open(d->setup->config->daemon.state_dir);
 }
 
 static bool build_caller(struct daemon *d)
@@ -176,6 +177,28 @@ static bool build_caller(struct daemon *d)
     d->caller = caller_new(d->loop, &clock_system, d->signer, &d->setup->caller, ports_on_answered,
                            d, &error);
     return d->caller != NULL || daemon_complain(error, "endpoint");
+}
+
+#define RUNNING_FILE "running"
+
+/* The file is there while a process runs, and remains when nobody asked it to end. */
+static void note_start(struct daemon *d)
+{
+    AUTO_BUF struct buf before = {0};
+    AUTO_BUF struct buf text = {0};
+    bool unclean = state_dir_read(d->state, RUNNING_FILE, &before);
+    buf_printf(&text, "%d\n", (int)getpid());
+    if (state_dir_write(d->state, RUNNING_FILE, text.data, text.len)) {
+        metric_set(metrics_series(d->metrics, METRIC_UNCLEAN_START, NULL), unclean);
+    }
+}
+
+static void note_end(struct daemon *d)
+{
+    if (d->stopping) {
+        (void)state_dir_remove(d->state, RUNNING_FILE);
+    }
+    d->state = state_dir_free(d->state);
 }
 
 /* Builds in the order of the data; after a failure the caller takes down what was built. The Kafka
@@ -192,6 +215,7 @@ static bool build(struct daemon *d)
     loop_timer_init(&d->tick_timer, d->loop, on_tick, d);
     loop_timer_set(&d->tick_timer, clock_now(&clock_system).mono_ms);
     loop_step_set(d->loop, step, d);
+    note_start(d);
     return true;
 }
 
@@ -212,6 +236,7 @@ static bool take_down(struct daemon *d, int *status)
         (void)pthread_detach(guard);
     }
     admin_free(d->admin);
+    note_end(d);
     caller_free(d->caller);
     topic_check_stop(&d->topic_check);
     bool clients_ended = clients_free(d->clients, CLIENTS_CLOSE_MS);

@@ -19,6 +19,7 @@
 #include "presignd/ops/admin.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/reload_status.h"
+#include "presignd/ops/state_dir.h"
 #include "presignd/setup/setup.h"
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/signer.h"
@@ -49,6 +50,7 @@ struct daemon {
     struct consumer *consumer;   /* the clients' */
     struct pipeline *pipeline;
     struct admin *admin;
+    struct state_dir *state;
     struct complete_identity identity;
     struct loop_timer step_timer, tick_timer;
     uint64_t random;

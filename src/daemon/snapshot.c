@@ -28,6 +28,7 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
     status->process.version = PRESIGND_VERSION;
     status->process.librdkafka = library_version();
     status->process.openssl = OpenSSL_version(OPENSSL_VERSION_STRING);
+    status->process.state_dir = from->state_works;
     status->process.at_ms = now.wall_ms;
     status->process.started_ms = from->history->started.wall_ms;
     status->process.uptime_ms = now.mono_ms - from->history->started.mono_ms;

@@ -27,6 +27,7 @@ struct snapshot_sources {
     const char *unready;                /* why /readyz says no; NULL: it says ready */
     const char *transaction_last_error; /* or NULL */
     int64_t records;                    /* consumed */
+    bool state_works;                   /* what is to survive a restart is kept */
 };
 
 /* Overwrites `status`. Its texts are borrowed from the sources: use it before they change, then

@@ -38,6 +38,9 @@ NUMBER(daemon, drain_timeout_ms, MS, "20000", 0, 3600000, RELOAD,
        "Time for calls in flight to finish at a stop. The next start repeats unfinished ones.")
 TEXT(daemon, admin_listen, listen, "127.0.0.1:9464", RELOAD,
      "Listener for metrics, health and status. A unix: socket has mode 0660. Empty disables it.")
+TEXT(daemon, state_dir, state_dir, "auto", RESTART,
+     "Directory of what survives a restart. auto: systemd's StateDirectory=, else none. A path, or "
+     "empty: none. All its files may be deleted.")
 FLAG(daemon, failure_original, "failure_original", flag, "true", RELOAD,
      "Whether a failure record holds its request record, so that it can be sent again.")
 END;

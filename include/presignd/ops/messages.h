@@ -37,5 +37,6 @@
 #define MESSAGE_RELOAD_FAILED         "cf2aaf04078448ce87108595ec251194"
 #define MESSAGE_ASSIGNED              "b661a9a089f54e689dca30c5fdeb200e"
 #define MESSAGE_REVOKED               "762373c304e541f9aefb2936f25418cf"
+#define MESSAGE_STATE_DIR             "0a1e4040443d458ba04e100dd1105288"
 
 #endif

@@ -77,6 +77,9 @@ METRIC(BUILD_INFO, GAUGE, "presignd_build_info", LABELS("version"), "Always 1.")
 METRIC(MODE_INFO, GAUGE, "presignd_mode_info", LABELS("delivery"), "Always 1.")
 METRIC(LOG_DROPPED, COUNTER, "presignd_log_lines_dropped_total", NO_LABELS,
        "Log lines lost because they could not be written.")
+METRIC(UNCLEAN_START, GAUGE, "presignd_unclean_start", NO_LABELS,
+       "1 if the process before this one ended without being asked to. Absent without "
+       "daemon.state_dir.")
 /* The names that all programs use:
  * https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics */
 METRIC(START_TIME, GAUGE, "process_start_time_seconds", NO_LABELS, "When this process started.")

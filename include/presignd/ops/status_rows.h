@@ -24,6 +24,7 @@ TEXT(process, delivery, PLAIN, "delivery") /* exactly_once | at_least_once */
 TEXT(process, version, PLAIN, "version")
 TEXT(process, librdkafka, PLAIN, "librdkafka")
 TEXT(process, openssl, PLAIN, "OpenSSL")
+FLAG(process, state_dir, PLAIN, "state directory works")
 TIME(process, at, PLAIN, "as of")
 TIME(process, started, PLAIN, "started")
 SPAN(process, uptime, HEADLINE, "up for")

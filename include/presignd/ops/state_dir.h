@@ -1,0 +1,41 @@
+/* The state directory: files that survive a restart and are not in Kafka. All of them may be
+ * deleted: a reader takes a missing, damaged or too large file as absent. Without the directory, or
+ * when it cannot be written, everything works but is not kept; that is logged once.
+ *
+ * One process holds a directory, by flock(2). Files have mode 0600 and are replaced by rename(2):
+ * after a crash a file is the old one or the new one. The functions block for the disk; call them
+ * for what changes seldom. One thread. */
+#ifndef PRESIGND_OPS_STATE_DIR_H
+#define PRESIGND_OPS_STATE_DIR_H
+
+#include "presignd/base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A longer file is not read. */
+#define STATE_DIR_FILE_MAX ((size_t)1024 * 1024)
+
+struct state_dir;
+
+/* `path`: an absolute path; "": no directory. Never NULL. */
+struct state_dir *state_dir_open(const char *path)
+    __attribute__((warn_unused_result, returns_nonnull));
+/* Accepts NULL, returns NULL. */
+struct state_dir *state_dir_free(struct state_dir *dir);
+/* Whether a directory is configured. */
+bool state_dir_given(const struct state_dir *dir);
+/* Whether the directory is open and the last write succeeded. */
+bool state_dir_works(const struct state_dir *dir);
+
+/* `name`: a file's name without a slash, a constant of the program. */
+
+/* Appends the content to `out`. False when there is no such file, or it cannot be read. */
+bool state_dir_read(const struct state_dir *dir, const char *name, struct buf *out)
+    __attribute__((warn_unused_result));
+/* Replaces the file. False when it was not kept; the warning has been logged. */
+bool state_dir_write(struct state_dir *dir, const char *name, const void *bytes, size_t len);
+/* False when the file is still there. */
+bool state_dir_remove(struct state_dir *dir, const char *name);
+
+#endif
