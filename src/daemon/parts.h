@@ -4,6 +4,7 @@
  *   drain.c        leaves the group and stays up, for a planned stop
  *   ports.c        the pipeline's ports, and the events of Kafka's clients
  *   admin_pages.c  the pages of the admin listener
+ *   pauses.c       pauses, and those that survive a restart
  *   reload.c       SIGHUP: a new configuration, applied as a whole or not at all
  */
 #ifndef PRESIGND_DAEMON_PARTS_H
@@ -93,6 +94,19 @@ void daemon_drain_begin(struct daemon *daemon, int64_t timeout_ms);
 void daemon_rejoin(struct daemon *daemon);
 /* For status: "draining", "drained", or NULL. */
 const char *daemon_drain_state(const struct daemon *daemon);
+
+/* --- pauses.c: what the control socket calls */
+
+enum daemon_pause {
+    DAEMON_PAUSED,
+    DAEMON_PAUSE_UNKNOWN,  /* no merchant or endpoint has that name */
+    DAEMON_PAUSE_NOT_KEPT, /* `persist` was asked for and cannot be kept; nothing is paused */
+};
+/* As pipeline_pause(). With pause->persist it is written to the state directory first. */
+enum daemon_pause daemon_pause(struct daemon *daemon, const struct pause *pause)
+    __attribute__((warn_unused_result));
+/* As pipeline_resume(), also for the state directory. */
+size_t daemon_resume(struct daemon *daemon, enum pause_scope scope, const char *name);
 
 /* --- reload.c */
 
