@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ enum {
     SECRET_MAX = 64 * 1024, /* a chain of certificates fits */
     APIV3_KEY_LEN = 32,
     CERTIFICATES_MAX = 16,
+    INSTANCE_MAX = 64,
 };
 
 void config_cleanse(char *string)
@@ -60,11 +62,61 @@ static bool plain_name(const char *text, size_t max)
     return len > 0 && len <= max && text[len] == '\0';
 }
 
+/* gethostname(2) names these on a host that was given no name: every such host has them. */
+static bool is_a_name_of_its_own(const char *host)
+{
+    return *host != '\0' && strcmp(host, "(none)") != 0 && !text_equal_nocase(host, "localhost") &&
+           !text_prefix_nocase(host, strlen(host), "localhost.");
+}
+
+static char *shared_name(const char *what, const char *name)
+{
+    AUTO_BUF struct buf out = {0};
+    text_clean(&out, name, strlen(name), QUOTED_MAX);
+    return mem_printf("%s \"%s\", which other hosts have, too: set instance to a name that is "
+                      "stable and unique, or give the host one (hostnamectl hostname NAME)",
+                      what, out.data == NULL ? "" : out.data);
+}
+
+char *config_expand_instance(const char *text, const char *host, char **expanded)
+{
+    AUTO_BUF struct buf out = {0};
+    for (; *text != '\0'; text++) {
+        if (*text != '%') {
+            buf_putc(&out, *text);
+        } else if (*++text == '%') {
+            buf_putc(&out, '%');
+        } else if (*text != 'H') {
+            return mem_strdup("holds a '%' that is neither %H, the name of this host, nor %%, "
+                              "a percent sign");
+        } else if (!is_a_name_of_its_own(host)) {
+            return shared_name("%H is this host's name,", host);
+        } else {
+            buf_puts(&out, host);
+        }
+    }
+    const char *name = out.data == NULL ? "" : out.data;
+    if (*name != '\0' && !is_a_name_of_its_own(name)) {
+        return shared_name("the name is", name);
+    }
+    if (!plain_name(name, INSTANCE_MAX)) {
+        return quoted_problem(name, "is not 1 to 64 letters, digits, points, '_' or '-'; %H is "
+                                    "the name of this host");
+    }
+    *expanded = mem_strdup(name);
+    return NULL;
+}
+
 PARSER(parse_instance)
 {
-    return plain_name(text, 64)
-               ? store(field, mem_strdup(text))
-               : quoted_problem(text, "is not 1 to 64 letters, digits, points, '_' or '-'");
+    char host[HOST_NAME_MAX + 1] = "";
+    char *expanded = NULL;
+    /* A name that was cut has no NUL. */
+    if (gethostname(host, sizeof host - 1) != 0) {
+        *host = '\0';
+    }
+    char *problem = config_expand_instance(text, host, &expanded);
+    return problem == NULL ? store(field, expanded) : problem;
 }
 
 /* The rules of org.apache.kafka.common.internals.Topic. */
@@ -370,7 +422,7 @@ PARSER(parse_certificates)
 
 #define TYPE(name, field, parser, what) \
     const struct config_type config_type_##name = {(what), CONFIG_STORE_##field, (parser)};
-TYPE(instance, STRING, parse_instance, "1 to 64 letters, digits, points, '_' or '-'")
+TYPE(instance, STRING, parse_instance, "1 to 64 letters, digits, points, '_' or '-', once expanded")
 TYPE(topic, STRING, parse_topic, "a topic's name")
 TYPE(paths, STRING, parse_paths, "directories, colon separated")
 TYPE(path, STRING, parse_readable, "a path or @NAME")

@@ -42,6 +42,11 @@ extern const struct config_type config_type_instance, config_type_topic, config_
  * NULL, or what went wrong (free()). The caller overwrites and frees the content. */
 char *config_slurp(const char *path, size_t max, char **content, size_t *len)
     __attribute__((warn_unused_result));
+/* `%H` in `text` becomes the host's name and `%%` a percent sign, as systemd does it. Returns NULL
+ * and sets `*expanded` (free()), or what is wrong: also a host name that hosts without a name share
+ * (empty, localhost, localhost.*, (none)) and a result that is no instance's name. Pure. */
+char *config_expand_instance(const char *text, const char *host, char **expanded)
+    __attribute__((warn_unused_result));
 /* Overwrites a string and frees it. Accepts NULL. */
 void config_cleanse(char *string);
 

@@ -11,8 +11,9 @@
  * value must not be empty. HELP is the comment in the sample and in the manual.
  */
 SECTION(daemon)
-TEXT(daemon, instance, instance, "presignd-1", RESTART,
-     "Unique, stable name of this process. transactional.id and group.instance.id come from it.")
+TEXT(daemon, instance, instance, "presignd-%H", RESTART,
+     "Unique, stable name of this process: transactional.id and group.instance.id come from it. "
+     "%H is this host's name, %% a percent sign.")
 FLAG(daemon, at_least_once, "delivery", delivery, "exactly_once", RESTART,
      "How often an outcome is published: exactly_once | at_least_once. The second is for brokers "
      "without transactions: a crash may publish an outcome again.")

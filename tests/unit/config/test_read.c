@@ -1,6 +1,10 @@
 #include "presignd/config/read.h"
 
+#include "config/value.h"
+
 #include "unit/directory.h"
+
+#include <unistd.h>
 
 /* The minimal configuration, to which tests add lines. */
 #define MERCHANT                                \
@@ -95,7 +99,10 @@ Test(config_read, defaults_are_as_documented)
     bench_init(&bench);
     struct config *config = read_text(&bench, MERCHANT);
     cr_assert_not_null(config, "%s", errors_of(&bench));
-    cr_assert_str_eq(config->daemon.instance, "presignd-1");
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    AUTO_FREE char *instance = mem_printf("presignd-%s", host);
+    cr_assert_str_eq(config->daemon.instance, instance);
     cr_assert(!config->daemon.at_least_once);
     cr_assert_str_eq(config->daemon.requests_topic, "presign.requests");
     cr_assert_str_eq(config->daemon.results_topic, "presign.results");
@@ -134,6 +141,45 @@ Test(config_read, defaults_are_as_documented)
     cr_assert_str_eq(config->properties[0].value, "127.0.0.1:9092");
     cr_assert_str_eq(config->properties[1].name, "group.id");
     cr_assert_str_eq(config->properties[1].value, "presignd");
+}
+
+Test(config_read, an_instance_may_hold_the_hosts_name)
+{
+    static const char long_name[] = "a123456789b123456789c123456789d123456789e123456789f1234";
+    static const struct {
+        const char *text, *host, *expanded, *problem;
+    } cases[] = {
+        {"presignd-%H", "a.example.com", "presignd-a.example.com", NULL},
+        {"%H-%H", "a", "a-a", NULL},
+        {"presignd-2", "localhost", "presignd-2", NULL},
+        {"presignd-%H", long_name,
+         "presignd-a123456789b123456789c123456789d123456789e123456789f1234", NULL},
+        {"presignd-x%H", long_name, NULL, "is not 1 to 64 letters"},
+        {"presignd-%H", "", NULL, "\"\", which other hosts have"},
+        {"presignd-%H", "localhost", NULL, "\"localhost\", which other hosts have"},
+        {"presignd-%H", "LocalHost", NULL, "hostnamectl"},
+        {"presignd-%H", "localhost.localdomain", NULL, "\"localhost.localdomain\""},
+        {"presignd-%H", "localhost4", "presignd-localhost4", NULL},
+        {"presignd-%H", "(none)", NULL, "\"(none)\""},
+        {"presignd-%H", "a\nb", NULL, "\"presignd-a b\" is not"},
+        {"localhost", "a", NULL, "the name is \"localhost\""},
+        {"", "a", NULL, "is not 1 to 64 letters"},
+        {"a%%H", "a", NULL, "\"a%H\" is not"},
+        {"a%i", "a", NULL, "neither %H"},
+        {"a%", "a", NULL, "neither %H"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        AUTO_FREE char *expanded = NULL;
+        AUTO_FREE char *problem = config_expand_instance(cases[i].text, cases[i].host, &expanded);
+        if (cases[i].problem == NULL) {
+            cr_expect_null(problem, "%s: %s", cases[i].text, problem);
+            cr_expect_str_eq(expanded, cases[i].expanded);
+        } else {
+            cr_expect_null(expanded);
+            cr_expect(problem != NULL && strstr(problem, cases[i].problem) != NULL, "%s: %s",
+                      cases[i].text, problem);
+        }
+    }
 }
 
 Test(config_read, all_keys_of_a_merchant_are_read)
