@@ -31,8 +31,9 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
     snapshot_take(&sources, clock_now(&clock_system), status);
 }
 
-static int page_metrics(void *context, struct buf *body)
+static int page_metrics(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     struct daemon *d = context;
     struct pipeline_status pipeline;
     struct status status;
@@ -56,18 +57,21 @@ static int write_status(struct daemon *d, void (*write)(const struct status *, s
     return 200;
 }
 
-static int page_status(void *context, struct buf *body)
+static int page_status(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     return write_status(context, status_html, body);
 }
 
-static int page_status_json(void *context, struct buf *body)
+static int page_status_json(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     return write_status(context, status_json, body);
 }
 
-static int page_health(void *context, struct buf *body)
+static int page_health(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     struct daemon *d = context;
     struct monitor_sources from = daemon_sources(d);
     bool well = monitor_alive(&d->monitor, &from, body);
@@ -75,8 +79,9 @@ static int page_health(void *context, struct buf *body)
     return well ? 200 : 503;
 }
 
-static int page_ready(void *context, struct buf *body)
+static int page_ready(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     struct daemon *d = context;
     struct monitor_sources from = daemon_sources(d);
     bool ready = monitor_ready(&d->monitor, &from, body);
@@ -84,21 +89,32 @@ static int page_ready(void *context, struct buf *body)
     return ready ? 200 : 503;
 }
 
-static int page_reload(void *context, struct buf *body)
+static int page_reload(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     const struct daemon *d = context;
     reload_status_json(&d->reload_status, d->started_ms, body);
     return 200;
 }
 
-static const struct admin_page pages[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
-    {"/healthz", "text/plain; charset=utf-8", page_health},
-    {"/readyz", "text/plain; charset=utf-8", page_ready},
-    {"/status", "text/html; charset=utf-8", page_status},
-    {"/status.json", "application/json", page_status_json},
-    {"/reload.json", "application/json", page_reload},
+static const struct http_route pages[] = {
+    {"GET", "/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics, NULL, NULL},
+    {"GET", "/healthz", "text/plain; charset=utf-8", page_health, NULL, NULL},
+    {"GET", "/readyz", "text/plain; charset=utf-8", page_ready, NULL, NULL},
+    {"GET", "/status", "text/html; charset=utf-8", page_status, NULL, NULL},
+    {"GET", "/status.json", "application/json", page_status_json, NULL, NULL},
+    {"GET", "/reload.json", "application/json", page_reload, NULL, NULL},
 };
+
+static struct http_server *serve(struct daemon *d, const char *listen, char **error)
+{
+    const struct http_server_config config = {.key = "admin_listen",
+                                              .mode = 0660,
+                                              .routes = pages,
+                                              .route_count = ARRAY_LENGTH(pages),
+                                              .context = d};
+    return http_server_new(d->loop, listen, &config, error);
+}
 
 bool admin_pages_open(struct daemon *d)
 {
@@ -107,19 +123,20 @@ bool admin_pages_open(struct daemon *d)
     if (listen == NULL || listen[0] == '\0') {
         return true;
     }
-    d->admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, &error);
+    d->admin = serve(d, listen, &error);
     return d->admin != NULL || daemon_complain(error, "daemon");
 }
 
-bool admin_pages_move(struct daemon *d, const char *listen, struct admin **admin, char **error)
+bool admin_pages_move(struct daemon *d, const char *listen, struct http_server **admin,
+                      char **error)
 {
-    *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
+    *admin = serve(d, listen, error);
     if (*admin != NULL || d->admin == NULL) {
         return *admin != NULL;
     }
     free(*error);
     *error = NULL;
-    d->admin = admin_free(d->admin);
-    *admin = admin_new(d->loop, listen, pages, ARRAY_LENGTH(pages), d, error);
+    d->admin = http_server_free(d->admin);
+    *admin = serve(d, listen, error);
     return *admin != NULL;
 }

@@ -235,7 +235,7 @@ static bool take_down(struct daemon *d, int *status)
     if (pthread_create(&guard, NULL, take_down_guard, status) == 0) {
         (void)pthread_detach(guard);
     }
-    admin_free(d->admin);
+    http_server_free(d->admin);
     note_end(d);
     caller_free(d->caller);
     topic_check_stop(&d->topic_check);

@@ -17,7 +17,7 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/kafka/topic_check.h"
-#include "presignd/ops/admin.h"
+#include "presignd/ops/http_server.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/reload_status.h"
 #include "presignd/ops/state_dir.h"
@@ -50,7 +50,7 @@ struct daemon {
     struct publisher *publisher; /* the clients' */
     struct consumer *consumer;   /* the clients' */
     struct pipeline *pipeline;
-    struct admin *admin;
+    struct http_server *admin;
     struct state_dir *state;
     struct complete_identity identity;
     struct loop_timer step_timer, tick_timer;
@@ -80,8 +80,8 @@ void ports_build_pipeline(struct daemon *daemon);
 bool admin_pages_open(struct daemon *daemon) __attribute__((warn_unused_result));
 /* Opens a listener for another address, given in `*admin`. The present listener may occupy that
  * address: it is closed then, and daemon->admin is NULL. False and a reason (free()). */
-bool admin_pages_move(struct daemon *daemon, const char *listen, struct admin **admin, char **error)
-    __attribute__((warn_unused_result));
+bool admin_pages_move(struct daemon *daemon, const char *listen, struct http_server **admin,
+                      char **error) __attribute__((warn_unused_result));
 
 /* --- drain.c */
 

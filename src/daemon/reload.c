@@ -28,7 +28,7 @@ static bool needs_restart(const struct daemon *d, const struct setup *fresh, str
 
 /* Does everything that may fail, before anything is changed. `*admin` stays NULL when the present
  * listener is kept. */
-static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct admin **admin,
+static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct http_server **admin,
                            struct buf *problems)
 {
     const char *old = d->setup->config->daemon.admin_listen;
@@ -49,11 +49,11 @@ static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct a
 }
 
 /* Nothing here can fail. */
-static void apply_reload(struct daemon *d, struct setup *fresh, struct admin *admin)
+static void apply_reload(struct daemon *d, struct setup *fresh, struct http_server *admin)
 {
     struct setup *old = d->setup;
     if (strcmp(old->config->daemon.admin_listen, fresh->config->daemon.admin_listen) != 0) {
-        admin_free(d->admin);
+        http_server_free(d->admin);
         d->admin = admin;
     }
     d->setup = fresh;
@@ -77,10 +77,10 @@ static void note_reload(struct daemon *d, const char *problems)
 static bool try_reload(struct daemon *d)
 {
     AUTO_BUF struct buf problems = {0};
-    struct admin *admin = NULL;
+    struct http_server *admin = NULL;
     struct setup *fresh = setup_load(d->sources, &problems);
     if (fresh == NULL || !prepare_reload(d, fresh, &admin, &problems)) {
-        admin_free(admin);
+        http_server_free(admin);
         setup_free(fresh);
         note_reload(d, problems.data);
         daemon_log_lines(LOG_ERR, MESSAGE_RELOAD_FAILED, problems.data);

@@ -4,7 +4,7 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/preflight.h"
 #include "presignd/kafka/transaction.h"
-#include "presignd/ops/admin.h"
+#include "presignd/ops/http_server.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/schema/schema.h"
 #include "presignd/wechatpay/answer.h"
@@ -72,7 +72,7 @@ static const struct {
     LIMIT(CONFIG_PROPERTIES_MAX),
     LIMIT(PREFLIGHT_FINDINGS_MAX),
     LIMIT(METRIC_SERIES_MAX),
-    LIMIT(ADMIN_CONNECTIONS_MAX),
+    LIMIT(HTTP_CONNECTIONS_MAX),
 };
 
 static size_t rows_below(const char *text, const char *head)

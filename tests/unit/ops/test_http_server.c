@@ -1,4 +1,4 @@
-#include "presignd/ops/admin.h"
+#include "presignd/ops/http_server.h"
 
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
@@ -18,23 +18,37 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int write_metrics(void *context, struct buf *body)
+static int write_metrics(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     buf_printf(body, "served %d\n", ++*(int *)context);
     return 200;
 }
 
-static int write_not_ready(void *context, struct buf *body)
+static int write_not_ready(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     (void)context;
     buf_puts(body, "no group yet\n");
     return 503;
 }
 
-static const struct admin_page pages[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_metrics},
-    {"/readyz", "text/plain; charset=utf-8", write_not_ready},
+static const struct http_route pages[] = {
+    {"GET", "/metrics", "text/plain; version=0.0.4; charset=utf-8", write_metrics, NULL, NULL},
+    {"GET", "/readyz", "text/plain; charset=utf-8", write_not_ready, NULL, NULL},
 };
+
+static struct http_server *serve(struct loop *loop, const char *listen,
+                                 const struct http_route *routes, size_t count, void *context,
+                                 char **error)
+{
+    const struct http_server_config config = {.key = "admin_listen",
+                                              .mode = 0660,
+                                              .routes = routes,
+                                              .route_count = count,
+                                              .context = context};
+    return http_server_new(loop, listen, &config, error);
+}
 
 /* A client in a thread of its own, because the loop runs in the test's thread. */
 struct client {
@@ -110,9 +124,9 @@ static char *ask_by(struct client *client)
 }
 
 /* Sends one request and reads the whole answer. */
-static char *ask(struct loop *loop, const struct admin *admin, const char *request)
+static char *ask(struct loop *loop, const struct http_server *admin, const char *request)
 {
-    struct client client = {.loop = loop, .port = admin_port(admin), .request = request};
+    struct client client = {.loop = loop, .port = http_server_port(admin), .request = request};
     return ask_by(&client);
 }
 
@@ -123,7 +137,7 @@ struct ask_case {
     const char *lacks;
 };
 
-Test(admin, pages_are_served_by_get_and_head)
+Test(http_server, pages_are_served_by_get_and_head)
 {
     static const struct ask_case cases[] = {
         {"GET /metrics HTTP/1.0\r\n\r\n", "200", "\r\n\r\nserved 1\n", NULL},
@@ -147,8 +161,8 @@ Test(admin, pages_are_served_by_get_and_head)
     char *error = NULL;
     struct loop *loop = loop_new();
     cr_assert_not_null(loop);
-    struct admin *admin =
-        admin_new(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
+    struct http_server *admin =
+        serve(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
     cr_assert_not_null(admin, "%s", error);
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         AUTO_FREE char *answer = ask(loop, admin, cases[i].request);
@@ -162,7 +176,7 @@ Test(admin, pages_are_served_by_get_and_head)
         cr_expect(cases[i].lacks == NULL || strstr(answer, cases[i].lacks) == NULL, "%s: %s",
                   cases[i].request, answer);
     }
-    admin_free(admin);
+    http_server_free(admin);
     loop_free(loop);
 }
 
@@ -175,8 +189,9 @@ enum {
     LIMIT_MS = 60000,   /* that only a broken listener reaches */
 };
 
-static int write_much(void *context, struct buf *body)
+static int write_much(void *context, const struct http_request *request, struct buf *body)
 {
+    (void)request;
     static const char line[1024] = "";
     (void)context;
     for (int i = 0; i < 16 * 1024; i++) { /* more than the sockets' buffers hold */
@@ -185,14 +200,14 @@ static int write_much(void *context, struct buf *body)
     return 200;
 }
 
-static const struct admin_page crowded_pages[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", write_metrics},
-    {"/much", "text/plain; charset=utf-8", write_much},
+static const struct http_route crowded_pages[] = {
+    {"GET", "/metrics", "text/plain; version=0.0.4; charset=utf-8", write_metrics, NULL, NULL},
+    {"GET", "/much", "text/plain; charset=utf-8", write_much, NULL, NULL},
 };
 
 struct crowd {
     struct loop *loop;
-    struct admin *admin;
+    struct http_server *admin;
     int fds[CROWD];
     int served;
 };
@@ -202,16 +217,16 @@ static void crowd_init(struct crowd *crowd, int64_t wait_ms)
 {
     char *error = NULL;
     *crowd = (struct crowd){.loop = loop_new()};
-    crowd->admin = admin_new(crowd->loop, "127.0.0.1:0", crowded_pages, ARRAY_LENGTH(crowded_pages),
-                             &crowd->served, &error);
+    crowd->admin = serve(crowd->loop, "127.0.0.1:0", crowded_pages, ARRAY_LENGTH(crowded_pages),
+                         &crowd->served, &error);
     cr_assert_not_null(crowd->admin, "%s", error);
-    admin_set_wait(crowd->admin, wait_ms == 0 ? INT64_C(1) << 40 : wait_ms);
+    http_server_set_wait(crowd->admin, wait_ms == 0 ? INT64_C(1) << 40 : wait_ms);
 }
 
 static void crowd_come(struct crowd *crowd, int count, const char *text)
 {
     for (int i = 0; i < count; i++) {
-        crowd->fds[i] = connect_to(admin_port(crowd->admin));
+        crowd->fds[i] = connect_to(http_server_port(crowd->admin));
         cr_assert_eq(send(crowd->fds[i], text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
     }
 }
@@ -221,7 +236,7 @@ static void crowd_deinit(struct crowd *crowd, int count)
     for (int i = 0; i < count; i++) {
         close(crowd->fds[i]);
     }
-    admin_free(crowd->admin);
+    http_server_free(crowd->admin);
     loop_free(crowd->loop);
 }
 
@@ -285,21 +300,21 @@ static bool is_closed(int fd)
     return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0;
 }
 
-Test(admin, serves_again_after_many_connections)
+Test(http_server, serves_again_after_many_connections)
 {
     struct crowd crowd;
     crowd_init(&crowd, 0);
-    int want = open_descriptors() + 2 * ADMIN_CONNECTIONS_MAX;
-    crowd_come(&crowd, ADMIN_CONNECTIONS_MAX, "");
+    int want = open_descriptors() + 2 * HTTP_CONNECTIONS_MAX;
+    crowd_come(&crowd, HTTP_CONNECTIONS_MAX, "");
     run_until(crowd.loop, as_many_descriptors, &want); /* all are accepted */
-    for (int i = 0; i < ADMIN_CONNECTIONS_MAX; i++) {
+    for (int i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
         close(crowd.fds[i]);
     }
     is_served(&crowd);
     crowd_deinit(&crowd, 0);
 }
 
-Test(admin, the_oldest_idle_connection_is_closed_for_a_new_one)
+Test(http_server, the_oldest_idle_connection_is_closed_for_a_new_one)
 {
     static const char *const texts[] = {"", "G", "GET /metrics HTTP/1.1\r\nHost: x\r\n"};
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
@@ -319,7 +334,7 @@ static bool drip(void *context)
     return send(crowd->fds[0], "G", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 || is_closed(crowd->fds[0]);
 }
 
-Test(admin, a_slow_request_times_out)
+Test(http_server, a_slow_request_times_out)
 {
     struct crowd crowd;
     crowd_init(&crowd, PATIENCE_MS);
@@ -334,7 +349,7 @@ static bool as_few_descriptors(void *context)
     return open_descriptors() <= *(int *)context;
 }
 
-Test(admin, an_unread_answer_times_out)
+Test(http_server, an_unread_answer_times_out)
 {
     struct crowd crowd;
     crowd_init(&crowd, PATIENCE_MS);
@@ -362,16 +377,16 @@ static void end_counting(void *context)
 }
 
 /* Otherwise the loop uses a whole core while such a connection waits. */
-Test(admin, a_connection_that_cannot_be_accepted_does_not_spin)
+Test(http_server, a_connection_that_cannot_be_accepted_does_not_spin)
 {
     enum { WATCHED_MS = 400 };
     int served = 0;
     char *error = NULL;
     struct rounds rounds = {.loop = loop_new()};
-    struct admin *admin =
-        admin_new(rounds.loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
+    struct http_server *admin =
+        serve(rounds.loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), &served, &error);
     cr_assert_not_null(admin, "%s", error);
-    int fd = connect_to(admin_port(admin));
+    int fd = connect_to(http_server_port(admin));
     struct rlimit was, none;
     cr_assert_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
     none = was;
@@ -386,48 +401,48 @@ Test(admin, a_connection_that_cannot_be_accepted_does_not_spin)
     close(fd);
     AUTO_FREE char *answer = ask(rounds.loop, admin, "GET /metrics HTTP/1.0\r\n\r\n");
     cr_assert_not_null(strstr(answer, "served 1"), "%s", answer);
-    admin_free(admin);
+    http_server_free(admin);
     loop_free(rounds.loop);
 }
 
-Test(admin, an_address_in_use_is_an_error)
+Test(http_server, an_address_in_use_is_an_error)
 {
     char *error = NULL;
     struct loop *loop = loop_new();
-    struct admin *admin = admin_new(loop, "[::1]:0", pages, ARRAY_LENGTH(pages), NULL, &error);
+    struct http_server *admin = serve(loop, "[::1]:0", pages, ARRAY_LENGTH(pages), NULL, &error);
     if (admin == NULL) { /* a host without IPv6 */
         free(error);
-        admin = admin_new(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), NULL, &error);
+        admin = serve(loop, "127.0.0.1:0", pages, ARRAY_LENGTH(pages), NULL, &error);
     }
     cr_assert_not_null(admin, "%s", error);
-    AUTO_FREE char *again = mem_printf("127.0.0.1:%d", admin_port(admin));
-    struct admin *first = admin_new(loop, again, pages, ARRAY_LENGTH(pages), NULL, &error);
-    struct admin *second = admin_new(loop, again, pages, ARRAY_LENGTH(pages), NULL, &error);
+    AUTO_FREE char *again = mem_printf("127.0.0.1:%d", http_server_port(admin));
+    struct http_server *first = serve(loop, again, pages, ARRAY_LENGTH(pages), NULL, &error);
+    struct http_server *second = serve(loop, again, pages, ARRAY_LENGTH(pages), NULL, &error);
     cr_assert_null(second);
     cr_assert_not_null(strstr(error, again));
     cr_assert_not_null(strstr(error, "Address already in use"));
     free(error);
-    admin_free(first);
-    admin_free(admin);
+    http_server_free(first);
+    http_server_free(admin);
     loop_free(loop);
 }
 
-Test(admin, host_names_are_rejected)
+Test(http_server, host_names_are_rejected)
 {
     char *error = NULL;
-    cr_assert_null(admin_new(NULL, "localhost:80", pages, ARRAY_LENGTH(pages), NULL, &error));
+    cr_assert_null(serve(NULL, "localhost:80", pages, ARRAY_LENGTH(pages), NULL, &error));
     cr_assert_not_null(strstr(error, "localhost:80"));
     free(error);
-    cr_assert_null(admin_free(NULL));
+    cr_assert_null(http_server_free(NULL));
 }
 
-static struct admin *listen_at(struct loop *loop, const char *path, int *served, char **error)
+static struct http_server *listen_at(struct loop *loop, const char *path, int *served, char **error)
 {
     AUTO_FREE char *listen = mem_printf("unix:%s", path);
-    return admin_new(loop, listen, pages, ARRAY_LENGTH(pages), served, error);
+    return serve(loop, listen, pages, ARRAY_LENGTH(pages), served, error);
 }
 
-Test(admin, a_unix_socket_is_served)
+Test(http_server, a_unix_socket_is_served)
 {
     struct directory directory;
     struct stat file;
@@ -436,9 +451,9 @@ Test(admin, a_unix_socket_is_served)
     directory_init(&directory);
     AUTO_FREE char *path = directory_file(&directory, "admin.sock");
     struct loop *loop = loop_new();
-    struct admin *admin = listen_at(loop, path, &served, &error);
+    struct http_server *admin = listen_at(loop, path, &served, &error);
     cr_assert_not_null(admin, "%s", error);
-    cr_assert_eq(admin_port(admin), 0);
+    cr_assert_eq(http_server_port(admin), 0);
     cr_assert_eq(lstat(path, &file), 0);
     cr_assert(S_ISSOCK(file.st_mode));
     cr_assert_eq(file.st_mode & 07777, 0660);
@@ -448,7 +463,7 @@ Test(admin, a_unix_socket_is_served)
     cr_assert_null(listen_at(loop, path, &served, &error), "another process listens there");
     cr_assert_not_null(strstr(error, "Address already in use"), "%s", error);
     free(error);
-    admin_free(admin);
+    http_server_free(admin);
     cr_assert_neq(lstat(path, &file), 0, "the file is left behind");
     loop_free(loop);
     directory_deinit(&directory);
@@ -464,7 +479,7 @@ static void leave_socket(const char *path)
     close(fd);
 }
 
-Test(admin, only_a_stale_socket_is_replaced)
+Test(http_server, only_a_stale_socket_is_replaced)
 {
     struct directory directory;
     struct stat file;
@@ -475,11 +490,11 @@ Test(admin, only_a_stale_socket_is_replaced)
     AUTO_FREE char *other = directory_file(&directory, "precious");
     struct loop *loop = loop_new();
     leave_socket(path);
-    struct admin *admin = listen_at(loop, path, &served, &error);
+    struct http_server *admin = listen_at(loop, path, &served, &error);
     cr_assert_not_null(admin, "%s", error);
     cr_assert_eq(unlink(path), 0);
     leave_socket(path); /* another's by now */
-    admin_free(admin);
+    http_server_free(admin);
     cr_assert_eq(lstat(path, &file), 0, "a file of another was removed");
     directory_write(&directory, "precious", "text");
     cr_assert_null(listen_at(loop, other, &served, &error));
