@@ -1,5 +1,6 @@
 #include "daemon/snapshot.h"
 
+#include "daemon/attention.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
@@ -135,6 +136,9 @@ static void take_queue(const struct snapshot_sources *from, const struct merchan
     out->waiting = (int64_t)merchant_queue_waiting(queue);
     out->state = hold_state_name(hold, &queue->hold);
     out->held = hold_is_held(&queue->hold);
+    out->why = hold_why(hold, &queue->hold);
+    out->since_ms =
+        queue->hold.state != HOLD_OPEN ? wall_of(now, queue->hold.since_ms) : STATUS_NONE;
     out->held_until_ms = until_ms != INT64_MAX ? wall_of(now, until_ms) : STATUS_NONE;
     if (queue->last_answer != ANSWER_KIND_COUNT) {
         out->last_answer = answer_kind_name(queue->last_answer);
@@ -157,6 +161,8 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
             .calls_limit = merchant->max_in_flight,
             .rate_per_s = merchant->rate_per_s > 0 ? merchant->rate_per_s : STATUS_NONE,
             .state = "open",
+            .why = HOLD_WHY_NONE,
+            .since_ms = STATUS_NONE,
             .held_until_ms = STATUS_NONE,
             .last_answer_at_ms = STATUS_NONE,
             .serial_no = merchant->serial_no,
@@ -190,6 +196,13 @@ static void take_keys(const struct snapshot_sources *from, struct status *status
     }
 }
 
+static int64_t host_trouble(const struct hold *hold, const struct hold_circuit *circuit)
+{
+    return hold_down(hold)                                       ? ATTENTION_HOST_DOWN
+           : circuit->broken || circuit->outages >= HOLD_OUTAGES ? ATTENTION_HOST_FAILS
+                                                                 : ATTENTION_HOST_WELL;
+}
+
 static void take_hosts(const struct snapshot_sources *from, struct moment now,
                        struct status *status)
 {
@@ -208,6 +221,8 @@ static void take_hosts(const struct snapshot_sources *from, struct moment now,
                                                              : "not asked yet",
             .outages = host->circuit.outages,
             .last_answer_at_ms = wall_of(now, host->answered_ms),
+            .trouble = host_trouble(hold, &host->circuit),
+            .since_ms = host->circuit.broken ? wall_of(now, host->circuit.since_ms) : STATUS_NONE,
         };
     }
 }
@@ -266,4 +281,5 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     take_reload_errors(sources, status);
     history_failures(sources->history, &status->failures);
     history_transactions(sources->history, &status->transactions);
+    attention_take(status);
 }

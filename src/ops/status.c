@@ -51,6 +51,7 @@
     }
 
 const struct status_section status_sections[] = {
+    LIST(attention, attention, "Needs you", "Nothing."),
     ONE(process, "Process"),
     ONE(work, "Work"),
     ONE(reload, "Reload"),

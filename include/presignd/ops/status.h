@@ -34,6 +34,7 @@ struct status_list {
 #include "presignd/ops/status_rows.h"
 
 struct status {
+    struct status_list attention; /* struct status_attention, the worst first */
     struct status_process process;
     struct status_work work;
     struct status_reload reload;

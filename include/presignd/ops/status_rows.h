@@ -11,11 +11,21 @@
  *   FLAG           int64_t NAME         "NAME": true or false
  *   TIME           int64_t NAME_ms      "NAME": RFC 3339; the field is wall clock
  *   SPAN           int64_t NAME_ms      "NAME_seconds"
- *   HIDDEN         int64_t NAME         for metrics only
+ *   HIDDEN         int64_t NAME         for metrics and for the rules of `attention`
  *
  * SHOW is PLAIN, HEADLINE (also at the top of the page), or when the value is highlighted as bad:
  * BAD_IF_NO, BAD_IF_SET, BAD_ABOVE_0, BAD_UNLESS("word"), BAD_WHEN_PAST (a warning before).
  */
+/* What needs a human, the worst first; src/daemon/attention.c has the rules. */
+SECTION(attention)
+TEXT(attention, severity, BAD_UNLESS("warning"), "severity") /* critical | warning */
+TEXT(attention, alert, PLAIN, "alert")                       /* heading of its runbook */
+PROSE(attention, subject, PLAIN, "what") /* names; left out: the daemon itself */
+PROSE(attention, text, PLAIN, "trouble")
+TIME(attention, since, PLAIN, "since")
+PROSE(attention, mend, PLAIN, "what to do")
+END;
+
 SECTION(process)
 TEXT(process, state, BAD_UNLESS("ready"), "state") /* "ready", or why not */
 FLAG(process, ready, PLAIN, NULL)
@@ -103,7 +113,9 @@ TEXT(merchant, serial_no, PLAIN, NULL)
 TEXT(merchant, key_sha256, PLAIN, NULL) /* of the public key in DER, hexadecimal */
 TEXT(merchant, key_from, PLAIN, NULL)   /* file | credential */
 TIME(merchant, certificate_expires, BAD_WHEN_PAST, NULL)
-HIDDEN(merchant, held) /* by 401 or by unverifiable answers */
+HIDDEN(merchant, held)     /* by 401 or by unverifiable answers */
+HIDDEN(merchant, why)      /* an enum hold_why */
+HIDDEN(merchant, since_ms) /* wall clock: begin of its hold, or of the first 429 in a row */
 END;
 
 SECTION(key)
@@ -118,6 +130,8 @@ TEXT(host, name, PLAIN, "host")
 TEXT(host, state, PLAIN, "state")
 COUNT(host, outages, BAD_ABOVE_0, "outages in a row")
 TIME(host, last_answer_at, PLAIN, "last answer")
+HIDDEN(host, trouble)  /* ATTENTION_HOST_… */
+HIDDEN(host, since_ms) /* wall clock: when it failed */
 END;
 
 SECTION(transaction)
