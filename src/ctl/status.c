@@ -29,11 +29,7 @@ static const struct option_row rows[] = {
                     "unix:/PATH (daemon.admin_listen of its\nconfiguration)"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 1, 600000,
                    "for the answer (5000)"),
-    OPTION_ROW_JSON(struct options, json,
-                    "the daemon's document unchanged: {\"process\",\n"
-                    "\"work\", \"reload\", \"reload_errors\",\n"
-                    "\"preflight\", \"partitions\", \"merchants\",\n"
-                    "\"hosts\", \"failures\", \"transactions\", \"keys\"}"),
+    OPTION_ROW_JSON(struct options, json, "the daemon's document unchanged, as /status.json"),
     {0},
 };
 
