@@ -44,6 +44,13 @@ void daemon_log_lines(int level, const char *message_id, char *text)
     }
 }
 
+void daemon_report_hosts(struct daemon *d)
+{
+    for (unsigned i = 0; i < caller_host_count(d->caller); i++) {
+        report_host(d->report, caller_host_name(d->caller, i));
+    }
+}
+
 /* --- The step --- */
 
 static void on_step_timer(void *context)
@@ -176,7 +183,11 @@ static bool build_caller(struct daemon *d)
     }
     d->caller = caller_new(d->loop, &clock_system, d->signer, &d->setup->caller, ports_on_answered,
                            d, &error);
-    return d->caller != NULL || daemon_complain(error, "endpoint");
+    if (d->caller == NULL) {
+        return daemon_complain(error, "endpoint");
+    }
+    daemon_report_hosts(d);
+    return true;
 }
 
 #define RUNNING_FILE "running"

@@ -116,6 +116,8 @@ void reload_run(struct daemon *daemon);
 
 /* What the monitor reads. */
 struct monitor_sources daemon_sources(const struct daemon *daemon);
+/* Creates the metrics of the caller's hosts. */
+void daemon_report_hosts(struct daemon *daemon);
 /* Logs and frees the error of a part that could not be built. Returns false. */
 bool daemon_complain(char *error, const char *what);
 /* Logs each line of the text, which is modified. Accepts NULL. */

@@ -64,6 +64,7 @@ static void apply_reload(struct daemon *d, struct setup *fresh, struct http_serv
         log_warning("fewer signing threads than configured: the system refuses more");
     }
     report_merchants(d->report, fresh->merchants);
+    daemon_report_hosts(d);
     setup_free(old);
 }
 

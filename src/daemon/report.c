@@ -34,6 +34,7 @@ struct report {
     struct map *merchant_logs; /* by mchid */
     struct list merchant_log_list;
     struct metrics *metrics;
+    struct merchants *merchants; /* as configured; NULL before report_merchants() */
     struct history history;
     char *last_error;                 /* why transactions fail */
     int64_t last_error_ms;            /* mono: since when */
@@ -59,7 +60,8 @@ static void create_all_series(struct metrics *metrics)
     size_t endpoints;
     const struct endpoint *endpoint = endpoint_table(&endpoints);
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
-        create_series(metrics, METRIC_FAILURES, reason_name(reason));
+        (void)metrics_series(metrics, METRIC_FAILURES,
+                             (const char *[]){reason_name(reason), reason_side_name(reason)});
     }
     for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
         create_series(metrics, METRIC_RETRIES, reason_name(retry_rule(kind).reason));
@@ -112,6 +114,7 @@ struct report *report_free(struct report *report)
             free(log);
         }
         map_free(report->merchant_logs);
+        merchants_unref(report->merchants);
         free(report->last_error);
         free(report);
     }
@@ -141,6 +144,22 @@ static void count(struct report *report, enum metric metric, const char *const *
 static const char *endpoint_name(const struct job *job)
 {
     return job->admission.endpoint != NULL ? job->admission.endpoint->name : "none";
+}
+
+/* Events may name any merchant; those that are not configured count together. */
+static const char *merchant_label(const struct report *report, const struct job *job)
+{
+    const char *mchid = job->admission.mchid;
+    bool known = report->merchants != NULL && merchants_find(report->merchants, mchid) != NULL;
+    return known ? mchid : "other";
+}
+
+/* By merchant only what concerns the merchant alone; the series of all answers would be too many.
+ */
+static const char *merchant_answer(enum answer_kind kind)
+{
+    bool own = kind == ANSWER_SUCCESS || kind == ANSWER_UNAUTHORIZED || kind == ANSWER_RATE_LIMITED;
+    return own ? answer_kind_name(kind) : "other";
 }
 
 /* --- The pipeline's observer --- */
@@ -181,9 +200,11 @@ static void on_called(void *context, const struct job *job)
 {
     struct report *report = context;
     const struct answer *answer = &job->answer;
-    count(report, METRIC_CALLS,
-          (const char *[]){job->admission.mchid, endpoint_name(job), answer->host,
-                           answer_kind_name(answer->kind)});
+    count(
+        report, METRIC_CALLS,
+        (const char *[]){endpoint_name(job), answer->host, answer_end_name(answer_end_of(answer))});
+    count(report, METRIC_CALLS_BY_MERCHANT,
+          (const char *[]){job->admission.mchid, merchant_answer(answer->kind)});
     metric_observe(
         metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){answer->host}),
         (double)answer->duration_us / 1e6);
@@ -375,8 +396,11 @@ static void on_published(void *context, const struct job *job)
     bool failed = job->reason != REASON_NONE;
     count(report, METRIC_EVENTS,
           (const char *[]){endpoint_name(job), failed ? "failed" : "succeeded"});
+    count(report, METRIC_EVENTS_BY_MERCHANT,
+          (const char *[]){merchant_label(report, job), failed ? "failed" : "succeeded"});
     if (failed) {
-        count(report, METRIC_FAILURES, (const char *[]){reason_name(job->reason)});
+        count(report, METRIC_FAILURES,
+              (const char *[]){reason_name(job->reason), reason_side_name(job->reason)});
         log_failure(report, job);
     }
     int64_t wall_ms = clock_now(&clock_system).wall_ms;
@@ -693,11 +717,47 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     process_measure(report->metrics);
 }
 
-void report_merchants(struct report *report, const struct merchants *merchants)
+/* The series of one merchant, or of "other". */
+static void create_merchant_series(struct report *report, const char *mchid)
 {
+    static const char *const outcomes[] = {"succeeded", "failed"};
+    for (size_t i = 0; i < ARRAY_LENGTH(outcomes); i++) {
+        (void)metrics_series(report->metrics, METRIC_EVENTS_BY_MERCHANT,
+                             (const char *[]){mchid, outcomes[i]});
+    }
+}
+
+static void create_answer_series(struct report *report, const char *mchid)
+{
+    for (enum answer_kind kind = 0; kind < ANSWER_KIND_COUNT; kind++) {
+        (void)metrics_series(report->metrics, METRIC_CALLS_BY_MERCHANT,
+                             (const char *[]){mchid, merchant_answer(kind)});
+    }
+}
+
+void report_host(struct report *report, const char *host)
+{
+    size_t endpoints;
+    const struct endpoint *endpoint = endpoint_table(&endpoints);
+    (void)metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){host});
+    for (size_t i = 0; i < endpoints; i++) {
+        for (enum answer_end end = 0; end < ANSWER_END_COUNT; end++) {
+            (void)metrics_series(report->metrics, METRIC_CALLS,
+                                 (const char *[]){endpoint[i].name, host, answer_end_name(end)});
+        }
+    }
+}
+
+void report_merchants(struct report *report, struct merchants *merchants)
+{
+    merchants_unref(report->merchants);
+    report->merchants = merchants_ref(merchants);
+    create_merchant_series(report, "other");
     metrics_clear(report->metrics, METRIC_CERTIFICATE_EXPIRY);
     for (size_t i = 0; i < merchants_count(merchants); i++) {
         const struct merchant *merchant = merchants_at(merchants, i);
+        create_merchant_series(report, merchant->mchid);
+        create_answer_series(report, merchant->mchid);
         for (size_t k = 0; k < merchant->verify_key_count; k++) {
             const struct verify_key *key = &merchant->verify_keys[k];
             if (key->not_after_ms != INT64_MAX) {

@@ -29,8 +29,12 @@ void report_reload(struct report *report, bool applied);
 /* Updates the gauges. Call it before they are read. */
 void report_gauges(struct report *report, const struct pipeline_status *pipeline,
                    const struct status *status);
-/* Sets the expiry of the configured certificates; call it again after a reload. */
-void report_merchants(struct report *report, const struct merchants *merchants);
+/* Creates the series of the configured merchants, and sets the expiry of their certificates. Takes
+ * a reference. Call it again after a reload. */
+void report_merchants(struct report *report, struct merchants *merchants);
+/* Creates the series of a host's calls: rate() misses the first increment of a series that appears
+ * with 1. */
+void report_host(struct report *report, const char *host);
 /* An assignment begins. Outcomes that were not published went with the one before. */
 void report_assigned(struct report *report);
 /* Why transactions fail, for the status text; NULL: the last one of each output topic was

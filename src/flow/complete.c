@@ -60,7 +60,9 @@ static size_t list_attempts(const struct job *job, struct outcome_attempt *out)
             .duration_ms = attempt->duration_ms,
             .status = attempt->status,
             .code = attempt->code[0] != '\0' ? attempt->code : NULL,
-            .ended = reason_name(retry_rule(attempt->kind).reason),
+            .ended = attempt->kind == ANSWER_SIGN_TEST
+                         ? answer_kind_name(attempt->kind)
+                         : reason_name(retry_rule(attempt->kind).reason),
         };
     }
     return count;

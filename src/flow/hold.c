@@ -539,8 +539,10 @@ static enum hold_event event_of(const struct hold *hold, struct hold_merchant *m
     if (answer->is_signed) {
         return HOLD_EVENT_VERIFIED;
     }
-    /* A 200 without a signature may come from an intermediary. */
-    return answer->kind == ANSWER_UNVERIFIED ? HOLD_EVENT_FAILED : HOLD_EVENT_ANSWERED;
+    /* A 200 without a signature may come from an intermediary. A signature test says nothing about
+     * our keys. */
+    bool no_proof = answer->kind == ANSWER_UNVERIFIED || answer->kind == ANSWER_SIGN_TEST;
+    return no_proof ? HOLD_EVENT_FAILED : HOLD_EVENT_ANSWERED;
 }
 
 /* Answers to calls of an earlier epoch are ignored: the keys may have changed since, and a call

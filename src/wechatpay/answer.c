@@ -16,6 +16,65 @@ const char *answer_kind_name(enum answer_kind kind)
     return names[kind];
 }
 
+const char *answer_end_name(enum answer_end end)
+{
+#define NAME(end, name) name,
+    static const char *const names[] = {ANSWER_ENDS(NAME)};
+#undef NAME
+    return names[end];
+}
+
+static enum answer_end unavailable_end(const struct answer *answer)
+{
+    if (answer->cause == ANSWER_CAUSE_TIMEOUT) {
+        return ANSWER_END_TIMEOUT;
+    }
+    if (answer->cause == ANSWER_CAUSE_RESET || answer->status == 0) {
+        return ANSWER_END_RESET;
+    }
+    switch (answer->status) {
+    case 500:
+        return ANSWER_END_HTTP_500;
+    case 502:
+        return ANSWER_END_HTTP_502;
+    case 503:
+        return ANSWER_END_HTTP_503;
+    case 504:
+        return ANSWER_END_HTTP_504;
+    default:
+        return ANSWER_END_HTTP_OTHER;
+    }
+}
+
+enum answer_end answer_end_of(const struct answer *answer)
+{
+    switch (answer->kind) {
+    case ANSWER_SUCCESS:
+        return ANSWER_END_SUCCESS;
+    case ANSWER_REJECTED:
+        return ANSWER_END_REJECTED;
+    case ANSWER_UNAUTHORIZED:
+        return ANSWER_END_UNAUTHORIZED;
+    case ANSWER_RATE_LIMITED:
+        return ANSWER_END_RATE_LIMITED;
+    case ANSWER_UNAVAILABLE:
+        return unavailable_end(answer);
+    case ANSWER_UNREACHABLE:
+        return answer->cause == ANSWER_CAUSE_NAME  ? ANSWER_END_DNS
+               : answer->cause == ANSWER_CAUSE_TLS ? ANSWER_END_TLS
+                                                   : ANSWER_END_CONNECT;
+    case ANSWER_UNVERIFIED:
+        return ANSWER_END_UNVERIFIED;
+    case ANSWER_UNEXPECTED:
+        return ANSWER_END_UNEXPECTED;
+    case ANSWER_SIGN_TEST:
+        return ANSWER_END_SIGN_TEST;
+    case ANSWER_KIND_COUNT:
+        break;
+    }
+    abort();
+}
+
 const char *call_state_name(enum call_state state)
 {
     return state == CALL_NOT_SENT ? "not_sent" : state == CALL_ANSWERED ? "answered" : "unknown";
@@ -164,6 +223,8 @@ static void classify_ok(const struct endpoint *endpoint, const struct answer_inp
 {
     const char *fault = read_success(endpoint, input, answer);
     if (fault != NULL) {
+        bool is_test = answer->verify == VERIFY_SIGNATURE_TEST;
+        answer->kind = is_test ? ANSWER_SIGN_TEST : ANSWER_UNVERIFIED;
         answer->detail = fault;
         if (answer->message[0] == '\0') {
             copy_clean(answer->message, fault, ANSWER_MESSAGE_MAX);

@@ -529,6 +529,12 @@ static void set_request_options(struct transfer *transfer, int64_t now_ms)
 
 /* ---- The states of a transfer: waiting, running, finished. ---- */
 
+static bool is_tls(CURLcode code)
+{
+    return code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION ||
+           code == CURLE_SSL_CACERT_BADFILE;
+}
+
 static enum answer_cause cause_not_sent(const struct transfer *transfer, CURLcode code)
 {
     bool is_name = code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY ||
@@ -537,7 +543,7 @@ static enum answer_cause cause_not_sent(const struct transfer *transfer, CURLcod
     if (transfer->is_short || (may_be_short && descriptors_are_short())) {
         return ANSWER_CAUSE_SHORTAGE;
     }
-    return is_name ? ANSWER_CAUSE_NAME : ANSWER_CAUSE_NONE;
+    return is_name ? ANSWER_CAUSE_NAME : is_tls(code) ? ANSWER_CAUSE_TLS : ANSWER_CAUSE_NONE;
 }
 
 /* With a proxy the connection goes to the proxy, which may refuse with an HTTP status. */
@@ -582,6 +588,7 @@ static void set_status(struct transfer *transfer, CURLcode code)
         transfer->reason = "the answer is larger than any of the API's";
     } else {
         transfer->status = TRANSFER_BROKEN;
+        transfer->cause = transfer->timed_out ? ANSWER_CAUSE_TIMEOUT : ANSWER_CAUSE_RESET;
         transfer->reason = reason_of(code, true);
     }
 }

@@ -18,7 +18,7 @@
  * been.
  * - Nothing is sent from `expires_ms` on. Both time-outs include the wait for a connection.
  * - Why nothing was sent: no descriptor in this process (SHORTAGE), the name did not resolve
- * (NAME), or the network (NONE).
+ * (NAME), the handshake (TLS), or the network (NONE).
  * - Answers have size limits (ANSWER_BODY_MAX, ANSWER_HEADERS_MAX). The number of connections and
  * of those that are connecting is limited.
  * - Kept connections are closed after 7 s without use; the server closes them after about 8 s.
@@ -88,16 +88,17 @@ struct transfer {
 
     /* The answer; borrowed until the next start or transfer_deinit(). */
     enum transfer_status status;
-    enum answer_cause cause; /* of TRANSFER_NOT_SENT: SHORTAGE, NAME or NONE */
-    const char *reason;      /* static text, NULL for TRANSFER_DONE */
-    int http_status;         /* of the last status line; 0: none came */
-    bool timed_out;          /* it ended by the time-out */
-    bool expired;            /* not sent: `expires_ms` was reached */
-    long proxy_status;       /* the proxy's answer to CONNECT; 0: none */
-    int64_t duration_us;     /* from the start of connecting, or sending, to the end; without a
-                              * connection: from transfer_start() */
-    bool is_distrusted;      /* the answer may belong to another request */
-    struct buf answer;       /* the raw body */
+    enum answer_cause
+        cause;           /* of NOT_SENT: SHORTAGE, NAME, TLS or NONE; of BROKEN: TIMEOUT, RESET */
+    const char *reason;  /* static text, NULL for TRANSFER_DONE */
+    int http_status;     /* of the last status line; 0: none came */
+    bool timed_out;      /* it ended by the time-out */
+    bool expired;        /* not sent: `expires_ms` was reached */
+    long proxy_status;   /* the proxy's answer to CONNECT; 0: none */
+    int64_t duration_us; /* from the start of connecting, or sending, to the end; without a
+                          * connection: from transfer_start() */
+    bool is_distrusted;  /* the answer may belong to another request */
+    struct buf answer;   /* the raw body */
 
     /* Private. */
     struct list_link link;

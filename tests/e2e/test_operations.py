@@ -394,11 +394,18 @@ class Pages(Operated):
                    "eight results")
         metrics = daemon.metrics()
         host = f"127.0.0.1:{self.world.sandbox.port}"
-        labels = f'mchid="{DIRECT}",endpoint="app",host="{host}"'
+        labels = f'endpoint="app",host="{host}"'
         expected = {'presignd_events_total{endpoint="none",outcome="failed"}': 3,
-                    'presignd_failures_total{reason="invalid_json"}': 3,
+                    'presignd_failures_total{reason="invalid_json",side="sender"}': 3,
+                    'presignd_failures_total{reason="unexpected_answer",side="wechatpay"}': 0,
+                    f'presignd_merchant_events_total{{mchid="{DIRECT}",outcome="succeeded"}}': 8,
+                    'presignd_merchant_events_total{mchid="other",outcome="failed"}': 3,
                     f'presignd_calls_total{{{labels},answer="success"}}': 8,
-                    f'presignd_calls_total{{{labels},answer="unavailable"}}': 2,
+                    f'presignd_calls_total{{{labels},answer="http_503"}}': 2,
+                    f'presignd_calls_total{{{labels},answer="timeout"}}': 0,
+                    f'presignd_merchant_calls_total{{mchid="{DIRECT}",answer="success"}}': 8,
+                    f'presignd_merchant_calls_total{{mchid="{DIRECT}",answer="other"}}': 2,
+                    f'presignd_merchant_calls_total{{mchid="{DIRECT_2}",answer="unauthorized"}}': 0,
                     f'presignd_call_duration_seconds_count{{host="{host}"}}': 10,
                     'presignd_retries_total{reason="unavailable"}': 2,
                     "presignd_records_total": 11, "presignd_calls_in_flight": 0,

@@ -601,7 +601,7 @@ static void expect_distrust(const char *name, const struct identity *identity, i
     struct server *server = open_server(answer_ok, identity, tls_version);
     struct caller_config config = config_for(url_of(server));
     config.ca_file = ca == NULL ? NULL : path_of(ca);
-    expect_unreachable(&config, detail, ANSWER_CAUSE_NONE);
+    expect_unreachable(&config, detail, ANSWER_CAUSE_TLS);
     CHECK(server->requests == 0);
     close_server(server);
 }

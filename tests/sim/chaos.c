@@ -156,7 +156,7 @@ static void new_weather(struct sim *sim)
     static const unsigned most[ANSWER_KIND_COUNT] = {
         [ANSWER_REJECTED] = 60,     [ANSWER_UNAUTHORIZED] = 5, [ANSWER_RATE_LIMITED] = 150,
         [ANSWER_UNAVAILABLE] = 150, [ANSWER_UNREACHABLE] = 50, [ANSWER_UNVERIFIED] = 50,
-        [ANSWER_UNEXPECTED] = 20};
+        [ANSWER_UNEXPECTED] = 20,   [ANSWER_SIGN_TEST] = 50};
     calm_weather(sim);
     for (enum answer_kind kind = 0; kind < ANSWER_KIND_COUNT; kind++) {
         sim->weather.share[kind] =

@@ -204,7 +204,7 @@ static struct answer write_answer(struct sim *sim, const struct call *call)
     static const int status[ANSWER_KIND_COUNT] = {
         [ANSWER_SUCCESS] = 200,      [ANSWER_REJECTED] = 400,    [ANSWER_UNAUTHORIZED] = 401,
         [ANSWER_RATE_LIMITED] = 429, [ANSWER_UNAVAILABLE] = 503, [ANSWER_UNVERIFIED] = 200,
-        [ANSWER_UNEXPECTED] = 302};
+        [ANSWER_UNEXPECTED] = 302,   [ANSWER_SIGN_TEST] = 200};
     const struct sim_merchant_weather *of = &sim->weather.of[call->merchant];
     bool retry_after = sim_chance(sim, sim->weather.retry_after);
     bool told = of->retry_after_ms != 0 &&

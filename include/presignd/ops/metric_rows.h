@@ -6,12 +6,16 @@
  */
 METRIC(EVENTS, COUNTER, "presignd_events_total", LABELS("endpoint", "outcome"),
        "Events completed and published, by outcome: succeeded or failed.")
-METRIC(FAILURES, COUNTER, "presignd_failures_total", LABELS("reason"),
-       "Failure records, by reason.")
+METRIC(EVENTS_BY_MERCHANT, COUNTER, "presignd_merchant_events_total", LABELS("mchid", "outcome"),
+       "Events completed and published, by configured merchant (else other) and outcome.")
+METRIC(FAILURES, COUNTER, "presignd_failures_total", LABELS("reason", "side"),
+       "Failure records, by reason and by who must act: sender, operator or wechatpay.")
 METRIC(RELIEVED, COUNTER, "presignd_events_relieved_total", LABELS("mchid"),
        "Events of a held merchant that were failed early to free their partition for others.")
-METRIC(CALLS, COUNTER, "presignd_calls_total", LABELS("mchid", "endpoint", "host", "answer"),
+METRIC(CALLS, COUNTER, "presignd_calls_total", LABELS("endpoint", "host", "answer"),
        "Calls made, by how they ended.")
+METRIC(CALLS_BY_MERCHANT, COUNTER, "presignd_merchant_calls_total", LABELS("mchid", "answer"),
+       "Calls made, by merchant and answer: success, unauthorized, rate_limited or other.")
 METRIC(CALL_SECONDS, HISTOGRAM, "presignd_call_duration_seconds", LABELS("host"),
        "Duration of a call, from its start to the end of its answer.")
 METRIC(RETRIES, COUNTER, "presignd_retries_total", LABELS("reason"),

@@ -22,25 +22,54 @@
 #define ANSWER_MESSAGE_MAX 256
 #define ANSWER_ID_MAX      128
 
-/* Each kind with its name in metrics. */
-#define ANSWER_KINDS(ROW)                                                                       \
-    ROW(SUCCESS, "success")           /* 200, verified, with every required member */           \
-    ROW(REJECTED, "rejected")         /* permanent: 501, and 4xx except those below and 408, */ \
-                                      /* 421, 425 */                                            \
-    ROW(UNAUTHORIZED, "unauthorized") /* 401 */                                                 \
-    ROW(RATE_LIMITED, "rate_limited") /* 429 */                                                 \
-    ROW(UNAVAILABLE, "unavailable")   /* 5xx except 501; 202, 408, 421, 425; only 1xx; an */    \
-                                      /* incomplete answer or none */                           \
-    ROW(UNREACHABLE, "unreachable")   /* never sent: DNS, connect, TLS */                       \
-    ROW(UNVERIFIED, "unverified")     /* 200 that cannot be trusted or lacks a required */      \
-                                      /* member; an answer that began before the request */     \
-                                      /* was sent */                                            \
-    ROW(UNEXPECTED, "unexpected")     /* outside the API's rules: 204 and other 2xx, 3xx */
+/* Each kind with its name in the status. */
+#define ANSWER_KINDS(ROW)                                                                         \
+    ROW(SUCCESS, "success")           /* 200, verified, with every required member */             \
+    ROW(REJECTED, "rejected")         /* permanent: 501, and 4xx except those below and 408, */   \
+                                      /* 421, 425 */                                              \
+    ROW(UNAUTHORIZED, "unauthorized") /* 401 */                                                   \
+    ROW(RATE_LIMITED, "rate_limited") /* 429 */                                                   \
+    ROW(UNAVAILABLE, "unavailable")   /* 5xx except 501; 202, 408, 421, 425; only 1xx; an */      \
+                                      /* incomplete answer or none */                             \
+    ROW(UNREACHABLE, "unreachable")   /* never sent: DNS, connect, TLS */                         \
+    ROW(UNVERIFIED, "unverified")     /* 200 that cannot be trusted or lacks a required */        \
+                                      /* member; an answer that began before the request */       \
+                                      /* was sent */                                              \
+    ROW(UNEXPECTED, "unexpected")     /* outside the API's rules: 204 and other 2xx, 3xx */       \
+    ROW(SIGN_TEST, "sign_test")       /* 200 with a signature that must fail: WeChat Pay tests */ \
+                                      /* now and then that answers are verified. Routine */
 
 #define ANSWER_KIND(kind, name) ANSWER_##kind,
 enum answer_kind { ANSWER_KINDS(ANSWER_KIND) ANSWER_KIND_COUNT };
 #undef ANSWER_KIND
-const char *answer_kind_name(enum answer_kind kind); /* as in metrics: "success", "rejected" … */
+const char *answer_kind_name(enum answer_kind kind);
+
+/* How an attempt ended, with its name in metrics and in the journal: the kind, and for a kind that
+ * has several causes, which one. */
+#define ANSWER_ENDS(ROW)                                                                        \
+    ROW(SUCCESS, "success")                                                                     \
+    ROW(SIGN_TEST, "sign_test")                                                                 \
+    ROW(UNVERIFIED, "unverified")                                                               \
+    ROW(REJECTED, "rejected")                                                                   \
+    ROW(UNAUTHORIZED, "unauthorized")                                                           \
+    ROW(RATE_LIMITED, "rate_limited")                                                           \
+    ROW(HTTP_500, "http_500") /* ANSWER_UNAVAILABLE, by its status */                           \
+    ROW(HTTP_502, "http_502")                                                                   \
+    ROW(HTTP_503, "http_503")                                                                   \
+    ROW(HTTP_504, "http_504")                                                                   \
+    ROW(HTTP_OTHER, "http_other") /* its other statuses, for example 408 */                     \
+    ROW(TIMEOUT, "timeout")       /* sent, and no whole answer came in time */                  \
+    ROW(RESET, "reset")           /* sent, and the connection ended before the answer did */    \
+    ROW(DNS, "dns")               /* ANSWER_UNREACHABLE: the name did not resolve */            \
+    ROW(CONNECT, "connect")       /* not sent for any other cause: refused, no connection in */ \
+                                  /* time, expired, no descriptor */                            \
+    ROW(TLS, "tls")               /* the handshake failed, or the certificate is not trusted */ \
+    ROW(UNEXPECTED, "unexpected")
+
+#define ANSWER_END(end, name) ANSWER_END_##end,
+enum answer_end { ANSWER_ENDS(ANSWER_END) ANSWER_END_COUNT };
+#undef ANSWER_END
+const char *answer_end_name(enum answer_end end);
 
 /* The cause of an attempt's end, where the kind does not say it. */
 enum answer_cause {
@@ -50,6 +79,9 @@ enum answer_cause {
     ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent, the
                             * host is not at fault */
     ANSWER_CAUSE_NAME,     /* the host's name did not resolve: nothing was sent */
+    ANSWER_CAUSE_TLS,      /* the TLS handshake failed: nothing was sent */
+    ANSWER_CAUSE_TIMEOUT,  /* sent, and no whole answer came in time */
+    ANSWER_CAUSE_RESET,    /* sent, and the connection ended before the answer did */
     ANSWER_CAUSE_FOREIGN,  /* it belongs, or may belong, to another request */
 };
 
@@ -69,7 +101,7 @@ enum transfer_status {
 /* Borrowed values of one transfer. */
 struct answer_input {
     enum transfer_status transfer;
-    enum answer_cause cause;      /* why nothing was sent: SHORTAGE, NAME or NONE */
+    enum answer_cause cause;      /* of a transfer without a whole answer, else NONE */
     int status;                   /* 0 when no status line came */
     struct verify_input verify;   /* headers and raw body */
     const char *content_encoding; /* NULL when absent; none was requested */
@@ -106,6 +138,7 @@ struct answer {
 void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
                      const struct verify_key *keys, size_t key_count, int64_t wall_ms,
                      struct answer *answer);
+enum answer_end answer_end_of(const struct answer *answer);
 /* Turns an answer into unverified, unknown, foreign: it belongs, or may belong, to another request.
  * `detail` is static text. */
 void answer_mark_foreign(struct answer *answer, const char *detail);

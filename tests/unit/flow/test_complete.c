@@ -113,6 +113,7 @@ Test(complete, a_failure_after_calls_has_the_last_answer_and_all_attempts)
     AUTO_WORLD struct world world = world_new();
     struct job *job = job_of_event(&world, "", APP_DATA);
     answered(job, ANSWER_UNAVAILABLE, 503, "");
+    answered(job, ANSWER_SIGN_TEST, 200, "");
     answered(job, ANSWER_REJECTED, 400, "PARAM_ERROR");
     job->worst_call_state = CALL_UNKNOWN;
     complete_failure(job, &identity, REASON_REJECTED, NULL, NOW_MS);
@@ -122,11 +123,12 @@ Test(complete, a_failure_after_calls_has_the_last_answer_and_all_attempts)
     cr_assert_str_eq(text(data, "message"), "400 PARAM_ERROR: in words");
     cr_assert_str_eq(text(data, "call_state"), "unknown");
     cr_assert_eq(number(json_object_get(data, "answer"), "status"), 400);
-    cr_assert_eq(json_array_size(log), 2);
+    cr_assert_eq(json_array_size(log), 3);
     cr_assert_str_eq(text(json_array_get(log, 0), "ended"), "unavailable");
     cr_assert_eq(number(json_array_get(log, 0), "status"), 503);
-    cr_assert_str_eq(text(json_array_get(log, 1), "ended"), "rejected");
-    cr_assert_str_eq(text(json_array_get(log, 1), "code"), "PARAM_ERROR");
+    cr_assert_str_eq(text(json_array_get(log, 1), "ended"), "sign_test");
+    cr_assert_str_eq(text(json_array_get(log, 2), "ended"), "rejected");
+    cr_assert_str_eq(text(json_array_get(log, 2), "code"), "PARAM_ERROR");
     job_free(job);
 }
 

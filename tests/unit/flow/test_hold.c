@@ -264,6 +264,21 @@ Test(hold, an_unsigned_200_does_not_end_a_hold)
     cr_assert_str_eq(state(&scene, &scene.a), "open");
 }
 
+Test(hold, a_signature_test_neither_begins_nor_ends_a_hold)
+{
+    struct scene scene;
+    static const struct answer test = {
+        .kind = ANSWER_SIGN_TEST, .call_state = CALL_UNKNOWN, .status = 200, .retry_after_ms = -1};
+    scene_begin(&scene, 1);
+    for (int64_t now_ms = 0; now_ms < 100; now_ms++) {
+        (void)calls(&scene, &scene.a, &test, now_ms);
+    }
+    cr_assert_str_eq(state(&scene, &scene.a), "open");
+    (void)calls(&scene, &scene.a, &refusal, 100);
+    (void)probes(&scene, &scene.a, &test, 100 + INTERVAL_MS);
+    cr_assert_str_eq(state(&scene, &scene.a), "held");
+}
+
 Test(hold, with_hold_ms_0_each_event_is_called)
 {
     struct scene scene;

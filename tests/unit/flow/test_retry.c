@@ -108,7 +108,8 @@ Test(retry, only_some_answers_lead_to_another_attempt)
     const bool applies[ANSWER_KIND_COUNT] = {[ANSWER_RATE_LIMITED] = true,
                                              [ANSWER_UNAVAILABLE] = true,
                                              [ANSWER_UNREACHABLE] = true,
-                                             [ANSWER_UNVERIFIED] = true};
+                                             [ANSWER_UNVERIFIED] = true,
+                                             [ANSWER_SIGN_TEST] = true};
     for (enum answer_kind kind = 0; kind < ANSWER_KIND_COUNT; kind++) {
         cr_assert_eq(retry_rule(kind).retry, applies[kind], "%s", answer_kind_name(kind));
     }

@@ -28,7 +28,7 @@ static void expect_no(const struct metrics *metrics, const char *part)
 
 static void add(struct metrics *metrics, const char *reason, double value)
 {
-    metric_add(metrics_series(metrics, METRIC_FAILURES, &reason), value);
+    metric_add(metrics_series(metrics, METRIC_RETRIES, &reason), value);
 }
 
 Test(metrics, counters_count_by_their_labels)
@@ -37,9 +37,9 @@ Test(metrics, counters_count_by_their_labels)
     add(metrics, "expired", 1);
     add(metrics, "rejected", 1);
     add(metrics, "expired", 2);
-    expect_line(metrics, "# TYPE presignd_failures_total counter");
-    expect_line(metrics, "presignd_failures_total{reason=\"expired\"} 3");
-    expect_line(metrics, "presignd_failures_total{reason=\"rejected\"} 1");
+    expect_line(metrics, "# TYPE presignd_retries_total counter");
+    expect_line(metrics, "presignd_retries_total{reason=\"expired\"} 3");
+    expect_line(metrics, "presignd_retries_total{reason=\"rejected\"} 1");
     expect_line(metrics, "presignd_records_total 0");
 }
 
@@ -60,7 +60,7 @@ Test(metrics, label_values_are_escaped)
     AUTO_METRICS struct metrics *metrics = metrics_new();
     add(metrics, "back\\slash \"quote\" line\nbreak", 1);
     expect_line(metrics,
-                "presignd_failures_total{reason=\"back\\\\slash \\\"quote\\\" line\\nbreak\"} 1");
+                "presignd_retries_total{reason=\"back\\\\slash \\\"quote\\\" line\\nbreak\"} 1");
 }
 
 Test(metrics, buckets_are_cumulative)
@@ -116,9 +116,9 @@ Test(metrics, series_over_the_limit_count_as_other)
         add(metrics, name, 1);
     }
     AUTO_FREE char *last =
-        mem_printf("presignd_failures_total{reason=\"r%d\"} 1", METRIC_SERIES_MAX - 1);
+        mem_printf("presignd_retries_total{reason=\"r%d\"} 1", METRIC_SERIES_MAX - 1);
     expect_line(metrics, last);
-    expect_line(metrics, "presignd_failures_total{reason=\"other\"} 5");
+    expect_line(metrics, "presignd_retries_total{reason=\"other\"} 5");
 }
 
 /* Every line is HELP, TYPE or a sample of the family that was last announced, as the format

@@ -283,6 +283,8 @@ Test(answer, the_keys_are_blamed_for_what_another_key_or_clock_might_verify)
         verify->signature = cases[i].signature == NULL ? verify->signature : cases[i].signature;
         classify(&scene, "app");
         cr_assert_eq(scene.answer.cause, cases[i].cause, "case %zu", i);
+        bool is_test = scene.answer.verify == VERIFY_SIGNATURE_TEST;
+        cr_assert_eq(scene.answer.kind == ANSWER_SIGN_TEST, is_test, "case %zu", i);
     }
     scene.input = good;
     scene.input.verify.serial = "PUB_KEY_ID_2";
@@ -349,6 +351,45 @@ Test(answer, retry_after_is_seconds_or_a_date)
         scene.input.retry_after = cases[i].header;
         classify(&scene, "app");
         cr_assert_eq(scene.answer.retry_after_ms, cases[i].wait_ms);
+    }
+}
+
+Test(answer, an_end_says_more_than_the_kind)
+{
+    static const struct {
+        enum transfer_status transfer;
+        enum answer_cause cause;
+        int status;
+        const char *end;
+    } cases[] = {
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 200, "success"},
+        {TRANSFER_TOO_LARGE, ANSWER_CAUSE_NONE, 200, "unverified"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 400, "rejected"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 401, "unauthorized"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 429, "rate_limited"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 500, "http_500"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 502, "http_502"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 503, "http_503"},
+        {TRANSFER_TOO_LARGE, ANSWER_CAUSE_NONE, 504, "http_504"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 408, "http_other"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 202, "http_other"},
+        {TRANSFER_DONE, ANSWER_CAUSE_NONE, 302, "unexpected"},
+        {TRANSFER_BROKEN, ANSWER_CAUSE_TIMEOUT, 0, "timeout"},
+        {TRANSFER_BROKEN, ANSWER_CAUSE_TIMEOUT, 500, "timeout"},
+        {TRANSFER_BROKEN, ANSWER_CAUSE_RESET, 0, "reset"},
+        {TRANSFER_BROKEN, ANSWER_CAUSE_RESET, 500, "reset"},
+        {TRANSFER_NOT_SENT, ANSWER_CAUSE_NAME, 0, "dns"},
+        {TRANSFER_NOT_SENT, ANSWER_CAUSE_TLS, 0, "tls"},
+        {TRANSFER_NOT_SENT, ANSWER_CAUSE_NONE, 0, "connect"},
+        {TRANSFER_NOT_SENT, ANSWER_CAUSE_SHORTAGE, 0, "connect"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        AUTO(scene_deinit) struct scene scene = scene_of(cases[i].status, GOOD, strlen(GOOD));
+        scene.input.transfer = cases[i].transfer;
+        scene.input.cause = cases[i].cause;
+        classify(&scene, "app");
+        cr_expect_str_eq(answer_end_name(answer_end_of(&scene.answer)), cases[i].end, "case %zu",
+                         i);
     }
 }
 
