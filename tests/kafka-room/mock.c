@@ -2,6 +2,7 @@
  * rare errors on demand. It stores no transactional offsets, so test_room.py tests commits whose
  * result is unknown.
  */
+#include "kafka/detached.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
@@ -451,6 +452,10 @@ int main(void)
     (void)rd_kafka_mock_topic_create(cluster, "failures", 1, 1);
     int failed = start_run(cluster); /* before the log's bucket is empty */
     failed += scenarios_run(cluster);
+    if (!detached_wait(LIMIT_MS)) { /* what their clients still own would count as leaks */
+        printf("FAIL threads have not ended\n");
+        failed++;
+    }
     rd_kafka_mock_cluster_destroy(cluster);
     rd_kafka_destroy(host);
     printf("%d of %zu failed\n", failed, ARRAY_LENGTH(scenarios) + 4);
