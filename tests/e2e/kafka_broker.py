@@ -17,6 +17,7 @@ and an AppCDS archive of the classes that a broker loads.
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -186,6 +187,18 @@ class Cluster:
                 self._topics.add(name)
                 return
         raise BrokerError(f"topic {name} got no leaders in {START_TIMEOUT_S} s")
+
+    def delete_topic(self, name):
+        """Deletes a topic, and returns when no node has its log any more. Before that a broker may
+        still accept a record, which is then lost with the log."""
+        self.admin().delete_topics([name], operation_timeout=60)[name].result(START_TIMEOUT_S)
+        self._topics.discard(name)
+        log = re.compile(re.escape(name) + r"-\d+")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while any(log.fullmatch(entry.name) for node in self.nodes for entry in node.data.iterdir()):
+            if time.monotonic() > deadline:
+                raise BrokerError(f"topic {name} was not deleted in {START_TIMEOUT_S} s")
+            time.sleep(0.05)
 
     def last_words(self):
         return {f"the log of Kafka's node {node.node_id}": node.last_words() for node in self.processes()}

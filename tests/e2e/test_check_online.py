@@ -58,7 +58,7 @@ class CheckOnline(UserCase):
 
     def test_the_text_says_the_same_and_what_to_do(self):
         topic = self.world.topics[auditor.RESULTS]
-        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        self.kafka.delete_topic(topic)
         config = self.world.write_config()
         done = self.world.ctl("check", "--online", "-c", config)
         self.assertEqual(done.returncode, 65, done.stderr)

@@ -47,7 +47,7 @@ class Subscription(UserCase):
 
     def delete_topic(self):
         self.world.close_producer()
-        self.kafka.admin().delete_topics([self.topic], operation_timeout=180)[self.topic].result(180)
+        self.kafka.delete_topic(self.topic)
 
     def test_a_right_that_is_taken_away_while_idle_and_given_again(self):
         sent = self.world.produce(event() for _ in range(3))

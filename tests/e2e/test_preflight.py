@@ -99,7 +99,7 @@ class Preflight(UserCase):
 
     def test_a_topic_of_requests_that_is_made_later(self):
         topic = self.world.topics[auditor.REQUESTS]
-        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        self.kafka.delete_topic(topic)
         daemon = self.world.start_daemon(wait=False)
         self.assertIn("presignctl topics --create", wait_blocked(daemon, "topics", topic))
         self.assertEqual(list(self.kafka.admin().list_topics(topic=topic, timeout=10).topics[topic].partitions), [])
@@ -110,7 +110,7 @@ class Preflight(UserCase):
 
     def test_an_output_topic_may_be_missing(self):
         topic = self.world.topics[auditor.FAILURES]
-        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        self.kafka.delete_topic(topic)
         daemon = self.world.start_daemon()
         daemon.wait_for_log(rf"WARNING preflight: topics: topic {topic}: ")
         self.world.produce([event()])
@@ -119,7 +119,7 @@ class Preflight(UserCase):
 
     def test_a_stop_while_something_is_missing(self):
         topic = self.world.topics[auditor.REQUESTS]
-        self.kafka.admin().delete_topics([topic], operation_timeout=30)[topic].result(30)
+        self.kafka.delete_topic(topic)
         daemon = self.world.start_daemon(wait=False)
         wait_blocked(daemon, "topics", topic)
         self.assertEqual(self.world.ctl("reload", "-c", self.world.directory / "presignd-1.conf").returncode, 0)
