@@ -326,7 +326,7 @@ static const struct rule {
      "check the brokers and the network to them: presignctl check --online"},
     {"PresigndWindowFull", false, window_full,
      "end what holds its oldest event: a held merchant, or a topic that refuses"},
-    {"PresigndPartitionStill", false, partition_still,
+    {"PresigndEventOld", false, partition_still,
      "end what holds this event: the merchant's hold, or the topic's refusal"},
     {"PresigndHostFailing", false, host_fails,
      "nothing, while the other host answers; check DNS and routes"},

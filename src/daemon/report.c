@@ -740,6 +740,8 @@ void report_host(struct report *report, const char *host)
     size_t endpoints;
     const struct endpoint *endpoint = endpoint_table(&endpoints);
     (void)metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){host});
+    /* increase() does not see a series that begins with 1. */
+    (void)metrics_series(report->metrics, METRIC_FOREIGN_ANSWERS, (const char *[]){host});
     for (size_t i = 0; i < endpoints; i++) {
         for (enum answer_end end = 0; end < ANSWER_END_COUNT; end++) {
             (void)metrics_series(report->metrics, METRIC_CALLS,

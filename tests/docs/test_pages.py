@@ -49,7 +49,7 @@ def uneven_rows(text):
 
 def advised(text):
     """The names in the first column of the table that says what to do for each reason of a failure."""
-    runbook = re.search(r"^### PresigndFailuresHigh\n(.*?)(?=^###? |\Z)", text, re.MULTILINE | re.DOTALL)[1]
+    runbook = re.search(r"^### (?:Reasons of failures|失败原因)\n(.*?)(?=^###? |\Z)", text, re.MULTILINE | re.DOTALL)[1]
     return [name for cell in re.findall(r"^\| ([^|]*) \|", runbook, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)]
 
 
@@ -87,15 +87,25 @@ class Pages(unittest.TestCase):
             headings = re.findall(r"^### (Presignd\w+)$", prose(ROOT / "docs" / name), re.MULTILINE)
             self.assertEqual(sorted(headings), sorted(alerts), name)
 
+    def test_every_runbook_begins_with_the_command_that_shows_the_cause(self):
+        first = {}
+        for name, words in (("operations.md", "First: "), ("operations.zh-CN.md", "先执行：")):
+            text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+            for alert, line in re.findall(r"^### (Presignd\w+)\n\n(.*)$", text, re.MULTILINE):
+                with self.subTest(name, alert=alert):
+                    self.assertRegex(line, f"^{words}`[^`]+`")
+                    command = line.split("`")[1]
+                    self.assertEqual(first.setdefault(alert, command), command, "the languages differ")
+
     def test_every_reason_of_a_failure_has_advice(self):
         reasons = re.findall(r'^REASON\(\w+, "(\w+)"', REASONS.read_text(encoding="utf-8"), re.MULTILINE)
         self.assertGreater(len(reasons), 10)
         for name in ("operations.md", "operations.zh-CN.md"):
             found = advised((ROOT / "docs" / name).read_text(encoding="utf-8"))
-            self.assertEqual(sorted(found), sorted(reasons), f"{name}: the first column under PresigndFailuresHigh")
+            self.assertEqual(sorted(found), sorted(reasons), f"{name}: the first column under 'Reasons of failures'")
 
     def test_advice_is_read_from_the_first_column_of_its_runbook(self):
-        text = "### A\n| `x` | y |\n### PresigndFailuresHigh\n| r | who |\n| --- | --- |\n| `a`, `b` | `c` |\n## B\n| `d` | e |\n"
+        text = "### A\n| `x` | y |\n### Reasons of failures\n| r | who |\n| --- | --- |\n| `a`, `b` | `c` |\n## B\n| `d` | e |\n"
         self.assertEqual(advised(text), ["a", "b"])
 
     def test_no_translation_is_older_than_its_original(self):

@@ -28,6 +28,14 @@ FILLED = {"admit_rules": ("include/presignd/flow/admit.h", "src/flow/", "(?:rule
 # Fields of struct setup that only a start uses: a change of Kafka's properties needs a restart.
 START_ONLY = {"properties", "property_count"}
 
+# Where metrics are named, by people and programs that never see metric_rows.h.
+MONITORING = ("contrib/prometheus/presignd.rules.yml", "contrib/grafana/presignd.json", "docs/operations.md",
+              "docs/operations.zh-CN.md")
+# Metrics that the rules name and nothing counts yet.
+AWAITED = {"presignd_clock_offset_seconds", "presignd_kafka_brokers", "presignd_late_events_total",
+           "presignd_merchant_oldest_event_seconds", "presignd_oldest_event_seconds", "presignd_paused",
+           "presignd_merchant_signatures_total"}
+
 # Keys that are checked and not used yet; their help says so.
 UNUSED = {"merchant.apiv3_key"}
 
@@ -130,6 +138,13 @@ def uncounted_metrics(names, sources):
     return unused_names(names, {path: created.sub("", text) for path, text in sources.items()})
 
 
+def unknown_metrics(table, text):
+    """The metrics that `text` names, and that have no row."""
+    known = set(re.findall(r'^METRIC\(\w+, \w+, "(\w+)"', table, flags=re.M))
+    named = set(re.findall(r"\b(?:presignd|process)_[a-z_]*[a-z]\b", text))
+    return sorted(name for name in named if name not in known and re.sub("_(bucket|sum|count)$", "", name) not in known)
+
+
 def unused_names(names, sources):
     text = "".join(code(text) for path, text in sources.items() if path.endswith(".c"))
     return [name for name in names if not re.search(rf"\b{name}\b", text)]
@@ -170,6 +185,11 @@ class Tables(unittest.TestCase):
         names = [f"METRIC_{name}" for name in re.findall(r"^METRIC\((\w+),", read(METRICS), flags=re.M)]
         self.assertGreater(len(names), 40)
         self.assert_none(uncounted_metrics(names, self.sources), METRICS, "nothing sets or counts this metric")
+
+    def test_metrics_that_are_named_exist(self):
+        for path in MONITORING:
+            found = set(unknown_metrics(read(METRICS), read(path))) - AWAITED
+            self.assert_none(sorted(found), path, "there is no such metric")
 
     def test_facts_are_set(self):
         self.assert_none(unset_facts(read(STATUS), self.sources), STATUS, "nothing in src/daemon/ sets this field")
@@ -226,6 +246,10 @@ class Omissions(unittest.TestCase):
     def test_a_metric_that_nothing_counts(self):
         self.assertEqual(uncounted_metrics(["METRIC_X"], {"src/a.c": "create_series(m, METRIC_X, 0);"}), ["METRIC_X"])
         self.assertEqual(unused_names(["METRIC_X"], {"src/a.c": "/* METRIC_X */ METRIC_XY"}), ["METRIC_X"])
+
+    def test_a_metric_that_there_is_not(self):
+        table = 'METRIC(A, HISTOGRAM, "presignd_a_seconds", NO_LABELS,\n'
+        self.assertEqual(unknown_metrics(table, "presignd_a_seconds_bucket presignd_b_total"), ["presignd_b_total"])
 
     def test_a_rule_that_is_left_out(self):
         header = "struct policy {\n    int64_t a_ms, b_ms; /* c; */\n    const char *names[MAX];\n};\n"

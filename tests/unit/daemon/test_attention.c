@@ -191,7 +191,7 @@ static const struct trouble troubles[] = {
      STATUS_NONE},
     {fault_kafka, "PresigndKafkaDown", "warning", NULL, "all brokers are down", STATUS_NONE},
     {fault_full, "PresigndWindowFull", "warning", "partition 7", "its window is full", STATUS_NONE},
-    {fault_still, "PresigndPartitionStill", "warning", "partition 7",
+    {fault_still, "PresigndEventOld", "warning", "partition 7",
      "the event at its base offset does not end: 1900000002, refused", NOW_MS - ATTENTION_STILL_MS},
     {fault_host, "PresigndHostFailing", "warning", "api.example.com",
      "its last calls failed; the other host is used while it answers", STATUS_NONE},
