@@ -13,13 +13,15 @@ install(FILES ${CMAKE_BINARY_DIR}/systemd/presignd.service
 install(FILES systemd/presignd.catalog systemd/presignd.zh_CN.catalog
         DESTINATION lib/systemd/catalog)
 
-# The operator's file is never overwritten; the sample beside the documents always is new.
+# The operator's file is never overwritten; the sample beside the documents always is new. This file
+# stays as it is from version to version: dpkg asks what to do with a changed one that was edited.
 install(CODE "
   set(conf \"${CMAKE_INSTALL_FULL_SYSCONFDIR}/presignd\")
   if(NOT EXISTS \"\$ENV{DESTDIR}\${conf}/presignd.conf\")
     file(INSTALL \"${CMAKE_CURRENT_SOURCE_DIR}/conf/presignd.conf\" DESTINATION \"\${conf}\")
+    file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${conf}/presignd.conf.d\")
   endif()")
-install(FILES conf/presignd.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+install(FILES conf/sample.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples RENAME presignd.conf)
 install(DIRECTORY contrib/prometheus contrib/grafana examples/
         DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
 install(FILES LICENSE CHANGELOG.md docs/metrics.md docs/events.md docs/consumers.md docs/operations.md docs/isolation.md

@@ -212,8 +212,12 @@ static void check_merchants(struct reading *reading)
     const struct config_merchant *defaults[2] = {NULL, NULL}; /* by mode */
     /* A merchant may be in a file that could not be read, or below a wrong heading. */
     if (config->merchant_count == 0 && !reading->lines.lacks_groups) {
-        config_problem(&reading->lines, main_path(reading),
-                       "at least one section [merchant MCHID] is required");
+        const char *path = main_path(reading);
+        config_problem(&reading->lines, path,
+                       "no merchant is configured. Add a file %s.d/NAME.conf with a section "
+                       "[merchant MCHID] and its mode, serial_no, private_key, "
+                       "wechatpay_public_key_id and wechatpay_public_key: see presignd.conf(5)",
+                       path);
     }
     for (size_t i = 0; i < config->merchant_count; i++) {
         const struct config_merchant *merchant = &config->merchants[i];

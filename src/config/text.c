@@ -21,7 +21,7 @@ void config_sample(struct buf *out)
     buf_puts(
         out,
         "; Every key of presignd.conf(5) with its default. The merchant's values are examples.\n"
-        "; presignd.conf.d/*.conf in the same directory is read after this file.\n");
+        "; Write what differs to /etc/presignd/presignd.conf.d/NAME.conf.\n");
     for (size_t i = 0; i < config_section_count; i++) {
         if (config_sections[i].heading != NULL) {
             sample_section(out, &config_sections[i]);

@@ -4,7 +4,7 @@
 
 #include "presignd/base/buf.h"
 
-/* conf/presignd.conf: every key with its comment and its default. */
+/* conf/sample.conf: every key with its comment and its default. */
 void config_sample(struct buf *out);
 /* The keys in mdoc(7), for presignd.conf(5). */
 void config_manual(struct buf *out);

@@ -86,7 +86,7 @@ class AsyncApi(unittest.TestCase):
 
     def test_addresses_and_version_are_the_products(self):
         whole = document()
-        sample = (ROOT / "conf/presignd.conf").read_text(encoding="utf-8")
+        sample = (ROOT / "conf/sample.conf").read_text(encoding="utf-8")
         for channel, content in whole["channels"].items():
             self.assertIn(f"{channel}_topic = {content['address']}\n", sample)
         version = re.search(r"project\(.*?VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(), re.DOTALL)

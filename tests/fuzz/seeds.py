@@ -122,7 +122,7 @@ def certificates_seeds():
 
 
 def config_seeds():
-    sample = (ROOT / "conf" / "presignd.conf").read_text(encoding="utf-8")
+    sample = (ROOT / "conf" / "sample.conf").read_text(encoding="utf-8")
     yield sample.encode()
     plain = [line for line in sample.splitlines() if line and not line.startswith(("#", ";"))]
     yield "\n".join(plain).encode()

@@ -493,7 +493,8 @@ Test(config_read, one_merchant_of_a_mode_is_the_default)
     cr_assert_null(read_text(&bench, three));
     expect_problem(&bench, 13, "merchant 2 (");
     cr_assert_null(read_text(&bench, "[daemon]\n"));
-    cr_assert_not_null(strstr(errors_of(&bench), "at least one section [merchant MCHID]"));
+    cr_assert_not_null(
+        strstr(errors_of(&bench), "presignd.conf.d/NAME.conf with a section [merchant MCHID]"));
 }
 
 Test(config_read, the_default_backup_is_off_with_another_base_url)

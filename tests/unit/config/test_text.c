@@ -8,7 +8,7 @@ Test(config_text, the_sample_is_the_committed_one)
 {
     AUTO_BUF struct buf sample = {0};
     config_sample(&sample);
-    committed_check("conf/presignd.conf", NULL, NULL, &sample);
+    committed_check("conf/sample.conf", NULL, NULL, &sample);
 }
 
 Test(config_text, the_manual_page_holds_the_tables_keys)
