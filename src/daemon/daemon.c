@@ -132,6 +132,7 @@ static void on_tick(void *context)
     struct monitor_sources from = daemon_sources(d);
     monitor_tick(&d->monitor, &from, now.mono_ms);
     report_tick(d->report, now.mono_ms);
+    key_memory_tick(d);
     bool half =
         pipeline_half_published(d->pipeline) && now.mono_ms < d->stop_end_ms + HALF_PUBLISHED_MS;
     if (d->stopping && now.mono_ms >= d->stop_end_ms && !half) {
@@ -171,6 +172,7 @@ static void build_base(struct daemon *d)
     d->report = report_new(d->metrics, setup_delivery(d->setup));
     report_merchants(d->report, d->setup->merchants);
     d->state = state_dir_open(d->setup->config->daemon.state_dir);
+    key_memory_open(d);
 }
 
 static bool build_caller(struct daemon *d)
@@ -259,6 +261,7 @@ static bool take_down(struct daemon *d, int *status)
     loop_timer_stop(&d->tick_timer);
     loop_free(d->loop);
     reload_status_deinit(&d->reload_status);
+    rotation_deinit(&d->known_keys);
     setup_free(d->setup);
     return clients_ended;
 }

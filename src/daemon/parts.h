@@ -6,6 +6,7 @@
  *   admin_pages.c  the pages of the admin listener
  *   pauses.c       pauses, and those that survive a restart
  *   reload.c       SIGHUP: a new configuration, applied as a whole or not at all
+ *   key_memory.c   the serial numbers and keys that merchants had before
  */
 #ifndef PRESIGND_DAEMON_PARTS_H
 #define PRESIGND_DAEMON_PARTS_H
@@ -21,6 +22,7 @@
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/reload_status.h"
 #include "presignd/ops/state_dir.h"
+#include "presignd/setup/rotation.h"
 #include "presignd/setup/setup.h"
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/signer.h"
@@ -58,6 +60,7 @@ struct daemon {
     struct topic_check topic_check;
     struct preflight_log preflight_log;
     struct reload_status reload_status;
+    struct rotation known_keys;
     int64_t started_ms; /* wall clock */
     struct monitor monitor;
     struct drain drain;
@@ -111,6 +114,20 @@ size_t daemon_resume(struct daemon *daemon, enum pause_scope scope, const char *
 /* --- reload.c */
 
 void reload_run(struct daemon *daemon);
+
+/* --- key_memory.c */
+
+/* Reads the memory of the state directory, and warns of merchants of which only one half is new. */
+void key_memory_open(struct daemon *daemon);
+/* False, with the problems, when a merchant of the new configuration has a new serial_no with its
+ * old key, or the reverse. */
+bool key_memory_check(struct daemon *daemon, const struct setup *fresh, struct buf *problems)
+    __attribute__((warn_unused_result));
+/* Remembers what the merchants have now. */
+void key_memory_keep(struct daemon *daemon);
+/* A half that a start has warned of is right when a call succeeded with it. Call it about once a
+ * second. */
+void key_memory_tick(struct daemon *daemon);
 
 /* --- daemon.c */
 

@@ -34,7 +34,8 @@ static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct h
     const char *old = d->setup->config->daemon.admin_listen;
     const char *new = fresh->config->daemon.admin_listen;
     AUTO_FREE char *error = NULL;
-    if (needs_restart(d, fresh, problems)) {
+    bool restart = needs_restart(d, fresh, problems);
+    if (!key_memory_check(d, fresh, problems) || restart) {
         return false;
     }
     if (strcmp(old, new) != 0 && new[0] != '\0' && !admin_pages_move(d, new, admin, &error)) {
@@ -65,6 +66,7 @@ static void apply_reload(struct daemon *d, struct setup *fresh, struct http_serv
     }
     report_merchants(d->report, fresh->merchants);
     daemon_report_hosts(d);
+    key_memory_keep(d);
     setup_free(old);
 }
 

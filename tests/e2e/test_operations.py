@@ -1,5 +1,6 @@
 """What an operator does to presignd and sees of it: configuration, signals, outages, pages."""
 
+import json
 import os
 import re
 import signal
@@ -287,6 +288,69 @@ class Reloading(Operated):
         self.results(sent)
         self.assertEqual(len(self.calls()), 300)
         self.world.assert_audit_passes()
+
+
+class Rotation(Operated):
+    """serial_no and private_key of a merchant change together."""
+
+    def setUp(self):
+        super().setUp()
+        self.sections = {"daemon": {"state_dir": self.world.directory / "state"}}
+        (self.world.directory / "state").mkdir()
+        self.daemon = self.world.start_daemon(sections=self.sections)
+        self.path = self.world.directory / "presignd-1.conf"
+        self.whole = self.path.read_text()
+
+    def with_pair(self, serial=False, key=False):
+        """The configuration with another serial number, another key, or both, of the first merchant."""
+        before, section, after = re.split(rf"(?=\[merchant {DIRECT}\])|(?=\[merchant {DIRECT_2}\])", self.whole)
+        if serial:
+            section = re.sub("serial_no = .*", "serial_no = 0C0FFEE0", section)
+        if key:
+            section = section.replace(f"merchant-{DIRECT}.pem", f"merchant-{DIRECT_2}.pem")
+        return before + section + after
+
+    def reload(self, text):
+        """`presignctl reload`: its exit status, and what it prints."""
+        self.path.write_text(text)
+        done = self.world.ctl("reload", "-c", self.path)
+        return done.returncode, done.stderr.decode()
+
+    def line(self, text, key):
+        """Of the first merchant's `key`."""
+        begin = text.index(f"[merchant {DIRECT}]")
+        return text[:text.index(f"\n{key} =", begin)].count("\n") + 2
+
+    def test_a_reload_with_one_half_is_refused(self):
+        for half, missing in (("serial", "private_key"), ("key", "serial_no")):
+            text = self.with_pair(**{half: True})
+            status, told = self.reload(text)
+            self.assertEqual(status, EX_CONFIG, told)
+            self.assertIn(f"{self.path}:{self.line(text, missing)}: merchant {DIRECT}: {missing}: ", told)
+            self.assertIn("is the old one", told)
+        self.results(self.world.produce([app("A1")]))
+        self.assertEqual(self.reload(self.with_pair(serial=True, key=True))[0], EX_OK)
+
+    def test_while_it_is_answered_401_one_half_is_enough(self):
+        self.world.produce([app("F401x99A")])
+        self.daemon.wait_for_log("is answered 401 and its events are held")
+        self.assertEqual(self.reload(self.with_pair(key=True))[0], EX_OK)
+
+    def test_a_start_with_one_half_warns_until_a_call_succeeds(self):
+        self.daemon.terminate()
+        memory = self.world.directory / "state" / "merchants.json"
+        known = json.loads(memory.read_text())
+        self.assertEqual({each["mchid"] for each in known}, {DIRECT, DIRECT_2, PARTNER})
+        (mine,) = (each for each in known if each["mchid"] == DIRECT)
+        right, mine["serial_no"] = mine["serial_no"], "0C0FFEE0"
+        memory.write_text(json.dumps(known))
+        self.daemon = self.world.start_daemon(sections=self.sections)
+        line = self.line(self.whole, "private_key")
+        self.daemon.wait_for_log(f"{re.escape(str(self.path))}:{line}: merchant {DIRECT}: private_key: serial_no is new")
+        self.assertEqual(self.reload(self.whole)[0], EX_OK)
+        self.results(self.world.produce([app("A1")]))
+        wait_until(lambda: {"mchid": DIRECT, "serial_no": right, "key_sha256": mine["key_sha256"]}
+                   in json.loads(memory.read_text()), "the pair remembered")
 
 
 class Fencing(Operated):
