@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIELDS_MAX = 32, COLUMN_MAX = 60, TEXT_MAX = 512 };
+enum { COLUMN_MAX = 60, TEXT_MAX = 512 };
 
 struct options {
     struct ctl_config config;
@@ -147,9 +147,9 @@ static void put_head(struct screen *screen, const struct status_section *section
 static void put_list(struct screen *screen, const struct status_section *section,
                      const json_t *list)
 {
-    size_t widths[FIELDS_MAX] = {0}, index;
+    size_t widths[STATUS_FIELDS_MAX] = {0}, index;
     const json_t *item;
-    assert(section->field_count <= FIELDS_MAX);
+    assert(section->field_count <= STATUS_FIELDS_MAX);
     for (size_t i = 0; i < section->field_count; i++) {
         if (section->fields[i].label == NULL) {
             continue;

@@ -57,10 +57,20 @@ static int write_status(struct daemon *d, void (*write)(const struct status *, s
     return 200;
 }
 
+static void write_short(const struct status *status, struct buf *out)
+{
+    status_html(status, false, out);
+}
+
+static void write_all(const struct status *status, struct buf *out)
+{
+    status_html(status, true, out);
+}
+
 static int page_status(void *context, const struct http_request *request, struct buf *body)
 {
-    (void)request;
-    return write_status(context, status_html, body);
+    bool all = http_argument(request, "all") != NULL;
+    return write_status(context, all ? write_all : write_short, body);
 }
 
 static int page_status_json(void *context, const struct http_request *request, struct buf *body)
@@ -101,6 +111,7 @@ static const struct http_route pages[] = {
     {"GET", "/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics, NULL, NULL},
     {"GET", "/healthz", "text/plain; charset=utf-8", page_health, NULL, NULL},
     {"GET", "/readyz", "text/plain; charset=utf-8", page_ready, NULL, NULL},
+    {"GET", "/", NULL, NULL, NULL, "/status"},
     {"GET", "/status", "text/html; charset=utf-8", page_status, NULL, NULL},
     {"GET", "/status.json", "application/json", page_status_json, NULL, NULL},
     {"GET", "/reload.json", "application/json", page_reload, NULL, NULL},

@@ -293,11 +293,14 @@ static bool merchant_expires(const struct status *status, struct found *found)
     return put_expiry(status, "the merchant's certificate", first_ms, found);
 }
 
+/* The list reload_errors has the texts. */
 static bool reload_refused(const struct status *status, struct found *found)
 {
+    size_t count = status->reload_errors.count;
     found->since_ms = status->reload.at_ms;
-    buf_printf(&found->text, "the old configuration stays in use: %s",
-               status->reload.text != NULL ? status->reload.text : "the journal names the mistake");
+    buf_printf(&found->text,
+               "the last reload found %zu problem%s; the old configuration stays in use", count,
+               count == 1 ? "" : "s");
     return status->reload.applied == 0;
 }
 

@@ -9,13 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLAIN            .rule = RULE_PLAIN
-#define HEADLINE         .rule = RULE_PLAIN, .headline = true
-#define BAD_IF_NO        .rule = RULE_BAD_IF_NO
-#define BAD_IF_SET       .rule = RULE_BAD_IF_SET
-#define BAD_ABOVE_0      .rule = RULE_BAD_ABOVE_0
-#define BAD_WHEN_PAST    .rule = RULE_BAD_WHEN_PAST
-#define BAD_UNLESS(word) .rule = RULE_BAD_UNLESS, .good = (word)
+#define PLAIN             .rule = RULE_PLAIN
+#define HEADLINE          .place = PLACE_TILE
+#define TITLE             .place = PLACE_TITLE
+#define STATE             .place = PLACE_TITLE, BAD_UNLESS("ready")
+#define ATTENTION         .place = PLACE_ATTENTION
+#define BAD_IF_NO         .rule = RULE_BAD_IF_NO
+#define BAD_IF_SET        .rule = RULE_BAD_IF_SET
+#define BAD_ABOVE_0       .rule = RULE_BAD_ABOVE_0
+#define BAD_WHEN_PAST     .rule = RULE_BAD_WHEN_PAST
+#define BAD_UNLESS(word)  .rule = RULE_BAD_UNLESS, .good = (word)
+#define WARN_UNLESS(word) .rule = RULE_WARN_UNLESS, .good = (word)
 
 #define FIELD(section, field, name, type, text, ...) \
     {.key = (name),                                  \
@@ -44,25 +48,27 @@
     {                                 \
         PART(member, member, heading) \
     }
-#define LIST(member, section, heading, without)                                      \
+#define LIST(member, section, heading, rows, without)                                \
     {                                                                                \
-        PART(member, section, heading), .empty = (without),                          \
+        PART(member, section, heading), .empty = (without), .open_max = (rows),      \
                                         .item_size = sizeof(struct status_##section) \
     }
+#define DOZEN 12
 
+/* In the order in which they are shown: what an operator looks for first. */
 const struct status_section status_sections[] = {
-    LIST(attention, attention, "Needs you", "Nothing."),
-    ONE(process, "Process"),
+    LIST(attention, attention, "Needs you", SIZE_MAX, "Nothing."),
+    LIST(reload_errors, reload_error, "Problems of the last reload", SIZE_MAX, ""),
+    LIST(merchants, merchant, "Merchants", DOZEN, "None is configured."),
+    LIST(hosts, host, "WeChat Pay", DOZEN, "No host is configured."),
+    LIST(failures, failure, "Failures since the start", SIZE_MAX, "None."),
+    LIST(partitions, partition, "Partitions", DOZEN, "None is assigned: this is a standby."),
     ONE(work, "Work"),
+    ONE(process, "Process"),
     ONE(reload, "Reload"),
-    LIST(reload_errors, reload_error, "Problems of the last reload", "None."),
-    LIST(preflight, preflight, "Kafka's preflight", "Not looked at yet."),
-    LIST(partitions, partition, "Partitions", "None is assigned: this is a standby."),
-    LIST(merchants, merchant, "Merchants", "None is configured."),
-    LIST(hosts, host, "WeChat Pay", "No host is configured."),
-    LIST(failures, failure, "Failures since the start", "None."),
-    LIST(transactions, transaction, "Last transactions", "None yet."),
-    LIST(keys, key, "Keys that verify answers", "None."),
+    LIST(transactions, transaction, "Last transactions", DOZEN, "None yet."),
+    LIST(preflight, preflight, "Kafka's preflight", 0, "Not looked at yet."),
+    LIST(keys, key, "Keys that verify answers", DOZEN, "None."),
 };
 const size_t status_section_count = ARRAY_LENGTH(status_sections);
 
@@ -203,6 +209,8 @@ enum status_tone status_tone(const struct status_field *field, const struct stat
         return value->number != 0 ? TONE_GOOD : TONE_BAD;
     case RULE_BAD_UNLESS:
         return strcmp(value->text, field->good) == 0 ? TONE_GOOD : TONE_BAD;
+    case RULE_WARN_UNLESS:
+        return strcmp(value->text, field->good) == 0 ? TONE_PLAIN : TONE_WARN;
     case RULE_BAD_IF_SET:
         return TONE_BAD;
     case RULE_BAD_ABOVE_0:

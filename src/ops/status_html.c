@@ -1,56 +1,12 @@
-/* The page /status, from the table of facts. It has to work at any width, in dark mode and in text
- * browsers: tables, headings and a style sheet only. */
+/* The page /status, from the table of facts: tables, headings, lists and a style sheet only, so
+ * that it works without scripts and in text browsers. */
 #include "presignd/base/mem.h"
 #include "presignd/ops/status.h"
 
 #include <string.h>
 
-static const char style[] =
-    ":root{color-scheme:light dark;--bg:#f4f6f8;--card:#fff;--line:#dde2e8;--text:#1b2430;"
-    "--soft:#566274;--good:#0b7a3e;--warn:#8a5800;--bad:#b3261e;--goodbg:#e2f4e9;--badbg:#fbe6e4}"
-    "@media(prefers-color-scheme:dark){:root{--bg:#11151a;--card:#1a2027;--line:#2c343e;"
-    "--text:#e3e8ee;--soft:#98a4b3;--good:#56c98d;--warn:#e6b450;--bad:#ff8f85;"
-    "--goodbg:#15301f;--badbg:#3a1c1b}}"
-    "*{box-sizing:border-box}"
-    "body{margin:0 auto;max-width:78rem;padding:1.25rem;background:var(--bg);color:var(--text);"
-    "font:15px/1.45 system-ui,sans-serif}"
-    "header{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem .9rem;margin-bottom:1rem}"
-    "h1{font-size:1.35rem;margin:0}"
-    "header p{margin:0;color:var(--soft)}"
-    ".badge{padding:.15rem .7rem;border-radius:1rem;font-weight:600;color:var(--bad);"
-    "background:var(--badbg)}"
-    ".badge.good{color:var(--good);background:var(--goodbg)}"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.75rem;"
-    "margin:0 0 .75rem;padding:0;list-style:none}"
-    ".tiles li,section{background:var(--card);border:1px solid var(--line);border-radius:.6rem}"
-    ".tiles li{padding:.6rem .9rem;color:var(--soft);font-size:.85rem}"
-    ".tiles b{display:block;font-size:1.45rem;font-weight:600;color:var(--text);"
-    "font-variant-numeric:tabular-nums;white-space:nowrap}"
-    "main{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));"
-    "grid-template-rows:auto 1fr;align-items:start;gap:.75rem}"
-    "#work{grid-row:span 2}"
-    "section{padding:.8rem .9rem;grid-column:1/-1;min-width:0}"
-    "section.half{grid-column:auto}"
-    "@media(max-width:52rem){section.half{grid-column:1/-1;grid-row:auto}}"
-    "h2{font-size:1rem;margin:0 0 .4rem}"
-    "section p{margin:0;color:var(--soft)}"
-    ".scroll{overflow-x:auto}"
-    "table{border-collapse:collapse;font-size:.92rem}"
-    ".half table{width:100%}"
-    "th,td{padding:.28rem 1.4rem .28rem 0;text-align:left;vertical-align:top;"
-    "border-top:1px solid var(--line)}"
-    "tr:first-child>*{border-top:0}"
-    "th{font-weight:500;color:var(--soft)}"
-    "thead th{white-space:nowrap}"
-    "tbody tr:first-child>td{border-top:1px solid var(--line)}"
-    ".half tbody tr:first-child>*{border-top:0}"
-    "tbody th{width:1%;white-space:nowrap}"
-    ".half td{overflow-wrap:anywhere}"
-    ".n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}"
-    ".t{white-space:nowrap}"
-    ".p{min-width:16rem}"
-    ".good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}"
-    ".none{color:var(--soft)}";
+static const char *const tone_classes[] = {
+    [TONE_PLAIN] = "", [TONE_GOOD] = "good", [TONE_WARN] = "warn", [TONE_BAD] = "bad"};
 
 static void put_escaped(struct buf *out, const char *text)
 {
@@ -96,99 +52,208 @@ static const char *column_class(const struct status_field *field)
 static void put_value(struct buf *out, const struct status_field *field,
                       const struct status_value *value, int64_t now_ms)
 {
-    static const char *const tones[] = {
-        [TONE_GOOD] = "good", [TONE_WARN] = "warn", [TONE_BAD] = "bad"};
     enum status_tone tone = status_tone(field, value, now_ms);
     AUTO_BUF struct buf text = {0};
     status_text(&text, field, value, now_ms);
     if (tone != TONE_PLAIN) {
-        buf_printf(out, "<strong class=\"%s\">", tones[tone]);
+        buf_printf(out, "<strong class=\"%s\">", tone_classes[tone]);
     }
     put_escaped(out, text.data);
     buf_puts(out, tone != TONE_PLAIN ? "</strong>" : "");
 }
 
-static void put_cell(struct buf *out, const struct status_field *field,
-                     const struct status_value *value, int64_t now_ms, bool aligned)
+static void put_label(struct buf *out, const struct status_field *field)
 {
-    buf_printf(out, "<td class=\"%s%s\">", aligned ? column_class(field) : "",
-               value->given ? "" : " none");
-    put_value(out, field, value, now_ms);
-    buf_puts(out, "</td>");
+    put_escaped(out, field->label);
 }
 
 /* One row for each fact. */
 static void put_facts(struct buf *out, const struct status_section *section,
                       const struct status *status)
 {
-    buf_puts(out, "<table><tbody>\n");
+    buf_puts(out, "<table class=\"facts\"><tbody>\n");
     for (size_t i = 0; i < section->field_count; i++) {
         const struct status_field *field = &section->fields[i];
-        if (field->label == NULL) {
-            continue;
+        if (status_in_table(field)) {
+            struct status_value value = status_value(section, field, status, 0);
+            buf_puts(out, "<tr><th scope=\"row\">");
+            put_label(out, field);
+            buf_printf(out, "</th><td%s>", value.given ? "" : " class=\"none\"");
+            put_value(out, field, &value, status->process.at_ms);
+            buf_puts(out, "</td></tr>\n");
         }
-        struct status_value value = status_value(section, field, status, 0);
-        buf_puts(out, "<tr><th scope=\"row\">");
-        put_escaped(out, field->label);
-        buf_puts(out, "</th>");
-        put_cell(out, field, &value, status->process.at_ms, false);
-        buf_puts(out, "</tr>\n");
     }
     buf_puts(out, "</tbody></table>\n");
 }
 
-static void put_list_head(struct buf *out, const struct status_section *section)
+/* A column without any value is left out. */
+static bool is_column(const struct status_section *section, const struct status_field *field,
+                      const struct status *status)
 {
-    buf_puts(out, "<thead><tr>");
-    for (size_t i = 0; i < section->field_count; i++) {
-        const struct status_field *field = &section->fields[i];
-        if (field->label == NULL) {
-            continue;
-        }
-        buf_printf(out, "<th scope=\"col\" class=\"%s\">", column_class(field));
-        put_escaped(out, field->label);
-        buf_puts(out, "</th>");
+    bool any = false;
+    for (size_t item = 0; status_in_table(field) && item < status_count(section, status); item++) {
+        any = any || status_value(section, field, status, item).given;
     }
-    buf_puts(out, "</tr></thead>\n");
+    return any;
 }
 
-static void put_list(struct buf *out, const struct status_section *section,
-                     const struct status *status)
+/* The worst of a row. */
+static enum status_tone row_tone(const struct status_section *section, const struct status *status,
+                                 size_t item)
 {
-    buf_puts(out, "<div class=\"scroll\"><table>");
-    put_list_head(out, section);
-    buf_puts(out, "<tbody>\n");
-    for (size_t item = 0; item < status_count(section, status); item++) {
-        buf_puts(out, "<tr>");
-        for (size_t i = 0; i < section->field_count; i++) {
-            const struct status_field *field = &section->fields[i];
-            struct status_value value = status_value(section, field, status, item);
-            if (field->label != NULL) {
-                put_cell(out, field, &value, status->process.at_ms, true);
-            }
-        }
-        buf_puts(out, "</tr>\n");
+    enum status_tone worst = TONE_PLAIN;
+    for (size_t i = 0; i < section->field_count; i++) {
+        struct status_value value = status_value(section, &section->fields[i], status, item);
+        enum status_tone tone = status_tone(&section->fields[i], &value, status->process.at_ms);
+        worst = tone > worst ? tone : worst;
     }
-    buf_puts(out, "</tbody></table></div>\n");
+    return worst;
+}
+
+static void put_row(struct buf *out, const struct status_section *section,
+                    const struct status *status, const bool *columns, size_t item)
+{
+    buf_puts(out, "<tr>");
+    for (size_t i = 0; i < section->field_count; i++) {
+        const struct status_field *field = &section->fields[i];
+        if (columns[i]) {
+            struct status_value value = status_value(section, field, status, item);
+            buf_printf(out, "<td class=\"%s%s\">", column_class(field), value.given ? "" : " none");
+            put_value(out, field, &value, status->process.at_ms);
+            buf_puts(out, "</td>");
+        }
+    }
+    buf_puts(out, "</tr>\n");
+}
+
+static void put_list_head(struct buf *out, const struct status_section *section,
+                          const bool *columns)
+{
+    buf_puts(out, "<table class=\"list\"><thead><tr>");
+    for (size_t i = 0; i < section->field_count; i++) {
+        if (columns[i]) {
+            buf_printf(out, "<th scope=\"col\" class=\"%s\">", column_class(&section->fields[i]));
+            put_label(out, &section->fields[i]);
+            buf_puts(out, "</th>");
+        }
+    }
+    buf_puts(out, "</tr></thead><tbody>\n");
+}
+
+/* The rows whose place is open, or those whose place is folded. */
+static void put_rows(struct buf *out, const struct status_section *section,
+                     const struct status *status, const bool *open, bool which)
+{
+    bool columns[STATUS_FIELDS_MAX];
+    for (size_t i = 0; i < section->field_count; i++) {
+        columns[i] = is_column(section, &section->fields[i], status);
+    }
+    put_list_head(out, section, columns);
+    for (size_t item = 0; item < status_count(section, status); item++) {
+        if (open[item] == which) {
+            put_row(out, section, status, columns, item);
+        }
+    }
+    buf_puts(out, "</tbody></table>\n");
+}
+
+/* Of a long list, rows in trouble are open, and all others folded. */
+static void put_list(struct buf *out, const struct status_section *section,
+                     const struct status *status, bool all)
+{
+    size_t count = status_count(section, status), shown = 0;
+    bool fold = !all && count > section->open_max;
+    AUTO_FREE bool *open = mem_zalloc(count, sizeof *open);
+    for (size_t item = 0; item < count; item++) {
+        open[item] =
+            !fold || (row_tone(section, status, item) >= TONE_WARN && shown < STATUS_TROUBLE_MAX);
+        shown += open[item];
+    }
+    if (shown > 0) {
+        put_rows(out, section, status, open, true);
+    }
+    if (shown < count) {
+        buf_printf(out, "<details><summary>%s%zu</summary>\n", shown > 0 ? "the other " : "all ",
+                   count - shown);
+        put_rows(out, section, status, open, false);
+        buf_puts(out, "</details>\n");
+    }
 }
 
 static void put_section(struct buf *out, const struct status_section *section,
-                        const struct status *status)
+                        const struct status *status, bool all)
 {
-    buf_printf(out, "<section id=\"%s\"%s><h2>", section->key,
-               section->empty == NULL ? " class=\"half\"" : "");
+    bool list = section->empty != NULL;
+    if (list && status_count(section, status) == 0 && section->empty[0] == '\0') {
+        return;
+    }
+    buf_printf(out, "<section id=\"%s\"%s><h2>", section->key, list ? "" : " class=\"half\"");
     put_escaped(out, section->title);
     buf_puts(out, "</h2>\n");
-    if (section->empty == NULL) {
+    if (!list) {
         put_facts(out, section, status);
     } else if (status_count(section, status) == 0) {
         buf_puts(out, "<p>");
         put_escaped(out, section->empty);
         buf_puts(out, "</p>\n");
     } else {
-        put_list(out, section, status);
+        put_list(out, section, status, all);
     }
     buf_puts(out, "</section>\n");
+}
+
+/* --- the top ------------------------------------------------------------------------------- */
+
+static enum status_tone attention_tone(const struct status *status)
+{
+    const struct status_attention *rows = status->attention.items;
+    return status->attention.count == 0                ? TONE_GOOD
+           : strcmp(rows[0].severity, "critical") == 0 ? TONE_BAD
+                                                       : TONE_WARN;
+}
+
+/* "severity subject: text", what to do, since when and by which runbook. */
+static void put_attention_row(struct buf *out, const struct status_attention *row, int64_t now_ms)
+{
+    const struct status_field since = {.kind = STATUS_TIME};
+    struct status_value value = {.given = row->since_ms != STATUS_NONE, .number = row->since_ms};
+    bool critical = strcmp(row->severity, "critical") == 0;
+    buf_printf(out, "<li><p class=\"is\"><strong class=\"%s\">",
+               tone_classes[critical ? TONE_BAD : TONE_WARN]);
+    put_escaped(out, row->severity);
+    buf_puts(out, "</strong> ");
+    if (row->subject != NULL) {
+        buf_puts(out, "<b>");
+        put_escaped(out, row->subject);
+        buf_puts(out, "</b>: ");
+    }
+    put_escaped(out, row->text);
+    buf_puts(out, "</p>\n<p class=\"do\"><b>First:</b> ");
+    put_escaped(out, row->mend);
+    buf_puts(out, "</p>\n<p>Runbook ");
+    put_escaped(out, row->alert);
+    if (value.given) {
+        buf_puts(out, ", since ");
+        status_text(out, &since, &value, now_ms);
+    }
+    buf_puts(out, "</p></li>\n");
+}
+
+static void put_attention(struct buf *out, const struct status_section *section,
+                          const struct status *status)
+{
+    const struct status_attention *rows = status->attention.items;
+    buf_printf(out, "<section id=\"%s\" class=\"%s\"><h2>%s</h2>\n", section->key,
+               tone_classes[attention_tone(status)], section->title);
+    if (status->attention.count == 0) {
+        buf_printf(out, "<p>%s</p></section>\n", section->empty);
+        return;
+    }
+    buf_puts(out, "<ul>\n");
+    for (size_t i = 0; i < status->attention.count; i++) {
+        put_attention_row(out, &rows[i], status->process.at_ms);
+    }
+    buf_puts(out, "</ul></section>\n");
 }
 
 static void put_tiles(struct buf *out, const struct status *status)
@@ -198,12 +263,12 @@ static void put_tiles(struct buf *out, const struct status *status)
         const struct status_section *section = &status_sections[i];
         for (size_t j = 0; j < section->field_count; j++) {
             const struct status_field *field = &section->fields[j];
-            if (field->headline) {
+            if (field->place == PLACE_TILE) {
                 struct status_value value = status_value(section, field, status, 0);
                 buf_puts(out, "<li><b>");
                 put_value(out, field, &value, status->process.at_ms);
                 buf_puts(out, "</b> ");
-                put_escaped(out, field->label);
+                put_label(out, field);
                 buf_puts(out, "</li>\n");
             }
         }
@@ -211,37 +276,69 @@ static void put_tiles(struct buf *out, const struct status *status)
     buf_puts(out, "</ul>\n");
 }
 
-static void put_header(struct buf *out, const struct status *status)
+static void put_header(struct buf *out, const struct status *status, bool all)
 {
     const struct status_field at = {.kind = STATUS_TIME};
     struct status_value value = {.given = true, .number = status->process.at_ms};
-    buf_puts(out, "<header><h1>presignd ");
+    enum status_tone tone = status->process.ready == 0    ? TONE_BAD
+                            : status->attention.count > 0 ? TONE_WARN
+                                                          : TONE_GOOD;
+    buf_puts(out, "<header><h1>");
     put_escaped(out, status->process.instance);
-    buf_printf(out, "</h1>\n<span class=\"badge%s\">", status->process.ready != 0 ? " good" : "");
+    buf_printf(out, "</h1>\n<span class=\"badge %s\">", tone_classes[tone]);
     put_escaped(out, status->process.state);
     buf_puts(out, "</span>\n<p>");
     status_text(out, &at, &value, status->process.at_ms);
-    buf_puts(out, ", version ");
+    buf_puts(out, ", presignd ");
     put_escaped(out, status->process.version);
+    buf_puts(out, all ? ", <a href=\"/status\">short</a>"
+                      : ", <a href=\"/status?all=1\">unfolded, without reload</a>");
     buf_puts(out, "</p></header>\n");
 }
 
-void status_html(const struct status *status, struct buf *out)
+/* On narrow screens, each value of a list has its column's label beside it. */
+static void put_narrow_labels(struct buf *out, const struct status *status)
+{
+    for (size_t i = 0; i < status_section_count; i++) {
+        const struct status_section *section = &status_sections[i];
+        size_t column = 0;
+        for (size_t j = 0; section->empty != NULL && j < section->field_count; j++) {
+            if (is_column(section, &section->fields[j], status)) {
+                buf_printf(out, "#%s td:nth-child(%zu)::before{content:\"%s\"}", section->key,
+                           ++column, section->fields[j].label);
+            }
+        }
+    }
+}
+
+static void put_head(struct buf *out, const struct status *status, bool all)
 {
     buf_puts(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                   "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
                   "<meta http-equiv=\"Content-Security-Policy\" "
-                  "content=\"default-src 'none';style-src 'unsafe-inline'\">\n"
-                  "<meta http-equiv=\"refresh\" content=\"15\">\n<title>");
+                  "content=\"default-src 'none';style-src 'unsafe-inline'\">\n");
+    buf_puts(out, all ? "" : "<meta http-equiv=\"refresh\" content=\"15\">\n");
+    buf_puts(out, "<title>");
+    if (status->attention.count > 0) {
+        buf_printf(out, "(%zu) ", status->attention.count);
+    }
     put_escaped(out, status->process.instance);
     buf_puts(out, ": presignd</title>\n<style>");
-    buf_puts(out, style);
-    buf_puts(out, "</style>\n</head>\n<body>\n");
-    put_header(out, status);
+    buf_puts(out, status_style);
+    put_narrow_labels(out, status);
+    buf_puts(out, "}</style>\n</head>\n"); /* of the style sheet's last @media */
+}
+
+void status_html(const struct status *status, bool all, struct buf *out)
+{
+    put_head(out, status, all);
+    buf_puts(out, "<body>\n");
+    put_header(out, status, all);
+    put_attention(out, &status_sections[0], status);
     put_tiles(out, status);
     buf_puts(out, "<main>\n");
-    for (size_t i = 0; i < status_section_count; i++) {
-        put_section(out, &status_sections[i], status);
+    for (size_t i = 1; i < status_section_count; i++) {
+        put_section(out, &status_sections[i], status, all);
     }
     buf_puts(out, "</main>\n</body>\n</html>\n");
 }

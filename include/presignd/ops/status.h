@@ -68,28 +68,43 @@ enum status_rule {
     RULE_PLAIN,
     RULE_BAD_IF_NO, /* and good if yes */
     RULE_BAD_UNLESS,
+    RULE_WARN_UNLESS,
     RULE_BAD_IF_SET,
     RULE_BAD_ABOVE_0,
     RULE_BAD_WHEN_PAST,
 };
 enum status_tone { TONE_PLAIN, TONE_GOOD, TONE_WARN, TONE_BAD };
 
+/* Where a fact of a single structure is shown. No place shows what another one shows. */
+enum status_place {
+    PLACE_TABLE,     /* in its section's table */
+    PLACE_TILE,      /* at the top, in large figures */
+    PLACE_TITLE,     /* in the first line */
+    PLACE_ATTENTION, /* a row of `attention` tells it */
+};
+
 /* Time before RULE_BAD_WHEN_PAST during which it warns. */
 #define STATUS_EXPIRY_MS (INT64_C(30) * 24 * 3600 * 1000)
+
+#define STATUS_FIELDS_MAX 32
+/* Rows in trouble that a folded list shows. */
+#define STATUS_TROUBLE_MAX 12
 
 struct status_field {
     const char *key;   /* in JSON */
     const char *label; /* for people; NULL: only for programs */
     enum status_kind kind;
     enum status_rule rule;
-    bool headline;    /* also at the top of the page */
+    enum status_place place;
     size_t offset;    /* in its section's structure: a const char * or an int64_t */
-    const char *good; /* RULE_BAD_UNLESS: the good word */
+    const char *good; /* RULE_…_UNLESS: the good word */
 };
 
 struct status_section {
     const char *key, *title;
-    const char *empty; /* text for an empty list; NULL: a single structure, not a list */
+    const char *empty; /* text for an empty list, "": then the section is not shown; NULL: a single
+                        * structure, not a list */
+    size_t open_max;   /* a list with more rows is folded: only rows in trouble are open */
     const struct status_field *fields;
     size_t field_count;
     size_t offset;    /* in struct status: of the structure, or of its struct status_list */
@@ -117,6 +132,12 @@ struct status_value status_value(const struct status_section *section,
                                  const struct status_field *field, const struct status *status,
                                  size_t index);
 
+/* Whether the field is a column of its section's table, or a row of its single structure. */
+static inline bool status_in_table(const struct status_field *field)
+{
+    return field->label != NULL && field->place == PLACE_TABLE;
+}
+
 /* The value for people, "-" if it is not known. `now_ms` is the moment of the status. Not
  * escaped. */
 void status_text(struct buf *out, const struct status_field *field,
@@ -126,7 +147,10 @@ enum status_tone status_tone(const struct status_field *field, const struct stat
 
 /* One object with a member for each section. */
 void status_json(const struct status *status, struct buf *out);
-/* A whole page without scripts or external resources. All texts are escaped. */
-void status_html(const struct status *status, struct buf *out);
+/* A whole page without scripts or external resources. All texts are escaped. `all`: nothing is
+ * folded, and the page does not load itself again. */
+void status_html(const struct status *status, bool all, struct buf *out);
+/* The page's style sheet. */
+extern const char status_style[];
 
 #endif

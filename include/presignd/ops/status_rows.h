@@ -13,8 +13,11 @@
  *   SPAN           int64_t NAME_ms      "NAME_seconds"
  *   HIDDEN         int64_t NAME         for metrics and for the rules of `attention`
  *
- * SHOW is PLAIN, HEADLINE (also at the top of the page), or when the value is highlighted as bad:
- * BAD_IF_NO, BAD_IF_SET, BAD_ABOVE_0, BAD_UNLESS("word"), BAD_WHEN_PAST (a warning before).
+ * SHOW is where or how it is shown. PLAIN: in the section's table. When the value is highlighted
+ * there: BAD_IF_NO, BAD_IF_SET, BAD_ABOVE_0, BAD_UNLESS("word"), WARN_UNLESS("word"), BAD_WHEN_PAST
+ * (a warning before). Elsewhere than in the table: TITLE and STATE (the first line), HEADLINE (a
+ * large figure at the top), ATTENTION (only as a row of `attention`). Labels are terms of
+ * docs/glossary.md.
  */
 /* What needs a human, the worst first; src/daemon/attention.c has the rules. */
 SECTION(attention)
@@ -27,15 +30,15 @@ PROSE(attention, mend, PLAIN, "what to do")
 END;
 
 SECTION(process)
-TEXT(process, state, BAD_UNLESS("ready"), "state") /* "ready", or why not */
+TEXT(process, state, STATE, "state") /* "ready", or why not */
 FLAG(process, ready, PLAIN, NULL)
-TEXT(process, instance, PLAIN, "instance")
+TEXT(process, instance, TITLE, "instance")
 TEXT(process, delivery, PLAIN, "delivery") /* exactly_once | at_least_once */
-TEXT(process, version, PLAIN, "version")
+TEXT(process, version, TITLE, "version")
 TEXT(process, librdkafka, PLAIN, "librdkafka")
 TEXT(process, openssl, PLAIN, "OpenSSL")
 FLAG(process, state_dir, PLAIN, "state directory works")
-TIME(process, at, PLAIN, "as of")
+TIME(process, at, TITLE, "as of")
 TIME(process, started, PLAIN, "started")
 SPAN(process, uptime, HEADLINE, "up for")
 TEXT(process, cluster, PLAIN, "Kafka cluster")
@@ -51,21 +54,21 @@ COUNT(work, lag_records, HEADLINE, "records behind")
 COUNT(work, calls_in_flight, HEADLINE, "calls in flight")
 COUNT(work, calls_max, PLAIN, "limit of calls in flight")
 COUNT(work, waiting, HEADLINE, "waiting to be called")
-COUNT(work, held_endpoint, BAD_ABOVE_0, "held: endpoint down")
-COUNT(work, held_merchants, BAD_ABOVE_0, "held: merchant got 401")
-COUNT(work, held_unverified, BAD_ABOVE_0, "held: no key verifies answers")
+COUNT(work, held_endpoint, ATTENTION, "held: endpoint down")
+COUNT(work, held_merchants, ATTENTION, "held: merchant got 401")
+COUNT(work, held_unverified, ATTENTION, "held: no key verifies answers")
 COUNT(work, held_limited, BAD_ABOVE_0, "held: merchant got 429")
 COUNT(work, blocked, PLAIN, "blocked by an earlier event")
 COUNT(work, retry, PLAIN, "waiting for another attempt")
 COUNT(work, completed, PLAIN, "completed, not committed")
-COUNT(work, refused, BAD_ABOVE_0, "outcome refused by its topic")
+COUNT(work, refused, ATTENTION, "outcome refused by its topic")
 COUNT(work, signatures_waiting, PLAIN, "waiting for a signature")
 BYTES(work, bytes, PLAIN, "memory of unfinished events")
 COUNT(work, records, PLAIN, "records since the start")
 COUNT(work, succeeded, HEADLINE, "results since the start")
 COUNT(work, failed, HEADLINE, "failures since the start")
-PROSE(work, kafka_last_error, BAD_IF_SET, "Kafka client's error")
-PROSE(work, transaction_last_error, BAD_IF_SET, "transactions' error")
+PROSE(work, kafka_last_error, ATTENTION, "Kafka client's error")
+PROSE(work, transaction_last_error, ATTENTION, "transactions' error")
 END;
 
 SECTION(reload)
@@ -82,7 +85,7 @@ SECTION(preflight)
 TEXT(preflight, check, PLAIN, "check")
 FLAG(preflight, ok, BAD_IF_NO, "passed") /* left out: not known */
 PROSE(preflight, is, PLAIN, "is")
-PROSE(preflight, mend, BAD_IF_SET, "what to do")
+PROSE(preflight, mend, PLAIN, "what to do")
 END;
 
 SECTION(partition)
@@ -101,7 +104,7 @@ END;
 SECTION(merchant)
 TEXT(merchant, mchid, PLAIN, "merchant")
 TEXT(merchant, mode, PLAIN, "mode")
-TEXT(merchant, state, PLAIN, "state") /* open | paced | held | broken */
+TEXT(merchant, state, WARN_UNLESS("open"), "state") /* open | paced | held | broken */
 COUNT(merchant, calls_in_flight, PLAIN, "in flight")
 COUNT(merchant, calls_limit, PLAIN, "limit")
 COUNT(merchant, waiting, PLAIN, "waiting")

@@ -164,7 +164,7 @@ static void fault_reload(struct status *status)
 {
     status->reload.applied = 0;
     status->reload.at_ms = NOW_MS - 1000;
-    status->reload.text = "presignd.conf:3: unknown key";
+    status->reload_errors = list_of(2, sizeof(struct status_reload_error));
 }
 
 struct trouble {
@@ -198,7 +198,7 @@ static const struct trouble troubles[] = {
     {fault_limited, "PresigndRateLimited", "warning", "1900000001",
      "WeChat Pay answers 429; 0 events wait", NOW_MS - ATTENTION_LIMITED_MS},
     {fault_reload, "PresigndReloadFailed", "warning", NULL,
-     "the old configuration stays in use: presignd.conf:3: unknown key", NOW_MS - 1000},
+     "the last reload found 2 problems; the old configuration stays in use", NOW_MS - 1000},
     {fault_preflight, "PresigndPreflight", "warning", "rights", "no Write on a", STATUS_NONE},
     {fault_expires, "PresigndCertificateExpires", "warning", "1900000001",
      "a platform certificate expires at 2026-12-23T08:00:00Z", STATUS_NONE},

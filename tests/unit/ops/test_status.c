@@ -144,9 +144,9 @@ Test(status, values_are_formatted_for_people)
         {"work", "bytes", 1023, "1023 B", TONE_PLAIN},
         {"work", "bytes", 1536, "1.5 KiB", TONE_PLAIN},
         {"work", "bytes", 50331648, "48.0 MiB", TONE_PLAIN},
-        {"work", "refused", 0, "0", TONE_PLAIN},
-        {"work", "refused", 1, "1", TONE_BAD},
-        {"work", "refused", STATUS_NONE, "-", TONE_PLAIN},
+        {"work", "held_limited", 0, "0", TONE_PLAIN},
+        {"work", "held_limited", 1, "1", TONE_BAD},
+        {"work", "held_limited", STATUS_NONE, "-", TONE_PLAIN},
         {"reload", "applied", 1, "yes", TONE_GOOD},
         {"reload", "applied", 0, "no", TONE_BAD},
         {"merchants", "held_until", NOW_MS + 60000, "08:01:00Z (in 1 min)", TONE_BAD},
@@ -174,18 +174,19 @@ Test(status, the_page_shows_every_fact_and_escapes_it)
 {
     struct status status = filled("<script>alert('&\"')</script>");
     AUTO_BUF struct buf page = {0};
-    status_html(&status, &page);
+    status_html(&status, true, &page);
     cr_expect_null(strstr(page.data, "<script"));
     cr_expect_null(strstr(page.data, "alert('"));
     cr_expect_not_null(
         strstr(page.data, "&lt;script&gt;alert(&#39;&amp;&quot;&#39;)&lt;/script&gt;"));
-    cr_expect_not_null(strstr(page.data, "<span class=\"badge\">the endpoint is down</span>"));
+    cr_expect_not_null(strstr(page.data, "<span class=\"badge bad\">the endpoint is down</span>"));
     for (size_t i = 0; i < status_section_count; i++) {
         const struct status_section *section = &status_sections[i];
         for (size_t j = 0; j < section->field_count; j++) {
             const struct status_field *field = &section->fields[j];
             struct status_value value = status_value(section, field, &status, 0);
-            if (field->label == NULL || !value.given || status_is_text(field)) {
+            if (field->label == NULL || field->place == PLACE_ATTENTION || !value.given ||
+                status_is_text(field)) {
                 continue;
             }
             AUTO_BUF struct buf text = {0};
@@ -201,7 +202,7 @@ Test(status, an_empty_list_says_so)
     struct status status = {
         .process = {.ready = 1, .state = "ready", .instance = "i", .version = "v"}};
     AUTO_BUF struct buf page = {0};
-    status_html(&status, &page);
+    status_html(&status, true, &page);
     cr_expect_not_null(strstr(page.data, "None is assigned: this is a standby."));
     cr_expect_not_null(strstr(page.data, "badge good"));
 }

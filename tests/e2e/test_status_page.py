@@ -1,0 +1,124 @@
+"""The status page in a browser, at the widths of a desk and of a phone: on a good day, with every event
+held by a 401, with many merchants and partitions, after a refused reload. Nothing overflows, and the band
+on top says what needs somebody. The screenshots stay in build/screenshots."""
+
+import json
+import os
+import signal
+import unittest
+
+import browser as browsers
+from harness import BUILD, World, event, http_get, wait_until
+from kafka_broker import Cluster
+
+WIDTHS = (1280, 390)
+BETWEEN = (320, 768, 1000)
+SCREENSHOTS = BUILD.parent / "screenshots"
+MCHID = "1900007291"
+MANY = [str(1900200000 + n) for n in range(140)]
+BAND = "[...document.querySelectorAll('#attention li')].map(each => each.innerText)"
+
+
+def setUpModule():
+    global kafka, browser
+    if browsers.find() is None and not os.environ.get("PRESIGND_REQUIRE_SUITES"):
+        raise unittest.SkipTest("NO CHROMIUM: the status page is not looked at in a browser (apt-get install chromium)")
+    kafka = Cluster().start()
+    unittest.addModuleCleanup(kafka.close)
+    browser = unittest.enterModuleContext(browsers.Browser())
+
+
+class Look(unittest.TestCase):
+    """Each test is one daemon."""
+
+    def start(self, faults=(), merchants=(), sets=(), **world):
+        self.world = self.enterContext(World(kafka=kafka, **world))
+        self.world.start_sandbox(faults, merchants=merchants)
+        self.daemon = self.world.start_daemon(sets=["retry.base_delay_ms=200", *sets])
+
+    def status(self):
+        return json.loads(http_get(self.daemon.admin + "/status.json")[1])
+
+    def look(self, name):
+        """Opens the page at each width; returns the rows of the band, which do not depend on it, each with
+        what is wrong, what to do first, and the runbook."""
+        bands = []
+        for width in WIDTHS:
+            for dark in (False, True):
+                page = browser.open(self.daemon.admin + "/status", width, dark)
+                page.screenshot(SCREENSHOTS / f"{name}-{width}{'-dark' if dark else ''}.png")
+                bands.append([row.split(", since")[0] for row in page.evaluate(BAND)])
+                with self.subTest(name, width=width, dark=dark):
+                    self.assert_legible(page)
+        for width in BETWEEN:
+            with self.subTest(name, width=width):
+                self.assert_legible(browser.open(self.daemon.admin + "/status", width))
+        self.assertEqual(bands[1:], bands[:1] * (len(bands) - 1))
+        return bands[0]
+
+    def assert_legible(self, page):
+        """Folded and unfolded, nothing is cut, and all text stands out from what is behind it."""
+        for unfold in ("0", "document.querySelectorAll('details').forEach(each => each.open = true)"):
+            page.evaluate(unfold)
+            self.assertEqual(page.evaluate(browsers.OVERFLOWING)[:5], [])
+            self.assertEqual(page.evaluate(browsers.OUTSIDE)[:5], [])
+        self.assertEqual(page.evaluate(browsers.FAINT)[:5], [])
+
+    def folded(self, section):
+        page = browser.open(self.daemon.admin + "/status", WIDTHS[0])
+        return [page.evaluate(f"document.querySelectorAll('#{section} {rows}').length")
+                for rows in ("> table tbody tr", "details tbody tr")]
+
+    def test_good_day_then_a_refused_reload(self):
+        self.start()
+        self.world.wait_for_outcomes(self.world.produce(event(mchid=MCHID) for _ in range(50)))
+        self.assertEqual(self.look("good"), [])
+        page = browser.open(self.daemon.admin + "/", WIDTHS[0])
+        self.assertEqual(page.evaluate("[location.pathname, document.title, document.scripts.length]"),
+                         ["/status", "presignd-1: presignd", 0])
+        self.assertEqual(page.evaluate("document.querySelector('.badge').className"), "badge good")
+        path = self.world.directory / "presignd-1.conf"
+        path.write_text(path.read_text() + "\n[<script>]\nkey = 1\n[daemon]\nmax_in_flight = much\n")
+        self.daemon.signal(signal.SIGHUP)
+        wait_until(lambda: self.status()["reload"].get("applied") is False, "a reload refused")
+        band = self.look("reload")
+        self.assertEqual(len(band), 1)
+        for word in ("PresigndReloadFailed", "presignctl check"):
+            self.assertIn(word, band[0])
+        page = browser.open(self.daemon.admin + "/status", WIDTHS[0])
+        mistakes = page.evaluate("document.querySelector('#reload_errors').innerText")
+        for word in ("unknown section [<script>]", "max_in_flight"):
+            self.assertIn(word, mistakes)
+
+    def test_every_event_held_by_a_401(self):
+        self.start(["401=1"], sets=["retry.hold_unauthorized_ms=3600000"])
+        self.world.produce(event(mchid=MCHID) for _ in range(50))
+        wait_until(lambda: self.status()["work"]["held_merchants"] == 50, "all events held")
+        band = self.look("held")
+        self.assertEqual(len(band), 1)
+        page = browser.open(self.daemon.admin + "/status", WIDTHS[1])
+        self.assertEqual(page.evaluate("[document.title, document.querySelector('.badge').className]"),
+                         ["(1) presignd-1: presignd", "badge warn"])
+        self.assertLess(page.evaluate("document.querySelector('#attention').getBoundingClientRect().bottom"),
+                        browsers.HEIGHT / 2)
+        for word in ("PresigndMerchantHeld", MCHID, "401", "50 events are held", "presignctl check --online"):
+            self.assertIn(word, band[0])
+
+    def test_many_merchants_and_partitions(self):
+        self.start(["401=0.02"], merchants=MANY, partitions=4, requests_partitions=200,
+                   sets=[f"daemon.instance=presignd-{'x' * 55}", "retry.hold_unauthorized_ms=3600000"])
+        self.world.produce(event(mchid=mchid) for _ in range(10) for mchid in MANY)
+        wait_until(lambda: self.status()["work"]["held_merchants"] > 0, "a merchant held")
+        band = self.look("many")
+        self.assertIn("PresigndMerchantHeld", band[0])
+        self.assertEqual(self.folded("partitions"), [0, 200])
+        held, others = self.folded("merchants")
+        self.assertEqual(held + others, 140)
+        self.assertIn(held, range(1, 13))
+        page = browser.open(self.daemon.admin + "/status?all=1", WIDTHS[0])
+        self.assertEqual(page.evaluate("[document.querySelectorAll('details, meta[http-equiv=refresh]').length, "
+                                       "document.querySelectorAll('#partitions tbody tr').length]"), [0, 200])
+
+
+if __name__ == "__main__":
+    unittest.main()
