@@ -639,13 +639,22 @@ static void set(struct report *report, enum metric metric, const char *label, in
                (double)value);
 }
 
+/* A gauge in seconds. */
+static void set_ms(struct report *report, enum metric metric, const char *label, int64_t value_ms)
+{
+    const char *const labels[] = {label};
+    metric_set(metrics_series(report->metrics, metric, label == NULL ? NULL : labels),
+               (double)value_ms / 1000);
+}
+
 /* Removes the series whose label values depend on assignments and reloads. */
 static void clear(struct report *report)
 {
     static const enum metric metrics[] = {
-        METRIC_WINDOW_USED,      METRIC_WINDOW_FULL,    METRIC_LAG,
-        METRIC_PARTITION_STILL,  METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
-        METRIC_MERCHANT_WAITING, METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES};
+        METRIC_WINDOW_USED,          METRIC_WINDOW_FULL,    METRIC_LAG,
+        METRIC_PARTITION_STILL,      METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
+        METRIC_MERCHANT_WAITING,     METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES,
+        METRIC_MERCHANT_OLDEST_EVENT};
     for (size_t i = 0; i < ARRAY_LENGTH(metrics); i++) {
         metrics_clear(report->metrics, metrics[i]);
     }
@@ -675,6 +684,7 @@ static void set_merchants(struct report *report, const struct status *status)
         set(report, METRIC_MERCHANT_CALLS, items[i].mchid, items[i].calls_in_flight);
         set(report, METRIC_MERCHANT_LIMIT, items[i].mchid, items[i].calls_limit);
         set(report, METRIC_MERCHANT_WAITING, items[i].mchid, items[i].waiting);
+        set_ms(report, METRIC_MERCHANT_OLDEST_EVENT, items[i].mchid, items[i].oldest_event_ms);
     }
 }
 
@@ -706,6 +716,10 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls_in_flight);
     set(report, METRIC_PARTITIONS, NULL, status->work.partitions);
     set(report, METRIC_JOBS_BYTES, NULL, status->work.bytes);
+    set_ms(report, METRIC_OLDEST_EVENT, NULL, status->work.oldest_event_ms);
+    set_ms(report, METRIC_SLO, NULL, status->work.slo_ms);
+    metric_count_to(metrics_series(report->metrics, METRIC_LATE_EVENTS, NULL),
+                    (double)pipeline->late);
     set(report, METRIC_SIGNER_WAITING, NULL, status->work.signatures_waiting);
     clear(report);
     set_partitions(report, status);

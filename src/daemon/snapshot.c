@@ -16,6 +16,12 @@ static int64_t wall_of(struct moment now, int64_t mono_ms)
     return mono_ms < 0 ? STATUS_NONE : now.wall_ms + (mono_ms - now.mono_ms);
 }
 
+/* The age of the oldest event; 0: there is none, or its timestamp is in the future. */
+static int64_t age_of(struct moment now, int64_t oldest_ms)
+{
+    return oldest_ms < now.wall_ms ? now.wall_ms - oldest_ms : 0;
+}
+
 static void take_process(const struct snapshot_sources *from, struct moment now,
                          struct status *status)
 {
@@ -41,7 +47,7 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
 }
 
 static void take_work(const struct snapshot_sources *from, const struct pipeline_status *pipeline,
-                      struct status *status)
+                      struct moment now, struct status *status)
 {
     static const struct complete_identity nobody;
     const size_t *jobs = pipeline->jobs;
@@ -58,6 +64,9 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.held_unverified = (int64_t)pipeline->held[HOLD_WHY_UNVERIFIED];
     status->work.held_limited = (int64_t)pipeline->held[HOLD_WHY_RATE_LIMITED];
     status->work.signatures_waiting = (int64_t)signer_waiting(from->signer);
+    status->work.oldest_event_ms = age_of(now, pipeline->oldest_ms);
+    status->work.late = (int64_t)pipeline->late;
+    status->work.slo_ms = from->setup->config->daemon.slo_ms;
     status->work.bytes = (int64_t)pipeline->bytes;
     status->work.records = from->records;
     status->work.succeeded = from->history->succeeded;
@@ -135,6 +144,7 @@ static void take_queue(const struct snapshot_sources *from, const struct merchan
     out->calls_limit = (int64_t)queue->limit;
     out->waiting = (int64_t)merchant_queue_waiting(queue);
     out->state = hold_state_name(hold, &queue->hold);
+    out->oldest_event_ms = age_of(now, merchant_queue_oldest_ms(queue));
     out->held = hold_is_held(&queue->hold);
     out->why = hold_why(hold, &queue->hold);
     out->since_ms =
@@ -271,7 +281,7 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     pipeline_status(sources->pipeline, &pipeline);
     *status = (struct status){0};
     take_process(sources, now, status);
-    take_work(sources, &pipeline, status);
+    take_work(sources, &pipeline, now, status);
     take_partitions(sources, status);
     take_merchants(sources, now, status);
     take_keys(sources, status);

@@ -107,7 +107,8 @@ void job_keep_outcome(struct job *job)
 struct job *job_free(struct job *job)
 {
     if (job != NULL) {
-        assert(job->in == NULL && job->key_entry.queue == NULL && !heap_holds(&job->due));
+        assert(job->in == NULL && job->key_entry.queue == NULL && !heap_holds(&job->due) &&
+               !heap_holds(&job->age) && !heap_holds(&job->punctual));
         admission_deinit(&job->admission);
         answer_deinit(&job->answer);
         outcome_bytes_deinit(&job->outcome);

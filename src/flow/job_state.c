@@ -45,6 +45,7 @@ void job_state_set_queue(struct pipeline *p, struct job *job, struct merchant *m
     assert(job->queue == NULL);
     job->queue = queue_of(p, merchant);
     p->queues_busy += job->queue->jobs++ == 0;
+    age_set_queue(p, job);
 }
 
 int64_t job_state_paused_ms(const struct pipeline *p, const struct job *job, struct moment now)
@@ -191,6 +192,7 @@ void job_state_orphan(struct pipeline *p, struct job *job)
         return;
     }
     size_t bytes = job->size;
+    age_leave(p, job);
     charge(p, job, 0);
     list_remove(&partition->jobs, &job->mine);
     job->partition = NULL;

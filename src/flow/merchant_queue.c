@@ -14,6 +14,7 @@ void merchant_queue_init(struct merchant_queue *queue, struct merchant *merchant
 void merchant_queue_deinit(struct merchant_queue *queue)
 {
     queue->merchant = merchant_unref(queue->merchant);
+    heap_deinit(&queue->ages);
 }
 
 /* A lowered limit takes effect as calls end; calls in flight continue. */
@@ -29,6 +30,12 @@ bool merchant_queue_configure(struct merchant_queue *queue, struct merchant *mer
         hold_merchant_reset(&queue->hold, now_ms);
     }
     return !same;
+}
+
+int64_t merchant_queue_oldest_ms(const struct merchant_queue *queue)
+{
+    const struct heap_slot *first = heap_first(&queue->ages);
+    return first == NULL ? INT64_MAX : first->at;
 }
 
 size_t merchant_queue_waiting(const struct merchant_queue *queue)

@@ -82,6 +82,7 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     job->partition = partition;
     list_push_back(&partition->jobs, &job->mine);
     job_state_charge(p, job);
+    age_enter(p, job);
     /* One more record may follow a pause. A full share does not delay it, since it is in memory
      * already. */
     if (!list_empty(&partition->overflow) || !arrive(p, partition, job, now)) {
@@ -188,6 +189,7 @@ void pipeline_step(struct pipeline *p)
     relieve_full(p, now);
     dispatch_start(p, now);
     publish_begin(p, now);
+    age_count_late(p, now);
     assign_release(p, now);
     progress_note(p, now);
     p->admission = (struct time_budget){0};
@@ -282,6 +284,8 @@ struct pipeline *pipeline_free(struct pipeline *p)
     key_order_deinit(&p->key_order);
     pauses_deinit(&p->pauses);
     heap_deinit(&p->due);
+    heap_deinit(&p->ages);
+    heap_deinit(&p->punctual);
     free(p);
     return NULL;
 }
@@ -372,6 +376,8 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .partitions = p->partitions.count,
         .commits = p->commits,
         .deferred = p->deferred,
+        .late = p->late,
+        .oldest_ms = age_oldest_ms(p),
         .look_steps = p->look_steps,
         .endpoint_down = hold_down(&p->hold),
         .draining = p->draining,

@@ -9,6 +9,7 @@
  *   publish.c       when a transaction begins; outcomes that Kafka does not accept
  *   assign.c        partitions are assigned, revoked and lost
  *   progress.c      whether all stages make progress
+ *   age.c           the oldest events, and which are late
  */
 #ifndef PRESIGND_FLOW_PIPELINE_PARTS_H
 #define PRESIGND_FLOW_PIPELINE_PARTS_H
@@ -58,7 +59,10 @@ struct pipeline {
     size_t queues_busy;   /* with unfinished jobs */
     struct list rotation; /* queues in which events wait */
     struct key_order key_order;
-    struct heap due; /* timers of jobs */
+    struct heap due;      /* timers of jobs */
+    struct heap ages;     /* jobs without a merchant, by their records' timestamps */
+    struct heap punctual; /* jobs that are not late, likewise */
+    uint64_t late;        /* since the start */
     struct hold hold;
     struct pauses pauses;
 
@@ -234,6 +238,19 @@ void assign_release(struct pipeline *p, struct moment now);
 
 /* After a step: notes whether it left work that should have been done. */
 void progress_note(struct pipeline *p, struct moment now);
+
+/* --- age.c */
+
+/* The job was read; it has a merchant now; it is dropped, or another process's now. */
+void age_enter(struct pipeline *p, struct job *job);
+void age_set_queue(struct pipeline *p, struct job *job);
+void age_leave(struct pipeline *p, struct job *job);
+/* The job's outcome is visible. Instead of age_leave(). */
+void age_visible(struct pipeline *p, struct job *job, struct moment now);
+/* Counts the events that are late now. */
+void age_count_late(struct pipeline *p, struct moment now);
+/* As pipeline_status.oldest_ms. */
+int64_t age_oldest_ms(const struct pipeline *p);
 
 /* --- backpressure.c */
 

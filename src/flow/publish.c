@@ -324,6 +324,7 @@ static void committed(struct pipeline *p, struct moment now)
         struct job *job = job_of(link);
         const struct suspect_record record = record_of(job);
         suspects_note_size(&p->suspects, &record, false, now.mono_ms);
+        age_visible(p, job, now);
         OBSERVE(p, published, job);
         job_state_discard(p, job, now);
     }

@@ -37,6 +37,10 @@ NUMBER(daemon, commit_interval_ms, MS, "5", 0, 60000, RELOAD,
        "Minimum time between the starts of two transactions.")
 NUMBER(daemon, drain_timeout_ms, MS, "20000", 0, 3600000, RELOAD,
        "Time for calls in flight to finish at a stop. The next start repeats unfinished ones.")
+NUMBER(
+    daemon, slo_ms, MS, "10000", 10, 600000, RELOAD,
+    "An outcome that is visible later than this after its record's timestamp is late: metrics and "
+    "alerts count it.")
 TEXT(daemon, admin_listen, listen, "127.0.0.1:9464", RELOAD,
      "Listener for metrics, health and status. A unix: socket has mode 0660. Empty disables it.")
 TEXT(daemon, state_dir, state_dir, "auto", RESTART,

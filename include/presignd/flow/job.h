@@ -54,7 +54,9 @@ struct job {
     struct list_link mine; /* in its partition's list, in the order of offsets */
     struct list *in;       /* the list that contains `link` */
     enum job_state state;
-    struct heap_slot due; /* its timer */
+    struct heap_slot due;      /* its timer */
+    struct heap_slot age;      /* by its record's timestamp; see flow/age.c */
+    struct heap_slot punctual; /* as `age`, while it is not late */
     struct key_order_entry key_entry;
 
     struct record record; /* points into `bytes` */

@@ -7,6 +7,7 @@
 #ifndef PRESIGND_FLOW_MERCHANT_QUEUE_H
 #define PRESIGND_FLOW_MERCHANT_QUEUE_H
 
+#include "presignd/base/heap.h"
 #include "presignd/base/list.h"
 #include "presignd/flow/hold.h"
 #include "presignd/wechatpay/answer.h"
@@ -28,6 +29,7 @@ struct merchant_queue {
     struct list waiting;       /* jobs, in order */
     struct list probed;        /* jobs that failed as probes; they precede the others */
     size_t jobs;               /* admitted and not completed */
+    struct heap ages;          /* jobs by their records' timestamps, until they are published */
     unsigned in_flight;
     double limit;       /* of calls in flight, at least 1 */
     int64_t lowered_ms; /* when the limit was last lowered */
@@ -49,6 +51,9 @@ bool merchant_queue_configure(struct merchant_queue *queue, struct merchant *mer
 
 /* How many events wait in it. */
 size_t merchant_queue_waiting(const struct merchant_queue *queue);
+/* Wall clock: the earliest timestamp of its events whose outcome is not visible; INT64_MAX: none.
+ */
+int64_t merchant_queue_oldest_ms(const struct merchant_queue *queue);
 /* The next event; the queue must not be empty. Calls take events in order. A probe takes another
  * event than the probe before it, if there is one. */
 struct list_link *merchant_queue_next(const struct merchant_queue *queue, bool probe);

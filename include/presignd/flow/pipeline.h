@@ -112,6 +112,10 @@ struct pipeline_status {
     size_t unexplained;
     size_t deferred;   /* outcomes that wait until their window is narrow enough */
     uint64_t commits;  /* committed transactions */
+    uint64_t late;     /* events that passed slo_ms without a visible outcome, since the start. One
+                        * that is read again after that counts again */
+    int64_t oldest_ms; /* wall clock: the earliest timestamp of the events read whose outcome is not
+                        * visible; INT64_MAX: none */
     size_t look_steps; /* partitions and calls that the last progress_moves() visited */
     bool endpoint_down;
     bool draining, revoking;

@@ -82,6 +82,7 @@ struct pipeline_limits {
     int64_t timeout_ms; /* of an attempt */
     int64_t commit_interval_ms;
     int64_t hold_unauthorized_ms;
+    int64_t slo_ms; /* an outcome visible later than this after its record's timestamp is late */
 };
 
 /* What a reload may change. Borrowed until pipeline_free() or the next pipeline_configure(). */

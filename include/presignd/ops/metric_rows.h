@@ -41,6 +41,13 @@ METRIC(TRANSACTION_SECONDS, HISTOGRAM, "presignd_transaction_duration_seconds", 
        "Duration of a Kafka transaction, from begin to commit.")
 METRIC(EVENT_SECONDS, HISTOGRAM, "presignd_event_duration_seconds", NO_LABELS,
        "Time from a record's timestamp to its outcome's commit.")
+METRIC(OLDEST_EVENT, GAUGE, "presignd_oldest_event_seconds", NO_LABELS,
+       "Age, by the record's timestamp, of the oldest event without a visible outcome. 0: none.")
+METRIC(MERCHANT_OLDEST_EVENT, GAUGE, "presignd_merchant_oldest_event_seconds", LABELS("mchid"),
+       "Age of the merchant's oldest event that was read and has no visible outcome. 0: none.")
+METRIC(LATE_EVENTS, COUNTER, "presignd_late_events_total", NO_LABELS,
+       "Events that passed daemon.slo_ms without a visible outcome, counted when they passed it.")
+METRIC(SLO, GAUGE, "presignd_slo_seconds", NO_LABELS, "daemon.slo_ms.")
 METRIC(WINDOW_FULL, GAUGE, "presignd_partition_window_full", LABELS("partition"),
        "1 while the partition is paused because its window or its share of the memory is full.")
 METRIC(PARTITIONS, GAUGE, "presignd_partitions", NO_LABELS,

@@ -63,6 +63,9 @@ COUNT(work, retry, PLAIN, "waiting for another attempt")
 COUNT(work, completed, PLAIN, "completed, not committed")
 COUNT(work, refused, ATTENTION, "outcome refused by its topic")
 COUNT(work, signatures_waiting, PLAIN, "waiting for a signature")
+SPAN(work, oldest_event, PLAIN, "age of the oldest event")
+COUNT(work, late, PLAIN, "late events since the start")
+HIDDEN(work, slo_ms)
 BYTES(work, bytes, PLAIN, "memory of unfinished events")
 COUNT(work, records, PLAIN, "records since the start")
 COUNT(work, succeeded, HEADLINE, "results since the start")
@@ -112,6 +115,7 @@ COUNT(merchant, rate_per_s, PLAIN, "rate limit /s")
 TIME(merchant, held_until, BAD_IF_SET, "held until")
 TEXT(merchant, last_answer, PLAIN, "last answer") /* its kind */
 TIME(merchant, last_answer_at, PLAIN, "at")
+SPAN(merchant, oldest_event, PLAIN, NULL)
 TEXT(merchant, serial_no, PLAIN, NULL)
 TEXT(merchant, key_sha256, PLAIN, NULL) /* of the public key in DER, hexadecimal */
 TEXT(merchant, key_from, PLAIN, NULL)   /* file | credential */

@@ -115,6 +115,7 @@ Test(config_read, defaults_are_as_documented)
     cr_assert_eq(config->daemon.sign_threads, 0);
     cr_assert_eq(config->daemon.commit_interval_ms, 5);
     cr_assert_eq(config->daemon.drain_timeout_ms, 20000);
+    cr_assert_eq(config->daemon.slo_ms, 10000);
     cr_assert_str_eq(config->daemon.admin_listen, "127.0.0.1:9464");
     cr_assert_str_eq(config->daemon.state_dir, "");
     cr_assert(config->daemon.failure_original);
