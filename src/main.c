@@ -87,6 +87,7 @@ static int parse(struct arguments *arguments, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct arguments arguments = {.sources = {.credentials_dir = getenv("CREDENTIALS_DIRECTORY"),
+                                              .runtime_dir = getenv("RUNTIME_DIRECTORY"),
                                               .state_dir = getenv("STATE_DIRECTORY")}};
     arguments.sources.sets = arguments.sets;
     int status = parse(&arguments, argc, argv);

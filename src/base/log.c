@@ -86,6 +86,33 @@ void log_level_set(int level)
     atomic_store_explicit(&max_level, level, memory_order_relaxed);
 }
 
+int log_level_get(void)
+{
+    return atomic_load_explicit(&max_level, memory_order_relaxed);
+}
+
+static const char *const level_names[] = {[LOG_ERR] = "error",
+                                          [LOG_WARNING] = "warning",
+                                          [LOG_NOTICE] = "notice",
+                                          [LOG_INFO] = "info",
+                                          [LOG_DEBUG] = "debug"};
+
+bool log_level_find(const char *name, int *level)
+{
+    for (int i = LOG_ERR; i <= LOG_DEBUG; i++) {
+        if (strcmp(level_names[i], name) == 0) {
+            *level = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *log_level_name(int level)
+{
+    return level_names[level];
+}
+
 uint64_t log_dropped(void)
 {
     return atomic_load_explicit(&dropped, memory_order_relaxed);
@@ -248,9 +275,6 @@ static void log_v(int level, const char *message_id, const struct log_field *fie
 static void log_v(int level, const char *message_id, const struct log_field *fields,
                   const char *format, va_list arguments)
 {
-    if (level > atomic_load_explicit(&max_level, memory_order_relaxed)) {
-        return;
-    }
     int error = errno;
     char text[TEXT_MAX + 1];
     vsnprintf(text, sizeof text, format, arguments);
@@ -265,6 +289,9 @@ static void log_v(int level, const char *message_id, const struct log_field *fie
 void log_text(int level, const char *format, ...)
 {
     va_list arguments;
+    if (level > log_level_get()) {
+        return;
+    }
     va_start(arguments, format);
     log_v(level, NULL, &(struct log_field){0}, format, arguments);
     va_end(arguments);
@@ -274,7 +301,18 @@ void log_fields(int level, const char *message_id, const struct log_field *field
                 const char *format, ...)
 {
     va_list arguments;
+    if (level > log_level_get()) {
+        return;
+    }
     va_start(arguments, format);
     log_v(level, message_id, fields != NULL ? fields : &(struct log_field){0}, format, arguments);
+    va_end(arguments);
+}
+
+void log_audit(const char *message_id, const struct log_field *fields, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    log_v(LOG_NOTICE, message_id, fields, format, arguments);
     va_end(arguments);
 }

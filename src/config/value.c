@@ -196,15 +196,33 @@ PARSER(parse_listen)
                                      "address, nor unix:/PATH");
 }
 
-/* systemd gives several directories with ':' between them; `auto` is the first. */
+/* systemd writes ':' between several directories; `auto` is in the first. */
+static char *first_directory(const char *directories)
+{
+    return directories == NULL ? mem_strdup("") : mem_dup(directories, strcspn(directories, ":"));
+}
+
 PARSER(parse_state_dir)
 {
-    const char *given = sources->state_dir == NULL ? "" : sources->state_dir;
-    bool is_auto = strcmp(text, "auto") == 0;
-    return is_auto ? store(field, mem_dup(given, strcspn(given, ":")))
-           : *text == '\0' || *text == '/'
+    if (strcmp(text, "auto") == 0) {
+        return store(field, first_directory(sources->state_dir));
+    }
+    return *text == '\0' || *text == '/'
                ? store(field, mem_strdup(text))
                : quoted_problem(text, "is neither auto nor an absolute path");
+}
+
+PARSER(parse_control_socket)
+{
+    union address address;
+    AUTO_FREE char *directory = first_directory(sources->runtime_dir);
+    AUTO_FREE char *path = strcmp(text, "auto") != 0 ? mem_strdup(text)
+                           : *directory == '\0'      ? mem_strdup("")
+                                                     : mem_printf("%s/control.sock", directory);
+    AUTO_FREE char *listen = mem_printf(ADDRESS_UNIX_PREFIX "%s", path);
+    return *path == '\0' || address_parse(listen, &address)
+               ? store(field, mem_strdup(path))
+               : quoted_problem(text, "is neither auto nor an absolute path of at most 107 bytes");
 }
 
 /* wechatpay/ checks these. */
@@ -437,5 +455,6 @@ TYPE(serial, STRING, parse_text, "hexadecimal digits")
 TYPE(key_id, STRING, parse_text, "text that begins with PUB_KEY_ID_")
 TYPE(apiv3_key, STRING, parse_apiv3_key, "a path or @NAME")
 TYPE(certificates, STRING, parse_certificates, "paths or @NAMEs, or off")
+TYPE(control_socket, STRING, parse_control_socket, "auto, an absolute path, or empty")
 TYPE(state_dir, STRING, parse_state_dir, "auto, an absolute path, or empty")
 TYPE(property, STRING, parse_property, "text or @NAME")

@@ -27,6 +27,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
         .state_works = state_dir_works(d->state),
+        .log_level_until_ms = d->log_level.until_ms,
     };
     snapshot_take(&sources, clock_now(&clock_system), status);
 }
@@ -73,10 +74,15 @@ static int page_status(void *context, const struct http_request *request, struct
     return write_status(context, all ? write_all : write_short, body);
 }
 
+int admin_pages_status_json(struct daemon *d, struct buf *body)
+{
+    return write_status(d, status_json, body);
+}
+
 static int page_status_json(void *context, const struct http_request *request, struct buf *body)
 {
     (void)request;
-    return write_status(context, status_json, body);
+    return admin_pages_status_json(context, body);
 }
 
 static int page_health(void *context, const struct http_request *request, struct buf *body)

@@ -171,6 +171,7 @@ static void build_base(struct daemon *d)
     d->metrics = metrics_new();
     d->report = report_new(d->metrics, setup_delivery(d->setup));
     report_merchants(d->report, d->setup->merchants);
+    levers_init(d);
     d->state = state_dir_open(d->setup->config->daemon.state_dir);
     key_memory_open(d);
 }
@@ -214,13 +215,20 @@ static void note_end(struct daemon *d)
     d->state = state_dir_free(d->state);
 }
 
+static bool open_control(struct daemon *d)
+{
+    char *error = NULL;
+    return levers_open(d, d->setup->config->daemon.control_socket, &d->control, &error) ||
+           daemon_complain(error, "daemon");
+}
+
 /* Builds in the order of the data; after a failure the caller takes down what was built. The Kafka
  * clients come after the admin listener, so that a second process, started by mistake, fails on the
  * admin address before it fences the first one. */
 static bool build(struct daemon *d)
 {
     build_base(d);
-    if (!admin_pages_open(d) || !build_caller(d) || !ports_build_clients(d)) {
+    if (!admin_pages_open(d) || !open_control(d) || !build_caller(d) || !ports_build_clients(d)) {
         return false;
     }
     ports_build_pipeline(d);
@@ -249,6 +257,7 @@ static bool take_down(struct daemon *d, int *status)
         (void)pthread_detach(guard);
     }
     http_server_free(d->admin);
+    levers_deinit(d);
     note_end(d);
     caller_free(d->caller);
     topic_check_stop(&d->topic_check);

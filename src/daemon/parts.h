@@ -5,6 +5,7 @@
  *   ports.c        the pipeline's ports, and the events of Kafka's clients
  *   admin_pages.c  the pages of the admin listener
  *   pauses.c       pauses, and those that survive a restart
+ *   levers.c       the control socket; find.c: one of its requests
  *   reload.c       SIGHUP: a new configuration, applied as a whole or not at all
  *   key_memory.c   the serial numbers and keys that merchants had before
  */
@@ -53,6 +54,13 @@ struct daemon {
     struct consumer *consumer;   /* the clients' */
     struct pipeline *pipeline;
     struct http_server *admin;
+    struct http_server *control;        /* NULL: no control socket */
+    struct http_server *control_before; /* one that a reload replaced, until its last answer */
+    struct {
+        int kept;         /* the level without an end */
+        int64_t until_ms; /* wall: the present level ends; 0: it does not */
+        struct loop_timer timer;
+    } log_level;
     struct state_dir *state;
     struct complete_identity identity;
     struct loop_timer step_timer, tick_timer;
@@ -85,6 +93,24 @@ bool admin_pages_open(struct daemon *daemon) __attribute__((warn_unused_result))
  * address: it is closed then, and daemon->admin is NULL. False and a reason (free()). */
 bool admin_pages_move(struct daemon *daemon, const char *listen, struct http_server **admin,
                       char **error) __attribute__((warn_unused_result));
+
+/* The document of /status.json, and 200. */
+int admin_pages_status_json(struct daemon *daemon, struct buf *body);
+
+/* --- levers.c: the control socket */
+
+void levers_init(struct daemon *daemon);
+void levers_deinit(struct daemon *daemon);
+/* Opens a socket, given in `*control`; "": none, and no error. False and a reason (free()). */
+bool levers_open(struct daemon *daemon, const char *path, struct http_server **control,
+                 char **error) __attribute__((warn_unused_result));
+/* Uses that socket from now on. The present one sends its last answers first. */
+void levers_take(struct daemon *daemon, struct http_server *control);
+
+/* --- find.c */
+
+/* GET /v1/find, an http_answer_fn. */
+int find_answer(void *context, const struct http_request *request, struct buf *answer);
 
 /* --- drain.c */
 

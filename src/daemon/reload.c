@@ -26,9 +26,19 @@ static bool needs_restart(const struct daemon *d, const struct setup *fresh, str
     return needed;
 }
 
-/* Does everything that may fail, before anything is changed. `*admin` stays NULL when the present
- * listener is kept. */
-static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct http_server **admin,
+/* What a reload has opened. NULL: the present one stays, or is closed. */
+struct opened {
+    struct http_server *admin, *control;
+};
+
+static bool control_moves(const struct daemon *d, const struct setup *fresh)
+{
+    return strcmp(d->setup->config->daemon.control_socket, fresh->config->daemon.control_socket) !=
+           0;
+}
+
+/* Does everything that may fail, before anything is changed. */
+static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct opened *opened,
                            struct buf *problems)
 {
     const char *old = d->setup->config->daemon.admin_listen;
@@ -38,8 +48,14 @@ static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct h
     if (!key_memory_check(d, fresh, problems) || restart) {
         return false;
     }
-    if (strcmp(old, new) != 0 && new[0] != '\0' && !admin_pages_move(d, new, admin, &error)) {
+    if (strcmp(old, new) != 0 && new[0] != '\0' &&
+        !admin_pages_move(d, new, &opened->admin, &error)) {
         buf_printf(problems, "daemon.admin_listen: %s", error);
+        return false;
+    }
+    if (control_moves(d, fresh) &&
+        !levers_open(d, fresh->config->daemon.control_socket, &opened->control, &error)) {
+        buf_printf(problems, "daemon.control_socket: %s", error);
         return false;
     }
     if (!caller_configure(d->caller, &fresh->caller, &error)) {
@@ -50,12 +66,15 @@ static bool prepare_reload(struct daemon *d, const struct setup *fresh, struct h
 }
 
 /* Nothing here can fail. */
-static void apply_reload(struct daemon *d, struct setup *fresh, struct http_server *admin)
+static void apply_reload(struct daemon *d, struct setup *fresh, const struct opened *opened)
 {
     struct setup *old = d->setup;
     if (strcmp(old->config->daemon.admin_listen, fresh->config->daemon.admin_listen) != 0) {
         http_server_free(d->admin);
-        d->admin = admin;
+        d->admin = opened->admin;
+    }
+    if (control_moves(d, fresh)) {
+        levers_take(d, opened->control);
     }
     d->setup = fresh;
     d->identity.failure_original = fresh->config->daemon.failure_original;
@@ -80,10 +99,11 @@ static void note_reload(struct daemon *d, const char *problems)
 static bool try_reload(struct daemon *d)
 {
     AUTO_BUF struct buf problems = {0};
-    struct http_server *admin = NULL;
+    struct opened opened = {NULL, NULL};
     struct setup *fresh = setup_load(d->sources, &problems);
-    if (fresh == NULL || !prepare_reload(d, fresh, &admin, &problems)) {
-        http_server_free(admin);
+    if (fresh == NULL || !prepare_reload(d, fresh, &opened, &problems)) {
+        http_server_free(opened.admin);
+        http_server_free(opened.control);
         setup_free(fresh);
         note_reload(d, problems.data);
         daemon_log_lines(LOG_ERR, MESSAGE_RELOAD_FAILED, problems.data);
@@ -93,7 +113,7 @@ static bool try_reload(struct daemon *d)
     }
     daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, fresh->warnings.data);
     process_raise_descriptors(setup_descriptors(fresh));
-    apply_reload(d, fresh, admin);
+    apply_reload(d, fresh, &opened);
     note_reload(d, NULL);
     return true;
 }

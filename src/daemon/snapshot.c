@@ -1,6 +1,7 @@
 #include "daemon/snapshot.h"
 
 #include "daemon/attention.h"
+#include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
@@ -35,6 +36,9 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
     status->process.version = PRESIGND_VERSION;
     status->process.librdkafka = library_version();
     status->process.openssl = OpenSSL_version(OPENSSL_VERSION_STRING);
+    status->process.log_level = log_level_name(log_level_get());
+    status->process.log_level_until_ms =
+        from->log_level_until_ms == 0 ? STATUS_NONE : from->log_level_until_ms;
     status->process.state_dir = from->state_works;
     status->process.at_ms = now.wall_ms;
     status->process.started_ms = from->history->started.wall_ms;

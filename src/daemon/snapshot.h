@@ -27,6 +27,7 @@ struct snapshot_sources {
     const char *unready;                /* why /readyz says no; NULL: it says ready */
     const char *transaction_last_error; /* or NULL */
     int64_t records;                    /* consumed */
+    int64_t log_level_until_ms;         /* wall: when the log level ends; 0: it does not */
     bool state_works;                   /* what is to survive a restart is kept */
 };
 

@@ -10,6 +10,7 @@
 #ifndef PRESIGND_BASE_LOG_H
 #define PRESIGND_BASE_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <syslog.h>
@@ -30,6 +31,10 @@ void log_init_at(const char *identifier, const char *journal_path);
 uint64_t log_dropped(void);
 /* Levels above this one (LOG_DEBUG is the highest) are dropped. Default: LOG_INFO. */
 void log_level_set(int level);
+int log_level_get(void);
+/* error, warning, notice, info, debug. False if no level has that name. */
+bool log_level_find(const char *name, int *level) __attribute__((warn_unused_result));
+const char *log_level_name(int level);
 
 /* Writes one line; errno is kept, and %m is its text. The text is cut at 2 KiB and cleaned as
  * text_clean() does. On stderr: time, level, text, then NAME=value for each field;
@@ -39,6 +44,10 @@ void log_text(int level, const char *format, ...) __attribute__((format(printf, 
  * and a field with a NULL value is left out. At most 32 fields; a value is cut at 1 KiB. */
 void log_fields(int level, const char *message_id, const struct log_field *fields,
                 const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* The same at LOG_NOTICE, whatever level is set: for what an operator changes. */
+void log_audit(const char *message_id, const struct log_field *fields, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #define log_error(...)   log_text(LOG_ERR, __VA_ARGS__)
 #define log_warning(...) log_text(LOG_WARNING, __VA_ARGS__)

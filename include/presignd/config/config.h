@@ -62,8 +62,8 @@ struct config_sources {
     const char *const *sets;
     size_t set_count;
     const char *credentials_dir; /* NULL: @NAME is an error */
-    /* What `auto` means: $STATE_DIRECTORY of systemd.exec(5). NULL: none. */
-    const char *state_dir;
+    /* What `auto` means: $RUNTIME_DIRECTORY and $STATE_DIRECTORY of systemd.exec(5). NULL: none. */
+    const char *runtime_dir, *state_dir;
     /* For programs that may not read keys: key files are not opened, and without a
      * credentials_dir @NAME stays as it is. */
     bool without_keys;

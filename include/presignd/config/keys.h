@@ -43,6 +43,9 @@ NUMBER(
     "alerts count it.")
 TEXT(daemon, admin_listen, listen, "127.0.0.1:9464", RELOAD,
      "Listener for metrics, health and status. A unix: socket has mode 0660. Empty disables it.")
+TEXT(daemon, control_socket, control_socket, "auto", RELOAD,
+     "Unix socket of presignctl's levers, mode 0600. auto: control.sock in systemd's "
+     "RuntimeDirectory=, else none. A path, or empty: none.")
 TEXT(daemon, state_dir, state_dir, "auto", RESTART,
      "Directory of what survives a restart. auto: systemd's StateDirectory=, else none. A path, or "
      "empty: none. All its files may be deleted.")

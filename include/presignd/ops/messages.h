@@ -38,5 +38,11 @@
 #define MESSAGE_ASSIGNED              "b661a9a089f54e689dca30c5fdeb200e"
 #define MESSAGE_REVOKED               "762373c304e541f9aefb2936f25418cf"
 #define MESSAGE_STATE_DIR             "0a1e4040443d458ba04e100dd1105288"
+#define MESSAGE_PAUSE                 "79c831a7a1e4403f903610ffd8dd8733"
+#define MESSAGE_RESUME                "b03c5d2d4d0c47f2a81014c8cfe8cdee"
+#define MESSAGE_DRAIN                 "e44bb4a5016741f9988967ab15caffe1"
+#define MESSAGE_LOG_LEVEL             "01ab3327c1374dc7990c3e36f70f8964"
+#define MESSAGE_LOG_LEVEL_ENDED       "a60c1a2398204e19accbbf2c237d8774"
+#define MESSAGE_RELOAD                "b9f57e8b46c44f668c120a272d8ba2e2"
 
 #endif

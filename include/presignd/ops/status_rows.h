@@ -37,6 +37,8 @@ TEXT(process, delivery, PLAIN, "delivery") /* exactly_once | at_least_once */
 TEXT(process, version, TITLE, "version")
 TEXT(process, librdkafka, PLAIN, "librdkafka")
 TEXT(process, openssl, PLAIN, "OpenSSL")
+TEXT(process, log_level, PLAIN, "log level")
+TIME(process, log_level_until, PLAIN, "log level until")
 FLAG(process, state_dir, PLAIN, "state directory works")
 TIME(process, at, TITLE, "as of")
 TIME(process, started, PLAIN, "started")

@@ -2,6 +2,7 @@
 
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
+#include "presignd/ops/control.h"
 
 #include "unit/directory.h"
 
@@ -502,4 +503,220 @@ Test(http_server, only_a_stale_socket_is_replaced)
     cr_assert_eq(lstat(other, &file), 0);
     loop_free(loop);
     directory_deinit(&directory);
+}
+
+/* --- the control socket --- */
+
+static int pull(void *context, const struct control_request *request, struct buf *answer)
+{
+    ++*(int *)context;
+    buf_printf(answer, "[%zu,\"%s\",%d]", json_object_size(request->body), request->by,
+               request->uid == (int64_t)getuid());
+    return 200;
+}
+
+static const struct control_member members[] = {{"text", CONTROL_TEXT, 0, 8},
+                                                {"number", CONTROL_NUMBER, 1, 9},
+                                                {"true", CONTROL_TRUE, 0, 0},
+                                                {"flag", CONTROL_FLAG, 0, 0},
+                                                {NULL, CONTROL_TEXT, 0, 0}};
+static const struct control_lever lever = {members, pull};
+
+struct control_bench {
+    struct directory directory;
+    char *path;
+    struct loop *loop;
+    struct http_server *server, *retired;
+    int pulled;
+};
+
+static int pull_and_retire(void *context, const struct http_request *request, struct buf *answer)
+{
+    struct control_bench *bench = context;
+    (void)request;
+    http_server_retire(bench->server, &bench->retired);
+    bench->server = NULL;
+    buf_puts(answer, "the last answer");
+    return 200;
+}
+
+static const struct http_route control_routes[] = {
+    {"POST", "/v1/lever", "application/json", control_answer, &lever, NULL}};
+static const struct http_route retiring_routes[] = {
+    {"POST", "/v1/retire", "text/plain", pull_and_retire, NULL, NULL}};
+
+static void control_bench_init(struct control_bench *bench, const struct http_route *route,
+                               void *context)
+{
+    char *error = NULL;
+    const struct http_server_config config = {.key = "control_socket",
+                                              .mode = CONTROL_SOCKET_MODE,
+                                              .body_max = CONTROL_BODY_MAX,
+                                              .json = true,
+                                              .routes = route,
+                                              .route_count = 1,
+                                              .context = context};
+    *bench = (struct control_bench){.loop = loop_new()};
+    directory_init(&bench->directory);
+    bench->path = directory_file(&bench->directory, "control.sock");
+    AUTO_FREE char *listen = mem_printf("unix:%s", bench->path);
+    bench->server = http_server_new(bench->loop, listen, &config, &error);
+    cr_assert_not_null(bench->server, "%s", error);
+}
+
+static void control_bench_deinit(struct control_bench *bench)
+{
+    http_server_free(bench->server);
+    http_server_free(bench->retired);
+    loop_free(bench->loop);
+    free(bench->path);
+    directory_deinit(&bench->directory);
+}
+
+static char *ask_control(struct control_bench *bench, const char *request)
+{
+    struct client client = {.loop = bench->loop, .path = bench->path, .request = request};
+    return ask_by(&client);
+}
+
+static const char post_head[] = "POST /v1/lever HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+
+static char *post(const char *body)
+{
+    return mem_printf("%sContent-Length: %zu\r\n\r\n%s", post_head, strlen(body), body);
+}
+
+static void expect_answer(struct control_bench *bench, const char *request, const char *status,
+                          const char *holds)
+{
+    AUTO_FREE char *answer = ask_control(bench, request);
+    bool right = *status == '\0' || strncmp(answer + 9, status, 3) == 0;
+    cr_expect(right && strstr(answer, holds) != NULL, "%s: %s", request, answer);
+}
+
+Test(control, bodies_are_checked)
+{
+    static const struct {
+        const char *body, *status, *holds;
+    } cases[] = {
+        {"", "200", "[0,\"\",1]"},
+        {"{}", "200", "[0,\"\",1]"},
+        {"{\"by\":\"alice\"}", "200", "[1,\"alice\",1]"},
+        {"{\"text\":\"a\"}", "200", "[1,"},
+        {"{\"number\":1}", "200", "[1,"},
+        {"{\"number\":0}", "400", "number is not an integer from 1 to 9"},
+        {"{\"number\":1.5}", "400", "number is not an integer"},
+        {"{\"number\":\"1\"}", "400", "number is not an integer"},
+        {"{\"text\":\"123456789\"}", "400", "text is not a text of at most 8 bytes"},
+        {"{\"text\":\"a\\n\"}", "400", "without control characters"},
+        {"{\"text\":null}", "400", "text is not a text"},
+        {"{\"true\":false}", "400", "true can only be true"},
+        {"{\"flag\":\"no\"}", "400", "flag is neither true nor false"},
+        {"{\"other\":\"x\"}", "400", "a member that this request does not have"},
+        {"{\"flag\":1,\"flag\":1}", "400", "duplicate member"},
+        {"[]", "400", "not a JSON object"},
+        {"{", "400", "not JSON"},
+    };
+    struct control_bench bench;
+    control_bench_init(&bench, control_routes, &bench.pulled);
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        AUTO_FREE char *request = post(cases[i].body);
+        expect_answer(&bench, request, cases[i].status, cases[i].holds);
+    }
+    cr_expect_eq(bench.pulled, 5);
+    control_bench_deinit(&bench);
+}
+
+Test(control, wrong_requests_have_json_answers)
+{
+    struct control_bench bench;
+    control_bench_init(&bench, control_routes, &bench.pulled);
+    AUTO_FREE char *large = mem_printf("%sContent-Length: 4097\r\n\r\n", post_head);
+    AUTO_FREE char *absurd =
+        mem_printf("%sContent-Length: 99999999999999999999\r\n\r\n", post_head);
+    expect_answer(&bench, large, "413", "{\"error\":\"the body has more than 4096 bytes\"}");
+    expect_answer(&bench, absurd, "", "");
+    expect_answer(&bench, "GET /v1/lever HTTP/1.0\r\n\r\n", "405", "{\"error\":\"only POST\"}");
+    expect_answer(&bench, "POST /v1/other HTTP/1.0\r\n\r\n", "404", "{\"error\":");
+    cr_expect_eq(bench.pulled, 0);
+    control_bench_deinit(&bench);
+}
+
+/* Chunks have no length in the head. */
+Test(control, a_body_in_chunks_is_read_up_to_the_limit)
+{
+    struct control_bench bench;
+    AUTO_FREE char *head = mem_printf("%sTransfer-Encoding: chunked\r\n\r\n", post_head);
+    AUTO_BUF struct buf large = {0};
+    control_bench_init(&bench, control_routes, &bench.pulled);
+    AUTO_FREE char *small = mem_printf("%s1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", head);
+    AUTO_FREE char *accepted = ask_control(&bench, small);
+    cr_expect_not_null(strstr(accepted, "[0,"), "%s", accepted);
+    buf_puts(&large, head);
+    for (int i = 0; i < CONTROL_BODY_MAX / 16 + 1; i++) {
+        buf_printf(&large, "10\r\n%16s\r\n", "");
+    }
+    buf_puts(&large, "0\r\n\r\n");
+    AUTO_FREE char *refused = ask_control(&bench, large.data);
+    cr_expect_eq(strncmp(refused + 9, "413", 3), 0, "%s", refused);
+    control_bench_deinit(&bench);
+}
+
+Test(control, requests_in_one_write_are_answered_in_order)
+{
+    struct control_bench bench;
+    control_bench_init(&bench, control_routes, &bench.pulled);
+    AUTO_FREE char *last = post("{\"by\":\"b\"}");
+    AUTO_FREE char *both =
+        mem_printf("POST /v1/lever HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+                   "{\"by\":\"a\"}%s",
+                   last);
+    AUTO_FREE char *answer = ask_control(&bench, both);
+    const char *first = strstr(answer, "[1,\"a\",1]");
+    cr_assert_not_null(first, "%s", answer);
+    cr_assert_not_null(strstr(first, "[1,\"b\",1]"), "%s", answer);
+    control_bench_deinit(&bench);
+}
+
+static bool drip_body(void *context)
+{
+    const int *fd = context;
+    return send(*fd, " ", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 || is_closed(*fd);
+}
+
+Test(control, a_slow_body_times_out)
+{
+    static const char head[] = "POST /v1/lever HTTP/1.1\r\nHost: x\r\nContent-Length: 4096\r\n\r\n";
+    struct control_bench bench;
+    control_bench_init(&bench, control_routes, &bench.pulled);
+    http_server_set_wait(bench.server, PATIENCE_MS);
+    int fd = connect_to_path(bench.path);
+    cr_assert_eq(send(fd, head, strlen(head), MSG_NOSIGNAL), (ssize_t)strlen(head));
+    run_until(bench.loop, drip_body, &fd);
+    cr_expect_eq(bench.pulled, 0);
+    close(fd);
+    control_bench_deinit(&bench);
+}
+
+static bool is_gone(void *context)
+{
+    return ((struct control_bench *)context)->retired == NULL;
+}
+
+/* As a reload over the socket that it replaces. */
+Test(control, a_retired_server_sends_its_last_answer)
+{
+    struct stat file;
+    struct control_bench bench;
+    control_bench_init(&bench, retiring_routes, &bench);
+    int other = connect_to_path(bench.path);
+    AUTO_FREE char *answer =
+        ask_control(&bench, "POST /v1/retire HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+                            "POST /v1/retire HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+    cr_assert_not_null(strstr(answer, "the last answer"), "%s", answer);
+    cr_assert_neq(lstat(bench.path, &file), 0, "the file is left behind");
+    run_until(bench.loop, is_gone, &bench);
+    cr_assert_null(bench.server);
+    close(other);
+    control_bench_deinit(&bench);
 }
