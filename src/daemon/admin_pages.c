@@ -21,8 +21,10 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .history = report_history(d->report),
         .reload = &d->reload_status,
         .preflight = clients_preflight_found(d->clients),
-        .blocking =
-            blocking == NULL || d->stopping ? NULL : preflight_row(blocking->check)->process_state,
+        .blocking = blocking == NULL || d->stopping || d->drain.state != DRAIN_NONE
+                        ? NULL
+                        : preflight_row(blocking->check)->process_state,
+        .drain_left = d->drain.state == DRAIN_DRAINED ? (int64_t)d->drain.left : STATUS_NONE,
         .unready = ready ? NULL : why->data,
         .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),

@@ -72,7 +72,8 @@ static void step(void *context)
     } else {
         loop_timer_set(&d->step_timer, next_ms);
     }
-    if (d->stopping && pipeline_idle(d->pipeline)) {
+    bool drain_rests = drain_step(d);
+    if (d->stopping && drain_rests && pipeline_idle(d->pipeline)) {
         loop_stop(d->loop, EX_OK);
     }
 }
@@ -117,6 +118,7 @@ struct monitor_sources daemon_sources(const struct daemon *d)
         .preflight = clients_preflight(d->clients),
         .metadata = clients_metadata_last_error(d->clients),
         .report = d->report,
+        .drain = daemon_drain_state(d),
         .stopping = d->stopping,
         .stop_end_ms = d->stop_end_ms,
         .take_down_ms = TAKE_DOWN_MS,

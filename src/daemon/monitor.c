@@ -75,6 +75,7 @@ static struct readiness_facts facts_of(const struct monitor *monitor,
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     return (struct readiness_facts){
         .stopping = from->stopping,
+        .drain = from->drain,
         .joined = consumer_joined(from->consumer),
         .preflight = sample->preflight.data,
         .endpoint_down = sample->status.endpoint_down,
@@ -140,6 +141,13 @@ static void notify_state(const struct monitor_sources *from, const struct sample
     const struct pipeline_status *status = &sample->status;
     if (from->stopping) {
         notify_draining(from, status, now_ms);
+        return;
+    }
+    if (from->drain != NULL) {
+        notify_status("%s: %zu in flight, %zu outcomes to publish; undone by presignctl resume "
+                      "--all",
+                      from->drain, status->in_flight,
+                      status->jobs[JOB_COMPLETED] + status->jobs[JOB_PUBLISHING]);
         return;
     }
     if (sample->preflight.data != NULL) {

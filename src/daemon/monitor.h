@@ -27,6 +27,7 @@ struct monitor_sources {
     const struct preflight_finding *preflight; /* what keeps us from joining, or NULL */
     const char *metadata;                      /* why offsets cannot be committed; NULL: they can */
     const struct report *report;
+    const char *drain;    /* daemon_drain_state()'s, or NULL */
     bool stopping;        /* a stop was asked for */
     int64_t stop_end_ms;  /* mono: the stop waits for calls in flight until then */
     int64_t take_down_ms; /* how long the take-down after that may last */

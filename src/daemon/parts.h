@@ -33,12 +33,13 @@
 #define TAKE_DOWN_MS INT64_C(10000)
 
 /* Where a drain is: see daemon_drain_begin(). */
-enum drain_state { DRAIN_NONE, DRAIN_DRAINING, DRAIN_DRAINED };
+enum drain_state { DRAIN_NONE, DRAIN_DRAINING, DRAIN_LEAVING, DRAIN_DRAINED };
 
 struct drain {
     enum drain_state state;
-    int64_t end_ms; /* mono: DRAIN_DRAINING waits for calls in flight until then */
-    size_t left;    /* DRAIN_DRAINED: events that had not ended in time */
+    int64_t end_ms; /* mono: the state waits until then */
+    size_t left;    /* from DRAIN_LEAVING on: events that had not ended in time */
+    bool rejoin;    /* daemon_rejoin() was called meanwhile */
 };
 
 struct daemon {
@@ -119,8 +120,10 @@ int find_answer(void *context, const struct http_request *request, struct buf *a
  * ready. What has not ended goes to the other members. Returns at once. Nothing happens while the
  * daemon drains already, has drained or stops. */
 void daemon_drain_begin(struct daemon *daemon, int64_t timeout_ms);
-/* Undoes that: joins the group again. Nothing happens without a drain. */
+/* Undoes that: joins the group again, once it is left. Nothing happens without a drain. */
 void daemon_rejoin(struct daemon *daemon);
+/* After each step of the pipeline. False while a stop has to wait: the group is not left yet. */
+bool drain_step(struct daemon *daemon);
 /* For status: "draining", "drained", or NULL. */
 const char *daemon_drain_state(const struct daemon *daemon);
 

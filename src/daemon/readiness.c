@@ -21,6 +21,9 @@ bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
     if (facts->stopping) {
         return no(why, "stopping", NULL);
     }
+    if (facts->drain != NULL) {
+        return no(why, facts->drain, NULL);
+    }
     if (facts->preflight != NULL) {
         return no(why, "preflight", facts->preflight);
     }

@@ -25,6 +25,7 @@
 /* A text that is NULL: no error. */
 struct readiness_facts {
     bool stopping;            /* a stop was asked for */
+    const char *drain;        /* "draining" or "drained" */
     bool joined;              /* a member of the consumer group */
     const char *preflight;    /* what keeps us from joining it, and what to do */
     bool endpoint_down;       /* no host of the endpoint answers */

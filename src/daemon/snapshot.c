@@ -31,6 +31,7 @@ static void take_process(const struct snapshot_sources *from, struct moment now,
     status->process.state = from->blocking != NULL  ? from->blocking
                             : from->unready == NULL ? "ready"
                                                     : from->unready;
+    status->process.drain_left = from->drain_left;
     status->process.instance = config->daemon.instance;
     status->process.delivery = delivery_name(setup_delivery(from->setup));
     status->process.version = PRESIGND_VERSION;

@@ -26,6 +26,7 @@ struct snapshot_sources {
     const char *blocking;               /* "preflight: CHECK": keeps us from joining; or NULL */
     const char *unready;                /* why /readyz says no; NULL: it says ready */
     const char *transaction_last_error; /* or NULL */
+    int64_t drain_left;                 /* of a drain that has ended, else STATUS_NONE */
     int64_t records;                    /* consumed */
     int64_t log_level_until_ms;         /* wall: when the log level ends; 0: it does not */
     bool state_works;                   /* what is to survive a restart is kept */

@@ -12,6 +12,7 @@
 
 #include "flow/pipeline_parts.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +162,12 @@ void pipeline_drain(struct pipeline *p)
 {
     p->draining = true;
     assign_drop_waiting(p, now_of(p));
+}
+
+void pipeline_undrain(struct pipeline *p)
+{
+    assert(p->group_metadata == NULL);
+    p->draining = false;
 }
 
 void pipeline_limit_metadata(struct pipeline *p, size_t bytes)

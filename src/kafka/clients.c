@@ -17,6 +17,9 @@
  * FINDING_HOLDER: the fenced consumer was dropped, and the transaction coordinator is asked whether
  * we still hold the id.
  *
+ * Away: the owner wants to be in no group. JOINING leaves the group and goes to ACQUIRING, which
+ * then stays.
+ *
  * With delivery = at_least_once there is no transactional.id. ACQUIRING ends when the producer is
  * created, and a fence leads back to ACQUIRING without a search (fence_handle()).
  *
@@ -97,6 +100,8 @@ struct clients {
     int64_t joined_ms; /* of the last join without a member id (monotonic) */
     /* Set by callbacks. */
     bool fatal, fenced, group_lost, holder_asked;
+    bool away;   /* the owner wants to be in no group */
+    bool member; /* the group may have a member of ours */
     struct last_error fatal_error;
     char text[512]; /* clients_waiting()'s */
 };
@@ -492,8 +497,10 @@ static void fatal_handle(struct clients *clients)
 static void id_state_check(struct clients *clients)
 {
     enum producer_id_state id_state = publisher_id_state(clients->publisher);
-    if (clients->state == ACQUIRING && id_state == PRODUCER_ID_HELD) {
+    if (clients->state == ACQUIRING && id_state == PRODUCER_ID_HELD &&
+        (!clients->away || clients->member)) {
         clients->state = JOINING;
+        clients->member = true;
         clients->joined_ms = now_ms(clients);
         consumer_join(clients->consumer);
     } else if (clients->state == JOINING && id_state == PRODUCER_ID_DENIED) {
@@ -501,6 +508,42 @@ static void id_state_check(struct clients *clients)
         publisher_last_error(clients->publisher, text, sizeof text);
         replace_consumer(clients, CLIENTS_ID_DENIED, ACQUIRING, text);
     }
+}
+
+/* Leaves when it has joined: without a join there is no member id to leave with. */
+static void leave_check(struct clients *clients)
+{
+    if (!clients->away || clients->state != JOINING) {
+        return;
+    }
+    if (consumer_joined(clients->consumer)) {
+        consumer_leave(clients->consumer);
+    }
+    if (consumer_left(clients->consumer)) {
+        clients->state = ACQUIRING;
+        clients->member = false;
+    }
+}
+
+void clients_leave(struct clients *clients)
+{
+    bool give_up = clients->away || !consumer_joined(clients->consumer);
+    clients->away = true;
+    clients->member = clients->member && !give_up;
+    if (give_up && clients->state == JOINING) {
+        clients->state = ACQUIRING;
+        consumer_renew(clients->consumer);
+    }
+}
+
+void clients_join(struct clients *clients)
+{
+    clients->away = false;
+}
+
+bool clients_left(const struct clients *clients)
+{
+    return clients->away && !clients->member && clients->state != JOINING;
 }
 
 static void on_check(void *context)
@@ -522,6 +565,7 @@ bool clients_poll(struct clients *clients, size_t records_max)
     clock_check(clients);
     preflight_check(clients);
     id_state_check(clients);
+    leave_check(clients);
     bool more = consumer_poll(clients->consumer, records_max);
     if (clients->fatal) {
         fatal_handle(clients);
@@ -640,8 +684,8 @@ const char *clients_waiting(struct clients *clients)
     }
     const char *what = clients->state == FINDING_HOLDER
                            ? "a member with this instance's name was seen; finding out whose it is"
-                       : clients->state == ACQUIRING ? acquiring_text(clients)
-                                                     : NULL;
+                       : clients->state == ACQUIRING && !clients->away ? acquiring_text(clients)
+                                                                       : NULL;
     (void)snprintf(clients->text, sizeof clients->text, "%s%s%s", what == NULL ? "" : what,
                    last_error[0] == '\0' ? "" : ": ", last_error);
     return what == NULL ? NULL : clients->text;

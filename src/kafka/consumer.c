@@ -260,6 +260,7 @@ static void unassign(struct consumer *consumer)
     consumer->release_overdue = false;
     partitions_discard(consumer);
     consumer->state = IDLE;
+    consumer->joined = consumer->joined && consumer->subscribed;
     consumer_assign(consumer, NULL);
 }
 
@@ -483,6 +484,7 @@ static bool notes_handle(struct consumer *consumer)
     if (consumer->noted_assign != NULL) {
         rd_kafka_topic_partition_list_t *partitions = consumer->noted_assign;
         consumer->noted_assign = NULL;
+        consumer->subscribed = true; /* or the library has put the end of that off */
         assign_begin(consumer, partitions);
     }
     if (consumer->noted_fatal && !consumer->fatal_reported) {
@@ -677,6 +679,22 @@ static bool message_handle(struct consumer *consumer, rd_kafka_message_t *messag
     return more;
 }
 
+/* Not while the group distributes its partitions again: during a revoke the library would leave
+ * before the release, and after it the library waits for the next rebalance. */
+static void unsubscribe_if_wanted(struct consumer *consumer)
+{
+    bool rebalances = consumer->joined && (consumer->state == REVOKING || consumer->state == IDLE);
+    if (consumer->wants_join || !consumer->subscribed || rebalances) {
+        return;
+    }
+    rd_kafka_resp_err_t error = rd_kafka_unsubscribe(consumer->rk);
+    consumer->subscribed = error != RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (consumer->subscribed) {
+        last_error_set(&consumer->last_error, "cannot leave the group: %s",
+                       rd_kafka_err2str(error));
+    }
+}
+
 static void subscribe_if_wanted(struct consumer *consumer)
 {
     if (!consumer->wants_join || consumer->subscribed || consumer->rk == NULL) {
@@ -731,6 +749,7 @@ bool consumer_poll(struct consumer *consumer, size_t records_max)
     }
     commit_check(consumer);
     release_check(consumer);
+    unsubscribe_if_wanted(consumer);
     lookup_check(consumer);
     unreadable_check(consumer);
     for (size_t i = 0; i < records_max && !consumer->fatal_reported;) {
@@ -875,6 +894,25 @@ void consumer_join(struct consumer *consumer)
 {
     consumer->wants_join = true;
     subscribe_if_wanted(consumer);
+}
+
+void consumer_leave(struct consumer *consumer)
+{
+    consumer->wants_join = false; /* the next poll unsubscribes */
+}
+
+/* The library drops its member id when it sends the request to leave. */
+bool consumer_left(const struct consumer *consumer)
+{
+    if (consumer->subscribed || consumer->wants_join || consumer->state != IDLE) {
+        return false;
+    }
+    char *member = consumer->rk == NULL ? NULL : rd_kafka_memberid(consumer->rk);
+    bool left = member == NULL || member[0] == '\0';
+    if (member != NULL) {
+        rd_kafka_mem_free(consumer->rk, member);
+    }
+    return left;
 }
 
 struct consumer *consumer_free(struct consumer *consumer)

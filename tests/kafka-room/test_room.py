@@ -148,11 +148,12 @@ class Room(unittest.TestCase):
     """Each test has its own topics, group and instances. A class has one broker."""
 
     nodes = 1
+    version = None  # of Kafka
     tags = itertools.count(1)
 
     @classmethod
     def setUpClass(cls):
-        cls.kafka = Cluster(nodes=cls.nodes)
+        cls.kafka = Cluster(nodes=cls.nodes, version=cls.version)
         cls.addClassCleanup(cls.kafka.close)
         cls.kafka.start()
 
@@ -433,6 +434,81 @@ class Restarts(Room):
         load.stop()
         self.audit()
         self.assertEqual(second.count("^failed"), 0)
+
+
+class Leaves(Room):
+    """No session ends while we wait, so whoever gets partitions was given them."""
+
+    def worker(self, instance="one", **options):
+        return super().worker(instance, session_timeout_ms=1500 * PATIENCE_S, **options)
+
+    def leave(self, worker):
+        left_ms = now_ms()
+        worker.signal(signal.SIGUSR2)
+        at, _ = worker.wait_for("^left", since_ms=left_ms)
+        return left_ms, at - left_ms
+
+    def test_an_instance_leaves_and_comes_back_under_load(self):
+        load, took_ms = self.load(), []
+        first, second = self.worker("one"), self.worker("two")
+        for _ in range(3):
+            wait_until(lambda: (first.assigned(), second.assigned()) == (2, 2), "a share for each", PATIENCE_S)
+            first.wait_for("committed", since_ms=now_ms())
+            left_ms, _ = self.leave(first)
+            at, _ = second.wait_for("assigned 4", since_ms=left_ms)
+            took_ms.append(at - left_ms)
+            second.wait_for("committed", since_ms=at)
+            first.signal(signal.SIGUSR2)
+        first.wait_for("assigned 2")
+        load.stop()
+        self.audit()
+        print(f"\nthe other one had all partitions after {took_ms} ms")
+
+    def test_an_instance_leaves_during_a_rebalance(self):
+        load = self.load()
+        first = self.worker("one")
+        first.wait_for("assigned 4")
+        second = self.worker("two")
+        first.wait_for("revoking")
+        self.leave(first)
+        second.wait_for("assigned 4")
+        load.stop()
+        self.audit()
+
+    def test_a_standby_leaves_and_comes_back(self):
+        workers = [self.worker(f"w{i}") for i in range(PARTITIONS + 1)]
+
+        def standby():
+            shares = sorted((worker.assigned(), worker.name, worker) for worker in workers)
+            return [share for share, *_ in shares] == [0, 1, 1, 1, 1] and all(
+                worker.count("^assigned") for worker in workers) and shares[0][2]
+        worker = wait_until(standby, "a standby", PATIENCE_S)
+        self.leave(worker)
+        back_ms = now_ms()
+        worker.signal(signal.SIGUSR2)
+        worker.wait_for("^assigned", since_ms=back_ms)
+
+    def test_it_leaves_without_a_broker(self):
+        worker = self.worker()
+        worker.wait_for("assigned 4")
+        self.kafka.kill()
+        try:
+            self.leave(worker)
+        finally:
+            self.kafka.start()
+        worker.signal(signal.SIGUSR2)
+        worker.wait_for("assigned 4")
+
+    def test_it_leaves_before_it_has_joined(self):
+        worker = self.worker()
+        worker.wait_for("started")
+        self.leave(worker)
+        worker.signal(signal.SIGUSR2)
+        worker.wait_for("assigned 4")
+
+
+class LeavesOlder(Leaves):
+    version = "2.5.1"
 
 
 class Outages(Room):

@@ -4,7 +4,8 @@
  *
  * For each record of `requests` it writes a record with the same key and headers and the value
  * PARTITION/OFFSET to `results`, or to `failures` when the value begins with "!". Each event is a
- * line on stdout. NAME=VALUE are librdkafka properties, and our own:
+ * line on stdout. SIGUSR1 asks for a line about its status; SIGUSR2 leaves the group, or joins it
+ * again. NAME=VALUE are librdkafka properties, and our own:
  *   worker.interval.ms   minimum time between two transactions (5)
  *   worker.hold          1: never answers a revoke
  *   worker.metadata      length of the metadata that goes with each offset (16)
@@ -58,7 +59,7 @@ struct worker {
     struct transaction_position positions[PARTITIONS_MAX];
     struct transaction_batch batch;
     size_t in_batch;
-    bool busy, revoking, stale;
+    bool busy, revoking, stale, away, left;
     int64_t not_before_ms, stop_at_ms;
     struct loop_timer timer;
     int64_t total, committed_batches, submitted_us;
@@ -335,6 +336,10 @@ static void step(void *context)
         consumer_release(worker->consumer);
         say("released");
     }
+    if (worker->away && !worker->left && clients_left(worker->clients)) {
+        worker->left = true;
+        say("left");
+    }
     if (worker->stop_at_ms > 0 && worker->count == 0) {
         loop_stop(worker->loop, 0);
     }
@@ -353,6 +358,12 @@ static void on_signal(void *context, int number)
             publisher_id_state(worker->publisher) == PRODUCER_ID_HELD,
             publisher_stalled_us(worker->publisher), last_error == NULL ? "-" : last_error,
             consumer_end_offset(worker->consumer, 0), waits == NULL ? "-" : waits);
+        return;
+    }
+    if (number == SIGUSR2) {
+        worker->away = !worker->away;
+        worker->left = false;
+        (worker->away ? clients_leave : clients_join)(worker->clients);
         return;
     }
     worker->stop_at_ms = now_ms();
@@ -404,7 +415,7 @@ static int run(struct worker *worker, const char *instance, const struct kafka_p
         .renewed = on_renewed,
         .failed = on_failed,
     };
-    static const int signals[] = {SIGTERM, SIGUSR1, 0};
+    static const int signals[] = {SIGTERM, SIGUSR1, SIGUSR2, 0};
     char *error = NULL;
     const struct producer_config config = {instance,         DELIVERY_EXACTLY_ONCE,
                                            worker->requests, {worker->results, worker->failures},

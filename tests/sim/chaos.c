@@ -275,7 +275,7 @@ void chaos_strike(struct sim *sim)
         group_kick(sim, member);
         break;
     case 7:
-        member_drain(sim, member);
+        member_drain(sim, member, sim_chance(sim, 500));
         break;
     case 8:
         jump(sim);

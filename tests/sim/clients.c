@@ -15,6 +15,7 @@ static void replace_consumer(struct sim *sim, struct sim_member *member)
     bool had_any = member->state != SIM_OUT;
     member->note = SIM_NO_NOTE;
     member->away = true;
+    member->gives_back = false; /* it joins again to leave */
     /* The group removed it, and the old consumer does not learn of that. */
     member->expelled = member->expelled || member->kicked;
     member->kicked = false;
@@ -89,5 +90,9 @@ void clients_task(struct sim *sim, struct sim_task *task)
     }
     /* From the join on, what the old member sends is rejected. Open transactions are waited for. */
     member->joins++;
+    if (member->drained) {
+        member->drained = member->draining = false;
+        pipeline_undrain(member->pipeline);
+    }
     join(sim, member);
 }

@@ -677,6 +677,7 @@ void member_stop(struct sim *sim, struct sim_member *member)
     member->pipeline = pipeline_free(member->pipeline);
     member->alive = member->kicked = member->draining = member->fenced = false;
     member->away = member->expelled = false;
+    member->leaves = member->leaving = member->gives_back = member->drained = false;
     member->note = SIM_NO_NOTE;
     member->frozen_ms = member->thaw_ms = 0;
     member->in_flight = 0;
@@ -685,9 +686,10 @@ void member_stop(struct sim *sim, struct sim_member *member)
     sim_task_new(sim, SIM_GROUP_CHECK, -1, 0);
 }
 
-void member_drain(struct sim *sim, struct sim_member *member)
+void member_drain(struct sim *sim, struct sim_member *member, bool leaves)
 {
     if (member->alive && !member->draining) {
+        member->leaves = leaves;
         member->draining = member->awake = true;
         member->drain_end_ms = sim->mono_ms + DRAIN_MS;
         pipeline_drain(member->pipeline);
@@ -748,6 +750,42 @@ static void spend(struct sim *sim)
     sim->busy_ms = 0;
 }
 
+/* Its partitions go to others, as when its session had ended. */
+static void leave_end(struct sim *sim, struct sim_member *member)
+{
+    sim->left++;
+    member->note = SIM_NO_NOTE;
+    member->leaves = member->leaving = member->gives_back = member->kicked = false;
+    member->drained = member->away = member->expelled = true;
+    group_begin(sim);
+    sim_task_new(sim, SIM_JOIN, member->index, 1 + (int64_t)sim_below(sim, 20000));
+}
+
+/* A revoke, which the pipeline answers by a release: what has not ended by now gets little time. */
+static void leave_begin(struct sim_member *member)
+{
+    member->leaving = true;
+    if (member->state == SIM_ASSIGNED && member->note == SIM_NO_NOTE) {
+        member->state = SIM_REVOKING;
+        member->gives_back = member->awake = true;
+        pipeline_revoking(member->pipeline);
+    }
+}
+
+/* In between a rebalance may take the partitions, or a new consumer. */
+static void drain_run(struct sim *sim, struct sim_member *member)
+{
+    bool over = pipeline_idle(member->pipeline) || sim->mono_ms >= member->drain_end_ms;
+    if (!member->leaves && over) {
+        member_stop(sim, member);
+        sim_task_new(sim, SIM_START, member->index, 1 + (int64_t)sim_below(sim, 5000));
+    } else if (member->gives_back && member->state == SIM_OUT) {
+        leave_end(sim, member);
+    } else if (member->leaves && (over || member->leaving)) {
+        leave_begin(member);
+    }
+}
+
 /* As the daemon does. */
 void member_run(struct sim *sim, struct sim_member *member)
 {
@@ -762,17 +800,16 @@ void member_run(struct sim *sim, struct sim_member *member)
         pipeline_next_ms(member->pipeline) == PIPELINE_AT_ONCE) {
         member->awake = true;
     }
-    if (member->draining &&
-        (pipeline_idle(member->pipeline) || sim->mono_ms >= member->drain_end_ms)) {
-        member_stop(sim, member);
-        sim_task_new(sim, SIM_START, member->index, 1 + (int64_t)sim_below(sim, 5000));
+    if (member->draining && !member->drained) {
+        drain_run(sim, member);
     }
 }
 
 int64_t member_next_ms(const struct sim_member *member)
 {
     int64_t next = pipeline_next_ms(member->pipeline);
-    return member->draining && member->drain_end_ms < next ? member->drain_end_ms : next;
+    bool waits = member->draining && !member->leaving && !member->drained;
+    return waits && member->drain_end_ms < next ? member->drain_end_ms : next;
 }
 
 /* --- the group ----------------------------------------------------------------------------- */

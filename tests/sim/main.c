@@ -23,12 +23,12 @@ static void print_seed(const struct sim *sim, int64_t took_ms, int64_t took_us)
 {
     printf("seed %" PRIu64 ": %zu partitions, %zu merchants, %zu members, %u in flight: "
            "%zu events, %zu calls, %zu commits, %zu aborts, %zu rebalances, %zu crashes, %zu "
-           "renewals, "
+           "renewals, %zu left the group, "
            "%zu logs recreated, %zu pauses, %zu KiB, full %zu, held %zu, down %zu, %" PRId64
            " s virtual, %" PRId64 " ms real\n",
            sim->options.seed, sim->partition_count, sim->merchant_count, sim->member_count,
            sim->rules.limits.in_flight, sim->produced, sim->calls, sim->commits, sim->aborts,
-           sim->rebalances, sim->crashes, sim->renewals, sim->restarts, sim->pauses,
+           sim->rebalances, sim->crashes, sim->renewals, sim->left, sim->restarts, sim->pauses,
            sim->bytes_most / 1024, sim->full_seen, sim->held_seen, sim->down_seen, took_ms / 1000,
            took_us / 1000);
     printf("  at most");

@@ -103,6 +103,10 @@ struct sim_member {
     int index;
     uint32_t epoch; /* counts processes */
     bool alive, kicked, draining;
+    bool leaves;       /* it drains to leave the group, not to end */
+    bool leaving;      /* ... and leaves as soon as it has an assignment to give back */
+    bool gives_back;   /* ... and its partitions are being released for that */
+    bool drained;      /* it has left, and joins again later */
     bool untransacted; /* delivery = at_least_once */
     bool away;         /* its new consumer has not joined yet */
     bool expelled;     /* ... and its partitions have other owners by now */
@@ -243,7 +247,7 @@ struct sim {
     int64_t calm_ms;
     /* For the summary. */
     size_t done, calls, commits, aborts, renewals, rebalances, crashes, pauses, restarts, doubled,
-        fenced, scribbles, repeated;
+        fenced, scribbles, repeated, left;
     int64_t busy_most_ms; /* of one round */
     size_t bytes_most, full_seen, held_seen, down_seen, jobs_most[JOB_STATE_COUNT];
     /* For the stories: outcomes by reason (REASON_NONE: results), and the longest time from arrival
@@ -326,7 +330,8 @@ void member_start(struct sim *sim, struct sim_member *member);
 void member_stop(struct sim *sim, struct sim_member *member);
 /* sim->rules, with the member's delivery. */
 struct pipeline_rules member_rules(const struct sim *sim, const struct sim_member *member);
-void member_drain(struct sim *sim, struct sim_member *member);
+/* `leaves`: it does not end, but leaves the group and joins again later. */
+void member_drain(struct sim *sim, struct sim_member *member, bool leaves);
 /* One round of the process's loop. */
 void member_run(struct sim *sim, struct sim_member *member);
 int64_t member_next_ms(const struct sim_member *member);

@@ -86,8 +86,12 @@ const struct pauses *pipeline_pauses(const struct pipeline *pipeline);
 /* How many events that pause holds. An event may be held by several pauses. */
 size_t pipeline_pause_events(const struct pipeline *pipeline, const struct pause *pause);
 
-/* For a stop: no further call begins; calls in flight may end and are published. Irreversible. */
+/* For a stop, or before leaving the group: no further call begins; calls in flight may end and are
+ * published. Waiting events are discarded; their next owner reads them again. */
 void pipeline_drain(struct pipeline *pipeline);
+/* The opposite. Only while nothing is assigned: discarded events of an assignment are not read
+ * again before the next one. */
+void pipeline_undrain(struct pipeline *pipeline);
 /* True if no call is in flight and no outcome is unpublished. */
 bool pipeline_idle(const struct pipeline *pipeline);
 /* With delivery = at_least_once: true while outcomes may be visible whose positions are not

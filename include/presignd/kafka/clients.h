@@ -91,6 +91,16 @@ bool clients_free(struct clients *clients, int64_t timeout_ms) __attribute__((wa
 /* Calls consumer_poll() and replaces clients when needed. Call it in every round of the loop. */
 bool clients_poll(struct clients *clients, size_t records_max);
 
+/* Leaves the group and stays out of it; the clients stay connected. Before, `revoking` or `lost`
+ * comes if there are partitions. A consumer that is replaced meanwhile joins once more, so that it
+ * can leave: the group would keep the partitions for its member until session.timeout.ms. Called
+ * again, it gives that up. */
+void clients_leave(struct clients *clients);
+/* Joins again. Only after clients_left(). */
+void clients_join(struct clients *clients);
+/* True when clients_leave() has ended. */
+bool clients_left(const struct clients *clients);
+
 /* One batch at a time, borrowed until `ended` reports its end from inside the loop. With delivery =
  * at_least_once the end comes when the records are acknowledged and the consumer has committed the
  * positions, or when one of the two has failed. */

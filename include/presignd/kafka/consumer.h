@@ -71,6 +71,12 @@ struct consumer *consumer_new(struct loop *loop, const struct clock *clock,
 struct consumer *consumer_free(struct consumer *consumer);
 /* Joins the group, in the background. */
 void consumer_join(struct consumer *consumer);
+/* Leaves the group, also as a static member: the group gives the partitions to others at once.
+ * Calls `revoking` first if there are partitions, and leaves when they are released. */
+void consumer_leave(struct consumer *consumer);
+/* True when consumer_leave() has ended, or without a consumer_join(). The request to leave was
+ * given to the library; without a coordinator the session ends later. */
+bool consumer_left(const struct consumer *consumer);
 /* Replaces the client; consumer_join() joins again. Calls `lost` when there were partitions. Not
  * from inside an event. */
 void consumer_renew(struct consumer *consumer);

@@ -32,6 +32,7 @@ END;
 SECTION(process)
 TEXT(process, state, STATE, "state") /* "ready", or why not */
 FLAG(process, ready, PLAIN, NULL)
+COUNT(process, drain_left, BAD_ABOVE_0, "left by the drain") /* events, once drained */
 TEXT(process, instance, TITLE, "instance")
 TEXT(process, delivery, PLAIN, "delivery") /* exactly_once | at_least_once */
 TEXT(process, version, TITLE, "version")

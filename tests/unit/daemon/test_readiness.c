@@ -18,6 +18,8 @@ struct row {
 static const struct row rows[] = {
     {"all is well", {ALL_WELL}, "", ""},
     {"a stop", {ALL_WELL, .stopping = true}, "stopping", ""},
+    {"a drain", {.drain = "drained", .preflight = "x", .id_missing_ms = 60000}, "drained", ""},
+    {"a stop of a drained process", {.stopping = true, .drain = "drained"}, "stopping", ""},
     {"before the group is joined", {.joined = false}, "the group is not joined", ""},
     {"why it is not joined",
      {.kafka = "brokers are down"},
