@@ -1,5 +1,6 @@
 #include "daemon/report.h"
 
+#include "daemon/event_log.h"
 #include "presignd/base/list.h"
 #include "presignd/base/log.h"
 #include "presignd/base/log_ratelimit.h"
@@ -208,6 +209,7 @@ static void on_called(void *context, const struct job *job)
     metric_observe(
         metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){answer->host}),
         (double)answer->duration_us / 1e6);
+    event_log_attempt(job);
     if (answer->cause == ANSWER_CAUSE_FOREIGN) {
         note_foreign(report, job);
     } else if (answer->cause == ANSWER_CAUSE_SHORTAGE) {
@@ -278,29 +280,6 @@ static bool may_log_refusal(struct report *report, const struct job *job)
     struct merchant_log *log = log_of_job(report, job);
     return may_log(log == NULL ? NULL : &log->refusals[topic][job->refusal],
                    &report->refusals[topic][job->refusal]);
-}
-
-static void log_failure(struct report *report, const struct job *job)
-{
-    const struct admission *admission = &job->admission;
-    struct coordinates at;
-    if (!may_log_failure(report, job)) {
-        return;
-    }
-    coordinates_of(&at, job->record.partition, job->record.offset);
-    const struct log_field fields[] = {
-        {"REASON", reason_name(job->reason)},
-        {"ENDPOINT", endpoint_name(job)},
-        {"MCHID", or_null(admission->mchid)},
-        {"OUT_CONTRACT_CODE", or_null(admission->out_contract_code)},
-        {"TOPIC", job->record.topic},
-        {"PARTITION", at.partition},
-        {"OFFSET", at.offset},
-        {"REQUEST_ID", or_null(job->answer.request_id)},
-        {NULL, NULL},
-    };
-    log_fields(LOG_INFO, MESSAGE_EVENT_FAILED, fields, "event %s/%s/%s failed: %s, attempts %u",
-               job->record.topic, at.partition, at.offset, reason_name(job->reason), job->attempts);
 }
 
 /* Counts the holds of a merchant that were not logged one by one, and says how it stands now. */
@@ -401,7 +380,9 @@ static void on_published(void *context, const struct job *job)
     if (failed) {
         count(report, METRIC_FAILURES,
               (const char *[]){reason_name(job->reason), reason_side_name(job->reason)});
-        log_failure(report, job);
+        if (may_log_failure(report, job)) {
+            event_log_failure(job);
+        }
     }
     int64_t wall_ms = clock_now(&clock_system).wall_ms;
     history_published(&report->history, job->reason, wall_ms);

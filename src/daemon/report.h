@@ -1,8 +1,8 @@
 /* Log lines and metrics from what the pipeline observes.
  *
- * Failed events are logged at info, results at debug. A warning or worse is something that an
- * operator must look at; it is logged once when it begins and once when it ends. Repetitions are
- * counted (base/log_ratelimit.h).
+ * Failed events are logged at info, attempts at debug (event_log.h). A warning or worse is
+ * something that an operator must look at; it is logged once when it begins and once when it ends.
+ * Repetitions are counted (base/log_ratelimit.h).
  */
 #ifndef PRESIGND_DAEMON_REPORT_H
 #define PRESIGND_DAEMON_REPORT_H
