@@ -225,6 +225,28 @@ class Redrive(unittest.TestCase):
         states["sent"].sort()
         self.assertEqual(states, {"too_large": ["b", "d"], "sent": ["a", "c", "e"]})
 
+    def test_discard_retires_the_chosen_and_sends_nothing(self):
+        self.make_topics()
+        self.write(self.failures, [
+            failure("expired", reason="expired", retryable=False, attributes={"expirytime": "2026-01-01T00:00:00Z"}),
+            failure("gone", original="none"), failure("stays", mchid="1230000109"),
+            failure("good")])
+        self.write(self.failures, [(b"k", b"not JSON")])
+        self.redrive("--discard", status=64)
+        self.assertIn("--discard needs one of", self.told)
+        self.redrive("--discard", "--send", "--since", "1h", status=64)
+        chosen = ("--discard", "--merchant", "1900007291")
+        codes = ["expired", "gone", "good"]
+        self.assertEqual(self.redrive(*chosen, "--list"), {"would_discard": codes})
+        self.assertEqual(self.redrive("--merchant", "1900007291", "--list"), {})
+        self.assertEqual(self.redrive(*chosen, "--limit", 1), {"discarded": codes[:1]})
+        self.assertEqual(self.redrive(*chosen), {"discarded": codes[1:]})
+        self.assertEqual(self.redrive("--list"), {"was_sent": codes})
+        self.assertEqual(self.redrive("--send", "--force"), {"sent": ["stays"], "foreign": [f"{self.failures}/0/4"]})
+        self.assertEqual(self.redrive("--discard", "--since", "1h"), {"discarded": [f"{self.failures}/0/4"]})
+        self.assertEqual(self.redrive("--send"), {})
+        self.assertEqual(list(self.sent()), ["stays"])
+
     # ---- what is remembered
 
     def test_blocks_beyond_the_first(self):

@@ -5,7 +5,8 @@ import unittest
 
 from confluent_kafka import Producer
 
-from harness import World, event
+from harness import Program, World, event
+from kafka_broker import Cluster
 
 
 # What passes before `tail` has seen enough; the broker's answers have to come in that time, too.
@@ -112,6 +113,53 @@ class SendAndTail(unittest.TestCase):
         self.assertRegex(text, r"^\d\d:\d\d:\d\d\.\d{3}Z result +app +\w+ +\w+$")
         self.tail("--results", "--count", 1, "--timeout-ms", SHORT_MS, status=75)
         self.assertEqual(self.tail("--results", "--timeout-ms", SHORT_MS), [])
+
+    def test_tail_filters_and_ends_by_itself(self):
+        ids, _ = self.send(lines(*[event(out_contract_code=code) for code in ("want1", "want2", "other")]) +
+                           b'{"specversion":"1.0"}\n')
+        self.world.wait_for_outcomes(ids)
+
+        def codes(*options, status=0):
+            return [json.loads(line)["data"].get("out_contract_code") for line in
+                    self.tail("--until", "end", *options, status=status)]
+        wanted = ("--out-contract-code", "want1", "--out-contract-code", "want2")
+        self.assertEqual(sorted(codes("--from", "beginning", *wanted)), ["want1", "want2"])
+        self.assertEqual(sorted(codes("--since", "1h", *wanted)), ["want1", "want2"])
+        self.assertEqual(codes("--since", "0s", *wanted), [])
+        self.assertEqual(codes(*wanted), [])
+        self.assertEqual(codes("--since", "1h", "--merchant", "1999999999"), [])
+        # A reason chooses failures alone.
+        reasons = {json.loads(line)["data"]["reason"] for line in
+                   self.tail("--until", "end", "--since", "1h", "--reason", "invalid_cloudevent")}
+        self.assertEqual(reasons, {"invalid_cloudevent"})
+        self.assertEqual(codes("--since", "1h", "--reason", "rejected"), [])
+        # The time of --until: all of them are younger than an hour, and older than this moment.
+        self.assertEqual(self.tail("--from", "beginning", "--until", "1h"), [])
+        self.assertGreaterEqual(len(self.tail("--from", "beginning", "--until", "0s")), 4)
+        self.tail("--since", "1h", "--from", "end", status=64)
+        self.tail("--results", "--reason", "rejected", status=64)
+        self.tail("--until", "tomorrow", status=64)
+
+    def test_tail_tells_of_absent_brokers_and_of_their_return(self):
+        with Cluster() as kafka, World(kafka=kafka) as world:
+            world.start_sandbox()
+            config = world.write_config()
+            tail = Program("tail", [world.build / "presignctl", "tail", "-c", config, "--from", "beginning"],
+                           world.directory / "tail.log")
+            producer = Producer({"bootstrap.servers": kafka.bootstrap})
+            producer.produce(world.topics["presign.failures"], b"{}")
+            self.assertEqual(producer.flush(120), 0)
+            tail.wait_for_log("^{}$")
+            done = world.ctl("tail", "-c", config, "--until", "end")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            kafka.kill()
+            tail.wait_for_log("no broker is connected, waiting")
+            done = world.ctl("tail", "-c", config, "--until", "end", "--timeout-ms", 1000)
+            self.assertEqual(done.returncode, 69, done.stderr)
+            kafka.start()
+            tail.wait_for_log("connected to a broker again")
+            self.assertEqual(tail.log_text().count("no broker is connected"), 1)
+            tail.terminate()
 
     def test_tail_shows_each_outcome_of_an_event_and_what_it_does_not_know(self):
         """As at_least_once and a later version may publish them."""

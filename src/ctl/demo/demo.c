@@ -252,8 +252,9 @@ static bool open_clients(struct demo *demo)
     demo->sender = ctl_kafka_sender(properties, 1, KAFKA_TIMEOUT_MS, &error);
     demo->reader =
         demo->sender == NULL ? NULL : ctl_kafka_reader(properties, count, KAFKA_TIMEOUT_MS, &error);
-    if (demo->reader == NULL || ctl_kafka_follow(demo->reader, topics[1], true, &error) < 0 ||
-        ctl_kafka_follow(demo->reader, topics[2], true, &error) < 0) {
+    if (demo->reader == NULL ||
+        ctl_kafka_follow(demo->reader, topics[1], CTL_KAFKA_BEGINNING, &error) < 0 ||
+        ctl_kafka_follow(demo->reader, topics[2], CTL_KAFKA_BEGINNING, &error) < 0) {
         return FAIL(demo, NULL, "%s", error);
     }
     return true;

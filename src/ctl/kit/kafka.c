@@ -19,11 +19,15 @@ enum {
     SLICE_MS = 100, /* of one blocking call */
     /* A topic that the broker creates automatically is unknown for a moment. */
     UNKNOWN_MAX_MS = 2000,
+    DOWN_ASK_MS = 1000,
+    DOWN_ANSWER_MS = 500,
 };
 
 struct followed {
     rd_kafka_topic_t *topic;
     int partitions; /* from 0 on that are being read */
+    int64_t *read;  /* by partition: the records below it were read */
+    int64_t *stop;  /* by partition: where to stop; NULL: never */
 };
 
 struct ctl_kafka {
@@ -35,12 +39,15 @@ struct ctl_kafka {
     rd_kafka_topic_t *scanned; /* a scanner's; NULL: nothing */
     int32_t scanned_partition;
     struct last_error last_error;
+    bool down;        /* no broker is connected */
+    int64_t asked_ms; /* mono: when one was asked whether that is still so */
 };
 
 static void on_error(rd_kafka_t *handle, int error, const char *reason, void *opaque)
 {
     struct ctl_kafka *kafka = opaque;
     (void)handle;
+    kafka->down = kafka->down || error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
     /* "All brokers are down" comes last and says less than the errors before it. */
     if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->last_error.text[0] == '\0') {
         last_error_set(&kafka->last_error, "%s", reason);
@@ -95,8 +102,10 @@ static struct ctl_kafka *open_client(enum use use, const struct kafka_property *
         (void)rd_kafka_conf_set(conf, "message.timeout.ms", text, NULL, 0);
         rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     }
-    if (use == TO_SCAN) {
+    if (reads) {
         (void)rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0);
+    }
+    if (use == TO_SCAN) {
         (void)rd_kafka_conf_set(conf, "auto.offset.reset", "error", NULL, 0);
         /* Otherwise the broker waits for more records at a partition's end. */
         (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "5", NULL, 0);
@@ -154,6 +163,8 @@ struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka)
             (void)rd_kafka_consume_stop(followed->topic, partition);
         }
         rd_kafka_topic_destroy(followed->topic);
+        free(followed->read);
+        free(followed->stop);
     }
     if (kafka->queue != NULL) {
         rd_kafka_queue_destroy(kafka->queue);
@@ -318,40 +329,184 @@ char *ctl_kafka_reason(const struct ctl_kafka *kafka, const struct ctl_delivery 
 
 /* --- Reading --- */
 
-int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, bool from_beginning, char **error)
+static rd_kafka_topic_partition_list_t *all_partitions(const char *topic, int partitions)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
+    rd_kafka_topic_partition_list_add_range(list, topic, 0, partitions - 1);
+    return list;
+}
+
+/* By partition, the offset of the first record at the wall clock or later; RD_KAFKA_OFFSET_END:
+ * none (rd_kafka_topic_partition_list_destroy()). NULL and an error. */
+static rd_kafka_topic_partition_list_t *offsets_at(struct ctl_kafka *kafka, const char *topic,
+                                                   int partitions, int64_t at_ms, char **error)
+{
+    rd_kafka_topic_partition_list_t *list = all_partitions(topic, partitions);
+    for (int i = 0; i < list->cnt; i++) {
+        list->elems[i].offset = at_ms;
+    }
+    rd_kafka_resp_err_t failed =
+        rd_kafka_offsets_for_times(kafka->handle, list, ctl_kafka_timeout(kafka));
+    for (int i = 0; failed == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++) {
+        failed = list->elems[i].err;
+    }
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        AUTO_FREE char *text = metadata_reason(kafka, failed);
+        *error = mem_printf("topic %s, offsets by time: %s", topic, text);
+        rd_kafka_topic_partition_list_destroy(list);
+        return NULL;
+    }
+    return list;
+}
+
+static rd_kafka_topic_partition_list_t *start_offsets(struct ctl_kafka *kafka, const char *topic,
+                                                      int partitions, int64_t from_ms, char **error)
+{
+    if (from_ms != CTL_KAFKA_BEGINNING && from_ms != CTL_KAFKA_END) {
+        return offsets_at(kafka, topic, partitions, from_ms < 0 ? 0 : from_ms, error);
+    }
+    rd_kafka_topic_partition_list_t *list = all_partitions(topic, partitions);
+    for (int i = 0; i < list->cnt; i++) {
+        list->elems[i].offset =
+            from_ms == CTL_KAFKA_BEGINNING ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+    }
+    return list;
+}
+
+static bool follow_all(struct ctl_kafka *kafka, struct followed *followed,
+                       const rd_kafka_topic_partition_list_t *from, char **error)
+{
+    for (int32_t partition = 0; partition < from->cnt; partition++) {
+        if (rd_kafka_consume_start_queue(followed->topic, partition, from->elems[partition].offset,
+                                         kafka->queue) != 0) {
+            *error = mem_printf("topic %s, partition %d: %s", rd_kafka_topic_name(followed->topic),
+                                (int)partition, rd_kafka_err2str(rd_kafka_last_error()));
+            return false;
+        }
+        followed->partitions = partition + 1;
+    }
+    return true;
+}
+
+int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, int64_t from_ms, char **error)
 {
     if (kafka->followed_count == TOPICS_MAX) {
         *error = mem_printf("more than %d topics", TOPICS_MAX);
         return -1;
     }
     int partitions = ctl_kafka_partitions(kafka, topic, error);
-    if (partitions < 0) {
+    rd_kafka_topic_partition_list_t *from =
+        partitions < 0 ? NULL : start_offsets(kafka, topic, partitions, from_ms, error);
+    if (from == NULL) {
         return -1;
     }
     struct followed *followed = &kafka->followed[kafka->followed_count++];
     followed->topic = rd_kafka_topic_new(kafka->handle, topic, NULL);
-    int64_t from = from_beginning ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
-    for (int32_t partition = 0; partition < partitions; partition++) {
-        if (rd_kafka_consume_start_queue(followed->topic, partition, from, kafka->queue) != 0) {
-            *error = mem_printf("topic %s, partition %d: %s", topic, partition,
-                                rd_kafka_err2str(rd_kafka_last_error()));
-            return -1;
-        }
-        followed->partitions = partition + 1;
+    followed->read = mem_zalloc((size_t)partitions, sizeof *followed->read);
+    bool following = follow_all(kafka, followed, from, error);
+    rd_kafka_topic_partition_list_destroy(from);
+    return following ? partitions : -1;
+}
+
+static bool stop_topic_at(struct ctl_kafka *kafka, struct followed *followed, int64_t until_ms,
+                          char **error)
+{
+    const char *topic = rd_kafka_topic_name(followed->topic);
+    rd_kafka_topic_partition_list_t *until =
+        until_ms == CTL_KAFKA_END ? all_partitions(topic, followed->partitions)
+                                  : offsets_at(kafka, topic, followed->partitions, until_ms, error);
+    int64_t *stop = mem_zalloc((size_t)followed->partitions, sizeof *stop);
+    bool known = until != NULL;
+    for (int32_t i = 0; known && i < followed->partitions; i++) {
+        int64_t low, at = until->elems[i].offset;
+        known = ctl_kafka_ends(kafka, topic, i, &low, &stop[i], error);
+        stop[i] = known && at >= 0 && at < stop[i] ? at : stop[i];
     }
-    return partitions;
+    if (until != NULL) {
+        rd_kafka_topic_partition_list_destroy(until);
+    }
+    if (!known) {
+        free(stop);
+        return false;
+    }
+    followed->stop = stop;
+    return true;
+}
+
+bool ctl_kafka_stop_at(struct ctl_kafka *kafka, int64_t until_ms, char **error)
+{
+    for (size_t i = 0; i < kafka->followed_count; i++) {
+        if (!stop_topic_at(kafka, &kafka->followed[i], until_ms, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool ctl_kafka_stopped(const struct ctl_kafka *kafka)
+{
+    for (size_t i = 0; i < kafka->followed_count; i++) {
+        const struct followed *followed = &kafka->followed[i];
+        for (int partition = 0; partition < followed->partitions; partition++) {
+            if (followed->stop == NULL || followed->read[partition] < followed->stop[partition]) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Whether it is a record before the stop. A partition's end has the offset of the next record. */
+static bool note_read(struct ctl_kafka *kafka, const rd_kafka_message_t *message)
+{
+    const char *topic = rd_kafka_topic_name(message->rkt);
+    struct followed *followed = kafka->followed;
+    while (strcmp(rd_kafka_topic_name(followed->topic), topic) != 0) {
+        followed++;
+    }
+    bool record = message->err == RD_KAFKA_RESP_ERR_NO_ERROR;
+    followed->read[message->partition] = message->offset + record;
+    kafka->down = false;
+    return record &&
+           (followed->stop == NULL || message->offset < followed->stop[message->partition]);
 }
 
 rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
 {
     (void)rd_kafka_poll(kafka->handle, 0);
     rd_kafka_message_t *message = rd_kafka_consume_queue(kafka->queue, timeout_ms);
-    if (message != NULL && message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (message == NULL) {
+        return NULL;
+    }
+    bool taken = false;
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF ||
+        message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        taken = note_read(kafka, message);
+    } else {
         last_error_set(&kafka->last_error, "%s", rd_kafka_message_errstr(message));
+    }
+    if (!taken) {
         rd_kafka_message_destroy(message);
         return NULL;
     }
     return message;
+}
+
+/* librdkafka reports when all brokers are down, but not when one is back. */
+bool ctl_kafka_is_down(struct ctl_kafka *kafka)
+{
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    (void)rd_kafka_poll(kafka->handle, 0);
+    if (kafka->down && now_ms - kafka->asked_ms >= DOWN_ASK_MS) {
+        const struct rd_kafka_metadata *metadata = NULL;
+        kafka->down = rd_kafka_metadata(kafka->handle, 0, NULL, &metadata, DOWN_ANSWER_MS) !=
+                      RD_KAFKA_RESP_ERR_NO_ERROR;
+        kafka->asked_ms = clock_now(&clock_system).mono_ms;
+        if (metadata != NULL) {
+            rd_kafka_metadata_destroy(metadata);
+        }
+    }
+    return kafka->down;
 }
 
 /* --- Scanning --- */

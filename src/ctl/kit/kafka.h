@@ -23,7 +23,7 @@ struct ctl_kafka;
 struct ctl_kafka *ctl_kafka_sender(const struct kafka_property *properties, size_t count,
                                    int64_t timeout_ms, char **error)
     __attribute__((warn_unused_result));
-/* For ctl_kafka_follow() and ctl_kafka_next(). */
+/* For ctl_kafka_follow(), ctl_kafka_stop_at() and ctl_kafka_next(). */
 struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size_t count,
                                    int64_t timeout_ms, char **error)
     __attribute__((warn_unused_result));
@@ -71,14 +71,26 @@ void ctl_kafka_await(struct ctl_kafka *kafka, const struct ctl_delivery *deliver
 char *ctl_kafka_reason(const struct ctl_kafka *kafka, const struct ctl_delivery *delivery)
     __attribute__((warn_unused_result));
 
-/* Starts reading all partitions of the topic, from the first record or from now on. Returns how
- * many there are; -1 and an error (free()). */
-int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, bool from_beginning, char **error)
+/* Starts reading all partitions of the topic: from the first record, from now on, or from the first
+ * record whose timestamp is that wall clock or later. Returns how many partitions there are; -1 and
+ * an error (free()). */
+#define CTL_KAFKA_BEGINNING INT64_MIN
+#define CTL_KAFKA_END       INT64_MAX
+int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, int64_t from_ms, char **error)
     __attribute__((warn_unused_result));
+/* Reads on to the records that are visible now, and only to those before the wall clock `until_ms`
+ * (CTL_KAFKA_END: all); then ctl_kafka_stopped() is true. ctl_kafka_next() leaves out later ones.
+ * False and an error (free()) when a broker does not answer. */
+bool ctl_kafka_stop_at(struct ctl_kafka *kafka, int64_t until_ms, char **error)
+    __attribute__((warn_unused_result));
+bool ctl_kafka_stopped(const struct ctl_kafka *kafka);
 /* The next visible record of the followed topics (rd_kafka_message_destroy()); NULL when none
- * came in time. ctl_kafka_explain() has the client's errors. */
+ * came in time, or a partition's end was reached. ctl_kafka_explain() has the client's errors. */
 rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
     __attribute__((warn_unused_result));
+/* No broker is connected, and none answers. Asks once a second, for up to half a second, while that
+ * lasts. */
+bool ctl_kafka_is_down(struct ctl_kafka *kafka);
 
 /* The partition's first offset, and the last stable offset: readers see the records below it.
  * False and an error (free()). */

@@ -50,34 +50,6 @@ void failure_deinit(struct failure *failure)
     *failure = (struct failure){0};
 }
 
-static bool reason_chosen(const char *reason, const struct redrive_filter *filter)
-{
-    for (size_t i = 0; i < REASON_COUNT; i++) {
-        if (filter->reasons[i] && strcmp(reason_name((enum reason)i), reason) == 0) {
-            return true;
-        }
-    }
-    return filter->any_reason;
-}
-
-static bool word_allowed(const char *word, const char *const *words, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(words[i], word) == 0) {
-            return true;
-        }
-    }
-    return count == 0;
-}
-
-bool failure_chosen(const struct failure *failure, const struct redrive_filter *filter)
-{
-    return reason_chosen(failure->reason, filter) && (!filter->retryable || failure->retryable) &&
-           failure->time_ms >= filter->since_ms && failure->time_ms < filter->until_ms &&
-           word_allowed(failure->mchid, filter->merchants, filter->merchant_count) &&
-           word_allowed(failure->code, filter->codes, filter->code_count);
-}
-
 /* --- The event --- */
 
 /* An outcome has its event's key. A different key means that the topic was recreated. */

@@ -3,86 +3,11 @@
 
 #include "ctl/kit/commands.h"
 #include "ctl/kit/terminal.h"
-#include "presignd/base/clock.h"
-#include "presignd/base/mem.h"
-#include "presignd/base/text.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
 enum { BATCH = 500, TIMEOUT_MS = 60000 };
-
-static const char *named_reason(size_t index)
-{
-    size_t reason = index + 1; /* REASON_NONE is 0 */
-    return reason < REASON_COUNT ? reason_name((enum reason)reason) : NULL;
-}
-
-static char *take_reason(void *values, const char *text)
-{
-    struct redrive_options *options = values;
-    for (size_t i = 0; named_reason(i) != NULL; i++) {
-        if (strcmp(named_reason(i), text) == 0) {
-            options->filter.reasons[i + 1] = true;
-        }
-    }
-    return NULL;
-}
-
-static char *add_word(const char *text, const char **words, size_t *count)
-{
-    if (*count == REDRIVE_WORDS_MAX) {
-        return mem_printf("may be given %d times at most", REDRIVE_WORDS_MAX);
-    }
-    words[(*count)++] = text;
-    return NULL;
-}
-
-static char *take_merchant(void *values, const char *text)
-{
-    struct redrive_options *options = values;
-    return add_word(text, options->filter.merchants, &options->filter.merchant_count);
-}
-
-static char *take_code(void *values, const char *text)
-{
-    struct redrive_options *options = values;
-    return add_word(text, options->filter.codes, &options->filter.code_count);
-}
-
-/* RFC 3339, or an age: a number and s, m, h or d. */
-static char *take_time(const char *text, int64_t *wall_ms)
-{
-    static const struct {
-        char unit;
-        int64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-    size_t len = strlen(text);
-    AUTO_FREE char *number = mem_dup(text, len > 0 ? len - 1 : 0);
-    int64_t count;
-    if (text_rfc3339(text, len, wall_ms)) {
-        return NULL;
-    }
-    for (size_t i = 0; len > 1 && i < ARRAY_LENGTH(units); i++) {
-        if (text[len - 1] == units[i].unit && text_int(number, 0, 1000000, &count)) {
-            *wall_ms = clock_now(&clock_system).wall_ms - count * units[i].ms;
-            return NULL;
-        }
-    }
-    return mem_strdup("give a time (2026-11-25T08:00:00Z) or an age (90m, 12h, 7d)");
-}
-
-static char *take_since(void *values, const char *text)
-{
-    return take_time(text, &((struct redrive_options *)values)->filter.since_ms);
-}
-
-static char *take_until(void *values, const char *text)
-{
-    return take_time(text, &((struct redrive_options *)values)->filter.until_ms);
-}
 
 static const char *forgotten_name(size_t index)
 {
@@ -92,21 +17,22 @@ static const char *forgotten_name(size_t index)
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    OPTION_ROW_EACH(take_reason, "reason", "REASON",
-                    "failures with that reason, retryable or not; may\nbe repeated",
-                    .choice = named_reason),
+    OUTCOME_FILTER_REASON_ROW("failures with that reason, retryable or not; may\nbe repeated"),
     OPTION_ROW_FLAG(struct redrive_options, retryable, "retryable",
                     "only retryable failures (default without --reason)"),
-    OPTION_ROW_EACH(take_since, "since", "TIME",
+    OPTION_ROW_EACH(outcome_filter_since, "since", "TIME",
                     "failed at or after that time (2026-11-25T08:00:00Z)\nor age (90m, 12h, 7d)"),
-    OPTION_ROW_EACH(take_until, "until", "TIME", "failed before"),
-    OPTION_ROW_EACH(take_merchant, "merchant", "MCHID", "of that merchant; may be repeated"),
-    OPTION_ROW_EACH(take_code, "out-contract-code", "CODE", "of that contract; may be repeated"),
+    OPTION_ROW_EACH(outcome_filter_until, "until", "TIME", "failed before"),
+    OUTCOME_FILTER_MERCHANT_ROW,
+    OUTCOME_FILTER_CODE_ROW,
     OPTION_ROW_INT(struct redrive_options, limit, "limit", "N", 0, INT64_MAX,
                    "at most that many (0: all)"),
     OPTION_ROW_FLAG(struct redrive_options, send, "send",
                     "send; without it, print what would be sent"),
-    OPTION_ROW_FLAG(struct redrive_options, list, "list", "print what earlier runs have sent"),
+    OPTION_ROW_FLAG(struct redrive_options, discard, "discard",
+                    "mark as done and send nothing; with --list, print\nwhat would be marked"),
+    OPTION_ROW_FLAG(struct redrive_options, list, "list",
+                    "print what earlier runs have sent or discarded"),
     OPTION_ROW_FLAG(struct redrive_options, force, "force",
                     "also send events that would fail again with this\nconfiguration and clock"),
     OPTION_ROW_TEXT(struct redrive_options, forgotten, "forgotten", "WHAT",
@@ -125,7 +51,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "all chosen failures were sent, or could be sent"},
+    {EX_OK, "all chosen failures were sent or discarded, or could be"},
     EXIT_ROW_USAGE,
     {EX_DATAERR, "some failures cannot be sent; each was printed with the reason"},
     EXIT_ROW_KAFKA,
@@ -134,25 +60,41 @@ static const struct command_exit exits[] = {
     {0},
 };
 
+static bool is_filtered(const struct outcome_filter *filter)
+{
+    return !outcome_filter_any_reason(filter) || filter->since_ms != INT64_MIN ||
+           filter->until_ms != INT64_MAX || filter->merchant_count + filter->code_count > 0;
+}
+
+static int check_options(const struct redrive_options *options)
+{
+    if (options->send && (options->list || options->discard)) {
+        return command_usage(&command_redrive, "give one of --send, --discard, --list");
+    }
+    if (options->discard && !is_filtered(&options->outcomes.filter)) {
+        return command_usage(&command_redrive,
+                             "--discard needs one of --reason, --since, --until, --merchant, "
+                             "--out-contract-code");
+    }
+    return COMMAND_GO_ON;
+}
+
 static int run(int argc, char **argv)
 {
-    struct redrive_options options = {.batch = BATCH,
-                                      .timeout_ms = TIMEOUT_MS,
-                                      .filter = {.since_ms = INT64_MIN, .until_ms = INT64_MAX}};
+    struct redrive_options options = {
+        .batch = BATCH, .timeout_ms = TIMEOUT_MS, .outcomes = {.filter = OUTCOME_FILTER_ALL}};
     int status = command_options(&command_redrive, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
     }
-    if (options.send && options.list) {
-        return command_usage(&command_redrive, "give --send or --list");
+    status = check_options(&options);
+    if (status != COMMAND_GO_ON) {
+        return status;
     }
-    options.filter.any_reason = true;
-    for (size_t i = 0; i < REASON_COUNT; i++) {
-        options.filter.any_reason = options.filter.any_reason && !options.filter.reasons[i];
-    }
-    options.filter.retryable = options.retryable || (options.filter.any_reason && !options.list);
+    options.retryable = options.retryable || (!options.list && !options.discard &&
+                                              outcome_filter_any_reason(&options.outcomes.filter));
     terminal_init();
-    struct setup *setup = ctl_setup(&command_redrive, &options.config, true);
+    struct setup *setup = ctl_setup(&command_redrive, &options.outcomes.config, true);
     status = setup == NULL ? EX_CONFIG : redrive_run(&command_redrive, setup, &options);
     setup_free(setup);
     return status;
@@ -161,7 +103,7 @@ static int run(int argc, char **argv)
 const struct command command_redrive = {
     .name = "redrive",
     .summary = "send the events of failures again, each once",
-    .arguments = "[--send | --list] [-c FILE] [OPTION ...]",
+    .arguments = "[--send | --discard | --list] [-c FILE] [OPTION ...]",
     .about =
         "Sends the events of failures to the requests topic again: those of retryable failures,\n"
         "or of the given reasons. Without --send it only prints what it would send. A failure\n"
@@ -181,6 +123,10 @@ const struct command command_redrive = {
         "that is older and has no committed offset may have been sent. --forgotten decides what\n"
         "to do with such failures. Use --forgotten send when redrive is used for the first time.\n"
         "\n"
+        "--discard retires failures that will never succeed: those that the options choose, also\n"
+        "if they would fail again, their event is gone or too large, or they are no failures of\n"
+        "presignd. Later runs do not offer them again.\n"
+        "\n"
         "Only one run sends at a time: a second run stops the first. ACLs: Read on the failures\n"
         "and requests topics and on the groups GROUP-redrive-*, Write on the requests topic and\n"
         "on the transactional id GROUP-redrive.\n"
@@ -196,6 +142,9 @@ const struct command command_redrive = {
                 "presignctl redrive --since 12h --send\n"
                 "# after a merchant's key was corrected\n"
                 "presignctl redrive --merchant 1900007291 --reason merchant_unauthorized --send\n"
+                "# retire the failures of a merchant that is no customer any more\n"
+                "presignctl redrive --merchant 1900007291 --discard --list\n"
+                "presignctl redrive --merchant 1900007291 --discard\n"
                 "# list what was sent\n"
                 "presignctl redrive --list --json | jq -r .failure\n",
     .exits = exits,

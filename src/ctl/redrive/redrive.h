@@ -36,10 +36,9 @@
 #ifndef PRESIGND_CTL_REDRIVE_H
 #define PRESIGND_CTL_REDRIVE_H
 
-#include "ctl/kit/config.h"
 #include "ctl/kit/kafka.h"
+#include "ctl/kit/outcome_filter.h"
 #include "presignd/base/record.h"
-#include "presignd/flow/reason.h"
 #include "presignd/flow/window.h"
 #include "presignd/kafka/producer.h"
 #include "presignd/wire/outcome.h"
@@ -54,17 +53,6 @@
 #define REDRIVE_ID_SIZE      320 /* a topic's name has at most 249 bytes */
 
 /* ---- failure.c: one record of the failures topic. Pure, except for redriven_make() */
-
-enum { REDRIVE_WORDS_MAX = 64 };
-
-struct redrive_filter {
-    bool reasons[REASON_COUNT];
-    bool any_reason; /* no reason was given */
-    bool retryable;  /* only retryable failures */
-    int64_t since_ms, until_ms;
-    const char *merchants[REDRIVE_WORDS_MAX], *codes[REDRIVE_WORDS_MAX];
-    size_t merchant_count, code_count;
-};
 
 struct failure {
     rd_kafka_message_t *message; /* owned */
@@ -84,7 +72,6 @@ struct failure {
 /* Takes over the message. */
 void failure_read(struct failure *failure, rd_kafka_message_t *message);
 void failure_deinit(struct failure *failure);
-bool failure_chosen(const struct failure *failure, const struct redrive_filter *filter);
 
 /* A request made from a failure. */
 struct redriven {
@@ -140,11 +127,10 @@ int64_t block_retention_ms(struct ctl_kafka *kafka);
 /* ---- run.c */
 
 struct redrive_options {
-    struct ctl_config config;
-    bool retryable, send, list, force, json;
+    struct outcome_options outcomes; /* its time is that of the outcome */
+    bool retryable, send, discard, list, force, json;
     int64_t limit, batch, timeout_ms;
     const char *forgotten;
-    struct redrive_filter filter;
 };
 /* Returns the exit status. `command` is for messages. */
 int redrive_run(const struct command *command, const struct setup *setup,
@@ -155,7 +141,9 @@ int redrive_run(const struct command *command, const struct setup *setup,
 enum redrive_state {
     REDRIVE_WOULD_SEND,
     REDRIVE_SENT,
-    REDRIVE_WAS_SENT, /* by an earlier run, or marked as done by --forgotten leave */
+    REDRIVE_WOULD_DISCARD,
+    REDRIVE_DISCARDED,
+    REDRIVE_WAS_SENT, /* by an earlier run, or marked as done by --discard, --forgotten leave */
     REDRIVE_WOULD_FAIL,
     REDRIVE_GONE,
     REDRIVE_MAYBE_SENT,
@@ -173,7 +161,7 @@ struct redrive_show {
  * was sent; 0: leave out. */
 void redrive_print(struct redrive_show *show, const struct failure *failure,
                    enum redrive_state state, int64_t count, const char *detail);
-/* Prints to stderr how many there were of each state, and a hint. */
-void redrive_print_summary(const struct redrive_show *show, bool list, bool send);
+/* Prints to stderr how many there were of each state, always of `state`, and a hint. */
+void redrive_print_summary(const struct redrive_show *show, enum redrive_state state);
 
 #endif

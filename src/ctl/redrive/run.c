@@ -106,7 +106,13 @@ static bool has_failures(const struct redrive *redrive, size_t partition)
 
 static bool is_delivered(const struct redrive *redrive, size_t index)
 {
-    return redrive->delivered == NULL || redrive->delivered[index];
+    return redrive->delivered == NULL || redrive->options->discard || redrive->delivered[index];
+}
+
+/* Whether the run commits positions. */
+static bool writes(const struct redrive_options *options)
+{
+    return options->send || (options->discard && !options->list);
 }
 
 /* The positions that the transaction commits: of all partitions with failures in this block, so
@@ -159,6 +165,10 @@ static void print_sent(struct redrive *redrive)
             continue;
         }
         redrive->sent++;
+        if (redrive->options->discard) {
+            redrive_print(&redrive->show, &redriven->failure, REDRIVE_DISCARDED, 0, NULL);
+            continue;
+        }
         AUTO_FREE char *request =
             ctl_record_id(redrive->requests, redrive->record_metadata[i].partition,
                           redrive->record_metadata[i].offset);
@@ -268,7 +278,7 @@ static enum step flush(struct redrive *redrive)
     struct transaction_batch batch = {
         .group_metadata = group_metadata,
         .records = records,
-        .record_count = redrive->batch_count,
+        .record_count = redrive->options->discard ? 0 : redrive->batch_count,
         .positions = positions,
         .position_count = positions_write(redrive, positions),
         .record_metadata = redrive->record_metadata,
@@ -391,16 +401,37 @@ static enum step process_chosen(struct redrive *redrive, struct failure *failure
     return gone ? STEP_ON : FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
 }
 
+/* Marks a failure as done with the next transaction; with --list, prints it. */
+static enum step discard(struct redrive *redrive, struct failure *failure)
+{
+    if (redrive->options->list) {
+        redrive_print(&redrive->show, failure, REDRIVE_WOULD_DISCARD, 0, NULL);
+        redrive->sent++;
+        return STEP_ON;
+    }
+    redrive->batch[redrive->batch_count++] = (struct redriven){.failure = *failure};
+    redrive->held_bytes += failure->message->len;
+    *failure = (struct failure){0};
+    return batch_full(redrive) ? flush(redrive) : STEP_ON;
+}
+
+static bool is_chosen(const struct redrive_options *options, const struct failure *failure)
+{
+    return outcome_filter_takes(&options->outcomes.filter, failure->reason, failure->mchid,
+                                failure->code, failure->time_ms) &&
+           (!options->retryable || failure->retryable);
+}
+
 /* A failure that no earlier run has sent. */
 static enum step process_unsent(struct redrive *redrive, struct failure *failure, bool fresh)
 {
     const struct redrive_options *options = redrive->options;
     bool foreign = failure->outcome == NULL || *failure->reason == '\0';
-    if (!foreign && !failure_chosen(failure, &options->filter)) {
+    if ((!foreign || options->discard) && !is_chosen(options, failure)) {
         redrive->show.skipped += fresh ? 1 : 0;
         return STEP_ON;
     }
-    if (foreign || is_too_large(redrive, failure->message)) {
+    if (!options->discard && (foreign || is_too_large(redrive, failure->message))) {
         if (fresh) {
             redrive_print(&redrive->show, failure, REDRIVE_FOREIGN, 0, NULL);
         }
@@ -418,7 +449,7 @@ static enum step process_unsent(struct redrive *redrive, struct failure *failure
         }
         return STEP_ON;
     }
-    return process_chosen(redrive, failure, fresh);
+    return options->discard ? discard(redrive, failure) : process_chosen(redrive, failure, fresh);
 }
 
 static enum step process(struct redrive *redrive, rd_kafka_message_t *message)
@@ -430,9 +461,8 @@ static enum step process(struct redrive *redrive, rd_kafka_message_t *message)
     bool done = block_arrive(&redrive->block, message->partition, message->offset);
     *printed = fresh ? message->offset + 1 : *printed;
     failure_read(&failure, message);
-    if (redrive->options->list) {
-        if (done && *failure.reason != '\0' &&
-            failure_chosen(&failure, &redrive->options->filter)) {
+    if (redrive->options->list && !redrive->options->discard) {
+        if (done && *failure.reason != '\0' && is_chosen(redrive->options, &failure)) {
             redrive_print(&redrive->show, &failure, REDRIVE_WAS_SENT, 0, NULL);
         }
     } else if (!done) {
@@ -551,12 +581,12 @@ static enum step process_partition(struct redrive *redrive, size_t partition)
 {
     const struct redrive_block *block = &redrive->block;
     enum step step = check_end(redrive, partition);
-    if (step == STEP_ON && redrive->options->send && !block->known[partition]) {
+    if (step == STEP_ON && writes(redrive->options) && !block->known[partition]) {
         step = decide_missing(redrive, partition);
     }
     if (step == STEP_ON) {
-        int64_t from =
-            redrive->options->list ? block_begin(block) : block->windows[partition].base_offset;
+        bool all = redrive->options->list && !redrive->options->discard;
+        int64_t from = all ? block_begin(block) : block->windows[partition].base_offset;
         step = each_record(redrive, partition, from, process);
     }
     return step;
@@ -566,7 +596,7 @@ static enum step process_partition(struct redrive *redrive, size_t partition)
 static enum step process_block(struct redrive *redrive, int64_t number)
 {
     AUTO_FREE char *reason = NULL;
-    bool send = redrive->options->send;
+    bool send = writes(redrive->options);
     enum step step = send ? acquire(redrive) : STEP_ON;
     if (step != STEP_ON) {
         return step;
@@ -607,7 +637,7 @@ static enum step process_blocks(struct redrive *redrive)
     unsigned tries = 0;
     size_t before = 0;
     for (int64_t number = first; number <= last && step == STEP_ON; number++) {
-        if (redrive->limit_reached && !redrive->options->send) {
+        if (redrive->limit_reached && !writes(redrive->options)) {
             break;
         }
         step = process_block(redrive, number);
@@ -692,17 +722,29 @@ static void close_all(struct redrive *redrive)
     free(redrive);
 }
 
+/* What this run does with a failure, if all goes well. */
+static enum redrive_state done_state(const struct redrive_options *options)
+{
+    if (options->discard) {
+        return options->list ? REDRIVE_WOULD_DISCARD : REDRIVE_DISCARDED;
+    }
+    if (options->list) {
+        return REDRIVE_WAS_SENT;
+    }
+    return options->send ? REDRIVE_SENT : REDRIVE_WOULD_SEND;
+}
+
 static void work(struct redrive *redrive)
 {
     AUTO_FREE char *reason = NULL;
     if (!open_readers(redrive, &reason) ||
-        (redrive->options->send && !open_producer(redrive, &reason))) {
+        (writes(redrive->options) && !open_producer(redrive, &reason))) {
         (void)FAIL(redrive, EX_CONFIG, "%s", reason);
     } else if (!find_ends(redrive, &reason)) {
         (void)FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
     } else {
         (void)process_blocks(redrive);
-        redrive_print_summary(&redrive->show, redrive->options->list, redrive->options->send);
+        redrive_print_summary(&redrive->show, done_state(redrive->options));
     }
 }
 

@@ -17,7 +17,10 @@ static const struct {
 } states[REDRIVE_STATES] = {
     [REDRIVE_WOULD_SEND] = {"would_send", "would be sent", GREEN, "would be sent"},
     [REDRIVE_SENT] = {"sent", "sent", GREEN, "sent"},
-    [REDRIVE_WAS_SENT] = {"was_sent", "was sent", DIM, "sent by earlier runs"},
+    [REDRIVE_WOULD_DISCARD] = {"would_discard", "would be discarded", GREEN, "would be discarded"},
+    [REDRIVE_DISCARDED] = {"discarded", "discarded", GREEN, "discarded"},
+    [REDRIVE_WAS_SENT] = {"was_sent", "was sent or discarded", DIM,
+                          "sent or discarded by earlier runs"},
     [REDRIVE_WOULD_FAIL] = {"would_fail", "would fail again", YELLOW,
                             "would fail again (--force sends them)"},
     [REDRIVE_GONE] = {"gone", "its event is gone", RED, "whose event is gone"},
@@ -86,20 +89,17 @@ void redrive_print(struct redrive_show *show, const struct failure *failure,
     (void)puts(line.data);
 }
 
-void redrive_print_summary(const struct redrive_show *show, bool list, bool send)
+void redrive_print_summary(const struct redrive_show *show, enum redrive_state state)
 {
-    for (size_t i = 0; i < REDRIVE_STATES; i++) {
-        bool always = i == (size_t)(list   ? REDRIVE_WAS_SENT
-                                    : send ? REDRIVE_SENT
-                                           : REDRIVE_WOULD_SEND);
-        if (show->counts[i] > 0 || always) {
+    for (enum redrive_state i = 0; i < REDRIVE_STATES; i++) {
+        if (show->counts[i] > 0 || i == state) {
             (void)fprintf(stderr, "%zu %s\n", show->counts[i], states[i].sum);
         }
     }
-    if (!list) {
+    if (state != REDRIVE_WAS_SENT) {
         (void)fprintf(stderr, "%zu not chosen\n", show->skipped);
     }
-    if (!list && !send && show->counts[REDRIVE_WOULD_SEND] > 0) {
+    if (show->counts[REDRIVE_WOULD_SEND] > 0) {
         (void)fputs("nothing was sent; add --send to send\n", stderr);
     }
 }
