@@ -7,6 +7,7 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -31,6 +32,18 @@ bool terminal_colours(FILE *stream)
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
     return isatty(fileno(stream)) == 1 && (no == NULL || *no == '\0') && term != NULL &&
            strcmp(term, "dumb") != 0;
+}
+
+bool terminal_size(FILE *stream, size_t *columns, size_t *rows)
+{
+    struct winsize size;
+    if (isatty(fileno(stream)) != 1 || ioctl(fileno(stream), TIOCGWINSZ, &size) != 0 ||
+        size.ws_col == 0 || size.ws_row == 0) {
+        return false;
+    }
+    *columns = size.ws_col;
+    *rows = size.ws_row;
+    return true;
 }
 
 /* The columns of the character at `text`, and its number of bytes (at least 1). */
@@ -80,6 +93,50 @@ void terminal_put(struct buf *out, const char *text, size_t width, bool fill)
     for (; fill && used < width; used++) {
         buf_putc(out, ' ');
     }
+}
+
+static size_t new_line(struct buf *out, size_t indent)
+{
+    buf_printf(out, "\n%*s", (int)indent, "");
+    return indent;
+}
+
+/* A word that is longer than a line is broken. */
+static size_t put_word(struct buf *out, const char *word, size_t len, size_t used, size_t indent,
+                       size_t width)
+{
+    size_t bytes;
+    for (size_t at = 0; at < len; at += bytes) {
+        size_t columns = character(word + at, &bytes);
+        if (used + columns > width && used > indent) {
+            used = new_line(out, indent);
+        }
+        buf_append(out, word + at, bytes);
+        used += columns;
+    }
+    return used;
+}
+
+size_t terminal_wrap(struct buf *out, const char *text, size_t used, size_t indent, size_t width)
+{
+    AUTO_BUF struct buf clean = {0};
+    text_clean(&clean, text, strlen(text), strlen(text));
+    bool space = false; /* before the next word */
+    for (const char *at = clean.data == NULL ? "" : clean.data; *at != '\0';) {
+        size_t len = strcspn(at, " ");
+        AUTO_BUF struct buf word = {0};
+        buf_append(&word, at, len);
+        if (space && used + 1 + terminal_width(word.data) > width && used > indent) {
+            used = new_line(out, indent);
+        } else if (space) {
+            buf_putc(out, ' ');
+            used++;
+        }
+        used = put_word(out, at, len, used, indent, width);
+        space = true;
+        at += len + (at[len] == ' ');
+    }
+    return used;
 }
 
 void terminal_paint(struct buf *out, bool colours, enum terminal_colour colour, const char *text,
