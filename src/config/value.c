@@ -2,6 +2,8 @@
  * messages are logged. */
 #include "config/value.h"
 
+#include "config/pasted.h"
+
 #include "presignd/base/address.h"
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
@@ -315,11 +317,21 @@ static char *credential_path(const char *text, const struct config_sources *sour
     return NULL;
 }
 
+/* Also a key that was pasted in the place of its path: it is not quoted. */
+static char *not_absolute(const char *text)
+{
+    return *text == '/' || *text == '@'
+               ? NULL
+               : mem_strdup("is not an absolute path, and a service's directory is /: give /PATH, "
+                            "or @NAME of a credential");
+}
+
 /* A path, or a credential's, that can be read. */
 static char *readable_path(const char *text, const struct config_sources *sources, char **path)
 {
     *path = NULL;
-    char *problem = credential_path(text, sources, path);
+    char *problem = sources->without_keys ? NULL : not_absolute(text);
+    problem = problem != NULL ? problem : credential_path(text, sources, path);
     if (*path != NULL && !sources->without_keys) {
         problem = check_readable(*path);
         if (problem != NULL) {
@@ -364,13 +376,21 @@ static char *read_secret(const char *text, const struct config_sources *sources,
         return file_problem(path, reason);
     }
     cut_newline(*content, len);
+    AUTO_FREE char *pasted = config_pasted_file(*content);
+    if (pasted != NULL) {
+        config_cleanse(*content);
+        *content = NULL;
+        return file_problem(path, pasted);
+    }
     return NULL;
 }
 
 PARSER(parse_property)
 {
-    if (*text != '@' || (sources->credentials_dir == NULL && sources->without_keys)) {
-        return store(field, mem_strdup(text));
+    char *pasted = config_pasted_value(text);
+    if (pasted != NULL || *text != '@' ||
+        (sources->credentials_dir == NULL && sources->without_keys)) {
+        return pasted != NULL ? pasted : store(field, mem_strdup(text));
     }
     char *content = NULL;
     char *problem = read_secret(text, sources, &content);
@@ -383,7 +403,8 @@ PARSER(parse_apiv3_key)
         return store(field, mem_strdup(""));
     }
     char *content = NULL;
-    char *problem = read_secret(text, sources, &content);
+    char *problem = not_absolute(text);
+    problem = problem != NULL ? problem : read_secret(text, sources, &content);
     if (content == NULL) {
         return problem;
     }
@@ -443,7 +464,7 @@ PARSER(parse_certificates)
 TYPE(instance, STRING, parse_instance, "1 to 64 letters, digits, points, '_' or '-', once expanded")
 TYPE(topic, STRING, parse_topic, "a topic's name")
 TYPE(paths, STRING, parse_paths, "directories, colon separated")
-TYPE(path, STRING, parse_readable, "a path or @NAME")
+TYPE(path, STRING, parse_readable, "an absolute path or @NAME")
 TYPE(flag, BOOL, parse_bool, "yes or no (also true, false, on, off, 1, 0)")
 TYPE(mode, BOOL, parse_mode, "one of direct and partner")
 TYPE(delivery, BOOL, parse_delivery, "one of exactly_once and at_least_once")
@@ -453,8 +474,8 @@ TYPE(proxy, STRING, parse_text, "a URL")
 TYPE(listen, STRING, parse_listen, "ADDRESS:PORT or [ADDRESS]:PORT, numeric, or unix:/PATH")
 TYPE(serial, STRING, parse_text, "hexadecimal digits")
 TYPE(key_id, STRING, parse_text, "text that begins with PUB_KEY_ID_")
-TYPE(apiv3_key, STRING, parse_apiv3_key, "a path or @NAME")
-TYPE(certificates, STRING, parse_certificates, "paths or @NAMEs, or off")
+TYPE(apiv3_key, STRING, parse_apiv3_key, "an absolute path or @NAME")
+TYPE(certificates, STRING, parse_certificates, "absolute paths or @NAMEs, or off")
 TYPE(control_socket, STRING, parse_control_socket, "auto, an absolute path, or empty")
 TYPE(state_dir, STRING, parse_state_dir, "auto, an absolute path, or empty")
 TYPE(property, STRING, parse_property, "text or @NAME")

@@ -29,9 +29,13 @@ static json_t *load(const char *path, char **error)
     json_error_t where;
     json_t *document = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
     if (document == NULL) {
-        *error = where.line < 0 ? mem_strdup(where.text)
-                                : mem_printf("%s:%d:%d: not JSON: %s", path, where.line,
-                                             where.column, where.text);
+        bool marked = strstr(where.text, "\xEF\xBB\xBF") != NULL && where.line <= 1;
+        *error =
+            marked ? mem_printf("%s: begins with a byte order mark: save it as UTF-8 without one",
+                                path)
+            : where.line < 0
+                ? mem_strdup(where.text)
+                : mem_printf("%s:%d:%d: not JSON: %s", path, where.line, where.column, where.text);
     }
     return document;
 }

@@ -12,6 +12,17 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* Of keys and certificates: the service's directory is not the operator's. */
+static char *check_location(const char *name, const char *value)
+{
+    size_t len = strlen(name), suffix = strlen(".location");
+    bool is_path = len > suffix && strcmp(name + len - suffix, ".location") == 0;
+    /* "probe" is a word of the library's. */
+    return !is_path || *value == '/' || strcmp(value, "probe") == 0
+               ? NULL
+               : mem_strdup("is not an absolute path, and a service's directory is /: give /PATH");
+}
+
 static char *check_property(int client, const char *name, const char *value)
 {
     struct kafka_property property = {
@@ -25,7 +36,7 @@ static char *check_property(int client, const char *name, const char *value)
         free(problem);
         problem = rest;
     }
-    return problem;
+    return problem != NULL ? problem : check_location(name, value);
 }
 
 /* --- problems --- */

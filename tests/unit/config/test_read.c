@@ -415,7 +415,7 @@ Test(config_read, credentials_are_found_by_name)
     bench_init(&bench);
     directory_write(&bench.directory, "apiv3", "0123456789abcdefghijABCDEFGHIJ01\n");
     directory_write(&bench.directory, "short", "0123456789\n");
-    directory_write(&bench.directory, "password", "se;cret\n\n");
+    directory_write(&bench.directory, "password", "se;cret\n");
     struct config *config =
         read_text(&bench, MERCHANT "apiv3_key = @apiv3\n"
                                    "platform_certificates = @public.pem , @key.pem\n"
@@ -426,7 +426,7 @@ Test(config_read, credentials_are_found_by_name)
     cr_assert_str_eq(config->merchants[0].apiv3_key, "0123456789abcdefghijABCDEFGHIJ01");
     cr_assert_str_eq(config->merchants[0].platform_certificates, certificates);
     cr_assert_eq(config->properties[2].client, 2);
-    cr_assert_str_eq(config->properties[2].value, "se;cret\n");
+    cr_assert_str_eq(config->properties[2].value, "se;cret");
 
     cr_assert_null(read_text(&bench, MERCHANT "apiv3_key = @short\n"
                                               "platform_certificates = @missing\n"
@@ -447,6 +447,61 @@ Test(config_read, credentials_are_found_by_name)
     cr_assert_str_eq(config->properties[2].value, "@password");
 }
 
+Test(config_read, what_editors_add_to_kafkas_texts_is_found)
+{
+    static const struct {
+        const char *value, *file, *problem;
+    } cases[] = {
+        {"\"b1:9092\"", NULL, "the quotes are part of the value"},
+        {"'b1:9092'", NULL, "the quotes are part of the value"},
+        {"\xE2\x80\x9C"
+         "b1:9092\xE2\x80\x9D",
+         NULL, "the quotes are part of the value"},
+        {"b1:9092,\xC2\xA0"
+         "b2:9092",
+         NULL, "holds a no-break space (U+00A0)"},
+        {"b1:9092\xE2\x80\x8B", NULL, "holds a zero width space (U+200B)"},
+        {"it's", NULL, NULL},
+        {"\"", NULL, NULL},
+        {"@p", "", "/p: is empty"},
+        {"@p", " \n\n", "/p: is empty"},
+        {"@p", "\xEF\xBB\xBFsecret\n", "/p: begins with a byte order mark"},
+        {"@p", "secret\n\n", "/p: has more than one line"},
+        {"@p", "secret\r\n\r\n", "/p: has more than one line"},
+        {"@p", "\"secret\"\r\n", NULL},
+        {"@p", "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n", NULL},
+    };
+    AUTO_BENCH struct bench bench;
+    bench_init(&bench);
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        AUTO_FREE char *text = mem_printf(MERCHANT "[kafka]\nsasl.password = %s\n", cases[i].value);
+        directory_write(&bench.directory, "p", cases[i].file == NULL ? "" : cases[i].file);
+        struct config *config = read_text(&bench, text);
+        if (cases[i].problem == NULL) {
+            cr_expect_not_null(config, "%zu: %s", i, errors_of(&bench));
+        } else {
+            cr_expect_null(config, "%zu", i);
+            expect_problem(&bench, 8, cases[i].problem);
+            cr_expect_null(strstr(errors_of(&bench), "secret"));
+        }
+    }
+}
+
+Test(config_read, paths_of_keys_are_absolute)
+{
+    AUTO_BENCH struct bench bench;
+    bench_init(&bench);
+    cr_assert_null(read_text(&bench, "[endpoint]\nca_file = ca.pem\n"
+                                     "[merchant 1]\nmode = direct\nserial_no = 1\n"
+                                     "private_key = keys/key.pem\n"
+                                     "wechatpay_public_key_id = PUB_KEY_ID_1\n"
+                                     "wechatpay_public_key = ./public.pem\n"
+                                     "apiv3_key = apiv3\nplatform_certificates = /a.pem,b.pem\n"));
+    for (unsigned line = 2; line <= 9; line += line == 2 ? 4 : line == 6 ? 2 : 1) {
+        expect_problem(&bench, line, "is not an absolute path, and a service's directory is /");
+    }
+}
+
 Test(config_read, a_key_pasted_as_a_path_is_not_quoted)
 {
     AUTO_BENCH struct bench bench;
@@ -456,8 +511,8 @@ Test(config_read, a_key_pasted_as_a_path_is_not_quoted)
                                      "private_key = -----BEGIN SECRET PRIVATE KEY-----\n"
                                      "SECRETMIIEvQIBADAN\n"
                                      "SECRETxyz==\n"));
-    expect_problem(&bench, 2, "apiv3_key: the file cannot be read");
-    expect_problem(&bench, 3, "private_key: the file cannot be read");
+    expect_problem(&bench, 2, "apiv3_key: is not an absolute path");
+    expect_problem(&bench, 3, "private_key: is not an absolute path");
     expect_problem(&bench, 5, "not shown");
     cr_assert_null(strstr(errors_of(&bench), "SECRET"), "%s", errors_of(&bench));
 }
