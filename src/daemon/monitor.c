@@ -171,8 +171,8 @@ static void notify_state(const struct monitor_sources *from, const struct sample
     }
     const char *last_error = report_last_error(from->report);
     const char *holds = sample->holds.len > 0 ? sample->holds.data : NULL;
-    size_t waiting =
-        status->jobs[JOB_WAITING] + status->jobs[JOB_BLOCKED] + status->jobs[JOB_RETRY];
+    size_t waiting = status->jobs[JOB_WAITING] + status->jobs[JOB_PAUSED] +
+                     status->jobs[JOB_BLOCKED] + status->jobs[JOB_RETRY];
     notify_status("%zu partitions, %zu in flight, %zu waiting%s%s%s%s%s", status->partitions,
                   status->in_flight, waiting, holds != NULL ? " (" : "", holds != NULL ? holds : "",
                   holds != NULL ? ")" : "", last_error != NULL ? "; transactions fail: " : "",

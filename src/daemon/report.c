@@ -487,6 +487,17 @@ static void on_relieved(void *context, const struct job *job)
     count(context, METRIC_RELIEVED, (const char *[]){job->admission.mchid});
 }
 
+static void on_pause_ended(void *context, const struct pause *pause, bool removed)
+{
+    (void)context;
+    const struct log_field fields[] = {{"SCOPE", pause_scope_name(pause->scope)},
+                                       {"NAME", pause->name[0] == '\0' ? NULL : pause->name},
+                                       {NULL, NULL}};
+    log_fields(LOG_NOTICE, MESSAGE_PAUSE_ENDED, fields, "the pause of %s%s%s has ended: %s",
+               pause_scope_name(pause->scope), pause->name[0] == '\0' ? "" : " ", pause->name,
+               removed ? "a reload removed the merchant" : "its time is over");
+}
+
 static void on_endpoint_down(void *context, bool down)
 {
     (void)context;
@@ -594,6 +605,7 @@ struct pipeline_observer report_observer(struct report *report)
         .published = on_published,
         .transaction = on_transaction,
         .merchant_held = on_merchant_held,
+        .pause_ended = on_pause_ended,
         .relieved = on_relieved,
         .endpoint_down = on_endpoint_down,
         .metadata_unreadable = on_metadata_unreadable,
@@ -632,10 +644,10 @@ static void set_ms(struct report *report, enum metric metric, const char *label,
 static void clear(struct report *report)
 {
     static const enum metric metrics[] = {
-        METRIC_WINDOW_USED,          METRIC_WINDOW_FULL,    METRIC_LAG,
-        METRIC_PARTITION_STILL,      METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
-        METRIC_MERCHANT_WAITING,     METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES,
-        METRIC_MERCHANT_OLDEST_EVENT};
+        METRIC_WINDOW_USED,           METRIC_WINDOW_FULL,    METRIC_LAG,
+        METRIC_PARTITION_STILL,       METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
+        METRIC_MERCHANT_WAITING,      METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES,
+        METRIC_MERCHANT_OLDEST_EVENT, METRIC_PAUSED};
     for (size_t i = 0; i < ARRAY_LENGTH(metrics); i++) {
         metrics_clear(report->metrics, metrics[i]);
     }
@@ -669,6 +681,34 @@ static void set_merchants(struct report *report, const struct status *status)
     }
 }
 
+static void set_paused(struct report *report, enum pause_scope scope, const char *name, bool paused)
+{
+    const char *const labels[] = {pause_scope_name(scope), name};
+    metric_set(metrics_series(report->metrics, METRIC_PAUSED, labels), paused);
+}
+
+/* All series are there from the start, so that instances can be compared. */
+static void set_pauses(struct report *report, const struct status *status)
+{
+    const struct status_merchant *merchants = status->merchants.items;
+    const struct status_pause *pauses = status->pauses.items;
+    size_t endpoints;
+    const struct endpoint *endpoint = endpoint_table(&endpoints);
+    set_paused(report, PAUSE_ALL, "", false);
+    for (size_t i = 0; i < endpoints; i++) {
+        set_paused(report, PAUSE_ENDPOINT, endpoint[i].name, false);
+    }
+    for (size_t i = 0; i < status->merchants.count; i++) {
+        set_paused(report, PAUSE_MERCHANT, merchants[i].mchid, false);
+    }
+    for (size_t i = 0; i < status->pauses.count; i++) {
+        enum pause_scope scope;
+        if (pause_scope_find(pauses[i].scope, &scope)) {
+            set_paused(report, scope, pauses[i].name == NULL ? "" : pauses[i].name, true);
+        }
+    }
+}
+
 static void set_refused(struct report *report, const struct pipeline_status *pipeline)
 {
     for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
@@ -694,6 +734,7 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     set(report, METRIC_HELD, "merchant_unauthorized", status->work.held_merchants);
     set(report, METRIC_HELD, "unverified_answer", status->work.held_unverified);
     set(report, METRIC_HELD, "rate_limited", status->work.held_limited);
+    set(report, METRIC_HELD, "paused", status->work.held_paused);
     set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls_in_flight);
     set(report, METRIC_PARTITIONS, NULL, status->work.partitions);
     set(report, METRIC_JOBS_BYTES, NULL, status->work.bytes);
@@ -705,6 +746,7 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
     clear(report);
     set_partitions(report, status);
     set_merchants(report, status);
+    set_pauses(report, status);
     const struct status_host *hosts = status->hosts.items;
     for (size_t i = 0; i < status->hosts.count; i++) {
         set(report, METRIC_HOST_OUTAGES, hosts[i].name, hosts[i].outages);

@@ -23,14 +23,15 @@ static int64_t age_of(struct moment now, int64_t oldest_ms)
     return oldest_ms < now.wall_ms ? now.wall_ms - oldest_ms : 0;
 }
 
-static void take_process(const struct snapshot_sources *from, struct moment now,
+static void take_process(const struct snapshot_sources *from, bool all_paused, struct moment now,
                          struct status *status)
 {
     const struct config *config = from->setup->config;
     status->process.ready = from->unready == NULL;
     status->process.state = from->blocking != NULL  ? from->blocking
-                            : from->unready == NULL ? "ready"
-                                                    : from->unready;
+                            : from->unready != NULL ? from->unready
+                            : all_paused            ? "paused"
+                                                    : "ready";
     status->process.drain_left = from->drain_left;
     status->process.instance = config->daemon.instance;
     status->process.delivery = delivery_name(setup_delivery(from->setup));
@@ -59,7 +60,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.partitions = (int64_t)pipeline->partitions;
     status->work.calls_in_flight = (int64_t)pipeline->in_flight;
     status->work.calls_max = setup_rules(from->setup, &nobody).limits.in_flight;
-    status->work.waiting = (int64_t)jobs[JOB_WAITING];
+    status->work.waiting = (int64_t)(jobs[JOB_WAITING] + jobs[JOB_PAUSED]);
     status->work.blocked = (int64_t)jobs[JOB_BLOCKED];
     status->work.retry = (int64_t)jobs[JOB_RETRY];
     status->work.completed = (int64_t)(jobs[JOB_COMPLETED] + jobs[JOB_PUBLISHING]);
@@ -68,6 +69,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.held_merchants = (int64_t)pipeline->held[HOLD_WHY_UNAUTHORIZED];
     status->work.held_unverified = (int64_t)pipeline->held[HOLD_WHY_UNVERIFIED];
     status->work.held_limited = (int64_t)pipeline->held[HOLD_WHY_RATE_LIMITED];
+    status->work.held_paused = (int64_t)pipeline->held[HOLD_WHY_PAUSED];
     status->work.signatures_waiting = (int64_t)signer_waiting(from->signer);
     status->work.oldest_event_ms = age_of(now, pipeline->oldest_ms);
     status->work.late = (int64_t)pipeline->late;
@@ -96,7 +98,7 @@ static int64_t lag_of(const struct snapshot_sources *from, const struct partitio
 }
 
 static void take_partition(const struct snapshot_sources *from, const struct partition *partition,
-                           struct status_partition *out)
+                           bool all_paused, struct status_partition *out)
 {
     const struct window *window = &partition->window;
     *out = (struct status_partition){
@@ -108,6 +110,7 @@ static void take_partition(const struct snapshot_sources *from, const struct par
         .full = partition->full,
         .still_ms = STATUS_NONE,
         .paused = !partition->paused  ? NULL
+                  : all_paused        ? "everything is paused"
                   : !partition->full  ? "the in-flight limit is reached"
                   : window->span == 0 ? "the broker takes too little offset metadata"
                   : window_room(window) < window_resume(window)
@@ -127,13 +130,14 @@ static void take_oldest(const struct snapshot_sources *from, size_t index,
     }
 }
 
-static void take_partitions(const struct snapshot_sources *from, struct status *status)
+static void take_partitions(const struct snapshot_sources *from, bool all_paused,
+                            struct status *status)
 {
     size_t count = (size_t)status->work.partitions;
     struct status_partition *items = mem_zalloc(count, sizeof *items);
     status->partitions = (struct status_list){.items = items, .count = count};
     for (size_t i = 0; i < count; i++) {
-        take_partition(from, pipeline_partition(from->pipeline, i), &items[i]);
+        take_partition(from, pipeline_partition(from->pipeline, i), all_paused, &items[i]);
         take_oldest(from, i, &items[i]);
         status->work.lag_records += items[i].lag_records > 0 ? items[i].lag_records : 0;
     }
@@ -147,7 +151,7 @@ static void take_queue(const struct snapshot_sources *from, const struct merchan
     int64_t until_ms = hold_until_ms(hold, &queue->hold);
     out->calls_in_flight = queue->in_flight;
     out->calls_limit = (int64_t)queue->limit;
-    out->waiting = (int64_t)merchant_queue_waiting(queue);
+    out->waiting = (int64_t)(merchant_queue_waiting(queue) + queue->paused);
     out->state = hold_state_name(hold, &queue->hold);
     out->oldest_event_ms = age_of(now, merchant_queue_oldest_ms(queue));
     out->held = hold_is_held(&queue->hold);
@@ -187,6 +191,9 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
         };
         if (queue != NULL) {
             take_queue(from, queue, now, &items[i]);
+        }
+        if (pipeline_is_paused(from->pipeline, merchant->mchid)) {
+            items[i].state = "paused";
         }
     }
 }
@@ -242,6 +249,26 @@ static void take_hosts(const struct snapshot_sources *from, struct moment now,
     }
 }
 
+static void take_pauses(const struct snapshot_sources *from, struct status *status)
+{
+    const struct pauses *pauses = pipeline_pauses(from->pipeline);
+    struct status_pause *items = mem_zalloc(pauses->count, sizeof *items);
+    status->pauses = (struct status_list){.items = items, .count = pauses->count};
+    for (size_t i = 0; i < pauses->count; i++) {
+        const struct pause *pause = &pauses->items[i];
+        items[i] = (struct status_pause){
+            .scope = pause_scope_name(pause->scope),
+            .name = pause->name[0] == '\0' ? NULL : pause->name,
+            .events = (int64_t)pipeline_pause_events(from->pipeline, pause),
+            .since_ms = pause->since_ms,
+            .until_ms = pause->until_ms == 0 ? STATUS_NONE : pause->until_ms,
+            .persist = pause->persist,
+            .by = pause->by[0] == '\0' ? NULL : pause->by,
+            .note = pause->note[0] == '\0' ? NULL : pause->note,
+        };
+    }
+}
+
 /* The worst finding of each check. */
 static void take_preflight(const struct snapshot_sources *from, struct status *status)
 {
@@ -285,12 +312,13 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     struct pipeline_status pipeline;
     pipeline_status(sources->pipeline, &pipeline);
     *status = (struct status){0};
-    take_process(sources, now, status);
+    take_process(sources, pipeline.all_paused, now, status);
     take_work(sources, &pipeline, now, status);
-    take_partitions(sources, status);
+    take_partitions(sources, pipeline.all_paused, status);
     take_merchants(sources, now, status);
     take_keys(sources, status);
     take_hosts(sources, now, status);
+    take_pauses(sources, status);
     take_preflight(sources, status);
     take_reload(sources, status);
     take_reload_errors(sources, status);

@@ -10,6 +10,7 @@ void assign_drop_waiting(struct pipeline *p, struct moment now)
         job_state_discard_all(p, &p->queue_table[i]->probed, now);
         job_state_discard_all(p, &p->queue_table[i]->waiting, now);
     }
+    job_state_discard_all(p, &p->jobs[JOB_PAUSED], now);
     job_state_discard_all(p, &p->jobs[JOB_RETRY], now);
     for (size_t i = 0; i < p->partitions.count; i++) {
         job_state_discard_all(p, &p->partitions.items[i].overflow, now);

@@ -4,7 +4,8 @@
  * alone. While the global in-flight limit is reached, no partition is read, since every further
  * event has to wait. Not reading costs nothing, while a pause costs a new fetch. After
  * PIPELINE_PAUSE_AFTER_MS all partitions are paused nevertheless: the consumer must poll, for
- * max.poll.interval.ms and for the group's own events, and must get no records then. */
+ * max.poll.interval.ms and for the group's own events, and must get no records then. While an
+ * operator pauses everything, they are paused at once. */
 #include "flow/pipeline_parts.h"
 
 /* Largest number of records that are read at once. */
@@ -73,6 +74,9 @@ static size_t room(const struct pipeline *p)
 /* Paused partitions resume only if more than a few records are wanted. */
 static bool may_resume_all(const struct pipeline *p, size_t wanted)
 {
+    if (p->all_paused_ms >= 0) {
+        return false;
+    }
     size_t most = in_flight_limit(p);
     return wanted >= (most < RESUME_WANTS ? most : RESUME_WANTS);
 }
@@ -90,8 +94,11 @@ size_t backpressure_wants(struct pipeline *p)
     if (p->group_metadata == NULL || p->revoking || p->draining) {
         return 1; /* records are discarded, but the group's own events are needed */
     }
-    size_t wanted = room(p);
+    size_t wanted = p->all_paused_ms >= 0 ? 0 : room(p);
     int64_t now_ms = now_of(p).mono_ms;
+    if (p->all_paused_ms >= 0 && !p->all_paused) {
+        pause_all(p, true);
+    }
     if (p->all_paused && may_resume_all(p, wanted)) {
         pause_all(p, false);
     }

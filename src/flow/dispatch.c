@@ -315,8 +315,12 @@ static void account_answer(struct pipeline *p, struct job *job, struct moment no
 static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct moment now)
 {
     job->retry_ms = at_ms;
-    job_state_move(p, job, JOB_RETRY);
-    job_state_arm(p, job, now);
+    if (pausing_holds(p, job)) {
+        job_state_pause(p, job, true, now);
+    } else {
+        job_state_move(p, job, JOB_RETRY);
+        job_state_arm(p, job, now);
+    }
     OBSERVE(p, retrying, job, retry_rule(job->answer.kind).reason);
 }
 
@@ -324,7 +328,7 @@ static void retry_at(struct pipeline *p, struct job *job, int64_t at_ms, struct 
 static void wait_held(struct pipeline *p, struct job *job, struct moment now)
 {
     const struct hold_merchant *hold = &job->queue->hold;
-    if (hold_is_over(hold)) {
+    if (hold_is_over(hold) && !pausing_holds(p, job)) {
         fail_held(p, job, now);
         return;
     }

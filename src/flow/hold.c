@@ -23,6 +23,7 @@ enum action {
     SWITCH,   /* still held, but for the other reason */
     DELAY,    /* a 429 while held: the next probe waits for Retry-After */
     EXPIRE,   /* the hold's time is over */
+    RESTART,  /* the hold begins again, with a probe */
     RELEASE,  /* the hold ends */
     RESET,    /* as a new merchant */
 };
@@ -49,6 +50,7 @@ static enum action action_of(enum hold_state state, enum hold_event event)
         ON(UNAUTHORIZED, HOLD,     STAY,     STAY,         STAY,    SWITCH,       SWITCH)
         ON(UNVERIFIABLE, HOLD,     STAY,     SWITCH,       SWITCH,  STAY,         STAY)
         ON(TIME,         STAY,     REOPEN,   EXPIRE,       STAY,    EXPIRE,       STAY)
+        ON(RESUMED,      STAY,     STAY,     RESTART,      RESTART, RESTART,      RESTART)
         ON(RESET,        RESET,    RESET,    RESET,        RESET,   RESET,        RESET)
         /* clang-format on */
     case HOLD_EVENT_COUNT:
@@ -83,6 +85,8 @@ enum hold_state hold_next_state(enum hold_state state, enum hold_event event)
     case SWITCH:
         return unauthorized ? (is_over(state) ? HOLD_UNVERIFIABLE_OVER : HOLD_UNVERIFIABLE)
                             : (is_over(state) ? HOLD_UNAUTHORIZED_OVER : HOLD_UNAUTHORIZED);
+    case RESTART:
+        return unauthorized ? HOLD_UNAUTHORIZED : HOLD_UNVERIFIABLE;
     case EXPIRE:
         return unauthorized ? HOLD_UNAUTHORIZED_OVER : HOLD_UNVERIFIABLE_OVER;
     case REOPEN:
@@ -483,6 +487,10 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
         merchant->past_holds_ms += now_ms - merchant->since_ms;
         break;
     }
+    case RESTART:
+        merchant->past_holds_ms += is_over(from) ? 0 : now_ms - merchant->since_ms;
+        merchant->since_ms = merchant->probe_ms = now_ms;
+        break;
     case RELEASE:
     case RESET:
         release(merchant, from, now_ms);
@@ -496,6 +504,11 @@ void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms)
     merchant->slow_start_limit = UNBOUNDED;
     merchant->slow_start = false;
     merchant->answered_ms = -1;
+}
+
+void hold_merchant_resumed(struct hold_merchant *merchant, int64_t now_ms)
+{
+    merchant_take(NULL, merchant, HOLD_EVENT_RESUMED, false, NULL, now_ms);
 }
 
 /* Every host that works must have given such answers: one host alone may be wrong itself. */

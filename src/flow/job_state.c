@@ -20,6 +20,7 @@ static struct merchant_queue *queue_of(struct pipeline *p, struct merchant *merc
     if (queue == NULL) {
         queue = mem_alloc(sizeof *queue);
         merchant_queue_init(queue, merchant);
+        queue->paused_ms = pausing_merchant_ms(p, merchant->mchid);
         map_set(p->queues, merchant->mchid, strlen(merchant->mchid), queue);
         p->queue_table =
             mem_realloc(p->queue_table, (p->queue_count + 1) * sizeof(struct merchant_queue *));
@@ -56,7 +57,7 @@ int64_t job_state_paused_ms(const struct pipeline *p, const struct job *job, str
 
 int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now)
 {
-    if (job->attempts == 0 || job->held_alone) {
+    if (job->attempts == 0 || job->held_alone || job->state == JOB_PAUSED) {
         return INT64_MAX;
     }
     return job->first_ms + p->rules.retry.give_up_after_ms +
@@ -79,7 +80,7 @@ static int64_t deadline_timer_ms(const struct pipeline *p, const struct job *job
 void job_state_arm(struct pipeline *p, struct job *job, struct moment now)
 {
     int64_t at = job->state == JOB_RETRY ? job->retry_ms : INT64_MAX;
-    if (job->attempts > 0) {
+    if (job->attempts > 0 && job->state != JOB_PAUSED) {
         int64_t end = deadline_timer_ms(p, job, now);
         at = end < at ? end : at;
     }
@@ -120,7 +121,10 @@ static void leave_list(struct pipeline *p, struct job *job)
     assert(job->in == list_of(p, job, job->state));
     list_remove(job->in, &job->link);
     job->in = NULL;
-    if (job->state == JOB_WAITING) {
+    if (job->state == JOB_PAUSED) {
+        job->queue->paused--;
+        p->paused_jobs[endpoint_index(job->admission.endpoint)]--;
+    } else if (job->state == JOB_WAITING) {
         struct merchant_queue *queue = job->queue;
         assert(p->waiting > 0);
         p->waiting--;
@@ -135,7 +139,10 @@ static void enter_list(struct pipeline *p, struct job *job, enum job_state state
     assert(job->in == NULL && state < JOB_STATE_COUNT);
     job->state = state;
     job->in = list_of(p, job, state);
-    if (state == JOB_WAITING) {
+    if (state == JOB_PAUSED) {
+        job->queue->paused++;
+        p->paused_jobs[endpoint_index(job->admission.endpoint)]++;
+    } else if (state == JOB_WAITING) {
         struct merchant_queue *queue = job->queue;
         assert(job->key_entry.queue != NULL);
         if (merchant_queue_waiting(queue) == 0) {
@@ -159,10 +166,40 @@ void job_state_move_front(struct pipeline *p, struct job *job, enum job_state st
     list_push_front(job->in, &job->link);
 }
 
+/* How much of its retry time is used up. */
+static int64_t retry_age_ms(const struct pipeline *p, const struct job *job, struct moment now)
+{
+    return now.mono_ms - job->first_ms - (job_state_paused_ms(p, job, now) - job->paused_before_ms);
+}
+
+void job_state_pause(struct pipeline *p, struct job *job, bool first, struct moment now)
+{
+    job->pause_age_ms = job->attempts > 0 ? retry_age_ms(p, job, now) : 0;
+    (first ? job_state_move_front : job_state_move)(p, job, JOB_PAUSED);
+    job_state_arm(p, job, now);
+}
+
+/* The hold of an event alone begins again, as that of a merchant does. */
+void job_state_unpause(struct pipeline *p, struct job *job, struct moment now)
+{
+    if (job->held_alone) {
+        job->first_401_ms = now.mono_ms;
+    } else if (job->attempts > 0) {
+        job->first_ms += retry_age_ms(p, job, now) - job->pause_age_ms;
+    }
+    bool later = job->attempts > 0 && job->retry_ms > now.mono_ms;
+    job_state_move_front(p, job, later ? JOB_RETRY : JOB_WAITING);
+    job_state_arm(p, job, now);
+}
+
 /* Events with later attempts precede the others, since they are older. Failed probes precede both;
  * they take turns (merchant_queue_next()). */
 void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now)
 {
+    if (pausing_holds(p, job)) {
+        job_state_pause(p, job, job->attempts > 0, now);
+        return;
+    }
     if (job->attempts > 0 && !job->ticket.probe) {
         job_state_move_front(p, job, JOB_WAITING);
     } else {

@@ -4,6 +4,7 @@ void merchant_queue_init(struct merchant_queue *queue, struct merchant *merchant
 {
     *queue = (struct merchant_queue){.merchant = merchant_ref(merchant),
                                      .limit = merchant->max_in_flight,
+                                     .paused_ms = -1,
                                      .last_answer = ANSWER_KIND_COUNT};
     queue->tokens = merchant->rate_per_s;
     list_init(&queue->waiting);

@@ -190,6 +190,7 @@ void pipeline_step(struct pipeline *p)
 {
     struct moment now = now_of(p);
     p->work_left = false;
+    pausing_end_due(p, now);
     dispatch_read(p, now);
     job_state_wake_due(p, now);
     refill(p, now);
@@ -208,6 +209,7 @@ int64_t pipeline_next_ms(const struct pipeline *p)
         return PIPELINE_AT_ONCE;
     }
     int64_t next = p->relief_ms < p->reopen_ms ? p->relief_ms : p->reopen_ms;
+    next = p->pause_end_ms < next ? p->pause_end_ms : next;
     const struct heap_slot *slot = heap_first(&p->due);
     if (slot != NULL && slot->at < next) {
         next = slot->at;
@@ -258,6 +260,7 @@ struct pipeline *pipeline_new(const struct pipeline_ports *ports,
     p->relief_ms = INT64_MAX;
     p->reopen_ms = INT64_MAX;
     key_order_init(&p->key_order);
+    pausing_init(p);
     p->backlog_since_ms = -1;
     hold_init(&p->hold, &(struct hold_rules){.host_count = rules->limits.host_count});
     set_hold_rules(p);
@@ -335,6 +338,7 @@ void pipeline_configure(struct pipeline *p, const struct pipeline_rules *rules)
     for (size_t i = 0; i < p->queue_count; i++) {
         configure_queue(p, p->queue_table[i], now);
     }
+    pausing_configure(p, now);
 }
 
 /* --- what others ask ---------------------------------------------------------------------- */
@@ -389,11 +393,13 @@ void pipeline_status(const struct pipeline *p, struct pipeline_status *status)
         .endpoint_down = hold_down(&p->hold),
         .draining = p->draining,
         .revoking = p->revoking,
+        .all_paused = p->all_paused_ms >= 0,
     };
     for (size_t i = 0; i < JOB_STATE_COUNT; i++) {
         status->jobs[i] = p->jobs[i].count;
     }
     status->jobs[JOB_WAITING] = p->waiting;
+    status->held[HOLD_WHY_PAUSED] = p->jobs[JOB_PAUSED].count;
     count_refused(p, status);
     for (size_t i = 0; i < p->partitions.count; i++) {
         status->partitions_full += p->partitions.items[i].full;

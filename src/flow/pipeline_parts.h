@@ -4,6 +4,7 @@
  *   backpressure.c  how many records to read, which partitions to pause
  *   job_state.c     the only place that moves a job between states; timers, memory, key order
  *   dispatch.c      which call begins next, and what an answer leads to
+ *   pausing.c       which pauses there are, and which events they hold
  *   relieve.c       fails held events early when they fill a partition
  *   batch.c         the content of a transaction
  *   publish.c       when a transaction begins; outcomes that Kafka does not accept
@@ -65,6 +66,11 @@ struct pipeline {
     uint64_t late;        /* since the start */
     struct hold hold;
     struct pauses pauses;
+    /* Since when all and each endpoint are paused; -1: they are not. Merchants: paused_ms of their
+     * queues. */
+    int64_t all_paused_ms, endpoint_paused_ms[ENDPOINT_COUNT];
+    size_t paused_jobs[ENDPOINT_COUNT]; /* JOB_PAUSED, by endpoint */
+    int64_t pause_end_ms;               /* when a pause may end by itself; INT64_MAX: never */
 
     /* By state. JOB_NEW is in the partitions, JOB_WAITING in the merchants' queues. */
     struct list jobs[JOB_STATE_COUNT];
@@ -137,7 +143,12 @@ void job_state_charge(struct pipeline *p, struct job *job);
 /* Sets the job's timer: its next attempt, or the end of its time. Called after every change of its
  * state. */
 void job_state_arm(struct pipeline *p, struct job *job, struct moment now);
+/* Or JOB_PAUSED, if a pause holds the job. */
 void job_state_enqueue(struct pipeline *p, struct job *job, struct moment now);
+/* A pause holds the job from now on; `first`: before the others. Its retry time stands still. */
+void job_state_pause(struct pipeline *p, struct job *job, bool first, struct moment now);
+/* No pause holds it any more: it waits before the others, or for the time of its next attempt. */
+void job_state_unpause(struct pipeline *p, struct job *job, struct moment now);
 /* When its retry time ends, as far as is known now; INT64_MAX: no limit yet. */
 int64_t job_state_deadline_ms(const struct pipeline *p, const struct job *job, struct moment now);
 /* Total time in which retry time was paused for the job's merchant or for all. */
@@ -166,6 +177,21 @@ void dispatch_start(struct pipeline *p, struct moment now);
 void dispatch_read(struct pipeline *p, struct moment now);
 /* True if no call may begin, since too many outcomes wait for a transaction. */
 bool dispatch_backlog_full(const struct pipeline *p);
+
+/* --- pausing.c */
+
+void pausing_init(struct pipeline *p);
+/* Whether a pause holds events like that admitted job. */
+bool pausing_holds(const struct pipeline *p, const struct job *job);
+/* Since when: the first pause that does. -1: none does. */
+int64_t pausing_since_ms(const struct pipeline *p, const struct merchant_queue *queue,
+                         size_t endpoint);
+/* Since when that merchant is paused by a pause of its own; -1: it is not. */
+int64_t pausing_merchant_ms(const struct pipeline *p, const char *mchid);
+/* Ends the pauses whose time is over. */
+void pausing_end_due(struct pipeline *p, struct moment now);
+/* The rules are new: ends the pauses of merchants that are gone. */
+void pausing_configure(struct pipeline *p, struct moment now);
 
 /* --- relieve.c */
 

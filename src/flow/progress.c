@@ -194,6 +194,12 @@ void progress_describe(const struct pipeline *p, struct buf *out)
     } else {
         name(out, wait_for_limits(p), "for a merchant at its limit");
     }
+    if (status.all_paused) {
+        buf_printf(out, "%s%zu held: everything is paused", out->len > 0 ? ", " : "",
+                   held[HOLD_WHY_PAUSED]);
+    } else {
+        name(out, held[HOLD_WHY_PAUSED], "paused");
+    }
     name(out, held[HOLD_WHY_UNAUTHORIZED], "held for a merchant that is answered 401");
     name(out, held[HOLD_WHY_UNVERIFIED], "held for a merchant whose answers no key verifies");
     name(out, held[HOLD_WHY_RATE_LIMITED], "held for a merchant that is answered 429");

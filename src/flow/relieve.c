@@ -20,10 +20,17 @@ static int64_t held_ms(const struct pipeline *p, const struct merchant_queue *qu
     return own.since_ms;
 }
 
-static bool is_held(const void *who, const void *context)
+static bool is_held(struct relief_who who, const void *context)
 {
     enum reason reason;
-    return held_ms(context, who, &reason) >= 0;
+    return held_ms(context, who.merchant, &reason) >= 0 ||
+           pausing_since_ms(context, who.merchant, who.endpoint) >= 0;
+}
+
+static struct relief_who who_of(const struct job *job)
+{
+    return (struct relief_who){.merchant = job->queue,
+                               .endpoint = endpoint_index(job->admission.endpoint)};
 }
 
 /* A merchant that is answered once and then held again, repeatedly, blocks others as a held one
@@ -50,8 +57,8 @@ static void count_held_time(const struct pipeline *p, struct merchant_queue *que
 
 void relieve_note_outcome(struct pipeline *p, const struct job *job, struct moment now)
 {
-    if (job->queue != NULL && !is_held(job->queue, p)) {
-        relief_note(&job->partition->seen, job->queue, now.mono_ms);
+    if (job->queue != NULL && !is_held(who_of(job), p)) {
+        relief_note(&job->partition->seen, who_of(job), now.mono_ms);
     }
 }
 
@@ -60,18 +67,25 @@ static void relieve(struct pipeline *p, struct job *job, enum reason reason, int
 {
     char message[ADMIT_MESSAGE_MAX + 1];
     (void)snprintf(message, sizeof message,
-                   "relief: the %s was held for %d s, and its events filled the partition in "
+                   "relief: the %s was %s for %d s, and its events filled the partition in "
                    "which others' wait",
-                   job->held_alone ? "event" : "merchant", (int)(held_for_ms / 1000));
+                   reason == REASON_PAUSED && job->queue->paused_ms < 0 ? "endpoint"
+                   : reason != REASON_PAUSED && job->held_alone         ? "event"
+                                                                        : "merchant",
+                   reason == REASON_PAUSED ? "paused" : "held", (int)(held_for_ms / 1000));
     job_state_fail(p, job, reason, message, now);
     OBSERVE(p, relieved, job);
 }
 
-/* Since when a hold makes the event wait; -1: none does. An event that is held alone waits between
- * its attempts. */
+/* Since when a hold or a pause makes the event wait; -1: none does. An event that is held alone
+ * waits between its attempts. */
 static int64_t held_since_ms(const struct pipeline *p, const struct job *job, enum reason *reason,
                              struct moment now)
 {
+    if (job->state == JOB_PAUSED) {
+        *reason = REASON_PAUSED;
+        return pausing_since_ms(p, job->queue, endpoint_index(job->admission.endpoint));
+    }
     if (job->held_alone) {
         *reason = REASON_MERCHANT_UNAUTHORIZED;
         return job->state == JOB_RETRY || job->state == JOB_WAITING ? job->first_401_ms : -1;
@@ -86,7 +100,7 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
 {
     enum reason reason = REASON_NONE;
     struct partition *partition = job->partition;
-    if (job->state != JOB_WAITING && !job->held_alone) {
+    if (job->state != JOB_WAITING && job->state != JOB_PAUSED && !job->held_alone) {
         return false;
     }
     struct relief_case relief = {
@@ -97,7 +111,8 @@ static bool try_job(struct pipeline *p, struct job *job, struct moment now)
     if (relief.held_ms < 0) {
         return false;
     }
-    relief.others_ms = relief_others_ms(&partition->seen, job->queue, is_held, p);
+    const void *except = job->state == JOB_PAUSED ? NULL : job->queue;
+    relief.others_ms = relief_others_ms(&partition->seen, except, is_held, p);
     if (!relief_applies(&relief)) {
         return false;
     }
@@ -158,10 +173,10 @@ static bool oldest_is_held_alone(const struct partition *partition)
     return first != NULL && CONTAINER_OF(first, struct job, mine)->held_alone;
 }
 
-/* There is a full partition, and a held merchant or an event that is held alone. */
+/* There is a full partition, and a held merchant, a paused event or one that is held alone. */
 static bool may_apply(const struct pipeline *p, struct moment now)
 {
-    bool full = false, held = false;
+    bool full = false, held = !list_empty(&p->jobs[JOB_PAUSED]);
     for (size_t i = 0; i < p->partitions.count; i++) {
         const struct partition *partition = &p->partitions.items[i];
         full = full || partition->full;
@@ -169,7 +184,8 @@ static bool may_apply(const struct pipeline *p, struct moment now)
     }
     for (size_t i = 0; full && i < p->queue_count; i++) {
         count_held_time(p, p->queue_table[i], now);
-        held = held || is_held(p->queue_table[i], p);
+        enum reason reason;
+        held = held || held_ms(p, p->queue_table[i], &reason) >= 0;
     }
     return full && held;
 }
@@ -180,7 +196,7 @@ void relieve_full(struct pipeline *p, struct moment now)
         return;
     }
     p->relief_ms = INT64_MAX;
-    if (p->revoking || p->draining || !may_apply(p, now)) {
+    if (p->revoking || p->draining || p->all_paused_ms >= 0 || !may_apply(p, now)) {
         return;
     }
     /* A different partition first each time. */

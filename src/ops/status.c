@@ -59,6 +59,7 @@
 const struct status_section status_sections[] = {
     LIST(attention, attention, "Needs you", SIZE_MAX, "Nothing."),
     LIST(reload_errors, reload_error, "Problems of the last reload", SIZE_MAX, ""),
+    LIST(pauses, pause, "Pauses", SIZE_MAX, ""),
     LIST(merchants, merchant, "Merchants", DOZEN, "None is configured."),
     LIST(hosts, host, "WeChat Pay", DOZEN, "No host is configured."),
     LIST(failures, failure, "Failures since the start", SIZE_MAX, "None."),

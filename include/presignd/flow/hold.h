@@ -22,7 +22,9 @@
  *   HOLD_PROBE_MAX_MS. After Retry-After it goes at that time, but every HOLD_RETRY_AFTER_MAX_MS at
  *   least. One answer closes the circuit. The time of the next probe is set when a probe begins, so
  *   that one that hangs does not delay the probes of other merchants.
- * Shortage. When this process has no descriptor left, no call begins for HOLD_SHORTAGE_MS.
+ * An operator's pause (flow/pause.h). A merchant that is held when its pause ends is probed at
+ * once, and its hold begins again: the operator may have mended the cause meanwhile. Shortage. When
+ * this process has no descriptor left, no call begins for HOLD_SHORTAGE_MS.
  *
  * A merchant has at most one probe in flight; all merchants together have `probes_max`. A merchant
  * that was held, paced or without a host begins again with one call in flight, and each answer
@@ -66,11 +68,12 @@ enum hold_state {
 };
 
 /* Why events of a merchant wait, each with its name in the status page and in metrics. */
-#define HOLD_WHYS(ROW)                         \
-    ROW(NONE, "none")                          \
-    ROW(UNAUTHORIZED, "merchant_unauthorized") \
-    ROW(UNVERIFIED, "unverified_answer")       \
-    ROW(RATE_LIMITED, "rate_limited")          \
+#define HOLD_WHYS(ROW)                                                                          \
+    ROW(NONE, "none")                                                                           \
+    ROW(UNAUTHORIZED, "merchant_unauthorized")                                                  \
+    ROW(UNVERIFIED, "unverified_answer")                                                        \
+    ROW(RATE_LIMITED, "rate_limited")                                                           \
+    ROW(PAUSED, "paused")          /* by an operator (flow/pause.h); no state of this module */ \
     ROW(ENDPOINT, "endpoint_down") /* no host is open for the merchant */
 
 #define HOLD_WHY(why, name) HOLD_WHY_##why,
@@ -149,6 +152,7 @@ enum hold_event {
     HOLD_EVENT_UNAUTHORIZED, /* 401 after a second signature */
     HOLD_EVENT_UNVERIFIABLE, /* enough unverifiable answers in a row */
     HOLD_EVENT_TIME,         /* the pause, or the hold, is over */
+    HOLD_EVENT_RESUMED,      /* an operator's pause of the merchant has ended */
     HOLD_EVENT_RESET,        /* the merchant's section was changed */
     HOLD_EVENT_COUNT
 };
@@ -175,6 +179,8 @@ void hold_merchant_init(struct hold_merchant *merchant);
 /* The merchant's section was changed: it is open, like a new one. A probe stays in flight. */
 void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms);
 void hold_merchant_reset_hosts(struct hold_merchant *merchant);
+/* An operator's pause of the merchant has ended. */
+void hold_merchant_resumed(struct hold_merchant *merchant, int64_t now_ms);
 
 enum hold_verdict {
     HOLD_CALL,  /* an ordinary call, at `host` */

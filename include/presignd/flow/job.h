@@ -26,6 +26,7 @@
     ROW(CALLING, "calling")       /* in flight */                                              \
     ROW(ANSWERED, "answered")     /* its answer came; the next step reads it */                \
     ROW(RETRY, "retry")           /* waits for its next attempt */                             \
+    ROW(PAUSED, "paused")         /* held by a pause (flow/pause.h) */                         \
     ROW(COMPLETED, "completed")   /* has its outcome, waits for a transaction */               \
     ROW(PUBLISHING, "publishing") /* in the transaction */                                     \
     ROW(REFUSED, "refused")       /* Kafka did not accept its outcome, or accepts none there */
@@ -81,6 +82,7 @@ struct job {
     int64_t end_ms;            /* when that attempt times out; a reload does not change it */
     int64_t began_wall_ms;     /* wall clock: begin of the current attempt */
     int64_t retry_ms;          /* the next attempt */
+    int64_t pause_age_ms;      /* JOB_PAUSED: its retry time used up when the pause began */
     struct hold_ticket ticket; /* of the last call */
     enum call_state worst_call_state;
     struct answer answer;    /* the last one */

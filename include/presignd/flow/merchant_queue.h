@@ -36,6 +36,8 @@ struct merchant_queue {
     double tokens;      /* of rate_per_s */
     int64_t tokens_ms;  /* when they were last counted */
     struct hold_merchant hold;
+    int64_t paused_ms;        /* begin of its merchant's pause (flow/pause.h); -1: not paused */
+    size_t paused;            /* its jobs that a pause holds; they are in none of the lists here */
     int64_t relief_held_ms;   /* time in holds, less the time between them (flow/relief.h) */
     int64_t relief_looked_ms; /* when that was last counted */
     /* The last answer, for the status page; ANSWER_KIND_COUNT before the first one. */

@@ -85,6 +85,8 @@ size_t pipeline_resume(struct pipeline *pipeline, enum pause_scope scope, const 
 const struct pauses *pipeline_pauses(const struct pipeline *pipeline);
 /* How many events that pause holds. An event may be held by several pauses. */
 size_t pipeline_pause_events(const struct pipeline *pipeline, const struct pause *pause);
+/* Whether all calls of that merchant are paused. */
+bool pipeline_is_paused(const struct pipeline *pipeline, const char *mchid);
 
 /* For a stop, or before leaving the group: no further call begins; calls in flight may end and are
  * published. Waiting events are discarded; their next owner reads them again. */
@@ -106,10 +108,11 @@ struct pipeline_status {
     int64_t oldest_call_ms; /* monotonic clock: when the oldest of them began; INT64_MAX: none */
     size_t bytes;
     size_t partitions;
-    size_t partitions_full;      /* paused because their window or their share is full */
-    size_t merchants_held;       /* by 401 or unverifiable answers */
-    size_t held[HOLD_WHY_COUNT]; /* events in queues, by what holds their merchant */
-    size_t merchants_limited;    /* with events that wait for their limit or rate */
+    size_t partitions_full; /* paused because their window or their share is full */
+    size_t merchants_held;  /* by 401 or unverifiable answers */
+    /* Events in queues, by what holds their merchant; HOLD_WHY_PAUSED: those in JOB_PAUSED. */
+    size_t held[HOLD_WHY_COUNT];
+    size_t merchants_limited; /* with events that wait for their limit or rate */
     /* Events that should make progress. These are not counted: held events, events between two
      * attempts or behind another one of their key, outcomes that Kafka does not accept or that no
      * transaction can take yet. */
@@ -123,6 +126,7 @@ struct pipeline_status {
     size_t look_steps; /* partitions and calls that the last progress_moves() visited */
     bool endpoint_down;
     bool draining, revoking;
+    bool all_paused; /* by an operator: PAUSE_ALL */
 };
 void pipeline_status(const struct pipeline *pipeline, struct pipeline_status *status);
 /* Borrowed until the next step: the `index`th of status.partitions partitions; a merchant's queue,

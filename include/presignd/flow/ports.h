@@ -7,6 +7,7 @@
 #include "presignd/flow/complete.h"
 #include "presignd/flow/hold.h"
 #include "presignd/flow/job.h"
+#include "presignd/flow/pause.h"
 #include "presignd/flow/retry.h"
 #include "presignd/kafka/transaction.h"
 #include "presignd/wechatpay/caller.h"
@@ -57,6 +58,8 @@ struct pipeline_observer {
     /* A hold of a merchant begins (true), or ends (false; possibly long after events began to
      * fail). `why` is HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED. */
     void (*merchant_held)(void *context, const char *mchid, enum hold_why why, bool held);
+    /* A pause ended by itself: at its time, or because a reload removed its merchant. */
+    void (*pause_ended)(void *context, const struct pause *pause, bool removed);
     /* A held event was failed early; see flow/relief.h. */
     void (*relieved)(void *context, const struct job *job);
     void (*endpoint_down)(void *context, bool down);

@@ -33,6 +33,8 @@ REASON(REJECTED, "rejected", false, SENDER, "the endpoint refused for good",
 REASON(MERCHANT_UNAUTHORIZED, "merchant_unauthorized", true, OPERATOR,
        "401 after a second signature, and hold_unauthorized_ms is over",
        "check the merchant's key, serial_no and the clock, then send the event again")
+REASON(PAUSED, "paused", true, OPERATOR, "relief ended an event that `presignctl pause` holds",
+       "end the pause with presignctl resume, then send the event again")
 REASON(RATE_LIMITED, "rate_limited", true, WECHATPAY, "429 until the event's time was over",
        "lower the merchant's rate_per_s, then send the event again")
 REASON(UNAVAILABLE, "unavailable", true, WECHATPAY,

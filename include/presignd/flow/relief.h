@@ -9,6 +9,10 @@
  * - Another merchant, which is not held, was active in that partition: it had an outcome there
  *   within RELIEF_OTHERS_MS before the partition became full, or later.
  *
+ * An operator's pause of a merchant or an endpoint counts as such a hold. For a paused endpoint,
+ * the merchant's events of other endpoints are others too. While everything is paused, nothing is
+ * ended early.
+ *
  * The merchant of an unread record is not known. While a partition is full, its unread records are
  * taken to belong to the merchants that were active when reading stopped, however long ago that
  * was. If in fact only the held merchant's records follow, then no other merchant is active when
@@ -19,29 +23,37 @@
 #define PRESIGND_FLOW_RELIEF_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define RELIEF_HOLD_MS   30000
 #define RELIEF_OTHERS_MS 60000
 /* Events that are ended early in one step. */
 #define RELIEF_STEP_MAX 64
-/* Merchants that are remembered for a partition, the latest ones. */
-#define RELIEF_SEEN_MAX 4
+/* Merchants and endpoints that are remembered for a partition, the latest ones. */
+#define RELIEF_SEEN_MAX 8
 
-/* Which merchants had an outcome in a partition, and when the last one was; all zero: none. Moments
- * are of the monotonic clock. A merchant is identified by its address. */
+/* A merchant, by its address, with one of its endpoints. */
+struct relief_who {
+    const void *merchant;
+    size_t endpoint;
+};
+
+/* Who had an outcome in a partition, and when the last one was; all zero: none. Moments are of the
+ * monotonic clock. */
 struct relief_seen {
     struct {
-        const void *who;
+        struct relief_who who;
         int64_t at_ms;
     } items[RELIEF_SEEN_MAX];
 };
 
-/* A merchant that is not held had an outcome. */
-void relief_note(struct relief_seen *seen, const void *who, int64_t now_ms);
-/* When a merchant other than `who` that is not held (`is_held`) had its last outcome; -1: none. */
-int64_t relief_others_ms(const struct relief_seen *seen, const void *who,
-                         bool (*is_held)(const void *who, const void *context),
+/* One that is not held had an outcome. */
+void relief_note(struct relief_seen *seen, struct relief_who who, int64_t now_ms);
+/* When one that is not held (`is_held`) had its last outcome; -1: none. Those of the merchant
+ * `except` do not count; it may be NULL. */
+int64_t relief_others_ms(const struct relief_seen *seen, const void *except,
+                         bool (*is_held)(struct relief_who who, const void *context),
                          const void *context);
 
 struct relief_case {

@@ -28,7 +28,11 @@ METRIC(SHORTAGES, COUNTER, "presignd_descriptor_shortages_total", NO_LABELS,
 METRIC(CALLS_IN_FLIGHT, GAUGE, "presignd_calls_in_flight", NO_LABELS, "Calls in flight.")
 METRIC(JOBS, GAUGE, "presignd_jobs", LABELS("state"), "Unfinished events, by state.")
 METRIC(HELD, GAUGE, "presignd_held_events", LABELS("why"),
-       "Events that wait until their merchant or the endpoint recovers, by cause.")
+       "Events that wait until their merchant or the endpoint recovers, or a pause ends, by "
+       "cause.")
+METRIC(PAUSED, GAUGE, "presignd_paused", LABELS("scope", "name"),
+       "1 while an operator pauses all events (scope all, without a name), a merchant or an "
+       "endpoint.")
 METRIC(OUTCOMES_REFUSED, GAUGE, "presignd_refused_outcomes", LABELS("output", "refusal"),
        "Outcomes that their topic or partition does not accept, by cause. They wait.")
 METRIC(WINDOW_USED, GAUGE, "presignd_partition_window_offsets", LABELS("partition"),

@@ -39,6 +39,7 @@ struct status {
     struct status_work work;
     struct status_reload reload;
     struct status_list reload_errors; /* struct status_reload_error */
+    struct status_list pauses;        /* struct status_pause */
     struct status_list preflight;     /* struct status_preflight */
     struct status_list partitions;    /* struct status_partition */
     struct status_list merchants;     /* struct status_merchant */

@@ -61,6 +61,7 @@ COUNT(work, held_endpoint, ATTENTION, "held: endpoint down")
 COUNT(work, held_merchants, ATTENTION, "held: merchant got 401")
 COUNT(work, held_unverified, ATTENTION, "held: no key verifies answers")
 COUNT(work, held_limited, BAD_ABOVE_0, "held: merchant got 429")
+COUNT(work, held_paused, ATTENTION, "held: paused")
 COUNT(work, blocked, PLAIN, "blocked by an earlier event")
 COUNT(work, retry, PLAIN, "waiting for another attempt")
 COUNT(work, completed, PLAIN, "completed, not committed")
@@ -87,6 +88,17 @@ SECTION(reload_error)
 PROSE(reload_error, text, BAD_IF_SET, "problem")
 END;
 
+SECTION(pause)
+TEXT(pause, scope, PLAIN, "scope") /* all | merchant | endpoint */
+TEXT(pause, name, PLAIN, "name")   /* left out for all */
+COUNT(pause, events, BAD_ABOVE_0, "events held")
+TIME(pause, since, PLAIN, "since")
+TIME(pause, until, PLAIN, "ends") /* left out: by a resume only */
+FLAG(pause, persist, PLAIN, "survives a restart")
+PROSE(pause, by, PLAIN, "by")
+PROSE(pause, note, PLAIN, "note")
+END;
+
 SECTION(preflight)
 TEXT(preflight, check, PLAIN, "check")
 FLAG(preflight, ok, BAD_IF_NO, "passed") /* left out: not known */
@@ -110,7 +122,7 @@ END;
 SECTION(merchant)
 TEXT(merchant, mchid, PLAIN, "merchant")
 TEXT(merchant, mode, PLAIN, "mode")
-TEXT(merchant, state, WARN_UNLESS("open"), "state") /* open | paced | held | broken */
+TEXT(merchant, state, WARN_UNLESS("open"), "state") /* open | paced | held | broken | paused */
 COUNT(merchant, calls_in_flight, PLAIN, "in flight")
 COUNT(merchant, calls_limit, PLAIN, "limit")
 COUNT(merchant, waiting, PLAIN, "waiting")

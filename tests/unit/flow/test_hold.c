@@ -136,10 +136,10 @@ static const char *state(const struct scene *scene, const struct hold_merchant *
 Test(hold, every_transition_of_a_merchant)
 {
     static const enum hold_state next[HOLD_STATE_COUNT][HOLD_EVENT_COUNT] = {
-        /* none verified answered failed limited unauthorized unverifiable time reset */
-        [O] = {O, O, O, O, P, U, V, O, O},  [P] = {P, P, P, P, P, P, P, O, O},
-        [U] = {U, O, O, U, U, U, V, UO, O}, [UO] = {UO, O, O, UO, UO, UO, VO, UO, O},
-        [V] = {V, O, V, V, V, U, V, VO, O}, [VO] = {VO, O, VO, VO, VO, UO, VO, VO, O},
+        /* none verified answered failed limited unauthorized unverifiable time resumed reset */
+        [O] = {O, O, O, O, P, U, V, O, O, O},  [P] = {P, P, P, P, P, P, P, O, P, O},
+        [U] = {U, O, O, U, U, U, V, UO, U, O}, [UO] = {UO, O, O, UO, UO, UO, VO, UO, U, O},
+        [V] = {V, O, V, V, V, U, V, VO, V, O}, [VO] = {VO, O, VO, VO, VO, UO, VO, VO, V, O},
     };
     for (enum hold_state from = 0; from < HOLD_STATE_COUNT; from++) {
         for (enum hold_event event = 0; event < HOLD_EVENT_COUNT; event++) {
@@ -218,6 +218,24 @@ Test(hold, after_a_hold_without_events_the_first_one_is_a_probe)
     (void)calls(&scene, &scene.a, &refusal, (int64_t)3 * HOLD_MS);
     fails(&scene, &scene.a, 4 * HOLD_MS + 1, REASON_MERCHANT_UNAUTHORIZED);
     (void)probes(&scene, &scene.a, &refusal, 4 * HOLD_MS + HOLD_RECOVERY_MS);
+}
+
+/* An operator may have mended the cause during the pause. */
+Test(hold, after_a_pause_a_hold_begins_again_with_a_probe)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    (void)calls(&scene, &scene.a, &refusal, 0);
+    hold_merchant_resumed(&scene.a, 5000);
+    (void)probes(&scene, &scene.a, &refusal, 5000);
+    cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), 5000 + HOLD_MS);
+    cr_assert_eq(hold_total_ms(&scene.a, 6000), 6000, "retry time stood still all along");
+    fails(&scene, &scene.a, 5000 + HOLD_MS, REASON_MERCHANT_UNAUTHORIZED);
+    hold_merchant_resumed(&scene.a, 2 * HOLD_MS);
+    (void)probes(&scene, &scene.a, &refusal, 2 * HOLD_MS);
+    cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), 3 * HOLD_MS);
+    hold_merchant_resumed(&scene.b, 5000);
+    (void)calls(&scene, &scene.b, &result, 5000);
 }
 
 /* The probe has no answer when the hold's time is over. The timer does not wait for it. */

@@ -7,16 +7,21 @@
 
 static const int held = 0, other = 0, third = 0;
 
-static bool none_is_held(const void *who, const void *context)
+static struct relief_who who(const void *merchant)
+{
+    return (struct relief_who){.merchant = merchant};
+}
+
+static bool none_is_held(struct relief_who who, const void *context)
 {
     (void)who;
     (void)context;
     return false;
 }
 
-static bool is(const void *who, const void *context)
+static bool is(struct relief_who who, const void *context)
 {
-    return who == context;
+    return who.merchant == context;
 }
 
 /* Full for ten seconds, held for half a minute, others active when reading stopped. */
@@ -58,13 +63,13 @@ Test(relief, applies_as_long_as_the_partition_is_full)
 Test(relief, outcomes_of_the_held_merchant_do_not_count)
 {
     struct relief_seen seen = {0};
-    relief_note(&seen, &held, 10);
+    relief_note(&seen, who(&held), 10);
     cr_assert_eq(relief_others_ms(&seen, &held, none_is_held, NULL), -1);
-    relief_note(&seen, &other, 20);
-    relief_note(&seen, &held, 30);
+    relief_note(&seen, who(&other), 20);
+    relief_note(&seen, who(&held), 30);
     cr_assert_eq(relief_others_ms(&seen, &held, none_is_held, NULL), 20);
     cr_assert_eq(relief_others_ms(&seen, &held, is, &other), -1, "held itself by now");
-    relief_note(&seen, &third, 25);
+    relief_note(&seen, who(&third), 25);
     cr_assert_eq(relief_others_ms(&seen, &held, is, &other), 25);
 }
 
@@ -73,9 +78,9 @@ Test(relief, the_latest_merchants_are_remembered)
     static const int many[100];
     struct relief_seen seen = {0};
     for (int i = 0; i < 100; i++) {
-        relief_note(&seen, &many[i], i);
+        relief_note(&seen, who(&many[i]), i);
     }
     cr_assert_eq(relief_others_ms(&seen, &many[99], none_is_held, NULL), 98);
-    relief_note(&seen, &many[3], 100);
+    relief_note(&seen, who(&many[3]), 100);
     cr_assert_eq(relief_others_ms(&seen, &many[99], none_is_held, NULL), 100);
 }
