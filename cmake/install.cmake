@@ -13,6 +13,9 @@ install(FILES ${CMAKE_BINARY_DIR}/systemd/presignd.service
 install(FILES systemd/presignd.catalog systemd/presignd.zh_CN.catalog
         DESTINATION lib/systemd/catalog)
 
+# Without a package: systemd-sysusers, before the service starts.
+install(FILES systemd/presignd.sysusers DESTINATION lib/sysusers.d RENAME presignd.conf)
+
 # The operator's file is never overwritten; the sample beside the documents always is new. This file
 # stays as it is from version to version: dpkg asks what to do with a changed one that was edited.
 install(CODE "

@@ -270,9 +270,24 @@ char *config_slurp(const char *path, size_t max, char **content, size_t *len)
     return NULL;
 }
 
-/* Names the file only if the text looks like a path. */
-static char *file_problem(const char *path, const char *reason)
+/* How a credential gets to the service. `name`: without the @; a file's name. */
+static char *credential_hint(const char *name)
 {
+    AUTO_BUF struct buf out = {0};
+    text_clean(&out, name, strlen(name), QUOTED_MAX);
+    return mem_printf("for the service, add LoadCredential=%s:/etc/presignd/keys/%s with systemctl "
+                      "edit presignd, and restart it: systemd reads credentials only at a start",
+                      out.data, out.data);
+}
+
+/* Names the file only if the text looks like a path. `text`: as configured, of which `path` came.
+ */
+static char *file_problem(const char *text, const char *path, const char *reason)
+{
+    if (*text == '@' && access(path, F_OK) != 0 && errno == ENOENT) {
+        AUTO_FREE char *hint = credential_hint(text + 1);
+        return mem_printf("%s: %s: %s", path, reason, hint);
+    }
     if (*path == '/' || *path == '.') {
         AUTO_BUF struct buf out = {0};
         text_clean(&out, path, strlen(path), 4096);
@@ -284,17 +299,17 @@ static char *file_problem(const char *path, const char *reason)
 }
 
 /* NULL when the file can be opened for reading. */
-static char *check_readable(const char *path)
+static char *check_readable(const char *text, const char *path)
 {
     /* Non-blocking, so that a FIFO does not hang the start. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
-        return file_problem(path, strerror(errno));
+        return file_problem(text, path, strerror(errno));
     }
     struct stat status;
     int failure = fstat(fd, &status) != 0 ? errno : S_ISDIR(status.st_mode) ? EISDIR : 0;
     close(fd);
-    return failure == 0 ? NULL : file_problem(path, strerror(failure));
+    return failure == 0 ? NULL : file_problem(text, path, strerror(failure));
 }
 
 /* Resolves @NAME to the credential's path; other text is copied. NULL, or what is wrong. */
@@ -310,8 +325,8 @@ static char *credential_path(const char *text, const struct config_sources *sour
         return mem_strdup("is not a credential's name: @NAME, without a '/'");
     }
     if (sources->credentials_dir == NULL) {
-        return mem_strdup("names a credential, but $CREDENTIALS_DIRECTORY is not set: see "
-                          "LoadCredential= in systemd.exec(5)");
+        AUTO_FREE char *hint = credential_hint(name);
+        return mem_printf("names a credential, but $CREDENTIALS_DIRECTORY is not set: %s", hint);
     }
     *path = mem_printf("%s/%s", sources->credentials_dir, name);
     return NULL;
@@ -333,7 +348,7 @@ static char *readable_path(const char *text, const struct config_sources *source
     char *problem = sources->without_keys ? NULL : not_absolute(text);
     problem = problem != NULL ? problem : credential_path(text, sources, path);
     if (*path != NULL && !sources->without_keys) {
-        problem = check_readable(*path);
+        problem = check_readable(text, *path);
         if (problem != NULL) {
             free(*path);
             *path = NULL;
@@ -373,14 +388,14 @@ static char *read_secret(const char *text, const struct config_sources *sources,
     size_t len = 0;
     AUTO_FREE char *reason = config_slurp(path, SECRET_MAX, content, &len);
     if (reason != NULL) {
-        return file_problem(path, reason);
+        return file_problem(text, path, reason);
     }
     cut_newline(*content, len);
     AUTO_FREE char *pasted = config_pasted_file(*content);
     if (pasted != NULL) {
         config_cleanse(*content);
         *content = NULL;
-        return file_problem(path, pasted);
+        return file_problem(text, path, pasted);
     }
     return NULL;
 }

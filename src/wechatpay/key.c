@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/crypto.h>
@@ -107,6 +108,15 @@ bool key_file_check(const char *path, char **error)
     if ((status.st_mode & S_IRWXO) != 0) {
         *error = mem_printf("%s: is open to every user of this machine: chmod o= it, and give it "
                             "to the service as a credential",
+                            path);
+        return false;
+    }
+    /* Of the packaged unit (sysusers.d): whoever reads metrics would read the key. */
+    const struct group *group = getgrgid(status.st_gid);
+    if ((status.st_mode & S_IRGRP) != 0 && group != NULL &&
+        strcmp(group->gr_name, "presignd-metrics") == 0) {
+        *error = mem_printf("%s: can be read by the group presignd-metrics, which is for programs "
+                            "that read metrics: chgrp it",
                             path);
         return false;
     }

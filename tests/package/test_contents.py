@@ -188,7 +188,7 @@ class Rpm(Sbom, unittest.TestCase):
     def test_scriptlets_of_the_unit(self):
         scripts = "\n".join(self.query("--scripts"))
         for line in ("preset presignd.service", "disable --now presignd.service",
-                     "try-restart presignd.service", "stop 'presignd@*.service'",
+                     "try-restart presignd.service", "stop 'presignd@*.service'", "systemd-sysusers presignd.conf",
                      "try-restart 'presignd@*.service'"):
             self.assertIn(line, scripts)
 

@@ -84,6 +84,7 @@ class Life(OnAMachine):
                      "/usr/share/bash-completion/completions/presignctl"):
             self.assertTrue(self.machine.path(name).is_file(), name)
         self.assertEqual(self.machine.path("/etc/presignd/keys").stat().st_mode & 0o777, 0o700)
+        self.machine.run("getent", "group", "presignd-metrics")
 
     def run_its_own_tests(self):
         """Those for autopkgtest, of the package as it was installed."""

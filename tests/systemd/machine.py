@@ -142,6 +142,7 @@ class Machine:
                               env={**os.environ, "DESTDIR": str(self.root)})
         if done.returncode != 0:
             raise AssertionError(f"cmake --install: {done.stderr}")
+        self.run("systemd-sysusers", "presignd.conf")
         self.systemctl("daemon-reload")
 
     def configure(self, world, sections=None, path="/etc/presignd/presignd.conf", credentials=True):

@@ -151,7 +151,8 @@ class Start(Service):
         self.rewrite(self.text.replace(f"@merchant-{DIRECT}.pem", "@nobody-gave-this.pem"))
         self.assertNotEqual(machine.systemctl("start", "presignd", check=False).returncode, 0)
         self.assertEqual(machine.show("presignd", "ExecMainStatus"), str(EX_CONFIG))
-        self.assertIn("nobody-gave-this.pem", self.message("CONFIGURATION_WRONG")["MESSAGE"])
+        told = self.message("CONFIGURATION_WRONG")["MESSAGE"]
+        self.assertRegex(told, "nobody-gave-this.pem: No such file or directory: for the service, add LoadCredential=.* restart")
 
     def test_it_starts_without_the_brokers(self):
         kafka.kill()
@@ -241,7 +242,7 @@ class Reload(Service):
         self.world.start_sandbox(options=["--fault-by-code"])
         return re.search(rf"\[merchant {DIRECT}\][^\[]*serial_no = (\w+)", self.world.sandbox.config.read_text()).group(1)
 
-    def rotate(self, take, mode):
+    def rotate(self, take, mode, group="root"):
         """Events come all the while; `take` makes the service take the new key."""
         machine.systemctl("start", "presignd")
         sent = self.produce(*(f"A{n}" for n in range(10)))
@@ -251,6 +252,7 @@ class Reload(Service):
         self.message("MERCHANT_HELD")
         key = self.world.sandbox.directory / f"merchant-{DIRECT}.pem"
         machine.write(f"{KEYS}/{key.name}", key.read_bytes(), mode)
+        machine.run("chgrp", group, f"{KEYS}/{key.name}")
         self.rewrite(re.sub(rf"(\[merchant {DIRECT}\][^\[]*serial_no = )\w+", rf"\g<1>{serial}", self.text))
         machine.systemctl(take, "presignd")
         sent += self.produce(*(f"C{n}" for n in range(10)))
@@ -261,9 +263,21 @@ class Reload(Service):
         self.rotate("restart", 0o600)
 
     def test_a_merchants_key_given_by_path_is_rotated_by_a_reload(self):
+        """With a group for keys, which no scraper is in."""
         self.text = machine.configure(self.world, credentials=False)
-        self.rotate("reload", 0o644)
+        machine.run("groupadd", "--force", "--system", "presignd-keys")
+        machine.run("sh", "-c", f"chgrp presignd-keys {KEYS} {KEYS}/merchant-*; chmod 0640 {KEYS}/merchant-*; chmod 0750 {KEYS}")
+        machine.drop_in("presignd.service", "keys", "[Service]\nSupplementaryGroups=presignd-keys\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "keys", "")
+        self.rotate("reload", 0o640, "presignd-keys")
         self.assertEqual(self.restarts(), 0)
+        self.assertEqual(self.said("CONFIGURATION_WRONG"), [])
+
+    def test_a_key_of_the_scrapers_group_is_warned_of(self):
+        self.text = machine.configure(self.world, credentials=False)
+        machine.run("sh", "-c", f"chgrp presignd-metrics {KEYS}/merchant-*; chmod 0640 {KEYS}/merchant-*")
+        machine.systemctl("start", "presignd")
+        self.assertIn("can be read by the group presignd-metrics", self.message("CONFIGURATION_WRONG")["MESSAGE"])
 
 
 class Stop(Service):
@@ -319,7 +333,7 @@ class Instances(Service):
     def test_two_on_a_host(self):
         machine.systemctl("start", *UNITS[1:])
         for unit in UNITS[1:]:
-            self.assertIn(f"instance presignd-test-{unit[-1]}", self.message("STARTED", unit)["MESSAGE"])
+            self.assertIn(f"instance presignd-presignd-test-{unit[-1]}", self.message("STARTED", unit)["MESSAGE"])
             machine.wait_for(unit, StatusText="1 partitions, .*")
         sent = self.produce(*(f"A{n}" for n in range(20)))
         machine.systemctl("reload", *UNITS[1:])
@@ -340,6 +354,36 @@ class Instances(Service):
         self.results(sent)
         machine.systemctl("stop", "presignd")
         self.world.assert_audit_passes()
+
+
+class Files(Service):
+    """What the unit makes, and who may use it."""
+
+    def test_a_scraper_reads_metrics_and_nothing_else(self):
+        machine.run("useradd", "--system", "--groups", "presignd-metrics", "scraper")
+        self.rewrite(re.sub(r"admin_listen = .*", "admin_listen = unix:/run/presignd/admin.sock", self.text))
+        machine.systemctl("start", "presignd")
+        def scrape(user):
+            return machine.run("setpriv", f"--reuid={user}", "--init-groups", f"--regid={user}", "curl", "--silent",
+                               "--unix-socket", "/run/presignd/admin.sock", "http://presignd/metrics", check=False)
+        self.assertIn("presignd_build_info", scrape("scraper").stdout)
+        self.assertEqual(scrape("games").returncode, 7, "it cannot connect")
+        for path in (KEYS, "/var/lib/private/presignd"):
+            denied = machine.run("setpriv", "--reuid=scraper", "--init-groups", "--regid=scraper", "ls", path, check=False)
+            self.assertNotEqual(denied.returncode, 0, path)
+
+    def test_the_state_directory_is_its_own_and_may_be_lost(self):
+        for unit, name in (("presignd", "presignd"), ("presignd@1", "presignd@1")):
+            with self.subTest(unit):
+                machine.systemctl("start", unit)
+                found = machine.path(f"/var/lib/private/{name}")
+                self.assertEqual(found.stat().st_mode & 0o777, 0o700)
+                self.assertTrue(any(found.iterdir()), "the unit's STATE_DIRECTORY is used")
+                machine.systemctl("stop", unit)
+                machine.run("rm", "-r", f"/var/lib/private/{name}")
+                machine.systemctl("start", unit)
+                self.results(self.produce(f"S{unit[-1]}"))
+                machine.systemctl("stop", unit)
 
 
 class Replaced(Service):

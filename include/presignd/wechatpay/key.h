@@ -33,7 +33,8 @@ EVP_PKEY *key_certificate_parse(const char *pem, size_t len, const char *what, c
 #define KEY_SHA256_SIZE 65
 void key_sha256(const EVP_PKEY *key, char out[KEY_SHA256_SIZE]);
 
-/* False and a reason (free()) when every user of the machine may read or write the file. */
+/* False and a reason (free()) when every user of the machine may read or write the file, or the
+ * scrapers' group may read it. Asks the system's database of groups. */
 bool key_file_check(const char *path, char **error) __attribute__((warn_unused_result));
 
 #endif

@@ -434,6 +434,8 @@ Test(config_read, credentials_are_found_by_name)
                                               "ssl.key.password = @..\n"));
     expect_problem(&bench, 7, "32 bytes");
     expect_problem(&bench, 8, "missing: No such file");
+    expect_problem(&bench, 8, "add LoadCredential=missing:/etc/presignd/keys/missing with");
+    expect_problem(&bench, 8, "restart it");
     expect_problem(&bench, 10, "not a credential's name");
     expect_problem(&bench, 11, "not a credential's name");
 
