@@ -28,6 +28,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .unready = ready ? NULL : why->data,
         .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
+        .clock_offset_ms = report_clock_offset_ms(d->report),
         .state_works = state_dir_works(d->state),
         .log_level_until_ms = d->log_level.until_ms,
     };

@@ -191,6 +191,7 @@ static bool build_caller(struct daemon *d)
     if (d->caller == NULL) {
         return daemon_complain(error, "endpoint");
     }
+    caller_notify_signed(d->caller, ports_on_signed);
     daemon_report_hosts(d);
     return true;
 }

@@ -81,6 +81,8 @@ struct daemon {
 
 /* The callback of caller_new(). `context` is the daemon, here and below. */
 void ports_on_answered(void *context, void *cookie, struct answer *answer);
+/* For caller_notify_signed(). */
+void ports_on_signed(void *context, const struct merchant *merchant);
 /* Connects to Kafka. False: it was logged why not. */
 bool ports_build_clients(struct daemon *daemon) __attribute__((warn_unused_result));
 /* Needs the clients and the caller. */

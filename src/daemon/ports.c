@@ -187,6 +187,12 @@ void ports_on_answered(void *context, void *cookie, struct answer *answer)
     pipeline_answered(d->pipeline, cookie, answer);
 }
 
+void ports_on_signed(void *context, const struct merchant *merchant)
+{
+    struct daemon *d = context;
+    report_signed(d->report, merchant);
+}
+
 static void on_batch_ended(void *context, const struct transaction_end *end)
 {
     struct daemon *d = context;

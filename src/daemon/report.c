@@ -20,6 +20,9 @@
 /* Lines per minute for one merchant's holds: the begin of a hold and its end. */
 #define HOLD_LINES_MAX 2
 
+/* How long the offset from a verified answer is preferred to one from a Date. */
+#define CLOCK_SIGNED_MS 300000
+
 /* Log limits of one merchant, so that a merchant which fails all the time does not hide another.
  * There are as many as merchants were ever configured. */
 struct merchant_log {
@@ -42,7 +45,9 @@ struct report {
     bool failing[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
     struct log_ratelimit last_errors;
     struct log_ratelimit foreign;
-    int64_t shortage_ms; /* mono: when one was logged last; 0: never */
+    int64_t shortage_ms;     /* mono: when one was logged last; 0: never */
+    int64_t clock_offset_ms; /* STATUS_NONE: not known */
+    int64_t clock_signed_ms; /* mono: when a verified answer said so; 0: it is from a Date */
     struct log_ratelimit failures[REASON_COUNT];
     struct log_ratelimit refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
 };
@@ -91,6 +96,8 @@ struct report *report_new(struct metrics *metrics, enum delivery delivery)
 {
     struct report *report = mem_zalloc(1, sizeof *report);
     report->metrics = metrics;
+    report->clock_offset_ms = STATUS_NONE;
+    metrics_clear(metrics, METRIC_CLOCK_OFFSET); /* not known yet */
     report->merchant_logs = map_new();
     list_init(&report->merchant_log_list);
     struct moment now = clock_now(&clock_system);
@@ -197,6 +204,28 @@ static void note_shortage(struct report *report)
     }
 }
 
+/* The offset of a verified answer counts for CLOCK_SIGNED_MS; anyone in between can write a Date.
+ */
+static void note_clock(struct report *report, const struct answer *answer)
+{
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    bool is_signed = answer->clock == ANSWER_CLOCK_SIGNED;
+    bool has_signed =
+        report->clock_signed_ms != 0 && now_ms - report->clock_signed_ms < CLOCK_SIGNED_MS;
+    if (answer->clock == ANSWER_CLOCK_NONE || (!is_signed && has_signed)) {
+        return;
+    }
+    report->clock_signed_ms = is_signed ? now_ms : 0;
+    report->clock_offset_ms = answer->clock_offset_ms;
+    metric_set(metrics_series(report->metrics, METRIC_CLOCK_OFFSET, NULL),
+               (double)answer->clock_offset_ms / 1000);
+}
+
+int64_t report_clock_offset_ms(const struct report *report)
+{
+    return report->clock_offset_ms;
+}
+
 static void on_called(void *context, const struct job *job)
 {
     struct report *report = context;
@@ -209,6 +238,7 @@ static void on_called(void *context, const struct job *job)
     metric_observe(
         metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){answer->host}),
         (double)answer->duration_us / 1e6);
+    note_clock(report, answer);
     event_log_attempt(job);
     if (answer->cause == ANSWER_CAUSE_FOREIGN) {
         note_foreign(report, job);
@@ -772,6 +802,12 @@ static void create_answer_series(struct report *report, const char *mchid)
     }
 }
 
+void report_signed(struct report *report, const struct merchant *merchant)
+{
+    count(report, METRIC_SIGNATURES_BY_MERCHANT,
+          (const char *[]){merchant->mchid, merchant->serial_no});
+}
+
 void report_host(struct report *report, const char *host)
 {
     size_t endpoints;
@@ -797,10 +833,12 @@ void report_merchants(struct report *report, struct merchants *merchants)
         const struct merchant *merchant = merchants_at(merchants, i);
         create_merchant_series(report, merchant->mchid);
         create_answer_series(report, merchant->mchid);
+        (void)metrics_series(report->metrics, METRIC_SIGNATURES_BY_MERCHANT,
+                             (const char *[]){merchant->mchid, merchant->serial_no});
         for (size_t k = 0; k < merchant->verify_key_count; k++) {
             const struct verify_key *key = &merchant->verify_keys[k];
             if (key->not_after_ms != INT64_MAX) {
-                const char *labels[] = {merchant->mchid, key->serial};
+                const char *labels[] = {merchant->mchid, "platform", key->serial};
                 metric_set(metrics_series(report->metrics, METRIC_CERTIFICATE_EXPIRY, labels),
                            (double)key->not_after_ms / 1000);
             }

@@ -32,6 +32,10 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
 /* Creates the series of the configured merchants, and sets the expiry of their certificates. Takes
  * a reference. Call it again after a reload. */
 void report_merchants(struct report *report, struct merchants *merchants);
+/* A request of the merchant was signed. */
+void report_signed(struct report *report, const struct merchant *merchant);
+/* Our clock less WeChat Pay's; STATUS_NONE: no answer has told it. */
+int64_t report_clock_offset_ms(const struct report *report);
 /* Creates the series of a host's calls: rate() misses the first increment of a series that appears
  * with 1. */
 void report_host(struct report *report, const char *host);

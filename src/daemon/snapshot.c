@@ -74,6 +74,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.oldest_event_ms = age_of(now, pipeline->oldest_ms);
     status->work.late = (int64_t)pipeline->late;
     status->work.slo_ms = from->setup->config->daemon.slo_ms;
+    status->work.clock_offset_ms = from->clock_offset_ms;
     status->work.bytes = (int64_t)pipeline->bytes;
     status->work.records = from->records;
     status->work.succeeded = from->history->succeeded;

@@ -28,6 +28,7 @@ struct snapshot_sources {
     const char *transaction_last_error; /* or NULL */
     int64_t drain_left;                 /* of a drain that has ended, else STATUS_NONE */
     int64_t records;                    /* consumed */
+    int64_t clock_offset_ms;            /* report_clock_offset_ms() */
     int64_t log_level_until_ms;         /* wall: when the log level ends; 0: it does not */
     bool state_works;                   /* what is to survive a restart is kept */
 };

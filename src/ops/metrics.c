@@ -38,8 +38,8 @@ static const struct descriptor table[] = {
 
 /* Upper bounds in seconds. A signature takes less than a millisecond, a call about ten, a retried
  * event minutes. */
-static const double bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
-                                0.5,   1,      2.5,   5,    10,    30,   120, 600};
+static const double bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                1,     2.5,    5,     10,   30,    60,   120, 300,  600};
 
 struct metric_series {
     enum metric metric;

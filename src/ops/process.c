@@ -3,6 +3,7 @@
 #include "presignd/base/log.h"
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,20 +20,42 @@ static void set(struct metrics *metrics, enum metric metric, double value)
     metric_set(metrics_series(metrics, metric, NULL), value);
 }
 
-/* The second number of statm is the number of resident pages (proc(5)). */
+/* False if it cannot be read. */
+static bool read_line(const char *path, char *text, int size)
+{
+    FILE *file = fopen(path, "re");
+    bool read = file != NULL && fgets(text, size, file) != NULL;
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return read;
+}
+
+/* The first numbers of statm are the pages of the address space and the resident ones (proc(5)). */
 static void measure_memory(struct metrics *metrics)
 {
-    char text[128];
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file == NULL) {
-        return;
+    char text[128], *rest;
+    double page = (double)sysconf(_SC_PAGESIZE);
+    if (read_line("/proc/self/statm", text, sizeof text)) {
+        set(metrics, METRIC_VIRTUAL_BYTES, (double)strtoul(text, &rest, 10) * page);
+        set(metrics, METRIC_RESIDENT_BYTES, (double)strtoul(rest, NULL, 10) * page);
     }
-    const char *second = fgets(text, sizeof text, file) == NULL ? NULL : strchr(text, ' ');
-    if (second != NULL) {
-        set(metrics, METRIC_RESIDENT_BYTES,
-            (double)strtoul(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE));
+}
+
+/* Of proc_pid_stat(5). The name in the second field may hold spaces and parentheses; what follows
+ * its last parenthesis begins with the third field. */
+enum { STAT_AFTER_NAME = 3, STAT_THREADS = 20 };
+
+static void measure_threads(struct metrics *metrics)
+{
+    char text[1024];
+    const char *at = read_line("/proc/self/stat", text, sizeof text) ? strrchr(text, ')') : NULL;
+    for (int field = STAT_AFTER_NAME - 1; at != NULL && field < STAT_THREADS; field++) {
+        at = strchr(at + 1, ' ');
     }
-    (void)fclose(file);
+    if (at != NULL) {
+        set(metrics, METRIC_THREADS, (double)strtoul(at, NULL, 10));
+    }
 }
 
 static void measure_descriptors(struct metrics *metrics)
@@ -60,8 +83,13 @@ void process_measure(struct metrics *metrics)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         set(metrics, METRIC_MAX_FDS, (double)limit.rlim_cur);
     }
+    if (getrlimit(RLIMIT_AS, &limit) == 0) {
+        set(metrics, METRIC_VIRTUAL_MAX_BYTES,
+            limit.rlim_cur == RLIM_INFINITY ? -1 : (double)limit.rlim_cur);
+    }
     metric_count_to(metrics_series(metrics, METRIC_LOG_DROPPED, NULL), (double)log_dropped());
     measure_memory(metrics);
+    measure_threads(metrics);
     measure_descriptors(metrics);
 }
 

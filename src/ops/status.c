@@ -124,7 +124,6 @@ static void put_span(struct buf *out, int64_t span_ms)
         const char *name;
         int64_t ms;
     } units[] = {{"d", 86400000}, {"h", 3600000}, {"min", 60000}, {"s", 1000}, {"ms", 1}};
-    span_ms = span_ms < 0 ? 0 : span_ms; /* a clock was set back */
     for (size_t i = 0; i < ARRAY_LENGTH(units); i++) {
         int64_t whole = span_ms / units[i].ms;
         if (whole == 0 && i + 1 < ARRAY_LENGTH(units)) {
@@ -194,7 +193,8 @@ void status_text(struct buf *out, const struct status_field *field,
         put_time(out, value->number, now_ms);
         break;
     case STATUS_SPAN:
-        put_span(out, value->number);
+        buf_puts(out, value->number < 0 ? "-" : "");
+        put_span(out, value->number < 0 ? -value->number : value->number);
         break;
     }
 }
@@ -233,6 +233,7 @@ static void put_member(struct buf *out, const struct status_field *field,
 {
     char text[TEXT_TIME_SIZE];
     AUTO_BUF struct buf seconds = {0};
+    int64_t whole_ms = value->number < 0 ? -value->number : value->number;
     switch (field->kind) {
     case STATUS_TEXT:
     case STATUS_PROSE:
@@ -246,7 +247,8 @@ static void put_member(struct buf *out, const struct status_field *field,
         buf_json_member(out, field->key, text);
         break;
     case STATUS_SPAN:
-        buf_printf(&seconds, "%" PRId64 ".%03d", value->number / 1000, (int)(value->number % 1000));
+        buf_printf(&seconds, "%s%" PRId64 ".%03d", value->number < 0 ? "-" : "", whole_ms / 1000,
+                   (int)(whole_ms % 1000));
         buf_json_member_raw(out, field->key, seconds.data, seconds.len);
         break;
     case STATUS_COUNT:

@@ -3,6 +3,7 @@
 #include "presignd/base/address.h"
 #include "presignd/base/list.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/wechatpay/sign.h"
 #include "wechatpay/answer_ids.h"
 #include "wechatpay/transfer.h"
@@ -35,6 +36,7 @@ struct caller {
     const struct clock *clock;
     struct signer *signer;
     caller_answered_fn *answered;
+    caller_signed_fn *on_signed; /* or NULL */
     void *context;
     struct settings *settings;
     struct list retired;       /* old settings that calls may still hold */
@@ -272,6 +274,28 @@ static void classify(const struct call *call, struct answer *answer)
     answer->duration_ms = (transfer->duration_us + 500) / 1000;
 }
 
+/* Both headers have whole seconds, so the moment is taken as half a second later; and the answer
+ * was made about half a call ago. */
+static void take_clock(const struct call *call, struct answer *answer)
+{
+    const struct transfer *transfer = &call->transfer;
+    const char *timestamp = transfer_header(transfer, TRANSFER_HEADER_TIMESTAMP);
+    const char *date = transfer_header(transfer, TRANSFER_HEADER_DATE);
+    int64_t at_s = -1;
+    if (transfer->status != TRANSFER_DONE || transfer->is_distrusted) {
+        return;
+    }
+    if (answer->is_signed && text_int(timestamp, 0, INT64_MAX / 2000, &at_s)) {
+        answer->clock = ANSWER_CLOCK_SIGNED;
+    } else if (date != NULL && (at_s = (int64_t)curl_getdate(date, NULL)) > 0) {
+        answer->clock = ANSWER_CLOCK_DATE;
+    } else {
+        return;
+    }
+    int64_t ours_ms = clock_now(call->caller->clock).wall_ms - transfer->duration_us / 2000;
+    answer->clock_offset_ms = ours_ms - (at_s * 1000 + 500);
+}
+
 /* Frees the call first, so that the callee can start another one within the limits. */
 static void give_answer(struct call *call, struct answer *answer)
 {
@@ -312,6 +336,7 @@ static void on_transferred(struct transfer *transfer)
     struct call *call = CONTAINER_OF(transfer, struct call, transfer);
     struct answer answer = {0};
     classify(call, &answer);
+    take_clock(call, &answer);
     check_owner(call, &answer);
     give_answer(call, &answer);
 }
@@ -355,6 +380,9 @@ static void on_signed(struct signer_job *job)
         return;
     }
     if (job->ok) {
+        if (call->caller->on_signed != NULL) {
+            call->caller->on_signed(call->caller->context, call->attempt.merchant);
+        }
         send_call(call);
         return;
     }
@@ -413,6 +441,11 @@ struct caller *caller_new(struct loop *loop, const struct clock *clock, struct s
     list_init(&caller->spare);
     loop_timer_init(&caller->sweeper, loop, sweep, caller);
     return caller;
+}
+
+void caller_notify_signed(struct caller *caller, caller_signed_fn *notify)
+{
+    caller->on_signed = notify;
 }
 
 /* A call that the signer holds frees itself when it is signed. */

@@ -472,10 +472,32 @@ class Pages(Operated):
                     f'presignd_merchant_calls_total{{mchid="{DIRECT_2}",answer="unauthorized"}}': 0,
                     f'presignd_call_duration_seconds_count{{host="{host}"}}': 10,
                     'presignd_retries_total{reason="unavailable"}': 2,
+                    "presignd_oldest_event_seconds": 0,
+                    f'presignd_merchant_oldest_event_seconds{{mchid="{DIRECT}"}}': 0,
+                    "presignd_slo_seconds": 10,
                     "presignd_records_total": 11, "presignd_calls_in_flight": 0,
                     "presignd_event_duration_seconds_count": 11}
         self.assertEqual({name: metrics.get(name) for name in expected}, expected)
         self.assertEqual(sum(value for name, value in metrics.items() if name.startswith("presignd_jobs{")), 0)
+        signed = f'presignd_merchant_signatures_total{{mchid="{DIRECT}",serial='
+        self.assertEqual(sum(value for name, value in metrics.items() if name.startswith(signed)), 10)
+        # The sandbox runs on the same clock; the machine may be slow.
+        self.assertLess(abs(metrics["presignd_clock_offset_seconds"]), 30)
+        self.assertGreater(metrics["process_threads"], 1)
+        self.assertGreater(metrics["process_virtual_memory_bytes"], metrics["process_resident_memory_bytes"])
+
+    def test_events_that_wait_for_longer_than_slo_ms_are_late_and_have_an_age(self):
+        daemon = self.world.start_daemon(sets=["daemon.slo_ms=500", "retry.hold_unauthorized_ms=3600000"])
+        held = self.world.produce([app("F401x99z"), app("F401x99y")])
+        other = self.world.produce([app("A3", DIRECT_2)])
+        self.results(other)
+        wait_until(lambda: daemon.metrics()["presignd_late_events_total"] >= len(held), "both are late")
+        age = daemon.metrics()["presignd_oldest_event_seconds"]
+        self.assertGreater(age, 0.5)
+        wait_until(lambda: daemon.metrics()["presignd_oldest_event_seconds"] > age, "it grows")
+        metrics = daemon.metrics()
+        self.assertGreater(metrics[f'presignd_merchant_oldest_event_seconds{{mchid="{DIRECT}"}}'], age)
+        self.assertEqual(metrics[f'presignd_merchant_oldest_event_seconds{{mchid="{DIRECT_2}"}}'], 0)
 
     def test_metrics_are_what_the_page_lists(self):
         daemon = self.world.start_daemon()

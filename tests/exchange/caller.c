@@ -357,6 +357,8 @@ static void play(const struct scene *scene)
     CHECK(answer->status == scene->status);
     CHECK(answer->detail != NULL);
     CHECK(answer->duration_us > 0);
+    CHECK(answer->kind != ANSWER_UNAVAILABLE || answer->status != 0 ||
+          answer_end_of(answer) == ANSWER_END_RESET);
     CHECK(strcmp(answer->host, url_of(server) + strlen("https://")) == 0);
     /* Before the server looks at its counts, it must have seen the client go. */
     close_caller();
@@ -368,13 +370,26 @@ static void play(const struct scene *scene)
 
 /* ---- What no table says. ---- */
 
+static unsigned signed_requests;
+
+static void count_signed(void *context, const struct merchant *merchant)
+{
+    (void)context;
+    CHECK(merchant->serial_no != NULL);
+    signed_requests++;
+}
+
 static void test_success_in_full(void)
 {
     current = "success in full";
     struct server *server = open_server(answer_ok, &world.identity, 0);
     const struct caller_config config = config_for(url_of(server));
     open_caller(&config);
+    caller_notify_signed(world.caller, count_signed);
     const struct answer *answer = call_once(PATIENCE_MS);
+    CHECK(signed_requests == 1);
+    CHECK(answer->clock == ANSWER_CLOCK_SIGNED);
+    CHECK(llabs(answer->clock_offset_ms) < PATIENCE_MS);
     CHECK(answer->is_signed && answer->verify == VERIFY_OK);
     CHECK(strcmp(answer->id_value, "57d8b1aa") == 0);
     CHECK(strcmp(answer->body, BODY_OK) == 0);
@@ -439,6 +454,7 @@ static void test_time_out(void)
     CHECK(answer->call_state == CALL_UNKNOWN);
     CHECK(answer->counts_as_outage);
     CHECK(strstr(answer->detail, "in time") != NULL);
+    CHECK(answer_end_of(answer) == ANSWER_END_TIMEOUT);
     server_wait_requests(server, 2);
     close_caller();
     close_server(server);

@@ -87,7 +87,12 @@ METRIC(RELOADS, COUNTER, "presignd_reloads_total", LABELS("end"),
 METRIC(RELOAD_SUCCESSFUL, GAUGE, "presignd_last_reload_successful", NO_LABELS,
        "0 if the last reload failed, else 1.")
 METRIC(CERTIFICATE_EXPIRY, GAUGE, "presignd_certificate_expiry_timestamp_seconds",
-       LABELS("mchid", "serial"), "When a platform certificate expires.")
+       LABELS("mchid", "kind", "serial"),
+       "When a certificate expires. kind: platform, of WeChat Pay; merchant, of the merchant.")
+METRIC(SIGNATURES_BY_MERCHANT, COUNTER, "presignd_merchant_signatures_total",
+       LABELS("mchid", "serial"), "Requests signed, by the serial number of the merchant's key.")
+METRIC(CLOCK_OFFSET, GAUGE, "presignd_clock_offset_seconds", NO_LABELS,
+       "This host's clock less WeChat Pay's, within about half a second. Absent before an answer.")
 METRIC(BUILD_INFO, GAUGE, "presignd_build_info", LABELS("version"), "Always 1.")
 METRIC(MODE_INFO, GAUGE, "presignd_mode_info", LABELS("delivery"), "Always 1.")
 METRIC(LOG_DROPPED, COUNTER, "presignd_log_lines_dropped_total", NO_LABELS,
@@ -102,6 +107,11 @@ METRIC(CPU_SECONDS, COUNTER, "process_cpu_seconds_total", NO_LABELS,
        "CPU time of this process, all threads.")
 METRIC(RESIDENT_BYTES, GAUGE, "process_resident_memory_bytes", NO_LABELS,
        "Memory of this process that is in RAM.")
+METRIC(VIRTUAL_BYTES, GAUGE, "process_virtual_memory_bytes", NO_LABELS,
+       "Address space of this process.")
+METRIC(VIRTUAL_MAX_BYTES, GAUGE, "process_virtual_memory_max_bytes", NO_LABELS,
+       "Limit of the address space. -1: none.")
+METRIC(THREADS, GAUGE, "process_threads", NO_LABELS, "Threads of this process.")
 METRIC(OPEN_FDS, GAUGE, "process_open_fds", NO_LABELS, "Open file descriptors.")
 METRIC(MAX_FDS, GAUGE, "process_max_fds", NO_LABELS, "Limit of open file descriptors.")
 

@@ -109,6 +109,13 @@ struct answer_input {
     const char *request_id;       /* raw, or NULL */
 };
 
+/* What tells an answer's moment on WeChat Pay's clock. */
+enum answer_clock {
+    ANSWER_CLOCK_NONE,
+    ANSWER_CLOCK_DATE,   /* Date, which anyone in between can write */
+    ANSWER_CLOCK_SIGNED, /* Wechatpay-Timestamp of a verified answer */
+};
+
 /* The classified answer. It owns `body` and `id_value`. */
 struct answer {
     enum answer_kind kind;
@@ -124,6 +131,8 @@ struct answer {
     int64_t issued_ms;      /* Wechatpay-Timestamp of a success */
     int64_t duration_ms;
     int64_t duration_us;
+    enum answer_clock clock;
+    int64_t clock_offset_ms;              /* our clock less that one, within about half a second */
     char code[ANSWER_CODE_MAX + 1];       /* of an error's body; cleaned; "" when absent */
     char message[ANSWER_MESSAGE_MAX + 1]; /* as `code` */
     char request_id[ANSWER_ID_MAX + 1];

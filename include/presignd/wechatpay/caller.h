@@ -58,10 +58,15 @@ struct attempt {
  * may take `body` and `id_value` out of the answer. */
 typedef void caller_answered_fn(void *context, void *cookie, struct answer *answer);
 
+/* Called on the loop's thread when a request was signed with that merchant's key, with the context
+ * of caller_new(). */
+typedef void caller_signed_fn(void *context, const struct merchant *merchant);
+
 /* NULL and a reason (free()). */
 struct caller *caller_new(struct loop *loop, const struct clock *clock, struct signer *signer,
                           const struct caller_config *config, caller_answered_fn *answered,
                           void *context, char **error) __attribute__((warn_unused_result));
+void caller_notify_signed(struct caller *caller, caller_signed_fn *notify);
 /* Ends every transfer without an answer. Accepts NULL, returns NULL. */
 struct caller *caller_free(struct caller *caller);
 /* Applies new settings to calls that begin from now on. False and a reason (free()). */
