@@ -363,11 +363,12 @@ class Files(Service):
         machine.run("useradd", "--system", "--groups", "presignd-metrics", "scraper")
         self.rewrite(re.sub(r"admin_listen = .*", "admin_listen = unix:/run/presignd/admin.sock", self.text))
         machine.systemctl("start", "presignd")
-        def scrape(user):
+        def scrape(user, socket="admin"):
             return machine.run("setpriv", f"--reuid={user}", "--init-groups", f"--regid={user}", "curl", "--silent",
-                               "--unix-socket", "/run/presignd/admin.sock", "http://presignd/metrics", check=False)
+                               "--unix-socket", f"/run/presignd/{socket}.sock", "http://presignd/metrics", check=False)
         self.assertIn("presignd_build_info", scrape("scraper").stdout)
         self.assertEqual(scrape("games").returncode, 7, "it cannot connect")
+        self.assertEqual(scrape("scraper", "control").returncode, 7, "no levers")
         for path in (KEYS, "/var/lib/private/presignd"):
             denied = machine.run("setpriv", "--reuid=scraper", "--init-groups", "--regid=scraper", "ls", path, check=False)
             self.assertNotEqual(denied.returncode, 0, path)
@@ -379,6 +380,7 @@ class Files(Service):
                 found = machine.path(f"/var/lib/private/{name}")
                 self.assertEqual(found.stat().st_mode & 0o777, 0o700)
                 self.assertTrue(any(found.iterdir()), "the unit's STATE_DIRECTORY is used")
+                self.assertEqual(machine.path(f"/run/{name}/control.sock").stat().st_mode & 0o777, 0o600)
                 machine.systemctl("stop", unit)
                 machine.run("rm", "-r", f"/var/lib/private/{name}")
                 machine.systemctl("start", unit)
