@@ -133,6 +133,7 @@ static void on_tick(void *context)
     struct moment now = clock_now(&clock_system);
     struct monitor_sources from = daemon_sources(d);
     monitor_tick(&d->monitor, &from, now.mono_ms);
+    daemon_pauses_tick(d);
     report_tick(d->report, now.mono_ms);
     key_memory_tick(d);
     bool half =
@@ -235,6 +236,7 @@ static bool build(struct daemon *d)
         return false;
     }
     ports_build_pipeline(d);
+    daemon_pauses_open(d);
     loop_timer_init(&d->step_timer, d->loop, on_step_timer, d);
     loop_timer_init(&d->tick_timer, d->loop, on_tick, d);
     loop_timer_set(&d->tick_timer, clock_now(&clock_system).mono_ms);

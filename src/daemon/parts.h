@@ -62,6 +62,7 @@ struct daemon {
         int64_t until_ms; /* wall: the present level ends; 0: it does not */
         struct loop_timer timer;
     } log_level;
+    size_t pauses_kept; /* in the state directory */
     struct state_dir *state;
     struct complete_identity identity;
     struct loop_timer step_timer, tick_timer;
@@ -141,6 +142,10 @@ enum daemon_pause daemon_pause(struct daemon *daemon, const struct pause *pause)
     __attribute__((warn_unused_result));
 /* As pipeline_resume(), also for the state directory. */
 size_t daemon_resume(struct daemon *daemon, enum pause_scope scope, const char *name);
+/* The pauses that were to survive the restart; the pipeline has none yet. */
+void daemon_pauses_open(struct daemon *daemon);
+/* Forgets those that have ended by themselves. */
+void daemon_pauses_tick(struct daemon *daemon);
 
 /* --- reload.c */
 
