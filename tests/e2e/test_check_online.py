@@ -133,7 +133,9 @@ class CheckOnline(UserCase):
             export CREDENTIALS_DIRECTORY=/etc/keys
             {self.world.build}/presignctl check --online --json --timeout-ms 1000 >$1/1.json || echo $?
             printf 'LoadCredential=merchant.pem:/y\\n' >>/etc/systemd/system/presignd.service.d/1.conf
-            chmod 644 /etc/presignd/ca.pem
+            printf 'SupplementaryGroups=other presignd-keys\\n' >>/etc/systemd/system/presignd.service.d/1.conf
+            echo 'presignd-keys:x:4242:' >>/etc/group
+            chgrp presignd-keys /etc/presignd/ca.pem && chmod 640 /etc/presignd/ca.pem
             {self.world.build}/presignctl check --online --json --timeout-ms 1000 >$1/2.json || echo $?
         """
         done = subprocess.run(["unshare", "--mount", "--propagation", "private", "bash", "-euc", script, "-",

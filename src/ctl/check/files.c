@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NOBODY = 65534, LINE_MAX_BYTES = 4096 };
+enum { NOBODY = 65534, LINE_MAX_BYTES = 4096, GROUPS_MAX = 16 };
 
 static const char *const unit_dirs[] = {
     "/etc/systemd/system",     "/run/systemd/system", "/usr/local/lib/systemd/system",
@@ -30,7 +30,9 @@ static const char *const unit_dirs[] = {
 /* Of the units' own files and their drop-ins. */
 struct unit {
     struct buf credentials; /* names and globs, each between line feeds */
-    char group[64];
+    gid_t group;
+    gid_t groups[GROUPS_MAX]; /* SupplementaryGroups=; those beyond are left out */
+    size_t group_count;
     bool found;
 };
 
@@ -52,6 +54,32 @@ static void take_credential(struct unit *unit, const char *value)
     buf_putc(&unit->credentials, '\n');
 }
 
+/* NOBODY for a group that does not exist. */
+static gid_t group_named(const char *name)
+{
+    const struct group *group = getgrnam(name);
+    return group == NULL ? NOBODY : group->gr_gid;
+}
+
+static void take_groups(struct unit *unit, char *value)
+{
+    if (*value == '\0') { /* as above */
+        unit->group_count = 0;
+    }
+    for (char *name; (name = strsep(&value, " \t")) != NULL;) {
+        if (*name != '\0' && unit->group_count < GROUPS_MAX) {
+            unit->groups[unit->group_count++] = group_named(name);
+        }
+    }
+}
+
+/* The rest of the line when it assigns this setting, else NULL. */
+static char *assigned(char *line, const char *setting)
+{
+    size_t len = strlen(setting);
+    return strncmp(line, setting, len) == 0 ? line + len : NULL;
+}
+
 static void take_line(struct unit *unit, char *line)
 {
     static const char *const credentials[] = {
@@ -59,13 +87,17 @@ static void take_line(struct unit *unit, char *line)
         "ImportCredential="};
     line[strcspn(line, "\r\n")] = '\0';
     for (size_t i = 0; i < ARRAY_LENGTH(credentials); i++) {
-        size_t len = strlen(credentials[i]);
-        if (strncmp(line, credentials[i], len) == 0) {
-            take_credential(unit, line + len);
+        const char *credential = assigned(line, credentials[i]);
+        if (credential != NULL) {
+            take_credential(unit, credential);
         }
     }
-    if (strncmp(line, "Group=", strlen("Group=")) == 0) {
-        (void)snprintf(unit->group, sizeof unit->group, "%.63s", line + strlen("Group="));
+    const char *group = assigned(line, "Group=");
+    char *groups = assigned(line, "SupplementaryGroups=");
+    if (group != NULL) {
+        unit->group = group_named(group);
+    } else if (groups != NULL) {
+        take_groups(unit, groups);
     }
 }
 
@@ -145,12 +177,14 @@ static const char *hidden_by(const char *path)
 }
 
 /* In a process of its own, as a user without rights. 0, or the errno. */
-static int open_as_service(const char *path, gid_t group)
+static int open_as_service(const char *path, const struct unit *unit)
 {
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
-        bool dropped = setgroups(0, NULL) == 0 && setresgid(group, group, group) == 0 &&
+        gid_t group = unit->group;
+        bool dropped = setgroups(unit->group_count, unit->groups) == 0 &&
+                       setresgid(group, group, group) == 0 &&
                        setresuid(NOBODY, NOBODY, NOBODY) == 0;
         int fd = dropped ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : -1;
         _exit(fd >= 0 ? 0 : errno);
@@ -159,12 +193,6 @@ static int open_as_service(const char *path, gid_t group)
         return EAGAIN;
     }
     return WEXITSTATUS(status);
-}
-
-static gid_t group_of(const struct unit *unit)
-{
-    const struct group *group = unit->group[0] == '\0' ? NULL : getgrnam(unit->group);
-    return group == NULL ? NOBODY : group->gr_gid;
 }
 
 static void found(struct files *files, const char *key, enum severity severity, const char *is,
@@ -198,7 +226,7 @@ static void look_at_path(struct files *files, const char *key, const char *path)
         found(files, key, SEVERITY_UNKNOWN, is, NULL);
         return;
     }
-    int error = open_as_service(path, group_of(&files->unit));
+    int error = open_as_service(path, &files->unit);
     AUTO_FREE char *is = mem_printf("%s: %s", path, error == 0 ? "readable" : strerror(error));
     found(files, key, error == 0 ? SEVERITY_OK : SEVERITY_ERROR, is,
           error == 0 ? NULL : "let all users read it, or pass it as a credential");
@@ -258,7 +286,7 @@ static void look_at_all(struct files *files, const struct config *config)
 void online_files(struct online *online, const struct ctl_config *options)
 {
     const char *path = options->path == NULL ? CONFIG_DEFAULT_PATH : options->path;
-    struct files files = {.online = online};
+    struct files files = {.online = online, .unit = {.group = NOBODY}};
     AUTO_BUF struct buf problems = {0};
     struct config *config = ctl_config_gather(options, &problems); /* with @NAMEs as they are */
     if (strcmp(path, CONFIG_DEFAULT_PATH) == 0) {
