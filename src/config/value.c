@@ -415,7 +415,7 @@ PARSER(parse_property)
 PARSER(parse_apiv3_key)
 {
     if (*text == '\0' || sources->without_keys) {
-        return store(field, mem_strdup(""));
+        return store(field, mem_strdup(text));
     }
     char *content = NULL;
     char *problem = not_absolute(text);

@@ -1,3 +1,4 @@
+#include "ctl/check/known.h"
 #include "ctl/check/online.h"
 #include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
@@ -113,11 +114,13 @@ static int check_json(struct options *options)
     struct setup *setup = ctl_setup_silent(&options->config, false, &problems);
     int status = setup == NULL ? EX_CONFIG : EX_OK;
     if (setup != NULL) {
+        known_check(setup, &options->config, &problems);
         setup_describe(setup, &text);
     }
     if (setup != NULL && options->online) {
         status = online_member(setup, options, &findings);
     }
+    status = problems.len > 0 ? EX_CONFIG : status;
     buf_putc(&json, '{');
     buf_json_member_bool(&json, "ok", status == EX_OK);
     member_lines(&json, "problems", &problems);
@@ -139,11 +142,18 @@ static int check_text(struct options *options)
         return EX_CONFIG;
     }
     AUTO_BUF struct buf text = {0};
+    AUTO_BUF struct buf problems = {0};
+    known_check(setup, &options->config, &problems);
     (void)fputs(setup->warnings.data == NULL ? "" : setup->warnings.data, stderr);
     setup_describe(setup, &text);
     (void)fputs(text.data, stdout);
     (void)fflush(stdout);
     int status = options->online ? online_print(setup, options) : EX_OK;
+    if (problems.len > 0) {
+        status =
+            command_fail(&command_check, EX_CONFIG, "the running daemon would refuse a reload:");
+        (void)fputs(problems.data, stderr);
+    }
     setup_end(setup, options);
     return command_end(&command_check, status);
 }
@@ -168,15 +178,17 @@ const struct command command_check = {
     .arguments = "[-c FILE] [OPTION ...]",
     .about =
         "Reads the configuration, the schemas, the keys and the Kafka properties as presignd\n"
-        "does when it starts, and connects to nothing. Prints what presignd would run with,\n"
-        "or every problem with its file and line. If values are credentials (@NAME), set\n"
-        "$CREDENTIALS_DIRECTORY to their directory and run it as a user who can read them.\n"
+        "does when it starts, and connects to nothing but the daemon of this machine. Prints\n"
+        "what presignd would run with, or every problem with its file and line. If the daemon\n"
+        "runs, a merchant of which only the serial_no or only the key is new is a problem.\n"
+        "If values are credentials (@NAME), set $CREDENTIALS_DIRECTORY to their directory and\n"
+        "run it as a user who can read them.\n"
         "\n"
         "--online also asks the brokers and WeChat Pay, with the daemon's users and keys. It\n"
         "checks what the daemon checks before it joins its group: brokers, topics and rights.\n"
         "It also checks each host of WeChat Pay and this machine's clock. For each merchant it\n"
         "sends GET /v3/certificates, which changes nothing, and checks whether the keys fit.\n"
-        "If the configuration is the installed unit's, it also checks what the service may\n"
+        "If an installed unit runs the configuration, it also checks what the service may\n"
         "read: as root it opens each path as a user without rights, and it compares each\n"
         "@NAME with LoadCredential=. Each finding is ok, wrong, to look at, or not known.\n"
         "\n"

@@ -43,7 +43,7 @@ bool key_memory_check(struct daemon *d, const struct setup *fresh, struct buf *p
         const struct merchant_queue *queue = queue_of(d, merchant);
         /* WeChat Pay refuses the pair that is in use: it proves nothing, and must be changed. */
         if (queue != NULL && hold_why_held(&queue->hold) == HOLD_WHY_UNAUTHORIZED) {
-            rotation_forget(&d->known_keys, merchant->mchid);
+            rotation_discard(&d->known_keys, merchant->mchid);
         }
     }
     return rotation_check(&d->known_keys, fresh, d->setup->merchants, problems);
@@ -57,7 +57,7 @@ void key_memory_tick(struct daemon *d)
         const struct merchant_queue *queue = queue_of(d, merchant);
         if (queue != NULL && queue->last_answer == ANSWER_SUCCESS &&
             rotation_is_half(&d->known_keys, merchant)) {
-            rotation_forget(&d->known_keys, merchant->mchid);
+            rotation_discard(&d->known_keys, merchant->mchid);
             proven = true;
         }
     }

@@ -92,7 +92,7 @@ bool rotation_is_half(const struct rotation *known, const struct merchant *merch
     return pair != NULL && same_serial(pair, merchant) != same_key(pair, merchant);
 }
 
-void rotation_forget(struct rotation *known, const char *mchid)
+void rotation_discard(struct rotation *known, const char *mchid)
 {
     struct rotation_pair *pair = find(known, mchid);
     if (pair != NULL) {

@@ -227,21 +227,29 @@ uint64_t setup_descriptors(const struct setup *setup)
     return (uint64_t)call_limit(setup->config, &key) + SETUP_DESCRIPTORS_RESERVE;
 }
 
-/* The start raises the soft limit itself, so only the hard limit matters. */
-static void warn_of_descriptors(struct setup *setup)
+void setup_check_descriptors(struct setup *setup, uint64_t limit, const char *who)
 {
     const struct section section = {setup->config, "endpoint", ""};
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max >= setup_descriptors(setup)) {
+    bool told = setup->warnings.len > 0 && strstr(setup->warnings.data, "descriptors for") != NULL;
+    if (limit >= setup_descriptors(setup) || told) {
         return;
     }
     const char *key;
     int64_t calls = call_limit(setup->config, &key);
     AUTO_FREE char *text = mem_printf(
         "max_connections: %" PRId64 " calls at once (%s) and %d descriptors for the rest are more "
-        "than this process may open (%" PRIu64 "): raise LimitNOFILE=, or lower %s",
-        calls, key, SETUP_DESCRIPTORS_RESERVE, (uint64_t)limit.rlim_max, key);
+        "than %s may open (%" PRIu64 "): raise LimitNOFILE=, or lower %s",
+        calls, key, SETUP_DESCRIPTORS_RESERVE, who, limit, key);
     report(&setup->warnings, &section, "max_connections", text);
+}
+
+/* The start raises the soft limit itself, so only the hard limit matters. */
+static void warn_of_descriptors(struct setup *setup)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        setup_check_descriptors(setup, limit.rlim_max, "this process");
+    }
 }
 
 /* --- Kafka --- */

@@ -128,22 +128,34 @@ class CheckOnline(UserCase):
             cp {self.world.directory}/unit.conf /etc/presignd/presignd.conf
             install -m 0600 {self.world.directory}/sandbox/ca.pem /etc/presignd/ca.pem
             cp {self.world.build}/systemd/presignd.service /etc/systemd/system/
-            printf '[Service]\\nLoadCredential=other.pem:/x\\n' >/etc/systemd/system/presignd.service.d/1.conf
+            printf '[Service]\\nLoadCredential=other.pem:/x\\nLimitNOFILE=300\\n' >/etc/systemd/system/presignd.service.d/1.conf
             mkdir /etc/keys && cp {key} /etc/keys/merchant.pem
             export CREDENTIALS_DIRECTORY=/etc/keys
             {self.world.build}/presignctl check --online --json --timeout-ms 1000 >$1/1.json || echo $?
-            printf 'LoadCredential=merchant.pem:/y\\n' >>/etc/systemd/system/presignd.service.d/1.conf
+            printf 'LoadCredential = \\\\\\n# why\\n  merchant.pem:/y\\n' >>/etc/systemd/system/presignd.service.d/1.conf
             printf 'SupplementaryGroups=other presignd-keys\\n' >>/etc/systemd/system/presignd.service.d/1.conf
             echo 'presignd-keys:x:4242:' >>/etc/group
             chgrp presignd-keys /etc/presignd/ca.pem && chmod 640 /etc/presignd/ca.pem
             {self.world.build}/presignctl check --online --json --timeout-ms 1000 >$1/2.json || echo $?
+            printf 'ProtectHome=no\\nPrivateTmp=no\\nGroup=keys\\n' >>/etc/systemd/system/presignd.service.d/1.conf
+            echo 'keys:x:4243:' >>/etc/group
+            chmod 640 /etc/presignd/presignd.conf && chgrp keys /etc/presignd/presignd.conf
+            chmod 600 /etc/presignd/schemas/result.json
+            {self.world.build}/presignctl check --online --json --timeout-ms 1000 >$1/3.json || echo $?
+            mv /etc/presignd/presignd.conf /etc/presignd/b.conf
+            sed 's,^ExecStart=.*,& -c /etc/presignd/%i.conf,' {self.world.build}/systemd/presignd@.service \\
+                >/etc/systemd/system/presignd@.service
+            {self.world.build}/presignctl check -c /etc/presignd/b.conf --online --json --timeout-ms 1000 >$1/4.json || echo $?
         """
         done = subprocess.run(["unshare", "--mount", "--propagation", "private", "bash", "-euc", script, "-",
                                self.world.directory], capture_output=True, text=True)
         self.assertEqual(done.stderr, "")
-        first, second = (
-            {f.get("subject"): f for f in json.loads((self.world.directory / name).read_text())["findings"]
-             if f["check"] == "files"} for name in ("1.json", "2.json"))
+        documents = [json.loads((self.world.directory / f"{n}.json").read_text()) for n in (1, 2, 3, 4)]
+        first, second, third, fourth = (
+            {f.get("subject"): f for f in document["findings"] if f["check"] == "files"} for document in documents)
+        self.assertEqual(first["configuration"]["severity"], "ok")
+        (warning,) = (each for each in documents[0]["warnings"] if "max_connections" in each)
+        self.assertIn("presignd.service may open (300)", warning)
         self.assertIn("Permission denied", first["kafka.ssl.ca.location"]["is"])
         self.assertEqual(first["kafka.ssl.ca.location"]["severity"], "error")
         self.assertIn("LoadCredential=merchant.pem:", first["merchant 1900007291.private_key"]["mend"])
@@ -153,6 +165,12 @@ class CheckOnline(UserCase):
         hidden = second["merchant 1900000109.private_key"]
         self.assertEqual(hidden["severity"], "error")
         self.assertIn("PrivateTmp=", hidden["is"])
+        self.assertNotIn("PrivateTmp=", third["merchant 1900000109.private_key"]["is"])
+        self.assertEqual(third["configuration"]["severity"], "ok")
+        self.assertIn("/result.json: Permission denied", third["daemon.schema_dir"]["is"])
+        self.assertIn("systemctl edit presignd@.service", fourth["merchant 1900007291.private_key"]["mend"])
+        for finding in (*first.values(), *second.values(), *third.values(), *fourth.values()):
+            self.assertEqual("mend" in finding, finding["severity"] != "ok", finding)
 
     def test_a_wrong_configuration(self):
         done = self.world.ctl("check", "--online", "--json", "-c", self.world.directory / "none.conf")

@@ -331,6 +331,26 @@ class Rotation(Operated):
         self.results(self.world.produce([app("A1")]))
         self.assertEqual(self.reload(self.with_pair(serial=True, key=True))[0], EX_OK)
 
+    def check(self, text, *options):
+        self.path.write_text(text)
+        done = self.world.ctl("check", "-c", self.path, *options)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def test_the_check_says_so_before(self):
+        half = self.with_pair(serial=True)
+        place = f"{self.path}:{self.line(half, 'private_key')}: merchant {DIRECT}: private_key: serial_no is new"
+        status, _, told = self.check(half)
+        self.assertEqual(status, EX_CONFIG)
+        self.assertIn(place, told)
+        status, told, _ = self.check(half, "--json")
+        self.assertEqual((status, json.loads(told)["ok"]), (EX_CONFIG, False))
+        self.assertEqual([each[:len(place)] for each in json.loads(told)["problems"]], [place])
+        self.assertEqual(self.check(self.with_pair(serial=True, key=True))[0], EX_OK)
+        self.daemon.terminate()
+        status, _, told = self.check(half)
+        self.assertEqual(status, EX_OK)
+        self.assertIn(place, told)
+
     def test_while_it_is_answered_401_one_half_is_enough(self):
         self.world.produce([app("F401x99A")])
         self.daemon.wait_for_log("is answered 401 and its events are held")

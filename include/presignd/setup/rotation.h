@@ -35,8 +35,8 @@ void rotation_read(struct rotation *known, const json_t *list);
 /* Appends that array. */
 void rotation_write(const struct rotation *known, struct buf *out);
 
-/* Forgets a merchant's pair: nothing is compared with it any more. */
-void rotation_forget(struct rotation *known, const char *mchid);
+/* Discards a merchant's pair: nothing is compared with it any more. */
+void rotation_discard(struct rotation *known, const char *mchid);
 /* Takes the pairs of these merchants, and forgets all other merchants. A pair of which only one
  * half is new is not taken: the known one stays. True when anything changed. */
 bool rotation_update(struct rotation *known, const struct merchants *merchants);

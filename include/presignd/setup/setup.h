@@ -43,6 +43,9 @@ enum delivery setup_delivery(const struct setup *setup);
 /* File descriptors that the process needs: one for each call in flight, and
  * SETUP_DESCRIPTORS_RESERVE for Kafka's clients, the admin listener, resolvers and files. */
 uint64_t setup_descriptors(const struct setup *setup);
+/* Warns, once, when a process that may open `limit` of them has too few. `who`: whose limit it is.
+ */
+void setup_check_descriptors(struct setup *setup, uint64_t limit, const char *who);
 /* Describes what a start uses, for people, without secrets. */
 void setup_describe(const struct setup *setup, struct buf *out);
 
