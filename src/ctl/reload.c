@@ -1,10 +1,13 @@
-/* `presignctl reload`: sends SIGHUP and reports the result. */
+/* `presignctl reload`: asks over the control socket. Where none answers, it sends SIGHUP and waits
+ * for the result on the admin listener. */
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/commands.h"
-#include "ctl/kit/config.h"
+#include "ctl/kit/control_client.h"
+#include "presignd/base/address.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/config/read.h"
 
 #include <errno.h>
@@ -14,13 +17,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 enum { ANSWER_MS = 2000, PAUSE_MS = 50, PID_MAX_LIMIT = 4194304 };
 
 struct options {
     struct ctl_config config;
+    const char *control;
     int64_t pid;
     int64_t timeout_s;
     bool json;
@@ -28,8 +35,11 @@ struct options {
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    OPTION_ROW_INT(struct options, pid, "pid", "PID", 1, PID_MAX_LIMIT,
-                   "the daemon's process id\n(default: ask at daemon.admin_listen)"),
+    CONTROL_ROW(struct options),
+    OPTION_ROW_INT(
+        struct options, pid, "pid", "PID", 1, PID_MAX_LIMIT,
+        "the daemon's process id: another process does\nnot get the signal (default: ask at\n"
+        "daemon.admin_listen)"),
     OPTION_ROW_INT(struct options, timeout_s, "timeout", "SECONDS", 1, 3600,
                    "how long to wait for the result (default: 60)"),
     OPTION_ROW_JSON(struct options, json, "the result: {\"ok\", \"at\", \"errors\", ...}"),
@@ -157,19 +167,63 @@ static int no_result(const char *listen, int64_t pid, const struct buf *problems
                         pid, listen);
 }
 
+/* --- The signal --- */
+
+/* The name of the process's program, cut or changed as it may be. Only its own user may read `exe`,
+ * and not of a process that denies core dumps, as presignd does. */
+static bool is_presignd(int64_t pid)
+{
+    char name[4096] = "";
+    AUTO_FREE char *exe = mem_printf("/proc/%" PRId64 "/exe", pid);
+    AUTO_FREE char *comm = mem_printf("/proc/%" PRId64 "/comm", pid);
+    if (readlink(exe, name, sizeof name - 1) < 0) {
+        FILE *file = fopen(comm, "re");
+        if (file == NULL || fgets(name, sizeof name, file) == NULL) {
+            name[0] = '\0';
+        }
+        if (file != NULL) {
+            (void)fclose(file);
+        }
+    }
+    const char *slash = strrchr(name, '/');
+    const char *base = slash == NULL ? name : slash + 1;
+    size_t len = strcspn(base, " \n"); /* " (deleted)": a newer version was installed */
+    return len == strlen("presignd") && strncmp(base, "presignd", len) == 0;
+}
+
+/* The descriptor (pidfd_open(2)) is taken before the name is read, so that the process which gets
+ * the signal is the one that was looked at. NULL, or what is wrong (free()). */
+static char *send_sighup(int64_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    char *problem = NULL;
+    if (fd < 0) {
+        return mem_strdup(strerror(errno));
+    }
+    if (!is_presignd(pid)) {
+        problem = mem_strdup("it is not presignd");
+    } else if (syscall(SYS_pidfd_send_signal, fd, SIGHUP, NULL, 0) != 0) {
+        problem = mem_strdup(strerror(errno));
+    }
+    close(fd);
+    return problem;
+}
+
 static int signal_daemon(const char *listen, const struct options *options, const json_t *before,
                          const struct buf *problems)
 {
     int64_t pid = options->pid != 0 ? options->pid : number(before, "pid");
-    if (kill((pid_t)pid, SIGHUP) != 0) {
+    AUTO_FREE char *problem = send_sighup(pid);
+    if (problem != NULL) {
         return command_fail(&command_reload, EX_UNAVAILABLE, "process %" PRId64 ": %s", pid,
-                            strerror(errno));
+                            problem);
     }
     AUTO_JSON json_t *result = await(listen, before, pid, options->timeout_s);
     return result != NULL ? print_result(result, options->json) : no_result(listen, pid, problems);
 }
 
-static int reload(const char *listen, const struct options *options, const struct buf *problems)
+static int reload_by_signal(const char *listen, const struct options *options,
+                            const struct buf *problems)
 {
     AUTO_FREE char *error = NULL;
     if (listen == NULL) { /* errors can hide where the daemon listens */
@@ -177,8 +231,8 @@ static int reload(const char *listen, const struct options *options, const struc
     }
     if (listen[0] == '\0') {
         return command_fail(&command_reload, EX_UNAVAILABLE,
-                            "daemon.admin_listen is empty, so presignd cannot report the result; "
-                            "set it, or send SIGHUP and read the log");
+                            "no control socket answers, and daemon.admin_listen is empty: nothing "
+                            "reports the result");
     }
     AUTO_JSON json_t *before = ask(listen, &error);
     if (before == NULL && options->pid == 0) {
@@ -193,6 +247,48 @@ static int reload(const char *listen, const struct options *options, const struc
     return signal_daemon(listen, options, before, problems);
 }
 
+/* --- The control socket --- */
+
+/* The process that listens at the path; 0: none, or not known. */
+static int64_t listener_pid(const char *path)
+{
+    union address address;
+    struct ucred peer = {0};
+    socklen_t len = sizeof peer;
+    AUTO_FREE char *listen = mem_printf(ADDRESS_UNIX_PREFIX "%s", path);
+    int fd = address_parse(listen, &address) ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    bool known = fd >= 0 && connect(fd, &address.any, address_len(&address)) == 0 &&
+                 getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return known ? peer.pid : 0;
+}
+
+/* COMMAND_GO_ON when no socket answers, or it is another process's than --pid. */
+static int reload_by_socket(const char *path, const struct options *options)
+{
+    if (!text_is_given(path) || (options->pid != 0 && listener_pid(path) != options->pid)) {
+        return COMMAND_GO_ON;
+    }
+    AUTO_FREE char *listen = mem_printf(ADDRESS_UNIX_PREFIX "%s", path);
+    AUTO_FREE char *error = NULL;
+    AUTO_JSON json_t *result = NULL;
+    int http = control_client_try(listen, "/v1/reload", json_object(), options->timeout_s * 1000,
+                                  &result, &error);
+    return http == 200 || http == 409 ? print_result(result, options->json) : COMMAND_GO_ON;
+}
+
+static int reload(const struct config *config, const struct options *options,
+                  const struct buf *problems)
+{
+    const char *path = options->control != NULL ? options->control : config->daemon.control_socket;
+    int status = reload_by_socket(path, options);
+    return status != COMMAND_GO_ON
+               ? status
+               : reload_by_signal(config->daemon.admin_listen, options, problems);
+}
+
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_s = 60};
@@ -203,7 +299,7 @@ static int run(int argc, char **argv)
     /* An invalid configuration does not end the command: the daemon reports it. */
     AUTO_BUF struct buf problems = {0};
     struct config *config = ctl_config_gather(&options.config, &problems);
-    status = reload(config->daemon.admin_listen, &options, &problems);
+    status = reload(config, &options, &problems);
     config_free(config);
     return status;
 }
@@ -212,11 +308,11 @@ const struct command command_reload = {
     .name = "reload",
     .summary = "make presignd read its configuration again, and print the result",
     .arguments = "[-c FILE] [--pid PID] [--timeout SECONDS] [--json]",
-    .about =
-        "Sends SIGHUP to presignd and waits for the result: the new configuration is in use, or\n"
-        "it was rejected as a whole, with every error. The result comes from\n"
-        "daemon.admin_listen. Keys that are given by path are read again; systemd's\n"
-        "credentials change only when the service is restarted.\n",
+    .about = "Asks presignd over its control socket to read its configuration, and waits for the\n"
+             "result: the new configuration is in use, or it was rejected as a whole, with every\n"
+             "error. Where no control socket answers, it sends SIGHUP, and the result comes from\n"
+             "daemon.admin_listen. Keys that are given by path are read again; systemd's\n"
+             "credentials change only when the service is restarted.\n",
     .options = rows,
     .examples = "# after editing presignd.conf\n"
                 "presignctl reload\n"

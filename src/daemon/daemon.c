@@ -175,6 +175,7 @@ static void build_base(struct daemon *d)
     d->report = report_new(d->metrics, setup_delivery(d->setup));
     report_merchants(d->report, d->setup->merchants);
     levers_init(d);
+    metrics_clear(d->metrics, METRIC_UNCLEAN_START); /* known with a state directory only */
     d->state = state_dir_open(d->setup->config->daemon.state_dir);
     key_memory_open(d);
 }

@@ -8,7 +8,9 @@ import http.server
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 import threading
 import unittest
 from pathlib import Path
@@ -17,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
 
 
+# Commands with an argument that is no option, and the words that it may be.
+OPERANDS = {"log-level": {"error", "warning", "notice", "info", "debug"}}
 STATUSES = {0, 64, 65, 69, 75, 78}
 
 
@@ -117,7 +121,8 @@ class Commands(unittest.TestCase):
             see = f"; see presignctl {name} --help"
             with self.subTest(name):
                 self.assert_usage([name, "--nonsense"], f"presignctl {name}: unknown option --nonsense" + see)
-                self.assert_usage([name, "operand"], f"presignctl {name}: operand: takes options only" + see)
+                if name not in OPERANDS:
+                    self.assert_usage([name, "word"], f"presignctl {name}: word: takes options only" + see)
             for option, value in re.findall(r"(?m)^  (?:-\w, )?(--[a-z-]+)( \S+)?", shown):
                 with self.subTest((name, option)):
                     if value and value != " N":
@@ -129,6 +134,25 @@ class Commands(unittest.TestCase):
                         self.assert_usage([name, option + "=1"],
                                           f"presignctl {name}: {option}=1: this option takes no value" + see)
 
+    def test_an_argument_that_is_no_option(self):
+        see = "; see presignctl log-level --help"
+        self.assert_usage(["log-level"], "presignctl log-level: give LEVEL" + see)
+        self.assert_usage(["log-level", "info", "--for", "1h", "debug"],
+                          "presignctl log-level: debug: takes one LEVEL only" + see)
+        self.assert_usage(["log-level", "loud"], "presignctl log-level: LEVEL loud: give one of "
+                          "error, warning, notice, info, debug" + see)
+
+    def test_durations(self):
+        wrong = "must be a number and s, m, h or d, at most 366d; see presignctl log-level --help"
+        for word in ("", "1", "h", "0s", "-1s", "1.5h", "1 h", "367d", "8785h", "99999999999999999999s", "1hm"):
+            with self.subTest(word):
+                self.assert_usage(["log-level", "info", "--for", word], f"presignctl log-level: --for {word}: {wrong}")
+        for word in ("1s", "90m", "8784h", "366d"):
+            with self.subTest(word):
+                status, _, told = run("log-level", "info", "--for", word, "--control", "/nonexistent/control.sock")
+                self.assertEqual(status, 69, told)
+                self.assertIn("no answer from unix:/nonexistent/control.sock: No such file", told)
+
     def test_options_that_contradict_each_other(self):
         for arguments, told in (
                 (["send", "--records", "--raw"], "give --records or --raw"),
@@ -139,6 +163,11 @@ class Commands(unittest.TestCase):
                 (["redrive", "--reason", "bad"], "--reason bad: give one of empty_event, "),
                 (["redrive", "--since", "yesterday"], "--since yesterday: give a time ("),
                 (["redrive", "--forgotten", "yes"], "--forgotten yes: give one of send, leave"),
+                (["pause"], "give --merchant, --endpoint or --all"),
+                (["pause", "--all", "--merchant", "1"], "--all goes without --merchant and --endpoint"),
+                (["pause", "--endpoint", "web"], "--endpoint web: give one of app, "),
+                (["pause", "--all", "--note", "x" * 513], "--note: must have at most 512 bytes"),
+                (["resume"], "give --merchant, --endpoint or --all"),
                 (["sign"], "--endpoint is missing"),
                 (["sign", "--endpoint", "web"], "--endpoint web: give one of app, "),
                 (["validate", "--now", "today"], "--now must be an RFC 3339 time")):
@@ -183,12 +212,22 @@ def answering(result):
             thread.join()
 
 
+@contextlib.contextmanager
+def named(name):
+    """The path of a sleep(1) with that name."""
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / name
+        shutil.copy(shutil.which("sleep"), program)
+        yield program
+
+
 class Reload(unittest.TestCase):
     """Answers that a real daemon does not give; tests/systemd tests the real ones."""
 
-    def reload(self, listen):
+    def reload(self, listen, *options):
         """In its own session, since a signal can go to a whole process group."""
-        done = subprocess.run([PROGRAM, "reload", "--set", f"daemon.admin_listen={listen}", "--timeout", "120"],
+        done = subprocess.run([PROGRAM, "reload", "--set", f"daemon.admin_listen={listen}",
+                               "--set", "daemon.control_socket=", "--timeout", "120", *options],
                               capture_output=True, text=True, timeout=180, start_new_session=True)
         return done.returncode, done.stderr
 
@@ -215,7 +254,7 @@ class Reload(unittest.TestCase):
             asked.append(True)
             return {"count": 0, "pid": daemon.pid if len(asked) == 1 else os.getpid()}
 
-        with subprocess.Popen(["sleep", "1800"]) as daemon:
+        with named("presignd") as program, subprocess.Popen([program, "1800"]) as daemon:
             reaper = threading.Thread(target=daemon.wait)
             reaper.start()
             with answering(result) as listen:
@@ -224,6 +263,24 @@ class Reload(unittest.TestCase):
             reaper.join()
         self.assertEqual(status, 69, told)
         self.assertEqual(told, f"presignctl reload: process {daemon.pid} has ended\n")
+
+    def test_a_process_that_is_not_presignd_gets_no_signal(self):
+        for name in ("presignctl", "presign", "presignd2"):
+            with self.subTest(name), named(name) as program, subprocess.Popen([program, "1800"]) as stranger:
+                with answering(lambda pid=stranger.pid: {"count": 0, "pid": pid}) as listen:
+                    by_listener = self.reload(listen)
+                    by_option = self.reload(listen, "--pid", str(stranger.pid))
+                self.assertIsNone(stranger.poll())
+                stranger.kill()
+                told = f"presignctl reload: process {stranger.pid}: it is not presignd\n"
+                self.assertEqual((by_listener, by_option), ((69, told), (69, told)))
+
+    def test_a_process_that_is_gone(self):
+        with subprocess.Popen(["true"]) as gone:
+            pass
+        with answering(lambda: {"count": 0, "pid": gone.pid}) as listen:
+            status, told = self.reload(listen, "--pid", str(gone.pid))
+        self.assertEqual((status, told), (69, f"presignctl reload: process {gone.pid}: No such process\n"))
 
 
 class Documents(unittest.TestCase):
@@ -256,6 +313,7 @@ class Documents(unittest.TestCase):
         for name in names():
             with self.subTest(name):
                 wanted = options_in(run(name, "--help")[1].split("\nexamples:")[0]) - {"-h"}
+                wanted |= OPERANDS.get(name, set())
                 self.assertEqual(complete("presignctl", "presignctl", name, ""), wanted)
         self.assertEqual(complete("presignctl", "presignctl", "tail", "--from", ""), {"beginning", "end"})
         self.assertEqual(complete("presignctl", "presignctl", "tail", "--from", "=", "b"), {"beginning"})

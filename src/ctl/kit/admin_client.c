@@ -2,29 +2,36 @@
 
 #include "presignd/base/address.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/config/read.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
 
-char *admin_client_listen(const struct command *command, const struct ctl_config *options)
+char *admin_client_status(const struct command *command, const struct ctl_config *options,
+                          const char **path)
 {
     AUTO_BUF struct buf problems = {0};
     struct config *config = ctl_config_gather(options, &problems);
-    const char *listen = config->daemon.admin_listen;
-    char *copy = NULL;
+    const char *listen = config->daemon.admin_listen, *control = config->daemon.control_socket;
+    char *found = NULL;
+    *path = "/status.json";
     if (config->files_lack || listen == NULL) {
         command_fail(command, EX_CONFIG, "daemon.admin_listen cannot be read:");
         (void)fputs(problems.data, stderr);
-    } else if (listen[0] == '\0') {
-        command_fail(command, EX_CONFIG,
-                     "daemon.admin_listen is empty: the daemon has no admin listener");
+    } else if (listen[0] != '\0') {
+        found = mem_strdup(listen);
+    } else if (text_is_given(control)) {
+        *path = "/v1/status";
+        found = mem_printf(ADDRESS_UNIX_PREFIX "%s", control);
     } else {
-        copy = mem_strdup(listen);
+        command_fail(command, EX_CONFIG,
+                     "daemon.admin_listen and daemon.control_socket are empty: nothing tells the "
+                     "daemon's state");
     }
     config_free(config);
-    return copy;
+    return found;
 }
 
 static size_t take(char *bytes, size_t size, size_t count, void *context)
@@ -50,11 +57,21 @@ static CURLcode set_address(CURL *curl, const char *listen, const char *path)
     return code;
 }
 
-static CURLcode get(CURL *curl, const char *listen, const char *path, int64_t timeout_ms,
-                    struct buf *body)
+static CURLcode set_request(CURL *curl, const struct buf *request)
+{
+    if (request == NULL) {
+        return CURLE_OK;
+    }
+    CURLcode code = curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)request->len);
+    return code != CURLE_OK ? code : curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->data);
+}
+
+static CURLcode perform(CURL *curl, const char *listen, const char *path, const struct buf *request,
+                        int64_t timeout_ms, struct buf *body)
 {
     CURLcode codes[] = {
         set_address(curl, listen, path),
+        set_request(curl, request),
         curl_easy_setopt(curl, CURLOPT_PROXY, ""), /* ignore http_proxy */
         curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http"),
         curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L),
@@ -70,8 +87,19 @@ static CURLcode get(CURL *curl, const char *listen, const char *path, int64_t ti
     return curl_easy_perform(curl);
 }
 
-char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms, long *status,
-                       struct buf *body)
+/* The system's reason, where there is one: "Permission denied" tells more than "Couldn't connect".
+ */
+static char *no_answer(CURL *curl, const char *listen, CURLcode code)
+{
+    long failure = 0;
+    (void)curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &failure);
+    return mem_printf("no answer from %s: %s", listen,
+                      code == CURLE_COULDNT_CONNECT && failure != 0 ? strerror((int)failure)
+                                                                    : curl_easy_strerror(code));
+}
+
+static char *ask(const char *listen, const char *path, const struct buf *request,
+                 int64_t timeout_ms, long *status, struct buf *body)
 {
     union address address;
     if (!address_parse(listen, &address)) {
@@ -82,9 +110,21 @@ char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms,
         return mem_strdup("libcurl cannot be initialised");
     }
     buf_append(body, "", 0);
-    CURLcode code = get(curl, listen, path, timeout_ms, body);
+    CURLcode code = perform(curl, listen, path, request, timeout_ms, body);
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
+    char *error = code == CURLE_OK ? NULL : no_answer(curl, listen, code);
     curl_easy_cleanup(curl);
-    return code == CURLE_OK ? NULL
-                            : mem_printf("no answer from %s: %s", listen, curl_easy_strerror(code));
+    return error;
+}
+
+char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms, long *status,
+                       struct buf *body)
+{
+    return ask(listen, path, NULL, timeout_ms, status, body);
+}
+
+char *admin_client_post(const char *listen, const char *path, const struct buf *request,
+                        int64_t timeout_ms, long *status, struct buf *body)
+{
+    return ask(listen, path, request, timeout_ms, status, body);
 }

@@ -11,15 +11,20 @@
  */
 #define ADMIN_ANSWER_MAX ((size_t)16 * 1024 * 1024)
 
-/* daemon.admin_listen of the configuration (free()). Works with a configuration that has other
- * errors, since the daemon may run with an older one. NULL after an error was printed; the command
- * then ends with EX_CONFIG. */
-char *admin_client_listen(const struct command *command, const struct ctl_config *options)
-    __attribute__((warn_unused_result));
+/* Where the daemon's status document is: daemon.admin_listen of the configuration and /status.json,
+ * or, where that is empty, daemon.control_socket and its path (free()). Works with a configuration
+ * that has other errors, since the daemon may run with an older one. NULL after an error was
+ * printed; the command then ends with EX_CONFIG. */
+char *admin_client_status(const struct command *command, const struct ctl_config *options,
+                          const char **path) __attribute__((warn_unused_result));
 
 /* GET `path` with the HTTP status in `*status`; appends the answer to `body`. Blocks for at most
  * `timeout_ms`. NULL, or why there was no answer (free()). `listen` as for address_parse(). */
 char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms, long *status,
                        struct buf *body) __attribute__((warn_unused_result));
+/* The same as a POST with these bytes. */
+char *admin_client_post(const char *listen, const char *path, const struct buf *request,
+                        int64_t timeout_ms, long *status, struct buf *body)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -127,7 +127,7 @@ int command_options(const struct command *command, int argc, char **argv, void *
 {
     AUTO_FREE char *error = NULL;
     AUTO_BUF struct buf help = {0};
-    switch (options_parse(command->options, argc, argv, values, &error)) {
+    switch (options_parse(command->options, command->operand, argc, argv, values, &error)) {
     case OPTIONS_DONE:
         return COMMAND_GO_ON;
     case OPTIONS_WRONG:

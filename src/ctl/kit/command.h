@@ -37,6 +37,7 @@ struct command {
     const char *summary;   /* one line, lower case, no full stop */
     const char *arguments; /* what follows the name in the usage line */
     const char *about;     /* paragraphs, each ends with LF; indented lines stay as they are */
+    const struct option_row *operand; /* its argument, named in capitals; NULL: options only */
     const struct option_row *options; /* ends with a row without a name; NULL: --help only */
     void (*more)(struct buf *out);    /* lines below the options; NULL: none */
     const char *examples;             /* lines of at most 74 bytes: "# purpose", command */

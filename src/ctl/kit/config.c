@@ -18,6 +18,13 @@ char *ctl_config_set(void *values, const char *text)
     return NULL;
 }
 
+/* Where the packaged service has its control socket. systemd sets the variable for ExecReload=. */
+static const char *runtime_dir(void)
+{
+    const char *given = getenv("RUNTIME_DIRECTORY");
+    return given != NULL ? given : "/run/presignd";
+}
+
 static struct config_sources sources_of(const struct ctl_config *options, bool without_keys)
 {
     return (struct config_sources){
@@ -25,6 +32,7 @@ static struct config_sources sources_of(const struct ctl_config *options, bool w
         .sets = options->sets,
         .set_count = options->set_count,
         .without_keys = without_keys,
+        .runtime_dir = runtime_dir(),
     };
 }
 

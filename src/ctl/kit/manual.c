@@ -66,6 +66,11 @@ void command_manual(const struct command *const *commands, size_t count, struct 
 
 static void completion_words(const struct command *command, struct buf *out)
 {
+    const struct option_row *operand = command->operand;
+    for (size_t i = 0; operand != NULL && operand->choice != NULL && operand->choice(i) != NULL;
+         i++) {
+        buf_printf(out, "%s ", operand->choice(i));
+    }
     for (size_t i = 0; i < options_count(command->options); i++) {
         const struct option_row *row = &command->options[i];
         if (row->letter != 0) {
@@ -93,7 +98,7 @@ static void completion_value(const struct option_row *row, struct buf *out)
             buf_printf(out, "%s%s", i == 0 ? "" : " ", row->choice(i));
         }
         buf_putc(out, '"');
-    } else if (strncmp(row->value, "FILE", 4) == 0) {
+    } else if (strncmp(row->value, "FILE", 4) == 0 || strcmp(row->value, "PATH") == 0) {
         buf_puts(out, "kind='file'");
     } else if (strncmp(row->value, "DIR", 3) == 0) {
         buf_puts(out, "kind='directory'");

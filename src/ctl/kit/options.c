@@ -73,13 +73,42 @@ static bool choice_has(const struct option_row *row, const char *word, struct bu
     return row->choice == NULL;
 }
 
+/* Seconds of a number and a unit. False if it is not, or outside the row's range. */
+static bool take_span(const struct option_row *row, const char *text, int64_t *seconds)
+{
+    static const struct {
+        char letter;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    size_t len = strspn(text, "0123456789");
+    AUTO_FREE char *number = mem_dup(text, len);
+    int64_t count;
+    for (size_t i = 0; i < ARRAY_LENGTH(units); i++) {
+        if (text[len] == units[i].letter && text[len + 1] == '\0' &&
+            text_int(number, 0, row->max / units[i].seconds, &count) &&
+            count * units[i].seconds >= row->min) {
+            *seconds = count * units[i].seconds;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "--NAME", or an operand's name. */
+static char *name_of(const struct option_row *row)
+{
+    return mem_printf("%s%s", text_is_alpha(*row->name) && *row->name <= 'Z' ? "" : "--",
+                      row->name);
+}
+
 /* NULL, or the error (free()). */
 static char *take(const struct option_row *row, const char *text, void *values)
 {
     void *target = (char *)values + row->offset;
     AUTO_BUF struct buf words = {0};
+    AUTO_FREE char *name = name_of(row);
     if (row->kind != OPTION_FLAG && !choice_has(row, text, &words)) {
-        return mem_printf("--%s %s: give one of %s", row->name, text, words.data);
+        return mem_printf("%s %s: give one of %s", name, text, words.data);
     }
     switch (row->kind) {
     case OPTION_FLAG:
@@ -93,6 +122,11 @@ static char *take(const struct option_row *row, const char *text, void *values)
                    ? NULL
                    : mem_printf("--%s %s: must be a whole number from %" PRId64 " to %" PRId64,
                                 row->name, text, row->min, row->max);
+    case OPTION_SPAN:
+        return take_span(row, text, target)
+                   ? NULL
+                   : mem_printf("--%s %s: must be a number and s, m, h or d, at most %" PRId64 "d",
+                                row->name, text, row->max / 86400);
     case OPTION_EACH: {
         AUTO_FREE char *reason = row->each(values, text);
         return reason == NULL ? NULL : mem_printf("--%s %s: %s", row->name, text, reason);
@@ -120,8 +154,19 @@ static char *unknown(const struct option_row *rows, size_t count, char **argv)
                                  : mem_printf("unknown option %s (--%s?)", word, nearest.found);
 }
 
-enum options_end options_parse(const struct option_row *rows, int argc, char **argv, void *values,
-                               char **error)
+/* The arguments after the options. */
+static char *take_operand(const struct option_row *operand, int count, char **words, void *values)
+{
+    if (operand == NULL) {
+        return count == 0 ? NULL : mem_printf("%s: takes options only", words[0]);
+    }
+    return count == 0   ? mem_printf("give %s", operand->name)
+           : count == 1 ? take(operand, words[0], values)
+                        : mem_printf("%s: takes one %s only", words[1], operand->name);
+}
+
+enum options_end options_parse(const struct option_row *rows, const struct option_row *operand,
+                               int argc, char **argv, void *values, char **error)
 {
     struct translation table = {0};
     size_t count = options_count(rows);
@@ -141,9 +186,6 @@ enum options_end options_parse(const struct option_row *rows, int argc, char **a
             return OPTIONS_WRONG;
         }
     }
-    if (optind < argc) {
-        *error = mem_printf("%s: takes options only", argv[optind]);
-        return OPTIONS_WRONG;
-    }
-    return OPTIONS_DONE;
+    *error = take_operand(operand, argc - optind, argv + optind, values);
+    return *error == NULL ? OPTIONS_DONE : OPTIONS_WRONG;
 }

@@ -16,6 +16,7 @@ enum option_kind {
     OPTION_FLAG, /* takes no value; sets a bool */
     OPTION_TEXT, /* sets a const char *, borrowed from argv */
     OPTION_INT,  /* sets an int64_t within [min, max] */
+    OPTION_SPAN, /* sets an int64_t: seconds, from a number and s, m, h or d */
     OPTION_EACH, /* calls `each` every time the option is given */
 };
 
@@ -29,10 +30,10 @@ struct option_row {
     char letter;      /* 'c' for -c; 0: none */
     enum option_kind kind;
     const char *value; /* the value's name in the help; NULL for a flag. Completion offers files
-                        * for names that begin with FILE, directories for DIR */
+                        * for PATH and names that begin with FILE, directories for DIR */
     const char *help;  /* lines of at most 50 characters, no full stop at the end */
     size_t offset;     /* of the variable in `values` */
-    int64_t min, max;
+    int64_t min, max;  /* of a span in seconds */
     option_each_fn *each;
     option_choice_fn *choice; /* OPTION_TEXT, OPTION_EACH: the only accepted words; NULL: any */
 };
@@ -52,6 +53,11 @@ struct option_row {
         .name = (option), .kind = OPTION_INT, .value = (val), .help = (text), \
         .offset = offsetof(type, field), .min = (least), .max = (most)        \
     }
+#define OPTION_ROW_SPAN(type, field, option, most, text)                            \
+    {                                                                               \
+        .name = (option), .kind = OPTION_SPAN, .value = "DURATION", .help = (text), \
+        .offset = offsetof(type, field), .min = 1, .max = (most)                    \
+    }
 #define OPTION_ROW_EACH(function, option, val, text, ...)                                          \
     {                                                                                              \
         .name = (option), .kind = OPTION_EACH, .value = (val), .help = (text), .each = (function), \
@@ -62,10 +68,12 @@ struct option_row {
 
 enum options_end { OPTIONS_DONE, OPTIONS_HELP, OPTIONS_WRONG };
 
-/* Fills the structure `values`; the arguments must be options only. Ends early at --help, and at
- * the first error, which it describes (free()). `rows` NULL: --help is the only option. */
-enum options_end options_parse(const struct option_row *rows, int argc, char **argv, void *values,
-                               char **error) __attribute__((warn_unused_result));
+/* Fills the structure `values`. `operand` is the row of the one argument that is no option, and is
+ * required; NULL: options only. Ends early at --help, and at the first error, which it describes
+ * (free()). `rows` NULL: --help is the only option. */
+enum options_end options_parse(const struct option_row *rows, const struct option_row *operand,
+                               int argc, char **argv, void *values, char **error)
+    __attribute__((warn_unused_result));
 
 /* How many rows there are before the last, nameless one; 0 for NULL. */
 size_t options_count(const struct option_row *rows);

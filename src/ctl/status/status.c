@@ -20,7 +20,7 @@ static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     OPTION_ROW_TEXT(struct options, admin, "admin", "ADDRESS",
                     "the daemon's admin listener: ADDRESS:PORT or\n"
-                    "unix:/PATH (daemon.admin_listen of its\nconfiguration)"),
+                    "unix:/PATH (daemon.admin_listen of its\nconfiguration, or its control socket)"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 1, 600000,
                    "for the answer (5000)"),
     OPTION_ROW_JSON(struct options, json, "the daemon's document unchanged, as /status.json"),
@@ -32,7 +32,7 @@ static const struct command_exit exits[] = {
     EXIT_ROW_USAGE,
     {EX_UNAVAILABLE, "no answer, or not from presignd"},
     {EX_TEMPFAIL, "the daemon runs but is not ready; its state has the reason"},
-    {EX_CONFIG, "daemon.admin_listen is empty or cannot be read"},
+    {EX_CONFIG, "no listener is configured, or it cannot be read"},
     {0},
 };
 
@@ -56,7 +56,7 @@ static int judge(const struct options *options, const char *listen, const struct
     if (!json_is_boolean(ready)) {
         json_decref(document);
         return command_fail(&command_status, EX_UNAVAILABLE,
-                            "%s is not presignd's admin listener (HTTP status %ld)", listen, http);
+                            "%s does not have presignd's status (HTTP status %ld)", listen, http);
     }
     int status = json_is_true(ready) ? EX_OK : EX_TEMPFAIL;
     if (options->json) {
@@ -75,16 +75,17 @@ static int run(int argc, char **argv)
     if (status != COMMAND_GO_ON) {
         return status;
     }
+    const char *path = "/status.json";
     AUTO_FREE char *listen = options.admin != NULL
                                  ? mem_strdup(options.admin)
-                                 : admin_client_listen(&command_status, &options.config);
+                                 : admin_client_status(&command_status, &options.config, &path);
     if (listen == NULL) {
         return EX_CONFIG;
     }
     AUTO_BUF struct buf body = {0};
     long http = 0;
     AUTO_FREE char *error =
-        admin_client_get(listen, "/status.json", options.timeout_ms, &http, &body);
+        admin_client_get(listen, path, options.timeout_ms, &http, &body);
     if (error != NULL) {
         return command_fail(&command_status, EX_UNAVAILABLE, "%s", error);
     }

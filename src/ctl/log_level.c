@@ -1,0 +1,87 @@
+/* `presignctl log-level`: what a running daemon logs, without a restart. */
+#include "ctl/kit/commands.h"
+#include "ctl/kit/control_client.h"
+#include "presignd/base/mem.h"
+
+#include <stdio.h>
+
+enum { DAY_S = 86400 };
+
+struct options {
+    struct ctl_config config;
+    const char *control;
+    const char *level;
+    int64_t for_s; /* 0: until the restart */
+    bool json;
+};
+
+static const char *level_choice(size_t index)
+{
+    static const char *const levels[] = {"error", "warning", "notice", "info", "debug", NULL};
+    return levels[index];
+}
+
+static const struct option_row level =
+    OPTION_ROW_TEXT(struct options, level, "LEVEL", NULL, "", .choice = level_choice);
+
+static const struct option_row rows[] = {
+    CTL_CONFIG_ROWS,
+    CONTROL_ROW(struct options),
+    OPTION_ROW_SPAN(struct options, for_s, "for", 366 * DAY_S,
+                    "then the level before is used again:\na number and s, m, h or d\n"
+                    "(default: until the restart)"),
+    OPTION_ROW_JSON(struct options, json, "the daemon's answer: {\"level\", \"until\"}"),
+    {0},
+};
+
+static const struct command_exit exits[] = {
+    {EX_OK, "the level is in use"}, EXIT_ROW_USAGE, EXIT_ROW_CONTROL, EXIT_ROW_NO_SOCKET, {0},
+};
+
+static int set(const char *listen, const struct options *options)
+{
+    json_t *request = json_pack("{s:s}", "level", options->level);
+    AUTO_JSON json_t *answer = NULL;
+    if (options->for_s > 0) {
+        json_object_set_new(request, "seconds", json_integer(options->for_s));
+    }
+    int end = control_client_ask(&command_log_level, listen, "/v1/log-level", request, &answer);
+    if (end != COMMAND_GO_ON) {
+        return end;
+    }
+    if (options->json) {
+        AUTO_FREE char *text = json_dumps(answer, JSON_COMPACT);
+        (void)puts(text);
+    } else {
+        const char *until = json_text(answer, "until");
+        printf("log level %s %s%s\n", json_text(answer, "level"), *until == '\0' ? "" : "until ",
+               *until == '\0' ? "until the restart" : until);
+    }
+    return command_end(&command_log_level, EX_OK);
+}
+
+static int run(int argc, char **argv)
+{
+    struct options options = {0};
+    int status = command_options(&command_log_level, argc, argv, &options);
+    if (status != COMMAND_GO_ON) {
+        return status;
+    }
+    AUTO_FREE char *listen =
+        control_client_listen(&command_log_level, &options.config, options.control);
+    return listen == NULL ? EX_CONFIG : set(listen, &options);
+}
+
+const struct command command_log_level = {
+    .name = "log-level",
+    .summary = "change what a running daemon logs",
+    .arguments = "error|warning|notice|info|debug [--for DURATION] [OPTION ...]",
+    .about = "Sets the least important level that one running daemon still logs; info is the\n"
+             "default. Pauses and other changes by operators are always logged.\n",
+    .operand = &level,
+    .options = rows,
+    .examples = "# each attempt, for ten minutes\n"
+                "sudo presignctl log-level debug --for 10m\n",
+    .exits = exits,
+    .run = run,
+};

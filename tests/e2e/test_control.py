@@ -1,0 +1,241 @@
+"""The control socket and its commands, on a real Kafka: what each lever does while events flow, who
+may pull it, and what the journal says."""
+
+import contextlib
+import json
+import os
+import pwd
+import socket
+import stat
+import subprocess
+import unittest
+
+import auditor
+from harness import World, event, http_get, wait_until
+from kafka_broker import Cluster
+
+MERCHANT = "1900007291"  # the sandbox's direct one
+
+
+class Control(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = cls.enterClassContext(Cluster())
+
+    def setUp(self):
+        self.world = self.enterContext(World(kafka=self.kafka))
+        self.socket = self.world.directory / "control.sock"
+        self.state = self.world.directory / "state"
+        self.state.mkdir()
+
+    def start(self, faults=(), **daemon):
+        self.world.start_sandbox(faults=faults)
+        self.daemon = self.start_daemon(**daemon)
+
+    def start_daemon(self, **daemon):
+        daemon = {"control_socket": self.socket, "state_dir": self.state, **daemon}
+        return self.world.start_daemon(sections={"daemon": daemon})
+
+    def ctl(self, command, *arguments, status=0):
+        done = self.world.ctl(command, *arguments, "--control", self.socket)
+        self.assertEqual(done.returncode, status, done.stderr.decode())
+        return done.stdout.decode() if status == 0 else done.stderr.decode()
+
+    def curl(self, path, body=None, method=None):
+        """(status, document)"""
+        command = ["curl", "-sS", "--unix-socket", self.socket, "-w", "\n%{http_code}", f"http://presignd{path}"]
+        command += ["-d", body if isinstance(body, str) else json.dumps(body)] if body is not None else []
+        command += ["-X", method] if method else []
+        text = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout
+        document, code = text.rsplit("\n", 1)
+        return int(code), json.loads(document)
+
+    def status(self):
+        return self.curl("/v1/status")[1]
+
+
+class Levers(Control):
+    def test_a_merchant_is_paused_while_another_goes_on(self):
+        self.start()
+        answer = self.ctl("pause", "--merchant", MERCHANT, "--note", "the key leaked")
+        self.assertIn(f"presignd-1: paused:\n  merchant {MERCHANT}: the key leaked\n", answer)
+        self.assertIn("Only this instance", answer)
+        held = self.world.produce(event("app", mchid=MERCHANT) for _ in range(20))
+        others = self.world.produce(event("partner-mini-program") for _ in range(20))
+        self.world.wait_for_outcomes(others)
+        self.assertFalse(set(held) & self.world.outcomes().keys())
+        wait_until(lambda: self.status()["pauses"][0]["events"] == 20, "20 events are held")
+        self.daemon.wait_for_log(f"pause of merchant {MERCHANT}, asked for by .*: the key leaked UID=0 BY=")
+        self.assertIn("nothing is paused", self.ctl("resume", "--merchant", MERCHANT))
+        outcomes = self.world.wait_for_outcomes(held)
+        self.assertEqual({outcome.reason for outcome in outcomes.values()}, {None})
+
+    def test_all_or_none(self):
+        self.start()
+        told = self.ctl("pause", "--merchant", MERCHANT, "--merchant", "1900000000", status=65)
+        self.assertIn("the daemon has no merchant 1900000000", told)
+        self.assertEqual(self.status()["pauses"], [])
+
+    def test_everything_is_paused_and_the_pause_survives_a_restart(self):
+        self.start()
+        self.ctl("pause", "--all", "--for", "1h", "--persist")
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.daemon = self.start_daemon_paused()
+        sent = self.world.produce(event() for _ in range(5))
+        pauses = json.loads(self.ctl("pause", "--endpoint", "h5", "--json"))["pauses"]
+        self.assertEqual([(each["scope"], each["persist"]) for each in pauses], [("all", True), ("endpoint", False)])
+        self.ctl("resume", "--all")
+        self.world.wait_for_outcomes(sent)
+        self.assertEqual(self.status()["pauses"], [])
+
+    def start_daemon_paused(self):
+        daemon = self.world.start_daemon(sections={"daemon": {
+            "control_socket": self.socket, "state_dir": self.state}}, wait=False)
+        wait_until(self.answers, "the control socket answers")
+        return daemon
+
+    def answers(self):
+        with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):
+            return self.status()["pauses"]
+        return False
+
+    def test_a_pause_that_cannot_be_kept(self):
+        self.start(state_dir="")
+        told = self.ctl("pause", "--all", "--persist", status=69)
+        self.assertIn("cannot be kept over a restart", told)
+        self.assertEqual(self.status()["pauses"], [])
+        self.assertNotIn("presignd_unclean_start", self.daemon.metrics())
+        self.assertFalse(self.status()["process"]["state_dir"])
+
+    def test_the_log_level_ends_by_itself(self):
+        self.start()
+        self.assertIn("log level debug until 2", self.ctl("log-level", "debug", "--for", "1s"))
+        self.daemon.wait_for_log("the log level is info again")
+        self.assertNotIn("log_level_until", self.status()["process"])
+        self.ctl("log-level", "error")
+        self.ctl("resume", "--all")
+        self.daemon.wait_for_log("resume of everything, 0 pauses ended")
+        self.assertEqual(self.status()["process"]["log_level"], "error")
+
+    def test_an_event_is_found(self):
+        self.start()
+        self.ctl("pause", "--all")
+        self.ctl("resume", "--all")
+        self.ctl("pause", "--merchant", MERCHANT)
+        self.world.produce([event("app", out_contract_code="findme", mchid=MERCHANT)])
+
+        def found():
+            return self.curl("/v1/find?code=findme")[1]["events"]
+        wait_until(found, "the event is found")
+        self.assertEqual([(each["state"], each["held_by"], each["instance"], each["out_contract_code"])
+                          for each in found()], [("held", "paused", "presignd-1", "findme")])
+        self.assertEqual(self.curl("/v1/find")[0], 400)
+
+
+class Reload(Control):
+    def reload(self, *arguments, status=0):
+        done = self.world.ctl("reload", "-c", self.world.directory / "presignd-1.conf", *arguments)
+        self.assertEqual(done.returncode, status, done.stderr.decode())
+        return done
+
+    def write(self, **daemon):
+        self.world.write_config(sections={"daemon": {"control_socket": self.socket, **daemon}})
+
+    def test_reload_over_the_socket(self):
+        self.start(admin_listen="", state_dir="")
+        self.assertEqual(self.curl("/v1/status")[1]["process"]["ready"], True)
+        done = self.world.ctl("status", "--json", "-c", self.world.directory / "presignd-1.conf")
+        self.assertEqual((done.returncode, json.loads(done.stdout)["process"]["ready"]), (0, True))
+        self.write(admin_listen="", state_dir="", max_in_flight=7)
+        self.reload("--json")
+        self.assertEqual(self.status()["work"]["calls_max"], 7)
+        self.write(admin_listen="", state_dir="", max_in_flight=0, sign_threads="many")
+        told = self.reload(status=78).stderr.decode()
+        self.assertIn("max_in_flight", told)
+        self.assertIn("sign_threads", told)
+
+    def start(self, **daemon):
+        """Ready is what the control socket says where there is no admin listener."""
+        self.world.start_sandbox()
+        self.daemon = self.world.start_daemon(
+            sections={"daemon": {"control_socket": self.socket, **daemon}}, wait=False)
+        self.daemon.wait_until_ready(self.is_ready)
+
+    def is_ready(self):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.status()["process"]["ready"]
+        return False
+
+    def test_the_socket_moves_and_the_old_one_answers_the_reload(self):
+        self.start()
+        old, self.socket = self.socket, self.world.directory / "moved.sock"
+        self.write()
+        done = subprocess.run(["curl", "-sS", "--unix-socket", old, "-d", "{}", "http://presignd/v1/reload"],
+                              capture_output=True, text=True, timeout=180, check=True)
+        self.assertTrue(json.loads(done.stdout)["ok"], done.stdout)
+        self.assertTrue(self.is_ready())
+        self.assertFalse(old.exists())
+        self.socket.unlink()
+        self.reload()  # no socket: by the signal
+        self.assertEqual(http_get(f"{self.daemon.admin}/readyz")[0], 200)
+
+    def test_a_socket_that_is_in_use_is_refused(self):
+        self.start()
+        taken = self.world.directory / "taken.sock"
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(taken))
+            other.listen()
+            self.world.write_config(sections={"daemon": {"control_socket": taken}})
+            answer = self.curl("/v1/reload", {"by": "a test"})
+        self.assertEqual(answer[0], 409)
+        self.assertIn("Address already in use", " ".join(answer[1]["errors"]))
+        self.daemon.wait_for_log("reload, asked for by a test UID=0 BY=\"a test\"")
+
+
+class Access(Control):
+    def test_only_root_and_the_service_may_connect(self):
+        self.start()
+        self.world.directory.chmod(0o755)
+        self.assertEqual(stat.S_IMODE(self.socket.stat().st_mode), 0o600)
+        if os.getuid() != 0:
+            self.skipTest("only root can become another user")
+        done = subprocess.run([self.world.build / "presignctl", "pause", "--all", "--control", self.socket],
+                              user=pwd.getpwnam("nobody").pw_uid, capture_output=True, text=True, timeout=180)
+        self.assertEqual(done.returncode, 69)
+        self.assertIn("Permission denied", done.stderr)
+        self.assertEqual(self.status()["pauses"], [])
+
+    def test_a_process_that_was_killed_leaves_a_socket_and_a_mark(self):
+        self.start()
+        self.assertEqual(self.daemon.metrics()["presignd_unclean_start"], 0)
+        self.daemon.kill()
+        self.daemon = self.start_daemon()
+        self.assertEqual(self.daemon.metrics()["presignd_unclean_start"], 1)
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.daemon = self.start_daemon()
+        self.assertEqual(self.daemon.metrics()["presignd_unclean_start"], 0)
+
+    def test_hostile_clients_stop_nothing(self):
+        self.start()
+        with contextlib.ExitStack() as stack:
+            for beginning in [b"", b"P", b"POST /v1/pause HTTP/1.1\r\n",
+                              b"POST /v1/pause HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\n\r\n{",
+                              b"\xff" * 20000, b"POST /v1/pause HTTP/1.1\r\nX: " + b"x" * 50000] * 10:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(str(self.socket))
+                client.setblocking(False)
+                with contextlib.suppress(OSError):
+                    client.send(beginning)
+            self.world.wait_for_outcomes(self.world.produce(event() for _ in range(50)))
+            self.assertEqual(self.status()["pauses"], [])
+            self.assertEqual(http_get(f"{self.daemon.admin}/readyz")[0], 200)
+        for body, code in (("x" * 5000, 413), ("nonsense", 400), ({"all": True, "why": "?"}, 400), ("[" * 4000, 400)):
+            self.assertEqual(self.curl("/v1/pause", body)[0], code)
+        self.assertEqual(self.curl("/v1/pause")[0], 405)
+        self.assertEqual(self.curl("/v1/nothing", {})[0], 404)
+        self.daemon.terminate()
+        self.world.assert_audit_passes(delivery=auditor.EXACTLY_ONCE)
+
+
+if __name__ == "__main__":
+    unittest.main()
