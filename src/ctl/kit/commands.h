@@ -5,14 +5,25 @@
 
 #include "ctl/kit/command.h"
 
-/* clang-format off: in the order of the help. */
-#define COMMANDS(X)                                                                             \
-    X(demo)                                                                                     \
-    X(sandbox)                                                                                  \
-    X(topics)                                                                                   \
-    X(send)                                                                                     \
-    X(tail) X(redrive) X(status) X(pause) X(resume) X(drain) X(log_level) X(reload) X(validate) \
-        X(sign) X(call) X(check)
+/* In the order of the help. */
+/* clang-format off */
+#define COMMANDS(X) \
+    X(demo) \
+    X(sandbox) \
+    X(topics) \
+    X(send) \
+    X(tail) \
+    X(redrive) \
+    X(status) \
+    X(pause) \
+    X(resume) \
+    X(drain) \
+    X(log_level) \
+    X(reload) \
+    X(validate) \
+    X(sign) \
+    X(call) \
+    X(check)
 /* clang-format on */
 
 #define COMMAND_DECLARE(name) extern const struct command command_##name;

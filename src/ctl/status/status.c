@@ -18,9 +18,10 @@ struct options {
 
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    OPTION_ROW_TEXT(struct options, admin, "admin", "ADDRESS",
-                    "the daemon's admin listener: ADDRESS:PORT or\n"
-                    "unix:/PATH (daemon.admin_listen of its\nconfiguration, or its control socket)"),
+    OPTION_ROW_TEXT(
+        struct options, admin, "admin", "ADDRESS",
+        "the daemon's admin listener: ADDRESS:PORT or\n"
+        "unix:/PATH (daemon.admin_listen of its\nconfiguration, or its control socket)"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 1, 600000,
                    "for the answer (5000)"),
     OPTION_ROW_JSON(struct options, json, "the daemon's document unchanged, as /status.json"),
@@ -84,8 +85,7 @@ static int run(int argc, char **argv)
     }
     AUTO_BUF struct buf body = {0};
     long http = 0;
-    AUTO_FREE char *error =
-        admin_client_get(listen, path, options.timeout_ms, &http, &body);
+    AUTO_FREE char *error = admin_client_get(listen, path, options.timeout_ms, &http, &body);
     if (error != NULL) {
         return command_fail(&command_status, EX_UNAVAILABLE, "%s", error);
     }
