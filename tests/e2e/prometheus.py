@@ -43,29 +43,34 @@ def duration(text, scale=1):
     return f"{max(round(seconds * 1000 / scale), 1)}ms"
 
 
-def scaled(text, scale):
+def scaled(text, scale, unscaled=()):
     """The rules with each time divided by `scale`. Seconds in an expression are written N * 60 or
-    N * 3600, and only those are times: others are a clock's, which no test makes faster."""
+    N * 3600, and only those are times: others are a clock's, which no test makes faster. Of the
+    alerts `unscaled` there is a second copy as it is, with the label time="real"."""
     document = yaml.safe_load(text)
+    real = [{**rule, "labels": {**rule["labels"], "time": "real"}}
+            for group in document["groups"] for rule in group["rules"] if rule["alert"] in unscaled]
     for rule in (rule for group in document["groups"] for rule in group["rules"]):
         expr = re.sub(r"\[(\w+)\]", lambda found: f"[{duration(found[1], scale)}]", rule["expr"])
         rule["expr"] = re.sub(r"\* (60|3600)\b", lambda found: f"* {int(found[1]) / scale:g}", expr)
         if "for" in rule:
             rule["for"] = duration(rule["for"], scale)
+    if real:
+        document["groups"].append({"name": "unscaled", "rules": real})
     return json.dumps(document)
 
 
 class Prometheus(Program):
     """Scrapes `targets` (addresses of admin listeners) every `interval_ms` as job "presignd"."""
 
-    def __init__(self, directory, targets, scale=1, interval_ms=1000):
+    def __init__(self, directory, targets, scale=1, interval_ms=1000, unscaled=()):
         self.directory = Path(directory) / "prometheus"
         self.directory.mkdir()
         self.scale = scale
         self.interval_s = interval_ms / 1000
         port = free_ports(1)[0]
         self.address = f"http://127.0.0.1:{port}"
-        (self.directory / "rules.yml").write_text(scaled(RULES.read_text(), scale))
+        (self.directory / "rules.yml").write_text(scaled(RULES.read_text(), scale, unscaled))
         interval = f"{interval_ms}ms"
         (self.directory / "prometheus.yml").write_text(json.dumps({
             "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
@@ -104,10 +109,10 @@ class Prometheus(Program):
     def wait_for(self, expr, timeout_s=WAIT_S):
         return wait_until(lambda: self.query(expr), f"in Prometheus: {expr}", timeout_s, 0.1)
 
-    def fired(self, since=None):
+    def fired(self, since=None, matchers='time=""'):
         """{(alert, severity): the time at which it first fired} since `since`."""
         first = {}
-        for labels, values in self.seen('ALERTS{alertstate="firing"}', since):
+        for labels, values in self.seen(f'ALERTS{{alertstate="firing",{matchers}}}', since):
             key = labels["alertname"], labels["severity"]
             first[key] = min(values[0][0], first.get(key, values[0][0]))
         return first
