@@ -1,11 +1,14 @@
 // Writes a pre-sign request, or follows the outcomes: presign request CODE | outcomes [COUNT]
 //
-// The environment variable KAFKA names the brokers.
+// From the environment: KAFKA (brokers), KAFKA_CA (PEM file of their authority: TLS), KAFKA_USER and
+// KAFKA_PASSWORD (with TLS; KAFKA_MECHANISM: PLAIN, or SCRAM-SHA-256 or -512), GROUP (orders-go).
 package main
 
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -15,13 +18,50 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
-func brokers() kgo.Opt {
-	if list := os.Getenv("KAFKA"); list != "" {
-		return kgo.SeedBrokers(strings.Split(list, ",")...)
+func setting(name, otherwise string) string {
+	if value, found := os.LookupEnv(name); found {
+		return value
 	}
-	return kgo.SeedBrokers("127.0.0.1:9092")
+	return otherwise
+}
+
+func login(user string) sasl.Mechanism {
+	password := os.Getenv("KAFKA_PASSWORD")
+	switch setting("KAFKA_MECHANISM", "PLAIN") {
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism()
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism()
+	}
+	return plain.Auth{User: user, Pass: password}.AsMechanism()
+}
+
+// newClient connects with what the environment says, and with more.
+func newClient(more ...kgo.Opt) (*kgo.Client, error) {
+	options := append(more, kgo.SeedBrokers(strings.Split(setting("KAFKA", "127.0.0.1:9092"), ",")...))
+	file, user := setting("KAFKA_CA", ""), setting("KAFKA_USER", "")
+	if file == "" && user == "" {
+		return kgo.NewClient(options...)
+	}
+	secure := &tls.Config{}
+	if file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		secure.RootCAs = x509.NewCertPool()
+		secure.RootCAs.AppendCertsFromPEM(pem)
+	}
+	options = append(options, kgo.DialTLSConfig(secure))
+	if user != "" {
+		options = append(options, kgo.SASL(login(user)))
+	}
+	return kgo.NewClient(options...)
 }
 
 func newID() string {
@@ -53,7 +93,7 @@ func request(ctx context.Context, code string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	client, err := kgo.NewClient(brokers())
+	client, err := newClient()
 	if err != nil {
 		return "", err
 	}
@@ -152,8 +192,8 @@ func handle(o *outcome, known, sessions map[string]rank) map[string]any {
 
 // outcomes follows both topics and prints what is new; it ends after count records, if that is not 0.
 func outcomes(ctx context.Context, count int) error {
-	client, err := kgo.NewClient(brokers(),
-		kgo.ConsumerGroup("orders-go"),
+	client, err := newClient(
+		kgo.ConsumerGroup(setting("GROUP", "orders-go")),
 		kgo.ConsumeTopics("presign.results", "presign.failures"),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),

@@ -20,11 +20,38 @@ import org.apache.kafka.common.serialization.StringSerializer;
 /**
  * Writes a pre-sign request, or follows the outcomes: java Presign.java request CODE | outcomes [COUNT]
  *
- * <p>The environment variable KAFKA names the brokers. pom.xml lists the class path.
+ * <p>From the environment: KAFKA (brokers), KAFKA_CA (PEM file of their authority: TLS), KAFKA_USER
+ * and KAFKA_PASSWORD (with TLS; KAFKA_MECHANISM: PLAIN, or SCRAM-SHA-256 or -512), GROUP
+ * (orders-java). pom.xml lists the class path.
  */
 class Presign {
-    static final String KAFKA = System.getenv().getOrDefault("KAFKA", "127.0.0.1:9092");
+    static final Map<String, String> ENVIRONMENT = System.getenv();
     static final ObjectMapper JSON = new ObjectMapper();
+
+    /** Properties of every client, and `more`. */
+    static Map<String, Object> kafka(Map<String, Object> more) {
+        Map<String, Object> settings = new HashMap<>(more);
+        settings.put("bootstrap.servers", ENVIRONMENT.getOrDefault("KAFKA", "127.0.0.1:9092"));
+        if (ENVIRONMENT.containsKey("KAFKA_CA")) {
+            settings.put("security.protocol", "SSL");
+            settings.put("ssl.truststore.type", "PEM");
+            settings.put("ssl.truststore.location", ENVIRONMENT.get("KAFKA_CA"));
+        }
+        if (ENVIRONMENT.containsKey("KAFKA_USER")) {
+            String mechanism = ENVIRONMENT.getOrDefault("KAFKA_MECHANISM", "PLAIN");
+            String kind = mechanism.startsWith("SCRAM") ? "scram.Scram" : "plain.Plain";
+            settings.put("security.protocol", "SASL_SSL");
+            settings.put("sasl.mechanism", mechanism);
+            settings.put("sasl.jaas.config", "org.apache.kafka.common.security." + kind
+                + "LoginModule required username=" + quoted(ENVIRONMENT.get("KAFKA_USER"))
+                + " password=" + quoted(ENVIRONMENT.get("KAFKA_PASSWORD")) + ";");
+        }
+        return settings;
+    }
+
+    static String quoted(String text) {
+        return '"' + text.replace("\\", "\\\\").replace("\"", "\\\"") + '"';
+    }
 
     /** Sends one event; returns TOPIC/PARTITION/OFFSET, which is the id of its outcome. */
     static String request(String code) throws Exception {
@@ -44,7 +71,7 @@ class Presign {
             .put("contract_notify_url", "https://yourapp.com/notify");
         ProducerRecord<String, String> record = new ProducerRecord<>("presign.requests", code, event.toString());
         record.headers().add("content-type", "application/cloudevents+json".getBytes());
-        Map<String, Object> settings = Map.of("bootstrap.servers", KAFKA, "enable.idempotence", true);
+        Map<String, Object> settings = kafka(Map.of("enable.idempotence", true));
         try (var producer = new KafkaProducer<>(settings, new StringSerializer(), new StringSerializer())) {
             RecordMetadata sent = producer.send(record).get();
             return sent.topic() + "/" + sent.partition() + "/" + sent.offset();
@@ -132,8 +159,8 @@ class Presign {
     static void outcomes(int count) throws Exception {
         Map<String, Rank> known = new HashMap<>();
         Map<String, Rank> sessions = new HashMap<>();
-        Map<String, Object> settings = Map.of("bootstrap.servers", KAFKA, "group.id", "orders-java",
-            "isolation.level", "read_committed", "auto.offset.reset", "earliest", "enable.auto.commit", false);
+        Map<String, Object> settings = kafka(Map.of("group.id", ENVIRONMENT.getOrDefault("GROUP", "orders-java"),
+            "isolation.level", "read_committed", "auto.offset.reset", "earliest", "enable.auto.commit", false));
         try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
             consumer.subscribe(List.of("presign.results", "presign.failures"));
             for (int handled = 0; count == 0 || handled < count; ) {

@@ -1,13 +1,22 @@
 <?php
 // Writes a pre-sign request, or follows the outcomes: php presign.php request CODE | outcomes [COUNT]
 //
-// The environment variable KAFKA names the brokers. Needs the extension rdkafka (pecl install rdkafka).
+// From the environment: KAFKA (brokers), KAFKA_CA (PEM file of their authority: TLS), KAFKA_USER and
+// KAFKA_PASSWORD (with TLS; KAFKA_MECHANISM: PLAIN, or SCRAM-SHA-256 or -512), GROUP (orders-php).
+// Needs the extension rdkafka (pecl install rdkafka).
 declare(strict_types=1);
 
 function kafka(array $settings): RdKafka\Conf
 {
     $conf = new RdKafka\Conf();
     $conf->set('bootstrap.servers', getenv('KAFKA') ?: '127.0.0.1:9092');
+    if (getenv('KAFKA_CA') !== false) {
+        $settings += ['security.protocol' => 'ssl', 'ssl.ca.location' => getenv('KAFKA_CA')];
+    }
+    if (getenv('KAFKA_USER') !== false) {
+        $settings = ['security.protocol' => 'sasl_ssl', 'sasl.mechanism' => getenv('KAFKA_MECHANISM') ?: 'PLAIN',
+            'sasl.username' => getenv('KAFKA_USER'), 'sasl.password' => getenv('KAFKA_PASSWORD')] + $settings;
+    }
     foreach ($settings as $name => $value) {
         $conf->set($name, $value);
     }
@@ -115,7 +124,7 @@ function outcomes(int $count): void
 {
     $known = $sessions = [];
     $consumer = new RdKafka\KafkaConsumer(kafka([
-        'group.id' => 'orders-php', 'isolation.level' => 'read_committed',
+        'group.id' => getenv('GROUP') ?: 'orders-php', 'isolation.level' => 'read_committed',
         'auto.offset.reset' => 'earliest', 'enable.auto.commit' => 'false']));
     $consumer->subscribe(['presign.results', 'presign.failures']);
     for ($handled = 0; $count === 0 || $handled < $count;) {

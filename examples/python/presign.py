@@ -1,6 +1,8 @@
 """Writes a pre-sign request, or follows the outcomes: python3 presign.py request CODE | outcomes [COUNT]
 
-The environment variable KAFKA names the brokers. Needs confluent-kafka (Debian: python3-confluent-kafka).
+From the environment: KAFKA (brokers), KAFKA_CA (PEM file of their authority: TLS), KAFKA_USER and
+KAFKA_PASSWORD (with TLS; KAFKA_MECHANISM: PLAIN, or SCRAM-SHA-256 or -512), GROUP (orders-python).
+Needs confluent-kafka (Debian: python3-confluent-kafka).
 """
 
 import json
@@ -11,7 +13,18 @@ from datetime import datetime, timedelta, timezone
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-KAFKA = {"bootstrap.servers": os.environ.get("KAFKA", "127.0.0.1:9092")}
+
+def kafka():
+    """Properties of every client."""
+    environment = os.environ
+    settings = {"bootstrap.servers": environment.get("KAFKA", "127.0.0.1:9092")}
+    if "KAFKA_CA" in environment:
+        settings |= {"security.protocol": "ssl", "ssl.ca.location": environment["KAFKA_CA"]}
+    if "KAFKA_USER" in environment:
+        settings |= {"security.protocol": "sasl_ssl",
+                     "sasl.mechanism": environment.get("KAFKA_MECHANISM", "PLAIN"),
+                     "sasl.username": environment["KAFKA_USER"], "sasl.password": environment["KAFKA_PASSWORD"]}
+    return settings
 
 
 def request(code):
@@ -35,7 +48,7 @@ def request(code):
     }
     delivered = []
     # The partitioner of Java clients, so that all producers use the same one.
-    producer = Producer({**KAFKA, "enable.idempotence": True, "partitioner": "murmur2_random"})
+    producer = Producer({**kafka(), "enable.idempotence": True, "partitioner": "murmur2_random"})
     producer.produce("presign.requests", json.dumps(event, ensure_ascii=False).encode(), key=code,
                      headers={"content-type": "application/cloudevents+json"},
                      on_delivery=lambda error, message: delivered.append((error, message)))
@@ -95,7 +108,7 @@ def handle(outcome, known, sessions):
 def outcomes(count):
     """Follows both topics and prints what is new; ends after `count` records, if that is not 0."""
     known, sessions = {}, {}
-    consumer = Consumer({**KAFKA, "group.id": "orders-python", "isolation.level": "read_committed",
+    consumer = Consumer({**kafka(), "group.id": os.environ.get("GROUP", "orders-python"), "isolation.level": "read_committed",
                          "auto.offset.reset": "earliest", "enable.auto.commit": False})
     consumer.subscribe(["presign.results", "presign.failures"])
     handled = 0

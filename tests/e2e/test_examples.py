@@ -4,6 +4,7 @@ A language without its runtime, or whose client cannot be had, is skipped and na
 PRESIGND_REQUIRE_SUITES=1 (scripts/test) that is a failure.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -23,6 +24,7 @@ import document
 from children import dying_with_us
 from harness import ROOT, World, event, wait_until
 from kafka_broker import JAVA, class_path
+from secure_broker import PASSWORD, SecureCluster
 
 EXAMPLES = ROOT / "examples"
 CACHE = ROOT / "build" / "examples"
@@ -84,6 +86,29 @@ def php():
 
 
 LANGUAGES = {"python": python, "java": java, "go": go, "php": php}
+
+
+@functools.cache
+def command_of(name):
+    """None where the language cannot be run, which is said once."""
+    try:
+        return LANGUAGES[name]()
+    except Missing as reason:
+        if os.environ.get("PRESIGND_REQUIRE_SUITES") == "1":
+            raise
+        print(f"NOT RUN: examples/{name}: {reason}", file=sys.stderr)
+        return None
+
+
+def run_example(test, name, *arguments, **environment):
+    """Its lines on standard output."""
+    command = command_of(name)
+    if command is None:
+        test.skipTest(f"examples/{name} was not run")
+    done = subprocess.run([*map(str, command), *arguments], capture_output=True, text=True, timeout=RUN_S,
+                          stdin=subprocess.DEVNULL, env={**os.environ, **environment})
+    test.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+    return done.stdout.splitlines()
 
 
 def opening(data):
@@ -229,24 +254,9 @@ class Examples(unittest.TestCase):
         cls.enterClassContext(cls.world)
         cls.world.start_sandbox()
         cls.world.start_daemon()
-        cls.commands = {}
-        for name, prepare in LANGUAGES.items():
-            try:
-                cls.commands[name] = prepare()
-            except Missing as reason:
-                if os.environ.get("PRESIGND_REQUIRE_SUITES") == "1":
-                    raise
-                cls.commands[name] = None
-                print(f"NOT RUN: examples/{name}: {reason}", file=sys.stderr)
 
     def run_example(self, name, *arguments):
-        command = self.commands[name]
-        if command is None:
-            self.skipTest(f"examples/{name} was not run")
-        done = subprocess.run([*map(str, command), *arguments], capture_output=True, text=True, timeout=RUN_S,
-                              stdin=subprocess.DEVNULL, env={**os.environ, "KAFKA": self.world.kafka.bootstrap})
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return done.stdout.splitlines()
+        return run_example(self, name, *arguments, KAFKA=self.world.kafka.bootstrap)
 
     def plant(self, topic, outcomes):
         producer = Producer({"bootstrap.servers": self.world.kafka.bootstrap, "enable.idempotence": True})
@@ -336,7 +346,7 @@ class Examples(unittest.TestCase):
         that the order is the same for all."""
         self.world.wait_for_outcomes(self.world.produce([event("app")]))
         programs = {name: Follower(command, self.world.kafka.bootstrap)
-                    for name, command in self.commands.items() if command}
+                    for name in LANGUAGES if (command := command_of(name))}
         self.addCleanup(lambda: [each.close() for each in programs.values()])
         told = []
         for number, (outcomes, news) in enumerate(self.repeated()):
@@ -412,6 +422,35 @@ class Examples(unittest.TestCase):
                     for key in ("id", "succeeded", "issued_at", "time", "reason"))])
                 # What comes after the valid one changes nothing.
                 self.assertEqual(sum(changed[order.index(kind[-1]) + 1:]), 0)
+
+
+class Secure(unittest.TestCase):
+    """On the cluster that docs/operations.md builds: TLS, a password, and the rights of that page."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = cls.enterClassContext(SecureCluster())
+        cls.world = World(partitions=1, kafka=cls.kafka)
+        cls.world.topics = {name: name for name in cls.world.topics}
+        cls.enterClassContext(cls.world)
+        (cls.world.directory / "admin.properties").touch()
+        grant = re.sub(r"kafka-\d:\d+", cls.kafka.bootstrap, document.block("operations.md", "rights-commands"))
+        cls.kafka.run(grant, cwd=cls.world.directory)
+        cls.world.start_sandbox()
+        cls.world.start_daemon()
+
+    def test_each_logs_in_writes_and_reads(self):
+        login = {"KAFKA": self.kafka.secure, "KAFKA_CA": str(self.kafka.certificates / "ca.pem"),
+                 "KAFKA_USER": "orders", "KAFKA_PASSWORD": PASSWORD}
+        for number, name in enumerate(LANGUAGES, 1):
+            with self.subTest(name):
+                (sent,) = run_example(self, name, "request", f"from{name}", **login)
+                self.assertIsNone(self.world.wait_for_outcomes([sent])[sent].reason)
+                news = run_example(self, name, "outcomes", str(number), GROUP=f"orders-{name}-own", **login)
+                self.assertEqual(json.loads(news[-1])["code"], f"from{name}")
+        # The page's user, in groups that are not the programs' defaults: else one of these would be there.
+        groups = self.kafka.run(f"kafka-consumer-groups.sh --bootstrap-server {self.kafka.bootstrap} --list").split()
+        self.assertEqual([name for name in LANGUAGES if f"orders-{name}" in groups], [])
 
 
 if __name__ == "__main__":
