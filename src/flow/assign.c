@@ -61,6 +61,7 @@ void assign_begin(struct pipeline *p, struct group_metadata *group_metadata,
     assign_drop(p, now_of(p));
     p->group_metadata = group_metadata_ref(group_metadata);
     partitions_assign(&p->partitions, partitions, count);
+    p->all_paused = p->all_paused_ms >= 0; /* before a record comes */
     assign_limit(p);
     shares_divide(&p->memory, count);
 }

@@ -250,10 +250,34 @@ static void some_fault(struct sim *sim)
     sim->weather.shortage = sim_chance(sim, 50);
 }
 
+/* An operator's lever: of everything, a merchant or the only endpoint, or the end of all pauses. */
+static void pull_lever(struct sim *sim, struct sim_member *member)
+{
+    struct pause pause = {.scope = (enum pause_scope)sim_below(sim, PAUSE_SCOPE_COUNT),
+                          .since_ms = sim->wall_ms};
+    if (sim_chance(sim, 500)) {
+        pause.until_ms = sim->wall_ms + 1 + (int64_t)ONE_OF(sim, 100, 10000, 100000);
+    }
+    if (pause.scope == PAUSE_MERCHANT) {
+        pause.name[0] = (char)('0' + sim_below(sim, sim->merchant_count));
+    } else if (pause.scope == PAUSE_ENDPOINT) {
+        strcpy(pause.name, "app");
+    }
+    if (!member->alive) {
+        return;
+    }
+    if (sim_chance(sim, 300)) {
+        (void)pipeline_resume(member->pipeline, PAUSE_ALL, "");
+    } else if (pipeline_pause(member->pipeline, &pause)) {
+        sim->paused = sim->paused || pause.scope != PAUSE_ALL;
+    }
+    member->awake = true;
+}
+
 void chaos_strike(struct sim *sim)
 {
     struct sim_member *member = any_member(sim);
-    switch (sim_below(sim, 20)) {
+    switch (sim_below(sim, 22)) {
     case 0:
     case 1:
         sim->weather.down = true;
@@ -300,6 +324,10 @@ void chaos_strike(struct sim *sim)
     case 15:
         some_fault(sim);
         break;
+    case 16:
+    case 17:
+        pull_lever(sim, member);
+        break;
     default:
         new_weather(sim); /* also ends lasting faults */
     }
@@ -333,5 +361,8 @@ void chaos_end(struct sim *sim)
         sim->members[i].frozen_ms = 0;
         sim->members[i].fenced = false;
         sim->members[i].awake = true;
+        if (sim->members[i].alive) {
+            (void)pipeline_resume(sim->members[i].pipeline, PAUSE_ALL, "");
+        }
     }
 }

@@ -83,6 +83,18 @@ static void judge(struct sim *sim, const struct sim_member *member, const struct
               "a call begins during a revocation");
 }
 
+/* Also not a probe. */
+static void judge_pauses(struct sim *sim, const struct sim_member *member,
+                         const struct attempt *attempt)
+{
+    const struct pauses *pauses = pipeline_pauses(member->pipeline);
+    SIM_CHECK(sim,
+              pauses_find(pauses, PAUSE_ALL, "") == NULL &&
+                  pauses_find(pauses, PAUSE_MERCHANT, attempt->merchant->mchid) == NULL &&
+                  pauses_find(pauses, PAUSE_ENDPOINT, attempt->endpoint->name) == NULL,
+              "a call of merchant %s begins while it is paused", attempt->merchant->mchid);
+}
+
 static bool is_unanswered(struct sim *sim, int merchant)
 {
     struct sim_merchant_weather *of = &sim->weather.of[merchant];
@@ -157,6 +169,7 @@ void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
     struct sim *sim = member->sim;
     struct sim_event *event = event_of(sim, attempt);
     judge(sim, member, attempt, event);
+    judge_pauses(sim, member, attempt);
     struct call *call = mem_zalloc(1, sizeof *call);
     call->cookie = cookie;
     call->event = event;

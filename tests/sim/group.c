@@ -578,6 +578,11 @@ struct fetched {
 static void deliver(void *context, const struct record *record)
 {
     struct fetched *delivery = context;
+    const struct sim_member *member = delivery->member;
+    bool discards = member->draining || member->state == SIM_REVOKING;
+    SIM_CHECK(member->sim,
+              discards || pauses_find(pipeline_pauses(member->pipeline), PAUSE_ALL, "") == NULL,
+              "a record is read while everything is paused");
     delivery->more = pipeline_record(delivery->member->pipeline, record);
 }
 
@@ -724,6 +729,7 @@ static void check_status(struct sim *sim, const struct sim_member *member)
     sim->bytes_most = status.bytes > sim->bytes_most ? status.bytes : sim->bytes_most;
     sim->full_seen += status.partitions_full > 0;
     sim->held_seen += status.merchants_held > 0;
+    sim->paused_seen += status.jobs[JOB_PAUSED] > 0;
     sim->down_seen += status.endpoint_down;
     for (size_t i = 0; i < JOB_STATE_COUNT; i++) {
         sim->jobs_most[i] = status.jobs[i] > sim->jobs_most[i] ? status.jobs[i] : sim->jobs_most[i];

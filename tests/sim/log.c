@@ -342,6 +342,7 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
             right = right || ((event->told & 1u << kind) != 0 && retry_rule(kind).reason == reason);
         }
         right = right || merchant_held(sim, event, reason);
+        right = right || (reason == REASON_PAUSED && sim->paused); /* relief */
         for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
             right = right || (event->relieved && retry_rule(kind).reason == reason &&
                               (sim->merchant_told[event->merchant] & 1u << kind) != 0);

@@ -70,6 +70,18 @@ static void on_relieved(void *context, const struct job *job)
     }
 }
 
+/* Once for each, at its time or when its merchant is gone. */
+static void on_pause_ended(void *context, const struct pause *pause, bool removed)
+{
+    const struct sim_member *member = context;
+    struct sim *sim = member->sim;
+    SIM_CHECK(sim,
+              pauses_find(pipeline_pauses(member->pipeline), pause->scope, pause->name) == NULL,
+              "a pause is reported as ended and goes on");
+    SIM_CHECK(sim, removed || (pause->until_ms != 0 && pause->until_ms <= sim->wall_ms),
+              "a pause ended %" PRId64 " ms early", pause->until_ms - sim->wall_ms);
+}
+
 static void on_endpoint_down(void *context, bool down)
 {
     struct sim_member *member = context;
@@ -143,6 +155,7 @@ void observe_set_up(struct sim_member *member, struct pipeline_observer *observe
         .published = on_published,
         .transaction = on_transaction,
         .merchant_held = on_merchant_held,
+        .pause_ended = on_pause_ended,
         .relieved = on_relieved,
         .endpoint_down = on_endpoint_down,
         .metadata_unreadable = on_metadata_unreadable,

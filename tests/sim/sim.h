@@ -222,6 +222,7 @@ struct sim {
     bool preparing;   /* a rebalance waits for members */
     bool observed;    /* print what the pipelines do */
     bool calm;        /* faults have stopped */
+    bool paused;      /* an operator paused a merchant or an endpoint at some time */
     bool sizes_bound; /* a topic rejected records above a size at some time */
     int64_t rebalance_end_ms;
     unsigned pending; /* transactions whose offsets were sent */
@@ -249,6 +250,7 @@ struct sim {
     size_t done, calls, commits, aborts, renewals, rebalances, crashes, pauses, restarts, doubled,
         fenced, scribbles, repeated, left;
     int64_t busy_most_ms; /* of one round */
+    size_t paused_seen;   /* rounds with events that a pause holds */
     size_t bytes_most, full_seen, held_seen, down_seen, jobs_most[JOB_STATE_COUNT];
     /* For the stories: outcomes by reason (REASON_NONE: results), and the longest time from arrival
      * to commit, by merchant. */

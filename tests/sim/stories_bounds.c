@@ -176,6 +176,41 @@ static void held_merchant_beside_others(void)
     all_end_within(&story, 5);
 }
 
+static void paused_merchant_beside_others(void)
+{
+    struct story story = begin("a merchant is paused and fills the shares");
+    all_live(&story, 60, 2);
+    operator_pauses(&story, PAUSE_MERCHANT, "1");
+    for (unsigned second = 0; second < 30 * 60; second++) {
+        all_live(&story, 1, 2);
+        expect_many_unfinished(&story);
+    }
+    expect_others_are_done(&story);
+    expect_relieved(&story, 1000, (size_t)30 * 60 * 2);
+    EXPECT(&story, story.sim->outcomes[REASON_PAUSED] == failures(&story),
+           "events failed for another reason than the pause");
+    operator_resumes(&story);
+    all_end_within(&story, 5);
+}
+
+static void everything_is_paused(void)
+{
+    struct story story = begin("everything is paused for an hour, with full shares");
+    all_live(&story, 60, 2);
+    operator_pauses(&story, PAUSE_MERCHANT, "1");
+    all_live(&story, 20, 100);
+    operator_pauses(&story, PAUSE_ALL, "");
+    all_live(&story, 10, 2);
+    size_t calls = story.sim->calls, done = story.sim->done;
+    all_live(&story, 3600, 2);
+    EXPECT(&story, story.sim->calls == calls && story.sim->done == done,
+           "%zu calls, %zu outcomes during the pause", story.sim->calls - calls,
+           story.sim->done - done);
+    expect_failures(&story, 0, 0);
+    operator_resumes(&story);
+    all_end_within(&story, 10);
+}
+
 /* The shares fill faster than RELIEF_HOLD_MS: the others wait for that, once. */
 static void held_merchant_floods(void)
 {
@@ -295,6 +330,8 @@ int main(int argc, char **argv)
     contract_codes_repeat_in_25_of_200_partitions();
     records_that_are_costly_to_admit();
     held_merchant_beside_others();
+    paused_merchant_beside_others();
+    everything_is_paused();
     held_merchant_floods();
     hanging_merchant_floods();
     held_merchant_is_answered_now_and_then();

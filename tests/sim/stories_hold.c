@@ -436,6 +436,45 @@ static void kafka_is_stuck(void)
     all_end_within(&story, 15);
 }
 
+static void paused_for_an_hour(void)
+{
+    struct story story = begin_wide("a merchant is paused for an hour");
+    seconds_pass(&story, 10, 5, 5);
+    operator_pauses(&story, PAUSE_MERCHANT, "1");
+    size_t before = story.sim->merchant_calls[1];
+    seconds_pass(&story, 3600, 2, 1);
+    expect_calls_of_one(&story, before, 0, 0);
+    expect_failures(&story, 0, 0);
+    expect_others_within(&story, 1, SECOND_MS);
+    operator_resumes(&story);
+    seconds_pass(&story, 60, 2, 1);
+    expect_waiting(&story, 20);
+    expect_failures(&story, 0, 0);
+    all_end_within(&story, 1);
+}
+
+/* Its hold would be over; it begins again after the pause. */
+static void paused_while_held(void)
+{
+    struct story story = begin_wide("a merchant that is answered 401 is paused for an hour");
+    seconds_pass(&story, 10, 5, 5);
+    merchant_is_answered_401(&story, 1);
+    seconds_pass(&story, 60, 2, 1);
+    operator_pauses(&story, PAUSE_MERCHANT, "1");
+    size_t before = story.sim->merchant_calls[1];
+    seconds_pass(&story, 3600, 2, 1);
+    expect_calls_of_one(&story, before, 0, 0);
+    expect_failures(&story, 0, 0);
+    operator_resumes(&story);
+    seconds_pass(&story, 500, 2, 1);
+    expect_failures(&story, 0, 0);
+    merchant_is_answered_again(&story);
+    seconds_pass(&story, 60, 2, 1);
+    expect_failures(&story, 0, 0);
+    expect_others_within(&story, 1, SECOND_MS);
+    all_end_within(&story, 1);
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -464,5 +503,7 @@ int main(int argc, char **argv)
     odd_probes();
     one_odd_probe();
     kafka_is_stuck();
+    paused_for_an_hour();
+    paused_while_held();
     return 0;
 }

@@ -122,6 +122,26 @@ static inline void clock_is_set_ahead_by_an_hour(struct story *story)
     story->sim->wall_most_ms = story->sim->wall_ms;
 }
 
+/* In each process. `name` is "" for PAUSE_ALL. */
+static inline void operator_pauses(struct story *story, enum pause_scope scope, const char *name)
+{
+    struct pause pause = {.scope = scope, .since_ms = story->sim->wall_ms};
+    (void)snprintf(pause.name, sizeof pause.name, "%s", name);
+    story->sim->paused = true;
+    for (size_t i = 0; i < story->sim->member_count; i++) {
+        EXPECT(story, pipeline_pause(story->sim->members[i].pipeline, &pause), "no pause");
+        story->sim->members[i].awake = true;
+    }
+}
+
+static inline void operator_resumes(struct story *story)
+{
+    for (size_t i = 0; i < story->sim->member_count; i++) {
+        (void)pipeline_resume(story->sim->members[i].pipeline, PAUSE_ALL, "");
+        story->sim->members[i].awake = true;
+    }
+}
+
 static inline void processes_are_killed(struct story *story)
 {
     for (size_t i = 0; i < story->sim->member_count; i++) {

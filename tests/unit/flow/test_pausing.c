@@ -110,6 +110,29 @@ Test(pausing, a_pause_uses_neither_attempts_nor_retry_time)
     story_end(&story);
 }
 
+Test(pausing, an_event_between_two_attempts_is_held)
+{
+    struct story story;
+    story_begin(&story);
+    comes(&story, 1);
+    pipeline_step(story.pipeline);
+    answers(&story, 1, 500, 2000);
+    pipeline_step(story.pipeline);
+    cr_assert_eq(status_of(&story).jobs[JOB_RETRY], 1);
+    pauses(&story, PAUSE_MERCHANT, DIRECT);
+    cr_assert_eq(status_of(&story).jobs[JOB_PAUSED], 1);
+    resumes(&story, PAUSE_MERCHANT, DIRECT);
+    cr_assert_eq(status_of(&story).jobs[JOB_RETRY], 1, "its time has not come");
+    pauses(&story, PAUSE_MERCHANT, DIRECT);
+    time_passes(&story, 10 * MINUTE);
+    cr_assert_eq(story.ended_ms[1], 0);
+    resumes(&story, PAUSE_MERCHANT, DIRECT);
+    goes_on(&story, story.now.mono_ms + 100);
+    cr_assert_eq(story.ended[1], REASON_NONE, "%s", reason_name(story.ended[1]));
+    cr_assert_gt(story.ended_ms[1], 0);
+    story_end(&story);
+}
+
 /* The time before the pause and after it counts. */
 Test(pausing, retry_time_goes_on_after_the_pause)
 {
