@@ -30,6 +30,13 @@ static void *part_of(const struct config *config, const struct config_section *s
     return (char *)config + section->offset;
 }
 
+/* Programs without keys need a merchant's number and mode alone. */
+static bool is_needed(const struct reading *reading, const struct config_key *key)
+{
+    bool of_keys = key->type == &config_type_serial || key->type == &config_type_path;
+    return key->change == CONFIG_REQUIRED && !(reading->sources->without_keys && of_keys);
+}
+
 /* Sets one field, from its line or from the default. `origin` is the section's. */
 static void take_key(struct reading *reading, const struct config_group *group,
                      const struct config_key *key, const char *origin, void *object)
@@ -39,7 +46,7 @@ static void take_key(struct reading *reading, const struct config_group *group,
     if (entry != NULL) {
         origin = entry->origin;
     }
-    if (*text == '\0' && key->change == CONFIG_REQUIRED) {
+    if (*text == '\0' && is_needed(reading, key)) {
         config_problem(&reading->lines, origin, "%s is required: %s", key->name, key->help);
         return;
     }
@@ -118,7 +125,7 @@ static void check_merchant(struct reading *reading, const struct config_merchant
             &reading->lines, origin,
             "wechatpay_public_key_id and wechatpay_public_key go together: %s is missing",
             *id == '\0' ? "the id" : "the key");
-    } else if (*id == '\0' && strcmp(certificates, "off") == 0) {
+    } else if (*id == '\0' && strcmp(certificates, "off") == 0 && !reading->sources->without_keys) {
         config_problem(&reading->lines, origin,
                        "nothing to verify answers with: wechatpay_public_key_id and "
                        "wechatpay_public_key are required, or platform_certificates");

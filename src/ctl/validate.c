@@ -65,14 +65,14 @@ static void print_verdict(const struct admission *admission)
     (void)puts(out.data);
 }
 
-static bool judge(const struct setup *setup, const struct record *record, int64_t wall_ms)
+static enum reason judge(const struct setup *setup, const struct record *record, int64_t wall_ms)
 {
     struct admission admission;
     admit(&setup->admit, record, wall_ms, &admission);
     print_verdict(&admission);
-    bool call = admission.reason == REASON_NONE;
+    enum reason reason = admission.reason;
     admission_deinit(&admission);
-    return call;
+    return reason;
 }
 
 static bool judge_record_line(const struct setup *setup, const struct buf *line, int64_t wall_ms,
@@ -89,9 +89,29 @@ static bool judge_record_line(const struct setup *setup, const struct buf *line,
     }
     owned->record.topic = setup->config->daemon.requests_topic;
     owned->record.timestamp_ms = -1;
-    bool call = judge(setup, &owned->record, wall_ms);
+    bool call = judge(setup, &owned->record, wall_ms) == REASON_NONE;
     record_owned_free(owned);
     return call;
+}
+
+/* An event that spans several lines is the usual cause of a line that is not JSON. */
+static bool judge_event_line(const struct setup *setup, const struct buf *line, int64_t wall_ms,
+                             size_t number, bool hint)
+{
+    const struct record record = {
+        .topic = setup->config->daemon.requests_topic,
+        .timestamp_ms = -1,
+        .value = line->data,
+        .value_len = line->len,
+    };
+    enum reason reason = judge(setup, &record, wall_ms);
+    if (reason == REASON_INVALID_JSON && hint) {
+        command_fail(&command_validate, EX_DATAERR,
+                     "line %zu is not valid JSON: give one event a line (jq -c joins the lines of "
+                     "an event)",
+                     number);
+    }
+    return reason == REASON_NONE;
 }
 
 static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
@@ -99,15 +119,12 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
     AUTO_BUF struct buf line = {0};
     bool all = true;
     for (size_t number = 1; ctl_read_line(&line); number++) {
-        struct record record = {
-            .topic = setup->config->daemon.requests_topic,
-            .timestamp_ms = -1,
-            .value = line.data,
-            .value_len = line.len,
-        };
-        bool call = records ? judge_record_line(setup, &line, wall_ms, number)
-                            : judge(setup, &record, wall_ms);
-        all = all && call;
+        if (strspn(line.data, " \t\r") == line.len) {
+            continue; /* as presignctl send does */
+        }
+        all = (records ? judge_record_line(setup, &line, wall_ms, number)
+                       : judge_event_line(setup, &line, wall_ms, number, all)) &&
+              all;
     }
     /* Unread lines were not validated. */
     if (ferror(stdin)) {
@@ -138,8 +155,8 @@ const struct command command_validate = {
     .summary = "validate events from standard input as presignd does",
     .arguments = "[-c FILE] [OPTION ...] < EVENTS",
     .about =
-        "Reads one event per line (a structured CloudEvent as JSON) and prints one verdict per\n"
-        "line, in the same order:\n"
+        "Reads one event a line (a structured CloudEvent as JSON) and prints one verdict for\n"
+        "each, in the same order; blank lines are skipped:\n"
         "\n"
         "  {\"outcome\":\"call\",\"endpoint\":\"app\",\"mchid\":\"...\",\"body\":\"the exact "
         "bytes\"}\n"
@@ -147,13 +164,14 @@ const struct command command_validate = {
         "   \"message\":\"...\",\"errors\":[...]}\n"
         "\n"
         "It runs the daemon's own code, so an order service can check its events in its tests.\n"
-        "It reads no keys and sends nothing. With --records a line is a whole Kafka record like\n"
+        "Of each merchant it needs the number and the mode: it reads no keys and sends nothing. "
+        "With --records a line is a whole Kafka record like\n"
         "the `original` of a failure; for a line that is not a record it prints\n"
         "{\"outcome\":\"unreadable\"}, and an error to stderr.\n",
     .options = rows,
     .examples =
         "# check an event before sending it\n"
-        "presignctl validate < event.json\n"
+        "jq -c . event.json | presignctl validate\n"
         "# count the reasons of invalid events\n"
         "presignctl validate -c test.conf < events.jsonl | jq -r .reason | sort | uniq -c\n",
     .exits = exits,

@@ -159,7 +159,7 @@ class Commands(unittest.TestCase):
                 (["send", "--key", "k", "--no-key"], "give one of --key, --key-from-code, --no-key"),
                 (["tail", "--json", "--text"], "give --json or --text"),
                 (["topics", "--create", "--check"], "give --create or --check"),
-                (["redrive", "--send", "--list"], "give --send or --list"),
+                (["redrive", "--send", "--list"], "give one of --send, --discard, --list"),
                 (["redrive", "--reason", "bad"], "--reason bad: give one of empty_event, "),
                 (["redrive", "--since", "yesterday"], "--since yesterday: give a time ("),
                 (["redrive", "--forgotten", "yes"], "--forgotten yes: give one of send, leave"),

@@ -68,22 +68,34 @@ class Validate(Ctl):
         return done.returncode, [json.loads(line) for line in done.stdout.decode().splitlines()]
 
     def test_one_verdict_per_line_in_the_order_of_the_input(self):
-        lines = [event(), "", event({"plan_id": "1"}), "{", event(mchid="5"), event(type="a.b"), event(id=""),
+        lines = [event(), "", " \t\r", event({"plan_id": "1"}), "{", event(mchid="5"), event(type="a.b"), event(id=""),
                  event(data={"contract_display_account": "😀"}), event()]
         status, verdicts = self.verdicts("\n".join(lines))  # without a newline at the end
         self.assertEqual(status, EX_DATAERR)
         self.assertEqual([verdict.get("reason", verdict["outcome"]) for verdict in verdicts],
-                         ["call", "empty_event", "invalid_request", "invalid_json", "unknown_merchant",
+                         ["call", "invalid_request", "invalid_json", "unknown_merchant",
                           "unknown_type", "invalid_cloudevent", "invalid_request", "call"])
         self.assertEqual(verdicts[0], {
             "outcome": "call", "endpoint": "app", "mchid": "1900007291",
             "body": json.dumps(DATA, ensure_ascii=False, separators=(",", ":"))})
-        self.assertEqual(verdicts[2], {
+        self.assertEqual(verdicts[1], {
             "outcome": "failure", "reason": "invalid_request", "endpoint": "app",
             "message": "data does not match app.request.json",
             "errors": [{"instanceLocation": "/plan_id", "keywordLocation": "/properties/plan_id/type",
                         "error": "is a string, must be an integer"}]})
-        self.assertEqual((verdicts[3]["errors"], "endpoint" in verdicts[3]), ([], False))
+        self.assertEqual((verdicts[2]["errors"], "endpoint" in verdicts[2]), ([], False))
+
+    def test_a_merchant_needs_its_number_and_mode_alone(self):
+        self.config.write_text(f"[daemon]\nschema_dir = {ROOT}/schemas\n[merchant 1900007291]\nmode = direct\n")
+        self.assertEqual(self.verdicts(event())[0], EX_OK)
+
+    def test_an_event_of_several_lines_is_told_once(self):
+        pretty = json.dumps(json.loads(event()), indent=2)
+        done = self.run_ctl("validate", stdin=f"\n{pretty}\n")
+        self.assertEqual(done.returncode, EX_DATAERR)
+        told = done.stderr.decode()
+        self.assertIn("line 2 is not valid JSON: give one event a line", told)
+        self.assertEqual(told.count("one event a line"), 1)
 
     def test_valid_events(self):
         self.assertEqual(self.verdicts(f"{event()}\n{event()}\n")[0], EX_OK)

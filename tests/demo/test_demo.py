@@ -1,5 +1,6 @@
 """presignctl demo: --keep and the commands that it prints, errors, leftover files."""
 
+import json
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import tempfile
 import unicodedata
 import unittest
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +68,9 @@ class Demo(unittest.TestCase):
         self.assertLessEqual(max(map(columns, usual.splitlines())), 100)
         self.assertNotIn("\033", shown)
         self.assertIn("微信代扣用户A", shown)
+        page = re.search(r"status page (http://127\.0\.0\.1:\d+/status)$", shown, re.MULTILINE)[1]
+        with urllib.request.urlopen(page, timeout=60) as answer:
+            self.assertEqual(answer.status, 200)
         commands = re.findall(r"^  (\S*presignctl (?:send|tail) .*)$", shown, re.MULTILINE)
         self.assertEqual(len(commands), 2, shown)
         tail, send = commands
@@ -94,6 +99,12 @@ class Demo(unittest.TestCase):
         starts = {columns(row[:re.search("result  |failure  ", row).start()]) for row in rows}
         self.assertEqual(len(starts), 1, shown)
         self.assertEqual(self.left_behind(), [])
+
+    def test_json_is_all_that_json_prints(self):
+        demo = self.start("--json")
+        printed, told = demo.communicate(timeout=180)
+        self.assertEqual((demo.returncode, told), (0, ""))
+        self.assertEqual([json.loads(line)["ok"] for line in printed.splitlines()], [True] * 12)
 
     def test_a_sandbox_that_does_not_start_is_named_with_its_log(self):
         demo = self.start(PRESIGND_SCHEMA_DIR="/nonexistent")

@@ -189,6 +189,29 @@ class SendAndTail(unittest.TestCase):
         shown = "\n".join(self.tail("--from", "beginning", "--failures", "--text", "--timeout-ms", SHORT_MS))
         self.assertNotIn("is not an outcome", shown)
 
+    def canary(self, *options, status=0):
+        done = self.world.ctl("canary", "-c", self.config, *options)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout.decode(), done.stderr.decode()
+
+    def test_a_canary_comes_back_expired_without_a_call(self):
+        merchant, mode = next(iter(self.world.sandbox.merchants().items()))
+        shown = json.loads(self.canary("--json", "--merchant", merchant)[0])
+        self.assertEqual(shown["reason"], "expired")
+        outcome = self.world.wait_for_outcomes([shown["id"]])[shown["id"]]
+        self.assertEqual((outcome.reason, outcome.data["out_contract_code"], outcome.data["attempts"]),
+                         ("expired", shown["out_contract_code"], 0))
+        self.assertNotIn(shown["out_contract_code"], json.dumps(self.world.sandbox.ledger()))
+        self.assertRegex(self.canary()[0], r"^\S+/\d+/\d+: expired after \d+\.\d{3} s, \S+\n$")
+
+    def test_a_canary_that_does_not_come_back(self):
+        unread = f"{self.world.topics['presign.requests']}.unread"
+        self.world.kafka.create_topic(unread)
+        self.assertIn("no outcome within", self.canary("--timeout-ms", SHORT_MS, "--set",
+                                                       f"daemon.requests_topic={unread}", status=75)[1])
+        self.canary("--merchant", "1999999999", status=78)
+        self.canary("--timeout-ms", 500, "--set", "kafka.bootstrap.servers=127.0.0.1:1", status=69)
+
     def test_tail_shows_no_open_or_aborted_transaction(self):
         topic = self.world.topics["presign.results"]
         writer = Producer({"bootstrap.servers": self.world.kafka.bootstrap,

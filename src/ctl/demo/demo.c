@@ -91,10 +91,15 @@ static const struct command_exit exits[] = {
 
 /* --- Messages and signals --- */
 
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
+/* For people: nothing with --json. */
+static void say(const struct demo *demo, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void say(const struct demo *demo, const char *format, ...)
 {
     va_list arguments;
+    if (demo->json) {
+        return;
+    }
     va_start(arguments, format);
     /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): false positive */
     (void)vprintf(format, arguments);
@@ -235,7 +240,7 @@ static bool start_broker(struct demo *demo)
      * daemon's preflight, which would otherwise block. */
     rd_kafka_mock_push_request_errors(demo->mock, TXN_OFFSET_COMMIT, 1,
                                       RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
-    say("  broker    %s, topics %s, %s, %s\n", rd_kafka_mock_cluster_bootstraps(demo->mock),
+    say(demo, "  broker    %s, topics %s, %s, %s\n", rd_kafka_mock_cluster_bootstraps(demo->mock),
         topics[0], topics[1], topics[2]);
     return true;
 }
@@ -304,7 +309,7 @@ static bool await_sandbox(struct demo *demo)
                         SANDBOX_TIMEOUT_MS / 1000);
         }
     }
-    say("  sandbox   %s, simulates WeChat Pay: verifies signatures, signs its answers\n",
+    say(demo, "  sandbox   %s, simulates WeChat Pay: verifies signatures, signs its answers\n",
         demo->sandbox_url);
     return true;
 }
@@ -370,7 +375,8 @@ static bool start_daemon(struct demo *demo)
     if (!start_child(demo, &demo->daemon, "presignd", argv)) {
         return false;
     }
-    say("  presignd  %s, process %d\n", typed(program), (int)demo->daemon.pid);
+    say(demo, "  presignd  %s, process %d, status page http://%s/status\n", typed(program),
+        (int)demo->daemon.pid, demo->admin);
     return true;
 }
 
@@ -410,7 +416,8 @@ static bool send_events(struct demo *demo)
             return false;
         }
     }
-    say("\n%zu events were sent. Their outcomes take about 5 s: this broker needs 3 s to form a "
+    say(demo,
+        "\n%zu events were sent. Their outcomes take about 5 s: this broker needs 3 s to form a "
         "group.\n",
         demo->run_count);
     return true;
@@ -496,16 +503,17 @@ static void show(struct demo *demo)
     demo_calls_read(demo->runs, demo->run_count, ledger);
     if (demo->json) {
         demo_show_json(&text, demo->runs, demo->run_count, demo->keep ? &addresses : NULL);
-        say("%s", text.data);
+        (void)fputs(text.data, stdout);
+        (void)fflush(stdout);
         return;
     }
     demo_show_table(&text, demo->colours, demo->runs, demo->run_count);
     demo_show_records(&text, demo->colours, demo->runs, demo->run_count);
     demo_show_next(&text, demo->colours, &addresses, demo->keep);
-    say("%s", text.data);
+    say(demo, "%s", text.data);
     if (wrong_count(demo) == 0) {
-        say("\n%zu events, %zu outcomes, each as expected.%s\n", demo->run_count, demo->run_count,
-            demo->keep ? " Ctrl-C stops it." : "");
+        say(demo, "\n%zu events, %zu outcomes, each as expected.%s\n", demo->run_count,
+            demo->run_count, demo->keep ? " Ctrl-C stops it." : "");
     }
 }
 
@@ -523,11 +531,8 @@ static bool stop_daemon(struct demo *demo)
 
 static bool play(struct demo *demo)
 {
-    if (!demo->json) {
-        say("presignd turns Kafka events into WeChat Pay pre-sign calls. Each event has exactly "
-            "one "
-            "outcome.\nThis demo runs on this machine only; nothing leaves it.\n\n");
-    }
+    say(demo, "presignd turns Kafka events into WeChat Pay pre-sign calls. Each event has exactly "
+              "one outcome.\nThis demo runs on this machine only; nothing leaves it.\n\n");
     if (!make_dir(demo) || !start_broker(demo) || !start_sandbox(demo) || !configure(demo) ||
         !open_clients(demo) || !start_daemon(demo) || !send_events(demo) || !await_outcomes(demo)) {
         return false;

@@ -13,6 +13,7 @@
     X(topics) \
     X(send) \
     X(tail) \
+    X(canary) \
     X(redrive) \
     X(status) \
     X(pause) \

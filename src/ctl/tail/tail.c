@@ -75,8 +75,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "printed the requested number of outcomes, came to --until, or --timeout-ms passed "
-            "without --count"},
+    {EX_OK, "came to --count, to --until, or without --count to --timeout-ms"},
     EXIT_ROW_USAGE,
     EXIT_ROW_KAFKA,
     {EX_TEMPFAIL, "--timeout-ms passed before --count outcomes came"},
