@@ -287,7 +287,8 @@ const struct command command_canary = {
         "The event is the first example of the endpoint's schema. It works in a timer:\n"
         "docs/operations.md has a sample unit.\n",
     .options = rows,
-    .examples = "presignctl canary\n"
+    .examples = "# once, by hand\n"
+                "presignctl canary\n"
                 "# as a check of a monitoring system\n"
                 "presignctl canary --timeout-ms 10000 --json\n",
     .exits = exits,

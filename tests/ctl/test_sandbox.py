@@ -77,7 +77,7 @@ class Sandbox:
             [*dying_with_us(), PROGRAM, "sandbox", "--dir", self.directory,
              *map(str, options)], stdout=subprocess.PIPE, stderr=self.log)
         line = self.process.stdout.readline().decode()
-        assert line.startswith("listening on https://127.0.0.1:"), self.log_text()
+        assert line.startswith("listening on https://"), self.log_text()
         self.port = int(line.rsplit(":", 1)[1])
         self.config = configparser.ConfigParser(interpolation=None)
         self.config.read(self.directory / "sandbox.conf")
@@ -252,6 +252,30 @@ class Good(unittest.TestCase):
                 self.assertEqual(len(sandbox.ledger()), 2)
                 after = {path.name: path.read_bytes() for path in directory.glob("*.pem")}
             self.assertEqual(before, after)
+
+    def test_another_name_for_other_containers(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for name in ("localhost", "sandbox.test", "127.0.0.2"):
+                with self.subTest(name), Sandbox("--listen", "127.0.0.1:0", "--name", name,
+                                                 directory=directory) as sandbox:
+                    self.assertEqual(sandbox.config["endpoint"]["base_url"], f"https://{name}:{sandbox.port}")
+                    with socket.create_connection(("127.0.0.1", sandbox.port), timeout=WAIT_S) as plain, \
+                            sandbox.tls.wrap_socket(plain, server_hostname=name) as secure:
+                        self.assertTrue(secure.getpeercert())
+
+    def test_what_the_daemon_reads_is_readable_where_asked(self):
+        with tempfile.TemporaryDirectory() as parent:
+            directory = Path(parent) / "sandbox"
+            directory.mkdir(mode=0o700)
+            for options, others in (([], False), (["--readable"], True), ([], False)):
+                with Sandbox(*options, directory=directory):
+                    for name, secret in (("merchant-1900007291.pem", not others), ("sandbox.conf", not others),
+                                         ("wechatpay-private.pem", True), ("server-key.pem", True),
+                                         ("ca.pem", False)):
+                        mode = stat.S_IMODE((directory / name).stat().st_mode)
+                        self.assertEqual(mode & 0o077 == 0, secret, (options, name))
+                    if others:
+                        self.assertEqual(stat.S_IMODE(directory.stat().st_mode), 0o755)
 
     def test_a_new_directory_is_private(self):
         with tempfile.TemporaryDirectory() as parent:
@@ -714,7 +738,8 @@ class Shares(unittest.TestCase):
                 (["--merchant", "x:direct"], 64, "MCHID:direct"), (["--merchant", "5:both"], 64, "MCHID:direct"),
                 (["--merchant", "5:direct", "--merchant", "5:partner"], 64, "given before"),
                 (["--serial-mode", "x"], 64, "give one of public-key, certificate"),
-                (["--listen", "0.0.0.0:0"], 64, "127.0.0.1"), (["--listen", "127.0.0.1"], 64, "127.0.0.1"),
+                (["--listen", "0.0.0.0:0"], 64, "give --name"), (["--listen", "127.0.0.1"], 64, "a port"),
+                (["--name", "a/b"], 64, "a host name or an address"),
                 (["--schema-dir", "/nonexistent"], 78, "--schema-dir"),
                 (["--dir", "/nonexistent/a"], 78, "/nonexistent/a")):
             with self.subTest(options), tempfile.TemporaryDirectory() as directory:

@@ -59,7 +59,8 @@ static bool save(const struct sandbox_keys *keys, const char *name, mode_t mode,
     (void)unlink(fresh);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
-    bool ok = file != NULL && fwrite(text->data, 1, text->len, file) == text->len;
+    bool ok = file != NULL && fchmod(fd, mode) == 0 &&
+              fwrite(text->data, 1, text->len, file) == text->len;
     if (file != NULL && fclose(file) != 0) {
         ok = false;
     }
@@ -84,17 +85,25 @@ static bool save_public(const struct sandbox_keys *keys, const char *name, EVP_P
     return save(keys, name, MODE_PUBLIC, &text, error);
 }
 
+/* Of what the daemon reads. */
+static mode_t daemon_mode(const struct sandbox_keys *keys)
+{
+    return keys->readable ? MODE_PUBLIC : MODE_PRIVATE;
+}
+
 /* The RSA key in the file, created if missing. NULL and an error (free()). */
-static EVP_PKEY *private_key(const struct sandbox_keys *keys, const char *name, char **error)
+static EVP_PKEY *private_key(const struct sandbox_keys *keys, const char *name, mode_t mode,
+                             char **error)
 {
     AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
     if (access(path, F_OK) == 0) {
+        (void)chmod(path, mode);
         return key_private_read(path, error);
     }
     EVP_PKEY *key = sandbox_rsa_new();
     AUTO_BUF struct buf text = {0};
     sandbox_pem_private(key, &text);
-    if (!save(keys, name, MODE_PRIVATE, &text, error)) {
+    if (!save(keys, name, mode, &text, error)) {
         EVP_PKEY_free(key);
         return NULL;
     }
@@ -107,7 +116,7 @@ static bool open_merchant(struct sandbox_keys *keys, struct sandbox_merchant *me
     AUTO_FREE char *private_name = mem_printf("merchant-%s.pem", merchant->mchid);
     AUTO_FREE char *public_name = mem_printf("merchant-%s.pub.pem", merchant->mchid);
     AUTO_FREE char *wechatpay_name = mem_printf("wechatpay-%s.pem", merchant->mchid);
-    merchant->key = private_key(keys, private_name, error);
+    merchant->key = private_key(keys, private_name, daemon_mode(keys), error);
     if (merchant->key == NULL) {
         return false;
     }
@@ -130,7 +139,7 @@ static void set_public_key_id(struct sandbox_keys *keys)
 
 static bool open_wechatpay(struct sandbox_keys *keys, char **error)
 {
-    keys->wechatpay = private_key(keys, "wechatpay-private.pem", error);
+    keys->wechatpay = private_key(keys, "wechatpay-private.pem", MODE_PRIVATE, error);
     if (keys->wechatpay == NULL) {
         return false;
     }
@@ -164,9 +173,11 @@ static bool make_tls(const struct sandbox_keys *keys, char **error)
         .issuer_key = authority_key,
         .authority = true,
     };
+    AUTO_FREE char *names = mem_printf("IP:127.0.0.1,IP:::1,DNS:localhost,%s:%s",
+                                       sandbox_is_address(keys->name) ? "IP" : "DNS", keys->name);
     const struct sandbox_certificate certificate = {
         .common_name = "localhost",
-        .alternative_names = "IP:127.0.0.1,IP:::1,DNS:localhost",
+        .alternative_names = names,
         .key = key,
         .issuer_name = authority_name,
         .issuer_key = authority_key,
@@ -181,10 +192,12 @@ static bool make_tls(const struct sandbox_keys *keys, char **error)
            save(keys, SANDBOX_TLS_KEY, MODE_PRIVATE, &key_text, error);
 }
 
+/* Made again for another name. */
 static bool open_tls(const struct sandbox_keys *keys, char **error)
 {
-    bool complete = exists(keys, "ca.pem") && exists(keys, SANDBOX_TLS_CERTIFICATE) &&
-                    exists(keys, SANDBOX_TLS_KEY);
+    AUTO_FREE char *certificate = mem_printf("%s/%s", keys->dir, SANDBOX_TLS_CERTIFICATE);
+    bool complete = exists(keys, "ca.pem") && exists(keys, SANDBOX_TLS_KEY) &&
+                    sandbox_pem_names(certificate, keys->name);
     return complete || make_tls(keys, error);
 }
 
@@ -197,6 +210,10 @@ bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
     keys->dir = realpath(dir, NULL);
     if (keys->dir == NULL) {
         *error = mem_printf("%s: cannot be opened: %s", dir, strerror(errno));
+        return false;
+    }
+    if (keys->readable && chmod(keys->dir, 0755) != 0) {
+        *error = mem_printf("%s: cannot be made readable: %s", keys->dir, strerror(errno));
         return false;
     }
     if (!open_tls(keys, error) || !open_wechatpay(keys, error)) {
@@ -236,7 +253,7 @@ bool sandbox_keys_configuration(const struct sandbox_keys *keys, const char *bas
     for (size_t i = 0; i < keys->merchant_count; i++) {
         configure_merchant(keys, &keys->merchants[i], &text);
     }
-    return save(keys, "sandbox.conf", MODE_PRIVATE, &text, error);
+    return save(keys, "sandbox.conf", daemon_mode(keys), &text, error);
 }
 
 void sandbox_keys_deinit(struct sandbox_keys *keys)

@@ -1,6 +1,7 @@
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
 
+#include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -137,4 +138,24 @@ void sandbox_pem_certificate(const struct sandbox_certificate *certificate, stru
     must(bio != NULL && PEM_write_bio_X509(bio, x509) == 1);
     take_text(bio, out);
     X509_free(x509);
+}
+
+bool sandbox_is_address(const char *name)
+{
+    unsigned char bytes[16];
+    return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+bool sandbox_pem_names(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "re");
+    X509 *x509 = file == NULL ? NULL : PEM_read_X509(file, NULL, NULL, NULL);
+    bool names =
+        x509 != NULL && (sandbox_is_address(name) ? X509_check_ip_asc(x509, name, 0) == 1
+                                                  : X509_check_host(x509, name, 0, 0, NULL) == 1);
+    X509_free(x509);
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return names;
 }

@@ -61,8 +61,14 @@ static const struct option_row options[] = {
     OPTION_ROW_TEXT(struct sandbox, dir, "dir", "DIR",
                     "keys, certificates, sandbox.conf and ledger;\n"
                     "created at the first start (presignd-sandbox)"),
-    OPTION_ROW_TEXT(struct sandbox, listen, "listen", "127.0.0.1:PORT",
+    OPTION_ROW_TEXT(struct sandbox, listen, "listen", "ADDRESS:PORT",
                     "port 0 picks a free one (127.0.0.1:0)"),
+    OPTION_ROW_TEXT(struct sandbox, keys.name, "name", "NAME",
+                    "the host name or address in its certificate and\n"
+                    "in sandbox.conf (127.0.0.1)"),
+    OPTION_ROW_FLAG(struct sandbox, keys.readable, "readable",
+                    "let all users read DIR, sandbox.conf and the\n"
+                    "merchants' keys: for a daemon of another user"),
     OPTION_ROW_EACH(take_merchant, "merchant", "MCHID:MODE",
                     "MODE is direct or partner; may be repeated\n"
                     "(1900007291:direct and 1900000109:partner)"),
@@ -104,7 +110,7 @@ static const struct command_exit exits[] = {
 };
 
 static const char about[] =
-    "Simulates WeChat Pay's pre-sign endpoints on this machine, because WeChat Pay has no\n"
+    "Simulates WeChat Pay's pre-sign endpoints, because WeChat Pay has no\n"
     "test system for them. It checks each request as the API does: path, headers,\n"
     "signature, clock (5 minutes), nonce (once), JSON Schema, mode of the merchant. It\n"
     "answers a valid request with a new pre_entrustweb_id and signs its answers.\n"
@@ -112,7 +118,10 @@ static const char about[] =
     "When it is ready it prints `listening on https://127.0.0.1:PORT`. DIR/sandbox.conf\n"
     "then has the [endpoint] and [merchant ...] sections with which presignd calls it.\n"
     "\n"
-    "SIGTERM and SIGINT stop it. A restart with the same DIR uses the same keys.\n";
+    "SIGTERM and SIGINT stop it. A restart with the same DIR uses the same keys.\n"
+    "\n"
+    "Its keys are made for tests, so it may serve other containers: --listen 0.0.0.0:PORT\n"
+    "with the --name by which they reach it.\n";
 
 static void more(struct buf *out)
 {
@@ -158,12 +167,32 @@ static void on_step(void *context)
     sandbox_server_step(((struct sandbox *)context)->server);
 }
 
+static bool name_valid(const char *name)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+    size_t len = strlen(name);
+    return sandbox_is_address(name) || (len > 0 && len <= 253 && strspn(name, allowed) == len);
+}
+
 static int check_options(struct sandbox *sandbox)
 {
-    if (!sandbox_address_valid(sandbox->listen)) {
-        return command_usage(&command_sandbox,
-                             "--listen %s: give 127.0.0.1:PORT; it serves this machine only",
+    bool loopback;
+    if (!sandbox_address_valid(sandbox->listen, &loopback)) {
+        return command_usage(&command_sandbox, "--listen %s: give an IPv4 address and a port",
                              sandbox->listen);
+    }
+    if (sandbox->keys.name == NULL && !loopback) {
+        return command_usage(&command_sandbox,
+                             "--listen %s: give --name, too, by which presignd reaches it",
+                             sandbox->listen);
+    }
+    if (sandbox->keys.name == NULL) {
+        sandbox->keys.name = "127.0.0.1";
+    }
+    if (!name_valid(sandbox->keys.name)) {
+        return command_usage(&command_sandbox, "--name %s: give a host name or an address",
+                             sandbox->keys.name);
     }
     if (sandbox->keys.merchant_count == 0) {
         free(sandbox_keys_add(&sandbox->keys, "1900007291:direct"));
@@ -237,7 +266,10 @@ static int start(struct sandbox *sandbox)
     if (sandbox->server == NULL) {
         return command_fail(&command_sandbox, EX_UNAVAILABLE, "%s", error);
     }
-    AUTO_FREE char *base_url = mem_printf("https://127.0.0.1:%d", port);
+    const char *name = sandbox->keys.name;
+    bool v6 = strchr(name, ':') != NULL;
+    AUTO_FREE char *base_url =
+        mem_printf("https://%s%s%s:%d", v6 ? "[" : "", name, v6 ? "]" : "", port);
     if (!sandbox_keys_configuration(&sandbox->keys, base_url, &error)) {
         return command_fail(&command_sandbox, EX_UNAVAILABLE, "%s", error);
     }
@@ -286,13 +318,20 @@ static int run(int argc, char **argv)
 
 const struct command command_sandbox = {
     .name = "sandbox",
-    .summary = "simulate WeChat Pay on this machine, with faults on request",
+    .summary = "simulate WeChat Pay, with faults on request",
     .arguments = "[OPTION ...]",
     .about = about,
     .options = options,
     .more = more,
     .examples = "# answer one call in ten with 503\n"
                 "presignctl sandbox --dir /tmp/sandbox --fault 503=0.1\n"
+                "# for the packaged service, which has a user and a /tmp of its own\n"
+                "sudo systemd-run --unit=presignd-sandbox presignctl sandbox \\\n"
+                "    --dir /var/lib/presignd-sandbox --readable --listen 127.0.0.1:9443\n"
+                "sudo ln -s /var/lib/presignd-sandbox/sandbox.conf /etc/presignd/presignd.conf.d/\n"
+                "sudo systemctl restart presignd\n"
+                "# for other containers, which call it sandbox\n"
+                "presignctl sandbox --listen 0.0.0.0:8443 --name sandbox --readable\n"
                 "# call it, in another terminal\n"
                 "presignctl call -c /tmp/sandbox/sandbox.conf < event.json\n"
                 "# list the requests\n"

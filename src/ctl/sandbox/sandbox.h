@@ -49,6 +49,10 @@ struct sandbox_certificate {
     bool authority;
 };
 void sandbox_pem_certificate(const struct sandbox_certificate *certificate, struct buf *out);
+/* Whether the PEM file has a certificate for that host name or address. */
+bool sandbox_pem_names(const char *path, const char *name);
+/* Whether the name is an IPv4 or IPv6 address. */
+bool sandbox_is_address(const char *name);
 /* 20 bytes as upper-case hex, derived from the public key: a certificate serial that is the same
  * at every start without being stored. */
 void sandbox_serial(EVP_PKEY *key, char out[SANDBOX_SERIAL_SIZE]);
@@ -63,7 +67,9 @@ struct sandbox_merchant {
 };
 
 struct sandbox_keys {
-    char *dir; /* absolute */
+    char *dir;        /* absolute */
+    const char *name; /* the server's, in base_url and its certificate */
+    bool readable;    /* what the daemon reads is readable by all */
     bool certificate_mode;
     struct sandbox_merchant merchants[SANDBOX_MERCHANTS_MAX];
     size_t merchant_count;
@@ -292,10 +298,10 @@ struct sandbox_settings {
 };
 
 struct sandbox_server;
-/* Whether the text is 127.0.0.1:PORT or localhost:PORT. */
-bool sandbox_address_valid(const char *address_text) __attribute__((warn_unused_result));
-/* A listening socket on HOST:PORT of the loopback interface; `*port` is the actual port. -1 and an
- * error (free()). */
+/* Whether the text is an IPv4 address, or localhost, and a port. */
+bool sandbox_address_valid(const char *address_text, bool *loopback)
+    __attribute__((warn_unused_result));
+/* A listening socket on HOST:PORT; `*port` is the actual port. -1 and an error (free()). */
 int sandbox_listen(const char *address_text, int *port, char **error)
     __attribute__((warn_unused_result));
 /* Takes over the socket. Stops the loop with status 0 after settings->max_requests answers, and

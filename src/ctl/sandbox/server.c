@@ -168,21 +168,21 @@ static void *run_accept(void *context)
 
 /* ---- life */
 
-/* Loopback only: the sandbox must not be reachable from other hosts. */
 static bool parse_address(const char *text, union address *address)
 {
     static const char name[] = "localhost:";
     AUTO_FREE char *numeric = strncmp(text, name, strlen(name)) == 0
                                   ? mem_printf("127.0.0.1:%s", text + strlen(name))
                                   : mem_strdup(text);
-    return address_parse(numeric, address) && address->any.sa_family == AF_INET &&
-           ntohl(address->v4.sin_addr.s_addr) == INADDR_LOOPBACK;
+    return address_parse(numeric, address) && address->any.sa_family == AF_INET;
 }
 
-bool sandbox_address_valid(const char *address_text)
+bool sandbox_address_valid(const char *address_text, bool *loopback)
 {
     union address parsed;
-    return parse_address(address_text, &parsed);
+    bool valid = parse_address(address_text, &parsed);
+    *loopback = valid && ntohl(parsed.v4.sin_addr.s_addr) == INADDR_LOOPBACK;
+    return valid;
 }
 
 int sandbox_listen(const char *address_text, int *port, char **error)
@@ -191,7 +191,7 @@ int sandbox_listen(const char *address_text, int *port, char **error)
     socklen_t len = sizeof address;
     int yes = 1;
     if (!parse_address(address_text, &address)) {
-        *error = mem_printf("--listen %s: not a loopback address", address_text);
+        *error = mem_printf("--listen %s: not an IPv4 address and a port", address_text);
         return -1;
     }
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
