@@ -164,10 +164,11 @@ const struct command command_validate = {
         "   \"message\":\"...\",\"errors\":[...]}\n"
         "\n"
         "It runs the daemon's own code, so an order service can check its events in its tests.\n"
-        "Of each merchant it needs the number and the mode: it reads no keys and sends nothing. "
-        "With --records a line is a whole Kafka record like\n"
-        "the `original` of a failure; for a line that is not a record it prints\n"
-        "{\"outcome\":\"unreadable\"}, and an error to stderr.\n",
+        "Of each merchant it needs the number and the mode: it reads no keys and sends nothing.\n"
+        "\n"
+        "With --records a line is a whole Kafka record like the `original` of a failure; for a\n"
+        "line that is not a record it prints {\"outcome\":\"unreadable\"}, and an error to\n"
+        "stderr.\n",
     .options = rows,
     .examples =
         "# check an event before sending it\n"
