@@ -140,6 +140,93 @@ class Levers(Control):
         self.assertEqual(self.curl("/v1/find")[0], 400)
 
 
+class Pauses(Control):
+    """What happens to paused events, and how a pause ends."""
+
+    def paused(self, scope, name=""):
+        return self.daemon.metrics()[f'presignd_paused{{scope="{scope}",name="{name}"}}']
+
+    def test_everything_stops_but_the_calls_in_flight(self):
+        self.start(faults=["delay=1:3000"])
+        called = self.world.produce(event() for _ in range(5))
+        wait_until(lambda: self.status()["work"]["calls_in_flight"] == 5, "the calls are in flight")
+        self.ctl("pause", "--all")
+        after = self.world.produce(event() for _ in range(20))
+        self.world.wait_for_outcomes(called)
+        status = self.status()
+        self.assertEqual((status["process"]["state"], status["process"]["ready"]), ("paused", True))
+        self.assertEqual({each["state"] for each in status["merchants"]}, {"paused"})
+        self.assertEqual({each["paused"] for each in status["partitions"]}, {"everything is paused"})
+        self.assertEqual(self.paused("all"), 1)
+        self.assertFalse(set(after) & self.world.outcomes().keys())
+        self.ctl("resume", "--all")
+        outcomes = self.world.wait_for_outcomes(after)
+        self.assertEqual({outcome.reason for outcome in outcomes.values()}, {None})
+        self.assertEqual(self.paused("all"), 0)
+        self.daemon.terminate()
+        self.world.assert_audit_passes(delivery=auditor.EXACTLY_ONCE)
+
+    def test_a_pause_survives_kill_9_where_that_is_asked_for(self):
+        self.start()
+        self.ctl("pause", "--merchant", MERCHANT, "--persist", "--note", "a leaked key")
+        self.ctl("pause", "--endpoint", "h5")
+        before = self.status()["pauses"][0]
+        sent = self.world.produce(event("app", mchid=MERCHANT) for _ in range(5))
+        wait_until(lambda: self.status()["work"]["held_paused"] == 5, "the events are held")
+        self.assertEqual(stat.S_IMODE((self.state / "pauses.json").stat().st_mode), 0o600)
+        self.daemon.kill()
+        self.daemon = self.start_daemon()
+        self.daemon.wait_for_log(f"the pause of merchant {MERCHANT} goes on after the restart: a leaked key")
+        wait_until(lambda: self.status()["work"]["held_paused"] == 5, "the events are held again")
+        self.assertEqual(self.status()["pauses"], [{**before, "events": 5}])
+        self.assertEqual(self.paused("merchant", MERCHANT), 1)
+        self.ctl("resume", "--merchant", MERCHANT)
+        self.world.wait_for_outcomes(sent)
+        self.assertFalse((self.state / "pauses.json").exists())
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.daemon = self.start_daemon()
+        self.assertEqual(self.status()["pauses"], [])
+        self.world.assert_audit_passes(delivery=auditor.EXACTLY_ONCE)
+
+    def test_a_damaged_file_is_a_warning_and_no_pause(self):
+        (self.state / "pauses.json").write_text('{"version": 1, "pauses": [{"scope": "all"}]}', encoding="utf-8")
+        self.start()
+        self.daemon.wait_for_log("pauses.json in the state directory is damaged")
+        self.assertEqual(self.status()["pauses"], [])
+        self.ctl("pause", "--merchant", MERCHANT, "--persist")
+        self.daemon.kill()
+        self.daemon = self.start_daemon()
+        self.assertEqual(len(self.status()["pauses"]), 1)
+
+    def test_a_pause_ends_at_its_time(self):
+        self.start()
+        self.ctl("pause", "--merchant", MERCHANT, "--for", "2s", "--persist")
+        sent = self.world.produce(event("app", mchid=MERCHANT) for _ in range(5))
+        self.world.wait_for_outcomes(sent)
+        self.daemon.wait_for_log(f"the pause of merchant {MERCHANT} has ended: its time is over")
+        self.assertEqual(self.status()["pauses"], [])
+        wait_until(lambda: not (self.state / "pauses.json").exists(), "it is not kept any more")
+
+    def test_a_reload_keeps_a_pause_unless_it_removes_the_merchant(self):
+        self.start()
+        self.ctl("pause", "--merchant", MERCHANT)
+        held = self.world.produce(event("app", mchid=MERCHANT) for _ in range(5))
+        wait_until(lambda: self.status()["work"]["held_paused"] == 5, "the events are held")
+        self.assertEqual(self.curl("/v1/reload", {})[0], 200)
+        self.assertEqual(self.status()["pauses"][0]["events"], 5)
+        path = self.world.directory / "presignd-1.conf"
+        text = path.read_text(encoding="utf-8")
+        begin = text.index(f"[merchant {MERCHANT}]")
+        end = text.find("\n[", begin)
+        path.write_text(text[:begin] + (text[end + 1:] if end >= 0 else ""), encoding="utf-8")
+        code, answer = self.curl("/v1/reload", {})
+        self.assertEqual(code, 200, answer)
+        self.daemon.wait_for_log(f"the pause of merchant {MERCHANT} has ended: a reload removed the merchant")
+        outcomes = self.world.wait_for_outcomes(held)
+        self.assertEqual({outcome.reason for outcome in outcomes.values()}, {"unknown_merchant"})
+        self.assertEqual(self.status()["pauses"], [])
+
+
 class Reload(Control):
     def reload(self, *arguments, status=0):
         done = self.world.ctl("reload", "-c", self.world.directory / "presignd-1.conf", *arguments)
