@@ -32,9 +32,9 @@ class Control(unittest.TestCase):
         self.world.start_sandbox(faults=faults)
         self.daemon = self.start_daemon(**daemon)
 
-    def start_daemon(self, **daemon):
+    def start_daemon(self, wait=True, **daemon):
         daemon = {"control_socket": self.socket, "state_dir": self.state, **daemon}
-        return self.world.start_daemon(sections={"daemon": daemon})
+        return self.world.start_daemon(sections={"daemon": daemon}, wait=wait)
 
     def ctl(self, command, *arguments, status=0):
         done = self.world.ctl(command, *arguments, "--control", self.socket)
@@ -106,6 +106,25 @@ class Levers(Control):
         self.world.start_sandbox()
         self.ctl("resume", "--all")
         self.world.wait_for_outcomes(sent)
+
+    def test_a_pause_that_a_restart_keeps(self):
+        self.start()
+        self.ctl("pause", "--all", "--for", "1h", "--persist", "--note", "moved")
+        self.ctl("pause", "--endpoint", "h5")
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.daemon = self.start_daemon(wait=False)
+        wait_until(self.pauses, "the pause is there again")
+        sent = self.world.produce(event() for _ in range(5))
+        self.assertEqual([(each["scope"], each["persist"], each["note"]) for each in self.pauses()],
+                         [("all", True, "moved")])
+        self.ctl("resume", "--all")
+        self.world.wait_for_outcomes(sent)
+        self.assertEqual(self.status()["pauses"], [])
+
+    def pauses(self):
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.status()["pauses"]
+        return []
 
     def test_a_pause_that_cannot_be_kept(self):
         self.start(state_dir="")
