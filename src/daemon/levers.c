@@ -165,7 +165,7 @@ static int pull_resume(void *context, const struct control_request *request, str
     if (drained) {
         daemon_rejoin(d);
     }
-    AUTO_FREE char *what = mem_printf("resume of %s, %zu pauses ended%s", scope, ended,
+    AUTO_FREE char *what = mem_printf("resume of %s, pauses ended: %zu%s", scope, ended,
                                       drained ? ", joining the group again" : "");
     note(MESSAGE_RESUME, request, what);
     loop_again(d->loop);

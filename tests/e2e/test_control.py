@@ -96,7 +96,7 @@ class Levers(Control):
         self.ctl("resume", "--all")
         self.world.wait_for_outcomes(self.world.produce(event() for _ in range(5)))
         self.daemon.wait_ready()
-        self.daemon.wait_for_log("resume of everything, 0 pauses ended, joining the group again")
+        self.daemon.wait_for_log("resume of everything, pauses ended: 0, joining the group again")
 
     def test_a_drain_whose_time_passes(self):
         self.start(faults=["delay=1:60000"])
@@ -141,7 +141,7 @@ class Levers(Control):
         self.assertNotIn("log_level_until", self.status()["process"])
         self.ctl("log-level", "error")
         self.ctl("resume", "--all")
-        self.daemon.wait_for_log("resume of everything, 0 pauses ended")
+        self.daemon.wait_for_log("resume of everything, pauses ended: 0")
         self.assertEqual(self.status()["process"]["log_level"], "error")
 
     def test_an_event_is_found(self):

@@ -197,6 +197,29 @@ class Start(Service):
         self.world.assert_audit_passes()
 
 
+class Levers(Service):
+    def test_a_pause_is_kept_and_told(self):
+        machine.systemctl("start", "presignd")
+        machine.run("presignctl", "pause", "--all", "--persist", "--note", "a test")
+        entry = self.message("PAUSE")
+        self.assertEqual({name: entry.get(f"PRESIGND_{name}") for name in ("UID", "BY", "NOTE")},
+                         {"UID": "0", "BY": "root", "NOTE": "a test"})
+        machine.systemctl("restart", "presignd")
+        sent = self.produce("A1")
+        answer = json.loads(machine.run("presignctl", "resume", "--all", "--json").stdout)
+        self.assertEqual(answer["pauses"], [])
+        self.results(sent)
+        self.assertRegex(self.message("RESUME")["MESSAGE"], "resume of everything, pauses ended: 1")
+
+    def test_the_socket_is_roots_and_the_services(self):
+        machine.systemctl("start", "presignd")
+        mode = machine.run("stat", "--format=%a %U", "/run/presignd/control.sock").stdout.split()
+        self.assertEqual(mode, ["600", "presignd"])
+        refused = machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+                              "presignctl", "resume", "--all", check=False)
+        self.assertEqual((refused.returncode, "Permission denied" in refused.stderr), (69, True), refused.stderr)
+
+
 class Reload(Service):
     def test_a_bad_one_fails_visibly(self):
         machine.systemctl("start", "presignd")
@@ -230,8 +253,10 @@ class Reload(Service):
         machine.systemctl("reload", "presignd")
         machine.systemctl("reload", "presignd")
         self.rewrite(re.sub(r"admin_listen = .*", "admin_listen =", self.text))
+        machine.systemctl("reload", "presignd")  # by the control socket
+        self.rewrite(re.sub(r"admin_listen = .*", "admin_listen =\ncontrol_socket =", self.text))
         done = machine.run("presignctl", "reload", check=False)
-        self.assertEqual((done.returncode, "admin_listen is empty" in done.stderr), (69, True))
+        self.assertEqual((done.returncode, "nothing reports the result" in done.stderr), (69, True), done.stderr)
 
     def new_merchant_key(self):
         """WeChat Pay knows another key of the merchant from now on, and the old one no longer."""

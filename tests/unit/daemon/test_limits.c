@@ -4,8 +4,10 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/preflight.h"
 #include "presignd/kafka/transaction.h"
+#include "presignd/ops/control.h"
 #include "presignd/ops/http_server.h"
 #include "presignd/ops/metrics.h"
+#include "presignd/ops/state_dir.h"
 #include "presignd/schema/schema.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/key.h"
@@ -72,6 +74,8 @@ static const struct {
     LIMIT(CONFIG_PROPERTIES_MAX),
     LIMIT(PREFLIGHT_FINDINGS_MAX),
     LIMIT(METRIC_SERIES_MAX),
+    LIMIT(CONTROL_BODY_MAX),
+    LIMIT(STATE_DIR_FILE_MAX),
     LIMIT(HTTP_CONNECTIONS_MAX),
 };
 
