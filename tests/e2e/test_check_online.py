@@ -3,6 +3,7 @@ running daemon."""
 
 import json
 import os
+import socket
 import subprocess
 import unittest
 
@@ -23,6 +24,8 @@ class CheckOnline(UserCase):
         for finding in document["findings"]:
             self.assertLessEqual({"check", "severity", "is"}, finding.keys())
             self.assertIn(finding["severity"], ("error", "warning", "ok", "unknown"))
+            if finding["severity"] != "ok":
+                self.assertTrue(finding.get("mend"), finding)
         return done.returncode, {(f["check"], f.get("subject")): f for f in document["findings"]}
 
     def severities(self, found):
@@ -96,8 +99,38 @@ class CheckOnline(UserCase):
         status, found = self.check("--timeout-ms", "3000")
         self.assertEqual(status, 69)
         self.assertEqual({f["severity"] for (check, _), f in found.items() if check == "hosts"}, {"error"})
+        self.assertIn("TCP fails: ", found["hosts", f"https://127.0.0.1:{self.world.sandbox.port}"]["is"])
+        self.assertEqual(found["clock", None]["severity"], "unknown")
         self.assertEqual(found["merchant", "1900007291"]["severity"], "unknown")
         self.assertEqual(found["fencing", None]["severity"], "ok")
+
+    def test_a_host_is_tried_step_by_step(self):
+        """DNS, TCP, TLS and HTTP fail apart from each other."""
+        other = self.world.directory / "other-ca.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "/dev/null", "-out",
+                        other, "-subj", "/CN=other"], check=True, capture_output=True)
+        real = f"https://127.0.0.1:{self.world.sandbox.port}"
+        silent = self.enterContext(socket.create_server(("127.0.0.1", 0)))
+        port = silent.getsockname()[1]
+        for url, more, word, mend in (
+                ("https://presignd-check.invalid", (), "DNS fails: ", "getent hosts"),
+                (f"https://127.0.0.1:{free_ports(1)[0]}", (), "TCP fails: ", "firewalls"),
+                (real, ("--set", f"endpoint.ca_file={other}"), "TLS fails: ", "ca_file"),
+                (f"https://127.0.0.1:{port}", ("--timeout-ms", "1000"), "TLS fails: ", "ca_file"),
+                (f"http://127.0.0.1:{port}", ("--timeout-ms", "1000"), "HTTP fails: ", "gateway"),
+                (real, ("--set", f"endpoint.proxy=http://127.0.0.1:{port}", "--timeout-ms", "1000"), "proxy fails: ", "proxy")):
+            _, found = self.check("--set", f"endpoint.base_url={url}", *more)
+            self.assertEqual(found["hosts", url]["severity"], "error", found["hosts", url])
+            self.assertIn(word, found["hosts", url]["is"])
+            self.assertIn(mend, found["hosts", url]["mend"])
+
+    def test_many_merchants(self):
+        mchids = [str(1900008000 + n) for n in range(40)]
+        self.world.start_sandbox(merchants=mchids)
+        self.addCleanup(self.world.start_sandbox)
+        status, found = self.check()
+        self.assertEqual(status, 0, found)
+        self.assertEqual({found["merchant", mchid]["severity"] for mchid in mchids}, {"ok"})
 
     def test_a_key_that_is_not_the_merchants(self):
         config = self.world.write_config()

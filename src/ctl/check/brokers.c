@@ -90,8 +90,13 @@ static void take_preflight(struct brokers *brokers)
     for (size_t i = 0; i < brokers->found.count; i++) {
         const struct preflight_finding *finding = &brokers->found.findings[i];
         const struct preflight_row *row = preflight_row(finding->check);
-        online_add(brokers->online, row->name, finding->subject, severity_of(finding), finding->is,
-                   row->should, row->why, finding->mend);
+        enum severity severity = severity_of(finding);
+        bool lacks_mend = severity != SEVERITY_OK && finding->mend[0] == '\0';
+        online_add(brokers->online, row->name, finding->subject, severity, finding->is, row->should,
+                   row->why,
+                   !lacks_mend                    ? finding->mend
+                   : severity == SEVERITY_UNKNOWN ? "presignctl topics, run as the operator, tells"
+                                                  : "look at the brokers' logs, and check again");
     }
 }
 

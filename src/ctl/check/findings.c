@@ -65,7 +65,7 @@ static void put_finding(const struct online_finding *finding, bool colours, stru
         buf_printf(out, "    should be: %s; %s\n", finding->should,
                    finding->why == NULL ? "" : finding->why);
     }
-    if (finding->severity >= SEVERITY_WARNING && finding->mend != NULL) {
+    if (finding->mend != NULL) {
         buf_puts(out, "    ");
         terminal_paint(out, colours, BOLD, finding->mend, TEXT_WIDTH, false);
         buf_putc(out, '\n');

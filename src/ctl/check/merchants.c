@@ -1,85 +1,100 @@
-/* WeChat Pay: does each host answer, is this clock right, do each merchant's keys fit? One request
- * without effect for each host and for each merchant (wechatpay/probe.h). */
+/* Do each merchant's keys fit? One request without effect for each (wechatpay/probe.h), several at
+ * a time: with a time-out of 10 s, many merchants one after the other take minutes. */
 #include "ctl/check/online.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/wechatpay/probe.h"
 
 #include <curl/curl.h>
-#include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    CLOCK_WARNING_S = 30,
-    /* After so many merchants without an answer, the others are not asked: each may take the whole
-     * time-out. */
-    UNANSWERED_MAX = 3,
+    THREADS_MAX = 16,
+    /* After so many merchants without an answer, the others are not asked. */
+    UNANSWERED_MAX = 2 * THREADS_MAX,
 };
 
+struct answered {
+    bool asked;
+    struct probe_answer answer;
+    char *error; /* why nothing could be asked, or NULL */
+};
+
+/* Shared by the threads. */
 struct pay {
-    struct online *online;
-    const struct caller_config *config;
+    const struct online *online;
     unsigned host; /* one that answers */
+    pthread_mutex_t lock;
+    size_t next, unanswered;
+    struct answered *answers; /* one for each merchant; each is written by one thread */
 };
 
-/* --- Hosts and clock --- */
+/* --- The threads --- */
 
-static void clock_found(struct online *online, const struct probe_answer *answer)
+/* The next merchant to ask; false: none. */
+static bool take_next(struct pay *pay, size_t *index)
 {
-    int64_t off = answer->offset_s < 0 ? -answer->offset_s : answer->offset_s;
-    AUTO_FREE char *is = answer->has_date ? mem_printf("%" PRId64 " s %s WeChat Pay's", off,
-                                                       answer->offset_s < 0 ? "behind" : "ahead of")
-                                          : mem_strdup("the answer has no Date");
-    online_add(online, "clock", NULL,
-               !answer->has_date            ? SEVERITY_UNKNOWN
-               : off >= VERIFY_CLOCK_SKEW_S ? SEVERITY_ERROR
-               : off >= CLOCK_WARNING_S     ? SEVERITY_WARNING
-                                            : SEVERITY_OK,
-               is, "within 5 minutes of WeChat Pay's",
-               "a request is refused with 401 otherwise, and no answer can be verified",
-               off >= CLOCK_WARNING_S ? "let timedatectl or chrony set the clock" : NULL);
-}
-
-static void host_found(struct online *online, const char *url, const struct probe_answer *answer,
-                       const char *error)
-{
-    bool answered = error == NULL && answer->status != 0;
-    AUTO_FREE char *is = answered ? mem_printf("it answers (HTTP %d)", answer->status)
-                                  : mem_strdup(error != NULL ? error : answer->reason);
-    online_add(online, "hosts", url, answered ? SEVERITY_OK : SEVERITY_ERROR, is,
-               "it answers over TLS", "presignd calls it, or uses it when the other one fails",
-               answered ? NULL
-                        : "check the network, a firewall or proxy, and ca_file of [endpoint]");
-}
-
-/* False when none answers. */
-static bool hosts(struct pay *pay)
-{
-    bool any = false;
-    for (unsigned i = 0; i < CALLER_HOSTS_MAX; i++) {
-        const char *url = pay->config->base_url[i];
-        if (url == NULL || url[0] == '\0') {
-            continue;
-        }
-        AUTO_FREE char *error = NULL;
-        struct probe_answer answer = {0};
-        bool asked = probe_run(pay->config, i, NULL, pay->online->timeout_ms, &answer, &error);
-        host_found(pay->online, url, &answer, error);
-        if (asked && answer.status != 0 && !any) {
-            any = true;
-            pay->host = i;
-            clock_found(pay->online, &answer);
-        }
-    }
+    pthread_mutex_lock(&pay->lock);
+    bool any = pay->next < merchants_count(pay->online->setup->merchants) &&
+               pay->unanswered < UNANSWERED_MAX;
+    *index = pay->next;
+    pay->next += any;
+    pthread_mutex_unlock(&pay->lock);
     return any;
 }
 
-/* --- Merchants --- */
+static void *ask(void *context)
+{
+    struct pay *pay = context;
+    for (size_t i; take_next(pay, &i);) {
+        struct answered *answered = &pay->answers[i];
+        bool came = probe_run(&pay->online->setup->caller, pay->host,
+                              merchants_at(pay->online->setup->merchants, i),
+                              pay->online->timeout_ms, &answered->answer, &answered->error) &&
+                    answered->answer.status != 0;
+        answered->asked = true;
+        pthread_mutex_lock(&pay->lock);
+        pay->unanswered += !came;
+        pthread_mutex_unlock(&pay->lock);
+    }
+    return NULL;
+}
+
+/* Without a thread this one does the work. */
+static void ask_all(struct pay *pay, size_t merchants)
+{
+    pthread_t threads[THREADS_MAX];
+    size_t count = 0;
+    while (count + 1 < THREADS_MAX && count + 1 < merchants &&
+           pthread_create(&threads[count], NULL, ask, pay) == 0) {
+        count++;
+    }
+    ask(pay);
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+    }
+}
+
+/* --- Findings --- */
 
 static const char SHOULD_FIT[] = "serial_no and private_key belong to this merchant";
 static const char WHY_FIT[] = "WeChat Pay refuses every call otherwise";
+
+static void unknown(struct online *online, const char *mchid, const char *is, const char *mend)
+{
+    online_add(online, "merchant", mchid, SEVERITY_UNKNOWN, is, SHOULD_FIT, WHY_FIT, mend);
+}
+
+static const char *mend_refused(const struct online *online)
+{
+    return online->clock_wrong
+               ? "set this machine's clock first, then check again"
+               : "serial_no and private_key have to be those of one certificate of this merchant, "
+                 "which is not revoked: openssl x509 -noout -serial -in apiclient_cert.pem";
+}
 
 static void request_found(struct online *online, const char *mchid,
                           const struct probe_answer *answer)
@@ -92,14 +107,27 @@ static void request_found(struct online *online, const char *mchid,
                    refused ? "WeChat Pay refuses the signature"
                    : none  ? "serial_no and private_key fit; the merchant has a public key only"
                    : known ? "serial_no and private_key fit"
-                           : "not known",
+                           : "the answer does not tell",
                    answer->status, answer->code[0] == '\0' ? "" : " ", answer->code);
     online_add(online, "merchant", mchid,
                refused ? SEVERITY_ERROR
                : known ? SEVERITY_OK
                        : SEVERITY_UNKNOWN,
                is, SHOULD_FIT, WHY_FIT,
-               refused ? "check serial_no, private_key and this machine's clock" : NULL);
+               refused  ? mend_refused(online)
+               : !known ? "check again later; presignctl call makes a whole call"
+                        : NULL);
+}
+
+static const char *mend_key(const struct online *online, enum verify_status verify)
+{
+    return verify == VERIFY_OK ? NULL
+           : verify == VERIFY_UNSIGNED || verify == VERIFY_SIGNATURE_TEST
+               ? "check again; presignctl call makes a whole call, whose answer is signed"
+           : online->clock_wrong
+               ? "set this machine's clock first, then check again"
+               : "compare wechatpay_public_key and wechatpay_public_key_id with the merchant "
+                 "platform, or give the newest platform_certificates";
 }
 
 static void key_found(struct online *online, const char *mchid, const struct probe_answer *answer)
@@ -118,51 +146,43 @@ static void key_found(struct online *online, const char *mchid, const struct pro
                                    : SEVERITY_ERROR,
                is, "it verifies WeChat Pay's answers",
                "presignd publishes nothing from an answer that does not verify",
-               verify == VERIFY_OK || unknown
-                   ? NULL
-                   : "check wechatpay_public_key and wechatpay_public_key_id, or "
-                     "platform_certificates");
+               mend_key(online, verify));
 }
 
-/* False when there is no answer. */
-static bool merchant_look(const struct pay *pay, const struct merchant *merchant)
+static void merchant_found(struct online *online, const char *mchid,
+                           const struct answered *answered)
 {
-    AUTO_FREE char *error = NULL;
-    struct probe_answer answer;
-    if (!probe_run(pay->config, pay->host, merchant, pay->online->timeout_ms, &answer, &error) ||
-        answer.status == 0) {
-        online_add(pay->online, "merchant", merchant->mchid, SEVERITY_UNKNOWN,
-                   error != NULL ? error : answer.reason, SHOULD_FIT, WHY_FIT, NULL);
-        return false;
-    }
-    request_found(pay->online, merchant->mchid, &answer);
-    key_found(pay->online, merchant->mchid, &answer);
-    return true;
-}
-
-static void merchants_look(const struct pay *pay)
-{
-    const struct merchants *merchants = pay->online->setup->merchants;
-    size_t unanswered = pay->online->host_answered ? 0 : UNANSWERED_MAX;
-    for (size_t i = 0; i < merchants_count(merchants); i++) {
-        const struct merchant *merchant = merchants_at(merchants, i);
-        if (unanswered < UNANSWERED_MAX) {
-            unanswered += !merchant_look(pay, merchant);
-        } else {
-            online_add(pay->online, "merchant", merchant->mchid, SEVERITY_UNKNOWN,
-                       pay->online->host_answered ? "not asked: three merchants had no answer"
-                                                  : "no host answered",
-                       SHOULD_FIT, WHY_FIT, NULL);
-        }
+    if (!answered->asked) {
+        unknown(online, mchid,
+                online->host_answered ? "not asked: too many merchants had no answer"
+                                      : "not asked: no host answered",
+                "look at the hosts and the merchants before this one, then check again");
+    } else if (answered->error != NULL || answered->answer.status == 0) {
+        unknown(online, mchid, answered->error != NULL ? answered->error : answered->answer.reason,
+                "check again; with many merchants, with a longer --timeout-ms");
+    } else {
+        request_found(online, mchid, &answered->answer);
+        key_found(online, mchid, &answered->answer);
     }
 }
 
 void online_merchants(struct online *online)
 {
-    struct pay pay = {.online = online, .config = &online->setup->caller};
+    const struct merchants *merchants = online->setup->merchants;
+    size_t count = merchants_count(merchants);
+    struct pay pay = {.online = online,
+                      .lock = PTHREAD_MUTEX_INITIALIZER,
+                      .answers = mem_zalloc(count, sizeof *pay.answers)};
     signal(SIGPIPE, SIG_IGN);
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    online->host_answered = hosts(&pay);
-    merchants_look(&pay);
+    online->host_answered = online_hosts(online, &pay.host);
+    if (online->host_answered) {
+        ask_all(&pay, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        merchant_found(online, merchants_at(merchants, i)->mchid, &pay.answers[i]);
+        free(pay.answers[i].error);
+    }
+    free(pay.answers);
     curl_global_cleanup();
 }

@@ -2,7 +2,8 @@
  *
  *   findings.c    the list, as text and as JSON
  *   brokers.c     the daemon's preflight, under an id of its own, and what a start does not try
- *   merchants.c   hosts, clock and merchants, by one signed request for each merchant
+ *   hosts.c       each host of WeChat Pay, step by step, and the clock
+ *   merchants.c   one signed request for each merchant
  *   files.c       what the unit's service may read
  */
 #ifndef PRESIGND_CTL_CHECK_ONLINE_H
@@ -25,7 +26,7 @@ struct online_finding {
     enum severity severity;
     char *is;
     const char *should, *why; /* NULL: none */
-    char *mend;               /* NULL: nothing to do */
+    char *mend;               /* NULL only with SEVERITY_OK: nothing to do */
 };
 
 struct online {
@@ -34,7 +35,8 @@ struct online {
     struct online_finding *findings;
     size_t count, capacity;
     bool broker_answered, host_answered;
-    bool stuck; /* a thread of online_brokers() still runs: end by _exit(2) */
+    bool clock_wrong; /* so far that WeChat Pay answers 401 */
+    bool stuck;       /* a thread of online_brokers() still runs: end by _exit(2) */
 };
 
 /* --- findings.c */
@@ -55,7 +57,11 @@ void online_deinit(struct online *online);
 /* --- brokers.c. Blocks, for about four answers and 40 s at most. Call it once. */
 void online_brokers(struct online *online);
 
-/* --- merchants.c. Blocks, for one answer of each host and merchant at most. */
+/* --- hosts.c. Blocks, for two answers of each host at most. Whether one answers; `*host` is then
+ * its index. */
+bool online_hosts(struct online *online, unsigned *host);
+
+/* --- merchants.c. Hosts and merchants. Blocks besides for one answer of every 16 merchants. */
 void online_merchants(struct online *online);
 
 /* --- files.c. Reads the files of systemd's units. */
