@@ -62,11 +62,11 @@ static void put_clock(struct buf *out, int64_t wall_ms)
 
 /* --- rules: true if there is something to tell ------------------------------------------- */
 
-static bool hosts_in(const struct status *status, int64_t trouble, struct found *found)
+static bool hosts_in(const struct status *status, int64_t health, struct found *found)
 {
     const struct status_host *hosts = status->hosts.items;
     for (size_t i = 0; i < status->hosts.count; i++) {
-        if (hosts[i].trouble == trouble) {
+        if (hosts[i].health == health) {
             put_name(found, hosts[i].name);
             earlier(&found->since_ms, hosts[i].since_ms);
         }

@@ -13,7 +13,7 @@
 /* How long a partition's base offset may stand still. */
 #define ATTENTION_STILL_MS INT64_C(900000)
 
-/* Values of status_host.trouble. */
+/* Values of status_host.health. */
 enum { ATTENTION_HOST_WELL, ATTENTION_HOST_FAILS, ATTENTION_HOST_DOWN };
 
 /* Fills `status->attention` from the other sections; status_deinit() frees it. */

@@ -219,7 +219,7 @@ static void take_keys(const struct snapshot_sources *from, struct status *status
     }
 }
 
-static int64_t host_trouble(const struct hold *hold, const struct hold_circuit *circuit)
+static int64_t host_health(const struct hold *hold, const struct hold_circuit *circuit)
 {
     return hold_down(hold)                                       ? ATTENTION_HOST_DOWN
            : circuit->broken || circuit->outages >= HOLD_OUTAGES ? ATTENTION_HOST_FAILS
@@ -244,7 +244,7 @@ static void take_hosts(const struct snapshot_sources *from, struct moment now,
                                                              : "not asked yet",
             .outages = host->circuit.outages,
             .last_answer_at_ms = wall_of(now, host->answered_ms),
-            .trouble = host_trouble(hold, &host->circuit),
+            .health = host_health(hold, &host->circuit),
             .since_ms = host->circuit.broken ? wall_of(now, host->circuit.since_ms) : STATUS_NONE,
         };
     }

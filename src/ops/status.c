@@ -10,10 +10,10 @@
 #include <string.h>
 
 #define PLAIN             .rule = RULE_PLAIN
-#define HEADLINE          .place = PLACE_TILE
-#define TITLE             .place = PLACE_TITLE
-#define STATE             .place = PLACE_TITLE, BAD_UNLESS("ready")
-#define ATTENTION         .place = PLACE_ATTENTION
+#define HEADLINE          .display = DISPLAY_TILE
+#define TITLE             .display = DISPLAY_TITLE
+#define STATE             .display = DISPLAY_TITLE, BAD_UNLESS("ready")
+#define ATTENTION         .display = DISPLAY_ATTENTION
 #define BAD_IF_NO         .rule = RULE_BAD_IF_NO
 #define BAD_IF_SET        .rule = RULE_BAD_IF_SET
 #define BAD_ABOVE_0       .rule = RULE_BAD_ABOVE_0

@@ -166,7 +166,7 @@ static void put_list(struct buf *out, const struct status_section *section,
     AUTO_FREE bool *open = mem_zalloc(count, sizeof *open);
     for (size_t item = 0; item < count; item++) {
         open[item] =
-            !fold || (row_tone(section, status, item) >= TONE_WARN && shown < STATUS_TROUBLE_MAX);
+            !fold || (row_tone(section, status, item) >= TONE_WARN && shown < STATUS_OPEN_ROWS_MAX);
         shown += open[item];
     }
     if (shown > 0) {
@@ -263,7 +263,7 @@ static void put_tiles(struct buf *out, const struct status *status)
         const struct status_section *section = &status_sections[i];
         for (size_t j = 0; j < section->field_count; j++) {
             const struct status_field *field = &section->fields[j];
-            if (field->place == PLACE_TILE) {
+            if (field->display == DISPLAY_TILE) {
                 struct status_value value = status_value(section, field, status, 0);
                 buf_puts(out, "<li><b>");
                 put_value(out, field, &value, status->process.at_ms);

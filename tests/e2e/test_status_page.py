@@ -1,10 +1,15 @@
-"""The status page in a browser, at the widths of a desk and of a phone: on a good day, with every event
+"""What people see of a daemon. The status page in a browser, at the widths of a desk and of a phone: on a good day, with every event
 held by a 401, with many merchants and partitions, after a refused reload. Nothing overflows, and the band
-on top says what needs somebody. The screenshots stay in build/screenshots."""
+on top says what needs somebody. The screenshots stay in build/screenshots.
+
+`presignctl status` on a terminal (tmux): its width, `--watch` with several instances and a resize, and
+without a terminal."""
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import unittest
 
 import browser as browsers
@@ -118,6 +123,114 @@ class Look(unittest.TestCase):
         page = browser.open(self.daemon.admin + "/status?all=1", WIDTHS[0])
         self.assertEqual(page.evaluate("[document.querySelectorAll('details, meta[http-equiv=refresh]').length, "
                                        "document.querySelectorAll('#partitions tbody tr').length]"), [0, 200])
+
+
+class Terminal:
+    """A command in a terminal of that size, by a tmux of its own."""
+
+    def __init__(self, command, columns, rows):
+        self._socket = f"presignd-test-{os.getpid()}"
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
+                  f"{command}; echo ended with $?; exec sleep 100000")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.tmux("kill-server")
+
+    def tmux(self, *arguments):
+        done = subprocess.run(["tmux", "-L", self._socket, *arguments], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"tmux {arguments}: {done.stderr}"
+        return done.stdout
+
+    def lines(self):
+        return self.tmux("capture-pane", "-p").rstrip("\n").split("\n")
+
+    def wait_for(self, *words):
+        """Until the screen shows all of them; its lines."""
+        def shown():
+            lines = self.lines()
+            return lines if all(word in "\n".join(lines) for word in words) else None
+        return wait_until(shown, lambda: f"{words} on the terminal:\n" + "\n".join(self.lines()))
+
+
+class OnTheTerminal(unittest.TestCase):
+    def setUp(self):
+        if shutil.which("tmux") is None and not os.environ.get("PRESIGND_REQUIRE_SUITES"):
+            self.skipTest("NO TMUX: presignctl status is not looked at in a terminal (apt-get install tmux)")
+        self.world = self.enterContext(World(kafka=kafka))
+        self.world.start_sandbox()
+        sets = ["retry.base_delay_ms=200", "retry.hold_unauthorized_ms=3600000"]
+        self.daemons = [self.world.start_daemon(name, sets=sets) for name in ("presignd-a", "presignd-b")]
+        self.admins = [daemon.admin.removeprefix("http://") for daemon in self.daemons]
+        self.ctl = self.world.build / "presignctl"
+
+    def watch(self, *more):
+        return [str(self.ctl), "status", "--watch", *more,
+                *(word for admin in [*self.admins, "127.0.0.1:9"] for word in ("--admin", admin))]
+
+    def hold_all(self):
+        self.world.start_sandbox(["401=1"])
+        self.world.produce(event(mchid=MCHID) for _ in range(50))
+
+    def assert_fits(self, lines, columns, rows):
+        """No line was broken: each one is narrower than the terminal, and the first one is there."""
+        self.assertLessEqual(len(lines), rows)
+        self.assertLess(max(map(len, lines)), columns, lines)
+        self.assertIn("presignctl status --watch", lines[0])
+
+    def test_watch(self):
+        with Terminal(" ".join(self.watch()), 80, 24) as terminal:
+            lines = terminal.wait_for("presignd-a", "presignd-b", "127.0.0.1:9: ", "Nothing.", "/s")
+            self.assert_fits(lines, 80, 24)
+            self.hold_all()
+            lines = terminal.wait_for("critical", "First: check serial_no", "PresigndMerchantHeld")
+            self.assert_fits(lines, 80, 24)
+            held = [line.split() for line in lines if line.split()[:2] == [MCHID, "held"]]
+            self.assertEqual(len(held), 1, lines)
+            terminal.tmux("resize-window", "-x", "64", "-y", "12")
+            narrow = wait_until(lambda: (lines := terminal.lines()) and max(map(len, lines)) < 64 and lines,
+                                "the terminal drawn again")
+            self.assert_fits(narrow, 64, 12)
+            self.daemons[0].terminate()
+            terminal.wait_for(f"{self.admins[0]}: ")
+            terminal.tmux("send-keys", "C-c")
+            after = terminal.wait_for("ended with 0")
+            self.assertNotIn("Needs you", "\n".join(after))  # the terminal is as it was before
+
+    def test_once(self):
+        self.hold_all()
+        wait_until(lambda: any(json.loads(http_get(each.admin + "/status.json")[1])["attention"]
+                               for each in self.daemons), "a merchant held")
+        for admin in self.admins:
+            with Terminal(f"{self.ctl} status --admin {admin}", 80, 100) as terminal:
+                lines = terminal.wait_for("Needs you", "Keys that verify answers", "ended with 0")
+                self.assertLessEqual(max(map(len, lines)), 80)
+                self.assertIn("Needs you", lines[:4])
+
+    def read(self, *more):
+        """Some lines of the output through a pipe, and the exit status after SIGINT."""
+        with subprocess.Popen(self.watch(*more), stdout=subprocess.PIPE, text=True) as process:
+            lines = [process.stdout.readline().rstrip("\n") for _ in range(9)]
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=180)
+        return lines, process.returncode
+
+    def test_watch_without_a_terminal(self):
+        lines, status = self.read()
+        self.assertEqual(status, 0)
+        self.assertFalse([line for line in lines if not line.isprintable()])
+        for word in ("presignd-a  ready", "presignd-b  ready", "127.0.0.1:9: "):
+            self.assertTrue([line for line in lines if word in line], lines)
+        lines, status = self.read("--json")
+        self.assertEqual(status, 0)
+        self.assertEqual({json.loads(line)["process"]["instance"] for line in lines}, {"presignd-a", "presignd-b"})
+
+    def test_what_it_does_not_take(self):
+        several = [word for admin in self.admins for word in ("--admin", admin)]
+        self.assertEqual(self.world.ctl("status", *several).returncode, 64)
+        self.assertEqual(self.world.ctl("status", "--watch", "--admin", "nonsense").returncode, 69)
 
 
 if __name__ == "__main__":

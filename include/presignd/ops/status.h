@@ -77,11 +77,11 @@ enum status_rule {
 enum status_tone { TONE_PLAIN, TONE_GOOD, TONE_WARN, TONE_BAD };
 
 /* Where a fact of a single structure is shown. No place shows what another one shows. */
-enum status_place {
-    PLACE_TABLE,     /* in its section's table */
-    PLACE_TILE,      /* at the top, in large figures */
-    PLACE_TITLE,     /* in the first line */
-    PLACE_ATTENTION, /* a row of `attention` tells it */
+enum status_display {
+    DISPLAY_TABLE,     /* in its section's table */
+    DISPLAY_TILE,      /* at the top, in large figures */
+    DISPLAY_TITLE,     /* in the first line */
+    DISPLAY_ATTENTION, /* a row of `attention` tells it */
 };
 
 /* Time before RULE_BAD_WHEN_PAST during which it warns. */
@@ -89,14 +89,14 @@ enum status_place {
 
 #define STATUS_FIELDS_MAX 32
 /* Rows in trouble that a folded list shows. */
-#define STATUS_TROUBLE_MAX 12
+#define STATUS_OPEN_ROWS_MAX 12
 
 struct status_field {
     const char *key;   /* in JSON */
     const char *label; /* for people; NULL: only for programs */
     enum status_kind kind;
     enum status_rule rule;
-    enum status_place place;
+    enum status_display display;
     size_t offset;    /* in its section's structure: a const char * or an int64_t */
     const char *good; /* RULE_…_UNLESS: the good word */
 };
@@ -136,7 +136,7 @@ struct status_value status_value(const struct status_section *section,
 /* Whether the field is a column of its section's table, or a row of its single structure. */
 static inline bool status_in_table(const struct status_field *field)
 {
-    return field->label != NULL && field->place == PLACE_TABLE;
+    return field->label != NULL && field->display == DISPLAY_TABLE;
 }
 
 /* The value for people, "-" if it is not known. `now_ms` is the moment of the status. Not

@@ -153,7 +153,7 @@ TEXT(host, name, PLAIN, "host")
 TEXT(host, state, PLAIN, "state")
 COUNT(host, outages, BAD_ABOVE_0, "outages in a row")
 TIME(host, last_answer_at, PLAIN, "last answer")
-HIDDEN(host, trouble)  /* ATTENTION_HOST_… */
+HIDDEN(host, health)   /* ATTENTION_HOST_… */
 HIDDEN(host, since_ms) /* wall clock: when it failed */
 END;
 

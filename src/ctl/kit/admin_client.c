@@ -66,7 +66,7 @@ static CURLcode set_request(CURL *curl, const struct buf *request)
     return code != CURLE_OK ? code : curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->data);
 }
 
-static CURLcode perform(CURL *curl, const char *listen, const char *path, const struct buf *request,
+static CURLcode prepare(CURL *curl, const char *listen, const char *path, const struct buf *request,
                         int64_t timeout_ms, struct buf *body)
 {
     CURLcode codes[] = {
@@ -84,7 +84,31 @@ static CURLcode perform(CURL *curl, const char *listen, const char *path, const 
             return codes[i];
         }
     }
-    return curl_easy_perform(curl);
+    return CURLE_OK;
+}
+
+static CURL *call(const char *listen, const char *path, const struct buf *request,
+                  int64_t timeout_ms, struct buf *body, char **error)
+{
+    union address address;
+    if (!address_parse(listen, &address)) {
+        *error = mem_printf("%s is neither ADDRESS:PORT nor unix:/PATH", listen);
+        return NULL;
+    }
+    buf_append(body, "", 0);
+    CURL *curl = curl_easy_init();
+    if (curl == NULL || prepare(curl, listen, path, request, timeout_ms, body) != CURLE_OK) {
+        curl_easy_cleanup(curl);
+        *error = mem_strdup("libcurl cannot be initialised");
+        return NULL;
+    }
+    return curl;
+}
+
+CURL *admin_client_call(const char *listen, const char *path, int64_t timeout_ms, struct buf *body,
+                        char **error)
+{
+    return call(listen, path, NULL, timeout_ms, body, error);
 }
 
 /* The system's reason, where there is one: "Permission denied" tells more than "Couldn't connect".
@@ -101,18 +125,14 @@ static char *no_answer(CURL *curl, const char *listen, CURLcode code)
 static char *ask(const char *listen, const char *path, const struct buf *request,
                  int64_t timeout_ms, long *status, struct buf *body)
 {
-    union address address;
-    if (!address_parse(listen, &address)) {
-        return mem_printf("%s is neither ADDRESS:PORT nor unix:/PATH", listen);
-    }
-    CURL *curl = curl_easy_init();
+    char *error = NULL;
+    CURL *curl = call(listen, path, request, timeout_ms, body, &error);
     if (curl == NULL) {
-        return mem_strdup("libcurl cannot be initialised");
+        return error;
     }
-    buf_append(body, "", 0);
-    CURLcode code = perform(curl, listen, path, request, timeout_ms, body);
+    CURLcode code = curl_easy_perform(curl);
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, status);
-    char *error = code == CURLE_OK ? NULL : no_answer(curl, listen, code);
+    error = code == CURLE_OK ? NULL : no_answer(curl, listen, code);
     curl_easy_cleanup(curl);
     return error;
 }

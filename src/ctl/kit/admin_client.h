@@ -5,6 +5,7 @@
 #include "ctl/kit/config.h"
 #include "presignd/base/buf.h"
 
+#include <curl/curl.h>
 #include <stdint.h>
 
 /* A longer answer is an error: something else may listen there. The daemon's pages are far shorter.
@@ -26,5 +27,10 @@ char *admin_client_get(const char *listen, const char *path, int64_t timeout_ms,
 char *admin_client_post(const char *listen, const char *path, const struct buf *request,
                         int64_t timeout_ms, long *status, struct buf *body)
     __attribute__((warn_unused_result));
+
+/* The same as a handle that the caller performs (curl_easy_cleanup()); `body` must live until then.
+ * NULL and an error (free()). */
+CURL *admin_client_call(const char *listen, const char *path, int64_t timeout_ms, struct buf *body,
+                        char **error) __attribute__((warn_unused_result));
 
 #endif

@@ -185,7 +185,7 @@ static void put_wide_row(struct screen *screen, const struct status_section *sec
     buf_putc(&screen->out, '\n');
 }
 
-static bool in_trouble(const struct screen *screen, const struct status_section *section,
+static bool needs_look(const struct screen *screen, const struct status_section *section,
                        const json_t *item)
 {
     for (size_t i = 0; i < section->field_count; i++) {
@@ -206,7 +206,7 @@ static json_t *shown_rows(const struct screen *screen, const struct status_secti
     bool fold = screen->width > 0 && json_array_size(list) > section->open_max;
     json_array_foreach (list, index, item) {
         if (!fold ||
-            (in_trouble(screen, section, item) && json_array_size(shown) < STATUS_TROUBLE_MAX)) {
+            (needs_look(screen, section, item) && json_array_size(shown) < STATUS_OPEN_ROWS_MAX)) {
             (void)json_array_append(shown, item);
         }
     }
@@ -333,7 +333,7 @@ static void put_tiles(struct screen *screen, const json_t *document)
     for (size_t i = 0; i < status_section_count; i++) {
         const struct status_section *section = &status_sections[i];
         for (size_t j = 0; j < section->field_count; j++) {
-            if (section->fields[j].place == PLACE_TILE) {
+            if (section->fields[j].display == DISPLAY_TILE) {
                 buf_printf(&screen->out, "%*s", INDENT, "");
                 terminal_paint(&screen->out, screen->colours, DIM, section->fields[j].label,
                                strlen("failures since the start"), true);

@@ -3,6 +3,7 @@
 #include "ctl/kit/commands.h"
 #include "ctl/kit/terminal.h"
 #include "ctl/status/screen.h"
+#include "ctl/status/watch.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 
@@ -11,17 +12,31 @@
 
 struct options {
     struct ctl_config config;
-    const char *admin;
-    bool json;
+    const char *admins[WATCH_INSTANCES_MAX];
+    size_t admin_count;
+    bool json, watch;
     int64_t timeout_ms;
 };
 
+static char *take_admin(void *values, const char *text)
+{
+    struct options *options = values;
+    if (options->admin_count == WATCH_INSTANCES_MAX) {
+        return mem_printf("more than %d addresses", WATCH_INSTANCES_MAX);
+    }
+    options->admins[options->admin_count++] = text;
+    return NULL;
+}
+
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
-    OPTION_ROW_TEXT(
-        struct options, admin, "admin", "ADDRESS",
-        "the daemon's admin listener: ADDRESS:PORT or\n"
-        "unix:/PATH (daemon.admin_listen of its\nconfiguration, or its control socket)"),
+    OPTION_ROW_EACH(take_admin, "admin", "ADDRESS",
+                    "the daemon's admin listener: ADDRESS:PORT or\n"
+                    "unix:/PATH (daemon.admin_listen of its\n"
+                    "configuration, or its control socket); may be\n"
+                    "repeated with --watch"),
+    OPTION_ROW_FLAG(struct options, watch, "watch",
+                    "ask each second until Ctrl-C; without a terminal,\na line for each answer"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 1, 600000,
                    "for the answer (5000)"),
     OPTION_ROW_JSON(struct options, json, "the daemon's document unchanged, as /status.json"),
@@ -29,7 +44,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct command_exit exits[] = {
-    {EX_OK, "the daemon runs and is ready"},
+    {EX_OK, "the daemon runs and is ready; --watch has ended"},
     EXIT_ROW_USAGE,
     {EX_UNAVAILABLE, "no answer, or not from presignd"},
     {EX_TEMPFAIL, "the daemon runs but is not ready; its state has the reason"},
@@ -69,6 +84,15 @@ static int judge(const struct options *options, const char *listen, const struct
     return command_end(&command_status, status);
 }
 
+static int ask_once(const struct options *options, const char *listen, const char *path)
+{
+    AUTO_BUF struct buf body = {0};
+    long http = 0;
+    AUTO_FREE char *error = admin_client_get(listen, path, options->timeout_ms, &http, &body);
+    return error != NULL ? command_fail(&command_status, EX_UNAVAILABLE, "%s", error)
+                         : judge(options, listen, &body, http);
+}
+
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 5000};
@@ -77,36 +101,46 @@ static int run(int argc, char **argv)
         return status;
     }
     const char *path = "/status.json";
-    AUTO_FREE char *listen = options.admin != NULL
-                                 ? mem_strdup(options.admin)
-                                 : admin_client_status(&command_status, &options.config, &path);
-    if (listen == NULL) {
+    if (options.admin_count > 1 && !options.watch) {
+        return command_usage(&command_status, "several --admin need --watch");
+    }
+    AUTO_FREE char *configured = options.admin_count == 0
+                                     ? admin_client_status(&command_status, &options.config, &path)
+                                     : NULL;
+    if (options.admin_count == 0 && configured == NULL) {
         return EX_CONFIG;
     }
-    AUTO_BUF struct buf body = {0};
-    long http = 0;
-    AUTO_FREE char *error = admin_client_get(listen, path, options.timeout_ms, &http, &body);
-    if (error != NULL) {
-        return command_fail(&command_status, EX_UNAVAILABLE, "%s", error);
+    if (configured != NULL) {
+        options.admins[options.admin_count++] = configured;
     }
     terminal_init();
-    return judge(&options, listen, &body, http);
+    if (!options.watch) {
+        return ask_once(&options, options.admins[0], path);
+    }
+    struct watch_options watch = {
+        .path = path, .timeout_ms = options.timeout_ms, .json = options.json};
+    return watch_run(&command_status, options.admins, options.admin_count, &watch);
 }
 
 const struct command command_status = {
     .name = "status",
     .summary = "print the state of a running daemon",
-    .arguments = "[-c FILE] [--set SECTION.KEY=VALUE]... [--admin ADDRESS] [--json]",
+    .arguments = "[-c FILE] [--set SECTION.KEY=VALUE]... [--admin ADDRESS]... [--watch] [--json]",
     .about =
-        "Prints what the daemon's page /status shows: partitions, events in flight, holds and\n"
-        "their reasons, the last failures by reason, merchants, hosts and keys. On a terminal,\n"
-        "red marks what needs attention.\n",
+        "Prints what the daemon's page /status shows: what needs you, merchants, hosts, failures,\n"
+        "partitions, events in flight, holds and their reasons, and keys. On a terminal, red\n"
+        "marks trouble, and of long lists only the rows in trouble are shown.\n"
+        "\n"
+        "With --watch it asks one or several daemons each second and shows their rate, calls in\n"
+        "flight, held events, the age of the oldest event, merchants and last failures.\n",
     .options = rows,
     .examples = "# the daemon of this machine\n"
                 "presignctl status\n"
                 "# one of several daemons, through its socket; only its lag\n"
                 "presignctl status --admin unix:/run/presignd/a.sock --json |\n"
-                "  jq .work.lag_records\n",
+                "  jq .work.lag_records\n"
+                "# two daemons, each second\n"
+                "presignctl status --watch --admin 10.0.0.5:9464 --admin 10.0.0.6:9464\n",
     .exits = exits,
     .run = run,
 };

@@ -81,7 +81,7 @@ static void fault_limited(struct status *status)
 
 static void fault_host(struct status *status)
 {
-    ((struct status_host *)status->hosts.items)->trouble = ATTENTION_HOST_FAILS;
+    ((struct status_host *)status->hosts.items)->health = ATTENTION_HOST_FAILS;
 }
 
 static void fault_down(struct status *status)
@@ -89,7 +89,7 @@ static void fault_down(struct status *status)
     status->process.ready = 0;
     status->process.state = "the endpoint is down";
     status->work.held_endpoint = 50;
-    ((struct status_host *)status->hosts.items)->trouble = ATTENTION_HOST_DOWN;
+    ((struct status_host *)status->hosts.items)->health = ATTENTION_HOST_DOWN;
 }
 
 static void fault_unready(struct status *status)
@@ -167,13 +167,13 @@ static void fault_reload(struct status *status)
     status->reload_errors = list_of(2, sizeof(struct status_reload_error));
 }
 
-struct trouble {
+struct expected {
     void (*fault)(struct status *status);
     const char *alert, *severity, *subject, *text;
     int64_t since_ms;
 };
 
-static const struct trouble troubles[] = {
+static const struct expected expectations[] = {
     {fault_unready, "PresigndNotReady", "critical", "presignd-a",
      "the group is not joined: no broker", STATUS_NONE},
     {fault_blocked, "PresigndNotReady", "critical", "rights", "no Write on a", STATUS_NONE},
@@ -216,10 +216,10 @@ Test(attention, a_good_day_is_empty)
     status_deinit(&status);
 }
 
-Test(attention, each_trouble_gives_its_row_alone)
+Test(attention, each_fault_gives_its_row_alone)
 {
-    for (size_t i = 0; i < ARRAY_LENGTH(troubles); i++) {
-        const struct trouble *want = &troubles[i];
+    for (size_t i = 0; i < ARRAY_LENGTH(expectations); i++) {
+        const struct expected *want = &expectations[i];
         struct status status = good_day();
         want->fault(&status);
         attention_take(&status);

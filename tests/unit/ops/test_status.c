@@ -185,7 +185,7 @@ Test(status, the_page_shows_every_fact_and_escapes_it)
         for (size_t j = 0; j < section->field_count; j++) {
             const struct status_field *field = &section->fields[j];
             struct status_value value = status_value(section, field, &status, 0);
-            if (field->label == NULL || field->place == PLACE_ATTENTION || !value.given ||
+            if (field->label == NULL || field->display == DISPLAY_ATTENTION || !value.given ||
                 status_is_text(field)) {
                 continue;
             }
