@@ -10,6 +10,8 @@
 static void take_status(struct daemon *d, struct buf *why, struct status *status)
 {
     const struct preflight_finding *blocking = clients_preflight(d->clients);
+    struct brokers_view brokers;
+    brokers_seen(d->clients, &brokers);
     struct monitor_sources from = daemon_sources(d);
     bool ready = monitor_ready(&d->monitor, &from, why);
     struct snapshot_sources sources = {
@@ -25,6 +27,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
                         ? NULL
                         : preflight_row(blocking->check)->process_state,
         .drain_left = d->drain.state == DRAIN_DRAINED ? (int64_t)d->drain.left : STATUS_NONE,
+        .brokers = &brokers,
         .unready = ready ? NULL : why->data,
         .transaction_last_error = report_last_error(d->report),
         .records = (int64_t)metric_value(metrics_series(d->metrics, METRIC_RECORDS, NULL)),
@@ -45,6 +48,7 @@ static int page_metrics(void *context, const struct http_request *request, struc
     pipeline_status(d->pipeline, &pipeline);
     take_status(d, &why, &status);
     report_gauges(d->report, &pipeline, &status);
+    brokers_measure(d->metrics, d->clients);
     status_deinit(&status);
     metrics_write(d->metrics, body);
     return 200;

@@ -12,6 +12,7 @@
 #ifndef PRESIGND_DAEMON_PARTS_H
 #define PRESIGND_DAEMON_PARTS_H
 
+#include "daemon/brokers_log.h"
 #include "daemon/monitor.h"
 #include "daemon/preflight_log.h"
 #include "daemon/report.h"
@@ -69,6 +70,7 @@ struct daemon {
     uint64_t random;
     struct topic_check topic_check;
     struct preflight_log preflight_log;
+    struct brokers_log brokers_log;
     struct reload_status reload_status;
     struct rotation known_keys;
     int64_t started_ms; /* wall clock */

@@ -289,6 +289,15 @@ static void take_preflight(const struct snapshot_sources *from, struct status *s
     }
 }
 
+static void take_kafka(const struct snapshot_sources *from, struct status *status)
+{
+    const struct brokers_view *brokers = from->brokers;
+    status->kafka.brokers_up = (int64_t)brokers->up;
+    status->kafka.brokers_known = (int64_t)brokers->known;
+    status->kafka.brokers_lost = (int64_t)brokers->lost;
+    status->kafka.rtt_ms = brokers->rtt_us > 0 ? brokers->rtt_us / 1000 : STATUS_NONE;
+}
+
 static void take_reload(const struct snapshot_sources *from, struct status *status)
 {
     const struct reload_status *reload = from->reload;
@@ -322,6 +331,7 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     take_pauses(sources, status);
     take_preflight(sources, status);
     take_reload(sources, status);
+    take_kafka(sources, status);
     take_reload_errors(sources, status);
     history_failures(sources->history, &status->failures);
     history_transactions(sources->history, &status->transactions);

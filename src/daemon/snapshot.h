@@ -5,6 +5,7 @@
 #include "daemon/history.h"
 #include "presignd/base/clock.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/kafka/brokers.h"
 #include "presignd/kafka/consumer.h"
 #include "presignd/kafka/preflight.h"
 #include "presignd/ops/reload_status.h"
@@ -22,6 +23,7 @@ struct snapshot_sources {
     const struct caller *caller;
     const struct history *history;
     const struct reload_status *reload;
+    const struct brokers_view *brokers;
     const struct preflight *preflight;  /* what it has found */
     const char *blocking;               /* "preflight: CHECK": keeps us from joining; or NULL */
     const char *unready;                /* why /readyz says no; NULL: it says ready */

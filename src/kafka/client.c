@@ -4,6 +4,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/kafka/brokers.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -93,14 +94,18 @@ static bool is_repeated(const char *facility, const char *text)
            (strcmp(facility, "ADDOFFSETS") == 0 && strstr(text, "concurrent operation") != NULL);
 }
 
-/* Lost connections are errors to the library, and normal for us. Calls return fatal errors. */
+/* Lost connections are errors to the library, and normal for us. When they last, a line of our own
+ * tells it once (brokers.h). Calls return fatal errors. */
 static int log_level(int level, const char *facility, const char *text)
 {
     if (strcmp(facility, "CONFWARN") == 0) {
         return LOG_DEBUG; /* mostly a property of the other client, from [kafka] */
     }
+    if (strcmp(facility, "REQTMOUT") == 0) {
+        return LOG_DEBUG; /* a line with FAIL follows */
+    }
     if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0) {
-        return is_credentials_error(text) ? LOG_WARNING : LOG_NOTICE;
+        return is_credentials_error(text) ? LOG_WARNING : LOG_INFO;
     }
     if (is_repeated(facility, text)) {
         return LOG_INFO;
@@ -121,6 +126,27 @@ static _Atomic bool refusal_expected;
 void client_expect_refusal(bool expected)
 {
     atomic_store(&refusal_expected, expected);
+}
+
+static _Atomic uint64_t errors[KAFKA_PRODUCER + 1];
+
+void client_error_note(enum kafka_client client)
+{
+    atomic_fetch_add(&errors[client], 1);
+}
+
+uint64_t client_errors(enum kafka_client client)
+{
+    return atomic_load(&errors[client]);
+}
+
+void client_statistics(rd_kafka_conf_t *conf,
+                       int (*fn)(rd_kafka_t *client, char *json, size_t len, void *opaque))
+{
+    char interval[16];
+    (void)snprintf(interval, sizeof interval, "%d", BROKERS_INTERVAL_MS);
+    (void)rd_kafka_conf_set(conf, "statistics.interval.ms", interval, NULL, 0);
+    rd_kafka_conf_set_stats_cb(conf, fn);
 }
 
 /* From any of the library's threads. */

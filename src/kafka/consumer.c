@@ -82,6 +82,7 @@ struct consumer {
 
     bool wants_join, subscribed;
     bool joined, fatal_reported, release_overdue;
+    struct client_brokers brokers;
     struct last_error last_error;
     struct last_error subscription; /* the text of `unreadable` */
     enum unreadable unreadable;
@@ -136,9 +137,18 @@ static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque
     if (error == RD_KAFKA_RESP_ERR__FATAL) {
         consumer->noted_fatal = true;
     } else {
+        client_error_note(KAFKA_CONSUMER);
         last_error_set(&consumer->last_error, "%s (%s)", reason,
                        rd_kafka_err2name((rd_kafka_resp_err_t)error));
     }
+}
+
+static int on_statistics(rd_kafka_t *rk, char *json, size_t len, void *opaque)
+{
+    struct consumer *consumer = opaque;
+    (void)rk;
+    brokers_read(&consumer->brokers, json, len);
+    return 0; /* the library frees the text */
 }
 
 /* --- Assignments --- */
@@ -827,6 +837,7 @@ static char *connect_consumer(struct consumer *consumer, const struct consumer_c
     consumer->group_id = client_property(conf, "group.id");
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     rd_kafka_conf_set_error_cb(conf, on_error);
+    client_statistics(conf, on_statistics);
     consumer->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (consumer->eventfd >= 0) {
         consumer->watch =
@@ -883,6 +894,7 @@ void consumer_renew(struct consumer *consumer)
     consumer->noted_revoke = consumer->noted_lost = consumer->noted_fatal = false;
     consumer->joined = consumer->fatal_reported = consumer->release_overdue = false;
     consumer->wants_join = consumer->subscribed = false;
+    consumer->brokers = (struct client_brokers){0};
     last_error_clear(&consumer->last_error);
     (void)lookup_begin(consumer); /* on failure the next poll tries again */
     if (had_any) {
@@ -947,6 +959,11 @@ int64_t consumer_session_timeout_ms(const struct consumer *consumer)
 bool consumer_joined(const struct consumer *consumer)
 {
     return consumer->joined;
+}
+
+const struct client_brokers *consumer_brokers(const struct consumer *consumer)
+{
+    return &consumer->brokers;
 }
 
 const char *consumer_cluster_id(const struct consumer *consumer)

@@ -6,6 +6,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/random.h"
 #include "presignd/base/text.h"
+#include "presignd/kafka/brokers.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -58,8 +59,28 @@ static void on_error(rd_kafka_t *client, int error, const char *reason, void *op
     struct producer *producer = opaque;
     (void)client;
     if (error != RD_KAFKA_RESP_ERR__FATAL) { /* the calls return fatal errors, too */
+        client_error_note(KAFKA_PRODUCER);
         last_error_set(&producer->last_error, "%s (%s)", reason,
                        rd_kafka_err2name((rd_kafka_resp_err_t)error));
+    }
+}
+
+static int on_statistics(rd_kafka_t *client, char *json, size_t len, void *opaque)
+{
+    struct producer *producer = opaque;
+    struct client_brokers brokers;
+    (void)client;
+    brokers_read(&brokers, json, len);
+    if (producer->owner->brokers != NULL) {
+        producer->owner->brokers(producer->context, &brokers);
+    }
+    return 0; /* the library frees the text */
+}
+
+void producer_poll(struct producer *producer)
+{
+    if (producer->client != NULL) {
+        (void)rd_kafka_poll(producer->client, 0);
     }
 }
 
@@ -109,6 +130,7 @@ static char *confs_make(struct producer *producer, const struct producer_config 
     }
     rd_kafka_conf_set_dr_msg_cb(producer->conf, on_delivery);
     rd_kafka_conf_set_error_cb(producer->conf, on_error);
+    client_statistics(producer->conf, on_statistics);
     producer->reader_conf = kafka_properties_apply(
         KAFKA_CONSUMER, config->instance, config->properties, config->property_count, &error);
     if (producer->reader_conf == NULL) {

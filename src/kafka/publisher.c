@@ -69,6 +69,7 @@ struct worker {
     struct query queries[QUERY_COUNT];
     struct preflight *preflight; /* found and not reported yet */
     char id_last_error[256];
+    struct client_brokers brokers;
 
     _Atomic enum producer_id_state id_state;
     _Atomic int32_t partitions[TRANSACTION_TOPICS_MAX]; /* 0: not known yet */
@@ -165,7 +166,16 @@ static bool worker_pause(void *context, int64_t milliseconds)
     return stop;
 }
 
+static void worker_brokers(void *context, const struct client_brokers *brokers)
+{
+    struct worker *worker = context;
+    pthread_mutex_lock(&worker->lock);
+    worker->brokers = *brokers;
+    pthread_mutex_unlock(&worker->lock);
+}
+
 static const struct producer_owner owner = {
+    .brokers = worker_brokers,
     .pause = worker_pause,
     .may_commit = worker_may_commit,
     .read = worker_read,
@@ -267,13 +277,24 @@ static void id_acquire(struct worker *worker)
     pthread_mutex_unlock(&worker->lock);
 }
 
+/* With the lock, which is released meanwhile. The client's statistics come as often. */
+static void idle(struct worker *worker)
+{
+    const struct timespec until = clock_mono_after(BROKERS_INTERVAL_MS);
+    alive(worker, 0);
+    if (!changed_wait(worker, &until) && !has_work(worker)) {
+        pthread_mutex_unlock(&worker->lock);
+        producer_poll(worker->producer);
+        pthread_mutex_lock(&worker->lock);
+    }
+}
+
 /* With the lock, which is released meanwhile. */
 static void work_once(struct worker *worker)
 {
     while (!has_work(worker) &&
            (worker->id_lost || atomic_load(&worker->id_state) == PRODUCER_ID_HELD)) {
-        alive(worker, 0);
-        pthread_cond_wait(&worker->changed, &worker->lock);
+        idle(worker);
     }
     if (worker->stop) {
         return;
@@ -570,6 +591,14 @@ void publisher_last_error(const struct publisher *publisher, char *text, size_t 
     struct worker *worker = publisher->worker;
     pthread_mutex_lock(&worker->lock);
     (void)snprintf(text, size, "%s", worker->id_last_error);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+void publisher_brokers(const struct publisher *publisher, struct client_brokers *brokers)
+{
+    struct worker *worker = publisher->worker;
+    pthread_mutex_lock(&worker->lock);
+    *brokers = worker->brokers;
     pthread_mutex_unlock(&worker->lock);
 }
 

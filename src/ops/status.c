@@ -67,6 +67,7 @@ const struct status_section status_sections[] = {
     ONE(work, "Work"),
     ONE(process, "Process"),
     ONE(reload, "Reload"),
+    ONE(kafka, "Kafka"),
     LIST(transactions, transaction, "Last transactions", DOZEN, "None yet."),
     LIST(preflight, preflight, "Kafka's preflight", 0, "Not looked at yet."),
     LIST(keys, key, "Keys that verify answers", DOZEN, "None."),

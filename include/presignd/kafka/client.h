@@ -49,6 +49,14 @@ bool client_static_membership_missing(void);
  * thread. */
 void client_expect_refusal(bool expected);
 
+/* An error that a client of the daemon reports, other than a fatal one; counted for each kind. Any
+ * thread. */
+void client_error_note(enum kafka_client client);
+uint64_t client_errors(enum kafka_client client);
+/* The client reports its statistics to `fn` every BROKERS_INTERVAL_MS, from inside its poll. */
+void client_statistics(rd_kafka_conf_t *conf,
+                       int (*fn)(rd_kafka_t *client, char *json, size_t len, void *opaque));
+
 /* Destroys the client on a thread of its own. No callback follows. It may take until a wall clock
  * that was set back has caught up. A consumer is not closed: closing calls the rebalance callback,
  * and a static member sends no LeaveGroup anyway (KIP-345). Accepts NULL. */

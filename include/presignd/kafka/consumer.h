@@ -12,6 +12,7 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/loop.h"
 #include "presignd/base/record.h"
+#include "presignd/kafka/brokers.h"
 #include "presignd/kafka/group_metadata.h"
 #include "presignd/kafka/properties.h"
 #include "presignd/kafka/transaction.h"
@@ -103,6 +104,8 @@ int64_t consumer_session_timeout_ms(const struct consumer *consumer);
 /* True after a join, also as a standby without partitions. False again when the partitions were
  * lost. */
 bool consumer_joined(const struct consumer *consumer);
+/* By its last statistics. */
+const struct client_brokers *consumer_brokers(const struct consumer *consumer);
 /* NULL until known; known before the first `assigned`. */
 const char *consumer_cluster_id(const struct consumer *consumer);
 const char *consumer_group_id(const struct consumer *consumer);

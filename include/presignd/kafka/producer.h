@@ -34,6 +34,8 @@ bool producer_open(struct producer *producer, char **error) __attribute__((warn_
 /* Acquires the transactional.id. Takes a few seconds at most; true when it is held. */
 bool producer_acquire(struct producer *producer) __attribute__((warn_unused_result));
 enum producer_id_state producer_id_state(const struct producer *producer);
+/* Between batches: takes the client's errors and statistics. */
+void producer_poll(struct producer *producer);
 /* "" when there is none. */
 const char *producer_last_error(const struct producer *producer);
 /* 0 when not known yet. */

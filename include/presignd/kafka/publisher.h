@@ -15,6 +15,7 @@
 #define PRESIGND_KAFKA_PUBLISHER_H
 
 #include "presignd/base/loop.h"
+#include "presignd/kafka/brokers.h"
 #include "presignd/kafka/preflight.h"
 #include "presignd/kafka/transaction.h"
 
@@ -49,6 +50,8 @@ void publisher_free(struct publisher *publisher, int64_t timeout_ms);
 enum producer_id_state publisher_id_state(const struct publisher *publisher);
 /* Why the transactional.id is not held, cleaned; "" when there is no error. */
 void publisher_last_error(const struct publisher *publisher, char *text, size_t size);
+/* By the producer's last statistics. */
+void publisher_brokers(const struct publisher *publisher, struct client_brokers *brokers);
 /* Replaces thread and producer. An unfinished batch ends as aborted, from inside this call; if it
  * may be visible, its result is found out first. A pending search for the id's holder moves to the
  * new producer. */

@@ -121,6 +121,8 @@ enum producer_id_holder {
 };
 
 /* Called from inside the producer's calls. */
+struct client_brokers;
+
 struct producer_owner {
     /* Waits that long (0: not at all). True asks the producer to stop. */
     bool (*pause)(void *context, int64_t wait_ms);
@@ -131,6 +133,8 @@ struct producer_owner {
      * takes back a batch waits for the second call; false from the first one forbids to read. No
      * blocking call of librdkafka lies in between. NULL: a batch stays valid until its end. */
     bool (*read)(void *context, bool begin);
+    /* The client's statistics have come, from inside a call of the producer. NULL: not used. */
+    void (*brokers)(void *context, const struct client_brokers *brokers);
 };
 
 struct producer_config {

@@ -79,6 +79,12 @@ METRIC(PREFLIGHT, GAUGE, "presignd_preflight", LABELS("check"),
 METRIC(READY, GAUGE, "presignd_ready", NO_LABELS, "1 while /readyz reports ready.")
 METRIC(REBALANCES, COUNTER, "presignd_rebalances_total", LABELS("kind"),
        "Changes of the assigned partitions, by kind.")
+METRIC(KAFKA_BROKERS, GAUGE, "presignd_kafka_brokers", LABELS("client", "state"),
+       "Brokers that the client is connected to (up), or tries in vain to connect to (down).")
+METRIC(KAFKA_RTT, GAUGE, "presignd_kafka_rtt_seconds", LABELS("client"),
+       "Mean time of a request to the slowest broker. A consumer's fetches wait for records.")
+METRIC(KAFKA_ERRORS, COUNTER, "presignd_kafka_errors_total", LABELS("client"),
+       "Errors that the Kafka client reported: lost connections, refused logins, time-outs.")
 METRIC(CLIENT_RENEWALS, COUNTER, "presignd_client_renewals_total", LABELS("why"),
        "Kafka clients replaced in the running process, by cause.")
 METRIC(RECORDS, COUNTER, "presignd_records_total", NO_LABELS, "Records consumed.")

@@ -38,6 +38,7 @@ struct status {
     struct status_process process;
     struct status_work work;
     struct status_reload reload;
+    struct status_kafka kafka;
     struct status_list reload_errors; /* struct status_reload_error */
     struct status_list pauses;        /* struct status_pause */
     struct status_list preflight;     /* struct status_preflight */

@@ -100,6 +100,13 @@ PROSE(pause, by, PLAIN, "by")
 PROSE(pause, note, PLAIN, "note")
 END;
 
+SECTION(kafka)
+COUNT(kafka, brokers_up, PLAIN, "brokers connected")
+COUNT(kafka, brokers_known, PLAIN, "brokers known")
+COUNT(kafka, brokers_lost, ATTENTION, "brokers that do not answer")
+SPAN(kafka, rtt, PLAIN, "slowest broker's mean answer")
+END;
+
 SECTION(preflight)
 TEXT(preflight, check, PLAIN, "check")
 FLAG(preflight, ok, BAD_IF_NO, "passed") /* left out: not known */
