@@ -110,10 +110,10 @@ static void take_partition(const struct snapshot_sources *from, const struct par
         .window_offsets = (int64_t)window_used(window),
         .full = partition->full,
         .still_ms = STATUS_NONE,
-        .paused = !partition->paused  ? NULL
-                  : all_paused        ? "everything is paused"
-                  : !partition->full  ? "the in-flight limit is reached"
-                  : window->span == 0 ? "the broker takes too little offset metadata"
+        .paused = all_paused           ? "everything is paused"
+                  : !partition->paused ? NULL
+                  : !partition->full   ? "the in-flight limit is reached"
+                  : window->span == 0  ? "the broker takes too little offset metadata"
                   : window_room(window) < window_resume(window)
                       ? "its window is full: the event at the base offset does not end"
                       : "its share of the memory is full: its unfinished events do not end",

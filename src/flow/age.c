@@ -1,6 +1,9 @@
 /* The age of unfinished events, and which are late. Each event whose record has a timestamp is in
  * two heaps in order of it: one of its merchant, or of the events without one; and one of those
- * that are not late. Both cost a few steps for each event, however many there are. */
+ * that are not late. Both cost a few steps for each event, however many there are.
+ *
+ * What is not read counts as well: a partition that is full has an older event, the one at its base
+ * offset; and while no records are wanted, backpressure.c reads the first one of each partition. */
 #include "flow/pipeline_parts.h"
 
 /* -1: the record has no timestamp. */

@@ -3,9 +3,9 @@
  * Each partition is bounded by its window and its share of the memory; at such a bound it is paused
  * alone. While the global in-flight limit is reached, no partition is read, since every further
  * event has to wait. Not reading costs nothing, while a pause costs a new fetch. After
- * PIPELINE_PAUSE_AFTER_MS all partitions are paused nevertheless: the consumer must poll, for
- * max.poll.interval.ms and for the group's own events, and must get no records then. While an
- * operator pauses everything, they are paused at once. */
+ * PIPELINE_PAUSE_AFTER_MS the consumer must poll nevertheless, for max.poll.interval.ms and for the
+ * group's own events. Then the first record of each partition is read, waits, and pauses its
+ * partition. While an operator pauses everything, this begins at once. */
 #include "flow/pipeline_parts.h"
 
 /* Largest number of records that are read at once. */
@@ -13,26 +13,34 @@
 /* Paused partitions resume when so many records are wanted. */
 #define RESUME_WANTS 16
 
-/* A partition is paused for two reasons. The consumer is told of changes only. */
+/* A partition is paused at a bound, and while a record waits to be admitted. While no records are
+ * wanted, its first one waits so: its timestamp is the age of what is not read (flow/age.c). The
+ * consumer is told of changes only. */
 static void pause(struct pipeline *p, struct partition *partition)
 {
-    bool paused = partition->full || p->all_paused;
+    bool paused = partition->full || !list_empty(&partition->overflow);
     if (paused != partition->paused) {
         partition->paused = paused;
         (paused ? p->ports.pause : p->ports.resume)(p->ports.consumer, partition->id);
     }
 }
 
+/* The first record that is read while no records are wanted fills nothing. */
+static bool overflows(const struct pipeline *p, const struct partition *partition)
+{
+    return !p->all_paused && !list_empty(&partition->overflow);
+}
+
 static bool is_full(const struct pipeline *p, const struct partition *partition)
 {
-    return !list_empty(&partition->overflow) || window_room(&partition->window) == 0 ||
+    return overflows(p, partition) || window_room(&partition->window) == 0 ||
            share_full(&p->memory, &partition->memory);
 }
 
 static bool may_resume(const struct pipeline *p, const struct partition *partition)
 {
     const struct window *window = &partition->window;
-    return list_empty(&partition->overflow) && window_room(window) >= window_resume(window) &&
+    return !overflows(p, partition) && window_room(window) >= window_resume(window) &&
            share_has_room(&p->memory, &partition->memory);
 }
 
@@ -81,14 +89,6 @@ static bool may_resume_all(const struct pipeline *p, size_t wanted)
     return wanted >= (most < RESUME_WANTS ? most : RESUME_WANTS);
 }
 
-static void pause_all(struct pipeline *p, bool paused)
-{
-    p->all_paused = paused;
-    for (size_t i = 0; i < p->partitions.count; i++) {
-        pause(p, &p->partitions.items[i]);
-    }
-}
-
 size_t backpressure_wants(struct pipeline *p)
 {
     if (p->group_metadata == NULL || p->revoking || p->draining) {
@@ -96,11 +96,9 @@ size_t backpressure_wants(struct pipeline *p)
     }
     size_t wanted = p->all_paused_ms >= 0 ? 0 : room(p);
     int64_t now_ms = now_of(p).mono_ms;
-    if (p->all_paused_ms >= 0 && !p->all_paused) {
-        pause_all(p, true);
-    }
+    p->all_paused = p->all_paused || p->all_paused_ms >= 0;
     if (p->all_paused && may_resume_all(p, wanted)) {
-        pause_all(p, false);
+        p->all_paused = false; /* the next step admits the first records, and resumes */
     }
     if (wanted > 0 && !p->all_paused) {
         p->stopped_since_ms = -1;
@@ -109,8 +107,8 @@ size_t backpressure_wants(struct pipeline *p)
     if (p->stopped_since_ms < 0) {
         p->stopped_since_ms = now_ms;
     }
-    if (!p->all_paused && now_ms - p->stopped_since_ms >= PIPELINE_PAUSE_AFTER_MS) {
-        pause_all(p, true);
+    if (now_ms - p->stopped_since_ms >= PIPELINE_PAUSE_AFTER_MS) {
+        p->all_paused = true;
     }
     return p->all_paused ? 1 : 0;
 }

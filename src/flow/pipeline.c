@@ -85,16 +85,16 @@ bool pipeline_record(struct pipeline *p, const struct record *record)
     job_state_charge(p, job);
     age_enter(p, job);
     /* One more record may follow a pause. A full share does not delay it, since it is in memory
-     * already. */
-    if (!list_empty(&partition->overflow) || !arrive(p, partition, job, now)) {
+     * already. While no records are wanted, it waits to be admitted. */
+    if (p->all_paused || !list_empty(&partition->overflow) || !arrive(p, partition, job, now)) {
         job_state_move(p, job, JOB_NEW);
     }
     backpressure_update(p, partition);
     return !budget_spent(p, &p->admission);
 }
 
-/* Admits the records that came while the window was full; at least one, also if new records have
- * spent the time budget. */
+/* Admits the records that came while the window was full or no records were wanted; at least one,
+ * also if new records have spent the time budget. */
 static void take_overflow(struct pipeline *p, struct partition *partition, struct moment now)
 {
     struct list_link *link;
@@ -105,7 +105,7 @@ static void take_overflow(struct pipeline *p, struct partition *partition, struc
     }
 }
 
-/* Full partitions: admits their overflow, then resumes them if they have room. */
+/* Admits what waits, then resumes full partitions that have room. */
 static void refill(struct pipeline *p, struct moment now)
 {
     if (p->revoking || p->draining) {
@@ -113,8 +113,10 @@ static void refill(struct pipeline *p, struct moment now)
     }
     for (size_t i = 0; i < p->partitions.count; i++) {
         struct partition *partition = &p->partitions.items[i];
-        if (partition->full) {
-            take_overflow(p, partition, now);
+        if (partition->full || !list_empty(&partition->overflow)) {
+            if (!p->all_paused) {
+                take_overflow(p, partition, now);
+            }
             backpressure_update(p, partition);
         }
     }

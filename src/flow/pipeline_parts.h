@@ -99,7 +99,7 @@ struct pipeline {
     size_t look_steps;    /* see pipeline_status */
     int64_t stalled_since_ms; /* steps left work that should have been done; -1: none */
     int64_t stopped_since_ms; /* no record has been wanted; -1: records are wanted */
-    bool all_paused;
+    bool all_paused; /* no records are wanted: of each partition only the first one is read */
     struct time_budget admission; /* of new records and of overflow */
     int64_t relief_ms;            /* next check of full partitions; INT64_MAX: in each step */
     size_t relief_first;          /* counts the checks: a different partition is first each time */

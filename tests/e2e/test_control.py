@@ -82,6 +82,8 @@ class Levers(Control):
         sent = self.world.produce(event() for _ in range(5))
         pauses = json.loads(self.ctl("pause", "--endpoint", "h5", "--json"))["pauses"]
         self.assertEqual([each["scope"] for each in pauses], ["all", "endpoint"])
+        wait_until(lambda: self.status()["work"]["oldest_event_seconds"] > 1, "what is not read has an age")
+        self.assertEqual(self.world.sandbox.ledger(), [])
         self.ctl("resume", "--all")
         self.world.wait_for_outcomes(sent)
         self.assertEqual(self.status()["pauses"], [])

@@ -19,16 +19,17 @@
 
 /* Each state with its name in metrics. A state is a list: only flow/job_state.c moves a job, and it
  * picks the list from the state. */
-#define JOB_STATES(ROW)                                                                        \
-    ROW(NEW, "new")               /* read, not yet admitted: its partition's window is full */ \
-    ROW(BLOCKED, "blocked")       /* behind an earlier event with the same contract code */    \
-    ROW(WAITING, "waiting")       /* waits for its merchant, or for the in-flight limit */     \
-    ROW(CALLING, "calling")       /* in flight */                                              \
-    ROW(ANSWERED, "answered")     /* its answer came; the next step reads it */                \
-    ROW(RETRY, "retry")           /* waits for its next attempt */                             \
-    ROW(PAUSED, "paused")         /* held by a pause (flow/pause.h) */                         \
-    ROW(COMPLETED, "completed")   /* has its outcome, waits for a transaction */               \
-    ROW(PUBLISHING, "publishing") /* in the transaction */                                     \
+#define JOB_STATES(ROW)                                                                     \
+    ROW(NEW, "new")               /* read, not yet admitted: its window is full, or no */   \
+                                  /* records are wanted */                                  \
+    ROW(BLOCKED, "blocked")       /* behind an earlier event with the same contract code */ \
+    ROW(WAITING, "waiting")       /* waits for its merchant, or for the in-flight limit */  \
+    ROW(CALLING, "calling")       /* in flight */                                           \
+    ROW(ANSWERED, "answered")     /* its answer came; the next step reads it */             \
+    ROW(RETRY, "retry")           /* waits for its next attempt */                          \
+    ROW(PAUSED, "paused")         /* held by a pause (flow/pause.h) */                      \
+    ROW(COMPLETED, "completed")   /* has its outcome, waits for a transaction */            \
+    ROW(PUBLISHING, "publishing") /* in the transaction */                                  \
     ROW(REFUSED, "refused")       /* Kafka did not accept its outcome, or accepts none there */
 
 #define JOB_STATE(state, name) JOB_##state,

@@ -17,7 +17,8 @@ struct partition {
     struct window window;
     struct window pending; /* the window after the current transaction's commit */
     struct list jobs;      /* all unfinished ones, in the order of offsets */
-    struct list overflow;  /* JOB_NEW: read while the window was full; usually one at most */
+    struct list overflow;  /* JOB_NEW: read while the window was full or no records were wanted;
+                            * usually one at most */
     bool in_batch;
     bool deferred;           /* its set is too wide: the batch takes none of its outcomes */
     struct share memory;     /* of all its jobs */

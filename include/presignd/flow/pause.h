@@ -1,9 +1,9 @@
 /* Pauses by which an operator stops calls: of everything, of a merchant, of an endpoint. Pure.
  *
  * A paused event is held: it is not called, no attempt is used up, and its retry time stands still.
- * `expirytime` and max_event_age_ms go on. Calls in flight end. While everything is paused, no
- * partition is read either, and relief (flow/relief.h) ends none of these events. A pause is of
- * this process alone.
+ * `expirytime` and max_event_age_ms go on. Calls in flight end. While everything is paused, of
+ * each partition only the first record is read, for its age, and relief (flow/relief.h) ends none
+ * of these events. A pause is of this process alone.
  */
 #ifndef PRESIGND_FLOW_PAUSE_H
 #define PRESIGND_FLOW_PAUSE_H

@@ -11,7 +11,7 @@
  * - memory of a partition's events: its share of PIPELINE_BYTES_MAX (flow/share.h)
  * A partition at one of its bounds is paused alone, and resumes by itself. While the in-flight
  * limit is reached and twice as many events wait, no record is wanted; after
- * PIPELINE_PAUSE_AFTER_MS of that, all partitions are paused.
+ * PIPELINE_PAUSE_AFTER_MS of that, each partition is paused with its first record.
  *
  * Each stage of a step that may find thousands of events has a time budget, PIPELINE_BUDGET_MS. If
  * that is spent, pipeline_next_ms() asks for the next step at once.

@@ -18,7 +18,8 @@
 
 /* Memory of all unfinished events. */
 #define PIPELINE_BYTES_MAX ((size_t)48 * 1024 * 1024)
-/* All partitions are paused when no record has been wanted for so long. */
+/* When no record has been wanted for so long, the first one of each partition is read and waits,
+ * and its partition is paused. */
 #define PIPELINE_PAUSE_AFTER_MS 1000
 /* Time budget of one stage of a step. The next step, which follows at once, does the rest. */
 #define PIPELINE_BUDGET_MS 10

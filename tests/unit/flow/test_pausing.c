@@ -166,9 +166,13 @@ Test(pausing, everything_stops_and_no_partition_is_read)
     pipeline_step(story.pipeline);
     pauses(&story, PAUSE_ALL, "");
     cr_assert_eq(pipeline_wants(story.pipeline), 1, "the group's own events");
+    cr_assert_not(story.paused, "its first record is read, for its timestamp");
+    comes(&story, 2);
     cr_assert(story.paused);
-    comes(&story, 2); /* fetched already */
+    cr_assert_eq(status_of(&story).jobs[JOB_NEW], 1);
+    cr_assert_eq(status_of(&story).partitions_full, 0);
     goes_on(&story, BEGIN_MS + 100);
+    cr_assert_lt(status_of(&story).oldest_ms, INT64_MAX, "the age of what is not read");
     cr_assert_eq(story.ended[1], REASON_NONE);
     cr_assert_gt(story.ended_ms[1], 0, "its call had begun");
     cr_assert_eq(story.calls[2], 0);
@@ -180,13 +184,15 @@ Test(pausing, everything_stops_and_no_partition_is_read)
     pipeline_assigned(story.pipeline, story.group_metadata, &position.partition, 1);
     pipeline_positions(story.pipeline, &position, 1);
     cr_assert_eq(pipeline_wants(story.pipeline), 1);
+    comes(&story, 2);
     cr_assert(story.paused);
     pauses(&story, PAUSE_MERCHANT, DIRECT);
     cr_assert_eq(pipeline_resume(story.pipeline, PAUSE_ALL, ""), 2, "it ends every pause");
     cr_assert_gt(pipeline_wants(story.pipeline), 1);
-    cr_assert_not(story.paused);
     comes(&story, 3);
     goes_on(&story, story.now.mono_ms + 100);
+    cr_assert_not(story.paused);
+    cr_assert_eq(story.calls[2], 1, "the one that was read first");
     cr_assert_eq(story.calls[3], 1);
     story_end(&story);
 }
