@@ -286,9 +286,10 @@ const char *config_origin(const struct config *config, const char *section, cons
 struct config *config_gather(const struct config_sources *sources,
                              config_property_check_fn *check_property, struct buf *errors)
 {
+    struct buf warnings = {0};
     struct reading reading = {.sources = sources,
                               .check_property = check_property,
-                              .lines = {.errors = errors},
+                              .lines = {.errors = errors, .warnings = &warnings},
                               .config = mem_zalloc(1, sizeof *reading.config)};
     config_lines_read(&reading.lines, sources);
     take_origins(&reading);
@@ -298,6 +299,7 @@ struct config *config_gather(const struct config_sources *sources,
     check_topics(&reading);
     check_merchants(&reading);
     reading.config->files_lack = reading.lines.lacks_files;
+    reading.config->warnings = warnings.data;
     config_problems_end(&reading.lines);
     config_lines_deinit(&reading.lines);
     return reading.config;
@@ -351,6 +353,7 @@ struct config *config_free(struct config *config)
         free(config->origins[i].text);
     }
     free(config->origins);
+    free(config->warnings);
     free(config->path);
     free(config->properties);
     free(config->merchants);

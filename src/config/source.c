@@ -26,6 +26,8 @@ enum {
     NAME_MAX_BYTES = 128,
 };
 
+#define BYTE_ORDER_MARK "\xEF\xBB\xBF"
+
 /* A file while libinih parses it. */
 struct source {
     struct config_lines *lines;
@@ -33,6 +35,7 @@ struct source {
     const char *at, *end;
     unsigned number; /* of this source, from 1 */
     unsigned line;
+    unsigned ends[2];           /* the first line that ends in LF, and in CR LF; 0: none */
     bool want_key;              /* the current line has to call the handler */
     bool in_section;            /* below a heading */
     struct config_group *group; /* NULL below a wrong heading */
@@ -262,8 +265,7 @@ static void take_heading(struct source *source, char *text)
 /* Inspects a line. False hides it from libinih. */
 static bool look_at(struct source *source, const char *text, size_t len)
 {
-    static const char byte_order_mark[] = "\xEF\xBB\xBF";
-    if (source->line == 1 && len >= 3 && memcmp(text, byte_order_mark, 3) == 0) {
+    if (source->line == 1 && len >= 3 && memcmp(text, BYTE_ORDER_MARK, 3) == 0) {
         text += 3;
         len -= 3;
     }
@@ -289,6 +291,30 @@ static bool look_at(struct source *source, const char *text, size_t len)
     return true;
 }
 
+static void note_end(struct source *source, const char *text, size_t len)
+{
+    if (len > 0 && text[len - 1] == '\n') {
+        unsigned *first = &source->ends[len > 1 && text[len - 2] == '\r'];
+        *first = *first == 0 ? source->line : *first;
+    }
+}
+
+/* Neither harms here, but other programs that read or change the file trip over them. */
+static void warn_of_text(const struct source *source, const char *content)
+{
+    if (strncmp(content, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0) {
+        buf_printf(source->lines->warnings,
+                   "%s:1: begins with a byte order mark: save it as UTF-8 without one\n",
+                   source->path);
+    }
+    const unsigned *ends = source->ends;
+    if (ends[0] > 0 && ends[1] > 0) {
+        buf_printf(source->lines->warnings,
+                   "%s:%u: has two kinds of line ends, LF and CR LF: save it with one of them\n",
+                   source->path, ends[0] > ends[1] ? ends[0] : ends[1]);
+    }
+}
+
 /* As fgets(3), but never splits a line; a hidden line is returned as an empty one. */
 static char *next_line(char *out, int size, void *stream)
 {
@@ -305,6 +331,7 @@ static char *next_line(char *out, int size, void *stream)
     const char *newline = memchr(text, '\n', (size_t)(source->end - text));
     source->at = newline == NULL ? source->end : newline + 1;
     size_t len = (size_t)(source->at - text);
+    note_end(source, text, len);
     bool pass = false;
     if (len >= (size_t)size) {
         AUTO_FREE char *problem = mem_printf("is longer than %d bytes", size - 2);
@@ -340,6 +367,7 @@ static void read_file(struct config_lines *lines, const char *path, unsigned num
     if (ini_parse_stream(next_line, &source, on_key, &source) == -2) {
         config_problem(lines, path, "not enough memory to read it");
     }
+    warn_of_text(&source, content);
     explicit_bzero(content, len);
     free(content);
 }

@@ -28,8 +28,9 @@ struct config_lines {
     size_t group_count;
     struct buf *errors;
     size_t error_count;
-    bool lacks_files;  /* one could not be read */
-    bool lacks_groups; /* they may stand in an unreadable file, or below an invalid heading */
+    struct buf *warnings; /* what is read all the same, one line each */
+    bool lacks_files;     /* one could not be read */
+    bool lacks_groups;    /* they may stand in an unreadable file, or below an invalid heading */
 };
 
 /* Appends a problem as one line. Beyond a limit, problems are only counted. */
@@ -37,7 +38,7 @@ void config_problem(struct config_lines *lines, const char *origin, const char *
     __attribute__((format(printf, 3, 4)));
 /* Appends the number of problems that were only counted, if any. */
 void config_problems_end(struct config_lines *lines);
-/* Reads all sources. `lines` is zero but for `errors`. */
+/* Reads all sources. `lines` is zero but for `errors` and `warnings`. */
 void config_lines_read(struct config_lines *lines, const struct config_sources *sources);
 void config_lines_deinit(struct config_lines *lines);
 /* The section's group, of merchants the first; NULL when no source has one. */

@@ -347,6 +347,7 @@ struct setup *setup_load(const struct config_sources *sources, struct buf *error
         /* A file was unreadable; checking defaults would only add noise. */
         return setup_free(setup);
     }
+    buf_puts(&setup->warnings, setup->config->warnings == NULL ? "" : setup->config->warnings);
     bool refused = errors->len > clean;
     load_schemas(setup, errors);
     load_merchants(setup, sources, refused, errors);

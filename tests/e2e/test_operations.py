@@ -295,7 +295,8 @@ class Rotation(Operated):
 
     def setUp(self):
         super().setUp()
-        self.sections = {"daemon": {"state_dir": self.world.directory / "state"}}
+        self.sections = {"daemon": {"state_dir": self.world.directory / "state",
+                                    "control_socket": self.world.directory / "control.sock"}}
         (self.world.directory / "state").mkdir()
         self.daemon = self.world.start_daemon(sections=self.sections)
         self.path = self.world.directory / "presignd-1.conf"
@@ -346,10 +347,27 @@ class Rotation(Operated):
         self.assertEqual((status, json.loads(told)["ok"]), (EX_CONFIG, False))
         self.assertEqual([each[:len(place)] for each in json.loads(told)["problems"]], [place])
         self.assertEqual(self.check(self.with_pair(serial=True, key=True))[0], EX_OK)
+        self.assertEqual(self.check(half, "--set", "daemon.admin_listen=")[0], EX_CONFIG)  # over the control socket
         self.daemon.terminate()
         status, _, told = self.check(half)
         self.assertEqual(status, EX_OK)
         self.assertIn(place, told)
+
+    def test_a_credential_that_was_replaced_needs_a_restart(self):
+        self.daemon.terminate()
+        keys = self.world.directory / "keys"
+        keys.mkdir()
+        pem = self.world.sandbox.directory / f"merchant-{DIRECT}.pem"
+        (keys / pem.name).write_bytes(pem.read_bytes())
+        self.sets = [f"merchant {DIRECT}.private_key=@{pem.name}"]
+        self.daemon = self.world.start_daemon(sections=self.sections, sets=self.sets,
+                                              environment={"CREDENTIALS_DIRECTORY": str(keys)})
+        (keys / pem.name).write_bytes(pem.with_name(f"merchant-{DIRECT_2}.pem").read_bytes())
+        self.path.write_text(self.with_pair(serial=True))
+        done = subprocess.run([self.world.build / "presignctl", "check", "-c", self.path, "--set", *self.sets],
+                              env={**os.environ, "CREDENTIALS_DIRECTORY": str(keys)}, capture_output=True, text=True)
+        self.assertEqual(done.returncode, EX_OK, done.stderr)
+        self.assertIn(f"merchant {DIRECT}: private_key: the daemon has another key, as a credential: a restart", done.stderr)
 
     def test_while_it_is_answered_401_one_half_is_enough(self):
         self.world.produce([app("F401x99A")])

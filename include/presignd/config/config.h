@@ -52,6 +52,7 @@ struct config {
     char *path; /* of the main file */
     struct config_origin *origins;
     size_t origin_count;
+    char *warnings;       /* of the files' text, one line each; NULL: none */
     bool files_lack;      /* a file could not be read: missing keys may be in it */
     bool properties_lack; /* wrong properties were left out: the others may contradict each other */
 };

@@ -2,9 +2,11 @@
 
 #include "ctl/check/unit.h"
 #include "ctl/kit/admin_client.h"
+#include "presignd/base/address.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/config/read.h"
 #include "presignd/setup/rotation.h"
 
 #include <stdio.h>
@@ -37,16 +39,12 @@ static void check_unit(struct setup *setup, const struct ctl_config *options)
 
 /* --- The keys that were in use before --- */
 
-/* The status of the daemon with this configuration's instance, or NULL. */
-static json_t *running(const struct setup *setup)
+/* Of the daemon with this configuration's instance, or NULL. */
+static json_t *status_at(const struct setup *setup, const char *listen, const char *path)
 {
-    const char *listen = setup->config->daemon.admin_listen;
     AUTO_BUF struct buf body = {0};
     long http = 0;
-    if (!text_is_given(listen)) {
-        return NULL;
-    }
-    AUTO_FREE char *error = admin_client_get(listen, "/status.json", ANSWER_MS, &http, &body);
+    AUTO_FREE char *error = admin_client_get(listen, path, ANSWER_MS, &http, &body);
     json_t *status = error == NULL && http == 200
                          ? json_read(body.data, body.len, JSON_NESTING_MAX, 0, NULL)
                          : NULL;
@@ -56,6 +54,34 @@ static json_t *running(const struct setup *setup)
         return NULL;
     }
     return status;
+}
+
+static json_t *running(const struct setup *setup)
+{
+    const char *control = setup->config->daemon.control_socket;
+    const char *listen = setup->config->daemon.admin_listen;
+    AUTO_FREE char *socket = mem_printf(ADDRESS_UNIX_PREFIX "%s", control == NULL ? "" : control);
+    json_t *status = text_is_given(control) ? status_at(setup, socket, "/v1/status") : NULL;
+    return status == NULL && text_is_given(listen) ? status_at(setup, listen, "/status.json")
+                                                   : status;
+}
+
+/* The daemon has read its credentials at its start. */
+static void warn_of_credentials(struct setup *setup, const json_t *merchants)
+{
+    size_t index;
+    const json_t *item;
+    json_array_foreach (merchants, index, item) {
+        const char *mchid = json_text(item, "mchid");
+        const struct merchant *merchant = merchants_find(setup->merchants, mchid);
+        if (merchant != NULL && strcmp(json_text(item, "key_from"), "credential") == 0 &&
+            strcmp(json_text(item, "key_sha256"), merchant->key_sha256) != 0) {
+            buf_printf(&setup->warnings,
+                       "%s: merchant %s: private_key: the daemon has another key, as a credential: "
+                       "a restart takes the new one, a reload does not\n",
+                       config_origin(setup->config, "merchant", mchid, "private_key"), mchid);
+        }
+    }
 }
 
 /* The pair of a merchant that WeChat Pay answers 401 proves nothing. */
@@ -94,6 +120,7 @@ static void check_keys(struct setup *setup, const struct ctl_config *options, st
         rotation_read(&known, merchants);
         discard_refused(&known, merchants);
         (void)rotation_check(&known, setup, NULL, problems);
+        warn_of_credentials(setup, merchants);
     } else if (read_state(setup, options, &known)) {
         (void)rotation_check(&known, setup, NULL, &setup->warnings);
     }

@@ -8,7 +8,7 @@
 #include "presignd/setup/setup.h"
 
 /* Adds to the setup's warnings what a start would warn of, and to `problems` why the running daemon
- * would refuse a reload. Asks the daemon once, for two seconds at most. */
+ * would refuse a reload. Asks the daemon, for four seconds at most. */
 void known_check(struct setup *setup, const struct ctl_config *options, struct buf *problems);
 
 #endif

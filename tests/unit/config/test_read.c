@@ -300,6 +300,10 @@ Test(config_read, a_byte_order_mark_and_crlf_are_accepted)
         read_text(&bench, "\xEF\xBB\xBF[daemon]\r\ninstance = win\r\n\r\n" MERCHANT);
     cr_assert_not_null(config, "%s", errors_of(&bench));
     cr_assert_str_eq(config->daemon.instance, "win");
+    cr_assert_not_null(strstr(config->warnings, "conf:1: begins with a byte order mark"));
+    cr_assert_not_null(strstr(config->warnings, "conf:4: has two kinds of line ends"));
+    config = read_text(&bench, MERCHANT);
+    cr_assert_null(config->warnings);
 }
 
 Test(config_read, later_sources_override_earlier_ones)
