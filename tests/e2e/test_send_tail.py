@@ -5,7 +5,7 @@ import unittest
 
 from confluent_kafka import Producer
 
-from harness import Program, World, event
+from harness import Program, World, event, wait_until
 from kafka_broker import Cluster
 
 
@@ -22,8 +22,9 @@ class SendAndTail(unittest.TestCase):
     def setUpClass(cls):
         cls.world = cls.enterClassContext(World())
         cls.world.start_sandbox()
-        cls.world.start_daemon()
-        cls.config = cls.world.write_config()
+        cls.sections = {"daemon": {"control_socket": cls.world.directory / "control.sock"}}
+        cls.world.start_daemon(sections=cls.sections)
+        cls.config = cls.world.write_config(sections=cls.sections)
 
     def send(self, stdin, *options, status=0):
         done = self.world.ctl("send", "-c", self.config, *options, stdin=stdin)
@@ -211,6 +212,53 @@ class SendAndTail(unittest.TestCase):
                                                        f"daemon.requests_topic={unread}", status=75)[1])
         self.canary("--merchant", "1999999999", status=78)
         self.canary("--timeout-ms", 500, "--set", "kafka.bootstrap.servers=127.0.0.1:1", status=69)
+
+    def find(self, *options, status=0):
+        done = self.world.ctl("find", "-c", self.config, "--json", *options)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.told = done.stderr.decode()
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def lever(self, *command):
+        done = self.world.ctl(*command, "-c", self.config)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_find_follows_an_event_from_its_hold_to_its_outcome(self):
+        merchant = next(name for name, mode in self.world.sandbox.merchants().items() if mode == "direct")
+        self.find("find1", status=65)
+        self.assertIn("no event of find1", self.told)
+        self.lever("pause", "--merchant", merchant)
+        (event_id,), _ = self.send(lines(event(out_contract_code="find1", mchid=merchant)))
+        wait_until(lambda: self.find("find1")[0]["state"] == "held", lambda: self.find("find1"))
+        (held,) = self.find("find1")
+        self.assertEqual((held["event"], held["held_by"], held["mchid"], held["endpoint"], held["attempts"]),
+                         (event_id, "paused", merchant, "app", 0))
+        self.assertTrue(held["instance"] and held["timestamp"] and held["id"])
+        (unread,) = self.find("find1", "--control", "/nonexistent")
+        self.assertEqual(unread["state"], "unread")
+        self.assertIn("what a daemon has is not known", self.told)
+        self.lever("resume", "--merchant", merchant)
+        self.world.wait_for_outcomes([event_id])
+        (done,) = self.find("find1")
+        (outcome,) = done["outcomes"]
+        self.assertEqual((done["state"], outcome["topic"], done["attempts"]),
+                         ("succeeded", self.world.topics["presign.results"], 1))
+        self.assertTrue(outcome["issued_at"] and outcome["expires_at"])
+        self.assertNotIn("held_by", done)
+
+    def test_find_reads_partitions_that_the_key_does_not_name(self):
+        (first,), _ = self.send(lines(event(out_contract_code="find2")), "--key", "another")
+        (second,), _ = self.send(b'{"specversion":"1.0","data":{"out_contract_code":"find3"}}\n', "--no-key")
+        self.world.wait_for_outcomes([first, second])
+        self.assertEqual([(found["event"], found["state"]) for found in self.find("find2")], [(first, "succeeded")])
+        (failed,) = self.find("find3")
+        self.assertEqual((failed["event"], failed["state"], failed["outcomes"][0]["reason"]),
+                         (second, "failed", "invalid_cloudevent"))
+        self.find("find2", "--merchant", "1999999999", status=65)
+        self.find("find2", "--since", "0s", status=65)
+        self.find("no such code", status=64)
+        shown = self.world.ctl("find", "-c", self.config, "find3").stdout.decode()
+        self.assertRegex(shown, rf"^{second}: failed\n    sent \S+.*\n    \S+/\d+/\d+, \S+, invalid_cloudevent\n$")
 
     def test_tail_shows_no_open_or_aborted_transaction(self):
         topic = self.world.topics["presign.results"]

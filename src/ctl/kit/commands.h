@@ -14,6 +14,7 @@
     X(send) \
     X(tail) \
     X(canary) \
+    X(find) \
     X(redrive) \
     X(status) \
     X(pause) \

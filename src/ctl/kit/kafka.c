@@ -336,6 +336,22 @@ static rd_kafka_topic_partition_list_t *all_partitions(const char *topic, int pa
     return list;
 }
 
+/* Turns wall clocks into offsets. */
+static bool ask_offsets(struct ctl_kafka *kafka, const char *topic,
+                        rd_kafka_topic_partition_list_t *list, char **error)
+{
+    rd_kafka_resp_err_t failed =
+        rd_kafka_offsets_for_times(kafka->handle, list, ctl_kafka_timeout(kafka));
+    for (int i = 0; failed == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++) {
+        failed = list->elems[i].err;
+    }
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        AUTO_FREE char *text = metadata_reason(kafka, failed);
+        *error = mem_printf("topic %s, offsets by time: %s", topic, text);
+    }
+    return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 /* By partition, the offset of the first record at the wall clock or later; RD_KAFKA_OFFSET_END:
  * none (rd_kafka_topic_partition_list_destroy()). NULL and an error. */
 static rd_kafka_topic_partition_list_t *offsets_at(struct ctl_kafka *kafka, const char *topic,
@@ -345,14 +361,7 @@ static rd_kafka_topic_partition_list_t *offsets_at(struct ctl_kafka *kafka, cons
     for (int i = 0; i < list->cnt; i++) {
         list->elems[i].offset = at_ms;
     }
-    rd_kafka_resp_err_t failed =
-        rd_kafka_offsets_for_times(kafka->handle, list, ctl_kafka_timeout(kafka));
-    for (int i = 0; failed == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++) {
-        failed = list->elems[i].err;
-    }
-    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        AUTO_FREE char *text = metadata_reason(kafka, failed);
-        *error = mem_printf("topic %s, offsets by time: %s", topic, text);
+    if (!ask_offsets(kafka, topic, list, error)) {
         rd_kafka_topic_partition_list_destroy(list);
         return NULL;
     }
@@ -523,6 +532,17 @@ bool ctl_kafka_ends(struct ctl_kafka *kafka, const char *topic, int32_t partitio
     return failed == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+bool ctl_kafka_offset_at(struct ctl_kafka *kafka, const char *topic, int32_t partition,
+                         int64_t at_ms, int64_t *offset, char **error)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = at_ms < 0 ? 0 : at_ms;
+    bool known = ask_offsets(kafka, topic, list, error);
+    *offset = list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return known;
+}
+
 bool ctl_kafka_seek(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t offset,
                     char **error)
 {
@@ -586,4 +606,20 @@ char *ctl_record_id(const char *topic, int32_t partition, int64_t offset)
 char *ctl_message_id(const rd_kafka_message_t *message)
 {
     return ctl_record_id(rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+}
+
+struct record_header *ctl_message_headers(const rd_kafka_message_t *message, size_t *count)
+{
+    rd_kafka_headers_t *list = NULL;
+    size_t cap = rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR
+                     ? rd_kafka_header_cnt(list)
+                     : 0;
+    struct record_header *headers = mem_zalloc(cap + 1, sizeof *headers);
+    *count = 0;
+    while (*count < cap &&
+           rd_kafka_header_get_all(list, *count, &headers[*count].name, &headers[*count].value,
+                                   &headers[*count].value_len) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        (*count)++;
+    }
+    return headers;
 }

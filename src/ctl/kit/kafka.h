@@ -27,7 +27,8 @@ struct ctl_kafka *ctl_kafka_sender(const struct kafka_property *properties, size
 struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size_t count,
                                    int64_t timeout_ms, char **error)
     __attribute__((warn_unused_result));
-/* For ctl_kafka_seek() and ctl_kafka_read(): reports a missing offset and a partition's end. */
+/* For ctl_kafka_offset_at(), ctl_kafka_seek() and ctl_kafka_read(): reports a missing offset and a
+ * partition's end. */
 struct ctl_kafka *ctl_kafka_scanner(const struct kafka_property *properties, size_t count,
                                     int64_t timeout_ms, char **error)
     __attribute__((warn_unused_result));
@@ -96,6 +97,11 @@ bool ctl_kafka_is_down(struct ctl_kafka *kafka);
  * False and an error (free()). */
 bool ctl_kafka_ends(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t *low,
                     int64_t *high, char **error) __attribute__((warn_unused_result));
+/* The offset of the partition's first record at that wall clock or later; RD_KAFKA_OFFSET_END:
+ * none. False and an error (free()). */
+bool ctl_kafka_offset_at(struct ctl_kafka *kafka, const char *topic, int32_t partition,
+                         int64_t at_ms, int64_t *offset, char **error)
+    __attribute__((warn_unused_result));
 /* Starts reading one partition at the offset, and stops reading the one before. */
 bool ctl_kafka_seek(struct ctl_kafka *kafka, const char *topic, int32_t partition, int64_t offset,
                     char **error) __attribute__((warn_unused_result));
@@ -113,5 +119,8 @@ enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **messa
 char *ctl_record_id(const char *topic, int32_t partition, int64_t offset)
     __attribute__((warn_unused_result));
 char *ctl_message_id(const rd_kafka_message_t *message) __attribute__((warn_unused_result));
+/* The record's headers (free()); names and values are the message's. */
+struct record_header *ctl_message_headers(const rd_kafka_message_t *message, size_t *count)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -98,23 +98,6 @@ static bool fetch(struct redriven *redriven, struct ctl_kafka *fetcher, const ch
     return false;
 }
 
-/* The record's headers (free()). */
-static struct record_header *message_headers(const rd_kafka_message_t *message, size_t *count)
-{
-    rd_kafka_headers_t *list = NULL;
-    size_t cap = rd_kafka_message_headers(message, &list) == RD_KAFKA_RESP_ERR_NO_ERROR
-                     ? rd_kafka_header_cnt(list)
-                     : 0;
-    struct record_header *headers = mem_zalloc(cap + 1, sizeof *headers);
-    *count = 0;
-    while (*count < cap &&
-           rd_kafka_header_get_all(list, *count, &headers[*count].name, &headers[*count].value,
-                                   &headers[*count].value_len) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        (*count)++;
-    }
-    return headers;
-}
-
 /* Sets the headers: the event's, without those of an earlier run, then presignredrive's. */
 static void set_headers(struct redriven *redriven, const struct record_header *headers,
                         size_t count)
@@ -154,7 +137,7 @@ bool redriven_make(struct redriven *redriven, struct failure *failure, struct ct
         set_headers(redriven, redriven->record.headers, redriven->record.header_count);
     } else if (fetch(redriven, fetcher, requests_topic, gone, error)) {
         size_t count;
-        AUTO_FREE struct record_header *headers = message_headers(redriven->fetched, &count);
+        AUTO_FREE struct record_header *headers = ctl_message_headers(redriven->fetched, &count);
         redriven->record.value = redriven->fetched->payload;
         redriven->record.value_len = redriven->fetched->len;
         set_headers(redriven, headers, count);
