@@ -20,7 +20,7 @@ PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "
 
 
 # Commands with an argument that is no option, and the words that it may be.
-OPERANDS = {"find": ["C1"], "log-level": {"error", "warning", "notice", "info", "debug"}}
+OPERANDS = {"find": set(), "log-level": {"error", "warning", "notice", "info", "debug"}}
 STATUSES = {0, 64, 65, 69, 75, 78}
 
 
