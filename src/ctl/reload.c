@@ -50,7 +50,7 @@ static const struct command_exit exits[] = {
     {EX_OK, "the new configuration is in use"},
     EXIT_ROW_USAGE,
     {EX_UNAVAILABLE, "the daemon does not run, does not answer or cannot be signalled"},
-    {EX_TEMPFAIL, "the signal was sent, but no result came in time"},
+    {EX_TEMPFAIL, "the daemon was asked, but no result came in time"},
     {EX_CONFIG, "the new configuration was rejected; the old one stays in use"},
     {0},
 };
@@ -249,34 +249,42 @@ static int reload_by_signal(const char *listen, const struct options *options,
 
 /* --- The control socket --- */
 
-/* The process that listens at the path; 0: none, or not known. */
-static int64_t listener_pid(const char *path)
+/* The process that listens there; 0: of another pid namespace; below 0: nobody, or no right. */
+static int64_t listener_pid(const char *listen)
 {
     union address address;
-    struct ucred peer = {0};
+    struct ucred peer = {.pid = -1};
     socklen_t len = sizeof peer;
-    AUTO_FREE char *listen = mem_printf(ADDRESS_UNIX_PREFIX "%s", path);
     int fd = address_parse(listen, &address) ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
-    bool known = fd >= 0 && connect(fd, &address.any, address_len(&address)) == 0 &&
-                 getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0;
-    if (fd >= 0) {
-        close(fd);
+    if (fd < 0) {
+        return -1;
     }
-    return known ? peer.pid : 0;
+    bool listens = connect(fd, &address.any, address_len(&address)) == 0 &&
+                   getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0;
+    close(fd);
+    return listens ? peer.pid : -1;
 }
 
-/* COMMAND_GO_ON when no socket answers, or it is another process's than --pid. */
-static int reload_by_socket(const char *path, const struct options *options)
+static int ask_for_reload(const char *listen, const struct options *options)
 {
-    if (!text_is_given(path) || (options->pid != 0 && listener_pid(path) != options->pid)) {
-        return COMMAND_GO_ON;
-    }
-    AUTO_FREE char *listen = mem_printf(ADDRESS_UNIX_PREFIX "%s", path);
     AUTO_FREE char *error = NULL;
     AUTO_JSON json_t *result = NULL;
     int http = control_client_try(listen, "/v1/reload", json_object(), options->timeout_s * 1000,
                                   &result, &error);
-    return http == 200 || http == 409 ? print_result(result, options->json) : COMMAND_GO_ON;
+    if (http == 200 || http == 409) {
+        return print_result(result, options->json);
+    }
+    return command_fail(&command_reload, EX_TEMPFAIL, "%s",
+                        error != NULL ? error : json_text(result, "error"));
+}
+
+/* COMMAND_GO_ON when nobody listens there, or another process than --pid. */
+static int reload_by_socket(const char *path, const struct options *options)
+{
+    AUTO_FREE char *listen = mem_printf(ADDRESS_UNIX_PREFIX "%s", text_is_given(path) ? path : "");
+    int64_t pid = text_is_given(path) ? listener_pid(listen) : -1;
+    return pid < 0 || (options->pid != 0 && pid != options->pid) ? COMMAND_GO_ON
+                                                                 : ask_for_reload(listen, options);
 }
 
 static int reload(const struct config *config, const struct options *options,

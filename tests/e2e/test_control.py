@@ -146,6 +146,24 @@ class Levers(Control):
         self.daemon.wait_for_log("resume of everything, pauses ended: 0")
         self.assertEqual(self.status()["process"]["log_level"], "error")
 
+    def test_levers_during_load_lose_nothing(self):
+        self.start(faults=["503=0.1", "delay=0.2:50"])
+        sent = []
+        for turn in range(6):
+            sent += self.world.produce(event(("app", "partner-mini-program")[n % 2]) for n in range(60))
+            if turn % 2:
+                self.ctl("pause", "--merchant", MERCHANT, "--endpoint", "partner-mini-program", "--for", "1h")
+                self.assertEqual(self.curl("/v1/reload", {})[0], 200)
+                self.ctl("resume", "--endpoint", "partner-mini-program")
+            else:
+                self.ctl("pause", "--all")
+                self.ctl("log-level", "debug", "--for", "1s")
+            self.ctl("drain")
+            self.ctl("resume", "--all")
+        self.world.wait_for_outcomes(sent)
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.world.assert_audit_passes()
+
     def test_an_event_is_found(self):
         self.start()
         self.ctl("pause", "--all")
