@@ -74,8 +74,8 @@ class Demo(unittest.TestCase):
         commands = re.findall(r"^  (\S*presignctl (?:send|tail) .*)$", shown, re.MULTILINE)
         self.assertEqual(len(commands), 2, shown)
         tail, send = commands
-        looks = re.findall(r"^  (\S*presignctl (?:status|reload) .*)$", shown, re.MULTILINE)
-        self.assertEqual(len(looks), 2, shown)
+        looks = re.findall(r"^  (\S*presignctl (?:status|reload|pause|resume) .*)$", shown, re.MULTILINE)
+        self.assertEqual(len(looks), 4, shown)
         for look in looks:
             done = subprocess.run(look, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=180)
             self.assertEqual(done.returncode, 0, done.stderr)

@@ -354,12 +354,13 @@ static bool configure(struct demo *demo)
                           ? "\n; This broker's transaction markers have no checksum.\n"
                             "[kafka.consumer]\ncheck.crcs = false\n"
                           : "";
-    buf_printf(&text,
-               "; Written by presignctl demo. The sandbox's part is in demo.conf.d.\n"
-               "[daemon]\ninstance = demo\nschema_dir = %s\ndrain_timeout_ms = 5000\n"
-               "admin_listen = %s\n\n[kafka]\nbootstrap.servers = %s\n"
-               "group.id = presignd-demo\n%s",
-               schemas, demo->admin, rd_kafka_mock_cluster_bootstraps(demo->mock), crc);
+    buf_printf(
+        &text,
+        "; Written by presignctl demo. The sandbox's part is in demo.conf.d.\n"
+        "[daemon]\ninstance = demo\nschema_dir = %s\ndrain_timeout_ms = 5000\n"
+        "admin_listen = %s\ncontrol_socket = %s/control.sock\n\n[kafka]\nbootstrap.servers = %s\n"
+        "group.id = presignd-demo\n%s",
+        schemas, demo->admin, demo->dir, rd_kafka_mock_cluster_bootstraps(demo->mock), crc);
     if (mkdir(fragments, 0700) != 0 || symlink("../sandbox/sandbox.conf", fragment) != 0) {
         return FAIL(demo, NULL, "%s: %s", fragment, strerror(errno));
     }

@@ -221,6 +221,8 @@ void demo_show_next(struct buf *out, bool colours, const struct demo_addresses *
         heading(out, colours, "Look at the daemon, in another terminal");
         buf_printf(out, "  %s status --admin %s\n", addresses->program, addresses->admin);
         buf_printf(out, "  %s reload -c %s/demo.conf\n", addresses->program, addresses->dir);
+        buf_printf(out, "  %s pause --all -c %s/demo.conf\n", addresses->program, addresses->dir);
+        buf_printf(out, "  %s resume --all -c %s/demo.conf\n", addresses->program, addresses->dir);
         heading(out, colours, "Send your own events");
         show_commands(out, addresses);
     } else {
