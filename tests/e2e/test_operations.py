@@ -524,6 +524,20 @@ class Pages(Operated):
         self.assertGreater(metrics["process_threads"], 1)
         self.assertGreater(metrics["process_virtual_memory_bytes"], metrics["process_resident_memory_bytes"])
 
+    def test_how_an_attempt_ended_is_told_by_metrics_journal_and_failure(self):
+        daemon = self.world.start_daemon(sets=["retry.base_delay_ms=10"])
+        faults = {"500": "http_500", "502": "http_502", "503": "http_503", "504": "http_504", "429": "rate_limited",
+                  "resetafter": "reset", "signaturetest": "sign_test"}
+        self.results(self.world.produce(app(f"F{fault}x1z") for fault in faults))
+        self.world.wait_for_outcomes(self.world.produce([app("F400x9z")]))
+        daemon.wait_for_log("failed: rejected, attempts 1; the last one ended: rejected, 400 [A-Z_]+ .*"
+                            "SIDE=sender .*STATUS=400 CODE=[A-Z_]+ ENDED=rejected")
+        host, metrics = f"127.0.0.1:{self.world.sandbox.port}", daemon.metrics()
+        counted = {answer: metrics[f'presignd_calls_total{{endpoint="app",host="{host}",answer="{answer}"}}']
+                   for answer in [*faults.values(), "rejected", "tls", "dns", "connect"]}
+        self.assertEqual(counted, dict.fromkeys(faults.values(), 1) | {"rejected": 1, "tls": 0, "dns": 0, "connect": 0})
+        self.assertEqual(metrics[f'presignd_merchant_held{{mchid="{DIRECT}"}}'], 0)
+
     def test_events_that_wait_for_longer_than_slo_ms_are_late_and_have_an_age(self):
         daemon = self.world.start_daemon(sets=["daemon.slo_ms=500", "retry.hold_unauthorized_ms=3600000"])
         held = self.world.produce([app("F401x99z"), app("F401x99y")])
