@@ -21,6 +21,11 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     keepalive_timeout {keepalive_s}s;
+    {server}
+}}
+"""
+
+SERVER = """\
     server {{
         listen 127.0.0.1:{port} ssl;
         ssl_certificate {sandbox}/server.pem;
@@ -31,7 +36,6 @@ http {{
             proxy_read_timeout 600s;
         }}
     }}
-}}
 """
 
 
@@ -47,14 +51,16 @@ class Nginx(Program):
 
     death_signal = "TERM"
 
-    def __init__(self, world, keepalive_s=75):
+    def __init__(self, world, keepalive_s=75, server=None):
+        """`server`: instead of the one above; a function of the port."""
         self.directory = world.directory / "nginx"
         self.directory.mkdir()
         self.port = free_ports(1)[0]
         self.config = self.directory / "nginx.conf"
-        self.config.write_text(CONFIG.format(
-            user="user root;\n" if os.getuid() == 0 else "", directory=self.directory, port=self.port,
-            keepalive_s=keepalive_s, sandbox=world.sandbox.directory, upstream=world.sandbox.port))
+        server = server(self.port) if server else SERVER.format(
+            port=self.port, sandbox=world.sandbox.directory, upstream=world.sandbox.port)
+        self.config.write_text(CONFIG.format(user="user root;\n" if os.getuid() == 0 else "", directory=self.directory,
+                                             keepalive_s=keepalive_s, server=server))
         self.command = [find_nginx(), "-e", self.directory / "nginx.log", "-c", self.config]
         super().__init__("nginx", self.command, self.directory / "start.log")
         world.daemons.append(self)

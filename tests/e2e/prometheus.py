@@ -61,10 +61,11 @@ def scaled(text, scale, unscaled=()):
 
 
 class Prometheus(Program):
-    """Scrapes `targets` (addresses of admin listeners) every `interval_ms` as job "presignd"."""
+    """Scrapes `targets` (addresses of admin listeners) every `interval_ms` as job "presignd"; or what
+    `scrape`, a list of scrape_configs, says."""
 
-    def __init__(self, directory, targets, scale=1, interval_ms=1000, unscaled=()):
-        self.directory = Path(directory) / "prometheus"
+    def __init__(self, directory, targets, scale=1, interval_ms=1000, unscaled=(), scrape=None):
+        self.directory = Path(directory) / ("scrape" if scrape else "prometheus")
         self.directory.mkdir()
         self.scale = scale
         self.interval_s = interval_ms / 1000
@@ -75,7 +76,7 @@ class Prometheus(Program):
         (self.directory / "prometheus.yml").write_text(json.dumps({
             "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
             "rule_files": ["rules.yml"],
-            "scrape_configs": [{"job_name": "presignd", "static_configs": [
+            "scrape_configs": scrape or [{"job_name": "presignd", "static_configs": [
                 {"targets": [target.removeprefix("http://") for target in targets]}]}]}))
         super().__init__("prometheus", [
             program("prometheus"), f"--config.file={self.directory}/prometheus.yml",

@@ -20,8 +20,10 @@ import yaml
 from confluent_kafka import Producer
 
 import auditor
+import document
 import rule_cases
 from harness import ROOT, WAIT_S, World, event, http_get, wait_until
+from nginx import Nginx
 from prometheus import RULES, Prometheus, program, scaled
 
 DASHBOARD = ROOT / "contrib" / "grafana" / "presignd.json"
@@ -243,6 +245,36 @@ class Monitored(unittest.TestCase):
         cls.bad_page = cls.page("/status")
 
     # ---- metrics
+
+    def test_prometheus_on_another_host_scrapes_through_nginx(self):
+        """By the blocks of docs/operations.md; the admin listener stays on loopback."""
+        room, sandbox = self.world.directory / "elsewhere", self.world.sandbox.directory
+        room.mkdir()
+        (room / "systemd-ask-password").write_text("#!/bin/sh\necho nginx-pass-4711\n")
+        (room / "systemd-ask-password").chmod(0o755)
+        (room / "presignd-password").write_text("nginx-pass-4711")
+        here = {"/etc/nginx/presignd.pem": sandbox / "server.pem", "/etc/nginx/presignd.key": sandbox / "server-key.pem",
+                "/etc/nginx/presignd.users": room / "users", "http://127.0.0.1:9464": self.daemon.admin,
+                "/etc/prometheus/presignd-password": room / "presignd-password",
+                "/etc/prometheus/presignd-ca.pem": sandbox / "ca.pem", ', "host-2:9465"': "", "-g www-data ": ""}
+        def block(mark, **more):
+            text = document.block("operations.md", mark)
+            for old, new in {**here, **more}.items():
+                text = text.replace(old, str(new))
+            return text
+        subprocess.run(["sh", "-ec", block("nginx-user")], check=True,
+                       env={**os.environ, "PATH": f"{room}:{os.environ['PATH']}"})
+        nginx = Nginx(self.world, server=lambda port: block("nginx").replace("9465", f"127.0.0.1:{port}"))
+        self.addCleanup(nginx.terminate)
+        scrape = yaml.safe_load(block("scrape").replace("host-1:9465", f"127.0.0.1:{nginx.port}"))["scrape_configs"]
+        with Prometheus(room, [], scrape=scrape) as prometheus:
+            prometheus.wait_for('up{job="presignd"} == 1 and on() presignd_build_info')
+        def answer(path, *options):
+            return subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", sandbox / "ca.pem",
+                                   *options, nginx.url + path], capture_output=True, text=True).stdout
+        self.assertEqual(answer("/metrics"), "401")
+        self.assertEqual(answer("/metrics", "-u", "prometheus:nginx-pass-4711"), "200")
+        self.assertEqual(answer("/status", "-u", "prometheus:nginx-pass-4711"), "404")
 
     def test_metrics_are_as_prometheus_wants_them(self):
         for series in (self.good, self.bad):

@@ -11,6 +11,8 @@ import unittest
 
 from machine import BUILD, KEYS, ROOT, Cluster, Machine, World, event, free_ports, test_main, wait_until
 
+import document  # of the end-to-end tests; machine.py knows where it lies
+import secure_broker
 import test_no_secrets  # the end-to-end test's plants; machine.py knows where it lies
 
 DIRECT = "1900007291"
@@ -411,6 +413,95 @@ class Files(Service):
                 machine.systemctl("start", unit)
                 self.results(self.produce(f"S{unit[-1]}"))
                 machine.systemctl("stop", unit)
+
+
+class Changes(Service):
+    """By the commands of docs/operations.md, as they stand there."""
+
+    SECOND = "1900007292"
+
+    def follow(self, *marks, **replaced):
+        """Runs blocks in /root/room, where systemd-ask-password answers by itself."""
+        machine.write("/root/room/bin/systemd-ask-password", "#!/bin/sh\necho new-pass-4711\n", 0o755)
+        text = "".join(document.block("operations.md", mark) for mark in marks)
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        return machine.run("sh", "-ec", f"cd /root/room; PATH=/root/room/bin:$PATH\n{text}").stdout
+
+    def tearDown(self):
+        machine.run("sh", "-c", "rm -rf /etc/systemd/system/presignd@.service.d /etc/presignd/presignd.conf.d/* "
+                    "/etc/systemd/system/presignd.service.d/1900007292.conf")
+
+    def test_a_second_merchant(self):
+        """Its file, keys and credentials come while the first one works."""
+        sandbox = self.world.start_sandbox(options=["--fault-by-code"], merchants=[DIRECT, self.SECOND])
+        self.text = machine.configure(self.world)
+        section = re.search(rf"\[merchant {self.SECOND}\][^\[]*", self.text)[0]
+        self.rewrite(self.text.replace(section, ""))
+        machine.load_credentials([f"merchant-{DIRECT}.pem", f"wechatpay-{DIRECT}.pem"])
+        machine.systemctl("start", "presignd")
+        self.results(self.produce("A1"))
+        for name, key in (("apiclient_key.pem", f"merchant-{self.SECOND}.pem"), ("pub_key.pem", f"wechatpay-{self.SECOND}.pem")):
+            machine.write(f"/root/room/{name}", (sandbox.directory / key).read_bytes())
+        own = dict(re.findall(r"(?m)^(serial_no|wechatpay_public_key_id) = (\w+)$", section))
+        example = dict(re.findall(r"(?m)^(serial_no|wechatpay_public_key_id) = (\w+)$",
+                                  document.block("operations.md", "second-merchant")))
+        told = self.follow("second-merchant", **{example[key]: own[key] for key in own})
+        self.assertIn(f"merchant {self.SECOND}", told)
+        sent = self.world.produce([event("app", "B1", mchid=self.SECOND), event("app", "B2", mchid=DIRECT)])
+        self.results(sent)
+
+    def test_a_second_merchant_by_a_reload(self):
+        """It is refused and says what the page says."""
+        machine.systemctl("start", "presignd")
+        section = re.search(rf"\[merchant {DIRECT}\][^\[]*", self.text)[0]
+        machine.write(f"/etc/presignd/presignd.conf.d/{self.SECOND}.conf", section.replace(DIRECT, self.SECOND))
+        self.assertNotEqual(machine.systemctl("reload", "presignd", check=False).returncode, 0)
+        self.assertRegex(self.message("RELOAD_FAILED")["MESSAGE"],
+                         f"add LoadCredential=merchant-{self.SECOND}.pem:.*reads credentials only at a start")
+        self.results(self.produce("A1"))
+
+    def test_a_second_instance(self):
+        port = str(free_ports(1)[0])  # 9471 may be another test's
+        machine.systemctl("start", "presignd")
+        machine.run("rm", "-r", "/etc/systemd/system/presignd@.service.d")
+        machine.drop_in("presignd@1.service", "port", f"[Service]\nEnvironment=ADMIN_LISTEN=127.0.0.1:{port}\n")
+        self.addCleanup(machine.drop_in, "presignd@1.service", "port", "")
+        self.addCleanup(machine.systemctl, "disable", "presignd@1")
+        self.follow("second-instance")
+        for unit in UNITS[:2]:
+            machine.wait_for(unit, StatusText="1 partitions, .*")
+        self.assertIn("presignd-presignd-test-1", self.follow("second-instance-status", **{"9471": port}))
+        self.results(self.produce(*(f"A{n}" for n in range(10))))
+
+    def test_kafkas_password(self):
+        with secure_broker.SecureCluster() as secure, World(partitions=1, kafka=secure) as world:
+            world.start_sandbox()
+            for name in world.topics.values():
+                secure.acls.add(f"User:presignd TOPIC LITERAL {name} ALL")
+            secure.acls.add(f"User:presignd GROUP LITERAL {world.group} READ")
+            secure.acls.add("User:presignd TRANSACTIONAL_ID PREFIXED presignd- WRITE")
+            machine.configure(world, {"kafka": {
+                "bootstrap.servers": secure.secure, "security.protocol": "sasl_ssl", "sasl.mechanism": "PLAIN",
+                "sasl.username": "presignd", "sasl.password": "@kafka-password", "ssl.ca.location": "/etc/presignd/kafka-ca.pem"}})
+            machine.write("/etc/presignd/kafka-ca.pem", (secure.certificates / "ca.pem").read_bytes())
+            machine.write(f"{KEYS}/kafka-password", secure_broker.PASSWORD + "\n", 0o600)
+            machine.drop_in("presignd.service", "kafka", f"[Service]\nLoadCredential=kafka-password:{KEYS}/kafka-password\n")
+            self.addCleanup(machine.drop_in, "presignd.service", "kafka", "")
+            machine.systemctl("start", "presignd")
+            machine.wait_for("presignd", StatusText="1 partitions, .*")
+            self.follow("password")
+            name = "listener.name.secure.plain.sasl.jaas.config"
+            secure.kill()
+            secure.settings[name] = secure.settings[name].replace(secure_broker.PASSWORD, "new-pass-4711")
+            secure.nodes[0].configure(secure)
+            secure.start()
+            machine.systemctl("reload", "presignd")  # it has the old one: systemd does not read it again
+            machine.wait_for("presignd", StatusText=".*(?i:authentication).*")
+            self.follow("password-restart")
+            machine.wait_for("presignd", StatusText="1 partitions, .*")
+            world.wait_for_outcomes(world.produce([event("app", "A1", mchid=DIRECT)]))
+            machine.systemctl("stop", "presignd")
 
 
 class Replaced(Service):
