@@ -90,6 +90,16 @@ class Drains:
     def wait_for_shares_of_second(self):
         wait_until(lambda: self.status(self.second)["work"]["partitions"] == PARTITIONS, "all partitions")
 
+    def group(self, daemon, status):
+        """presignctl status --group --json: {instance: its partitions}, and the document."""
+        config = self.world.directory / f"{daemon.instance}.conf"
+        done = self.world.ctl("status", "--group", "--json", "-c", config)
+        self.assertEqual(done.returncode, status, done.stderr)
+        document = json.loads(done.stdout)
+        for number, partition in enumerate(document["partitions"]):
+            self.assertEqual(partition["id"], number)
+        return {member["instance"]: member["partitions"] for member in document["members"]}, document
+
     def send(self, count=40):
         self.sent += self.world.produce([event(out_contract_code=f"D{len(self.sent) + n}") for n in range(count)])
 
@@ -104,6 +114,10 @@ class Drains:
 
     def test_the_other_one_takes_over_and_gives_back(self):
         self.start_two()
+        shares, document = self.group(self.first, 0)
+        self.assertEqual({name: len(share) for name, share in shares.items()},
+                         {self.first.instance: 2, self.second.instance: 2})
+        self.assertEqual((document["state"], document["unowned"]), ("Stable", 0))
         self.send()
         self.drain(self.first)
         process = self.wait_for_state(self.first, "drained")
@@ -111,6 +125,11 @@ class Drains:
         self.assertEqual(http_get(f"{self.first.admin}/readyz"), (503, "drained\n"))
         self.assertEqual(http_get(f"{self.first.admin}/healthz")[0], 200)
         self.wait_for_shares(0, 4)
+        self.world.wait_for_outcomes(self.sent)
+        shares, document = self.group(self.first, 0)
+        self.assertEqual(shares, {self.second.instance: [0, 1, 2, 3]})
+        # A transaction's marker is an offset, too.
+        wait_until(lambda: self.group(self.first, 0)[1]["lag_records"] <= PARTITIONS, "no lag")
         self.drain(self.first)  # again: nothing happens
         self.send()
         self.world.wait_for_outcomes(self.sent)
@@ -180,10 +199,21 @@ class Drain(Drains, unittest.TestCase):
             shares = {daemon: self.status(daemon)["work"]["partitions"] for daemon in daemons}
             return sorted(shares.values()) == [0, 1, 1, 1, 1] and min(daemons, key=shares.get)
         daemon = wait_until(standby, "a standby")
+        self.assertEqual(self.group(daemon, 0)[0][daemon.instance], [])
         self.drain(daemon)
         self.wait_for_state(daemon, "drained")
         self.post(daemon, "/v1/resume", 200, all=True)
         daemon.wait_ready()
+        for each in daemons:
+            self.drain(each)
+        for each in daemons:
+            self.wait_for_state(each, "drained")
+        shares, document = self.group(daemon, 75)
+        self.assertEqual((shares, document["unowned"]), ({}, PARTITIONS))
+        text = self.world.ctl("status", "--group", "-c", self.world.directory / f"{daemon.instance}.conf")
+        self.assertEqual(text.returncode, 75)
+        self.assertRegex(text.stdout.decode(), r"Nobody owns 4 of 4 partitions")
+        self.assertEqual(self.world.ctl("status", "--group", "--watch").returncode, 64)
 
 
 class DrainAtLeastOnce(Drains, unittest.TestCase):

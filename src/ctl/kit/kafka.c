@@ -268,6 +268,21 @@ int ctl_kafka_partitions(struct ctl_kafka *kafka, const char *topic, char **erro
     return partitions;
 }
 
+rd_kafka_event_t *ctl_kafka_await_event(struct ctl_kafka *kafka, rd_kafka_queue_t *queue,
+                                        char **error)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ctl_kafka_timeout(kafka));
+    if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return event;
+    }
+    *error = ctl_kafka_explain(kafka, event == NULL ? "no answer in time"
+                                                    : rd_kafka_event_error_string(event));
+    if (event != NULL) {
+        rd_kafka_event_destroy(event);
+    }
+    return NULL;
+}
+
 /* --- Sending --- */
 
 static rd_kafka_resp_err_t produce(struct ctl_kafka *kafka, const char *topic,

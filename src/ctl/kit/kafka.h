@@ -51,6 +51,11 @@ char *ctl_kafka_property(const struct kafka_property *properties, size_t count, 
 int ctl_kafka_partitions(struct ctl_kafka *kafka, const char *topic, char **error)
     __attribute__((warn_unused_result));
 
+/* The result of an Admin API call (rd_kafka_event_destroy()). NULL and an error (free()) when it
+ * failed, or none came in time. */
+rd_kafka_event_t *ctl_kafka_await_event(struct ctl_kafka *kafka, rd_kafka_queue_t *queue,
+                                        char **error) __attribute__((warn_unused_result));
+
 /* The delivery report of one record. The other members are valid once `done` is set. */
 struct ctl_delivery {
     bool done;

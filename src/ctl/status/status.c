@@ -2,6 +2,7 @@
 #include "ctl/kit/admin_client.h"
 #include "ctl/kit/commands.h"
 #include "ctl/kit/terminal.h"
+#include "ctl/status/group.h"
 #include "ctl/status/screen.h"
 #include "ctl/status/watch.h"
 #include "presignd/base/json.h"
@@ -14,7 +15,7 @@ struct options {
     struct ctl_config config;
     const char *admins[WATCH_INSTANCES_MAX];
     size_t admin_count;
-    bool json, watch;
+    bool json, watch, group;
     int64_t timeout_ms;
 };
 
@@ -37,8 +38,11 @@ static const struct option_row rows[] = {
                     "repeated with --watch"),
     OPTION_ROW_FLAG(struct options, watch, "watch",
                     "ask each second until Ctrl-C; without a terminal,\na line for each answer"),
+    OPTION_ROW_FLAG(struct options, group, "group",
+                    "ask the brokers instead: members of the consumer\n"
+                    "group, owner and lag of each partition"),
     OPTION_ROW_INT(struct options, timeout_ms, "timeout-ms", "N", 1, 600000,
-                   "for the answer (5000)"),
+                   "for each answer (5000)"),
     OPTION_ROW_JSON(struct options, json, "the daemon's document unchanged, as /status.json"),
     {0},
 };
@@ -47,7 +51,8 @@ static const struct command_exit exits[] = {
     {EX_OK, "the daemon runs and is ready; --watch has ended"},
     EXIT_ROW_USAGE,
     {EX_UNAVAILABLE, "no answer, or not from presignd"},
-    {EX_TEMPFAIL, "the daemon runs but is not ready; its state has the reason"},
+    {EX_TEMPFAIL,
+     "the daemon is not ready (its state says why); --group: a partition has no owner"},
     {EX_CONFIG, "no listener is configured, or it cannot be read"},
     {0},
 };
@@ -93,12 +98,29 @@ static int ask_once(const struct options *options, const char *listen, const cha
                          : judge(options, listen, &body, http);
 }
 
+static int show_group(const struct options *options)
+{
+    struct setup *setup = ctl_setup(&command_status, &options->config, true);
+    terminal_init();
+    int status = setup == NULL
+                     ? EX_CONFIG
+                     : group_show(&command_status, setup, options->timeout_ms, options->json);
+    setup_free(setup);
+    return status;
+}
+
 static int run(int argc, char **argv)
 {
     struct options options = {.timeout_ms = 5000};
     int status = command_options(&command_status, argc, argv, &options);
     if (status != COMMAND_GO_ON) {
         return status;
+    }
+    if (options.group && (options.watch || options.admin_count > 0)) {
+        return command_usage(&command_status, "--group asks the brokers: give no --watch, --admin");
+    }
+    if (options.group) {
+        return show_group(&options);
     }
     const char *path = "/status.json";
     if (options.admin_count > 1 && !options.watch) {
@@ -125,20 +147,27 @@ static int run(int argc, char **argv)
 const struct command command_status = {
     .name = "status",
     .summary = "print the state of a running daemon",
-    .arguments = "[-c FILE] [--set SECTION.KEY=VALUE]... [--admin ADDRESS]... [--watch] [--json]",
+    .arguments =
+        "[-c FILE] [--set SECTION.KEY=VALUE]... [--admin ADDRESS]... [--watch | --group] [--json]",
     .about =
         "Prints what the daemon's page /status shows: what needs you, merchants, hosts, failures,\n"
         "partitions, events in flight, holds and their reasons, and keys. On a terminal, red\n"
         "marks trouble, and of long lists only the rows in trouble are shown.\n"
         "\n"
         "With --watch it asks one or several daemons each second and shows their rate, calls in\n"
-        "flight, held events, the age of the oldest event, merchants and last failures.\n",
+        "flight, held events, the age of the oldest event, merchants and last failures.\n"
+        "\n"
+        "With --group it asks the brokers who is in the consumer group, who owns which partition\n"
+        "and how far behind it is, and which partitions nobody owns. It joins no group.\n",
     .options = rows,
     .examples = "# the daemon of this machine\n"
                 "presignctl status\n"
                 "# one of several daemons, through its socket; only its lag\n"
                 "presignctl status --admin unix:/run/presignd/a.sock --json |\n"
                 "  jq .work.lag_records\n"
+                "# the whole group: partitions without an owner\n"
+                "presignctl status --group --json |\n"
+                "  jq '[.partitions[] | select(.owner == null).id]'\n"
                 "# two daemons, each second\n"
                 "presignctl status --watch --admin 10.0.0.5:9464 --admin 10.0.0.6:9464\n",
     .exits = exits,

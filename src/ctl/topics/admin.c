@@ -6,21 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The result of an Admin API call; NULL and an error (free()) when it failed, or none came. */
-static rd_kafka_event_t *await(struct ctl_kafka *kafka, rd_kafka_queue_t *queue, char **error)
-{
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ctl_kafka_timeout(kafka));
-    if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return event;
-    }
-    *error = ctl_kafka_explain(kafka, event == NULL ? "no answer in time"
-                                                    : rd_kafka_event_error_string(event));
-    if (event != NULL) {
-        rd_kafka_event_destroy(event);
-    }
-    return NULL;
-}
-
 int topics_brokers(struct ctl_kafka *kafka, char **error)
 {
     AUTO_FREE char *reason = NULL;
@@ -97,7 +82,7 @@ bool topic_create(struct ctl_kafka *kafka, struct topic *topic,
     (void)rd_kafka_AdminOptions_set_operation_timeout(options, ctl_kafka_timeout(kafka) / 2,
                                                       ignored, sizeof ignored);
     rd_kafka_CreateTopics(handle, &made, 1, options, queue);
-    rd_kafka_event_t *event = await(kafka, queue, error);
+    rd_kafka_event_t *event = ctl_kafka_await_event(kafka, queue, error);
     bool well = event != NULL && take_created(topic, event, error);
     if (event != NULL) {
         rd_kafka_event_destroy(event);
