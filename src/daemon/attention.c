@@ -1,5 +1,6 @@
 #include "daemon/attention.h"
 
+#include "daemon/history.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/flow/hold.h"
@@ -156,13 +157,25 @@ static const struct status_preflight *blocking(const struct status *status)
     return NULL;
 }
 
-/* A stop was asked for, and an endpoint that is down has a row of its own. */
+/* An operator asked for it. */
+static bool is_asked_for(const char *state)
+{
+    static const char *const states[] = {"stopping", "draining", "drained", "paused"};
+    for (size_t i = 0; i < ARRAY_LENGTH(states); i++) {
+        if (strcmp(state, states[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* An endpoint that is down has a row of its own. */
 static bool not_ready(const struct status *status, struct found *found)
 {
     struct found other = {0};
     bool down = hosts_in(status, ATTENTION_HOST_DOWN, &other);
     buf_deinit(&other.subject);
-    if (status->process.ready != 0 || down || strcmp(status->process.state, "stopping") == 0) {
+    if (status->process.ready != 0 || down || is_asked_for(status->process.state)) {
         return false;
     }
     const struct status_preflight *finding = blocking(status);
@@ -188,6 +201,104 @@ static bool preflight_failed(const struct status *status, struct found *found)
     return found->names > 0;
 }
 
+/* A drain is asked for, and should not be forgotten. */
+static bool drained(const struct status *status, struct found *found)
+{
+    put_name(found, status->process.instance);
+    buf_puts(&found->text, "drained: it has left the group and processes nothing");
+    return strcmp(status->process.state, "drained") == 0;
+}
+
+static bool paused(const struct status *status, struct found *found)
+{
+    const struct status_pause *items = status->pauses.items;
+    int64_t events = 0;
+    for (size_t i = 0; i < status->pauses.count; i++) {
+        put_name(found, items[i].name != NULL ? items[i].name : "everything");
+        earlier(&found->since_ms, items[i].since_ms);
+        events += items[i].events > 0 ? items[i].events : 0;
+    }
+    buf_printf(&found->text, "paused on this instance; %" PRId64 " events are held", events);
+    return found->names > 0;
+}
+
+static bool waits_for_us(const struct status_merchant *merchant, int64_t limit_ms)
+{
+    return merchant->oldest_event_ms != STATUS_NONE && merchant->oldest_event_ms >= limit_ms &&
+           merchant->why == HOLD_WHY_NONE;
+}
+
+/* Events that wait for a hold, a pause or a refusal have rows of their own. */
+static bool late(const struct status *status, struct found *found)
+{
+    const struct status_work *work = &status->work;
+    int64_t limit_ms = work->slo_ms > ATTENTION_LATE_MS ? work->slo_ms : ATTENTION_LATE_MS;
+    int64_t kept = work->held_endpoint + work->held_merchants + work->held_unverified +
+                   work->held_limited + work->held_paused + work->refused;
+    bool old = work->oldest_event_ms != STATUS_NONE && work->oldest_event_ms >= limit_ms;
+    for (size_t i = 0; old && i < status->merchants.count; i++) {
+        if (waits_for_us(merchant_at(status, i), limit_ms)) {
+            put_name(found, merchant_at(status, i)->mchid);
+        }
+    }
+    buf_printf(&found->text,
+               "the oldest event is %" PRId64 " s old; %" PRId64 " records are behind",
+               old ? work->oldest_event_ms / 1000 : 0, work->lag_records);
+    return old && (found->names > 0 || kept == 0);
+}
+
+static bool clock_off(const struct status *status, struct found *found)
+{
+    int64_t offset_ms = status->work.clock_offset_ms;
+    int64_t far_ms = offset_ms < 0 ? -offset_ms : offset_ms;
+    if (offset_ms == STATUS_NONE || far_ms < ATTENTION_CLOCK_MS) {
+        return false;
+    }
+    found->critical = far_ms >= ATTENTION_CLOCK_FAR_MS;
+    buf_printf(&found->text, "this host's clock is %" PRId64 " s %s WeChat Pay's; 300 s give 401",
+               far_ms / 1000, offset_ms < 0 ? "behind" : "ahead of");
+    return true;
+}
+
+/* Of the newest outcomes, at least `least` and `percent` failed for reasons of the side. The
+ * reason `expired` is what senders asked for, and what a canary gives. */
+static bool side_fails(const struct status *status, enum reason_side side, int64_t least,
+                       int64_t percent, struct found *found)
+{
+    const struct status_failure *items = status->failures.items;
+    int64_t failed = 0, most = 0;
+    for (size_t i = 0; i < status->failures.count; i++) {
+        bool counts = items[i].side == (int64_t)side && items[i].recent > 0 &&
+                      strcmp(items[i].reason, reason_name(REASON_EXPIRED)) != 0;
+        if (counts) {
+            put_name(found, items[i].reason);
+            failed += items[i].recent;
+        }
+        if (counts && items[i].recent > most) {
+            most = items[i].recent;
+            found->mend = items[i].advice;
+        }
+    }
+    buf_printf(&found->text, "%" PRId64 " of %" PRId64 " outcomes of the last %d minutes failed",
+               failed, status->work.recent_outcomes, HISTORY_MINUTES);
+    return failed >= least && failed * 100 > status->work.recent_outcomes * percent;
+}
+
+static bool sender_fails(const struct status *status, struct found *found)
+{
+    return side_fails(status, REASON_SIDE_SENDER, 20, 20, found);
+}
+
+static bool operator_fails(const struct status *status, struct found *found)
+{
+    return side_fails(status, REASON_SIDE_OPERATOR, 10, 5, found);
+}
+
+static bool wechatpay_fails(const struct status *status, struct found *found)
+{
+    return side_fails(status, REASON_SIDE_WECHATPAY, 20, 10, found);
+}
+
 static bool refused(const struct status *status, struct found *found)
 {
     buf_printf(&found->text, "%" PRId64 " outcomes are refused by their topic, and wait",
@@ -205,9 +316,21 @@ static bool has_error(const struct status *status, const char *error, struct fou
     return true;
 }
 
-static bool kafka_error(const struct status *status, struct found *found)
+static bool kafka_down(const struct status *status, struct found *found)
 {
-    return has_error(status, status->work.kafka_last_error, found);
+    const char *error = status->work.kafka_last_error;
+    buf_puts(&found->text, error != NULL ? error : "no broker of Kafka answers");
+    return status->kafka.brokers_up == 0 && status->kafka.brokers_lost > 0;
+}
+
+static bool kafka_broker(const struct status *status, struct found *found)
+{
+    if (status->kafka.brokers_lost <= 0) {
+        return has_error(status, status->work.kafka_last_error, found);
+    }
+    buf_printf(&found->text, "%" PRId64 " of %" PRId64 " brokers of Kafka do not answer",
+               status->kafka.brokers_lost, status->kafka.brokers_known);
+    return status->kafka.brokers_up > 0;
 }
 
 static bool transactions_fail(const struct status *status, struct found *found)
@@ -314,6 +437,8 @@ static const struct rule {
 } rules[] = {
     /* the worst first */
     {"PresigndNotReady", true, not_ready, "presignctl check --online shows what is missing"},
+    {"PresigndKafkaDown", true, kafka_down,
+     "check the brokers and the network to them: presignctl check --online"},
     {"PresigndEndpointDown", true, endpoint_down,
      "check this host's DNS, proxy and firewall: presignctl check --online"},
     {"PresigndMerchantHeld", true, unauthorized,
@@ -321,11 +446,16 @@ static const struct rule {
     {"PresigndMerchantHeld", true, unverified,
      "compare wechatpay_public_key and its id with the merchant platform: presignctl check "
      "--online"},
+    {"PresigndOperatorFailures", true, operator_fails, ""},
+    {"PresigndSenderFailures", true, sender_fails, ""},
+    {"PresigndWechatpayFailures", true, wechatpay_fails, ""},
+    {"PresigndLate", false, late,
+     "compare calls in flight with their limit, here and by merchant: presignctl status"},
     {"PresigndOutcomesRefused", false, refused,
      "presignctl topics shows the wrong setting; the journal names each outcome"},
     {"PresigndTransactionsAborted", false, transactions_fail,
      "read Kafka's error; outcomes are kept and published again"},
-    {"PresigndKafkaDown", false, kafka_error,
+    {"PresigndKafkaBroker", false, kafka_broker,
      "check the brokers and the network to them: presignctl check --online"},
     {"PresigndWindowFull", false, window_full,
      "end what holds its oldest event: a held merchant, or a topic that refuses"},
@@ -333,8 +463,13 @@ static const struct rule {
      "end what holds this event: the merchant's hold, or the topic's refusal"},
     {"PresigndHostFailing", false, host_fails,
      "nothing, while the other host answers; check DNS and routes"},
+    {"PresigndClockOffset", false, clock_off,
+     "timedatectl shows whether the clock is synchronized; slew it, do not step it"},
     {"PresigndRateLimited", false, rate_limited,
      "set rate_per_s to the granted rate, divided by the number of instances"},
+    {"PresigndPaused", false, paused, "presignctl resume, when the reason is over"},
+    {"PresigndNotReady", false, drained,
+     "systemctl stop presignd, or presignctl resume --all to go on"},
     {"PresigndReloadFailed", false, reload_refused,
      "correct it, then presignctl check and presignctl reload"},
     {"PresigndPreflight", false, preflight_failed,

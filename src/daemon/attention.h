@@ -13,6 +13,12 @@
 /* How long a partition's base offset may stand still. */
 #define ATTENTION_STILL_MS INT64_C(900000)
 
+/* An event that is older should have an outcome; slo_ms where that is more. */
+#define ATTENTION_LATE_MS INT64_C(60000)
+/* The host's clock against WeChat Pay's: a warning, critical. 300 s give 401. */
+#define ATTENTION_CLOCK_MS     INT64_C(30000)
+#define ATTENTION_CLOCK_FAR_MS INT64_C(120000)
+
 /* Values of status_host.health. */
 enum { ATTENTION_HOST_WELL, ATTENTION_HOST_FAILS, ATTENTION_HOST_DOWN };
 

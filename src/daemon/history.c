@@ -9,12 +9,44 @@ void history_init(struct history *history, struct moment now)
     *history = (struct history){.started = now};
 }
 
+static struct history_minute *minute_at(struct history *history, int64_t wall_ms)
+{
+    int64_t minute = wall_ms / 60000;
+    struct history_minute *at = &history->minutes[(uint64_t)minute % HISTORY_MINUTES];
+    if (at->minute != minute) {
+        *at = (struct history_minute){.minute = minute};
+    }
+    return at;
+}
+
+/* The clock may have been set: minutes to come do not count. */
+static int64_t recent_of(const struct history *history, enum reason reason, int64_t wall_ms)
+{
+    int64_t count = 0, minute = wall_ms / 60000;
+    for (size_t i = 0; i < HISTORY_MINUTES; i++) {
+        const struct history_minute *at = &history->minutes[i];
+        bool recent = at->minute <= minute && at->minute > minute - HISTORY_MINUTES;
+        count += recent ? at->counts[reason] : 0;
+    }
+    return count;
+}
+
+int64_t history_recent(const struct history *history, int64_t wall_ms)
+{
+    int64_t count = 0;
+    for (enum reason reason = REASON_NONE; reason < REASON_COUNT; reason++) {
+        count += recent_of(history, reason, wall_ms);
+    }
+    return count;
+}
+
 void history_published(struct history *history, enum reason reason, int64_t wall_ms)
 {
     history->succeeded += reason == REASON_NONE;
     history->failed += reason != REASON_NONE;
     history->failures[reason].count++;
     history->failures[reason].last_ms = wall_ms;
+    minute_at(history, wall_ms)->counts[reason]++;
 }
 
 void history_transaction(struct history *history, const struct transaction_end *end,
@@ -34,7 +66,7 @@ static int newest_first(const void *a, const void *b)
     return one < other ? 1 : one > other ? -1 : 0;
 }
 
-void history_failures(const struct history *history, struct status_list *out)
+void history_failures(const struct history *history, int64_t wall_ms, struct status_list *out)
 {
     struct status_failure *items = mem_zalloc(REASON_COUNT, sizeof *items);
     *out = (struct status_list){.items = items};
@@ -44,7 +76,9 @@ void history_failures(const struct history *history, struct status_list *out)
                 (struct status_failure){.reason = reason_name(reason),
                                         .count = history->failures[reason].count,
                                         .last_ms = history->failures[reason].last_ms,
-                                        .advice = reason_row(reason)->advice};
+                                        .advice = reason_row(reason)->advice,
+                                        .side = reason_row(reason)->side,
+                                        .recent = recent_of(history, reason, wall_ms)};
         }
     }
     qsort(items, out->count, sizeof *items, newest_first);

@@ -10,12 +10,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The newest outcomes are counted by minute. */
+#define HISTORY_MINUTES 15
+
+/* The outcomes of a minute, by reason; REASON_NONE: results. */
+struct history_minute {
+    int64_t minute; /* since 1970 */
+    int64_t counts[REASON_COUNT];
+};
+
 struct history {
     struct moment started;
     int64_t succeeded, failed;
     struct {
         int64_t count, last_ms;
     } failures[REASON_COUNT];
+    struct history_minute minutes[HISTORY_MINUTES]; /* by minute % HISTORY_MINUTES */
     struct status_transaction transactions[STATUS_TRANSACTIONS_MAX]; /* a ring */
     size_t transaction_count;                                        /* since the start */
 };
@@ -26,8 +36,11 @@ void history_published(struct history *history, enum reason reason, int64_t wall
 void history_transaction(struct history *history, const struct transaction_end *end,
                          size_t outcomes, int64_t wall_ms);
 
+/* Outcomes of the last HISTORY_MINUTES. */
+int64_t history_recent(const struct history *history, int64_t wall_ms);
+
 /* The lists of the status: copies that status_deinit() frees. */
-void history_failures(const struct history *history, struct status_list *out);
+void history_failures(const struct history *history, int64_t wall_ms, struct status_list *out);
 void history_transactions(const struct history *history, struct status_list *out);
 
 #endif

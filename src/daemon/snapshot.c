@@ -79,6 +79,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.records = from->records;
     status->work.succeeded = from->history->succeeded;
     status->work.failed = from->history->failed;
+    status->work.recent_outcomes = history_recent(from->history, now.wall_ms);
     const char *subscription = consumer_subscription_error(from->consumer);
     status->work.kafka_last_error =
         subscription != NULL ? subscription : consumer_last_error(from->consumer);
@@ -333,7 +334,7 @@ void snapshot_take(const struct snapshot_sources *sources, struct moment now, st
     take_reload(sources, status);
     take_kafka(sources, status);
     take_reload_errors(sources, status);
-    history_failures(sources->history, &status->failures);
+    history_failures(sources->history, now.wall_ms, &status->failures);
     history_transactions(sources->history, &status->transactions);
     attention_take(status);
 }

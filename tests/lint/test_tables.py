@@ -12,6 +12,8 @@ KEYS = "include/presignd/config/keys.h"
 METRICS = "include/presignd/ops/metric_rows.h"
 REASONS = "include/presignd/flow/reason_rows.h"
 STATUS = "include/presignd/ops/status_rows.h"
+ATTENTION = "src/daemon/attention.c"
+RUNBOOKS = ("docs/operations.md", "docs/operations.zh-CN.md")
 MESSAGES = "include/presignd/ops/messages.h"
 SETUP = "include/presignd/setup/setup.h"
 DEFAULTS = "tests/unit/config/test_read.c"
@@ -130,6 +132,10 @@ def unset_facts(table, sources):
             yield f"{section}.{name}"
 
 
+def without_runbook(alerts, page):
+    return alerts - set(re.findall(r"^### (Presignd\w+)", page, flags=re.M))
+
+
 def uncounted_metrics(names, sources):
     """A series that is only created stays at its first value."""
     created = re.compile(r"(create_series|\(void\)metrics_series)\([^;]*;")
@@ -192,6 +198,12 @@ class Tables(unittest.TestCase):
     def test_facts_are_set(self):
         self.assert_none(unset_facts(read(STATUS), self.sources), STATUS, "nothing in src/daemon/ sets this field")
 
+    def test_what_needs_a_human_has_a_runbook(self):
+        alerts = set(re.findall(r'"(Presignd\w+)"', self.sources[ATTENTION]))
+        self.assertGreater(len(alerts), 15)
+        for path in RUNBOOKS:
+            self.assert_none(sorted(without_runbook(alerts, read(path))), path, "attention has this alert, and there is no such heading")
+
     def test_messages_are_logged(self):
         names = re.findall(r"^#define (MESSAGE_\w+)", read(MESSAGES), flags=re.M)
         self.assertGreater(len(names), 30)
@@ -240,6 +252,9 @@ class Omissions(unittest.TestCase):
         self.assertEqual(list(unset_facts(table, read_only)), ["host.seen", "work.lost"])
         assigned = {"src/daemon/snapshot.c": "= {.seen_ms = now}; status->work.lost += 1;"}
         self.assertEqual(list(unset_facts(table, assigned)), [])
+
+    def test_an_alert_without_a_runbook(self):
+        self.assertEqual(without_runbook({"PresigndA", "PresigndB"}, "### PresigndA\n\nPresigndB"), {"PresigndB"})
 
     def test_a_metric_that_nothing_counts(self):
         self.assertEqual(uncounted_metrics(["METRIC_X"], {"src/a.c": "create_series(m, METRIC_X, 0);"}), ["METRIC_X"])

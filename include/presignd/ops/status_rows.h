@@ -24,7 +24,7 @@ SECTION(attention)
 TEXT(attention, severity, BAD_UNLESS("warning"), "severity") /* critical | warning */
 TEXT(attention, alert, PLAIN, "alert")                       /* heading of its runbook */
 PROSE(attention, subject, PLAIN, "what") /* names; left out: the daemon itself */
-PROSE(attention, text, PLAIN, "trouble")
+PROSE(attention, text, PLAIN, "problem")
 TIME(attention, since, PLAIN, "since")
 PROSE(attention, mend, PLAIN, "what to do")
 END;
@@ -52,6 +52,8 @@ TEXT(process, failures_topic, PLAIN, "failures")
 END;
 
 SECTION(work)
+SPAN(work, oldest_event, HEADLINE, "oldest event") /* its age */
+COUNT(work, late, HEADLINE, "late events since the start")
 COUNT(work, partitions, HEADLINE, "partitions")
 COUNT(work, lag_records, HEADLINE, "records behind")
 COUNT(work, calls_in_flight, HEADLINE, "calls in flight")
@@ -67,9 +69,8 @@ COUNT(work, retry, PLAIN, "waiting for another attempt")
 COUNT(work, completed, PLAIN, "completed, not committed")
 COUNT(work, refused, ATTENTION, "outcome refused by its topic")
 COUNT(work, signatures_waiting, PLAIN, "waiting for a signature")
-SPAN(work, oldest_event, PLAIN, "age of the oldest event")
-COUNT(work, late, PLAIN, "late events since the start")
 HIDDEN(work, slo_ms)
+HIDDEN(work, recent_outcomes) /* of the last HISTORY_MINUTES */
 SPAN(work, clock_offset, PLAIN, "clock ahead of WeChat Pay's")
 BYTES(work, bytes, PLAIN, "memory of unfinished events")
 COUNT(work, records, PLAIN, "records since the start")
@@ -138,7 +139,7 @@ COUNT(merchant, rate_per_s, PLAIN, "rate limit /s")
 TIME(merchant, held_until, BAD_IF_SET, "held until")
 TEXT(merchant, last_answer, PLAIN, "last answer") /* its kind */
 TIME(merchant, last_answer_at, PLAIN, "at")
-SPAN(merchant, oldest_event, PLAIN, NULL)
+SPAN(merchant, oldest_event, PLAIN, "oldest event")
 TEXT(merchant, serial_no, PLAIN, NULL)
 TEXT(merchant, key_sha256, PLAIN, NULL) /* of the public key in DER, hexadecimal */
 TEXT(merchant, key_from, PLAIN, NULL)   /* file | credential */
@@ -176,6 +177,8 @@ TEXT(failure, reason, PLAIN, "reason")
 COUNT(failure, count, PLAIN, "count")
 TIME(failure, last, PLAIN, "last")
 PROSE(failure, advice, PLAIN, "what to do")
+HIDDEN(failure, side)   /* an enum reason_side */
+HIDDEN(failure, recent) /* of the last HISTORY_MINUTES */
 END;
 
 #undef SECTION

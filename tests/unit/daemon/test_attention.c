@@ -19,6 +19,11 @@ static struct status good_day(void)
 {
     struct status status = {
         .process = {.ready = 1, .state = "ready", .instance = "presignd-a", .at_ms = NOW_MS},
+        .work = {.oldest_event_ms = ATTENTION_LATE_MS - 1,
+                 .slo_ms = 10000,
+                 .clock_offset_ms = 1 - ATTENTION_CLOCK_MS,
+                 .recent_outcomes = 100},
+        .failures = list_of(2, sizeof(struct status_failure)),
         .reload = {.at_ms = STATUS_NONE, .applied = STATUS_NONE},
         .merchants = list_of(2, sizeof(struct status_merchant)),
         .hosts = list_of(1, sizeof(struct status_host)),
@@ -32,7 +37,14 @@ static struct status good_day(void)
         .since_ms = STATUS_NONE,
         .held_until_ms = STATUS_NONE,
         .certificate_expires_ms = STATUS_NONE,
+        .oldest_event_ms = STATUS_NONE,
     };
+    struct status_failure *failures = status.failures.items;
+    /* A canary's. */
+    failures[0] = (struct status_failure){
+        .reason = "expired", .side = REASON_SIDE_SENDER, .recent = 60, .advice = "none"};
+    failures[1] = (struct status_failure){
+        .reason = "rejected", .side = REASON_SIDE_SENDER, .recent = 20, .advice = "read answer"};
     merchants[1] = merchants[0];
     merchants[1].mchid = "1900000002";
     *(struct status_host *)status.hosts.items =
@@ -125,6 +137,16 @@ static void fault_kafka(struct status *status)
     status->work.kafka_last_error = "all brokers are down";
 }
 
+static void fault_brokers(struct status *status)
+{
+    status->kafka = (struct status_kafka){.brokers_up = 2, .brokers_known = 3, .brokers_lost = 1};
+}
+
+static void fault_all_brokers(struct status *status)
+{
+    status->kafka = (struct status_kafka){.brokers_known = 3, .brokers_lost = 3};
+}
+
 static void fault_transactions(struct status *status)
 {
     status->work.transaction_last_error = "not enough replicas";
@@ -160,6 +182,68 @@ static void fault_own_expires(struct status *status)
     merchant(status, 1)->certificate_expires_ms = NOW_MS + STATUS_EXPIRY_MS;
 }
 
+static struct status_failure *failure(struct status *status)
+{
+    return &((struct status_failure *)status->failures.items)[1];
+}
+
+static void fault_sender(struct status *status)
+{
+    failure(status)->recent = 21;
+}
+
+static void fault_operator(struct status *status)
+{
+    *failure(status) = (struct status_failure){
+        .reason = "unknown_merchant", .side = REASON_SIDE_OPERATOR, .recent = 10, .advice = "add"};
+}
+
+static void fault_wechatpay(struct status *status)
+{
+    *failure(status) = (struct status_failure){
+        .reason = "unavailable", .side = REASON_SIDE_WECHATPAY, .recent = 20, .advice = "wait"};
+}
+
+static void fault_late(struct status *status)
+{
+    status->work.oldest_event_ms = ATTENTION_LATE_MS;
+    status->work.lag_records = 50000;
+}
+
+static void fault_merchant_late(struct status *status)
+{
+    fault_late(status);
+    status->work.held_limited = 1; /* of the other merchant */
+    merchant(status, 1)->oldest_event_ms = ATTENTION_LATE_MS;
+}
+
+static void fault_clock(struct status *status)
+{
+    status->work.clock_offset_ms = -ATTENTION_CLOCK_MS;
+}
+
+static void fault_clock_far(struct status *status)
+{
+    status->work.clock_offset_ms = ATTENTION_CLOCK_FAR_MS;
+}
+
+static void fault_paused(struct status *status)
+{
+    status->pauses = list_of(1, sizeof(struct status_pause));
+    *(struct status_pause *)status->pauses.items = (struct status_pause){
+        .scope = "merchant", .name = "1900000001", .events = 4, .since_ms = NOW_MS - 5};
+    fault_late(status); /* its events, which wait for it */
+    status->work.held_paused = 4;
+    merchant(status, 0)->why = HOLD_WHY_PAUSED;
+    merchant(status, 0)->oldest_event_ms = ATTENTION_LATE_MS;
+}
+
+static void fault_drained(struct status *status)
+{
+    status->process.ready = 0;
+    status->process.state = "drained";
+}
+
 static void fault_reload(struct status *status)
 {
     status->reload.applied = 0;
@@ -185,11 +269,33 @@ static const struct expected expectations[] = {
      "no configured key verifies its answers; 25 events are held, and new ones fail, but for one "
      "probe a minute",
      NOW_MS - 120000},
+    {fault_operator, "PresigndOperatorFailures", "critical", "unknown_merchant",
+     "10 of 100 outcomes of the last 15 minutes failed", STATUS_NONE},
+    {fault_sender, "PresigndSenderFailures", "critical", "rejected",
+     "21 of 100 outcomes of the last 15 minutes failed", STATUS_NONE},
+    {fault_wechatpay, "PresigndWechatpayFailures", "critical", "unavailable",
+     "20 of 100 outcomes of the last 15 minutes failed", STATUS_NONE},
+    {fault_late, "PresigndLate", "warning", NULL,
+     "the oldest event is 60 s old; 50000 records are behind", STATUS_NONE},
+    {fault_merchant_late, "PresigndLate", "warning", "1900000002",
+     "the oldest event is 60 s old; 50000 records are behind", STATUS_NONE},
+    {fault_clock, "PresigndClockOffset", "warning", NULL,
+     "this host's clock is 30 s behind WeChat Pay's; 300 s give 401", STATUS_NONE},
+    {fault_clock_far, "PresigndClockOffset", "critical", NULL,
+     "this host's clock is 120 s ahead of WeChat Pay's; 300 s give 401", STATUS_NONE},
+    {fault_paused, "PresigndPaused", "warning", "1900000001",
+     "paused on this instance; 4 events are held", NOW_MS - 5},
+    {fault_drained, "PresigndNotReady", "warning", "presignd-a",
+     "drained: it has left the group and processes nothing", STATUS_NONE},
     {fault_refused, "PresigndOutcomesRefused", "warning", NULL,
      "3 outcomes are refused by their topic, and wait", STATUS_NONE},
     {fault_transactions, "PresigndTransactionsAborted", "warning", NULL, "not enough replicas",
      STATUS_NONE},
-    {fault_kafka, "PresigndKafkaDown", "warning", NULL, "all brokers are down", STATUS_NONE},
+    {fault_kafka, "PresigndKafkaBroker", "warning", NULL, "all brokers are down", STATUS_NONE},
+    {fault_brokers, "PresigndKafkaBroker", "warning", NULL, "1 of 3 brokers of Kafka do not answer",
+     STATUS_NONE},
+    {fault_all_brokers, "PresigndKafkaDown", "critical", NULL, "no broker of Kafka answers",
+     STATUS_NONE},
     {fault_full, "PresigndWindowFull", "warning", "partition 7", "its window is full", STATUS_NONE},
     {fault_still, "PresigndEventOld", "warning", "partition 7",
      "the event at its base offset does not end: 1900000002, refused", NOW_MS - ATTENTION_STILL_MS},
@@ -257,14 +363,17 @@ Test(attention, the_worst_comes_first)
 /* A wrong clock holds all merchants. */
 Test(attention, many_of_a_kind_are_one_row)
 {
-    struct status status = good_day();
+    struct status status = {
+        .process = {.ready = 1, .state = "ready", .at_ms = NOW_MS},
+        .work = {.oldest_event_ms = STATUS_NONE, .clock_offset_ms = STATUS_NONE},
+        .reload = {.applied = STATUS_NONE}};
     char names[140][16];
-    status_deinit(&status);
     status.merchants = list_of(ARRAY_LENGTH(names), sizeof(struct status_merchant));
     for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
         (void)snprintf(names[i], sizeof names[i], "%zu", 1900000000 + i);
         merchant(&status, i)->mchid = names[i];
         merchant(&status, i)->certificate_expires_ms = STATUS_NONE;
+        merchant(&status, i)->oldest_event_ms = STATUS_NONE;
         hold(&status, i, HOLD_WHY_UNAUTHORIZED);
     }
     attention_take(&status);

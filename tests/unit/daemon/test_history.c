@@ -12,7 +12,7 @@ Test(history, failures_are_counted_and_the_newest_comes_first)
     history_published(&history, REASON_EXPIRED, 3000);
     history_published(&history, REASON_NONE, 3500);
     history_published(&history, REASON_REJECTED, 4000);
-    history_failures(&history, &list);
+    history_failures(&history, 4000, &list);
     const struct status_failure *items = list.items;
     cr_assert_eq(list.count, 2);
     cr_assert_str_eq(items[0].reason, "rejected");
@@ -22,6 +22,25 @@ Test(history, failures_are_counted_and_the_newest_comes_first)
     cr_assert_eq(history.succeeded, 1);
     cr_assert_eq(history.failed, 3);
     free(list.items);
+}
+
+Test(history, outcomes_of_a_quarter_of_an_hour_are_recent)
+{
+    struct history history;
+    struct status_list list;
+    const int64_t minute_ms = 60000, first_ms = 1000 * minute_ms;
+    history_init(&history, (struct moment){0, first_ms});
+    history_published(&history, REASON_REJECTED, first_ms);
+    for (int64_t minute = 1; minute <= HISTORY_MINUTES; minute++) {
+        history_published(&history, REASON_NONE, first_ms + minute * minute_ms);
+        int64_t want = minute < HISTORY_MINUTES ? minute + 1 : HISTORY_MINUTES;
+        cr_expect_eq(history_recent(&history, first_ms + minute * minute_ms), want);
+    }
+    history_failures(&history, first_ms + HISTORY_MINUTES * minute_ms, &list);
+    cr_expect_eq(((const struct status_failure *)list.items)->recent, 0);
+    free(list.items);
+    cr_expect_eq(history_recent(&history, first_ms - minute_ms), 0); /* the clock was set back */
+    cr_expect_eq(history_recent(&history, first_ms + 100 * minute_ms), 0);
 }
 
 Test(history, the_last_transactions_are_kept)

@@ -131,6 +131,7 @@ Test(status, values_are_formatted_for_people)
     static const struct reading readings[] = {
         {"process", "uptime_seconds", 0, "0 ms", TONE_PLAIN},
         {"work", "clock_offset_seconds", -1500, "-1 s", TONE_PLAIN},
+        {"work", "clock_offset_seconds", -61000, "-1 min 1 s", TONE_PLAIN},
         {"process", "uptime_seconds", 38, "38 ms", TONE_PLAIN},
         {"process", "uptime_seconds", 5999, "5 s", TONE_PLAIN},
         {"process", "uptime_seconds", 61000, "1 min 1 s", TONE_PLAIN},
