@@ -323,6 +323,7 @@ static void take_endpoint(struct setup *setup)
     setup->caller = (struct caller_config){
         .base_url = {config->endpoint.base_url, config->endpoint.backup_url},
         .ca_file = config->endpoint.ca_file,
+        .proxy_ca_file = config->endpoint.proxy_ca_file,
         .proxy = config->endpoint.proxy,
         .connect_timeout_ms = config->endpoint.connect_timeout_ms,
         .max_connections = (unsigned)config->endpoint.max_connections,

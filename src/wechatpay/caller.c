@@ -151,6 +151,7 @@ static bool read_bases(struct settings *settings, const struct caller_config *co
 static struct transfer_client_config client_config(const struct caller_config *config)
 {
     return (struct transfer_client_config){.ca_file = config->ca_file,
+                                           .proxy_ca_file = config->proxy_ca_file,
                                            .proxy = config->proxy,
                                            .connect_timeout_ms = config->connect_timeout_ms,
                                            .max_connections = config->max_connections};

@@ -114,6 +114,7 @@ static struct transfer_client *client_open(struct loop *loop, const struct calle
     const struct transfer_client_config client = {
         .clock = &clock_system,
         .ca_file = config->ca_file,
+        .proxy_ca_file = config->proxy_ca_file,
         .proxy = config->proxy,
         .connect_timeout_ms = config->connect_timeout_ms,
         .max_connections = 1,

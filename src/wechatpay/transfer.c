@@ -38,7 +38,7 @@ enum {
 struct transfer_client {
     struct loop *loop;
     const struct clock *clock;
-    char *ca_file, *proxy;
+    char *ca_file, *proxy_ca_file, *proxy;
     int64_t connect_timeout_ms;
     unsigned max_connections;
     unsigned connecting_max;
@@ -443,6 +443,10 @@ static void set_constant_options(struct transfer_client *client, CURL *easy)
     if (client->ca_file != NULL || curl_version_info(CURLVERSION_NOW)->cainfo != NULL) {
         must(curl_easy_setopt(easy, CURLOPT_CAPATH, NULL));
     }
+    if (client->proxy_ca_file != NULL) {
+        must(curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, client->proxy_ca_file));
+        must(curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL));
+    }
     must(curl_easy_setopt(easy, CURLOPT_PROXY, client->proxy == NULL ? "" : client->proxy));
     must(curl_easy_setopt(easy, CURLOPT_NOPROXY, ""));
     must(curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L));
@@ -560,6 +564,11 @@ static const char *reason_not_sent(const struct transfer *transfer, CURLcode cod
     }
     if (transfer->client->proxy != NULL && code == CURLE_COULDNT_CONNECT) {
         return "the connection to the proxy was refused, or no route leads there";
+    }
+    if (transfer->client->tls_in_tls && code == CURLE_PEER_FAILED_VERIFICATION &&
+        transfer->proxy_status == 0) {
+        return "the proxy's certificate is not trusted: look at its name, its validity and "
+               "proxy_ca_file";
     }
     return reason_of(code, false);
 }
@@ -811,14 +820,14 @@ static void deliver(void *context)
 
 /* ---- The client. ---- */
 
-static bool check_ca_file(const char *path, struct buf *errors)
+static bool check_ca_file(const char *key, const char *path, struct buf *errors)
 {
     X509_STORE *store = X509_STORE_new();
     bool ok = store != NULL && X509_STORE_load_file(store, path) == 1;
     X509_STORE_free(store);
     ERR_clear_error();
     if (!ok) {
-        buf_printf(errors, "ca_file: %s: cannot be read, or holds no PEM certificate\n", path);
+        buf_printf(errors, "%s: %s: cannot be read, or holds no PEM certificate\n", key, path);
     }
     return ok;
 }
@@ -853,8 +862,12 @@ static bool check_proxy(const char *proxy, struct buf *errors)
 
 bool transfer_config_check(const struct transfer_client_config *config, struct buf *errors)
 {
-    bool ca_file_ok = !text_is_given(config->ca_file) || check_ca_file(config->ca_file, errors);
-    return (!text_is_given(config->proxy) || check_proxy(config->proxy, errors)) && ca_file_ok;
+    bool ca_file_ok =
+        !text_is_given(config->ca_file) || check_ca_file("ca_file", config->ca_file, errors);
+    bool proxy_ca_file_ok = !text_is_given(config->proxy_ca_file) ||
+                            check_ca_file("proxy_ca_file", config->proxy_ca_file, errors);
+    return (!text_is_given(config->proxy) || check_proxy(config->proxy, errors)) && ca_file_ok &&
+           proxy_ca_file_ok;
 }
 
 static struct curl_slist *make_constant_lines(void)
@@ -892,6 +905,8 @@ static void configure(struct transfer_client *client, const struct transfer_clie
 {
     client->clock = config->clock;
     client->ca_file = text_is_given(config->ca_file) ? mem_strdup(config->ca_file) : NULL;
+    client->proxy_ca_file =
+        text_is_given(config->proxy_ca_file) ? mem_strdup(config->proxy_ca_file) : NULL;
     client->proxy = text_is_given(config->proxy) ? mem_strdup(config->proxy) : NULL;
     client->tls_in_tls =
         client->proxy != NULL && text_prefix_nocase(client->proxy, strlen(client->proxy), "https:");
@@ -950,6 +965,7 @@ struct transfer_client *transfer_client_free(struct transfer_client *client)
     heap_deinit(&client->waits);
     free(client->easies);
     free(client->ca_file);
+    free(client->proxy_ca_file);
     free(client->proxy);
     free(client);
     return NULL;

@@ -53,6 +53,7 @@ struct transfer_client;
 struct transfer_client_config {
     const struct clock *clock; /* borrowed; its wall clock is compared with `expires_ms` */
     const char *ca_file;       /* NULL or empty: the system's trust store */
+    const char *proxy_ca_file; /* of an https proxy; as ca_file */
     const char *proxy;         /* NULL or empty: none; the environment is ignored */
     int64_t connect_timeout_ms;
     unsigned max_connections;

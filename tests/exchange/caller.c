@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -500,33 +501,56 @@ static void test_refused(void)
 /* An HTTP proxy that takes one connection after the other, or refuses each. */
 struct tunnel {
     int fd;
+    SSL_CTX *tls; /* of an https proxy; else NULL */
     char *url;
     bool refuses;
     int count; /* to be read when the thread has ended */
     pthread_t thread;
 };
 
-static void carry(int a, int b)
+/* One end of a tunnel. */
+struct end {
+    int fd;
+    SSL *ssl; /* or NULL */
+};
+
+static ssize_t end_read(struct end end, char *bytes, size_t len)
+{
+    return end.ssl == NULL ? read(end.fd, bytes, len) : SSL_read(end.ssl, bytes, (int)len);
+}
+
+static bool end_write(struct end end, const char *bytes, size_t len)
+{
+    ssize_t written =
+        end.ssl == NULL ? write(end.fd, bytes, len) : SSL_write(end.ssl, bytes, (int)len);
+    return written == (ssize_t)len;
+}
+
+static void carry(struct end a, struct end b)
 {
     char bytes[4096];
-    struct pollfd ends[2] = {{.fd = a, .events = POLLIN}, {.fd = b, .events = POLLIN}};
-    while (poll(ends, 2, -1) > 0) {
-        int from = ends[0].revents != 0 ? 0 : 1;
-        ssize_t len = read(ends[from].fd, bytes, sizeof bytes);
-        if (len <= 0 || write(ends[1 - from].fd, bytes, (size_t)len) != len) {
+    struct pollfd ends[2] = {{.fd = a.fd, .events = POLLIN}, {.fd = b.fd, .events = POLLIN}};
+    for (;;) {
+        bool pending = a.ssl != NULL && SSL_pending(a.ssl) > 0;
+        if (!pending && poll(ends, 2, -1) <= 0) {
+            return;
+        }
+        bool from_a = pending || ends[0].revents != 0;
+        ssize_t len = end_read(from_a ? a : b, bytes, sizeof bytes);
+        if (len <= 0 || !end_write(from_a ? b : a, bytes, (size_t)len)) {
             return;
         }
     }
 }
 
 /* Headers of the proxy's own, which must not be taken for the answer's. */
-static void serve_tunnel(struct tunnel *tunnel, int client)
+static void serve_tunnel(struct tunnel *tunnel, struct end client)
 {
     static const char no[] = "HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n";
     static const char yes[] = "HTTP/1.1 200 Yes\r\nRequest-ID: proxy\r\nRetry-After: 9\r\n\r\n";
     char head[1024] = "";
     for (size_t len = 0; strstr(head, "\r\n\r\n") == NULL && len < sizeof head - 1; len++) {
-        CHECK(read(client, head + len, 1) == 1);
+        CHECK(end_read(client, head + len, 1) == 1);
     }
     int port = 0;
     /* NOLINTNEXTLINE(cert-err34-c): the count is looked at */
@@ -534,7 +558,7 @@ static void serve_tunnel(struct tunnel *tunnel, int client)
     CHECK(strstr(head, "Authorization: WECHATPAY2") == NULL);
     tunnel->count++;
     if (tunnel->refuses) {
-        CHECK(write(client, no, sizeof no - 1) == sizeof no - 1);
+        CHECK(end_write(client, no, sizeof no - 1));
         return;
     }
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -542,38 +566,64 @@ static void serve_tunnel(struct tunnel *tunnel, int client)
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                   .sin_port = htons((uint16_t)port)};
     CHECK(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
-    CHECK(write(client, yes, sizeof yes - 1) == sizeof yes - 1);
-    carry(client, fd);
+    CHECK(end_write(client, yes, sizeof yes - 1));
+    carry(client, (struct end){.fd = fd});
     close(fd);
 }
 
+/* A client that does not trust the proxy ends inside the handshake. */
 static void *run_tunnel(void *context)
 {
     struct tunnel *tunnel = context;
     int client;
     while ((client = accept(tunnel->fd, NULL, NULL)) >= 0) {
-        serve_tunnel(tunnel, client);
+        SSL *ssl = tunnel->tls == NULL ? NULL : SSL_new(tunnel->tls);
+        CHECK(ssl == NULL || SSL_set_fd(ssl, client) == 1);
+        if (ssl == NULL || SSL_accept(ssl) == 1) {
+            serve_tunnel(tunnel, (struct end){client, ssl});
+        }
+        SSL_free(ssl);
         close(client);
     }
     return NULL;
 }
 
-static void open_tunnel(struct tunnel *tunnel, bool refuses)
+/* `identity`: of an https proxy; NULL: http. */
+static void open_tunnel(struct tunnel *tunnel, bool refuses, const struct identity *identity)
 {
     int port = 0;
     *tunnel = (struct tunnel){.fd = bound_socket(&port), .refuses = refuses};
-    tunnel->url = mem_printf("http://127.0.0.1:%d", port);
+    tunnel->url = mem_printf("%s://127.0.0.1:%d", identity == NULL ? "http" : "https", port);
+    if (identity != NULL) {
+        tunnel->tls = SSL_CTX_new(TLS_server_method());
+        CHECK(SSL_CTX_use_certificate(tunnel->tls, identity->certificate) == 1);
+        CHECK(SSL_CTX_use_PrivateKey(tunnel->tls, identity->key) == 1);
+    }
     CHECK(listen(tunnel->fd, CALLS_MAX) == 0);
     CHECK(pthread_create(&tunnel->thread, NULL, run_tunnel, tunnel) == 0);
 }
 
-static void close_tunnel(struct tunnel *tunnel)
+static void close_tunnel(struct tunnel *tunnel, int count)
 {
     shutdown(tunnel->fd, SHUT_RDWR);
     pthread_join(tunnel->thread, NULL);
-    CHECK(tunnel->count == 1);
+    CHECK(tunnel->count == count);
     close(tunnel->fd);
+    SSL_CTX_free(tunnel->tls);
     free(tunnel->url);
+}
+
+/* A call through the proxy, as the server's answer says. */
+static void expect_tunnelled(struct caller_config *config, struct tunnel *tunnel)
+{
+    config->proxy = tunnel->url;
+    open_caller(config);
+    const struct answer *answer = call_once(PATIENCE_MS);
+    CHECK(answer->kind == ANSWER_SUCCESS);
+    CHECK(strcmp(answer->request_id, "08F7") == 0);
+    CHECK(answer->retry_after_ms == -1);
+    close_caller();
+    close_tunnel(tunnel, 1);
 }
 
 static void test_proxy(void)
@@ -583,24 +633,41 @@ static void test_proxy(void)
     struct caller_config config = config_for(url_of(server));
 
     current = "proxy that refuses";
-    open_tunnel(&tunnel, true);
+    open_tunnel(&tunnel, true, NULL);
     config.proxy = tunnel.url;
     expect_unreachable(&config, "the proxy refused", ANSWER_CAUSE_NONE);
-    close_tunnel(&tunnel);
+    close_tunnel(&tunnel, 1);
 
     current = "proxy";
-    open_tunnel(&tunnel, false);
-    config.proxy = tunnel.url;
-    open_caller(&config);
-    const struct answer *answer = call_once(PATIENCE_MS);
-    CHECK(answer->kind == ANSWER_SUCCESS);
-    CHECK(strcmp(answer->request_id, "08F7") == 0);
-    CHECK(answer->retry_after_ms == -1);
-    close_caller();
-    close_tunnel(&tunnel);
+    open_tunnel(&tunnel, false, NULL);
+    expect_tunnelled(&config, &tunnel);
     server_wait_open(server, 0);
     CHECK(server->connections == 1);
     close_server(server);
+}
+
+/* The proxy's authority is not the server's. */
+static void test_https_proxy(void)
+{
+    struct tunnel tunnel;
+    struct identity identity = identity_server(&world.other_authority, "IP:127.0.0.1", 1);
+    struct server *server = open_server(answer_ok, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+
+    current = "https proxy that is not trusted";
+    open_tunnel(&tunnel, false, &identity);
+    config.proxy = tunnel.url;
+    expect_unreachable(&config, "the proxy's certificate is not trusted", ANSWER_CAUSE_TLS);
+    close_tunnel(&tunnel, 0);
+
+    current = "https proxy";
+    config.proxy_ca_file = path_of("other-ca.pem");
+    open_tunnel(&tunnel, false, &identity);
+    expect_tunnelled(&config, &tunnel);
+    server_wait_open(server, 0);
+    CHECK(server->connections == 1);
+    close_server(server);
+    identity_free(&identity);
 }
 
 static void test_no_name(void)
@@ -1060,6 +1127,7 @@ static test_fn *const quick[] = {
     test_new_connection,
     test_refused,
     test_proxy,
+    test_https_proxy,
     test_no_name,
     test_distrust,
     test_session_resumption,

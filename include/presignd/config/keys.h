@@ -62,6 +62,8 @@ TEXT(endpoint, ca_file, path, "", RELOAD,
      "PEM file of trusted certificate authorities. Empty selects the system's trust store.")
 TEXT(endpoint, proxy, proxy, "", RELOAD,
      "HTTP or SOCKS proxy for calls, as http://HOST:PORT. Empty: no proxy.")
+TEXT(endpoint, proxy_ca_file, path, "", RELOAD,
+     "PEM file of the authorities trusted for an https proxy. Empty: the system's trust store.")
 NUMBER(endpoint, connect_timeout_ms, MS, "3000", 1, 600000, RELOAD,
        "Timeout of a connection's name lookup, TCP and TLS together.")
 NUMBER(endpoint, timeout_ms, MS, "10000", 1, 600000, RELOAD, "Timeout of a whole call.")

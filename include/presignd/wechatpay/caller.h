@@ -26,6 +26,7 @@
 struct caller_config {
     const char *base_url[CALLER_HOSTS_MAX]; /* the second NULL or empty: no backup */
     const char *ca_file;                    /* NULL or empty: the system's trust store */
+    const char *proxy_ca_file;              /* of an https proxy; as ca_file */
     const char *proxy;                      /* NULL or empty: none; the environment is ignored */
     int64_t connect_timeout_ms;
     unsigned max_connections;

@@ -87,6 +87,9 @@ static void set_options(CURL *easy, const struct caller_config *config, const ch
     if (text_is_given(config->ca_file)) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
     }
+    if (text_is_given(config->proxy_ca_file)) {
+        curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, config->proxy_ca_file);
+    }
 }
 
 static void connection_try(const struct caller_config *config, const char *url, int64_t timeout_ms,
