@@ -45,10 +45,9 @@ METRIC(TRANSACTION_SECONDS, HISTOGRAM, "presignd_transaction_duration_seconds", 
        "Duration of a Kafka transaction, from begin to commit.")
 METRIC(EVENT_SECONDS, HISTOGRAM, "presignd_event_duration_seconds", NO_LABELS,
        "Time from a record's timestamp to its outcome's commit.")
-METRIC(
-    OLDEST_EVENT, GAUGE, "presignd_oldest_event_seconds", NO_LABELS,
-    "Age, by the record's timestamp, of the oldest event without a visible outcome, read or not. "
-    "0: none.")
+METRIC(OLDEST_EVENT, GAUGE, "presignd_oldest_event_seconds", NO_LABELS,
+       "Age, by its record's timestamp, of the oldest event without a visible outcome, also of "
+       "those that are not read. 0: none.")
 METRIC(MERCHANT_OLDEST_EVENT, GAUGE, "presignd_merchant_oldest_event_seconds", LABELS("mchid"),
        "Age of the merchant's oldest event that was read and has no visible outcome. 0: none.")
 METRIC(LATE_EVENTS, COUNTER, "presignd_late_events_total", NO_LABELS,
