@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-enum { DAY_S = 86400 };
+#define YEAR_S (INT64_C(366) * 86400)
 
 struct options {
     struct ctl_config config;
@@ -27,7 +27,7 @@ static const struct option_row level =
 static const struct option_row rows[] = {
     CTL_CONFIG_ROWS,
     CONTROL_ROW(struct options),
-    OPTION_ROW_SPAN(struct options, for_s, "for", 366 * DAY_S,
+    OPTION_ROW_SPAN(struct options, for_s, "for", YEAR_S,
                     "then the level before is used again:\na number and s, m, h or d\n"
                     "(default: until the restart)"),
     OPTION_ROW_JSON(struct options, json, "the daemon's answer: {\"level\", \"until\"}"),

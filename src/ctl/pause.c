@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SCOPES_MAX = 64, DAY_S = 86400 };
+enum { SCOPES_MAX = 64 };
+#define YEAR_S (INT64_C(366) * 86400)
 
 struct scope {
     enum pause_scope scope;
@@ -67,7 +68,7 @@ static const struct option_row pause_rows[] = {
     SCOPE_ROWS("hold "),
     OPTION_ROW_FLAG(struct options, all, "all", "hold all events; partitions are not read"),
     OPTION_ROW_SPAN(
-        struct options, for_s, "for", 366 * DAY_S,
+        struct options, for_s, "for", YEAR_S,
         "it ends by itself: a number and s, m, h or d\n(without: at a resume or a restart)"),
     OPTION_ROW_FLAG(struct options, persist, "persist", "a restart keeps it (daemon.state_dir)"),
     OPTION_ROW_TEXT(struct options, note, "note", "TEXT", "why; status and journal show it"),

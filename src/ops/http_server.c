@@ -430,7 +430,8 @@ static void on_timer(void *context)
     struct http_server *server = context;
     int64_t now_ms = clock_now(&clock_system).mono_ms;
     if (retired_end_ms(server, now_ms) <= now_ms) {
-        *server->slot = http_server_free(server);
+        struct http_server **slot = server->slot;
+        *slot = http_server_free(server);
         return;
     }
     if (server->empty_rounds >= EMPTY_ROUNDS_MAX) {
