@@ -86,10 +86,14 @@ static bool same_key(const struct rotation_pair *pair, const struct merchant *me
     return strcmp(pair->key_sha256, merchant->key_sha256) == 0;
 }
 
+static bool is_half(const struct rotation_pair *pair, const struct merchant *merchant)
+{
+    return pair != NULL && same_serial(pair, merchant) != same_key(pair, merchant);
+}
+
 bool rotation_is_half(const struct rotation *known, const struct merchant *merchant)
 {
-    const struct rotation_pair *pair = find(known, merchant->mchid);
-    return pair != NULL && same_serial(pair, merchant) != same_key(pair, merchant);
+    return is_half(find(known, merchant->mchid), merchant);
 }
 
 void rotation_discard(struct rotation *known, const char *mchid)
@@ -109,7 +113,7 @@ bool rotation_update(struct rotation *known, const struct merchants *merchants)
         const struct merchant *merchant = merchants_at(merchants, i);
         const struct rotation_pair *pair = find(known, merchant->mchid);
         bool same = pair != NULL && same_serial(pair, merchant) && same_key(pair, merchant);
-        if (same || rotation_is_half(known, merchant)) {
+        if (same || is_half(pair, merchant)) {
             fresh.has_half = fresh.has_half || !same;
             add(&fresh, pair->mchid, pair->serial_no, pair->key_sha256);
         } else {
@@ -153,8 +157,9 @@ bool rotation_check(const struct rotation *known, const struct setup *setup,
     bool good = true;
     for (size_t i = 0; i < merchants_count(setup->merchants); i++) {
         const struct merchant *merchant = merchants_at(setup->merchants, i);
-        if (rotation_is_half(known, merchant) && !runs(running, merchant)) {
-            report(setup, merchant, !same_serial(find(known, merchant->mchid), merchant), problems);
+        const struct rotation_pair *pair = find(known, merchant->mchid);
+        if (pair != NULL && is_half(pair, merchant) && !runs(running, merchant)) {
+            report(setup, merchant, !same_serial(pair, merchant), problems);
             good = false;
         }
     }

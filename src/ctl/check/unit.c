@@ -202,7 +202,7 @@ static bool runs_with(const struct reading *reading, const char *config_path)
     const char *text = reading->config_path == NULL ? CONFIG_DEFAULT_PATH : reading->config_path;
     for (; *text != '\0'; text++) {
         bool specifier = *text == '%' && text[1] != '\0';
-        buf_putc(&pattern, specifier ? '*' : *text);
+        buf_append(&pattern, specifier ? "*" : text, 1);
         text += specifier;
     }
     buf_append(&pattern, "", 1);
