@@ -62,8 +62,8 @@ Test(event_log, a_failure_has_the_last_answer_and_its_side)
     struct job job = job_with(2, rejection);
     job.reason = REASON_REJECTED;
     expect(event_log_failure, &job,
-           (const char *const[]){"event t/2/41 failed: rejected, attempts 2; the last one ended: "
-                                 "rejected, 400 PARAM_ERROR",
+           (const char *const[]){"event t/2/41 failed: rejected, attempts 2",
+                                 "; the last one ended: rejected, 400 PARAM_ERROR",
                                  "REASON=rejected", "SIDE=sender", "STATUS=400", "CODE=PARAM_ERROR",
                                  "ENDED=rejected", NULL});
 }

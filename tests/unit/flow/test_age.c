@@ -6,7 +6,7 @@
 
 #include <criterion/criterion.h>
 
-#define SLO_MS   1000
+#define SLO_MS   INT64_C(1000)
 #define BEGIN_MS INT64_C(1795000000000)
 
 enum { MANY = 3000 };
@@ -141,7 +141,7 @@ Test(age, a_step_counts_no_more_than_its_time_permits)
     }
     scene.clock.now = slow_clock;
     age_count_late(scene.pipeline, scene.now);
-    cr_assert_lt(status_of(&scene).late, 2 * PIPELINE_BUDGET_MS);
+    cr_assert_lt(status_of(&scene).late, (uint64_t)2 * PIPELINE_BUDGET_MS);
     cr_assert_eq(pipeline_next_ms(scene.pipeline), PIPELINE_AT_ONCE);
     for (int i = 0; i < MANY; i++) {
         age_count_late(scene.pipeline, scene.now);
