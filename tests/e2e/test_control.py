@@ -366,6 +366,7 @@ class Access(Control):
         for body, code in (("x" * 5000, 413), ("nonsense", 400), ({"all": True, "why": "?"}, 400), ("[" * 4000, 400)):
             self.assertEqual(self.curl("/v1/pause", body)[0], code)
         self.assertEqual(self.curl("/v1/pause")[0], 405)
+        self.assertEqual(http_get(f"{self.daemon.admin}/v1/status")[0], 404)  # levers are not on TCP
         self.assertEqual(self.curl("/v1/nothing", {})[0], 404)
         self.daemon.terminate()
         self.world.assert_audit_passes(delivery=auditor.EXACTLY_ONCE)

@@ -396,3 +396,29 @@ Test(log, lines_of_threads_do_not_mix)
         cr_expect_eq(counts[i], LINES);
     }
 }
+
+Test(log, what_operators_change_is_logged_at_any_level)
+{
+    const struct log_field fields[] = {{"BY", "alice"}, {NULL, NULL}};
+    struct capture capture = capture_start();
+    log_level_set(LOG_ERR);
+    log_notice("not this");
+    log_audit(NULL, fields, "a pause");
+    log_level_set(LOG_INFO);
+    AUTO_FREE char *text = capture_end(capture);
+    check_line(text, "NOTICE a pause BY=alice\n");
+}
+
+Test(log, levels_have_names)
+{
+    static const char *const names[] = {"error", "warning", "notice", "info", "debug"};
+    int level;
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        cr_assert(log_level_find(names[i], &level));
+        cr_assert_eq(level, LOG_ERR + (int)i);
+        cr_assert_str_eq(log_level_name(level), names[i]);
+    }
+    cr_assert_not(log_level_find("loud", &level));
+    cr_assert_not(log_level_find("", &level));
+    cr_assert_eq(log_level_get(), LOG_INFO);
+}

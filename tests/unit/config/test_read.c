@@ -22,6 +22,7 @@ struct bench {
     const char *sets[4];
     config_property_check_fn *check;
     bool without_credentials, without_keys;
+    const char *runtime_dir, *state_dir;
 };
 
 static void bench_init(struct bench *bench)
@@ -48,7 +49,9 @@ static struct config *read_bench(struct bench *bench)
                                      .sets = bench->sets,
                                      .credentials_dir =
                                          bench->without_credentials ? NULL : bench->directory.path,
-                                     .without_keys = bench->without_keys};
+                                     .without_keys = bench->without_keys,
+                                     .runtime_dir = bench->runtime_dir,
+                                     .state_dir = bench->state_dir};
     while (sources.set_count < ARRAY_LENGTH(bench->sets) &&
            bench->sets[sources.set_count] != NULL) {
         sources.set_count++;
@@ -506,6 +509,39 @@ Test(config_read, paths_of_keys_are_absolute)
     static const int lines[] = {2, 6, 8, 9};
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
         expect_problem(&bench, lines[i], "is not an absolute path, and a service's directory is /");
+    }
+}
+
+Test(config_read, directories_of_systemd_are_what_auto_means)
+{
+    AUTO_BENCH struct bench bench;
+    bench_init(&bench);
+    bench.runtime_dir = "/run/presignd:/run/other";
+    bench.state_dir = "/var/lib/presignd";
+    cr_assert_not_null(read_text(&bench, MERCHANT));
+    cr_assert_str_eq(bench.config->daemon.control_socket, "/run/presignd/control.sock");
+    cr_assert_str_eq(bench.config->daemon.state_dir, "/var/lib/presignd");
+    cr_assert_not_null(read_text(&bench, "[daemon]\ncontrol_socket =\nstate_dir =\n" MERCHANT));
+    cr_assert_str_eq(bench.config->daemon.control_socket, "");
+    cr_assert_str_eq(bench.config->daemon.state_dir, "");
+    cr_assert_not_null(
+        read_text(&bench, "[daemon]\ncontrol_socket = /a.sock\nstate_dir = /b\n" MERCHANT));
+    cr_assert_str_eq(bench.config->daemon.control_socket, "/a.sock");
+    cr_assert_str_eq(bench.config->daemon.state_dir, "/b");
+    cr_assert_null(read_text(&bench, "[daemon]\nstate_dir = b\n" MERCHANT));
+    expect_problem(&bench, 2, "state_dir: \"b\" is neither auto nor an absolute path");
+}
+
+Test(config_read, a_control_sockets_path_is_absolute_and_short)
+{
+    AUTO_BENCH struct bench bench;
+    AUTO_FREE char *lengthy = mem_printf("/%0107d", 0);
+    const char *const bad[] = {"control.sock", "unix:/run/a.sock", "127.0.0.1:1", "Auto", lengthy};
+    bench_init(&bench);
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        AUTO_FREE char *text = mem_printf("[daemon]\ncontrol_socket = %s\n" MERCHANT, bad[i]);
+        cr_assert_null(read_text(&bench, text));
+        expect_problem(&bench, 2, "is neither auto nor an absolute path of at most 107 bytes");
     }
 }
 
