@@ -34,7 +34,6 @@
 #include "presignd/kafka/client.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,13 +201,7 @@ static void static_membership_note(struct clients *clients)
 
 static void metadata_note(struct clients *clients, int64_t bytes)
 {
-    bool full = bytes >= (int64_t)clients->metadata_wanted;
-    (void)preflight_put(&clients->preflighting.found, PREFLIGHT_METADATA_BYTES, "",
-                        full ? PREFLIGHT_PASSED : PREFLIGHT_MISSING,
-                        full ? "" : "raise offset.metadata.max.bytes of the brokers to 1399",
-                        bytes == 0 ? "the broker accepts less than 512 bytes"
-                                   : "the broker accepts %" PRId64 " bytes",
-                        bytes);
+    (void)preflight_put_metadata(&clients->preflighting.found, bytes, clients->metadata_wanted);
     preflight_report(clients);
 }
 

@@ -1,6 +1,9 @@
 #include "presignd/kafka/preflight.h"
 
+#include "presignd/kafka/transaction.h"
+
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +55,21 @@ struct preflight_finding *preflight_put(struct preflight *preflight, enum prefli
     (void)vsnprintf(finding->is, sizeof finding->is, format, arguments);
     va_end(arguments);
     return finding;
+}
+
+struct preflight_finding *preflight_put_metadata(struct preflight *preflight, int64_t bytes,
+                                                 size_t wanted)
+{
+    char mend[96] = "", is[64];
+    bool full = bytes >= (int64_t)wanted;
+    if (!full) {
+        (void)snprintf(mend, sizeof mend, "raise offset.metadata.max.bytes of the brokers to %zu",
+                       wanted);
+    }
+    (void)snprintf(is, sizeof is, "the broker accepts %s%" PRId64 " bytes",
+                   bytes == 0 ? "less than " : "", bytes == 0 ? TRANSACTION_METADATA_MIN : bytes);
+    return preflight_put(preflight, PREFLIGHT_METADATA_BYTES, "",
+                         full ? PREFLIGHT_PASSED : PREFLIGHT_MISSING, mend, "%s", is);
 }
 
 const struct preflight_finding *preflight_worst(const struct preflight *preflight,

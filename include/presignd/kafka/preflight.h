@@ -58,6 +58,10 @@ struct preflight_finding *preflight_put(struct preflight *preflight, enum prefli
                                         const char *subject, enum preflight_state state,
                                         const char *mend, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+/* The finding of PREFLIGHT_METADATA_BYTES: the broker accepts `bytes` of metadata with an offset
+ * (0: fewer than TRANSACTION_METADATA_MIN), a full window needs `wanted`. */
+struct preflight_finding *preflight_put_metadata(struct preflight *preflight, int64_t bytes,
+                                                 size_t wanted);
 /* The worst finding of a check; NULL: there is none. */
 const struct preflight_finding *preflight_worst(const struct preflight *preflight,
                                                 enum preflight_check check);

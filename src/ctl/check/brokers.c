@@ -10,7 +10,6 @@
 #include "presignd/flow/window.h"
 #include "presignd/kafka/producer.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,12 +123,8 @@ static void metadata_bytes(struct brokers *brokers)
                             "no answer: %s", producer_last_error(brokers->producer));
         return;
     }
-    struct preflight_finding *finding = preflight_put(
-        &brokers->found, PREFLIGHT_METADATA_BYTES, "",
-        bytes >= WINDOW_METADATA_MAX ? PREFLIGHT_PASSED : PREFLIGHT_MISSING,
-        bytes >= WINDOW_METADATA_MAX ? ""
-                                     : "raise offset.metadata.max.bytes of the brokers to 1399",
-        bytes == 0 ? "less than 512 bytes are accepted" : "%" PRId64 " bytes are accepted", bytes);
+    struct preflight_finding *finding =
+        preflight_put_metadata(&brokers->found, bytes, WINDOW_METADATA_MAX);
     if (finding != NULL) {
         finding->blocks = bytes == 0;
     }
