@@ -32,17 +32,17 @@ static const char *cause_of(const struct brokers_watch *watch, struct clients *c
                                 : "no connection";
 }
 
-static void tell(struct brokers_log *log, const struct brokers_view *view, struct clients *clients,
-                 int64_t now_ms)
+static void tell(const struct brokers_watch *watch, const struct brokers_view *view,
+                 struct clients *clients, int64_t now_ms)
 {
     char lost[24], known[24];
     const char *names = view->lost_names[0] != '\0' ? view->lost_names : "all addresses";
-    const char *cause = cause_of(&log->watch, clients);
+    const char *cause = cause_of(watch, clients);
     (void)snprintf(lost, sizeof lost, "%zu", view->lost);
     (void)snprintf(known, sizeof known, "%zu", view->known);
     const struct log_field fields[] = {{"LOST", lost}, {"KNOWN", known}, {NULL, NULL}};
-    int64_t since_s = (now_ms - log->watch.since_ms) / 1000;
-    if (log->watch.told == BROKERS_LOST_ALL) {
+    int64_t since_s = (now_ms - watch->since_ms) / 1000;
+    if (watch->told == BROKERS_LOST_ALL) {
         log_fields(LOG_WARNING, MESSAGE_BROKERS_LOST, fields,
                    "no Kafka broker has answered for %" PRId64
                    " s (%s): %s; events wait, further errors are only counted",
@@ -55,22 +55,20 @@ static void tell(struct brokers_log *log, const struct brokers_view *view, struc
     }
 }
 
-void brokers_log(struct brokers_log *log, struct clients *clients, int64_t now_ms)
+void brokers_log(struct brokers_watch *watch, struct clients *clients, int64_t now_ms)
 {
     struct brokers_view view;
     brokers_seen(clients, &view);
-    enum brokers_loss before = log->watch.told;
-    if (!brokers_watch(&log->watch, &view, errors(), now_ms)) {
-        log->errors_before = before == BROKERS_LOST_NONE ? errors() : log->errors_before;
+    if (!brokers_watch(watch, &view, errors(), now_ms)) {
         return;
     }
-    if (log->watch.told != BROKERS_LOST_NONE) {
-        tell(log, &view, clients, now_ms);
+    if (watch->told != BROKERS_LOST_NONE) {
+        tell(watch, &view, clients, now_ms);
         return;
     }
     log_fields(LOG_NOTICE, MESSAGE_BROKERS_BACK, NULL,
-               "the Kafka brokers answer again, after %" PRId64 " s and %" PRIu64 " errors",
-               (now_ms - log->watch.since_ms) / 1000, errors() - log->errors_before);
+               "the Kafka brokers answer again, after %" PRId64 " s",
+               (now_ms - watch->since_ms) / 1000);
 }
 
 /* --- Metrics --- */

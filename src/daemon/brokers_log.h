@@ -6,14 +6,8 @@
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/metrics.h"
 
-/* All zero: nothing was told. */
-struct brokers_log {
-    struct brokers_watch watch;
-    uint64_t errors_before; /* the loss that was told */
-};
-
-/* A sample of both clients. Call it about once a second. */
-void brokers_log(struct brokers_log *log, struct clients *clients, int64_t now_ms);
+/* A sample of both clients. Call it about once a second. `watch` is all zero at first. */
+void brokers_log(struct brokers_watch *watch, struct clients *clients, int64_t now_ms);
 /* Of both clients together. */
 void brokers_seen(struct clients *clients, struct brokers_view *view);
 /* Updates the metrics. Call it before they are read. */

@@ -134,7 +134,7 @@ static void on_tick(void *context)
     struct monitor_sources from = daemon_sources(d);
     monitor_tick(&d->monitor, &from, now.mono_ms);
     daemon_pauses_tick(d);
-    brokers_log(&d->brokers_log, d->clients, now.mono_ms);
+    brokers_log(&d->brokers_watch, d->clients, now.mono_ms);
     report_tick(d->report, now.mono_ms);
     key_memory_tick(d);
     bool half =

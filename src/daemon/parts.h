@@ -70,7 +70,7 @@ struct daemon {
     uint64_t random;
     struct topic_check topic_check;
     struct preflight_log preflight_log;
-    struct brokers_log brokers_log;
+    struct brokers_watch brokers_watch;
     struct reload_status reload_status;
     struct rotation known_keys;
     int64_t started_ms; /* wall clock */

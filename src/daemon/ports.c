@@ -108,7 +108,10 @@ static void on_revoking(void *context)
 {
     struct daemon *d = context;
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"revoked"}), 1);
-    log_fields(LOG_NOTICE, MESSAGE_REVOKED, NULL, "the group revokes the partitions");
+    log_fields(LOG_NOTICE, MESSAGE_REVOKED, NULL, "the partitions are given back: %s",
+               d->drain.state != DRAIN_NONE
+                   ? "this instance leaves the group"
+                   : "a member joined or left the group, which assigns them again within seconds");
     pipeline_revoking(d->pipeline);
 }
 
@@ -116,9 +119,9 @@ static void on_lost(void *context)
 {
     struct daemon *d = context;
     metric_add(metrics_series(d->metrics, METRIC_REBALANCES, (const char *[]){"lost"}), 1);
-    log_fields(
-        LOG_WARNING, MESSAGE_REVOKED, NULL,
-        "the partitions were lost: unfinished events are dropped, their next owner processes them");
+    log_fields(LOG_NOTICE, MESSAGE_REVOKED, NULL,
+               "the partitions are assigned anew, since Kafka or this process was away, or the "
+               "clients are replaced; nothing is lost: unfinished events are read again");
     pipeline_lost(d->pipeline);
 }
 

@@ -107,7 +107,8 @@ static int log_level(int level, const char *facility, const char *text)
     if (strcmp(facility, "FAIL") == 0 || strcmp(facility, "ERROR") == 0) {
         return is_credentials_error(text) ? LOG_WARNING : LOG_INFO;
     }
-    if (is_repeated(facility, text)) {
+    /* The session ended: the daemon's own line says what follows. */
+    if (is_repeated(facility, text) || strcmp(facility, "SESSTMOUT") == 0) {
         return LOG_INFO;
     }
     return level < LOG_WARNING ? LOG_WARNING : level;
