@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
+import document
 from children import dying_with_us
 
 PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
@@ -66,6 +67,15 @@ class Validate(Ctl):
     def verdicts(self, lines, *arguments):
         done = self.run_ctl("validate", *arguments, stdin=lines)
         return done.returncode, [json.loads(line) for line in done.stdout.decode().splitlines()]
+
+    def test_as_an_order_service_runs_it(self):
+        """The commands of docs/consumers.md, which need no other configuration than the merchant."""
+        commands = document.block("consumers.md", "validate").replace(
+            "presignctl validate", f"{PROGRAM} validate --set daemon.schema_dir={ROOT}/schemas")
+        for lines, status, outcome in (([event()], EX_OK, "call"), ([event({"plan_id": None})], EX_DATAERR, "failure")):
+            (self.directory / "events.jsonl").write_text("\n".join(lines))
+            done = subprocess.run(["bash", "-eu", "-c", commands], cwd=self.directory, capture_output=True, timeout=180)
+            self.assertEqual((done.returncode, json.loads(done.stdout)["outcome"]), (status, outcome), done.stderr)
 
     def test_one_verdict_per_line_in_the_order_of_the_input(self):
         lines = [event(), "", " \t\r", event({"plan_id": "1"}), "{", event(mchid="5"), event(type="a.b"), event(id=""),

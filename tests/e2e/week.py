@@ -116,7 +116,7 @@ class Week:
         self.traffic.start()
         self.stack.callback(self.traffic.over.set)
         self.prometheus = self.stack.enter_context(Prometheus(
-            self.world.directory, [self.daemon.admin], SCALE, SCRAPE_MS, unscaled=["PresigndKafkaDown"]))
+            self.world.directory, [self.daemon.admin], SCALE, SCRAPE_MS, unscaled=True))
         self.prometheus.wait_for("presignd_ready == 1")
 
     def start_sandbox(self):
@@ -178,11 +178,14 @@ class Week:
 
     def said(self, alert, shows):
         """What `presignctl status` says of it: the band's row, where the daemon has a rule for the alert
-        that time does not keep back, else the line that has the word `shows`."""
+        that time does not keep back, else the row of merchant or reason `shows`, else Kafka's state."""
         rows = [each for each in self.status()["attention"] if each["alert"] == alert]
         if rows:
             return ": ".join(text for text in (rows[0].get("subject"), rows[0]["text"]) if text)
         document = self.status()
+        if shows is None:
+            kafka = document["kafka"]
+            return f"{document['process']['state']}; {kafka['brokers_up']} of {kafka['brokers_known']} brokers"
         rows = [row for part in document.values() if isinstance(part, list) for row in part
                 if shows in (row.get("mchid"), row.get("reason"))]
         assert rows, f"{alert}: {shows} is not in the status: {document}"
@@ -194,15 +197,15 @@ class Week:
         busy = 'ALERTS{time="",alertname!="PresigndLate"} or ALERTS{time="",severity="critical"}'
         wait_until(lambda: not self.prometheus.query(busy), lambda: f"quiet: {self.prometheus.query(busy)}", WAIT_S, 0.5)
 
-    def hear(self, name, alert, severity, began, shows=None, real=False):
+    def hear(self, name, alert, severity, began, shows=None, real=False, limit_s=LIMIT_S):
         """Waits for the alert; a row of the table."""
         matchers = f'time="{"real" if real else ""}"'
         fired = wait_until(lambda: self.prometheus.fired(began, matchers).get((alert, severity)),
                            lambda: f"{alert}; there are {sorted(self.prometheus.fired(began))}", WAIT_S, 0.2)
         after_s = (fired - began) * (1 if real else SCALE)
-        assert after_s <= LIMIT_S, f"{name}: {alert} fired after {after_s:.0f} s of the rules' time"
+        assert after_s <= limit_s, f"{name}: {alert} fired after {after_s:.0f} s of the rules' time"
         row = {"day": name, "alert": alert, "severity": severity, "minutes": max(1, math.ceil(after_s / 60)),
-               "status": self.said(alert, shows)}
+               "status": self.said(alert, shows), "matchers": matchers}
         print(f"{name}: {alert} ({severity}) after {after_s:.0f} s; status: {row['status']}", flush=True)
         self.rows.append(row)
         return row
@@ -211,8 +214,9 @@ class Week:
         """What else began to fire during the day."""
         self.quiet_again()
         row = self.rows[-1]
-        before = {key for key, at in self.prometheus.fired(began - 5).items() if at < began}
-        fired = self.prometheus.fired(began).keys() - before
+        matchers = row["matchers"]
+        before = {key for key, at in self.prometheus.fired(began - 5, matchers).items() if at < began}
+        fired = self.prometheus.fired(began, matchers).keys() - before
         row["others"] = sorted({alert for alert, _ in fired} - {row["alert"]})
         print(f"    also: {', '.join(row['others']) or 'none'}", flush=True)
 
@@ -305,15 +309,9 @@ class Week:
         began = time.time()
         done = self.ctl("pause", "-c", self.path, "--merchant", PAUSED, "--note", "the week")
         assert done.returncode == 0, done.stderr
-        wait_until(lambda: self.prometheus.query('ALERTS{alertname="PresigndPaused"}'), "a pause that is seen")
-        wait_until(lambda: self.prometheus.query('ALERTS{alertname="PresigndPaused",alertstate="firing"}'),
-                   "PresigndPaused", WAIT_S, 0.2)
-        row = {"day": "pause", "alert": "PresigndPaused", "severity": "warning", "others": [],
-               "minutes": math.ceil((self.prometheus.fired(began)["PresigndPaused", "warning"] - began) * SCALE / 60),
-               "status": self.said("PresigndPaused", PAUSED)}
-        assert 60 <= row["minutes"] <= 75, row
-        print(f"pause: PresigndPaused after {row['minutes']} min; status: {row['status']}", flush=True)
-        self.rows.append(row)
+        with self.traffic.also("paused", 0.1, lambda: event("app", mchid=PAUSED)):
+            row = self.hear("pause", "PresigndPaused", "warning", began, PAUSED, limit_s=75 * 60)
+        assert row["minutes"] >= 60, row
         assert self.ctl("resume", "-c", self.path, "--merchant", PAUSED).returncode == 0
         self.end(began)
 
@@ -329,8 +327,6 @@ DAYS = {"quiet": ("a quiet day: signature tests, canaries, a planned restart, a 
         "certificate": ("an expired certificate", "证书过期"),
         "disk": ("the broker's disk full", "broker 磁盘已满"),
         "pause": ("a paused merchant forgotten", "暂停的商户被遗忘")}
-# Until their metrics and levers are there.
-LATER = ("brokers", "disk", "pause")
 PAGES = {"operations.md": ("| what happened | alert | after | besides | `presignctl status` says |", 0, "min", "none"),
          "operations.zh-CN.md": ("| 发生了什么 | 告警 | 多久之后 | 同时还有 | `presignctl status` 显示 |", 1, "分钟", "无")}
 MARK = re.compile(r"(<!-- made by the scripted week -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -381,10 +377,10 @@ def main(days):
                 rows = week.rows
         finally:
             subprocess.run(["umount", "-l", disk], check=False)
-    if os.environ.get("PRESIGND_UPDATE") and len(days) == len(DAYS) - len(LATER):
+    if os.environ.get("PRESIGND_UPDATE") and len(days) == len(DAYS):
         update(rows)
     compare(rows)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [day for day in DAYS if day not in LATER])
+    main(sys.argv[1:] or list(DAYS))
