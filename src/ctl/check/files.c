@@ -232,6 +232,7 @@ static void look_at_all(struct files *files, const struct config *config, const 
     look_at_schemas(files, config->daemon.schema_dir);
     look_at(files, "endpoint.ca_file", config->endpoint.ca_file, "");
     look_at(files, "endpoint.proxy_ca_file", config->endpoint.proxy_ca_file, "");
+    look_at(files, "endpoint.proxy_ca_file", config->endpoint.proxy_ca_file, "");
     look_at_kafka(files, config);
     for (size_t i = 0; i < config->merchant_count; i++) {
         look_at_merchant(files, &config->merchants[i]);

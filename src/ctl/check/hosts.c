@@ -20,7 +20,7 @@ static const struct {
     const char *name, *mend;
 } steps[] = {
     [STEP_SET_UP] = {"set-up", "correct [endpoint] of the configuration"},
-    [STEP_PROXY] = {"proxy", "check proxy of [endpoint], and the proxy's log"},
+    [STEP_PROXY] = {"proxy", "check proxy and proxy_ca_file of [endpoint], and the proxy's log"},
     [STEP_DNS] = {"DNS", "check the name, /etc/resolv.conf and the resolver: getent hosts NAME"},
     [STEP_TCP] = {"TCP",
                   "check routes and firewalls on the way to this host's port, or set proxy of "
@@ -86,6 +86,9 @@ static void set_options(CURL *easy, const struct caller_config *config, const ch
     }
     if (text_is_given(config->ca_file)) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
+    }
+    if (text_is_given(config->proxy_ca_file)) {
+        curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, config->proxy_ca_file);
     }
     if (text_is_given(config->proxy_ca_file)) {
         curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, config->proxy_ca_file);
