@@ -29,9 +29,9 @@ size_t pauses_write(const struct pauses *pauses, struct buf *out)
 {
     size_t count = 0;
     buf_printf(out, "{\"version\":%d,\"pauses\":[", VERSION);
-    for (size_t i = 0; i < pauses->count && count < PAUSES_MAX; i++) {
-        if (pauses->items[i].persist) {
-            buf_puts(out, count++ == 0 ? "\n" : ",\n");
+    for (size_t i = 0; i < pauses->count; i++) {
+        if (pauses->items[i].persist && count++ < PAUSES_MAX) {
+            buf_puts(out, count == 1 ? "\n" : ",\n");
             write_one(&pauses->items[i], out);
         }
     }
@@ -93,7 +93,7 @@ bool pauses_read(const char *bytes, size_t len, struct pauses *pauses)
 /* --- the daemon --------------------------------------------------------------------------- */
 
 /* Writes what persists of the pipeline's pauses, with `next` in the place of its own scope and
- * name; NULL: as they are. */
+ * name; NULL: as they are. False: not kept. */
 static bool keep(struct daemon *d, const struct pause *next)
 {
     AUTO_BUF struct buf text = {0};
@@ -107,6 +107,11 @@ static bool keep(struct daemon *d, const struct pause *next)
     }
     size_t count = pauses_write(&kept, &text);
     pauses_deinit(&kept);
+    if (count > PAUSES_MAX) {
+        log_warning("%zu pauses are to survive a restart, and %d can: use presignctl pause --all",
+                    count, PAUSES_MAX);
+        return false;
+    }
     bool done = count == 0 ? d->pauses_kept == 0 || state_dir_remove(d->state, PAUSES_FILE)
                            : state_dir_write(d->state, PAUSES_FILE, text.data, text.len);
     d->pauses_kept = done ? count : d->pauses_kept;

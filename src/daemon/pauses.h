@@ -15,10 +15,10 @@
 #include <stddef.h>
 
 #define PAUSES_FILE "pauses.json"
-/* Pauses in the file. */
-#define PAUSES_MAX 1024
+/* Pauses in the file, so that it stays below STATE_DIR_FILE_MAX with the longest notes. */
+#define PAUSES_MAX 256
 
-/* Appends those that persist. Returns how many. */
+/* Appends those that persist, PAUSES_MAX at most. Returns how many persist. */
 size_t pauses_write(const struct pauses *pauses, struct buf *out);
 /* Reads such a file; `pauses` is empty before. False, and no pause: it is damaged, or another
  * version's. */

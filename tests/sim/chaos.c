@@ -274,9 +274,42 @@ static void pull_lever(struct sim *sim, struct sim_member *member)
     member->awake = true;
 }
 
+static void check_found(void *context, const struct pipeline_found *found)
+{
+    static const char *const states[] = {"waiting", "held", "calling", "retry", "completed"};
+    struct sim *sim = context;
+    size_t known = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(states); i++) {
+        known += strcmp(found->state, states[i]) == 0;
+    }
+    SIM_CHECK(sim, known == 1, "an event is %s", found->state);
+    SIM_CHECK(sim, (strcmp(found->state, "held") == 0) == (found->held_by != NULL),
+              "an event is %s by %s", found->state, found->held_by);
+}
+
+/* `presignctl find`, and the counts of pauses. */
+static void ask(struct sim *sim, const struct sim_member *member)
+{
+    char code[16];
+    struct pipeline_status status;
+    const struct pauses *pauses = pipeline_pauses(member->pipeline);
+    (void)snprintf(code, sizeof code, "C%u", (unsigned)sim_below(sim, sim->code_count));
+    (void)pipeline_find(member->pipeline, code, check_found, sim);
+    pipeline_status(member->pipeline, &status);
+    for (size_t i = 0; i < pauses->count; i++) {
+        SIM_CHECK(sim,
+                  pipeline_pause_events(member->pipeline, &pauses->items[i]) <=
+                      status.held[HOLD_WHY_PAUSED],
+                  "a pause holds more events than all pauses");
+    }
+}
+
 void chaos_strike(struct sim *sim)
 {
     struct sim_member *member = any_member(sim);
+    if (member->alive) {
+        ask(sim, member);
+    }
     switch (sim_below(sim, 22)) {
     case 0:
     case 1:

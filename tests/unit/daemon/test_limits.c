@@ -1,5 +1,6 @@
 /* docs/limits.md and the code say the same numbers, and each names all that the other does. */
 #include "config/text.h"
+#include "daemon/pauses.h"
 #include "presignd/config/config.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/preflight.h"
@@ -76,6 +77,9 @@ static const struct {
     LIMIT(METRIC_SERIES_MAX),
     LIMIT(CONTROL_BODY_MAX),
     LIMIT(STATE_DIR_FILE_MAX),
+    LIMIT(PAUSES_MAX),
+    LIMIT(PAUSE_NOTE_MAX),
+    LIMIT(PIPELINE_FIND_MAX),
     LIMIT(HTTP_CONNECTIONS_MAX),
 };
 

@@ -2,6 +2,7 @@
 #include "daemon/pauses.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/ops/state_dir.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -79,4 +80,24 @@ Test(pauses, too_many_are_damage)
     buf_puts(&text, "]}");
     cr_assert_not(pauses_read(text.data, text.len, &pauses));
     cr_assert_eq(pauses.count, 0);
+}
+
+/* A state directory takes the file with the longest texts, of bytes that JSON writes as six. */
+Test(pauses, the_largest_file_fits)
+{
+    AUTO_BUF struct buf text = {0};
+    struct pauses pauses = {0}, again = {0};
+    struct pause pause = {.scope = PAUSE_MERCHANT, .since_ms = INT64_MAX, .persist = true};
+    memset(pause.by, 1, PAUSE_BY_MAX);
+    memset(pause.note, 1, PAUSE_NOTE_MAX);
+    for (int i = 0; i <= PAUSES_MAX; i++) {
+        (void)snprintf(pause.name, sizeof pause.name, "%032d", i);
+        pauses_set(&pauses, &pause);
+    }
+    cr_assert_eq(pauses_write(&pauses, &text), PAUSES_MAX + 1);
+    cr_assert_leq(text.len, STATE_DIR_FILE_MAX);
+    cr_assert(pauses_read(text.data, text.len, &again));
+    cr_assert_eq(again.count, PAUSES_MAX);
+    pauses_deinit(&pauses);
+    pauses_deinit(&again);
 }
