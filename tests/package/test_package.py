@@ -192,6 +192,17 @@ class Upgrade(OnAMachine):
         self.dpkg("--purge", "presignd")
         self.assertTrue(moved.exists(), "the site's part is the operator's to remove")
 
+    def test_what_a_removed_version_left_goes_there_too(self):
+        self.install_the_old_one()
+        self.dpkg("--remove", "presignd")
+        self.assertEqual(self.state(), "inactive")
+        self.install()
+        self.assertEqual(self.machine.path("/etc/presignd/presignd.conf.d/00-presignd.conf").read_text(encoding="utf-8"),
+                         self.text)
+        self.assertEqual(self.state(), "inactive", "it does not start what was removed")
+        self.machine.systemctl("start", "presignd")
+        self.assert_it_works()
+
     def an_edit_that_stays(self):
         """Who edits presignd.conf all the same is asked nothing, either: it does not change."""
         self.machine.write(CONF, "; mine\n")
