@@ -64,13 +64,8 @@ class Prometheus(Program):
     """Scrapes `targets` (addresses of admin listeners) every `interval_ms` as job "presignd"; or what
     `scrape`, a list of scrape_configs, says."""
 
-<<<<<<< HEAD
-    def __init__(self, directory, targets, scale=1, interval_ms=1000, unscaled=(), scrape=None):
+    def __init__(self, directory, targets, scale=1, interval_ms=1000, unscaled=False, scrape=None):
         self.directory = Path(directory) / ("scrape" if scrape else "prometheus")
-=======
-    def __init__(self, directory, targets, scale=1, interval_ms=1000, unscaled=False):
-        self.directory = Path(directory) / "prometheus"
->>>>>>> 2f5d405 (runbooks: a leaked key and a moved Kafka, rehearsed; validate in an order service's tests)
         self.directory.mkdir()
         self.scale = scale
         self.interval_s = interval_ms / 1000
