@@ -148,6 +148,68 @@ Test(report, a_topic_that_refuses_every_outcome_does_not_fill_the_log)
     check_repeated(refuse_outcome);
 }
 
+static void tells_clock(struct scene *scene, enum answer_clock clock, int64_t offset_ms)
+{
+    struct job job = {.attempts = 1,
+                      .answer = {.host = "h", .clock = clock, .clock_offset_ms = offset_ms}};
+    scene->observer.called(scene->observer.context, &job);
+}
+
+Test(report, a_verified_timestamp_counts_more_than_a_date)
+{
+    struct scene scene;
+    unsigned one, other;
+    scene_begin(&scene);
+    AUTO_BUF struct buf page = {0};
+    metrics_write(scene.metrics, &page);
+    cr_expect_null(strstr(page.data, "\npresignd_clock_offset_seconds "), "not known yet");
+    cr_assert_eq(report_clock_offset_ms(scene.report), STATUS_NONE);
+    tells_clock(&scene, ANSWER_CLOCK_NONE, 1);
+    cr_assert_eq(report_clock_offset_ms(scene.report), STATUS_NONE);
+    tells_clock(&scene, ANSWER_CLOCK_DATE, 60000);
+    cr_assert_eq(report_clock_offset_ms(scene.report), 60000);
+    tells_clock(&scene, ANSWER_CLOCK_SIGNED, -1500);
+    tells_clock(&scene, ANSWER_CLOCK_DATE, 60000);
+    cr_assert_eq(report_clock_offset_ms(scene.report), -1500);
+    metrics_write(scene.metrics, &page);
+    cr_expect_not_null(strstr(page.data, "\npresignd_clock_offset_seconds -1.5\n"));
+    scene_end(&scene, &one, &other);
+}
+
+Test(report, merchants_that_are_not_configured_count_together)
+{
+    struct scene scene;
+    unsigned one, other;
+    struct merchant *merchant = keyless(ONE, MODE_DIRECT, false);
+    struct merchants *merchants = merchants_new(&merchant, 1);
+    struct job known = {.record.timestamp_ms = -1}, unknown = known;
+    strcpy(known.admission.mchid, ONE);
+    strcpy(unknown.admission.mchid, OTHER);
+    unknown.reason = REASON_UNKNOWN_MERCHANT;
+    merchant->serial_no = mem_strdup("5157");
+    scene_begin(&scene);
+    report_merchants(scene.report, merchants);
+    scene.observer.published(scene.report, &known);
+    scene.observer.published(scene.report, &unknown);
+    report_signed(scene.report, merchant);
+    AUTO_BUF struct buf page = {0};
+    metrics_write(scene.metrics, &page);
+    static const char *const lines[] = {
+        "presignd_merchant_events_total{mchid=\"" ONE "\",outcome=\"succeeded\"} 1\n",
+        "presignd_merchant_events_total{mchid=\"" ONE "\",outcome=\"failed\"} 0\n",
+        "presignd_merchant_events_total{mchid=\"other\",outcome=\"failed\"} 1\n",
+        "presignd_failures_total{reason=\"unknown_merchant\",side=\"operator\"} 1\n",
+        "presignd_merchant_calls_total{mchid=\"" ONE "\",answer=\"rate_limited\"} 0\n",
+        "presignd_merchant_signatures_total{mchid=\"" ONE "\",serial=\"5157\"} 1\n",
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
+        cr_expect_not_null(strstr(page.data, lines[i]), "%s", lines[i]);
+    }
+    cr_expect_null(strstr(page.data, OTHER));
+    scene_end(&scene, &one, &other);
+    merchants_unref(merchants);
+}
+
 Test(report, gauges_have_the_labels_of_their_rows)
 {
     struct scene scene;
