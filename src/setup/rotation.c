@@ -88,7 +88,8 @@ static bool same_key(const struct rotation_pair *pair, const struct merchant *me
 
 static bool is_half(const struct rotation_pair *pair, const struct merchant *merchant)
 {
-    return pair != NULL && same_serial(pair, merchant) != same_key(pair, merchant);
+    return pair != NULL && merchant->key_sha256[0] != '\0' &&
+           same_serial(pair, merchant) != same_key(pair, merchant);
 }
 
 bool rotation_is_half(const struct rotation *known, const struct merchant *merchant)

@@ -346,14 +346,13 @@ EVP_PKEY *key_certificate_parse(const char *pem, size_t len, const char *what, c
 
 void key_sha256(const EVP_PKEY *key, char out[KEY_SHA256_SIZE])
 {
-    unsigned char digest[SHA256_DIGEST_LENGTH] = {0};
+    unsigned char digest[SHA256_DIGEST_LENGTH];
     unsigned char *der = NULL;
     int len = i2d_PUBKEY(key, &der);
-    if (len > 0) {
-        SHA256(der, (size_t)len, digest);
-    }
+    bool known = len > 0 && SHA256(der, (size_t)len, digest) != NULL;
     OPENSSL_free(der);
-    for (size_t i = 0; i < sizeof digest; i++) {
+    out[0] = '\0';
+    for (size_t i = 0; known && i < sizeof digest; i++) {
         (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
     }
 }

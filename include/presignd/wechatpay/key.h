@@ -29,7 +29,7 @@ EVP_PKEY *key_certificate_parse(const char *pem, size_t len, const char *what, c
     __attribute__((warn_unused_result));
 
 /* Lower-case hex of the SHA-256 of the public key (DER, SubjectPublicKeyInfo), as
- * `openssl pkey -pubout -outform DER | sha256sum` prints it. */
+ * `openssl pkey -pubout -outform DER | sha256sum` prints it; "" when OpenSSL has no memory. */
 #define KEY_SHA256_SIZE 65
 void key_sha256(const EVP_PKEY *key, char out[KEY_SHA256_SIZE]);
 

@@ -80,6 +80,9 @@ static char *config_argument(const char *command)
         if (strncmp(word, "--config=", strlen("--config=")) == 0) {
             return mem_strdup(word + strlen("--config="));
         }
+        if (strncmp(word, "-c", 2) == 0 && word[2] != '\0') {
+            return mem_strdup(word + 2);
+        }
         next = strcmp(word, "-c") == 0 || strcmp(word, "--config") == 0;
     }
     return NULL;
