@@ -78,18 +78,23 @@ static void measure(struct metrics *metrics, enum kafka_client client, const cha
 {
     struct brokers_view view;
     const char *const up[] = {name, "up"}, *const down[] = {name, "down"}, *const one[] = {name};
+    metric_count_to(metrics_series(metrics, METRIC_KAFKA_ERRORS, one),
+                    (double)client_errors(client));
+    if (brokers->count == 0) {
+        return; /* no statistics yet: nothing is known, which is not zero */
+    }
     brokers_view(&brokers, 1, &view);
     metric_set(metrics_series(metrics, METRIC_KAFKA_BROKERS, up), (double)view.up);
     metric_set(metrics_series(metrics, METRIC_KAFKA_BROKERS, down), (double)view.lost);
     metric_set(metrics_series(metrics, METRIC_KAFKA_RTT, one), (double)view.rtt_us / 1e6);
-    metric_count_to(metrics_series(metrics, METRIC_KAFKA_ERRORS, one),
-                    (double)client_errors(client));
 }
 
 void brokers_measure(struct metrics *metrics, struct clients *clients)
 {
     struct client_brokers producers;
     publisher_brokers(clients_publisher(clients), &producers);
+    metrics_clear(metrics, METRIC_KAFKA_BROKERS);
+    metrics_clear(metrics, METRIC_KAFKA_RTT);
     measure(metrics, KAFKA_CONSUMER, "consumer", consumer_brokers(clients_consumer(clients)));
     measure(metrics, KAFKA_PRODUCER, "producer", &producers);
 }
