@@ -250,8 +250,11 @@ static bool late(const struct status *status, struct found *found)
 static bool clock_off(const struct status *status, struct found *found)
 {
     int64_t offset_ms = status->work.clock_offset_ms;
+    if (offset_ms == STATUS_NONE) {
+        return false;
+    }
     int64_t far_ms = offset_ms < 0 ? -offset_ms : offset_ms;
-    if (offset_ms == STATUS_NONE || far_ms < ATTENTION_CLOCK_MS) {
+    if (far_ms < ATTENTION_CLOCK_MS) {
         return false;
     }
     found->critical = far_ms >= ATTENTION_CLOCK_FAR_MS;
