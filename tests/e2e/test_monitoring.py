@@ -399,7 +399,8 @@ class Monitored(unittest.TestCase):
         self.assertEqual((nobody[0], nobody[1]), (69, ""))
         self.assertIn("unix:/nowhere/admin.sock", nobody[2])
         self.assertEqual(self.ctl("--admin", "nonsense")[0], 69)
-        self.assertEqual(self.ctl("--set", "daemon.admin_listen=")[0], 69)  # no control socket either
+        self.assertEqual(self.ctl("--set", "daemon.admin_listen=")[0], 69)  # nobody is at the packaged unit's socket
+        self.assertEqual(self.ctl("--set", "daemon.admin_listen=", "--set", "daemon.control_socket=")[0], 78)
         self.assertEqual(self.world.ctl("status", "-c", "/nowhere.conf").returncode, 78)
 
     def test_pages_hold_no_openid_and_no_key(self):
