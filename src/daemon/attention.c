@@ -107,9 +107,8 @@ static bool merchants_held(const struct status *status, enum hold_why why, const
     }
     buf_printf(&found->text, "%s; %" PRId64 " events are held", answers, waiting);
     if (until_ms != STATUS_NONE) {
-        buf_puts(&found->text, ", and fail from ");
+        buf_puts(&found->text, ", and fail after ");
         put_clock(&found->text, until_ms);
-        buf_puts(&found->text, " on");
     } else {
         buf_puts(&found->text, ", and new ones fail, but for one probe a minute");
     }
@@ -392,20 +391,28 @@ static bool put_expiry(const struct status *status, const char *whose, int64_t f
         return false;
     }
     text_time(text, first_ms, false);
-    found->critical = first_ms <= status->process.at_ms;
-    buf_printf(&found->text, "%s %s %s", whose, found->critical ? "expired at" : "expires at",
-               text);
+    found->critical = first_ms - status->process.at_ms <= ATTENTION_EXPIRY_MS;
+    bool expired = first_ms <= status->process.at_ms;
+    buf_printf(&found->text, "%s %s %s", whose, expired ? "expired at" : "expires at", text);
     return true;
 }
 
+/* Only the last one of a merchant counts: a certificate with a successor may expire. A public key
+ * never does. The keys of a merchant are neighbours. */
 static bool platform_expires(const struct status *status, struct found *found)
 {
     const struct status_key *keys = status->keys.items;
-    int64_t first_ms = STATUS_NONE;
+    int64_t first_ms = STATUS_NONE, last_ms = INT64_MIN;
     for (size_t i = 0; i < status->keys.count; i++) {
-        put_certificate(status, keys[i].mchid, keys[i].expires_ms, &first_ms, found);
+        int64_t expires_ms = keys[i].expires_ms == STATUS_NONE ? INT64_MAX : keys[i].expires_ms;
+        last_ms = expires_ms > last_ms ? expires_ms : last_ms;
+        bool end = i + 1 == status->keys.count || strcmp(keys[i].mchid, keys[i + 1].mchid) != 0;
+        if (end && last_ms != INT64_MAX) {
+            put_certificate(status, keys[i].mchid, last_ms, &first_ms, found);
+        }
+        last_ms = end ? INT64_MIN : last_ms;
     }
-    return put_expiry(status, "a platform certificate", first_ms, found);
+    return put_expiry(status, "its last platform certificate", first_ms, found);
 }
 
 static bool merchant_expires(const struct status *status, struct found *found)

@@ -19,6 +19,9 @@
 #define ATTENTION_CLOCK_MS     INT64_C(30000)
 #define ATTENTION_CLOCK_FAR_MS INT64_C(120000)
 
+/* Before the last certificate of a kind expires, this much is critical; STATUS_EXPIRY_MS warns. */
+#define ATTENTION_EXPIRY_MS (INT64_C(3) * 24 * 3600 * 1000)
+
 /* Values of status_host.health. */
 enum { ATTENTION_HOST_WELL, ATTENTION_HOST_FAILS, ATTENTION_HOST_DOWN };
 

@@ -67,18 +67,18 @@ static void put_label(struct buf *out, const struct status_field *field)
     put_escaped(out, field->label);
 }
 
-/* One row for each fact. */
+/* One row for each known fact. */
 static void put_facts(struct buf *out, const struct status_section *section,
                       const struct status *status)
 {
     buf_puts(out, "<table class=\"facts\"><tbody>\n");
     for (size_t i = 0; i < section->field_count; i++) {
         const struct status_field *field = &section->fields[i];
-        if (status_in_table(field)) {
-            struct status_value value = status_value(section, field, status, 0);
+        struct status_value value = status_value(section, field, status, 0);
+        if (status_in_table(field) && value.given) {
             buf_puts(out, "<tr><th scope=\"row\">");
             put_label(out, field);
-            buf_printf(out, "</th><td%s>", value.given ? "" : " class=\"none\"");
+            buf_puts(out, "</th><td>");
             put_value(out, field, &value, status->process.at_ms);
             buf_puts(out, "</td></tr>\n");
         }
@@ -180,11 +180,25 @@ static void put_list(struct buf *out, const struct status_section *section,
     }
 }
 
+/* An empty list that says nothing, or a structure of which nothing is known. */
+static bool is_left_out(const struct status_section *section, const struct status *status)
+{
+    if (section->empty != NULL) {
+        return status_count(section, status) == 0 && section->empty[0] == '\0';
+    }
+    for (size_t i = 0; i < section->field_count; i++) {
+        if (is_column(section, &section->fields[i], status)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void put_section(struct buf *out, const struct status_section *section,
                         const struct status *status, bool all)
 {
     bool list = section->empty != NULL;
-    if (list && status_count(section, status) == 0 && section->empty[0] == '\0') {
+    if (is_left_out(section, status)) {
         return;
     }
     buf_printf(out, "<section id=\"%s\"%s><h2>", section->key, list ? "" : " class=\"half\"");

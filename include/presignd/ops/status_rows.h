@@ -42,7 +42,7 @@ TEXT(process, log_level, PLAIN, "log level")
 TIME(process, log_level_until, PLAIN, "log level until")
 FLAG(process, state_dir, PLAIN, "state directory works")
 TIME(process, at, TITLE, "as of")
-TIME(process, started, PLAIN, "started")
+TIME(process, started, PLAIN, NULL) /* people see the time since then */
 SPAN(process, uptime, HEADLINE, "up for")
 TEXT(process, cluster, PLAIN, "Kafka cluster")
 TEXT(process, group, PLAIN, "consumer group")
@@ -54,7 +54,7 @@ END;
 SECTION(work)
 SPAN(work, oldest_event, HEADLINE, "oldest event") /* its age */
 COUNT(work, late, HEADLINE, "late events since the start")
-COUNT(work, partitions, HEADLINE, "partitions")
+COUNT(work, partitions, PLAIN, "partitions")
 COUNT(work, lag_records, HEADLINE, "records behind")
 COUNT(work, calls_in_flight, HEADLINE, "calls in flight")
 COUNT(work, calls_max, PLAIN, "limit of calls in flight")
@@ -74,7 +74,7 @@ HIDDEN(work, recent_outcomes) /* of the last HISTORY_MINUTES */
 SPAN(work, clock_offset, PLAIN, "clock ahead of WeChat Pay's")
 BYTES(work, bytes, PLAIN, "memory of unfinished events")
 COUNT(work, records, PLAIN, "records since the start")
-COUNT(work, succeeded, HEADLINE, "results since the start")
+COUNT(work, succeeded, PLAIN, "results since the start")
 COUNT(work, failed, HEADLINE, "failures since the start")
 PROSE(work, kafka_last_error, ATTENTION, "Kafka client's error")
 PROSE(work, transaction_last_error, ATTENTION, "transactions' error")
@@ -135,11 +135,11 @@ TEXT(merchant, state, WARN_UNLESS("open"), "state") /* open | paced | held | bro
 COUNT(merchant, calls_in_flight, PLAIN, "in flight")
 COUNT(merchant, calls_limit, PLAIN, "limit")
 COUNT(merchant, waiting, PLAIN, "waiting")
+SPAN(merchant, oldest_event, PLAIN, "oldest event")
 COUNT(merchant, rate_per_s, PLAIN, "rate limit /s")
 TIME(merchant, held_until, BAD_IF_SET, "held until")
 TEXT(merchant, last_answer, PLAIN, "last answer") /* its kind */
 TIME(merchant, last_answer_at, PLAIN, "at")
-SPAN(merchant, oldest_event, PLAIN, "oldest event")
 TEXT(merchant, serial_no, PLAIN, NULL)
 TEXT(merchant, key_sha256, PLAIN, NULL) /* of the public key in DER, hexadecimal */
 TEXT(merchant, key_from, PLAIN, NULL)   /* file | credential */

@@ -80,12 +80,13 @@ static void put_facts(struct screen *screen, const struct status_section *sectio
     size_t width = 0;
     for (size_t i = 0; i < section->field_count; i++) {
         const struct status_field *field = &section->fields[i];
-        size_t own = status_in_table(field) ? terminal_width(field->label) : 0;
+        bool shown = status_in_table(field) && screen_value(field, item).given;
+        size_t own = shown ? terminal_width(field->label) : 0;
         width = own > width ? own : width;
     }
     for (size_t i = 0; i < section->field_count; i++) {
         const struct status_field *field = &section->fields[i];
-        if (status_in_table(field)) {
+        if (status_in_table(field) && screen_value(field, item).given) {
             buf_printf(&screen->out, "%*s", INDENT, "");
             terminal_paint(&screen->out, screen->colours, DIM, field->label, width, true);
             buf_puts(&screen->out, "  ");
@@ -242,11 +243,25 @@ static void put_title(struct screen *screen, const char *title)
     buf_putc(&screen->out, '\n');
 }
 
+/* An empty list that says nothing, or a structure of which nothing is known. */
+static bool is_left_out(const struct status_section *section, const json_t *part)
+{
+    if (section->empty != NULL) {
+        return json_array_size(part) == 0 && section->empty[0] == '\0';
+    }
+    for (size_t i = 0; i < section->field_count; i++) {
+        if (status_in_table(&section->fields[i]) && screen_value(&section->fields[i], part).given) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void put_section(struct screen *screen, const struct status_section *section,
                         const json_t *document)
 {
     const json_t *part = json_object_get(document, section->key);
-    if (section->empty != NULL && json_array_size(part) == 0 && section->empty[0] == '\0') {
+    if (is_left_out(section, part)) {
         return;
     }
     put_title(screen, section->title);

@@ -28,7 +28,7 @@ static struct status good_day(void)
         .merchants = list_of(2, sizeof(struct status_merchant)),
         .hosts = list_of(1, sizeof(struct status_host)),
         .partitions = list_of(1, sizeof(struct status_partition)),
-        .keys = list_of(1, sizeof(struct status_key)),
+        .keys = list_of(2, sizeof(struct status_key)),
         .preflight = list_of(1, sizeof(struct status_preflight)),
     };
     struct status_merchant *merchants = status.merchants.items;
@@ -51,7 +51,9 @@ static struct status good_day(void)
         (struct status_host){.name = "api.example.com", .since_ms = STATUS_NONE};
     *(struct status_partition *)status.partitions.items =
         (struct status_partition){.id = 7, .still_ms = ATTENTION_STILL_MS - 1};
-    *(struct status_key *)status.keys.items =
+    struct status_key *keys = status.keys.items; /* the first one has expired, and a successor */
+    keys[0] = (struct status_key){.mchid = "1900000001", .expires_ms = NOW_MS - 1};
+    keys[1] =
         (struct status_key){.mchid = "1900000001", .expires_ms = NOW_MS + STATUS_EXPIRY_MS + 1};
     *(struct status_preflight *)status.preflight.items =
         (struct status_preflight){.check = "rights", .ok = 1, .is = "Write on a"};
@@ -169,12 +171,12 @@ static void fault_still(struct status *status)
 
 static void fault_expires(struct status *status)
 {
-    ((struct status_key *)status->keys.items)->expires_ms = NOW_MS + STATUS_EXPIRY_MS;
+    ((struct status_key *)status->keys.items)[1].expires_ms = NOW_MS + STATUS_EXPIRY_MS;
 }
 
 static void fault_expired(struct status *status)
 {
-    ((struct status_key *)status->keys.items)->expires_ms = NOW_MS;
+    ((struct status_key *)status->keys.items)[1].expires_ms = NOW_MS;
 }
 
 static void fault_own_expires(struct status *status)
@@ -264,7 +266,7 @@ static const struct expected expectations[] = {
     {fault_down, "PresigndEndpointDown", "critical", "api.example.com",
      "no host of WeChat Pay answers; 50 events are held", STATUS_NONE},
     {fault_unauthorized, "PresigndMerchantHeld", "critical", "1900000001, 1900000002",
-     "WeChat Pay answers 401; 50 events are held, and fail from 08:09:00Z on", NOW_MS - 120000},
+     "WeChat Pay answers 401; 50 events are held, and fail after 08:09:00Z", NOW_MS - 120000},
     {fault_unverified, "PresigndMerchantHeld", "critical", "1900000002",
      "no configured key verifies its answers; 25 events are held, and new ones fail, but for one "
      "probe a minute",
@@ -307,11 +309,11 @@ static const struct expected expectations[] = {
      "the last reload found 2 problems; the old configuration stays in use", NOW_MS - 1000},
     {fault_preflight, "PresigndPreflight", "warning", "rights", "no Write on a", STATUS_NONE},
     {fault_expires, "PresigndCertificateExpires", "warning", "1900000001",
-     "a platform certificate expires at 2026-12-23T08:00:00Z", STATUS_NONE},
+     "its last platform certificate expires at 2026-12-23T08:00:00Z", STATUS_NONE},
     {fault_own_expires, "PresigndCertificateExpires", "warning", "1900000002",
      "the merchant's certificate expires at 2026-12-23T08:00:00Z", STATUS_NONE},
     {fault_expired, "PresigndCertificateExpires", "critical", "1900000001",
-     "a platform certificate expired at 2026-11-23T08:00:00Z", STATUS_NONE},
+     "its last platform certificate expired at 2026-11-23T08:00:00Z", STATUS_NONE},
 };
 
 Test(attention, a_good_day_is_empty)
@@ -381,7 +383,7 @@ Test(attention, many_of_a_kind_are_one_row)
     cr_assert_eq(status.attention.count, 1);
     cr_expect_str_eq(row->subject, "1900000000, 1900000001, 1900000002 and 137 more");
     cr_expect_str_eq(row->text,
-                     "WeChat Pay answers 401; 3500 events are held, and fail from 08:09:00Z on");
+                     "WeChat Pay answers 401; 3500 events are held, and fail after 08:09:00Z");
     status_deinit(&status);
 }
 
