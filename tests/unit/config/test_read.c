@@ -127,6 +127,7 @@ Test(config_read, defaults_are_as_documented)
     cr_assert_str_eq(config->endpoint.backup_url, "https://api2.mch.weixin.qq.com");
     cr_assert_str_eq(config->endpoint.ca_file, "");
     cr_assert_str_eq(config->endpoint.proxy, "");
+    cr_assert_str_eq(config->endpoint.proxy_ca_file, "");
     cr_assert_eq(config->endpoint.connect_timeout_ms, 3000);
     cr_assert_eq(config->endpoint.timeout_ms, 10000);
     cr_assert_eq(config->endpoint.max_connections, 128);
