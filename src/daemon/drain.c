@@ -7,8 +7,9 @@
 #include "presignd/base/log.h"
 #include "presignd/ops/messages.h"
 
-/* Once the group is left, completed outcomes are committed first; then the library sends its
- * request. When this takes longer, the group takes the partitions after session.timeout.ms. */
+/* For LEAVING: the calls that are left get three seconds, completed outcomes are committed, then
+ * the library sends its request. After this time the group takes the partitions at the end of the
+ * session. */
 #define LEAVE_MS INT64_C(30000)
 
 static int64_t now_ms(void)
@@ -63,6 +64,9 @@ static void left(struct daemon *d)
         return;
     }
     d->drain.state = DRAIN_DRAINED;
+    if (d->drain.rejoin) {
+        return;
+    }
     if (d->drain.left > 0) {
         log_fields(LOG_WARNING, MESSAGE_DRAINED, NULL,
                    "drained: this instance has left the group; %zu events had not ended in time, "
