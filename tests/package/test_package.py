@@ -148,6 +148,8 @@ class Life(OnAMachine):
             self.assertEqual(self.machine.path(name).exists(), kept, name)
         self.dpkg("--purge", "presignd")
         self.assertFalse(self.machine.path(CONF).exists())
+        self.assertEqual([path.name for name in ("private", "") for path in self.machine.path(f"/var/lib/{name}").glob("presignd*")],
+                         [], "the state directories")
         self.assertTrue(any(self.machine.path("/etc/presignd/keys").iterdir()),
                         "merchants' keys are the operator's to remove")
 
