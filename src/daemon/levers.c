@@ -158,6 +158,8 @@ static int pull_resume(void *context, const struct control_request *request, str
     }
     AUTO_FREE char *scope = scope_text(&pause);
     if (!pipeline_may_pause(d->pipeline, pause.scope, pause.name)) {
+        AUTO_FREE char *refused = mem_printf("resume of %s, refused: there is none", scope);
+        note(MESSAGE_RESUME, request, refused);
         return unknown_scope(&pause, answer);
     }
     size_t ended = daemon_resume(d, pause.scope, pause.name);
@@ -230,10 +232,9 @@ static int pull_log_level(void *context, const struct control_request *request, 
     set_level(d, level, number_of(request, "seconds"));
     bool ends = d->log_level.until_ms != 0;
     text_time(until, d->log_level.until_ms, false);
-    AUTO_FREE char *what =
-        mem_printf("log level %s%s", log_level_name(level), ends ? " until " : "");
-    AUTO_FREE char *whole = mem_printf("%s%s", what, ends ? until : "");
-    note(MESSAGE_LOG_LEVEL, request, whole);
+    AUTO_FREE char *what = mem_printf("log level %s%s%s", log_level_name(level),
+                                      ends ? " until " : "", ends ? until : "");
+    note(MESSAGE_LOG_LEVEL, request, what);
     buf_putc(answer, '{');
     buf_json_member(answer, "level", log_level_name(level));
     buf_json_member(answer, "until", ends ? until : NULL);

@@ -74,6 +74,9 @@ class Levers(Control):
         self.start()
         told = self.ctl("pause", "--merchant", MERCHANT, "--merchant", "1900000000", status=65)
         self.assertIn("the daemon has no merchant 1900000000", told)
+        for lever in ("pause", "resume"):
+            self.assertEqual(self.curl(f"/v1/{lever}", {"merchant": "1900000000", "by": "a test"})[0], 404)
+            self.daemon.wait_for_log(f"{lever} of merchant 1900000000, refused: there is none, asked for by a test")
         self.assertEqual(self.status()["pauses"], [])
 
     def test_everything_is_paused(self):
