@@ -13,6 +13,8 @@ METRICS = "include/presignd/ops/metric_rows.h"
 REASONS = "include/presignd/flow/reason_rows.h"
 STATUS = "include/presignd/ops/status_rows.h"
 ATTENTION = "src/daemon/attention.c"
+SECTIONS = "src/ops/status.c"
+GLOSSARY = "docs/glossary.md"
 RUNBOOKS = ("docs/operations.md", "docs/operations.zh-CN.md")
 MESSAGES = "include/presignd/ops/messages.h"
 SETUP = "include/presignd/setup/setup.h"
@@ -130,6 +132,18 @@ def unset_facts(table, sources):
             yield f"{section}.{name}"
 
 
+def labels(table):
+    """The words for people of the status table."""
+    return set(re.findall(r'^[A-Z]+\(\w+, \w+,[^;]*?, "([^"]+)"\)', table, flags=re.M))
+
+
+def unexplained(found, glossary):
+    """Labels that are neither a cell of the first column nor one of several words in it."""
+    cells = [cell.strip().lower() for cell in re.findall(r"^\| ([^|]+) \|", glossary, flags=re.M)]
+    terms = {*cells, *(part.strip() for cell in cells for part in cell.split(","))}
+    return {label for label in found if label.lower() not in terms}
+
+
 def without_runbook(alerts, page):
     return alerts - set(re.findall(r"^### (Presignd\w+)", page, flags=re.M))
 
@@ -202,6 +216,11 @@ class Tables(unittest.TestCase):
         for path in RUNBOOKS:
             self.assert_none(sorted(without_runbook(alerts, read(path))), path, "attention has this alert, and there is no such heading")
 
+    def test_labels_are_terms_of_the_glossary(self):
+        found = labels(read(STATUS)) | set(re.findall(r'(?:LIST|ONE)\([\w, ]+"([^"]+)"', self.sources[SECTIONS]))
+        self.assertGreater(len(found), 80)
+        self.assert_none(sorted(unexplained(found, read(GLOSSARY))), GLOSSARY, "a label of the status is no term there")
+
     def test_messages_are_logged(self):
         names = re.findall(r"^#define (MESSAGE_\w+)", read(MESSAGES), flags=re.M)
         self.assertGreater(len(names), 30)
@@ -250,6 +269,11 @@ class Omissions(unittest.TestCase):
         self.assertEqual(list(unset_facts(table, read_only)), ["host.seen", "work.lost"])
         assigned = {"src/daemon/snapshot.c": "= {.seen_ms = now}; status->work.lost += 1;"}
         self.assertEqual(list(unset_facts(table, assigned)), [])
+
+    def test_a_label_that_the_glossary_has_not(self):
+        found = labels('TEXT(a, b, PLAIN, "one")\nCOUNT(a, c, BAD_UNLESS("x"), "two, three")\nFLAG(a, d, PLAIN, NULL)\n')
+        self.assertEqual(found, {"one", "two, three"})
+        self.assertEqual(unexplained(found | {"four"}, "| Four, one | x |\n| two | y |\n"), {"two, three"})
 
     def test_an_alert_without_a_runbook(self):
         self.assertEqual(without_runbook({"PresigndA", "PresigndB"}, "### PresigndA\n\nPresigndB"), {"PresigndB"})
