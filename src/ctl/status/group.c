@@ -79,11 +79,12 @@ static void take_members(struct group *group, const rd_kafka_ConsumerGroupDescri
         const rd_kafka_MemberDescription_t *entry =
             rd_kafka_ConsumerGroupDescription_member(found, i);
         const char *instance = rd_kafka_MemberDescription_group_instance_id(entry);
+        const char *host = rd_kafka_MemberDescription_host(entry); /* "/ADDRESS" */
         const rd_kafka_MemberAssignment_t *owned = rd_kafka_MemberDescription_assignment(entry);
         group->members[i] = (struct member){
             .instance = mem_strdup(instance),
             .client = mem_strdup(rd_kafka_MemberDescription_client_id(entry)),
-            .host = mem_strdup(rd_kafka_MemberDescription_host(entry)),
+            .host = mem_strdup(host == NULL || host[0] != '/' ? host : host + 1),
         };
         take_owned(group, &group->members[i],
                    owned == NULL ? NULL : rd_kafka_MemberAssignment_partitions(owned));
@@ -313,11 +314,11 @@ static void put_cell(struct buf *out, size_t width, const char *text)
     buf_puts(out, "  ");
 }
 
-static void put_number(struct buf *out, int64_t value)
+static void put_number(struct buf *out, int64_t value, const char *missing)
 {
     char text[24];
-    (void)snprintf(text, sizeof text, value == NOT_KNOWN ? "?" : "%" PRId64, value);
-    buf_printf(out, "%12s", text);
+    (void)snprintf(text, sizeof text, "%" PRId64, value);
+    buf_printf(out, "%12s", value == NOT_KNOWN ? missing : text);
 }
 
 static size_t name_width(const struct group *group)
@@ -347,16 +348,16 @@ static void put_members(const struct group *group, size_t width, struct buf *out
 
 static void put_shares(const struct group *group, size_t width, bool colours, struct buf *out)
 {
-    buf_printf(out, "\n%9s  %-*s%12s%12s%12s\n", "partition", (int)width, "owner", "committed",
-               "end", "behind");
+    buf_printf(out, "%9s  %-*s%12s%12s%12s\n", "partition", (int)width, "owner", "committed", "end",
+               "behind");
     for (size_t i = 0; i < group->share_count; i++) {
         const struct share *share = &group->shares[i];
         buf_printf(out, "%9zu  ", i);
         terminal_paint(out, colours && share->owner == NULL, RED,
                        share->owner == NULL ? "nobody" : name_of(share->owner), width, true);
-        put_number(out, share->committed);
-        put_number(out, share->end);
-        put_number(out, share->lag);
+        put_number(out, share->committed, "none");
+        put_number(out, share->end, "?");
+        put_number(out, share->lag, "?");
         buf_printf(out, "%s%s\n", share->error == NULL ? "" : "  ",
                    share->error == NULL ? "" : share->error);
     }
@@ -371,6 +372,7 @@ static void print_text(const struct group *group)
                group->state, group->member_count, group->member_count == 1 ? "" : "s",
                behind(group));
     put_members(group, width, &out);
+    buf_puts(&out, group->member_count > 0 ? "\n" : "");
     put_shares(group, width, colours, &out);
     if (missing > 0) {
         buf_printf(&out,

@@ -3,6 +3,7 @@
 #include "daemon/pauses.h"
 #include "presignd/config/config.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/kafka/brokers.h"
 #include "presignd/kafka/preflight.h"
 #include "presignd/kafka/transaction.h"
 #include "presignd/ops/control.h"
@@ -74,6 +75,7 @@ static const struct {
     LIMIT(CONFIG_MERCHANTS_MAX),
     LIMIT(CONFIG_PROPERTIES_MAX),
     LIMIT(PREFLIGHT_FINDINGS_MAX),
+    LIMIT(BROKERS_MAX),
     LIMIT(METRIC_SERIES_MAX),
     LIMIT(CONTROL_BODY_MAX),
     LIMIT(STATE_DIR_FILE_MAX),
