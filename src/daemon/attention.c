@@ -270,20 +270,20 @@ static bool side_fails(const struct status *status, enum reason_side side, int64
     const struct status_failure *items = status->failures.items;
     int64_t failed = 0, most = 0;
     for (size_t i = 0; i < status->failures.count; i++) {
-        bool counts = items[i].side == (int64_t)side && items[i].recent > 0 &&
+        bool counts = items[i].side == (int64_t)side && items[i].newest > 0 &&
                       strcmp(items[i].reason, reason_name(REASON_EXPIRED)) != 0;
         if (counts) {
             put_name(found, items[i].reason);
-            failed += items[i].recent;
+            failed += items[i].newest;
         }
-        if (counts && items[i].recent > most) {
-            most = items[i].recent;
+        if (counts && items[i].newest > most) {
+            most = items[i].newest;
             found->mend = items[i].advice;
         }
     }
     buf_printf(&found->text, "%" PRId64 " of %" PRId64 " outcomes of the last %d minutes failed",
-               failed, status->work.recent_outcomes, HISTORY_MINUTES);
-    return failed >= least && failed * 100 > status->work.recent_outcomes * percent;
+               failed, status->work.newest_outcomes, HISTORY_MINUTES);
+    return failed >= least && failed * 100 > status->work.newest_outcomes * percent;
 }
 
 static bool sender_fails(const struct status *status, struct found *found)

@@ -20,22 +20,22 @@ static struct history_minute *minute_at(struct history *history, int64_t wall_ms
 }
 
 /* The clock may have been set: minutes to come do not count. */
-static int64_t recent_of(const struct history *history, enum reason reason, int64_t wall_ms)
+static int64_t newest_of(const struct history *history, enum reason reason, int64_t wall_ms)
 {
     int64_t count = 0, minute = wall_ms / 60000;
     for (size_t i = 0; i < HISTORY_MINUTES; i++) {
         const struct history_minute *at = &history->minutes[i];
-        bool recent = at->minute <= minute && at->minute > minute - HISTORY_MINUTES;
-        count += recent ? at->counts[reason] : 0;
+        bool counts = at->minute <= minute && at->minute > minute - HISTORY_MINUTES;
+        count += counts ? at->counts[reason] : 0;
     }
     return count;
 }
 
-int64_t history_recent(const struct history *history, int64_t wall_ms)
+int64_t history_newest(const struct history *history, int64_t wall_ms)
 {
     int64_t count = 0;
     for (enum reason reason = REASON_NONE; reason < REASON_COUNT; reason++) {
-        count += recent_of(history, reason, wall_ms);
+        count += newest_of(history, reason, wall_ms);
     }
     return count;
 }
@@ -78,7 +78,7 @@ void history_failures(const struct history *history, int64_t wall_ms, struct sta
                                         .last_ms = history->failures[reason].last_ms,
                                         .advice = reason_row(reason)->advice,
                                         .side = reason_row(reason)->side,
-                                        .recent = recent_of(history, reason, wall_ms)};
+                                        .newest = newest_of(history, reason, wall_ms)};
         }
     }
     qsort(items, out->count, sizeof *items, newest_first);

@@ -37,7 +37,7 @@ void history_transaction(struct history *history, const struct transaction_end *
                          size_t outcomes, int64_t wall_ms);
 
 /* Outcomes of the last HISTORY_MINUTES. */
-int64_t history_recent(const struct history *history, int64_t wall_ms);
+int64_t history_newest(const struct history *history, int64_t wall_ms);
 
 /* The lists of the status: copies that status_deinit() frees. */
 void history_failures(const struct history *history, int64_t wall_ms, struct status_list *out);

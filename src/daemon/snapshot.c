@@ -79,7 +79,7 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.records = from->records;
     status->work.succeeded = from->history->succeeded;
     status->work.failed = from->history->failed;
-    status->work.recent_outcomes = history_recent(from->history, now.wall_ms);
+    status->work.newest_outcomes = history_newest(from->history, now.wall_ms);
     const char *subscription = consumer_subscription_error(from->consumer);
     status->work.kafka_last_error =
         subscription != NULL ? subscription : consumer_last_error(from->consumer);

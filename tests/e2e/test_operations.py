@@ -567,7 +567,9 @@ class Pages(Operated):
         daemon = self.world.start_daemon()
         self.assertEqual(http_get(f"{daemon.admin}/healthz"), (200, "ok\n"))
         self.assertEqual(http_get(f"{daemon.admin}/readyz"), (200, "ready\n"))
-        for page in ("/", "/metrics/", "/../etc/passwd", "/" + "x" * 5000):
+        status, page = http_get(f"{daemon.admin}/")  # leads to /status
+        self.assertEqual((status, page.count("<h2>Needs you</h2>")), (200, 1))
+        for page in ("/nothing", "/metrics/", "/../etc/passwd", "/" + "x" * 5000):
             self.assertIn(http_get(f"{daemon.admin}{page}")[0], (404, 414), page)
 
     def test_off(self):

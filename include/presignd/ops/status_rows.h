@@ -70,7 +70,7 @@ COUNT(work, completed, PLAIN, "completed, not committed")
 COUNT(work, refused, ATTENTION, "outcome refused by its topic")
 COUNT(work, signatures_waiting, PLAIN, "waiting for a signature")
 HIDDEN(work, slo_ms)
-HIDDEN(work, recent_outcomes) /* of the last HISTORY_MINUTES */
+HIDDEN(work, newest_outcomes) /* of the last HISTORY_MINUTES */
 SPAN(work, clock_offset, PLAIN, "clock ahead of WeChat Pay's")
 BYTES(work, bytes, PLAIN, "memory of unfinished events")
 COUNT(work, records, PLAIN, "records since the start")
@@ -178,7 +178,7 @@ COUNT(failure, count, PLAIN, "count")
 TIME(failure, last, PLAIN, "last")
 PROSE(failure, advice, PLAIN, "what to do")
 HIDDEN(failure, side)   /* an enum reason_side */
-HIDDEN(failure, recent) /* of the last HISTORY_MINUTES */
+HIDDEN(failure, newest) /* of the last HISTORY_MINUTES */
 END;
 
 #undef SECTION

@@ -22,7 +22,7 @@ static struct status good_day(void)
         .work = {.oldest_event_ms = ATTENTION_LATE_MS - 1,
                  .slo_ms = 10000,
                  .clock_offset_ms = 1 - ATTENTION_CLOCK_MS,
-                 .recent_outcomes = 100},
+                 .newest_outcomes = 100},
         .failures = list_of(2, sizeof(struct status_failure)),
         .reload = {.at_ms = STATUS_NONE, .applied = STATUS_NONE},
         .merchants = list_of(2, sizeof(struct status_merchant)),
@@ -42,9 +42,9 @@ static struct status good_day(void)
     struct status_failure *failures = status.failures.items;
     /* A canary's. */
     failures[0] = (struct status_failure){
-        .reason = "expired", .side = REASON_SIDE_SENDER, .recent = 60, .advice = "none"};
+        .reason = "expired", .side = REASON_SIDE_SENDER, .newest = 60, .advice = "none"};
     failures[1] = (struct status_failure){
-        .reason = "rejected", .side = REASON_SIDE_SENDER, .recent = 20, .advice = "read answer"};
+        .reason = "rejected", .side = REASON_SIDE_SENDER, .newest = 20, .advice = "read answer"};
     merchants[1] = merchants[0];
     merchants[1].mchid = "1900000002";
     *(struct status_host *)status.hosts.items =
@@ -191,19 +191,19 @@ static struct status_failure *failure(struct status *status)
 
 static void fault_sender(struct status *status)
 {
-    failure(status)->recent = 21;
+    failure(status)->newest = 21;
 }
 
 static void fault_operator(struct status *status)
 {
     *failure(status) = (struct status_failure){
-        .reason = "unknown_merchant", .side = REASON_SIDE_OPERATOR, .recent = 10, .advice = "add"};
+        .reason = "unknown_merchant", .side = REASON_SIDE_OPERATOR, .newest = 10, .advice = "add"};
 }
 
 static void fault_wechatpay(struct status *status)
 {
     *failure(status) = (struct status_failure){
-        .reason = "unavailable", .side = REASON_SIDE_WECHATPAY, .recent = 20, .advice = "wait"};
+        .reason = "unavailable", .side = REASON_SIDE_WECHATPAY, .newest = 20, .advice = "wait"};
 }
 
 static void fault_late(struct status *status)

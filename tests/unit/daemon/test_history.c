@@ -24,7 +24,7 @@ Test(history, failures_are_counted_and_the_newest_comes_first)
     free(list.items);
 }
 
-Test(history, outcomes_of_a_quarter_of_an_hour_are_recent)
+Test(history, outcomes_of_the_last_quarter_of_an_hour_are_counted)
 {
     struct history history;
     struct status_list list;
@@ -34,13 +34,13 @@ Test(history, outcomes_of_a_quarter_of_an_hour_are_recent)
     for (int64_t minute = 1; minute <= HISTORY_MINUTES; minute++) {
         history_published(&history, REASON_NONE, first_ms + minute * minute_ms);
         int64_t want = minute < HISTORY_MINUTES ? minute + 1 : HISTORY_MINUTES;
-        cr_expect_eq(history_recent(&history, first_ms + minute * minute_ms), want);
+        cr_expect_eq(history_newest(&history, first_ms + minute * minute_ms), want);
     }
     history_failures(&history, first_ms + HISTORY_MINUTES * minute_ms, &list);
-    cr_expect_eq(((const struct status_failure *)list.items)->recent, 0);
+    cr_expect_eq(((const struct status_failure *)list.items)->newest, 0);
     free(list.items);
-    cr_expect_eq(history_recent(&history, first_ms - minute_ms), 0); /* the clock was set back */
-    cr_expect_eq(history_recent(&history, first_ms + 100 * minute_ms), 0);
+    cr_expect_eq(history_newest(&history, first_ms - minute_ms), 0); /* the clock was set back */
+    cr_expect_eq(history_newest(&history, first_ms + 100 * minute_ms), 0);
 }
 
 Test(history, the_last_transactions_are_kept)
