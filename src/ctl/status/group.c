@@ -10,6 +10,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -257,7 +258,7 @@ static int64_t behind(const struct group *group)
 /* Consumers that are not presignd may have no group.instance.id. */
 static const char *name_of(const struct member *member)
 {
-    return member->instance != NULL ? member->instance : member->client;
+    return member == NULL ? "nobody" : member->instance != NULL ? member->instance : member->client;
 }
 
 static json_t *number(int64_t value)
@@ -269,6 +270,7 @@ static json_t *members_json(const struct group *group)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < group->member_count; i++) {
+        assert(group->members != NULL);
         const struct member *member = &group->members[i];
         json_t *owned = json_array();
         for (size_t k = 0; k < group->share_count; k++) {
@@ -323,7 +325,7 @@ static void put_number(struct buf *out, int64_t value, const char *missing)
 
 static size_t name_width(const struct group *group)
 {
-    size_t width = strlen("nobody");
+    size_t width = terminal_width(name_of(NULL));
     for (size_t i = 0; i < group->member_count; i++) {
         size_t own = terminal_width(name_of(&group->members[i]));
         width = own > width ? own : width;
@@ -353,8 +355,8 @@ static void put_shares(const struct group *group, size_t width, bool colours, st
     for (size_t i = 0; i < group->share_count; i++) {
         const struct share *share = &group->shares[i];
         buf_printf(out, "%9zu  ", i);
-        terminal_paint(out, colours && share->owner == NULL, RED,
-                       share->owner == NULL ? "nobody" : name_of(share->owner), width, true);
+        terminal_paint(out, colours && share->owner == NULL, RED, name_of(share->owner), width,
+                       true);
         put_number(out, share->committed, "none");
         put_number(out, share->end, "?");
         put_number(out, share->lag, "?");
