@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { COLUMN_MAX = 60, TEXT_MAX = 512, INDENT = 2 };
+enum { COLUMN_MAX = 60, TEXT_MAX = 512, INDENT = 2, DEEP = 4 };
 
 /* The field's value in the document, read by the field's kind. */
 struct status_value screen_value(const struct status_field *field, const json_t *item)
@@ -179,9 +179,9 @@ static void put_wide_row(struct screen *screen, const struct status_section *sec
         }
         AUTO_FREE char *pair = mem_printf("%s %s", field->label, text.data);
         bool fits = used + 2 + terminal_width(pair) <= screen->width;
-        buf_printf(&screen->out, fits ? "  " : "\n%*s", 2 * INDENT, "");
-        used = fits ? used + 2 : 2 * INDENT;
-        used = terminal_wrap(&screen->out, pair, used, 2 * INDENT, screen->width);
+        buf_printf(&screen->out, fits ? "  " : "\n%*s", DEEP, "");
+        used = fits ? used + 2 : DEEP;
+        used = terminal_wrap(&screen->out, pair, used, DEEP, screen->width);
     }
     buf_putc(&screen->out, '\n');
 }
@@ -217,7 +217,7 @@ static json_t *shown_rows(const struct screen *screen, const struct status_secti
 static void put_list(struct screen *screen, const struct status_section *section,
                      const json_t *list)
 {
-    size_t widths[STATUS_FIELDS_MAX], index;
+    size_t widths[STATUS_FIELDS_MAX] = {0}, index;
     json_t *shown = shown_rows(screen, section, list);
     const json_t *item;
     size_t line = measure(screen, section, shown, widths);
