@@ -208,16 +208,16 @@ static bool drained(const struct status *status, struct found *found)
     return strcmp(status->process.state, "drained") == 0;
 }
 
+/* Several pauses may hold the same event. */
 static bool paused(const struct status *status, struct found *found)
 {
     const struct status_pause *items = status->pauses.items;
-    int64_t events = 0;
     for (size_t i = 0; i < status->pauses.count; i++) {
         put_name(found, items[i].name != NULL ? items[i].name : "everything");
         earlier(&found->since_ms, items[i].since_ms);
-        events += items[i].events > 0 ? items[i].events : 0;
     }
-    buf_printf(&found->text, "paused on this instance; %" PRId64 " events are held", events);
+    buf_printf(&found->text, "paused on this instance; %" PRId64 " events are held",
+               status->work.held_paused);
     return found->names > 0;
 }
 

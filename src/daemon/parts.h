@@ -64,6 +64,7 @@ struct daemon {
         struct loop_timer timer;
     } log_level;
     size_t pauses_kept; /* in the state directory */
+    bool pauses_stale;  /* some of them have ended, and the file could not be changed */
     struct state_dir *state;
     struct complete_identity identity;
     struct loop_timer step_timer, tick_timer;

@@ -115,6 +115,7 @@ static bool keep(struct daemon *d, const struct pause *next)
     bool done = count == 0 ? d->pauses_kept == 0 || state_dir_remove(d->state, PAUSES_FILE)
                            : state_dir_write(d->state, PAUSES_FILE, text.data, text.len);
     d->pauses_kept = done ? count : d->pauses_kept;
+    d->pauses_stale = d->pauses_stale && !done;
     return done;
 }
 
@@ -160,8 +161,9 @@ static size_t count_persistent(const struct pauses *pauses)
 
 void daemon_pauses_tick(struct daemon *d)
 {
-    if (d->pauses_kept > count_persistent(pipeline_pauses(d->pipeline))) {
-        d->pauses_kept = keep(d, NULL) ? d->pauses_kept : 0; /* tried once; a start drops them */
+    bool ended = d->pauses_kept > count_persistent(pipeline_pauses(d->pipeline));
+    if (ended && !d->pauses_stale) {
+        d->pauses_stale = !keep(d, NULL); /* tried once; a start drops them */
     }
 }
 

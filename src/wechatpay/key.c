@@ -111,10 +111,11 @@ bool key_file_check(const char *path, char **error)
                             path);
         return false;
     }
-    /* Of the packaged unit (sysusers.d): whoever reads metrics would read the key. */
-    const struct group *group = getgrgid(status.st_gid);
-    if ((status.st_mode & S_IRGRP) != 0 && group != NULL &&
-        strcmp(group->gr_name, "presignd-metrics") == 0) {
+    /* Of the packaged unit (sysusers.d): whoever reads metrics would read the key. The database of
+     * groups may be another machine's, so it is asked only about keys that a group reads. */
+    bool for_group = (status.st_mode & S_IRGRP) != 0;
+    const struct group *group = for_group ? getgrgid(status.st_gid) : NULL;
+    if (group != NULL && strcmp(group->gr_name, "presignd-metrics") == 0) {
         *error = mem_printf("%s: can be read by the group presignd-metrics, which is for programs "
                             "that read metrics: chgrp it",
                             path);

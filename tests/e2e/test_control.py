@@ -249,6 +249,16 @@ class Pauses(Control):
         self.assertEqual(self.status()["pauses"], [])
         wait_until(lambda: not (self.state / "pauses.json").exists(), "it is not kept any more")
 
+    def test_a_resume_is_kept_after_an_end_that_was_not(self):
+        self.start()
+        self.ctl("pause", "--merchant", MERCHANT, "--persist")
+        self.ctl("pause", "--endpoint", "h5", "--for", "3s", "--persist")
+        (self.state / "pauses.json.new").mkdir()  # nothing can be written
+        self.daemon.wait_for_log("the pause of endpoint h5 has ended: its time is over")
+        self.daemon.wait_for_log("pauses.json: File exists: nothing is kept over a restart")
+        self.ctl("resume", "--all")
+        self.assertFalse((self.state / "pauses.json").exists())
+
     def test_a_reload_keeps_a_pause_unless_it_removes_the_merchant(self):
         self.start()
         self.ctl("pause", "--merchant", MERCHANT)

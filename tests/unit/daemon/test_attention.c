@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NOW_MS INT64_C(1795420800000) /* 2026-11-23T08:00:00Z */
@@ -240,6 +241,18 @@ static void fault_paused(struct status *status)
     merchant(status, 0)->oldest_event_ms = ATTENTION_LATE_MS;
 }
 
+/* Both hold the same events. */
+static void fault_paused_twice(struct status *status)
+{
+    fault_paused(status);
+    free(status->pauses.items);
+    status->pauses = list_of(2, sizeof(struct status_pause));
+    struct status_pause *pauses = status->pauses.items;
+    pauses[0] = (struct status_pause){.scope = "all", .events = 4, .since_ms = NOW_MS - 2};
+    pauses[1] = (struct status_pause){
+        .scope = "merchant", .name = "1900000001", .events = 4, .since_ms = NOW_MS - 5};
+}
+
 static void fault_drained(struct status *status)
 {
     status->process.ready = 0;
@@ -286,6 +299,8 @@ static const struct expected expectations[] = {
     {fault_clock_far, "PresigndClockOffset", "critical", NULL,
      "this host's clock is 120 s ahead of WeChat Pay's; 300 s give 401", STATUS_NONE},
     {fault_paused, "PresigndPaused", "warning", "1900000001",
+     "paused on this instance; 4 events are held", NOW_MS - 5},
+    {fault_paused_twice, "PresigndPaused", "warning", "everything, 1900000001",
      "paused on this instance; 4 events are held", NOW_MS - 5},
     {fault_drained, "PresigndNotReady", "warning", "presignd-a",
      "drained: it has left the group and processes nothing", STATUS_NONE},

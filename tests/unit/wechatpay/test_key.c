@@ -2,8 +2,21 @@
 
 #include "unit/wechatpay/pem.h"
 
+#include <grp.h>
 #include <openssl/ec.h>
 #include <sys/stat.h>
+
+static unsigned groups_asked;
+
+/* In the place of the library's: every group is the scrapers'. */
+struct group *getgrgid(gid_t gid)
+{
+    static char name[] = "presignd-metrics";
+    static struct group group = {.gr_name = name};
+    groups_asked++;
+    group.gr_gid = gid;
+    return &group;
+}
 
 Test(key, private_keys_are_read_from_both_of_their_forms)
 {
@@ -142,9 +155,20 @@ Test(key, a_file_open_to_all_is_noticed)
 {
     AUTO(file_remove_at) char *path = file_with("x", 1);
     AUTO_FREE char *error = NULL;
-    cr_assert_eq(chmod(path, 0640), 0);
-    cr_assert(key_file_check(path, &error));
     cr_assert_eq(chmod(path, 0644), 0);
     cr_assert(!key_file_check(path, &error));
     cr_assert_not_null(strstr(error, "is open to every user"));
+}
+
+/* The database of groups may be another machine's: a key that no group reads does not ask it. */
+Test(key, a_file_that_scrapers_read_is_noticed)
+{
+    AUTO(file_remove_at) char *path = file_with("x", 1);
+    AUTO_FREE char *error = NULL;
+    cr_assert_eq(chmod(path, 0600), 0);
+    cr_assert(key_file_check(path, &error));
+    cr_assert_eq(groups_asked, 0);
+    cr_assert_eq(chmod(path, 0640), 0);
+    cr_assert(!key_file_check(path, &error));
+    cr_assert_not_null(strstr(error, "by the group presignd-metrics"));
 }
