@@ -314,6 +314,9 @@ static void put_attention(struct screen *screen, const json_t *document)
     const struct status_section *section = &status_sections[0];
     const json_t *list = json_object_get(document, section->key), *row;
     size_t index;
+    if (!json_is_array(list)) {
+        return; /* a daemon of an earlier version does not tell */
+    }
     put_title(screen, section->title);
     json_array_foreach (list, index, row) {
         screen_attention(screen, row, NULL);
