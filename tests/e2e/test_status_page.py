@@ -192,7 +192,7 @@ class OnTheTerminal(unittest.TestCase):
         self.assertIn("presignctl status --watch", lines[0])
 
     def test_watch(self):
-        with Terminal(" ".join(self.watch()), 80, 24) as terminal:
+        with Terminal(" ".join(self.watch("--timeout-ms", "3000")), 80, 24) as terminal:
             lines = terminal.wait_for("presignd-a", "presignd-b", "127.0.0.1:9: ", "Nothing.", "/s")
             self.assert_fits(lines, 80, 24)
             self.hold_all()
@@ -206,6 +206,10 @@ class OnTheTerminal(unittest.TestCase):
             self.assert_fits(narrow, 64, 12)
             self.daemons[0].terminate()
             terminal.wait_for(f"{self.admins[0]}: ")
+            self.daemons[1].suspend()
+            terminal.wait_for(f"{self.admins[1]}: Timeout")
+            self.daemons[1].resume()
+            terminal.wait_for("presignd-b")
             terminal.tmux("send-keys", "C-c")
             after = terminal.wait_for("ended with 0")
             self.assertNotIn("Needs you", "\n".join(after))  # the terminal is as it was before
