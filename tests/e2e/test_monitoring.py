@@ -377,7 +377,7 @@ class Monitored(unittest.TestCase):
         page = self.page("/status")
         for title in re.findall(r"<h2>(.*?)</h2>", page) + re.findall(r'<th scope="\w+"[^>]*>(.*?)</th>', page):
             self.assertIn(html.unescape(title), text)
-        for word in ("the endpoint is down", HELD, "unknown section [<script>]", "down, probed", "invalid_json"):
+        for word in ("the endpoint is down", "late events since the start", HELD, "unknown section [<script>]", "down, probed", "invalid_json"):
             self.assertIn(word, text)
         status, text, errors = self.ctl("--json")
         self.assertEqual((status, errors), (75, ""))

@@ -344,17 +344,33 @@ static void put_first_line(struct screen *screen, const json_t *process)
     buf_putc(&screen->out, '\n');
 }
 
+static size_t tile_width(void)
+{
+    size_t width = 0;
+    for (size_t i = 0; i < status_section_count; i++) {
+        const struct status_section *section = &status_sections[i];
+        for (size_t j = 0; j < section->field_count; j++) {
+            size_t own = section->fields[j].display == DISPLAY_TILE
+                             ? terminal_width(section->fields[j].label)
+                             : 0;
+            width = own > width ? own : width;
+        }
+    }
+    return width;
+}
+
 /* The page's large figures. */
 static void put_tiles(struct screen *screen, const json_t *document)
 {
+    size_t width = tile_width();
     buf_putc(&screen->out, '\n');
     for (size_t i = 0; i < status_section_count; i++) {
         const struct status_section *section = &status_sections[i];
         for (size_t j = 0; j < section->field_count; j++) {
             if (section->fields[j].display == DISPLAY_TILE) {
                 buf_printf(&screen->out, "%*s", INDENT, "");
-                terminal_paint(&screen->out, screen->colours, DIM, section->fields[j].label,
-                               strlen("failures since the start"), true);
+                terminal_paint(&screen->out, screen->colours, DIM, section->fields[j].label, width,
+                               true);
                 buf_printf(&screen->out, "%*s", INDENT, "");
                 put_value(screen, &section->fields[j], json_object_get(document, section->key), 0);
                 buf_putc(&screen->out, '\n');
