@@ -161,6 +161,18 @@ def unknown_metrics(table, text):
     return sorted(name for name in named if name not in known and re.sub("_(bucket|sum|count)$", "", name) not in known)
 
 
+def sides(table):
+    """{reason: side} of the table of reasons."""
+    return {name: side.lower() for name, side in
+            re.findall(r'^REASON\(\w+, "(\w+)", \w+, (\w+),', table, flags=re.M)}
+
+
+def sides_of_runbooks(page):
+    """{reason: side} of the runbooks' table."""
+    found = re.findall(r"^\| (`[^|]*) \| (sender|operator|wechatpay) \|", page, flags=re.M)
+    return {name: side for names, side in found for name in re.findall(r"`(\w+)`", names)}
+
+
 def unused_names(names, sources):
     text = "".join(code(text) for path, text in sources.items() if path.endswith(".c"))
     return [name for name in names if not re.search(rf"\b{name}\b", text)]
@@ -232,6 +244,17 @@ class Tables(unittest.TestCase):
         by_answer = set(re.findall(r"RULE\(\w+,\s*(\w+),", self.sources["src/flow/retry.c"]))
         found = unused_names([f"REASON_{name}" for name in names if name not in by_answer], self.sources)
         self.assert_none(found, REASONS, "no event ends with this reason")
+
+    def test_sides_are_as_documented(self):
+        table = sides(read(REASONS))
+        self.assertGreater(len(table), 15)
+        for page in RUNBOOKS:
+            self.assertEqual(sides_of_runbooks(read(page)), table, page)
+        for page in ("docs/events.md", "docs/events.zh-CN.md"):
+            line = next(line for line in read(page).splitlines() if "the label `side`" in line or "标签 `side`" in line)
+            told = re.search(r"[(（](`unknown_merchant`[^)）]*)[)）]", line)[1]
+            self.assertEqual(set(re.findall(r"`(\w+)`", told)),
+                             {name for name, side in table.items() if side == "operator"}, page)
 
     def test_rules_are_filled_in_and_read(self):
         for struct, (header, *by) in FILLED.items():
