@@ -28,6 +28,7 @@ struct options {
     bool persist;
     const char *note;
     bool json;
+    bool drained; /* found out: the instance drains, or has left its group */
 };
 
 static char *add(struct options *options, enum pause_scope scope, const char *name)
@@ -131,6 +132,8 @@ static int check_names(const struct command *command, const char *listen, struct
 {
     AUTO_JSON json_t *status = NULL;
     int end = control_client_ask(command, listen, "/v1/status", NULL, &status);
+    const char *state = json_text(json_object_get(status, "process"), "state");
+    options->drained = strcmp(state, "draining") == 0 || strcmp(state, "drained") == 0;
     for (size_t i = 0; end == COMMAND_GO_ON && i < options->count; i++) {
         struct scope *scope = &options->scopes[i];
         scope->was = is_paused(json_object_get(status, "pauses"), scope);
@@ -159,11 +162,12 @@ static void undo(const char *listen, const struct options *options, size_t count
 static void print_pause(const json_t *pause)
 {
     const char *until = json_text(pause, "until"), *note = json_text(pause, "note");
-    printf("  %s %s%s%s%s%s\n", json_text(pause, "scope"), json_text(pause, "name"),
+    const char *name = json_text(pause, "name");
+    printf("  %s%s%s%s%s%s%s\n", json_text(pause, "scope"), *name == '\0' ? "" : " ", name,
            *until == '\0' ? "" : " until ", until, *note == '\0' ? "" : ": ", note);
 }
 
-static void print_answer(const struct options *options, const json_t *answer)
+static void print_answer(const struct options *options, const json_t *answer, bool joins)
 {
     const json_t *pauses = json_object_get(answer, "pauses");
     size_t index;
@@ -177,6 +181,9 @@ static void print_answer(const struct options *options, const json_t *answer)
            json_array_size(pauses) == 0 ? "nothing is paused" : "paused:");
     json_array_foreach (pauses, index, pause) {
         print_pause(pause);
+    }
+    if (joins) {
+        (void)puts("The drain is undone: it joins its group again.");
     }
     (void)puts("Only this instance: the others of its group go on as they were.");
 }
@@ -197,7 +204,7 @@ static int send_all(const struct command *command, const char *listen, struct op
     if (end != COMMAND_GO_ON) {
         return end;
     }
-    print_answer(options, answer);
+    print_answer(options, answer, command == &command_resume && options->all && options->drained);
     return command_end(command, EX_OK);
 }
 

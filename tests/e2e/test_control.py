@@ -98,7 +98,8 @@ class Levers(Control):
         self.assertEqual(http_get(f"{self.daemon.admin}/readyz")[0], 503)
         self.assertEqual(self.status()["process"]["state"], "drained")
         self.assertIn("presignd-1: drained", self.ctl("drain", "--timeout-ms", "1"))  # again, without harm
-        self.ctl("resume", "--all")
+        self.assertIn("The drain is undone", self.ctl("resume", "--all"))
+        self.assertNotIn("drain", self.ctl("resume", "--all"))
         self.world.wait_for_outcomes(self.world.produce(event() for _ in range(5)))
         self.daemon.wait_ready()
         self.daemon.wait_for_log("resume of everything, pauses ended: 0, joining the group again")
