@@ -383,16 +383,53 @@ static rd_kafka_topic_partition_list_t *offsets_at(struct ctl_kafka *kafka, cons
     return list;
 }
 
+/* The end of each partition (rd_kafka_topic_partition_list_destroy()); NULL and an error. As a
+ * number: librdkafka looks RD_KAFKA_OFFSET_END up after the start of reading, and would leave out
+ * records that came in between. */
+static rd_kafka_topic_partition_list_t *ends_now(struct ctl_kafka *kafka, const char *topic,
+                                                 int partitions, char **error)
+{
+    rd_kafka_topic_partition_list_t *list = all_partitions(topic, partitions);
+    for (int i = 0; i < list->cnt; i++) {
+        int64_t low;
+        if (!ctl_kafka_ends(kafka, topic, i, &low, &list->elems[i].offset, error)) {
+            rd_kafka_topic_partition_list_destroy(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+/* The ends are looked up before the offsets by time: a record in between is read. */
+static rd_kafka_topic_partition_list_t *offsets_since(struct ctl_kafka *kafka, const char *topic,
+                                                      int partitions, int64_t from_ms, char **error)
+{
+    rd_kafka_topic_partition_list_t *ends = ends_now(kafka, topic, partitions, error);
+    rd_kafka_topic_partition_list_t *from =
+        ends == NULL ? NULL : offsets_at(kafka, topic, partitions, from_ms, error);
+    for (int i = 0; from != NULL && i < from->cnt; i++) {
+        if (from->elems[i].offset < 0) { /* no record at that time or later */
+            from->elems[i].offset = ends->elems[i].offset;
+        }
+    }
+    if (ends != NULL) {
+        rd_kafka_topic_partition_list_destroy(ends);
+    }
+    return from;
+}
+
 static rd_kafka_topic_partition_list_t *start_offsets(struct ctl_kafka *kafka, const char *topic,
                                                       int partitions, int64_t from_ms, char **error)
 {
-    if (from_ms != CTL_KAFKA_BEGINNING && from_ms != CTL_KAFKA_END) {
-        return offsets_at(kafka, topic, partitions, from_ms < 0 ? 0 : from_ms, error);
+    if (from_ms == CTL_KAFKA_END) {
+        return ends_now(kafka, topic, partitions, error);
+    }
+    if (from_ms != CTL_KAFKA_BEGINNING) {
+        return offsets_since(kafka, topic, partitions, from_ms < 0 ? 0 : from_ms, error);
     }
     rd_kafka_topic_partition_list_t *list = all_partitions(topic, partitions);
     for (int i = 0; i < list->cnt; i++) {
-        list->elems[i].offset =
-            from_ms == CTL_KAFKA_BEGINNING ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+        list->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
     }
     return list;
 }
