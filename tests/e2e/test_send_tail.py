@@ -246,6 +246,14 @@ class SendAndTail(unittest.TestCase):
         self.assertTrue(outcome["issued_at"] and outcome["expires_at"])
         self.assertNotIn("held_by", done)
 
+    def test_find_reads_on_where_only_the_outcome_is_elsewhere(self):
+        # Without a key, partitions are random: of six, some have the event where the code's key
+        # would be, and its outcome in another one.
+        (sent, _) = self.send(b"".join(b'{"specversion":"1.0","data":{"out_contract_code":"elsewhere%d"}}\n' % n
+                                       for n in range(6)), "--no-key")
+        self.world.wait_for_outcomes(sent)
+        self.assertEqual({self.find(f"elsewhere{n}")[0]["state"] for n in range(6)}, {"failed"})
+
     def test_find_reads_partitions_that_the_key_does_not_name(self):
         (first,), _ = self.send(lines(event(out_contract_code="find2")), "--key", "another")
         (second,), _ = self.send(b'{"specversion":"1.0","data":{"out_contract_code":"find3"}}\n', "--no-key")

@@ -2,8 +2,8 @@
  *
  * The requests topic is read first, then the daemons are asked, then the outcomes are read: an
  * event that a daemon has just ended has its outcome by then. The partitions that the code's key
- * has by the usual partitioners are read first; if they have events of the contract, the others are
- * not read.
+ * has by the usual partitioners are read first. The others are read unless something was found, and
+ * a daemon has it or its outcome is there: a sender may choose any key, or none.
  */
 #include "ctl/find/find.h"
 
@@ -160,7 +160,7 @@ static void ask_daemon(struct finding *finding, const char *listen)
 static void ask_daemons(struct finding *finding)
 {
     const struct options *options = finding->options;
-    for (size_t i = 0; i < options->socket_count && !is_late(finding); i++) {
+    for (size_t i = 0; i < options->socket_count; i++) {
         AUTO_FREE char *listen = mem_printf("unix:%s", options->sockets[i]);
         ask_daemon(finding, listen);
     }
@@ -230,7 +230,7 @@ static int find(const struct setup *setup, const struct options *options)
     }
     found_init(&finding.found, options->code, options->mchid);
     bool read = find_in(&finding, true, &error);
-    if (read && found_count(&finding.found) == 0) {
+    if (read && !found_all_known(&finding.found)) {
         read = find_in(&finding, false, &error);
     }
     int status = read ? show(&finding) : command_fail(&command_find, EX_UNAVAILABLE, "%s", error);
@@ -287,7 +287,7 @@ const struct command command_find = {
         "\n"
         "It reads the topics since --since and asks the daemons on their control sockets, which\n"
         "only root may do. The partitions of the code's key are read first. The others are read\n"
-        "if these have no event of it.\n",
+        "if these have no event of it, or one that no daemon has and that has no outcome there.\n",
     .operand = &code,
     .options = rows,
     .examples = "# with what this host's daemon has\n"

@@ -33,6 +33,9 @@ void found_take_outcome(struct found *found, const rd_kafka_message_t *message);
 /* The `events` of a daemon's answer to GET /v1/find. */
 void found_take_daemon(struct found *found, const json_t *events);
 
+/* Before found_finish(): something was found, and of each event the outcome or a daemon is known.
+ */
+bool found_all_known(const struct found *found);
 /* Sets each event's `state`. Outcomes decide, a result before a failure (docs/consumers.md); else
  * the daemon that has the event; else it is unread. */
 void found_finish(struct found *found);

@@ -203,6 +203,18 @@ void found_take_daemon(struct found *found, const json_t *events)
 
 /* --- The end --- */
 
+bool found_all_known(const struct found *found)
+{
+    const char *id;
+    json_t *event;
+    json_object_foreach (found->events, id, event) {
+        if (json_object_get(event, "outcomes") == NULL && *json_text(event, "state") == '\0') {
+            return false;
+        }
+    }
+    return found_count(found) > 0;
+}
+
 static const char *state_of(const json_t *event)
 {
     const json_t *outcomes = json_object_get(event, "outcomes");
