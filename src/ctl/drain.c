@@ -50,6 +50,12 @@ static int64_t timeout_of(const struct options *options)
     return timeout_ms;
 }
 
+/* Drained, or the drain was undone: a resume --all came from elsewhere. */
+static bool is_over(const char *state)
+{
+    return strcmp(state, "draining") != 0 && strcmp(state, "stopping") != 0;
+}
+
 /* COMMAND_GO_ON with the `process` of the last status, or an exit status. */
 static int await(const char *listen, int64_t timeout_ms, json_t **process)
 {
@@ -62,7 +68,7 @@ static int await(const char *listen, int64_t timeout_ms, json_t **process)
         }
         json_decref(*process);
         *process = json_incref(json_object_get(status, "process"));
-        if (strcmp(json_text(*process, "state"), "drained") == 0) {
+        if (is_over(json_text(*process, "state"))) {
             return COMMAND_GO_ON;
         }
         (void)poll(NULL, 0, PAUSE_MS);
@@ -84,8 +90,10 @@ static int print(const struct options *options, const json_t *process)
         printf("%s: drained: it has left its group and stays up\n", instance);
     }
     if (!drained) {
-        return command_fail(&command_drain, EX_TEMPFAIL, "%s has not left its group in time: %s",
-                            instance, state);
+        return command_fail(&command_drain, EX_TEMPFAIL, "%s %s: %s", instance,
+                            is_over(state) ? "is in its group again, the drain was undone"
+                                           : "has not left its group in time",
+                            state);
     }
     if (left > 0) {
         return command_fail(

@@ -3,6 +3,7 @@
 #include "ctl/kit/commands.h"
 #include "ctl/kit/control_client.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/wechatpay/endpoint.h"
 
 #include <stdio.h>
@@ -221,6 +222,9 @@ static int run(const struct command *command, int argc, char **argv)
     }
     if (options.note != NULL && strlen(options.note) > PAUSE_NOTE_MAX) {
         return command_usage(command, "--note: must have at most %d bytes", PAUSE_NOTE_MAX);
+    }
+    if (options.note != NULL && !text_utf8_valid(options.note, strlen(options.note))) {
+        return command_usage(command, "--note: is not UTF-8");
     }
     if (options.all) {
         (void)!add(&options, PAUSE_ALL, "");

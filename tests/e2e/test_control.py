@@ -113,6 +113,24 @@ class Levers(Control):
         self.ctl("resume", "--all")
         self.world.wait_for_outcomes(sent)
 
+    def test_a_drain_that_is_undone_meanwhile(self):
+        self.start(faults=["delay=1:4000"])
+        self.world.produce(event() for _ in range(5))
+        wait_until(lambda: self.status()["work"]["calls_in_flight"] > 0, "calls are in flight")
+        drain = subprocess.Popen([self.world.build / "presignctl", "drain", "--timeout-ms", "600000",
+                                  "--control", self.socket], stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: self.status()["process"]["state"] == "draining", "it drains")
+        self.ctl("resume", "--all")
+        told = drain.communicate(timeout=60)[1]
+        self.assertEqual(drain.returncode, 75, told)
+        self.assertIn("the drain was undone", told)
+
+    def test_a_note_that_is_not_text(self):
+        self.start()
+        for note in (b"\xff", b"two\nlines"):
+            self.ctl("pause", "--all", "--note", os.fsdecode(note), status=64)
+        self.assertEqual(self.status()["pauses"], [])
+
     def test_a_pause_that_a_restart_keeps(self):
         self.start()
         self.ctl("pause", "--all", "--for", "1h", "--persist", "--note", "moved")
