@@ -244,6 +244,7 @@ class Redrive(unittest.TestCase):
         self.assertEqual(self.redrive("--list"), {"was_sent": codes})
         self.assertEqual(self.redrive("--send", "--force"), {"sent": ["stays"], "foreign": [f"{self.failures}/0/4"]})
         self.assertEqual(self.redrive("--discard", "--since", "1h"), {"discarded": [f"{self.failures}/0/4"]})
+        self.assertEqual(self.redrive("--list"), {"was_sent": ["expired", "gone", "stays", "good", f"{self.failures}/0/4"]})
         self.assertEqual(self.redrive("--send"), {})
         self.assertEqual(list(self.sent()), ["stays"])
 

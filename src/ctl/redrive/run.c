@@ -462,7 +462,7 @@ static enum step process(struct redrive *redrive, rd_kafka_message_t *message)
     *printed = fresh ? message->offset + 1 : *printed;
     failure_read(&failure, message);
     if (redrive->options->list && !redrive->options->discard) {
-        if (done && *failure.reason != '\0' && is_chosen(redrive->options, &failure)) {
+        if (done && is_chosen(redrive->options, &failure)) {
             redrive_print(&redrive->show, &failure, REDRIVE_WAS_SENT, 0, NULL);
         }
     } else if (!done) {
