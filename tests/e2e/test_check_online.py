@@ -59,6 +59,14 @@ class CheckOnline(UserCase):
         self.assertNotRegex(daemon.log_text(), "fenced|replaced")
         self.assertEqual(daemon.terminate(), 0)
 
+    def test_several_at_the_same_time_call_nothing_wrong(self):
+        # Each takes the same transactional.id. Six, because two rarely meet.
+        config = self.world.write_config()
+        checks = [subprocess.Popen([self.world.build / "presignctl", "check", "--online", "-c", config],
+                                   stdout=subprocess.PIPE, text=True) for _ in range(6)]
+        told = [check.communicate(timeout=180)[0] for check in checks]
+        self.assertEqual({check.returncode for check in checks}, {0}, "\n".join(told))
+
     def test_the_text_says_the_same_and_what_to_do(self):
         topic = self.world.topics[auditor.RESULTS]
         self.kafka.delete_topic(topic)

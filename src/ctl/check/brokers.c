@@ -62,7 +62,7 @@ static void preflight(struct brokers *brokers)
     do {
         producer_preflight(brokers->producer, &brokers->found);
         blocking = preflight_blocking(&brokers->found);
-    } while (blocking != NULL && blocking->state == PREFLIGHT_WAITING &&
+    } while (blocking != NULL && blocking->state == PREFLIGHT_WAITING && !brokers->found.fenced &&
              !owner_pause(brokers, AGAIN_MS));
 }
 
@@ -70,6 +70,12 @@ static bool passed(const struct brokers *brokers, enum preflight_check check)
 {
     const struct preflight_finding *worst = preflight_worst(&brokers->found, check);
     return worst != NULL && worst->state == PREFLIGHT_PASSED;
+}
+
+/* Another check took the transactional.id, so there was no answer about the brokers. */
+static bool overtaken(const struct brokers *brokers, const struct preflight_finding *finding)
+{
+    return brokers->found.fenced && finding->state == PREFLIGHT_WAITING;
 }
 
 /* The daemon also starts without a right or an output topic. This command reports them as errors.
@@ -89,13 +95,16 @@ static void take_preflight(struct brokers *brokers)
     for (size_t i = 0; i < brokers->found.count; i++) {
         const struct preflight_finding *finding = &brokers->found.findings[i];
         const struct preflight_row *row = preflight_row(finding->check);
-        enum severity severity = severity_of(finding);
+        bool again = overtaken(brokers, finding);
+        enum severity severity = again ? SEVERITY_UNKNOWN : severity_of(finding);
         bool lacks_mend = severity != SEVERITY_OK && finding->mend[0] == '\0';
-        online_add(brokers->online, row->name, finding->subject, severity, finding->is, row->should,
-                   row->why,
-                   !lacks_mend                    ? finding->mend
-                   : severity == SEVERITY_UNKNOWN ? "presignctl topics, run as the operator, tells"
-                                                  : "look at the brokers' logs, and check again");
+        online_add(
+            brokers->online, row->name, finding->subject, severity, finding->is, row->should,
+            row->why,
+            again ? "another check --online of this instance ran at the same time: run it again"
+            : !lacks_mend                  ? finding->mend
+            : severity == SEVERITY_UNKNOWN ? "presignctl topics, run as the operator, tells"
+                                           : "look at the brokers' logs, and check again");
     }
 }
 
