@@ -25,7 +25,7 @@ static void warn(struct state_dir *dir, const char *what, int failure)
     if (!dir->warned) {
         log_fields(LOG_WARNING, MESSAGE_STATE_DIR, NULL,
                    "daemon.state_dir: %s/%s: %s: nothing is kept over a restart", dir->path, what,
-                   strerror(failure));
+                   failure == EWOULDBLOCK ? "another process uses it" : strerror(failure));
     }
     dir->warned = true;
 }

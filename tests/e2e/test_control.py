@@ -249,6 +249,11 @@ class Pauses(Control):
         self.assertEqual(self.status()["pauses"], [])
         self.world.assert_audit_passes(delivery=auditor.EXACTLY_ONCE)
 
+    def test_a_state_directory_is_of_one_process(self):
+        self.start()
+        other = self.world.start_daemon("presignd-2", sections={"daemon": {"state_dir": self.state}})
+        other.wait_for_log("another process uses it: nothing is kept over a restart")
+
     def test_a_damaged_file_is_a_warning_and_no_pause(self):
         (self.state / "pauses.json").write_text('{"version": 1, "pauses": [{"scope": "all"}]}', encoding="utf-8")
         self.start()
