@@ -235,6 +235,7 @@ void demo_show_next(struct buf *out, bool colours, const struct demo_addresses *
     static const char *const limits[] = {
         "This broker is librdkafka's mock. It has no real transactions and no committed offsets.",
         "It finds no records by time: `presignctl find` and --since show nothing here.",
+        "It describes no groups: `presignctl status --group` does not work here.",
         "presignd guarantees exactly one outcome for each event on Apache Kafka, not on this mock.",
     };
     buf_putc(out, '\n');
