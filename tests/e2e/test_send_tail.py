@@ -246,6 +246,15 @@ class SendAndTail(unittest.TestCase):
         self.assertTrue(outcome["issued_at"] and outcome["expires_at"])
         self.assertNotIn("held_by", done)
 
+    def test_find_says_when_a_daemon_has_more_than_it_tells(self):
+        merchant = next(name for name, mode in self.world.sandbox.merchants().items() if mode == "direct")
+        self.lever("pause", "--merchant", merchant)
+        sent, _ = self.send(lines(*[event(out_contract_code="many1", mchid=merchant) for _ in range(65)]))
+        wait_until(lambda: sum(found["state"] == "held" for found in self.find("many1")) == 64, lambda: self.told)
+        self.assertIn("tells of 64 events at most", self.told)
+        self.lever("resume", "--merchant", merchant)
+        self.world.wait_for_outcomes(sent)
+
     def test_find_reads_on_where_only_the_outcome_is_elsewhere(self):
         # Without a key, partitions are random: of six, some have the event where the code's key
         # would be, and its outcome in another one.

@@ -14,6 +14,7 @@
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
+#include "presignd/flow/pipeline.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -140,6 +141,18 @@ static bool read_topic(struct finding *finding, const char *topic, bool usual, t
 
 /* --- Daemons --- */
 
+/* What a daemon leaves out looks unread. */
+static void take_daemon(struct finding *finding, const char *listen, const json_t *events)
+{
+    found_take_daemon(&finding->found, events);
+    if (json_array_size(events) >= PIPELINE_FIND_MAX) {
+        (void)fprintf(stderr,
+                      "presignctl find: %s tells of %d events at most: it may have others, which "
+                      "are shown as unread\n",
+                      listen, PIPELINE_FIND_MAX);
+    }
+}
+
 /* A daemon that does not answer is told and passed over: it may be stopped. */
 static void ask_daemon(struct finding *finding, const char *listen)
 {
@@ -150,7 +163,7 @@ static void ask_daemon(struct finding *finding, const char *listen)
     int status =
         control_client_try(listen, path, NULL, left_ms < 100 ? 100 : left_ms, &answer, &error);
     if (status == 200) {
-        found_take_daemon(&finding->found, json_object_get(answer, "events"));
+        take_daemon(finding, listen, json_object_get(answer, "events"));
     } else {
         (void)fprintf(stderr, "presignctl find: what a daemon has is not known: %s\n",
                       error != NULL ? error : json_text(answer, "error"));
