@@ -550,7 +550,10 @@ static void serve_tunnel(struct tunnel *tunnel, struct end client)
     static const char yes[] = "HTTP/1.1 200 Yes\r\nRequest-ID: proxy\r\nRetry-After: 9\r\n\r\n";
     char head[1024] = "";
     for (size_t len = 0; strstr(head, "\r\n\r\n") == NULL && len < sizeof head - 1; len++) {
-        CHECK(end_read(client, head + len, 1) == 1);
+        if (end_read(client, head + len, 1) != 1) {
+            CHECK(tunnel->tls != NULL); /* the client does not trust the proxy */
+            return;
+        }
     }
     int port = 0;
     /* NOLINTNEXTLINE(cert-err34-c): the count is looked at */
@@ -571,7 +574,7 @@ static void serve_tunnel(struct tunnel *tunnel, struct end client)
     close(fd);
 }
 
-/* A client that does not trust the proxy ends inside the handshake. */
+/* A client that does not trust the proxy ends inside the handshake, or with TLS 1.3 after it. */
 static void *run_tunnel(void *context)
 {
     struct tunnel *tunnel = context;
