@@ -231,9 +231,9 @@ Test(hold, after_a_pause_a_hold_begins_again_with_a_probe)
     cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), 5000 + HOLD_MS);
     cr_assert_eq(hold_total_ms(&scene.a, 6000), 6000, "retry time stood still all along");
     fails(&scene, &scene.a, 5000 + HOLD_MS, REASON_MERCHANT_UNAUTHORIZED);
-    hold_merchant_resumed(&scene.a, 2 * HOLD_MS);
-    (void)probes(&scene, &scene.a, &refusal, 2 * HOLD_MS);
-    cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), 3 * HOLD_MS);
+    hold_merchant_resumed(&scene.a, INT64_C(2) * HOLD_MS);
+    (void)probes(&scene, &scene.a, &refusal, INT64_C(2) * HOLD_MS);
+    cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), INT64_C(3) * HOLD_MS);
     hold_merchant_resumed(&scene.b, 5000);
     (void)calls(&scene, &scene.b, &result, 5000);
 }

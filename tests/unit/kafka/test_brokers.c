@@ -88,7 +88,8 @@ Test(brokers, there_are_no_more_than_the_bound)
         snprintf(text + len, sizeof text - len, "%s\"b%d\":{\"nodeid\":%d,\"state\":\"DOWN\"}",
                  i > 0 ? "," : "", i, i);
     }
-    strcat(text, "}}");
+    size_t end = strlen(text);
+    snprintf(text + end, sizeof text - end, "}}");
     struct client_brokers brokers = read_text(text);
     struct brokers_view view = view_of(&brokers, NULL);
     cr_assert_eq(view.lost, BROKERS_MAX);
