@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -365,7 +366,8 @@ def compare(rows):
             assert wanted in table, f"docs/{name}: PRESIGND_UPDATE=1 scripts/week; the table lacks {wanted}"
 
 
-def main(days):
+def live(days, rows):
+    """Lives through the days, and takes each that has passed from the list. Its row goes to `rows`."""
     with tempfile.TemporaryDirectory(prefix="presignd-week-") as directory:
         disk = Path(directory) / "kafka"
         disk.mkdir()
@@ -374,14 +376,29 @@ def main(days):
             with contextlib.ExitStack() as stack:
                 week = Week(Path(directory), stack)
                 week.begin()
-                for day in days:
+                while days:
                     week.quiet_again()
                     begun = time.monotonic()
-                    getattr(week, day)()
-                    print(f"    {day}: {time.monotonic() - begun:.0f} s", flush=True)
-                rows = week.rows
+                    getattr(week, days[0])()
+                    print(f"    {days.pop(0)}: {time.monotonic() - begun:.0f} s", flush=True)
+                    rows += week.rows
+                    week.rows.clear()
         finally:
             subprocess.run(["umount", "-l", disk], check=False)
+
+
+def main(days):
+    """With PRESIGND_RERUN, as in scripts/run-ctest: a day that fails is lived once more, and named. A
+    minute of the rules is a second here, which another program may take from the machine."""
+    rows, left = [], list(days)
+    try:
+        live(left, rows)
+    except AssertionError:
+        if not int(os.environ.get("PRESIGND_RERUN", "0")):
+            raise
+        traceback.print_exc()
+        print(f"INTERMITTENT, if it passes now: {left[0]}", flush=True)
+        live(left, rows)
     if os.environ.get("PRESIGND_UPDATE") and len(days) == len(DAYS):
         update(rows)
     compare(rows)
