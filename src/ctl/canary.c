@@ -229,10 +229,9 @@ static int send_and_await(const struct setup *setup, const struct options *optio
         return command_fail(&command_canary, EX_CONFIG, "%s", error);
     }
     int status = EX_UNAVAILABLE;
-    /* From a moment before: offsets by time include what comes while the readers start. */
-    int64_t from_ms = clock_now(&clock_system).wall_ms - options->timeout_ms;
-    if (ctl_kafka_follow(kafka, setup->config->daemon.results_topic, from_ms, &error) < 0 ||
-        ctl_kafka_follow(kafka, setup->config->daemon.failures_topic, from_ms, &error) < 0) {
+    const struct config *config = setup->config;
+    if (ctl_kafka_follow(kafka, config->daemon.results_topic, CTL_KAFKA_END, &error) < 0 ||
+        ctl_kafka_follow(kafka, config->daemon.failures_topic, CTL_KAFKA_END, &error) < 0) {
         command_fail(&command_canary, EX_UNAVAILABLE, "%s", error);
     } else {
         int64_t start_ms = clock_now(&clock_system).mono_ms;
