@@ -73,8 +73,7 @@ static bool choice_has(const struct option_row *row, const char *word, struct bu
     return row->choice == NULL;
 }
 
-/* Seconds of a number and a unit. False if it is not, or outside the row's range. */
-static bool take_span(const struct option_row *row, const char *text, int64_t *seconds)
+bool options_duration(const char *text, int64_t *count, int64_t *unit_s)
 {
     static const struct {
         char letter;
@@ -82,16 +81,25 @@ static bool take_span(const struct option_row *row, const char *text, int64_t *s
     } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
     size_t len = strspn(text, "0123456789");
     AUTO_FREE char *number = mem_dup(text, len);
-    int64_t count;
     for (size_t i = 0; i < ARRAY_LENGTH(units); i++) {
-        if (text[len] == units[i].letter && text[len + 1] == '\0' &&
-            text_int(number, 0, row->max / units[i].seconds, &count) &&
-            count * units[i].seconds >= row->min) {
-            *seconds = count * units[i].seconds;
-            return true;
+        if (text[len] == units[i].letter && text[len + 1] == '\0') {
+            *unit_s = units[i].seconds;
+            return text_int(number, 0, INT64_MAX, count);
         }
     }
     return false;
+}
+
+/* Seconds of a number and a unit. False if it is not, or outside the row's range. */
+static bool take_span(const struct option_row *row, const char *text, int64_t *seconds)
+{
+    int64_t count, unit_s;
+    if (!options_duration(text, &count, &unit_s) || count > row->max / unit_s ||
+        count * unit_s < row->min) {
+        return false;
+    }
+    *seconds = count * unit_s;
+    return true;
 }
 
 /* "--NAME", or an operand's name. */

@@ -4,6 +4,7 @@
 #ifndef PRESIGND_CTL_OPTIONS_H
 #define PRESIGND_CTL_OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -73,6 +74,11 @@ enum options_end { OPTIONS_DONE, OPTIONS_HELP, OPTIONS_WRONG };
  * (free()). `rows` NULL: --help is the only option. */
 enum options_end options_parse(const struct option_row *rows, const struct option_row *operand,
                                int argc, char **argv, void *values, char **error)
+    __attribute__((warn_unused_result));
+
+/* A DURATION: a number and s, m, h or d, such as 90m. Gives the number and its unit in seconds; the
+ * caller bounds the number. */
+bool options_duration(const char *text, int64_t *count, int64_t *unit_s)
     __attribute__((warn_unused_result));
 
 /* How many rows there are before the last, nameless one; 0 for NULL. */

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { AGE_MAX = 1000000 }; /* of any unit */
+
 const char *outcome_filter_reason_name(size_t index)
 {
     size_t reason = index + 1; /* REASON_NONE is 0 */
@@ -51,21 +53,13 @@ char *outcome_filter_code(void *values, const char *text)
 
 char *outcome_filter_time(const char *text, int64_t *wall_ms)
 {
-    static const struct {
-        char unit;
-        int64_t ms;
-    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
-    size_t len = strlen(text);
-    AUTO_FREE char *number = mem_dup(text, len > 0 ? len - 1 : 0);
-    int64_t count;
-    if (text_rfc3339(text, len, wall_ms)) {
+    int64_t count, unit_s;
+    if (text_rfc3339(text, strlen(text), wall_ms)) {
         return NULL;
     }
-    for (size_t i = 0; len > 1 && i < ARRAY_LENGTH(units); i++) {
-        if (text[len - 1] == units[i].unit && text_int(number, 0, 1000000, &count)) {
-            *wall_ms = clock_now(&clock_system).wall_ms - count * units[i].ms;
-            return NULL;
-        }
+    if (options_duration(text, &count, &unit_s) && count <= AGE_MAX) {
+        *wall_ms = clock_now(&clock_system).wall_ms - count * unit_s * 1000;
+        return NULL;
     }
     return mem_strdup("give a time (2026-11-25T08:00:00Z) or an age (90m, 12h, 7d)");
 }
