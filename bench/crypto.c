@@ -1,8 +1,8 @@
 /* Processor time of the two signatures that every event costs: bench-crypto [SECONDS] */
 #include "bench.h"
 #include "presignd/base/mem.h"
-#include "presignd/wechatpay/key.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/key.h"
+#include "presignd/sign/sign.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <openssl/crypto.h>

@@ -9,8 +9,8 @@
  */
 #include "bench.h"
 #include "presignd/base/buf.h"
+#include "presignd/sign/sign.h"
 #include "presignd/wechatpay/caller.h"
-#include "presignd/wechatpay/sign.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>

@@ -3,8 +3,8 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/pipeline.h"
+#include "presignd/sign/signer.h"
 #include "presignd/wechatpay/caller.h"
-#include "presignd/wechatpay/signer.h"
 
 #include <curl/curl.h>
 #include <errno.h>

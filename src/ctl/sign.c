@@ -1,4 +1,4 @@
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 #include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "presignd/base/text.h"

@@ -26,8 +26,8 @@
 #include "presignd/ops/state_dir.h"
 #include "presignd/setup/rotation.h"
 #include "presignd/setup/setup.h"
+#include "presignd/sign/signer.h"
 #include "presignd/wechatpay/caller.h"
-#include "presignd/wechatpay/signer.h"
 
 /* The time limit of the whole take-down, which systemd is told; then the process ends by
  * _exit(2). */

@@ -11,8 +11,8 @@
 #include "presignd/ops/reload_status.h"
 #include "presignd/ops/status.h"
 #include "presignd/setup/setup.h"
+#include "presignd/sign/signer.h"
 #include "presignd/wechatpay/caller.h"
-#include "presignd/wechatpay/signer.h"
 
 /* Where the facts are. They are only read. */
 struct snapshot_sources {

@@ -4,7 +4,7 @@
 #include "presignd/base/text.h"
 #include "presignd/config/read.h"
 #include "presignd/kafka/client.h"
-#include "presignd/wechatpay/key.h"
+#include "presignd/sign/key.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #include "presignd/base/list.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 #include "wechatpay/answer_ids.h"
 #include "wechatpay/transfer.h"
 
@@ -406,7 +406,7 @@ void caller_start(struct caller *caller, const struct attempt *attempt, void *co
     call->timestamp_s = clock_now(caller->clock).wall_ms / 1000;
     sign_nonce(call->nonce);
     struct signer_job *job = &call->job;
-    job->merchant = call->attempt.merchant;
+    job->key = call->attempt.merchant->private_key;
     job->message.len = job->signature.len = 0;
     sign_message(&job->message, "POST", attempt->endpoint->path, call->timestamp_s, call->nonce,
                  attempt->body, attempt->body_len);

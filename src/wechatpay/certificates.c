@@ -3,8 +3,8 @@
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/sign/key.h"
 #include "presignd/wechatpay/answer.h"
-#include "presignd/wechatpay/key.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>

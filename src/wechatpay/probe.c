@@ -6,7 +6,7 @@
 #include "presignd/base/loop.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 #include "wechatpay/transfer.h"
 
 #include <curl/curl.h>

@@ -4,7 +4,7 @@
 #include "exchange/world.h"
 
 #include "presignd/base/mem.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

@@ -5,7 +5,7 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/key.h"
+#include "presignd/sign/key.h"
 #include "wechatpay/certificates.h"
 
 #include <openssl/evp.h>

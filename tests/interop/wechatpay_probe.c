@@ -8,8 +8,8 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/key.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/key.h"
+#include "presignd/sign/sign.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <jansson.h>

@@ -16,8 +16,8 @@
 #include "presignd/flow/complete.h"
 #include "presignd/flow/window.h"
 #include "presignd/setup/setup.h"
-#include "presignd/wechatpay/key.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/key.h"
+#include "presignd/sign/sign.h"
 #include "wechatpay/certificates.h"
 
 #include <openssl/evp.h>

@@ -1,9 +1,9 @@
 /* The signing pool returns every job once, with the same signature as sign() without it.
  * A plain program, so that it runs under ThreadSanitizer too. */
-#include "presignd/wechatpay/signer.h"
+#include "presignd/sign/signer.h"
 
 #include "presignd/base/loop.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
@@ -17,8 +17,8 @@ enum { JOBS = 60, KEYS = 2, ROUNDS = 2 };
 struct pool {
     struct loop *loop;
     struct signer *signer;
-    struct merchant merchants[KEYS];
-    struct merchant keyless; /* has a public key only: it cannot sign */
+    EVP_PKEY *keys[KEYS];
+    EVP_PKEY *public_only; /* has no private half: it cannot sign */
     int back, left;
     int wrong;
 };
@@ -41,7 +41,7 @@ struct item {
 static bool is_right(const struct signer_job *job)
 {
     AUTO_BUF struct buf expected = {0};
-    CHECK(sign_bytes(job->merchant->private_key, job->message.data, job->message.len, &expected));
+    CHECK(sign_bytes(job->key, job->message.data, job->message.len, &expected));
     return job->signature.len == expected.len &&
            memcmp(job->signature.data, expected.data, expected.len) == 0;
 }
@@ -52,7 +52,7 @@ static void on_back(struct signer_job *job)
     struct pool *pool = item->pool;
     item->returns++;
     pool->back++;
-    bool expect_ok = job->merchant != &pool->keyless;
+    bool expect_ok = job->key != pool->public_only;
     if (!item->may_fail && job->ok != expect_ok) {
         pool->wrong++;
     }
@@ -71,7 +71,7 @@ static void on_back(struct signer_job *job)
 static void prepare(struct pool *pool, struct item *item, int number, bool may_fail)
 {
     *item = (struct item){.pool = pool, .may_fail = may_fail, .rounds = ROUNDS};
-    item->job.merchant = number % 10 == 9 ? &pool->keyless : &pool->merchants[number % KEYS];
+    item->job.key = number % 10 == 9 ? pool->public_only : pool->keys[number % KEYS];
     item->job.done = on_back;
     buf_printf(&item->job.message, "POST\n/path\n%d\nnonce\nbody\n", number);
 }
@@ -144,11 +144,11 @@ int main(void)
     struct pool pool = {.loop = loop_new()};
     CHECK(pool.loop != NULL);
     for (int i = 0; i < KEYS; i++) {
-        pool.merchants[i].private_key = EVP_RSA_gen(2048);
-        CHECK(pool.merchants[i].private_key != NULL);
+        pool.keys[i] = EVP_RSA_gen(2048);
+        CHECK(pool.keys[i] != NULL);
     }
-    pool.keyless.private_key = public_half(pool.merchants[0].private_key);
-    CHECK(pool.keyless.private_key != NULL);
+    pool.public_only = public_half(pool.keys[0]);
+    CHECK(pool.public_only != NULL);
     test_all_come_back(&pool, 1, 0);
     test_all_come_back(&pool, 4, 0);
     test_all_come_back(&pool, 0, 0);
@@ -157,9 +157,9 @@ int main(void)
     test_free_hands_back(&pool);
     CHECK(signer_free(NULL) == NULL);
     for (int i = 0; i < KEYS; i++) {
-        EVP_PKEY_free(pool.merchants[i].private_key);
+        EVP_PKEY_free(pool.keys[i]);
     }
-    EVP_PKEY_free(pool.keyless.private_key);
+    EVP_PKEY_free(pool.public_only);
     loop_free(pool.loop);
     return 0;
 }

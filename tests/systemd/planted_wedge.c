@@ -6,7 +6,7 @@
 #include "presignd/base/log.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/producer.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 
 #include <stdlib.h>
 #include <string.h>

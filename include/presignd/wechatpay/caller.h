@@ -12,9 +12,9 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/loop.h"
+#include "presignd/sign/signer.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/merchant.h"
-#include "presignd/wechatpay/signer.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,8 +6,8 @@
 #ifndef PRESIGND_WECHATPAY_MERCHANT_H
 #define PRESIGND_WECHATPAY_MERCHANT_H
 
+#include "presignd/sign/key.h"
 #include "presignd/wechatpay/endpoint.h"
-#include "presignd/wechatpay/key.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <openssl/types.h>

@@ -2,7 +2,7 @@
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 #include "presignd/wechatpay/verify.h"
 #include "presignd/wire/media.h"
 

@@ -1,6 +1,6 @@
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
-#include "presignd/wechatpay/key.h"
+#include "presignd/sign/key.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 #include "ctl/sandbox/sandbox.h"
 #include "presignd/base/mem.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <inttypes.h>

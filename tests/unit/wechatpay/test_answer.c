@@ -1,6 +1,6 @@
 #include "presignd/wechatpay/answer.h"
 
-#include "unit/wechatpay/vectors.h"
+#include "unit/sign/vectors.h"
 
 #define NOW_S    INT64_C(1763884800)
 #define NOW_TEXT "1763884800"

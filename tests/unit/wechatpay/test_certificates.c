@@ -1,6 +1,6 @@
 #include "wechatpay/certificates.h"
 
-#include "unit/wechatpay/pem.h"
+#include "unit/sign/pem.h"
 
 #include <jansson.h>
 

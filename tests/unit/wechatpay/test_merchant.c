@@ -1,6 +1,6 @@
 #include "presignd/wechatpay/merchant.h"
 
-#include "unit/wechatpay/pem.h"
+#include "unit/sign/pem.h"
 
 #define SERIAL_NO "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB"
 /* openssl pkey -pubout -outform DER | sha256sum */

@@ -1,6 +1,6 @@
 #include "presignd/wechatpay/verify.h"
 
-#include "unit/wechatpay/vectors.h"
+#include "unit/sign/vectors.h"
 
 #define K3_TIME INT64_C(1722850421)
 

@@ -1,6 +1,6 @@
 /* Signing a request: WECHATPAY2-SHA256-RSA2048 (APIv3, "request signing"). Pure. */
-#ifndef PRESIGND_WECHATPAY_SIGN_H
-#define PRESIGND_WECHATPAY_SIGN_H
+#ifndef PRESIGND_SIGN_SIGN_H
+#define PRESIGND_SIGN_SIGN_H
 
 #include "presignd/base/buf.h"
 

@@ -1,6 +1,6 @@
-#include "presignd/wechatpay/signer.h"
+#include "presignd/sign/signer.h"
 
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -89,8 +89,7 @@ static void *work(void *context)
     for (size_t count = take(worker, batch); count > 0; count = take(worker, batch)) {
         for (size_t i = 0; i < count; i++) {
             struct signer_job *job = batch[i];
-            job->ok = sign_bytes(job->merchant->private_key, job->message.data, job->message.len,
-                                 &job->signature);
+            job->ok = sign_bytes(job->key, job->message.data, job->message.len, &job->signature);
         }
         give_back(signer, batch, count);
     }

@@ -1,11 +1,11 @@
 /* The files of tests/vectors, and a key pair that stands for WeChat Pay's. */
-#ifndef PRESIGND_TESTS_WECHATPAY_VECTORS_H
-#define PRESIGND_TESTS_WECHATPAY_VECTORS_H
+#ifndef PRESIGND_TESTS_SIGN_VECTORS_H
+#define PRESIGND_TESTS_SIGN_VECTORS_H
 
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
-#include "presignd/wechatpay/key.h"
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/key.h"
+#include "presignd/sign/sign.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <criterion/criterion.h>

@@ -2,14 +2,14 @@
  * SIGNER_BATCH jobs at once, so that one wake-up of the loop serves several results. Results are
  * delivered on the loop's thread.
  */
-#ifndef PRESIGND_WECHATPAY_SIGNER_H
-#define PRESIGND_WECHATPAY_SIGNER_H
+#ifndef PRESIGND_SIGN_SIGNER_H
+#define PRESIGND_SIGN_SIGNER_H
 
 #include "presignd/base/buf.h"
 #include "presignd/base/list.h"
 #include "presignd/base/loop.h"
-#include "presignd/wechatpay/merchant.h"
 
+#include <openssl/types.h>
 #include <stdbool.h>
 
 #define SIGNER_BATCH 8
@@ -19,7 +19,7 @@ struct signer;
 /* One request to sign, embedded in its owner, which must live until `done` was called. */
 struct signer_job {
     struct list_link link;
-    struct merchant *merchant;            /* the owner holds a reference */
+    EVP_PKEY *key;                        /* the owner holds a reference */
     struct buf message;                   /* in: the string to sign */
     struct buf signature;                 /* out: base64 */
     bool ok;                              /* out: `signature` is valid */

@@ -1,6 +1,6 @@
-#include "presignd/wechatpay/key.h"
+#include "presignd/sign/key.h"
 
-#include "unit/wechatpay/pem.h"
+#include "unit/sign/pem.h"
 
 #include <grp.h>
 #include <openssl/ec.h>

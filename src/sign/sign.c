@@ -1,4 +1,4 @@
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"

@@ -1,8 +1,8 @@
 /* Keys and certificates made on the spot, as PEM text and as files. */
-#ifndef PRESIGND_TESTS_WECHATPAY_PEM_H
-#define PRESIGND_TESTS_WECHATPAY_PEM_H
+#ifndef PRESIGND_TESTS_SIGN_PEM_H
+#define PRESIGND_TESTS_SIGN_PEM_H
 
-#include "unit/wechatpay/vectors.h"
+#include "unit/sign/vectors.h"
 
 #include <openssl/bio.h>
 #include <openssl/pem.h>

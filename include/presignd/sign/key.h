@@ -1,7 +1,7 @@
 /* Merchants' private keys and WeChat Pay's public keys, from PEM. The only module that reads
  * key bytes; buffers are cleansed, errors name the file and never its content. */
-#ifndef PRESIGND_WECHATPAY_KEY_H
-#define PRESIGND_WECHATPAY_KEY_H
+#ifndef PRESIGND_SIGN_KEY_H
+#define PRESIGND_SIGN_KEY_H
 
 #include <openssl/types.h>
 #include <stdbool.h>

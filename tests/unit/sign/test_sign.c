@@ -1,6 +1,6 @@
-#include "presignd/wechatpay/sign.h"
+#include "presignd/sign/sign.h"
 
-#include "unit/wechatpay/vectors.h"
+#include "unit/sign/vectors.h"
 
 /* A request of the vectors, rebuilt from its parts. */
 static void expect_published(const char *name, const char *method, const char *path)

@@ -1,4 +1,4 @@
-#include "presignd/wechatpay/key.h"
+#include "presignd/sign/key.h"
 
 #include "presignd/base/mem.h"
 
