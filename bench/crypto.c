@@ -34,9 +34,13 @@ static bool sign_request(const void *context)
 static bool verify_one(const void *context)
 {
     const struct work *work = context;
-    const struct verify_key keys[] = {{"K", work->key, INT64_MAX}};
-    const struct verify_input input = {"K",  "1554208460",   "n", work->signature,
-                                       BODY, sizeof BODY - 1};
+    const struct verify_key keys[] = {{.serial = "K", .key = work->key, .not_after_ms = INT64_MAX}};
+    const struct verify_input input = {.serial = "K",
+                                       .timestamp = "1554208460",
+                                       .nonce = "n",
+                                       .signature = work->signature,
+                                       .body = BODY,
+                                       .body_len = sizeof BODY - 1};
     return verify_answer(keys, 1, &input, NOW) == VERIFY_OK;
 }
 

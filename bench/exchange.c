@@ -186,9 +186,14 @@ static double run_verify(const struct run *run)
     if (!sign_bytes(run->merchant->private_key, message, sizeof message - 1, &signature)) {
         die("signing failed");
     }
-    const struct verify_key keys[] = {{"K", run->merchant->private_key, INT64_MAX}};
-    const struct verify_input input = {"K",  "1554208460",   "n", signature.data,
-                                       body, sizeof body - 1};
+    const struct verify_key keys[] = {
+        {.serial = "K", .key = run->merchant->private_key, .not_after_ms = INT64_MAX}};
+    const struct verify_input input = {.serial = "K",
+                                       .timestamp = "1554208460",
+                                       .nonce = "n",
+                                       .signature = signature.data,
+                                       .body = body,
+                                       .body_len = sizeof body - 1};
     struct usage begin = usage_now();
     for (size_t i = 0; i < run->arguments->count; i++) {
         if (verify_answer(keys, 1, &input, 1554208460) != VERIFY_OK) {

@@ -176,7 +176,7 @@ static void read_error(const struct verify_input *input, struct answer *answer)
 static bool is_ours(enum verify_status status)
 {
     return status == VERIFY_UNKNOWN_SERIAL || status == VERIFY_BAD_TIMESTAMP ||
-           status == VERIFY_BAD_SIGNATURE;
+           status == VERIFY_WRONG_ALGORITHM || status == VERIFY_BAD_SIGNATURE;
 }
 
 /* Copies the values of a success to `answer` and returns NULL, or returns why it is none. */

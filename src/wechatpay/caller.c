@@ -256,6 +256,7 @@ static void classify(const struct call *call, struct answer *answer)
                    .timestamp = transfer_header(transfer, TRANSFER_HEADER_TIMESTAMP),
                    .nonce = transfer_header(transfer, TRANSFER_HEADER_NONCE),
                    .signature = transfer_header(transfer, TRANSFER_HEADER_SIGNATURE),
+                   .signature_type = transfer_header(transfer, TRANSFER_HEADER_SIGNATURE_TYPE),
                    .body = transfer->answer.len == 0 ? "" : transfer->answer.data,
                    .body_len = transfer->answer.len},
         .content_encoding = transfer_header(transfer, TRANSFER_HEADER_CONTENT_ENCODING),

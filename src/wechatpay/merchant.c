@@ -118,7 +118,7 @@ static void add_verify_key(struct builder *builder, const char *name, const char
                  path, MERCHANT_VERIFY_KEYS_MAX);
     } else {
         merchant->verify_keys[merchant->verify_key_count++] =
-            (struct verify_key){serial, key, not_after_ms};
+            (struct verify_key){.serial = serial, .key = key, .not_after_ms = not_after_ms};
         return;
     }
     free(serial);

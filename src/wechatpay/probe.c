@@ -78,6 +78,7 @@ static void take_signature(const struct transfer *transfer, const struct merchan
         .timestamp = transfer_header(transfer, TRANSFER_HEADER_TIMESTAMP),
         .nonce = transfer_header(transfer, TRANSFER_HEADER_NONCE),
         .signature = transfer_header(transfer, TRANSFER_HEADER_SIGNATURE),
+        .signature_type = transfer_header(transfer, TRANSFER_HEADER_SIGNATURE_TYPE),
         .body = transfer->answer.data == NULL ? "" : transfer->answer.data,
         .body_len = transfer->answer.len,
     };

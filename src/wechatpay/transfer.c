@@ -119,6 +119,7 @@ static const char *const header_names[TRANSFER_HEADER_COUNT] = {
     [TRANSFER_HEADER_TIMESTAMP] = "Wechatpay-Timestamp",
     [TRANSFER_HEADER_NONCE] = "Wechatpay-Nonce",
     [TRANSFER_HEADER_SIGNATURE] = "Wechatpay-Signature",
+    [TRANSFER_HEADER_SIGNATURE_TYPE] = "Wechatpay-Signature-Type",
     [TRANSFER_HEADER_REQUEST_ID] = "Request-ID",
     [TRANSFER_HEADER_RETRY_AFTER] = "Retry-After",
     [TRANSFER_HEADER_CONTENT_ENCODING] = "Content-Encoding",

@@ -8,6 +8,14 @@
 #include <stdbool.h>
 #include <string.h>
 
+/* By enum verify_algorithm. */
+static const struct {
+    const char *name; /* in Wechatpay-Signature-Type */
+    const EVP_MD *(*digest)(void);
+} algorithms[] = {
+    [VERIFY_SHA256_RSA2048] = {"WECHATPAY2-SHA256-RSA2048", EVP_sha256},
+};
+
 const char *verify_status_text(enum verify_status status)
 {
     switch (status) {
@@ -16,13 +24,15 @@ const char *verify_status_text(enum verify_status status)
     case VERIFY_UNSIGNED:
         return "the answer is not signed";
     case VERIFY_UNKNOWN_SERIAL:
-        return "Wechatpay-Serial names a key that is not configured or expired";
+        return "Wechatpay-Serial names a key that is not configured, not valid yet or expired";
     case VERIFY_BAD_TIMESTAMP:
         return "Wechatpay-Timestamp is not within five minutes of our clock";
     case VERIFY_SIGNATURE_TEST:
         return "the signature is a signature test, which must fail";
     case VERIFY_BAD_ENCODING:
         return "the signature is not base64";
+    case VERIFY_WRONG_ALGORITHM:
+        return "Wechatpay-Signature-Type names another algorithm than that of the key";
     case VERIFY_BAD_SIGNATURE:
         return "the signature does not match the answer";
     }
@@ -41,25 +51,34 @@ static bool timestamp_is_near(const char *timestamp, int64_t now_s)
            at_s <= now_s + VERIFY_CLOCK_SKEW_S;
 }
 
-/* An expired certificate counts as unknown. */
-static EVP_PKEY *find_key(const struct verify_key *keys, size_t count, const char *serial,
-                          int64_t now_s)
+/* A certificate outside its time counts as unknown. Its beginning has the tolerance of
+ * Wechatpay-Timestamp: our clock may be late. */
+static const struct verify_key *find_key(const struct verify_key *keys, size_t count,
+                                         const char *serial, int64_t now_s)
 {
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(keys[i].serial, serial) == 0 && keys[i].not_after_ms / 1000 >= now_s) {
-            return keys[i].key;
+        if (strcmp(keys[i].serial, serial) == 0 && keys[i].not_after_ms / 1000 >= now_s &&
+            keys[i].not_before_ms / 1000 <= now_s + VERIFY_CLOCK_SKEW_S) {
+            return &keys[i];
         }
     }
     return NULL;
 }
 
+static bool algorithm_matches(const struct verify_key *key, const char *signature_type)
+{
+    const char *named = is_missing(signature_type) ? algorithms[0].name : signature_type;
+    return strcmp(named, algorithms[key->algorithm].name) == 0;
+}
+
 /* The signed text is timestamp LF nonce LF body LF. It is digested in pieces to avoid a copy. */
-static bool signature_matches(EVP_PKEY *key, const struct verify_input *input,
+static bool signature_matches(const struct verify_key *key, const struct verify_input *input,
                               const struct buf *signature)
 {
+    const EVP_MD *digest = algorithms[key->algorithm].digest();
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     bool ok =
-        context != NULL && EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
+        context != NULL && EVP_DigestVerifyInit(context, NULL, digest, NULL, key->key) == 1 &&
         EVP_DigestVerifyUpdate(context, input->timestamp, strlen(input->timestamp)) == 1 &&
         EVP_DigestVerifyUpdate(context, "\n", 1) == 1 &&
         EVP_DigestVerifyUpdate(context, input->nonce, strlen(input->nonce)) == 1 &&
@@ -92,9 +111,12 @@ enum verify_status verify_answer(const struct verify_key *keys, size_t key_count
     if (!text_base64_decode(&signature, input->signature, strlen(input->signature))) {
         return VERIFY_BAD_ENCODING;
     }
-    EVP_PKEY *key = find_key(keys, key_count, input->serial, now_s);
+    const struct verify_key *key = find_key(keys, key_count, input->serial, now_s);
     if (key == NULL) {
         return VERIFY_UNKNOWN_SERIAL;
+    }
+    if (!algorithm_matches(key, input->signature_type)) {
+        return VERIFY_WRONG_ALGORITHM;
     }
     return signature_matches(key, input, &signature) ? VERIFY_OK : VERIFY_BAD_SIGNATURE;
 }

@@ -193,6 +193,13 @@ static bool compressed(struct exchange *exchange)
     return true;
 }
 
+static bool other_algorithm(struct exchange *exchange)
+{
+    exchange_answer(exchange, "200 OK", "Wechatpay-Signature-Type: WECHATPAY2-SM2-WITH-SM3\r\n",
+                    BODY_OK, strlen(BODY_OK));
+    return true;
+}
+
 static bool continue_first(struct exchange *exchange)
 {
     exchange_puts(exchange, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -327,6 +334,7 @@ static const struct scene {
     {"redirect", redirect, 1, ANSWER_UNEXPECTED, CALL_ANSWERED, 302, 1, 1},
     {"not HTTP", not_http, 1, ANSWER_UNAVAILABLE, CALL_UNKNOWN, 0, 1, 1},
     {"signature twice", signature_twice, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
+    {"other algorithm", other_algorithm, 1, ANSWER_UNVERIFIED, CALL_UNKNOWN, 200, 1, 1},
     {"lower case", lower_case_headers, 1, ANSWER_SUCCESS, CALL_ANSWERED, 200, 1, 1},
     {"busy", busy, 1, ANSWER_RATE_LIMITED, CALL_ANSWERED, 429, 1, 1},
     {"request time-out", request_time_out, 2, ANSWER_UNAVAILABLE, CALL_ANSWERED, 408, 2, 1},

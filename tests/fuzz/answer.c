@@ -88,13 +88,15 @@ static void classify(const struct fuzz_message *message, const struct endpoint *
                    .timestamp = fuzz_message_header(message, "Wechatpay-Timestamp"),
                    .nonce = fuzz_message_header(message, "Wechatpay-Nonce"),
                    .signature = fuzz_message_header(message, "Wechatpay-Signature"),
+                   .signature_type = fuzz_message_header(message, "Wechatpay-Signature-Type"),
                    .body = message->body,
                    .body_len = message->body_len}};
     bool is_signed = fuzz_message_header(message, ":signed") != NULL;
     if (is_signed) {
         sign(&input.verify, &signature);
     }
-    const struct verify_key keys[] = {{SERIAL, short_key(), INT64_MAX}};
+    const struct verify_key keys[] = {
+        {.serial = SERIAL, .key = short_key(), .not_after_ms = INT64_MAX}};
     answer_classify(endpoint, &input, keys, 1, FUZZ_NOW_MS, answer);
     /* Only this process has the key. */
     PROMISE(!answer->is_signed || is_signed);

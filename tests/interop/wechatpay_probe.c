@@ -3,7 +3,7 @@
  * Each line of input is a JSON object and gets one line of output. Bodies are base64, so that
  * nothing between the two programs can change a byte of them.
  *   {"op": "sign", method, path, timestamp, nonce, body, mchid, serial} -> Authorization
- *   {"op": "verify", timestamp, nonce, body, serial, signature, now}    -> the status's phrase
+ *   {"op": "verify", timestamp, nonce, body, serial, signature, type, now} -> the status's phrase
  */
 #include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
@@ -59,10 +59,17 @@ static void answer_sign(EVP_PKEY *key, const json_t *line, const struct buf *bod
 static void answer_verify(EVP_PKEY *key, const json_t *line, const struct buf *body)
 {
     AUTO_FREE char *timestamp = mem_strdup(string_of(line, "timestamp"));
-    const struct verify_key keys[] = {{"PUB_KEY_ID_1", key, INT64_MAX}};
+    const struct verify_key keys[] = {
+        {.serial = "PUB_KEY_ID_1", .key = key, .not_after_ms = INT64_MAX}};
     const struct verify_input input = {
-        string_of(line, "serial"),    timestamp,  string_of(line, "nonce"),
-        string_of(line, "signature"), body->data, body->len};
+        .serial = string_of(line, "serial"),
+        .timestamp = timestamp,
+        .nonce = string_of(line, "nonce"),
+        .signature = string_of(line, "signature"),
+        .signature_type = json_string_value(json_object_get(line, "type")),
+        .body = body->data,
+        .body_len = body->len,
+    };
     puts(verify_status_text(verify_answer(keys, 1, &input, int_of(line, "now"))));
 }
 

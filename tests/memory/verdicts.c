@@ -161,12 +161,16 @@ static const char *signature_of(const char *body)
 
 static void classify_text(struct buf *out, int status, const char *body)
 {
-    const struct verify_key keys[] = {{SERIAL, key, INT64_MAX}};
-    struct answer_input input = {
-        .status = status,
-        .retry_after = "3",
-        .request_id = "08F7",
-        .verify = {SERIAL, NOW, "n", signature_of(body), body, strlen(body)}};
+    const struct verify_key keys[] = {{.serial = SERIAL, .key = key, .not_after_ms = INT64_MAX}};
+    struct answer_input input = {.status = status,
+                                 .retry_after = "3",
+                                 .request_id = "08F7",
+                                 .verify = {.serial = SERIAL,
+                                            .timestamp = NOW,
+                                            .nonce = "n",
+                                            .signature = signature_of(body),
+                                            .body = body,
+                                            .body_len = strlen(body)}};
     struct answer answer = {0};
     answer_classify(endpoint_find("app", 3), &input, keys, 1, NOW_MS, &answer);
     buf_printf(out, "%s %s %s|%s|", answer_kind_name(answer.kind),

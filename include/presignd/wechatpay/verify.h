@@ -11,26 +11,36 @@
 
 enum verify_status {
     VERIFY_OK,
-    VERIFY_UNSIGNED,       /* one or all of the signature's headers are missing */
-    VERIFY_UNKNOWN_SERIAL, /* Wechatpay-Serial names an unknown key */
-    VERIFY_BAD_TIMESTAMP,  /* not a number, or more than VERIFY_CLOCK_SKEW_S off */
-    VERIFY_SIGNATURE_TEST, /* begins with WECHATPAY/SIGNTEST/ */
-    VERIFY_BAD_ENCODING,   /* not base64 */
+    VERIFY_UNSIGNED,        /* one or all of the signature's headers are missing */
+    VERIFY_UNKNOWN_SERIAL,  /* Wechatpay-Serial names an unknown key */
+    VERIFY_BAD_TIMESTAMP,   /* not a number, or more than VERIFY_CLOCK_SKEW_S off */
+    VERIFY_SIGNATURE_TEST,  /* begins with WECHATPAY/SIGNTEST/ */
+    VERIFY_BAD_ENCODING,    /* not base64 */
+    VERIFY_WRONG_ALGORITHM, /* Wechatpay-Signature-Type is not that of the key */
     VERIFY_BAD_SIGNATURE,
 };
 /* For messages. Quotes nothing of the answer. */
 const char *verify_status_text(enum verify_status status);
 
-/* A key with the serial or PUB_KEY_ID_… of Wechatpay-Serial. */
+/* How a key signs: a value of Wechatpay-Signature-Type. Zero is what a missing header means. */
+enum verify_algorithm {
+    VERIFY_SHA256_RSA2048, /* WECHATPAY2-SHA256-RSA2048, also with larger RSA keys */
+};
+
+/* A key with the serial or PUB_KEY_ID_… of Wechatpay-Serial. It is used from VERIFY_CLOCK_SKEW_S
+ * before not_before_ms to not_after_ms; outside, it counts as unknown. */
 struct verify_key {
     const char *serial;
     EVP_PKEY *key;
-    int64_t not_after_ms; /* INT64_MAX for a public key: it does not expire */
+    int64_t not_before_ms; /* 0 for a public key */
+    int64_t not_after_ms;  /* INT64_MAX for a public key: it does not expire */
+    enum verify_algorithm algorithm;
 };
 
 /* An answer's signature headers, NULL when absent, and its raw body. */
 struct verify_input {
     const char *serial, *timestamp, *nonce, *signature;
+    const char *signature_type;
     const char *body;
     size_t body_len;
 };

@@ -26,11 +26,16 @@ static void scene_deinit(struct scene *scene)
 static struct scene scene_of(int status, const char *body, size_t len)
 {
     struct scene scene = {.key = vector_merchant_key()};
-    scene.keys[0] = (struct verify_key){"PUB_KEY_ID_1", scene.key, INT64_MAX};
+    scene.keys[0] =
+        (struct verify_key){.serial = "PUB_KEY_ID_1", .key = scene.key, .not_after_ms = INT64_MAX};
     scene.signature = answer_sign(scene.key, NOW_TEXT, "n0", body, len);
-    scene.input = (struct answer_input){
-        .status = status,
-        .verify = {"PUB_KEY_ID_1", NOW_TEXT, "n0", scene.signature.data, body, len}};
+    scene.input = (struct answer_input){.status = status,
+                                        .verify = {.serial = "PUB_KEY_ID_1",
+                                                   .timestamp = NOW_TEXT,
+                                                   .nonce = "n0",
+                                                   .signature = scene.signature.data,
+                                                   .body = body,
+                                                   .body_len = len}};
     return scene;
 }
 
@@ -286,6 +291,11 @@ Test(answer, the_keys_are_blamed_for_what_another_key_or_clock_might_verify)
         bool is_test = scene.answer.verify == VERIFY_SIGNATURE_TEST;
         cr_assert_eq(scene.answer.kind == ANSWER_SIGN_TEST, is_test, "case %zu", i);
     }
+    scene.input = good;
+    scene.input.verify.signature_type = "WECHATPAY2-SM2-WITH-SM3";
+    classify(&scene, "app");
+    cr_assert_eq(scene.answer.cause, ANSWER_CAUSE_KEYS);
+    cr_assert_eq(scene.answer.kind, ANSWER_UNVERIFIED);
     scene.input = good;
     scene.input.verify.serial = "PUB_KEY_ID_2";
     scene.input.transfer = TRANSFER_TOO_LARGE;

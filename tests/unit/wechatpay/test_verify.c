@@ -26,14 +26,22 @@ static struct scene scene_of_k3(void)
                           .message = vector_read("k3_response.msg"),
                           .signature = vector_read("k3_response.sig.b64")};
     cr_assert_not_null(scene.key, "%s", error);
-    scene.keys[0] = (struct verify_key){"5DEA10", scene.key, (K3_TIME + 10) * 1000};
-    scene.keys[1] = (struct verify_key){"PUB_KEY_ID_3", scene.key, INT64_MAX};
+    scene.keys[0] = (struct verify_key){.serial = "5DEA10",
+                                        .key = scene.key,
+                                        .not_before_ms = (K3_TIME + 290) * 1000,
+                                        .not_after_ms = (K3_TIME + 10) * 1000};
+    scene.keys[1] =
+        (struct verify_key){.serial = "PUB_KEY_ID_3", .key = scene.key, .not_after_ms = INT64_MAX};
     char *nonce = strchr(scene.message.data, '\n') + 1;
     char *body = strchr(nonce, '\n') + 1;
     nonce[-1] = body[-1] = '\0';
     size_t body_len = strlen(body) - 1;
-    scene.input = (struct verify_input){
-        "PUB_KEY_ID_3", scene.message.data, nonce, scene.signature.data, body, body_len};
+    scene.input = (struct verify_input){.serial = "PUB_KEY_ID_3",
+                                        .timestamp = scene.message.data,
+                                        .nonce = nonce,
+                                        .signature = scene.signature.data,
+                                        .body = body,
+                                        .body_len = body_len};
     return scene;
 }
 
@@ -112,10 +120,34 @@ Test(verify, what_is_wrong_has_a_name)
     }
 }
 
-Test(verify, a_certificate_serves_until_its_end)
+Test(verify, the_named_algorithm_is_that_of_the_key)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    static const struct {
+        const char *type;
+        enum verify_status status;
+    } cases[] = {
+        {"", VERIFY_OK}, /* as a missing one */
+        {"WECHATPAY2-SHA256-RSA2048", VERIFY_OK},
+        {"WECHATPAY2-SM2-WITH-SM3", VERIFY_WRONG_ALGORITHM},
+        {"wechatpay2-sha256-rsa2048", VERIFY_WRONG_ALGORITHM},
+        {"WECHATPAY2-SHA256-RSA2048, WECHATPAY2-SM2-WITH-SM3", VERIFY_WRONG_ALGORITHM},
+        {"RSA", VERIFY_WRONG_ALGORITHM},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        scene.input.signature_type = cases[i].type;
+        expect_status(&scene, K3_TIME, cases[i].status);
+    }
+    scene.input.serial = "PUB_KEY_ID_4"; /* an unknown key's algorithm is unknown too */
+    expect_status(&scene, K3_TIME, VERIFY_UNKNOWN_SERIAL);
+}
+
+Test(verify, a_certificate_serves_from_its_beginning_to_its_end)
 {
     AUTO(scene_deinit) struct scene scene = scene_of_k3();
     scene.input.serial = "5DEA10";
+    expect_status(&scene, K3_TIME - 11, VERIFY_UNKNOWN_SERIAL);
+    expect_status(&scene, K3_TIME - 10, VERIFY_OK);
     expect_status(&scene, K3_TIME + 10, VERIFY_OK);
     expect_status(&scene, K3_TIME + 11, VERIFY_UNKNOWN_SERIAL);
 }
