@@ -264,8 +264,11 @@ static void classify(const struct call *call, struct answer *answer)
         .request_id = transfer_header(transfer, TRANSFER_HEADER_REQUEST_ID),
     };
     const struct merchant *merchant = call->attempt.merchant;
-    answer_classify(call->attempt.endpoint, &input, merchant->verify_keys,
-                    merchant->verify_key_count, clock_now(call->caller->clock).wall_ms, answer);
+    struct verify_key room[MERCHANT_KEYS_MAX];
+    size_t key_count;
+    const struct verify_key *keys = merchant_keys(merchant, room, &key_count);
+    answer_classify(call->attempt.endpoint, &input, keys, key_count,
+                    clock_now(call->caller->clock).wall_ms, answer);
     if (transfer->status == TRANSFER_NOT_SENT || transfer->status == TRANSFER_BROKEN) {
         answer->detail = transfer->reason;
     }

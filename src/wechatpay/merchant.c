@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -177,9 +178,23 @@ static void take_certificates(struct builder *builder, const char *const *paths)
     }
 }
 
+static void take_apiv3_key(struct builder *builder, const struct merchant_spec *spec)
+{
+    if (spec->certificates_auto) {
+        builder->merchant->platform_keys = platform_keys_new();
+    }
+    if (text_is_given(spec->apiv3_key)) {
+        builder->merchant->apiv3_key = mem_strdup(spec->apiv3_key);
+    } else if (spec->certificates_auto) {
+        complain_missing(builder, "apiv3_key",
+                         "it opens the certificates that platform_certificates = auto downloads");
+    }
+}
+
 static bool names_verify_key(const struct merchant_spec *spec)
 {
-    return text_is_given(spec->public_key_id) || text_is_given(spec->public_key_path) ||
+    return spec->certificates_auto || text_is_given(spec->public_key_id) ||
+           text_is_given(spec->public_key_path) ||
            (spec->certificate_paths != NULL && *spec->certificate_paths != NULL);
 }
 
@@ -219,6 +234,7 @@ struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
     take_private_key(&builder, spec->private_key_path);
     take_public_key(&builder, spec->public_key_id, spec->public_key_path);
     take_certificates(&builder, spec->certificate_paths);
+    take_apiv3_key(&builder, spec);
     if (!names_verify_key(spec)) {
         complain_missing(&builder, "wechatpay_public_key",
                          "give it and its id, or platform_certificates, to verify answers with");
@@ -252,7 +268,37 @@ bool merchant_same(const struct merchant *a, const struct merchant *b)
     return same_text(a->mchid, b->mchid) && a->mode == b->mode && a->is_default == b->is_default &&
            same_text(a->serial_no, b->serial_no) && same_key(a->private_key, b->private_key) &&
            same_text(a->public_key_id, b->public_key_id) && same_verify_keys(a, b) &&
-           a->max_in_flight == b->max_in_flight && a->rate_per_s == b->rate_per_s;
+           (a->platform_keys == NULL) == (b->platform_keys == NULL) &&
+           same_text(a->apiv3_key, b->apiv3_key) && a->max_in_flight == b->max_in_flight &&
+           a->rate_per_s == b->rate_per_s;
+}
+
+const struct verify_key *merchant_keys(const struct merchant *merchant,
+                                       struct verify_key room[MERCHANT_KEYS_MAX], size_t *count)
+{
+    *count = merchant->verify_key_count;
+    if (merchant->platform_keys == NULL) {
+        return merchant->verify_keys;
+    }
+    size_t more;
+    const struct verify_key *listed = platform_keys_get(merchant->platform_keys, &more);
+    memcpy(room, merchant->verify_keys, *count * sizeof *room);
+    memcpy(room + *count, listed, more * sizeof *room);
+    *count += more;
+    return room;
+}
+
+bool merchant_has_keys(const struct merchant *merchant, int64_t now_s)
+{
+    struct verify_key room[MERCHANT_KEYS_MAX];
+    size_t count;
+    const struct verify_key *keys = merchant_keys(merchant, room, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (verify_key_is_valid(&keys[i], now_s)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct merchant *merchant_ref(struct merchant *merchant)
@@ -270,6 +316,11 @@ struct merchant *merchant_unref(struct merchant *merchant)
         free((char *)merchant->verify_keys[i].serial);
         EVP_PKEY_free(merchant->verify_keys[i].key);
     }
+    platform_keys_unref(merchant->platform_keys);
+    if (merchant->apiv3_key != NULL) {
+        OPENSSL_cleanse(merchant->apiv3_key, strlen(merchant->apiv3_key));
+    }
+    free(merchant->apiv3_key);
     EVP_PKEY_free(merchant->private_key);
     free(merchant->public_key_id);
     free(merchant->serial_no);

@@ -51,14 +51,19 @@ static bool timestamp_is_near(const char *timestamp, int64_t now_s)
            at_s <= now_s + VERIFY_CLOCK_SKEW_S;
 }
 
-/* A certificate outside its time counts as unknown. Its beginning has the tolerance of
- * Wechatpay-Timestamp: our clock may be late. */
+/* The beginning has the tolerance of Wechatpay-Timestamp: our clock may be late. */
+bool verify_key_is_valid(const struct verify_key *key, int64_t now_s)
+{
+    return key->not_after_ms / 1000 >= now_s &&
+           key->not_before_ms / 1000 <= now_s + VERIFY_CLOCK_SKEW_S;
+}
+
+/* A certificate outside its time counts as unknown. */
 static const struct verify_key *find_key(const struct verify_key *keys, size_t count,
                                          const char *serial, int64_t now_s)
 {
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(keys[i].serial, serial) == 0 && keys[i].not_after_ms / 1000 >= now_s &&
-            keys[i].not_before_ms / 1000 <= now_s + VERIFY_CLOCK_SKEW_S) {
+        if (strcmp(keys[i].serial, serial) == 0 && verify_key_is_valid(&keys[i], now_s)) {
             return &keys[i];
         }
     }

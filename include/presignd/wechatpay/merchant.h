@@ -8,6 +8,7 @@
 
 #include "presignd/sign/key.h"
 #include "presignd/wechatpay/endpoint.h"
+#include "presignd/wechatpay/platform_keys.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <openssl/types.h>
@@ -15,8 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* WeChat Pay's keys of one merchant. */
+/* WeChat Pay's keys in one merchant's configuration. */
 #define MERCHANT_VERIFY_KEYS_MAX 16
+/* With those of the certificate list. */
+#define MERCHANT_KEYS_MAX (MERCHANT_VERIFY_KEYS_MAX + PLATFORM_KEYS_MAX)
 
 /* One merchant's configuration. Paths are resolved (no @NAME). An empty string and NULL both mean
  * "not given". */
@@ -30,6 +33,8 @@ struct merchant_spec {
     const char *public_key_id;
     const char *public_key_path;
     const char *const *certificate_paths; /* platform certificates, NULL-ended; may be NULL */
+    bool certificates_auto;               /* platform certificates are downloaded */
+    const char *apiv3_key;                /* opens the list; secret */
     unsigned max_in_flight;
     unsigned rate_per_s; /* 0: no limit */
     /* The caller has reported missing keys; validate only those present. The result is good for
@@ -46,8 +51,12 @@ struct merchant {
     char key_sha256[KEY_SHA256_SIZE]; /* of its public key; "" without one */
     bool key_is_credential;
     char *public_key_id; /* sent as Wechatpay-Serial; NULL without a public key */
+    /* Those of the configuration. Answers are verified with merchant_keys(). */
     struct verify_key verify_keys[MERCHANT_VERIFY_KEYS_MAX];
     size_t verify_key_count;
+    struct platform_keys
+        *platform_keys; /* a reference; NULL without platform_certificates = auto */
+    char *apiv3_key;    /* secret; NULL when none is given */
     unsigned max_in_flight;
     unsigned rate_per_s;
     unsigned references; /* atomic */
@@ -64,6 +73,12 @@ struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
 struct merchant *merchant_new_keyless(const struct merchant_spec *spec, char **errors)
     __attribute__((warn_unused_result));
 struct merchant *merchant_ref(struct merchant *merchant);
+/* The keys that verify this merchant's answers: the configuration's and the certificate list's.
+ * Borrowed from the merchant or written to `room`. The event loop's thread only. */
+const struct verify_key *merchant_keys(const struct merchant *merchant,
+                                       struct verify_key room[MERCHANT_KEYS_MAX], size_t *count);
+/* Whether one of them is valid at that time. Without one no answer can be verified (yet). */
+bool merchant_has_keys(const struct merchant *merchant, int64_t now_s);
 /* True when both have the same keys and limits, so that a reload changed nothing. Compares keys,
  * not paths. */
 bool merchant_same(const struct merchant *a, const struct merchant *b);

@@ -3,6 +3,7 @@
 #define PRESIGND_WECHATPAY_VERIFY_H
 
 #include <openssl/types.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +45,9 @@ struct verify_input {
     const char *body;
     size_t body_len;
 };
+
+/* Whether it is within its time. */
+bool verify_key_is_valid(const struct verify_key *key, int64_t now_s);
 
 enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
                                  const struct verify_input *input, int64_t now_s)

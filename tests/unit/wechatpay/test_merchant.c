@@ -229,3 +229,60 @@ Test(merchant, no_default_is_guessed)
     cr_assert_null(merchants_default(table, MODE_PARTNER));
     merchants_unref(table);
 }
+
+static struct verify_key listed(const char *serial, EVP_PKEY *key, int64_t not_after_ms)
+{
+    EVP_PKEY_up_ref(key);
+    return (struct verify_key){
+        .serial = mem_strdup(serial), .key = key, .not_after_ms = not_after_ms};
+}
+
+Test(merchant, a_list_brings_the_keys_of_automatic_certificates)
+{
+    AUTO(pkey_free_at) EVP_PKEY *platform = rsa_new(2048);
+    struct merchant_spec spec = good;
+    spec.public_key_id = "";
+    spec.public_key_path = NULL;
+    spec.certificates_auto = true;
+    expect_refused(&spec, "merchant 1900007291: apiv3_key: is missing: it opens the certificates "
+                          "that platform_certificates = auto downloads\n");
+    spec.apiv3_key = "0123456789abcdefghijABCDEFGHIJ01";
+    struct merchant *merchant = expect_taken(&spec);
+    cr_assert_not(merchant_has_keys(merchant, 1000));
+
+    struct verify_key one = listed("0A", platform, 2000000);
+    cr_assert(platform_keys_set(merchant->platform_keys, &one, 1));
+    cr_assert(merchant_has_keys(merchant, 2000));
+    cr_assert_not(merchant_has_keys(merchant, 2001));
+    struct verify_key same = listed("0A", platform, 2000000);
+    cr_assert_not(platform_keys_set(merchant->platform_keys, &same, 1));
+    struct verify_key other = listed("0B", platform, 2000000);
+    cr_assert(platform_keys_set(merchant->platform_keys, &other, 1));
+    cr_assert(platform_keys_set(merchant->platform_keys, NULL, 0));
+    cr_assert_not(merchant_has_keys(merchant, 1000));
+    merchant_unref(merchant);
+}
+
+Test(merchant, both_kinds_of_keys_verify)
+{
+    AUTO(pkey_free_at) EVP_PKEY *platform = rsa_new(2048);
+    struct verify_key room[MERCHANT_KEYS_MAX];
+    size_t count;
+    struct merchant_spec spec = good;
+    spec.apiv3_key = "0123456789abcdefghijABCDEFGHIJ01";
+    struct merchant *before = expect_taken(&spec);
+    cr_assert_eq(merchant_keys(before, room, &count), before->verify_keys);
+    cr_assert_eq(count, 1);
+    spec.certificates_auto = true;
+    struct merchant *merchant = expect_taken(&spec);
+    cr_assert_not(merchant_same(before, merchant));
+    struct verify_key one = listed("0A", platform, 2000000);
+    cr_assert(platform_keys_set(merchant->platform_keys, &one, 1));
+    const struct verify_key *keys = merchant_keys(merchant, room, &count);
+    cr_assert_eq(count, 2);
+    cr_assert_str_eq(keys[0].serial, "PUB_KEY_ID_0114232134912410");
+    cr_assert_str_eq(keys[1].serial, "0A");
+    cr_assert(merchant_has_keys(merchant, 3000), "the public key does not expire");
+    merchant_unref(before);
+    merchant_unref(merchant);
+}
