@@ -111,7 +111,7 @@ class Commands(unittest.TestCase):
         self.assert_usage(["sandbox", "--sed", "1"],
                           "presignctl sandbox: unknown option --sed (--seed?)" + see_sandbox)
         self.assert_usage(["sandbox", "--serial-mode", "key"],
-                          "presignctl sandbox: --serial-mode key: give one of public-key, certificate"
+                          "presignctl sandbox: --serial-mode key: give one of public-key, certificate, both"
                           + see_sandbox)
         self.assert_usage(["sandbox", "word"], "presignctl sandbox: word: takes options only" + see_sandbox)
 

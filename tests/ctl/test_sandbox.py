@@ -33,6 +33,7 @@ PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "
 WAIT_S = 180
 DIRECT = "/v3/papay/scheduled-deduct-sign/contracts/pre-entrust-sign/"
 PARTNER = "/v3/papay/scheduled-deduct-sign/partner/contracts/pre-entrust-sign/"
+CERTIFICATES = "/v3/certificates"
 COMMON = {"plan_id": 12535, "contract_display_account": "微信代扣用户A",
           "contract_notify_url": "https://yourapp.com/notify"}
 DIRECT_BODY = {"appid": "wxd678efh567hg6787", "openid": "oUpF8uMuAJO", **COMMON}
@@ -53,6 +54,37 @@ ENDPOINTS = {
 def openssl(*arguments, stdin=b""):
     return subprocess.run(["openssl", *map(str, arguments)], input=stdin, check=True,
                           capture_output=True).stdout
+
+
+def gcm_open(key, sealed):
+    """The plain text of AES-256-GCM (NIST SP 800-38D) by the openssl program, which itself has no GCM."""
+    nonce, data = sealed["nonce"].encode(), sealed["associated_data"].encode()
+    text = base64.b64decode(sealed["ciphertext"], validate=True)
+    text, tag = text[:-16], text[-16:]
+    assert sealed["algorithm"] == "AEAD_AES_256_GCM" and len(nonce) == 12
+
+    def aes(mode, *options, stdin):
+        return openssl("enc", f"-aes-256-{mode}", "-K", key.hex(), *options, stdin=stdin)
+
+    def number(part):
+        return int.from_bytes(part, "big")
+
+    def ghash(parts):
+        factor, total = number(aes("ecb", "-nopad", stdin=bytes(16))), 0
+        for part in parts:
+            for at in range(0, len(part), 16):
+                total ^= number(part[at:at + 16].ljust(16, b"\0"))
+                product, shifted = 0, factor
+                for bit in range(127, -1, -1):
+                    product ^= shifted if total >> bit & 1 else 0
+                    shifted = shifted >> 1 ^ (0xe1 << 120 if shifted & 1 else 0)
+                total = product
+        return total
+
+    lengths = (8 * len(data)).to_bytes(8, "big") + (8 * len(text)).to_bytes(8, "big")
+    mask = number(aes("ecb", "-nopad", stdin=nonce + b"\0\0\0\1"))
+    assert number(tag) == ghash([data, text, lengths]) ^ mask, "the tag does not match"
+    return aes("ctr", "-iv", nonce.hex() + "00000002", stdin=text)
 
 
 class Answer:
@@ -182,9 +214,22 @@ class Sandbox:
         return "\r\n".join([f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()),
                             "", ""]).encode() + body
 
-    def verifies(self, answer, mchid="1900007291", body=None, signature=None):
-        """Whether WeChat Pay's public key verifies the answer."""
+    def certificates(self, mchid="1900007291", **headers):
+        """The answer of GET /v3/certificates."""
+        authorization = self.authorization(mchid, CERTIFICATES, b"", "GET")
+        return self.send(CERTIFICATES, None, self.headers(authorization, **headers), "GET")
+
+    def opened(self, answer, mchid="1900007291"):
+        """{serial: PEM} of the list, decrypted with the merchant's APIv3 key."""
+        key = (self.directory / f"apiv3-{mchid}.key").read_bytes()
+        return {item["serial_no"]: gcm_open(key, item["encrypt_certificate"]) for item in answer.json["data"]}
+
+    def verifies(self, answer, mchid="1900007291", body=None, signature=None, certificate=None):
+        """Whether WeChat Pay's public key verifies the answer, or the certificate (PEM)."""
         key = self.directory / f"wechatpay-{mchid}.pem"
+        if certificate:
+            key = self.directory / "verifies.pem"
+            key.write_bytes(openssl("x509", "-pubkey", "-noout", stdin=certificate))
         text = (f"{answer.headers['Wechatpay-Timestamp']}\n{answer.headers['Wechatpay-Nonce']}\n".encode()
                 + (answer.body if body is None else body) + b"\n")
         with tempfile.NamedTemporaryFile() as file:
@@ -239,7 +284,7 @@ class Good(unittest.TestCase):
                 port = sandbox.port
             self.assertEqual(set(before), {
                 "ca.pem", "server.pem", "server-key.pem", "wechatpay-private.pem",
-                "wechatpay-certificate.pem", "merchant-1900007291.pem", "merchant-1900007291.pub.pem",
+                "wechatpay-certificate.pem", "wechatpay-certificate-private.pem", "merchant-1900007291.pem", "merchant-1900007291.pub.pem",
                 "wechatpay-1900007291.pem", "merchant-1900000109.pem", "merchant-1900000109.pub.pem",
                 "wechatpay-1900000109.pem"})
             for name in before:
@@ -294,7 +339,44 @@ class Good(unittest.TestCase):
             answer = sandbox.call("partner-app", mchid="77")
             self.assertEqual(answer.status, 200, answer.body)
             self.assertEqual(f"serial={answer.headers['Wechatpay-Serial']}\n", serial.decode())
-            self.assertTrue(sandbox.verifies(answer, "77"))
+            self.assertTrue(sandbox.verifies(
+                answer, certificate=Path(merchant["platform_certificates"]).read_bytes()))
+
+    def test_the_list_of_certificates(self):
+        with Sandbox("--serial-mode", "certificate") as sandbox:
+            answer = sandbox.certificates()
+            item, = answer.json["data"]
+            pem = sandbox.opened(answer)[item["serial_no"]]
+            self.assertEqual(pem, (sandbox.directory / "wechatpay-certificate.pem").read_bytes())
+            self.assertEqual(openssl("x509", "-noout", "-serial", stdin=pem).decode(),
+                             f"serial={item['serial_no']}\n")
+            self.assertRegex(item["effective_time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+08:00$")
+            self.assertLess(item["effective_time"][:10], item["expire_time"][:10])
+            self.assertTrue(sandbox.verifies(answer, certificate=pem))
+            self.assertEqual(answer.headers["Wechatpay-Serial"], item["serial_no"])
+            other = sandbox.certificates("1900000109")
+            self.assertEqual(sandbox.opened(other, "1900000109"), {item["serial_no"]: pem})
+            self.assertNotEqual(*((sandbox.directory / f"apiv3-{mchid}.key").read_text()
+                                  for mchid in ("1900007291", "1900000109")))
+
+    def test_both_kinds_of_key(self):
+        with Sandbox("--serial-mode", "both") as sandbox:
+            merchant = sandbox.merchant("1900007291")
+            key_id = merchant["wechatpay_public_key_id"]
+            pem = Path(merchant["platform_certificates"]).read_bytes()
+            for asked, by_key in ((None, False), (key_id, True), (next(iter(sandbox.opened(
+                    sandbox.certificates()))), False)):
+                for answer in (sandbox.call(headers={"Wechatpay-Serial": asked}),
+                               sandbox.certificates(**{"Wechatpay-Serial": asked})):
+                    self.assertEqual(answer.status, 200, answer.body)
+                    self.assertEqual(answer.headers["Wechatpay-Serial"] == key_id, by_key)
+                    self.assertTrue(sandbox.verifies(answer, certificate=None if by_key else pem))
+
+    def test_a_merchant_with_a_public_key_has_no_certificates(self):
+        with Sandbox() as sandbox:
+            answer = sandbox.certificates()
+            self.assertEqual((answer.status, answer.json["code"]), (404, "RESOURCE_NOT_EXISTS"))
+            self.assertTrue(sandbox.verifies(answer))
 
     def test_max_requests_stops_it(self):
         with Sandbox("--max-requests", "2") as sandbox:
@@ -737,7 +819,7 @@ class Shares(unittest.TestCase):
                 (["--fault", "503=0.6", "--fault", "500=0.6"], 64, "more than 1"),
                 (["--merchant", "x:direct"], 64, "MCHID:direct"), (["--merchant", "5:both"], 64, "MCHID:direct"),
                 (["--merchant", "5:direct", "--merchant", "5:partner"], 64, "given before"),
-                (["--serial-mode", "x"], 64, "give one of public-key, certificate"),
+                (["--serial-mode", "x"], 64, "give one of public-key, certificate, both"),
                 (["--listen", "0.0.0.0:0"], 64, "give --name"), (["--listen", "127.0.0.1"], 64, "a port"),
                 (["--name", "a/b"], 64, "a host name or an address"),
                 (["--schema-dir", "/nonexistent"], 78, "--schema-dir"),

@@ -248,8 +248,7 @@ static bool check_authorization(const struct sandbox_rules *rules,
 static bool check_serial(const struct sandbox_keys *keys, const struct sandbox_request *request,
                          struct sandbox_verdict *verdict)
 {
-    if (request->serial != NULL && strcmp(request->serial, keys->public_key_id) != 0 &&
-        strcmp(request->serial, keys->certificate_serial) != 0) {
+    if (request->serial != NULL && !sandbox_platform_knows(keys, request->serial)) {
         return reject_param(verdict, "header", "Wechatpay-Serial", "names an unknown key");
     }
     return true;
@@ -320,7 +319,8 @@ static bool check_certificates(const struct sandbox_rules *rules,
         !check_serial(rules->keys, request, verdict)) {
         return false;
     }
-    verdict->certificates = rules->keys->certificate_mode;
+    struct sandbox_list list;
+    verdict->certificates = sandbox_platform_list(rules->keys, verdict->merchant, &list);
     return verdict->certificates ||
            reject(verdict, 404, "RESOURCE_NOT_EXISTS", "there is no platform certificate", "path",
                   NULL, mem_strdup("the merchant has a public key only"));
@@ -329,6 +329,7 @@ static bool check_certificates(const struct sandbox_rules *rules,
 void sandbox_check(const struct sandbox_rules *rules, const struct sandbox_request *request,
                    int64_t now_s, struct sandbox_verdict *verdict)
 {
+    verdict->asked_serial = request->serial;
     if (strcmp(request->path, CERTIFICATES_PATH) == 0) {
         (void)check_certificates(rules, request, now_s, verdict);
         return;

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MODE_PRIVATE = 0600, MODE_PUBLIC = 0644, MCHID_MAX = 32 };
+enum { MCHID_MAX = 32 };
 
 char *sandbox_keys_add(struct sandbox_keys *keys, const char *text)
 {
@@ -45,14 +45,8 @@ const struct sandbox_merchant *sandbox_keys_find(const struct sandbox_keys *keys
     return NULL;
 }
 
-const char *sandbox_keys_serial(const struct sandbox_keys *keys)
-{
-    return keys->certificate_mode ? keys->certificate_serial : keys->public_key_id;
-}
-
-/* Replaces the file atomically: other programs wait for it to appear. */
-static bool save(const struct sandbox_keys *keys, const char *name, mode_t mode,
-                 const struct buf *text, char **error)
+bool sandbox_keys_save(const struct sandbox_keys *keys, const char *name, mode_t mode,
+                       const struct buf *text, char **error)
 {
     AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
     AUTO_FREE char *fresh = mem_printf("%s.new", path);
@@ -71,7 +65,7 @@ static bool save(const struct sandbox_keys *keys, const char *name, mode_t mode,
     return true;
 }
 
-static bool exists(const struct sandbox_keys *keys, const char *name)
+bool sandbox_keys_has(const struct sandbox_keys *keys, const char *name)
 {
     AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
     return access(path, F_OK) == 0;
@@ -82,18 +76,16 @@ static bool save_public(const struct sandbox_keys *keys, const char *name, EVP_P
 {
     AUTO_BUF struct buf text = {0};
     sandbox_pem_public(key, &text);
-    return save(keys, name, MODE_PUBLIC, &text, error);
+    return sandbox_keys_save(keys, name, SANDBOX_MODE_PUBLIC, &text, error);
 }
 
-/* Of what the daemon reads. */
-static mode_t daemon_mode(const struct sandbox_keys *keys)
+mode_t sandbox_keys_mode(const struct sandbox_keys *keys)
 {
-    return keys->readable ? MODE_PUBLIC : MODE_PRIVATE;
+    return keys->readable ? SANDBOX_MODE_PUBLIC : SANDBOX_MODE_PRIVATE;
 }
 
-/* The RSA key in the file, created if missing. NULL and an error (free()). */
-static EVP_PKEY *private_key(const struct sandbox_keys *keys, const char *name, mode_t mode,
-                             char **error)
+EVP_PKEY *sandbox_keys_private(const struct sandbox_keys *keys, const char *name, mode_t mode,
+                               char **error)
 {
     AUTO_FREE char *path = mem_printf("%s/%s", keys->dir, name);
     if (access(path, F_OK) == 0) {
@@ -103,7 +95,7 @@ static EVP_PKEY *private_key(const struct sandbox_keys *keys, const char *name, 
     EVP_PKEY *key = sandbox_rsa_new();
     AUTO_BUF struct buf text = {0};
     sandbox_pem_private(key, &text);
-    if (!save(keys, name, mode, &text, error)) {
+    if (!sandbox_keys_save(keys, name, mode, &text, error)) {
         EVP_PKEY_free(key);
         return NULL;
     }
@@ -116,7 +108,7 @@ static bool open_merchant(struct sandbox_keys *keys, struct sandbox_merchant *me
     AUTO_FREE char *private_name = mem_printf("merchant-%s.pem", merchant->mchid);
     AUTO_FREE char *public_name = mem_printf("merchant-%s.pub.pem", merchant->mchid);
     AUTO_FREE char *wechatpay_name = mem_printf("wechatpay-%s.pem", merchant->mchid);
-    merchant->key = private_key(keys, private_name, daemon_mode(keys), error);
+    merchant->key = sandbox_keys_private(keys, private_name, sandbox_keys_mode(keys), error);
     if (merchant->key == NULL) {
         return false;
     }
@@ -139,24 +131,14 @@ static void set_public_key_id(struct sandbox_keys *keys)
 
 static bool open_wechatpay(struct sandbox_keys *keys, char **error)
 {
-    keys->wechatpay = private_key(keys, "wechatpay-private.pem", MODE_PRIVATE, error);
+    keys->wechatpay =
+        sandbox_keys_private(keys, "wechatpay-private.pem", SANDBOX_MODE_PRIVATE, error);
     if (keys->wechatpay == NULL) {
         return false;
     }
     set_public_key_id(keys);
-    sandbox_serial(keys->wechatpay, keys->certificate_serial);
-    if (exists(keys, "wechatpay-certificate.pem")) {
-        return true;
-    }
-    AUTO_BUF struct buf text = {0};
-    const struct sandbox_certificate certificate = {
-        .common_name = "presignctl sandbox, platform",
-        .key = keys->wechatpay,
-        .issuer_name = "presignctl sandbox, platform",
-        .issuer_key = keys->wechatpay,
-    };
-    sandbox_pem_certificate(&certificate, &text);
-    return save(keys, "wechatpay-certificate.pem", MODE_PUBLIC, &text, error);
+    keys->platform = sandbox_platform_open(keys, error);
+    return keys->platform != NULL;
 }
 
 /* The authority's key is not stored, so that it cannot sign anything else. */
@@ -187,16 +169,17 @@ static bool make_tls(const struct sandbox_keys *keys, char **error)
     sandbox_pem_private(key, &key_text);
     EVP_PKEY_free(authority_key);
     EVP_PKEY_free(key);
-    return save(keys, "ca.pem", MODE_PUBLIC, &authority_text, error) &&
-           save(keys, SANDBOX_TLS_CERTIFICATE, MODE_PUBLIC, &certificate_text, error) &&
-           save(keys, SANDBOX_TLS_KEY, MODE_PRIVATE, &key_text, error);
+    return sandbox_keys_save(keys, "ca.pem", SANDBOX_MODE_PUBLIC, &authority_text, error) &&
+           sandbox_keys_save(keys, SANDBOX_TLS_CERTIFICATE, SANDBOX_MODE_PUBLIC, &certificate_text,
+                             error) &&
+           sandbox_keys_save(keys, SANDBOX_TLS_KEY, SANDBOX_MODE_PRIVATE, &key_text, error);
 }
 
 /* Made again for another name. */
 static bool open_tls(const struct sandbox_keys *keys, char **error)
 {
     AUTO_FREE char *certificate = mem_printf("%s/%s", keys->dir, SANDBOX_TLS_CERTIFICATE);
-    bool complete = exists(keys, "ca.pem") && exists(keys, SANDBOX_TLS_KEY) &&
+    bool complete = sandbox_keys_has(keys, "ca.pem") && sandbox_keys_has(keys, SANDBOX_TLS_KEY) &&
                     sandbox_pem_names(certificate, keys->name);
     return complete || make_tls(keys, error);
 }
@@ -234,9 +217,13 @@ static void configure_merchant(const struct sandbox_keys *keys,
                "\n[merchant %s]\nmode = %s\nserial_no = %s\nprivate_key = %s/merchant-%s.pem\n",
                merchant->mchid, merchant_mode_name(merchant->mode), merchant->serial_no, keys->dir,
                merchant->mchid);
-    if (keys->certificate_mode) {
-        buf_printf(text, "platform_certificates = %s/wechatpay-certificate.pem\n", keys->dir);
-    } else {
+    if (keys->serial_mode != SERIAL_PUBLIC_KEY) {
+        buf_printf(text,
+                   "apiv3_key = %s/apiv3-%s.key\n"
+                   "platform_certificates = %s/wechatpay-certificate.pem\n",
+                   keys->dir, merchant->mchid, keys->dir);
+    }
+    if (keys->serial_mode != SERIAL_CERTIFICATE) {
         buf_printf(text,
                    "wechatpay_public_key_id = %s\nwechatpay_public_key = %s/wechatpay-%s.pem\n",
                    keys->public_key_id, keys->dir, merchant->mchid);
@@ -253,7 +240,7 @@ bool sandbox_keys_configuration(const struct sandbox_keys *keys, const char *bas
     for (size_t i = 0; i < keys->merchant_count; i++) {
         configure_merchant(keys, &keys->merchants[i], &text);
     }
-    return save(keys, "sandbox.conf", daemon_mode(keys), &text, error);
+    return sandbox_keys_save(keys, "sandbox.conf", sandbox_keys_mode(keys), &text, error);
 }
 
 void sandbox_keys_deinit(struct sandbox_keys *keys)
@@ -263,6 +250,7 @@ void sandbox_keys_deinit(struct sandbox_keys *keys)
         EVP_PKEY_free(keys->merchants[i].key);
     }
     EVP_PKEY_free(keys->wechatpay);
+    sandbox_platform_free(keys->platform);
     free(keys->dir);
     memset(keys, 0, sizeof *keys);
 }

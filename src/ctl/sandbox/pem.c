@@ -12,8 +12,9 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { RSA_BITS = 2048, SERIAL_BYTES = 20, VALID_S = 10 * 365 * 86400 };
+enum { RSA_BITS = 2048, SERIAL_BYTES = 20, DAY_S = 86400, VALID_S = 10 * 365 * DAY_S };
 
 /* Creating a key or a certificate fails only without memory or randomness. */
 static void must(bool done)
@@ -111,15 +112,23 @@ static void set_serial(X509 *x509, EVP_PKEY *key)
     BN_free(number);
 }
 
+/* Since yesterday, in case clocks differ. */
+static void set_validity(X509 *x509, const struct sandbox_certificate *certificate)
+{
+    time_t now = time(NULL);
+    time_t from = certificate->not_before_s != 0 ? certificate->not_before_s : now - DAY_S;
+    time_t until = certificate->not_after_s != 0 ? certificate->not_after_s : now + VALID_S;
+    must(ASN1_TIME_set(X509_getm_notBefore(x509), from) != NULL &&
+         ASN1_TIME_set(X509_getm_notAfter(x509), until) != NULL);
+}
+
 void sandbox_pem_certificate(const struct sandbox_certificate *certificate, struct buf *out)
 {
     X509 *x509 = X509_new();
     must(x509 != NULL && X509_set_version(x509, X509_VERSION_3) == 1);
     EVP_PKEY *issuer_key = certificate->issuer_key;
     set_serial(x509, certificate->key);
-    /* Valid since yesterday, in case clocks differ. */
-    must(X509_gmtime_adj(X509_getm_notBefore(x509), -86400) != NULL &&
-         X509_gmtime_adj(X509_getm_notAfter(x509), VALID_S) != NULL);
+    set_validity(x509, certificate);
     set_name(X509_get_subject_name(x509), certificate->common_name);
     set_name(X509_get_issuer_name(x509), certificate->issuer_name);
     must(X509_set_pubkey(x509, certificate->key) == 1);
@@ -138,6 +147,27 @@ void sandbox_pem_certificate(const struct sandbox_certificate *certificate, stru
     must(bio != NULL && PEM_write_bio_X509(bio, x509) == 1);
     take_text(bio, out);
     X509_free(x509);
+}
+
+static bool read_time(const ASN1_TIME *time, int64_t *out_s)
+{
+    struct tm parts;
+    if (ASN1_TIME_to_tm(time, &parts) != 1) {
+        return false;
+    }
+    *out_s = timegm(&parts);
+    return true;
+}
+
+bool sandbox_pem_validity(const struct buf *pem, int64_t *not_before_s, int64_t *not_after_s)
+{
+    BIO *bio = BIO_new_mem_buf(pem->data, (int)pem->len);
+    X509 *x509 = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    bool ok = x509 != NULL && read_time(X509_get0_notBefore(x509), not_before_s) &&
+              read_time(X509_get0_notAfter(x509), not_after_s);
+    X509_free(x509);
+    BIO_free(bio);
+    return ok;
 }
 
 bool sandbox_is_address(const char *name)

@@ -117,11 +117,11 @@ static void gzip(struct buf *body)
     out = old;
 }
 
-static void sign(const struct sandbox_keys *keys, enum sandbox_effect effect, int64_t now_s,
+static void sign(struct sandbox_signer signer, enum sandbox_effect effect, int64_t now_s,
                  struct sandbox_reply *reply)
 {
     AUTO_BUF struct buf message = {0};
-    reply->serial = effect == EFFECT_UNKNOWN_SERIAL ? UNKNOWN_SERIAL : sandbox_keys_serial(keys);
+    reply->serial = effect == EFFECT_UNKNOWN_SERIAL ? UNKNOWN_SERIAL : signer.serial;
     reply->timestamp_s = now_s - (effect == EFFECT_BAD_TIMESTAMP ? 2 * VERIFY_CLOCK_SKEW_S : 0);
     random_id("", reply->nonce);
     buf_printf(&message, "%" PRId64 "\n%s\n", reply->timestamp_s, reply->nonce);
@@ -130,7 +130,7 @@ static void sign(const struct sandbox_keys *keys, enum sandbox_effect effect, in
     if (effect == EFFECT_SIGNATURE_TEST) {
         buf_puts(&reply->signature, "WECHATPAY/SIGNTEST/");
     }
-    if (!sign_bytes(keys->wechatpay, message.data, message.len, &reply->signature)) {
+    if (!sign_bytes(signer.key, message.data, message.len, &reply->signature)) {
         abort();
     }
 }
@@ -193,7 +193,7 @@ void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
     begin(reply);
     random_id("", reply->issued_id);
     good_body(endpoint_table(&count), reply->issued_id, EFFECT_NONE, &reply->body);
-    sign(keys, EFFECT_NONE, now_s, reply);
+    sign(sandbox_platform_signer(keys, NULL, NULL), EFFECT_NONE, now_s, reply);
 }
 
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
@@ -201,16 +201,19 @@ void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_ve
 {
     static const struct sandbox_fault_kind none = {.status = 200, .acts = true, .is_signed = true};
     const struct sandbox_fault_kind *kind = fault.kind == NULL ? &none : fault.kind;
+    const struct sandbox_signer signer =
+        sandbox_platform_signer(keys, verdict->merchant, verdict->asked_serial);
     begin(reply);
     if (verdict->status != 0) {
         reply->status = verdict->status;
         error_body(verdict->code, verdict->message, verdict, &reply->body);
-        sign(keys, EFFECT_NONE, now_s, reply);
+        sign(signer, EFFECT_NONE, now_s, reply);
         return;
     }
-    if (verdict->certificates) {
-        buf_puts(&reply->body, "{\"data\":[]}");
-        sign(keys, EFFECT_NONE, now_s, reply);
+    struct sandbox_list list;
+    if (verdict->certificates && sandbox_platform_list(keys, verdict->merchant, &list)) {
+        sandbox_list_body(&list, &reply->body);
+        sign(signer, EFFECT_NONE, now_s, reply);
         return;
     }
     if (kind->acts) {
@@ -227,7 +230,7 @@ void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_ve
         make_error(kind, fault, reply);
     }
     if (kind->is_signed) {
-        sign(keys, kind->effect, now_s, reply);
+        sign(signer, kind->effect, now_s, reply);
     }
     if (kind->effect == EFFECT_GZIP) {
         gzip(&reply->body);

@@ -44,14 +44,18 @@ static char *take_fault(void *values, const char *text)
 
 static const char *serial_mode_name(size_t index)
 {
-    static const char *const names[] = {"public-key", "certificate"};
+    static const char *const names[] = {"public-key", "certificate", "both"};
     return index < ARRAY_LENGTH(names) ? names[index] : NULL;
 }
 
 static char *take_serial_mode(void *values, const char *text)
 {
     struct sandbox *sandbox = values;
-    sandbox->keys.certificate_mode = strcmp(text, serial_mode_name(1)) == 0;
+    size_t mode = SERIAL_PUBLIC_KEY;
+    while (strcmp(text, serial_mode_name(mode)) != 0) {
+        mode++;
+    }
+    sandbox->keys.serial_mode = (enum sandbox_serial_mode)mode;
     return NULL;
 }
 
@@ -87,8 +91,10 @@ static const struct option_row options[] = {
                     "append a line of JSON for each request\n"
                     "(DIR/ledger.jsonl)"),
     OPTION_ROW_EACH(take_serial_mode, "serial-mode", "MODE",
-                    "what Wechatpay-Serial names: public-key or\n"
-                    "certificate (public-key)",
+                    "what Wechatpay-Serial of answers names: public-key,\n"
+                    "certificate, or both: the one that the request's\n"
+                    "names, the certificate where it names none\n"
+                    "(public-key)",
                     .choice = serial_mode_name),
     OPTION_ROW_TEXT(struct sandbox, schema_dir, "schema-dir", "DIR[:DIR]",
                     "directories of ENDPOINT.request.json; or set\n"
@@ -142,7 +148,8 @@ static void more(struct buf *out)
              "  ca.pem                    the CA of the server's TLS certificate\n"
              "  merchant-MCHID.pem        the merchant's private key; .pub.pem: its public key\n"
              "  wechatpay-MCHID.pem       WeChat Pay's public key, which verifies answers\n"
-             "  wechatpay-certificate.pem the same key as a platform certificate\n"
+             "  wechatpay-certificate.pem a platform certificate\n"
+             "  apiv3-MCHID.key           the APIv3 key that encrypts GET /v3/certificates\n"
              "  sandbox.conf              configuration for presignd\n"
              "  ledger.jsonl              time, mchid, endpoint, out_contract_code,\n"
              "                            body_sha256, nonce, timestamp, signature_ok, status\n"

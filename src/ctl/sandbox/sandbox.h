@@ -3,8 +3,8 @@
  *   server -> connection -> http -> check -> fault -> reply -> ledger -> connection
  *
  * Each connection has a thread that processes its requests one by one. Threads share keys, schemas
- * and settings, which are read-only while the server runs, and nonces, faults and the ledger, which
- * are thread-safe.
+ * and settings, which are read-only while the server runs, and nonces, faults, the platform and the
+ * ledger, which are thread-safe.
  */
 #ifndef PRESIGND_CTL_SANDBOX_H
 #define PRESIGND_CTL_SANDBOX_H
@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* The server's, in DIR. */
 #define SANDBOX_TLS_CERTIFICATE "server.pem"
@@ -41,6 +42,7 @@ void sandbox_pem_private(EVP_PKEY *key, struct buf *out);
 void sandbox_pem_public(EVP_PKEY *key, struct buf *out);
 
 struct sandbox_certificate {
+    int64_t not_before_s, not_after_s; /* 0: since yesterday, for ten years */
     const char *common_name;
     const char *alternative_names; /* NULL: none */
     EVP_PKEY *key;
@@ -49,6 +51,9 @@ struct sandbox_certificate {
     bool authority;
 };
 void sandbox_pem_certificate(const struct sandbox_certificate *certificate, struct buf *out);
+/* When the certificate in the PEM text is valid. False when there is none. */
+bool sandbox_pem_validity(const struct buf *pem, int64_t *not_before_s, int64_t *not_after_s)
+    __attribute__((warn_unused_result));
 /* Whether the PEM file has a certificate for that host name or address. */
 bool sandbox_pem_names(const char *path, const char *name);
 /* Whether the name is an IPv4 or IPv6 address. */
@@ -66,16 +71,20 @@ struct sandbox_merchant {
     EVP_PKEY *key; /* verifies requests; the client signs with the same key */
 };
 
+enum sandbox_serial_mode { SERIAL_PUBLIC_KEY, SERIAL_CERTIFICATE, SERIAL_BOTH };
+
+struct sandbox_platform;
+
 struct sandbox_keys {
     char *dir;        /* absolute */
     const char *name; /* the server's, in base_url and its certificate */
     bool readable;    /* what the daemon reads is readable by all */
-    bool certificate_mode;
+    enum sandbox_serial_mode serial_mode;
     struct sandbox_merchant merchants[SANDBOX_MERCHANTS_MAX];
     size_t merchant_count;
-    EVP_PKEY *wechatpay; /* signs answers */
+    EVP_PKEY *wechatpay; /* of the public key */
     char public_key_id[SANDBOX_KEY_ID_SIZE];
-    char certificate_serial[SANDBOX_SERIAL_SIZE];
+    struct sandbox_platform *platform;
 };
 
 /* MCHID:direct or MCHID:partner, before sandbox_keys_open(). NULL, or an error (free()). */
@@ -89,9 +98,62 @@ bool sandbox_keys_configuration(const struct sandbox_keys *keys, const char *bas
     __attribute__((warn_unused_result));
 const struct sandbox_merchant *sandbox_keys_find(const struct sandbox_keys *keys,
                                                  const char *mchid);
-/* The value of Wechatpay-Serial in the chosen mode. */
-const char *sandbox_keys_serial(const struct sandbox_keys *keys);
+/* For files in DIR: whether it is there; write it (atomically: other programs wait for it to
+ * appear); the RSA key in it, made if it is missing. False or NULL and an error (free()). */
+bool sandbox_keys_has(const struct sandbox_keys *keys, const char *name);
+bool sandbox_keys_save(const struct sandbox_keys *keys, const char *name, mode_t mode,
+                       const struct buf *text, char **error) __attribute__((warn_unused_result));
+EVP_PKEY *sandbox_keys_private(const struct sandbox_keys *keys, const char *name, mode_t mode,
+                               char **error) __attribute__((warn_unused_result));
+/* The mode of files with secrets that the daemon reads. */
+mode_t sandbox_keys_mode(const struct sandbox_keys *keys);
+#define SANDBOX_MODE_PRIVATE ((mode_t)0600)
+#define SANDBOX_MODE_PUBLIC  ((mode_t)0644)
 void sandbox_keys_deinit(struct sandbox_keys *keys);
+
+/* ---- platform.c: WeChat Pay's certificates, and what signs each merchant's answers */
+
+#define SANDBOX_CERTIFICATES_MAX 16
+#define SANDBOX_APIV3_KEY_SIZE   33
+
+/* Never changes once it was made. */
+struct sandbox_platform_certificate {
+    EVP_PKEY *key;
+    char serial[SANDBOX_SERIAL_SIZE];
+    struct buf pem;
+    int64_t not_before_s, not_after_s;
+};
+
+struct sandbox_signer {
+    EVP_PKEY *key;
+    const char *serial; /* the value of Wechatpay-Serial */
+};
+
+/* What GET /v3/certificates answers. */
+struct sandbox_list {
+    const struct sandbox_platform_certificate *items[SANDBOX_CERTIFICATES_MAX];
+    size_t count;
+    char apiv3_key[SANDBOX_APIV3_KEY_SIZE];
+};
+
+/* Reads or makes certificates and APIv3 keys. */
+struct sandbox_platform *sandbox_platform_open(const struct sandbox_keys *keys, char **error)
+    __attribute__((warn_unused_result));
+struct sandbox_platform *sandbox_platform_free(struct sandbox_platform *platform);
+/* The key that signs the answer to a request with that Wechatpay-Serial (NULL: without). An unknown
+ * merchant (NULL) has the same keys as the first. Any thread, as the next two. */
+struct sandbox_signer sandbox_platform_signer(const struct sandbox_keys *keys,
+                                              const struct sandbox_merchant *merchant,
+                                              const char *asked);
+/* False for a merchant that has a public key only. */
+bool sandbox_platform_list(const struct sandbox_keys *keys, const struct sandbox_merchant *merchant,
+                           struct sandbox_list *list) __attribute__((warn_unused_result));
+/* Whether the serial names one of the sandbox's keys. */
+bool sandbox_platform_knows(const struct sandbox_keys *keys, const char *serial);
+
+/* ---- list.c: the body of the answer, each certificate under AEAD_AES_256_GCM */
+
+void sandbox_list_body(const struct sandbox_list *list, struct buf *out);
 
 /* ---- nonce.c: accepts each nonce once */
 
@@ -122,6 +184,7 @@ struct sandbox_verdict {
     const struct sandbox_merchant *merchant; /* NULL: none, or unknown */
     const struct endpoint *endpoint;         /* NULL: no such path */
     bool certificates;                       /* a valid request for the platform certificates */
+    const char *asked_serial;                /* the request's Wechatpay-Serial; NULL: none */
     char nonce[SANDBOX_NONCE_SIZE];          /* "" until Authorization was parsed */
     int64_t timestamp_s;
     bool signature_ok;
