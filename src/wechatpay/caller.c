@@ -51,7 +51,9 @@ struct call {
     struct caller *caller; /* NULL: it was freed while this was being signed */
     bool signing;          /* the signer holds it */
     struct settings *settings;
-    struct attempt attempt; /* merchant is a reference */
+    struct attempt attempt; /* merchant is a reference; may be NULL in a GET */
+    caller_got_fn *got;     /* of a GET, else NULL */
+    const char *path;
     void *cookie;
     unsigned host;
     int64_t timestamp_s;
@@ -245,10 +247,9 @@ static void call_give_back(struct call *call)
     }
 }
 
-static void classify(const struct call *call, struct answer *answer)
+static struct answer_input input_of(const struct transfer *transfer)
 {
-    const struct transfer *transfer = &call->transfer;
-    const struct answer_input input = {
+    return (struct answer_input){
         .transfer = transfer->status,
         .cause = transfer->cause,
         .status = transfer->http_status,
@@ -263,6 +264,12 @@ static void classify(const struct call *call, struct answer *answer)
         .retry_after = transfer_header(transfer, TRANSFER_HEADER_RETRY_AFTER),
         .request_id = transfer_header(transfer, TRANSFER_HEADER_REQUEST_ID),
     };
+}
+
+static void classify(const struct call *call, struct answer *answer)
+{
+    const struct transfer *transfer = &call->transfer;
+    const struct answer_input input = input_of(transfer);
     const struct merchant *merchant = call->attempt.merchant;
     struct verify_key room[MERCHANT_KEYS_MAX];
     size_t key_count;
@@ -299,6 +306,24 @@ static void take_clock(const struct call *call, struct answer *answer)
     }
     int64_t ours_ms = clock_now(call->caller->clock).wall_ms - transfer->duration_us / 2000;
     answer->clock_offset_ms = ours_ms - (at_s * 1000 + 500);
+}
+
+static void give_got(struct call *call, const char *reason)
+{
+    const struct transfer *transfer = &call->transfer;
+    struct answer clock = {0}; /* not verified: only Date counts */
+    struct caller_got got = {.status = 0, .reason = reason};
+    if (reason == NULL && transfer->status == TRANSFER_DONE && !transfer->is_distrusted) {
+        take_clock(call, &clock);
+        got = (struct caller_got){.status = transfer->http_status,
+                                  .input = input_of(transfer),
+                                  .has_date = clock.clock == ANSWER_CLOCK_DATE,
+                                  .clock_offset_ms = clock.clock_offset_ms};
+    } else if (reason == NULL) {
+        got.reason = transfer->reason != NULL ? transfer->reason : "no answer came";
+    }
+    call->got(call->cookie, &got);
+    call_give_back(call);
 }
 
 /* Frees the call first, so that the callee can start another one within the limits. */
@@ -340,6 +365,10 @@ static void on_transferred(struct transfer *transfer)
 {
     struct call *call = CONTAINER_OF(transfer, struct call, transfer);
     struct answer answer = {0};
+    if (call->got != NULL) {
+        give_got(call, NULL);
+        return;
+    }
     classify(call, &answer);
     take_clock(call, &answer);
     check_owner(call, &answer);
@@ -351,11 +380,13 @@ static void send_call(struct call *call)
     const struct attempt *attempt = &call->attempt;
     const struct merchant *merchant = attempt->merchant;
     call->url.len = call->authorization.len = call->serial.len = 0;
-    buf_printf(&call->url, "%s%s", call->settings->base_url[call->host], attempt->endpoint->path);
-    buf_puts(&call->authorization, "Authorization: ");
-    sign_authorization(&call->authorization, merchant->mchid, merchant->serial_no,
-                       call->timestamp_s, call->nonce, call->job.signature.data);
-    if (merchant->public_key_id != NULL) {
+    buf_printf(&call->url, "%s%s", call->settings->base_url[call->host], call->path);
+    if (merchant != NULL) {
+        buf_puts(&call->authorization, "Authorization: ");
+        sign_authorization(&call->authorization, merchant->mchid, merchant->serial_no,
+                           call->timestamp_s, call->nonce, call->job.signature.data);
+    }
+    if (merchant != NULL && merchant->public_key_id != NULL) {
         buf_printf(&call->serial, "Wechatpay-Serial: %s", merchant->public_key_id);
     }
     struct transfer *transfer = &call->transfer;
@@ -363,13 +394,28 @@ static void send_call(struct call *call)
     transfer->url = call->url.data;
     transfer->body = attempt->body;
     transfer->body_len = attempt->body_len;
-    transfer->authorization = call->authorization.data;
-    transfer->serial = merchant->public_key_id == NULL ? NULL : call->serial.data;
+    transfer->authorization = call->authorization.len > 0 ? call->authorization.data : NULL;
+    transfer->serial = call->serial.len > 0 ? call->serial.data : NULL;
     transfer->new_connection = attempt->new_connection;
     transfer->timeout_ms = attempt->timeout_ms;
     transfer->expires_ms = attempt->expires_ms;
     transfer->done = on_transferred;
     transfer_start(call->settings->client, transfer);
+}
+
+static void give_unsigned(struct call *call)
+{
+    static const char detail[] = "signing failed: look at the merchant's private key";
+    if (call->got != NULL) {
+        give_got(call, detail);
+        return;
+    }
+    struct answer answer = {.kind = ANSWER_UNREACHABLE,
+                            .call_state = CALL_NOT_SENT,
+                            .verify = VERIFY_UNSIGNED,
+                            .retry_after_ms = -1,
+                            .detail = detail};
+    give_answer(call, &answer);
 }
 
 static void on_signed(struct signer_job *job)
@@ -385,38 +431,63 @@ static void on_signed(struct signer_job *job)
         return;
     }
     if (job->ok) {
-        if (call->caller->on_signed != NULL) {
+        if (call->caller->on_signed != NULL && call->got == NULL) {
             call->caller->on_signed(call->caller->context, call->attempt.merchant);
         }
         send_call(call);
         return;
     }
-    struct answer answer = {.kind = ANSWER_UNREACHABLE,
-                            .call_state = CALL_NOT_SENT,
-                            .verify = VERIFY_UNSIGNED,
-                            .retry_after_ms = -1,
-                            .detail = "signing failed: look at the merchant's private key"};
-    give_answer(call, &answer);
+    give_unsigned(call);
+}
+
+static void sign_call(struct call *call)
+{
+    const struct attempt *attempt = &call->attempt;
+    struct signer_job *job = &call->job;
+    call->timestamp_s = clock_now(call->caller->clock).wall_ms / 1000;
+    sign_nonce(call->nonce);
+    job->key = attempt->merchant->private_key;
+    job->message.len = job->signature.len = 0;
+    sign_message(&job->message, call->got == NULL ? "POST" : "GET", call->path, call->timestamp_s,
+                 call->nonce, attempt->body, attempt->body_len);
+    job->done = on_signed;
+    call->signing = true;
+    signer_submit(call->caller->signer, job);
+}
+
+static struct call *call_new(struct caller *caller, const struct attempt *attempt, void *cookie)
+{
+    struct call *call = call_take(caller);
+    call->attempt = *attempt;
+    call->attempt.merchant = attempt->merchant == NULL ? NULL : merchant_ref(attempt->merchant);
+    call->cookie = cookie;
+    /* A reload that the flow has not seen yet may have removed the backup host. */
+    call->host = attempt->host < call->settings->host_count ? attempt->host : 0;
+    return call;
 }
 
 void caller_start(struct caller *caller, const struct attempt *attempt, void *cookie)
 {
-    struct call *call = call_take(caller);
-    call->attempt = *attempt;
-    call->attempt.merchant = merchant_ref(attempt->merchant);
-    call->cookie = cookie;
-    /* A reload that the flow has not seen yet may have removed the backup host. */
-    call->host = attempt->host < call->settings->host_count ? attempt->host : 0;
-    call->timestamp_s = clock_now(caller->clock).wall_ms / 1000;
-    sign_nonce(call->nonce);
-    struct signer_job *job = &call->job;
-    job->key = call->attempt.merchant->private_key;
-    job->message.len = job->signature.len = 0;
-    sign_message(&job->message, "POST", attempt->endpoint->path, call->timestamp_s, call->nonce,
-                 attempt->body, attempt->body_len);
-    job->done = on_signed;
-    call->signing = true;
-    signer_submit(caller->signer, job);
+    struct call *call = call_new(caller, attempt, cookie);
+    call->got = NULL;
+    call->path = attempt->endpoint->path;
+    sign_call(call);
+}
+
+void caller_get(struct caller *caller, const struct caller_get *get, void *cookie)
+{
+    const struct attempt attempt = {.merchant = get->merchant,
+                                    .host = get->host,
+                                    .timeout_ms = get->timeout_ms,
+                                    .expires_ms = INT64_MAX};
+    struct call *call = call_new(caller, &attempt, cookie);
+    call->got = get->got;
+    call->path = get->path;
+    if (get->merchant == NULL) {
+        send_call(call);
+    } else {
+        sign_call(call);
+    }
 }
 
 /* ---- The caller. ---- */

@@ -1029,6 +1029,82 @@ static void test_signing_failure(void)
     close_server(server);
 }
 
+static struct {
+    int times, status;
+    bool has_body, has_date;
+    enum verify_status verify;
+    char reason[128];
+} get_result;
+
+static void on_got(void *cookie, const struct caller_got *got)
+{
+    struct world *it = cookie;
+    const struct verify_input *input = &got->input.verify;
+    CHECK(!it->starting);
+    get_result.times++;
+    get_result.status = got->status;
+    get_result.has_date = got->has_date;
+    snprintf(get_result.reason, sizeof get_result.reason, "%s",
+             got->reason == NULL ? "" : got->reason);
+    if (got->status != 0) {
+        get_result.has_body = input->body_len == strlen(BODY_OK) &&
+                              memcmp(input->body, BODY_OK, input->body_len) == 0;
+        get_result.verify = verify_answer(it->merchant->verify_keys, it->merchant->verify_key_count,
+                                          input, clock_now(&clock_system).wall_ms / 1000);
+    }
+    loop_stop(it->loop, 0);
+}
+
+static void get_once(void)
+{
+    const struct caller_get get = {.merchant = world.merchant,
+                                   .path = CERTIFICATES_PATH,
+                                   .timeout_ms = PATIENCE_MS,
+                                   .got = on_got};
+    memset(&get_result, 0, sizeof get_result);
+    world.starting = true;
+    caller_get(world.caller, &get, &world);
+    world.starting = false;
+    CHECK(loop_run(world.loop) == 0);
+    CHECK(get_result.times == 1 && caller_in_flight(world.caller) == 0);
+}
+
+static bool answer_dated(struct exchange *exchange)
+{
+    exchange_answer(exchange, "200 OK", "Date: Mon, 23 Nov 2026 08:00:00 GMT\r\n", BODY_OK,
+                    strlen(BODY_OK));
+    return true;
+}
+
+static void test_get(void)
+{
+    current = "GET";
+    struct server *server = open_server(answer_dated, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+    open_caller(&config);
+    get_once();
+    CHECK(get_result.status == 200 && get_result.has_body && get_result.has_date);
+    CHECK(get_result.verify == VERIFY_OK && get_result.reason[0] == '\0');
+    CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS); /* the same call, used again */
+    get_once();
+    CHECK(get_result.status == 200 && server->requests == 3 && server->connections == 1);
+    EVP_PKEY *private_key = world.merchant->private_key;
+    world.merchant->private_key = world.merchant->verify_keys[0].key; /* a public one */
+    get_once();
+    world.merchant->private_key = private_key;
+    CHECK(get_result.status == 0 && strstr(get_result.reason, "signing failed") != NULL);
+    close_caller();
+    close_server(server);
+
+    server = open_server(reset_at_once, &world.identity, 0);
+    config = config_for(url_of(server));
+    open_caller(&config);
+    get_once();
+    CHECK(get_result.status == 0 && get_result.reason[0] != '\0');
+    close_caller();
+    close_server(server);
+}
+
 static void test_reload(void)
 {
     current = "reload";
@@ -1145,6 +1221,7 @@ static test_fn *const quick[] = {
     test_many_on_few_connections,
     test_dead_host_beside_living,
     test_signing_failure,
+    test_get,
     test_reload,
     test_free_in_flight,
     test_expiry_while_connecting,

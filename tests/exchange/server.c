@@ -48,6 +48,11 @@ static void complain(struct exchange *exchange, const char *what)
     exchange->server->faults++;
 }
 
+static bool is_get(const struct exchange *exchange)
+{
+    return strncmp(exchange->head.data, "GET ", 4) == 0;
+}
+
 static bool is_signed(const struct exchange *exchange, const char *path)
 {
     const char *head = exchange->head.data;
@@ -56,7 +61,8 @@ static bool is_signed(const struct exchange *exchange, const char *path)
     AUTO_FREE char *signature = value_of(head, "signature=\"", '"');
     AUTO_BUF struct buf message = {0};
     AUTO_BUF struct buf raw = {0};
-    sign_message(&message, "POST", path, strtoll(timestamp, NULL, 10), nonce, exchange->body.data,
+    const char *method = is_get(exchange) ? "GET" : "POST";
+    sign_message(&message, method, path, strtoll(timestamp, NULL, 10), nonce, exchange->body.data,
                  exchange->body.len);
     if (!text_base64_decode(&raw, signature, strlen(signature))) {
         return false;
@@ -93,11 +99,16 @@ static void check_request(struct exchange *exchange)
     static const char *const unwanted[] = {
         "\r\nExpect:", "\r\nAccept-Encoding:", "\r\nCookie:", "\r\nTransfer-Encoding:"};
     const char *head = exchange->head.data;
-    AUTO_FREE char *path = value_of(head, "POST ", ' ');
-    if (strncmp(head, "POST /v3/", 9) != 0 || strstr(head, " HTTP/1.1\r\n") == NULL) {
+    const char *method = is_get(exchange) ? "GET " : "POST ";
+    AUTO_FREE char *path = value_of(head, method, ' ');
+    if (strncmp(head, method, strlen(method)) != 0 || strncmp(path, "/v3/", 4) != 0 ||
+        strstr(head, " HTTP/1.1\r\n") == NULL) {
         complain(exchange, "the request line");
     }
-    for (size_t i = 0; i < ARRAY_LENGTH(wanted); i++) {
+    if (is_get(exchange) && strstr(head, "\r\nContent-") != NULL) {
+        complain(exchange, "a body of a GET");
+    }
+    for (size_t i = is_get(exchange) ? 1 : 0; i < ARRAY_LENGTH(wanted); i++) {
         if (strstr(head, wanted[i]) == NULL) {
             complain(exchange, wanted[i] + 2);
         }

@@ -59,7 +59,26 @@ struct attempt {
  * may take `body` and `id_value` out of the answer. */
 typedef void caller_answered_fn(void *context, void *cookie, struct answer *answer);
 
-/* Called on the loop's thread when a request was signed with that merchant's key, with the context
+/* What a GET brought, borrowed. Neither classified nor verified. */
+struct caller_got {
+    int status;                /* 0: no whole answer that belongs to this request came */
+    const char *reason;        /* static text: why not; else NULL */
+    struct answer_input input; /* of an answer */
+    bool has_date;
+    int64_t clock_offset_ms; /* with `has_date`: our clock less the answer's Date, about */
+};
+typedef void caller_got_fn(void *cookie, const struct caller_got *got);
+
+/* `path` is static. */
+struct caller_get {
+    struct merchant *merchant; /* who signs; NULL: not signed */
+    const char *path;
+    unsigned host;
+    int64_t timeout_ms;
+    caller_got_fn *got;
+};
+
+/* Called on the loop's thread when an attempt was signed with that merchant's key, with the context
  * of caller_new(). */
 typedef void caller_signed_fn(void *context, const struct merchant *merchant);
 
@@ -77,6 +96,10 @@ bool caller_configure(struct caller *caller, const struct caller_config *config,
  * ANSWER_UNVERIFIED with ANSWER_CAUSE_FOREIGN, and so does each later answer of that connection.
  * Later calls to that host use new connections. */
 void caller_start(struct caller *caller, const struct attempt *attempt, void *cookie);
+/* One request without effect, outside the events' attempts and metrics. `got` is called once on the
+ * loop's thread, never from inside, and not after caller_free(). */
+void caller_get(struct caller *caller, const struct caller_get *get, void *cookie);
+/* Attempts and GETs. */
 size_t caller_in_flight(const struct caller *caller);
 unsigned caller_host_count(const struct caller *caller);
 /* "api.mch.weixin.qq.com", with its port unless 443. */

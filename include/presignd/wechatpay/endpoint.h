@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* GET: the list of platform certificates. */
+#define CERTIFICATES_PATH "/v3/certificates"
+
 enum merchant_mode { MODE_DIRECT, MODE_PARTNER };
 
 #define ENDPOINT_REQUIRED_MAX 3

@@ -27,9 +27,9 @@ struct probe_answer {
 
 /* Asks the base URL number `host`. `merchant` NULL: GET /, not signed. Blocks for about
  * `timeout_ms` at most. The process must ignore SIGPIPE and have called curl_global_init(). False
- * and a reason (free()) when nothing could be asked: the CA file cannot be read, signing fails.
+ * and a reason (free()) when nothing could be asked: the CA file cannot be read, no thread.
  * `*error` must be NULL before. */
-bool probe_run(const struct caller_config *config, unsigned host, const struct merchant *merchant,
+bool probe_run(const struct caller_config *config, unsigned host, struct merchant *merchant,
                int64_t timeout_ms, struct probe_answer *answer, char **error)
     __attribute__((warn_unused_result));
 
