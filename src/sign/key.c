@@ -1,16 +1,15 @@
 #include "presignd/sign/key.h"
 
 #include "presignd/base/mem.h"
+#include "sign/pem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -44,11 +43,6 @@ static void close_at(const int *fd)
     if (*fd >= 0) {
         close(*fd);
     }
-}
-
-static void bio_free_at(BIO **bio)
-{
-    BIO_free(*bio);
 }
 
 static void x509_free_at(X509 **certificate)
@@ -91,8 +85,7 @@ static bool read_file(const char *path, struct secret *out, char **error)
         return false;
     }
     if (out->len > KEY_FILE_MAX) {
-        *error = mem_printf("%s: is larger than %d bytes: give a PEM file with one key", path,
-                            KEY_FILE_MAX);
+        *error = mem_printf("%s: is larger than %d bytes: give a PEM file", path, KEY_FILE_MAX);
         return false;
     }
     return true;
@@ -124,61 +117,80 @@ bool key_file_check(const char *path, char **error)
     return true;
 }
 
-/* The kinds of PEM blocks, by label (RFC 7468). */
-enum pem_kind { PEM_NONE, PEM_PRIVATE, PEM_ENCRYPTED, PEM_EC, PEM_PUBLIC, PEM_CERTIFICATE };
+/* --- What a file is read for --- */
+
+enum use { USE_PRIVATE, USE_PUBLIC, USE_MERCHANT_CERTIFICATE, USE_PLATFORM_CERTIFICATE };
 
 static const struct {
-    const char *begin;
-    enum pem_kind kind;
-} pem_labels[] = {
-    {"-----BEGIN PRIVATE KEY-----", PEM_PRIVATE},
-    {"-----BEGIN RSA PRIVATE KEY-----", PEM_PRIVATE},
-    {"-----BEGIN ENCRYPTED PRIVATE KEY-----", PEM_ENCRYPTED},
-    {"-----BEGIN EC PRIVATE KEY-----", PEM_EC},
-    {"-----BEGIN PUBLIC KEY-----", PEM_PUBLIC},
-    {"-----BEGIN CERTIFICATE-----", PEM_CERTIFICATE},
+    const char *give;
+    const char *from_der, *from_pkcs12; /* commands of openssl; NULL: none helps */
+} uses[] = {
+    [USE_PRIVATE] = {"give the merchant's private key (apiclient_key.pem)",
+                     "openssl pkey -inform DER", "openssl pkcs12 -nocerts -nodes"},
+    [USE_PUBLIC] = {"give WeChat Pay's public key (pub_key.pem)", "openssl pkey -pubin -inform DER",
+                    NULL},
+    [USE_MERCHANT_CERTIFICATE] = {"give the merchant's certificate (apiclient_cert.pem)",
+                                  "openssl x509 -inform DER", "openssl pkcs12 -nokeys -clcerts"},
+    [USE_PLATFORM_CERTIFICATE] = {"give a platform certificate of WeChat Pay",
+                                  "openssl x509 -inform DER", NULL},
 };
 
-static const char *pem_kind_text(enum pem_kind kind)
+/* "PATH: holds WHAT: give ..." */
+static bool refuse(const char *what, const char *held, enum use use, char **error)
 {
-    static const char *const texts[] = {
-        [PEM_NONE] = "no PEM text of a key or certificate",
-        [PEM_PRIVATE] = "a private key",
-        [PEM_ENCRYPTED] = "an encrypted private key",
-        [PEM_EC] = "an elliptic curve key",
-        [PEM_PUBLIC] = "a public key",
-        [PEM_CERTIFICATE] = "a certificate",
-    };
-    return texts[kind];
+    *error = mem_printf("%s: holds %s: %s", what, held, uses[use].give);
+    return false;
 }
 
-/* The kind of the first block. */
-static enum pem_kind pem_kind_of(const char *pem, size_t len)
+static bool refuse_damaged(const char *what, enum pem_kind kind, char **error)
 {
-    const char *first = NULL;
-    enum pem_kind kind = PEM_NONE;
-    for (size_t i = 0; i < ARRAY_LENGTH(pem_labels); i++) {
-        const char *begin = pem_labels[i].begin;
-        const char *at = memmem(pem, len, begin, strlen(begin));
-        if (at != NULL && (first == NULL || at < first)) {
-            first = at;
-            kind = pem_labels[i].kind;
-        }
+    *error = kind == PEM_NONE
+                 ? mem_printf("%s: holds more than %d keys and certificates", what, PEM_BLOCKS_MAX)
+                 : mem_printf("%s: is %s that is damaged: download or copy it again", what,
+                              pem_kind_text(kind));
+    return false;
+}
+
+static bool refuse_binary(const char *what, const struct pem *pem, enum use use, char **error)
+{
+    const char *held =
+        pem->trouble == PEM_PKCS12 ? "a PKCS#12 archive" : "a key or certificate as DER";
+    const char *command = pem->trouble == PEM_PKCS12 ? uses[use].from_pkcs12 : uses[use].from_der;
+    if (command == NULL) {
+        return refuse(what, held, use, error);
     }
-    return kind;
+    *error = mem_printf("%s: holds %s: %s, or convert it (%s -in OLD -out NEW)", what, held,
+                        uses[use].give, command);
+    return false;
 }
 
-/* Replaces OpenSSL's prompt on the terminal. A PKCS#1 key shows that it is encrypted only by asking
- * for a password. */
-/* NOLINTNEXTLINE(readability-non-const-parameter): the type is OpenSSL's */
-static int refuse_password(char *out, int size, int writing, void *asked)
+/* Cuts the text into blocks. False: `pem` has nothing to free. */
+static bool open_pem(struct pem *pem, const char *text, size_t len, const char *what, enum use use,
+                     char **error)
 {
-    (void)out;
-    (void)size;
-    (void)writing;
-    *(bool *)asked = true;
-    return -1;
+    *pem = (struct pem){0};
+    if (len > KEY_FILE_MAX) {
+        return refuse(what, "too many bytes", use, error);
+    }
+    pem_parse(pem, text, len);
+    bool ok = true;
+    if (pem->trouble == PEM_UTF16) {
+        *error = mem_printf("%s: is UTF-16 text: save it as UTF-8 or ASCII", what);
+        ok = false;
+    } else if (pem->trouble == PEM_DER || pem->trouble == PEM_PKCS12) {
+        ok = refuse_binary(what, pem, use, error);
+    } else if (pem->trouble == PEM_DAMAGED) {
+        ok = refuse_damaged(what, pem->damaged, error);
+    } else if (pem->count == 0) {
+        ok = refuse(what, pem_kind_text(PEM_NONE), use, error);
+    }
+    if (!ok) {
+        pem_deinit(pem);
+    }
+    return ok;
 }
+
+/* --- Keys --- */
 
 /* Returns the key when it is usable; otherwise frees it and returns NULL. */
 static EVP_PKEY *checked(EVP_PKEY *key, const char *what, char **error)
@@ -215,28 +227,40 @@ static bool signs_and_verifies(EVP_PKEY *key)
     return ok;
 }
 
-EVP_PKEY *key_private_parse(const char *pem, size_t len, const char *what, char **error)
+/* The one private key. Certificates beside it, as openssl pkcs12 writes them, are not looked at. */
+static const struct pem_block *private_block(const struct pem *pem, const char *what, char **error)
 {
-    enum pem_kind kind = pem_kind_of(pem, len);
-    bool asked = false;
-    EVP_PKEY *key = NULL;
-    if (kind == PEM_PRIVATE && len <= KEY_FILE_MAX) {
-        AUTO(bio_free_at) BIO *bio = BIO_new_mem_buf(pem, (int)len);
-        key = PEM_read_bio_PrivateKey(bio, NULL, refuse_password, &asked);
-        ERR_clear_error();
+    size_t keys = pem_count(pem, PEM_PRIVATE);
+    size_t others = pem_count(pem, PEM_ENCRYPTED) + pem_count(pem, PEM_EC);
+    if (keys + others > 1) {
+        *error =
+            mem_printf("%s: holds %zu private keys: leave the merchant's", what, keys + others);
+        return NULL;
     }
-    if (asked || kind == PEM_ENCRYPTED) {
+    if (pem_count(pem, PEM_ENCRYPTED) > 0) {
         *error =
             mem_printf("%s: is an encrypted private key: decrypt it first (openssl pkey)", what);
         return NULL;
     }
-    if (kind != PEM_PRIVATE) {
-        *error = mem_printf("%s: holds %s: give the merchant's private key (apiclient_key.pem)",
-                            what, pem_kind_text(kind));
+    if (keys == 0) {
+        (void)refuse(what, pem_kind_text(pem->blocks[0].kind), USE_PRIVATE, error);
         return NULL;
     }
+    const struct pem_block *block = pem->blocks;
+    while (block->kind != PEM_PRIVATE) {
+        block++;
+    }
+    return block;
+}
+
+/* PKCS#8 or PKCS#1, whatever the label says. */
+static EVP_PKEY *private_key(const struct pem_block *block, const char *what, char **error)
+{
+    const unsigned char *der = block->der;
+    EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &der, block->len);
+    ERR_clear_error();
     if (key == NULL) {
-        *error = mem_printf("%s: is a damaged private key: download or copy it again", what);
+        (void)refuse_damaged(what, PEM_PRIVATE, error);
         return NULL;
     }
     key = checked(key, what, error);
@@ -250,13 +274,20 @@ EVP_PKEY *key_private_parse(const char *pem, size_t len, const char *what, char 
     return key;
 }
 
-static X509 *certificate_parse(const char *pem, size_t len)
+EVP_PKEY *key_private_parse(const char *text, size_t len, const char *what, char **error)
 {
-    if (len > KEY_FILE_MAX) {
+    AUTO(pem_deinit) struct pem pem;
+    if (!open_pem(&pem, text, len, what, USE_PRIVATE, error)) {
         return NULL;
     }
-    AUTO(bio_free_at) BIO *bio = BIO_new_mem_buf(pem, (int)len);
-    X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    const struct pem_block *block = private_block(&pem, what, error);
+    return block == NULL ? NULL : private_key(block, what, error);
+}
+
+static X509 *certificate_of(const struct pem_block *block)
+{
+    const unsigned char *der = block->der;
+    X509 *certificate = d2i_X509(NULL, &der, block->len);
     ERR_clear_error();
     return certificate;
 }
@@ -271,35 +302,56 @@ static EVP_PKEY *certificate_key(const X509 *certificate)
     return key;
 }
 
-static EVP_PKEY *public_parse(const char *pem, size_t len)
+/* SubjectPublicKeyInfo or PKCS#1, whatever the label says. */
+static EVP_PKEY *public_key(const struct pem_block *block)
 {
-    if (len > KEY_FILE_MAX) {
-        return NULL;
+    const unsigned char *der = block->der;
+    EVP_PKEY *key = d2i_PUBKEY(NULL, &der, block->len);
+    if (key == NULL) {
+        der = block->der;
+        key = d2i_PublicKey(EVP_PKEY_RSA, NULL, &der, block->len);
     }
-    AUTO(bio_free_at) BIO *bio = BIO_new_mem_buf(pem, (int)len);
-    EVP_PKEY *key = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL);
     ERR_clear_error();
     return key;
 }
 
-EVP_PKEY *key_public_parse(const char *pem, size_t len, const char *what, char **error)
+/* True when the file holds nothing but blocks of those two kinds. */
+static bool holds_only(const struct pem *pem, enum pem_kind kind, enum pem_kind other,
+                       const char *what, enum use use, char **error)
 {
-    enum pem_kind kind = pem_kind_of(pem, len);
-    if (kind != PEM_PUBLIC && kind != PEM_CERTIFICATE) {
-        *error = mem_printf("%s: holds %s: give WeChat Pay's public key (pub_key.pem)", what,
-                            pem_kind_text(kind));
+    for (size_t i = 0; i < pem->count; i++) {
+        enum pem_kind held = pem->blocks[i].kind;
+        if (held != kind && held != other) {
+            return refuse(what, pem_kind_text(held), use, error);
+        }
+    }
+    return true;
+}
+
+EVP_PKEY *key_public_parse(const char *text, size_t len, const char *what, char **error)
+{
+    AUTO(pem_deinit) struct pem pem;
+    if (!open_pem(&pem, text, len, what, USE_PUBLIC, error) ||
+        !holds_only(&pem, PEM_PUBLIC, PEM_CERTIFICATE, what, USE_PUBLIC, error)) {
         return NULL;
     }
+    if (pem.count > 1) {
+        *error = mem_printf("%s: holds %zu keys: leave the one of wechatpay_public_key_id", what,
+                            pem.count);
+        return NULL;
+    }
+    const struct pem_block *block = &pem.blocks[0];
     AUTO(x509_free_at)
-    X509 *certificate = kind == PEM_CERTIFICATE ? certificate_parse(pem, len) : NULL;
-    EVP_PKEY *key = kind == PEM_PUBLIC ? public_parse(pem, len) : certificate_key(certificate);
+    X509 *certificate = block->kind == PEM_CERTIFICATE ? certificate_of(block) : NULL;
+    EVP_PKEY *key = block->kind == PEM_PUBLIC ? public_key(block) : certificate_key(certificate);
     if (key == NULL) {
-        *error = mem_printf("%s: is %s that is damaged: download or copy it again", what,
-                            pem_kind_text(kind));
+        (void)refuse_damaged(what, block->kind, error);
         return NULL;
     }
     return checked(key, what, error);
 }
+
+/* --- Certificates --- */
 
 /* Upper-case hex with an even number of digits, as in Wechatpay-Serial. NULL for an invalid serial
  * (RFC 5280, section 4.1.2.2: positive, at most 20 bytes). */
@@ -318,31 +370,71 @@ static char *serial_text(const X509 *certificate)
     return copy;
 }
 
-EVP_PKEY *key_certificate_parse(const char *pem, size_t len, const char *what, char **serial,
-                                int64_t *not_after_ms, char **error)
+/* False for a time that is none; a certificate's times are in UTC (RFC 5280, section 4.1.2.5). */
+static bool time_ms(const ASN1_TIME *from, int64_t *out)
 {
-    enum pem_kind kind = pem_kind_of(pem, len);
-    if (kind != PEM_CERTIFICATE) {
-        *error = mem_printf("%s: holds %s: give a platform certificate of WeChat Pay", what,
-                            pem_kind_text(kind));
-        return NULL;
-    }
-    AUTO(x509_free_at) X509 *certificate = certificate_parse(pem, len);
+    struct tm parts;
+    bool ok = ASN1_TIME_to_tm(from, &parts) == 1;
+    *out = ok ? (int64_t)timegm(&parts) * 1000 : 0;
+    return ok;
+}
+
+static bool read_certificate(const struct pem_block *block, const char *what,
+                             struct key_certificate *out, char **error)
+{
+    *out = (struct key_certificate){0};
+    AUTO(x509_free_at) X509 *certificate = certificate_of(block);
     EVP_PKEY *key = certificate_key(certificate);
-    AUTO_FREE char *number = key == NULL ? NULL : serial_text(certificate);
-    struct tm end;
-    if (number == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) != 1) {
-        *error = mem_printf("%s: is a damaged certificate: download or copy it again", what);
+    AUTO_FREE char *serial = key == NULL ? NULL : serial_text(certificate);
+    if (serial == NULL || !time_ms(X509_get0_notBefore(certificate), &out->not_before_ms) ||
+        !time_ms(X509_get0_notAfter(certificate), &out->not_after_ms)) {
         EVP_PKEY_free(key);
         ERR_clear_error();
-        return NULL;
+        return refuse_damaged(what, PEM_CERTIFICATE, error);
     }
-    key = checked(key, what, error);
-    if (key != NULL) {
-        *serial = mem_strdup(number);
-        *not_after_ms = (int64_t)timegm(&end) * 1000;
+    out->key = checked(key, what, error);
+    out->serial = out->key == NULL ? NULL : mem_strdup(serial);
+    return out->key != NULL;
+}
+
+void key_certificate_deinit(struct key_certificate *certificate)
+{
+    EVP_PKEY_free(certificate->key);
+    free(certificate->serial);
+    *certificate = (struct key_certificate){0};
+}
+
+static size_t read_certificates(const struct pem *pem, const char *what,
+                                struct key_certificate *out, size_t max, char **error)
+{
+    if (pem->count > max) {
+        *error = mem_printf("%s: holds %zu certificates, %zu are the most: leave old ones out",
+                            what, pem->count, max);
+        return 0;
     }
-    return key;
+    for (size_t i = 0; i < pem->count; i++) {
+        AUTO_FREE char *name =
+            pem->count == 1 ? mem_strdup(what) : mem_printf("%s: certificate %zu", what, i + 1);
+        if (!read_certificate(&pem->blocks[i], name, &out[i], error)) {
+            while (i > 0) {
+                key_certificate_deinit(&out[--i]);
+            }
+            return 0;
+        }
+    }
+    return pem->count;
+}
+
+size_t key_certificates_parse(const char *text, size_t len, const char *what, enum key_owner owner,
+                              struct key_certificate *out, size_t max, char **error)
+{
+    enum use use = owner == KEY_OF_MERCHANT ? USE_MERCHANT_CERTIFICATE : USE_PLATFORM_CERTIFICATE;
+    AUTO(pem_deinit) struct pem pem;
+    if (!open_pem(&pem, text, len, what, use, error) ||
+        !holds_only(&pem, PEM_CERTIFICATE, PEM_CERTIFICATE, what, use, error)) {
+        return 0;
+    }
+    return read_certificates(&pem, what, out, max, error);
 }
 
 void key_sha256(const EVP_PKEY *key, char out[KEY_SHA256_SIZE])
@@ -372,10 +464,11 @@ EVP_PKEY *key_public_read(const char *path, char **error)
                                          : NULL;
 }
 
-EVP_PKEY *key_certificate_read(const char *path, char **serial, int64_t *not_after_ms, char **error)
+size_t key_certificates_read(const char *path, enum key_owner owner, struct key_certificate *out,
+                             size_t max, char **error)
 {
     AUTO(secret_deinit) struct secret file = {0};
     return read_file(path, &file, error)
-               ? key_certificate_parse(file.bytes, file.len, path, serial, not_after_ms, error)
-               : NULL;
+               ? key_certificates_parse(file.bytes, file.len, path, owner, out, max, error)
+               : 0;
 }

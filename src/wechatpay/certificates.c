@@ -72,12 +72,13 @@ bool certificates_decrypt(const char apiv3_key[APIV3_KEY_LENGTH], const char *no
 /* True for a certificate with a usable key and the serial that the answer lists. */
 static bool is_certificate(const struct buf *pem, const char *listed_serial)
 {
-    AUTO_FREE char *serial = NULL;
     AUTO_FREE char *error = NULL;
-    int64_t not_after_ms;
-    EVP_PKEY *key = key_certificate_parse(pem->data, pem->len, "", &serial, &not_after_ms, &error);
-    EVP_PKEY_free(key);
-    return key != NULL && text_equal_nocase(serial, listed_serial);
+    struct key_certificate found = {0};
+    bool ok =
+        key_certificates_parse(pem->data, pem->len, "", KEY_OF_WECHATPAY, &found, 1, &error) == 1 &&
+        text_equal_nocase(found.serial, listed_serial);
+    key_certificate_deinit(&found);
+    return ok;
 }
 
 /* Reads one element of `data` into `pem`; skips an element of another algorithm. Returns NULL, or

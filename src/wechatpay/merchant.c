@@ -96,34 +96,40 @@ static void take_private_key(struct builder *builder, const char *path)
     }
 }
 
-/* Takes over `key` and `serial`. */
+static const struct verify_key *find_verify_key(const struct merchant *merchant, const char *serial)
+{
+    for (size_t i = 0; i < merchant->verify_key_count; i++) {
+        if (strcmp(merchant->verify_keys[i].serial, serial) == 0) {
+            return &merchant->verify_keys[i];
+        }
+    }
+    return NULL;
+}
+
+/* Takes over key.key and key.serial. The same key again is left out: bundles overlap. */
 static void add_verify_key(struct builder *builder, const char *name, const char *path,
-                           char *serial, EVP_PKEY *key, int64_t not_after_ms)
+                           struct verify_key key)
 {
     struct merchant *merchant = builder->merchant;
-    bool is_twice = false;
-    for (size_t i = 0; i < merchant->verify_key_count; i++) {
-        is_twice = is_twice || strcmp(merchant->verify_keys[i].serial, serial) == 0;
-    }
-    if (merchant->private_key != NULL && EVP_PKEY_eq(merchant->private_key, key) == 1) {
+    const struct verify_key *same = find_verify_key(merchant, key.serial);
+    if (merchant->private_key != NULL && EVP_PKEY_eq(merchant->private_key, key.key) == 1) {
         complain(builder, name,
                  "%s: is the merchant's own key: answers are verified with WeChat Pay's", path);
-    } else if (is_twice) {
+    } else if (same != NULL && EVP_PKEY_eq(same->key, key.key) != 1) {
         complain(builder, name,
                  "%s: another key of this merchant has serial %s already: leave one out", path,
-                 serial);
-    } else if (merchant->verify_key_count == MERCHANT_VERIFY_KEYS_MAX) {
+                 key.serial);
+    } else if (same == NULL && merchant->verify_key_count == MERCHANT_VERIFY_KEYS_MAX) {
         complain(builder, name,
                  "%s: is one more than the %d keys that a merchant may hold: leave old "
                  "certificates out",
                  path, MERCHANT_VERIFY_KEYS_MAX);
-    } else {
-        merchant->verify_keys[merchant->verify_key_count++] =
-            (struct verify_key){.serial = serial, .key = key, .not_after_ms = not_after_ms};
+    } else if (same == NULL) {
+        merchant->verify_keys[merchant->verify_key_count++] = key;
         return;
     }
-    free(serial);
-    EVP_PKEY_free(key);
+    free((char *)key.serial);
+    EVP_PKEY_free(key.key);
 }
 
 /* A header carries the id, so only letters, digits and underscores are valid. The prefix
@@ -159,21 +165,29 @@ static void take_public_key(struct builder *builder, const char *id, const char 
         EVP_PKEY_free(key);
     } else {
         builder->merchant->public_key_id = mem_strdup(id);
-        add_verify_key(builder, "wechatpay_public_key", path, mem_strdup(id), key, INT64_MAX);
+        add_verify_key(
+            builder, "wechatpay_public_key", path,
+            (struct verify_key){.serial = mem_strdup(id), .key = key, .not_after_ms = INT64_MAX});
     }
 }
 
 static void take_certificates(struct builder *builder, const char *const *paths)
 {
+    static const char name[] = "platform_certificates";
     for (; paths != NULL && *paths != NULL; paths++) {
+        struct key_certificate found[MERCHANT_VERIFY_KEYS_MAX];
         AUTO_FREE char *error = NULL;
-        char *serial = NULL;
-        int64_t not_after_ms = 0;
-        EVP_PKEY *key = key_certificate_read(*paths, &serial, &not_after_ms, &error);
-        if (key == NULL) {
-            complain(builder, "platform_certificates", "%s", error);
-        } else {
-            add_verify_key(builder, "platform_certificates", *paths, serial, key, not_after_ms);
+        size_t count = key_certificates_read(*paths, KEY_OF_WECHATPAY, found,
+                                             MERCHANT_VERIFY_KEYS_MAX, &error);
+        if (count == 0) {
+            complain(builder, name, "%s", error);
+        }
+        for (size_t i = 0; i < count; i++) {
+            add_verify_key(builder, name, *paths,
+                           (struct verify_key){.serial = found[i].serial,
+                                               .key = found[i].key,
+                                               .not_before_ms = found[i].not_before_ms,
+                                               .not_after_ms = found[i].not_after_ms});
         }
     }
 }

@@ -47,17 +47,22 @@ static void read_list(const char *body, size_t len)
 
 static void read_key(const char *pem, size_t len)
 {
-    char *serial = NULL, *errors[3] = {NULL, NULL, NULL};
-    int64_t not_after_ms;
+    enum { MAX = 3 };
+    char *errors[3] = {NULL, NULL, NULL};
+    struct key_certificate found[MAX] = {0};
+    size_t count = key_certificates_parse(pem, len, "F", KEY_OF_MERCHANT, found, MAX, &errors[2]);
+    PROMISE(count <= MAX && (count == 0) == (found[0].key == NULL));
     EVP_PKEY *keys[] = {key_private_parse(pem, len, "F", &errors[0]),
-                        key_public_parse(pem, len, "F", &errors[1]),
-                        key_certificate_parse(pem, len, "F", &serial, &not_after_ms, &errors[2])};
+                        key_public_parse(pem, len, "F", &errors[1]), found[0].key};
     for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
         PROMISE((keys[i] == NULL) == (errors[i] != NULL));
-        EVP_PKEY_free(keys[i]);
         free(errors[i]);
     }
-    free(serial);
+    EVP_PKEY_free(keys[0]);
+    EVP_PKEY_free(keys[1]);
+    for (size_t i = 0; i < MAX; i++) {
+        key_certificate_deinit(&found[i]);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

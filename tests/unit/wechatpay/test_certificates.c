@@ -44,14 +44,13 @@ Test(certificates, the_published_answer_holds_its_certificate)
     char **items = certificates_read(body.data, body.len, APIV3_KEY, &count, &reason);
     cr_assert_not_null(items, "%s", reason);
     cr_assert_eq(count, 1);
-    AUTO_FREE char *serial = NULL;
     char *error = NULL;
-    int64_t not_after_ms = 0;
-    AUTO(pkey_free_at)
-    EVP_PKEY *key =
-        key_certificate_parse(items[0], strlen(items[0]), "k7", &serial, &not_after_ms, &error);
-    cr_assert_not_null(key, "%s", error);
-    cr_assert_str_eq(serial, SERIAL);
+    struct key_certificate found;
+    cr_assert_eq(key_certificates_parse(items[0], strlen(items[0]), "k7", KEY_OF_WECHATPAY, &found,
+                                        1, &error),
+                 1, "%s", error);
+    cr_assert_str_eq(found.serial, SERIAL);
+    key_certificate_deinit(&found);
     free(items[0]);
     free(items);
 }

@@ -74,11 +74,22 @@ Test(merchant, certificates_and_a_public_key_are_held_at_once)
     cr_assert_eq(merchant->verify_key_count, 2);
     merchant_unref(merchant);
 
-    spec.certificate_paths = (const char *const[]){a, a, NULL};
+    AUTO(pkey_free_at) EVP_PKEY *other = rsa_new(2048);
+    AUTO_BUF struct buf pem_other = pem_certificate(other, "0A"), pem_both = {0};
+    buf_printf(&pem_both, "%s%s", pem_a.data, pem_b.data);
+    AUTO(file_remove_at) char *both = file_with(pem_both.data, pem_both.len);
+    AUTO(file_remove_at) char *contradicting = file_with(pem_other.data, pem_other.len);
+    spec.certificate_paths = (const char *const[]){both, a, NULL}; /* bundles overlap */
+    merchant = expect_taken(&spec);
+    cr_assert_eq(merchant->verify_key_count, 2);
+    cr_assert_gt(merchant->verify_keys[1].not_before_ms, 0);
+    merchant_unref(merchant);
+
+    spec.certificate_paths = (const char *const[]){a, contradicting, NULL};
     AUTO_FREE char *twice = mem_printf("merchant 1900007291: platform_certificates: %s: another "
                                        "key of this merchant has serial 0A already: leave one "
                                        "out\n",
-                                       a);
+                                       contradicting);
     expect_refused(&spec, twice);
 }
 
