@@ -91,8 +91,8 @@ static bool host_fails(const struct status *status, struct found *found)
     return hosts_in(status, ATTENTION_HOST_FAILS, found);
 }
 
-/* `answers`: what WeChat Pay does. */
-static bool merchants_held(const struct status *status, enum hold_why why, const char *answers,
+/* `cause`: what is wrong. Without a key there are no probes. */
+static bool merchants_held(const struct status *status, enum hold_why why, const char *cause,
                            struct found *found)
 {
     int64_t waiting = 0, until_ms = STATUS_NONE;
@@ -105,12 +105,13 @@ static bool merchants_held(const struct status *status, enum hold_why why, const
             earlier(&found->since_ms, merchant->since_ms);
         }
     }
-    buf_printf(&found->text, "%s; %" PRId64 " events are held", answers, waiting);
+    buf_printf(&found->text, "%s; %" PRId64 " events are held", cause, waiting);
     if (until_ms != STATUS_NONE) {
         buf_puts(&found->text, ", and fail after ");
         put_clock(&found->text, until_ms);
     } else {
-        buf_puts(&found->text, ", and new ones fail, but for one probe a minute");
+        buf_puts(&found->text, ", and new ones fail");
+        buf_puts(&found->text, why == HOLD_WHY_KEYLESS ? "" : ", but for one probe a minute");
     }
     return found->names > 0;
 }
@@ -123,6 +124,12 @@ static bool unauthorized(const struct status *status, struct found *found)
 static bool unverified(const struct status *status, struct found *found)
 {
     return merchants_held(status, HOLD_WHY_UNVERIFIED, "no configured key verifies its answers",
+                          found);
+}
+
+static bool keyless(const struct status *status, struct found *found)
+{
+    return merchants_held(status, HOLD_WHY_KEYLESS, "it has no key that verifies answers now",
                           found);
 }
 
@@ -455,6 +462,9 @@ static const struct rule {
      "check serial_no, private_key and the clock: presignctl check --online"},
     {"PresigndMerchantHeld", true, unverified,
      "compare wechatpay_public_key and its id with the merchant platform: presignctl check "
+     "--online"},
+    {"PresigndMerchantHeld", true, keyless,
+     "check the expiry of platform_certificates, apiv3_key and the clock: presignctl check "
      "--online"},
     {"PresigndOperatorFailures", true, operator_fails, ""},
     {"PresigndSenderFailures", true, sender_fails, ""},

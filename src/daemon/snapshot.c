@@ -67,7 +67,8 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.refused = (int64_t)jobs[JOB_REFUSED];
     status->work.held_endpoint = (int64_t)pipeline->held[HOLD_WHY_ENDPOINT];
     status->work.held_merchants = (int64_t)pipeline->held[HOLD_WHY_UNAUTHORIZED];
-    status->work.held_unverified = (int64_t)pipeline->held[HOLD_WHY_UNVERIFIED];
+    status->work.held_unverified =
+        (int64_t)(pipeline->held[HOLD_WHY_UNVERIFIED] + pipeline->held[HOLD_WHY_KEYLESS]);
     status->work.held_limited = (int64_t)pipeline->held[HOLD_WHY_RATE_LIMITED];
     status->work.held_paused = (int64_t)pipeline->held[HOLD_WHY_PAUSED];
     status->work.signatures_waiting = (int64_t)signer_waiting(from->signer);

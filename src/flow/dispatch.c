@@ -55,6 +55,7 @@ static void call(struct pipeline *p, struct job *job, struct hold_permit permit,
 {
     struct merchant_queue *queue = job->queue;
     job_state_move(p, job, JOB_CALLING);
+    job->awaits_keys = false;
     begin_time(p, job, now);
     job->began_ms = now.mono_ms;
     job->began_wall_ms = now.wall_ms;
@@ -101,13 +102,16 @@ static bool is_below_share(const struct pipeline *p, const struct merchant_queue
 /* The hold of its merchant is over: fails without a call. */
 static void fail_held(struct pipeline *p, struct job *job, struct moment now)
 {
+    static const char *const why_text[HOLD_WHY_COUNT] = {
+        [HOLD_WHY_UNAUTHORIZED] = "has been answered 401",
+        [HOLD_WHY_UNVERIFIED] = "has had answers that no key verifies",
+        [HOLD_WHY_KEYLESS] = "has had no key that verifies answers",
+    };
     char message[ADMIT_MESSAGE_MAX];
     enum reason reason = hold_reason(&job->queue->hold);
     (void)snprintf(message, sizeof message,
                    "not called: merchant %s %s for longer than hold_unauthorized_ms",
-                   job->queue->merchant->mchid,
-                   reason == REASON_UNVERIFIED_ANSWER ? "has had answers that no key verifies"
-                                                      : "has been answered 401");
+                   job->queue->merchant->mchid, why_text[hold_why_held(&job->queue->hold)]);
     job_state_fail(p, job, reason, job->attempts == 0 ? message : NULL, now);
 }
 
@@ -161,6 +165,33 @@ static bool drop_one(struct pipeline *p, struct job *job, struct moment now)
     return false;
 }
 
+static void tell_held(struct pipeline *p, const struct merchant_queue *queue, enum hold_why was)
+{
+    enum hold_why why = hold_why_held(&queue->hold);
+    if (why != was && was != HOLD_WHY_NONE) {
+        OBSERVE(p, merchant_held, queue->merchant->mchid, was, false);
+    }
+    if (why != was && why != HOLD_WHY_NONE) {
+        OBSERVE(p, merchant_held, queue->merchant->mchid, why, true);
+    }
+}
+
+/* Without a key an answer cannot be used, so there is no call, and certificates are fetched because
+ * events wait. */
+static void look_for_keys(struct pipeline *p, struct merchant_queue *queue, struct moment now)
+{
+    if (p->ports.has_keys == NULL) {
+        return;
+    }
+    enum hold_why was = hold_why_held(&queue->hold);
+    bool has_keys = p->ports.has_keys(p->ports.keys, queue->merchant, now.wall_ms);
+    hold_merchant_has_keys(&queue->hold, has_keys, now.mono_ms);
+    if (!has_keys && p->ports.refresh_keys != NULL) {
+        (void)p->ports.refresh_keys(p->ports.keys, queue->merchant);
+    }
+    tell_held(p, queue, was);
+}
+
 /* Begins the queue's next call, or fails its next event. False if the queue is closed; p->reopen_ms
  * may have changed then. */
 static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned *failures_left,
@@ -170,6 +201,7 @@ static bool start_one(struct pipeline *p, struct merchant_queue *queue, unsigned
     if (drop_one(p, job_of(merchant_queue_next(queue, false)), now)) {
         return true;
     }
+    look_for_keys(p, queue, now);
     struct hold_permit permit = hold_ask(&p->hold, &queue->hold, now.mono_ms);
     switch (permit.verdict) {
     case HOLD_WAIT:
@@ -278,7 +310,7 @@ static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
 {
     struct merchant_queue *queue = job->queue;
     bool was_down = hold_down(&p->hold), down;
-    enum hold_why was = hold_why_held(&queue->hold), why;
+    enum hold_why was = hold_why_held(&queue->hold);
     struct hold_end end = {
         .answer = &job->answer,
         .merchant_401 = is_merchant_401(job),
@@ -292,13 +324,7 @@ static void tell_hold(struct pipeline *p, struct job *job, struct moment now)
     if (down != was_down) {
         OBSERVE(p, endpoint_down, down);
     }
-    why = hold_why_held(&queue->hold);
-    if (why != was && was != HOLD_WHY_NONE) {
-        OBSERVE(p, merchant_held, queue->merchant->mchid, was, false);
-    }
-    if (why != was && why != HOLD_WHY_NONE) {
-        OBSERVE(p, merchant_held, queue->merchant->mchid, why, true);
-    }
+    tell_held(p, queue, was);
 }
 
 /* Also for orphans: hold and queue learn from every answer. */
@@ -372,6 +398,51 @@ static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
     }
 }
 
+/* The answer names a key that the merchant does not have, and its certificates are fetched for
+ * that: the next attempt waits for them, and this one does not count. The other events go on, since
+ * most answers may still be signed by a known key. False: nothing is fetched. */
+static bool await_keys(struct pipeline *p, struct job *job, struct moment now)
+{
+    const struct answer *answer = &job->answer;
+    bool unknown = answer->cause == ANSWER_CAUSE_KEYS && answer->verify == VERIFY_UNKNOWN_SERIAL;
+    if (!unknown || p->ports.refresh_keys == NULL ||
+        !p->ports.refresh_keys(p->ports.keys, job->queue->merchant) ||
+        hold_is_held(&job->queue->hold)) {
+        return false;
+    }
+    int64_t at_ms = now.mono_ms + JOB_KEYS_WAIT_MS, last = last_ms(p, job, now);
+    if (now.mono_ms >= last) {
+        return false;
+    }
+    job->awaits_keys = true;
+    retry_at(p, job, at_ms < last ? at_ms : last, now);
+    return true;
+}
+
+static void end_wait(struct pipeline *p, struct list *list, const struct merchant_queue *queue,
+                     struct moment now)
+{
+    LIST_FOREACH (list, link) {
+        struct job *job = job_of(link);
+        if (job->queue == queue && job->awaits_keys && job->retry_ms > now.mono_ms) {
+            job->retry_ms = now.mono_ms;
+            job_state_arm(p, job, now);
+        }
+    }
+}
+
+/* Without a time budget, as pausing.c. */
+void dispatch_keys_changed(struct pipeline *p, struct merchant_queue *queue, bool changed,
+                           struct moment now)
+{
+    if (changed) {
+        hold_merchant_new_keys(&queue->hold, now.mono_ms);
+    }
+    look_for_keys(p, queue, now);
+    end_wait(p, &p->jobs[JOB_RETRY], queue, now);
+    end_wait(p, &p->jobs[JOB_PAUSED], queue, now);
+}
+
 /* Merchant, host or process is unavailable: waiting for it uses up no attempt. */
 static bool is_held(const struct pipeline *p, const struct job *job)
 {
@@ -388,6 +459,9 @@ static bool is_held(const struct pipeline *p, const struct job *job)
 /* After the time of the last attempt there is none. */
 static void try_again(struct pipeline *p, struct job *job, struct moment now)
 {
+    if (await_keys(p, job, now)) {
+        return;
+    }
     bool held = is_held(p, job);
     if (held && !hold_is_held(&job->queue->hold) && now.mono_ms >= last_ms(p, job, now)) {
         job_state_fail(p, job, retry_rule(job->answer.kind).reason, NULL, now);

@@ -42,12 +42,16 @@ static void describe_waiting(const struct pipeline *p, const struct job *job, st
                                                    : wall_of(now, hold_until_ms(&p->hold, hold));
 }
 
-/* An event that is held alone waits between its probes, as those of a held merchant do. */
+/* An event that is held alone waits between its probes, as those of a held merchant do. One whose
+ * answer named an unknown key waits until its merchant's certificates have come. */
 static void describe_retry(const struct pipeline *p, const struct job *job, struct moment now,
                            struct pipeline_found *found)
 {
-    found->state = job->held_alone ? "held" : "retry";
-    found->held_by = job->held_alone ? hold_why_name(HOLD_WHY_UNAUTHORIZED) : NULL;
+    enum hold_why why = job->held_alone    ? HOLD_WHY_UNAUTHORIZED
+                        : job->awaits_keys ? HOLD_WHY_UNVERIFIED
+                                           : HOLD_WHY_NONE;
+    found->state = why == HOLD_WHY_NONE ? "retry" : "held";
+    found->held_by = why == HOLD_WHY_NONE ? NULL : hold_why_name(why);
     found->next_attempt_at_ms = wall_of(now, job->retry_ms);
     if (job->held_alone) {
         found->until_ms = wall_of(now, job->first_401_ms + p->rules.limits.hold_unauthorized_ms);

@@ -29,8 +29,9 @@ enum action {
 };
 
 /* Compiles only with a row for each event and a column for each state. While paced, no call begins,
- * so only answers to older calls come. A 429 may come before the signature was checked. An error's
- * answer need not be signed, so HOLD_EVENT_ANSWERED proves nothing about verifying keys. */
+ * so only answers to older calls come; likewise without keys. A 429 may come before the signature
+ * was checked. An error's answer need not be signed, so HOLD_EVENT_ANSWERED proves nothing about
+ * verifying keys. */
 static enum action action_of(enum hold_state state, enum hold_event event)
 {
 #define ON(event_id, ...)                                              \
@@ -41,17 +42,19 @@ static enum action action_of(enum hold_state state, enum hold_event event)
     }
     switch (event) {
         /* clang-format off */
-        /*               open      paced     unauthorized, over     unverifiable, over */
-        ON(NONE,         STAY,     STAY,     STAY,         STAY,    STAY,         STAY)
-        ON(VERIFIED,     RAISE,    STAY,     RELEASE,      RELEASE, RELEASE,      RELEASE)
-        ON(ANSWERED,     RAISE,    STAY,     RELEASE,      RELEASE, STAY,         STAY)
-        ON(FAILED,       RAISE,    STAY,     STAY,         STAY,    STAY,         STAY)
-        ON(LIMITED,      BACK_OFF, BACK_OFF, DELAY,        DELAY,   DELAY,        DELAY)
-        ON(UNAUTHORIZED, HOLD,     STAY,     STAY,         STAY,    SWITCH,       SWITCH)
-        ON(UNVERIFIABLE, HOLD,     STAY,     SWITCH,       SWITCH,  STAY,         STAY)
-        ON(TIME,         STAY,     REOPEN,   EXPIRE,       STAY,    EXPIRE,       STAY)
-        ON(RESUMED,      STAY,     STAY,     RESTART,      RESTART, RESTART,      RESTART)
-        ON(RESET,        RESET,    RESET,    RESET,        RESET,   RESET,        RESET)
+        /*               open      paced     unauthorized, over     unverifiable, over     keyless, over */
+        ON(NONE,         STAY,     STAY,     STAY,         STAY,    STAY,         STAY,    STAY,    STAY)
+        ON(VERIFIED,     RAISE,    STAY,     RELEASE,      RELEASE, RELEASE,      RELEASE, STAY,    STAY)
+        ON(ANSWERED,     RAISE,    STAY,     RELEASE,      RELEASE, STAY,         STAY,    STAY,    STAY)
+        ON(FAILED,       RAISE,    STAY,     STAY,         STAY,    STAY,         STAY,    STAY,    STAY)
+        ON(LIMITED,      BACK_OFF, BACK_OFF, DELAY,        DELAY,   DELAY,        DELAY,   STAY,    STAY)
+        ON(UNAUTHORIZED, HOLD,     STAY,     STAY,         STAY,    SWITCH,       SWITCH,  STAY,    STAY)
+        ON(UNVERIFIABLE, HOLD,     STAY,     SWITCH,       SWITCH,  STAY,         STAY,    STAY,    STAY)
+        ON(KEYLESS,      HOLD,     HOLD,     STAY,         STAY,    SWITCH,       SWITCH,  STAY,    STAY)
+        ON(KEYS,         STAY,     STAY,     STAY,         STAY,    RESTART,      RESTART, RELEASE, RELEASE)
+        ON(TIME,         STAY,     REOPEN,   EXPIRE,       STAY,    EXPIRE,       STAY,    EXPIRE,  STAY)
+        ON(RESUMED,      STAY,     STAY,     RESTART,      RESTART, RESTART,      RESTART, RESTART, RESTART)
+        ON(RESET,        RESET,    RESET,    RESET,        RESET,   RESET,        RESET,   RESET,   RESET)
         /* clang-format on */
     case HOLD_EVENT_COUNT:
         break;
@@ -62,7 +65,8 @@ static enum action action_of(enum hold_state state, enum hold_event event)
 
 static bool is_over(enum hold_state state)
 {
-    return state == HOLD_UNAUTHORIZED_OVER || state == HOLD_UNVERIFIABLE_OVER;
+    return state == HOLD_UNAUTHORIZED_OVER || state == HOLD_UNVERIFIABLE_OVER ||
+           state == HOLD_KEYLESS_OVER;
 }
 
 static bool is_unauthorized(enum hold_state state)
@@ -70,9 +74,33 @@ static bool is_unauthorized(enum hold_state state)
     return state == HOLD_UNAUTHORIZED || state == HOLD_UNAUTHORIZED_OVER;
 }
 
+static bool is_keyless(enum hold_state state)
+{
+    return state == HOLD_KEYLESS || state == HOLD_KEYLESS_OVER;
+}
+
+/* The state of the same cause, before or after the end of the hold. */
+static enum hold_state held_state(enum hold_state state, bool over)
+{
+    if (is_unauthorized(state)) {
+        return over ? HOLD_UNAUTHORIZED_OVER : HOLD_UNAUTHORIZED;
+    }
+    if (is_keyless(state)) {
+        return over ? HOLD_KEYLESS_OVER : HOLD_KEYLESS;
+    }
+    return over ? HOLD_UNVERIFIABLE_OVER : HOLD_UNVERIFIABLE;
+}
+
+/* The state that the event leads to. */
+static enum hold_state held_by(enum hold_event event)
+{
+    return event == HOLD_EVENT_UNAUTHORIZED ? HOLD_UNAUTHORIZED
+           : event == HOLD_EVENT_KEYLESS    ? HOLD_KEYLESS
+                                            : HOLD_UNVERIFIABLE;
+}
+
 enum hold_state hold_next_state(enum hold_state state, enum hold_event event)
 {
-    bool unauthorized = is_unauthorized(state);
     switch (action_of(state, event)) {
     case STAY:
     case RAISE:
@@ -81,14 +109,13 @@ enum hold_state hold_next_state(enum hold_state state, enum hold_event event)
     case BACK_OFF:
         return HOLD_PACED;
     case HOLD:
-        return event == HOLD_EVENT_UNAUTHORIZED ? HOLD_UNAUTHORIZED : HOLD_UNVERIFIABLE;
+        return held_by(event);
     case SWITCH:
-        return unauthorized ? (is_over(state) ? HOLD_UNVERIFIABLE_OVER : HOLD_UNVERIFIABLE)
-                            : (is_over(state) ? HOLD_UNAUTHORIZED_OVER : HOLD_UNAUTHORIZED);
+        return held_state(held_by(event), is_over(state));
     case RESTART:
-        return unauthorized ? HOLD_UNAUTHORIZED : HOLD_UNVERIFIABLE;
+        return held_state(state, false);
     case EXPIRE:
-        return unauthorized ? HOLD_UNAUTHORIZED_OVER : HOLD_UNVERIFIABLE_OVER;
+        return held_state(state, true);
     case REOPEN:
     case RELEASE:
     case RESET:
@@ -432,7 +459,7 @@ static void begin_epoch(struct hold_merchant *merchant)
 
 static void release(struct hold_merchant *merchant, enum hold_state from, int64_t now_ms)
 {
-    if (from == HOLD_UNAUTHORIZED || from == HOLD_UNVERIFIABLE) {
+    if (from >= HOLD_UNAUTHORIZED && !is_over(from)) {
         merchant->past_holds_ms += now_ms - merchant->since_ms;
     }
     merchant->unverified = merchant->unverified_hosts = 0;
@@ -447,7 +474,14 @@ static void raise_slow_start_limit(struct hold_merchant *merchant)
     merchant->backoff_ms = 0;
 }
 
-/* `end` is NULL if the event is not an answer. */
+/* How long a hold lasts before its events fail. */
+static int64_t hold_time_ms(const struct hold *hold, enum hold_state state)
+{
+    int64_t hold_ms = hold->rules.hold_ms;
+    return hold_ms == 0 && is_keyless(state) ? HOLD_KEYLESS_MS : hold_ms;
+}
+
+/* `end` is NULL if the event is not an answer. `hold` is NULL where no probe follows. */
 static void merchant_take(const struct hold *hold, struct hold_merchant *merchant,
                           enum hold_event event, bool stale, const struct hold_end *end,
                           int64_t now_ms)
@@ -473,7 +507,7 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
     case HOLD:
         begin_epoch(merchant);
         merchant->since_ms = now_ms;
-        merchant->probe_ms = now_ms + hold_probe_interval_ms(hold);
+        merchant->probe_ms = hold == NULL ? now_ms : now_ms + hold_probe_interval_ms(hold);
         break;
     case DELAY: {
         int64_t until_ms = pause_end_ms(end, 0);
@@ -482,7 +516,7 @@ static void merchant_take(const struct hold *hold, struct hold_merchant *merchan
     }
     case EXPIRE: {
         /* Counted from the hold's end, which is noticed later if no event waited. */
-        int64_t probe_ms = merchant->since_ms + hold->rules.hold_ms + HOLD_RECOVERY_MS;
+        int64_t probe_ms = merchant->since_ms + hold_time_ms(hold, from) + HOLD_RECOVERY_MS;
         merchant->probe_ms = probe_ms > merchant->probe_ms ? probe_ms : merchant->probe_ms;
         merchant->past_holds_ms += now_ms - merchant->since_ms;
         break;
@@ -509,6 +543,22 @@ void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms)
 void hold_merchant_resumed(struct hold_merchant *merchant, int64_t now_ms)
 {
     merchant_take(NULL, merchant, HOLD_EVENT_RESUMED, false, NULL, now_ms);
+}
+
+void hold_merchant_has_keys(struct hold_merchant *merchant, bool has_keys, int64_t now_ms)
+{
+    if (has_keys == is_keyless(merchant->state)) {
+        enum hold_event event = has_keys ? HOLD_EVENT_KEYS : HOLD_EVENT_KEYLESS;
+        merchant_take(NULL, merchant, event, false, NULL, now_ms);
+    }
+}
+
+void hold_merchant_new_keys(struct hold_merchant *merchant, int64_t now_ms)
+{
+    merchant->unverified = merchant->unverified_hosts = 0;
+    if (!is_keyless(merchant->state)) {
+        merchant_take(NULL, merchant, HOLD_EVENT_KEYS, false, NULL, now_ms);
+    }
 }
 
 /* Every host that works must have given such answers: one host alone may be wrong itself. */
@@ -584,7 +634,7 @@ static void learn_merchant(const struct hold *hold, struct hold_merchant *mercha
 int64_t hold_until_ms(const struct hold *hold, const struct hold_merchant *merchant)
 {
     bool counts = hold_is_held(merchant) && !hold_is_over(merchant);
-    return counts ? merchant->since_ms + hold->rules.hold_ms : INT64_MAX;
+    return counts ? merchant->since_ms + hold_time_ms(hold, merchant->state) : INT64_MAX;
 }
 
 static void advance(const struct hold *hold, struct hold_merchant *merchant, int64_t now_ms)
@@ -636,6 +686,16 @@ static struct hold_permit ask_hosts(const struct hold *hold, const struct hold_m
     return permit;
 }
 
+/* A merchant without keys waits for one. The clock may bring it, so it is asked again meanwhile. */
+static struct hold_permit ask_keyless(const struct hold *hold, const struct hold_merchant *merchant,
+                                      int64_t now_ms)
+{
+    int64_t until_ms = hold_until_ms(hold, merchant);
+    int64_t again_ms = now_ms + hold_probe_interval_ms(hold);
+    return (struct hold_permit){.verdict = hold_is_over(merchant) ? HOLD_FAIL : HOLD_WAIT,
+                                .wait_ms = until_ms < again_ms ? until_ms : again_ms};
+}
+
 /* A held merchant waits for its next probe or for the end of the hold. */
 static struct hold_permit ask_held(const struct hold *hold, struct hold_merchant *merchant,
                                    int64_t now_ms)
@@ -683,6 +743,9 @@ struct hold_permit hold_ask(struct hold *hold, struct hold_merchant *merchant, i
     }
     if (merchant->state == HOLD_PACED) {
         return (struct hold_permit){.verdict = HOLD_WAIT, .wait_ms = merchant->until_ms};
+    }
+    if (is_keyless(merchant->state)) {
+        return ask_keyless(hold, merchant, now_ms);
     }
     return hold_is_held(merchant) ? ask_held(hold, merchant, now_ms)
                                   : ask_open(hold, merchant, now_ms);
@@ -775,6 +838,7 @@ enum hold_why hold_why_held(const struct hold_merchant *merchant)
 {
     return !hold_is_held(merchant)            ? HOLD_WHY_NONE
            : is_unauthorized(merchant->state) ? HOLD_WHY_UNAUTHORIZED
+           : is_keyless(merchant->state)      ? HOLD_WHY_KEYLESS
                                               : HOLD_WHY_UNVERIFIED;
 }
 

@@ -139,6 +139,14 @@ void pipeline_batch_ended(struct pipeline *p, const struct transaction_end *end)
     publish_ended(p, end);
 }
 
+void pipeline_keys_changed(struct pipeline *p, const char *mchid, bool changed)
+{
+    struct merchant_queue *queue = map_get(p->queues, mchid, strlen(mchid));
+    if (queue != NULL) {
+        dispatch_keys_changed(p, queue, changed, now_of(p));
+    }
+}
+
 void pipeline_assigned(struct pipeline *p, struct group_metadata *group_metadata,
                        const int32_t *partitions, size_t count)
 {

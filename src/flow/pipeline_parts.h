@@ -175,6 +175,10 @@ void job_state_wake_due(struct pipeline *p, struct moment now);
 void dispatch_start(struct pipeline *p, struct moment now);
 /* Reads the answers that have come. */
 void dispatch_read(struct pipeline *p, struct moment now);
+/* That merchant's keys may be others now: applies it to its hold, and lets the events continue that
+ * wait for it. */
+void dispatch_keys_changed(struct pipeline *p, struct merchant_queue *queue, bool changed,
+                           struct moment now);
 /* True if no call may begin, since too many outcomes wait for a transaction. */
 bool dispatch_backlog_full(const struct pipeline *p);
 

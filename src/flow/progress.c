@@ -202,6 +202,7 @@ void progress_describe(const struct pipeline *p, struct buf *out)
     }
     name(out, held[HOLD_WHY_UNAUTHORIZED], "held for a merchant that is answered 401");
     name(out, held[HOLD_WHY_UNVERIFIED], "held for a merchant whose answers no key verifies");
+    name(out, held[HOLD_WHY_KEYLESS], "held for a merchant without a key that verifies answers");
     name(out, held[HOLD_WHY_RATE_LIMITED], "held for a merchant that is answered 429");
     name(out, status.jobs[JOB_RETRY], "for another attempt");
     name(out, status.jobs[JOB_BLOCKED], "behind an earlier event of their contract code");

@@ -84,6 +84,14 @@ static void make_rules(struct sim *sim, unsigned without, unsigned partner)
     };
 }
 
+/* One key signs for all, and it is in every list. */
+static void make_keys(struct sim *sim)
+{
+    for (size_t i = 0; i < SIM_MERCHANTS_MAX; i++) {
+        sim->listed[i] = 1;
+    }
+}
+
 static void calm_weather(struct sim *sim)
 {
     sim->weather = (struct sim_weather){.latency_ms = 20, .spread_ms = 30};
@@ -98,6 +106,7 @@ void chaos_furnish(struct sim *sim)
         sim->partitions[i].committed = -1;
     }
     load_schema(sim);
+    make_keys(sim);
     calm_weather(sim);
     for (size_t i = 0; i < sim->member_count; i++) {
         sim->members[i].sim = sim;
@@ -216,6 +225,20 @@ static void jump(struct sim *sim)
     sim->wall_most_ms = sim->wall_ms > sim->wall_most_ms ? sim->wall_ms : sim->wall_most_ms;
 }
 
+/* The answers of a merchant are signed by another key, all or some of them, or its last certificate
+ * expires. */
+static void some_rotation(struct sim *sim, size_t merchant)
+{
+    if (sim_chance(sim, 500)) {
+        endpoint_rotate(sim, merchant);
+    } else if (sim_chance(sim, 500)) {
+        sim->listed[merchant] |= 1u << (sim->signs[merchant] + 1) % 32;
+        sim->weather.of[merchant].moved = (unsigned)sim_below(sim, 1000);
+    } else {
+        any_member(sim)->known[merchant] = 0;
+    }
+}
+
 /* Faults of random merchants, at one host or both. They last until the next change, so that holds
  * happen at full concurrency. */
 static void some_fault(struct sim *sim)
@@ -240,6 +263,9 @@ static void some_fault(struct sim *sim)
         case 4:
             sim->weather.unauthorized |= 1u << i;
             break;
+        case 5:
+            some_rotation(sim, i);
+            break;
         default:
             break;
         }
@@ -248,6 +274,7 @@ static void some_fault(struct sim *sim)
     sim->weather.hosts_down = (unsigned)ONE_OF(sim, 0, 0, 0, 1, 2);
     sim->weather.names_gone = (unsigned)ONE_OF(sim, 0, 0, 0, 1, 3);
     sim->weather.shortage = sim_chance(sim, 50);
+    sim->weather.lists_gone = sim_chance(sim, 200);
 }
 
 /* An operator's lever: of everything, a merchant or the only endpoint, or the end of all pauses. */
@@ -386,6 +413,7 @@ void chaos_end(struct sim *sim)
     sim->calm = true;
     sim->calm_ms = sim->mono_ms;
     calm_weather(sim);
+    lists_arrive(sim);
     /* A reload ends holds, so only if necessary. */
     if (!all_merchants(sim)) {
         reload(sim, 0, 0);

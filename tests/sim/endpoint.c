@@ -1,5 +1,7 @@
 #include "sim.h"
 
+#include "presignd/flow/merchant_queue.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,8 @@ struct call {
     bool lost;
     int status; /* 0: the default of its kind */
     enum answer_cause cause;
-    bool late; /* not sent, because the event expired before */
+    bool late;    /* not sent, because the event expired before */
+    bool unknown; /* the key that signed the answer is not known */
     int64_t expires_ms;
 };
 
@@ -95,6 +98,18 @@ static void judge_pauses(struct sim *sim, const struct sim_member *member,
               "a call of merchant %s begins while it is paused", attempt->merchant->mchid);
 }
 
+/* Only a merchant that is held by 401 may be called without a key: 401 needs none. */
+static void judge_keys(struct sim *sim, const struct sim_member *member,
+                       const struct attempt *attempt)
+{
+    const struct merchant_queue *queue = pipeline_queue(member->pipeline, attempt->merchant->mchid);
+    SIM_CHECK(sim,
+              member->known[merchant_of(attempt)] != 0 ||
+                  hold_why_held(&queue->hold) == HOLD_WHY_UNAUTHORIZED,
+              "a call of merchant %s begins without a key that verifies its answer",
+              attempt->merchant->mchid);
+}
+
 static bool is_unanswered(struct sim *sim, int merchant)
 {
     struct sim_merchant_weather *of = &sim->weather.of[merchant];
@@ -170,6 +185,7 @@ void endpoint_call(void *caller, const struct attempt *attempt, void *cookie)
     struct sim_event *event = event_of(sim, attempt);
     judge(sim, member, attempt, event);
     judge_pauses(sim, member, attempt);
+    judge_keys(sim, member, attempt);
     struct call *call = mem_zalloc(1, sizeof *call);
     call->cookie = cookie;
     call->event = event;
@@ -228,6 +244,7 @@ static struct answer write_answer(struct sim *sim, const struct call *call)
                       : status[call->kind] / 100 == 4  ? CALL_ANSWERED
                                                        : CALL_UNKNOWN,
         .cause = call->cause,
+        .verify = call->unknown ? VERIFY_UNKNOWN_SERIAL : VERIFY_OK,
         .status = call->lost          ? 0
                   : call->status != 0 ? call->status
                                       : status[call->kind],
@@ -273,12 +290,31 @@ static void double_answer(struct sim *sim, struct call *call)
     }
 }
 
+void endpoint_rotate(struct sim *sim, size_t merchant)
+{
+    sim->signs[merchant] = (sim->signs[merchant] + 1) % 32;
+    sim->listed[merchant] |= 1u << sim->signs[merchant];
+}
+
+/* A result whose signature no known key verifies is none. */
+static void sign_answer(struct sim *sim, const struct sim_member *member, struct call *call)
+{
+    bool moved = sim_chance(sim, sim->weather.of[call->merchant].moved);
+    unsigned key = (sim->signs[call->merchant] + moved) % 32;
+    if (call->kind == ANSWER_SUCCESS && (member->known[call->merchant] & 1u << key) == 0) {
+        call->kind = ANSWER_UNVERIFIED;
+        call->cause = ANSWER_CAUSE_KEYS;
+        call->unknown = true;
+    }
+}
+
 /* If the process has ended (and its job with it), the answer is dropped. */
 void endpoint_answer(struct sim *sim, struct sim_task *task)
 {
     struct call *call = (struct call *)task;
     struct sim_member *member = &sim->members[task->member];
     if (member->alive && member->epoch == task->epoch) {
+        sign_answer(sim, member, call);
         double_answer(sim, call);
         struct answer answer = write_answer(sim, call);
         struct sim_event *event = call->event;

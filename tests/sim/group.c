@@ -671,6 +671,9 @@ void member_start(struct sim *sim, struct sim_member *member)
         .publisher = member,
         .submit = port_submit,
         .route = port_route,
+        .keys = member,
+        .has_keys = lists_have_key,
+        .refresh_keys = lists_refresh,
         .clock = &sim->clock,
         .random = port_random,
         .random_context = sim,
@@ -682,6 +685,7 @@ void member_start(struct sim *sim, struct sim_member *member)
                            (sim->options.delivery == SIM_MIXED && sim_chance(sim, 500));
     const struct pipeline_rules rules = member_rules(sim, member);
     member->pipeline = pipeline_new(&ports, &observer, &rules);
+    lists_begin(member);
     group_begin(sim);
 }
 

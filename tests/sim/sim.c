@@ -149,7 +149,7 @@ static bool postpone(struct sim *sim, struct sim_task *task)
     bool delivered = task->kind == SIM_ANSWER || task->kind == SIM_OFFSETS_SENT ||
                      task->kind == SIM_TRANSACTION_ENDED || task->kind == SIM_NOTE ||
                      task->kind == SIM_POSITIONS || task->kind == SIM_JOIN ||
-                     task->kind == SIM_FENCED;
+                     task->kind == SIM_FENCED || task->kind == SIM_REFRESHED;
     if (!delivered || sim->members[task->member].frozen_ms <= sim->mono_ms) {
         return false;
     }
@@ -180,6 +180,9 @@ static void run_task(struct sim *sim, struct sim_task *task)
         break;
     case SIM_POSITIONS:
         group_positions(sim, task);
+        break;
+    case SIM_REFRESHED:
+        lists_refreshed(sim, task);
         break;
     default:
         run_world(sim, task);

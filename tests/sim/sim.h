@@ -5,6 +5,7 @@
  *   group.c     members (processes with a pipeline each), rebalances, transactions
  *   clients.c   replacement of Kafka's clients
  *   endpoint.c  answers to calls, and what must be true when a call begins
+ *   lists.c     keys that verify answers, and the lists that bring them
  *   observe.c   what a pipeline reports, and whether that is true
  *   chaos.c     faults, and when they happen
  *   sim.c       time and the loop
@@ -129,7 +130,10 @@ struct sim_member {
     size_t answered, called;           /* answers delivered, answers that the pipeline reported */
     bool told_held[SIM_MERCHANTS_MAX]; /* merchants that it reported as held */
     size_t told_held_count;
-    bool told_down; /* it reported the endpoint as down */
+    bool told_down;                     /* it reported the endpoint as down */
+    unsigned known[SIM_MERCHANTS_MAX];  /* bit sets of keys that verify answers */
+    bool refreshing[SIM_MERCHANTS_MAX]; /* a list is on its way, or will be */
+    int64_t refreshed_ms[SIM_MERCHANTS_MAX];
     uint8_t code_in_flight[SIM_CODES_MAX];
     int64_t code_last[SIM_CODES_MAX]; /* offset called last in this assignment */
 };
@@ -141,6 +145,7 @@ enum sim_task_kind {
     SIM_TRANSACTION_ENDED,
     SIM_NOTE,
     SIM_POSITIONS,
+    SIM_REFRESHED, /* a list of certificates has come, or has not */
     SIM_GROUP_CHECK,
     SIM_START,
     SIM_JOIN,   /* of a new consumer */
@@ -168,6 +173,7 @@ struct sim_merchant_weather {
     bool answered_once; /* the first call after a second without calls is answered; later ones get
                            401 */
     int64_t called_ms;  /* when the last one came */
+    unsigned moved;     /* in per mille: answers that the next key has signed */
 };
 
 /* What the endpoint does at present, in per mille of the calls. */
@@ -183,6 +189,7 @@ struct sim_weather {
     unsigned hosts_down;   /* bit set: no listener there */
     unsigned names_gone;   /* bit set: hosts whose name cannot be resolved */
     bool shortage;         /* the processes have no descriptors */
+    bool lists_gone;       /* no list of certificates can be fetched */
     unsigned odd_504;      /* one event in so many is always answered 504; 0: none */
     struct sim_merchant_weather of[SIM_MERCHANTS_MAX];
     unsigned abort_share, slow_share;
@@ -219,11 +226,12 @@ struct sim {
     struct sim_member members[SIM_MEMBERS_MAX];
     size_t member_count;
     uint32_t generation, assignments;
-    bool preparing;   /* a rebalance waits for members */
-    bool observed;    /* print what the pipelines do */
-    bool calm;        /* faults have stopped */
-    bool paused;      /* an operator paused a merchant or an endpoint at some time */
-    bool sizes_bound; /* a topic rejected records above a size at some time */
+    bool preparing;     /* a rebalance waits for members */
+    bool observed;      /* print what the pipelines do */
+    bool calm;          /* faults have stopped */
+    bool paused;        /* an operator paused a merchant or an endpoint at some time */
+    bool sizes_bound;   /* a topic rejected records above a size at some time */
+    bool no_lists_kept; /* a process begins without the list of the one before it */
     int64_t rebalance_end_ms;
     unsigned pending; /* transactions whose offsets were sent */
     int owners[SIM_PARTITIONS_MAX];
@@ -238,6 +246,9 @@ struct sim {
     uint16_t merchant_told[SIM_MERCHANTS_MAX]; /* bit set by answer_kind, of all its events */
     double tokens[SIM_MERCHANTS_MAX];          /* of allowed_per_s, counted at tokens_ms */
     int64_t tokens_ms[SIM_MERCHANTS_MAX];
+    /* Keys of WeChat Pay, numbered: the one that signs a merchant's answers, and the bit set of
+     * those in its list. */
+    unsigned signs[SIM_MERCHANTS_MAX], listed[SIM_MERCHANTS_MAX];
     size_t merchant_calls[SIM_MERCHANTS_MAX];
     size_t merchant_done[SIM_MERCHANTS_MAX], merchant_results[SIM_MERCHANTS_MAX];
     unsigned merchants_gone; /* bit set: removed by a reload, now or earlier */
@@ -326,6 +337,18 @@ void log_free(struct sim *sim);
 /* endpoint.c */
 void endpoint_call(void *caller, const struct attempt *attempt, void *cookie);
 void endpoint_answer(struct sim *sim, struct sim_task *task);
+/* Another key signs the merchant's answers from now on: the next one. It is in the list. */
+void endpoint_rotate(struct sim *sim, size_t merchant);
+
+/* lists.c */
+/* Ports. */
+bool lists_have_key(void *keys, const struct merchant *merchant, int64_t wall_ms);
+bool lists_refresh(void *keys, const struct merchant *merchant);
+/* At the start of a process. */
+void lists_begin(struct sim_member *member);
+void lists_refreshed(struct sim *sim, struct sim_task *task);
+/* All processes have all keys. */
+void lists_arrive(struct sim *sim);
 
 /* group.c */
 void member_start(struct sim *sim, struct sim_member *member);

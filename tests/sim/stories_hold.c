@@ -1,69 +1,6 @@
 /* Faults of one merchant, or of hosts, that must not affect others: the purpose of flow/hold.c. */
 #include "story.h"
 
-#define SECOND_MS INT64_C(1000)
-
-/* Many partitions, so that windows do not fill; see stories_bounds.c for that. */
-static struct story begin_wide(const char *name)
-{
-    return begin_with(name, 60);
-}
-
-static void arrive_for(struct story *story, unsigned merchant, size_t count)
-{
-    struct sim *sim = story->sim;
-    while (count > 0) {
-        unsigned code = (unsigned)sim_below(sim, sim->code_count);
-        if (code % sim->merchant_count == merchant && code % 16 != 0) {
-            log_produce_one(sim, code, SIM_GOOD)->forged = false;
-            count--;
-        }
-    }
-    for (size_t i = 0; i < sim->member_count; i++) {
-        sim->members[i].awake = true;
-    }
-}
-
-/* Events per second of the one merchant, and of each of the others. */
-static void seconds_pass(struct story *story, unsigned seconds, size_t of_one, size_t of_others)
-{
-    for (unsigned second = 0; second < seconds; second++) {
-        arrive_for(story, 1, of_one);
-        for (unsigned i = 0; i < story->sim->merchant_count; i++) {
-            arrive_for(story, i, i == 1 ? 0 : of_others);
-        }
-        sim_run_until(story->sim, story->sim->mono_ms + SECOND_MS);
-    }
-}
-
-static struct sim_merchant_weather *the_one(struct story *story)
-{
-    return &story->sim->weather.of[1];
-}
-
-static void expect_never_down(const struct story *story)
-{
-    EXPECT(story, story->sim->down_seen == 0, "the endpoint counted as down");
-}
-
-static void expect_calls_of_one(const struct story *story, size_t before, size_t least, size_t most)
-{
-    size_t calls = story->sim->merchant_calls[1] - before;
-    EXPECT(story, calls >= least && calls <= most, "%zu calls of the merchant, not %zu to %zu",
-           calls, least, most);
-}
-
-/* All events of the one merchant that arrived so far. */
-static void expect_waiting(const struct story *story, size_t most)
-{
-    const struct sim *sim = story->sim;
-    size_t waiting = 0;
-    for (size_t i = 0; i < sim->produced; i++) {
-        waiting += sim->events[i].merchant == 1 && sim->events[i].outcomes == 0;
-    }
-    EXPECT(story, waiting <= most, "%zu events of the merchant wait, more than %zu", waiting, most);
-}
-
 /* --- 401 ------------------------------------------------------------------------------------ */
 
 static void unauthorized(unsigned in_flight)

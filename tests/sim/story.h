@@ -12,6 +12,7 @@
 #define EVENTS_MAX 100000
 #define MERCHANTS  4
 #define MINUTE_MS  INT64_C(60000)
+#define SECOND_MS  INT64_C(1000)
 
 struct story {
     struct sim *sim;
@@ -219,6 +220,72 @@ static inline void all_end_within(struct story *story, unsigned minutes)
     printf("; the last %" PRId64 " s after the fault\n", (sim->mono_ms - sim->calm_ms) / 1000);
     sim_run_again(sim);
     sim_free(sim);
+}
+
+/* --- one merchant among others -----------------------------------------------------------------
+ */
+
+/* Many partitions, so that windows do not fill; see stories_bounds.c for that. */
+static inline struct story begin_wide(const char *name)
+{
+    return begin_with(name, 60);
+}
+
+static inline void arrive_for(struct story *story, unsigned merchant, size_t count)
+{
+    struct sim *sim = story->sim;
+    while (count > 0) {
+        unsigned code = (unsigned)sim_below(sim, sim->code_count);
+        if (code % sim->merchant_count == merchant && code % 16 != 0) {
+            log_produce_one(sim, code, SIM_GOOD)->forged = false;
+            count--;
+        }
+    }
+    for (size_t i = 0; i < sim->member_count; i++) {
+        sim->members[i].awake = true;
+    }
+}
+
+/* Events per second of the one merchant, and of each of the others. */
+static inline void seconds_pass(struct story *story, unsigned seconds, size_t of_one,
+                                size_t of_others)
+{
+    for (unsigned second = 0; second < seconds; second++) {
+        arrive_for(story, 1, of_one);
+        for (unsigned i = 0; i < story->sim->merchant_count; i++) {
+            arrive_for(story, i, i == 1 ? 0 : of_others);
+        }
+        sim_run_until(story->sim, story->sim->mono_ms + SECOND_MS);
+    }
+}
+
+static inline struct sim_merchant_weather *the_one(struct story *story)
+{
+    return &story->sim->weather.of[1];
+}
+
+static inline void expect_never_down(const struct story *story)
+{
+    EXPECT(story, story->sim->down_seen == 0, "the endpoint counted as down");
+}
+
+static inline void expect_calls_of_one(const struct story *story, size_t before, size_t least,
+                                       size_t most)
+{
+    size_t calls = story->sim->merchant_calls[1] - before;
+    EXPECT(story, calls >= least && calls <= most, "%zu calls of the merchant, not %zu to %zu",
+           calls, least, most);
+}
+
+/* All events of the one merchant that arrived so far. */
+static inline void expect_waiting(const struct story *story, size_t most)
+{
+    const struct sim *sim = story->sim;
+    size_t waiting = 0;
+    for (size_t i = 0; i < sim->produced; i++) {
+        waiting += sim->events[i].merchant == 1 && sim->events[i].outcomes == 0;
+    }
+    EXPECT(story, waiting <= most, "%zu events of the merchant wait, more than %zu", waiting, most);
 }
 
 #endif

@@ -1,6 +1,7 @@
 # The pipeline in a simulated world, see tests/sim/README.md. It runs under every sanitizer.
 set(sim_world ${CMAKE_CURRENT_LIST_DIR}/sim.c ${CMAKE_CURRENT_LIST_DIR}/log.c
-    ${CMAKE_CURRENT_LIST_DIR}/endpoint.c ${CMAKE_CURRENT_LIST_DIR}/group.c
+    ${CMAKE_CURRENT_LIST_DIR}/endpoint.c ${CMAKE_CURRENT_LIST_DIR}/lists.c
+    ${CMAKE_CURRENT_LIST_DIR}/group.c
     ${CMAKE_CURRENT_LIST_DIR}/clients.c ${CMAKE_CURRENT_LIST_DIR}/observe.c
     ${CMAKE_CURRENT_LIST_DIR}/chaos.c)
 add_executable(sim ${sim_world} ${CMAKE_CURRENT_LIST_DIR}/main.c)

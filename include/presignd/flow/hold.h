@@ -2,7 +2,7 @@
  *
  * Two transition tables in flow/hold.c say what each answer leads to.
  * - The table of merchants: a merchant is open, paced (after a 429), or held (after a 401, or after
- *   answers that no key of ours verifies).
+ *   answers that no key of ours verifies, or while it has no key at all to verify answers with).
  * - The table of circuits: a circuit is closed (calls pass) or broken (only probes pass). There is
  *   one for each host, and one for each merchant at each host.
  * The limit and the rate of a merchant are in flow/merchant_queue.h.
@@ -12,6 +12,12 @@
  *   without a call, but for one probe every HOLD_RECOVERY_MS. With `hold_ms` 0 nothing is held.
  * Unverifiable answers. HOLD_UNVERIFIED of them in a row hold the merchant as a 401 does. Each host
  *   that works must be among those that gave them.
+ * No keys. A merchant without a key that verifies now (its list of certificates has not come yet,
+ * all certificates have expired, the clock is before the first one's notBefore) is held before its
+ *   first call, for the same time: an answer could not be used. It is not probed; it opens when a
+ * key is there. With `hold_ms` 0 the time is HOLD_KEYLESS_MS, so that the first list can come. New
+ * keys. A merchant that is held for unverifiable answers is probed at once, and its hold begins
+ *   again.
  * 429. The merchant is paced until Retry-After, or for a backoff of its own (jittered, doubling).
  *   It is not probed meanwhile.
  * Outages (answer.counts_as_outage). HOLD_OUTAGES in a row break the merchant's circuit at that
@@ -53,6 +59,7 @@
 #define HOLD_RETRY_AFTER_MAX_MS 60000
 #define HOLD_RECOVERY_MS        60000
 #define HOLD_SHORTAGE_MS        250
+#define HOLD_KEYLESS_MS         60000
 #define HOLD_PROBES_MAX         8 /* in flight, all merchants; fewer where few calls are allowed */
 
 /* --- state -------------------------------------------------------------------------------- */
@@ -64,14 +71,18 @@ enum hold_state {
     HOLD_UNAUTHORIZED_OVER, /* and its time is over: events fail */
     HOLD_UNVERIFIABLE,      /* no key of ours verifies its answers: events wait */
     HOLD_UNVERIFIABLE_OVER,
+    HOLD_KEYLESS, /* it has no key that verifies answers: events wait */
+    HOLD_KEYLESS_OVER,
     HOLD_STATE_COUNT
 };
 
-/* Why events of a merchant wait, each with its name in the status page and in metrics. */
+/* Why events of a merchant wait, each with its name in the status page and in metrics. Two share a
+ * name: in both the keys are wrong, and events fail for the same reason. */
 #define HOLD_WHYS(ROW)                                                                          \
     ROW(NONE, "none")                                                                           \
     ROW(UNAUTHORIZED, "merchant_unauthorized")                                                  \
     ROW(UNVERIFIED, "unverified_answer")                                                        \
+    ROW(KEYLESS, "unverified_answer")                                                           \
     ROW(RATE_LIMITED, "rate_limited")                                                           \
     ROW(PAUSED, "paused")          /* by an operator (flow/pause.h); no state of this module */ \
     ROW(ENDPOINT, "endpoint_down") /* no host is open for the merchant */
@@ -151,6 +162,8 @@ enum hold_event {
     HOLD_EVENT_LIMITED,      /* 429 */
     HOLD_EVENT_UNAUTHORIZED, /* 401 after a second signature */
     HOLD_EVENT_UNVERIFIABLE, /* enough unverifiable answers in a row */
+    HOLD_EVENT_KEYLESS,      /* no key of the merchant verifies answers now */
+    HOLD_EVENT_KEYS,         /* one does again, or the keys are others than before */
     HOLD_EVENT_TIME,         /* the pause, or the hold, is over */
     HOLD_EVENT_RESUMED,      /* an operator's pause of the merchant has ended */
     HOLD_EVENT_RESET,        /* the merchant's section was changed */
@@ -181,6 +194,10 @@ void hold_merchant_reset(struct hold_merchant *merchant, int64_t now_ms);
 void hold_merchant_reset_hosts(struct hold_merchant *merchant);
 /* An operator's pause of the merchant has ended. */
 void hold_merchant_resumed(struct hold_merchant *merchant, int64_t now_ms);
+/* Whether a key of the merchant verifies answers now. Before each hold_ask(). */
+void hold_merchant_has_keys(struct hold_merchant *merchant, bool has_keys, int64_t now_ms);
+/* The merchant's keys are others than before. */
+void hold_merchant_new_keys(struct hold_merchant *merchant, int64_t now_ms);
 
 enum hold_verdict {
     HOLD_CALL,  /* an ordinary call, at `host` */
@@ -223,7 +240,7 @@ void hold_ended(struct hold *hold, struct hold_merchant *merchant, struct hold_t
 
 /* --- questions ---------------------------------------------------------------------------- */
 
-/* Held by 401 or unverifiable answers, before or after the end of the hold. */
+/* Held by 401, by unverifiable answers or without keys, before or after the end of the hold. */
 bool hold_is_held(const struct hold_merchant *merchant);
 /* After the end of the hold: events fail. */
 bool hold_is_over(const struct hold_merchant *merchant);
@@ -231,7 +248,7 @@ bool hold_is_over(const struct hold_merchant *merchant);
 bool hold_is_stale(const struct hold_merchant *merchant, struct hold_ticket ticket);
 /* The merchant's circuit at that host, or the host's, is broken. */
 bool hold_broken_at(const struct hold *hold, const struct hold_merchant *merchant, unsigned host);
-/* HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED; HOLD_WHY_NONE: not held. */
+/* HOLD_WHY_UNAUTHORIZED, HOLD_WHY_UNVERIFIED or HOLD_WHY_KEYLESS; HOLD_WHY_NONE: not held. */
 enum hold_why hold_why_held(const struct hold_merchant *merchant);
 /* Why its events wait, apart from limits and rates. */
 enum hold_why hold_why(const struct hold *hold, const struct hold_merchant *merchant);

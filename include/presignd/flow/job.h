@@ -37,6 +37,10 @@ enum job_state { JOB_STATES(JOB_STATE) JOB_STATE_COUNT };
 #undef JOB_STATE
 const char *job_state_name(enum job_state state);
 
+/* How long an event waits at most for its merchant's certificates, which are fetched because an
+ * answer named one that is not known. */
+#define JOB_KEYS_WAIT_MS 60000
+
 /* One call, kept for `attempt_log`. */
 struct job_attempt {
     int64_t at_ms; /* wall clock */
@@ -75,6 +79,7 @@ struct job {
     bool re_signed;                    /* was answered 401 and signed again */
     bool own_401;                      /* was answered 401 while its merchant was not */
     bool held_alone;                   /* waits because of own_401; its retry time is paused */
+    bool awaits_keys;                  /* JOB_RETRY: its merchant's certificates are fetched */
     int64_t first_401_ms, last_401_ms; /* 0: none */
     int64_t outage_ms;                 /* its last outage; 0: none */
     int64_t first_ms; /* begin of the first attempt, plus the time in which it was held alone */

@@ -57,6 +57,9 @@ void pipeline_lost(struct pipeline *pipeline);
 bool pipeline_record(struct pipeline *pipeline, const struct record *record);
 /* From the caller: moves body and id_value out of the answer. */
 void pipeline_answered(struct pipeline *pipeline, void *cookie, struct answer *answer);
+/* A fetch of that merchant's certificates has ended, with or without success. `changed`: its keys
+ * are others than before. Events that waited for it are called again. */
+void pipeline_keys_changed(struct pipeline *pipeline, const char *mchid, bool changed);
 /* From the publisher. */
 void pipeline_batch_ended(struct pipeline *pipeline, const struct transaction_end *end);
 

@@ -39,6 +39,13 @@ struct pipeline_ports {
     void (*submit)(void *publisher, const struct transaction_batch *batch);
     /* As publisher_route(). NULL: the partition is never known. */
     int32_t (*route)(void *publisher, enum output_topic topic, const void *key, size_t key_len);
+    void *keys;
+    /* Whether a key of that merchant verifies answers at that time. NULL: always. */
+    bool (*has_keys)(void *keys, const struct merchant *merchant, int64_t wall_ms);
+    /* An answer named a key that the merchant does not have, or events wait since it has none; in
+     * each step. True: its certificates are fetched now or within JOB_KEYS_WAIT_MS, and
+     * pipeline_keys_changed() tells the end. NULL: never. */
+    bool (*refresh_keys)(void *keys, const struct merchant *merchant);
     const struct clock *clock;
     uint64_t (*random)(void *random_context);
     void *random_context;
@@ -57,7 +64,7 @@ struct pipeline_observer {
     void (*transaction)(void *context, const struct transaction_end *end,
                         const size_t outcomes[OUTPUT_TOPIC_COUNT]);
     /* A hold of a merchant begins (true), or ends (false; possibly long after events began to
-     * fail). `why` is HOLD_WHY_UNAUTHORIZED or HOLD_WHY_UNVERIFIED. */
+     * fail). `why` is HOLD_WHY_UNAUTHORIZED, HOLD_WHY_UNVERIFIED or HOLD_WHY_KEYLESS. */
     void (*merchant_held)(void *context, const char *mchid, enum hold_why why, bool held);
     /* A pause ended by itself: at its time, or because a reload removed its merchant. */
     void (*pause_ended)(void *context, const struct pause *pause, bool removed);

@@ -26,6 +26,7 @@ struct story {
     struct pipeline_rules rules;
     /* The endpoint's answer, by the last character of the event's code. */
     enum answer_kind says[10];
+    enum answer_cause cause; /* of all its answers that are unverified */
     unsigned calls[10];
     void *in_flight[10];
     enum refusal refusal; /* of each record of a refused batch */
@@ -37,6 +38,11 @@ struct story {
     int64_t ended_ms[10];
     unsigned attempts[10];
     size_t pauses_ended[2]; /* by time, with their merchant */
+    bool no_keys;           /* no key of the merchants verifies answers */
+    bool no_refresh;
+    size_t refreshes;                                      /* asked for */
+    size_t held[HOLD_WHY_COUNT], released[HOLD_WHY_COUNT]; /* as reported */
+    enum call_state state[10];                             /* of the outcomes */
 };
 
 static inline struct moment read_clock(void *context)
@@ -81,12 +87,36 @@ static inline void note_end(void *context, const struct job *job)
     story->ended[number] = job->reason;
     story->ended_ms[number] = story->now.mono_ms;
     story->attempts[number] = job->attempts;
+    story->state[number] = job->worst_call_state;
 }
 
 static inline void note_pause_ended(void *context, const struct pause *pause, bool removed)
 {
     cr_assert_not_null(pause);
     ((struct story *)context)->pauses_ended[removed]++;
+}
+
+static inline void note_held(void *context, const char *mchid, enum hold_why why, bool held)
+{
+    struct story *story = context;
+    cr_assert_str_eq(mchid, DIRECT);
+    (held ? story->held : story->released)[why]++;
+}
+
+static inline bool has_keys(void *context, const struct merchant *merchant, int64_t wall_ms)
+{
+    const struct story *story = context;
+    cr_assert_str_eq(merchant->mchid, DIRECT);
+    cr_assert_eq(wall_ms, story->now.wall_ms);
+    return !story->no_keys;
+}
+
+static inline bool refresh_keys(void *context, const struct merchant *merchant)
+{
+    struct story *story = context;
+    cr_assert_str_eq(merchant->mchid, DIRECT);
+    story->refreshes++;
+    return !story->no_refresh;
 }
 
 static inline uint64_t no_jitter(void *context)
@@ -132,10 +162,15 @@ static inline void story_begin(struct story *story)
                                    .call = note_call,
                                    .publisher = story,
                                    .submit = note_batch,
+                                   .keys = story,
+                                   .has_keys = has_keys,
+                                   .refresh_keys = refresh_keys,
                                    .clock = &story->clock,
                                    .random = no_jitter};
-    struct pipeline_observer observer = {
-        .context = story, .published = note_end, .pause_ended = note_pause_ended};
+    struct pipeline_observer observer = {.context = story,
+                                         .published = note_end,
+                                         .pause_ended = note_pause_ended,
+                                         .merchant_held = note_held};
     story->pipeline = pipeline_new(&ports, &observer, &story->rules);
     story->group_metadata = mem_zalloc(1, sizeof *story->group_metadata);
     story->group_metadata->references = 1;
@@ -184,6 +219,11 @@ static inline void answer_calls(struct story *story)
                                     .status = 200,
                                     .detail = "",
                                     .retry_after_ms = -1};
+            if (answer.kind == ANSWER_UNVERIFIED) {
+                answer.cause = story->cause;
+                answer.verify = VERIFY_UNKNOWN_SERIAL;
+                answer.call_state = CALL_UNKNOWN;
+            }
             if (story->says[i] == ANSWER_SUCCESS) {
                 answer.id_value = mem_strdup("P");
                 answer.body = mem_strdup("{\"pre_entrustweb_id\":\"P\"}");

@@ -132,14 +132,22 @@ static const char *state(const struct scene *scene, const struct hold_merchant *
 #define UO HOLD_UNAUTHORIZED_OVER
 #define V  HOLD_UNVERIFIABLE
 #define VO HOLD_UNVERIFIABLE_OVER
+#define K  HOLD_KEYLESS
+#define KO HOLD_KEYLESS_OVER
 
 Test(hold, every_transition_of_a_merchant)
 {
     static const enum hold_state next[HOLD_STATE_COUNT][HOLD_EVENT_COUNT] = {
-        /* none verified answered failed limited unauthorized unverifiable time resumed reset */
-        [O] = {O, O, O, O, P, U, V, O, O, O},  [P] = {P, P, P, P, P, P, P, O, P, O},
-        [U] = {U, O, O, U, U, U, V, UO, U, O}, [UO] = {UO, O, O, UO, UO, UO, VO, UO, U, O},
-        [V] = {V, O, V, V, V, U, V, VO, V, O}, [VO] = {VO, O, VO, VO, VO, UO, VO, VO, V, O},
+        /* none verified answered failed limited unauthorized unverifiable keyless keys time resumed
+         * reset */
+        [O] = {O, O, O, O, P, U, V, K, O, O, O, O},
+        [P] = {P, P, P, P, P, P, P, K, P, O, P, O},
+        [U] = {U, O, O, U, U, U, V, U, U, UO, U, O},
+        [UO] = {UO, O, O, UO, UO, UO, VO, UO, UO, UO, U, O},
+        [V] = {V, O, V, V, V, U, V, K, V, VO, V, O},
+        [VO] = {VO, O, VO, VO, VO, UO, VO, KO, V, VO, V, O},
+        [K] = {K, K, K, K, K, K, K, K, O, KO, K, O},
+        [KO] = {KO, KO, KO, KO, KO, KO, KO, KO, O, KO, K, O},
     };
     for (enum hold_state from = 0; from < HOLD_STATE_COUNT; from++) {
         for (enum hold_event event = 0; event < HOLD_EVENT_COUNT; event++) {
@@ -405,6 +413,121 @@ Test(hold, a_hold_changes_its_reason_but_not_its_end)
     (void)probes(&scene, &scene.a, &unverifiable, HOLD_MS + (int64_t)2 * HOLD_RECOVERY_MS);
     fails(&scene, &scene.a, HOLD_MS + (int64_t)2 * HOLD_RECOVERY_MS + 1, REASON_UNVERIFIED_ANSWER);
 }
+
+/* --- keys ----------------------------------------------------------------------------------- */
+
+Test(hold, without_keys_no_call_and_no_probe_until_one_comes)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    hold_merchant_has_keys(&scene.a, false, 0);
+    cr_assert_str_eq(state(&scene, &scene.a), "held");
+    cr_assert_eq(hold_why_held(&scene.a), HOLD_WHY_KEYLESS);
+    cr_assert_str_eq(hold_why_name(HOLD_WHY_KEYLESS), "unverified_answer");
+    waits(&scene, &scene.a, 0, INTERVAL_MS);
+    waits(&scene, &scene.a, INTERVAL_MS, INTERVAL_MS + INTERVAL_MS);
+    waits(&scene, &scene.a, HOLD_MS - 1, HOLD_MS);
+    hold_merchant_has_keys(&scene.a, true, HOLD_MS - 1);
+    cr_assert_eq(hold_total_ms(&scene.a, HOLD_MS), HOLD_MS - 1);
+    (void)begins(&scene, &scene.a, HOLD_CALL, HOLD_MS - 1);
+    waits(&scene, &scene.a, HOLD_MS - 1,
+          0); /* one call at first: it shows whether the key is right */
+    (void)calls(&scene, &scene.b, &result, 0);
+}
+
+Test(hold, without_keys_for_too_long_events_fail_until_one_comes)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    hold_merchant_has_keys(&scene.a, false, 0);
+    fails(&scene, &scene.a, HOLD_MS, REASON_UNVERIFIED_ANSWER);
+    fails(&scene, &scene.a, INT64_C(10) * HOLD_MS, REASON_UNVERIFIED_ANSWER);
+    cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), INT64_MAX);
+    hold_merchant_has_keys(&scene.a, true, INT64_C(10) * HOLD_MS);
+    (void)calls(&scene, &scene.a, &result, INT64_C(10) * HOLD_MS);
+    cr_assert_eq(hold_total_ms(&scene.a, INT64_C(10) * HOLD_MS), HOLD_MS);
+}
+
+/* Otherwise the first events of a start would fail before the first list has come. */
+Test(hold, without_a_hold_a_merchant_without_keys_waits_for_a_minute)
+{
+    struct scene scene;
+    struct hold_rules rules = rules_with(1);
+    rules.hold_ms = 0;
+    scene_begin(&scene, 1);
+    hold_configure(&scene.hold, &rules);
+    hold_merchant_has_keys(&scene.a, false, 0);
+    waits(&scene, &scene.a, HOLD_KEYLESS_MS - 1, HOLD_KEYLESS_MS);
+    fails(&scene, &scene.a, HOLD_KEYLESS_MS, REASON_UNVERIFIED_ANSWER);
+}
+
+/* The pause is over before a call is allowed, so it must not hide that there is no key. */
+Test(hold, a_paced_merchant_without_keys_is_held)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    (void)calls(&scene, &scene.a, &limited, 0);
+    cr_assert_str_eq(state(&scene, &scene.a), "paced");
+    hold_merchant_has_keys(&scene.a, false, HOLD_MS / 2);
+    waits(&scene, &scene.a, HOLD_MS / 2, HOLD_MS / 2 + INTERVAL_MS);
+}
+
+Test(hold, new_keys_are_probed_at_once)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    for (int i = 0; i < HOLD_UNVERIFIED; i++) {
+        (void)calls(&scene, &scene.a, &unverifiable, 0);
+    }
+    hold_merchant_has_keys(&scene.a, true, 1000);
+    waits(&scene, &scene.a, 1000, INTERVAL_MS);
+    hold_merchant_new_keys(&scene.a, 2000);
+    (void)probes(&scene, &scene.a, &unverifiable, 2000);
+    cr_assert_eq(hold_until_ms(&scene.hold, &scene.a), 2000 + HOLD_MS);
+    fails(&scene, &scene.a, 2000 + HOLD_MS, REASON_UNVERIFIED_ANSWER);
+    hold_merchant_new_keys(&scene.a, INT64_C(2) * HOLD_MS);
+    (void)probes(&scene, &scene.a, &result, INT64_C(2) * HOLD_MS);
+    cr_assert_str_eq(state(&scene, &scene.a), "open");
+}
+
+/* Three in a row count from the new keys on. */
+Test(hold, new_keys_forget_the_answers_to_the_old_ones)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    (void)calls(&scene, &scene.a, &unverifiable, 0);
+    (void)calls(&scene, &scene.a, &unverifiable, 0);
+    hold_merchant_new_keys(&scene.a, 1);
+    (void)calls(&scene, &scene.a, &unverifiable, 2);
+    cr_assert_str_eq(state(&scene, &scene.a), "open");
+}
+
+Test(hold, a_held_merchant_that_loses_its_last_key_is_not_probed)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    for (int i = 0; i < HOLD_UNVERIFIED; i++) {
+        (void)calls(&scene, &scene.a, &unverifiable, 0);
+    }
+    hold_merchant_has_keys(&scene.a, false, INTERVAL_MS);
+    cr_assert_eq(hold_why_held(&scene.a), HOLD_WHY_KEYLESS);
+    waits(&scene, &scene.a, INTERVAL_MS, INTERVAL_MS + INTERVAL_MS);
+    fails(&scene, &scene.a, HOLD_MS, REASON_UNVERIFIED_ANSWER);
+}
+
+/* A 401 is no matter of keys that verify: its hold stays, and its probes go on. */
+Test(hold, a_401_holds_also_without_keys)
+{
+    struct scene scene;
+    scene_begin(&scene, 1);
+    (void)calls(&scene, &scene.a, &refusal, 0);
+    hold_merchant_has_keys(&scene.a, false, 1);
+    cr_assert_eq(hold_why_held(&scene.a), HOLD_WHY_UNAUTHORIZED);
+    hold_merchant_new_keys(&scene.a, 2);
+    waits(&scene, &scene.a, 3, INTERVAL_MS);
+}
+
+/* --- 429 beside a hold ---------------------------------------------------------------------- */
 
 /* A 429 may come before the signature was checked. If it ended the hold, the next 401 would begin a
  * new one, and the hold would last for ever. */
