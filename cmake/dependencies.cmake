@@ -13,4 +13,4 @@ include(cmake/bundled/curl.cmake)
 include(cmake/bundled/rdkafka.cmake)
 add_library(presignd_dependencies INTERFACE)
 target_link_libraries(presignd_dependencies INTERFACE
-                      presignd_rdkafka PkgConfig::dependencies presignd_curl Threads::Threads m)
+                      presignd_rdkafka PkgConfig::dependencies presignd_curl Threads::Threads ${CMAKE_DL_LIBS} m)

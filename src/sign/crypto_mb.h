@@ -1,0 +1,77 @@
+/* libcrypto_mb of Intel's Cryptography Primitives Library: eight RSA private operations at once by
+ * AVX-512 IFMA. Loaded at run time when it is there. It computes on plain numbers: padding, checks
+ * and memory are ours. Its interface: crypto_mb/rsa.h of its package, sonames 11 to 13.
+ */
+#ifndef PRESIGND_SIGN_CRYPTO_MB_H
+#define PRESIGND_SIGN_CRYPTO_MB_H
+
+#include <openssl/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CRYPTO_MB_WIDTH 8
+/* SHA-256. */
+#define CRYPTO_MB_DIGEST_SIZE 32
+/* Bytes and 64-bit words of a number of 4096 bits. */
+#define CRYPTO_MB_BYTES_MAX 512
+#define CRYPTO_MB_WORDS_MAX 64
+
+/* A key as the library reads it: words of 64 bits, the lowest first. A shorter key fills the first
+ * words of each array. */
+struct crypto_mb_key {
+    uint64_t n[CRYPTO_MB_WORDS_MAX];
+    uint64_t p[CRYPTO_MB_WORDS_MAX / 2];
+    uint64_t q[CRYPTO_MB_WORDS_MAX / 2];
+    uint64_t dp[CRYPTO_MB_WORDS_MAX / 2];
+    uint64_t dq[CRYPTO_MB_WORDS_MAX / 2];
+    uint64_t iq[CRYPTO_MB_WORDS_MAX / 2];
+} __attribute__((aligned(64)));
+
+/* The memory that one batch works in. What it holds afterwards reveals keys: see
+ * crypto_mb_cleanse(). */
+struct crypto_mb_work {
+    uint8_t block[CRYPTO_MB_WIDTH][CRYPTO_MB_BYTES_MAX];     /* the padded digests */
+    uint8_t signature[CRYPTO_MB_WIDTH][CRYPTO_MB_BYTES_MAX]; /* big-endian, bits / 8 bytes */
+    uint8_t opened[CRYPTO_MB_WIDTH][CRYPTO_MB_BYTES_MAX];    /* what the signatures sign */
+    uint8_t buffer[] __attribute__((aligned(64)));           /* the library's own */
+} __attribute__((aligned(64)));
+
+enum crypto_mb_fault {
+    CRYPTO_MB_OK,
+    CRYPTO_MB_FAILED, /* the library reported an error */
+    CRYPTO_MB_WRONG   /* the signature does not open to its block */
+};
+
+struct crypto_mb;
+
+/* Loads the library and lets it sign what has a known signature, with a key of each size: about
+ * 15 ms. Without `path`: by soname, as ld.so(8) finds it. A path must be absolute, and root alone
+ * may change the file and its directories. NULL and a reason (free()). The code stays loaded for
+ * the rest of the process; crypto_mb_free() frees only what describes it. */
+struct crypto_mb *crypto_mb_open(const char *path, char **why) __attribute__((warn_unused_result));
+struct crypto_mb *crypto_mb_free(struct crypto_mb *library);
+/* The file's name, as it was asked for. */
+const char *crypto_mb_name(const struct crypto_mb *library);
+/* The size of a struct crypto_mb_work with the buffer for every size of key. */
+size_t crypto_mb_work_size(const struct crypto_mb *library);
+
+/* Keys of 2048, 3072 and 4096 bits. */
+bool crypto_mb_takes(int bits);
+/* From modulus and primes, for the public exponent 65537. False when they are no such key. */
+bool crypto_mb_key_fill(struct crypto_mb_key *key, int bits, const BIGNUM *n, const BIGNUM *p,
+                        const BIGNUM *q) __attribute__((warn_unused_result));
+
+/* RSA PKCS#1 v1.5 with SHA-256 (RFC 8017, section 8.2) of `count` digests, 1 to CRYPTO_MB_WIDTH,
+ * each by its key; all keys have `bits` bits. A signature in `work` may be used only where its
+ * fault is CRYPTO_MB_OK: each one is opened with the public exponent first, as a wrong one can
+ * reveal the key (Boneh, DeMillo, Lipton 1997). Any thread, with a `work` of its own; 0.6 ms and
+ * more. */
+void crypto_mb_sign(const struct crypto_mb *library, struct crypto_mb_work *work, int bits,
+                    const struct crypto_mb_key *const keys[],
+                    const uint8_t digests[][CRYPTO_MB_DIGEST_SIZE], size_t count,
+                    enum crypto_mb_fault faults[]);
+/* After the signatures were taken. */
+void crypto_mb_cleanse(const struct crypto_mb *library, struct crypto_mb_work *work);
+
+#endif
