@@ -44,11 +44,11 @@ struct backend_worker {
 
 /* --- The backend --- */
 
-struct backend *backend_new(enum sign_choice choice, const char *path, char **why)
+struct backend *backend_new(enum backend_choice choice, const char *path, char **why)
 {
     *why = NULL;
-    struct crypto_mb *library = choice == SIGN_BY_OPENSSL ? NULL : crypto_mb_open(path, why);
-    if (library == NULL && choice == SIGN_BY_CRYPTO_MB) {
+    struct crypto_mb *library = choice == BACKEND_OPENSSL ? NULL : crypto_mb_open(path, why);
+    if (library == NULL && choice == BACKEND_CRYPTO_MB) {
         return NULL;
     }
     struct backend *backend = mem_zalloc(1, sizeof *backend);
@@ -74,9 +74,9 @@ struct backend *backend_free(struct backend *backend)
     return NULL;
 }
 
-enum sign_backend backend_now(const struct backend *backend)
+enum backend_kind backend_now(const struct backend *backend)
 {
-    return backend->library != NULL && !backend->is_off ? SIGN_CRYPTO_MB : SIGN_OPENSSL;
+    return backend->library != NULL && !backend->is_off ? BY_CRYPTO_MB : BY_OPENSSL;
 }
 
 const char *backend_name(const struct backend *backend)
@@ -182,13 +182,13 @@ struct backend_worker *backend_worker_free(struct backend_worker *worker)
 /* --- Signing --- */
 
 struct batch {
-    struct sign_item *items[SIGN_ITEMS_MAX];
-    const struct crypto_mb_key *keys[SIGN_ITEMS_MAX];
-    uint8_t digests[SIGN_ITEMS_MAX][CRYPTO_MB_DIGEST_SIZE];
+    struct backend_item *items[BACKEND_ITEMS_MAX];
+    const struct crypto_mb_key *keys[BACKEND_ITEMS_MAX];
+    uint8_t digests[BACKEND_ITEMS_MAX][CRYPTO_MB_DIGEST_SIZE];
     size_t count;
 };
 
-static void collect(struct batch *batch, struct sign_item *items, size_t count, int bits)
+static void collect(struct batch *batch, struct backend_item *items, size_t count, int bits)
 {
     for (size_t i = 0; i < count; i++) {
         if (items[i].key->numbers != NULL && items[i].key->bits == bits) {
@@ -201,19 +201,19 @@ static void collect(struct batch *batch, struct sign_item *items, size_t count, 
 static void run(struct backend_worker *worker, struct batch *batch, int bits)
 {
     struct backend *backend = worker->backend;
-    enum crypto_mb_fault faults[SIGN_ITEMS_MAX];
+    enum crypto_mb_fault faults[BACKEND_ITEMS_MAX];
     for (size_t i = 0; i < batch->count; i++) {
-        const struct sign_item *item = batch->items[i];
+        const struct backend_item *item = batch->items[i];
         SHA256(item->message, item->len, batch->digests[i]);
     }
     crypto_mb_sign(backend->library, worker->work, bits, batch->keys, batch->digests, batch->count,
                    faults);
     for (size_t i = 0; i < batch->count; i++) {
-        struct sign_item *item = batch->items[i];
+        struct backend_item *item = batch->items[i];
         item->fault = faults[i];
         item->ok = faults[i] == CRYPTO_MB_OK;
         if (item->ok) {
-            item->by = SIGN_CRYPTO_MB;
+            item->by = BY_CRYPTO_MB;
             text_base64(item->signature, worker->work->signature[i], (size_t)bits / 8);
         } else {
             backend->is_off = true;
@@ -222,31 +222,30 @@ static void run(struct backend_worker *worker, struct batch *batch, int bits)
     crypto_mb_cleanse(backend->library, worker->work);
 }
 
-static void sign_in_batches(struct backend_worker *worker, struct sign_item *items, size_t count)
+static void sign_in_batches(struct backend_worker *worker, struct backend_item *items, size_t count)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(key_sizes); i++) {
         struct batch batch = {.count = 0};
         collect(&batch, items, count, key_sizes[i].bits);
-        if (batch.count >= key_sizes[i].worth_it &&
-            backend_now(worker->backend) == SIGN_CRYPTO_MB) {
+        if (batch.count >= key_sizes[i].worth_it && backend_now(worker->backend) == BY_CRYPTO_MB) {
             run(worker, &batch, key_sizes[i].bits);
         }
     }
 }
 
-void backend_sign(struct backend_worker *worker, struct sign_item *items, size_t count)
+void backend_sign(struct backend_worker *worker, struct backend_item *items, size_t count)
 {
-    assert(count <= SIGN_ITEMS_MAX);
+    assert(count <= BACKEND_ITEMS_MAX);
     for (size_t i = 0; i < count; i++) {
         items[i].ok = false;
-        items[i].by = SIGN_OPENSSL;
+        items[i].by = BY_OPENSSL;
         items[i].fault = CRYPTO_MB_OK;
     }
     if (worker->work != NULL) {
         sign_in_batches(worker, items, count);
     }
     for (size_t i = 0; i < count; i++) {
-        struct sign_item *item = &items[i];
+        struct backend_item *item = &items[i];
         if (!item->ok) {
             item->ok = sign_bytes(item->key->pkey, item->message, item->len, item->signature);
         }

@@ -52,7 +52,7 @@ static void make_keys(struct backend *backend, int bits, struct pair keys[KEYS])
     }
 }
 
-static void verify(const struct sign_item *item, EVP_PKEY *pkey, bool bytes)
+static void verify(const struct backend_item *item, EVP_PKEY *pkey, bool bytes)
 {
     AUTO_BUF struct buf raw = {0};
     AUTO_BUF struct buf expected = {0};
@@ -81,24 +81,24 @@ struct total {
 static void sign_some(struct backend_worker *worker, const struct pair keys[KEYS], bool bytes,
                       struct total *total)
 {
-    size_t count = 1 + (size_t)rand() % SIGN_ITEMS_MAX;
-    struct sign_item items[SIGN_ITEMS_MAX] = {0};
-    struct buf signatures[SIGN_ITEMS_MAX] = {0};
-    char texts[SIGN_ITEMS_MAX][300];
-    const struct pair *used[SIGN_ITEMS_MAX];
+    size_t count = 1 + (size_t)rand() % BACKEND_ITEMS_MAX;
+    struct backend_item items[BACKEND_ITEMS_MAX] = {0};
+    struct buf signatures[BACKEND_ITEMS_MAX] = {0};
+    char texts[BACKEND_ITEMS_MAX][300];
+    const struct pair *used[BACKEND_ITEMS_MAX];
     for (size_t i = 0; i < count; i++) {
         used[i] = &keys[rand() % KEYS];
         int len = snprintf(texts[i], sizeof texts[i], "POST\n/v3/%lu\n%*d\n", total->messages + i,
                            rand() % 200, rand());
-        items[i] = (struct sign_item){.key = used[i]->key,
-                                      .message = texts[i],
-                                      .len = (size_t)len,
-                                      .signature = &signatures[i]};
+        items[i] = (struct backend_item){.key = used[i]->key,
+                                         .message = texts[i],
+                                         .len = (size_t)len,
+                                         .signature = &signatures[i]};
     }
     backend_sign(worker, items, count);
     for (size_t i = 0; i < count; i++) {
         verify(&items[i], used[i]->pkey, bytes);
-        total->batched += items[i].by == SIGN_CRYPTO_MB;
+        total->batched += items[i].by == BY_CRYPTO_MB;
         buf_deinit(&signatures[i]);
     }
     total->messages += count;
@@ -128,7 +128,7 @@ static void run(struct backend *backend, int bits, unsigned long messages, bool 
 int main(int argc, char **argv)
 {
     AUTO_FREE char *why = NULL;
-    struct backend *backend = backend_new(SIGN_BY_CRYPTO_MB, NULL, &why);
+    struct backend *backend = backend_new(BACKEND_CRYPTO_MB, NULL, &why);
     if (backend == NULL) {
         (void)printf("%s\n", why);
         return 77;
@@ -138,7 +138,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc - bytes; i++) {
         run(backend, 1024 + 1024 * i, strtoul(argv[i], NULL, 10), bytes);
     }
-    int status = backend_now(backend) == SIGN_CRYPTO_MB ? 0 : 1;
+    int status = backend_now(backend) == BY_CRYPTO_MB ? 0 : 1;
     backend_free(backend);
     return status;
 }

@@ -24,14 +24,14 @@ static atomic_bool stop;
 
 static const char text[] = "the same text for all";
 
-static void check(const struct sign_item *item, const char *expected)
+static void check(const struct backend_item *item, const char *expected)
 {
     if (!item->ok || strcmp(item->signature->data, expected) != 0) {
         (void)fprintf(stderr, "a signature is wrong\n");
         abort();
     }
     faults += item->fault != CRYPTO_MB_OK;
-    *(item->by == SIGN_CRYPTO_MB ? &by_library : &by_openssl) += 1;
+    *(item->by == BY_CRYPTO_MB ? &by_library : &by_openssl) += 1;
 }
 
 static void *sign(void *context)
@@ -40,13 +40,13 @@ static void *sign(void *context)
     struct backend_worker *worker = backend_worker_new(signing->backend);
     for (int round = 0; round < ROUNDS; round++) {
         struct backend_key *key = backend_key_new(signing->backend, signing->pkey);
-        struct sign_item items[SIGN_ITEMS_MAX];
-        struct buf signatures[SIGN_ITEMS_MAX] = {0};
-        for (size_t i = 0; i < SIGN_ITEMS_MAX; i++) {
-            items[i] = (struct sign_item){key, text, strlen(text), &signatures[i], false, 0, 0};
+        struct backend_item items[BACKEND_ITEMS_MAX];
+        struct buf signatures[BACKEND_ITEMS_MAX] = {0};
+        for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
+            items[i] = (struct backend_item){key, text, strlen(text), &signatures[i], false, 0, 0};
         }
-        backend_sign(worker, items, SIGN_ITEMS_MAX);
-        for (size_t i = 0; i < SIGN_ITEMS_MAX; i++) {
+        backend_sign(worker, items, BACKEND_ITEMS_MAX);
+        for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
             check(&items[i], signing->expected);
             buf_deinit(&signatures[i]);
         }
@@ -71,7 +71,7 @@ int main(void)
     AUTO_FREE char *why = NULL;
     AUTO_BUF struct buf expected = {0};
     struct signing signing = {
-        .backend = backend_new(SIGN_BY_CRYPTO_MB, NULL, &why),
+        .backend = backend_new(BACKEND_CRYPTO_MB, NULL, &why),
         .pkey = rsa_of_hex(known_answers[0].p, known_answers[0].q),
     };
     if (signing.backend == NULL || !sign_bytes(signing.pkey, text, strlen(text), &expected)) {
@@ -90,9 +90,9 @@ int main(void)
     }
     stop = true;
     pthread_join(reloading, NULL);
-    bool ok = backend_now(signing.backend) == SIGN_OPENSSL && faults >= 1 && faults <= THREADS &&
-              by_library >= GOOD_BATCHES * SIGN_ITEMS_MAX &&
-              by_library + by_openssl == THREADS * ROUNDS * SIGN_ITEMS_MAX;
+    bool ok = backend_now(signing.backend) == BY_OPENSSL && faults >= 1 && faults <= THREADS &&
+              by_library >= GOOD_BATCHES * BACKEND_ITEMS_MAX &&
+              by_library + by_openssl == THREADS * ROUNDS * BACKEND_ITEMS_MAX;
     (void)printf("libcrypto_mb %u, OpenSSL %u, faults %u\n", by_library, by_openssl, faults);
     EVP_PKEY_free(signing.pkey);
     backend_free(signing.backend);

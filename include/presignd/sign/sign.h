@@ -13,10 +13,6 @@
 /* Base64 of an RSA-4096 signature, with room to spare. */
 #define SIGN_SIGNATURE_MAX 1024
 
-/* What the configuration asks for, and what made a signature. */
-enum sign_choice { SIGN_BY_BEST, SIGN_BY_OPENSSL, SIGN_BY_CRYPTO_MB };
-enum sign_backend { SIGN_OPENSSL, SIGN_CRYPTO_MB };
-
 /* 32 characters of [0-9A-Z] from the system's random source, and a NUL. */
 void sign_nonce(char out[SIGN_NONCE_LENGTH + 1]);
 

@@ -24,7 +24,7 @@ static struct backend_key *keys[ARRAY_LENGTH(known_answers)];
 static void open_backend(void)
 {
     char *why = NULL;
-    backend = backend_new(SIGN_BY_CRYPTO_MB, NULL, &why);
+    backend = backend_new(BACKEND_CRYPTO_MB, NULL, &why);
     cr_assert_not_null(backend, "%s", why);
     cr_assert_null(why);
     worker = backend_worker_new(backend);
@@ -47,9 +47,9 @@ static void close_backend(void)
 enum { KEY_2048, KEY_3072, KEY_4096 };
 
 struct round {
-    struct sign_item items[SIGN_ITEMS_MAX];
-    struct buf signatures[SIGN_ITEMS_MAX];
-    char texts[SIGN_ITEMS_MAX][16];
+    struct backend_item items[BACKEND_ITEMS_MAX];
+    struct buf signatures[BACKEND_ITEMS_MAX];
+    char texts[BACKEND_ITEMS_MAX][16];
     size_t count;
 };
 
@@ -58,22 +58,22 @@ static void round_add(struct round *round, struct backend_key *key, unsigned tim
     for (unsigned i = 0; i < times; i++) {
         size_t at = round->count++;
         (void)snprintf(round->texts[at], sizeof round->texts[at], "message %zu", at);
-        round->items[at] = (struct sign_item){.key = key,
-                                              .message = round->texts[at],
-                                              .len = strlen(round->texts[at]),
-                                              .signature = &round->signatures[at]};
+        round->items[at] = (struct backend_item){.key = key,
+                                                 .message = round->texts[at],
+                                                 .len = strlen(round->texts[at]),
+                                                 .signature = &round->signatures[at]};
     }
 }
 
 static void round_free(struct round *round)
 {
-    for (size_t i = 0; i < SIGN_ITEMS_MAX; i++) {
+    for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
         buf_deinit(&round->signatures[i]);
     }
     *round = (struct round){0};
 }
 
-static void expect_openssls_bytes(const struct sign_item *item, EVP_PKEY *pkey)
+static void expect_openssls_bytes(const struct backend_item *item, EVP_PKEY *pkey)
 {
     AUTO_BUF struct buf expected = {0};
     cr_assert(item->ok);
@@ -81,7 +81,7 @@ static void expect_openssls_bytes(const struct sign_item *item, EVP_PKEY *pkey)
     cr_assert_str_eq(item->signature->data, expected.data);
 }
 
-static EVP_PKEY *pkey_of(const struct sign_item *item)
+static EVP_PKEY *pkey_of(const struct backend_item *item)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
         if (item->key == keys[i]) {
@@ -99,7 +99,7 @@ static size_t round_sign(struct round *round)
     backend_sign(worker, round->items, round->count);
     for (size_t i = 0; i < round->count; i++) {
         expect_openssls_bytes(&round->items[i], pkey_of(&round->items[i]));
-        batched += round->items[i].by == SIGN_CRYPTO_MB;
+        batched += round->items[i].by == BY_CRYPTO_MB;
     }
     return batched;
 }
@@ -150,7 +150,7 @@ Test(backend, keys_of_one_size_share_a_batch)
     round_add(&round, key, 2);
     backend_sign(worker, round.items, round.count);
     for (size_t i = 0; i < 4; i++) {
-        cr_assert_eq(round.items[i].by, SIGN_CRYPTO_MB);
+        cr_assert_eq(round.items[i].by, BY_CRYPTO_MB);
         expect_openssls_bytes(&round.items[i], i < 2 ? pkeys[KEY_2048] : other);
     }
     round_free(&round);
@@ -186,7 +186,7 @@ static EVP_PKEY *uneven(void)
     return key;
 }
 
-static void expect_signed_by(EVP_PKEY *pkey, enum sign_backend by)
+static void expect_signed_by(EVP_PKEY *pkey, enum backend_kind by)
 {
     struct backend_key *key = backend_key_new(backend, pkey);
     struct round round = {0};
@@ -197,9 +197,9 @@ static void expect_signed_by(EVP_PKEY *pkey, enum sign_backend by)
     for (size_t i = 0; i < round.count; i++) {
         bool others = i < 2 || i >= 6;
         expect_openssls_bytes(&round.items[i], others ? pkeys[KEY_2048] : pkey);
-        cr_assert_eq(round.items[i].by, others ? SIGN_CRYPTO_MB : by, "%zu", i);
+        cr_assert_eq(round.items[i].by, others ? BY_CRYPTO_MB : by, "%zu", i);
     }
-    cr_assert_eq(backend_now(backend), SIGN_CRYPTO_MB);
+    cr_assert_eq(backend_now(backend), BY_CRYPTO_MB);
     round_free(&round);
     backend_key_free(key);
     EVP_PKEY_free(pkey);
@@ -207,25 +207,25 @@ static void expect_signed_by(EVP_PKEY *pkey, enum sign_backend by)
 
 Test(backend, openssl_signs_for_other_public_exponents)
 {
-    expect_signed_by(generate(2048, 2, 3), SIGN_OPENSSL);
-    expect_signed_by(generate(2048, 2, 257), SIGN_OPENSSL);
+    expect_signed_by(generate(2048, 2, 3), BY_OPENSSL);
+    expect_signed_by(generate(2048, 2, 257), BY_OPENSSL);
 }
 
 Test(backend, openssl_signs_for_keys_of_three_primes)
 {
-    expect_signed_by(generate(2048, 3, 65537), SIGN_OPENSSL);
+    expect_signed_by(generate(2048, 3, 65537), BY_OPENSSL);
 }
 
 Test(backend, openssl_signs_for_other_sizes)
 {
-    expect_signed_by(generate(2056, 2, 65537), SIGN_OPENSSL);
-    expect_signed_by(uneven(), SIGN_OPENSSL);
+    expect_signed_by(generate(2056, 2, 65537), BY_OPENSSL);
+    expect_signed_by(uneven(), BY_OPENSSL);
 }
 
 Test(backend, the_smaller_prime_may_come_first)
 {
     expect_signed_by(rsa_of_hex(known_answers[KEY_2048].q, known_answers[KEY_2048].p),
-                     SIGN_CRYPTO_MB);
+                     BY_CRYPTO_MB);
 }
 
 /* --- Faults --- */
@@ -243,11 +243,11 @@ static void expect_fallback(enum stand_in_fault fault, enum crypto_mb_fault expe
                  other == 0 ? 4 : 5); /* the signatures are right all the same */
     cr_assert_eq(round.items[0].fault, other == 0 ? expected : CRYPTO_MB_OK);
     cr_assert_eq(round.items[1].fault, expected);
-    cr_assert_eq(round.items[1].by, SIGN_OPENSSL);
+    cr_assert_eq(round.items[1].by, BY_OPENSSL);
     cr_assert_eq(round.items[2].fault, CRYPTO_MB_OK);
     round_free(&round);
 
-    cr_assert_eq(backend_now(backend), SIGN_OPENSSL);
+    cr_assert_eq(backend_now(backend), BY_OPENSSL);
     unsigned before = stand_in_batches();
     expect_batched(0, 8, 0, 0);
     expect_batched(0, 0, 0, 8);
@@ -290,13 +290,13 @@ Test(backend, an_error_of_the_check_counts)
 static void expect_openssl(const char *path, const char *text)
 {
     AUTO_FREE char *why = NULL, *refused = NULL;
-    struct backend *best = backend_new(SIGN_BY_BEST, path, &why);
+    struct backend *best = backend_new(BACKEND_BEST, path, &why);
     cr_assert_not_null(best);
-    cr_assert_eq(backend_now(best), SIGN_OPENSSL);
+    cr_assert_eq(backend_now(best), BY_OPENSSL);
     cr_assert_str_eq(backend_name(best), "openssl");
     cr_assert(backend_is_locked(best));
     cr_assert(why != NULL && strstr(why, text) != NULL, "%s", why);
-    cr_assert_null(backend_new(SIGN_BY_CRYPTO_MB, path, &refused));
+    cr_assert_null(backend_new(BACKEND_CRYPTO_MB, path, &refused));
     cr_assert_str_eq(refused, why);
 
     struct backend_key *key = backend_key_new(best, pkeys[KEY_2048]);
@@ -306,7 +306,7 @@ static void expect_openssl(const char *path, const char *text)
     backend_sign(other, round.items, round.count);
     for (size_t i = 0; i < round.count; i++) {
         expect_openssls_bytes(&round.items[i], pkeys[KEY_2048]);
-        cr_assert_eq(round.items[i].by, SIGN_OPENSSL);
+        cr_assert_eq(round.items[i].by, BY_OPENSSL);
     }
     round_free(&round);
     backend_worker_free(other);
@@ -326,7 +326,7 @@ Test(backend, a_library_that_signs_wrongly_is_not_used)
     expect_openssl(NULL, "gives wrong signatures with keys of 2048 bits");
     stand_in_set(STAND_IN_WRONG, 2);
     AUTO_FREE char *why = NULL;
-    cr_assert_null(backend_new(SIGN_BY_CRYPTO_MB, NULL, &why));
+    cr_assert_null(backend_new(BACKEND_CRYPTO_MB, NULL, &why));
     cr_assert_str_eq(why, "libcrypto_mb.so.13 gives wrong signatures with keys of 4096 bits");
 }
 
@@ -334,9 +334,9 @@ Test(backend, openssl_can_be_asked_for)
 {
     char *why = NULL;
     unsigned before = stand_in_batches();
-    struct backend *asked = backend_new(SIGN_BY_OPENSSL, NULL, &why);
+    struct backend *asked = backend_new(BACKEND_OPENSSL, NULL, &why);
     cr_assert_null(why);
-    cr_assert_eq(backend_now(asked), SIGN_OPENSSL);
+    cr_assert_eq(backend_now(asked), BY_OPENSSL);
     cr_assert_eq(stand_in_batches(), before);
     backend_free(asked);
     cr_assert_str_eq(backend_name(backend), "crypto_mb (libcrypto_mb.so.13)");
@@ -456,7 +456,7 @@ Test(backend, openssl_signs_for_more_keys_than_the_memory_holds)
     backend_sign(worker, round.items, round.count);
     for (size_t i = 0; i < round.count; i++) {
         expect_openssls_bytes(&round.items[i], pkeys[KEY_2048]);
-        cr_assert_eq(round.items[i].by, i < 4 ? SIGN_OPENSSL : SIGN_CRYPTO_MB);
+        cr_assert_eq(round.items[i].by, i < 4 ? BY_OPENSSL : BY_CRYPTO_MB);
     }
     round_free(&round);
     for (size_t i = 0; i < BACKEND_KEYS_MAX; i++) {
@@ -464,16 +464,19 @@ Test(backend, openssl_signs_for_more_keys_than_the_memory_holds)
     }
 }
 
-/* What smaps(5) has in the line `name` of the mapping that begins at `address`. */
+/* What smaps(5) has in the line `name` of the mapping with `address`. */
 static bool smaps_says(const void *address, const char *name, const char *text)
 {
-    AUTO_FREE char *begin = mem_printf("%lx-", (unsigned long)address);
     FILE *file = fopen("/proc/self/smaps", "re");
     char line[512];
     bool inside = false, says = false;
     while (fgets(line, sizeof line, file) != NULL) {
-        bool heading = strchr("0123456789abcdef", line[0]) != NULL;
-        inside = heading ? strncmp(line, begin, strlen(begin)) == 0 : inside;
+        char *end = NULL;
+        unsigned long from = strtoul(line, &end, 16);
+        if (*end == '-') {
+            inside = (unsigned long)address >= from &&
+                     (unsigned long)address < strtoul(end + 1, NULL, 16);
+        }
         says |= inside && strncmp(line, name, strlen(name)) == 0 && strstr(line, text) != NULL;
     }
     (void)fclose(file);
@@ -497,7 +500,7 @@ Test(backend, memory_that_cannot_be_locked_is_told_and_used)
     cr_assert(getuid() != 0 || setresuid(65534, 65534, 65534) == 0);
     cr_assert_eq(setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){0, 0}), 0);
     char *why = NULL;
-    struct backend *unlocked = backend_new(SIGN_BY_CRYPTO_MB, NULL, &why);
+    struct backend *unlocked = backend_new(BACKEND_CRYPTO_MB, NULL, &why);
     cr_assert(!backend_is_locked(unlocked));
     backend_free(unlocked);
     cr_assert(backend_is_locked(backend));
