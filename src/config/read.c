@@ -33,7 +33,7 @@ static void *part_of(const struct config *config, const struct config_section *s
 /* Programs without keys need a merchant's number and mode alone. */
 static bool is_needed(const struct reading *reading, const struct config_key *key)
 {
-    bool of_keys = key->type == &config_type_serial || key->type == &config_type_path;
+    bool of_keys = key->type == &config_type_path;
     return key->change == CONFIG_REQUIRED && !(reading->sources->without_keys && of_keys);
 }
 
@@ -117,6 +117,13 @@ static void check_merchant(struct reading *reading, const struct config_merchant
     const char *id = merchant->wechatpay_public_key_id;
     const char *key = merchant->wechatpay_public_key;
     const char *certificates = merchant->platform_certificates;
+    bool with_keys = !reading->sources->without_keys;
+    if (with_keys && merchant->serial_no != NULL && merchant->certificate != NULL &&
+        *merchant->serial_no == '\0' && *merchant->certificate == '\0') {
+        config_problem(&reading->lines, origin,
+                       "serial_no or certificate is required: the serial number of the merchant "
+                       "API certificate, or the path of its file (apiclient_cert.pem)");
+    }
     if (id == NULL || key == NULL || certificates == NULL) {
         return; /* could not be parsed, which is reported already */
     }
@@ -125,7 +132,7 @@ static void check_merchant(struct reading *reading, const struct config_merchant
             &reading->lines, origin,
             "wechatpay_public_key_id and wechatpay_public_key go together: %s is missing",
             *id == '\0' ? "the id" : "the key");
-    } else if (*id == '\0' && strcmp(certificates, "off") == 0 && !reading->sources->without_keys) {
+    } else if (*id == '\0' && strcmp(certificates, "off") == 0 && with_keys) {
         config_problem(&reading->lines, origin,
                        "nothing to verify answers with: wechatpay_public_key_id and "
                        "wechatpay_public_key are required, or platform_certificates");
@@ -222,7 +229,7 @@ static void check_merchants(struct reading *reading)
         const char *path = main_path(reading);
         config_problem(&reading->lines, path,
                        "no merchant is configured. Add a file %s.d/NAME.conf with a section "
-                       "[merchant MCHID] and its mode, serial_no, private_key, "
+                       "[merchant MCHID] and its mode, certificate, private_key, "
                        "wechatpay_public_key_id and wechatpay_public_key: see presignd.conf(5)",
                        path);
     }

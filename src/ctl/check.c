@@ -3,8 +3,10 @@
 #include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
 #include "ctl/kit/terminal.h"
+#include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/text.h"
+#include "presignd/setup/validity.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -115,6 +117,8 @@ static int check_json(struct options *options)
     int status = setup == NULL ? EX_CONFIG : EX_OK;
     if (setup != NULL) {
         known_check(setup, &options->config, &problems);
+        (void)validity_check(setup->config, setup->merchants, clock_now(&clock_system).wall_ms,
+                             &problems);
         setup_describe(setup, &text);
     }
     if (setup != NULL && options->online) {
@@ -143,6 +147,7 @@ static int check_text(struct options *options)
     }
     AUTO_BUF struct buf text = {0};
     AUTO_BUF struct buf problems = {0};
+    AUTO_BUF struct buf expired = {0};
     known_check(setup, &options->config, &problems);
     (void)fputs(setup->warnings.data == NULL ? "" : setup->warnings.data, stderr);
     setup_describe(setup, &text);
@@ -153,6 +158,12 @@ static int check_text(struct options *options)
         status =
             command_fail(&command_check, EX_CONFIG, "the running daemon would refuse a reload:");
         (void)fputs(problems.data, stderr);
+    }
+    if (!validity_check(setup->config, setup->merchants, clock_now(&clock_system).wall_ms,
+                        &expired)) {
+        status = command_fail(&command_check, EX_CONFIG,
+                              "presignd would start, and hold the events of these merchants:");
+        (void)fputs(expired.data, stderr);
     }
     setup_end(setup, options);
     return command_end(&command_check, status);
@@ -181,6 +192,7 @@ const struct command command_check = {
         "does when it starts, and connects to nothing but the daemon of this machine. Prints\n"
         "what presignd would run with, or every problem with its file and line. If the daemon\n"
         "runs, a merchant of which only the serial_no or only the key is new is a problem.\n"
+        "An expired certificate is a warning, and a problem where no other one is valid.\n"
         "If values are credentials (@NAME), set $CREDENTIALS_DIRECTORY to their directory and\n"
         "run it as a user who can read them.\n"
         "\n"

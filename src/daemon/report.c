@@ -829,6 +829,14 @@ void report_host(struct report *report, const char *host)
     }
 }
 
+static void set_expiry(struct report *report, const struct merchant *merchant, const char *kind,
+                       const char *serial, int64_t not_after_ms)
+{
+    const char *labels[] = {merchant->mchid, kind, serial};
+    metric_set(metrics_series(report->metrics, METRIC_CERTIFICATE_EXPIRY, labels),
+               (double)not_after_ms / 1000);
+}
+
 void report_merchants(struct report *report, struct merchants *merchants)
 {
     merchants_unref(report->merchants);
@@ -841,12 +849,14 @@ void report_merchants(struct report *report, struct merchants *merchants)
         create_answer_series(report, merchant->mchid);
         (void)metrics_series(report->metrics, METRIC_SIGNATURES_BY_MERCHANT,
                              (const char *[]){merchant->mchid, merchant->serial_no});
+        if (merchant->certificate_not_after_ms != 0) {
+            set_expiry(report, merchant, "merchant", merchant->serial_no,
+                       merchant->certificate_not_after_ms);
+        }
         for (size_t k = 0; k < merchant->verify_key_count; k++) {
             const struct verify_key *key = &merchant->verify_keys[k];
             if (key->not_after_ms != INT64_MAX) {
-                const char *labels[] = {merchant->mchid, "platform", key->serial};
-                metric_set(metrics_series(report->metrics, METRIC_CERTIFICATE_EXPIRY, labels),
-                           (double)key->not_after_ms / 1000);
+                set_expiry(report, merchant, "platform", key->serial, key->not_after_ms);
             }
         }
     }

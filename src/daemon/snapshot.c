@@ -190,7 +190,9 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
             .serial_no = merchant->serial_no,
             .key_sha256 = merchant->key_sha256,
             .key_from = merchant->key_is_credential ? "credential" : "file",
-            .certificate_expires_ms = STATUS_NONE, /* no key names that certificate yet */
+            .certificate_expires_ms = merchant->certificate_not_after_ms != 0
+                                          ? merchant->certificate_not_after_ms
+                                          : STATUS_NONE,
         };
         if (queue != NULL) {
             take_queue(from, queue, now, &items[i]);

@@ -86,9 +86,12 @@ static bool same_key(const struct rotation_pair *pair, const struct merchant *me
     return strcmp(pair->key_sha256, merchant->key_sha256) == 0;
 }
 
+/* A certificate has proved that both halves belong together, also where only one is new: a renewal
+ * may keep the key. */
 static bool is_half(const struct rotation_pair *pair, const struct merchant *merchant)
 {
     return pair != NULL && merchant->key_sha256[0] != '\0' &&
+           merchant->certificate_not_after_ms == 0 &&
            same_serial(pair, merchant) != same_key(pair, merchant);
 }
 
@@ -133,13 +136,14 @@ static void report(const struct setup *setup, const struct merchant *merchant, b
                    struct buf *problems)
 {
     const char *key = new_serial ? "private_key" : "serial_no";
-    const char *why = !new_serial ? "private_key is new and serial_no is the old one: set the new "
-                                    "certificate's serial_no, or restart if it is right"
-                      : merchant->key_is_credential
-                          ? "serial_no is new and private_key is the old one: a credential is read "
-                            "at a start only: replace the key's file, then restart"
-                          : "serial_no is new and private_key is the old one: replace the key's "
-                            "file as well, or restart if it is right";
+    const char *why =
+        !new_serial ? "private_key is new and serial_no is the old one: set the new certificate's "
+                      "serial_no, or certificate, which gives it"
+        : merchant->key_is_credential
+            ? "serial_no is new and private_key is the old one: a credential is read at a start "
+              "only: replace the key's file, then restart"
+            : "serial_no is new and private_key is the old one: give the new key as well; if the "
+              "new certificate keeps the key, set certificate, which proves it";
     buf_printf(problems, "%s: merchant %s: %s: %s\n",
                config_origin(setup->config, "merchant", merchant->mchid, key), merchant->mchid, key,
                why);

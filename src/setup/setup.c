@@ -1,9 +1,11 @@
 #include "presignd/setup/setup.h"
 
+#include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/config/read.h"
 #include "presignd/kafka/client.h"
+#include "presignd/setup/validity.h"
 #include "presignd/sign/key.h"
 
 #include <inttypes.h>
@@ -156,6 +158,7 @@ static struct merchant *load_merchant(const struct config_merchant *from,
         .mode = from->partner ? MODE_PARTNER : MODE_DIRECT,
         .is_default = from->is_default,
         .serial_no = from->serial_no,
+        .certificate_path = from->certificate,
         .private_key_path = from->private_key,
         .key_is_credential = lies_in(from->private_key, sources->credentials_dir),
         .public_key_id = from->wechatpay_public_key_id,
@@ -358,6 +361,8 @@ struct setup *setup_load(const struct config_sources *sources, struct buf *error
     check_endpoint(setup, errors);
     if (!sources->without_keys) {
         warn_of_open_keys(setup, sources->credentials_dir);
+        validity_warn(setup->config, setup->merchants, clock_now(&clock_system).wall_ms,
+                      &setup->warnings);
         warn_of_descriptors(setup);
         try_properties(setup, errors);
     }

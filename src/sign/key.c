@@ -154,8 +154,8 @@ static bool refuse_damaged(const char *what, enum pem_kind kind, char **error)
 static bool refuse_binary(const char *what, const struct pem *pem, enum use use, char **error)
 {
     const char *held =
-        pem->trouble == PEM_PKCS12 ? "a PKCS#12 archive" : "a key or certificate as DER";
-    const char *command = pem->trouble == PEM_PKCS12 ? uses[use].from_pkcs12 : uses[use].from_der;
+        pem->fault == PEM_PKCS12 ? "a PKCS#12 archive" : "a key or certificate as DER";
+    const char *command = pem->fault == PEM_PKCS12 ? uses[use].from_pkcs12 : uses[use].from_der;
     if (command == NULL) {
         return refuse(what, held, use, error);
     }
@@ -174,12 +174,12 @@ static bool open_pem(struct pem *pem, const char *text, size_t len, const char *
     }
     pem_parse(pem, text, len);
     bool ok = true;
-    if (pem->trouble == PEM_UTF16) {
+    if (pem->fault == PEM_UTF16) {
         *error = mem_printf("%s: is UTF-16 text: save it as UTF-8 or ASCII", what);
         ok = false;
-    } else if (pem->trouble == PEM_DER || pem->trouble == PEM_PKCS12) {
+    } else if (pem->fault == PEM_DER || pem->fault == PEM_PKCS12) {
         ok = refuse_binary(what, pem, use, error);
-    } else if (pem->trouble == PEM_DAMAGED) {
+    } else if (pem->fault == PEM_DAMAGED) {
         ok = refuse_damaged(what, pem->damaged, error);
     } else if (pem->count == 0) {
         ok = refuse(what, pem_kind_text(PEM_NONE), use, error);

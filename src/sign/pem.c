@@ -110,7 +110,7 @@ static void take_block(struct pem *out, const char *label, const char *header, u
     out->blocks[out->count++] = (struct pem_block){kind, der, len};
 }
 
-/* False at the end and at the first trouble. */
+/* False at the end and at the first fault. */
 static bool read_block(struct pem *out, BIO *bio, const char *text, size_t text_len)
 {
     size_t begin = text_len - BIO_pending(bio);
@@ -126,7 +126,7 @@ static bool read_block(struct pem *out, BIO *bio, const char *text, size_t text_
     enum pem_kind kind = first_kind(text + begin, text_len - begin);
     bool ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
     if (!ended || kind != PEM_NONE) {
-        out->trouble = PEM_DAMAGED;
+        out->fault = PEM_DAMAGED;
         out->damaged = kind;
     }
     return false;
@@ -139,7 +139,7 @@ static void read_blocks(struct pem *out, const char *text, size_t len)
     AUTO(bio_free_at) BIO *bio = BIO_new_mem_buf(copy, (int)copy_len);
     while (bio != NULL && read_block(out, bio, copy, copy_len)) {
         if (out->count == PEM_BLOCKS_MAX) {
-            out->trouble = PEM_DAMAGED;
+            out->fault = PEM_DAMAGED;
             break;
         }
     }
@@ -159,7 +159,7 @@ static bool is_pkcs12(const char *text, size_t len)
     return archive != NULL;
 }
 
-static enum pem_trouble binary_kind(const char *text, size_t len)
+static enum pem_fault binary_kind(const char *text, size_t len)
 {
     bool marked =
         len >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0);
@@ -170,8 +170,8 @@ static enum pem_trouble binary_kind(const char *text, size_t len)
 
 void pem_parse(struct pem *out, const char *text, size_t len)
 {
-    *out = (struct pem){.trouble = binary_kind(text, len)};
-    if (out->trouble == PEM_FINE) {
+    *out = (struct pem){.fault = binary_kind(text, len)};
+    if (out->fault == PEM_FINE) {
         read_blocks(out, text, len);
     }
 }

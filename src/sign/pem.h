@@ -23,7 +23,7 @@ enum pem_kind {
 /* For messages: "a private key". */
 const char *pem_kind_text(enum pem_kind kind);
 
-enum pem_trouble {
+enum pem_fault {
     PEM_FINE,
     PEM_DAMAGED,
     PEM_UTF16,
@@ -40,11 +40,11 @@ struct pem_block {
 struct pem {
     struct pem_block blocks[PEM_BLOCKS_MAX];
     size_t count;
-    enum pem_trouble trouble;
+    enum pem_fault fault;
     enum pem_kind damaged; /* of PEM_DAMAGED; PEM_NONE: more than PEM_BLOCKS_MAX blocks */
 };
 
-/* Blocks with other labels are left out. `len`: KEY_FILE_MAX at most. The first trouble ends it. */
+/* Blocks with other labels are left out. `len`: KEY_FILE_MAX at most. The first fault ends it. */
 void pem_parse(struct pem *out, const char *text, size_t len);
 void pem_deinit(struct pem *pem);
 /* How many blocks are of that kind. */

@@ -61,12 +61,15 @@ static void take_mchid(struct builder *builder, const char *mchid)
 }
 
 /* The API uses upper-case serials; tools print both cases. */
-static void take_serial(struct builder *builder, const char *serial)
+static void take_serial(struct builder *builder, const struct merchant_spec *spec)
 {
+    const char *serial = spec->serial_no;
     if (!text_is_given(serial)) {
-        complain_missing(builder, "serial_no",
-                         "give the API certificate's serial number (openssl x509 -noout -serial "
-                         "-in apiclient_cert.pem)");
+        if (!text_is_given(spec->certificate_path)) {
+            complain_missing(builder, "serial_no",
+                             "give certificate (apiclient_cert.pem), or its serial number (openssl "
+                             "x509 -noout -serial -in apiclient_cert.pem)");
+        }
         return;
     }
     if (strlen(serial) > SERIAL_MAX || serial[strspn(serial, DIGITS "abcdefABCDEF")] != '\0') {
@@ -95,6 +98,84 @@ static void take_private_key(struct builder *builder, const char *path)
         key_sha256(builder->merchant->private_key, builder->merchant->key_sha256);
     }
 }
+
+/* --- The merchant's own certificate --- */
+
+static bool same_number(const char *a, const char *b)
+{
+    return strcmp(a + strspn(a, "0"), b + strspn(b, "0")) == 0;
+}
+
+static bool is_pair(const struct merchant *merchant, const struct key_certificate *certificate)
+{
+    return EVP_PKEY_eq(merchant->private_key, certificate->key) == 1;
+}
+
+/* The certificate of serial_no; without it, of the private key's the one that ends last: a file may
+ * hold a chain, or the certificate before a renewal. */
+static const struct key_certificate *choose(const struct merchant *merchant,
+                                            const struct key_certificate *found, size_t count)
+{
+    const struct key_certificate *best = NULL;
+    for (size_t i = 0; i < count; i++) {
+        bool named =
+            merchant->serial_no == NULL || same_number(found[i].serial, merchant->serial_no);
+        if (named && is_pair(merchant, &found[i]) &&
+            (best == NULL || found[i].not_after_ms > best->not_after_ms)) {
+            best = &found[i];
+        }
+    }
+    return best;
+}
+
+static void complain_no_pair(struct builder *builder, const char *path,
+                             const struct key_certificate *found, size_t count)
+{
+    const char *serial = NULL;
+    for (size_t i = 0; i < count && serial == NULL; i++) {
+        serial = is_pair(builder->merchant, &found[i]) ? found[i].serial : NULL;
+    }
+    if (serial == NULL) {
+        complain(builder, "certificate",
+                 "%s: private_key does not belong to this certificate: give the apiclient_cert.pem "
+                 "and the apiclient_key.pem of one application",
+                 path);
+    } else {
+        complain(
+            builder, "serial_no",
+            "is not the serial number of certificate, which is %s: correct it, or leave it out",
+            serial);
+    }
+}
+
+static void take_certificate(struct builder *builder, const char *path)
+{
+    struct merchant *merchant = builder->merchant;
+    struct key_certificate found[MERCHANT_VERIFY_KEYS_MAX];
+    AUTO_FREE char *error = NULL;
+    if (!text_is_given(path)) {
+        return;
+    }
+    size_t count = key_certificates_read(path, KEY_OF_MERCHANT, found, ARRAY_LENGTH(found), &error);
+    if (count == 0) {
+        complain(builder, "certificate", "%s", error);
+    } else if (merchant->private_key != NULL) {
+        const struct key_certificate *own = choose(merchant, found, count);
+        if (own == NULL) {
+            complain_no_pair(builder, path, found, count);
+        } else {
+            free(merchant->serial_no);
+            merchant->serial_no = mem_strdup(own->serial);
+            merchant->certificate_not_before_ms = own->not_before_ms;
+            merchant->certificate_not_after_ms = own->not_after_ms;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        key_certificate_deinit(&found[i]);
+    }
+}
+
+/* --- WeChat Pay's keys --- */
 
 static const struct verify_key *find_verify_key(const struct merchant *merchant, const char *serial)
 {
@@ -177,8 +258,8 @@ static void take_certificates(struct builder *builder, const char *const *paths)
     for (; paths != NULL && *paths != NULL; paths++) {
         struct key_certificate found[MERCHANT_VERIFY_KEYS_MAX];
         AUTO_FREE char *error = NULL;
-        size_t count = key_certificates_read(*paths, KEY_OF_WECHATPAY, found,
-                                             MERCHANT_VERIFY_KEYS_MAX, &error);
+        size_t count =
+            key_certificates_read(*paths, KEY_OF_WECHATPAY, found, ARRAY_LENGTH(found), &error);
         if (count == 0) {
             complain(builder, name, "%s", error);
         }
@@ -244,8 +325,9 @@ struct merchant *merchant_new_keyless(const struct merchant_spec *spec, char **e
 struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
 {
     struct builder builder = draft_of(spec);
-    take_serial(&builder, spec->serial_no);
+    take_serial(&builder, spec);
     take_private_key(&builder, spec->private_key_path);
+    take_certificate(&builder, spec->certificate_path);
     take_public_key(&builder, spec->public_key_id, spec->public_key_path);
     take_certificates(&builder, spec->certificate_paths);
     take_apiv3_key(&builder, spec);

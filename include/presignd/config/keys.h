@@ -91,8 +91,12 @@ CHOICE(merchant, partner, "mode", mode, "direct", REQUIRED,
        "Whose endpoints this merchant id may call: direct | partner.")
 FLAG(merchant, is_default, "default", flag, "no", RELOAD,
      "Whether this merchant signs events of its mode that name no merchant.")
-EXAMPLE(merchant, serial_no, serial, "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB", REQUIRED,
-        "Serial number of the merchant API certificate, hexadecimal.")
+TEXT(merchant, certificate, path, "", RELOAD,
+     "PEM file of the merchant API certificate (apiclient_cert.pem). It gives serial_no and proves "
+     "that private_key belongs to it.")
+EXAMPLE(merchant, serial_no, serial, "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB", RELOAD,
+        "Serial number of the merchant API certificate, hexadecimal. Needed without certificate; "
+        "given both, they must agree.")
 EXAMPLE(merchant, private_key, path, "@merchant-1900007291.pem", REQUIRED,
         "PEM file with the key of the merchant API certificate (apiclient_key.pem).")
 EXAMPLE(merchant, wechatpay_public_key_id, key_id, "PUB_KEY_ID_0114232134912410000000000000",

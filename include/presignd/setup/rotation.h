@@ -1,6 +1,7 @@
 /* The rotation of a merchant's key: serial_no and private_key change together. Where only one of
  * them changed, WeChat Pay refuses every call with 401. This module compares the pairs of a
- * configuration with those known before: of the running daemon, or of the state directory. Pure. */
+ * configuration with those known before: of the running daemon, or of the state directory. Pairs
+ * that the merchant's certificate proves are right as they are. Pure. */
 #ifndef PRESIGND_SETUP_ROTATION_H
 #define PRESIGND_SETUP_ROTATION_H
 

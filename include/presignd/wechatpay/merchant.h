@@ -27,7 +27,8 @@ struct merchant_spec {
     const char *mchid;
     enum merchant_mode mode;
     bool is_default;
-    const char *serial_no;
+    const char *serial_no;        /* may be missing with certificate_path */
+    const char *certificate_path; /* of the merchant's API certificate */
     const char *private_key_path;
     bool key_is_credential; /* the service manager passes it */
     const char *public_key_id;
@@ -47,6 +48,8 @@ struct merchant {
     enum merchant_mode mode;
     bool is_default;
     char *serial_no;
+    /* Of the merchant's own certificate, which private_key belongs to; 0: none is configured. */
+    int64_t certificate_not_before_ms, certificate_not_after_ms;
     EVP_PKEY *private_key;
     char key_sha256[KEY_SHA256_SIZE]; /* of its public key; "" without one */
     bool key_is_credential;
@@ -65,7 +68,8 @@ struct merchant {
 /* Reads the keys (blocking file reads). NULL and every error (free()), one per line: "merchant
  * MCHID: KEY: what is wrong", where KEY is the configuration key. It is an error to have no key to
  * verify with, or the merchant's own public key as WeChat Pay's. The serial number is converted to
- * upper case. */
+ * upper case. With a certificate, serial_no is its own: it is an error when the private key, or a
+ * given serial_no, is of another one. */
 struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
     __attribute__((warn_unused_result));
 /* A merchant that only routes events and neither signs nor verifies, for programs without keys.

@@ -184,6 +184,7 @@ static void look_at_merchant(struct files *files, const struct config_merchant *
     const struct {
         const char *key, *text, *separators;
     } keys[] = {
+        {"certificate", merchant->certificate, ""},
         {"private_key", merchant->private_key, ""},
         {"wechatpay_public_key", merchant->wechatpay_public_key, ""},
         {"apiv3_key", merchant->apiv3_key, ""},

@@ -140,6 +140,7 @@ Test(config_read, defaults_are_as_documented)
     cr_assert(!merchant->is_default);
     cr_assert_str_eq(merchant->apiv3_key, "");
     cr_assert_str_eq(merchant->platform_certificates, "off");
+    cr_assert_str_eq(merchant->certificate, "");
     cr_assert_eq(merchant->max_in_flight, 256);
     cr_assert_eq(merchant->rate_per_s, 0);
     cr_assert_eq(config->property_count, 2);
@@ -253,6 +254,7 @@ Test(config_read, all_problems_are_reported_at_once_with_their_lines)
     expect_problem(&bench, 11, "failure_original: \"maybe\" is neither yes nor no");
     expect_problem(&bench, 12, "1 to 32 digits");
     expect_problem(&bench, 14, "private_key is required");
+    expect_problem(&bench, 14, "serial_no or certificate is required");
     expect_problem(&bench, 15, "mode: \"both\" is neither direct nor partner");
 }
 
@@ -578,6 +580,22 @@ Test(config_read, answers_must_be_verifiable)
     expect_problem(&bench, 5, "auto is not available yet: give paths of PEM files");
     AUTO_FREE char *paths = mem_printf("%splatform_certificates = @public.pem\n", head);
     cr_assert_not_null(read_text(&bench, paths), "%s", errors_of(&bench));
+}
+
+Test(config_read, a_certificate_is_enough_for_a_serial_number)
+{
+    AUTO_BENCH struct bench bench;
+    bench_init(&bench);
+    cr_assert_not_null(read_text(&bench, "[merchant 1]\nmode = direct\ncertificate = @public.pem\n"
+                                         "private_key = @key.pem\n"
+                                         "platform_certificates = @public.pem\n"),
+                       "%s", errors_of(&bench));
+    cr_assert_str_eq(bench.config->merchants[0].serial_no, "");
+    cr_assert_null(read_text(&bench, "[merchant 1]\nmode = direct\nprivate_key = @key.pem\n"
+                                     "platform_certificates = @public.pem\n"));
+    expect_problem(&bench, 1, "serial_no or certificate is required");
+    bench.without_keys = true;
+    cr_assert_not_null(read_text(&bench, "[merchant 1]\nmode = direct\n"), "%s", errors_of(&bench));
 }
 
 Test(config_read, one_merchant_of_a_mode_is_the_default)

@@ -187,6 +187,7 @@ Test(report, merchants_that_are_not_configured_count_together)
     strcpy(unknown.admission.mchid, OTHER);
     unknown.reason = REASON_UNKNOWN_MERCHANT;
     merchant->serial_no = mem_strdup("5157");
+    merchant->certificate_not_after_ms = INT64_C(1852816558000);
     scene_begin(&scene);
     report_merchants(scene.report, merchants);
     scene.observer.published(scene.report, &known);
@@ -201,6 +202,8 @@ Test(report, merchants_that_are_not_configured_count_together)
         "presignd_failures_total{reason=\"unknown_merchant\",side=\"operator\"} 1\n",
         "presignd_merchant_calls_total{mchid=\"" ONE "\",answer=\"rate_limited\"} 0\n",
         "presignd_merchant_signatures_total{mchid=\"" ONE "\",serial=\"5157\"} 1\n",
+        "presignd_certificate_expiry_timestamp_seconds{mchid=\"" ONE
+        "\",kind=\"merchant\",serial=\"5157\"} 1852816558\n",
     };
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
         cr_expect_not_null(strstr(page.data, lines[i]), "%s", lines[i]);

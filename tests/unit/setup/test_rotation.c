@@ -92,7 +92,8 @@ Test(rotation, a_half_is_named_where_it_is_to_be_changed)
     cr_assert_str_eq(
         bench.problems.data,
         "a:4: merchant 5: private_key: serial_no is new and private_key is the old one: "
-        "replace the key's file as well, or restart if it is right\n");
+        "give the new key as well; if the new certificate keeps the key, set certificate, which "
+        "proves it\n");
     merchants_at(bench.setup.merchants, 0)->key_is_credential = true;
     cr_assert_not(check(&bench, NULL));
     cr_assert_not_null(strstr(bench.problems.data, ": a credential is read at a start only: "));
@@ -100,7 +101,19 @@ Test(rotation, a_half_is_named_where_it_is_to_be_changed)
     cr_assert_not(check(&bench, NULL));
     cr_assert_str_eq(bench.problems.data,
                      "a:3: merchant 5: serial_no: private_key is new and serial_no is the old one: "
-                     "set the new certificate's serial_no, or restart if it is right\n");
+                     "set the new certificate's serial_no, or certificate, which gives it\n");
+}
+
+Test(rotation, a_half_that_a_certificate_proves_is_taken_and_remembered)
+{
+    AUTO_BENCH struct bench bench;
+    bench_init(&bench);
+    configure(&bench, "0B", KEY_1);
+    merchants_at(bench.setup.merchants, 0)->certificate_not_after_ms = 1;
+    cr_assert(check(&bench, NULL));
+    cr_assert(rotation_update(&bench.known, bench.setup.merchants));
+    cr_assert_not(bench.known.has_half);
+    cr_assert_str_eq(bench.known.pairs[0].serial_no, "0B");
 }
 
 /* A start only warns. Later reloads that change something else must not fail for it, and the

@@ -1,21 +1,27 @@
 #include "presignd/setup/setup.h"
 
 #include "presignd/ops/process.h"
+#include "presignd/setup/validity.h"
 
 #include "unit/directory.h"
+#include "unit/sign/pem.h"
 
 #include <sys/resource.h>
 
-#define VECTORS PRESIGND_SOURCE_DIR "/tests/vectors/"
 #define SCHEMAS "[daemon]\nschema_dir = " PRESIGND_SOURCE_DIR "/schemas\n"
 
-#define MERCHANT                                          \
+#define MERCHANT_SECTION                                  \
     "[merchant 1900007291]\n"                             \
     "mode = direct\n"                                     \
     "serial_no = 408b07\n"                                \
     "private_key = " VECTORS "merchant_private_key.pem\n" \
     "wechatpay_public_key_id = PUB_KEY_ID_01\n"           \
     "wechatpay_public_key = " VECTORS "k3_wechatpay_public_key.pem\n"
+
+/* 2026-11-23T08:00:00Z, and certificates that end before or begin after it. */
+#define NOW_MS   INT64_C(1795420800000)
+#define OLD_TIME "20230101000000Z", "20240101000000Z"
+#define NEW_TIME "20270101000000Z", "20320101000000Z"
 
 struct bench {
     struct directory directory;
@@ -75,9 +81,9 @@ static void expect_problems(const struct bench *bench, const char *const *lines,
 Test(setup, a_good_configuration_is_described)
 {
     AUTO_BENCH struct bench bench = {0};
-    struct setup *setup =
-        load_text(&bench, SCHEMAS "[kafka]\nbootstrap.servers = b1:9092,b2:9092\n"
-                                  "[kafka.producer]\nbootstrap.servers = p:9092\n" MERCHANT);
+    struct setup *setup = load_text(
+        &bench, SCHEMAS "[kafka]\nbootstrap.servers = b1:9092,b2:9092\n"
+                        "[kafka.producer]\nbootstrap.servers = p:9092\n" MERCHANT_SECTION);
     cr_assert_not_null(setup, "%s", bench.errors.data);
     AUTO_BUF struct buf text = {0};
     setup_describe(setup, &text);
@@ -92,7 +98,7 @@ Test(setup, a_good_configuration_is_described)
         cr_assert_not_null(strstr(text.data, lines[i]), "%s in:\n%s", lines[i], text.data);
     }
     setup = load_text(&bench, "[daemon]\nschema_dir = /nowhere:" PRESIGND_SOURCE_DIR
-                              "/schemas\nmax_in_flight = 5\n" MERCHANT);
+                              "/schemas\nmax_in_flight = 5\n" MERCHANT_SECTION);
     cr_assert_not_null(setup, "%s", bench.errors.data);
     text.len = 0;
     setup_describe(setup, &text);
@@ -116,7 +122,7 @@ Test(setup, every_schema_file_is_compiled)
     directory_write(&bench.directory, "result.json", "{\"type\": \"objekt\"}");
     directory_write(&bench.directory, "own.json", "{\"$ref\": \"result.json\"}");
     AUTO_FREE char *text =
-        mem_printf("[daemon]\nschema_dir = %s:" PRESIGND_SOURCE_DIR "/schemas\n" MERCHANT,
+        mem_printf("[daemon]\nschema_dir = %s:" PRESIGND_SOURCE_DIR "/schemas\n" MERCHANT_SECTION,
                    bench.directory.path);
     cr_assert_null(load_text(&bench, text));
     EXPECT_PROBLEMS(&bench, ":2: schema_dir: https://presignd.invalid/schemas/result.json: "
@@ -154,7 +160,7 @@ Test(setup, problems_of_all_parts_are_reported_at_once_with_their_lines)
 /* Loads a setup with this line in [endpoint]; true when it is accepted. */
 static bool accepts_endpoint(struct bench *bench, const char *key, const char *value)
 {
-    AUTO_FREE char *text = mem_printf(SCHEMAS "[endpoint]\n%s = %s\n" MERCHANT, key, value);
+    AUTO_FREE char *text = mem_printf(SCHEMAS "[endpoint]\n%s = %s\n" MERCHANT_SECTION, key, value);
     AUTO_FREE char *problem = mem_printf(":4: %s", key);
     bool accepted = load_text(bench, text) != NULL;
     if (!accepted) {
@@ -213,23 +219,25 @@ Test(setup, properties_that_only_a_kafka_client_rejects_are_reported)
 {
     AUTO_BENCH struct bench bench = {0};
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsecurity.protocol = ssl\n"
-                                             "ssl.ca.location = /nonexistent\n" MERCHANT));
+                                             "ssl.ca.location = /nonexistent\n" MERCHANT_SECTION));
     EXPECT_PROBLEMS(&bench, ":5: Kafka's properties: ");
     cr_assert_not_null(strstr(bench.errors.data, "ssl.ca.location"), "%s", bench.errors.data);
-    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsession.timeout.ms = 400000\n" MERCHANT));
+    cr_assert_null(
+        load_text(&bench, SCHEMAS "[kafka]\nsession.timeout.ms = 400000\n" MERCHANT_SECTION));
     EXPECT_PROBLEMS(&bench, ":4: Kafka's properties: ");
-    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nbootstrap.servers =\n" MERCHANT));
+    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nbootstrap.servers =\n" MERCHANT_SECTION));
     EXPECT_PROBLEMS(&bench, ":4: bootstrap.servers: is empty");
-    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\ngroup.id =\n" MERCHANT));
+    cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\ngroup.id =\n" MERCHANT_SECTION));
     EXPECT_PROBLEMS(&bench, ":4: group.id: is empty");
     /* An unreadable password is one problem: SASL does not add another. */
     cr_assert_null(load_text(&bench, SCHEMAS "[kafka]\nsecurity.protocol = sasl_plaintext\n"
                                              "sasl.mechanism = PLAIN\nsasl.username = u\n"
-                                             "sasl.password = @gone\n" MERCHANT));
+                                             "sasl.password = @gone\n" MERCHANT_SECTION));
     EXPECT_PROBLEMS(&bench, ":7: sasl.password: ");
     bench.without_keys = true;
-    cr_assert_not_null(load_text(&bench, SCHEMAS "[kafka]\nsession.timeout.ms = 400000\n" MERCHANT),
-                       "%s", bench.errors.data);
+    cr_assert_not_null(
+        load_text(&bench, SCHEMAS "[kafka]\nsession.timeout.ms = 400000\n" MERCHANT_SECTION), "%s",
+        bench.errors.data);
 }
 
 Test(setup, a_world_readable_private_key_gets_one_warning)
@@ -262,18 +270,83 @@ Test(setup, a_world_readable_private_key_gets_one_warning)
     cr_assert_eq(bench.setup->warnings.len, 0, "%s", bench.setup->warnings.data);
 }
 
+/* Lines that begin with a line of the configuration's file. */
+static char *with_origin(const struct bench *bench, const char *lines)
+{
+    struct buf out = {0};
+    AUTO_FREE char *copy = mem_strdup(lines);
+    char *rest = copy;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0';) {
+        buf_printf(&out, "%s/presignd.conf:%s\n", bench->directory.path, line);
+    }
+    return out.data == NULL ? mem_strdup("") : buf_take(&out);
+}
+
+/* Lines of both kinds of certificate; `text` has a merchant with the certificates of that PEM. */
+static void expect_validity(struct bench *bench, const char *own, const char *platform,
+                            const char *warnings, const char *problems)
+{
+    directory_write(&bench->directory, "own.pem", own);
+    directory_write(&bench->directory, "platform.pem", platform);
+    AUTO_FREE char *text =
+        mem_printf(SCHEMAS "[merchant 1]\nmode = direct\nprivate_key = " MERCHANT "\n"
+                           "certificate = %s/own.pem\nplatform_certificates = %s/platform.pem\n",
+                   bench->directory.path, bench->directory.path);
+    cr_assert_not_null(load_text(bench, text), "%s", bench->errors.data);
+    AUTO_BUF struct buf got = {0}, wrong = {0};
+    validity_warn(bench->setup->config, bench->setup->merchants, NOW_MS, &got);
+    bool ok = validity_check(bench->setup->config, bench->setup->merchants, NOW_MS, &wrong);
+    AUTO_FREE char *wanted = with_origin(bench, warnings);
+    AUTO_FREE char *wanted_wrong = with_origin(bench, problems);
+    cr_assert_str_eq(got.data == NULL ? "" : got.data, wanted);
+    cr_assert_str_eq(wrong.data == NULL ? "" : wrong.data, wanted_wrong);
+    cr_assert_eq(ok, *problems == '\0');
+}
+
+Test(setup, expired_certificates_warn_and_without_another_one_check_fails)
+{
+    AUTO_BENCH struct bench bench = {0};
+    directory_init(&bench.directory);
+    AUTO(pkey_free_at) EVP_PKEY *key = vector_merchant_key();
+    AUTO(pkey_free_at) EVP_PKEY *theirs = rsa_new(2048);
+    AUTO_BUF struct buf own = pem_certificate(key, "0A"),
+                        own_old = pem_certificate_at(key, "0A", OLD_TIME),
+                        good = pem_certificate(theirs, "0B"),
+                        old = pem_certificate_at(theirs, "0C", OLD_TIME),
+                        coming = pem_certificate_at(theirs, "0D", NEW_TIME), bundle = {0};
+    buf_printf(&bundle, "%s%s%s", old.data, good.data, coming.data);
+    expect_validity(&bench, own.data, good.data, "", "");
+    expect_validity(&bench, own.data, bundle.data,
+                    "7: merchant 1: platform_certificates: certificate 0C expired at "
+                    "2024-01-01T00:00:00Z and verifies nothing: leave it out\n"
+                    "7: merchant 1: platform_certificates: certificate 0D verifies nothing before "
+                    "2027-01-01T00:00:00Z: compare this machine's clock\n",
+                    "");
+    expect_validity(&bench, own_old.data, old.data,
+                    "6: merchant 1: certificate: expired at 2024-01-01T00:00:00Z: WeChat Pay "
+                    "refuses every call: apply for a new certificate, and give it with its key\n"
+                    "7: merchant 1: platform_certificates: certificate 0C expired at "
+                    "2024-01-01T00:00:00Z and verifies nothing: leave it out\n",
+                    "6: merchant 1: certificate: expired at 2024-01-01T00:00:00Z: WeChat Pay "
+                    "refuses every call: apply for a new certificate, and give it with its key\n"
+                    "7: merchant 1: platform_certificates: no certificate is valid now, so no "
+                    "answer can be verified: give the present one, or WeChat Pay's public key\n");
+}
+
 Test(setup, a_low_hard_limit_of_descriptors_gets_a_warning)
 {
     AUTO_BENCH struct bench bench = {0};
     const struct rlimit limit = {.rlim_cur = 300, .rlim_max = 300}; /* of this test's own process */
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    cr_assert_not_null(load_text(&bench, SCHEMAS "[endpoint]\nmax_connections = 44\n" MERCHANT),
-                       "%s", bench.errors.data);
+    cr_assert_not_null(
+        load_text(&bench, SCHEMAS "[endpoint]\nmax_connections = 44\n" MERCHANT_SECTION), "%s",
+        bench.errors.data);
     cr_assert_eq(setup_descriptors(bench.setup), 300);
     const char *warnings = bench.setup->warnings.data; /* of the key's file, perhaps */
     cr_assert(warnings == NULL || strstr(warnings, "max_connections") == NULL, "%s", warnings);
-    cr_assert_not_null(load_text(&bench, SCHEMAS "[endpoint]\nmax_connections = 45\n" MERCHANT),
-                       "%s", bench.errors.data);
+    cr_assert_not_null(
+        load_text(&bench, SCHEMAS "[endpoint]\nmax_connections = 45\n" MERCHANT_SECTION), "%s",
+        bench.errors.data);
     cr_assert_not_null(
         strstr(bench.setup->warnings.data,
                "max_connections: 45 calls at once (endpoint.max_connections) and 256"));

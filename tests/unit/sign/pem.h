@@ -50,22 +50,30 @@ static inline struct buf pem_of(EVP_PKEY *key, enum pem_form form)
     return pem_take(bio);
 }
 
-/* A self-signed certificate with that serial number, valid until 2028-09-17T15:15:58Z. */
-static inline struct buf pem_certificate(EVP_PKEY *key, const char *serial_hex)
+/* A self-signed certificate with that serial number. The times are as ASN1_TIME_set_string() takes
+ * them. */
+static inline struct buf pem_certificate_at(EVP_PKEY *key, const char *serial_hex,
+                                            const char *not_before, const char *not_after)
 {
     X509 *certificate = X509_new();
     BIGNUM *number = NULL;
     BN_hex2bn(&number, serial_hex);
     BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate));
     BN_free(number);
-    ASN1_TIME_set_string(X509_getm_notBefore(certificate), "20230919151558Z");
-    ASN1_TIME_set_string(X509_getm_notAfter(certificate), "20280917151558Z");
+    cr_assert_eq(ASN1_TIME_set_string(X509_getm_notBefore(certificate), not_before), 1);
+    cr_assert_eq(ASN1_TIME_set_string(X509_getm_notAfter(certificate), not_after), 1);
     X509_set_pubkey(certificate, key);
     cr_assert_neq(X509_sign(certificate, key, EVP_sha256()), 0);
     BIO *bio = BIO_new(BIO_s_mem());
     cr_assert_eq(PEM_write_bio_X509(bio, certificate), 1);
     X509_free(certificate);
     return pem_take(bio);
+}
+
+/* Valid from 2023-09-19T15:15:58Z to 2028-09-17T15:15:58Z. */
+static inline struct buf pem_certificate(EVP_PKEY *key, const char *serial_hex)
+{
+    return pem_certificate_at(key, serial_hex, "20230919151558Z", "20280917151558Z");
 }
 
 static inline EVP_PKEY *rsa_new(unsigned bits)

@@ -118,8 +118,8 @@ Test(merchant, everything_that_is_wrong_is_said_at_once)
     expect_refused(
         &(struct merchant_spec){.mchid = "12a"},
         "merchant ?: mchid: must be 1 to 32 digits\n"
-        "merchant ?: serial_no: is missing: give the API certificate's serial number (openssl x509 "
-        "-noout -serial -in apiclient_cert.pem)\n"
+        "merchant ?: serial_no: is missing: give certificate (apiclient_cert.pem), or its serial "
+        "number (openssl x509 -noout -serial -in apiclient_cert.pem)\n"
         "merchant ?: private_key: is missing: give the path of apiclient_key.pem\n"
         "merchant ?: wechatpay_public_key: is missing: give it and its id, or "
         "platform_certificates, to verify answers with\n");
@@ -157,6 +157,62 @@ Test(merchant, a_public_key_and_its_id_go_together)
                        "merchant 1900007291: wechatpay_public_key_id: must be letters, digits and "
                        "underscores, as the merchant platform shows it (PUB_KEY_ID_...)\n");
     }
+}
+
+Test(merchant, its_certificate_gives_the_serial_number_and_its_time)
+{
+    AUTO(pkey_free_at) EVP_PKEY *own = vector_merchant_key();
+    AUTO_BUF struct buf pem = pem_certificate(own, "0A"),
+                        renewed =
+                            pem_certificate_at(own, "0B", "20270101000000Z", "20320101000000Z"),
+                        both = {0};
+    buf_printf(&both, "%s%s", renewed.data, pem.data);
+    AUTO(file_remove_at) char *one = file_with(pem.data, pem.len);
+    AUTO(file_remove_at) char *bundle = file_with(both.data, both.len);
+    const struct {
+        const char *path, *serial_no, *taken;
+    } cases[] = {
+        {one, NULL, "0A"},  {one, "a", "0A"},     {one, "00a", "0A"},
+        {bundle, "", "0B"}, {bundle, "0a", "0A"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        struct merchant_spec spec = good;
+        spec.certificate_path = cases[i].path;
+        spec.serial_no = cases[i].serial_no;
+        struct merchant *merchant = expect_taken(&spec);
+        bool is_old = strcmp(cases[i].taken, "0A") == 0;
+        cr_assert_str_eq(merchant->serial_no, cases[i].taken, "case %zu", i);
+        cr_assert_eq(merchant->certificate_not_before_ms,
+                     is_old ? INT64_C(1695136558000) : INT64_C(1798761600000));
+        cr_assert_eq(merchant->certificate_not_after_ms,
+                     is_old ? INT64_C(1852816558000) : INT64_C(1956528000000));
+        merchant_unref(merchant);
+    }
+}
+
+Test(merchant, a_certificate_of_another_key_or_serial_number_is_refused)
+{
+    AUTO(pkey_free_at) EVP_PKEY *own = vector_merchant_key();
+    AUTO(pkey_free_at) EVP_PKEY *foreign = rsa_new(2048);
+    AUTO_BUF struct buf pem = pem_certificate(own, "0A"),
+                        pem_foreign = pem_certificate(foreign, "0C");
+    AUTO(file_remove_at) char *path = file_with(pem.data, pem.len);
+    AUTO(file_remove_at) char *other = file_with(pem_foreign.data, pem_foreign.len);
+    struct merchant_spec spec = good;
+    spec.certificate_path = path;
+    expect_refused(&spec, "merchant 1900007291: serial_no: is not the serial number of "
+                          "certificate, which is 0A: correct it, or leave it out\n");
+    spec.serial_no = NULL;
+    spec.certificate_path = other;
+    AUTO_FREE char *unpaired = mem_printf(
+        "merchant 1900007291: certificate: %s: private_key does not belong to this certificate: "
+        "give the apiclient_cert.pem and the apiclient_key.pem of one application\n",
+        other);
+    expect_refused(&spec, unpaired);
+    spec.certificate_path = MERCHANT;
+    expect_refused(&spec, "merchant 1900007291: certificate: " MERCHANT
+                          ": holds a private key: give the merchant's certificate "
+                          "(apiclient_cert.pem)\n");
 }
 
 Test(merchant, a_serial_number_has_at_most_40_digits)
