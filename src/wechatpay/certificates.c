@@ -1,4 +1,4 @@
-#include "wechatpay/certificates.h"
+#include "presignd/wechatpay/certificates.h"
 
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
@@ -69,80 +69,96 @@ bool certificates_decrypt(const char apiv3_key[APIV3_KEY_LENGTH], const char *no
     return true;
 }
 
-/* True for a certificate with a usable key and the serial that the answer lists. */
-static bool is_certificate(const struct buf *pem, const char *listed_serial)
+/* What an element is. */
+enum element { ELEMENT_TAKEN, ELEMENT_FOREIGN, ELEMENT_CLOSED, ELEMENT_ODD };
+
+static bool is_listed(const struct certificate_list *list, const char *serial)
 {
-    AUTO_FREE char *error = NULL;
-    struct key_certificate found = {0};
-    bool ok =
-        key_certificates_parse(pem->data, pem->len, "", KEY_OF_WECHATPAY, &found, 1, &error) == 1 &&
-        text_equal_nocase(found.serial, listed_serial);
-    key_certificate_deinit(&found);
-    return ok;
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->items[i].serial, serial) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* Reads one element of `data` into `pem`; skips an element of another algorithm. Returns NULL, or
- * what is wrong. */
-static const char *read_item(const json_t *item, const char *apiv3_key, struct buf *pem)
+/* False when it is no certificate with a usable key and the serial that the element names. The
+ * times are the certificate's own: expire_time is not encrypted. */
+static bool take_certificate(const struct buf *pem, const char *listed_serial,
+                             struct certificate_list *list)
+{
+    AUTO_FREE char *error = NULL;
+    AUTO(key_certificate_deinit) struct key_certificate found = {0};
+    if (key_certificates_parse(pem->data, pem->len, "", KEY_OF_WECHATPAY, &found, 1, &error) != 1 ||
+        !text_equal_nocase(found.serial, listed_serial) || is_listed(list, found.serial)) {
+        return false;
+    }
+    list->items[list->count++] = (struct verify_key){.serial = found.serial,
+                                                     .key = found.key,
+                                                     .not_before_ms = found.not_before_ms,
+                                                     .not_after_ms = found.not_after_ms};
+    found = (struct key_certificate){0}; /* moved */
+    return true;
+}
+
+static enum element take_element(const json_t *item, const char *apiv3_key,
+                                 struct certificate_list *list, const char **why)
 {
     const json_t *sealed = json_object_get(item, "encrypt_certificate");
     const char *algorithm = json_text(sealed, "algorithm");
     const char *nonce = json_text(sealed, "nonce");
     const char *ciphertext = json_text(sealed, "ciphertext");
     const char *serial = json_text(item, "serial_no");
+    AUTO_BUF struct buf pem = {0};
     if (*algorithm == '\0' || *nonce == '\0' || *ciphertext == '\0' || *serial == '\0') {
-        return "an element of data lacks serial_no or a field of encrypt_certificate";
+        *why = "an element of data lacks serial_no or a field of encrypt_certificate";
+        return ELEMENT_ODD;
     }
     if (strcmp(algorithm, "AEAD_AES_256_GCM") != 0) {
-        return NULL;
+        return ELEMENT_FOREIGN;
     }
     if (!certificates_decrypt(apiv3_key, nonce, json_text(sealed, "associated_data"), ciphertext,
-                              pem)) {
-        return "a certificate cannot be decrypted: check apiv3_key";
+                              &pem)) {
+        *why = "a certificate does not open with apiv3_key";
+        return ELEMENT_CLOSED;
     }
-    if (!is_certificate(pem, serial)) {
-        return "the decrypted text is not an RSA certificate with the listed serial_no";
+    if (!take_certificate(&pem, serial, list)) {
+        *why = "what an element decrypts to is no RSA certificate with its serial_no, or is there "
+               "twice";
+        return ELEMENT_ODD;
     }
-    return NULL;
+    return ELEMENT_TAKEN;
 }
 
-static void free_all(char **items, size_t count)
+enum certificates_status certificates_open(const char *body, size_t len,
+                                           const char apiv3_key[APIV3_KEY_LENGTH],
+                                           struct certificate_list *list)
 {
-    for (size_t i = 0; i < count; i++) {
-        free(items[i]);
-    }
-    free(items);
-}
-
-char **certificates_read(const char *body, size_t len, const char apiv3_key[APIV3_KEY_LENGTH],
-                         size_t *count, const char **why)
-{
+    size_t seen[ELEMENT_ODD + 1] = {0};
     AUTO_JSON json_t *root =
         json_read(body, len, ANSWER_NESTING_MAX, JSON_READ_NUL | JSON_READ_BIG_INTEGERS, NULL);
     const json_t *data = json_object_get(root, "data");
     size_t size = json_array_size(data);
-    *count = 0;
-    *why = size == 0                 ? "the answer has no array data with certificates"
-           : size > CERTIFICATES_MAX ? "the answer has too many certificates"
-                                     : NULL;
-    if (*why != NULL) {
-        return NULL;
+    if (!json_is_array(data) || size > PLATFORM_KEYS_MAX) {
+        return CERTIFICATES_NO_LIST;
     }
-    char **items = mem_zalloc(size, sizeof *items);
-    for (size_t i = 0; i < size && *why == NULL; i++) {
-        AUTO_BUF struct buf pem = {0};
-        *why = read_item(json_array_get(data, i), apiv3_key, &pem);
-        if (*why == NULL && pem.len > 0) {
-            items[(*count)++] = buf_take(&pem);
-        }
+    for (size_t i = 0; i < size; i++) {
+        const char *why = NULL;
+        seen[take_element(json_array_get(data, i), apiv3_key, list, &why)]++;
+        list->skipped_why = list->skipped_why == NULL ? why : list->skipped_why;
     }
-    if (*why == NULL && *count == 0) {
-        *why = "no certificate uses AEAD_AES_256_GCM";
+    list->skipped = seen[ELEMENT_CLOSED] + seen[ELEMENT_ODD];
+    return list->count > 0            ? CERTIFICATES_OK
+           : list->skipped == 0       ? CERTIFICATES_EMPTY
+           : seen[ELEMENT_CLOSED] > 0 ? CERTIFICATES_UNDECRYPTABLE
+                                      : CERTIFICATES_ODD;
+}
+
+void certificate_list_deinit(struct certificate_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free((char *)list->items[i].serial);
+        EVP_PKEY_free(list->items[i].key);
     }
-    if (*why != NULL) {
-        free_all(items, *count);
-        *count = 0;
-        return NULL;
-    }
-    return items;
+    *list = (struct certificate_list){0};
 }

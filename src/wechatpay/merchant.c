@@ -384,6 +384,13 @@ const struct verify_key *merchant_keys(const struct merchant *merchant,
     return room;
 }
 
+void merchant_share_platform_keys(struct merchant *merchant, const struct merchant *earlier)
+{
+    struct platform_keys *keys = platform_keys_ref(earlier->platform_keys);
+    platform_keys_unref(merchant->platform_keys);
+    merchant->platform_keys = keys;
+}
+
 bool merchant_has_keys(const struct merchant *merchant, int64_t now_s)
 {
     struct verify_key room[MERCHANT_KEYS_MAX];

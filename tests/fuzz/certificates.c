@@ -6,7 +6,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/sign/key.h"
-#include "wechatpay/certificates.h"
+#include "presignd/wechatpay/refresh.h"
 
 #include <openssl/evp.h>
 #include <string.h>
@@ -33,16 +33,35 @@ static void seal(const char *plain, size_t len, struct buf *list)
     buf_puts(list, "\"}}]}");
 }
 
+/* The same as an answer of WeChat Pay's that no key verifies. */
+static void judge(const char *body, size_t len)
+{
+    static char apiv3_key[] = KEY;
+    struct platform_keys *keys = platform_keys_new();
+    const struct merchant merchant = {.platform_keys = keys, .apiv3_key = apiv3_key};
+    struct caller_got got = {.status = len % 2 == 0 ? 200 : 404,
+                             .input.verify = {.serial = "A",
+                                              .timestamp = "1700000000",
+                                              .nonce = "n",
+                                              .signature = "c2hvcnQ=",
+                                              .body = body,
+                                              .body_len = len}};
+    struct certificate_list list = {0};
+    struct refresh_verdict verdict = refresh_judge(&merchant, &got, 1700000000, &list);
+    PROMISE(verdict.end != REFRESH_OK && list.count == 0);
+    PROMISE(verdict.is_fault && verdict.text[0] != '\0');
+    platform_keys_unref(keys);
+}
+
 static void read_list(const char *body, size_t len)
 {
-    size_t count = 0;
-    const char *reason = NULL;
-    char **items = certificates_read(body, len, KEY, &count, &reason);
-    PROMISE((items == NULL) == (reason != NULL) && count <= CERTIFICATES_MAX);
-    for (size_t i = 0; i < count; i++) {
-        free(items[i]);
-    }
-    free((void *)items);
+    struct certificate_list list = {0};
+    enum certificates_status status = certificates_open(body, len, KEY, &list);
+    PROMISE((status == CERTIFICATES_OK) == (list.count > 0));
+    PROMISE(list.count + list.skipped <= PLATFORM_KEYS_MAX);
+    PROMISE((list.skipped > 0) == (list.skipped_why != NULL));
+    certificate_list_deinit(&list);
+    judge(body, len);
 }
 
 static void read_key(const char *pem, size_t len)

@@ -18,7 +18,7 @@
 #include "presignd/setup/setup.h"
 #include "presignd/sign/key.h"
 #include "presignd/sign/sign.h"
-#include "wechatpay/certificates.h"
+#include "presignd/wechatpay/certificates.h"
 
 #include <openssl/evp.h>
 #include <signal.h>
@@ -222,16 +222,12 @@ static void read_file(const char *path, struct buf *out)
 static void certificates(struct buf *out)
 {
     AUTO_BUF struct buf body = {0};
-    size_t count = 0;
-    const char *reason = NULL;
+    struct certificate_list list = {0};
     read_file(VECTORS "k7_certificates_response.json", &body);
-    char **items = certificates_read(body.data == NULL ? "" : body.data, body.len,
-                                     "a7cde1ZJB1kG2e7VfTs3jQzaWizur8Gb", &count, &reason);
-    buf_puts(out, items == NULL ? "refused" : items[0]);
-    for (size_t i = 0; items != NULL && i < count; i++) {
-        free(items[i]);
-    }
-    free((void *)items);
+    enum certificates_status status = certificates_open(
+        body.data == NULL ? "" : body.data, body.len, "a7cde1ZJB1kG2e7VfTs3jQzaWizur8Gb", &list);
+    buf_puts(out, status != CERTIFICATES_OK ? "refused" : list.items[0].serial);
+    certificate_list_deinit(&list);
 }
 
 static void done_set(struct buf *out)

@@ -81,6 +81,9 @@ struct merchant *merchant_ref(struct merchant *merchant);
  * Borrowed from the merchant or written to `room`. The event loop's thread only. */
 const struct verify_key *merchant_keys(const struct merchant *merchant,
                                        struct verify_key room[MERCHANT_KEYS_MAX], size_t *count);
+/* Gives `merchant`, which nobody uses yet, the platform keys of an earlier configuration's. Both
+ * have some. */
+void merchant_share_platform_keys(struct merchant *merchant, const struct merchant *earlier);
 /* Whether one of them is valid at that time. Without one no answer can be verified (yet). */
 bool merchant_has_keys(const struct merchant *merchant, int64_t now_s);
 /* True when both have the same keys and limits, so that a reload changed nothing. Compares keys,

@@ -13,11 +13,12 @@
 #include "presignd/schema/schema.h"
 #include "presignd/sign/key.h"
 #include "presignd/wechatpay/answer.h"
+#include "presignd/wechatpay/certificates.h"
 #include "presignd/wechatpay/merchant.h"
+#include "presignd/wechatpay/refresher.h"
 #include "presignd/wechatpay/verify.h"
 #include "presignd/wire/outcome.h"
 #include "wechatpay/answer_ids.h"
-#include "wechatpay/certificates.h"
 #include "wechatpay/connection.h"
 #include "wechatpay/transfer.h"
 #include "wire/trace.h"
@@ -69,7 +70,8 @@ static const struct {
     LIMIT(CONNECTION_AGE_MAX_MS),
     LIMIT(TRANSFER_CONNECTING_MAX),
     LIMIT(MERCHANT_VERIFY_KEYS_MAX),
-    LIMIT(CERTIFICATES_MAX),
+    LIMIT(PLATFORM_KEYS_MAX),
+    LIMIT(REFRESHER_RUNNING_MAX),
     LIMIT(KEY_FILE_MAX),
     LIMIT(CONFIG_FILE_MAX),
     LIMIT(CONFIG_MERCHANTS_MAX),

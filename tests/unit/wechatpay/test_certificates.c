@@ -1,4 +1,4 @@
-#include "wechatpay/certificates.h"
+#include "presignd/wechatpay/certificates.h"
 
 #include "unit/sign/pem.h"
 
@@ -39,58 +39,95 @@ Test(certificates, the_published_ciphertext_opens_and_no_other)
 Test(certificates, the_published_answer_holds_its_certificate)
 {
     AUTO_BUF struct buf body = vector_read("k7_certificates_response.json");
-    size_t count = 0;
-    const char *reason = NULL;
-    char **items = certificates_read(body.data, body.len, APIV3_KEY, &count, &reason);
-    cr_assert_not_null(items, "%s", reason);
-    cr_assert_eq(count, 1);
-    char *error = NULL;
-    struct key_certificate found;
-    cr_assert_eq(key_certificates_parse(items[0], strlen(items[0]), "k7", KEY_OF_WECHATPAY, &found,
-                                        1, &error),
-                 1, "%s", error);
-    cr_assert_str_eq(found.serial, SERIAL);
-    key_certificate_deinit(&found);
-    free(items[0]);
-    free(items);
+    struct certificate_list list = {0};
+    cr_assert_eq(certificates_open(body.data, body.len, APIV3_KEY, &list), CERTIFICATES_OK);
+    cr_assert_eq(list.count, 1);
+    cr_assert_eq(list.skipped, 0);
+    cr_assert_null(list.skipped_why);
+    cr_assert_str_eq(list.items[0].serial, SERIAL);
+    cr_assert_eq(EVP_PKEY_get_bits(list.items[0].key), 2048);
+    cr_assert_lt(list.items[0].not_before_ms, list.items[0].not_after_ms);
+    certificate_list_deinit(&list);
+    cr_assert_eq(list.count, 0);
 }
 
-static void expect_refused(const char *body, const char *key, const char *reason)
+static void expect_refused(const char *body, size_t len, const char *key,
+                           enum certificates_status status, const char *why)
 {
-    size_t count = 7;
-    const char *got = NULL;
-    cr_assert_null(certificates_read(body, strlen(body), key, &count, &got));
-    cr_assert_eq(count, 0);
-    cr_assert_str_eq(got, reason);
+    struct certificate_list list = {0};
+    cr_assert_eq(certificates_open(body, len, key, &list), status, "%s", body);
+    cr_assert_eq(list.count, 0);
+    cr_assert_eq(list.skipped > 0, why != NULL);
+    cr_assert(why == NULL ? list.skipped_why == NULL : strcmp(list.skipped_why, why) == 0);
+    certificate_list_deinit(&list);
 }
 
 /* k7 with one text put in another's place. */
-static void expect_k7_refused(const char *old, const char *new, const char *reason)
+static char *k7_with(const char *old, const char *new)
 {
     AUTO_BUF struct buf body = vector_read("k7_certificates_response.json");
     char *at = strstr(body.data, old);
     cr_assert_not_null(at);
     *at = '\0';
-    AUTO_FREE char *changed = mem_printf("%s%s%s", body.data, new, at + strlen(old));
-    expect_refused(changed, APIV3_KEY, reason);
+    return mem_printf("%s%s%s", body.data, new, at + strlen(old));
 }
 
-Test(certificates, an_answer_that_will_not_do_has_a_reason)
+static void expect_k7_refused(const char *old, const char *new, enum certificates_status status,
+                              const char *why)
 {
-    static const char none[] = "the answer has no array data with certificates";
-    static const char lacks[] =
-        "an element of data lacks serial_no or a field of encrypt_certificate";
-    expect_refused("", APIV3_KEY, none);
-    expect_refused("<html>", APIV3_KEY, none);
-    expect_refused("{\"data\":{}}", APIV3_KEY, none);
-    expect_refused("{\"data\":[]}", APIV3_KEY, none);
-    expect_refused("{\"data\":[7]}", APIV3_KEY, lacks);
-    expect_refused("{\"data\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}", APIV3_KEY,
-                   "the answer has too many certificates");
-    expect_k7_refused("\"nonce\"", "\"once\"", lacks);
-    expect_k7_refused("AEAD_AES_256_GCM", "AEAD_SM4_GCM", "no certificate uses AEAD_AES_256_GCM");
-    expect_k7_refused("14b16c03dc1b", "14b16c03dc1c",
-                      "a certificate cannot be decrypted: check apiv3_key");
-    expect_k7_refused(SERIAL, "00",
-                      "the decrypted text is not an RSA certificate with the listed serial_no");
+    AUTO_FREE char *changed = k7_with(old, new);
+    expect_refused(changed, strlen(changed), APIV3_KEY, status, why);
+}
+
+static const char LACKS[] = "an element of data lacks serial_no or a field of encrypt_certificate";
+static const char CLOSED[] = "a certificate does not open with apiv3_key";
+static const char ODD[] =
+    "what an element decrypts to is no RSA certificate with its serial_no, or is there twice";
+
+Test(certificates, what_is_no_list_is_named)
+{
+    static const char many[] = "{\"data\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}";
+    expect_refused("", 0, APIV3_KEY, CERTIFICATES_NO_LIST, NULL);
+    expect_refused("<html>", 6, APIV3_KEY, CERTIFICATES_NO_LIST, NULL);
+    expect_refused("{\"data\":{}}", 11, APIV3_KEY, CERTIFICATES_NO_LIST, NULL);
+    expect_refused(many, strlen(many), APIV3_KEY, CERTIFICATES_NO_LIST, NULL);
+    expect_refused("{\"data\":[]}", 11, APIV3_KEY, CERTIFICATES_EMPTY, NULL);
+    expect_refused("{\"data\":[7]}", 12, APIV3_KEY, CERTIFICATES_ODD, LACKS);
+    expect_k7_refused("\"nonce\"", "\"once\"", CERTIFICATES_ODD, LACKS);
+    expect_k7_refused("AEAD_AES_256_GCM", "AEAD_SM4_GCM", CERTIFICATES_EMPTY, NULL);
+    expect_k7_refused("14b16c03dc1b", "14b16c03dc1c", CERTIFICATES_UNDECRYPTABLE, CLOSED);
+    expect_k7_refused(SERIAL, "00", CERTIFICATES_ODD, ODD);
+}
+
+Test(certificates, a_truncated_list_is_none)
+{
+    AUTO_BUF struct buf body = vector_read("k7_certificates_response.json");
+    size_t end = (size_t)(strrchr(body.data, '}') - body.data);
+    for (size_t len = 0; len <= end; len++) {
+        AUTO_FREE char *part = mem_dup(body.data, len);
+        expect_refused(part, len, APIV3_KEY, CERTIFICATES_NO_LIST, NULL);
+    }
+}
+
+/* The element of k7, with one text put in another's place. */
+static char *element_with(const char *old, const char *new)
+{
+    AUTO_FREE char *body = k7_with(old, new);
+    char *from = strchr(body, '[') + 1;
+    return mem_dup(from, (size_t)(strrchr(body, ']') - from));
+}
+
+Test(certificates, an_odd_element_does_not_spoil_the_list)
+{
+    AUTO_FREE char *good = element_with(SERIAL, SERIAL);
+    AUTO_FREE char *closed = element_with("14b16c03dc1b", "14b16c03dc1c");
+    AUTO_FREE char *body = mem_printf("{\"data\":[{\"a\":null},%s,17,%s,%s]}", closed, good, good);
+    struct certificate_list list = {0};
+    cr_assert_eq(certificates_open(body, strlen(body), APIV3_KEY, &list), CERTIFICATES_OK);
+    cr_assert_eq(list.count, 1, "the second copy is skipped");
+    cr_assert_eq(list.skipped, 4);
+    cr_assert_str_eq(list.skipped_why, LACKS, "the first one's reason");
+    certificate_list_deinit(&list);
+    expect_refused(body, strlen(body), "b7cde1ZJB1kG2e7VfTs3jQzaWizur8Gb",
+                   CERTIFICATES_UNDECRYPTABLE, LACKS);
 }

@@ -1,0 +1,280 @@
+#include "presignd/wechatpay/refresher.h"
+
+#include "presignd/base/list.h"
+#include "presignd/base/mem.h"
+#include "presignd/base/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct refresher {
+    struct loop *loop;
+    const struct clock *clock;
+    struct caller *caller;
+    const struct refresher_events *events;
+    void *context;
+    struct list entries;
+    struct loop_timer timer;
+    int64_t timeout_ms;
+    unsigned running;
+    uint64_t random;
+};
+
+/* One merchant's list. */
+struct entry {
+    struct list_link link;
+    struct refresher *refresher;
+    struct merchant *merchant; /* a reference; its keys are in merchant->platform_keys */
+    struct refresh_schedule schedule;
+    unsigned hosts_asked; /* by the refresh that runs */
+    bool is_gone;         /* not configured any more; freed when its answer came */
+    struct buf body;      /* the last list that was taken, as it came */
+    int64_t list_ms;
+    struct refresh_verdict last;
+};
+
+static struct entry *entry_of(struct list_link *link)
+{
+    return CONTAINER_OF(link, struct entry, link);
+}
+
+static void entry_free(struct entry *entry)
+{
+    list_remove(&entry->refresher->entries, &entry->link);
+    merchant_unref(entry->merchant);
+    buf_deinit(&entry->body);
+    free(entry);
+}
+
+static struct entry *find(const struct refresher *refresher, const char *mchid)
+{
+    LIST_FOREACH (&refresher->entries, link) {
+        struct entry *entry = entry_of(link);
+        if (!entry->is_gone && strcmp(entry->merchant->mchid, mchid) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+/* ---- One refresh. ---- */
+
+static void set_timer(struct refresher *refresher)
+{
+    int64_t first_ms = INT64_MAX;
+    LIST_FOREACH (&refresher->entries, link) {
+        int64_t due_ms = entry_of(link)->schedule.due_ms;
+        first_ms = due_ms < first_ms ? due_ms : first_ms;
+    }
+    if (first_ms == INT64_MAX || refresher->running == REFRESHER_RUNNING_MAX) {
+        loop_timer_stop(&refresher->timer);
+    } else {
+        loop_timer_set(&refresher->timer, first_ms);
+    }
+}
+
+static void on_got(void *cookie, const struct caller_got *got);
+
+static void ask(struct entry *entry)
+{
+    const struct caller_get get = {.merchant = entry->merchant,
+                                   .path = CERTIFICATES_PATH,
+                                   .host = entry->hosts_asked++,
+                                   .timeout_ms = entry->refresher->timeout_ms,
+                                   .got = on_got};
+    caller_get(entry->refresher->caller, &get, entry);
+}
+
+/* True when the merchant has other platform keys than before. The list's are taken over. */
+static bool take_list(struct entry *entry, struct certificate_list *list)
+{
+    bool changed = platform_keys_set(entry->merchant->platform_keys, list->items, list->count);
+    list->count = 0;
+    return changed;
+}
+
+static void finish(struct entry *entry, const struct caller_got *got,
+                   const struct refresh_verdict *verdict, struct certificate_list *list)
+{
+    struct refresher *refresher = entry->refresher;
+    struct moment now = clock_now(refresher->clock);
+    const struct verify_input *input = &got->input.verify;
+    struct refresher_end end = {.merchant = entry->merchant,
+                                .verdict = *verdict,
+                                .skipped = list->skipped,
+                                .skipped_why = list->skipped_why};
+    if (verdict->end == REFRESH_OK) {
+        end.body = input->body;
+        end.body_len = input->body_len;
+        end.changed = take_list(entry, list);
+        entry->list_ms = now.wall_ms;
+        entry->body.len = 0;
+        buf_append(&entry->body, input->body, input->body_len);
+    }
+    entry->last = *verdict;
+    enum refresh_urgency urgency = refresh_urgency_of(entry->merchant, verdict, now.wall_ms / 1000);
+    refresh_schedule_end(&entry->schedule, urgency, now.mono_ms, random_next(&refresher->random));
+    refresher->events->ended(refresher->context, &end);
+}
+
+static void on_got(void *cookie, const struct caller_got *got)
+{
+    struct entry *entry = cookie;
+    struct refresher *refresher = entry->refresher;
+    struct certificate_list list = {0};
+    struct refresh_verdict verdict =
+        refresh_judge(entry->merchant, got, clock_now(refresher->clock).wall_ms / 1000, &list);
+    if (verdict.end == REFRESH_UNREACHABLE && !entry->is_gone &&
+        entry->hosts_asked < caller_host_count(refresher->caller)) {
+        ask(entry);
+        return;
+    }
+    refresher->running--;
+    if (entry->is_gone) {
+        entry_free(entry);
+    } else {
+        finish(entry, got, &verdict, &list);
+    }
+    certificate_list_deinit(&list);
+    set_timer(refresher);
+}
+
+static void on_due(void *context)
+{
+    struct refresher *refresher = context;
+    int64_t now_ms = clock_now(refresher->clock).mono_ms;
+    for (size_t left = refresher->entries.count; left > 0; left--) {
+        struct entry *entry = entry_of(list_pop_front(&refresher->entries));
+        list_push_back(&refresher->entries, &entry->link); /* each has its turn */
+        if (entry->schedule.due_ms <= now_ms && refresher->running < REFRESHER_RUNNING_MAX) {
+            refresher->running++;
+            refresh_schedule_begin(&entry->schedule, now_ms);
+            entry->hosts_asked = 0;
+            ask(entry);
+        }
+    }
+    set_timer(refresher);
+}
+
+/* ---- The merchants. ---- */
+
+/* What is in `body` is trusted as far as it opens with the APIv3 key. */
+static void open_kept(struct entry *entry)
+{
+    struct certificate_list list = {0};
+    if (certificates_open(entry->body.data, entry->body.len, entry->merchant->apiv3_key, &list) ==
+        CERTIFICATES_OK) {
+        (void)take_list(entry, &list);
+    } else {
+        buf_deinit(&entry->body);
+    }
+    certificate_list_deinit(&list);
+}
+
+static void add(struct refresher *refresher, struct merchant *merchant)
+{
+    struct entry *entry = mem_zalloc(1, sizeof *entry);
+    entry->refresher = refresher;
+    entry->merchant = merchant_ref(merchant);
+    refresh_schedule_init(&entry->schedule, clock_now(refresher->clock).mono_ms);
+    list_push_back(&refresher->entries, &entry->link);
+    refresher->events->read(refresher->context, merchant->mchid, &entry->body);
+    open_kept(entry);
+}
+
+static void replace(struct entry *entry, struct merchant *merchant)
+{
+    bool same_key = strcmp(entry->merchant->apiv3_key, merchant->apiv3_key) == 0;
+    bool due = !merchant_same(entry->merchant, merchant) || entry->last.is_fault;
+    if (same_key) {
+        merchant_share_platform_keys(merchant, entry->merchant);
+    }
+    merchant_unref(entry->merchant);
+    entry->merchant = merchant_ref(merchant);
+    if (!same_key) {
+        open_kept(entry);
+    }
+    if (due && !refresh_schedule_runs(&entry->schedule)) {
+        refresh_schedule_init(&entry->schedule, clock_now(entry->refresher->clock).mono_ms);
+    }
+}
+
+static void drop_gone(struct refresher *refresher, const struct merchants *merchants)
+{
+    LIST_FOREACH_SAFE (&refresher->entries, link) {
+        struct entry *entry = entry_of(link);
+        const struct merchant *now = merchants_find(merchants, entry->merchant->mchid);
+        entry->is_gone = entry->is_gone || now == NULL || now->platform_keys == NULL;
+        if (entry->is_gone && !refresh_schedule_runs(&entry->schedule)) {
+            entry_free(entry);
+        }
+    }
+}
+
+void refresher_configure(struct refresher *refresher, struct merchants *merchants,
+                         int64_t timeout_ms)
+{
+    refresher->timeout_ms = timeout_ms;
+    drop_gone(refresher, merchants);
+    for (size_t i = 0; i < merchants_count(merchants); i++) {
+        struct merchant *merchant = merchants_at(merchants, i);
+        struct entry *entry = find(refresher, merchant->mchid);
+        if (entry != NULL) {
+            replace(entry, merchant);
+        } else if (merchant->platform_keys != NULL) {
+            add(refresher, merchant);
+        }
+    }
+    set_timer(refresher);
+}
+
+bool refresher_want(struct refresher *refresher, const char *mchid)
+{
+    struct entry *entry = find(refresher, mchid);
+    if (entry == NULL) {
+        return false;
+    }
+    refresh_schedule_want(&entry->schedule, clock_now(refresher->clock).mono_ms);
+    set_timer(refresher);
+    return true;
+}
+
+bool refresher_state(const struct refresher *refresher, const char *mchid,
+                     struct refresher_state *state)
+{
+    const struct entry *entry = find(refresher, mchid);
+    if (entry != NULL) {
+        *state = (struct refresher_state){.list_ms = entry->list_ms,
+                                          .fault = entry->last.is_fault ? entry->last.text : NULL};
+    }
+    return entry != NULL;
+}
+
+/* ---- Life. ---- */
+
+struct refresher *refresher_new(struct loop *loop, const struct clock *clock, struct caller *caller,
+                                const struct refresher_events *events, void *context)
+{
+    struct refresher *refresher = mem_zalloc(1, sizeof *refresher);
+    *refresher = (struct refresher){
+        .loop = loop, .clock = clock, .caller = caller, .events = events, .context = context};
+    list_init(&refresher->entries);
+    loop_timer_init(&refresher->timer, loop, on_due, refresher);
+    if (getentropy(&refresher->random, sizeof refresher->random) != 0) {
+        abort(); /* fails only on a kernel without getrandom(2) */
+    }
+    return refresher;
+}
+
+struct refresher *refresher_free(struct refresher *refresher)
+{
+    if (refresher != NULL) {
+        LIST_FOREACH_SAFE (&refresher->entries, link) {
+            entry_free(entry_of(link));
+        }
+        loop_timer_stop(&refresher->timer);
+        free(refresher);
+    }
+    return NULL;
+}
