@@ -140,12 +140,19 @@ class Sandbox:
         text = Path(path or self.directory / "ledger.jsonl").read_text()
         return [json.loads(line) for line in text.splitlines()]
 
+    def set(self, **change):
+        """Changes what WeChat Pay has of its merchants; the state after it."""
+        answer = self.send("/sandbox", json.dumps(change), {})
+        assert answer.status == 200, answer.body
+        return answer.json
+
     def merchant(self, mchid):
         return self.config[f"merchant {mchid}"]
 
     def authorization(self, mchid, path, body, method="POST", **changes):
         """The value of the header; `changes` replace fields after signing."""
-        merchant = self.merchant(mchid)
+        merchant = {**self.merchant(mchid)}
+        merchant["private_key"] = changes.pop("private_key", merchant["private_key"])
         fields = {"mchid": mchid, "nonce_str": uuid.uuid4().hex.upper(),
                   "timestamp": str(int(time.time())), "serial_no": merchant["serial_no"]}
         fields.update({name: changes.pop(name) for name in ("nonce_str", "timestamp")
@@ -267,7 +274,8 @@ class Good(unittest.TestCase):
                 "publishable": True,
                 "request_id": answer.headers["Request-ID"]}
             self.assertEqual({name: line[name] for name in expected}, expected)
-            self.assertEqual(set(line) - set(expected), {"time", "timestamp"})
+            self.assertEqual(line["serial"], answer.headers["Wechatpay-Serial"])
+            self.assertEqual(set(line) - set(expected), {"time", "timestamp", "serial"})
 
     def test_the_same_request_again_gets_another_id(self):
         with Sandbox() as sandbox:
@@ -284,7 +292,9 @@ class Good(unittest.TestCase):
                 port = sandbox.port
             self.assertEqual(set(before), {
                 "ca.pem", "server.pem", "server-key.pem", "wechatpay-private.pem",
-                "wechatpay-certificate.pem", "wechatpay-certificate-private.pem", "merchant-1900007291.pem", "merchant-1900007291.pub.pem",
+                "wechatpay-certificate.pem", "wechatpay-certificate-private.pem",
+                "merchant-1900007291.pem", "merchant-1900007291.pub.pem", "merchant-1900007291-certificate.pem",
+                "merchant-1900000109-certificate.pem",
                 "wechatpay-1900007291.pem", "merchant-1900000109.pem", "merchant-1900000109.pub.pem",
                 "wechatpay-1900000109.pem"})
             for name in before:
@@ -772,6 +782,217 @@ class Between(unittest.TestCase):
         self.assertEqual(self.answer().status, 200)
 
 
+class Platform(unittest.TestCase):
+    """What WeChat Pay has of a merchant, changed while the sandbox runs."""
+
+    MERCHANT, OTHER = "1900007291", "1900000109"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.sandbox = cls.enterClassContext(Sandbox())
+        cls.serials = {item["number"]: item["serial_no"] for item in
+                       cls.sandbox.set(listed=[1, 2, 3])["certificates"]}
+
+    def setUp(self):
+        self.sandbox.set(serial_mode="certificate", listed=[1], signs=1, list="", calls="", accepted=[1])
+
+    def pem(self, number):
+        name = "wechatpay-certificate.pem" if number == 1 else f"wechatpay-certificate-{number}.pem"
+        return (self.sandbox.directory / name).read_bytes()
+
+    def assert_platform(self, listed, signs, mchid=MERCHANT):
+        """The list has these certificates, and this one signs it and the answers of calls."""
+        answer = self.sandbox.certificates(mchid)
+        self.assertEqual(self.sandbox.opened(answer, mchid),
+                         {self.serials[number]: self.pem(number) for number in listed})
+        for signed in (answer, self.sandbox.call("partner-app" if mchid == self.OTHER else "app", mchid=mchid)):
+            self.assertEqual(signed.headers["Wechatpay-Serial"], self.serials[signs])
+            self.assertTrue(self.sandbox.verifies(signed, certificate=self.pem(signs)))
+
+    def test_a_rotation(self):
+        self.assert_platform([1], 1)
+        self.sandbox.set(listed=[1, 2])
+        self.assert_platform([1, 2], 1)
+        self.sandbox.set(signs=2)
+        self.assert_platform([1, 2], 2)
+        self.sandbox.set(listed=[2])
+        self.assert_platform([2], 2)
+
+    def test_a_missed_switch_of_one_merchant(self):
+        self.sandbox.set(mchid=self.MERCHANT, listed=[3], signs=3)
+        self.assert_platform([3], 3)
+        self.assert_platform([1], 1, self.OTHER)
+
+    def test_a_signer_that_is_not_in_the_list(self):
+        self.sandbox.set(signs=2)
+        self.assert_platform([1], 2)
+
+    def test_the_move_to_the_public_key_and_back(self):
+        key_id = self.sandbox.merchant(self.MERCHANT)["wechatpay_public_key_id"]
+        for mode, by_key, status in (("certificate", False, 200), ("both", True, 200), ("public-key", True, 404),
+                                     ("both", True, 200), ("certificate", False, 200)):
+            with self.subTest(mode):
+                self.sandbox.set(serial_mode=mode)
+                answer = self.sandbox.call(headers={"Wechatpay-Serial": key_id})
+                line = self.sandbox.ledger()[-1]
+                self.assertEqual((answer.status, answer.headers["Wechatpay-Serial"] == key_id), (200, by_key))
+                self.assertEqual((line["asked_serial"], line["serial"]),
+                                 (key_id, answer.headers["Wechatpay-Serial"]))
+                self.assertEqual(self.sandbox.certificates().status, status)
+
+    def test_faults_of_the_list(self):
+        sandbox, good = self.sandbox, {self.serials[1]: self.pem(1)}
+        for kind, status, signed, body in (
+                ("404", 404, True, lambda answer: answer.json["code"] == "RESOURCE_NOT_EXISTS"),
+                ("500", 500, True, lambda answer: answer.json["code"] == "SYSTEM_ERROR"),
+                ("401", 401, True, lambda answer: answer.json["code"] == "SIGN_ERROR"),
+                ("503", 503, False, lambda answer: True),
+                ("unsigned", 200, False, lambda answer: sandbox.opened(answer) == good),
+                ("bad-signature", 200, False, lambda answer: sandbox.opened(answer) == good),
+                ("huge", 200, True, lambda answer: len(answer.body) > 65536),
+                ("delay:10", 200, True, lambda answer: sandbox.opened(answer) == good),
+                ("list-empty", 200, True, lambda answer: answer.json == {"data": []}),
+                ("list-cut", 200, True, lambda answer: answer.body.startswith(b'{"data":[{')),
+                ("list-serials", 200, True, lambda answer: [*sandbox.opened(answer).values()] == [*good.values()]
+                    and not {*sandbox.opened(answer)} & {*good}),
+                ("list-many:3", 200, True, lambda answer: len(answer.json["data"]) == 3
+                    and sandbox.opened(answer) == good)):
+            with self.subTest(kind):
+                sandbox.set(list=kind)
+                answer = sandbox.certificates()
+                self.assertEqual(answer.status, status)
+                self.assertTrue(body(answer), answer.body)
+                self.assertEqual("Wechatpay-Serial" in answer.headers and
+                                 sandbox.verifies(answer, certificate=self.pem(1)), signed)
+                line = sandbox.ledger()[-1]
+                self.assertEqual((line["endpoint"], line["fault"], line["acted"], line["publishable"]),
+                                 ("certificates", kind.split(":")[0], False, False))
+                self.assertEqual(sandbox.call().status, 200)
+
+    def test_odd_elements_in_the_list(self):
+        self.sandbox.set(list="list-odd")
+        answer = self.sandbox.certificates()
+        *odd, last = answer.json["data"]
+        self.assertEqual(last["serial_no"], self.serials[1])
+        self.assertEqual(len(odd), 8)
+        key = (self.sandbox.directory / f"apiv3-{self.MERCHANT}.key").read_bytes()
+        self.assertIn(b"BEGIN CERTIFICATE", gcm_open(key, odd[0]["encrypt_certificate"]))
+        with self.assertRaisesRegex(AssertionError, "the tag does not match"):
+            gcm_open(key, odd[1]["encrypt_certificate"])
+
+    def test_new_merchants(self):
+        for mode, kind, status in (("public-key", "", 404), ("public-key", "500", 500), ("certificate", "404", 404)):
+            self.sandbox.set(serial_mode=mode, list=kind)
+            self.assertEqual(self.sandbox.certificates().status, status, kind)
+
+    def test_another_apiv3_key(self):
+        path = self.sandbox.directory / f"apiv3-{self.MERCHANT}.key"
+        self.sandbox.set(mchid=self.MERCHANT, apiv3_key="0123456789abcdef0123456789abcdef")
+        answer = self.sandbox.certificates()
+        with self.assertRaisesRegex(AssertionError, "the tag does not match"):
+            self.sandbox.opened(answer)
+        item, = answer.json["data"]
+        self.assertEqual(gcm_open(b"0123456789abcdef0123456789abcdef", item["encrypt_certificate"]), self.pem(1))
+        self.sandbox.set(mchid=self.MERCHANT, apiv3_key=path.read_text())
+        self.sandbox.opened(self.sandbox.certificates())
+
+    def test_a_certificate_of_another_time(self):
+        state = self.sandbox.set(certificate={"number": 4, "starts_in_s": 3600, "ends_in_s": 7200}, listed=[4])
+        item, = (each for each in state["certificates"] if each["number"] == 4)
+        self.assertEqual(openssl("x509", "-noout", "-startdate", "-enddate", "-dateopt", "iso_8601",
+                                 stdin=self.pem(4)).decode().replace(" ", "T").replace("TZ", "Z"),
+                         f"notBefore={item['not_before']}\nnotAfter={item['not_after']}\n")
+        self.assertGreater(item["not_before"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+    def test_a_merchants_certificate_is_replaced(self):
+        state = self.sandbox.set(mchid=self.MERCHANT, merchant_certificate={"number": 2}, accepted=[1, 2])
+        state = self.sandbox.set(mchid=self.MERCHANT, merchant_certificate={"number": 3, "key": 1})
+        merchant, = (each for each in state["merchants"] if each["mchid"] == self.MERCHANT)
+        first, second, third = merchant["merchant_certificates"]
+        for each in (first, second, third):
+            pem = (self.sandbox.directory / each["file"]).read_bytes()
+            key = (self.sandbox.directory / each["key_file"]).read_bytes()
+            self.assertEqual(openssl("x509", "-noout", "-pubkey", stdin=pem), openssl("pkey", "-pubout", stdin=key))
+            self.assertEqual(openssl("x509", "-noout", "-serial", stdin=pem).decode(), f"serial={each['serial_no']}\n")
+        self.assertEqual((self.sandbox.directory / third["key_file"]).read_bytes(),
+                         (self.sandbox.directory / first["key_file"]).read_bytes())
+        second_call = {"serial_no": second["serial_no"], "private_key": self.sandbox.directory / second["key_file"]}
+        self.assertEqual([self.sandbox.call().status, self.sandbox.call(**second_call).status,
+                          self.sandbox.call(serial_no=second["serial_no"]).status,
+                          self.sandbox.call(serial_no=third["serial_no"]).status], [200, 200, 401, 401])
+        self.sandbox.set(accepted=[3])
+        self.assertEqual([self.sandbox.call().status, self.sandbox.call(**second_call).status,
+                          self.sandbox.call(serial_no=third["serial_no"]).status], [401, 401, 200])
+
+    def test_a_fault_of_every_call(self):
+        self.sandbox.set(mchid=self.MERCHANT, calls="429:9")
+        answer = self.sandbox.call()
+        self.assertEqual((answer.status, answer.headers["Retry-After"]), (429, "9"))
+        self.assertEqual(self.sandbox.call("partner-app").status, 200)
+        self.assertEqual(self.sandbox.certificates().status, 200)
+
+    def test_the_algorithm_of_the_signature(self):
+        for kind, told in (("", "WECHATPAY2-SHA256-RSA2048"), ("no-type", None),
+                           ("other-type", "WECHATPAY2-SM2-WITH-SM3")):
+            self.sandbox.set(calls=kind)
+            answer = self.sandbox.call()
+            self.assertEqual(answer.headers["Wechatpay-Signature-Type"], told)
+            self.assertTrue(self.sandbox.verifies(answer, certificate=self.pem(1)))
+            self.assertEqual(self.sandbox.ledger()[-1]["publishable"], kind != "other-type")
+
+    def test_changes_that_are_refused(self):
+        before = self.sandbox.send("/sandbox", None, {}, "GET").json
+        for body, told in (
+                ("", "not JSON"), ("[]", "give an object"), ({"lists": 1}, "lists: unknown"),
+                ({"mchid": "5"}, "one of the sandbox's merchants"), ({"mchid": 1900007291}, "one of the sandbox's"),
+                ({"serial_mode": "x"}, "public-key, certificate or both"), ({"listed": []}, "from 1 to 16"),
+                ({"listed": [17]}, "from 1 to 16"), ({"listed": ["1"]}, "from 1 to 16"), ({"signs": 0}, "from 1 to 16"),
+                ({"accepted": [9]}, "from 1 to 8"), ({"list": "rate"}, "not a fault of lists"),
+                ({"list": "accept-close"}, "not a fault of lists"), ({"calls": "list-odd"}, "not a fault of calls"),
+                ({"calls": 503}, "a string"), ({"list": "404:1"}, "takes no :PARAM"),
+                ({"list": "list-many:21"}, "0 to 20"), ({"apiv3_key": "short"}, "32 characters"),
+                ({"certificate": {}}, "must have number"), ({"certificate": {"number": 1}}, "is there already"),
+                ({"certificate": {"number": 9, "starts_in_s": 10**9}}, "ten years at most"),
+                ({"merchant_certificate": {"number": 1}}, "is there already"),
+                ({"merchant_certificate": {"number": 8, "key": 7}}, "no merchant_certificate 7"),
+                ({"signs": 2, "list": "nonsense"}, "not a fault of lists")):
+            with self.subTest(body):
+                answer = self.sandbox.send("/sandbox", body if isinstance(body, str) else json.dumps(body), {})
+                self.assertEqual(answer.status, 400)
+                self.assertIn(told, answer.json["error"])
+        for method, body in (("PUT", "{}"), ("POST", " " * 70000)):
+            self.assertEqual(self.sandbox.send("/sandbox", body, {}, method).status, 400)
+        self.assertEqual(self.sandbox.send("/sandbox", None, {}, "GET").json, before)
+
+    def test_the_state_outlives_the_sandbox(self):
+        with tempfile.TemporaryDirectory() as parent:
+            directory = Path(parent) / "sandbox"
+            directory.mkdir()
+            with Sandbox(directory=directory) as sandbox:
+                state = sandbox.set(serial_mode="both", listed=[2, 3], signs=3, list="delay:7", calls="503",
+                                    merchant_certificate={"number": 2, "key": 1}, accepted=[2],
+                                    apiv3_key="0123456789abcdef0123456789abcdef",
+                                    certificate={"number": 4, "ends_in_s": -1})
+            self.assertEqual(stat.S_IMODE((directory / "platform.json").stat().st_mode), 0o600)
+            with Sandbox("--merchant", self.MERCHANT + ":direct", "--merchant", "5:direct",
+                         directory=directory) as sandbox:
+                after = sandbox.set()
+                self.assertEqual(after["certificates"], state["certificates"])
+                self.assertEqual(after["merchants"][0], state["merchants"][0])
+                self.assertEqual(after["merchants"][1]["listed"], [1])
+                self.assertIn("wechatpay_public_key", sandbox.merchant(self.MERCHANT))
+                self.assertIn("platform_certificates", sandbox.merchant(self.MERCHANT))
+            with Sandbox("--serial-mode", "certificate", directory=directory) as sandbox:
+                self.assertEqual(sandbox.set()["merchants"][0]["serial_mode"], "certificate")
+            for text in ("", "[]", '{"merchants": [{"mchid": "1900007291", "x": 1}]}'):
+                (directory / "platform.json").write_text(text)
+                done = subprocess.run([PROGRAM, "sandbox", "--dir", directory, "--seconds", "1"],
+                                      capture_output=True, text=True, timeout=WAIT_S)
+                self.assertEqual(done.returncode, 78)
+                self.assertIn(f"{directory}/platform.json: ", done.stderr)
+                self.assertIn("; delete it", done.stderr)
+
+
 class Shares(unittest.TestCase):
     def statuses(self, sandbox, count=40):
         return [sandbox.call(code=f"S{i}").status for i in range(count)]
@@ -810,7 +1031,7 @@ class Shares(unittest.TestCase):
     def test_mistakes(self):
         for options, status, told in (
                 (["--fault", "503"], 64, "KIND=SHARE"), (["--fault", "nope=1"], 64, "unknown KIND"),
-                (["--fault", "503=2"], 64, "from 0 to 1"), (["--fault", "503=x"], 64, "from 0 to 1"),
+                (["--fault", "list-odd=1"], 64, "of certificates only"), (["--fault", "503=2"], 64, "from 0 to 1"), (["--fault", "503=x"], 64, "from 0 to 1"),
                 (["--fault", "503=0.1:1"], 64, "takes no :PARAM"),
                 (["--fault", "429=0.1:x"], 64, "PARAM must be a whole number"),
                 (["--fault", "503=0.1@5"], 64, "unknown merchant 5"),

@@ -23,6 +23,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -217,6 +218,21 @@ class Sandbox(Program):
     def config(self):
         """The [endpoint] and [merchant …] sections that lead a daemon here."""
         return self.directory / "sandbox.conf"
+
+    def set(self, **change):
+        """Changes what WeChat Pay has of its merchants (`presignctl sandbox --help`, POST /sandbox): from the
+        next request on. Returns the state.
+
+            world.sandbox.set(listed=[1, 2])        # a rotation begins; then signs=2, then listed=[2]
+            world.sandbox.set(mchid="1900007291", listed=[2], signs=2)      # one that was missed
+            world.sandbox.set(list="404")           # or 500, delay:30000, list-cut, unsigned, …
+            world.sandbox.set(serial_mode="both")   # the move to the public key begins
+        """
+        request = urllib.request.Request(f"https://127.0.0.1:{self.port}/sandbox",
+                                         json.dumps(change).encode())
+        tls = ssl.create_default_context(cafile=self.directory / "ca.pem")
+        with urllib.request.urlopen(request, timeout=WAIT_S, context=tls) as answer:
+            return json.load(answer)
 
     def merchants(self):
         """{mchid: mode} as the configuration fragment has them."""

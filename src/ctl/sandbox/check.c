@@ -228,13 +228,14 @@ static bool check_authorization(const struct sandbox_rules *rules,
     if (verdict->merchant == NULL) {
         return reject_sign(verdict, "mchid", "is unknown");
     }
-    if (strcmp(verdict->merchant->serial_no, fields.serial_no) != 0) {
+    EVP_PKEY *key = sandbox_platform_merchant_key(rules->keys, verdict->merchant, fields.serial_no);
+    if (key == NULL) {
         return reject_sign(verdict, "serial_no", "is not this merchant's serial");
     }
     if (!check_time(&fields, now_s, verdict)) {
         return false;
     }
-    if (!signature_matches(verdict->merchant->key, request, &fields, verdict->timestamp_s)) {
+    if (!signature_matches(key, request, &fields, verdict->timestamp_s)) {
         return reject_sign(verdict, "signature", "does not match");
     }
     verdict->signature_ok = true;
@@ -245,10 +246,9 @@ static bool check_authorization(const struct sandbox_rules *rules,
 }
 
 /* Optional; if present, it must name one of the sandbox's keys. */
-static bool check_serial(const struct sandbox_keys *keys, const struct sandbox_request *request,
-                         struct sandbox_verdict *verdict)
+static bool check_serial(const struct sandbox_request *request, struct sandbox_verdict *verdict)
 {
-    if (request->serial != NULL && !sandbox_platform_knows(keys, request->serial)) {
+    if (request->serial != NULL && verdict->asked_serial == NULL) {
         return reject_param(verdict, "header", "Wechatpay-Serial", "names an unknown key");
     }
     return true;
@@ -315,8 +315,7 @@ static bool check_certificates(const struct sandbox_rules *rules,
         return reject(verdict, 405, "METHOD_NOT_ALLOWED", "this path takes GET only", "method",
                       NULL, mem_strdup("is not GET"));
     }
-    if (!check_authorization(rules, request, now_s, verdict) ||
-        !check_serial(rules->keys, request, verdict)) {
+    if (!check_authorization(rules, request, now_s, verdict) || !check_serial(request, verdict)) {
         return false;
     }
     struct sandbox_list list;
@@ -329,13 +328,14 @@ static bool check_certificates(const struct sandbox_rules *rules,
 void sandbox_check(const struct sandbox_rules *rules, const struct sandbox_request *request,
                    int64_t now_s, struct sandbox_verdict *verdict)
 {
-    verdict->asked_serial = request->serial;
+    if (request->serial != NULL && sandbox_platform_knows(rules->keys, request->serial)) {
+        verdict->asked_serial = request->serial;
+    }
     if (strcmp(request->path, CERTIFICATES_PATH) == 0) {
         (void)check_certificates(rules, request, now_s, verdict);
         return;
     }
     (void)(check_path(request, verdict) && check_headers(request, verdict) &&
-           check_authorization(rules, request, now_s, verdict) &&
-           check_serial(rules->keys, request, verdict) && check_body(rules, request, verdict) &&
-           check_mode(verdict));
+           check_authorization(rules, request, now_s, verdict) && check_serial(request, verdict) &&
+           check_body(rules, request, verdict) && check_mode(verdict));
 }

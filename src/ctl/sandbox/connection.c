@@ -179,6 +179,20 @@ static bool read_request(struct connection *connection, struct buf *text, struct
 
 /* ---- an answer */
 
+static struct sandbox_fault choose_fault(const struct sandbox_settings *settings,
+                                         const struct sandbox_verdict *verdict)
+{
+    if (verdict->certificates) {
+        struct sandbox_list list;
+        (void)sandbox_platform_list(settings->keys, verdict->merchant, &list);
+        return list.fault;
+    }
+    struct sandbox_fault each = sandbox_platform_calls(settings->keys, verdict->merchant);
+    return each.kind != NULL ? each
+                             : sandbox_faults_choose(settings->faults, verdict->merchant->mchid,
+                                                     verdict->out_contract_code, now_ms());
+}
+
 static struct sandbox_fault decide(struct connection *connection, const struct sandbox_head *head,
                                    int64_t wall_ms, struct sandbox_reply *reply)
 {
@@ -198,9 +212,8 @@ static struct sandbox_fault decide(struct connection *connection, const struct s
     struct sandbox_verdict verdict = {0};
     struct sandbox_fault fault = {0};
     sandbox_check(settings->rules, &request, wall_ms / 1000, &verdict);
-    if (verdict.status == 0 && !verdict.certificates) {
-        fault = sandbox_faults_choose(settings->faults, verdict.merchant->mchid,
-                                      verdict.out_contract_code, now_ms());
+    if (verdict.status == 0) {
+        fault = choose_fault(settings, &verdict);
     }
     sandbox_reply_make(settings->keys, &verdict, fault, wall_ms / 1000, reply);
     reply->delay_ms += settings->delay_ms;
@@ -293,6 +306,18 @@ static enum end answer(struct connection *connection, const struct sandbox_head 
     return keep_alive ? after_answer(connection, fault, reply, wall_ms) : END_CLOSE;
 }
 
+/* The sandbox's own path. It is no request to WeChat Pay: it is not in the ledger. */
+static enum end pull_lever(struct connection *connection, const struct sandbox_head *head)
+{
+    struct sandbox_reply reply = {0};
+    const int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    sandbox_reply_lever(connection->settings->keys, head->method,
+                        head->body_len > SANDBOX_BODY_MAX ? NULL : &connection->body, &reply);
+    bool sent = write_answer(connection, &reply, wall_ms, head->keep_alive);
+    sandbox_reply_deinit(&reply);
+    return !sent ? END_CUT : head->keep_alive ? END_NONE : END_CLOSE;
+}
+
 static enum end serve_one(struct connection *connection)
 {
     AUTO_BUF struct buf text = {0};
@@ -300,6 +325,9 @@ static enum end serve_one(struct connection *connection)
     struct sandbox_reply reply = {0};
     if (!read_request(connection, &text, &head)) {
         return END_CLOSE;
+    }
+    if (strcmp(head.path, SANDBOX_LEVER_PATH) == 0) {
+        return pull_lever(connection, &head);
     }
     enum end end = answer(connection, &head, &reply);
     sandbox_reply_deinit(&reply);

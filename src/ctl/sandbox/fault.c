@@ -15,6 +15,7 @@ enum {
     CODES_MAX = 1 << 18, /* whose calls are counted; beyond it the oldest is dropped */
     PARAM_MAX = 3600 * 1000,
     CALLS_MAX = 1000000,
+    TIMES_MAX = 20,
 };
 
 /* clang-format off: one line a kind. */
@@ -25,7 +26,8 @@ enum {
 #define BROKEN               BODY("SYSTEM_ERROR", "the system is busy, try again")
 
 /* Rows: an error of the API, an error of a gateway, a connection that ends without an id, an
- * unsigned answer or none after the id was issued, a good answer with an effect. */
+ * unsigned answer or none after the id was issued, a good answer with an effect, a list of
+ * certificates with an effect. */
 #define API(kind, number, text, ...)                                                       \
     {                                                                                      \
         .name = (kind), .status = (number), .is_signed = true, .help = (text), __VA_ARGS__ \
@@ -46,6 +48,12 @@ enum {
     {                                                                                     \
         .name = (kind), .status = 200, .acts = true, .is_signed = true, .effect = (what), \
         .help = (text), __VA_ARGS__                                                       \
+    }
+
+#define LIST(kind, what, text, ...)                                         \
+    {                                                                       \
+        .name = (kind), .status = 200, .is_signed = true, .effect = (what), \
+        .help = ("certificates: " text), __VA_ARGS__                        \
     }
 
 static const struct sandbox_fault_kind kinds[] = {
@@ -81,6 +89,8 @@ static const struct sandbox_fault_kind kinds[] = {
     GOOD("bad-signature", EFFECT_BAD_SIGNATURE, "signature of other bytes"),
     GOOD("bad-timestamp", EFFECT_BAD_TIMESTAMP, "signed ten minutes ago"),
     GOOD("unknown-serial", EFFECT_UNKNOWN_SERIAL, "Wechatpay-Serial of another key"),
+    GOOD("other-type", EFFECT_OTHER_TYPE, "Wechatpay-Signature-Type of SM2"),
+    GOOD("no-type", EFFECT_NO_TYPE, "good, without Wechatpay-Signature-Type"),
     GOOD("signature-test", EFFECT_SIGNATURE_TEST,
          "signature WECHATPAY/SIGNTEST/...; never\n"
          "                  twice in a row for one out_contract_code"),
@@ -88,6 +98,13 @@ static const struct sandbox_fault_kind kinds[] = {
     GOOD("not-json", EFFECT_NOT_JSON, "signed, but not JSON"),
     GOOD("gzip", EFFECT_GZIP, "compressed without being requested"),
     GOOD("huge", EFFECT_HUGE, "signed, but longer than 64 KiB"),
+    LIST("list-empty", EFFECT_LIST_EMPTY, "no certificate"),
+    LIST("list-cut", EFFECT_LIST_CUT, "signed, but the second half is missing"),
+    LIST("list-odd", EFFECT_LIST_ODD,
+         "with elements that are no certificate, or that\n"
+         "                  no key decrypts, before the good ones"),
+    LIST("list-serials", EFFECT_LIST_SERIALS, "serial_no of another certificate"),
+    LIST("list-many", EFFECT_LIST_MANY, "each certificate PARAM times", PARAM("times", 20)),
     NO_ID("100", EFFECT_CONTINUE, "only 100 Continue, then the connection closes"),
     GOOD("close", EFFECT_CLOSE, "good, with Connection: close"),
     GOOD("twice", EFFECT_TWICE, "good, and the same again PARAM later", PARAM("ms", 100)),
@@ -183,6 +200,11 @@ static bool of_connection(const struct sandbox_fault_kind *kind)
     return kind->effect >= EFFECT_UNASKED;
 }
 
+static bool of_list(const struct sandbox_fault_kind *kind)
+{
+    return kind->effect >= EFFECT_LIST_EMPTY && kind->effect <= EFFECT_LIST_MANY;
+}
+
 static const struct sandbox_fault_kind *kind_of(const char *name, size_t len)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
@@ -193,14 +215,14 @@ static const struct sandbox_fault_kind *kind_of(const char *name, size_t len)
     return NULL;
 }
 
-static char *read_param(struct rule *rule, const char *text)
+static char *read_param(const struct sandbox_fault_kind *kind, const char *text, int64_t *param)
 {
-    if (rule->kind->unit == NULL) {
-        return mem_printf("%s takes no :PARAM", rule->kind->name);
+    if (kind->unit == NULL) {
+        return mem_printf("%s takes no :PARAM", kind->name);
     }
-    if (!text_int(text, 0, PARAM_MAX, &rule->param)) {
-        return mem_printf("PARAM must be a whole number (%s) from 0 to %d", rule->kind->unit,
-                          PARAM_MAX);
+    const int max = kind->effect == EFFECT_LIST_MANY ? TIMES_MAX : PARAM_MAX;
+    if (!text_int(text, 0, max, param)) {
+        return mem_printf("PARAM must be a whole number (%s) from 0 to %d", kind->unit, max);
     }
     return NULL;
 }
@@ -224,8 +246,8 @@ char *sandbox_faults_add(struct sandbox_faults *faults, const char *text)
         return mem_strdup("give KIND=SHARE[:PARAM][@MCHID]");
     }
     struct rule rule = {.kind = kind_of(copy, (size_t)(share - copy))};
-    if (rule.kind == NULL) {
-        return mem_strdup("unknown KIND");
+    if (rule.kind == NULL || of_list(rule.kind)) {
+        return mem_strdup(rule.kind == NULL ? "unknown KIND" : "KIND is of certificates only");
     }
     *share++ = '\0';
     rule.param = rule.kind->param;
@@ -236,7 +258,7 @@ char *sandbox_faults_add(struct sandbox_faults *faults, const char *text)
     char *param = strchr(share, ':');
     if (param != NULL) {
         *param++ = '\0';
-        char *reason = read_param(&rule, param);
+        char *reason = read_param(rule.kind, param, &rule.param);
         if (reason != NULL) {
             return reason;
         }
@@ -338,7 +360,7 @@ static struct sandbox_fault fault_by_code(const char *code, int64_t call)
     for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
         size_t len = compact_match(kinds[i].name, code + 1);
         const char *at = code + 1 + len;
-        if (len == 0 || *at++ != 'x' || of_connection(&kinds[i])) {
+        if (len == 0 || *at++ != 'x' || of_connection(&kinds[i]) || of_list(&kinds[i])) {
             continue;
         }
         int64_t calls = read_digits(&at, CALLS_MAX);
@@ -452,6 +474,33 @@ struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const 
 struct sandbox_fault sandbox_faults_choose_connection(struct sandbox_faults *faults)
 {
     return fault_by_share(faults, NULL, roll(faults->seed, "connection", ++faults->connections));
+}
+
+char *sandbox_fault_read(const char *text, bool list, struct sandbox_fault *fault)
+{
+    const char *param = strchr(text, ':');
+    *fault = (struct sandbox_fault){0};
+    if (*text == '\0') {
+        return NULL;
+    }
+    const struct sandbox_fault_kind *kind =
+        kind_of(text, param == NULL ? strlen(text) : (size_t)(param - text));
+    if (kind == NULL || of_connection(kind) || kind->effect == EFFECT_RATE ||
+        (of_list(kind) && !list)) {
+        return mem_printf("%s is not a fault of %s", text, list ? "lists" : "calls");
+    }
+    *fault = (struct sandbox_fault){kind, kind->param};
+    return param == NULL ? NULL : read_param(kind, param + 1, &fault->param);
+}
+
+void sandbox_fault_write(struct sandbox_fault fault, struct buf *out)
+{
+    if (fault.kind != NULL) {
+        buf_puts(out, fault.kind->name);
+    }
+    if (fault.kind != NULL && fault.kind->unit != NULL) {
+        buf_printf(out, ":%" PRId64, fault.param);
+    }
 }
 
 void sandbox_faults_help(struct buf *out)

@@ -167,7 +167,7 @@ void sandbox_http_head(const struct sandbox_reply *reply, int64_t now_s, bool ke
         add_int(out, "Wechatpay-Timestamp", reply->timestamp_s);
         add(out, "Wechatpay-Nonce", reply->nonce);
         add(out, "Wechatpay-Signature", reply->signature.data);
-        add(out, "Wechatpay-Signature-Type", "WECHATPAY2-SHA256-RSA2048");
+        add(out, "Wechatpay-Signature-Type", reply->signature_type);
     }
     if (reply->status != 204) { /* RFC 9110, section 8.6 */
         add_int(out, "Content-Length", (int64_t)(reply->body.len + reply->missing));

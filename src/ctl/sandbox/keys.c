@@ -112,7 +112,7 @@ static bool open_merchant(struct sandbox_keys *keys, struct sandbox_merchant *me
     if (merchant->key == NULL) {
         return false;
     }
-    sandbox_serial(merchant->key, merchant->serial_no);
+    sandbox_serial(merchant->key, 1, merchant->serial_no);
     return save_public(keys, public_name, merchant->key, error) &&
            save_public(keys, wechatpay_name, keys->wechatpay, error);
 }
@@ -121,7 +121,7 @@ static bool open_merchant(struct sandbox_keys *keys, struct sandbox_merchant *me
 static void set_public_key_id(struct sandbox_keys *keys)
 {
     char serial[SANDBOX_SERIAL_SIZE];
-    sandbox_serial(keys->wechatpay, serial);
+    sandbox_serial(keys->wechatpay, 1, serial);
     char *at = stpcpy(keys->public_key_id, "PUB_KEY_ID_01");
     for (size_t i = 0; i < 26; i++) {
         *at++ = (char)('0' + (unsigned char)serial[i] % 10);
@@ -137,8 +137,7 @@ static bool open_wechatpay(struct sandbox_keys *keys, char **error)
         return false;
     }
     set_public_key_id(keys);
-    keys->platform = sandbox_platform_open(keys, error);
-    return keys->platform != NULL;
+    return true;
 }
 
 /* The authority's key is not stored, so that it cannot sign anything else. */
@@ -207,23 +206,24 @@ bool sandbox_keys_open(struct sandbox_keys *keys, const char *dir, char **error)
             return false;
         }
     }
-    return true;
+    return sandbox_platform_open(keys, error) && sandbox_lever_restore(keys, error);
 }
 
 static void configure_merchant(const struct sandbox_keys *keys,
                                const struct sandbox_merchant *merchant, struct buf *text)
 {
+    enum sandbox_serial_mode mode = sandbox_platform_mode(keys, merchant);
     buf_printf(text,
                "\n[merchant %s]\nmode = %s\nserial_no = %s\nprivate_key = %s/merchant-%s.pem\n",
                merchant->mchid, merchant_mode_name(merchant->mode), merchant->serial_no, keys->dir,
                merchant->mchid);
-    if (keys->serial_mode != SERIAL_PUBLIC_KEY) {
+    if (mode != SERIAL_PUBLIC_KEY) {
         buf_printf(text,
                    "apiv3_key = %s/apiv3-%s.key\n"
                    "platform_certificates = %s/wechatpay-certificate.pem\n",
                    keys->dir, merchant->mchid, keys->dir);
     }
-    if (keys->serial_mode != SERIAL_CERTIFICATE) {
+    if (mode != SERIAL_CERTIFICATE) {
         buf_printf(text,
                    "wechatpay_public_key_id = %s\nwechatpay_public_key = %s/wechatpay-%s.pem\n",
                    keys->public_key_id, keys->dir, merchant->mchid);

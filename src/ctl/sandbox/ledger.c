@@ -30,7 +30,10 @@ static void describe_request(const struct sandbox_entry *entry, struct buf *line
     text_time(time, entry->wall_ms, true);
     buf_json_member(line, "time", time);
     buf_json_member(line, "mchid", verdict->merchant == NULL ? NULL : verdict->merchant->mchid);
-    buf_json_member(line, "endpoint", verdict->endpoint == NULL ? NULL : verdict->endpoint->name);
+    buf_json_member(line, "endpoint",
+                    verdict->certificates       ? "certificates"
+                    : verdict->endpoint == NULL ? NULL
+                                                : verdict->endpoint->name);
     buf_json_member(line, "out_contract_code", or_null(verdict->out_contract_code));
     add_sha256(line, request->body, request->body_len);
     buf_json_member(line, "nonce", or_null(verdict->nonce));
@@ -38,6 +41,7 @@ static void describe_request(const struct sandbox_entry *entry, struct buf *line
         buf_json_member_int(line, "timestamp", verdict->timestamp_s);
     }
     buf_json_member_bool(line, "signature_ok", verdict->signature_ok);
+    buf_json_member(line, "asked_serial", verdict->asked_serial);
 }
 
 bool sandbox_ledger_write(int fd, const struct sandbox_entry *entry)
@@ -47,6 +51,7 @@ bool sandbox_ledger_write(int fd, const struct sandbox_entry *entry)
     buf_putc(&line, '{');
     describe_request(entry, &line);
     buf_json_member_int(&line, "status", reply->reset ? 0 : (int64_t)reply->status);
+    buf_json_member(&line, "serial", reply->serial);
     buf_json_member(&line, "fault", entry->fault.kind == NULL ? NULL : entry->fault.kind->name);
     buf_json_member(&line, "issue", entry->verdict->issue);
     buf_json_member_bool(&line, "acted", *reply->issued_id != '\0');

@@ -8,6 +8,8 @@
 enum { NONCE_BYTES = 12, TAG_BYTES = 16, BEIJING_OFFSET_MS = 8 * 3600 * 1000 };
 
 #define ASSOCIATED_DATA "certificate"
+/* The serial of no certificate. */
+#define ODD_SERIAL "7E00000000000000000000000000000000000000"
 
 /* Ciphertext and tag. Encrypting memory fails only without memory. */
 static void seal(const char *key, const char *nonce, const struct buf *plain, struct buf *out)
@@ -57,27 +59,51 @@ static void add_time(const char *name, int64_t at_s, struct buf *out)
     buf_json_member(out, name, text.data);
 }
 
-static void add_item(const struct sandbox_list *list,
-                     const struct sandbox_platform_certificate *certificate, struct buf *out)
+/* `serial`: NULL for the certificate's. */
+static void add_item(const char *apiv3_key, const struct sandbox_pair *pair, const char *serial,
+                     struct buf *out)
 {
     AUTO_BUF struct buf sealed = {0};
-    add_sealed(list->apiv3_key, &certificate->pem, &sealed);
-    buf_putc(out, '{');
-    buf_json_member(out, "serial_no", certificate->serial);
-    add_time("effective_time", certificate->not_before_s, out);
-    add_time("expire_time", certificate->not_after_s, out);
+    add_sealed(apiv3_key, &pair->pem, &sealed);
+    buf_puts(out, out->data[out->len - 1] == '[' ? "{" : ",{");
+    buf_json_member(out, "serial_no", serial == NULL ? pair->serial : serial);
+    add_time("effective_time", pair->not_before_s, out);
+    add_time("expire_time", pair->not_after_s, out);
     buf_json_member_raw(out, "encrypt_certificate", sealed.data, sealed.len);
     buf_putc(out, '}');
 }
 
-void sandbox_list_body(const struct sandbox_list *list, struct buf *out)
+/* Elements that are no certificate, or that nobody can read, before and after the good ones. */
+static void add_odd(const struct sandbox_list *list, struct buf *out)
 {
+    static const char other_key[] = "presignctl-sandbox-another-key!!";
+    struct sandbox_pair words = {.serial = ODD_SERIAL};
+    buf_puts(&words.pem, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    add_item(list->apiv3_key, &words, NULL, out);
+    add_item(other_key, list->items[0], ODD_SERIAL, out);
+    buf_deinit(&words.pem);
+    buf_puts(out, ",null,17,\"text\",[],{},{\"serial_no\":\"" ODD_SERIAL
+                  "\",\"encrypt_certificate\":{\"algorithm\":\"AEAD_SM4_GCM\",\"nonce\":\"odd\","
+                  "\"associated_data\":\"certificate\",\"ciphertext\":\"b2Rk\"}}");
+}
+
+void sandbox_list_body(const struct sandbox_list *list, struct sandbox_fault fault, struct buf *out)
+{
+    const enum sandbox_effect effect = sandbox_effect_of(fault);
+    const size_t times = effect == EFFECT_LIST_EMPTY  ? 0
+                         : effect == EFFECT_LIST_MANY ? (size_t)fault.param
+                                                      : 1;
     buf_puts(out, "{\"data\":[");
-    for (size_t i = 0; i < list->count; i++) {
-        if (i > 0) {
-            buf_putc(out, ',');
-        }
-        add_item(list, list->items[i], out);
+    if (effect == EFFECT_LIST_ODD) {
+        add_odd(list, out);
+    }
+    for (size_t i = 0; i < list->count * times; i++) {
+        add_item(list->apiv3_key, list->items[i % list->count],
+                 effect == EFFECT_LIST_SERIALS ? ODD_SERIAL : NULL, out);
     }
     buf_puts(out, "]}");
+    if (effect == EFFECT_LIST_CUT) {
+        out->len /= 2;
+        out->data[out->len] = '\0';
+    }
 }

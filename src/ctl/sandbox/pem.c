@@ -5,6 +5,7 @@
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/ec.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -63,21 +64,27 @@ void sandbox_pem_public(EVP_PKEY *key, struct buf *out)
 }
 
 /* The first byte is 0x40 to 0x7f: the number is positive and has 40 hex digits. */
-static void serial_bytes(EVP_PKEY *key, unsigned char out[SERIAL_BYTES])
+static void serial_bytes(EVP_PKEY *key, unsigned number, unsigned char out[SERIAL_BYTES])
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
     unsigned char *der = NULL;
+    AUTO_BUF struct buf text = {0};
     int len = i2d_PUBKEY(key, &der);
-    must(len > 0 && SHA256(der, (size_t)len, digest) != NULL);
+    must(len > 0);
+    buf_append(&text, der, (size_t)len);
     OPENSSL_free(der);
+    if (number > 1) {
+        buf_printf(&text, "%u", number);
+    }
+    must(SHA256((const unsigned char *)text.data, text.len, digest) != NULL);
     memcpy(out, digest, SERIAL_BYTES);
     out[0] = (unsigned char)((out[0] & 0x3f) | 0x40);
 }
 
-void sandbox_serial(EVP_PKEY *key, char out[SANDBOX_SERIAL_SIZE])
+void sandbox_serial(EVP_PKEY *key, unsigned number, char out[SANDBOX_SERIAL_SIZE])
 {
     unsigned char bytes[SERIAL_BYTES];
-    serial_bytes(key, bytes);
+    serial_bytes(key, number, bytes);
     for (size_t i = 0; i < SERIAL_BYTES; i++) {
         (void)snprintf(out + 2 * i, 3, "%02X", bytes[i]);
     }
@@ -103,13 +110,13 @@ static void extend(X509 *x509, EVP_PKEY *issuer_key, int nid, const char *value)
     X509_EXTENSION_free(extension);
 }
 
-static void set_serial(X509 *x509, EVP_PKEY *key)
+static void set_serial(X509 *x509, EVP_PKEY *key, unsigned number)
 {
     unsigned char bytes[SERIAL_BYTES];
-    serial_bytes(key, bytes);
-    BIGNUM *number = BN_bin2bn(bytes, sizeof bytes, NULL);
-    must(number != NULL && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(x509)) != NULL);
-    BN_free(number);
+    serial_bytes(key, number, bytes);
+    BIGNUM *value = BN_bin2bn(bytes, sizeof bytes, NULL);
+    must(value != NULL && BN_to_ASN1_INTEGER(value, X509_get_serialNumber(x509)) != NULL);
+    BN_free(value);
 }
 
 /* Since yesterday, in case clocks differ. */
@@ -127,7 +134,7 @@ void sandbox_pem_certificate(const struct sandbox_certificate *certificate, stru
     X509 *x509 = X509_new();
     must(x509 != NULL && X509_set_version(x509, X509_VERSION_3) == 1);
     EVP_PKEY *issuer_key = certificate->issuer_key;
-    set_serial(x509, certificate->key);
+    set_serial(x509, certificate->key, certificate->number);
     set_validity(x509, certificate);
     set_name(X509_get_subject_name(x509), certificate->common_name);
     set_name(X509_get_issuer_name(x509), certificate->issuer_name);
@@ -159,14 +166,30 @@ static bool read_time(const ASN1_TIME *time, int64_t *out_s)
     return true;
 }
 
+/* NULL when the text has no certificate. */
+static X509 *read_certificate(const struct buf *pem)
+{
+    BIO *bio = pem->len == 0 ? NULL : BIO_new_mem_buf(pem->data, (int)pem->len);
+    X509 *x509 = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    BIO_free(bio);
+    ERR_clear_error();
+    return x509;
+}
+
+bool sandbox_pem_belongs(const struct buf *pem, EVP_PKEY *key)
+{
+    X509 *x509 = read_certificate(pem);
+    bool belongs = x509 != NULL && EVP_PKEY_eq(X509_get0_pubkey(x509), key) == 1;
+    X509_free(x509);
+    return belongs;
+}
+
 bool sandbox_pem_validity(const struct buf *pem, int64_t *not_before_s, int64_t *not_after_s)
 {
-    BIO *bio = BIO_new_mem_buf(pem->data, (int)pem->len);
-    X509 *x509 = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    X509 *x509 = read_certificate(pem);
     bool ok = x509 != NULL && read_time(X509_get0_notBefore(x509), not_before_s) &&
               read_time(X509_get0_notAfter(x509), not_after_s);
     X509_free(x509);
-    BIO_free(bio);
     return ok;
 }
 

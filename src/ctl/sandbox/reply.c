@@ -58,8 +58,8 @@ static void field_value(const char *name, const char *id, struct buf *out)
 }
 
 /* All required fields; without the last one for EFFECT_MISSING_FIELD. */
-static void good_body(const struct endpoint *endpoint, const char *id, enum sandbox_effect effect,
-                      struct buf *out)
+static void endpoint_body(const struct endpoint *endpoint, const char *id,
+                          enum sandbox_effect effect, struct buf *out)
 {
     buf_putc(out, '{');
     for (size_t i = 0; endpoint->required[i] != NULL; i++) {
@@ -70,13 +70,17 @@ static void good_body(const struct endpoint *endpoint, const char *id, enum sand
         field_value(endpoint->required[i], id, &value);
         buf_json_member(out, endpoint->required[i], value.data);
     }
-    if (effect == EFFECT_HUGE) {
-        AUTO_FREE char *padding = mem_alloc(HUGE_BYTES + 1);
-        memset(padding, 'x', HUGE_BYTES);
-        padding[HUGE_BYTES] = '\0';
-        buf_json_member(out, "padding", padding);
-    }
     buf_putc(out, '}');
+}
+
+static void pad(struct buf *body)
+{
+    AUTO_FREE char *padding = mem_alloc(HUGE_BYTES + 1);
+    memset(padding, 'x', HUGE_BYTES);
+    padding[HUGE_BYTES] = '\0';
+    body->len--;
+    buf_json_member(body, "padding", padding);
+    buf_putc(body, '}');
 }
 
 /* CRC-32 of RFC 1952, section 8. */
@@ -122,6 +126,9 @@ static void sign(struct sandbox_signer signer, enum sandbox_effect effect, int64
 {
     AUTO_BUF struct buf message = {0};
     reply->serial = effect == EFFECT_UNKNOWN_SERIAL ? UNKNOWN_SERIAL : signer.serial;
+    reply->signature_type = effect == EFFECT_NO_TYPE      ? NULL
+                            : effect == EFFECT_OTHER_TYPE ? "WECHATPAY2-SM2-WITH-SM3"
+                                                          : "WECHATPAY2-SHA256-RSA2048";
     reply->timestamp_s = now_s - (effect == EFFECT_BAD_TIMESTAMP ? 2 * VERIFY_CLOCK_SKEW_S : 0);
     random_id("", reply->nonce);
     buf_printf(&message, "%" PRId64 "\n%s\n", reply->timestamp_s, reply->nonce);
@@ -156,10 +163,21 @@ static void make_error(const struct sandbox_fault_kind *kind, struct sandbox_fau
 }
 
 /* A good answer with the effects that come before signing. */
-static void make_good(const struct sandbox_verdict *verdict, enum sandbox_effect effect,
-                      int64_t param, struct sandbox_reply *reply)
+static void make_good(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
+                      struct sandbox_fault fault, struct sandbox_reply *reply)
 {
-    good_body(verdict->endpoint, reply->issued_id, effect, &reply->body);
+    const enum sandbox_effect effect = sandbox_effect_of(fault);
+    const int64_t param = fault.param;
+    if (verdict->certificates) {
+        struct sandbox_list list;
+        (void)sandbox_platform_list(keys, verdict->merchant, &list);
+        sandbox_list_body(&list, fault, &reply->body);
+    } else {
+        endpoint_body(verdict->endpoint, reply->issued_id, effect, &reply->body);
+    }
+    if (effect == EFFECT_HUGE) {
+        pad(&reply->body);
+    }
     if (effect == EFFECT_NOT_JSON) {
         reply->body.len = 0;
         buf_puts(&reply->body, "pre_entrustweb_id=");
@@ -175,7 +193,7 @@ static bool is_publishable(const struct sandbox_fault_kind *kind)
 {
     return kind->status == 200 && kind->acts && kind->is_signed &&
            (kind->effect == EFFECT_NONE || kind->effect == EFFECT_DELAY ||
-            kind->effect == EFFECT_SLOW_BODY ||
+            kind->effect == EFFECT_SLOW_BODY || kind->effect == EFFECT_NO_TYPE ||
             (kind->effect >= EFFECT_CLOSE && kind->effect <= EFFECT_IDLE_408));
 }
 
@@ -192,8 +210,30 @@ void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
     size_t count;
     begin(reply);
     random_id("", reply->issued_id);
-    good_body(endpoint_table(&count), reply->issued_id, EFFECT_NONE, &reply->body);
+    endpoint_body(endpoint_table(&count), reply->issued_id, EFFECT_NONE, &reply->body);
     sign(sandbox_platform_signer(keys, NULL, NULL), EFFECT_NONE, now_s, reply);
+}
+
+void sandbox_reply_lever(const struct sandbox_keys *keys, const char *method,
+                         const struct buf *body, struct sandbox_reply *reply)
+{
+    AUTO_FREE char *error = NULL;
+    bool done = false;
+    begin(reply);
+    if (strcmp(method, "GET") == 0) {
+        done = sandbox_platform_change(keys, NULL, &reply->body, &error);
+    } else if (strcmp(method, "POST") != 0 || body == NULL) {
+        error = mem_strdup("send GET, or POST with a body of at most 64 KiB");
+    } else {
+        done = sandbox_lever_pull(keys, body->data, body->len, &reply->body, &error);
+    }
+    if (!done) {
+        reply->status = 400;
+        reply->body.len = 0;
+        buf_putc(&reply->body, '{');
+        buf_json_member(&reply->body, "error", error);
+        buf_puts(&reply->body, "}\n");
+    }
 }
 
 void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_verdict *verdict,
@@ -210,22 +250,16 @@ void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_ve
         sign(signer, EFFECT_NONE, now_s, reply);
         return;
     }
-    struct sandbox_list list;
-    if (verdict->certificates && sandbox_platform_list(keys, verdict->merchant, &list)) {
-        sandbox_list_body(&list, &reply->body);
-        sign(signer, EFFECT_NONE, now_s, reply);
-        return;
-    }
-    if (kind->acts) {
+    if (kind->acts && !verdict->certificates) {
         random_id("", reply->issued_id);
     }
-    reply->publishable = is_publishable(kind);
+    reply->publishable = is_publishable(kind) && !verdict->certificates;
     reply->reset = kind->effect == EFFECT_RESET;
     if (reply->reset) {
         return;
     }
     if (kind->status == 200) {
-        make_good(verdict, kind->effect, fault.param, reply);
+        make_good(keys, verdict, fault, reply);
     } else {
         make_error(kind, fault, reply);
     }

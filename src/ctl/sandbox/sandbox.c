@@ -42,20 +42,10 @@ static char *take_fault(void *values, const char *text)
     return sandbox_faults_add(sandbox->faults, text);
 }
 
-static const char *serial_mode_name(size_t index)
-{
-    static const char *const names[] = {"public-key", "certificate", "both"};
-    return index < ARRAY_LENGTH(names) ? names[index] : NULL;
-}
-
 static char *take_serial_mode(void *values, const char *text)
 {
     struct sandbox *sandbox = values;
-    size_t mode = SERIAL_PUBLIC_KEY;
-    while (strcmp(text, serial_mode_name(mode)) != 0) {
-        mode++;
-    }
-    sandbox->keys.serial_mode = (enum sandbox_serial_mode)mode;
+    sandbox->keys.serial_mode_given = sandbox_serial_mode_find(text, &sandbox->keys.serial_mode);
     return NULL;
 }
 
@@ -95,7 +85,7 @@ static const struct option_row options[] = {
                     "certificate, or both: the one that the request's\n"
                     "names, the certificate where it names none\n"
                     "(public-key)",
-                    .choice = serial_mode_name),
+                    .choice = sandbox_serial_mode_name),
     OPTION_ROW_TEXT(struct sandbox, schema_dir, "schema-dir", "DIR[:DIR]",
                     "directories of ENDPOINT.request.json; or set\n"
                     "$PRESIGND_SCHEMA_DIR (the installed ones)"),
@@ -126,6 +116,10 @@ static const char about[] =
     "\n"
     "SIGTERM and SIGINT stop it. A restart with the same DIR uses the same keys.\n"
     "\n"
+    "GET /v3/certificates answers as WeChat Pay's does. While the sandbox runs, a POST to\n"
+    "its path /sandbox changes what WeChat Pay has of a merchant: certificates, their\n"
+    "rotation, the move to the public key and back, lists with faults; see below.\n"
+    "\n"
     "Its keys are made for tests, so it may serve other containers: --listen 0.0.0.0:PORT\n"
     "with the --name by which they reach it.\n";
 
@@ -134,28 +128,50 @@ static void more(struct buf *out)
     buf_puts(out, "faults for --fault KIND=SHARE[:PARAM][@MCHID] (only valid requests get them;\n"
                   "in parentheses: unit and default of PARAM):\n");
     sandbox_faults_help(out);
-    buf_puts(out,
-             "SHARE is a probability from 0 to 1; the sum is at most 1. The same --seed gives the\n"
-             "same fault to the same call (first, second, ...) of the same code.\n"
-             "\n"
-             "--fault-by-code: a code that begins with F KIND x N gets the fault in its first N\n"
-             "calls; p and a number after it set PARAM. Omit the dashes of KIND, and continue\n"
-             "with a letter: F503x2a, Fresetafterx1b, F429x1p5c.\n"
-             "Connection faults do not depend on code or merchant; their shares are summed\n"
-             "separately.\n"
-             "\n"
-             "files in DIR:\n"
-             "  ca.pem                    the CA of the server's TLS certificate\n"
-             "  merchant-MCHID.pem        the merchant's private key; .pub.pem: its public key\n"
-             "  wechatpay-MCHID.pem       WeChat Pay's public key, which verifies answers\n"
-             "  wechatpay-certificate.pem a platform certificate\n"
-             "  apiv3-MCHID.key           the APIv3 key that encrypts GET /v3/certificates\n"
-             "  sandbox.conf              configuration for presignd\n"
-             "  ledger.jsonl              time, mchid, endpoint, out_contract_code,\n"
-             "                            body_sha256, nonce, timestamp, signature_ok, status\n"
-             "                            (0: reset), fault, issue, acted (an id was issued),\n"
-             "                            issued_id, publishable (the answer is complete and\n"
-             "                            verifies), request_id; unknown members are absent\n");
+    buf_puts(
+        out,
+        "SHARE is a probability from 0 to 1; the sum is at most 1. The same --seed gives the\n"
+        "same fault to the same call (first, second, ...) of the same code.\n"
+        "\n"
+        "--fault-by-code: a code that begins with F KIND x N gets the fault in its first N\n"
+        "calls; p and a number after it set PARAM. Omit the dashes of KIND, and continue\n"
+        "with a letter: F503x2a, Fresetafterx1b, F429x1p5c.\n"
+        "Connection faults do not depend on code or merchant; their shares are summed\n"
+        "separately.\n"
+        "\n"
+        "POST /sandbox takes an object; each member is optional. GET /sandbox, and the\n"
+        "answer, is the state; DIR/platform.json keeps it for the next start. Numbers of\n"
+        "certificates begin with 1. A certificate is made when a number is new.\n"
+        "  mchid                 the merchant; without it, the rest is for all\n"
+        "  serial_mode           as --serial-mode\n"
+        "  listed                numbers of the certificates in the list: [1, 2]\n"
+        "  signs                 number of the certificate that signs answers\n"
+        "  list                  KIND[:PARAM], the fault of each GET /v3/certificates; \"\": none\n"
+        "  calls                 the same for all other valid requests, instead of --fault\n"
+        "  apiv3_key             32 characters that encrypt the list; the file stays\n"
+        "  certificate           makes one: {\"number\", \"starts_in_s\", \"ends_in_s\"}\n"
+        "  merchant_certificate  makes another one of the merchant: the same members, and\n"
+        "                        \"key\", the number whose private key it keeps\n"
+        "  accepted              numbers of the merchant's certificates whose serial_no\n"
+        "                        requests may name: [1]\n"
+        "\n"
+        "files in DIR (-N: of certificate N; without it, of certificate 1):\n"
+        "  ca.pem                    the CA of the server's TLS certificate\n"
+        "  merchant-MCHID-N.pem      the merchant's private key; .pub.pem: its public key\n"
+        "  merchant-MCHID-N-certificate.pem\n"
+        "                            the merchant's certificate (apiclient_cert.pem)\n"
+        "  wechatpay-MCHID.pem       WeChat Pay's public key, which verifies answers\n"
+        "  wechatpay-certificate-N.pem\n"
+        "                            a platform certificate, which verifies answers\n"
+        "  apiv3-MCHID.key           the APIv3 key, with which the list is decrypted\n"
+        "  sandbox.conf              configuration for presignd\n"
+        "  ledger.jsonl              time, mchid, endpoint, out_contract_code,\n"
+        "                            body_sha256, nonce, timestamp, signature_ok,\n"
+        "                            asked_serial (the request's Wechatpay-Serial),\n"
+        "                            status (0: reset), serial (the answer's), fault,\n"
+        "                            issue, acted (an id was issued), issued_id,\n"
+        "                            publishable (the answer is complete and verifies),\n"
+        "                            request_id; unknown members are absent\n");
 }
 
 static void on_signal(void *context, int signal_number)
@@ -341,6 +357,13 @@ const struct command command_sandbox = {
                 "presignctl sandbox --listen 0.0.0.0:8443 --name sandbox --readable\n"
                 "# call it, in another terminal\n"
                 "presignctl call -c /tmp/sandbox/sandbox.conf < event.json\n"
+                "# rotate the platform certificate: list another, sign with it, drop the first\n"
+                "presignctl sandbox --dir /tmp/sandbox --listen 127.0.0.1:9443 \\\n"
+                "    --serial-mode certificate\n"
+                "cd /tmp/sandbox\n"
+                "curl --cacert ca.pem -d '{\"listed\": [1, 2]}' https://127.0.0.1:9443/sandbox\n"
+                "curl --cacert ca.pem -d '{\"signs\": 2}' https://127.0.0.1:9443/sandbox\n"
+                "curl --cacert ca.pem -d '{\"listed\": [2]}' https://127.0.0.1:9443/sandbox\n"
                 "# list the requests\n"
                 "jq -c '[.time, .out_contract_code, .status]' /tmp/sandbox/ledger.jsonl\n",
     .exits = exits,

@@ -42,6 +42,7 @@ void sandbox_pem_private(EVP_PKEY *key, struct buf *out);
 void sandbox_pem_public(EVP_PKEY *key, struct buf *out);
 
 struct sandbox_certificate {
+    unsigned number; /* of certificates with one key: the serial depends on both */
     int64_t not_before_s, not_after_s; /* 0: since yesterday, for ten years */
     const char *common_name;
     const char *alternative_names; /* NULL: none */
@@ -54,13 +55,15 @@ void sandbox_pem_certificate(const struct sandbox_certificate *certificate, stru
 /* When the certificate in the PEM text is valid. False when there is none. */
 bool sandbox_pem_validity(const struct buf *pem, int64_t *not_before_s, int64_t *not_after_s)
     __attribute__((warn_unused_result));
+/* Whether the PEM text has a certificate with that key. */
+bool sandbox_pem_belongs(const struct buf *pem, EVP_PKEY *key);
 /* Whether the PEM file has a certificate for that host name or address. */
 bool sandbox_pem_names(const char *path, const char *name);
 /* Whether the name is an IPv4 or IPv6 address. */
 bool sandbox_is_address(const char *name);
-/* 20 bytes as upper-case hex, derived from the public key: a certificate serial that is the same
- * at every start without being stored. */
-void sandbox_serial(EVP_PKEY *key, char out[SANDBOX_SERIAL_SIZE]);
+/* 20 bytes as upper-case hex, derived from the public key and the number: a certificate serial that
+ * is the same at every start without being stored. */
+void sandbox_serial(EVP_PKEY *key, unsigned number, char out[SANDBOX_SERIAL_SIZE]);
 
 /* ---- keys.c: the keys in DIR */
 
@@ -68,7 +71,7 @@ struct sandbox_merchant {
     char *mchid;
     enum merchant_mode mode;
     char serial_no[SANDBOX_SERIAL_SIZE];
-    EVP_PKEY *key; /* verifies requests; the client signs with the same key */
+    EVP_PKEY *key; /* of the first certificate; the client signs with it */
 };
 
 enum sandbox_serial_mode { SERIAL_PUBLIC_KEY, SERIAL_CERTIFICATE, SERIAL_BOTH };
@@ -80,6 +83,7 @@ struct sandbox_keys {
     const char *name; /* the server's, in base_url and its certificate */
     bool readable;    /* what the daemon reads is readable by all */
     enum sandbox_serial_mode serial_mode;
+    bool serial_mode_given;
     struct sandbox_merchant merchants[SANDBOX_MERCHANTS_MAX];
     size_t merchant_count;
     EVP_PKEY *wechatpay; /* of the public key */
@@ -111,17 +115,44 @@ mode_t sandbox_keys_mode(const struct sandbox_keys *keys);
 #define SANDBOX_MODE_PUBLIC  ((mode_t)0644)
 void sandbox_keys_deinit(struct sandbox_keys *keys);
 
-/* ---- platform.c: WeChat Pay's certificates, and what signs each merchant's answers */
+/* ---- pair.c: a key and its certificate, in two files of DIR */
 
-#define SANDBOX_CERTIFICATES_MAX 16
-#define SANDBOX_APIV3_KEY_SIZE   33
-
-/* Never changes once it was made. */
-struct sandbox_platform_certificate {
+struct sandbox_pair {
     EVP_PKEY *key;
     char serial[SANDBOX_SERIAL_SIZE];
     struct buf pem;
     int64_t not_before_s, not_after_s;
+};
+
+struct sandbox_pair_files {
+    const char *common_name;
+    unsigned number;
+    const char *key, *certificate; /* names in DIR */
+    mode_t mode;                   /* of the key */
+    int64_t not_before_s, not_after_s;
+};
+
+/* A file of DIR that is not empty. False and an error (free()). */
+bool sandbox_file_read(const struct sandbox_keys *keys, const char *name, struct buf *out,
+                       char **error) __attribute__((warn_unused_result));
+/* Reads the pair, or makes what is missing; a certificate of another key is made again. False and
+ * an error (free()); `pair` is not changed then. */
+bool sandbox_pair_open(const struct sandbox_keys *keys, const struct sandbox_pair_files *files,
+                       struct sandbox_pair *pair, char **error) __attribute__((warn_unused_result));
+void sandbox_pair_deinit(struct sandbox_pair *pair);
+
+/* ---- platform.c: what WeChat Pay has of each merchant. It may change at any time. */
+
+#define SANDBOX_CERTIFICATES_MAX 16
+#define SANDBOX_OWN_MAX          8 /* certificates of a merchant */
+#define SANDBOX_APIV3_KEY_SIZE   33
+#define SANDBOX_STATE_FILE       "platform.json"
+
+struct sandbox_fault_kind;
+
+struct sandbox_fault {
+    const struct sandbox_fault_kind *kind; /* NULL: none */
+    int64_t param;
 };
 
 struct sandbox_signer {
@@ -131,29 +162,82 @@ struct sandbox_signer {
 
 /* What GET /v3/certificates answers. */
 struct sandbox_list {
-    const struct sandbox_platform_certificate *items[SANDBOX_CERTIFICATES_MAX];
+    const struct sandbox_pair *items[SANDBOX_CERTIFICATES_MAX];
     size_t count;
     char apiv3_key[SANDBOX_APIV3_KEY_SIZE];
+    struct sandbox_fault fault;
 };
 
-/* Reads or makes certificates and APIv3 keys. */
-struct sandbox_platform *sandbox_platform_open(const struct sandbox_keys *keys, char **error)
+/* Opens keys->platform: reads or makes certificates and APIv3 keys. */
+bool sandbox_platform_open(struct sandbox_keys *keys, char **error)
     __attribute__((warn_unused_result));
 struct sandbox_platform *sandbox_platform_free(struct sandbox_platform *platform);
-/* The key that signs the answer to a request with that Wechatpay-Serial (NULL: without). An unknown
- * merchant (NULL) has the same keys as the first. Any thread, as the next two. */
+
+/* The questions; any thread. An unknown merchant (NULL) is taken for the first. */
+
+/* The key that signs the answer to a request with that Wechatpay-Serial (NULL: without). */
 struct sandbox_signer sandbox_platform_signer(const struct sandbox_keys *keys,
                                               const struct sandbox_merchant *merchant,
                                               const char *asked);
-/* False for a merchant that has a public key only. */
+/* False for a merchant that has a public key only, and no fault. */
 bool sandbox_platform_list(const struct sandbox_keys *keys, const struct sandbox_merchant *merchant,
-                           struct sandbox_list *list) __attribute__((warn_unused_result));
-/* Whether the serial names one of the sandbox's keys. */
+                           struct sandbox_list *list);
+/* The fault of every call, whatever --fault says. */
+struct sandbox_fault sandbox_platform_calls(const struct sandbox_keys *keys,
+                                            const struct sandbox_merchant *merchant);
+/* The key of the merchant's certificate with that serial. NULL: not one that is accepted. */
+EVP_PKEY *sandbox_platform_merchant_key(const struct sandbox_keys *keys,
+                                        const struct sandbox_merchant *merchant,
+                                        const char *serial);
+enum sandbox_serial_mode sandbox_platform_mode(const struct sandbox_keys *keys,
+                                               const struct sandbox_merchant *merchant);
+/* Whether the serial names one of WeChat Pay's keys. */
 bool sandbox_platform_knows(const struct sandbox_keys *keys, const char *serial);
 
-/* ---- list.c: the body of the answer, each certificate under AEAD_AES_256_GCM */
+/* A certificate to make. */
+#define SANDBOX_NOT_GIVEN INT64_MIN
+struct sandbox_new {
+    unsigned number;                /* 0: none */
+    unsigned key;                   /* 0: a new one, else that number's */
+    int64_t starts_in_s, ends_in_s; /* from now */
+};
 
-void sandbox_list_body(const struct sandbox_list *list, struct buf *out);
+/* Numbers begin with 1; bit N-1 of a set stands for N. All zero changes nothing. */
+struct sandbox_change {
+    const struct sandbox_merchant *merchant; /* NULL: all */
+    struct sandbox_new certificate, own;     /* own: the merchant's */
+    enum sandbox_serial_mode mode;
+    struct sandbox_fault list, calls;
+    bool has_mode, has_list, has_calls;
+    unsigned listed, accepted; /* sets; 0: not changed */
+    unsigned signs;            /* 0: not changed */
+    char apiv3_key[SANDBOX_APIV3_KEY_SIZE];
+};
+
+/* Applies the change (NULL: none) and stores it, and appends the state as JSON. Makes certificates
+ * that it names and that are missing. False and an error (free()). Any thread. */
+bool sandbox_platform_change(const struct sandbox_keys *keys, const struct sandbox_change *change,
+                             struct buf *state, char **error) __attribute__((warn_unused_result));
+
+/* ---- lever.c: changes as JSON */
+
+/* NULL beyond the last one. */
+const char *sandbox_serial_mode_name(size_t index);
+bool sandbox_serial_mode_find(const char *name, enum sandbox_serial_mode *mode)
+    __attribute__((warn_unused_result));
+/* Applies the change in the body of a request, and appends the state. False and an error (free()).
+ * Any thread. */
+bool sandbox_lever_pull(const struct sandbox_keys *keys, const char *body, size_t len,
+                        struct buf *state, char **error) __attribute__((warn_unused_result));
+/* Brings back the state that DIR/platform.json holds. */
+bool sandbox_lever_restore(const struct sandbox_keys *keys, char **error)
+    __attribute__((warn_unused_result));
+
+/* ---- list.c: the list's JSON, each certificate under AEAD_AES_256_GCM */
+
+/* `fault` may spoil the list. */
+void sandbox_list_body(const struct sandbox_list *list, struct sandbox_fault fault,
+                       struct buf *out);
 
 /* ---- nonce.c: accepts each nonce once */
 
@@ -184,7 +268,7 @@ struct sandbox_verdict {
     const struct sandbox_merchant *merchant; /* NULL: none, or unknown */
     const struct endpoint *endpoint;         /* NULL: no such path */
     bool certificates;                       /* a valid request for the platform certificates */
-    const char *asked_serial;                /* the request's Wechatpay-Serial; NULL: none */
+    const char *asked_serial;                /* Wechatpay-Serial; NULL: none, or not a key's */
     char nonce[SANDBOX_NONCE_SIZE];          /* "" until Authorization was parsed */
     int64_t timestamp_s;
     bool signature_ok;
@@ -228,7 +312,15 @@ enum sandbox_effect {
     EFFECT_HUGE,
     EFFECT_BAD_TIMESTAMP,
     EFFECT_UNKNOWN_SERIAL,
+    EFFECT_OTHER_TYPE,
+    EFFECT_NO_TYPE,
     EFFECT_NOT_JSON,
+    /* Of the list of certificates only. */
+    EFFECT_LIST_EMPTY,
+    EFFECT_LIST_CUT,
+    EFFECT_LIST_ODD,
+    EFFECT_LIST_SERIALS,
+    EFFECT_LIST_MANY,
     EFFECT_CONTINUE,
     EFFECT_RATE,
     /* After the answer was sent, between requests. */
@@ -257,11 +349,6 @@ struct sandbox_fault_kind {
     const char *help;
 };
 
-struct sandbox_fault {
-    const struct sandbox_fault_kind *kind; /* NULL: none */
-    int64_t param;
-};
-
 static inline enum sandbox_effect sandbox_effect_of(struct sandbox_fault fault)
 {
     return fault.kind == NULL ? EFFECT_NONE : fault.kind->effect;
@@ -282,6 +369,12 @@ struct sandbox_fault sandbox_faults_choose(struct sandbox_faults *faults, const 
                                            const char *code, int64_t mono_ms);
 /* Counts a connection and chooses its fault by seed and connection number. One thread. */
 struct sandbox_fault sandbox_faults_choose_connection(struct sandbox_faults *faults);
+/* KIND[:PARAM], or "" for none, for each call (`list`: for each list of certificates). NULL, or an
+ * error (free()). */
+char *sandbox_fault_read(const char *text, bool list, struct sandbox_fault *fault)
+    __attribute__((warn_unused_result));
+/* The same text; nothing without a fault. */
+void sandbox_fault_write(struct sandbox_fault fault, struct buf *out);
 /* The table of kinds, for the help. */
 void sandbox_faults_help(struct buf *out);
 
@@ -304,6 +397,7 @@ struct sandbox_reply {
     int64_t timestamp_s;
     char nonce[SANDBOX_ID_SIZE];
     struct buf signature;
+    const char *signature_type; /* NULL: left out */
     bool publishable; /* complete, correctly signed, with every field: may become a result */
 };
 
@@ -312,6 +406,11 @@ void sandbox_reply_make(const struct sandbox_keys *keys, const struct sandbox_ve
 /* A good, signed answer without a request. Its id belongs to no contract. */
 void sandbox_reply_unasked(const struct sandbox_keys *keys, int64_t now_s,
                            struct sandbox_reply *reply);
+/* The answer to a request of SANDBOX_LEVER_PATH: the state, or {"error"}. `body` NULL: it was too
+ * large. */
+#define SANDBOX_LEVER_PATH "/sandbox"
+void sandbox_reply_lever(const struct sandbox_keys *keys, const char *method,
+                         const struct buf *body, struct sandbox_reply *reply);
 void sandbox_reply_deinit(struct sandbox_reply *reply);
 
 /* ---- http.c: HTTP/1.1 */
