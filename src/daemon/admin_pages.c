@@ -21,6 +21,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .signer = d->signer,
         .caller = d->caller,
         .history = report_history(d->report),
+        .verified = report_verified(d->report),
         .reload = &d->reload_status,
         .preflight = clients_preflight_found(d->clients),
         .blocking = blocking == NULL || d->stopping || d->drain.state != DRAIN_NONE

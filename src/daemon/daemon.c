@@ -215,6 +215,7 @@ static void note_start(struct daemon *d)
 
 static void note_end(struct daemon *d)
 {
+    key_memory_close(d);
     if (d->stopping) {
         (void)state_dir_remove(d->state, RUNNING_FILE);
     }

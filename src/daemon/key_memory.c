@@ -1,5 +1,6 @@
 /* Which serial_no and key each merchant had, so that a rotation of which one half is missing is
- * found before WeChat Pay answers 401. Kept in the state directory. */
+ * found before WeChat Pay answers 401; and when a platform certificate last verified an answer of
+ * each merchant. Kept in the state directory. */
 #include "daemon/parts.h"
 
 #include "presignd/base/buf.h"
@@ -22,6 +23,27 @@ void key_memory_keep(struct daemon *d)
     }
 }
 
+static void open_verified(struct daemon *d)
+{
+    AUTO_BUF struct buf text = {0};
+    if (state_dir_read(d->state, VERIFIED_FILE, &text)) {
+        AUTO_JSON json_t *list = json_read(text.data, text.len, JSON_NESTING_MAX, 0, NULL);
+        verified_read(report_verified(d->report), list, clock_now(&clock_system).wall_ms);
+    }
+}
+
+/* A failed write was logged; it is tried again when more has changed. */
+static void keep_verified(struct daemon *d, bool at_all)
+{
+    struct verified *verified = report_verified(d->report);
+    AUTO_BUF struct buf text = {0};
+    if (state_dir_given(d->state) && verified_is_stale(verified, at_all)) {
+        verified_write(verified, &text);
+        (void)state_dir_write(d->state, VERIFIED_FILE, text.data, text.len);
+        verified_kept(verified);
+    }
+}
+
 void key_memory_open(struct daemon *d)
 {
     AUTO_BUF struct buf text = {0};
@@ -34,6 +56,12 @@ void key_memory_open(struct daemon *d)
         daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, problems.data);
     }
     key_memory_keep(d);
+    open_verified(d);
+}
+
+void key_memory_close(struct daemon *d)
+{
+    keep_verified(d, true);
 }
 
 bool key_memory_check(struct daemon *d, const struct setup *fresh, struct buf *problems)
@@ -64,4 +92,5 @@ void key_memory_tick(struct daemon *d)
     if (proven) {
         key_memory_keep(d);
     }
+    keep_verified(d, false);
 }

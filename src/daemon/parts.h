@@ -7,7 +7,7 @@
  *   pauses.c       pauses, and those that survive a restart
  *   levers.c       the control socket; find.c: one of its requests
  *   reload.c       SIGHUP: a new configuration, applied as a whole or not at all
- *   key_memory.c   the serial numbers and keys that merchants had before
+ *   key_memory.c   the serial numbers and keys that merchants had before, and which keys verify
  */
 #ifndef PRESIGND_DAEMON_PARTS_H
 #define PRESIGND_DAEMON_PARTS_H
@@ -164,6 +164,8 @@ bool key_memory_check(struct daemon *daemon, const struct setup *fresh, struct b
     __attribute__((warn_unused_result));
 /* Remembers what the merchants have now. */
 void key_memory_keep(struct daemon *daemon);
+/* Before the state directory is closed. */
+void key_memory_close(struct daemon *daemon);
 /* A half that a start has warned of is right when a call succeeded with it. Call it about once a
  * second. */
 void key_memory_tick(struct daemon *daemon);

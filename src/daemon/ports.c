@@ -44,6 +44,12 @@ static int32_t port_route(void *clients, enum output_topic topic, const void *ke
     return publisher_route(clients_publisher(clients), topic, key, key_len);
 }
 
+static bool port_has_keys(void *context, const struct merchant *merchant, int64_t wall_ms)
+{
+    (void)context;
+    return merchant_has_keys(merchant, wall_ms / 1000);
+}
+
 static uint64_t port_random(void *context)
 {
     return random_next(context);
@@ -252,6 +258,7 @@ void ports_build_pipeline(struct daemon *d)
         .publisher = d->clients,
         .submit = port_submit,
         .route = port_route,
+        .has_keys = port_has_keys,
         .clock = &clock_system,
         .random = port_random,
         .random_context = &d->random,

@@ -40,6 +40,7 @@ struct report {
     struct metrics *metrics;
     struct merchants *merchants; /* as configured; NULL before report_merchants() */
     struct history history;
+    struct verified verified;
     char *last_error;                 /* why transactions fail */
     int64_t last_error_ms;            /* mono: since when */
     bool failing[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
@@ -100,6 +101,7 @@ struct report *report_new(struct metrics *metrics, enum delivery delivery)
     metrics_clear(metrics, METRIC_CLOCK_OFFSET); /* not known yet */
     report->merchant_logs = map_new();
     list_init(&report->merchant_log_list);
+    verified_init(&report->verified);
     struct moment now = clock_now(&clock_system);
     metric_set(metrics_series(metrics, METRIC_BUILD_INFO, (const char *[]){PRESIGND_VERSION}), 1);
     metric_set(metrics_series(metrics, METRIC_MODE_INFO, (const char *[]){delivery_name(delivery)}),
@@ -122,6 +124,7 @@ struct report *report_free(struct report *report)
             free(log);
         }
         map_free(report->merchant_logs);
+        verified_deinit(&report->verified);
         merchants_unref(report->merchants);
         free(report->last_error);
         free(report);
@@ -132,6 +135,11 @@ struct report *report_free(struct report *report)
 const char *report_last_error(const struct report *report)
 {
     return report->last_error;
+}
+
+struct verified *report_verified(struct report *report)
+{
+    return &report->verified;
 }
 
 int64_t report_last_error_ms(const struct report *report, int64_t mono_ms)
@@ -226,6 +234,14 @@ int64_t report_clock_offset_ms(const struct report *report)
     return report->clock_offset_ms;
 }
 
+static void note_verified(struct report *report, const struct job *job)
+{
+    const char *mchid = job->admission.mchid;
+    enum verify_kind by = job->answer.verified_by;
+    count(report, METRIC_ANSWERS_VERIFIED, (const char *[]){mchid, verify_kind_name(by)});
+    verified_note(&report->verified, mchid, by, clock_now(&clock_system).wall_ms);
+}
+
 static void on_called(void *context, const struct job *job)
 {
     struct report *report = context;
@@ -239,6 +255,9 @@ static void on_called(void *context, const struct job *job)
         metrics_series(report->metrics, METRIC_CALL_SECONDS, (const char *[]){answer->host}),
         (double)answer->duration_us / 1e6);
     note_clock(report, answer);
+    if (answer->is_signed) {
+        note_verified(report, job);
+    }
     event_log_attempt(job);
     if (answer->cause == ANSWER_CAUSE_FOREIGN) {
         note_foreign(report, job);
@@ -806,6 +825,22 @@ static void create_answer_series(struct report *report, const char *mchid)
         (void)metrics_series(report->metrics, METRIC_CALLS_BY_MERCHANT,
                              (const char *[]){mchid, merchant_answer(kind)});
     }
+    for (enum verify_kind kind = 0; kind < VERIFY_KIND_COUNT; kind++) {
+        (void)metrics_series(report->metrics, METRIC_ANSWERS_VERIFIED,
+                             (const char *[]){mchid, verify_kind_name(kind)});
+    }
+}
+
+/* From now on it is known since when no certificate has verified an answer. */
+static void watch_certificates(struct report *report, const struct merchant *merchant)
+{
+    bool any = merchant->platform_keys != NULL;
+    for (size_t i = 0; i < merchant->verify_key_count; i++) {
+        any = any || verify_kind_of(merchant->verify_keys[i].serial) == VERIFY_BY_CERTIFICATE;
+    }
+    if (any) {
+        verified_watch(&report->verified, merchant->mchid, clock_now(&clock_system).wall_ms);
+    }
 }
 
 void report_signed(struct report *report, const struct merchant *merchant)
@@ -847,6 +882,7 @@ void report_merchants(struct report *report, struct merchants *merchants)
         const struct merchant *merchant = merchants_at(merchants, i);
         create_merchant_series(report, merchant->mchid);
         create_answer_series(report, merchant->mchid);
+        watch_certificates(report, merchant);
         (void)metrics_series(report->metrics, METRIC_SIGNATURES_BY_MERCHANT,
                              (const char *[]){merchant->mchid, merchant->serial_no});
         if (merchant->certificate_not_after_ms != 0) {

@@ -8,6 +8,7 @@
 #define PRESIGND_DAEMON_REPORT_H
 
 #include "daemon/history.h"
+#include "daemon/verified.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/status.h"
@@ -46,6 +47,8 @@ void report_assigned(struct report *report);
 const char *report_last_error(const struct report *report);
 /* How long they have failed; 0 while they succeed. */
 int64_t report_last_error_ms(const struct report *report, int64_t mono_ms);
+/* Which keys verified answers. Borrowed. */
+struct verified *report_verified(struct report *report);
 /* What happened last. Borrowed. */
 const struct history *report_history(const struct report *report);
 

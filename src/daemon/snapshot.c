@@ -168,6 +168,21 @@ static void take_queue(const struct snapshot_sources *from, const struct merchan
     }
 }
 
+static void take_verified(const struct snapshot_sources *from, struct moment now,
+                          struct status_merchant *out)
+{
+    const struct verified_merchant *verified = verified_find(from->verified, out->mchid);
+    out->certificate_answers_ms = STATUS_NONE;
+    if (verified == NULL) {
+        return;
+    }
+    out->verified_by = verified->any ? verify_kind_name(verified->by) : NULL;
+    if (verified->certificate_ms != 0) {
+        int64_t age_ms = now.wall_ms - verified->certificate_ms;
+        out->certificate_answers_ms = age_ms < 0 ? 0 : age_ms; /* the clock was set back */
+    }
+}
+
 static void take_merchants(const struct snapshot_sources *from, struct moment now,
                            struct status *status)
 {
@@ -194,6 +209,7 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
                                           ? merchant->certificate_not_after_ms
                                           : STATUS_NONE,
         };
+        take_verified(from, now, &items[i]);
         if (queue != NULL) {
             take_queue(from, queue, now, &items[i]);
         }

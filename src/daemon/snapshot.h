@@ -3,6 +3,7 @@
 #define PRESIGND_DAEMON_SNAPSHOT_H
 
 #include "daemon/history.h"
+#include "daemon/verified.h"
 #include "presignd/base/clock.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/brokers.h"
@@ -22,6 +23,7 @@ struct snapshot_sources {
     const struct signer *signer;
     const struct caller *caller;
     const struct history *history;
+    const struct verified *verified;
     const struct reload_status *reload;
     const struct brokers_view *brokers;
     const struct preflight *preflight;  /* what it has found */

@@ -265,6 +265,7 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     }
     if (answer->is_signed) {
         copy_clean(answer->serial, input->verify.serial, ANSWER_ID_MAX);
+        answer->verified_by = verify_kind_of(input->verify.serial);
     }
     if (rule->kind == ANSWER_UNVERIFIED) {
         classify_ok(endpoint, input, answer);

@@ -19,8 +19,6 @@
 /* 20 bytes of a certificate's serial number (RFC 5280, section 4.1.2.2). */
 #define SERIAL_MAX 40
 
-#define KEY_ID_PREFIX "PUB_KEY_ID_"
-
 #define DIGITS "0123456789"
 
 /* A merchant that is being built, and its errors so far, one per line. */
@@ -217,7 +215,8 @@ static void add_verify_key(struct builder *builder, const char *name, const char
  * distinguishes it from a certificate's serial number. */
 static bool is_key_id(const char *id)
 {
-    return strncmp(id, KEY_ID_PREFIX, strlen(KEY_ID_PREFIX)) == 0 && strlen(id) <= ANSWER_ID_MAX &&
+    return strncmp(id, VERIFY_KEY_ID_PREFIX, strlen(VERIFY_KEY_ID_PREFIX)) == 0 &&
+           strlen(id) <= ANSWER_ID_MAX &&
            id[strspn(id, DIGITS "_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] == '\0';
 }
 
@@ -227,7 +226,7 @@ static void take_public_key(struct builder *builder, const char *id, const char 
     if (text_is_given(id) && !id_ok) {
         complain(builder, "wechatpay_public_key_id",
                  "must be letters, digits and underscores, as the merchant platform shows "
-                 "it (" KEY_ID_PREFIX "...)");
+                 "it (" VERIFY_KEY_ID_PREFIX "...)");
     }
     if (!text_is_given(path)) {
         if (text_is_given(id)) {

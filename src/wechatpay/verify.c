@@ -39,6 +39,17 @@ const char *verify_status_text(enum verify_status status)
     return "";
 }
 
+const char *verify_kind_name(enum verify_kind kind)
+{
+    return kind == VERIFY_BY_PUBLIC_KEY ? "public_key" : "certificate";
+}
+
+enum verify_kind verify_kind_of(const char *serial)
+{
+    bool is_id = strncmp(serial, VERIFY_KEY_ID_PREFIX, strlen(VERIFY_KEY_ID_PREFIX)) == 0;
+    return is_id ? VERIFY_BY_PUBLIC_KEY : VERIFY_BY_CERTIFICATE;
+}
+
 static bool is_missing(const char *header)
 {
     return header == NULL || header[0] == '\0';

@@ -16,6 +16,9 @@ METRIC(CALLS, COUNTER, "presignd_calls_total", LABELS("endpoint", "host", "answe
        "Calls made, by how they ended.")
 METRIC(CALLS_BY_MERCHANT, COUNTER, "presignd_merchant_calls_total", LABELS("mchid", "answer"),
        "Calls made, by merchant and answer: success, unauthorized, rate_limited or other.")
+METRIC(ANSWERS_VERIFIED, COUNTER, "presignd_answers_verified_total", LABELS("mchid", "kind"),
+       "Answers to calls that were verified, by the kind of WeChat Pay's key: public_key or "
+       "certificate.")
 METRIC(CALL_SECONDS, HISTOGRAM, "presignd_call_duration_seconds", LABELS("host"),
        "Duration of a call, from its start to the end of its answer.")
 METRIC(RETRIES, COUNTER, "presignd_retries_total", LABELS("reason"),
@@ -64,7 +67,7 @@ METRIC(JOBS_BYTES, GAUGE, "presignd_jobs_bytes", NO_LABELS,
 METRIC(SIGNER_WAITING, GAUGE, "presignd_signatures_waiting", NO_LABELS,
        "Requests that wait for their signature.")
 METRIC(MERCHANT_HELD, GAUGE, "presignd_merchant_held", LABELS("mchid"),
-       "1 while the merchant is held: it got 401, or no key verifies its answers.")
+       "1 while the merchant is held: it got 401, no key verifies its answers, or it has none.")
 METRIC(MERCHANT_CALLS, GAUGE, "presignd_merchant_calls_in_flight", LABELS("mchid"),
        "Calls of the merchant in flight.")
 METRIC(MERCHANT_LIMIT, GAUGE, "presignd_merchant_calls_limit", LABELS("mchid"),

@@ -144,7 +144,9 @@ TEXT(merchant, serial_no, PLAIN, NULL)
 TEXT(merchant, key_sha256, PLAIN, NULL) /* of the public key in DER, hexadecimal */
 TEXT(merchant, key_from, PLAIN, NULL)   /* file | credential */
 TIME(merchant, certificate_expires, BAD_WHEN_PAST, NULL)
-HIDDEN(merchant, held)     /* by 401 or by unverifiable answers */
+TEXT(merchant, verified_by, PLAIN, "verified by") /* public_key | certificate: the last answer */
+SPAN(merchant, certificate_answers, PLAIN, "certificate's last answer") /* the time since then */
+HIDDEN(merchant, held)     /* by 401, by unverifiable answers or without keys */
 HIDDEN(merchant, why)      /* an enum hold_why */
 HIDDEN(merchant, since_ms) /* wall clock: begin of its hold, or of the first 429 in a row */
 END;

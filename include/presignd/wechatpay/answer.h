@@ -137,6 +137,7 @@ struct answer {
     char message[ANSWER_MESSAGE_MAX + 1]; /* as `code` */
     char request_id[ANSWER_ID_MAX + 1];
     char serial[ANSWER_ID_MAX + 1]; /* Wechatpay-Serial that verified */
+    enum verify_kind verified_by;   /* the kind of that key, if is_signed */
     char host[256];                 /* with its port unless 443 */
     char *body;                     /* of a success, else NULL */
     size_t body_len;

@@ -28,6 +28,15 @@ enum verify_algorithm {
     VERIFY_SHA256_RSA2048, /* WECHATPAY2-SHA256-RSA2048, also with larger RSA keys */
 };
 
+/* What an id of a public key begins with. No certificate's serial number does. */
+#define VERIFY_KEY_ID_PREFIX "PUB_KEY_ID_"
+
+/* The two kinds of WeChat Pay's keys, with their names in metrics and in the status. */
+enum verify_kind { VERIFY_BY_PUBLIC_KEY, VERIFY_BY_CERTIFICATE, VERIFY_KIND_COUNT };
+const char *verify_kind_name(enum verify_kind kind);
+/* By a serial or id, as in Wechatpay-Serial. */
+enum verify_kind verify_kind_of(const char *serial);
+
 /* A key with the serial or PUB_KEY_ID_… of Wechatpay-Serial. It is used from VERIFY_CLOCK_SKEW_S
  * before not_before_ms to not_after_ms; outside, it counts as unknown. */
 struct verify_key {

@@ -88,6 +88,11 @@ static void fault_unverified(struct status *status)
     merchant(status, 1)->held_until_ms = STATUS_NONE; /* the hold is over */
 }
 
+static void fault_keyless(struct status *status)
+{
+    hold(status, 1, HOLD_WHY_KEYLESS);
+}
+
 static void fault_limited(struct status *status)
 {
     merchant(status, 0)->why = HOLD_WHY_RATE_LIMITED;
@@ -283,6 +288,9 @@ static const struct expected expectations[] = {
     {fault_unverified, "PresigndMerchantHeld", "critical", "1900000002",
      "no configured key verifies its answers; 25 events are held, and new ones fail, but for one "
      "probe a minute",
+     NOW_MS - 120000},
+    {fault_keyless, "PresigndMerchantHeld", "critical", "1900000002",
+     "it has no key that verifies answers now; 25 events are held, and fail after 08:09:00Z",
      NOW_MS - 120000},
     {fault_operator, "PresigndOperatorFailures", "critical", "unknown_merchant",
      "10 of 100 outcomes of the last 15 minutes failed", STATUS_NONE},

@@ -176,6 +176,55 @@ Test(report, a_verified_timestamp_counts_more_than_a_date)
     scene_end(&scene, &one, &other);
 }
 
+static void is_verified(struct scene *scene, const char *serial)
+{
+    struct job job = {.attempts = 1, .answer = {.host = "h", .is_signed = serial != NULL}};
+    strcpy(job.admission.mchid, ONE);
+    if (serial != NULL) {
+        job.answer.verified_by = verify_kind_of(serial);
+    }
+    scene->observer.called(scene->observer.context, &job);
+}
+
+Test(report, answers_count_by_the_kind_of_key_that_verified_them)
+{
+    struct scene scene;
+    unsigned one, other;
+    char serial[] = "5157";
+    struct merchant *merchant = keyless(ONE, MODE_DIRECT, false);
+    struct merchants *merchants = merchants_new(&merchant, 1);
+    merchant->serial_no = mem_strdup("5157");
+    scene_begin(&scene);
+    report_merchants(scene.report, merchants);
+    cr_assert_null(verified_find(report_verified(scene.report), ONE), "no certificates, no answer");
+    is_verified(&scene, "PUB_KEY_ID_01");
+    is_verified(&scene, NULL);
+    is_verified(&scene, serial);
+    is_verified(&scene, "PUB_KEY_ID_01");
+    AUTO_BUF struct buf page = {0};
+    metrics_write(scene.metrics, &page);
+    cr_expect_not_null(strstr(page.data, "presignd_answers_verified_total{mchid=\"" ONE
+                                         "\",kind=\"public_key\"} 2\n"));
+    cr_expect_not_null(strstr(page.data, "presignd_answers_verified_total{mchid=\"" ONE
+                                         "\",kind=\"certificate\"} 1\n"));
+    const struct verified_merchant *verified = verified_find(report_verified(scene.report), ONE);
+    cr_expect_eq(verified->by, VERIFY_BY_PUBLIC_KEY);
+    cr_expect_gt(verified->certificate_ms, 0);
+    scene_end(&scene, &one, &other);
+    merchants_unref(merchants);
+}
+
+Test(report, a_merchant_without_keys_is_named_with_what_to_check)
+{
+    struct scene scene;
+    unsigned one, other;
+    scene_begin(&scene);
+    scene.observer.merchant_held(scene.report, ONE, HOLD_WHY_KEYLESS, true);
+    scene.observer.merchant_held(scene.report, ONE, HOLD_WHY_KEYLESS, false);
+    scene_end(&scene, &one, &other);
+    cr_assert_eq(one, 2, "held, and released");
+}
+
 Test(report, merchants_that_are_not_configured_count_together)
 {
     struct scene scene;
