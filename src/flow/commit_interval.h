@@ -1,10 +1,11 @@
 /* The time between the starts of two transactions. Pure.
  *
- * A transaction costs the client the same for one outcome and for hundreds: about four requests,
- * and up to a millisecond of CPU time, since librdkafka 2.0's main thread spins before each timer
- * (rd_kafka_thread_main() rounds its sleep down). So the interval grows with the rate of outcomes.
- * At a hundred outcomes per second and below, it is no longer than a broker takes for a
- * transaction.
+ * A transaction costs the client the same for one outcome and for hundreds: about six requests and
+ * sixty wake-ups of librdkafka's threads, and twice a millisecond of CPU time before librdkafka
+ * 2.4, whose main thread spins before each timer (rd_kafka_thread_main() rounds its sleep down).
+ *
+ * Under load the interval grows with the rate of outcomes. At low rates it is what half of the
+ * events may wait: an outcome waits for half of the interval on average, then for its transaction.
  */
 #ifndef PRESIGND_FLOW_COMMIT_INTERVAL_H
 #define PRESIGND_FLOW_COMMIT_INTERVAL_H
@@ -14,15 +15,22 @@
 
 /* A longer interval delays outcomes more than it saves. */
 #define COMMIT_INTERVAL_MAX_MS 100
+/* The longest interval at low rates. */
+#define COMMIT_INTERVAL_LOW_MS 20
 
 struct commit_interval {
     double per_ms;    /* outcomes, averaged over about half a second */
+    double took_ms;   /* a transaction, averaged over the last ones */
     int64_t begun_ms; /* the last transaction's start; monotonic clock */
 };
 
 /* A transaction with so many outcomes begins. All zero is a valid initial state. */
 void commit_interval_begin(struct commit_interval *interval, size_t outcomes, int64_t now_ms);
-/* When the next transaction should begin at the earliest. */
-int64_t commit_interval_next_ms(const struct commit_interval *interval);
+/* A transaction was committed after so many milliseconds. */
+void commit_interval_end(struct commit_interval *interval, int64_t took_ms);
+/* When the next transaction should begin at the earliest, while so many outcomes wait for it and so
+ * many calls are in flight. */
+int64_t commit_interval_next_ms(const struct commit_interval *interval, size_t waiting,
+                                size_t in_flight);
 
 #endif

@@ -170,13 +170,13 @@ size_t publish_blocked_results(const struct pipeline *p)
 
 /* --- a transaction begins -------------------------------------------------------------------- */
 
-/* The commit interval applies only while more outcomes are expected soon: more calls are in flight
- * than outcomes are completed. */
 int64_t publish_due_ms(const struct pipeline *p)
 {
-    int64_t interval_ms = commit_interval_next_ms(&p->commit_interval);
-    bool few_expected = p->jobs[JOB_COMPLETED].count >= p->jobs[JOB_CALLING].count;
-    return few_expected || interval_ms < p->next_batch_ms ? p->next_batch_ms : interval_ms;
+    size_t waiting = p->jobs[JOB_COMPLETED].count;
+    int64_t due_ms =
+        commit_interval_next_ms(&p->commit_interval, waiting, p->jobs[JOB_CALLING].count);
+    bool half_full = waiting >= p->rules.limits.in_flight; /* dispatch_backlog_full() at twice it */
+    return half_full || due_ms < p->next_batch_ms ? p->next_batch_ms : due_ms;
 }
 
 static bool any_delivered(const struct pipeline *p)
@@ -559,6 +559,7 @@ void publish_ended(struct pipeline *p, const struct transaction_end *end)
     p->publishing = false;
     tell_transaction(p, end);
     if (end->verdict == TRANSACTION_COMMITTED) {
+        commit_interval_end(&p->commit_interval, end->duration_ms);
         committed(p, now);
     } else {
         not_committed(p, end, now);

@@ -36,6 +36,9 @@ enum {
     ACQUIRE_PAUSE_MS = 1000,
     /* How often a batch in progress is checked. */
     CHECK_MS = 5000,
+    /* After a commit its positions are pending for two to four milliseconds. A request that comes
+     * earlier is repeated. */
+    STABLE_AFTER_MS = 5,
 };
 
 /* Questions that the thread answers between batches. */
@@ -214,7 +217,6 @@ static void batch_publish(struct worker *worker, const struct transaction_batch 
         loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
-    (void)producer_await_stable(worker->producer);
 }
 
 static void query_answer(struct worker *worker, enum query_kind kind, const struct query *query)
@@ -246,7 +248,6 @@ static void query_answer(struct worker *worker, enum query_kind kind, const stru
         loop_notify(worker);
     }
     pthread_mutex_unlock(&worker->lock);
-    (void)producer_await_stable(worker->producer);
 }
 
 /* With the lock. QUERY_COUNT: none was asked. */
@@ -277,16 +278,25 @@ static void id_acquire(struct worker *worker)
     pthread_mutex_unlock(&worker->lock);
 }
 
-/* With the lock, which is released meanwhile. The client's statistics come as often. */
+/* With the lock, which is released meanwhile. The client's statistics come every
+ * BROKERS_INTERVAL_MS. A batch that comes before STABLE_AFTER_MS waits for the positions itself. */
 static void idle(struct worker *worker)
 {
-    const struct timespec until = clock_mono_after(BROKERS_INTERVAL_MS);
+    bool unstable = producer_unstable(worker->producer);
+    const struct timespec until =
+        clock_mono_after(unstable ? STABLE_AFTER_MS : BROKERS_INTERVAL_MS);
     alive(worker, 0);
-    if (!changed_wait(worker, &until) && !has_work(worker)) {
-        pthread_mutex_unlock(&worker->lock);
-        producer_poll(worker->producer);
-        pthread_mutex_lock(&worker->lock);
+    if (changed_wait(worker, &until) || has_work(worker)) {
+        return;
     }
+    alive(worker, unstable ? clock_mono_us() : 0);
+    pthread_mutex_unlock(&worker->lock);
+    if (unstable) {
+        (void)producer_await_stable(worker->producer);
+    } else {
+        producer_poll(worker->producer);
+    }
+    pthread_mutex_lock(&worker->lock);
 }
 
 /* With the lock, which is released meanwhile. */

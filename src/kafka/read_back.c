@@ -45,6 +45,12 @@ static bool positions_equal(const rd_kafka_topic_partition_list_t *committed,
     return true;
 }
 
+/* Without the id the transaction may be open. */
+bool producer_unstable(const struct producer *producer)
+{
+    return producer->positions_unstable && producer->acquired;
+}
+
 /* Brokers answer a commit or an abort before their group coordinator has applied or dropped its
  * offsets. Before 4.0 and 3.9.1 the coordinator does this with all pending offsets of the producer,
  * not those of one transaction (KAFKA-17507). If the offsets of the next transaction have arrived
@@ -55,8 +61,7 @@ static bool positions_equal(const rd_kafka_topic_partition_list_t *committed,
 bool producer_await_stable(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
-    /* Without the id the transaction may be open. */
-    while (producer->positions_unstable && producer->acquired) {
+    while (producer_unstable(producer)) {
         rd_kafka_t *reader = reader_get(producer);
         rd_kafka_resp_err_t error = reader == NULL
                                         ? RD_KAFKA_RESP_ERR__STATE

@@ -53,6 +53,8 @@ bool producer_publish(struct producer *producer, const struct transaction_batch 
  * transaction; see read_back.c. producer_publish() does this first. An earlier call saves the next
  * batch this wait. False: still pending after 15 s, or the owner asked to stop. */
 bool producer_await_stable(struct producer *producer);
+/* True while producer_await_stable() has something to wait for. */
+bool producer_unstable(const struct producer *producer);
 /* Finds out the result of a commit that another producer of this process began. Returns as
  * producer_publish() does. */
 bool producer_resolve(struct producer *producer, const struct transaction_batch *batch,
