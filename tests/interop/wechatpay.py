@@ -18,30 +18,11 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-REQUIREMENTS = ["wechatpayv3~=2.0"]
+import sdk
+
 ROUNDS = 60
 VALID = "the signature is valid"
 KEY_ID = "PUB_KEY_ID_1"
-
-
-def skip(why):
-    print(f"SKIPPED: wechatpayv3 cannot be had: {why}")
-    sys.exit(1 if os.environ.get("PRESIGND_REQUIRE_SUITES") == "1" else 77)
-
-
-def enter_venv(venv):
-    """Starts this program again by the Python that has wechatpayv3."""
-    python = venv / "bin" / "python3"
-    ready = venv / "ready"
-    if not ready.exists():
-        for command in ([sys.executable, "-m", "venv", "--clear", str(venv)],
-                        [str(python), "-m", "pip", "install", "--quiet",
-                         "--disable-pip-version-check", *REQUIREMENTS]):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                skip((done.stderr or done.stdout).strip().splitlines()[-1])
-        ready.touch()
-    os.execv(python, [str(python), "-B", *sys.argv, "--in-venv"])
 
 
 class Probe:
@@ -130,9 +111,8 @@ def key_files(directory, bits):
 
 
 def main():
-    program, venv = sys.argv[1], Path(sys.argv[2])
-    if "--in-venv" not in sys.argv:
-        enter_venv(venv)
+    sdk.enter_venv(Path(sys.argv[2]))
+    program = sys.argv[1]
     seed = int(os.environ.get("PRESIGND_SEED", random.SystemRandom().randrange(2**32)))
     print(f"seed {seed} (PRESIGND_SEED repeats it)")
     rng = random.Random(seed)
