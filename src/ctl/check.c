@@ -68,6 +68,7 @@ static struct online online_look(const struct setup *setup, struct options *opti
     online_files(&online, &options->config); /* it forks: before there are threads */
     online_brokers(&online);
     online_merchants(&online);
+    online_expiry(&online);
     options->stuck = online.stuck;
     return online;
 }
@@ -200,10 +201,11 @@ const struct command command_check = {
         "checks what the daemon checks before it joins its group: brokers, topics and rights.\n"
         "It also checks each host of WeChat Pay (DNS, TCP, TLS, HTTP) and this machine's clock.\n"
         "For each merchant it sends GET /v3/certificates, which changes nothing, and checks\n"
-        "whether the keys fit. If an installed unit runs the configuration, it also checks what\n"
-        "the service may read: as root it opens each path with the rights of the unit's user\n"
-        "and groups, and it compares each @NAME with LoadCredential=. Each finding is ok,\n"
-        "wrong, to look at, or not known, and says what to do.\n"
+        "whether the keys fit, and when its certificates expire. If an installed unit runs the\n"
+        "configuration, it also checks what the service may read: as root it opens each path\n"
+        "with the rights of the unit's user and groups, and it compares each @NAME with\n"
+        "LoadCredential=. Each finding is ok, wrong, to look at, or not known, and says what to\n"
+        "do.\n"
         "\n"
         "It may run while the daemon runs: its transactional id is INSTANCE-check, it joins no\n"
         "group, and readers with read_committed see none of its records.\n",

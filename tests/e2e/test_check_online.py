@@ -140,6 +140,21 @@ class CheckOnline(UserCase):
         self.assertEqual(status, 0, found)
         self.assertEqual({found["merchant", mchid]["severity"] for mchid in mchids}, {"ok"})
 
+    def test_when_certificates_expire(self):
+        merchant, day = "1900007291", 24 * 3600
+        for number, days in ((2, 10), (3, 100), (4, -1)):
+            self.world.sandbox.set(mchid=merchant, accepted=[*range(1, number + 1)], merchant_certificate={
+                "number": number, "key": 1, "starts_in_s": -10 * day, "ends_in_s": days * day + 3600})
+        for number, status, severity, days in ((2, 0, "warning", "in 10 days"), (3, 0, "ok", "in 100 days"),
+                                               (4, 78, "error", "expired at")):
+            path = self.world.sandbox.directory / f"merchant-{merchant}-{number}-certificate.pem"
+            got, found = self.check("--set", f"merchant {merchant}.certificate={path}",
+                                    "--set", f"merchant {merchant}.serial_no=")
+            finding = found["merchant", f"{merchant}: certificate"]
+            self.assertEqual((got, finding["severity"]), (status, severity), found)
+            self.assertIn(days, finding["is"])
+        self.assertEqual(found["merchant", merchant]["severity"], "ok")  # the sandbox looks at no time
+
     def test_a_key_that_is_not_the_merchants(self):
         config = self.world.write_config()
         key = self.world.directory / "other.pem"

@@ -92,8 +92,9 @@ static const char *mend_refused(const struct online *online)
 {
     return online->clock_wrong
                ? "set this machine's clock first, then check again"
-               : "serial_no and private_key have to be those of one certificate of this merchant, "
-                 "which is not revoked: openssl x509 -noout -serial -in apiclient_cert.pem";
+               : "certificate and private_key have to be of this merchant and not revoked; without "
+                 "certificate, compare serial_no: openssl x509 -noout -serial -in "
+                 "apiclient_cert.pem";
 }
 
 static void request_found(struct online *online, const char *mchid,

@@ -4,6 +4,7 @@
  *   brokers.c     the daemon's preflight, under an id of its own, and what a start does not try
  *   hosts.c       each host of WeChat Pay, step by step, and the clock
  *   merchants.c   one signed request for each merchant
+ *   expiry.c      when the configured certificates expire
  *   files.c       what the unit's service may read
  */
 #ifndef PRESIGND_CTL_CHECK_ONLINE_H
@@ -63,6 +64,9 @@ bool online_hosts(struct online *online, unsigned *host);
 
 /* --- merchants.c. Hosts and merchants. Blocks besides for one answer of every 16 merchants. */
 void online_merchants(struct online *online);
+
+/* --- expiry.c. Asks nobody. */
+void online_expiry(struct online *online);
 
 /* --- files.c. Reads the files of systemd's units. */
 void online_files(struct online *online, const struct ctl_config *options);
