@@ -3,6 +3,7 @@
 #include "presignd/base/text.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 enum {
     METADATA_HEAD_MAX = sizeof "presignd/1:-9223372036854775808:",
     METADATA_HEAD_LEN = sizeof "presignd/1:9223372036854775807:" - 1, /* offsets are not negative */
+    WINDOW_WORDS = WINDOW_SPAN / 64,
 };
 _Static_assert(WINDOW_METADATA_MAX == METADATA_HEAD_LEN + (WINDOW_SPAN / 8 + 2) / 3 * 4,
                "the head and the set in base64");
@@ -40,6 +42,7 @@ static void check(const struct window *window)
 {
     assert(window->base_offset <= window->next);
     assert(window->next - window->base_offset <= WINDOW_SPAN);
+    assert(window->top >= window->base_offset);
     assert(window->top - window->base_offset <= WINDOW_SPAN);
 }
 
@@ -152,25 +155,31 @@ void window_finish(struct window *window, int64_t offset)
     }
 }
 
+/* 64 offsets of the ring from that one on; the lowest bit is that offset's. */
+static uint64_t word_from(const struct window *window, int64_t offset)
+{
+    uint64_t bit = (uint64_t)offset % WINDOW_SPAN;
+    uint64_t low = window->done[bit / 64], high = window->done[(bit / 64 + 1) % WINDOW_WORDS];
+    return bit % 64 == 0 ? low : low >> (bit % 64) | high << (64 - bit % 64);
+}
+
+/* Including the base offset: it may be an offset of the loaded set that has not been delivered
+ * again. Above the base offset, `top - 1` is the highest done offset, and no bit is set from `top`
+ * on. */
 void window_encode(const struct window *window, struct buf *out)
 {
     check(window);
-    unsigned char set[WINDOW_SPAN / 8] = {0};
-    size_t len = 0;
-    /* Including the base offset: it may be an offset of the loaded set that has not been delivered
-     * again. */
-    for (size_t i = 0; i < WINDOW_SPAN; i++) {
-        if (is_done(window, window->base_offset + (int64_t)i)) {
-            set[i / 8] |= (unsigned char)(1u << (i % 8));
-            len = i / 8 + 1;
-        }
-    }
-    if (len > 0) {
-        buf_printf(out, METADATA_HEAD, window->base_offset);
-        text_base64(out, set, len);
-    } else {
+    size_t bits = (size_t)(window->top - window->base_offset);
+    if (bits == 0) {
         buf_puts(out, "");
+        return;
     }
+    uint64_t set[WINDOW_WORDS];
+    for (size_t i = 0; i * 64 < bits; i++) {
+        set[i] = htole64(word_from(window, window->base_offset + (int64_t)i * 64));
+    }
+    buf_printf(out, METADATA_HEAD, window->base_offset);
+    text_base64(out, set, (bits + 7) / 8);
 }
 
 size_t window_used(const struct window *window)
