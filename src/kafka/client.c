@@ -5,6 +5,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "presignd/kafka/brokers.h"
+#include "presignd/kafka/library.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <syslog.h>
 
 enum {
@@ -176,12 +178,32 @@ static void log_line(const rd_kafka_t *client, int level, const char *facility, 
     }
 }
 
+/* The library's threads inherit the timer slack of the thread that creates them. With a slack of a
+ * millisecond, a wait that was rounded down ends when its timer is due. Wake-ups by requests and
+ * answers do not use it. */
+static rd_kafka_t *new_with_slack(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *reason,
+                                  size_t size)
+{
+    enum { MILLISECOND_NS = 1000000 };
+    int own = library_needs(LIBRARY_TIMER_SLACK) ? prctl(PR_GET_TIMERSLACK) : -1;
+    if (own >= 0) {
+        (void)prctl(PR_SET_TIMERSLACK, MILLISECOND_NS);
+    }
+    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, size);
+    if (own >= 0) {
+        int error = errno;
+        (void)prctl(PR_SET_TIMERSLACK, own);
+        errno = error;
+    }
+    return handle;
+}
+
 /* Takes over `conf`, also on failure. `system`: the cause is not a property. */
 static rd_kafka_t *handle_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char **error,
                               bool *system)
 {
     char reason[LINE_MAX_BYTES], clean[LINE_MAX_BYTES];
-    rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
+    rd_kafka_t *handle = new_with_slack(type, conf, reason, sizeof reason);
     if (handle == NULL) {
         /* The library waited in vain for its own threads, as the wall clock was set. They still
          * run, and use the configuration. */

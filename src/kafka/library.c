@@ -45,6 +45,9 @@ static const struct {
      * rd_kafka_mock_partition_write_control_batch() in 2.15.1; 2.14.2 has no such function. With
      * check.crcs, a reader never gets past one. */
     [LIBRARY_MOCK_WITHOUT_CRC] = {VERSION(2, 15, 0), 0},
+    /* Release notes of 2.4.0: the main thread rounds the time to its next timer down to whole
+     * milliseconds and spins for the rest, once a second in an idle client. */
+    [LIBRARY_TIMER_SLACK] = {0, VERSION(2, 4, 0)},
 };
 
 bool library_version_needs(enum library_need need, unsigned version)

@@ -11,6 +11,7 @@ enum library_need {
     LIBRARY_RETRY_BACKOFF_MAX,
     LIBRARY_GROUP_PROTOCOL,
     LIBRARY_MOCK_WITHOUT_CRC,
+    LIBRARY_TIMER_SLACK,
 };
 
 /* Of the library that is loaded, which may be newer than the one that presignd was built with. */

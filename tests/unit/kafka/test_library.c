@@ -16,6 +16,7 @@ Test(library, each_version_has_its_own_needs)
         {LIBRARY_RETRY_BACKOFF_MAX, false, true, true, true},
         {LIBRARY_GROUP_PROTOCOL, false, false, true, true},
         {LIBRARY_MOCK_WITHOUT_CRC, false, false, false, true},
+        {LIBRARY_TIMER_SLACK, true, true, false, false},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         cr_expect_eq(library_version_needs(rows[i].need, V2_0_2), rows[i].v2_0_2, "%zu", i);
