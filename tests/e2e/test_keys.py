@@ -1,0 +1,161 @@
+"""WeChat Pay's keys come, change and go while events flow. No event fails because of it: a merchant
+without a key waits, and an answer that names an unknown certificate is asked for again once the list
+has come."""
+
+import contextlib
+import json
+import threading
+import unittest
+
+from harness import World, event, http_get, wait_until
+from kafka_broker import Cluster
+from set_clock import WallClock
+
+MERCHANT = "1900007291"  # the sandbox's direct one
+DAY_S = 86400
+
+
+def setUpModule():
+    global kafka
+    kafka = Cluster().start()
+    unittest.addModuleCleanup(kafka.close)
+
+
+class Load:
+    """Events, a few at a time, until the block ends. `sent`: their ids."""
+
+    def __init__(self, world):
+        self.world = world
+        self.sent = []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self):
+        while not self.ended.wait(0.05):
+            self.sent += self.world.produce(event() for _ in range(3))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
+class Keys(unittest.TestCase):
+    def setUp(self):
+        self.world = self.enterContext(World(kafka=kafka))
+        self.state = self.world.directory / "state"
+        self.state.mkdir()
+
+    def sandbox(self, mode, **change):
+        sandbox = self.world.start_sandbox(options=["--serial-mode", mode])
+        if change:
+            sandbox.set(**change)
+        return sandbox
+
+    def start(self, *sets, **retry):
+        sections = {"daemon": {"state_dir": self.state}, "retry": retry}
+        self.daemon = self.world.start_daemon(sections=sections, sets=sets)
+        return self.daemon
+
+    def merchant(self):
+        document = json.loads(http_get(f"{self.daemon.admin}/status.json")[1])
+        (mine,) = (each for each in document["merchants"] if each["mchid"] == MERCHANT)
+        return mine
+
+    def metric(self, name):
+        return self.daemon.metrics().get(name, 0)
+
+    def verified(self, kind):
+        return self.metric(f'presignd_answers_verified_total{{mchid="{MERCHANT}",kind="{kind}"}}')
+
+    def calls(self):
+        """The ledger's lines of events, oldest first."""
+        return [line for line in self.world.sandbox.ledger() if "out_contract_code" in line]
+
+    def assert_results(self, sent):
+        outcomes = self.world.wait_for_outcomes(sent).values()
+        self.assertEqual({outcome.reason for outcome in outcomes}, {None})
+        return outcomes
+
+    def assert_held(self, count):
+        """So many events wait, since no key of the merchant verifies answers, and none was called."""
+        wait_until(lambda: self.metric('presignd_held_events{why="unverified_answer"}') == count,
+                   f"{count} events are held")
+        self.daemon.wait_for_log(f"merchant {MERCHANT} has no key that verifies answers now and its events are held")
+        self.assertEqual((self.calls(), self.merchant()["state"]), ([], "held"))
+
+
+class Without(Keys):
+    """A merchant without a key that verifies answers."""
+
+    def test_a_clock_before_the_certificates_begin(self):
+        clock = WallClock(self.world.directory / "clock")
+        clock.set(-2 * DAY_S)
+        self.sandbox("certificate")
+        with clock.preloaded():
+            self.start(hold_unauthorized_ms=10000)  # so the clock is looked at each second
+        sent = self.world.produce(event() for _ in range(20))
+        self.assert_held(20)
+        clock.set(0)
+        self.assert_results(sent)
+        self.assertEqual(len(self.calls()), 20)
+
+    def test_after_the_hold_events_fail_and_were_not_sent(self):
+        clock = WallClock(self.world.directory / "clock")
+        clock.set(-2 * DAY_S)
+        self.sandbox("certificate")
+        with clock.preloaded():
+            self.start(hold_unauthorized_ms=1000)
+        outcomes = self.world.wait_for_outcomes(self.world.produce(event() for _ in range(20))).values()
+        self.assertEqual({(outcome.reason, outcome.data["call_state"], outcome.data["attempts"], outcome.data["retryable"])
+                          for outcome in outcomes}, {("unverified_answer", "not_sent", 0, True)})
+        self.assertEqual({outcome.data["message"] for outcome in outcomes},
+                         {f"not called: merchant {MERCHANT} has had no key that verifies answers for longer than "
+                          "hold_unauthorized_ms"})
+        self.assertEqual(self.calls(), [])
+
+
+class Changes(Keys):
+    """Under load."""
+
+    def test_the_move_to_the_public_key_and_back(self):
+        sandbox = self.sandbox("both", serial_mode="certificate")
+        key_id = sandbox.config.read_text().split("wechatpay_public_key_id = ")[1].split("\n")[0]
+        self.start()
+        with Load(self.world) as load:
+            for mode, kind in (("certificate", "certificate"), ("both", "public_key"), ("public-key", "public_key"),
+                               ("both", "public_key"), ("certificate", "certificate")):
+                sandbox.set(serial_mode=mode)
+                before = self.verified(kind)
+                wait_until(lambda: self.verified(kind) >= before + 30, f"answers of {mode} by the {kind}")
+                wait_until(lambda: self.merchant()["verified_by"] == kind, f"verified by the {kind}")
+        self.assert_results(load.sent)
+        # Requests name the public key all along, and each was answered at its first attempt.
+        self.assertEqual({(line["asked_serial"], line["status"]) for line in self.calls()}, {(key_id, 200)})
+        self.assertEqual(len(self.calls()), len(load.sent))
+        self.assertLess(self.merchant()["certificate_answers_seconds"], 3600)
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.world.assert_audit_passes()
+
+    def test_how_long_no_certificate_has_signed_survives_a_restart(self):
+        self.sandbox("both", serial_mode="certificate")
+        self.start()
+        self.assert_results(self.world.produce([event()]))
+        self.assertEqual(self.daemon.terminate(), 0)
+        memory = self.state / "verified.json"
+        (known,) = (each for each in json.loads(memory.read_text()) if each["mchid"] == MERCHANT)
+        memory.write_text(memory.read_text().replace(known["certificate_at"], "2026-01-01T00:00:00Z"))
+        self.world.sandbox.set(serial_mode="public-key")
+        self.start()
+        self.assertGreater(self.merchant()["certificate_answers_seconds"], 7 * DAY_S)
+        self.assertNotIn("verified_by", self.merchant())
+        self.assert_results(self.world.produce([event()]))
+        self.assertGreater(self.merchant()["certificate_answers_seconds"], 7 * DAY_S)
+        self.assertEqual(self.merchant()["verified_by"], "public_key")
+
+
+if __name__ == "__main__":
+    unittest.main()
