@@ -12,8 +12,9 @@ if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   add_test(NAME wechatpay.clients_go
            COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/clients.py
                    $<TARGET_FILE:presignctl> go ${CMAKE_BINARY_DIR}/interop-go)
-  set_tests_properties(wechatpay.interop wechatpay.clients_python wechatpay.clients_go
+  add_test(NAME wechatpay.server
+           COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/calls.py
+                   $<TARGET_FILE:presignctl> ${CMAKE_BINARY_DIR}/interop-venv)
+  set_tests_properties(wechatpay.interop wechatpay.server wechatpay.clients_python wechatpay.clients_go
                        PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
-  set_tests_properties(wechatpay.interop wechatpay.clients_python
-                       PROPERTIES RESOURCE_LOCK interop-venv)
 endif()
