@@ -372,9 +372,18 @@ static double run_caller(struct run *run)
     char *error = NULL;
     make_bodies(run, 'c');
     run->loop = loop_new();
-    struct signer *signer = run->loop == NULL ? NULL : signer_new(run->loop, 0);
-    if (signer == NULL) {
+    struct sign_service *service = sign_service_threads(endpoint_may_post);
+    struct signer *signer =
+        run->loop == NULL || service == NULL ? NULL : signer_new(run->loop, service);
+    if (signer == NULL || !sign_service_resize(service, 0)) {
         die("no loop or no threads");
+    }
+    struct merchant *own = run->merchant;
+    struct merchant_spec spec = run->arguments->merchant;
+    spec.service = service;
+    run->merchant = merchant_new(&spec, &error);
+    if (run->merchant == NULL) {
+        die(error);
     }
     run->caller = caller_new(run->loop, &clock_system, signer, &config, on_answered, run, &error);
     if (run->caller == NULL) {
@@ -388,6 +397,9 @@ static double run_caller(struct run *run)
     double us = report_warm("caller", run);
     caller_free(run->caller);
     signer_free(signer);
+    merchant_unref(run->merchant);
+    run->merchant = own;
+    sign_service_free(service);
     loop_free(run->loop);
     return us;
 }

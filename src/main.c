@@ -84,8 +84,23 @@ static int parse(struct arguments *arguments, int argc, char **argv)
     return optind == argc ? -1 : wrong_usage("it takes options only");
 }
 
+/* For this process's memory and /proc: no core dumps, no ptrace by the same user. */
+static void protect_memory(void)
+{
+#ifndef __SANITIZE_ADDRESS__ /* its leak check traces the process */
+    prctl(PR_SET_DUMPABLE, 0);
+#endif
+    /* Few threads allocate; more arenas would only hold on to memory. */
+    mallopt(M_ARENA_MAX, 2);
+}
+
 int main(int argc, char **argv)
 {
+    if (daemon_is_signing_process(argc, argv)) {
+        protect_memory();
+        log_init("presignd");
+        return daemon_sign();
+    }
     struct arguments arguments = {.sources = {.credentials_dir = getenv("CREDENTIALS_DIRECTORY"),
                                               .runtime_dir = getenv("RUNTIME_DIRECTORY"),
                                               .state_dir = getenv("STATE_DIRECTORY")}};
@@ -94,12 +109,7 @@ int main(int argc, char **argv)
     if (status >= 0) {
         return status;
     }
-#ifndef __SANITIZE_ADDRESS__ /* its leak check traces the process */
-    /* Keys are in this memory: no core dumps, no ptrace by the same user. */
-    prctl(PR_SET_DUMPABLE, 0);
-#endif
-    /* Few threads allocate; more arenas would only hold on to memory. */
-    mallopt(M_ARENA_MAX, 2);
+    protect_memory();
     log_init("presignd");
     curl_global_init(CURL_GLOBAL_DEFAULT);
     status = arguments.check ? daemon_check(&arguments.sources) : daemon_run(&arguments.sources);

@@ -31,6 +31,7 @@ struct loop {
     void *signal_context;
     loop_fn *step;
     void *step_context;
+    struct list deferred;
     bool again, stopping;
     int status;
 };
@@ -70,6 +71,7 @@ static int set_up(struct loop *loop)
 struct loop *loop_new(void)
 {
     struct loop *loop = mem_zalloc(1, sizeof *loop);
+    list_init(&loop->deferred);
     int result = set_up(loop);
     if (result < 0) {
         loop = loop_free(loop);
@@ -194,6 +196,33 @@ void loop_step_set(struct loop *loop, loop_fn *fn, void *context)
     loop->step_context = context;
 }
 
+void loop_defer(struct loop *loop, struct loop_deferred *deferred)
+{
+    if (!deferred->is_set) {
+        deferred->is_set = true;
+        list_push_back(&loop->deferred, &deferred->link);
+    }
+}
+
+void loop_defer_cancel(struct loop *loop, struct loop_deferred *deferred)
+{
+    if (deferred->is_set) {
+        deferred->is_set = false;
+        list_remove(&loop->deferred, &deferred->link);
+    }
+}
+
+static void run_deferred(struct loop *loop)
+{
+    /* Only those that are set now: one may set itself again. */
+    for (size_t count = loop->deferred.count; count > 0 && !list_empty(&loop->deferred); count--) {
+        struct loop_deferred *deferred =
+            CONTAINER_OF(list_first(&loop->deferred), struct loop_deferred, link);
+        loop_defer_cancel(loop, deferred);
+        deferred->fn(deferred->context);
+    }
+}
+
 void loop_again(struct loop *loop)
 {
     loop->again = true;
@@ -224,7 +253,9 @@ static bool run_one(struct loop *loop, uint64_t wait_us)
 int loop_run(struct loop *loop)
 {
     do {
-        uint64_t wait_us = loop->again || loop->stopping ? 0 : UINT64_MAX;
+        run_deferred(loop);
+        bool more = loop->again || loop->stopping || !list_empty(&loop->deferred);
+        uint64_t wait_us = more ? 0 : UINT64_MAX;
         loop->again = false;
         for (int i = 0; i < SOURCES_PER_ROUND && run_one(loop, wait_us); i++) {
             wait_us = 0;

@@ -3,7 +3,6 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/pipeline.h"
-#include "presignd/sign/signer.h"
 #include "presignd/wechatpay/caller.h"
 
 #include <curl/curl.h>
@@ -42,7 +41,6 @@ static const struct command_exit exits[] = {
 struct one_call {
     const struct setup *setup;
     struct loop *loop;
-    struct signer *signer;
     struct caller *caller;
     struct pipeline *pipeline;
     struct complete_identity identity;
@@ -186,10 +184,9 @@ static int call_event(const struct setup *setup, const struct buf *event)
     AUTO_FREE char *error = NULL;
     int status = EX_UNAVAILABLE;
     one.loop = loop_new();
-    one.signer = one.loop == NULL ? NULL : signer_new(one.loop, 1);
-    one.caller = one.signer == NULL ? NULL
-                                    : caller_new(one.loop, &clock_system, one.signer,
-                                                 &setup->caller, on_answered, &one, &error);
+    one.caller = one.loop == NULL ? NULL
+                                  : caller_new(one.loop, &clock_system, NULL, &setup->caller,
+                                               on_answered, &one, &error);
     if (one.caller == NULL) {
         command_fail(&command_call, status, "%s", error != NULL ? error : strerror(errno));
     } else {
@@ -198,7 +195,6 @@ static int call_event(const struct setup *setup, const struct buf *event)
     }
     caller_free(one.caller);
     pipeline_free(one.pipeline);
-    signer_free(one.signer);
     loop_timer_stop(&one.timer);
     loop_free(one.loop);
     return status;

@@ -74,7 +74,7 @@ static void step(void *context)
     }
     bool drain_rests = drain_step(d);
     if (d->stopping && drain_rests && pipeline_idle(d->pipeline)) {
-        loop_stop(d->loop, EX_OK);
+        loop_stop(d->loop, d->stop_status);
     }
 }
 
@@ -85,7 +85,7 @@ static void stop(struct daemon *d)
     if (d->stopping) {
         log_notice("second stop request: stopping at once; events in flight are processed after "
                    "the next start");
-        loop_stop(d->loop, EX_OK);
+        loop_stop(d->loop, d->stop_status);
         return;
     }
     int64_t timeout_ms = d->setup->config->daemon.drain_timeout_ms;
@@ -104,6 +104,19 @@ static void on_signal(void *context, int signal_number)
     if (signal_number == SIGHUP) {
         reload_run(d);
     } else {
+        stop(d);
+    }
+}
+
+/* Another one could not be started: this process may read no keys any more. */
+static void on_signing_end(void *context)
+{
+    struct daemon *d = context;
+    const char *how = sign_service_end(d->service);
+    log_error("the signing process %s: nothing can be signed; stopping, to be started again",
+              how != NULL ? how : "has closed its socket");
+    if (!d->stopping) {
+        d->stop_status = EX_UNAVAILABLE;
         stop(d);
     }
 }
@@ -146,7 +159,7 @@ static void on_tick(void *context)
             LOG_WARNING, MESSAGE_DRAIN_TIMEOUT, NULL,
             "stopping with %zu calls in flight: their events are processed after the next start",
             status.in_flight);
-        loop_stop(d->loop, EX_OK);
+        loop_stop(d->loop, d->stop_status);
     }
     loop_timer_set(&d->tick_timer, now.mono_ms + MONITOR_TICK_MS);
 }
@@ -184,9 +197,14 @@ static void build_base(struct daemon *d)
 static bool build_caller(struct daemon *d)
 {
     char *error = NULL;
-    d->signer = signer_new(d->loop, (unsigned)d->setup->config->daemon.sign_threads);
+    d->signer = signer_new(d->loop, d->service);
     if (d->signer == NULL) {
-        log_error("no signing threads: %s", strerror(errno));
+        log_error("no watch for the signing threads: %s", strerror(errno));
+        return false;
+    }
+    signer_notify_end(d->signer, on_signing_end, d);
+    if (!sign_service_resize(d->service, (unsigned)d->setup->config->daemon.sign_threads)) {
+        log_error("no signing threads: the system refuses them");
         return false;
     }
     d->caller = caller_new(d->loop, &clock_system, d->signer, &d->setup->caller, ports_on_answered,
@@ -280,31 +298,50 @@ static bool take_down(struct daemon *d, int *status)
     reload_status_deinit(&d->reload_status);
     rotation_deinit(&d->known_keys);
     setup_free(d->setup);
+    sign_service_free(d->service);
     return clients_ended;
 }
 
-static struct setup *load(const struct config_sources *sources)
+static bool start_signing(struct daemon *d, bool own_process)
+{
+    char *error = NULL;
+    d->service =
+        own_process ? sign_service_process(&error) : sign_service_threads(endpoint_may_post);
+    if (d->service == NULL && error == NULL) {
+        error = mem_printf("no signing threads: %s", strerror(errno));
+    }
+    return d->service != NULL || daemon_complain(error, "daemon");
+}
+
+/* The signing process is started before the keys are read, which it does, and before there are
+ * threads. Returns an exit status. */
+static int load(struct daemon *d)
 {
     AUTO_BUF struct buf problems = {0};
-    struct setup *setup = setup_load(sources, &problems);
-    if (setup == NULL) {
-        daemon_log_lines(LOG_ERR, MESSAGE_CONFIGURATION_WRONG, problems.data);
-    } else {
-        daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, setup->warnings.data);
-        process_raise_descriptors(setup_descriptors(setup));
+    struct setup *setup = setup_read(d->sources, &problems);
+    if (!start_signing(d, setup->config->daemon.sign_process)) {
+        setup_free(setup);
+        return EX_UNAVAILABLE;
     }
-    return setup;
+    d->setup = setup_complete(setup, d->sources, d->service, &problems);
+    if (d->setup == NULL) {
+        daemon_log_lines(LOG_ERR, MESSAGE_CONFIGURATION_WRONG, problems.data);
+        return EX_CONFIG;
+    }
+    daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, d->setup->warnings.data);
+    process_raise_descriptors(setup_descriptors(d->setup));
+    return EX_OK;
 }
 
 int daemon_run(const struct config_sources *sources)
 {
     struct moment now = clock_now(&clock_system);
     struct daemon d = {.sources = sources, .started_ms = now.wall_ms};
-    bool has_loop = build_loop(&d);
-    d.setup = has_loop ? load(sources) : NULL;
-    if (d.setup == NULL) {
+    int loaded = build_loop(&d) ? load(&d) : EX_UNAVAILABLE;
+    if (loaded != EX_OK) {
+        sign_service_free(d.service);
         loop_free(d.loop);
-        return has_loop ? EX_CONFIG : EX_UNAVAILABLE;
+        return loaded;
     }
     log_fields(LOG_NOTICE, MESSAGE_STARTED, NULL, "presignd %s starts as instance %s",
                PRESIGND_VERSION, d.setup->config->daemon.instance);
@@ -318,6 +355,16 @@ int daemon_run(const struct config_sources *sources)
         _exit(status);
     }
     return status;
+}
+
+bool daemon_is_signing_process(int argc, char **argv)
+{
+    return argc == 2 && strcmp(argv[1], SIGN_PROCESS_ARGUMENT) == 0;
+}
+
+int daemon_sign(void)
+{
+    return sign_process_main(endpoint_may_post);
 }
 
 int daemon_check(const struct config_sources *sources)

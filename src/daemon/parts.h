@@ -49,6 +49,7 @@ struct daemon {
     struct loop *loop;
     struct metrics *metrics;
     struct report *report;
+    struct sign_service *service;
     struct signer *signer;
     struct caller *caller;
     struct clients *clients;
@@ -78,6 +79,7 @@ struct daemon {
     struct monitor monitor;
     struct drain drain;
     bool stopping;       /* a stop was asked for */
+    int stop_status;     /* the exit status of that stop */
     int64_t stop_end_ms; /* mono: the stop waits for calls in flight until then */
 };
 

@@ -80,7 +80,7 @@ static void apply_reload(struct daemon *d, struct setup *fresh, const struct ope
     d->identity.failure_original = fresh->config->daemon.failure_original;
     struct pipeline_rules rules = setup_rules(fresh, &d->identity);
     pipeline_configure(d->pipeline, &rules);
-    if (!signer_resize(d->signer, (unsigned)fresh->config->daemon.sign_threads)) {
+    if (!sign_service_resize(d->service, (unsigned)fresh->config->daemon.sign_threads)) {
         log_warning("fewer signing threads than configured: the system refuses more");
     }
     report_merchants(d->report, fresh->merchants);
@@ -100,7 +100,8 @@ static bool try_reload(struct daemon *d)
 {
     AUTO_BUF struct buf problems = {0};
     struct opened opened = {NULL, NULL};
-    struct setup *fresh = setup_load(d->sources, &problems);
+    struct setup *fresh =
+        setup_complete(setup_read(d->sources, &problems), d->sources, d->service, &problems);
     if (fresh == NULL || !prepare_reload(d, fresh, &opened, &problems)) {
         http_server_free(opened.admin);
         http_server_free(opened.control);

@@ -145,10 +145,18 @@ static bool lies_in(const char *path, const char *directory)
     return len > 0 && path != NULL && strncmp(path, directory, len) == 0 && path[len] == '/';
 }
 
+/* How merchants are loaded. `refused`: the configuration has problems; missing keys are reported
+ * already. */
+struct loading {
+    const struct config_sources *sources;
+    struct sign_service *service;
+    bool refused;
+};
+
 static struct merchant *load_merchant(const struct config_merchant *from,
-                                      const struct config_sources *sources, bool refused,
-                                      char **errors)
+                                      const struct loading *loading, char **errors)
 {
+    const struct config_sources *sources = loading->sources;
     bool off =
         from->platform_certificates == NULL || strcmp(from->platform_certificates, "off") == 0;
     AUTO_FREE char *copy = NULL;
@@ -166,15 +174,14 @@ static struct merchant *load_merchant(const struct config_merchant *from,
         .certificate_paths = (const char *const *)paths,
         .max_in_flight = (unsigned)from->max_in_flight,
         .rate_per_s = (unsigned)from->rate_per_s,
-        .missing_reported = refused,
+        .service = loading->service,
+        .missing_reported = loading->refused,
     };
     return sources->without_keys ? merchant_new_keyless(&spec, errors)
                                  : merchant_new(&spec, errors);
 }
 
-/* `refused`: the configuration has problems; missing keys are reported already. */
-static void load_merchants(struct setup *setup, const struct config_sources *sources, bool refused,
-                           struct buf *errors)
+static void load_merchants(struct setup *setup, const struct loading *loading, struct buf *errors)
 {
     const struct config *config = setup->config;
     struct merchant **items = mem_zalloc(config->merchant_count, sizeof(struct merchant *));
@@ -183,7 +190,7 @@ static void load_merchants(struct setup *setup, const struct config_sources *sou
         const struct config_merchant *from = &config->merchants[i];
         const struct section section = {config, "merchant", from->mchid};
         AUTO_FREE char *problems = NULL;
-        items[count] = load_merchant(from, sources, refused, &problems);
+        items[count] = load_merchant(from, loading, &problems);
         if (items[count] == NULL) {
             report_lines(errors, &section, problems, strlen("merchant : ") + strlen(from->mchid));
         } else {
@@ -342,19 +349,25 @@ static void check_endpoint(const struct setup *setup, struct buf *errors)
     }
 }
 
-struct setup *setup_load(const struct config_sources *sources, struct buf *errors)
+struct setup *setup_read(const struct config_sources *sources, struct buf *errors)
 {
-    size_t clean = errors->len;
     struct setup *setup = mem_zalloc(1, sizeof *setup);
     setup->config = config_gather(sources, check_property, errors);
+    return setup;
+}
+
+struct setup *setup_complete(struct setup *setup, const struct config_sources *sources,
+                             struct sign_service *service, struct buf *errors)
+{
     if (setup->config->files_lack) {
         /* A file was unreadable; checking defaults would only add noise. */
         return setup_free(setup);
     }
     buf_puts(&setup->warnings, setup->config->warnings == NULL ? "" : setup->config->warnings);
-    bool refused = errors->len > clean;
+    const struct loading loading = {
+        .sources = sources, .service = service, .refused = errors->len > 0};
     load_schemas(setup, errors);
-    load_merchants(setup, sources, refused, errors);
+    load_merchants(setup, &loading, errors);
     take_properties(setup);
     check_delivery(setup, errors);
     take_endpoint(setup);
@@ -369,7 +382,12 @@ struct setup *setup_load(const struct config_sources *sources, struct buf *error
     setup->admit.event_bytes_max = (size_t)setup->config->daemon.max_event_bytes;
     setup->admit.event_age_max_ms = setup->config->daemon.max_event_age_ms;
     setup->admit.merchants = setup->merchants;
-    return errors->len == clean ? setup : setup_free(setup);
+    return errors->len == 0 ? setup : setup_free(setup);
+}
+
+struct setup *setup_load(const struct config_sources *sources, struct buf *errors)
+{
+    return setup_complete(setup_read(sources, errors), sources, NULL, errors);
 }
 
 struct setup *setup_free(struct setup *setup)

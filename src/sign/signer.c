@@ -1,223 +1,282 @@
 #include "presignd/sign/signer.h"
 
-#include "presignd/sign/sign.h"
+#include "presignd/base/clock.h"
+#include "sign/packets.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
-/* More threads do not sign faster on any expected machine. */
-enum { THREADS_MAX = 256 };
-
-struct worker {
-    struct signer *signer;
-    unsigned index;
-    pthread_t thread;
-};
+/* Packets of one system call. */
+enum { SEND_MAX = 16, RECEIVE_MAX = 16 };
+/* A job that is so many times SIGNER_TIMEOUT_MS old is lost although others are signed. */
+enum { TIMEOUTS_MAX = 6 };
 
 struct signer {
+    struct loop *loop;
+    struct sign_service *service;
+    int fd; /* the service's */
     struct loop_fd *watch;
-    int event;        /* eventfd: "done" went from empty to not empty */
-    unsigned started; /* workers that run or must be joined */
-    struct worker workers[THREADS_MAX];
-
-    pthread_mutex_t lock;  /* for all below */
-    unsigned thread_count; /* wanted; a worker with a greater or equal index ends */
-    pthread_cond_t work;
-    struct list waiting;
-    struct list done;
-    unsigned idle; /* threads in pthread_cond_wait() */
-    bool stopping;
+    struct loop_deferred sender;
+    struct loop_timer timer; /* set while there are jobs: the oldest one may be lost then */
+    struct list waiting;     /* not sent; in the order of submission, and after all of `sent` */
+    struct list sent;
+    int64_t answered_ms; /* mono: of the last answer */
+    int64_t silent_ms;   /* mono: since when jobs are lost; 0: they are not */
+    bool blocked;        /* the socket is full */
+    bool ended;          /* the other side is */
+    loop_fn *on_end;
+    void *context;
+    uint64_t counts[SIGN_BACKEND_COUNT][SIGN_END_COUNT];
 };
 
-/* An equal share of the waiting jobs, so that no thread stays idle while another has a batch. */
-static size_t share_of(const struct signer *signer)
+static int64_t now_ms(void)
 {
-    size_t share = (signer->waiting.count + signer->thread_count - 1) / signer->thread_count;
-    return share < SIGNER_BATCH ? share : SIGNER_BATCH;
+    return clock_now(&clock_system).mono_ms;
 }
 
-static bool to_end(const struct worker *worker)
+/* `done` may submit jobs and free its own, but must not free the signer. */
+static void lose(struct list *jobs, struct signer_job *job)
 {
-    return worker->signer->stopping || worker->index >= worker->signer->thread_count;
+    list_remove(jobs, &job->link);
+    job->ok = false;
+    job->lost = true;
+    job->done(job);
 }
 
-/* Waits for jobs. 0 when the thread must end. */
-static size_t take(struct worker *worker, struct signer_job *batch[SIGNER_BATCH])
+/* Only those that are there now: a job may be submitted again at once. */
+static void lose_all(struct list *jobs)
 {
-    struct signer *signer = worker->signer;
-    size_t count = 0;
-    pthread_mutex_lock(&signer->lock);
-    while (list_empty(&signer->waiting) && !to_end(worker)) {
-        signer->idle++;
-        pthread_cond_wait(&signer->work, &signer->lock);
-        signer->idle--;
-    }
-    size_t share = to_end(worker) ? 0 : share_of(signer);
-    while (count < share) {
-        batch[count++] = CONTAINER_OF(list_pop_front(&signer->waiting), struct signer_job, link);
-    }
-    pthread_mutex_unlock(&signer->lock);
-    return count;
-}
-
-/* Returns the batch with one wake-up of the loop. */
-static void give_back(struct signer *signer, struct signer_job *const *batch, size_t count)
-{
-    pthread_mutex_lock(&signer->lock);
-    bool was_empty = list_empty(&signer->done);
-    for (size_t i = 0; i < count; i++) {
-        list_push_back(&signer->done, &batch[i]->link);
-    }
-    pthread_mutex_unlock(&signer->lock);
-    if (was_empty) {
-        /* Fails only when the counter is full; then the loop is awake. */
-        (void)eventfd_write(signer->event, 1);
+    for (size_t count = jobs->count; count > 0 && !list_empty(jobs); count--) {
+        lose(jobs, CONTAINER_OF(list_first(jobs), struct signer_job, link));
     }
 }
 
-static void *work(void *context)
+/* The other side has ended: a signing process that was killed, or crashed. */
+static void end(struct signer *signer)
 {
-    struct worker *worker = context;
-    struct signer *signer = worker->signer;
-    struct signer_job *batch[SIGNER_BATCH];
-    for (size_t count = take(worker, batch); count > 0; count = take(worker, batch)) {
-        for (size_t i = 0; i < count; i++) {
-            struct signer_job *job = batch[i];
-            job->ok = sign_bytes(job->key, job->message.data, job->message.len, &job->signature);
+    if (!signer->ended) {
+        signer->ended = true;
+        signer->blocked = false;
+        signer->watch = loop_fd_remove(signer->watch);
+        if (signer->on_end != NULL) {
+            signer->on_end(signer->context);
         }
-        give_back(signer, batch, count);
+    }
+    lose_all(&signer->sent);
+    lose_all(&signer->waiting);
+}
+
+/* --- Sending --- */
+
+struct sending {
+    struct sign_request_head heads[SEND_MAX];
+    struct iovec parts[SEND_MAX][2];
+    struct mmsghdr messages[SEND_MAX];
+};
+
+static size_t part_of(const struct signer_job *job)
+{
+    size_t left = job->message.len - job->sent;
+    return left < SIGN_PART_MAX ? left : SIGN_PART_MAX;
+}
+
+static void add_message(struct sending *sending, size_t index, const struct signer_job *job)
+{
+    struct sign_request_head *head = &sending->heads[index];
+    struct iovec *parts = sending->parts[index];
+    *head = (struct sign_request_head){.id = job->id,
+                                       .key = sign_key_number(job->key),
+                                       .total = (uint32_t)job->message.len,
+                                       .offset = (uint32_t)job->sent};
+    parts[0] = (struct iovec){head, sizeof *head};
+    parts[1] = (struct iovec){job->message.data + job->sent, part_of(job)};
+    sending->messages[index] = (struct mmsghdr){
+        .msg_hdr = {.msg_iov = parts, .msg_iovlen = ARRAY_LENGTH(sending->parts[0])}};
+}
+
+/* Sends the first part that is not sent of each of the first waiting jobs. A job of which parts are
+ * left is the last one of its system call. */
+static bool send_some(struct signer *signer)
+{
+    struct sending sending;
+    unsigned count = 0;
+    bool parted = false;
+    LIST_FOREACH (&signer->waiting, link) {
+        if (count == SEND_MAX || parted) {
+            break;
+        }
+        const struct signer_job *job = CONTAINER_OF(link, struct signer_job, link);
+        parted = job->message.len - job->sent > SIGN_PART_MAX;
+        add_message(&sending, count++, job);
+    }
+    int sent =
+        count == 0 ? 0 : sendmmsg(signer->fd, sending.messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    for (int i = 0; i < sent; i++) {
+        struct list_link *link = list_first(&signer->waiting);
+        struct signer_job *job = CONTAINER_OF(link, struct signer_job, link);
+        job->sent += part_of(job);
+        if (job->sent == job->message.len) {
+            list_push_back(&signer->sent, list_pop_front(&signer->waiting));
+        }
+    }
+    return sent > 0 || (sent < 0 && errno == EINTR);
+}
+
+static void watch_room(struct signer *signer, bool blocked)
+{
+    if (signer->watch != NULL && blocked != signer->blocked) {
+        signer->blocked = blocked;
+        loop_fd_modify(signer->watch, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    }
+}
+
+static void send_jobs(void *context)
+{
+    struct signer *signer = context;
+    if (signer->ended) {
+        end(signer);
+        return;
+    }
+    while (send_some(signer)) {
+    }
+    /* On EPIPE the watch tells of the end. */
+    watch_room(signer, !list_empty(&signer->waiting));
+}
+
+/* --- Receiving --- */
+
+/* Answers come nearly in the order of their requests, so it is one of the first. */
+static struct signer_job *find(const struct signer *signer, uint64_t id)
+{
+    LIST_FOREACH (&signer->sent, link) {
+        struct signer_job *job = CONTAINER_OF(link, struct signer_job, link);
+        if (job->id == id) {
+            return job;
+        }
     }
     return NULL;
 }
 
-static void move_all(struct list *from, struct list *to)
+/* An answer that comes too late has no job any more. */
+static void take_answer(struct signer *signer, const struct sign_answer *answer, size_t len)
 {
-    for (struct list_link *link; (link = list_pop_front(from)) != NULL;) {
-        list_push_back(to, link);
+    bool whole = len >= offsetof(struct sign_answer, signature) &&
+                 len == offsetof(struct sign_answer, signature) + answer->len &&
+                 answer->end < SIGN_END_COUNT && answer->backend < SIGN_BACKEND_COUNT;
+    struct signer_job *job = whole ? find(signer, answer->id) : NULL;
+    if (whole) {
+        signer->counts[answer->backend][answer->end]++;
     }
-}
-
-/* `done` may submit jobs and free its own, but must not free the signer. */
-static void deliver_jobs(struct list *jobs)
-{
-    for (struct list_link *link; (link = list_pop_front(jobs)) != NULL;) {
-        struct signer_job *job = CONTAINER_OF(link, struct signer_job, link);
+    if (job != NULL) {
+        list_remove(&signer->sent, &job->link);
+        job->ok = answer->end == SIGN_OK && answer->len > 0;
+        job->lost = false;
+        buf_append(&job->signature, answer->signature, answer->len);
         job->done(job);
     }
 }
 
-/* On the loop's thread. */
-static void deliver(void *context, uint32_t epoll_events)
+/* How many packets came; -1: the other side has ended. */
+static int receive_some(struct signer *signer)
 {
-    (void)epoll_events;
-    struct signer *signer = context;
-    eventfd_t ignored;
-    (void)eventfd_read(signer->event, &ignored);
-    struct list done;
-    list_init(&done);
-    pthread_mutex_lock(&signer->lock);
-    move_all(&signer->done, &done);
-    pthread_mutex_unlock(&signer->lock);
-    deliver_jobs(&done);
-}
-
-/* The cores that this process may use: a container may have fewer. */
-static unsigned cores(void)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
-/* The event loop handles signals, so the threads are created with all signals blocked. */
-static int start_threads(struct signer *signer)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = 0;
-    /* Only this thread changes thread_count, so reading it needs no lock. */
-    while (signer->started < signer->thread_count && error == 0) {
-        struct worker *worker = &signer->workers[signer->started];
-        *worker = (struct worker){.signer = signer, .index = signer->started};
-        error = pthread_create(&worker->thread, NULL, work, worker);
-        if (error == 0) {
-            (void)pthread_setname_np(worker->thread, "presignd-sign");
-            signer->started++;
+    struct sign_answer answers[RECEIVE_MAX];
+    struct iovec parts[RECEIVE_MAX];
+    struct mmsghdr messages[RECEIVE_MAX];
+    for (size_t i = 0; i < RECEIVE_MAX; i++) {
+        parts[i] = (struct iovec){&answers[i], sizeof answers[i]};
+        messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &parts[i], .msg_iovlen = 1}};
+    }
+    int count = recvmmsg(signer->fd, messages, RECEIVE_MAX, MSG_DONTWAIT, NULL);
+    if (count < 0) {
+        return errno == EAGAIN || errno == EINTR ? 0 : -1;
+    }
+    signer->answered_ms = now_ms();
+    signer->silent_ms = 0;
+    for (int i = 0; i < count; i++) {
+        if (messages[i].msg_len == 0) {
+            return -1;
         }
+        take_answer(signer, &answers[i], messages[i].msg_len);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
+    return count;
 }
 
-static int start(struct signer *signer, struct loop *loop)
+static void on_socket(void *context, uint32_t epoll_events)
 {
-    signer->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (signer->event < 0) {
-        return errno;
+    struct signer *signer = context;
+    int count = RECEIVE_MAX;
+    while (count == RECEIVE_MAX) {
+        count = receive_some(signer);
     }
-    signer->watch = loop_fd_add(loop, signer->event, EPOLLIN, deliver, signer);
-    if (signer->watch == NULL) {
-        return errno;
+    if (count < 0) {
+        end(signer);
+    } else if ((epoll_events & EPOLLOUT) != 0) {
+        send_jobs(signer);
     }
-    return start_threads(signer);
 }
 
-static unsigned threads_of(unsigned threads)
+/* --- Deadlines --- */
+
+static struct signer_job *oldest(const struct signer *signer, struct list **list)
 {
-    threads = threads == 0 ? cores() : threads;
-    return threads > THREADS_MAX ? THREADS_MAX : threads;
+    const struct list *jobs = list_empty(&signer->sent) ? &signer->waiting : &signer->sent;
+    *list = (struct list *)jobs;
+    return list_empty(jobs) ? NULL : CONTAINER_OF(list_first(jobs), struct signer_job, link);
 }
 
-struct signer *signer_new(struct loop *loop, unsigned threads)
+static int64_t loss_ms(const struct signer *signer, const struct signer_job *job)
+{
+    int64_t last_ms = job->submitted_ms + TIMEOUTS_MAX * SIGNER_TIMEOUT_MS;
+    int64_t since_ms =
+        job->submitted_ms > signer->answered_ms ? job->submitted_ms : signer->answered_ms;
+    return since_ms + SIGNER_TIMEOUT_MS < last_ms ? since_ms + SIGNER_TIMEOUT_MS : last_ms;
+}
+
+static void on_timer(void *context)
+{
+    struct signer *signer = context;
+    struct list *list;
+    struct signer_job *job;
+    int64_t at_ms = now_ms();
+    /* Jobs that are submitted meanwhile are younger, so this ends. */
+    while ((job = oldest(signer, &list)) != NULL && loss_ms(signer, job) <= at_ms) {
+        signer->silent_ms = signer->silent_ms == 0 ? at_ms : signer->silent_ms;
+        lose(list, job);
+    }
+    if (job != NULL) {
+        loop_timer_set(&signer->timer, loss_ms(signer, job));
+    }
+}
+
+/* --- The signer --- */
+
+struct signer *signer_new(struct loop *loop, struct sign_service *service)
 {
     struct signer *signer = mem_zalloc(1, sizeof *signer);
-    signer->event = -1;
-    signer->thread_count = threads_of(threads);
-    pthread_mutex_init(&signer->lock, NULL);
-    pthread_cond_init(&signer->work, NULL);
+    *signer = (struct signer){.loop = loop,
+                              .service = service,
+                              .fd = sign_service_socket(service),
+                              .sender = {.fn = send_jobs, .context = signer}};
     list_init(&signer->waiting);
-    list_init(&signer->done);
-    int error = start(signer, loop);
-    if (error != 0) {
-        signer_free(signer);
+    list_init(&signer->sent);
+    loop_timer_init(&signer->timer, loop, on_timer, signer);
+    signer->watch = loop_fd_add(loop, signer->fd, EPOLLIN, on_socket, signer);
+    if (signer->watch == NULL) {
+        int error = errno;
+        free(signer);
         errno = error;
         return NULL;
     }
     return signer;
 }
 
-static void join_from(struct signer *signer, unsigned first)
+void signer_notify_end(struct signer *signer, loop_fn *on_end, void *context)
 {
-    for (unsigned i = first; i < signer->started; i++) {
-        pthread_join(signer->workers[i].thread, NULL);
-    }
-    signer->started = first < signer->started ? first : signer->started;
-}
-
-bool signer_resize(struct signer *signer, unsigned threads)
-{
-    unsigned wanted = threads_of(threads);
-    pthread_mutex_lock(&signer->lock);
-    signer->thread_count = wanted;
-    pthread_cond_broadcast(&signer->work);
-    pthread_mutex_unlock(&signer->lock);
-    join_from(signer, wanted);
-    if (start_threads(signer) == 0) {
-        return true;
-    }
-    /* Fewer than wanted: the running threads share the work. */
-    pthread_mutex_lock(&signer->lock);
-    signer->thread_count = signer->started;
-    pthread_mutex_unlock(&signer->lock);
-    return false;
+    signer->on_end = on_end;
+    signer->context = context;
 }
 
 struct signer *signer_free(struct signer *signer)
@@ -225,40 +284,40 @@ struct signer *signer_free(struct signer *signer)
     if (signer == NULL) {
         return NULL;
     }
-    pthread_mutex_lock(&signer->lock);
-    signer->stopping = true;
-    pthread_cond_broadcast(&signer->work);
-    pthread_mutex_unlock(&signer->lock);
-    join_from(signer, 0);
-    move_all(&signer->waiting, &signer->done);
-    deliver_jobs(&signer->done);
+    lose_all(&signer->sent);
+    lose_all(&signer->waiting);
     loop_fd_remove(signer->watch);
-    if (signer->event >= 0) {
-        close(signer->event);
-    }
-    pthread_cond_destroy(&signer->work);
-    pthread_mutex_destroy(&signer->lock);
+    loop_timer_stop(&signer->timer);
+    loop_defer_cancel(signer->loop, &signer->sender);
     free(signer);
     return NULL;
 }
 
 void signer_submit(struct signer *signer, struct signer_job *job)
 {
-    job->ok = false;
-    pthread_mutex_lock(&signer->lock);
+    job->id = sign_service_next_id(signer->service);
+    job->submitted_ms = now_ms();
+    job->sent = 0;
     list_push_back(&signer->waiting, &job->link);
-    if (signer->idle > 0) {
-        pthread_cond_signal(&signer->work);
+    if (signer->timer.source == NULL) {
+        loop_timer_set(&signer->timer, job->submitted_ms + SIGNER_TIMEOUT_MS);
     }
-    pthread_mutex_unlock(&signer->lock);
+    if (!signer->blocked) {
+        loop_defer(signer->loop, &signer->sender);
+    }
 }
 
 size_t signer_waiting(const struct signer *signer)
 {
-    /* The lock is not part of the signer's visible state. */
-    pthread_mutex_t *lock = (pthread_mutex_t *)&signer->lock;
-    pthread_mutex_lock(lock);
-    size_t count = signer->waiting.count;
-    pthread_mutex_unlock(lock);
-    return count;
+    return signer->waiting.count + signer->sent.count;
+}
+
+int64_t signer_silent_ms(const struct signer *signer, int64_t at_ms)
+{
+    return signer->silent_ms == 0 ? 0 : at_ms - signer->silent_ms + SIGNER_TIMEOUT_MS;
+}
+
+uint64_t signer_count(const struct signer *signer, enum sign_backend backend, enum sign_end end)
+{
+    return signer->counts[backend][end];
 }

@@ -59,6 +59,7 @@ struct call {
     int64_t timestamp_s;
     char nonce[SIGN_NONCE_LENGTH + 1];
     struct signer_job job;
+    struct loop_deferred sign_later; /* without a signer */
     struct transfer transfer;
     struct buf url, authorization, serial;
 };
@@ -405,7 +406,9 @@ static void send_call(struct call *call)
 
 static void give_unsigned(struct call *call)
 {
-    static const char detail[] = "signing failed: look at the merchant's private key";
+    bool lost = call->job.lost;
+    const char *detail = lost ? "no signature came: look at the signing threads or process"
+                              : "signing failed: look at the merchant's private key";
     if (call->got != NULL) {
         give_got(call, detail);
         return;
@@ -413,6 +416,7 @@ static void give_unsigned(struct call *call)
     struct answer answer = {.kind = ANSWER_UNREACHABLE,
                             .call_state = CALL_NOT_SENT,
                             .verify = VERIFY_UNSIGNED,
+                            .cause = lost ? ANSWER_CAUSE_SHORTAGE : ANSWER_CAUSE_NONE,
                             .retry_after_ms = -1,
                             .detail = detail};
     give_answer(call, &answer);
@@ -440,19 +444,35 @@ static void on_signed(struct signer_job *job)
     give_unsigned(call);
 }
 
+/* Without signing threads, for programs that make one call. */
+static void sign_here(void *context)
+{
+    struct call *call = context;
+    struct signer_job *job = &call->job;
+    job->lost = false;
+    job->ok = sign_bytes(call->attempt.merchant->private_key, job->message.data, job->message.len,
+                         &job->signature);
+    on_signed(job);
+}
+
 static void sign_call(struct call *call)
 {
     const struct attempt *attempt = &call->attempt;
     struct signer_job *job = &call->job;
     call->timestamp_s = clock_now(call->caller->clock).wall_ms / 1000;
     sign_nonce(call->nonce);
-    job->key = attempt->merchant->private_key;
+    job->key = attempt->merchant->sign_key;
     job->message.len = job->signature.len = 0;
     sign_message(&job->message, call->got == NULL ? "POST" : "GET", call->path, call->timestamp_s,
                  call->nonce, attempt->body, attempt->body_len);
     job->done = on_signed;
     call->signing = true;
-    signer_submit(call->caller->signer, job);
+    if (call->caller->signer != NULL) {
+        signer_submit(call->caller->signer, job);
+    } else {
+        call->sign_later = (struct loop_deferred){.fn = sign_here, .context = call};
+        loop_defer(call->caller->loop, &call->sign_later);
+    }
 }
 
 static struct call *call_new(struct caller *caller, const struct attempt *attempt, void *cookie)
@@ -527,7 +547,9 @@ void caller_notify_signed(struct caller *caller, caller_signed_fn *notify)
 /* A call that the signer holds frees itself when it is signed. */
 static void abandon(struct call *call)
 {
-    if (call->signing) {
+    if (call->signing && call->caller->signer == NULL) {
+        loop_defer_cancel(call->caller->loop, &call->sign_later);
+    } else if (call->signing) {
         call->caller = NULL;
         return;
     }

@@ -48,6 +48,16 @@ const struct endpoint *endpoint_of_type(const char *type)
     return endpoint_find(type + sizeof before - 1, len - (sizeof before + sizeof after - 2));
 }
 
+bool endpoint_may_post(const char *path, size_t len)
+{
+    for (size_t i = 0; i < ENDPOINT_COUNT; i++) {
+        if (strlen(table[i].path) == len && memcmp(table[i].path, path, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const char *merchant_mode_name(enum merchant_mode mode)
 {
     return mode == MODE_DIRECT ? "direct" : "partner";

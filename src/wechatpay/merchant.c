@@ -82,18 +82,34 @@ static void take_serial(struct builder *builder, const struct merchant_spec *spe
     builder->merchant->serial_no = copy;
 }
 
-static void take_private_key(struct builder *builder, const char *path)
+/* NULL and a reason (free()). */
+static EVP_PKEY *load_private_key(struct merchant *merchant, const struct merchant_spec *spec,
+                                  char **error)
 {
+    if (spec->service == NULL) {
+        return key_private_read(spec->private_key_path, error);
+    }
+    merchant->sign_key = sign_key_load(spec->service, spec->private_key_path, error);
+    EVP_PKEY *key = merchant->sign_key == NULL ? NULL : sign_key_public(merchant->sign_key);
+    if (key != NULL) {
+        EVP_PKEY_up_ref(key);
+    }
+    return key;
+}
+
+static void take_private_key(struct builder *builder, const struct merchant_spec *spec)
+{
+    struct merchant *merchant = builder->merchant;
     AUTO_FREE char *error = NULL;
-    if (!text_is_given(path)) {
+    if (!text_is_given(spec->private_key_path)) {
         complain_missing(builder, "private_key", "give the path of apiclient_key.pem");
         return;
     }
-    builder->merchant->private_key = key_private_read(path, &error);
+    merchant->private_key = load_private_key(merchant, spec, &error);
     if (error != NULL) {
         complain(builder, "private_key", "%s", error);
     } else {
-        key_sha256(builder->merchant->private_key, builder->merchant->key_sha256);
+        key_sha256(merchant->private_key, merchant->key_sha256);
     }
 }
 
@@ -325,7 +341,7 @@ struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
 {
     struct builder builder = draft_of(spec);
     take_serial(&builder, spec);
-    take_private_key(&builder, spec->private_key_path);
+    take_private_key(&builder, spec);
     take_certificate(&builder, spec->certificate_path);
     take_public_key(&builder, spec->public_key_id, spec->public_key_path);
     take_certificates(&builder, spec->certificate_paths);
@@ -424,6 +440,7 @@ struct merchant *merchant_unref(struct merchant *merchant)
     }
     free(merchant->apiv3_key);
     EVP_PKEY_free(merchant->private_key);
+    sign_key_unref(merchant->sign_key);
     free(merchant->public_key_id);
     free(merchant->serial_no);
     free(merchant->mchid);

@@ -6,7 +6,6 @@
 #include "presignd/base/loop.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
-#include "presignd/sign/signer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,6 @@
 
 struct probe {
     struct loop *loop;
-    struct signer *signer;
     struct caller *caller;
     const struct merchant *merchant;
     struct probe_answer *answer;
@@ -65,15 +63,13 @@ static void on_answered(void *context, void *cookie, struct answer *answer)
 static bool open_caller(struct probe *probe, const struct caller_config *config, char **error)
 {
     probe->loop = loop_new();
-    probe->signer = probe->loop == NULL ? NULL : signer_new(probe->loop, 1);
-    if (probe->signer == NULL) {
-        *error = mem_strdup("the system gives no event loop or no thread");
+    if (probe->loop == NULL) {
+        *error = mem_strdup("the system gives no event loop");
         return false;
     }
     struct caller_config one = *config;
     one.max_connections = 1;
-    probe->caller =
-        caller_new(probe->loop, &clock_system, probe->signer, &one, on_answered, probe, error);
+    probe->caller = caller_new(probe->loop, &clock_system, NULL, &one, on_answered, probe, error);
     return probe->caller != NULL;
 }
 
@@ -93,7 +89,6 @@ bool probe_run(const struct caller_config *config, unsigned host, struct merchan
         (void)loop_run(probe.loop);
     }
     caller_free(probe.caller);
-    signer_free(probe.signer);
     loop_free(probe.loop);
     return ok;
 }

@@ -1010,16 +1010,33 @@ static void test_idle_connections_are_closed(void)
     close_server(server);
 }
 
+/* A key that the signing threads do not have. */
+static struct sign_key *foreign_key(void)
+{
+    char *error = NULL;
+    struct sign_service *other = sign_service_threads(endpoint_may_post);
+    struct sign_key *key = NULL;
+    CHECK(other != NULL);
+    for (int i = 0; i < 2; i++) {
+        sign_key_unref(key);
+        key = sign_key_load(other, path_of("merchant.pem"), &error);
+        CHECK(key != NULL);
+    }
+    sign_service_free(other);
+    return key;
+}
+
 static void test_signing_failure(void)
 {
     current = "signing failure";
     struct server *server = open_server(answer_ok, &world.identity, 0);
     const struct caller_config config = config_for(url_of(server));
     open_caller(&config);
-    EVP_PKEY *private_key = world.merchant->private_key;
-    world.merchant->private_key = world.merchant->verify_keys[0].key; /* a public one */
+    struct sign_key *key = world.merchant->sign_key;
+    world.merchant->sign_key = foreign_key();
     const struct answer *answer = call_once(PATIENCE_MS);
-    world.merchant->private_key = private_key;
+    sign_key_unref(world.merchant->sign_key);
+    world.merchant->sign_key = key;
     CHECK(answer->kind == ANSWER_UNREACHABLE);
     CHECK(answer->call_state == CALL_NOT_SENT);
     CHECK(!answer->counts_as_outage);
@@ -1088,10 +1105,11 @@ static void test_get(void)
     CHECK(call_once(PATIENCE_MS)->kind == ANSWER_SUCCESS); /* the same call, used again */
     get_once();
     CHECK(get_result.status == 200 && server->requests == 3 && server->connections == 1);
-    EVP_PKEY *private_key = world.merchant->private_key;
-    world.merchant->private_key = world.merchant->verify_keys[0].key; /* a public one */
+    struct sign_key *key = world.merchant->sign_key;
+    world.merchant->sign_key = foreign_key();
     get_once();
-    world.merchant->private_key = private_key;
+    sign_key_unref(world.merchant->sign_key);
+    world.merchant->sign_key = key;
     CHECK(get_result.status == 0 && strstr(get_result.reason, "signing failed") != NULL);
     close_caller();
     close_server(server);

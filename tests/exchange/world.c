@@ -192,6 +192,7 @@ static struct merchant *make_merchant(void)
                                        .mode = MODE_DIRECT,
                                        .serial_no = "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB",
                                        .private_key_path = path_of("merchant.pem"),
+                                       .service = world.service,
                                        .public_key_id = SERIAL,
                                        .public_key_path = path_of("wechatpay.pem"),
                                        .max_in_flight = 256};
@@ -219,13 +220,11 @@ void world_make_keys(void)
     certs_write_certificate(path_of("other-ca.pem"), world.other_authority.certificate);
     certs_write_private_key(path_of("merchant.pem"), world.merchant_key);
     certs_write_public_key(path_of("wechatpay.pem"), world.answer_key);
-    world.merchant = make_merchant();
 }
 
 void world_drop_keys(void)
 {
     static const char *const files[] = {"ca.pem", "other-ca.pem", "merchant.pem", "wechatpay.pem"};
-    merchant_unref(world.merchant);
     EVP_PKEY_free(world.answer_key);
     EVP_PKEY_free(world.merchant_key);
     struct identity *identities[] = {&world.authority, &world.other_authority, &world.identity,
@@ -243,12 +242,17 @@ void world_open_loop(void)
 {
     world.loop = loop_new();
     CHECK(world.loop != NULL);
-    world.signer = signer_new(world.loop, 2);
+    world.service = sign_service_threads(endpoint_may_post);
+    CHECK(world.service != NULL && sign_service_resize(world.service, 2));
+    world.merchant = make_merchant();
+    world.signer = signer_new(world.loop, world.service);
     CHECK(world.signer != NULL);
 }
 
 void world_close_loop(void)
 {
     signer_free(world.signer);
+    merchant_unref(world.merchant);
+    sign_service_free(world.service);
     loop_free(world.loop);
 }

@@ -33,6 +33,7 @@ struct world {
     EVP_PKEY *answer_key, *merchant_key;
     struct merchant *merchant;
     struct loop *loop;
+    struct sign_service *service;
     struct signer *signer;
     struct caller *caller;
     struct answer answers[CALLS_MAX]; /* cookies point here */
@@ -45,7 +46,7 @@ extern struct world world;
 /* What may be made before a fork: no thread runs yet. */
 void world_make_keys(void);
 void world_drop_keys(void);
-/* Loop and signer, whose threads do not outlive a fork. */
+/* Loop, merchant and signer, whose threads do not outlive a fork. */
 void world_open_loop(void);
 void world_close_loop(void);
 /* In the world's directory: ca.pem, other-ca.pem, merchant.pem, wechatpay.pem. Good for three

@@ -97,6 +97,7 @@ static void call(unsigned long number, bool all)
     const struct caller_config config = config_for(url);
     char body[BODY_SIZE];
     snprintf(body, sizeof body, BODY_FORMAT, atomic_load(&shared->trial));
+    world_open_loop();
     const struct attempt attempt = {.endpoint = endpoint_find("app", 3),
                                     .merchant = world.merchant,
                                     .body = body,
@@ -104,7 +105,6 @@ static void call(unsigned long number, bool all)
                                     .timeout_ms = TIMEOUT_MS,
                                     .expires_ms = INT64_MAX};
     const struct answer *answer = &world.answers[0];
-    world_open_loop();
     allocator_fail(number, all);
     open_caller(&config);
     world.left = 1;

@@ -1,24 +1,33 @@
-/* The signing pool returns every job once, with the same signature as sign() without it.
- * A plain program, so that it runs under ThreadSanitizer too. */
+/* The signing threads, and a signing process, return every job once, with the same signature as
+ * sign_bytes(). A plain program, so that it runs under ThreadSanitizer too; it is its own signing
+ * process. */
 #include "presignd/sign/signer.h"
 
 #include "presignd/base/loop.h"
+#include "presignd/sign/key.h"
 #include "presignd/sign/sign.h"
 
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { JOBS = 60, KEYS = 2, ROUNDS = 2 };
+enum { JOBS = 60, KEYS = 2, ROUNDS = 2, LARGE_EVERY = 15, LARGE_BYTES = 300000 };
+
+static char directory[] = "/tmp/presignd-signer-XXXXXX";
 
 struct pool {
     struct loop *loop;
+    bool own_process;
+    struct sign_service *service;
     struct signer *signer;
     EVP_PKEY *keys[KEYS];
-    EVP_PKEY *public_only; /* has no private half: it cannot sign */
+    struct sign_key *held[KEYS];
+    struct sign_key *dropped; /* the service has it no more */
     int back, left;
     int wrong;
 };
@@ -26,7 +35,7 @@ struct pool {
 struct item {
     struct signer_job job;
     struct pool *pool;
-    int returns, rounds;
+    int number, returns, rounds;
     bool may_fail;
 };
 
@@ -38,10 +47,24 @@ struct item {
         }                                                                   \
     } while (0)
 
-static bool is_right(const struct signer_job *job)
+static bool may_post(const char *path, size_t len)
 {
+    return len == strlen("/path") && memcmp(path, "/path", len) == 0;
+}
+
+static const char *key_path(int index)
+{
+    static char path[64];
+    (void)snprintf(path, sizeof path, "%s/%d.pem", directory, index);
+    return path;
+}
+
+static bool is_right(const struct item *item)
+{
+    const struct signer_job *job = &item->job;
     AUTO_BUF struct buf expected = {0};
-    CHECK(sign_bytes(job->key, job->message.data, job->message.len, &expected));
+    CHECK(sign_bytes(item->pool->keys[item->number % KEYS], job->message.data, job->message.len,
+                     &expected));
     return job->signature.len == expected.len &&
            memcmp(job->signature.data, expected.data, expected.len) == 0;
 }
@@ -52,11 +75,11 @@ static void on_back(struct signer_job *job)
     struct pool *pool = item->pool;
     item->returns++;
     pool->back++;
-    bool expect_ok = job->key != pool->public_only;
-    if (!item->may_fail && job->ok != expect_ok) {
+    bool expect_ok = job->key != pool->dropped;
+    if (!item->may_fail && (job->ok != expect_ok || job->lost)) {
         pool->wrong++;
     }
-    if (job->ok && !is_right(job)) {
+    if (job->ok && !is_right(item)) {
         pool->wrong++;
     }
     /* A retry submits from within the callback, too. */
@@ -70,10 +93,15 @@ static void on_back(struct signer_job *job)
 
 static void prepare(struct pool *pool, struct item *item, int number, bool may_fail)
 {
-    *item = (struct item){.pool = pool, .may_fail = may_fail, .rounds = ROUNDS};
-    item->job.key = number % 10 == 9 ? pool->public_only : pool->keys[number % KEYS];
+    *item = (struct item){.pool = pool, .number = number, .may_fail = may_fail, .rounds = ROUNDS};
+    item->job.key = number % 10 == 9 ? pool->dropped : pool->held[number % KEYS];
     item->job.done = on_back;
-    buf_printf(&item->job.message, "POST\n/path\n%d\nnonce\nbody\n", number);
+    struct buf *message = &item->job.message;
+    buf_printf(message, "POST\n/path\n17%08d\n%032d\n", number, number);
+    for (int i = 0; number % LARGE_EVERY == 0 && i < LARGE_BYTES / 10; i++) {
+        buf_printf(message, "%010d", i);
+    }
+    buf_puts(message, "body\n");
 }
 
 static void release(struct item *items)
@@ -84,82 +112,172 @@ static void release(struct item *items)
     }
 }
 
+static void open_pool(struct pool *pool, unsigned threads)
+{
+    char *error = NULL;
+    pool->back = pool->wrong = 0;
+    pool->service =
+        pool->own_process ? sign_service_process(&error) : sign_service_threads(may_post);
+    CHECK(pool->service != NULL && (sign_service_pid(pool->service) != 0) == pool->own_process);
+    CHECK(sign_service_resize(pool->service, threads));
+    for (int i = 0; i < KEYS; i++) {
+        pool->held[i] = sign_key_load(pool->service, key_path(i), &error);
+        CHECK(pool->held[i] != NULL);
+        CHECK(EVP_PKEY_eq(sign_key_public(pool->held[i]), pool->keys[i]) == 1);
+    }
+    CHECK(sign_key_load(pool->service, key_path(KEYS), &error) == NULL);
+    CHECK(strstr(error, "cannot be read") != NULL && strstr(error, key_path(KEYS)) == error);
+    free(error);
+    pool->signer = signer_new(pool->loop, pool->service);
+    CHECK(pool->signer != NULL);
+}
+
+/* A key that the other service has, and this one never had. */
+static void close_pool(struct pool *pool)
+{
+    signer_free(pool->signer);
+    for (int i = 0; i < KEYS; i++) {
+        sign_key_unref(pool->held[i]);
+    }
+    sign_service_free(pool->service);
+}
+
 /* Changes to `later` threads (0: no change) while jobs wait and are signed. */
 static void test_all_come_back(struct pool *pool, unsigned threads, unsigned later)
 {
     static struct item items[JOBS];
-    pool->back = pool->wrong = 0;
+    open_pool(pool, threads);
     pool->left = JOBS;
-    pool->signer = signer_new(pool->loop, threads);
-    CHECK(pool->signer != NULL);
     for (int i = 0; i < JOBS; i++) {
         prepare(pool, &items[i], i, false);
         signer_submit(pool->signer, &items[i].job);
     }
-    CHECK(later == 0 || signer_resize(pool->signer, later));
+    CHECK(later == 0 || sign_service_resize(pool->service, later));
+    CHECK(signer_waiting(pool->signer) == JOBS);
     CHECK(loop_run(pool->loop) == 0);
     CHECK(pool->wrong == 0);
     CHECK(pool->back == JOBS * ROUNDS);
     CHECK(signer_waiting(pool->signer) == 0);
-    signer_free(pool->signer);
+    uint64_t ok = signer_count(pool->signer, SIGN_BY_OPENSSL, SIGN_OK);
+    uint64_t failed = signer_count(pool->signer, SIGN_BY_OPENSSL, SIGN_FAILED);
+    CHECK(ok + failed == JOBS * ROUNDS && failed == JOBS * ROUNDS / 10);
+    close_pool(pool);
     CHECK(pool->back == JOBS * ROUNDS);
     release(items);
 }
 
-/* The loop does not run: signer_free() returns all jobs, signed or not. */
+/* The loop does not run: signer_free() returns all jobs. */
 static void test_free_hands_back(struct pool *pool)
 {
     static struct item items[JOBS];
-    pool->back = pool->wrong = 0;
+    open_pool(pool, 2);
     pool->left = JOBS + 1;
-    pool->signer = signer_new(pool->loop, 2);
-    CHECK(pool->signer != NULL);
     for (int i = 0; i < JOBS; i++) {
         prepare(pool, &items[i], i, true);
         signer_submit(pool->signer, &items[i].job);
     }
     CHECK(pool->back == 0);
-    signer_free(pool->signer);
+    close_pool(pool);
     CHECK(pool->back == JOBS);
     CHECK(pool->wrong == 0);
     for (int i = 0; i < JOBS; i++) {
-        CHECK(items[i].returns == 1);
+        CHECK(items[i].returns == 1 && items[i].job.lost);
     }
     release(items);
 }
 
-static EVP_PKEY *public_half(EVP_PKEY *key)
+static void note(void *context)
 {
-    EVP_PKEY *half = NULL;
-    unsigned char *der = NULL;
-    int len = i2d_PUBKEY(key, &der);
-    const unsigned char *at = der;
-    half = d2i_PUBKEY(NULL, &at, len);
-    OPENSSL_free(der);
-    return half;
+    ++*(int *)context;
 }
 
-int main(void)
+/* Killed while it signs: every job comes back, and the owner is told once. */
+static void test_killed(struct pool *pool)
 {
+    static struct item items[JOBS];
+    int told = 0;
+    open_pool(pool, 1);
+    pool->left = JOBS;
+    signer_notify_end(pool->signer, note, &told);
+    for (int i = 0; i < JOBS; i++) {
+        prepare(pool, &items[i], i, true);
+        signer_submit(pool->signer, &items[i].job);
+    }
+    CHECK(sign_service_end(pool->service) == NULL);
+    CHECK(kill(sign_service_pid(pool->service), SIGKILL) == 0);
+    CHECK(loop_run(pool->loop) == 0);
+    CHECK(told == 1 && pool->wrong == 0 && pool->back == JOBS);
+    pool->left = 1;
+    signer_submit(pool->signer, &items[0].job);
+    CHECK(loop_run(pool->loop) == 0);
+    CHECK(told == 1 && items[0].job.lost && !items[0].job.ok);
+    char *error = NULL;
+    CHECK(sign_key_load(pool->service, key_path(0), &error) == NULL);
+    free(error);
+    close_pool(pool);
+    release(items);
+}
+
+static void make_keys(struct pool *pool)
+{
+    CHECK(mkdtemp(directory) != NULL);
+    for (int i = 0; i < KEYS; i++) {
+        pool->keys[i] = EVP_RSA_gen(2048);
+        FILE *file = fopen(key_path(i), "we");
+        CHECK(pool->keys[i] != NULL && file != NULL);
+        CHECK(PEM_write_PrivateKey(file, pool->keys[i], NULL, NULL, 0, NULL, NULL) == 1);
+        CHECK(fclose(file) == 0);
+    }
+}
+
+static void drop_keys(struct pool *pool)
+{
+    for (int i = 0; i < KEYS; i++) {
+        EVP_PKEY_free(pool->keys[i]);
+        CHECK(unlink(key_path(i)) == 0);
+    }
+    CHECK(rmdir(directory) == 0);
+}
+
+/* A key that is in no other service than its own, by number. */
+static struct sign_key *foreign_key(struct sign_service **service)
+{
+    char *error = NULL;
+    *service = sign_service_threads(may_post);
+    CHECK(*service != NULL);
+    struct sign_key *key = NULL;
+    for (int i = 0; i <= KEYS; i++) {
+        sign_key_unref(key);
+        key = sign_key_load(*service, key_path(0), &error);
+        CHECK(key != NULL);
+    }
+    return key;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], SIGN_PROCESS_ARGUMENT) == 0) {
+        return sign_process_main(may_post);
+    }
     struct pool pool = {.loop = loop_new()};
+    struct sign_service *other;
     CHECK(pool.loop != NULL);
-    for (int i = 0; i < KEYS; i++) {
-        pool.keys[i] = EVP_RSA_gen(2048);
-        CHECK(pool.keys[i] != NULL);
+    make_keys(&pool);
+    pool.dropped = foreign_key(&other);
+    for (int own_process = 0; own_process < 2; own_process++) {
+        pool.own_process = own_process == 1;
+        test_all_come_back(&pool, 1, 0);
+        test_all_come_back(&pool, 4, 0);
+        test_all_come_back(&pool, 0, 0);
+        test_all_come_back(&pool, 1, 4);
+        test_all_come_back(&pool, 4, 1);
+        test_free_hands_back(&pool);
     }
-    pool.public_only = public_half(pool.keys[0]);
-    CHECK(pool.public_only != NULL);
-    test_all_come_back(&pool, 1, 0);
-    test_all_come_back(&pool, 4, 0);
-    test_all_come_back(&pool, 0, 0);
-    test_all_come_back(&pool, 1, 4);
-    test_all_come_back(&pool, 4, 1);
-    test_free_hands_back(&pool);
+    test_killed(&pool);
     CHECK(signer_free(NULL) == NULL);
-    for (int i = 0; i < KEYS; i++) {
-        EVP_PKEY_free(pool.keys[i]);
-    }
-    EVP_PKEY_free(pool.public_only);
+    sign_key_unref(pool.dropped);
+    sign_service_free(other);
+    drop_keys(&pool);
     loop_free(pool.loop);
     return 0;
 }

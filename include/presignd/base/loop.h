@@ -8,6 +8,8 @@
 #ifndef PRESIGND_BASE_LOOP_H
 #define PRESIGND_BASE_LOOP_H
 
+#include "presignd/base/list.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -54,6 +56,20 @@ bool loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, voi
 
 /* `fn` is called after every round. */
 void loop_step_set(struct loop *loop, loop_fn *fn, void *context);
+
+/* A call that is made once, after the step and before the loop waits; embedded in its owner. So
+ * that what callbacks and the step collect goes out together. It costs no system call. */
+struct loop_deferred {
+    struct list_link link;
+    loop_fn *fn;
+    void *context;
+    bool is_set;
+};
+/* Nothing happens while it is set already. */
+void loop_defer(struct loop *loop, struct loop_deferred *deferred);
+/* Not set, or all zero: nothing happens. */
+void loop_defer_cancel(struct loop *loop, struct loop_deferred *deferred);
+
 /* The next round does not wait. */
 void loop_again(struct loop *loop);
 /* Wakes the loop. Any thread and any signal handler may call it. */

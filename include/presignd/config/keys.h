@@ -33,6 +33,9 @@ NUMBER(daemon, max_in_flight, COUNT, "512", 1, 65536, RELOAD,
        "Limit of calls in flight of all merchants. endpoint.max_connections limits them as well.")
 NUMBER(daemon, sign_threads, COUNT, "0", 0, 256, RELOAD,
        "Threads that sign requests. 0 starts one for each core.")
+FLAG(daemon, sign_process, "sign_process", flag, "no", RESTART,
+     "Whether private keys live in a process of their own, which signs and does nothing else. no: "
+     "in this one.")
 NUMBER(daemon, commit_interval_ms, MS, "5", 0, 60000, RELOAD,
        "Minimum time between the starts of two transactions.")
 NUMBER(daemon, drain_timeout_ms, MS, "20000", 0, 3600000, RELOAD,

@@ -28,10 +28,20 @@ struct setup {
     struct buf warnings; /* allowed but unwise, one line each */
 };
 
-/* Reads files (blocks). NULL with problems: `errors` gets one line for each, with file and line of
- * the key to change. After a success, a start fails only for causes outside the configuration (a
- * port in use, a broker). Kafka clients are created for trial and connect to nothing. */
+/* Reads files (blocks). `errors` is empty at the call. NULL with problems: `errors` gets one line
+ * for each, with file and line of the key to change. After a success, a start fails only for causes
+ * outside the configuration (a port in use, a broker). Kafka clients are created for trial and
+ * connect to nothing. */
 struct setup *setup_load(const struct config_sources *sources, struct buf *errors)
+    __attribute__((warn_unused_result));
+/* The same in two steps, for a process whose private keys are elsewhere: the configuration alone,
+ * then the rest with `service`, which reads the private keys (NULL: it does so itself). Never NULL;
+ * with problems in `errors`, the second step finds further ones. */
+struct setup *setup_read(const struct config_sources *sources, struct buf *errors)
+    __attribute__((warn_unused_result));
+/* Takes over `setup`; `errors` as setup_read() left it. */
+struct setup *setup_complete(struct setup *setup, const struct config_sources *sources,
+                             struct sign_service *service, struct buf *errors)
     __attribute__((warn_unused_result));
 /* Accepts NULL, returns NULL. */
 struct setup *setup_free(struct setup *setup);

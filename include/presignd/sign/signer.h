@@ -1,6 +1,5 @@
-/* A pool of signing threads, because one RSA signature takes 0.3 ms. A worker takes up to
- * SIGNER_BATCH jobs at once, so that one wake-up of the loop serves several results. Results are
- * delivered on the loop's thread.
+/* Hands strings to the signing threads and takes their signatures, for the event loop. One RSA
+ * signature takes 0.3 ms. All that is submitted in a round goes out together, after its step.
  */
 #ifndef PRESIGND_SIGN_SIGNER_H
 #define PRESIGND_SIGN_SIGNER_H
@@ -8,35 +7,49 @@
 #include "presignd/base/buf.h"
 #include "presignd/base/list.h"
 #include "presignd/base/loop.h"
+#include "presignd/sign/ends.h"
+#include "presignd/sign/service.h"
 
-#include <openssl/types.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#define SIGNER_BATCH 8
+/* A job ends as lost when it is this old and no signature at all has come for as long; at the
+ * latest when it is six times as old. */
+#define SIGNER_TIMEOUT_MS INT64_C(10000)
 
 struct signer;
 
 /* One request to sign, embedded in its owner, which must live until `done` was called. */
 struct signer_job {
     struct list_link link;
-    EVP_PKEY *key;                        /* the owner holds a reference */
+    uint64_t id;
+    int64_t submitted_ms;                 /* mono */
+    size_t sent;                          /* bytes of the message */
+    const struct sign_key *key;           /* the owner holds a reference */
     struct buf message;                   /* in: the string to sign */
     struct buf signature;                 /* out: base64 */
     bool ok;                              /* out: `signature` is valid */
+    bool lost;                            /* out, if not ok: no answer came; another try may help */
     void (*done)(struct signer_job *job); /* on the loop's thread */
 };
 
-/* `threads` 0: one for each core. NULL with errno set. */
-struct signer *signer_new(struct loop *loop, unsigned threads) __attribute__((warn_unused_result));
-/* Changes the number of threads. To have fewer, it waits for the ending threads' jobs (a few
- * milliseconds). False when the system creates too few threads; the signer continues with those
- * that it has. */
-bool signer_resize(struct signer *signer, unsigned threads) __attribute__((warn_unused_result));
-/* Waits for running signatures. Calls `done` of every unfinished job from inside; `ok` is false for
- * those that were not signed. Accepts NULL, returns NULL. */
+/* `service` must live longer, and have one signer at a time. NULL with errno set. */
+struct signer *signer_new(struct loop *loop, struct sign_service *service)
+    __attribute__((warn_unused_result));
+/* `on_end` is called once when the signing process has ended by itself; then all jobs are lost,
+ * and those that come later. */
+void signer_notify_end(struct signer *signer, loop_fn *on_end, void *context);
+/* Calls `done` of every unfinished job from inside; they are lost. Accepts NULL, returns NULL. */
 struct signer *signer_free(struct signer *signer);
-/* Never blocks. The caller bounds how many it submits (calls in flight). */
+/* Never blocks. The caller bounds how many it submits (calls in flight). `done` is never called
+ * from inside. */
 void signer_submit(struct signer *signer, struct signer_job *job);
+/* Jobs that are not done. */
 size_t signer_waiting(const struct signer *signer);
+/* 0: signatures come, or none is wanted. Else for how long jobs have been lost without one. */
+int64_t signer_silent_ms(const struct signer *signer, int64_t now_ms);
+/* Signatures since the start. */
+uint64_t signer_count(const struct signer *signer, enum sign_backend backend, enum sign_end end);
 
 #endif

@@ -76,8 +76,8 @@ enum answer_cause {
     ANSWER_CAUSE_NONE,
     ANSWER_CAUSE_KEYS,     /* no key of ours verifies a 200: unknown serial, timestamp too far off,
                             * wrong signature. Our own fault, like a 401. Not a signature test */
-    ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left: nothing was sent, the
-                            * host is not at fault */
+    ANSWER_CAUSE_SHORTAGE, /* this process has no descriptor or thread left, or got no signature:
+                            * nothing was sent, the host is not at fault */
     ANSWER_CAUSE_NAME,     /* the host's name did not resolve: nothing was sent */
     ANSWER_CAUSE_TLS,      /* the TLS handshake failed: nothing was sent */
     ANSWER_CAUSE_TIMEOUT,  /* sent, and no whole answer came in time */

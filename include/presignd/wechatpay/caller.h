@@ -82,7 +82,8 @@ struct caller_get {
  * of caller_new(). */
 typedef void caller_signed_fn(void *context, const struct merchant *merchant);
 
-/* NULL and a reason (free()). */
+/* `signer` NULL: merchants have their private keys here, and the loop's thread signs. NULL and a
+ * reason (free()). */
 struct caller *caller_new(struct loop *loop, const struct clock *clock, struct signer *signer,
                           const struct caller_config *config, caller_answered_fn *answered,
                           void *context, char **error) __attribute__((warn_unused_result));

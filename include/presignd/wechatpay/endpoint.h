@@ -50,6 +50,8 @@ size_t endpoint_index(const struct endpoint *endpoint);
 const struct endpoint *endpoint_find(const char *name, size_t len);
 /* Finds by an event's type (wechatpay.presign.NAME.requested), or NULL. */
 const struct endpoint *endpoint_of_type(const char *type);
+/* For signing: true when a POST to that path, of `len` bytes, is a row's. A sign_path_fn. */
+bool endpoint_may_post(const char *path, size_t len);
 const char *merchant_mode_name(enum merchant_mode mode);
 
 #endif

@@ -7,6 +7,7 @@
 #define PRESIGND_WECHATPAY_MERCHANT_H
 
 #include "presignd/sign/key.h"
+#include "presignd/sign/service.h"
 #include "presignd/wechatpay/endpoint.h"
 #include "presignd/wechatpay/platform_keys.h"
 #include "presignd/wechatpay/verify.h"
@@ -31,6 +32,8 @@ struct merchant_spec {
     const char *certificate_path; /* of the merchant's API certificate */
     const char *private_key_path;
     bool key_is_credential; /* the service manager passes it */
+    /* It reads the private key; NULL: merchant_new() reads it itself. */
+    struct sign_service *service;
     const char *public_key_id;
     const char *public_key_path;
     const char *const *certificate_paths; /* platform certificates, NULL-ended; may be NULL */
@@ -50,7 +53,8 @@ struct merchant {
     char *serial_no;
     /* Of the merchant's own certificate, which private_key belongs to; 0: none is configured. */
     int64_t certificate_not_before_ms, certificate_not_after_ms;
-    EVP_PKEY *private_key;
+    EVP_PKEY *private_key;            /* with `sign_key`, its public half only */
+    struct sign_key *sign_key;        /* NULL: `private_key` signs */
     char key_sha256[KEY_SHA256_SIZE]; /* of its public key; "" without one */
     bool key_is_credential;
     char *public_key_id; /* sent as Wechatpay-Serial; NULL without a public key */

@@ -1,0 +1,365 @@
+#include "sign/server.h"
+
+#include "presignd/base/log.h"
+#include "presignd/base/mem.h"
+#include "presignd/sign/key.h"
+#include "sign/held_keys.h"
+#include "sign/items.h"
+#include "sign/packets.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/x509.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* More threads do not sign faster on any expected machine. */
+enum { THREADS_MAX = 256 };
+
+/* Strings whose parts are not all there yet. The other side sends one after the other; threads may
+ * take them in another order. */
+enum { PARTED_MAX = 8 };
+struct parted {
+    uint64_t id; /* 0: free */
+    char *bytes; /* of `total` */
+    uint32_t total, got;
+};
+
+struct server {
+    int jobs;
+    sign_path_fn *may_post;
+    struct held_keys keys;
+    pthread_mutex_t lock; /* for all below */
+    pthread_cond_t changed;
+    unsigned wanted, running;
+    struct parted parted[PARTED_MAX];
+};
+
+/* --- A signing thread --- */
+
+/* What one thread works on: up to SIGN_BATCH requests, and their answers. */
+struct batch {
+    struct sign_worker worker;
+    size_t count; /* of items */
+    struct sign_item items[SIGN_BATCH];
+    char *owned[SIGN_BATCH]; /* the item's string, when it came in parts */
+    struct sign_answer answers[SIGN_BATCH];
+    struct mmsghdr messages[SIGN_BATCH];
+    struct iovec parts[SIGN_BATCH];
+    char requests[SIGN_BATCH][SIGN_REQUEST_MAX];
+};
+
+/* The first request is waited for; those that wait already come with it, so that one wake-up serves
+ * several. 0: the other side has ended. */
+static size_t take(struct server *server, struct batch *batch)
+{
+    for (size_t i = 0; i < SIGN_BATCH; i++) {
+        batch->parts[i] = (struct iovec){batch->requests[i], SIGN_REQUEST_MAX};
+        batch->messages[i] =
+            (struct mmsghdr){.msg_hdr = {.msg_iov = &batch->parts[i], .msg_iovlen = 1}};
+    }
+    int count;
+    do {
+        count = recvmmsg(server->jobs, batch->messages, SIGN_BATCH, MSG_WAITFORONE, NULL);
+    } while (count < 0 && errno == EINTR);
+    size_t taken = 0;
+    while (taken < (size_t)(count > 0 ? count : 0) && batch->messages[taken].msg_len > 0) {
+        taken++;
+    }
+    return taken;
+}
+
+static void parted_free(struct parted *parted)
+{
+    free(parted->bytes);
+    *parted = (struct parted){0};
+}
+
+/* The string that this is a part of. Where all are taken, the oldest one is given up: its other
+ * parts never came. */
+static struct parted *parted_of(struct server *server, const struct sign_request_head *head)
+{
+    struct parted *oldest = &server->parted[0];
+    for (size_t i = 0; i < PARTED_MAX; i++) {
+        struct parted *parted = &server->parted[i];
+        if (parted->id == head->id && parted->total == head->total) {
+            return parted;
+        }
+        oldest = parted->id < oldest->id ? parted : oldest;
+    }
+    parted_free(oldest);
+    *oldest =
+        (struct parted){.id = head->id, .bytes = mem_alloc(head->total), .total = head->total};
+    return oldest;
+}
+
+/* Adds one part. The whole string, which the caller frees, or NULL. */
+static char *add_part(struct server *server, const struct sign_request_head *head,
+                      const char *bytes, size_t len)
+{
+    char *whole = NULL;
+    pthread_mutex_lock(&server->lock);
+    struct parted *parted = parted_of(server, head);
+    memcpy(parted->bytes + head->offset, bytes, len);
+    parted->got += (uint32_t)len;
+    if (parted->got >= parted->total) {
+        whole = parted->bytes;
+        *parted = (struct parted){0};
+    }
+    pthread_mutex_unlock(&server->lock);
+    return whole;
+}
+
+static void add_item(struct server *server, struct batch *batch,
+                     const struct sign_request_head *head, const char *message, char *owned)
+{
+    struct sign_item *item = &batch->items[batch->count];
+    batch->owned[batch->count] = owned;
+    batch->answers[batch->count].id = head->id;
+    batch->count++;
+    item->key = message == NULL ? NULL : held_keys_get(&server->keys, head->key);
+    item->message = message;
+    item->len = head->total;
+    item->signature.len = 0;
+}
+
+/* A packet that is no request, or belongs to none, is answered as a failure. */
+static void read_packet(struct server *server, struct batch *batch, size_t index)
+{
+    const struct mmsghdr *message = &batch->messages[index];
+    struct sign_request_head head = {0};
+    size_t size = message->msg_len, len = size > sizeof head ? size - sizeof head : 0;
+    const char *bytes = batch->requests[index] + sizeof head;
+    memcpy(&head, batch->requests[index], size < sizeof head ? size : sizeof head);
+    bool cut = (message->msg_hdr.msg_flags & MSG_TRUNC) != 0;
+    if (cut || len == 0 || head.id == 0 || head.total > SIGN_STRING_MAX ||
+        head.offset > head.total || len > head.total - head.offset) {
+        add_item(server, batch, &head, NULL, NULL);
+    } else if (len == head.total) {
+        add_item(server, batch, &head, bytes, NULL);
+    } else {
+        char *whole = add_part(server, &head, bytes, len);
+        if (whole != NULL) {
+            add_item(server, batch, &head, whole, whole);
+        }
+    }
+}
+
+static void write_answer(struct batch *batch, size_t index)
+{
+    struct sign_item *item = &batch->items[index];
+    struct sign_answer *answer = &batch->answers[index];
+    size_t len = item->end == SIGN_OK ? item->signature.len : 0;
+    assert(len <= sizeof answer->signature);
+    held_key_unref(item->key);
+    free(batch->owned[index]);
+    answer->end = (uint8_t)item->end;
+    answer->backend = (uint8_t)item->backend;
+    answer->len = (uint16_t)len;
+    if (len > 0) {
+        memcpy(answer->signature, item->signature.data, len);
+    }
+    batch->parts[index] = (struct iovec){answer, offsetof(struct sign_answer, signature) + len};
+    batch->messages[index] =
+        (struct mmsghdr){.msg_hdr = {.msg_iov = &batch->parts[index], .msg_iovlen = 1}};
+}
+
+/* Blocks while the other side does not read. False: it has ended. */
+static bool give(struct server *server, struct batch *batch, size_t count)
+{
+    size_t given = 0;
+    while (given < count) {
+        int sent = sendmmsg(server->jobs, batch->messages + given, (unsigned)(count - given),
+                            MSG_NOSIGNAL);
+        if (sent < 0 && errno != EINTR && errno != ENOBUFS && errno != ENOMEM) {
+            return false;
+        }
+        given += sent > 0 ? (size_t)sent : 0;
+    }
+    return true;
+}
+
+/* True: this thread is one too many, and counted as ended. */
+static bool is_surplus(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    bool surplus = server->running > server->wanted;
+    server->running -= surplus;
+    pthread_cond_signal(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+    return surplus;
+}
+
+static void count_end(struct server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->running--;
+    pthread_cond_signal(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void batch_free(struct batch *batch)
+{
+    for (size_t i = 0; i < SIGN_BATCH; i++) {
+        buf_deinit(&batch->items[i].signature);
+    }
+    free(batch);
+}
+
+/* False: the other side has ended. */
+static bool sign_batch(struct server *server, struct batch *batch)
+{
+    size_t packets = take(server, batch);
+    batch->count = 0;
+    for (size_t i = 0; i < packets; i++) {
+        read_packet(server, batch, i);
+    }
+    sign_items(&batch->worker, batch->items, batch->count);
+    for (size_t i = 0; i < batch->count; i++) {
+        write_answer(batch, i);
+    }
+    return packets > 0 && give(server, batch, batch->count);
+}
+
+static void *work(void *context)
+{
+    struct server *server = context;
+    struct batch *batch = mem_zalloc(1, sizeof *batch);
+    bool surplus = false;
+    while (!surplus && sign_batch(server, batch)) {
+        surplus = is_surplus(server);
+    }
+    batch_free(batch);
+    if (!surplus) {
+        count_end(server);
+    }
+    return NULL;
+}
+
+/* --- The number of threads --- */
+
+/* The cores that this process may use: a container may have fewer. */
+static unsigned cores(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+static bool start_thread(struct server *server)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, work, server) != 0) {
+        return false;
+    }
+    (void)pthread_setname_np(thread, "presignd-sign");
+    (void)pthread_detach(thread);
+    return true;
+}
+
+/* All signals are blocked in them: the event loop handles signals, and the signing process none. */
+static bool resize(struct server *server, unsigned threads)
+{
+    threads = threads == 0 ? cores() : threads;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_mutex_lock(&server->lock);
+    server->wanted = threads < THREADS_MAX ? threads : THREADS_MAX;
+    bool started = true;
+    while (started && server->running < server->wanted) {
+        started = start_thread(server);
+        server->running += started;
+    }
+    if (!started && server->running > 0) {
+        server->wanted = server->running; /* fewer than wanted share the work */
+    }
+    pthread_mutex_unlock(&server->lock);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return started;
+}
+
+static void end_threads(struct server *server)
+{
+    (void)shutdown(server->jobs, SHUT_RDWR);
+    pthread_mutex_lock(&server->lock);
+    while (server->running > 0) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+/* --- Keys --- */
+
+/* Returns the bytes of the answer's content. */
+static size_t load(struct server *server, const char *path, struct key_answer *answer)
+{
+    AUTO_FREE char *error = NULL;
+    EVP_PKEY *key = key_private_read(path, &error);
+    unsigned char *der = NULL;
+    int len = key == NULL ? 0 : i2d_PUBKEY(key, &der);
+    if (key != NULL && len > 0 && (size_t)len <= sizeof answer->content) {
+        answer->number = held_keys_add(&server->keys, key);
+        error = answer->number == 0 ? mem_printf("%s: is one key too many", path) : NULL;
+    } else if (key != NULL) {
+        EVP_PKEY_free(key);
+        error = mem_printf("%s: its public half cannot be written", path);
+    }
+    answer->ok = error == NULL;
+    size_t size = error == NULL ? (size_t)len : strnlen(error, sizeof answer->content);
+    memcpy(answer->content, error == NULL ? (const char *)der : error, size);
+    OPENSSL_free(der);
+    return size;
+}
+
+/* False: the other side has ended. */
+static bool answer_request(struct server *server, int keys)
+{
+    struct key_request request = {0};
+    struct key_answer answer = {0};
+    ssize_t len = recv(keys, &request, sizeof request, 0);
+    if (len <= 0) {
+        return len < 0 && errno == EINTR;
+    }
+    size_t content = 0;
+    switch (request.kind) {
+    case KEY_UNLOAD:
+        held_keys_drop(&server->keys, request.number);
+        return true;
+    case KEY_LOAD:
+        request.path[sizeof request.path - 1] = '\0';
+        content = load(server, request.path, &answer);
+        break;
+    case KEY_THREADS:
+        answer.ok = resize(server, request.number);
+        break;
+    default:
+        break;
+    }
+    return send(keys, &answer, offsetof(struct key_answer, content) + content, MSG_NOSIGNAL) > 0;
+}
+
+void sign_serve(int jobs, int keys, sign_path_fn *may_post)
+{
+    struct server server = {.jobs = jobs, .may_post = may_post};
+    held_keys_init(&server.keys);
+    pthread_mutex_init(&server.lock, NULL);
+    pthread_cond_init(&server.changed, NULL);
+    while (answer_request(&server, keys)) {
+    }
+    end_threads(&server);
+    for (size_t i = 0; i < PARTED_MAX; i++) {
+        parted_free(&server.parted[i]);
+    }
+    held_keys_deinit(&server.keys);
+    pthread_cond_destroy(&server.changed);
+    pthread_mutex_destroy(&server.lock);
+    close(jobs);
+    close(keys);
+}
