@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -250,6 +251,88 @@ class Check(Ctl):
         told = self.run_ctl("check").stderr.decode()
         for wrong in ("/nowhere", "wechatpay_public_key", "no_such", "max_attempts"):
             self.assertRegex(told, rf"(?m)^{self.config}:\d+: .*{wrong}")
+
+
+class KeyFiles(Ctl):
+    """Files as openssl(1) and editors make them."""
+
+    def setUp(self):
+        super().setUp()
+        self.key, self.public = self.directory / "merchant.pem", VECTORS / "k3_wechatpay_public_key.pem"
+
+    def openssl(self, *arguments):
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=180)
+
+    def made(self, name, *arguments):
+        self.openssl(*arguments, "-out", self.directory / name)
+        return self.directory / name
+
+    def certificate(self, name, serial, key):
+        return self.made(name, "req", "-x509", "-new", "-key", key, "-days", "3650", "-subj", "/CN=x", "-set_serial", serial)
+
+    def archive(self):
+        return self.made("apiclient_cert.p12", "pkcs12", "-export", "-passout", "pass:1900007291", "-inkey", self.key,
+                         "-in", self.certificate("own.crt", "0x0A", self.key))
+
+    def check(self, **keys):
+        """What it prints on success, else what it says of the file."""
+        sets = [word for name, value in keys.items() for word in ("--set", f"merchant 1900007291.{name}={value}")]
+        done = self.run_ctl("check", *sets)
+        self.assertEqual(done.returncode == EX_CONFIG, bool(done.stderr), done.stderr)
+        return done.stdout.decode() if done.returncode == EX_OK else done.stderr.decode()
+
+    def test_each_form_of_a_key_is_read(self):
+        windows = self.directory / "windows.pem"
+        windows.touch(mode=0o600)
+        windows.write_bytes(b"\xef\xbb\xbf" + self.key.read_bytes().replace(b"\n", b"\r\n"))
+        exported = self.made("exported.pem", "pkcs12", "-in", self.archive(), "-nodes", "-passin", "pass:1900007291")
+        self.assertIn("Bag Attributes", exported.read_text())
+        pkcs1 = self.made("pkcs1.pem", "rsa", "-in", self.key, "-traditional")
+        self.assertIn("RSA PRIVATE", pkcs1.read_text())
+        mislabelled = self.directory / "mislabelled.pem"
+        mislabelled.touch(mode=0o600)
+        mislabelled.write_text(pkcs1.read_text().replace(" RSA PRIVATE ", " PRIVATE "))
+        for path in (windows, exported, pkcs1, mislabelled):
+            with self.subTest(path.name):
+                path.chmod(0o600)
+                self.assertIn("merchant 1900007291", self.check(private_key=path))
+        rsa_public = self.made("rsa-public.pem", "rsa", "-pubin", "-in", self.public, "-RSAPublicKey_out")
+        self.assertIn("RSA PUBLIC", rsa_public.read_text())
+        self.assertIn("with 1 key", self.check(wechatpay_public_key=rsa_public))
+
+    def test_a_bundle_counts_as_a_whole_and_a_certificate_names_its_number(self):
+        theirs = self.made("theirs.pem", "genpkey", "-algorithm", "RSA")
+        bundle = self.directory / "bundle.pem"
+        bundle.write_text("".join(self.certificate(f"{serial}.crt", serial, theirs).read_text() for serial in ("0x0C", "0x0D")))
+        self.assertIn("with 3 keys", self.check(platform_certificates=bundle))
+        own = self.certificate("own.crt", "0x0A", self.key)
+        self.assertIn("merchant 1900007291", self.check(certificate=own, serial_no=""))
+        self.assertIn("merchant 1900007291", self.check(certificate=own, serial_no="a"))
+        self.assertIn("serial_no: is not the serial number of certificate, which is 0A", self.check(certificate=own))
+        self.assertIn("private_key does not belong to this certificate", self.check(certificate=bundle, serial_no=""))
+        self.assertIn("holds 2 private keys", self.check(private_key=self.joined(self.key, theirs)))
+
+    def joined(self, *paths):
+        path = self.directory / "joined.pem"
+        path.touch(mode=0o600)
+        path.write_text("".join(each.read_text() for each in paths))
+        return path
+
+    def test_the_command_that_a_refusal_names_converts_the_file(self):
+        private = self.made("key.der", "pkey", "-in", self.key, "-outform", "DER")
+        public = self.made("public.der", "pkey", "-pubin", "-in", self.public, "-outform", "DER")
+        archive = self.archive()
+        own = self.made("own.der", "x509", "-in", self.directory / "own.crt", "-outform", "DER")
+        for name, path, more in (("private_key", private, {}), ("wechatpay_public_key", public, {}),
+                                 ("private_key", archive, {}), ("certificate", archive, {"serial_no": ""}),
+                                 ("certificate", own, {"serial_no": ""})):
+            with self.subTest(path.name):
+                told = self.check(**{name: path}, **more)
+                command = re.search(r"or convert it \(openssl (.*) -in OLD -out NEW\)", told)[1].split()
+                password = ["-passin", "pass:1900007291"] if command[0] == "pkcs12" else []
+                new = self.made("new.pem", *command, "-in", path, *password)
+                new.chmod(0o600)
+                self.assertIn("merchant 1900007291", self.check(**{name: new}, **more))
 
 
 class Redrive(Ctl):

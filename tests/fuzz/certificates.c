@@ -1,6 +1,7 @@
 /* Reads the list of platform certificates, or a file that an operator configured as a key. An input
- * that begins with "-----" is such a file. The rest of an input that begins with "seal" is
- * encrypted as a certificate of the list, so that the code behind the decryption is reached. */
+ * that begins with "-----" is such a file, as is what follows "file". The rest of an input that
+ * begins with "seal" is encrypted as a certificate of the list, so that the code behind the
+ * decryption is reached. */
 #include "fuzz.h"
 
 #include "presignd/base/mem.h"
@@ -94,6 +95,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         read_list(list.data, list.len);
     } else if (size > 5 && memcmp(text, "-----", 5) == 0) {
         read_key(text, size);
+    } else if (size > 4 && memcmp(text, "file", 4) == 0) {
+        read_key(text + 4, size - 4);
     } else {
         read_list(text, size);
     }

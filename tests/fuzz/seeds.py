@@ -119,6 +119,10 @@ def certificates_seeds():
     for path in sorted(VECTORS.glob("*.pem")):
         yield path.read_bytes()
         yield b"seal" + path.read_bytes()
+        yield b"file\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n")
+        der = base64.b64decode(b"".join(path.read_bytes().splitlines()[1:-1]))
+        yield from (b"file" + der, b"file-----BEGIN RSA PUBLIC KEY-----\n" + base64.b64encode(der) +
+                    b"\n-----END RSA PUBLIC KEY-----\n")
 
 
 def config_seeds():
