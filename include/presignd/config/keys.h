@@ -85,7 +85,8 @@ NUMBER(retry, max_delay_ms, MS, "30000", 1, DAY_MS, RELOAD,
 NUMBER(retry, give_up_after_ms, MS, "600000", 1, 7 * DAY_MS, RELOAD,
        "Maximum time for an event's attempts, from the first one in this process.")
 NUMBER(retry, hold_unauthorized_ms, MS, "600000", 0, 7 * DAY_MS, RELOAD,
-       "How long a merchant's events wait after 401 or unverifiable answers. 0: they fail at once.")
+       "How long a merchant's events wait after 401, after unverifiable answers, or without a key "
+       "that verifies answers. 0: they fail at once, without a key after a minute.")
 END;
 
 SECTION(merchant)
