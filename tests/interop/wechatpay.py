@@ -4,11 +4,13 @@
 usage: wechatpay.py WECHATPAY_PROBE VENV_DIR
 
 It builds the Authorization header that we must build, and signs answers that we must accept,
-and refuse once a byte was changed. VENV_DIR is made on first use (pip needs an index then).
+and refuse once a byte was changed. It decrypts the lists of certificates that we must open.
+VENV_DIR is made on first use (pip needs an index then).
 Exit status 77: it cannot be had; with PRESIGND_REQUIRE_SUITES=1 that is a failure.
 """
 
 import base64
+import hashlib
 import json
 import os
 import random
@@ -95,6 +97,66 @@ def check_answers(rng, probe, key):
               "the signature does not match the answer")
 
 
+def certificate_of(rng, key):
+    """PEM, and what the probe prints of it."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives import serialization as s
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Tenpay.com sign")])
+    begin = datetime.datetime(2020, 1, 1)
+    serial = rng.getrandbits(rng.choice([8, 64, 159])) | 1
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(serial).not_valid_before(begin)
+            .not_valid_after(begin + datetime.timedelta(days=7300)).sign(key, hashes.SHA256()))
+    der = key.public_key().public_bytes(s.Encoding.DER, s.PublicFormat.SubjectPublicKeyInfo)
+    text = f"{serial:X}"
+    text = text.zfill(len(text) + len(text) % 2)  # whole bytes
+    return made.public_bytes(s.Encoding.PEM).decode(), text, hashlib.sha256(der).hexdigest()
+
+
+def sealed(rng, key, pem, serial):
+    """An element of the list."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    nonce = "".join(rng.choices("0123456789abcdefghijklmnopqrstuvwxyz", k=rng.choice([12, 12, 12, 16, 32])))
+    data = rng.choice(["certificate", "certificate", "", "证书"])
+    text = AESGCM(key.encode()).encrypt(nonce.encode(), pem.encode(), data.encode())
+    return {"serial_no": serial, "effective_time": "2018-06-08T10:34:56+08:00",
+            "expire_time": "2018-12-08T10:34:56+08:00",
+            "encrypt_certificate": {"algorithm": "AEAD_AES_256_GCM", "nonce": nonce, "associated_data": data,
+                                    "ciphertext": base64.b64encode(text).decode()}}
+
+
+def check_lists(rng, probe, key):
+    from wechatpayv3 import utils
+    for _ in range(ROUNDS):
+        apiv3_key = "".join(rng.choices("0123456789abcdefABCDEF!/+", k=32))
+        items, expected, skipped = [], [], 0
+        for _ in range(rng.randrange(1, 5)):
+            pem, serial, sha256 = certificate_of(rng, key)
+            item = sealed(rng, apiv3_key, pem, serial)
+            parts = item["encrypt_certificate"]
+            if rng.random() < 0.3:
+                at = rng.choice(["ciphertext", "nonce", "associated_data"])
+                parts[at] = flipped(rng, parts[at]) if parts[at] else "x"
+            try:
+                opened = utils.aes_decrypt(nonce=parts["nonce"], ciphertext=parts["ciphertext"],
+                                           associated_data=parts["associated_data"], apiv3_key=apiv3_key)
+            except Exception:  # of base64 too
+                opened = None
+            if opened == pem:
+                expected.append(f"{serial}={sha256}")
+            else:
+                skipped += 1
+            items.append(item)
+        text = json.dumps({"data": items}, ensure_ascii=False)
+        check("list", probe.ask(op="list", body=text, key=apiv3_key), " ".join([*expected, str(skipped)]))
+        check("list of another key", probe.ask(op="list", body=text, key=apiv3_key[::-1]), str(len(items)))
+        cut = text[:rng.randrange(len(text))]
+        check("list that is cut", probe.ask(op="list", body=cut, key=apiv3_key), "0")
+
+
 def key_files(directory, bits):
     """A merchant's key pair and WeChat Pay's: the two that the probe reads, and the private
     one of WeChat Pay's."""
@@ -122,8 +184,9 @@ def main():
             probe = Probe(program, private, public)
             check_requests(rng, probe, own)
             check_answers(rng, probe, theirs)
+            check_lists(rng, probe, theirs)
             check("exit status", probe.close(), 0)
-        print(f"{bits} bits: {ROUNDS} requests and {ROUNDS} answers agree")
+        print(f"{bits} bits: {ROUNDS} requests, {ROUNDS} answers and {ROUNDS} lists agree")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 #include "presignd/base/text.h"
 #include "presignd/sign/key.h"
 #include "presignd/sign/sign.h"
+#include "presignd/wechatpay/certificates.h"
 #include "presignd/wechatpay/verify.h"
 
 #include <jansson.h>
@@ -73,6 +74,23 @@ static void answer_verify(EVP_PKEY *key, const json_t *line, const struct buf *b
     puts(verify_status_text(verify_answer(keys, 1, &input, int_of(line, "now"))));
 }
 
+static void answer_list(const json_t *line, const struct buf *body)
+{
+    struct certificate_list list = {0};
+    const char *apiv3_key = string_of(line, "key");
+    if (strlen(apiv3_key) != APIV3_KEY_LENGTH) {
+        fail("key");
+    }
+    (void)!certificates_open(body->data, body->len, apiv3_key, &list);
+    for (size_t i = 0; i < list.count; i++) {
+        char sha256[KEY_SHA256_SIZE];
+        key_sha256(list.items[i].key, sha256);
+        printf("%s=%s ", list.items[i].serial, sha256);
+    }
+    printf("%zu\n", list.skipped);
+    certificate_list_deinit(&list);
+}
+
 int main(int argc, char **argv)
 {
     char *error = NULL;
@@ -90,6 +108,8 @@ int main(int argc, char **argv)
         }
         if (strcmp(string_of(line, "op"), "sign") == 0) {
             answer_sign(own, line, &body);
+        } else if (strcmp(string_of(line, "op"), "list") == 0) {
+            answer_list(line, &body);
         } else {
             answer_verify(theirs, line, &body);
         }
