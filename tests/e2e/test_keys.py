@@ -118,6 +118,41 @@ class Without(Keys):
         self.assertEqual(self.calls(), [])
 
 
+    def test_a_certificate_that_expired_and_its_successor_in_one_file(self):
+        sandbox = self.sandbox("certificate")
+        sandbox.set(certificate={"number": 2, "starts_in_s": -10 * DAY_S, "ends_in_s": -DAY_S})
+        old, good = (sandbox.directory / name for name in (self.file(2), self.file(1)))
+        bundle = self.world.directory / "bundle.pem"
+        bundle.write_bytes(old.read_bytes())
+        self.start(f"merchant {MERCHANT}.platform_certificates={bundle}", hold_unauthorized_ms=600000)
+        self.daemon.wait_for_log("platform_certificates: certificate [0-9A-F]+ expired at .* and verifies nothing: leave it out")
+        sent = self.world.produce(event() for _ in range(20))
+        self.assert_held(20)
+        done = self.world.ctl("check", "-c", self.world.directory / "presignd-1.conf",
+                              "--set", f"merchant {MERCHANT}.platform_certificates={bundle}")
+        self.assertEqual(done.returncode, 78)
+        self.assertIn("no certificate is valid now", done.stderr.decode())
+        bundle.write_bytes(old.read_bytes() + good.read_bytes())
+        self.assertEqual(self.world.ctl("reload", "-c", self.world.directory / "presignd-1.conf").returncode, 0)
+        self.assert_results(sent)
+        self.assertEqual(len(self.calls()), 20)
+
+    def file(self, number):
+        return next(each["file"] for each in self.world.sandbox.set()["certificates"] if each["number"] == number)
+
+    def test_another_algorithm_than_the_keys_verifies_nothing(self):
+        sandbox = self.sandbox("public-key", mchid=MERCHANT, calls="other-type")
+        self.start(hold_unauthorized_ms=60000)
+        sent = self.world.produce(event() for _ in range(20))
+        wait_until(lambda: self.metric('presignd_held_events{why="unverified_answer"}') > 0, "events are held")
+        self.assertEqual(self.world.outcomes(), {})
+        sandbox.set(mchid=MERCHANT, calls="no-type")
+        self.assert_results(sent)
+        self.assertGreater(self.metric('presignd_calls_total{endpoint="app",host="127.0.0.1:%d",answer="unverified"}'
+                                       % sandbox.port), 0)
+        self.world.assert_audit_passes()
+
+
 class Changes(Keys):
     """Under load."""
 
