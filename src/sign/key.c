@@ -144,10 +144,8 @@ static bool refuse(const char *what, const char *held, enum use use, char **erro
 
 static bool refuse_damaged(const char *what, enum pem_kind kind, char **error)
 {
-    *error = kind == PEM_NONE
-                 ? mem_printf("%s: holds more than %d keys and certificates", what, PEM_BLOCKS_MAX)
-                 : mem_printf("%s: is %s that is damaged: download or copy it again", what,
-                              pem_kind_text(kind));
+    *error = mem_printf("%s: is %s that is damaged: download or copy it again", what,
+                        kind == PEM_NONE ? "a PEM file" : pem_kind_text(kind));
     return false;
 }
 
@@ -179,6 +177,10 @@ static bool open_pem(struct pem *pem, const char *text, size_t len, const char *
         ok = false;
     } else if (pem->fault == PEM_DER || pem->fault == PEM_PKCS12) {
         ok = refuse_binary(what, pem, use, error);
+    } else if (pem->fault == PEM_MANY) {
+        *error = mem_printf("%s: holds more than %d keys and certificates: leave old ones out",
+                            what, PEM_BLOCKS_MAX);
+        ok = false;
     } else if (pem->fault == PEM_DAMAGED) {
         ok = refuse_damaged(what, pem->damaged, error);
     } else if (pem->count == 0) {

@@ -98,16 +98,20 @@ static bool is_encrypted(const char *header)
     return strstr(header, "ENCRYPTED") != NULL;
 }
 
-static void take_block(struct pem *out, const char *label, const char *header, unsigned char *der,
+/* Takes over `der`. False: there is one block too many. */
+static bool take_block(struct pem *out, const char *label, const char *header, unsigned char *der,
                        long len)
 {
     enum pem_kind kind = kind_of(label, strlen(label));
-    if (kind == PEM_NONE) {
+    bool many = out->count == PEM_BLOCKS_MAX;
+    if (kind == PEM_NONE || many) {
         OPENSSL_clear_free(der, (size_t)len);
-        return;
+        out->fault = many ? PEM_MANY : out->fault;
+        return !many;
     }
     kind = is_encrypted(header) ? PEM_ENCRYPTED : kind;
     out->blocks[out->count++] = (struct pem_block){kind, der, len};
+    return true;
 }
 
 /* False at the end and at the first fault. */
@@ -118,10 +122,10 @@ static bool read_block(struct pem *out, BIO *bio, const char *text, size_t text_
     unsigned char *der = NULL;
     long len = 0;
     if (PEM_read_bio(bio, &label, &header, &der, &len) == 1) {
-        take_block(out, label, header, der, len);
+        bool taken = take_block(out, label, header, der, len);
         OPENSSL_free(label);
         OPENSSL_free(header);
-        return true;
+        return taken;
     }
     enum pem_kind kind = first_kind(text + begin, text_len - begin);
     bool ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
@@ -138,10 +142,6 @@ static void read_blocks(struct pem *out, const char *text, size_t len)
     char *copy = clean_copy(text, &copy_len);
     AUTO(bio_free_at) BIO *bio = BIO_new_mem_buf(copy, (int)copy_len);
     while (bio != NULL && read_block(out, bio, copy, copy_len)) {
-        if (out->count == PEM_BLOCKS_MAX) {
-            out->fault = PEM_DAMAGED;
-            break;
-        }
     }
     ERR_clear_error();
     OPENSSL_cleanse(copy, len + 1);

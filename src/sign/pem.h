@@ -26,6 +26,7 @@ const char *pem_kind_text(enum pem_kind kind);
 enum pem_fault {
     PEM_FINE,
     PEM_DAMAGED,
+    PEM_MANY, /* more than PEM_BLOCKS_MAX blocks */
     PEM_UTF16,
     PEM_DER,    /* a key or a certificate, without its text form */
     PEM_PKCS12, /* an archive, as apiclient_cert.p12 */
@@ -41,7 +42,7 @@ struct pem {
     struct pem_block blocks[PEM_BLOCKS_MAX];
     size_t count;
     enum pem_fault fault;
-    enum pem_kind damaged; /* of PEM_DAMAGED; PEM_NONE: more than PEM_BLOCKS_MAX blocks */
+    enum pem_kind damaged; /* of PEM_DAMAGED: the block's kind, PEM_NONE if it is another one */
 };
 
 /* Blocks with other labels are left out. `len`: KEY_FILE_MAX at most. The first fault ends it. */

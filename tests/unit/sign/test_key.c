@@ -284,6 +284,24 @@ Test(key, files_are_taken_as_editors_leave_them)
     }
 }
 
+Test(key, too_many_blocks_and_damaged_ones_of_other_kinds_are_named)
+{
+    AUTO(pkey_free_at) EVP_PKEY *key = vector_merchant_key();
+    AUTO_BUF struct buf plain = pem_of(key, FORM_PUBLIC), many = {0};
+    for (int i = 0; i < 64; i++) {
+        buf_append(&many, plain.data, plain.len);
+    }
+    AUTO_FREE char *most = NULL, *more = NULL;
+    cr_assert_null(key_public_parse(many.data, many.len, "p", &most));
+    cr_assert_str_eq(most, "p: holds 64 keys: leave the one of wechatpay_public_key_id");
+    buf_append(&many, plain.data, plain.len);
+    cr_assert_null(key_public_parse(many.data, many.len, "p", &more));
+    cr_assert_str_eq(more, "p: holds more than 64 keys and certificates: leave old ones out");
+    static const char other[] = "-----BEGIN X-----\nAAAA\n-----END Y-----\n";
+    expect_private_refused(other, strlen(other),
+                           "is a PEM file that is damaged: download or copy it again");
+}
+
 static struct buf pkcs12_of(EVP_PKEY *key)
 {
     PKCS12 *archive = PKCS12_create("1", "n", key, NULL, NULL, 0, 0, 0, 0, 0);
