@@ -123,7 +123,8 @@ static void add_item(struct server *server, struct batch *batch,
     batch->owned[batch->count] = owned;
     batch->answers[batch->count].id = head->id;
     batch->count++;
-    item->key = message == NULL ? NULL : held_keys_get(&server->keys, head->key);
+    bool permitted = message != NULL && sign_is_permitted(message, head->total, server->may_post);
+    item->key = permitted ? held_keys_get(&server->keys, head->key) : NULL;
     item->message = message;
     item->len = head->total;
     item->signature.len = 0;

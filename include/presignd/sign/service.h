@@ -8,15 +8,14 @@
 #ifndef PRESIGND_SIGN_SERVICE_H
 #define PRESIGND_SIGN_SERVICE_H
 
+#include "presignd/sign/permit.h"
+
 #include <openssl/types.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #define SIGN_PROCESS_ARGUMENT "--sign-process"
-
-/* Of the `path` of a request, `len` bytes with its query: true when a POST to it may be signed. */
-typedef bool sign_path_fn(const char *path, size_t len);
 
 struct sign_service;
 
