@@ -2,6 +2,12 @@
 
 #include <string.h>
 
+bool text_lies_in(const char *path, const char *directory)
+{
+    size_t len = directory == NULL ? 0 : strlen(directory);
+    return len > 0 && path != NULL && strncmp(path, directory, len) == 0 && path[len] == '/';
+}
+
 bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)
 {
     bool negative = *string == '-';

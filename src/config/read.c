@@ -33,7 +33,7 @@ static void *part_of(const struct config *config, const struct config_section *s
 /* Programs without keys need a merchant's number and mode alone. */
 static bool is_needed(const struct reading *reading, const struct config_key *key)
 {
-    bool of_keys = key->type == &config_type_path;
+    bool of_keys = key->type == &config_type_path || key->type == &config_type_private_key;
     return key->change == CONFIG_REQUIRED && !(reading->sources->without_keys && of_keys);
 }
 

@@ -280,6 +280,17 @@ static char *credential_hint(const char *name)
                       out.data, out.data);
 }
 
+/* Its mode lets us read it, and the system does not: see src/daemon/confinement.c. */
+static bool is_hidden(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    bool hidden = fd < 0 && errno == EACCES && access(path, R_OK) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return hidden;
+}
+
 /* Names the file only if the text looks like a path. `text`: as configured, of which `path` came.
  */
 static char *file_problem(const char *text, const char *path, const char *reason)
@@ -287,6 +298,11 @@ static char *file_problem(const char *text, const char *path, const char *reason
     if (*text == '@' && access(path, F_OK) != 0 && errno == ENOENT) {
         AUTO_FREE char *hint = credential_hint(text + 1);
         return mem_printf("%s: %s: %s", path, reason, hint);
+    }
+    if (*text == '@' && is_hidden(path)) {
+        return mem_printf("%s: %s: with sign_process, a credential that only private_key named at "
+                          "the start, or nothing did, can be read after a restart only",
+                          path, reason);
     }
     if (*path == '/' || *path == '.') {
         AUTO_BUF struct buf out = {0};
@@ -329,6 +345,9 @@ static char *credential_path(const char *text, const struct config_sources *sour
         return mem_printf("names a credential, but $CREDENTIALS_DIRECTORY is not set: %s", hint);
     }
     *path = mem_printf("%s/%s", sources->credentials_dir, name);
+    if (sources->named != NULL) {
+        buf_printf(sources->named, "%s\n", *path);
+    }
     return NULL;
 }
 
@@ -364,6 +383,24 @@ PARSER(parse_readable)
         return store(field, mem_strdup(""));
     }
     char *problem = readable_path(text, sources, &path);
+    return problem == NULL ? store(field, path) : problem;
+}
+
+/* The daemon's signing process opens the file, and the daemon itself may not. */
+PARSER(parse_private_key)
+{
+    struct config_sources unnamed = *sources;
+    unnamed.named = NULL;
+    char *path = NULL;
+    if (*text == '\0') {
+        return store(field, mem_strdup(""));
+    }
+    char *problem = sources->without_keys ? NULL : not_absolute(text);
+    problem = problem != NULL ? problem : credential_path(text, &unnamed, &path);
+    if (problem == NULL && !sources->without_keys && access(path, R_OK) != 0) {
+        problem = file_problem(text, path, strerror(errno));
+        free(path);
+    }
     return problem == NULL ? store(field, path) : problem;
 }
 
@@ -480,6 +517,7 @@ TYPE(instance, STRING, parse_instance, "1 to 64 letters, digits, points, '_' or 
 TYPE(topic, STRING, parse_topic, "a topic's name")
 TYPE(paths, STRING, parse_paths, "directories, colon separated")
 TYPE(path, STRING, parse_readable, "an absolute path or @NAME")
+TYPE(private_key, STRING, parse_private_key, "an absolute path or @NAME")
 TYPE(flag, BOOL, parse_bool, "yes or no (also true, false, on, off, 1, 0)")
 TYPE(mode, BOOL, parse_mode, "one of direct and partner")
 TYPE(delivery, BOOL, parse_delivery, "one of exactly_once and at_least_once")

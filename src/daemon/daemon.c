@@ -1,5 +1,6 @@
 #include "presignd/daemon/daemon.h"
 
+#include "daemon/confinement.h"
 #include "daemon/parts.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
@@ -318,11 +319,17 @@ static bool start_signing(struct daemon *d, bool own_process)
 static int load(struct daemon *d)
 {
     AUTO_BUF struct buf problems = {0};
-    struct setup *setup = setup_read(d->sources, &problems);
-    if (!start_signing(d, setup->config->daemon.sign_process)) {
+    AUTO_BUF struct buf named = {0};
+    struct config_sources sources = *d->sources;
+    sources.named = &named;
+    struct setup *setup = setup_read(&sources, &problems);
+    bool own_process = setup->config->daemon.sign_process;
+    if (!start_signing(d, own_process)) {
         setup_free(setup);
         return EX_UNAVAILABLE;
     }
+    d->unconfined =
+        own_process && !confinement_begin(setup->config, sources.credentials_dir, &named);
     d->setup = setup_complete(setup, d->sources, d->service, &problems);
     if (d->setup == NULL) {
         daemon_log_lines(LOG_ERR, MESSAGE_CONFIGURATION_WRONG, problems.data);

@@ -50,6 +50,7 @@ struct daemon {
     struct metrics *metrics;
     struct report *report;
     struct sign_service *service;
+    bool unconfined; /* with a signing process: the keys' files can be read here too */
     struct signer *signer;
     struct caller *caller;
     struct clients *clients;

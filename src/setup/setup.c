@@ -139,12 +139,6 @@ static char **split_paths(const char *list, char **copy)
     return paths;
 }
 
-static bool lies_in(const char *path, const char *directory)
-{
-    size_t len = directory == NULL ? 0 : strlen(directory);
-    return len > 0 && path != NULL && strncmp(path, directory, len) == 0 && path[len] == '/';
-}
-
 /* How merchants are loaded. `refused`: the configuration has problems; missing keys are reported
  * already. */
 struct loading {
@@ -168,7 +162,7 @@ static struct merchant *load_merchant(const struct config_merchant *from,
         .serial_no = from->serial_no,
         .certificate_path = from->certificate,
         .private_key_path = from->private_key,
-        .key_is_credential = lies_in(from->private_key, sources->credentials_dir),
+        .key_is_credential = text_lies_in(from->private_key, sources->credentials_dir),
         .public_key_id = from->wechatpay_public_key_id,
         .public_key_path = from->wechatpay_public_key,
         .certificate_paths = (const char *const *)paths,
@@ -207,7 +201,7 @@ static void warn_of_open_keys(struct setup *setup, const char *credentials_dir)
     for (size_t i = 0; i < setup->config->merchant_count; i++) {
         const struct config_merchant *from = &setup->config->merchants[i];
         AUTO_FREE char *warning = NULL;
-        if (from->private_key == NULL || lies_in(from->private_key, credentials_dir) ||
+        if (from->private_key == NULL || text_lies_in(from->private_key, credentials_dir) ||
             key_file_check(from->private_key, &warning)) {
             continue;
         }

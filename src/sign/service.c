@@ -1,6 +1,8 @@
 #include "presignd/sign/service.h"
 
 #include "presignd/base/clock.h"
+#include "presignd/base/confine.h"
+#include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "sign/packets.h"
 #include "sign/server.h"
@@ -249,6 +251,9 @@ int sign_process_main(sign_path_fn *may_post)
     }
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)prctl(PR_SET_NAME, "presignd-keys");
+    if (!confine_to_reading()) {
+        log_warning("the signing process runs without Landlock: %s", strerror(errno));
+    }
     sign_serve(PROCESS_JOBS, PROCESS_KEYS, may_post);
     return EXIT_SUCCESS;
 }

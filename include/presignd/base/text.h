@@ -14,6 +14,9 @@ static inline bool text_is_given(const char *string)
     return string != NULL && *string != '\0';
 }
 
+/* Whether the path is below that directory, by its text. NULL: false. */
+bool text_lies_in(const char *path, const char *directory);
+
 /* Decimal digits with an optional minus, the whole string, within [min, max]. False leaves
  * `*out` alone. */
 bool text_int(const char *string, int64_t min, int64_t max, int64_t *out)

@@ -2,6 +2,8 @@
 #ifndef PRESIGND_CONFIG_CONFIG_H
 #define PRESIGND_CONFIG_CONFIG_H
 
+#include "presignd/base/buf.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,6 +71,9 @@ struct config_sources {
     /* For programs that may not read keys: key files are not opened, and without a
      * credentials_dir @NAME stays as it is. */
     bool without_keys;
+    /* Gets the path of each credential that another key than private_key names, a line each. NULL:
+     * not asked for. */
+    struct buf *named;
 };
 
 #endif

@@ -101,7 +101,7 @@ TEXT(merchant, certificate, path, "", RELOAD,
 EXAMPLE(merchant, serial_no, serial, "408B07E79B8269FEC3D5D3E6AB8ED163A6A380DB", RELOAD,
         "Serial number of the merchant API certificate, hexadecimal. Needed without certificate; "
         "given both, they must agree.")
-EXAMPLE(merchant, private_key, path, "@merchant-1900007291.pem", REQUIRED,
+EXAMPLE(merchant, private_key, private_key, "@merchant-1900007291.pem", REQUIRED,
         "PEM file with the key of the merchant API certificate (apiclient_key.pem).")
 EXAMPLE(merchant, wechatpay_public_key_id, key_id, "PUB_KEY_ID_0114232134912410000000000000",
         RELOAD, "Id of the WeChat Pay public key. Optional with platform certificates.")
