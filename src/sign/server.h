@@ -3,7 +3,7 @@
 #ifndef PRESIGND_SIGN_SERVER_H
 #define PRESIGND_SIGN_SERVER_H
 
-#include "presignd/sign/service.h"
+#include "presignd/sign/permit.h"
 
 /* Serves requests from `keys` until the other side closes it, and starts the threads that sign what
  * comes from `jobs`, both blocking sockets. Ends those threads, frees the keys and closes both. */
