@@ -137,6 +137,12 @@ static void check_merchant(struct reading *reading, const struct config_merchant
                        "nothing to verify answers with: wechatpay_public_key_id and "
                        "wechatpay_public_key are required, or platform_certificates");
     }
+    if (merchant->apiv3_key != NULL && *merchant->apiv3_key == '\0' &&
+        strcmp(certificates, "auto") == 0 && !reading->sources->without_keys) {
+        config_problem(&reading->lines, origin,
+                       "apiv3_key is missing: platform_certificates = auto opens the downloaded "
+                       "certificates with it");
+    }
 }
 
 static void take_merchant(struct reading *reading, const struct config_group *group)

@@ -476,7 +476,7 @@ static char *add_certificate(struct buf *out, const char *bytes, size_t len,
     }
     AUTO_FREE char *text = mem_dup(bytes, len);
     if (*text == '\0') {
-        return mem_strdup("has an empty path: off, or paths of PEM files, comma separated");
+        return mem_strdup("has an empty path: off, auto, or paths of PEM files, comma separated");
     }
     AUTO_FREE char *path = NULL;
     char *problem = readable_path(text, sources, &path);
@@ -489,7 +489,7 @@ static char *add_certificate(struct buf *out, const char *bytes, size_t len,
 PARSER(parse_certificates)
 {
     if (strcmp(text, "auto") == 0) {
-        return mem_strdup("auto is not available yet: give paths of PEM files");
+        return store(field, mem_strdup("auto"));
     }
     if (*text == '\0' || strcmp(text, "off") == 0) {
         return store(field, mem_strdup("off"));
@@ -528,7 +528,7 @@ TYPE(listen, STRING, parse_listen, "ADDRESS:PORT or [ADDRESS]:PORT, numeric, or 
 TYPE(serial, STRING, parse_text, "hexadecimal digits")
 TYPE(key_id, STRING, parse_text, "text that begins with PUB_KEY_ID_")
 TYPE(apiv3_key, STRING, parse_apiv3_key, "an absolute path or @NAME")
-TYPE(certificates, STRING, parse_certificates, "absolute paths or @NAMEs, or off")
+TYPE(certificates, STRING, parse_certificates, "off, auto, or absolute paths or @NAMEs")
 TYPE(control_socket, STRING, parse_control_socket, "auto, an absolute path, or empty")
 TYPE(state_dir, STRING, parse_state_dir, "auto, an absolute path, or empty")
 TYPE(property, STRING, parse_property, "text or @NAME")

@@ -20,6 +20,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .consumer = d->consumer,
         .signer = d->signer,
         .caller = d->caller,
+        .refresher = d->refresher,
         .history = report_history(d->report),
         .verified = report_verified(d->report),
         .reload = &d->reload_status,

@@ -433,6 +433,20 @@ static bool merchant_expires(const struct status *status, struct found *found)
     return put_expiry(status, "the merchant's certificate", first_ms, found);
 }
 
+static bool certificates_stale(const struct status *status, struct found *found)
+{
+    for (size_t i = 0; i < status->merchants.count; i++) {
+        const struct status_merchant *merchant = merchant_at(status, i);
+        if (merchant->certificates_trouble != NULL) {
+            put_name(found, merchant->mchid);
+            if (found->names == 1) {
+                buf_puts(&found->text, merchant->certificates_trouble);
+            }
+        }
+    }
+    return found->names > 0;
+}
+
 /* The list reload_errors has the texts. */
 static bool reload_refused(const struct status *status, struct found *found)
 {
@@ -495,6 +509,8 @@ static const struct rule {
      "correct it, then presignctl check and presignctl reload"},
     {"PresigndPreflight", false, preflight_failed,
      "presignctl check --online shows what is missing"},
+    {"PresigndCertificatesStale", false, certificates_stale,
+     "presignctl check --online asks for the list and says what is wrong"},
     {"PresigndCertificateExpires", false, merchant_expires,
      "get a new one from the merchant platform, then change key and serial_no together"},
     {"PresigndCertificateExpires", false, platform_expires,

@@ -214,6 +214,7 @@ static bool build_caller(struct daemon *d)
         return daemon_complain(error, "endpoint");
     }
     caller_notify_signed(d->caller, ports_on_signed);
+    certificate_lists_open(d);
     daemon_report_hosts(d);
     return true;
 }
@@ -287,6 +288,7 @@ static bool take_down(struct daemon *d, int *status)
     levers_deinit(d);
     note_end(d);
     caller_free(d->caller);
+    refresher_free(d->refresher);
     topic_check_stop(&d->topic_check);
     bool clients_ended = clients_free(d->clients, CLIENTS_CLOSE_MS);
     pipeline_free(d->pipeline);

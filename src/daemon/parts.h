@@ -8,6 +8,7 @@
  *   levers.c       the control socket; find.c: one of its requests
  *   reload.c       SIGHUP: a new configuration, applied as a whole or not at all
  *   key_memory.c   the serial numbers and keys that merchants had before, and which keys verify
+ *   certificate_lists.c  WeChat Pay's certificates, where they are downloaded
  */
 #ifndef PRESIGND_DAEMON_PARTS_H
 #define PRESIGND_DAEMON_PARTS_H
@@ -28,6 +29,7 @@
 #include "presignd/setup/setup.h"
 #include "presignd/sign/signer.h"
 #include "presignd/wechatpay/caller.h"
+#include "presignd/wechatpay/refresher.h"
 
 /* The time limit of the whole take-down, which systemd is told; then the process ends by
  * _exit(2). */
@@ -53,6 +55,7 @@ struct daemon {
     bool unconfined; /* with a signing process: the keys' files can be read here too */
     struct signer *signer;
     struct caller *caller;
+    struct refresher *refresher;
     struct clients *clients;
     struct publisher *publisher; /* the clients' */
     struct consumer *consumer;   /* the clients' */
@@ -172,6 +175,13 @@ void key_memory_close(struct daemon *daemon);
 /* A half that a start has warned of is right when a call succeeded with it. Call it about once a
  * second. */
 void key_memory_tick(struct daemon *daemon);
+
+/* --- certificate_lists.c */
+
+/* Reads the lists that were kept, and fetches new ones from now on. Needs the caller. */
+void certificate_lists_open(struct daemon *daemon);
+/* Takes the merchants of a new configuration, before the pipeline has them. */
+void certificate_lists_configure(struct daemon *daemon);
 
 /* --- daemon.c */
 

@@ -39,15 +39,20 @@ static void port_submit(void *clients, const struct transaction_batch *batch)
     clients_submit(clients, batch);
 }
 
-static int32_t port_route(void *clients, enum output_topic topic, const void *key, size_t key_len)
-{
-    return publisher_route(clients_publisher(clients), topic, key, key_len);
-}
-
 static bool port_has_keys(void *context, const struct merchant *merchant, int64_t wall_ms)
 {
     (void)context;
     return merchant_has_keys(merchant, wall_ms / 1000);
+}
+
+static bool port_refresh_keys(void *refresher, const struct merchant *merchant)
+{
+    return refresher_want(refresher, merchant->mchid);
+}
+
+static int32_t port_route(void *clients, enum output_topic topic, const void *key, size_t key_len)
+{
+    return publisher_route(clients_publisher(clients), topic, key, key_len);
 }
 
 static uint64_t port_random(void *context)
@@ -258,7 +263,9 @@ void ports_build_pipeline(struct daemon *d)
         .publisher = d->clients,
         .submit = port_submit,
         .route = port_route,
+        .keys = d->refresher,
         .has_keys = port_has_keys,
+        .refresh_keys = port_refresh_keys,
         .clock = &clock_system,
         .random = port_random,
         .random_context = &d->random,

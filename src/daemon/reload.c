@@ -78,6 +78,7 @@ static void apply_reload(struct daemon *d, struct setup *fresh, const struct ope
     }
     d->setup = fresh;
     d->identity.failure_original = fresh->config->daemon.failure_original;
+    certificate_lists_configure(d);
     struct pipeline_rules rules = setup_rules(fresh, &d->identity);
     pipeline_configure(d->pipeline, &rules);
     if (!sign_service_resize(d->service, (unsigned)fresh->config->daemon.sign_threads)) {

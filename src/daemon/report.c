@@ -872,28 +872,61 @@ static void set_expiry(struct report *report, const struct merchant *merchant, c
                (double)not_after_ms / 1000);
 }
 
+void report_certificates(struct report *report)
+{
+    metrics_clear(report->metrics, METRIC_CERTIFICATE_EXPIRY);
+    for (size_t i = 0; i < merchants_count(report->merchants); i++) {
+        const struct merchant *merchant = merchants_at(report->merchants, i);
+        struct verify_key room[MERCHANT_KEYS_MAX];
+        size_t count;
+        const struct verify_key *keys = merchant_keys(merchant, room, &count);
+        if (merchant->certificate_not_after_ms != 0) {
+            set_expiry(report, merchant, "merchant", merchant->serial_no,
+                       merchant->certificate_not_after_ms);
+        }
+        for (size_t k = 0; k < count; k++) {
+            if (keys[k].not_after_ms != INT64_MAX) {
+                set_expiry(report, merchant, "platform", keys[k].serial, keys[k].not_after_ms);
+            }
+        }
+    }
+}
+
+static struct metric_series *refresh_series(struct report *report, const struct merchant *merchant,
+                                            enum refresh_end end)
+{
+    return metrics_series(report->metrics, METRIC_CERTIFICATE_REFRESHES,
+                          (const char *[]){merchant->mchid, refresh_end_name(end)});
+}
+
+void report_refresh(struct report *report, const struct refresher_end *end)
+{
+    metric_add(refresh_series(report, end->merchant, end->verdict.end), 1);
+    if (end->changed) {
+        report_certificates(report);
+    }
+}
+
+static void create_refresh_series(struct report *report, const struct merchant *merchant)
+{
+    for (int end = 0; merchant->platform_keys != NULL && end < REFRESH_END_COUNT; end++) {
+        (void)refresh_series(report, merchant, (enum refresh_end)end);
+    }
+}
+
 void report_merchants(struct report *report, struct merchants *merchants)
 {
     merchants_unref(report->merchants);
     report->merchants = merchants_ref(merchants);
     create_merchant_series(report, "other");
-    metrics_clear(report->metrics, METRIC_CERTIFICATE_EXPIRY);
     for (size_t i = 0; i < merchants_count(merchants); i++) {
         const struct merchant *merchant = merchants_at(merchants, i);
         create_merchant_series(report, merchant->mchid);
         create_answer_series(report, merchant->mchid);
         watch_certificates(report, merchant);
+        create_refresh_series(report, merchant);
         (void)metrics_series(report->metrics, METRIC_SIGNATURES_BY_MERCHANT,
                              (const char *[]){merchant->mchid, merchant->serial_no});
-        if (merchant->certificate_not_after_ms != 0) {
-            set_expiry(report, merchant, "merchant", merchant->serial_no,
-                       merchant->certificate_not_after_ms);
-        }
-        for (size_t k = 0; k < merchant->verify_key_count; k++) {
-            const struct verify_key *key = &merchant->verify_keys[k];
-            if (key->not_after_ms != INT64_MAX) {
-                set_expiry(report, merchant, "platform", key->serial, key->not_after_ms);
-            }
-        }
     }
+    report_certificates(report);
 }

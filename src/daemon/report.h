@@ -12,7 +12,7 @@
 #include "presignd/flow/pipeline.h"
 #include "presignd/ops/metrics.h"
 #include "presignd/ops/status.h"
-#include "presignd/wechatpay/merchant.h"
+#include "presignd/wechatpay/refresher.h"
 
 struct report;
 
@@ -33,6 +33,10 @@ void report_gauges(struct report *report, const struct pipeline_status *pipeline
 /* Creates the series of the configured merchants, and sets the expiry of their certificates. Takes
  * a reference. Call it again after a reload. */
 void report_merchants(struct report *report, struct merchants *merchants);
+/* Sets the expiry of all certificates again: a merchant has others. */
+void report_certificates(struct report *report);
+/* A refresh of a merchant's platform certificates ended. */
+void report_refresh(struct report *report, const struct refresher_end *end);
 /* A request of the merchant was signed. */
 void report_signed(struct report *report, const struct merchant *merchant);
 /* Our clock less WeChat Pay's; STATUS_NONE: no answer has told it. */

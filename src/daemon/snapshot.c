@@ -183,6 +183,14 @@ static void take_verified(const struct snapshot_sources *from, struct moment now
     }
 }
 
+static void take_refresh(const struct snapshot_sources *from, struct status_merchant *item)
+{
+    struct refresher_state state = {0};
+    (void)refresher_state(from->refresher, item->mchid, &state);
+    item->certificates_at_ms = state.list_ms > 0 ? state.list_ms : STATUS_NONE;
+    item->certificates_trouble = state.fault;
+}
+
 static void take_merchants(const struct snapshot_sources *from, struct moment now,
                            struct status *status)
 {
@@ -210,6 +218,7 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
                                           : STATUS_NONE,
         };
         take_verified(from, now, &items[i]);
+        take_refresh(from, &items[i]);
         if (queue != NULL) {
             take_queue(from, queue, now, &items[i]);
         }
@@ -222,12 +231,15 @@ static void take_merchants(const struct snapshot_sources *from, struct moment no
 static void take_keys(const struct snapshot_sources *from, struct status *status)
 {
     size_t merchants = merchants_count(from->setup->merchants);
-    struct status_key *items = mem_zalloc(merchants * MERCHANT_VERIFY_KEYS_MAX, sizeof *items);
+    struct status_key *items = mem_zalloc(merchants * MERCHANT_KEYS_MAX, sizeof *items);
     status->keys = (struct status_list){.items = items};
     for (size_t i = 0; i < merchants; i++) {
         const struct merchant *merchant = merchants_at(from->setup->merchants, i);
-        for (size_t k = 0; k < merchant->verify_key_count; k++) {
-            const struct verify_key *key = &merchant->verify_keys[k];
+        struct verify_key room[MERCHANT_KEYS_MAX];
+        size_t count;
+        const struct verify_key *keys = merchant_keys(merchant, room, &count);
+        for (size_t k = 0; k < count; k++) {
+            const struct verify_key *key = &keys[k];
             bool expires = key->not_after_ms != INT64_MAX;
             items[status->keys.count++] = (struct status_key){
                 .mchid = merchant->mchid,

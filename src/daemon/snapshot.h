@@ -13,7 +13,7 @@
 #include "presignd/ops/status.h"
 #include "presignd/setup/setup.h"
 #include "presignd/sign/signer.h"
-#include "presignd/wechatpay/caller.h"
+#include "presignd/wechatpay/refresher.h"
 
 /* Where the facts are. They are only read. */
 struct snapshot_sources {
@@ -22,6 +22,7 @@ struct snapshot_sources {
     const struct consumer *consumer;
     const struct signer *signer;
     const struct caller *caller;
+    const struct refresher *refresher;
     const struct history *history;
     const struct verified *verified;
     const struct reload_status *reload;

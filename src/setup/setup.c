@@ -151,10 +151,12 @@ static struct merchant *load_merchant(const struct config_merchant *from,
                                       const struct loading *loading, char **errors)
 {
     const struct config_sources *sources = loading->sources;
-    bool off =
-        from->platform_certificates == NULL || strcmp(from->platform_certificates, "off") == 0;
+    const char *certificates =
+        from->platform_certificates == NULL ? "off" : from->platform_certificates;
+    bool automatic = strcmp(certificates, "auto") == 0;
+    bool off = automatic || strcmp(certificates, "off") == 0;
     AUTO_FREE char *copy = NULL;
-    AUTO_FREE char **paths = split_paths(off ? "" : from->platform_certificates, &copy);
+    AUTO_FREE char **paths = split_paths(off ? "" : certificates, &copy);
     struct merchant_spec spec = {
         .mchid = from->mchid,
         .mode = from->partner ? MODE_PARTNER : MODE_DIRECT,
@@ -166,6 +168,8 @@ static struct merchant *load_merchant(const struct config_merchant *from,
         .public_key_id = from->wechatpay_public_key_id,
         .public_key_path = from->wechatpay_public_key,
         .certificate_paths = (const char *const *)paths,
+        .certificates_auto = automatic,
+        .apiv3_key = from->apiv3_key,
         .max_in_flight = (unsigned)from->max_in_flight,
         .rate_per_s = (unsigned)from->rate_per_s,
         .service = loading->service,
@@ -466,9 +470,10 @@ static void describe_merchants(const struct setup *setup, struct buf *out)
 {
     for (size_t i = 0; i < merchants_count(setup->merchants); i++) {
         const struct merchant *merchant = merchants_at(setup->merchants, i);
-        buf_printf(out, "merchant %s, %s%s, verifies answers with %zu key%s\n", merchant->mchid,
+        buf_printf(out, "merchant %s, %s%s, verifies answers with %zu key%s%s\n", merchant->mchid,
                    merchant_mode_name(merchant->mode), merchant->is_default ? ", default" : "",
-                   merchant->verify_key_count, merchant->verify_key_count == 1 ? "" : "s");
+                   merchant->verify_key_count, merchant->verify_key_count == 1 ? "" : "s",
+                   merchant->platform_keys != NULL ? " and downloaded certificates" : "");
     }
 }
 

@@ -1,6 +1,7 @@
 #include "presignd/wechatpay/refresher.h"
 
 #include "presignd/base/list.h"
+#include "presignd/base/map.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/random.h"
 
@@ -15,6 +16,7 @@ struct refresher {
     const struct refresher_events *events;
     void *context;
     struct list entries;
+    struct map *by_mchid; /* of those that are configured */
     struct loop_timer timer;
     int64_t timeout_ms;
     unsigned running;
@@ -28,6 +30,7 @@ struct entry {
     struct merchant *merchant; /* a reference; its keys are in merchant->platform_keys */
     struct refresh_schedule schedule;
     unsigned hosts_asked; /* by the refresh that runs */
+    bool again;           /* the merchant has changed since that one began */
     bool is_gone;         /* not configured any more; freed when its answer came */
     struct buf body;      /* the last list that was taken, as it came */
     int64_t list_ms;
@@ -49,13 +52,7 @@ static void entry_free(struct entry *entry)
 
 static struct entry *find(const struct refresher *refresher, const char *mchid)
 {
-    LIST_FOREACH (&refresher->entries, link) {
-        struct entry *entry = entry_of(link);
-        if (!entry->is_gone && strcmp(entry->merchant->mchid, mchid) == 0) {
-            return entry;
-        }
-    }
-    return NULL;
+    return map_get(refresher->by_mchid, mchid, strlen(mchid));
 }
 
 /* ---- One refresh. ---- */
@@ -102,6 +99,7 @@ static void finish(struct entry *entry, const struct caller_got *got,
     const struct verify_input *input = &got->input.verify;
     struct refresher_end end = {.merchant = entry->merchant,
                                 .verdict = *verdict,
+                                .before = entry->last,
                                 .skipped = list->skipped,
                                 .skipped_why = list->skipped_why};
     if (verdict->end == REFRESH_OK) {
@@ -115,6 +113,10 @@ static void finish(struct entry *entry, const struct caller_got *got,
     entry->last = *verdict;
     enum refresh_urgency urgency = refresh_urgency_of(entry->merchant, verdict, now.wall_ms / 1000);
     refresh_schedule_end(&entry->schedule, urgency, now.mono_ms, random_next(&refresher->random));
+    if (entry->again) {
+        refresh_schedule_init(&entry->schedule, now.mono_ms);
+    }
+    entry->again = false;
     refresher->events->ended(refresher->context, &end);
 }
 
@@ -179,6 +181,7 @@ static void add(struct refresher *refresher, struct merchant *merchant)
     entry->merchant = merchant_ref(merchant);
     refresh_schedule_init(&entry->schedule, clock_now(refresher->clock).mono_ms);
     list_push_back(&refresher->entries, &entry->link);
+    (void)map_set(refresher->by_mchid, merchant->mchid, strlen(merchant->mchid), entry);
     refresher->events->read(refresher->context, merchant->mchid, &entry->body);
     open_kept(entry);
 }
@@ -195,7 +198,8 @@ static void replace(struct entry *entry, struct merchant *merchant)
     if (!same_key) {
         open_kept(entry);
     }
-    if (due && !refresh_schedule_runs(&entry->schedule)) {
+    entry->again = due && refresh_schedule_runs(&entry->schedule);
+    if (due && !entry->again) {
         refresh_schedule_init(&entry->schedule, clock_now(entry->refresher->clock).mono_ms);
     }
 }
@@ -205,7 +209,11 @@ static void drop_gone(struct refresher *refresher, const struct merchants *merch
     LIST_FOREACH_SAFE (&refresher->entries, link) {
         struct entry *entry = entry_of(link);
         const struct merchant *now = merchants_find(merchants, entry->merchant->mchid);
-        entry->is_gone = entry->is_gone || now == NULL || now->platform_keys == NULL;
+        if (!entry->is_gone && (now == NULL || now->platform_keys == NULL)) {
+            entry->is_gone = true;
+            (void)map_remove(refresher->by_mchid, entry->merchant->mchid,
+                             strlen(entry->merchant->mchid));
+        }
         if (entry->is_gone && !refresh_schedule_runs(&entry->schedule)) {
             entry_free(entry);
         }
@@ -220,7 +228,7 @@ void refresher_configure(struct refresher *refresher, struct merchants *merchant
     for (size_t i = 0; i < merchants_count(merchants); i++) {
         struct merchant *merchant = merchants_at(merchants, i);
         struct entry *entry = find(refresher, merchant->mchid);
-        if (entry != NULL) {
+        if (entry != NULL) { /* or it would have gone */
             replace(entry, merchant);
         } else if (merchant->platform_keys != NULL) {
             add(refresher, merchant);
@@ -235,8 +243,11 @@ bool refresher_want(struct refresher *refresher, const char *mchid)
     if (entry == NULL) {
         return false;
     }
+    int64_t was_ms = entry->schedule.due_ms;
     refresh_schedule_want(&entry->schedule, clock_now(refresher->clock).mono_ms);
-    set_timer(refresher);
+    if (entry->schedule.due_ms != was_ms) {
+        set_timer(refresher);
+    }
     return true;
 }
 
@@ -260,6 +271,7 @@ struct refresher *refresher_new(struct loop *loop, const struct clock *clock, st
     *refresher = (struct refresher){
         .loop = loop, .clock = clock, .caller = caller, .events = events, .context = context};
     list_init(&refresher->entries);
+    refresher->by_mchid = map_new();
     loop_timer_init(&refresher->timer, loop, on_due, refresher);
     if (getentropy(&refresher->random, sizeof refresher->random) != 0) {
         abort(); /* fails only on a kernel without getrandom(2) */
@@ -273,6 +285,7 @@ struct refresher *refresher_free(struct refresher *refresher)
         LIST_FOREACH_SAFE (&refresher->entries, link) {
             entry_free(entry_of(link));
         }
+        map_free(refresher->by_mchid);
         loop_timer_stop(&refresher->timer);
         free(refresher);
     }

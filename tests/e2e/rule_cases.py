@@ -22,6 +22,10 @@ def failures(side, reason):
     return f'presignd_failures_total{{side="{side}",reason="{reason}"}}'
 
 
+def refreshes(end):
+    return f'presignd_certificate_refreshes_total{{mchid="1",end="{end}"}}'
+
+
 def merchant(name, mchid, **labels):
     more = "".join(f',{key}="{value}"' for key, value in labels.items())
     return f'presignd_merchant_{name}{{mchid="{mchid}"{more}}}'
@@ -185,6 +189,9 @@ CASES = [
     case("PresigndCertificateExpires", "critical",
          {'presignd_certificate_expiry_timestamp_seconds{mchid="1",kind="merchant",serial="A"}': "1000x120"}, 5,
          {'presignd_certificate_expiry_timestamp_seconds{mchid="1",kind="merchant",serial="A"}': "400000x120"}, "four days are left"),
+    case("PresigndCertificatesStale", "warning",
+         {refreshes("unreachable"): "0x60 1x60 2x60", refreshes("ok"): "1x180"}, 127,
+         {refreshes("unreachable"): "0x60 1x60 2x60", refreshes("ok"): "1x121 2x60"}, "it has succeeded in between"),
     case("PresigndClockOffset", "warning", {"presignd_clock_offset_seconds": "0x10 -31x60"}, 16,
          {"presignd_clock_offset_seconds": "-29x60"}, "30 s are harmless"),
     case("PresigndClockOffset", "critical", {"presignd_clock_offset_seconds": "0x10 121x60"}, 13,
@@ -215,6 +222,7 @@ GOOD = {
     'presignd_foreign_answers_total{host="h"}': "0x240", 'presignd_kafka_brokers{client="consumer",state="up"}': "3x240",
     'presignd_kafka_brokers{client="consumer",state="down"}': "0x240", 'presignd_preflight{check="brokers"}': "1x240",
     'presignd_certificate_expiry_timestamp_seconds{mchid="1",kind="merchant",serial="A"}': "99999999x240",
+    refreshes("ok"): "0x120 1x120", refreshes("undecryptable"): "0x240",
     "presignd_clock_offset_seconds": "0.3x240", "process_open_fds": "60x240", "process_max_fds": "1024x240",
     "presignd_descriptor_shortages_total": "0x240", "presignd_last_reload_successful": "1x240",
     failures("operator", "merchant_unauthorized"): "0x240", failures("wechatpay", "unavailable"): "0x240",

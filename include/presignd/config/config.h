@@ -16,7 +16,7 @@
 /* struct config_daemon, config_endpoint, config_retry, config_merchant: a field for each key.
  * @NAME is resolved: a path is $CREDENTIALS_DIRECTORY/NAME. apiv3_key is the key's 32 bytes,
  * without_keys the text as it is, or
- * "". platform_certificates is "off", or paths parted by commas. */
+ * "". platform_certificates is "off", "auto", or paths parted by commas. */
 #define SECTION(section)            struct config_##section {
 #define ARGUMENT(section, field)    char *field;
 #define TEXT(section, key, ...)     char *key;

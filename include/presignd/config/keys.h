@@ -108,9 +108,10 @@ EXAMPLE(merchant, wechatpay_public_key_id, key_id, "PUB_KEY_ID_01142321349124100
 EXAMPLE(merchant, wechatpay_public_key, path, "@wechatpay-1900007291.pem", RELOAD,
         "PEM file with the WeChat Pay public key of that id.")
 TEXT(merchant, apiv3_key, apiv3_key, "", RELOAD,
-     "File with the 32-byte APIv3 key. This version checks it and does not use it.")
+     "File with the 32-byte APIv3 key. It opens the certificates of platform_certificates = auto.")
 TEXT(merchant, platform_certificates, certificates, "off", RELOAD,
-     "Certificates that answers are verified with: off | paths of PEM files, comma separated.")
+     "Certificates that answers are verified with: off | auto (downloaded and kept fresh) | paths "
+     "of PEM files, comma separated.")
 NUMBER(merchant, max_in_flight, COUNT, "256", 1, 65536, RELOAD,
        "Limit of this merchant's calls in flight.")
 NUMBER(merchant, rate_per_s, PER_S, "0", 0, 100000, RELOAD,

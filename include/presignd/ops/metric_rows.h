@@ -99,6 +99,9 @@ METRIC(RELOAD_SUCCESSFUL, GAUGE, "presignd_last_reload_successful", NO_LABELS,
 METRIC(CERTIFICATE_EXPIRY, GAUGE, "presignd_certificate_expiry_timestamp_seconds",
        LABELS("mchid", "kind", "serial"),
        "When a certificate expires. kind: platform, of WeChat Pay; merchant, of the merchant.")
+METRIC(CERTIFICATE_REFRESHES, COUNTER, "presignd_certificate_refreshes_total",
+       LABELS("mchid", "end"),
+       "Downloads of the platform certificates (platform_certificates = auto), by how they ended.")
 METRIC(SIGNATURES_BY_MERCHANT, COUNTER, "presignd_merchant_signatures_total",
        LABELS("mchid", "serial"), "Requests signed, by the serial number of the merchant's key.")
 METRIC(CLOCK_OFFSET, GAUGE, "presignd_clock_offset_seconds", NO_LABELS,

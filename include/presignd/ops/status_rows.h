@@ -146,6 +146,8 @@ TEXT(merchant, key_from, PLAIN, NULL)   /* file | credential */
 TIME(merchant, certificate_expires, BAD_WHEN_PAST, NULL)
 TEXT(merchant, verified_by, PLAIN, "verified by") /* public_key | certificate: the last answer */
 SPAN(merchant, certificate_answers, PLAIN, "certificate's last answer") /* the time since then */
+TIME(merchant, certificates_at, PLAIN, NULL) /* when the list of platform certificates came */
+PROSE(merchant, certificates_trouble, ATTENTION, NULL) /* why it is not refreshed */
 HIDDEN(merchant, held)     /* by 401, by unverifiable answers or without keys */
 HIDDEN(merchant, why)      /* an enum hold_why */
 HIDDEN(merchant, since_ms) /* wall clock: begin of its hold, or of the first 429 in a row */

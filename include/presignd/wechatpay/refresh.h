@@ -18,7 +18,7 @@
     ROW(OK, "ok", "")                                                                        \
     ROW(UNREACHABLE, "unreachable", /* no host answered, or not with a list and for a cause  \
                                      * that passes */                                        \
-        "no host of WeChat Pay answered with the list")                                      \
+        "no host of WeChat Pay gave the list")                                               \
     ROW(UNAUTHORIZED, "unauthorized", /* 401 */                                              \
         "WeChat Pay refuses the request's signature: check private_key, serial_no and this " \
         "machine's clock")                                                                   \

@@ -20,7 +20,7 @@
 /* The end of one refresh. Borrowed. */
 struct refresher_end {
     struct merchant *merchant;
-    struct refresh_verdict verdict;
+    struct refresh_verdict verdict, before; /* `before`: of the last one; all zero at first */
     bool changed;   /* the merchant's platform keys are others than before */
     size_t skipped; /* elements of the list that cannot be used */
     const char *skipped_why;

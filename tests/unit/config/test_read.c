@@ -577,7 +577,11 @@ Test(config_read, answers_must_be_verifiable)
     expect_problem(&bench, 1, "the id is missing");
     AUTO_FREE char *automatic = mem_printf("%splatform_certificates = auto\n", head);
     cr_assert_null(read_text(&bench, automatic));
-    expect_problem(&bench, 5, "auto is not available yet: give paths of PEM files");
+    expect_problem(&bench, 1, "apiv3_key is missing");
+    directory_write(&bench.directory, "apiv3", "0123456789abcdefghijABCDEFGHIJ01\n");
+    AUTO_FREE char *opened = mem_printf("%sapiv3_key = @apiv3\n", automatic);
+    cr_assert_not_null(read_text(&bench, opened), "%s", errors_of(&bench));
+    cr_assert_str_eq(bench.config->merchants[0].platform_certificates, "auto");
     AUTO_FREE char *paths = mem_printf("%splatform_certificates = @public.pem\n", head);
     cr_assert_not_null(read_text(&bench, paths), "%s", errors_of(&bench));
 }
