@@ -1,5 +1,6 @@
 #include "presignd/base/text.h"
 
+#include <limits.h>
 #include <string.h>
 
 bool text_lies_in(const char *path, const char *directory)
@@ -84,38 +85,37 @@ void text_base64(struct buf *out, const void *bytes, size_t len)
     }
 }
 
-static int base64_value(char c)
+/* What a letter means, plus 1; 0 for other characters. */
+static const unsigned char base64_values[UCHAR_MAX + 1] = {
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,
+    ['I'] = 9,  ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+    ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+    ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
+    ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+    ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+    ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56,
+    ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+};
+
+/* Decodes four characters into three bytes. */
+static bool base64_group(char out[3], const char *text)
 {
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    const unsigned char *in = (const unsigned char *)text;
+    uint32_t a = base64_values[in[0]], b = base64_values[in[1]], c = base64_values[in[2]],
+             d = base64_values[in[3]];
+    uint32_t bits = (a - 1) << 18 | (b - 1) << 12 | (c - 1) << 6 | (d - 1);
+    out[0] = (char)(bits >> 16);
+    out[1] = (char)(bits >> 8);
+    out[2] = (char)bits;
+    return a > 0 && b > 0 && c > 0 && d > 0;
 }
 
-/* Decodes four characters; the first `letters` (2 to 4) are not padding. Unused bits must be zero
- * (RFC 4648, section 3.5): else two texts decode to the same bytes. */
-static bool base64_group(struct buf *out, const char *text, size_t letters)
+/* The last group, with so much padding. Unused bits must be zero (RFC 4648, section 3.5): else two
+ * texts decode to the same bytes. */
+static bool base64_last(char out[3], const char *text, size_t padding)
 {
-    uint32_t bits = 0;
-    for (size_t i = 0; i < 4; i++) {
-        int value = i < letters ? base64_value(text[i]) : 0;
-        if (value < 0) {
-            return false;
-        }
-        bits = bits << 6 | (uint32_t)value;
-    }
-    const char bytes[3] = {(char)(bits >> 16), (char)(bits >> 8), (char)bits};
-    if ((letters < 4 && bytes[2] != 0) || (letters < 3 && bytes[1] != 0)) {
-        return false;
-    }
-    buf_append(out, bytes, letters - 1);
-    return true;
+    char group[4] = {text[0], text[1], padding > 1 ? 'A' : text[2], padding > 0 ? 'A' : text[3]};
+    return base64_group(out, group) && (padding < 1 || out[2] == 0) && (padding < 2 || out[1] == 0);
 }
 
 bool text_base64_decode(struct buf *out, const char *text, size_t len)
@@ -123,18 +123,18 @@ bool text_base64_decode(struct buf *out, const char *text, size_t len)
     if (len % 4 != 0) {
         return false;
     }
-    size_t before = out->len;
+    size_t padding = len == 0 || text[len - 1] != '=' ? 0 : text[len - 2] == '=' ? 2 : 1;
     buf_reserve(out, len / 4 * 3);
-    for (size_t i = 0; i < len; i += 4) {
-        size_t letters = 4;
-        if (i + 4 == len && text[i + 3] == '=') {
-            letters = text[i + 2] == '=' ? 2 : 3;
-        }
-        if (!base64_group(out, text + i, letters)) {
-            out->len = before;
-            out->data[before] = '\0';
-            return false;
-        }
+    char *at = out->data + out->len;
+    bool ok = true;
+    for (size_t i = 0; i < len && ok; i += 4, at += 3) {
+        ok = i + 4 < len ? base64_group(at, text + i) : base64_last(at, text + i, padding);
     }
+    if (!ok) {
+        out->data[out->len] = '\0';
+        return false;
+    }
+    out->len += len / 4 * 3 - padding;
+    out->data[out->len] = '\0';
     return true;
 }
