@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OTHER "other"
+
 enum kind { COUNTER, GAUGE, HISTOGRAM };
 static const char *const kind_names[] = {"counter", "gauge", "histogram"};
 _Static_assert(ARRAY_LENGTH(kind_names) == HISTOGRAM + 1, "a name for each kind");
@@ -52,13 +54,14 @@ struct metric_series {
 
 /* Series in the order of their first use. */
 struct family {
-    struct map *by_labels;
+    struct map *by_values; /* of the labels, each with its NUL */
     struct metric_series **series;
     size_t count;
 };
 
 struct metrics {
     struct family families[METRIC_COUNT];
+    struct buf key; /* of one lookup; several are made for each event */
 };
 
 static size_t label_count(enum metric metric)
@@ -74,7 +77,7 @@ struct metrics *metrics_new(void)
 {
     struct metrics *metrics = mem_zalloc(1, sizeof *metrics);
     for (size_t i = 0; i < METRIC_COUNT; i++) {
-        metrics->families[i].by_labels = map_new();
+        metrics->families[i].by_values = map_new();
         /* A series without labels exists from the start: rate() needs the zero. */
         if (label_count((enum metric)i) == 0) {
             (void)metrics_series(metrics, (enum metric)i, NULL);
@@ -95,8 +98,9 @@ struct metrics *metrics_free(struct metrics *metrics)
             free(family->series[j]);
         }
         free(family->series);
-        map_free(family->by_labels);
+        map_free(family->by_values);
     }
+    buf_deinit(&metrics->key);
     free(metrics);
     return NULL;
 }
@@ -115,42 +119,54 @@ static void put_label_value(struct buf *out, const char *value)
     }
 }
 
-/* `values` NULL: every label reads "other". */
+/* `values` NULL: every label reads OTHER. */
 static void put_labels(struct buf *out, enum metric metric, const char *const *values)
 {
     for (size_t i = 0; i < label_count(metric); i++) {
         buf_printf(out, "%s%s=\"", i == 0 ? "" : ",", table[metric].labels[i]);
-        put_label_value(out, values == NULL ? "other" : values[i]);
+        put_label_value(out, values == NULL ? OTHER : values[i]);
         buf_putc(out, '"');
     }
 }
 
-static struct metric_series *add_series(struct family *family, enum metric metric,
-                                        struct buf *labels)
+static struct metric_series *add_series(struct metrics *metrics, enum metric metric,
+                                        const char *const *values)
 {
+    struct family *family = &metrics->families[metric];
     struct metric_series *series = mem_zalloc(1, sizeof *series);
+    struct buf labels = {0};
+    put_labels(&labels, metric, values);
     series->metric = metric;
-    (void)map_set(family->by_labels, labels->data, labels->len, series);
-    series->labels = buf_take(labels);
+    series->labels = buf_take(&labels);
+    (void)map_set(family->by_values, metrics->key.data, metrics->key.len, series);
     family->series =
         mem_realloc(family->series, (family->count + 1) * sizeof(struct metric_series *));
     family->series[family->count++] = series;
     return series;
 }
 
-/* `labels` NULL: the series of all label values above METRIC_SERIES_MAX. */
-static struct metric_series *series_of(struct family *family, enum metric metric,
-                                       const char *const *labels)
+static void set_key(struct buf *key, enum metric metric, const char *const *values)
 {
-    AUTO_BUF struct buf text = {0};
-    buf_reserve(&text, 1); /* a key without labels is empty, but not NULL */
-    put_labels(&text, metric, labels);
-    struct metric_series *series = map_get(family->by_labels, text.data, text.len);
-    if (series == NULL && family->count >= METRIC_SERIES_MAX && labels != NULL) {
-        return series_of(family, metric, NULL);
+    key->len = 0;
+    buf_reserve(key, 1); /* a key without labels is empty, but not NULL */
+    for (size_t i = 0; table[metric].labels[i] != NULL; i++) {
+        const char *value = values == NULL ? OTHER : values[i];
+        buf_append(key, value, strlen(value) + 1);
+    }
+}
+
+/* `values` NULL: the series of all label values above METRIC_SERIES_MAX. */
+static struct metric_series *series_of(struct metrics *metrics, enum metric metric,
+                                       const char *const *values)
+{
+    struct family *family = &metrics->families[metric];
+    set_key(&metrics->key, metric, values);
+    struct metric_series *series = map_get(family->by_values, metrics->key.data, metrics->key.len);
+    if (series == NULL && family->count >= METRIC_SERIES_MAX && values != NULL) {
+        return series_of(metrics, metric, NULL);
     }
     if (series == NULL) {
-        series = add_series(family, metric, &text);
+        series = add_series(metrics, metric, values);
     }
     series->shown = true;
     return series;
@@ -160,7 +176,7 @@ struct metric_series *metrics_series(struct metrics *metrics, enum metric metric
                                      const char *const *labels)
 {
     assert((labels == NULL) == (table[metric].labels[0] == NULL));
-    return series_of(&metrics->families[metric], metric, labels);
+    return series_of(metrics, metric, labels);
 }
 
 void metric_add(struct metric_series *series, double value)
