@@ -52,7 +52,7 @@ static void warn_of_own(const struct config *config, const struct merchant *merc
     char time[TEXT_TIME_SIZE];
     if (own_has_expired(merchant, now_ms)) {
         put_own_expired(config, merchant, warnings);
-    } else if (merchant->certificate_not_before_ms > now_ms + VERIFY_CLOCK_SKEW_S * 1000) {
+    } else if (merchant->certificate_not_before_ms > now_ms + INT64_C(1000) * VERIFY_CLOCK_SKEW_S) {
         text_time(time, merchant->certificate_not_before_ms, false);
         put(config, merchant, "certificate", warnings);
         buf_printf(warnings, "is not valid before %s: compare this machine's clock\n", time);

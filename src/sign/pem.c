@@ -84,8 +84,9 @@ static char *clean_copy(const char *text, size_t *len)
         char c = text[at];
         bool crlf = c == '\r' && at + 1 < *len && text[at + 1] == '\n';
         if (!crlf && !(begins && (c == ' ' || c == '\t'))) {
-            copy[written++] = c == '\r' ? '\n' : c;
-            begins = c == '\r' || c == '\n';
+            c = (char)(c == '\r' ? '\n' : c);
+            copy[written++] = c;
+            begins = c == '\n';
         }
     }
     *len = written;

@@ -23,9 +23,9 @@ EVP_PKEY *key_private_read(const char *path, char **error) __attribute__((warn_u
  * certificate. */
 EVP_PKEY *key_public_read(const char *path, char **error) __attribute__((warn_unused_result));
 /* The same from memory; errors name `what` instead of the path. */
-EVP_PKEY *key_private_parse(const char *pem, size_t len, const char *what, char **error)
+EVP_PKEY *key_private_parse(const char *text, size_t len, const char *what, char **error)
     __attribute__((warn_unused_result));
-EVP_PKEY *key_public_parse(const char *pem, size_t len, const char *what, char **error)
+EVP_PKEY *key_public_parse(const char *text, size_t len, const char *what, char **error)
     __attribute__((warn_unused_result));
 
 /* Whose certificate it is: for the errors. */
@@ -42,7 +42,7 @@ void key_certificate_deinit(struct key_certificate *certificate);
  * number; 0 and a reason (free()): none, one that is no RSA certificate, or more than `max`. */
 size_t key_certificates_read(const char *path, enum key_owner owner, struct key_certificate *out,
                              size_t max, char **error) __attribute__((warn_unused_result));
-size_t key_certificates_parse(const char *pem, size_t len, const char *what, enum key_owner owner,
+size_t key_certificates_parse(const char *text, size_t len, const char *what, enum key_owner owner,
                               struct key_certificate *out, size_t max, char **error)
     __attribute__((warn_unused_result));
 
