@@ -75,7 +75,7 @@ enum element { ELEMENT_TAKEN, ELEMENT_FOREIGN, ELEMENT_CLOSED, ELEMENT_ODD };
 static bool is_listed(const struct certificate_list *list, const char *serial)
 {
     for (size_t i = 0; i < list->count; i++) {
-        if (strcmp(list->items[i].serial, serial) == 0) {
+        if (verify_same_serial(list->items[i].serial, serial)) {
             return true;
         }
     }
@@ -90,7 +90,7 @@ static bool take_certificate(const struct buf *pem, const char *listed_serial,
     AUTO_FREE char *error = NULL;
     AUTO(key_certificate_deinit) struct key_certificate found = {0};
     if (key_certificates_parse(pem->data, pem->len, "", KEY_OF_WECHATPAY, &found, 1, &error) != 1 ||
-        !text_equal_nocase(found.serial, listed_serial) || is_listed(list, found.serial)) {
+        !verify_same_serial(found.serial, listed_serial) || is_listed(list, found.serial)) {
         return false;
     }
     list->items[list->count++] = (struct verify_key){.serial = found.serial,

@@ -115,11 +115,6 @@ static void take_private_key(struct builder *builder, const struct merchant_spec
 
 /* --- The merchant's own certificate --- */
 
-static bool same_number(const char *a, const char *b)
-{
-    return strcmp(a + strspn(a, "0"), b + strspn(b, "0")) == 0;
-}
-
 static bool is_pair(const struct merchant *merchant, const struct key_certificate *certificate)
 {
     return EVP_PKEY_eq(merchant->private_key, certificate->key) == 1;
@@ -133,7 +128,7 @@ static const struct key_certificate *choose(const struct merchant *merchant,
     const struct key_certificate *best = NULL;
     for (size_t i = 0; i < count; i++) {
         bool named =
-            merchant->serial_no == NULL || same_number(found[i].serial, merchant->serial_no);
+            merchant->serial_no == NULL || verify_same_serial(found[i].serial, merchant->serial_no);
         if (named && is_pair(merchant, &found[i]) &&
             (best == NULL || found[i].not_after_ms > best->not_after_ms)) {
             best = &found[i];
@@ -194,7 +189,7 @@ static void take_certificate(struct builder *builder, const char *path)
 static const struct verify_key *find_verify_key(const struct merchant *merchant, const char *serial)
 {
     for (size_t i = 0; i < merchant->verify_key_count; i++) {
-        if (strcmp(merchant->verify_keys[i].serial, serial) == 0) {
+        if (verify_same_serial(merchant->verify_keys[i].serial, serial)) {
             return &merchant->verify_keys[i];
         }
     }

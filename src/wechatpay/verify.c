@@ -69,12 +69,17 @@ bool verify_key_is_valid(const struct verify_key *key, int64_t now_s)
            key->not_before_ms / 1000 <= now_s + VERIFY_CLOCK_SKEW_S;
 }
 
+bool verify_same_serial(const char *a, const char *b)
+{
+    return text_equal_nocase(a + strspn(a, "0"), b + strspn(b, "0"));
+}
+
 /* A certificate outside its time counts as unknown. */
 static const struct verify_key *find_key(const struct verify_key *keys, size_t count,
                                          const char *serial, int64_t now_s)
 {
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(keys[i].serial, serial) == 0 && verify_key_is_valid(&keys[i], now_s)) {
+        if (verify_same_serial(keys[i].serial, serial) && verify_key_is_valid(&keys[i], now_s)) {
             return &keys[i];
         }
     }

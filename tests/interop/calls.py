@@ -73,6 +73,14 @@ class Calls(unittest.TestCase):
     def test_by_a_certificate(self):
         self.assert_result("certificates", serial=self.server.serials["1"])
 
+    def test_by_a_certificate_whose_serial_has_an_odd_number_of_digits(self):
+        self.server.set(listed=[2], signs=2)
+        self.assertEqual(len(self.server.serials["2"]), 39)
+        data, requests = self.call("certificates", keys={
+            "platform_certificates": self.directory / "platform-2.pem"})
+        self.assertEqual((data.get("pre_entrustweb_id"), requests[-1]["serial"]),
+                         (requests[-1]["id"], self.server.serials["2"]), data)
+
     def test_the_move(self):
         for mode in ("certificate", "both", "public-key"):
             with self.subTest(mode):

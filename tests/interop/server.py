@@ -42,8 +42,7 @@ def pem_of_private(key):
     return key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
 
 
-def certificate(name, key, issuer_name, issuer_key):
-    """With a random serial, as a certificate authority gives."""
+def certificate(name, key, issuer_name, issuer_key, serial_number):
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -52,7 +51,7 @@ def certificate(name, key, issuer_name, issuer_key):
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
     return (x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer_name))
-            .public_key(key.public_key()).serial_number(x509.random_serial_number())
+            .public_key(key.public_key()).serial_number(serial_number)
             .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1825))
             .sign(issuer_key, hashes.SHA256()))
 
@@ -67,14 +66,19 @@ class Platform:
         def key():
             return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
+        def serial_of_digits(digits):
+            return secrets.randbits(4 * digits - 1) | 1 << (4 * digits - 2)
+
         authority, self.merchant, self.public = key(), key(), key()
-        own = certificate("商户API证书", self.merchant, "Tests CA", authority)
+        own = certificate("商户API证书", self.merchant, "Tests CA", authority, serial_of_digits(40))
         self.merchant_serial = f"{own.serial_number:X}"
         self.keys, self.certificates = {}, {}
         self.directory = directory
         for number in (1, 2, 3):
             self.keys[number] = key()
-            self.certificates[number] = certificate("Platform", self.keys[number], "Tests CA", authority)
+            # One in sixteen has a digit less; openssl prints a 0 before it, Go, Java and Python do not.
+            self.certificates[number] = certificate("Platform", self.keys[number], "Tests CA", authority,
+                                                    serial_of_digits(39 if number == 2 else 40))
             self.write(f"platform-{number}.pem", self.pem(number))
         self.state = {"mode": "certificate", "listed": [1], "signs": 1, "apiv3": secrets.token_hex(16)}
         self.write("merchant.pem", pem_of_private(self.merchant))

@@ -55,6 +55,10 @@ struct verify_input {
     size_t body_len;
 };
 
+/* Whether both are the same number: openssl prints whole bytes, so often a 0 first, which other
+ * programs leave out; and there are both cases. For ids of public keys, too. */
+bool verify_same_serial(const char *a, const char *b);
+
 /* Whether it is within its time. */
 bool verify_key_is_valid(const struct verify_key *key, int64_t now_s);
 

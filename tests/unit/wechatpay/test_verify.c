@@ -157,3 +157,18 @@ Test(verify, no_key_no_trust)
     AUTO(scene_deinit) struct scene scene = scene_of_k3();
     cr_assert_eq(verify_answer(NULL, 0, &scene.input, K3_TIME), VERIFY_UNKNOWN_SERIAL);
 }
+
+Test(verify, a_serial_is_a_number)
+{
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    scene.keys[0].serial = "0DEA10";
+    scene.keys[0].not_before_ms = 0;
+    for (size_t i = 0; i < 4; i++) {
+        scene.input.serial = (const char *const[]){"0DEA10", "DEA10", "00dea10", "dea10"}[i];
+        expect_status(&scene, K3_TIME, VERIFY_OK);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        scene.input.serial = (const char *const[]){"DEA100", "EA10", "0", "0xDEA10"}[i];
+        expect_status(&scene, K3_TIME, VERIFY_UNKNOWN_SERIAL);
+    }
+}
