@@ -303,6 +303,72 @@ class Reload(Service):
         self.assertEqual(self.restarts(), 0)
         self.assertEqual(self.said("CONFIGURATION_WRONG"), [])
 
+    def own(self, number, *paths):
+        """A merchant's certificate of the sandbox and its key, as these files of the machine."""
+        state = self.world.sandbox.set(mchid=DIRECT, merchant_certificate={"number": number},
+                                       accepted=[number - 1, number]) if number > 1 else self.world.sandbox.set()
+        (mine,) = (each for each in state["merchants"] if each["mchid"] == DIRECT)
+        made = mine["merchant_certificates"][number - 1]
+        for path, name in zip(paths, (made["key_file"], made["file"])):
+            machine.write(path, (self.world.sandbox.directory / name).read_bytes(), 0o600)
+
+    def with_pair(self, key, certificate):
+        """The configuration, in which the certificate gives the serial number."""
+        text, count = re.subn(rf"(\[merchant {DIRECT}\]\n[^\[]*?)serial_no = .*\nprivate_key = .*\n",
+                              rf"\1private_key = {key}\ncertificate = {certificate}\n", self.text)
+        self.assertEqual(count, 1)
+        return text
+
+    def rotated(self, rotate):
+        """Events come before, between and after; the old certificate is revoked in the end."""
+        machine.systemctl("start", "presignd")
+        sent = self.produce(*(f"A{n}" for n in range(10)))
+        self.results(sent)
+        self.own(2, "/root/apiclient_key.pem", "/root/apiclient_cert.pem")
+        sent += self.produce(*(f"B{n}" for n in range(10)))
+        rotate()
+        self.world.sandbox.set(mchid=DIRECT, accepted=[2])
+        sent += self.produce(*(f"C{n}" for n in range(10)))
+        self.results(sent)
+        self.world.assert_audit_passes()
+        self.assertEqual(self.said("MERCHANT_HELD"), [])
+
+    def test_a_certificate_and_its_key_by_path_are_rotated_without_a_restart(self):
+        """As docs/operations.md says, in the directory that docs/systemd.md makes."""
+        keys = "/etc/presignd/service-keys"
+        self.text = machine.configure(self.world, credentials=False)
+        machine.run("sh", "-c", f"groupadd --force --system presignd-keys; install -d -m 0750 -g presignd-keys {keys}")
+        machine.drop_in("presignd.service", "keys", "[Service]\nSupplementaryGroups=presignd-keys\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "keys", "")
+        old = f"{keys}/merchant-{DIRECT}-a"
+        self.own(1, f"{old}.pem", f"{old}.crt")
+        machine.run("sh", "-c", f"chgrp presignd-keys {old}.*; chmod 0640 {old}.*")
+        self.rewrite(self.with_pair(f"{old}.pem", f"{old}.crt"))
+        block = document.block("operations.md", "rotate-merchant")
+        block = block.replace(f"/etc/presignd/presignd.conf.d/{DIRECT}.conf", "/etc/presignd/presignd.conf")
+        self.rotated(lambda: machine.run("sh", "-ec", f"cd /root\n{block}"))
+        self.assertEqual(self.restarts(), 0)
+
+    def test_a_certificate_and_its_key_as_credentials_are_rotated_by_a_restart(self):
+        self.own(1, f"{KEYS}/merchant-{DIRECT}-a.pem", f"{KEYS}/merchant-{DIRECT}-a.crt")
+        names = [f"merchant-{DIRECT}-{which}.{kind}" for which in "ab" for kind in ("pem", "crt")]
+        machine.drop_in("presignd.service", "pair", self.loading(names[:2]))
+        self.addCleanup(machine.drop_in, "presignd.service", "pair", "")
+        text = self.with_pair(f"@{names[0]}", f"@{names[1]}")
+        self.rewrite(text)
+
+        def rotate():
+            machine.run("sh", "-ec", f"cp /root/apiclient_key.pem {KEYS}/{names[2]}; cp /root/apiclient_cert.pem {KEYS}/{names[3]}")
+            machine.drop_in("presignd.service", "pair", self.loading(names))
+            self.rewrite(text.replace(f"merchant-{DIRECT}-a.", f"merchant-{DIRECT}-b."))
+            self.assertNotEqual(machine.run("presignctl", "reload", check=False).returncode, 0)  # credentials come with a start
+            machine.systemctl("restart", "presignd")
+
+        self.rotated(rotate)
+
+    def loading(self, names):
+        return "[Service]\n" + "".join(f"LoadCredential={name}:{KEYS}/{name}\n" for name in names)
+
     def test_a_key_of_the_scrapers_group_is_warned_of(self):
         self.text = machine.configure(self.world, credentials=False)
         machine.run("sh", "-c", f"chgrp presignd-metrics {KEYS}/merchant-*; chmod 0640 {KEYS}/merchant-*")
