@@ -4,6 +4,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/wechatpay/caller.h"
+#include "presignd/wechatpay/refresher.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -43,6 +44,9 @@ struct one_call {
     struct loop *loop;
     struct caller *caller;
     struct pipeline *pipeline;
+    struct refresher *refresher; /* NULL: not needed, or not yet */
+    struct attempt waiting;      /* for the list of certificates */
+    void *cookie;                /* NULL: none waits */
     struct complete_identity identity;
     struct loop_timer timer;
     bool printed;
@@ -60,10 +64,46 @@ static void ignore(void *context)
     (void)context;
 }
 
+static void read_nothing(void *context, const char *mchid, struct buf *out)
+{
+    (void)context, (void)mchid, (void)out; /* the daemon's list is its own */
+}
+
+/* Without the list the call is made all the same: the answer may be signed with another key. Later
+ * lists have no attempt that waits. */
+static void on_listed(void *context, const struct refresher_end *end)
+{
+    struct one_call *one = context;
+    const struct refresh_verdict *verdict = &end->verdict;
+    (void)fprintf(stderr, "platform certificates: %s%s%s\n", refresh_end_name(verdict->end),
+                  verdict->text[0] == '\0' ? "" : ": ", verdict->text);
+    if (one->cookie != NULL) {
+        caller_start(one->caller, &one->waiting, one->cookie);
+    }
+    one->cookie = NULL;
+}
+
+/* Before the first call: the list of this one merchant. */
+static void fetch_list(struct one_call *one, const struct attempt *attempt, void *cookie)
+{
+    static const struct refresher_events events = {.read = read_nothing, .ended = on_listed};
+    struct merchant *merchant = merchant_ref(attempt->merchant);
+    struct merchants *table = merchants_new(&merchant, 1);
+    one->waiting = *attempt;
+    one->cookie = cookie;
+    one->refresher = refresher_new(one->loop, &clock_system, one->caller, &events, one);
+    refresher_configure(one->refresher, table, one->setup->config->endpoint.timeout_ms);
+    merchants_unref(table);
+}
+
 static void port_call(void *context, const struct attempt *attempt, void *cookie)
 {
     struct one_call *one = context;
-    caller_start(one->caller, attempt, cookie);
+    if (attempt->merchant->platform_keys != NULL && one->refresher == NULL) {
+        fetch_list(one, attempt, cookie);
+    } else {
+        caller_start(one->caller, attempt, cookie);
+    }
 }
 
 static void port_submit(void *context, const struct transaction_batch *batch)
@@ -194,6 +234,7 @@ static int call_event(const struct setup *setup, const struct buf *event)
         status = loop_run(one.loop);
     }
     caller_free(one.caller);
+    refresher_free(one.refresher);
     pipeline_free(one.pipeline);
     loop_timer_stop(&one.timer);
     loop_free(one.loop);

@@ -37,6 +37,31 @@ static void take_signature(const struct verify_input *input, const struct mercha
               sizeof answer->serial);
 }
 
+static void take_list(struct probe_answer *answer, struct platform_keys *keys,
+                      struct certificate_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct probe_certificate *to = &answer->certificates[answer->certificate_count++];
+        take_text(list->items[i].serial, sizeof to->serial - 1, to->serial, sizeof to->serial);
+        to->not_before_ms = list->items[i].not_before_ms;
+        to->not_after_ms = list->items[i].not_after_ms;
+    }
+    if (keys != NULL && list->count > 0) {
+        (void)platform_keys_set(keys, list->items, list->count);
+        list->count = 0;
+    }
+}
+
+static void judge(const struct caller_got *got, const struct merchant *merchant,
+                  struct probe_answer *answer)
+{
+    struct certificate_list list = {0};
+    answer->is_judged = true;
+    answer->verdict = refresh_judge(merchant, got, clock_now(&clock_system).wall_ms / 1000, &list);
+    take_list(answer, merchant->platform_keys, &list);
+    certificate_list_deinit(&list);
+}
+
 static void on_got(void *cookie, const struct caller_got *got)
 {
     struct probe *probe = cookie;
@@ -51,6 +76,9 @@ static void on_got(void *cookie, const struct caller_got *got)
         AUTO_JSON json_t *body =
             json_read(input->body, input->body_len, ANSWER_NESTING_MAX, 0, NULL);
         take_text(json_text(body, "code"), ANSWER_CODE_MAX, answer->code, sizeof answer->code);
+        if (probe->merchant->apiv3_key != NULL) {
+            judge(got, probe->merchant, answer);
+        }
         take_signature(input, probe->merchant, answer);
     }
 }

@@ -143,6 +143,48 @@ class Lists(unittest.TestCase):
             self.assertNotIn("PresigndCertificatesStale", self.alerts(daemon))
             daemon.terminate()
 
+    def check(self, *sets):
+        config = self.world.write_config()
+        options = [word for value in [f"merchant {MERCHANT}.platform_certificates=auto", *sets] for word in ("--set", value)]
+        done = self.world.ctl("check", "--online", "--json", "-c", config, *options)
+        findings = json.loads(done.stdout)["findings"]
+        return done.returncode, {one.get("subject"): one for one in findings}
+
+    def test_presignctl_says_what_the_platform_has(self):
+        self.world.sandbox.set(listed=[1, 2])
+        status, found = self.check()
+        lists = found[f"{MERCHANT}: platform certificates"]
+        self.assertEqual((status, lists["severity"]), (0, "ok"), found)
+        self.assertEqual(len(re.findall(r"[0-9A-F]{32,40} from \S+ until \S+", lists["is"])), 2, lists)
+        self.assertEqual(found[f"{MERCHANT}: WeChat Pay's key"]["severity"], "ok")
+
+        config = self.world.write_config()
+        key, value, _ = event("app", mchid=MERCHANT)
+        call = ["call", "-c", config, "--set", f"merchant {MERCHANT}.platform_certificates=auto"]
+        done = self.world.ctl(*call, stdin=value)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"platform certificates: ok\n", done.stderr)
+
+        self.world.sandbox.set(apiv3_key="x" * 32)
+        status, found = self.check()
+        lists = found[f"{MERCHANT}: platform certificates"]
+        self.assertEqual((status, lists["severity"]), (65, "error"), found)
+        self.assertIn("does not open with apiv3_key", lists["is"])
+        self.assertIn("give the APIv3 key", lists["mend"])
+        done = self.world.ctl(*call, "--set", "retry.max_attempts=1", stdin=value)
+        self.assertEqual(done.returncode, 75, done.stderr)
+        self.assertIn(b"platform certificates: undecryptable: ", done.stderr)
+        self.world.sandbox.set(list="404")
+        status, found = self.check()
+        lists = found[f"{MERCHANT}: platform certificates"]
+        self.assertEqual((status, lists["severity"]), (65, "error"), found)
+        self.assertIn("has none for this merchant", lists["is"])
+
+        done = self.world.ctl("check", "-c", config, "--set", f"merchant {MERCHANT}.platform_certificates=auto",
+                              "--set", f"merchant {MERCHANT}.apiv3_key=")
+        self.assertEqual(done.returncode, 78)
+        self.assertIn(b"apiv3_key is missing", done.stdout + done.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -10,6 +10,7 @@
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/merchant.h"
+#include "presignd/wechatpay/refresh.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,11 +24,20 @@ struct probe_answer {
     enum verify_status verify;
     char serial[ANSWER_ID_MAX + 1]; /* Wechatpay-Serial, cleaned; "" when absent */
     char code[ANSWER_CODE_MAX + 1]; /* of an error's body, cleaned; "" when absent */
+    bool is_judged;                 /* the merchant has an APIv3 key: `verdict` is known */
+    struct refresh_verdict verdict;
+    /* With REFRESH_OK: what WeChat Pay has. With automatic certificates these keys verify, too. */
+    struct probe_certificate {
+        char serial[64];
+        int64_t not_before_ms, not_after_ms;
+    } certificates[PLATFORM_KEYS_MAX];
+    size_t certificate_count;
 };
 
 /* Asks the base URL number `host`. `merchant` NULL: GET /, not signed. Blocks for about
- * `timeout_ms` at most. The process must ignore SIGPIPE and have called curl_global_init(). False
- * and a reason (free()) when nothing could be asked: the CA file cannot be read, no thread.
+ * `timeout_ms` at most. A merchant with automatic certificates has those of the list afterwards, so
+ * only one thread may use it. The process must ignore SIGPIPE and have called curl_global_init().
+ * False and a reason (free()) when nothing could be asked: the CA file cannot be read, no thread.
  * `*error` must be NULL before. */
 bool probe_run(const struct caller_config *config, unsigned host, struct merchant *merchant,
                int64_t timeout_ms, struct probe_answer *answer, char **error)

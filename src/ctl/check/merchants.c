@@ -2,7 +2,9 @@
  * a time: with a time-out of 10 s, many merchants one after the other take minutes. */
 #include "ctl/check/online.h"
 
+#include "presignd/base/buf.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/wechatpay/probe.h"
 
 #include <curl/curl.h>
@@ -150,9 +152,48 @@ static void key_found(struct online *online, const char *mchid, const struct pro
                mend_key(online, verify));
 }
 
-static void merchant_found(struct online *online, const char *mchid,
+static void put_certificates(struct buf *out, const struct probe_answer *answer)
+{
+    for (size_t i = 0; i < answer->certificate_count; i++) {
+        const struct probe_certificate *certificate = &answer->certificates[i];
+        char from[TEXT_TIME_SIZE], until[TEXT_TIME_SIZE];
+        text_time(from, certificate->not_before_ms, false);
+        text_time(until, certificate->not_after_ms, false);
+        buf_printf(out, "%s%s from %s until %s", i == 0 ? "" : "; ", certificate->serial, from,
+                   until);
+    }
+}
+
+/* What WeChat Pay's list has. Its other ends are told by the request and the answer's signature. */
+static void certificates_found(struct online *online, const struct merchant *merchant,
+                               const struct probe_answer *answer)
+{
+    const struct refresh_verdict *verdict = &answer->verdict;
+    AUTO_FREE char *subject = mem_printf("%s: platform certificates", merchant->mchid);
+    AUTO_BUF struct buf is = {0};
+    if (verdict->end == REFRESH_OK) {
+        put_certificates(&is, answer);
+    } else if (verdict->end == REFRESH_NONE) {
+        buf_puts(&is, "WeChat Pay has none for this merchant");
+    } else if (verdict->end == REFRESH_UNDECRYPTABLE) {
+        buf_puts(&is, "the list does not open with apiv3_key");
+    } else {
+        return;
+    }
+    bool uses = merchant->platform_keys != NULL;
+    online_add(online, "merchant", subject,
+               !verdict->is_fault ? SEVERITY_OK
+               : uses             ? SEVERITY_ERROR
+                                  : SEVERITY_WARNING,
+               is.data, "the list opens with apiv3_key, or there is a public key",
+               "with platform_certificates = auto, answers are verified with what it brings",
+               verdict->is_fault ? verdict->text : NULL);
+}
+
+static void merchant_found(struct online *online, const struct merchant *merchant,
                            const struct answered *answered)
 {
+    const char *mchid = merchant->mchid;
     if (!answered->asked) {
         unknown(online, mchid,
                 online->host_answered ? "not asked: too many merchants had no answer"
@@ -164,6 +205,9 @@ static void merchant_found(struct online *online, const char *mchid,
     } else {
         request_found(online, mchid, &answered->answer);
         key_found(online, mchid, &answered->answer);
+        if (answered->answer.is_judged) {
+            certificates_found(online, merchant, &answered->answer);
+        }
     }
 }
 
@@ -181,7 +225,7 @@ void online_merchants(struct online *online)
         ask_all(&pay, count);
     }
     for (size_t i = 0; i < count; i++) {
-        merchant_found(online, merchants_at(merchants, i)->mchid, &pay.answers[i]);
+        merchant_found(online, merchants_at(merchants, i), &pay.answers[i]);
         free(pay.answers[i].error);
     }
     free(pay.answers);
