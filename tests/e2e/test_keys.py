@@ -2,8 +2,9 @@
 without a key waits, and an answer that names an unknown certificate is asked for again once the list
 has come."""
 
-import contextlib
 import json
+import re
+import signal
 import threading
 import unittest
 
@@ -12,6 +13,7 @@ from kafka_broker import Cluster
 from set_clock import WallClock
 
 MERCHANT = "1900007291"  # the sandbox's direct one
+PARTNER = "1900000109"
 DAY_S = 86400
 
 
@@ -44,6 +46,8 @@ class Load:
 
 
 class Keys(unittest.TestCase):
+    AUTO = [f"merchant {MERCHANT}.platform_certificates=auto", f"merchant {PARTNER}.platform_certificates=auto"]
+
     def setUp(self):
         self.world = self.enterContext(World(kafka=kafka))
         self.state = self.world.directory / "state"
@@ -59,6 +63,18 @@ class Keys(unittest.TestCase):
         sections = {"daemon": {"state_dir": self.state}, "retry": retry}
         self.daemon = self.world.start_daemon(sections=sections, sets=sets)
         return self.daemon
+
+    def refreshes(self, end="ok", mchid=MERCHANT):
+        return self.metric(f'presignd_certificate_refreshes_total{{mchid="{mchid}",end="{end}"}}')
+
+    def fetch_list(self):
+        """A reload with a change of the merchants, which fetches their lists at once."""
+        before = self.refreshes()
+        path = self.world.directory / f"{self.daemon.instance}.conf"
+        path.write_text(re.sub(r"(?m)^serial_no", f"max_in_flight = {90 + before:.0f}\nserial_no",
+                               re.sub(r"(?m)^max_in_flight.*\n", "", path.read_text())))
+        self.daemon.signal(signal.SIGHUP)
+        wait_until(lambda: self.refreshes() > before, "a list")
 
     def merchant(self):
         document = json.loads(http_get(f"{self.daemon.admin}/status.json")[1])
@@ -90,6 +106,27 @@ class Keys(unittest.TestCase):
 
 class Without(Keys):
     """A merchant without a key that verifies answers."""
+
+    def test_the_first_list_comes_later_than_the_events(self):
+        sandbox = self.sandbox("certificate", list="503")
+        self.start(*self.AUTO)
+        wait_until(lambda: self.refreshes("unreachable"), "the first fetch")
+        sent = self.world.produce(event() for _ in range(20))
+        self.assert_held(20)
+        sandbox.set(list="")
+        self.daemon.signal(signal.SIGHUP)  # it would try again within a minute
+        self.assert_results(sent)
+        self.assertEqual([line["status"] for line in self.calls()], [200] * 20)
+        self.daemon.wait_for_log(f"merchant {MERCHANT} is released")
+
+    def test_a_start_without_network_uses_the_list_that_was_kept(self):
+        sandbox = self.sandbox("certificate")
+        self.start(*self.AUTO)
+        self.assert_results(self.world.produce([event()]))
+        self.assertEqual(self.daemon.terminate(), 0)
+        sandbox.set(list="503")
+        self.start(*self.AUTO)
+        self.assert_results(self.world.produce(event() for _ in range(20)))
 
     def test_a_clock_before_the_certificates_begin(self):
         clock = WallClock(self.world.directory / "clock")
@@ -156,10 +193,19 @@ class Without(Keys):
 class Changes(Keys):
     """Under load."""
 
+    @staticmethod
+    def serial(state):
+        """Of the certificate that signs the merchant's answers, in the sandbox's state."""
+        (mine,) = (each for each in state["merchants"] if each["mchid"] == MERCHANT)
+        return next(each["serial_no"] for each in state["certificates"] if each["number"] == mine["signs"])
+
+    def signed_by(self, serial):
+        return [line for line in self.calls() if line.get("serial") == serial]
+
     def test_the_move_to_the_public_key_and_back(self):
         sandbox = self.sandbox("both", serial_mode="certificate")
         key_id = sandbox.config.read_text().split("wechatpay_public_key_id = ")[1].split("\n")[0]
-        self.start()
+        self.start(*self.AUTO)
         with Load(self.world) as load:
             for mode, kind in (("certificate", "certificate"), ("both", "public_key"), ("public-key", "public_key"),
                                ("both", "public_key"), ("certificate", "certificate")):
@@ -175,9 +221,48 @@ class Changes(Keys):
         self.assertEqual(self.daemon.terminate(), 0)
         self.world.assert_audit_passes()
 
+    def test_a_rotation(self):
+        """The new certificate is listed, signs, and is the only one: no event needs a second attempt."""
+        sandbox = self.sandbox("certificate")
+        self.start(*self.AUTO)
+        with Load(self.world) as load:
+            for change in ({"listed": [1]}, {"listed": [1, 2]}, {"signs": 2}, {"listed": [2]}):
+                state = sandbox.set(**change)
+                if "listed" in change:
+                    self.fetch_list()
+                signs = self.serial(state)
+                before = len(self.signed_by(signs))
+                wait_until(lambda: len(self.signed_by(signs)) >= before + 30, f"answers by {signs}")
+        self.assert_results(load.sent)
+        self.assertEqual(len(self.calls()), len(load.sent))
+        self.assertEqual({line["status"] for line in self.calls()}, {200})
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.world.assert_audit_passes()
+
+    def test_a_switch_that_was_missed(self):
+        """First while the daemon was down, so that it begins with the old list; then while it runs, with
+        the next list within a minute. The events that meet the new certificate wait, and the others."""
+        sandbox = self.sandbox("certificate")
+        self.start(*self.AUTO)
+        self.assert_results(self.world.produce([event()]))
+        self.assertEqual(self.daemon.terminate(), 0)
+        sandbox.set(listed=[2], signs=2, list="delay:3000")
+        self.start(*self.AUTO)
+        sent = self.world.produce(event() for _ in range(40))
+        self.assert_results(sent)
+        self.assertLessEqual(len(self.calls()), 1 + 2 * len(sent))
+        sandbox.set(listed=[3], signs=3, list="")
+        with Load(self.world) as load:
+            wait_until(lambda: self.refreshes() == 2, "a list because of an unknown certificate")
+            wait_until(lambda: self.metric("presignd_held_events{why=\"unverified_answer\"}") == 0, "released")
+        outcomes = self.assert_results(load.sent)
+        self.assertLessEqual(max(outcome.data["attempts"] for outcome in outcomes), 3)
+        self.assertEqual(self.daemon.terminate(), 0)
+        self.world.assert_audit_passes()
+
     def test_how_long_no_certificate_has_signed_survives_a_restart(self):
         self.sandbox("both", serial_mode="certificate")
-        self.start()
+        self.start(*self.AUTO)
         self.assert_results(self.world.produce([event()]))
         self.assertEqual(self.daemon.terminate(), 0)
         memory = self.state / "verified.json"
