@@ -173,8 +173,10 @@ static void take_certificate(struct builder *builder, const char *path)
         if (own == NULL) {
             complain_no_pair(builder, path, found, count);
         } else {
-            free(merchant->serial_no);
-            merchant->serial_no = mem_strdup(own->serial);
+            /* A given one stays as it is: tools spell leading zeros differently. */
+            if (merchant->serial_no == NULL) {
+                merchant->serial_no = mem_strdup(own->serial);
+            }
             merchant->certificate_not_before_ms = own->not_before_ms;
             merchant->certificate_not_after_ms = own->not_after_ms;
         }

@@ -172,15 +172,15 @@ Test(merchant, its_certificate_gives_the_serial_number_and_its_time)
     const struct {
         const char *path, *serial_no, *taken;
     } cases[] = {
-        {one, NULL, "0A"},  {one, "a", "0A"},     {one, "00a", "0A"},
-        {bundle, "", "0B"}, {bundle, "0a", "0A"},
+        {one, NULL, "0A"},   {one, "0a", "0A"},  {one, "a", "A"},
+        {one, "00a", "00A"}, {bundle, "", "0B"}, {bundle, "0a", "0A"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         struct merchant_spec spec = good;
         spec.certificate_path = cases[i].path;
         spec.serial_no = cases[i].serial_no;
         struct merchant *merchant = expect_taken(&spec);
-        bool is_old = strcmp(cases[i].taken, "0A") == 0;
+        bool is_old = strcmp(cases[i].taken, "0B") != 0;
         cr_assert_str_eq(merchant->serial_no, cases[i].taken, "case %zu", i);
         cr_assert_eq(merchant->certificate_not_before_ms,
                      is_old ? INT64_C(1695136558000) : INT64_C(1798761600000));
