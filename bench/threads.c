@@ -29,17 +29,15 @@ struct thread {
 
 static bool sign_eight(struct backend_worker *worker, const struct backend_key *key)
 {
-    struct buf signatures[BACKEND_ITEMS_MAX] = {0};
-    struct backend_item items[BACKEND_ITEMS_MAX];
+    struct sign_item items[SIGN_BATCH] = {0};
     bool ok = true;
-    for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
-        items[i] = (struct backend_item){
-            .key = key, .message = MESSAGE, .len = sizeof MESSAGE - 1, .signature = &signatures[i]};
+    for (size_t i = 0; i < SIGN_BATCH; i++) {
+        items[i] = (struct sign_item){.key = key, .message = MESSAGE, .len = sizeof MESSAGE - 1};
     }
-    backend_sign(worker, items, BACKEND_ITEMS_MAX);
-    for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
-        ok = ok && items[i].ok;
-        buf_deinit(&signatures[i]);
+    backend_sign(worker, items, SIGN_BATCH);
+    for (size_t i = 0; i < SIGN_BATCH; i++) {
+        ok = ok && items[i].end == SIGN_OK;
+        buf_deinit(&items[i].signature);
     }
     return ok;
 }
@@ -54,7 +52,7 @@ static void *run(void *context)
     bool ok = pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0;
     while (ok && clock_mono_us() < thread->until_us) {
         ok = sign_eight(worker, thread->key);
-        thread->signatures += BACKEND_ITEMS_MAX;
+        thread->signatures += SIGN_BATCH;
     }
     struct timespec used;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
@@ -130,6 +128,5 @@ int main(int argc, char **argv)
     }
     backend_key_free(key);
     backend_free(backend);
-    EVP_PKEY_free(private);
     return ok ? EX_OK : EX_SOFTWARE;
 }

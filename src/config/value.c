@@ -178,6 +178,14 @@ PARSER(parse_delivery)
     return ok ? NULL : quoted_problem(text, "is neither exactly_once nor at_least_once");
 }
 
+PARSER(parse_sign_backend)
+{
+    bool ok =
+        strcmp(text, "auto") == 0 || strcmp(text, "openssl") == 0 || strcmp(text, "crypto_mb") == 0;
+    return ok ? store(field, mem_strdup(text))
+              : quoted_problem(text, "is none of auto, openssl and crypto_mb");
+}
+
 PARSER(parse_int)
 {
     if (text_int(text, key->min, key->max, field)) {
@@ -521,6 +529,7 @@ TYPE(private_key, STRING, parse_private_key, "an absolute path or @NAME")
 TYPE(flag, BOOL, parse_bool, "yes or no (also true, false, on, off, 1, 0)")
 TYPE(mode, BOOL, parse_mode, "one of direct and partner")
 TYPE(delivery, BOOL, parse_delivery, "one of exactly_once and at_least_once")
+TYPE(sign_backend, STRING, parse_sign_backend, "one of auto, openssl and crypto_mb")
 TYPE(int, INT, parse_int, NULL)
 TYPE(url, STRING, parse_url, "URL: https://HOST or https://HOST:PORT")
 TYPE(proxy, STRING, parse_text, "a URL")

@@ -35,9 +35,10 @@ struct config_key {
 
 extern const struct config_type config_type_instance, config_type_topic, config_type_paths,
     config_type_path, config_type_private_key, config_type_flag, config_type_mode,
-    config_type_delivery, config_type_int, config_type_url, config_type_proxy, config_type_listen,
-    config_type_serial, config_type_key_id, config_type_apiv3_key, config_type_certificates,
-    config_type_control_socket, config_type_state_dir, config_type_property;
+    config_type_delivery, config_type_sign_backend, config_type_int, config_type_url,
+    config_type_proxy, config_type_listen, config_type_serial, config_type_key_id,
+    config_type_apiv3_key, config_type_certificates, config_type_control_socket,
+    config_type_state_dir, config_type_property;
 
 /* Reads a file of at most `max` bytes; `*content` gets a NUL that `len` does not count. Returns
  * NULL, or what went wrong (free()). The caller overwrites and frees the content. */

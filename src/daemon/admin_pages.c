@@ -51,6 +51,7 @@ static int page_metrics(void *context, const struct http_request *request, struc
     take_status(d, &why, &status);
     report_gauges(d->report, &pipeline, &status);
     brokers_measure(d->metrics, d->clients);
+    signing_measure(d->metrics, d->signer, setup_delivery(d->setup));
     status_deinit(&status);
     metrics_write(d->metrics, body);
     return 200;

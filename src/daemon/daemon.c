@@ -149,6 +149,7 @@ static void on_tick(void *context)
     monitor_tick(&d->monitor, &from, now.mono_ms);
     daemon_pauses_tick(d);
     brokers_log(&d->brokers_watch, d->clients, now.mono_ms);
+    signing_log(&d->signing_log, d->signer);
     report_tick(d->report, now.mono_ms);
     key_memory_tick(d);
     bool half =
@@ -187,7 +188,7 @@ static void build_base(struct daemon *d)
     }
     monitor_init(&d->monitor, notify_watchdog_ms(), clock_now(&clock_system).mono_ms);
     d->metrics = metrics_new();
-    d->report = report_new(d->metrics, setup_delivery(d->setup));
+    d->report = report_new(d->metrics);
     report_merchants(d->report, d->setup->merchants);
     levers_init(d);
     metrics_clear(d->metrics, METRIC_UNCLEAN_START); /* known with a state directory only */
@@ -207,6 +208,10 @@ static bool build_caller(struct daemon *d)
     if (!sign_service_resize(d->service, (unsigned)d->setup->config->daemon.sign_threads)) {
         log_error("no signing threads: the system refuses them");
         return false;
+    }
+    if (!sign_service_is_locked(d->service)) {
+        log_warning("the memory that libcrypto_mb computes keys in is not locked: give the service "
+                    "LimitMEMLOCK=64M");
     }
     d->caller = caller_new(d->loop, &clock_system, d->signer, &d->setup->caller, ports_on_answered,
                            d, &error);
@@ -330,6 +335,7 @@ static int load(struct daemon *d)
         setup_free(setup);
         return EX_UNAVAILABLE;
     }
+    AUTO_FREE char *signs = setup_choose_backend(setup, d->service, &problems);
     d->unconfined =
         own_process && !confinement_begin(setup->config, sources.credentials_dir, &named);
     d->setup = setup_complete(setup, d->sources, d->service, &problems);
@@ -339,6 +345,7 @@ static int load(struct daemon *d)
     }
     daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, d->setup->warnings.data);
     process_raise_descriptors(setup_descriptors(d->setup));
+    log_notice("requests are signed by %s", signs);
     return EX_OK;
 }
 

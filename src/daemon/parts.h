@@ -17,6 +17,7 @@
 #include "daemon/monitor.h"
 #include "daemon/preflight_log.h"
 #include "daemon/report.h"
+#include "daemon/signing.h"
 #include "presignd/base/loop.h"
 #include "presignd/flow/pipeline.h"
 #include "presignd/kafka/clients.h"
@@ -77,6 +78,7 @@ struct daemon {
     struct topic_check topic_check;
     struct preflight_log preflight_log;
     struct brokers_watch brokers_watch;
+    struct signing_log signing_log;
     struct reload_status reload_status;
     struct rotation known_keys;
     int64_t started_ms; /* wall clock */

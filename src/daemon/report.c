@@ -93,7 +93,7 @@ static void create_all_series(struct metrics *metrics)
     }
 }
 
-struct report *report_new(struct metrics *metrics, enum delivery delivery)
+struct report *report_new(struct metrics *metrics)
 {
     struct report *report = mem_zalloc(1, sizeof *report);
     report->metrics = metrics;
@@ -104,8 +104,6 @@ struct report *report_new(struct metrics *metrics, enum delivery delivery)
     verified_init(&report->verified);
     struct moment now = clock_now(&clock_system);
     metric_set(metrics_series(metrics, METRIC_BUILD_INFO, (const char *[]){PRESIGND_VERSION}), 1);
-    metric_set(metrics_series(metrics, METRIC_MODE_INFO, (const char *[]){delivery_name(delivery)}),
-               1);
     metric_set(metrics_series(metrics, METRIC_START_TIME, NULL), (double)now.wall_ms / 1000);
     metric_set(metrics_series(metrics, METRIC_RELOAD_SUCCESSFUL, NULL), 1);
     create_all_series(metrics);

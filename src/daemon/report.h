@@ -17,7 +17,7 @@
 struct report;
 
 /* `metrics` outlives the report. */
-struct report *report_new(struct metrics *metrics, enum delivery delivery);
+struct report *report_new(struct metrics *metrics);
 /* Accepts NULL, returns NULL. */
 struct report *report_free(struct report *report);
 /* For pipeline_new(). */

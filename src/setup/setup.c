@@ -322,6 +322,49 @@ static void try_properties(const struct setup *setup, struct buf *errors)
     }
 }
 
+/* --- signatures --- */
+
+static enum backend_choice choice_of(const struct setup *setup)
+{
+    return backend_choice_of(setup->config->daemon.sign_backend);
+}
+
+static void report_backend(const struct setup *setup, const char *why, struct buf *errors)
+{
+    const struct section section = {setup->config, "daemon", ""};
+    AUTO_FREE char *text = mem_printf("sign_backend: crypto_mb cannot be used: %s", why);
+    report(errors, &section, "sign_backend", text);
+}
+
+/* `auto` needs no check: OpenSSL is always there. */
+static void check_backend(const struct setup *setup, struct buf *errors)
+{
+    AUTO_FREE char *why = NULL;
+    AUTO_FREE char *found =
+        choice_of(setup) == BACKEND_CRYPTO_MB ? backend_try(BACKEND_CRYPTO_MB, &why) : NULL;
+    if (why != NULL) {
+        report_backend(setup, why, errors);
+    }
+}
+
+char *setup_choose_backend(const struct setup *setup, struct sign_service *service,
+                           struct buf *errors)
+{
+    AUTO_FREE char *why = NULL;
+    char *text = sign_service_choose(service, choice_of(setup), &why);
+    if (text == NULL) {
+        report_backend(setup, why, errors);
+    }
+    return text;
+}
+
+static void describe_backend(const struct setup *setup, struct buf *out)
+{
+    AUTO_FREE char *why = NULL;
+    AUTO_FREE char *found = backend_try(choice_of(setup), &why);
+    buf_printf(out, "signatures by %s\n", found != NULL ? found : why);
+}
+
 /* --- the whole --- */
 
 static void take_endpoint(struct setup *setup)
@@ -368,6 +411,9 @@ struct setup *setup_complete(struct setup *setup, const struct config_sources *s
     load_merchants(setup, &loading, errors);
     take_properties(setup);
     check_delivery(setup, errors);
+    if (service == NULL) {
+        check_backend(setup, errors);
+    }
     take_endpoint(setup);
     check_endpoint(setup, errors);
     if (!sources->without_keys) {
@@ -493,5 +539,6 @@ void setup_describe(const struct setup *setup, struct buf *out)
                config->endpoint.backup_url);
     int64_t calls = call_limit(config, &key);
     buf_printf(out, "up to %" PRId64 " calls in flight (%s)\n", calls, key);
+    describe_backend(setup, out);
     describe_merchants(setup, out);
 }

@@ -44,6 +44,24 @@ struct backend_worker {
 
 /* --- The backend --- */
 
+enum backend_choice backend_choice_of(const char *text)
+{
+    static const char *const names[] = {
+        [BACKEND_BEST] = "auto", [BACKEND_OPENSSL] = "openssl", [BACKEND_CRYPTO_MB] = "crypto_mb"};
+    for (size_t i = 0; text != NULL && i < ARRAY_LENGTH(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return (enum backend_choice)i;
+        }
+    }
+    return BACKEND_BEST;
+}
+
+const char *backend_path(void)
+{
+    const char *path = getenv("PRESIGND_CRYPTO_MB");
+    return text_is_given(path) ? path : NULL;
+}
+
 struct backend *backend_new(enum backend_choice choice, const char *path, char **why)
 {
     *why = NULL;
@@ -74,9 +92,9 @@ struct backend *backend_free(struct backend *backend)
     return NULL;
 }
 
-enum backend_kind backend_now(const struct backend *backend)
+enum sign_backend backend_now(const struct backend *backend)
 {
-    return backend->library != NULL && !backend->is_off ? BY_CRYPTO_MB : BY_OPENSSL;
+    return backend->library != NULL && !backend->is_off ? SIGN_BY_CRYPTO_MB : SIGN_BY_OPENSSL;
 }
 
 const char *backend_name(const struct backend *backend)
@@ -87,6 +105,20 @@ const char *backend_name(const struct backend *backend)
 bool backend_is_locked(const struct backend *backend)
 {
     return !backend->is_unlocked;
+}
+
+char *backend_try(enum backend_choice choice, char **why)
+{
+    struct backend *backend = backend_new(choice, backend_path(), why);
+    if (backend == NULL) {
+        return NULL;
+    }
+    char *text =
+        *why == NULL ? mem_strdup(backend->name) : mem_printf("%s: %s", backend->name, *why);
+    free(*why);
+    *why = NULL;
+    backend_free(backend);
+    return text;
 }
 
 /* --- Keys --- */
@@ -134,7 +166,6 @@ static struct crypto_mb_key *numbers_of(struct backend *backend, const EVP_PKEY 
 struct backend_key *backend_key_new(struct backend *backend, EVP_PKEY *key)
 {
     struct backend_key *out = mem_zalloc(1, sizeof *out);
-    EVP_PKEY_up_ref(key);
     *out = (struct backend_key){.backend = backend,
                                 .pkey = key,
                                 .bits = EVP_PKEY_get_bits(key),
@@ -182,18 +213,19 @@ struct backend_worker *backend_worker_free(struct backend_worker *worker)
 /* --- Signing --- */
 
 struct batch {
-    struct backend_item *items[BACKEND_ITEMS_MAX];
-    const struct crypto_mb_key *keys[BACKEND_ITEMS_MAX];
-    uint8_t digests[BACKEND_ITEMS_MAX][CRYPTO_MB_DIGEST_SIZE];
+    struct sign_item *items[SIGN_BATCH];
+    const struct crypto_mb_key *keys[SIGN_BATCH];
+    uint8_t digests[SIGN_BATCH][CRYPTO_MB_DIGEST_SIZE];
     size_t count;
 };
 
-static void collect(struct batch *batch, struct backend_item *items, size_t count, int bits)
+static void collect(struct batch *batch, struct sign_item *items, size_t count, int bits)
 {
     for (size_t i = 0; i < count; i++) {
-        if (items[i].key->numbers != NULL && items[i].key->bits == bits) {
+        const struct backend_key *key = items[i].key;
+        if (key != NULL && key->numbers != NULL && key->bits == bits) {
             batch->items[batch->count] = &items[i];
-            batch->keys[batch->count++] = items[i].key->numbers;
+            batch->keys[batch->count++] = key->numbers;
         }
     }
 }
@@ -201,53 +233,60 @@ static void collect(struct batch *batch, struct backend_item *items, size_t coun
 static void run(struct backend_worker *worker, struct batch *batch, int bits)
 {
     struct backend *backend = worker->backend;
-    enum crypto_mb_fault faults[BACKEND_ITEMS_MAX];
+    enum sign_end ends[SIGN_BATCH];
     for (size_t i = 0; i < batch->count; i++) {
-        const struct backend_item *item = batch->items[i];
+        const struct sign_item *item = batch->items[i];
         SHA256(item->message, item->len, batch->digests[i]);
     }
     crypto_mb_sign(backend->library, worker->work, bits, batch->keys, batch->digests, batch->count,
-                   faults);
+                   ends);
     for (size_t i = 0; i < batch->count; i++) {
-        struct backend_item *item = batch->items[i];
-        item->fault = faults[i];
-        item->ok = faults[i] == CRYPTO_MB_OK;
-        if (item->ok) {
-            item->by = BY_CRYPTO_MB;
-            text_base64(item->signature, worker->work->signature[i], (size_t)bits / 8);
+        struct sign_item *item = batch->items[i];
+        if (ends[i] == SIGN_OK) {
+            item->end = SIGN_OK;
+            item->backend = SIGN_BY_CRYPTO_MB;
+            text_base64(&item->signature, worker->work->signature[i], (size_t)bits / 8);
         } else {
+            item->mistake = ends[i];
             backend->is_off = true;
         }
     }
     crypto_mb_cleanse(backend->library, worker->work);
 }
 
-static void sign_in_batches(struct backend_worker *worker, struct backend_item *items, size_t count)
+static void sign_in_batches(struct backend_worker *worker, struct sign_item *items, size_t count)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(key_sizes); i++) {
         struct batch batch = {.count = 0};
         collect(&batch, items, count, key_sizes[i].bits);
-        if (batch.count >= key_sizes[i].worth_it && backend_now(worker->backend) == BY_CRYPTO_MB) {
+        if (batch.count >= key_sizes[i].worth_it &&
+            backend_now(worker->backend) == SIGN_BY_CRYPTO_MB) {
             run(worker, &batch, key_sizes[i].bits);
         }
     }
 }
 
-void backend_sign(struct backend_worker *worker, struct backend_item *items, size_t count)
+static enum sign_end sign_one(struct sign_item *item)
 {
-    assert(count <= BACKEND_ITEMS_MAX);
+    bool ok = item->key != NULL &&
+              sign_bytes(item->key->pkey, item->message, item->len, &item->signature);
+    return ok ? SIGN_OK : SIGN_FAILED;
+}
+
+void backend_sign(struct backend_worker *worker, struct sign_item *items, size_t count)
+{
+    assert(count <= SIGN_BATCH);
     for (size_t i = 0; i < count; i++) {
-        items[i].ok = false;
-        items[i].by = BY_OPENSSL;
-        items[i].fault = CRYPTO_MB_OK;
+        items[i].end = SIGN_FAILED;
+        items[i].backend = SIGN_BY_OPENSSL;
+        items[i].mistake = SIGN_OK;
     }
     if (worker->work != NULL) {
         sign_in_batches(worker, items, count);
     }
     for (size_t i = 0; i < count; i++) {
-        struct backend_item *item = &items[i];
-        if (!item->ok) {
-            item->ok = sign_bytes(item->key->pkey, item->message, item->len, item->signature);
+        if (items[i].end != SIGN_OK) {
+            items[i].end = sign_one(&items[i]);
         }
     }
 }

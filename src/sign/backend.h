@@ -10,6 +10,8 @@
 #define PRESIGND_SIGN_BACKEND_H
 
 #include "presignd/base/buf.h"
+#include "presignd/sign/backend_choice.h"
+#include "presignd/sign/ends.h"
 #include "presignd/sign/sign.h"
 #include "sign/crypto_mb.h"
 
@@ -20,29 +22,27 @@
  * for further ones. */
 #define BACKEND_KEYS_MAX 2304
 
-/* What the configuration asks for, and what made a signature. */
-enum backend_choice { BACKEND_BEST, BACKEND_OPENSSL, BACKEND_CRYPTO_MB };
-enum backend_kind { BY_OPENSSL, BY_CRYPTO_MB };
-
 struct backend;
 struct backend_key;
 struct backend_worker;
 
 /* `*why` (free()): why libcrypto_mb is not used, NULL when it is, or when it is not asked for.
- * NULL only when it cannot be used and `choice` is BACKEND_CRYPTO_MB. Takes about 20 ms. Reads the
- * file system, so it comes before the process confines itself. `path`: see crypto_mb_open(). */
+ * NULL only when it cannot be used and `choice` is BACKEND_CRYPTO_MB. Takes about 20 ms. `path`:
+ * see crypto_mb_open(). */
 struct backend *backend_new(enum backend_choice choice, const char *path, char **why)
     __attribute__((warn_unused_result));
+/* The library that the environment names, $PRESIGND_CRYPTO_MB, for `path`; else NULL. */
+const char *backend_path(void);
 /* After its keys and workers. Accepts NULL, returns NULL. */
 struct backend *backend_free(struct backend *backend);
 /* What signs now. Any thread. */
-enum backend_kind backend_now(const struct backend *backend);
+enum sign_backend backend_now(const struct backend *backend);
 /* As `crypto_mb (libcrypto_mb.so.13)`. */
 const char *backend_name(const struct backend *backend);
 /* False: RLIMIT_MEMLOCK did not permit to lock the memory of keys. */
 bool backend_is_locked(const struct backend *backend);
 
-/* Takes a reference to the key. Never NULL. Any thread. */
+/* Takes over the key. Never NULL. Any thread. */
 struct backend_key *backend_key_new(struct backend *backend, EVP_PKEY *key)
     __attribute__((warn_unused_result));
 /* When no item uses it any more; cleanses it. Accepts NULL, returns NULL. */
@@ -52,18 +52,18 @@ struct backend_worker *backend_worker_new(struct backend *backend)
     __attribute__((warn_unused_result));
 struct backend_worker *backend_worker_free(struct backend_worker *worker);
 
-struct backend_item {
-    const struct backend_key *key;
-    const void *message;
+struct sign_item {
+    const struct backend_key *key; /* NULL: there is none, and no signature */
+    const void *message;           /* the string to sign */
     size_t len;
-    struct buf *signature;      /* base64 is appended */
-    bool ok;                    /* out: it was */
-    enum backend_kind by;       /* out: who made it */
-    enum crypto_mb_fault fault; /* out: of libcrypto_mb, before OpenSSL made it */
+    struct buf signature;      /* out: base64; empty at the call. The caller's */
+    enum sign_end end;         /* out */
+    enum sign_backend backend; /* out: what made it */
+    enum sign_end mistake;     /* out: of libcrypto_mb, before OpenSSL made it. SIGN_OK: none */
 };
 
-/* Signs up to BACKEND_ITEMS_MAX items. One call at a time for each worker. */
-#define BACKEND_ITEMS_MAX CRYPTO_MB_WIDTH
-void backend_sign(struct backend_worker *worker, struct backend_item *items, size_t count);
+/* Signs up to SIGN_BATCH items. One call at a time for each worker. */
+#define SIGN_BATCH CRYPTO_MB_WIDTH
+void backend_sign(struct backend_worker *worker, struct sign_item *items, size_t count);
 
 #endif

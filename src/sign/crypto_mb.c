@@ -190,7 +190,7 @@ static bool signs_the_known(const struct crypto_mb *library, struct crypto_mb_wo
     struct crypto_mb_key key = {0};
     const struct crypto_mb_key *keys[CRYPTO_MB_WIDTH];
     uint8_t digests[CRYPTO_MB_WIDTH][CRYPTO_MB_DIGEST_SIZE];
-    enum crypto_mb_fault faults[CRYPTO_MB_WIDTH];
+    enum sign_end ends[CRYPTO_MB_WIDTH];
     for (unsigned i = 0; i < CRYPTO_MB_WIDTH; i++) {
         char text[] = "presignd ?";
         text[sizeof text - 2] = (char)('0' + i);
@@ -200,7 +200,7 @@ static bool signs_the_known(const struct crypto_mb *library, struct crypto_mb_wo
     if (!known_key(&key, known)) {
         return false;
     }
-    crypto_mb_sign(library, work, known->bits, keys, digests, CRYPTO_MB_WIDTH, faults);
+    crypto_mb_sign(library, work, known->bits, keys, digests, CRYPTO_MB_WIDTH, ends);
     size_t len = (size_t)known->bits / 8;
     uint8_t all[CRYPTO_MB_WIDTH * CRYPTO_MB_BYTES_MAX];
     uint8_t sha256[SHA256_DIGEST_LENGTH];
@@ -413,7 +413,7 @@ static uint32_t public_operation(const struct crypto_mb *library, struct crypto_
 void crypto_mb_sign(const struct crypto_mb *library, struct crypto_mb_work *work, int bits,
                     const struct crypto_mb_key *const keys[],
                     const uint8_t digests[][CRYPTO_MB_DIGEST_SIZE], size_t count,
-                    enum crypto_mb_fault faults[])
+                    enum sign_end ends[])
 {
     size_t len = (size_t)bits / 8;
     for (size_t i = 0; i < count; i++) {
@@ -426,9 +426,9 @@ void crypto_mb_sign(const struct crypto_mb *library, struct crypto_mb_work *work
     uint32_t opening = public_operation(library, work, bits, keys, count);
     for (size_t i = 0; i < count; i++) {
         bool opens = memcmp(work->opened[i], work->block[i], len) == 0;
-        faults[i] = slot_failed(signing, i) || slot_failed(opening, i) ? CRYPTO_MB_FAILED
-                    : opens                                            ? CRYPTO_MB_OK
-                                                                       : CRYPTO_MB_WRONG;
+        ends[i] = slot_failed(signing, i) || slot_failed(opening, i) ? SIGN_FAILED
+                  : opens                                            ? SIGN_OK
+                                                                     : SIGN_WRONG;
     }
 }
 

@@ -5,6 +5,8 @@
 #ifndef PRESIGND_SIGN_CRYPTO_MB_H
 #define PRESIGND_SIGN_CRYPTO_MB_H
 
+#include "presignd/sign/ends.h"
+
 #include <openssl/types.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,12 +39,6 @@ struct crypto_mb_work {
     uint8_t buffer[] __attribute__((aligned(64)));           /* the library's own */
 } __attribute__((aligned(64)));
 
-enum crypto_mb_fault {
-    CRYPTO_MB_OK,
-    CRYPTO_MB_FAILED, /* the library reported an error */
-    CRYPTO_MB_WRONG   /* the signature does not open to its block */
-};
-
 struct crypto_mb;
 
 /* Loads the library and lets it sign what has a known signature, with a key of each size: about
@@ -63,14 +59,14 @@ bool crypto_mb_key_fill(struct crypto_mb_key *key, int bits, const BIGNUM *n, co
                         const BIGNUM *q) __attribute__((warn_unused_result));
 
 /* RSA PKCS#1 v1.5 with SHA-256 (RFC 8017, section 8.2) of `count` digests, 1 to CRYPTO_MB_WIDTH,
- * each by its key; all keys have `bits` bits. A signature in `work` may be used only where its
- * fault is CRYPTO_MB_OK: each one is opened with the public exponent first, as a wrong one can
- * reveal the key (Boneh, DeMillo, Lipton 1997). Any thread, with a `work` of its own; 0.6 ms and
- * more. */
+ * each by its key; all keys have `bits` bits. A signature in `work` may be used only where its end
+ * is SIGN_OK, neither SIGN_FAILED, an error of the library, nor SIGN_WRONG: each one is opened with
+ * the public exponent first, as a wrong one can reveal the key (Boneh, DeMillo, Lipton 1997). Any
+ * thread, with a `work` of its own; 0.6 ms and more. */
 void crypto_mb_sign(const struct crypto_mb *library, struct crypto_mb_work *work, int bits,
                     const struct crypto_mb_key *const keys[],
                     const uint8_t digests[][CRYPTO_MB_DIGEST_SIZE], size_t count,
-                    enum crypto_mb_fault faults[]);
+                    enum sign_end ends[]);
 /* After the signatures were taken. */
 void crypto_mb_cleanse(const struct crypto_mb *library, struct crypto_mb_work *work);
 

@@ -1,8 +1,8 @@
 #include "sign/held_keys.h"
 
 #include "presignd/base/mem.h"
+#include "sign/backend.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ void held_keys_init(struct held_keys *keys)
 void held_key_unref(struct held_key *key)
 {
     if (key != NULL && __atomic_sub_fetch(&key->references, 1, __ATOMIC_ACQ_REL) == 0) {
-        EVP_PKEY_free(key->key);
+        backend_key_free(key->key);
         free(key);
     }
 }
@@ -29,7 +29,7 @@ void held_keys_deinit(struct held_keys *keys)
     pthread_rwlock_destroy(&keys->lock);
 }
 
-uint32_t held_keys_add(struct held_keys *keys, EVP_PKEY *key)
+uint32_t held_keys_add(struct held_keys *keys, struct backend_key *key)
 {
     uint32_t number = 0;
     pthread_rwlock_wrlock(&keys->lock);
@@ -42,7 +42,7 @@ uint32_t held_keys_add(struct held_keys *keys, EVP_PKEY *key)
     }
     pthread_rwlock_unlock(&keys->lock);
     if (number == 0) {
-        EVP_PKEY_free(key);
+        backend_key_free(key);
     }
     return number;
 }

@@ -24,6 +24,8 @@ struct sign_request_head {
 struct sign_answer {
     uint64_t id;
     uint8_t end, backend; /* enum sign_end, enum sign_backend */
+    uint8_t mistake;      /* enum sign_end: of libcrypto_mb, before OpenSSL signed */
+    uint8_t reserved;
     uint16_t len;
     char signature[SIGN_SIGNATURE_MAX]; /* base64, `len` bytes; the packet ends after them */
 };
@@ -32,7 +34,9 @@ struct sign_answer {
 enum key_request_kind {
     KEY_LOAD,    /* path: a key's number and its public half (DER), or why not */
     KEY_UNLOAD,  /* number; no answer */
-    KEY_THREADS, /* number: of threads */
+    KEY_THREADS, /* number: of threads; the answer's: whether all memory of keys is locked */
+    KEY_BACKEND, /* number: enum backend_choice; the answer's: enum sign_backend, and its name or
+                  * why not. Before the first key and thread */
 };
 struct key_request {
     uint32_t kind; /* enum key_request_kind */

@@ -3,8 +3,8 @@
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/sign/key.h"
+#include "sign/backend.h"
 #include "sign/held_keys.h"
-#include "sign/items.h"
 #include "sign/packets.h"
 
 #include <assert.h>
@@ -34,6 +34,7 @@ struct parted {
 struct server {
     int jobs;
     sign_path_fn *may_post;
+    struct backend *backend; /* changed only while there is no key and no thread */
     struct held_keys keys;
     pthread_mutex_t lock; /* for all below */
     pthread_cond_t changed;
@@ -45,10 +46,12 @@ struct server {
 
 /* What one thread works on: up to SIGN_BATCH requests, and their answers. */
 struct batch {
-    struct sign_worker worker;
+    struct server *server;
+    struct backend_worker *worker;
     size_t count; /* of items */
     struct sign_item items[SIGN_BATCH];
-    char *owned[SIGN_BATCH]; /* the item's string, when it came in parts */
+    struct held_key *held[SIGN_BATCH]; /* references to the items' keys */
+    char *owned[SIGN_BATCH];           /* the item's string, when it came in parts */
     struct sign_answer answers[SIGN_BATCH];
     struct mmsghdr messages[SIGN_BATCH];
     struct iovec parts[SIGN_BATCH];
@@ -122,9 +125,11 @@ static void add_item(struct server *server, struct batch *batch,
     struct sign_item *item = &batch->items[batch->count];
     batch->owned[batch->count] = owned;
     batch->answers[batch->count].id = head->id;
-    batch->count++;
     bool permitted = message != NULL && sign_is_permitted(message, head->total, server->may_post);
-    item->key = permitted ? held_keys_get(&server->keys, head->key) : NULL;
+    struct held_key *held = permitted ? held_keys_get(&server->keys, head->key) : NULL;
+    batch->held[batch->count] = held;
+    batch->count++;
+    item->key = held == NULL ? NULL : held->key;
     item->message = message;
     item->len = head->total;
     item->signature.len = 0;
@@ -158,10 +163,11 @@ static void write_answer(struct batch *batch, size_t index)
     struct sign_answer *answer = &batch->answers[index];
     size_t len = item->end == SIGN_OK ? item->signature.len : 0;
     assert(len <= sizeof answer->signature);
-    held_key_unref(item->key);
+    held_key_unref(batch->held[index]);
     free(batch->owned[index]);
     answer->end = (uint8_t)item->end;
     answer->backend = (uint8_t)item->backend;
+    answer->mistake = (uint8_t)item->mistake;
     answer->len = (uint16_t)len;
     if (len > 0) {
         memcpy(answer->signature, item->signature.data, len);
@@ -205,8 +211,17 @@ static void count_end(struct server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+static struct batch *batch_new(struct server *server)
+{
+    struct batch *batch = mem_zalloc(1, sizeof *batch);
+    batch->server = server;
+    batch->worker = backend_worker_new(server->backend);
+    return batch;
+}
+
 static void batch_free(struct batch *batch)
 {
+    backend_worker_free(batch->worker);
     for (size_t i = 0; i < SIGN_BATCH; i++) {
         buf_deinit(&batch->items[i].signature);
     }
@@ -221,7 +236,7 @@ static bool sign_batch(struct server *server, struct batch *batch)
     for (size_t i = 0; i < packets; i++) {
         read_packet(server, batch, i);
     }
-    sign_items(&batch->worker, batch->items, batch->count);
+    backend_sign(batch->worker, batch->items, batch->count);
     for (size_t i = 0; i < batch->count; i++) {
         write_answer(batch, i);
     }
@@ -230,8 +245,8 @@ static bool sign_batch(struct server *server, struct batch *batch)
 
 static void *work(void *context)
 {
-    struct server *server = context;
-    struct batch *batch = mem_zalloc(1, sizeof *batch);
+    struct batch *batch = context;
+    struct server *server = batch->server;
     bool surplus = false;
     while (!surplus && sign_batch(server, batch)) {
         surplus = is_surplus(server);
@@ -256,7 +271,9 @@ static unsigned cores(void)
 static bool start_thread(struct server *server)
 {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, work, server) != 0) {
+    struct batch *batch = batch_new(server);
+    if (pthread_create(&thread, NULL, work, batch) != 0) {
+        batch_free(batch);
         return false;
     }
     (void)pthread_setname_np(thread, "presignd-sign");
@@ -296,6 +313,32 @@ static void end_threads(struct server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* --- The backend --- */
+
+/* Returns the bytes of the answer's content. The keys and workers of a backend end before it. */
+static size_t choose(struct server *server, uint32_t choice, struct key_answer *answer)
+{
+    AUTO_FREE char *why = NULL;
+    AUTO_FREE char *text = NULL;
+    pthread_mutex_lock(&server->lock);
+    bool early = server->running == 0 && server->keys.count == 0 && choice <= BACKEND_CRYPTO_MB;
+    pthread_mutex_unlock(&server->lock);
+    struct backend *chosen =
+        early ? backend_new((enum backend_choice)choice, backend_path(), &why) : NULL;
+    if (chosen != NULL) {
+        backend_free(server->backend);
+        server->backend = chosen;
+        answer->number = backend_now(chosen);
+        text = why == NULL ? mem_strdup(backend_name(chosen))
+                           : mem_printf("%s: %s", backend_name(chosen), why);
+    }
+    answer->ok = chosen != NULL;
+    const char *said = text != NULL ? text : why != NULL ? why : "it comes too late";
+    size_t size = strnlen(said, sizeof answer->content);
+    memcpy(answer->content, said, size);
+    return size;
+}
+
 /* --- Keys --- */
 
 /* Returns the bytes of the answer's content. */
@@ -306,7 +349,8 @@ static size_t load(struct server *server, const char *path, struct key_answer *a
     unsigned char *der = NULL;
     int len = key == NULL ? 0 : i2d_PUBKEY(key, &der);
     if (key != NULL && len > 0 && (size_t)len <= sizeof answer->content) {
-        answer->number = held_keys_add(&server->keys, key);
+        struct backend_key *whole = backend_key_new(server->backend, key);
+        answer->number = held_keys_add(&server->keys, whole);
         error = answer->number == 0 ? mem_printf("%s: is one key too many", path) : NULL;
     } else if (key != NULL) {
         EVP_PKEY_free(key);
@@ -339,6 +383,10 @@ static bool answer_request(struct server *server, int keys)
         break;
     case KEY_THREADS:
         answer.ok = resize(server, request.number);
+        answer.number = backend_is_locked(server->backend);
+        break;
+    case KEY_BACKEND:
+        content = choose(server, request.number, &answer);
         break;
     default:
         break;
@@ -348,7 +396,9 @@ static bool answer_request(struct server *server, int keys)
 
 void sign_serve(int jobs, int keys, sign_path_fn *may_post)
 {
-    struct server server = {.jobs = jobs, .may_post = may_post};
+    AUTO_FREE char *none = NULL;
+    struct server server = {
+        .jobs = jobs, .may_post = may_post, .backend = backend_new(BACKEND_OPENSSL, NULL, &none)};
     held_keys_init(&server.keys);
     pthread_mutex_init(&server.lock, NULL);
     pthread_cond_init(&server.changed, NULL);
@@ -359,6 +409,7 @@ void sign_serve(int jobs, int keys, sign_path_fn *may_post)
         parted_free(&server.parted[i]);
     }
     held_keys_deinit(&server.keys);
+    backend_free(server.backend);
     pthread_cond_destroy(&server.changed);
     pthread_mutex_destroy(&server.lock);
     close(jobs);

@@ -32,7 +32,9 @@ enum { DESCRIPTOR_MIN = 10 };
 struct sign_service {
     unsigned references; /* the owner's and each key's */
     int jobs, keys;      /* our ends */
-    bool keys_lost;      /* an answer did not come: a later one would be taken for another's */
+    enum sign_backend backend;
+    bool is_unlocked;
+    bool keys_lost; /* an answer did not come: a later one would be taken for another's */
     uint64_t last_id;
     pid_t pid; /* 0: threads */
     bool reaped;
@@ -414,5 +416,37 @@ bool sign_service_resize(struct sign_service *service, unsigned threads)
 {
     const struct key_request request = {.kind = KEY_THREADS, .number = threads};
     struct key_answer answer = {0};
-    return ask(service, &request, offsetof(struct key_request, path), &answer) >= 0 && answer.ok;
+    bool answered = ask(service, &request, offsetof(struct key_request, path), &answer) >= 0;
+    service->is_unlocked = answered && answer.number == 0;
+    return answered && answer.ok;
+}
+
+bool sign_service_is_locked(const struct sign_service *service)
+{
+    return !service->is_unlocked;
+}
+
+/* --- The backend --- */
+
+char *sign_service_choose(struct sign_service *service, enum backend_choice choice, char **why)
+{
+    const struct key_request request = {.kind = KEY_BACKEND, .number = (uint32_t)choice};
+    struct key_answer answer = {0};
+    ssize_t content = ask(service, &request, offsetof(struct key_request, path), &answer);
+    if (content < 0) {
+        *why = mem_strdup("the signing process does not answer");
+        return NULL;
+    }
+    char *text = mem_dup(answer.content, (size_t)content);
+    if (!answer.ok) {
+        *why = text;
+        return NULL;
+    }
+    service->backend = answer.number == SIGN_BY_CRYPTO_MB ? SIGN_BY_CRYPTO_MB : SIGN_BY_OPENSSL;
+    return text;
+}
+
+enum sign_backend sign_service_backend(const struct sign_service *service)
+{
+    return service->backend;
 }

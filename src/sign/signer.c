@@ -165,10 +165,14 @@ static void take_answer(struct signer *signer, const struct sign_answer *answer,
 {
     bool whole = len >= offsetof(struct sign_answer, signature) &&
                  len == offsetof(struct sign_answer, signature) + answer->len &&
-                 answer->end < SIGN_END_COUNT && answer->backend < SIGN_BACKEND_COUNT;
+                 answer->end < SIGN_END_COUNT && answer->backend < SIGN_BACKEND_COUNT &&
+                 answer->mistake < SIGN_END_COUNT;
     struct signer_job *job = whole ? find(signer, answer->id) : NULL;
     if (whole) {
         signer->counts[answer->backend][answer->end]++;
+    }
+    if (whole && answer->mistake != SIGN_OK) {
+        signer->counts[SIGN_BY_CRYPTO_MB][answer->mistake]++;
     }
     if (job != NULL) {
         list_remove(&signer->sent, &job->link);
@@ -320,4 +324,15 @@ int64_t signer_silent_ms(const struct signer *signer, int64_t at_ms)
 uint64_t signer_count(const struct signer *signer, enum sign_backend backend, enum sign_end end)
 {
     return signer->counts[backend][end];
+}
+
+bool signer_had_mistake(const struct signer *signer)
+{
+    return signer->counts[SIGN_BY_CRYPTO_MB][SIGN_WRONG] > 0 ||
+           signer->counts[SIGN_BY_CRYPTO_MB][SIGN_FAILED] > 0;
+}
+
+enum sign_backend signer_backend(const struct signer *signer)
+{
+    return signer_had_mistake(signer) ? SIGN_BY_OPENSSL : sign_service_backend(signer->service);
 }

@@ -43,6 +43,7 @@ static void make_keys(struct backend *backend, int bits, struct pair keys[KEYS])
             /* Half of them with the smaller prime first. */
             bool swap = (BN_cmp(primes[i], primes[j]) > 0) != (count % 2 == 0);
             keys[count].pkey = swap ? rsa_of(primes[j], primes[i]) : rsa_of(primes[i], primes[j]);
+            EVP_PKEY_up_ref(keys[count].pkey);
             keys[count].key = backend_key_new(backend, keys[count].pkey);
             count++;
         }
@@ -52,15 +53,15 @@ static void make_keys(struct backend *backend, int bits, struct pair keys[KEYS])
     }
 }
 
-static void verify(const struct backend_item *item, EVP_PKEY *pkey, bool bytes)
+static void verify(const struct sign_item *item, EVP_PKEY *pkey, bool bytes)
 {
     AUTO_BUF struct buf raw = {0};
     AUTO_BUF struct buf expected = {0};
-    if (!item->ok || item->fault != CRYPTO_MB_OK) {
+    if (item->end != SIGN_OK || item->mistake != SIGN_OK) {
         fail("a signature was not made, or wrong at first");
     }
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    if (!text_base64_decode(&raw, item->signature->data, item->signature->len) ||
+    if (!text_base64_decode(&raw, item->signature.data, item->signature.len) ||
         EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, pkey) != 1 ||
         EVP_DigestVerify(context, (unsigned char *)raw.data, raw.len, item->message, item->len) !=
             1) {
@@ -68,7 +69,7 @@ static void verify(const struct backend_item *item, EVP_PKEY *pkey, bool bytes)
     }
     EVP_MD_CTX_free(context);
     if (bytes && (!sign_bytes(pkey, item->message, item->len, &expected) ||
-                  strcmp(expected.data, item->signature->data) != 0)) {
+                  strcmp(expected.data, item->signature.data) != 0)) {
         fail("OpenSSL's signature has other bytes");
     }
 }
@@ -81,25 +82,21 @@ struct total {
 static void sign_some(struct backend_worker *worker, const struct pair keys[KEYS], bool bytes,
                       struct total *total)
 {
-    size_t count = 1 + (size_t)rand() % BACKEND_ITEMS_MAX;
-    struct backend_item items[BACKEND_ITEMS_MAX] = {0};
-    struct buf signatures[BACKEND_ITEMS_MAX] = {0};
-    char texts[BACKEND_ITEMS_MAX][300];
-    const struct pair *used[BACKEND_ITEMS_MAX];
+    size_t count = 1 + (size_t)rand() % SIGN_BATCH;
+    struct sign_item items[SIGN_BATCH] = {0};
+    char texts[SIGN_BATCH][300];
+    const struct pair *used[SIGN_BATCH];
     for (size_t i = 0; i < count; i++) {
         used[i] = &keys[rand() % KEYS];
         int len = snprintf(texts[i], sizeof texts[i], "POST\n/v3/%lu\n%*d\n", total->messages + i,
                            rand() % 200, rand());
-        items[i] = (struct backend_item){.key = used[i]->key,
-                                         .message = texts[i],
-                                         .len = (size_t)len,
-                                         .signature = &signatures[i]};
+        items[i] = (struct sign_item){.key = used[i]->key, .message = texts[i], .len = (size_t)len};
     }
     backend_sign(worker, items, count);
     for (size_t i = 0; i < count; i++) {
         verify(&items[i], used[i]->pkey, bytes);
-        total->batched += items[i].by == BY_CRYPTO_MB;
-        buf_deinit(&signatures[i]);
+        total->batched += items[i].backend == SIGN_BY_CRYPTO_MB;
+        buf_deinit(&items[i].signature);
     }
     total->messages += count;
 }
@@ -138,7 +135,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc - bytes; i++) {
         run(backend, 1024 + 1024 * i, strtoul(argv[i], NULL, 10), bytes);
     }
-    int status = backend_now(backend) == BY_CRYPTO_MB ? 0 : 1;
+    int status = backend_now(backend) == SIGN_BY_CRYPTO_MB ? 0 : 1;
     backend_free(backend);
     return status;
 }

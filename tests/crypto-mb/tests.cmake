@@ -18,6 +18,6 @@ if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
   target_include_directories(crypto-mb-many PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   add_test(NAME crypto_mb.many
            COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/real.py
-                   ${CMAKE_BINARY_DIR}/crypto-mb $<TARGET_FILE:crypto-mb-many> 24000 9000 4000)
+                   ${CMAKE_BINARY_DIR}/crypto-mb $<TARGET_FILE:crypto-mb-many> 8000 3000 1500)
   set_tests_properties(crypto_mb.many PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
 endif()

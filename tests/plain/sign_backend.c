@@ -24,14 +24,20 @@ static atomic_bool stop;
 
 static const char text[] = "the same text for all";
 
-static void check(const struct backend_item *item, const char *expected)
+static struct backend_key *key_new(const struct signing *signing)
 {
-    if (!item->ok || strcmp(item->signature->data, expected) != 0) {
+    EVP_PKEY_up_ref(signing->pkey);
+    return backend_key_new(signing->backend, signing->pkey);
+}
+
+static void check(const struct sign_item *item, const char *expected)
+{
+    if (item->end != SIGN_OK || strcmp(item->signature.data, expected) != 0) {
         (void)fprintf(stderr, "a signature is wrong\n");
         abort();
     }
-    faults += item->fault != CRYPTO_MB_OK;
-    *(item->by == BY_CRYPTO_MB ? &by_library : &by_openssl) += 1;
+    faults += item->mistake != SIGN_OK;
+    *(item->backend == SIGN_BY_CRYPTO_MB ? &by_library : &by_openssl) += 1;
 }
 
 static void *sign(void *context)
@@ -39,16 +45,15 @@ static void *sign(void *context)
     const struct signing *signing = context;
     struct backend_worker *worker = backend_worker_new(signing->backend);
     for (int round = 0; round < ROUNDS; round++) {
-        struct backend_key *key = backend_key_new(signing->backend, signing->pkey);
-        struct backend_item items[BACKEND_ITEMS_MAX];
-        struct buf signatures[BACKEND_ITEMS_MAX] = {0};
-        for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
-            items[i] = (struct backend_item){key, text, strlen(text), &signatures[i], false, 0, 0};
+        struct backend_key *key = key_new(signing);
+        struct sign_item items[SIGN_BATCH] = {0};
+        for (size_t i = 0; i < SIGN_BATCH; i++) {
+            items[i] = (struct sign_item){.key = key, .message = text, .len = strlen(text)};
         }
-        backend_sign(worker, items, BACKEND_ITEMS_MAX);
-        for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
+        backend_sign(worker, items, SIGN_BATCH);
+        for (size_t i = 0; i < SIGN_BATCH; i++) {
             check(&items[i], signing->expected);
-            buf_deinit(&signatures[i]);
+            buf_deinit(&items[i].signature);
         }
         backend_key_free(key);
     }
@@ -61,7 +66,7 @@ static void *reload(void *context)
 {
     const struct signing *signing = context;
     while (!stop) {
-        backend_key_free(backend_key_new(signing->backend, signing->pkey));
+        backend_key_free(key_new(signing));
     }
     return NULL;
 }
@@ -90,9 +95,9 @@ int main(void)
     }
     stop = true;
     pthread_join(reloading, NULL);
-    bool ok = backend_now(signing.backend) == BY_OPENSSL && faults >= 1 && faults <= THREADS &&
-              by_library >= GOOD_BATCHES * BACKEND_ITEMS_MAX &&
-              by_library + by_openssl == THREADS * ROUNDS * BACKEND_ITEMS_MAX;
+    bool ok = backend_now(signing.backend) == SIGN_BY_OPENSSL && faults >= 1 && faults <= THREADS &&
+              by_library >= GOOD_BATCHES * SIGN_BATCH &&
+              by_library + by_openssl == THREADS * ROUNDS * SIGN_BATCH;
     (void)printf("libcrypto_mb %u, OpenSSL %u, faults %u\n", by_library, by_openssl, faults);
     EVP_PKEY_free(signing.pkey);
     backend_free(signing.backend);

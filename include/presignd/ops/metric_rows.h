@@ -102,12 +102,15 @@ METRIC(CERTIFICATE_EXPIRY, GAUGE, "presignd_certificate_expiry_timestamp_seconds
 METRIC(CERTIFICATE_REFRESHES, COUNTER, "presignd_certificate_refreshes_total",
        LABELS("mchid", "end"),
        "Downloads of the platform certificates (platform_certificates = auto), by how they ended.")
+METRIC(SIGNATURES, COUNTER, "presignd_signatures_total", LABELS("backend", "end"),
+       "Signatures, by what made them and how that ended. ok: used. wrong, failed: not used; what "
+       "libcrypto_mb got wrong is made again by OpenSSL.")
 METRIC(SIGNATURES_BY_MERCHANT, COUNTER, "presignd_merchant_signatures_total",
        LABELS("mchid", "serial"), "Requests signed, by the serial number of the merchant's key.")
 METRIC(CLOCK_OFFSET, GAUGE, "presignd_clock_offset_seconds", NO_LABELS,
        "This host's clock less WeChat Pay's, within about half a second. Absent before an answer.")
 METRIC(BUILD_INFO, GAUGE, "presignd_build_info", LABELS("version"), "Always 1.")
-METRIC(MODE_INFO, GAUGE, "presignd_mode_info", LABELS("delivery"), "Always 1.")
+METRIC(MODE_INFO, GAUGE, "presignd_mode_info", LABELS("delivery", "sign_backend"), "Always 1.")
 METRIC(LOG_DROPPED, COUNTER, "presignd_log_lines_dropped_total", NO_LABELS,
        "Log lines lost because they could not be written.")
 METRIC(UNCLEAN_START, GAUGE, "presignd_unclean_start", NO_LABELS,

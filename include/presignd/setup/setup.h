@@ -9,6 +9,7 @@
 #include "presignd/kafka/delivery.h"
 #include "presignd/kafka/properties.h"
 #include "presignd/schema/schema.h"
+#include "presignd/sign/service.h"
 #include "presignd/wechatpay/caller.h"
 #include "presignd/wechatpay/merchant.h"
 
@@ -43,6 +44,10 @@ struct setup *setup_read(const struct config_sources *sources, struct buf *error
 struct setup *setup_complete(struct setup *setup, const struct config_sources *sources,
                              struct sign_service *service, struct buf *errors)
     __attribute__((warn_unused_result));
+/* At the start, between the two: lets the service sign by daemon.sign_backend. What signs, for
+ * people (free()); NULL with a problem. */
+char *setup_choose_backend(const struct setup *setup, struct sign_service *service,
+                           struct buf *errors) __attribute__((warn_unused_result));
 /* Accepts NULL, returns NULL. */
 struct setup *setup_free(struct setup *setup);
 

@@ -8,6 +8,8 @@
 #ifndef PRESIGND_SIGN_SERVICE_H
 #define PRESIGND_SIGN_SERVICE_H
 
+#include "presignd/sign/backend_choice.h"
+#include "presignd/sign/ends.h"
 #include "presignd/sign/permit.h"
 
 #include <openssl/types.h>
@@ -36,6 +38,15 @@ struct sign_service *sign_service_free(struct sign_service *service);
  * on. Blocks for SIGN_ANSWER_MS at most. */
 bool sign_service_resize(struct sign_service *service, unsigned threads)
     __attribute__((warn_unused_result));
+/* False: RLIMIT_MEMLOCK did not let it lock the memory that keys are computed in. */
+bool sign_service_is_locked(const struct sign_service *service);
+/* Chooses what signs (OpenSSL at first), before the first key is loaded and the first thread is
+ * started. The text that backend_try() gives, as the service has found out. NULL and a reason
+ * (free()). Blocks for SIGN_ANSWER_MS at most. */
+char *sign_service_choose(struct sign_service *service, enum backend_choice choice, char **why)
+    __attribute__((warn_unused_result));
+/* What was chosen. */
+enum sign_backend sign_service_backend(const struct sign_service *service);
 /* 0: threads of this process. */
 pid_t sign_service_pid(const struct sign_service *service);
 /* How the process has ended: "was killed by signal 9". NULL: it has not. A static text. */

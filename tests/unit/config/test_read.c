@@ -116,6 +116,7 @@ Test(config_read, defaults_are_as_documented)
     cr_assert_eq(config->daemon.max_event_age_ms, 0);
     cr_assert_eq(config->daemon.max_in_flight, 512);
     cr_assert_eq(config->daemon.sign_threads, 0);
+    cr_assert_str_eq(config->daemon.sign_backend, "auto");
     cr_assert_eq(config->daemon.commit_interval_ms, 5);
     cr_assert_eq(config->daemon.drain_timeout_ms, 20000);
     cr_assert_eq(config->daemon.slo_ms, 10000);

@@ -18,6 +18,7 @@
 #include "presignd/wechatpay/refresher.h"
 #include "presignd/wechatpay/verify.h"
 #include "presignd/wire/outcome.h"
+#include "sign/backend.h"
 #include "sign/pem.h"
 #include "wechatpay/answer_ids.h"
 #include "wechatpay/connection.h"
@@ -73,6 +74,7 @@ static const struct {
     LIMIT(MERCHANT_VERIFY_KEYS_MAX),
     LIMIT(PLATFORM_KEYS_MAX),
     LIMIT(REFRESHER_RUNNING_MAX),
+    LIMIT(BACKEND_KEYS_MAX),
     LIMIT(KEY_FILE_MAX),
     LIMIT(PEM_BLOCKS_MAX),
     LIMIT(CONFIG_FILE_MAX),

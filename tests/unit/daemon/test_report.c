@@ -29,7 +29,7 @@ struct scene {
 static void scene_begin(struct scene *scene)
 {
     scene->metrics = metrics_new();
-    scene->report = report_new(scene->metrics, DELIVERY_EXACTLY_ONCE);
+    scene->report = report_new(scene->metrics);
     scene->observer = report_observer(scene->report);
     scene->log = tmpfile();
     cr_assert_not_null(scene->log);

@@ -240,6 +240,27 @@ Test(setup, properties_that_only_a_kafka_client_rejects_are_reported)
         bench.errors.data);
 }
 
+Test(setup, the_signing_backend_is_described_and_must_be_there_when_it_is_named)
+{
+    AUTO_BENCH struct bench bench = {0};
+    AUTO_BUF struct buf text = {0};
+    cr_assert_eq(setenv("PRESIGND_CRYPTO_MB", "/nowhere/libcrypto_mb.so.13", 1), 0);
+    struct setup *setup = load_text(&bench, SCHEMAS MERCHANT_SECTION);
+    cr_assert_not_null(setup, "%s", bench.errors.data);
+    setup_describe(setup, &text);
+    cr_assert_not_null(strstr(text.data, "\nsignatures by openssl: /nowhere/libcrypto_mb.so.13: No "
+                                         "such file or directory\n"),
+                       "%s", text.data);
+    setup = load_text(&bench, SCHEMAS "sign_backend = openssl\n" MERCHANT_SECTION);
+    text.len = 0;
+    setup_describe(setup, &text);
+    cr_assert_not_null(strstr(text.data, "\nsignatures by openssl\n"), "%s", text.data);
+    cr_assert_null(load_text(&bench, SCHEMAS "sign_backend = crypto_mb\n" MERCHANT_SECTION));
+    EXPECT_PROBLEMS(&bench, ":3: sign_backend: crypto_mb cannot be used: /nowhere/libcrypto_mb");
+    cr_assert_null(load_text(&bench, SCHEMAS "sign_backend = fastest\n" MERCHANT_SECTION));
+    EXPECT_PROBLEMS(&bench, ":3: sign_backend: \"fastest\" is none of auto, openssl");
+}
+
 Test(setup, a_world_readable_private_key_gets_one_warning)
 {
     AUTO_BENCH struct bench bench = {0};

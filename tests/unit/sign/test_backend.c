@@ -16,6 +16,13 @@
 
 /* --- A backend with one worker, and keys --- */
 
+/* `pkey` remains ours. */
+static struct backend_key *key_new(struct backend *of, EVP_PKEY *pkey)
+{
+    EVP_PKEY_up_ref(pkey);
+    return backend_key_new(of, pkey);
+}
+
 static struct backend *backend;
 static struct backend_worker *worker;
 static EVP_PKEY *pkeys[ARRAY_LENGTH(known_answers)];
@@ -30,7 +37,7 @@ static void open_backend(void)
     worker = backend_worker_new(backend);
     for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
         pkeys[i] = rsa_of_hex(known_answers[i].p, known_answers[i].q);
-        keys[i] = backend_key_new(backend, pkeys[i]);
+        keys[i] = key_new(backend, pkeys[i]);
     }
 }
 
@@ -47,9 +54,8 @@ static void close_backend(void)
 enum { KEY_2048, KEY_3072, KEY_4096 };
 
 struct round {
-    struct backend_item items[BACKEND_ITEMS_MAX];
-    struct buf signatures[BACKEND_ITEMS_MAX];
-    char texts[BACKEND_ITEMS_MAX][16];
+    struct sign_item items[SIGN_BATCH];
+    char texts[SIGN_BATCH][16];
     size_t count;
 };
 
@@ -58,30 +64,28 @@ static void round_add(struct round *round, struct backend_key *key, unsigned tim
     for (unsigned i = 0; i < times; i++) {
         size_t at = round->count++;
         (void)snprintf(round->texts[at], sizeof round->texts[at], "message %zu", at);
-        round->items[at] = (struct backend_item){.key = key,
-                                                 .message = round->texts[at],
-                                                 .len = strlen(round->texts[at]),
-                                                 .signature = &round->signatures[at]};
+        round->items[at] = (struct sign_item){
+            .key = key, .message = round->texts[at], .len = strlen(round->texts[at])};
     }
 }
 
 static void round_free(struct round *round)
 {
-    for (size_t i = 0; i < BACKEND_ITEMS_MAX; i++) {
-        buf_deinit(&round->signatures[i]);
+    for (size_t i = 0; i < SIGN_BATCH; i++) {
+        buf_deinit(&round->items[i].signature);
     }
     *round = (struct round){0};
 }
 
-static void expect_openssls_bytes(const struct backend_item *item, EVP_PKEY *pkey)
+static void expect_openssls_bytes(const struct sign_item *item, EVP_PKEY *pkey)
 {
     AUTO_BUF struct buf expected = {0};
-    cr_assert(item->ok);
+    cr_assert_eq(item->end, SIGN_OK);
     cr_assert(sign_bytes(pkey, item->message, item->len, &expected));
-    cr_assert_str_eq(item->signature->data, expected.data);
+    cr_assert_str_eq(item->signature.data, expected.data);
 }
 
-static EVP_PKEY *pkey_of(const struct backend_item *item)
+static EVP_PKEY *pkey_of(const struct sign_item *item)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
         if (item->key == keys[i]) {
@@ -99,7 +103,7 @@ static size_t round_sign(struct round *round)
     backend_sign(worker, round->items, round->count);
     for (size_t i = 0; i < round->count; i++) {
         expect_openssls_bytes(&round->items[i], pkey_of(&round->items[i]));
-        batched += round->items[i].by == BY_CRYPTO_MB;
+        batched += round->items[i].backend == SIGN_BY_CRYPTO_MB;
     }
     return batched;
 }
@@ -144,13 +148,13 @@ Test(backend, each_batch_has_keys_of_one_size)
 Test(backend, keys_of_one_size_share_a_batch)
 {
     EVP_PKEY *other = EVP_RSA_gen(2048);
-    struct backend_key *key = backend_key_new(backend, other);
+    struct backend_key *key = key_new(backend, other);
     struct round round = {0};
     round_add(&round, keys[KEY_2048], 2);
     round_add(&round, key, 2);
     backend_sign(worker, round.items, round.count);
     for (size_t i = 0; i < 4; i++) {
-        cr_assert_eq(round.items[i].by, BY_CRYPTO_MB);
+        cr_assert_eq(round.items[i].backend, SIGN_BY_CRYPTO_MB);
         expect_openssls_bytes(&round.items[i], i < 2 ? pkeys[KEY_2048] : other);
     }
     round_free(&round);
@@ -186,9 +190,9 @@ static EVP_PKEY *uneven(void)
     return key;
 }
 
-static void expect_signed_by(EVP_PKEY *pkey, enum backend_kind by)
+static void expect_signed_by(EVP_PKEY *pkey, enum sign_backend by)
 {
-    struct backend_key *key = backend_key_new(backend, pkey);
+    struct backend_key *key = key_new(backend, pkey);
     struct round round = {0};
     round_add(&round, keys[KEY_2048], 2);
     round_add(&round, key, 4);
@@ -197,9 +201,9 @@ static void expect_signed_by(EVP_PKEY *pkey, enum backend_kind by)
     for (size_t i = 0; i < round.count; i++) {
         bool others = i < 2 || i >= 6;
         expect_openssls_bytes(&round.items[i], others ? pkeys[KEY_2048] : pkey);
-        cr_assert_eq(round.items[i].by, others ? BY_CRYPTO_MB : by, "%zu", i);
+        cr_assert_eq(round.items[i].backend, others ? SIGN_BY_CRYPTO_MB : by, "%zu", i);
     }
-    cr_assert_eq(backend_now(backend), BY_CRYPTO_MB);
+    cr_assert_eq(backend_now(backend), SIGN_BY_CRYPTO_MB);
     round_free(&round);
     backend_key_free(key);
     EVP_PKEY_free(pkey);
@@ -207,30 +211,30 @@ static void expect_signed_by(EVP_PKEY *pkey, enum backend_kind by)
 
 Test(backend, openssl_signs_for_other_public_exponents)
 {
-    expect_signed_by(generate(2048, 2, 3), BY_OPENSSL);
-    expect_signed_by(generate(2048, 2, 257), BY_OPENSSL);
+    expect_signed_by(generate(2048, 2, 3), SIGN_BY_OPENSSL);
+    expect_signed_by(generate(2048, 2, 257), SIGN_BY_OPENSSL);
 }
 
 Test(backend, openssl_signs_for_keys_of_three_primes)
 {
-    expect_signed_by(generate(2048, 3, 65537), BY_OPENSSL);
+    expect_signed_by(generate(2048, 3, 65537), SIGN_BY_OPENSSL);
 }
 
 Test(backend, openssl_signs_for_other_sizes)
 {
-    expect_signed_by(generate(2056, 2, 65537), BY_OPENSSL);
-    expect_signed_by(uneven(), BY_OPENSSL);
+    expect_signed_by(generate(2056, 2, 65537), SIGN_BY_OPENSSL);
+    expect_signed_by(uneven(), SIGN_BY_OPENSSL);
 }
 
 Test(backend, the_smaller_prime_may_come_first)
 {
     expect_signed_by(rsa_of_hex(known_answers[KEY_2048].q, known_answers[KEY_2048].p),
-                     BY_CRYPTO_MB);
+                     SIGN_BY_CRYPTO_MB);
 }
 
 /* --- Faults --- */
 
-static void expect_fallback(enum stand_in_fault fault, enum crypto_mb_fault expected, int other)
+static void expect_fallback(enum stand_in_fault fault, enum sign_end expected, int other)
 {
     stand_in_set(fault, 1);
     struct round round = {0};
@@ -241,13 +245,13 @@ static void expect_fallback(enum stand_in_fault fault, enum crypto_mb_fault expe
     round_add(&round, keys[KEY_2048], 6);
     cr_assert_eq(round_sign(&round),
                  other == 0 ? 4 : 5); /* the signatures are right all the same */
-    cr_assert_eq(round.items[0].fault, other == 0 ? expected : CRYPTO_MB_OK);
-    cr_assert_eq(round.items[1].fault, expected);
-    cr_assert_eq(round.items[1].by, BY_OPENSSL);
-    cr_assert_eq(round.items[2].fault, CRYPTO_MB_OK);
+    cr_assert_eq(round.items[0].mistake, other == 0 ? expected : SIGN_OK);
+    cr_assert_eq(round.items[1].mistake, expected);
+    cr_assert_eq(round.items[1].backend, SIGN_BY_OPENSSL);
+    cr_assert_eq(round.items[2].mistake, SIGN_OK);
     round_free(&round);
 
-    cr_assert_eq(backend_now(backend), BY_OPENSSL);
+    cr_assert_eq(backend_now(backend), SIGN_BY_OPENSSL);
     unsigned before = stand_in_batches();
     expect_batched(0, 8, 0, 0);
     expect_batched(0, 0, 0, 8);
@@ -256,33 +260,33 @@ static void expect_fallback(enum stand_in_fault fault, enum crypto_mb_fault expe
 
 Test(backend, a_wrong_signature_is_made_by_openssl_and_ends_the_librarys_use)
 {
-    expect_fallback(STAND_IN_WRONG, CRYPTO_MB_WRONG, 1);
+    expect_fallback(STAND_IN_WRONG, SIGN_WRONG, 1);
 }
 
 Test(backend, an_error_ends_the_librarys_use)
 {
-    expect_fallback(STAND_IN_STATUS, CRYPTO_MB_FAILED, 1);
+    expect_fallback(STAND_IN_STATUS, SIGN_FAILED, 1);
 }
 
 /* The batch before signed the same message in the same slot. */
 Test(backend, a_signature_that_was_not_written_is_no_signature)
 {
-    expect_fallback(STAND_IN_SILENT, CRYPTO_MB_WRONG, 1);
+    expect_fallback(STAND_IN_SILENT, SIGN_WRONG, 1);
 }
 
 Test(backend, signatures_in_each_others_place_are_wrong)
 {
-    expect_fallback(STAND_IN_EXCHANGED, CRYPTO_MB_WRONG, 0);
+    expect_fallback(STAND_IN_EXCHANGED, SIGN_WRONG, 0);
 }
 
 Test(backend, a_signature_that_cannot_be_checked_does_not_leave)
 {
-    expect_fallback(STAND_IN_OPEN, CRYPTO_MB_WRONG, 1);
+    expect_fallback(STAND_IN_OPEN, SIGN_WRONG, 1);
 }
 
 Test(backend, an_error_of_the_check_counts)
 {
-    expect_fallback(STAND_IN_OPEN_STATUS, CRYPTO_MB_FAILED, 1);
+    expect_fallback(STAND_IN_OPEN_STATUS, SIGN_FAILED, 1);
 }
 
 /* --- The start --- */
@@ -292,21 +296,21 @@ static void expect_openssl(const char *path, const char *text)
     AUTO_FREE char *why = NULL, *refused = NULL;
     struct backend *best = backend_new(BACKEND_BEST, path, &why);
     cr_assert_not_null(best);
-    cr_assert_eq(backend_now(best), BY_OPENSSL);
+    cr_assert_eq(backend_now(best), SIGN_BY_OPENSSL);
     cr_assert_str_eq(backend_name(best), "openssl");
     cr_assert(backend_is_locked(best));
     cr_assert(why != NULL && strstr(why, text) != NULL, "%s", why);
     cr_assert_null(backend_new(BACKEND_CRYPTO_MB, path, &refused));
     cr_assert_str_eq(refused, why);
 
-    struct backend_key *key = backend_key_new(best, pkeys[KEY_2048]);
+    struct backend_key *key = key_new(best, pkeys[KEY_2048]);
     struct backend_worker *other = backend_worker_new(best);
     struct round round = {0};
     round_add(&round, key, 8);
     backend_sign(other, round.items, round.count);
     for (size_t i = 0; i < round.count; i++) {
         expect_openssls_bytes(&round.items[i], pkeys[KEY_2048]);
-        cr_assert_eq(round.items[i].by, BY_OPENSSL);
+        cr_assert_eq(round.items[i].backend, SIGN_BY_OPENSSL);
     }
     round_free(&round);
     backend_worker_free(other);
@@ -336,7 +340,7 @@ Test(backend, openssl_can_be_asked_for)
     unsigned before = stand_in_batches();
     struct backend *asked = backend_new(BACKEND_OPENSSL, NULL, &why);
     cr_assert_null(why);
-    cr_assert_eq(backend_now(asked), BY_OPENSSL);
+    cr_assert_eq(backend_now(asked), SIGN_BY_OPENSSL);
     cr_assert_eq(stand_in_batches(), before);
     backend_free(asked);
     cr_assert_str_eq(backend_name(backend), "crypto_mb (libcrypto_mb.so.13)");
@@ -426,14 +430,14 @@ Test(backend, a_batch_leaves_nothing)
     struct crypto_mb_key key = {0};
     const struct crypto_mb_key *const all[] = {&key};
     const uint8_t digest[1][CRYPTO_MB_DIGEST_SIZE] = {{1, 2, 3}};
-    enum crypto_mb_fault fault = CRYPTO_MB_OK;
+    enum sign_end fault = SIGN_OK;
     BIGNUM *p = NULL, *q = NULL, *n = NULL;
     EVP_PKEY_get_bn_param(pkeys[0], OSSL_PKEY_PARAM_RSA_FACTOR1, &p);
     EVP_PKEY_get_bn_param(pkeys[0], OSSL_PKEY_PARAM_RSA_FACTOR2, &q);
     EVP_PKEY_get_bn_param(pkeys[0], OSSL_PKEY_PARAM_RSA_N, &n);
     cr_assert(crypto_mb_key_fill(&key, 2048, n, p, q));
     crypto_mb_sign(library, memory.bytes, 2048, all, digest, 1, &fault);
-    cr_assert_eq(fault, CRYPTO_MB_OK);
+    cr_assert_eq(fault, SIGN_OK);
     cr_assert(!all_zero(memory.bytes, memory.size));
     crypto_mb_cleanse(library, memory.bytes);
     cr_assert(all_zero(memory.bytes, memory.size));
@@ -449,14 +453,14 @@ Test(backend, openssl_signs_for_more_keys_than_the_memory_holds)
     static struct backend_key *many[BACKEND_KEYS_MAX];
     struct round round = {0};
     for (size_t i = 0; i < BACKEND_KEYS_MAX; i++) {
-        many[i] = backend_key_new(backend, pkeys[KEY_2048]); /* three slots are taken */
+        many[i] = key_new(backend, pkeys[KEY_2048]); /* three slots are taken */
     }
     round_add(&round, many[BACKEND_KEYS_MAX - 1], 4);
     round_add(&round, many[0], 4);
     backend_sign(worker, round.items, round.count);
     for (size_t i = 0; i < round.count; i++) {
         expect_openssls_bytes(&round.items[i], pkeys[KEY_2048]);
-        cr_assert_eq(round.items[i].by, i < 4 ? BY_OPENSSL : BY_CRYPTO_MB);
+        cr_assert_eq(round.items[i].backend, i < 4 ? SIGN_BY_OPENSSL : SIGN_BY_CRYPTO_MB);
     }
     round_free(&round);
     for (size_t i = 0; i < BACKEND_KEYS_MAX; i++) {

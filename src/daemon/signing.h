@@ -1,0 +1,21 @@
+/* What signs: its metrics, and the log line when libcrypto_mb has made a mistake. */
+#ifndef PRESIGND_DAEMON_SIGNING_H
+#define PRESIGND_DAEMON_SIGNING_H
+
+#include "presignd/kafka/delivery.h"
+#include "presignd/ops/metrics.h"
+#include "presignd/sign/signer.h"
+
+#include <stdbool.h>
+
+/* Sets presignd_signatures_total and presignd_mode_info. Call it before they are read. */
+void signing_measure(struct metrics *metrics, const struct signer *signer, enum delivery delivery);
+
+/* All zero at first. */
+struct signing_log {
+    bool mistake_told;
+};
+/* Logs a mistake of libcrypto_mb, once. Call it about once a second. */
+void signing_log(struct signing_log *log, const struct signer *signer);
+
+#endif
