@@ -271,30 +271,31 @@ static void note_end(struct sign_service *service)
     }
 }
 
-const char *sign_service_end(struct sign_service *service)
-{
-    if (service->pid != 0 && !service->reaped &&
-        waitpid(service->pid, &service->status, WNOHANG) == service->pid) {
-        service->reaped = true;
-        note_end(service);
-    }
-    return service->reaped ? service->end : NULL;
-}
-
 /* --- Its end --- */
 
-enum { REAP_STEP_MS = 5 };
+enum { REAP_STEP_MS = 5, REAP_MS = 200 };
 
-static void reap(struct sign_service *service)
+/* Waits for the process's end for that time. */
+static bool reap(struct sign_service *service, int64_t wait_ms)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + SIGN_END_MS;
-    while (sign_service_end(service) == NULL) {
+    int64_t end_ms = clock_now(&clock_system).mono_ms + wait_ms;
+    while (!service->reaped) {
         const struct timespec step = {.tv_nsec = REAP_STEP_MS * 1000000L};
-        if (clock_now(&clock_system).mono_ms >= end_ms) {
-            (void)kill(service->pid, SIGKILL);
+        if (waitpid(service->pid, &service->status, WNOHANG) == service->pid) {
+            service->reaped = true;
+            note_end(service);
+        } else if (clock_now(&clock_system).mono_ms >= end_ms) {
+            return false;
+        } else {
+            (void)nanosleep(&step, NULL);
         }
-        (void)nanosleep(&step, NULL);
     }
+    return true;
+}
+
+const char *sign_service_end(struct sign_service *service)
+{
+    return service->pid != 0 && reap(service, REAP_MS) ? service->end : NULL;
 }
 
 struct sign_service *sign_service_free(struct sign_service *service)
@@ -305,7 +306,10 @@ struct sign_service *sign_service_free(struct sign_service *service)
     close_fd(&service->jobs);
     close_fd(&service->keys);
     if (service->pid != 0) {
-        reap(service);
+        if (!reap(service, SIGN_END_MS)) {
+            (void)kill(service->pid, SIGKILL);
+            (void)reap(service, INT32_MAX);
+        }
     } else {
         pthread_join(service->thread, NULL);
     }

@@ -606,6 +606,97 @@ class Confinement(Replaced):
         return {name: word == "can" for name, word in re.findall(r"^([^:\n]+): (can|cannot)\b", text, re.MULTILINE)}
 
 
+class Separation(Replaced):
+    """The main process is taken over, see planted_hostile.c."""
+
+    ALLOWED = {"read a file that is named", "start a signing process", "sign what presignd signs",
+               "sign a list of certificates"}
+
+    def setUp(self):
+        super().setUp()
+        self.put("presignd-hostile")
+        self.addCleanup(machine.systemctl, "stop", "presignd", check=False)
+        self.own_process("yes")
+        machine.path("/etc/presignd/hostile").unlink(missing_ok=True)
+        machine.drop_in("presignd.service", "hostile", "[Service]\nEnvironment=PRESIGND_HOSTILE=/etc/presignd/hostile\n")
+        self.addCleanup(machine.drop_in, "presignd.service", "hostile", "")
+
+    def own_process(self, word):
+        self.rewrite(self.text.replace("[daemon]\n", f"[daemon]\nsign_process = {word}\n"))
+
+    def attack(self):
+        """{attempt: whether it succeeded}"""
+        machine.write("/etc/presignd/hostile", "")
+        self.produce("A1")  # something to do
+        wait_until(lambda: any(entry["MESSAGE"] == "hostile: done" for entry in self.said()), "the attack's end")
+        machine.path("/etc/presignd/hostile").unlink()
+        lines = (re.fullmatch(r"hostile: (.*): (can|cannot)\b.*", entry["MESSAGE"]) for entry in self.said())
+        return {line[1]: line[2] == "can" for line in lines if line}
+
+    def signing_process(self):
+        main = machine.main_pid("presignd")
+        (pid,) = machine.path(f"/proc/{main}/task/{main}/children").read_text().split()
+        return int(pid)
+
+    def private_bytes(self):
+        """A prime of the merchant's key, as OpenSSL keeps it in memory, and backwards."""
+        text = subprocess.run(["openssl", "rsa", "-noout", "-text", "-in", self.world.sandbox.directory / f"merchant-{DIRECT}.pem"],
+                              capture_output=True, text=True, check=True).stdout
+        prime = bytes.fromhex(re.sub(r"[\s:]", "", re.search(r"prime1:([\s0-9a-f:]+)", text)[1]))[-64:]
+        return prime, prime[::-1]
+
+    def memory_holds(self, pid, patterns):
+        found = set()
+        with open(machine.path(f"/proc/{pid}/mem"), "rb", buffering=0) as memory:
+            for line in machine.path(f"/proc/{pid}/maps").read_text().splitlines():
+                begin, end = (int(word, 16) for word in line.split()[0].split("-"))
+                if line.split()[1].startswith("rw"):
+                    try:
+                        memory.seek(begin)
+                        content = memory.read(end - begin)
+                    except OSError:
+                        continue  # a guard, or gone meanwhile
+                    found |= {pattern for pattern in patterns if pattern in content}
+        return bool(found)
+
+    def test_hostile_code_gets_no_key_and_no_other_signature(self):
+        machine.systemctl("start", "presignd")
+        self.results(self.produce("A0"))
+        told = self.attack()
+        self.assertEqual({name for name, can in told.items() if can}, self.ALLOWED)
+        self.assertGreater(len(told), 35, told)
+        self.results(self.produce("A2"))
+        private = self.private_bytes()
+        self.assertTrue(self.memory_holds(self.signing_process(), private), "the search finds what is there")
+        self.assertFalse(self.memory_holds(machine.main_pid("presignd"), private))
+        machine.systemctl("stop", "presignd")
+        self.assertEqual(machine.show("presignd", "Result"), "success")
+        self.world.assert_audit_passes()
+
+    def test_the_attempts_are_real(self):
+        """Without a process of its own for keys they are there to be taken."""
+        self.own_process("no")
+        machine.systemctl("start", "presignd")
+        self.results(self.produce("A0"))
+        told = self.attack()
+        self.assertTrue(told["read the key"] and told["read the key by a link"] and told["read the key in a child"], told)
+        self.assertTrue(self.memory_holds(machine.main_pid("presignd"), self.private_bytes()))
+        self.assertFalse(told["sign a refund"], "no oracle either")
+
+    def test_a_signing_process_that_is_killed(self):
+        machine.systemctl("start", "presignd")
+        sent = self.produce("A0")
+        self.results(sent)
+        machine.run("kill", "-KILL", self.signing_process())
+        wait_until(lambda: self.restarts() == 1, "a restart")
+        told = " ".join(entry["MESSAGE"] for entry in self.said())
+        self.assertIn("the signing process was killed by signal 9", told)
+        self.results(sent + self.produce("A1"))
+        self.assertEqual(machine.show("presignd", "ActiveState"), "active")
+        machine.systemctl("stop", "presignd")
+        self.world.assert_audit_passes()
+
+
 class Secrets(Replaced):
     """As e2e.no_secrets, with everything that the machine's journal keeps."""
 

@@ -10,6 +10,12 @@ if(NOT PRESIGND_SANITIZE)
   target_link_options(presignd-wedged PRIVATE
     -Wl,--wrap=pipeline_step,--wrap=sign_bytes,--wrap=producer_publish)
   set_target_properties(presignd-wedged PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  # The daemon with hostile code in its main process, see planted_hostile.c. It is never installed.
+  add_executable(presignd-hostile ${PROJECT_SOURCE_DIR}/src/main.c
+                                  ${CMAKE_CURRENT_LIST_DIR}/planted_hostile.c)
+  target_link_libraries(presignd-hostile PRIVATE core)
+  target_link_options(presignd-hostile PRIVATE -Wl,--wrap=pipeline_step,--wrap=signer_new)
+  set_target_properties(presignd-hostile PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   # Tries everything that the unit forbids, see probe.c.
   add_executable(systemd-probe ${CMAKE_CURRENT_LIST_DIR}/probe.c)
   target_link_libraries(systemd-probe PRIVATE presignd_flags)

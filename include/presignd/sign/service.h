@@ -49,7 +49,8 @@ char *sign_service_choose(struct sign_service *service, enum backend_choice choi
 enum sign_backend sign_service_backend(const struct sign_service *service);
 /* 0: threads of this process. */
 pid_t sign_service_pid(const struct sign_service *service);
-/* How the process has ended: "was killed by signal 9". NULL: it has not. A static text. */
+/* How the process has ended: "was killed by signal 9". NULL: it has not, although that was waited
+ * for 0.2 s. Borrowed from the service. */
 const char *sign_service_end(struct sign_service *service);
 /* For signer.c: the socket, and a number that is never used again, greater than 0. */
 int sign_service_socket(const struct sign_service *service);
