@@ -32,6 +32,10 @@ struct merchant_log {
     struct log_ratelimit refusals[OUTPUT_TOPIC_COUNT][REFUSAL_COUNT];
     struct log_ratelimit holds;
     bool held; /* now, whether it was logged or not */
+    /* Of the last answer that no key verified: why, and the key's serial number or id, "" if that
+     * is not why. */
+    enum verify_status unverified;
+    char unknown_serial[ANSWER_ID_MAX + 1];
 };
 
 struct report {
@@ -176,6 +180,18 @@ static const char *merchant_answer(enum answer_kind kind)
     return own ? answer_kind_name(kind) : "other";
 }
 
+static struct merchant_log *log_of(struct report *report, const char *mchid)
+{
+    struct merchant_log *log = map_get(report->merchant_logs, mchid, strlen(mchid));
+    if (log == NULL) {
+        log = mem_zalloc(1, sizeof *log);
+        log->mchid = mem_strdup(mchid);
+        list_push_back(&report->merchant_log_list, &log->link);
+        map_set(report->merchant_logs, mchid, strlen(mchid), log);
+    }
+    return log;
+}
+
 /* --- The pipeline's observer --- */
 
 static void note_foreign(struct report *report, const struct job *job)
@@ -240,6 +256,17 @@ static void note_verified(struct report *report, const struct job *job)
     verified_note(&report->verified, mchid, by, clock_now(&clock_system).wall_ms);
 }
 
+/* Only what a serial number or an id consists of: the header may be anyone's. */
+static void note_unverified(struct report *report, const struct job *job)
+{
+    static const char word[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+    struct merchant_log *log = log_of(report, job->admission.mchid);
+    const char *serial = job->answer.serial;
+    log->unverified = job->answer.verify;
+    (void)snprintf(log->unknown_serial, sizeof log->unknown_serial, "%s",
+                   serial[strspn(serial, word)] == '\0' ? serial : "");
+}
+
 static void on_called(void *context, const struct job *job)
 {
     struct report *report = context;
@@ -255,6 +282,8 @@ static void on_called(void *context, const struct job *job)
     note_clock(report, answer);
     if (answer->is_signed) {
         note_verified(report, job);
+    } else if (answer->cause == ANSWER_CAUSE_KEYS) {
+        note_unverified(report, job);
     }
     event_log_attempt(job);
     if (answer->cause == ANSWER_CAUSE_FOREIGN) {
@@ -285,18 +314,6 @@ static void coordinates_of(struct coordinates *at, int32_t partition, int64_t of
 static const char *or_null(const char *text)
 {
     return text[0] != '\0' ? text : NULL;
-}
-
-static struct merchant_log *log_of(struct report *report, const char *mchid)
-{
-    struct merchant_log *log = map_get(report->merchant_logs, mchid, strlen(mchid));
-    if (log == NULL) {
-        log = mem_zalloc(1, sizeof *log);
-        log->mchid = mem_strdup(mchid);
-        list_push_back(&report->merchant_log_list, &log->link);
-        map_set(report->merchant_logs, mchid, strlen(mchid), log);
-    }
-    return log;
 }
 
 /* Allows the first line per minute of each merchant, and the first few of all merchants. `own`:
@@ -524,8 +541,9 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
         log_fields(LOG_ERR, MESSAGE_MERCHANT_UNVERIFIED, fields,
                    "merchant %s has answers that no key here verifies and its events are held: "
                    "check its wechatpay_public_key and wechatpay_public_key_id, or "
-                   "platform_certificates, and this machine's clock",
-                   mchid);
+                   "platform_certificates, and this machine's clock; the last answer: %s%s%s",
+                   mchid, verify_status_text(log->unverified),
+                   log->unknown_serial[0] != '\0' ? ": " : "", log->unknown_serial);
     } else {
         log_fields(LOG_ERR, MESSAGE_MERCHANT_HELD, fields,
                    "merchant %s is answered 401 and its events are held: check its private_key, "

@@ -263,7 +263,7 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
         answer->verify = verify_answer(keys, key_count, &input->verify, wall_ms / 1000);
         answer->is_signed = answer->verify == VERIFY_OK;
     }
-    if (answer->is_signed) {
+    if (answer->is_signed || answer->verify == VERIFY_UNKNOWN_SERIAL) {
         copy_clean(answer->serial, input->verify.serial, ANSWER_ID_MAX);
         answer->verified_by = verify_kind_of(input->verify.serial);
     }

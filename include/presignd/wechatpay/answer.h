@@ -136,7 +136,8 @@ struct answer {
     char code[ANSWER_CODE_MAX + 1];       /* of an error's body; cleaned; "" when absent */
     char message[ANSWER_MESSAGE_MAX + 1]; /* as `code` */
     char request_id[ANSWER_ID_MAX + 1];
-    char serial[ANSWER_ID_MAX + 1]; /* Wechatpay-Serial that verified */
+    char serial[ANSWER_ID_MAX + 1]; /* Wechatpay-Serial that verified, or (VERIFY_UNKNOWN_SERIAL)
+                                     * that none of the keys has */
     enum verify_kind verified_by;   /* the kind of that key, if is_signed */
     char host[256];                 /* with its port unless 443 */
     char *body;                     /* of a success, else NULL */

@@ -214,6 +214,28 @@ Test(report, answers_count_by_the_kind_of_key_that_verified_them)
     merchants_unref(merchants);
 }
 
+/* With the key that WeChat Pay used, so that it can be found on the merchant platform. */
+Test(report, a_merchant_with_unverified_answers_is_named_with_the_key_that_is_missing)
+{
+    struct scene scene;
+    unsigned one, other;
+    struct job job = {.attempts = 1,
+                      .answer = {.host = "h",
+                                 .cause = ANSWER_CAUSE_KEYS,
+                                 .verify = VERIFY_UNKNOWN_SERIAL,
+                                 .serial = "PUB_KEY_ID_" ONE}};
+    strcpy(job.admission.mchid, "77");
+    scene_begin(&scene);
+    scene.observer.called(scene.report, &job);
+    scene.observer.merchant_held(scene.report, "77", HOLD_WHY_UNVERIFIED, true);
+    strcpy(job.admission.mchid, "78");
+    strcpy(job.answer.serial, "a b " ONE); /* anyone's words */
+    scene.observer.called(scene.report, &job);
+    scene.observer.merchant_held(scene.report, "78", HOLD_WHY_UNVERIFIED, true);
+    scene_end(&scene, &one, &other);
+    cr_assert_eq(one, 1);
+}
+
 Test(report, a_merchant_without_keys_is_named_with_what_to_check)
 {
     struct scene scene;

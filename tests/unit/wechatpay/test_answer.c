@@ -89,6 +89,12 @@ Test(answer, a_200_that_cannot_be_trusted_is_unknown)
     cr_assert(!scene.answer.is_signed);
     cr_assert_str_eq(scene.answer.serial, "");
     scene.input = good;
+    scene.input.verify.serial = "5157";
+    expect_unverified(&scene, "Wechatpay-Serial names a key that is not configured, not valid yet "
+                              "or expired");
+    cr_assert(!scene.answer.is_signed);
+    cr_assert_str_eq(scene.answer.serial, "5157");
+    scene.input = good;
     scene.input.verify.body = "{\"pre_entrustweb_id\":\"5778aadf2\",\"later\":{\"n\":1.50}}";
     expect_unverified(&scene, "the signature does not match the answer");
 }
