@@ -72,6 +72,7 @@ class Rights(unittest.TestCase):
     @classmethod
     def lay_keys(cls, sandbox):
         """By the page's own commands, from files as the merchant platform names them."""
+        shutil.copy(sandbox.directory / "merchant-1900007291-certificate.pem", cls.room / "apiclient_cert.pem")
         (cls.room / "apiclient_key.pem").write_text(cls.key_of(sandbox, "private_key"))
         (cls.room / "pub_key.pem").write_text(cls.key_of(sandbox, "wechatpay_public_key"))
         shutil.copy(cls.kafka.certificates / "ca.pem", cls.room / "kafka-ca.pem")
@@ -103,7 +104,7 @@ class Rights(unittest.TestCase):
         more = {"daemon": {"admin_listen": f"127.0.0.1:{cls.port}", "schema_dir": ROOT / "schemas"},
                 "kafka": {"session.timeout.ms": 6000},
                 "endpoint": sandbox["endpoint"],
-                "merchant 1900007291": {key: merchant[key] for key in ("serial_no", "wechatpay_public_key_id")}}
+                "merchant 1900007291": {key: merchant[key] for key in ("wechatpay_public_key_id",)}}
         (cls.room / "presignd.conf").write_text(cls.here(document.block(PAGE, "configuration"), cls.kafka.secure))
         (cls.room / "presignd.conf.d").mkdir()
         (cls.room / "presignd.conf.d/here.conf").write_text(render_config(more))

@@ -510,12 +510,12 @@ class Changes(Service):
         machine.load_credentials([f"merchant-{DIRECT}.pem", f"wechatpay-{DIRECT}.pem"])
         machine.systemctl("start", "presignd")
         self.results(self.produce("A1"))
-        for name, key in (("apiclient_key.pem", f"merchant-{self.SECOND}.pem"), ("pub_key.pem", f"wechatpay-{self.SECOND}.pem")):
+        for name, key in (("apiclient_key.pem", f"merchant-{self.SECOND}.pem"), ("pub_key.pem", f"wechatpay-{self.SECOND}.pem"),
+                          ("apiclient_cert.pem", f"merchant-{self.SECOND}-certificate.pem")):
             machine.write(f"/root/room/{name}", (sandbox.directory / key).read_bytes())
-        own = dict(re.findall(r"(?m)^(serial_no|wechatpay_public_key_id) = (\w+)$", section))
-        example = dict(re.findall(r"(?m)^(serial_no|wechatpay_public_key_id) = (\w+)$",
-                                  document.block("operations.md", "second-merchant")))
-        told = self.follow("second-merchant", **{example[key]: own[key] for key in own})
+        own, example = (re.search(r"wechatpay_public_key_id = (\w+)", text)[1]
+                        for text in (section, document.block("operations.md", "second-merchant")))
+        told = self.follow("second-merchant", **{example: own})
         self.assertIn(f"merchant {self.SECOND}", told)
         sent = self.world.produce([event("app", "B1", mchid=self.SECOND), event("app", "B2", mchid=DIRECT)])
         self.results(sent)
