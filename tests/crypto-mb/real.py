@@ -53,9 +53,13 @@ def link(directory):
     return library
 
 
+def has_ifma():
+    return "avx512ifma" in Path("/proc/cpuinfo").read_text(encoding="ascii")
+
+
 def main():
     directory, program, arguments = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    if "avx512ifma" not in Path("/proc/cpuinfo").read_text(encoding="ascii"):
+    if not has_ifma():
         skip("this processor has no AVX-512 IFMA, for which libcrypto_mb is made")
     done = subprocess.run([program, *arguments], check=False)
     if done.returncode == 77:

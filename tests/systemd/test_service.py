@@ -8,8 +8,9 @@ import re
 import subprocess
 import threading
 import unittest
+from pathlib import Path
 
-from machine import BUILD, KEYS, ROOT, Cluster, Machine, World, event, free_ports, test_main, wait_until
+from machine import BUILD, KEYS, ROOT, Cluster, Machine, World, event, free_ports, http_get, test_main, wait_until
 
 import document  # of the end-to-end tests; machine.py knows where it lies
 import secure_broker
@@ -571,6 +572,65 @@ class Changes(Service):
             machine.wait_for("presignd", StatusText="1 partitions, .*")
             world.wait_for_outcomes(world.produce([event("app", "A1", mchid=DIRECT)]))
             machine.systemctl("stop", "presignd")
+
+
+class BatchSigner(Service):
+    """libcrypto_mb in the sandbox of the unit: the real one where the processor has AVX-512 IFMA and pip
+    can fetch it, else the stand-in, which is OpenSSL inside."""
+
+    NAME = "libcrypto_mb.so.13"
+    sections = {"daemon": {"sign_threads": 1, "sign_backend": "crypto_mb"}}
+
+    @staticmethod
+    def library():
+        real = BUILD / "crypto-mb"
+        command = ["/usr/bin/python3", "-B", ROOT / "tests/crypto-mb/real.py", real, BUILD / "tests/crypto-mb-many", "8"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0 or not (real / BatchSigner.NAME).exists():
+            print(f"NOT INTEL'S libcrypto_mb, BUT A STAND-IN: {done.stdout}{done.stderr}")
+            real = BUILD / "crypto-mb-stand-in"
+        return (real / BatchSigner.NAME).read_bytes()
+
+    def put(self, directory):
+        machine.write(f"{directory}/{self.NAME}", self.library(), 0o755)
+        self.addCleanup(machine.path(f"{directory}/{self.NAME}").unlink, missing_ok=True)
+
+    def expect_batches(self):
+        machine.systemctl("start", "presignd")
+        self.results(self.produce(*(f"B{n}" for n in range(200))))
+        status, text = http_get(f"http://{re.search('admin_listen = (.*)', self.text)[1]}/metrics")
+        made = float(re.search(r'^presignd_signatures_total{backend="crypto_mb",end="ok"} (.*)$', text, re.MULTILINE)[1])
+        self.assertGreater(made, 50)
+        warned = [entry["MESSAGE"] for entry in machine.journal("presignd", options=[*self.since, "--priority=warning"])]
+        self.assertEqual(warned, [])
+        # As this machine numbers the processes: the memory of keys and that of one thread.
+        locked = [int(re.search(r"VmLck:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1])
+                  for pid in machine.path("/sys/fs/cgroup").joinpath(
+                      machine.show("presignd", "ControlGroup").lstrip("/"), "cgroup.procs").read_text().split()]
+        self.assertGreater(sum(locked), 4 * 1024)
+        machine.systemctl("stop", "presignd")
+
+    def test_it_signs(self):
+        self.put("/usr/lib")
+        for own_process in ("no", "yes"):
+            self.rewrite(self.text.replace("[daemon]\n", f"[daemon]\nsign_process = {own_process}\n"))
+            self.expect_batches()
+
+    def test_a_library_elsewhere_needs_a_drop_in(self):
+        self.put("/opt/crypto_mb")
+        lines = (ROOT / "systemd" / "unit.in").read_text().splitlines()
+        drop_in = "\n".join(line.removeprefix("#") for line in lines if "/opt/crypto_mb" in line)
+        self.assertIn("ExecPaths=", drop_in)
+        without = "\n".join(line for line in drop_in.splitlines() if not line.startswith("ExecPaths="))
+        self.addCleanup(machine.drop_in, "presignd.service", "library", "")
+        machine.drop_in("presignd.service", "library", f"[Service]\n{without}\n")
+        machine.systemctl("start", "presignd", check=False)
+        machine.wait_for("presignd", ActiveState="failed", ExecMainStatus=str(EX_CONFIG))
+        self.assertRegex(self.message("CONFIGURATION_WRONG")["MESSAGE"], "sign_backend: crypto_mb cannot be used: .*failed to map")
+        machine.systemctl("reset-failed", "presignd")
+        self.since = [f"--after-cursor={machine.cursor()}"]
+        machine.drop_in("presignd.service", "library", f"[Service]\n{drop_in}\n")
+        self.expect_batches()
 
 
 class Replaced(Service):
