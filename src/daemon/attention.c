@@ -512,7 +512,8 @@ static const struct rule {
     {"PresigndCertificatesStale", false, certificates_stale,
      "presignctl check --online asks for the list and says what is wrong"},
     {"PresigndCertificateExpires", false, merchant_expires,
-     "get a new one from the merchant platform, then change key and serial_no together"},
+     "apply for a new one on the merchant platform, then change certificate and private_key in one "
+     "edit"},
     {"PresigndCertificateExpires", false, platform_expires,
      "add the new certificate and reload, or use the public key"},
 };
