@@ -345,12 +345,14 @@ class Good(unittest.TestCase):
             self.assertEqual(sandbox.config["endpoint"]["backup_url"], "")
             merchant = sandbox.merchant("77")
             self.assertEqual(merchant["mode"], "partner")
-            serial = openssl("x509", "-noout", "-serial", "-in", merchant["platform_certificates"])
+            self.assertEqual(merchant["platform_certificates"], "auto")
+            self.assertEqual(merchant["apiv3_key"], str(sandbox.directory / "apiv3-77.key"))
+            pem = (sandbox.directory / "wechatpay-certificate.pem").read_bytes()
+            serial = openssl("x509", "-noout", "-serial", stdin=pem)
             answer = sandbox.call("partner-app", mchid="77")
             self.assertEqual(answer.status, 200, answer.body)
             self.assertEqual(f"serial={answer.headers['Wechatpay-Serial']}\n", serial.decode())
-            self.assertTrue(sandbox.verifies(
-                answer, certificate=Path(merchant["platform_certificates"]).read_bytes()))
+            self.assertTrue(sandbox.verifies(answer, certificate=pem))
 
     def test_the_list_of_certificates(self):
         with Sandbox("--serial-mode", "certificate") as sandbox:
@@ -373,7 +375,7 @@ class Good(unittest.TestCase):
         with Sandbox("--serial-mode", "both") as sandbox:
             merchant = sandbox.merchant("1900007291")
             key_id = merchant["wechatpay_public_key_id"]
-            pem = Path(merchant["platform_certificates"]).read_bytes()
+            pem = (sandbox.directory / "wechatpay-certificate.pem").read_bytes()
             for asked, by_key in ((None, False), (key_id, True), (next(iter(sandbox.opened(
                     sandbox.certificates()))), False)):
                 for answer in (sandbox.call(headers={"Wechatpay-Serial": asked}),

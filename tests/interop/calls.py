@@ -81,6 +81,13 @@ class Calls(unittest.TestCase):
         self.assertEqual((data.get("pre_entrustweb_id"), requests[-1]["serial"]),
                          (requests[-1]["id"], self.server.serials["2"]), data)
 
+    def test_by_the_list(self):
+        self.server.set(listed=[1, 2], signs=2)
+        data, requests = self.call("auto")
+        self.assertEqual([request["path"] for request in requests][:1], ["/v3/certificates"])
+        self.assertEqual((data.get("pre_entrustweb_id"), requests[-1]["serial"]),
+                         (requests[-1]["id"], self.server.serials["2"]), data)
+
     def test_the_move(self):
         for mode in ("certificate", "both", "public-key"):
             with self.subTest(mode):

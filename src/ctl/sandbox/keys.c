@@ -220,8 +220,8 @@ static void configure_merchant(const struct sandbox_keys *keys,
     if (mode != SERIAL_PUBLIC_KEY) {
         buf_printf(text,
                    "apiv3_key = %s/apiv3-%s.key\n"
-                   "platform_certificates = %s/wechatpay-certificate.pem\n",
-                   keys->dir, merchant->mchid, keys->dir);
+                   "platform_certificates = auto\n",
+                   keys->dir, merchant->mchid);
     }
     if (mode != SERIAL_CERTIFICATE) {
         buf_printf(text,
