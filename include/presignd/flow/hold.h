@@ -12,12 +12,12 @@
  *   without a call, but for one probe every HOLD_RECOVERY_MS. With `hold_ms` 0 nothing is held.
  * Unverifiable answers. HOLD_UNVERIFIED of them in a row hold the merchant as a 401 does. Each host
  *   that works must be among those that gave them.
- * No keys. A merchant without a key that verifies now (its list of certificates has not come yet,
- * all certificates have expired, the clock is before the first one's notBefore) is held before its
- *   first call, for the same time: an answer could not be used. It is not probed; it opens when a
- * key is there. With `hold_ms` 0 the time is HOLD_KEYLESS_MS, so that the first list can come. New
- * keys. A merchant that is held for unverifiable answers is probed at once, and its hold begins
- *   again.
+ * No keys. A merchant without a key that verifies now is held before its first call, for the same
+ *   time: an answer could not be used. Its list of certificates has not come yet, all of them have
+ *   expired, or the clock is before the first one's notBefore. It is not probed; it opens when a
+ *   key is there. With `hold_ms` 0 it waits for HOLD_KEYLESS_MS, so that the first list can come.
+ * New keys. A merchant that is held for unverifiable answers is probed at once, and its hold
+ *   begins again.
  * 429. The merchant is paced until Retry-After, or for a backoff of its own (jittered, doubling).
  *   It is not probed meanwhile.
  * Outages (answer.counts_as_outage). HOLD_OUTAGES in a row break the merchant's circuit at that

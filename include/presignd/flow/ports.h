@@ -42,9 +42,9 @@ struct pipeline_ports {
     void *keys;
     /* Whether a key of that merchant verifies answers at that time. NULL: always. */
     bool (*has_keys)(void *keys, const struct merchant *merchant, int64_t wall_ms);
-    /* An answer named a key that the merchant does not have, or events wait since it has none; in
-     * each step. True: its certificates are fetched now or within JOB_KEYS_WAIT_MS, and
-     * pipeline_keys_changed() tells the end. NULL: never. */
+    /* An answer named a key that the merchant does not have; or its events wait because it has
+     * none, then it is asked in each step. True: its certificates are fetched now or within
+     * JOB_KEYS_WAIT_MS, and pipeline_keys_changed() tells the end. NULL: never. */
     bool (*refresh_keys)(void *keys, const struct merchant *merchant);
     const struct clock *clock;
     uint64_t (*random)(void *random_context);
