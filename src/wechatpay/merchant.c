@@ -305,7 +305,7 @@ static bool names_verify_key(const struct merchant_spec *spec)
            (spec->certificate_paths != NULL && *spec->certificate_paths != NULL);
 }
 
-static struct builder draft_of(const struct merchant_spec *spec)
+static struct builder builder_of(const struct merchant_spec *spec)
 {
     struct builder builder = {.merchant = mem_zalloc(1, sizeof *builder.merchant),
                               .missing_reported = spec->missing_reported};
@@ -330,13 +330,13 @@ static struct merchant *finish(struct builder *builder, char **errors)
 
 struct merchant *merchant_new_keyless(const struct merchant_spec *spec, char **errors)
 {
-    struct builder builder = draft_of(spec);
+    struct builder builder = builder_of(spec);
     return finish(&builder, errors);
 }
 
 struct merchant *merchant_new(const struct merchant_spec *spec, char **errors)
 {
-    struct builder builder = draft_of(spec);
+    struct builder builder = builder_of(spec);
     take_serial(&builder, spec);
     take_private_key(&builder, spec);
     take_certificate(&builder, spec->certificate_path);

@@ -55,9 +55,9 @@ static void add_remotes(struct schema_set *set, const char *dir, const char *uri
         AUTO_FREE char *path = mem_printf("%s/%s", dir, name);
         AUTO_FREE char *name_uri = mem_printf("%s%s", uri, name);
         AUTO_FREE char *error = NULL;
-        bool other_draft = strncmp(name, "draft", 5) == 0 && strcmp(name, "draft2020-12") != 0;
+        bool other_version = strncmp(name, "draft", 5) == 0 && strcmp(name, "draft2020-12") != 0;
         struct stat status;
-        if (name[0] == '.' || other_draft || stat(path, &status) != 0) {
+        if (name[0] == '.' || other_version || stat(path, &status) != 0) {
             free(names[i]);
             continue;
         }
