@@ -9,7 +9,7 @@ import unittest
 
 from harness import World, event, http_get, wait_until
 
-MERCHANT = "1900007291"
+MERCHANT, OTHER = "1900007291", "1900000109"
 
 
 class Lists(unittest.TestCase):
@@ -23,7 +23,9 @@ class Lists(unittest.TestCase):
         self.key = self.world.sandbox.directory / f"apiv3-{MERCHANT}.key"
 
     def start(self, *sets, wait=True):
-        automatic = [f"merchant {MERCHANT}.platform_certificates=auto", f"daemon.state_dir={self.state}"]
+        other = self.world.sandbox.directory / "wechatpay-certificate.pem"  # one merchant is enough
+        automatic = [f"merchant {MERCHANT}.platform_certificates=auto", f"daemon.state_dir={self.state}",
+                     f"merchant {OTHER}.platform_certificates={other}"]
         self.state.mkdir(mode=0o700, exist_ok=True)
         return self.world.start_daemon(sets=[*automatic, *sets], wait=wait)
 
