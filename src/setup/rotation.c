@@ -3,6 +3,7 @@
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/config/read.h"
+#include "presignd/wechatpay/verify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,7 @@ void rotation_write(const struct rotation *known, struct buf *out)
 
 static bool same_serial(const struct rotation_pair *pair, const struct merchant *merchant)
 {
-    return strcmp(pair->serial_no, merchant->serial_no) == 0;
+    return verify_same_serial(pair->serial_no, merchant->serial_no);
 }
 
 static bool same_key(const struct rotation_pair *pair, const struct merchant *merchant)
@@ -152,7 +153,7 @@ static void report(const struct setup *setup, const struct merchant *merchant, b
 static bool runs(const struct merchants *running, const struct merchant *merchant)
 {
     const struct merchant *now = running == NULL ? NULL : merchants_find(running, merchant->mchid);
-    return now != NULL && strcmp(now->serial_no, merchant->serial_no) == 0 &&
+    return now != NULL && verify_same_serial(now->serial_no, merchant->serial_no) &&
            strcmp(now->key_sha256, merchant->key_sha256) == 0;
 }
 

@@ -76,6 +76,8 @@ Test(rotation, both_halves_change_or_none)
     bench_init(&bench);
     configure(&bench, "0A", KEY_1);
     cr_assert(check(&bench, NULL));
+    configure(&bench, "A", KEY_1); /* the same number */
+    cr_assert(check(&bench, NULL));
     configure(&bench, "0B", KEY_2);
     cr_assert(check(&bench, NULL));
     rotation_discard(&bench.known, "5");
