@@ -26,7 +26,7 @@ struct answer_ids *answer_ids_new(const unsigned char key[ANSWER_IDS_KEY_SIZE])
 {
     struct answer_ids *ids = mem_zalloc(1, sizeof *ids);
     ids->digest = EVP_MD_CTX_new();
-    if (ids->digest == NULL) {
+    if (ids->digest == NULL || EVP_DigestInit_ex(ids->digest, EVP_sha256(), NULL) != 1) {
         mem_exhausted();
     }
     ids->entries = mem_zalloc(ANSWER_IDS_MAX, sizeof *ids->entries);
@@ -51,7 +51,8 @@ static uint64_t hash(const struct answer_ids *ids, const char *first, const char
 {
     unsigned char sum[EVP_MAX_MD_SIZE];
     uint64_t short_sum;
-    if (EVP_DigestInit_ex(ids->digest, EVP_sha256(), NULL) != 1 ||
+    /* Without an algorithm, the context begins again with the one that it has. */
+    if (EVP_DigestInit_ex(ids->digest, NULL, NULL) != 1 ||
         EVP_DigestUpdate(ids->digest, ids->key, sizeof ids->key) != 1 ||
         EVP_DigestUpdate(ids->digest, first, strlen(first) + 1) != 1 ||
         EVP_DigestUpdate(ids->digest, second, strlen(second) + 1) != 1 ||

@@ -172,3 +172,25 @@ Test(verify, a_serial_is_a_number)
         expect_status(&scene, K3_TIME, VERIFY_UNKNOWN_SERIAL);
     }
 }
+
+/* Contexts are kept for keys; a freed key's address may become another key's. */
+Test(verify, each_of_many_keys_verifies_what_it_signed)
+{
+    enum { KEYS = 200 };
+    AUTO(scene_deinit) struct scene scene = scene_of_k3();
+    EVP_PKEY *keys[KEYS];
+    char *error = NULL;
+    for (size_t round = 0; round < 2; round++) {
+        for (size_t i = 0; i < KEYS; i++) {
+            bool ours = (i + round) % 2 == 0;
+            keys[i] = ours ? key_public_read(VECTORS "k3_wechatpay_public_key.pem", &error)
+                           : key_private_read(VECTORS "merchant_private_key.pem", &error);
+            cr_assert_not_null(keys[i], "%s", error);
+            scene.keys[1].key = keys[i];
+            expect_status(&scene, K3_TIME, ours ? VERIFY_OK : VERIFY_BAD_SIGNATURE);
+        }
+        for (size_t i = 0; i < KEYS; i++) {
+            EVP_PKEY_free(keys[i]);
+        }
+    }
+}
