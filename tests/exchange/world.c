@@ -186,7 +186,7 @@ int bound_socket(int *port)
 
 /* ---- Set-up. ---- */
 
-static struct merchant *make_merchant(void)
+struct merchant *make_merchant(void)
 {
     const struct merchant_spec spec = {.mchid = "1900007291",
                                        .mode = MODE_DIRECT,

@@ -49,6 +49,8 @@ void world_drop_keys(void);
 /* Loop, merchant and signer, whose threads do not outlive a fork. */
 void world_open_loop(void);
 void world_close_loop(void);
+/* Another one with the same keys. */
+struct merchant *make_merchant(void);
 /* In the world's directory: ca.pem, other-ca.pem, merchant.pem, wechatpay.pem. Good for three
  * further calls. */
 const char *path_of(const char *name);

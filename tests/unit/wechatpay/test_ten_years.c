@@ -373,7 +373,7 @@ static void close_years(struct years *years)
     }
 }
 
-Test(ten_years, need_no_hand)
+Test(ten_years, need_nobody)
 {
     struct years years;
     open_years(&years, 20261130);
