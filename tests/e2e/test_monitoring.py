@@ -173,6 +173,8 @@ class Monitored(unittest.TestCase):
         sandbox = cls.world.start_sandbox(
             options=["--fault-by-code", "--schema-dir", ROOT / "schemas", *merchants, f"--merchant={PARTNER}:partner"])
         cls.sets = [f"merchant {PARTNER}.platform_certificates={sandbox.directory}/wechatpay-certificate.pem",
+                    f"merchant {DIRECT}.platform_certificates=auto",  # the sandbox has none: no fault
+                    f"merchant {DIRECT}.apiv3_key={sandbox.directory}/apiv3-{DIRECT}.key",
                     f"daemon.state_dir={cls.world.directory}/state",
                     f"daemon.control_socket={cls.world.directory}/control.sock",
                     "retry.hold_unauthorized_ms=3600000", "retry.base_delay_ms=200"]

@@ -185,6 +185,11 @@ static void fault_expired(struct status *status)
     ((struct status_key *)status->keys.items)[1].expires_ms = NOW_MS;
 }
 
+static void fault_stale(struct status *status)
+{
+    merchant(status, 1)->certificates_trouble = "the list does not open";
+}
+
 static void fault_own_expires(struct status *status)
 {
     merchant(status, 1)->certificate_expires_ms = NOW_MS + STATUS_EXPIRY_MS;
@@ -331,6 +336,8 @@ static const struct expected expectations[] = {
     {fault_reload, "PresigndReloadFailed", "warning", NULL,
      "the last reload found 2 problems; the old configuration stays in use", NOW_MS - 1000},
     {fault_preflight, "PresigndPreflight", "warning", "rights", "no Write on a", STATUS_NONE},
+    {fault_stale, "PresigndCertificatesStale", "warning", "1900000002", "the list does not open",
+     STATUS_NONE},
     {fault_expires, "PresigndCertificateExpires", "warning", "1900000001",
      "its last platform certificate expires at 2026-12-23T08:00:00Z", STATUS_NONE},
     {fault_own_expires, "PresigndCertificateExpires", "warning", "1900000002",
