@@ -342,7 +342,7 @@ static void check_backend(const struct setup *setup, struct buf *errors)
     AUTO_FREE char *why = NULL;
     AUTO_FREE char *found =
         choice_of(setup) == BACKEND_CRYPTO_MB ? backend_try(BACKEND_CRYPTO_MB, &why) : NULL;
-    if (why != NULL) {
+    if (found == NULL && why != NULL) {
         report_backend(setup, why, errors);
     }
 }
