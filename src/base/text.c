@@ -114,7 +114,9 @@ static bool base64_group(char out[3], const char *text)
  * texts decode to the same bytes. */
 static bool base64_last(char out[3], const char *text, size_t padding)
 {
-    char group[4] = {text[0], text[1], padding > 1 ? 'A' : text[2], padding > 0 ? 'A' : text[3]};
+    char group[4];
+    memcpy(group, text, sizeof group);
+    memset(group + sizeof group - padding, 'A', padding); /* a zero */
     return base64_group(out, group) && (padding < 1 || out[2] == 0) && (padding < 2 || out[1] == 0);
 }
 
