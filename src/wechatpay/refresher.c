@@ -142,18 +142,24 @@ static void on_got(void *cookie, const struct caller_got *got)
     set_timer(refresher);
 }
 
+static void begin(struct entry *entry, int64_t now_ms)
+{
+    entry->refresher->running++;
+    refresh_schedule_begin(&entry->schedule, now_ms);
+    entry->hosts_asked = 0;
+    ask(entry);
+}
+
 static void on_due(void *context)
 {
     struct refresher *refresher = context;
     int64_t now_ms = clock_now(refresher->clock).mono_ms;
-    for (size_t left = refresher->entries.count; left > 0; left--) {
-        struct entry *entry = entry_of(list_pop_front(&refresher->entries));
-        list_push_back(&refresher->entries, &entry->link); /* each has its turn */
+    LIST_FOREACH_SAFE (&refresher->entries, link) {
+        struct entry *entry = entry_of(link);
         if (entry->schedule.due_ms <= now_ms && refresher->running < REFRESHER_RUNNING_MAX) {
-            refresher->running++;
-            refresh_schedule_begin(&entry->schedule, now_ms);
-            entry->hosts_asked = 0;
-            ask(entry);
+            list_remove(&refresher->entries, link);
+            list_push_back(&refresher->entries, link); /* each has its turn */
+            begin(entry, now_ms);
         }
     }
     set_timer(refresher);

@@ -67,7 +67,8 @@ def setUpModule():
     world = World(partitions=1, kafka=kafka)
     world.__enter__()
     unittest.addModuleCleanup(world.close)
-    world.start_sandbox(options=["--fault-by-code", "--schema-dir", ROOT / "schemas"])
+    world.start_sandbox(options=["--fault-by-code", "--schema-dir", ROOT / "schemas", "--serial-mode", "both"])
+    world.sandbox.set(mchid=DIRECT, apiv3_key=APIV3_KEY)
     secrets = secret_texts(world.sandbox.directory)
     key = world.directory / "apiv3.key"
     key.write_text(APIV3_KEY)
@@ -89,6 +90,7 @@ def run(key):
     records.extend(world.wait_for_outcomes(sent).values())
     pages = [http_get(f"{daemon.admin}{page}")[1]
              for page in ("/metrics", "/healthz", "/readyz", "/status", "/status.json", f"/{BAD_BYTES}")]
+    daemon.wait_for_log(f"merchant {DIRECT}: the platform certificates are now")  # APIV3_KEY is in use
     assert daemon.terminate() == 0
     return "\n".join([daemon.log_text(), *pages])
 

@@ -240,8 +240,8 @@ Test(refresh, it_comes_every_six_hours_and_hourly_while_something_is_amiss)
     static const struct {
         enum refresh_urgency urgency;
         int64_t least_ms, most_ms;
-    } rows[] = {{REFRESH_USUAL, 288 * 60000, 432 * 60000},
-                {REFRESH_AMISS, 48 * 60000, 72 * 60000},
+    } rows[] = {{REFRESH_USUAL, 288 * INT64_C(60000), 432 * INT64_C(60000)},
+                {REFRESH_AMISS, 48 * INT64_C(60000), 72 * INT64_C(60000)},
                 {REFRESH_URGENT, 60000, 90000}};
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         struct refresh_schedule schedule;

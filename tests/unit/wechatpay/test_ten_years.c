@@ -88,8 +88,9 @@ static void make_certificates(struct years *years)
                                                          pick(years, 0, 48) * HOUR_MS,
                                             .unlisted_ms = next_ms + pick(years, 0, 12) * HOUR_MS};
         snprintf(certificate->serial, sizeof certificate->serial, "%016X", 0xA000 + i);
-        struct listed item = {certificate->key, certificate->serial, at_ms / 1000 - 10 * 86400,
-                              next_ms / 1000 + 30 * 86400};
+        struct listed item = {certificate->key, certificate->serial,
+                              at_ms / 1000 - 10 * DAY_MS / 1000,
+                              next_ms / 1000 + 30 * DAY_MS / 1000};
         buf_puts(&certificate->element, "[");
         listed_put(&certificate->element, LISTS_KEY, &item);
         at_ms = next_ms;
