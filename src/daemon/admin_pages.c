@@ -19,6 +19,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .pipeline = d->pipeline,
         .consumer = d->consumer,
         .signer = d->signer,
+        .unconfined = d->unconfined,
         .caller = d->caller,
         .refresher = d->refresher,
         .history = report_history(d->report),
@@ -51,7 +52,8 @@ static int page_metrics(void *context, const struct http_request *request, struc
     take_status(d, &why, &status);
     report_gauges(d->report, &pipeline, &status);
     brokers_measure(d->metrics, d->clients);
-    signing_measure(d->metrics, d->signer, setup_delivery(d->setup));
+    signing_measure(d->metrics, d->signer, setup_delivery(d->setup),
+                    d->setup->config->daemon.sign_process);
     status_deinit(&status);
     metrics_write(d->metrics, body);
     return 200;

@@ -114,8 +114,9 @@ static void on_signing_end(void *context)
 {
     struct daemon *d = context;
     const char *how = sign_service_end(d->service);
-    log_error("the signing process %s: nothing can be signed; stopping, to be started again",
-              how != NULL ? how : "has closed its socket");
+    log_fields(LOG_ERR, MESSAGE_SIGNING_ENDED, NULL,
+               "the signing process %s: nothing can be signed; stopping, to be started again",
+               how != NULL ? how : "has closed its socket");
     if (!d->stopping) {
         d->stop_status = EX_UNAVAILABLE;
         stop(d);
@@ -132,6 +133,7 @@ struct monitor_sources daemon_sources(const struct daemon *d)
         .preflight = clients_preflight(d->clients),
         .metadata = clients_metadata_last_error(d->clients),
         .report = d->report,
+        .unsigned_ms = signer_silent_ms(d->signer, clock_now(&clock_system).mono_ms),
         .drain = daemon_drain_state(d),
         .stopping = d->stopping,
         .stop_end_ms = d->stop_end_ms,

@@ -85,6 +85,7 @@ static struct readiness_facts facts_of(const struct monitor *monitor,
         .id_missing_ms = sample->id_held ? 0 : now_ms - monitor->id_held_ms,
         .idle_ms = readiness_idle_ms(&monitor->idle, now_ms),
         .stalled_ms = readiness_idle_ms(&monitor->stalled, now_ms),
+        .unsigned_ms = from->unsigned_ms,
         .waiting = sample->holds.data,
         .missed = sample->moves ? NULL : sample->missed.data,
     };

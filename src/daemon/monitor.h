@@ -27,6 +27,7 @@ struct monitor_sources {
     const struct preflight_finding *preflight; /* what keeps us from joining, or NULL */
     const char *metadata;                      /* why offsets cannot be committed; NULL: they can */
     const struct report *report;
+    int64_t unsigned_ms;  /* signer_silent_ms() */
     const char *drain;    /* daemon_drain_state()'s, or NULL */
     bool stopping;        /* a stop was asked for */
     int64_t stop_end_ms;  /* mono: the stop waits for calls in flight until then */

@@ -16,6 +16,13 @@ static void put_waited(int64_t waited_ms, struct buf *why)
     buf_printf(why, "work has waited %" PRId64 " s without a commit", waited_ms / 1000);
 }
 
+static bool no_signatures(const struct readiness_facts *facts, struct buf *why)
+{
+    buf_printf(why, "the signing threads or process have not answered for %" PRId64 " s",
+               facts->unsigned_ms / 1000);
+    return false;
+}
+
 bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
 {
     if (facts->stopping) {
@@ -42,6 +49,9 @@ bool readiness_ready(const struct readiness_facts *facts, struct buf *why)
     if (facts->endpoint_down) {
         return no(why, "the endpoint is down", NULL);
     }
+    if (facts->unsigned_ms > 0) {
+        return no_signatures(facts, why);
+    }
     if (facts->idle_ms >= READINESS_IDLE_MS) {
         put_waited(facts->idle_ms, why);
         return no(why, "", facts->kafka != NULL ? facts->kafka : facts->waiting);
@@ -60,6 +70,9 @@ bool readiness_alive(const struct readiness_facts *facts, struct buf *why)
 {
     if (facts->missed != NULL) {
         return no(why, facts->missed, NULL);
+    }
+    if (facts->unsigned_ms >= READINESS_UNSIGNED_MS) {
+        return no_signatures(facts, why);
     }
     if (facts->stalled_ms >= READINESS_HANG_MS && !facts->endpoint_down && !kafka_away(facts)) {
         put_waited(facts->stalled_ms, why);

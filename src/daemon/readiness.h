@@ -18,6 +18,8 @@
 #define READINESS_IDLE_MS INT64_C(60000)
 /* How long it may wait without a known cause before the watchdog restarts the process. */
 #define READINESS_HANG_MS INT64_C(600000)
+/* How long signatures may stay away before the watchdog restarts the process. */
+#define READINESS_UNSIGNED_MS INT64_C(60000)
 /* How long the transactional.id may be missing before /readyz says no. Acquiring it takes a moment
  * at a start and when its coordinator moves. */
 #define READINESS_ID_MS INT64_C(10000)
@@ -33,8 +35,9 @@ struct readiness_facts {
     const char *metadata;     /* why the broker accepts no offsets with our metadata */
     const char *kafka;        /* the last error of Kafka's clients, or of transactions */
     int64_t id_missing_ms;    /* how long the transactional.id was not held; 0: it is */
-    int64_t idle_ms;          /* how long events have waited without a commit and without a
-                                 known cause; 0: there are none */
+    int64_t unsigned_ms; /* how long requests have waited for signatures in vain; 0: they come */
+    int64_t idle_ms;     /* how long events have waited without a commit and without a
+                            known cause; 0: there are none */
     int64_t stalled_ms;  /* as idle_ms, but calls and attempts that wait for their retry time do
                             not count: their own timers are checked (see `missed`) */
     const char *waiting; /* what they wait for, where known */

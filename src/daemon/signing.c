@@ -3,7 +3,8 @@
 #include "presignd/base/log.h"
 #include "presignd/ops/messages.h"
 
-void signing_measure(struct metrics *metrics, const struct signer *signer, enum delivery delivery)
+void signing_measure(struct metrics *metrics, const struct signer *signer, enum delivery delivery,
+                     bool own_process)
 {
     for (enum sign_backend backend = 0; backend < SIGN_BACKEND_COUNT; backend++) {
         for (enum sign_end end = 0; end < SIGN_END_COUNT; end++) {
@@ -12,7 +13,8 @@ void signing_measure(struct metrics *metrics, const struct signer *signer, enum 
                             (double)signer_count(signer, backend, end));
         }
     }
-    const char *const mode[] = {delivery_name(delivery), sign_backend_name(signer_backend(signer))};
+    const char *const mode[] = {delivery_name(delivery), sign_backend_name(signer_backend(signer)),
+                                own_process ? "yes" : "no"};
     metrics_clear(metrics, METRIC_MODE_INFO); /* the backend may have changed */
     metric_set(metrics_series(metrics, METRIC_MODE_INFO, mode), 1);
 }

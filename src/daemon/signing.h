@@ -9,7 +9,8 @@
 #include <stdbool.h>
 
 /* Sets presignd_signatures_total and presignd_mode_info. Call it before they are read. */
-void signing_measure(struct metrics *metrics, const struct signer *signer, enum delivery delivery);
+void signing_measure(struct metrics *metrics, const struct signer *signer, enum delivery delivery,
+                     bool own_process);
 
 /* All zero at first. */
 struct signing_log {

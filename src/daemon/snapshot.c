@@ -35,6 +35,9 @@ static void take_process(const struct snapshot_sources *from, bool all_paused, s
     status->process.drain_left = from->drain_left;
     status->process.instance = config->daemon.instance;
     status->process.delivery = delivery_name(setup_delivery(from->setup));
+    status->process.sign_process = !config->daemon.sign_process ? "no"
+                                   : from->unconfined           ? "yes, without Landlock"
+                                                                : "yes";
     status->process.sign_backend = sign_backend_name(signer_backend(from->signer));
     status->process.version = PRESIGND_VERSION;
     status->process.librdkafka = library_version();

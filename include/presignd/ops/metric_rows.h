@@ -110,7 +110,8 @@ METRIC(SIGNATURES_BY_MERCHANT, COUNTER, "presignd_merchant_signatures_total",
 METRIC(CLOCK_OFFSET, GAUGE, "presignd_clock_offset_seconds", NO_LABELS,
        "This host's clock less WeChat Pay's, within about half a second. Absent before an answer.")
 METRIC(BUILD_INFO, GAUGE, "presignd_build_info", LABELS("version"), "Always 1.")
-METRIC(MODE_INFO, GAUGE, "presignd_mode_info", LABELS("delivery", "sign_backend"), "Always 1.")
+METRIC(MODE_INFO, GAUGE, "presignd_mode_info", LABELS("delivery", "sign_backend", "sign_process"),
+       "Always 1.")
 METRIC(LOG_DROPPED, COUNTER, "presignd_log_lines_dropped_total", NO_LABELS,
        "Log lines lost because they could not be written.")
 METRIC(UNCLEAN_START, GAUGE, "presignd_unclean_start", NO_LABELS,

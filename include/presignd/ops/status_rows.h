@@ -34,8 +34,9 @@ TEXT(process, state, STATE, "state") /* "ready", or why not */
 FLAG(process, ready, PLAIN, NULL)
 COUNT(process, drain_left, BAD_ABOVE_0, "left by the drain") /* events, once drained */
 TEXT(process, instance, TITLE, "instance")
-TEXT(process, delivery, PLAIN, "delivery")          /* exactly_once | at_least_once */
-TEXT(process, sign_backend, PLAIN, "signatures by") /* openssl | crypto_mb: now */
+TEXT(process, delivery, PLAIN, "delivery")            /* exactly_once | at_least_once */
+TEXT(process, sign_process, PLAIN, "signing process") /* no | yes | yes, without Landlock */
+TEXT(process, sign_backend, PLAIN, "signatures by")   /* openssl | crypto_mb: now */
 TEXT(process, version, TITLE, "version")
 TEXT(process, librdkafka, PLAIN, "librdkafka")
 TEXT(process, openssl, PLAIN, "OpenSSL")

@@ -12,6 +12,7 @@
 #include "presignd/ops/state_dir.h"
 #include "presignd/schema/schema.h"
 #include "presignd/sign/key.h"
+#include "presignd/sign/signer.h"
 #include "presignd/wechatpay/answer.h"
 #include "presignd/wechatpay/certificates.h"
 #include "presignd/wechatpay/merchant.h"
@@ -19,6 +20,8 @@
 #include "presignd/wechatpay/verify.h"
 #include "presignd/wire/outcome.h"
 #include "sign/backend.h"
+#include "sign/held_keys.h"
+#include "sign/packets.h"
 #include "sign/pem.h"
 #include "wechatpay/answer_ids.h"
 #include "wechatpay/connection.h"
@@ -74,6 +77,10 @@ static const struct {
     LIMIT(MERCHANT_VERIFY_KEYS_MAX),
     LIMIT(PLATFORM_KEYS_MAX),
     LIMIT(REFRESHER_RUNNING_MAX),
+    LIMIT(HELD_KEYS_MAX),
+    LIMIT(SIGN_STRING_MAX),
+    LIMIT(SIGNER_TIMEOUT_MS),
+    LIMIT(SIGN_ANSWER_MS),
     LIMIT(BACKEND_KEYS_MAX),
     LIMIT(KEY_FILE_MAX),
     LIMIT(PEM_BLOCKS_MAX),
