@@ -343,8 +343,10 @@ static void check_failure(struct sim *sim, const struct sim_event *event, enum r
         }
         right = right || merchant_held(sim, event, reason);
         right = right || (reason == REASON_PAUSED && sim->paused); /* relief */
+        /* After a log was recreated it is not known which events relief ended. */
+        bool relieved = event->relieved || (sim->restarts > 0 && sim->relieved > 0);
         for (enum answer_kind kind = ANSWER_SUCCESS + 1; kind < ANSWER_KIND_COUNT; kind++) {
-            right = right || (event->relieved && retry_rule(kind).reason == reason &&
+            right = right || (relieved && retry_rule(kind).reason == reason &&
                               (sim->merchant_told[event->merchant] & 1u << kind) != 0);
         }
         right = right || (reason == REASON_EXPIRED && event->expires_ms != 0 &&
