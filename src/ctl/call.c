@@ -92,7 +92,7 @@ static void fetch_list(struct one_call *one, const struct attempt *attempt, void
     one->waiting = *attempt;
     one->cookie = cookie;
     one->refresher = refresher_new(one->loop, &clock_system, one->caller, &events, one);
-    refresher_configure(one->refresher, table, one->setup->config->endpoint.timeout_ms);
+    refresher_configure(one->refresher, table, one->setup->config->endpoint.timeout_ms, 1);
     merchants_unref(table);
 }
 

@@ -86,9 +86,15 @@ static void on_ended(void *context, const struct refresher_end *end)
     pipeline_keys_changed(d->pipeline, end->merchant->mchid, end->changed);
 }
 
+/* Requests for lists take connections that calls would use: a host that keeps them waiting must not
+ * keep the events waiting. */
+#define CONNECTIONS_SHARE 8
+
 void certificate_lists_configure(struct daemon *d)
 {
-    refresher_configure(d->refresher, d->setup->merchants, d->setup->config->endpoint.timeout_ms);
+    const struct config *config = d->setup->config;
+    refresher_configure(d->refresher, d->setup->merchants, config->endpoint.timeout_ms,
+                        (unsigned)config->endpoint.max_connections / CONNECTIONS_SHARE);
 }
 
 void certificate_lists_open(struct daemon *d)

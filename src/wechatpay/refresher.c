@@ -19,7 +19,7 @@ struct refresher {
     struct map *by_mchid; /* of those that are configured */
     struct loop_timer timer;
     int64_t timeout_ms;
-    unsigned running;
+    unsigned running, running_max;
     uint64_t random;
 };
 
@@ -64,7 +64,7 @@ static void set_timer(struct refresher *refresher)
         int64_t due_ms = entry_of(link)->schedule.due_ms;
         first_ms = due_ms < first_ms ? due_ms : first_ms;
     }
-    if (first_ms == INT64_MAX || refresher->running == REFRESHER_RUNNING_MAX) {
+    if (first_ms == INT64_MAX || refresher->running >= refresher->running_max) {
         loop_timer_stop(&refresher->timer);
     } else {
         loop_timer_set(&refresher->timer, first_ms);
@@ -142,6 +142,21 @@ static void on_got(void *cookie, const struct caller_got *got)
     set_timer(refresher);
 }
 
+/* The one that has been due for the longest time, or NULL. In another order some would never have
+ * their turn while requests time out. */
+static struct entry *next_due(const struct refresher *refresher, int64_t now_ms)
+{
+    struct entry *next = NULL;
+    LIST_FOREACH (&refresher->entries, link) {
+        struct entry *entry = entry_of(link);
+        int64_t due_ms = entry->schedule.due_ms;
+        if (due_ms <= now_ms && (next == NULL || due_ms < next->schedule.due_ms)) {
+            next = entry;
+        }
+    }
+    return next;
+}
+
 static void begin(struct entry *entry, int64_t now_ms)
 {
     entry->refresher->running++;
@@ -154,13 +169,10 @@ static void on_due(void *context)
 {
     struct refresher *refresher = context;
     int64_t now_ms = clock_now(refresher->clock).mono_ms;
-    LIST_FOREACH_SAFE (&refresher->entries, link) {
-        struct entry *entry = entry_of(link);
-        if (entry->schedule.due_ms <= now_ms && refresher->running < REFRESHER_RUNNING_MAX) {
-            list_remove(&refresher->entries, link);
-            list_push_back(&refresher->entries, link); /* each has its turn */
-            begin(entry, now_ms);
-        }
+    struct entry *entry;
+    while (refresher->running < refresher->running_max &&
+           (entry = next_due(refresher, now_ms)) != NULL) {
+        begin(entry, now_ms);
     }
     set_timer(refresher);
 }
@@ -227,9 +239,12 @@ static void drop_gone(struct refresher *refresher, const struct merchants *merch
 }
 
 void refresher_configure(struct refresher *refresher, struct merchants *merchants,
-                         int64_t timeout_ms)
+                         int64_t timeout_ms, unsigned running_max)
 {
     refresher->timeout_ms = timeout_ms;
+    refresher->running_max = running_max == 0                      ? 1
+                             : running_max > REFRESHER_RUNNING_MAX ? REFRESHER_RUNNING_MAX
+                                                                   : running_max;
     drop_gone(refresher, merchants);
     for (size_t i = 0; i < merchants_count(merchants); i++) {
         struct merchant *merchant = merchants_at(merchants, i);

@@ -44,9 +44,10 @@ struct refresher *refresher_free(struct refresher *refresher);
 /* Takes a new table of merchants, before anyone else uses it. A merchant that was there before
  * shares the platform keys that it had, unless its APIv3 key is another one: then the kept list is
  * opened again, or dropped. Merchants that are new, changed, or had a fault are due at once.
- * `timeout_ms`: of each request. */
+ * `timeout_ms`: of each request. `running_max`: requests at a time, 1 to REFRESHER_RUNNING_MAX;
+ * what is outside counts as the nearest. */
 void refresher_configure(struct refresher *refresher, struct merchants *merchants,
-                         int64_t timeout_ms);
+                         int64_t timeout_ms, unsigned running_max);
 /* An answer to that merchant named an unknown key, or it has none. True: a refresh runs or begins
  * within REFRESH_AT_ONCE_MS, and `ended` follows. False: this merchant has no automatic
  * certificates. */
