@@ -97,8 +97,9 @@ static struct parted *parted_of(struct server *server, const struct sign_request
         oldest = parted->id < oldest->id ? parted : oldest;
     }
     parted_free(oldest);
+    /* All zero: parts that overlap leave a gap, and what was in this memory must not be signed. */
     *oldest =
-        (struct parted){.id = head->id, .bytes = mem_alloc(head->total), .total = head->total};
+        (struct parted){.id = head->id, .bytes = mem_zalloc(1, head->total), .total = head->total};
     return oldest;
 }
 

@@ -6,14 +6,18 @@
 #include "presignd/base/loop.h"
 #include "presignd/sign/key.h"
 #include "presignd/sign/sign.h"
+#include "sign/packets.h"
 
+#include <malloc.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { JOBS = 60, KEYS = 2, ROUNDS = 2, LARGE_EVERY = 15, LARGE_BYTES = 300000 };
@@ -218,6 +222,79 @@ static void test_killed(struct pool *pool)
     release(items);
 }
 
+static void send_packet(int fd, const struct sign_request_head *head, const char *bytes, size_t len)
+{
+    struct iovec parts[] = {{(void *)head, sizeof *head}, {(void *)bytes, len}};
+    const struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_LENGTH(parts)};
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    CHECK(poll(&ready, 1, 60000) == 1);
+    CHECK(sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)(sizeof *head + len));
+}
+
+static struct sign_answer receive_answer(int fd)
+{
+    struct sign_answer answer = {0};
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    CHECK(poll(&ready, 1, 60000) == 1);
+    CHECK(recv(fd, &answer, sizeof answer, 0) >= (ssize_t)offsetof(struct sign_answer, signature));
+    return answer;
+}
+
+/* A hostile other side sends the first part twice, and never the second one. What happens to be in
+ * the service's memory must not come into the string: its signature would tell it. */
+static void test_overlapping_parts(struct pool *pool)
+{
+    static const char part[] = "POST\n/path\n1700000000\n00000000000000000000000000000000\nbody";
+    enum { PART = sizeof part - 1, TOTAL = 2 * PART + 1 };
+    char whole[TOTAL] = {0};
+    AUTO_BUF struct buf expected = {0};
+    memcpy(whole, part, PART);
+    whole[TOTAL - 1] = '\n';
+    open_pool(pool, 1);
+    int fd = sign_service_socket(pool->service);
+    struct sign_request_head head = {
+        .id = 1, .key = sign_key_number(pool->held[0]), .total = TOTAL, .offset = 0};
+    send_packet(fd, &head, part, PART);
+    send_packet(fd, &head, part, PART);
+    head.offset = TOTAL - 1;
+    send_packet(fd, &head, "\n", 1);
+    struct sign_answer answer = receive_answer(fd);
+    CHECK(sign_bytes(pool->keys[0], whole, TOTAL, &expected));
+    CHECK(answer.id == 1 && answer.end == SIGN_OK && answer.len == expected.len);
+    CHECK(memcmp(answer.signature, expected.data, expected.len) == 0);
+    close_pool(pool);
+}
+
+/* None of them is signed, and each that can be is answered. */
+static void test_odd_packets(struct pool *pool)
+{
+    static const struct sign_request_head odd[] = {
+        {.id = 1, .total = 0},
+        {.id = 2, .total = 3},                         /* fewer than come */
+        {.id = 3, .total = SIGN_STRING_MAX + 1},       /* more than may */
+        {.id = 4, .total = 100, .offset = 97},         /* beyond the end */
+        {.id = 5, .total = 100, .offset = UINT32_MAX}, /* the sum would wrap */
+        {.id = 6, .total = 4, .offset = 4},
+        {.id = 0, .total = 4},
+        {.id = 7, .total = 4}, /* no such key, no such request */
+    };
+    open_pool(pool, 1);
+    int fd = sign_service_socket(pool->service);
+    for (size_t i = 0; i < ARRAY_LENGTH(odd); i++) {
+        send_packet(fd, &odd[i], "four", 4);
+        struct sign_answer answer = receive_answer(fd);
+        CHECK(answer.id == odd[i].id && answer.end == SIGN_FAILED && answer.len == 0);
+    }
+    for (uint64_t id = 10; id < 200; id++) { /* strings that never become whole */
+        const struct sign_request_head head = {.id = id, .total = SIGN_STRING_MAX};
+        send_packet(fd, &head, "four", 4);
+    }
+    const struct sign_request_head last = {.id = 200, .total = 0};
+    send_packet(fd, &last, "four", 4);
+    CHECK(receive_answer(fd).id == 200);
+    close_pool(pool);
+}
+
 static void make_keys(struct pool *pool)
 {
     CHECK(mkdtemp(directory) != NULL);
@@ -262,6 +339,7 @@ int main(int argc, char **argv)
     struct pool pool = {.loop = loop_new()};
     struct sign_service *other;
     CHECK(pool.loop != NULL);
+    (void)mallopt(M_PERTURB, 0xa5); /* memory that nobody has set is never zero */
     make_keys(&pool);
     pool.dropped = foreign_key(&other);
     for (int own_process = 0; own_process < 2; own_process++) {
@@ -272,6 +350,8 @@ int main(int argc, char **argv)
         test_all_come_back(&pool, 1, 4);
         test_all_come_back(&pool, 4, 1);
         test_free_hands_back(&pool);
+        test_overlapping_parts(&pool);
+        test_odd_packets(&pool);
     }
     test_killed(&pool);
     CHECK(signer_free(NULL) == NULL);
