@@ -118,6 +118,22 @@ Test(rotation, a_half_that_a_certificate_proves_is_taken_and_remembered)
     cr_assert_str_eq(bench.known.pairs[0].serial_no, "0B");
 }
 
+/* Tools spell a serial with or without the zero that fills its first byte. */
+Test(rotation, a_serial_is_a_number)
+{
+    AUTO_BENCH struct bench bench;
+    bench_init(&bench);
+    configure(&bench, "A", KEY_1);
+    cr_assert(check(&bench, NULL), "%s", bench.problems.data);
+    cr_assert_not(rotation_update(&bench.known, bench.setup.merchants));
+    configure(&bench, "A", KEY_2);
+    cr_assert_not(check(&bench, NULL));
+    configure(&bench, "0B", KEY_1);
+    struct merchants *running = merchants_of("B", KEY_1);
+    cr_assert(check(&bench, running), "%s", bench.problems.data);
+    merchants_unref(running);
+}
+
 /* A start only warns. Later reloads that change something else must not fail for it, and the
  * missing half can be added. */
 Test(rotation, a_half_that_runs_is_not_refused_and_not_remembered)
