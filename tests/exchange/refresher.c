@@ -71,7 +71,7 @@ static struct merchant *automatic(const char *apiv3_key)
 static void configure(struct merchant *merchant)
 {
     struct merchants *table = merchants_new(&merchant, merchant == NULL ? 0 : 1);
-    refresher_configure(refresher, table, PATIENCE_MS);
+    refresher_configure(refresher, table, PATIENCE_MS, REFRESHER_RUNNING_MAX);
     merchants_unref(table);
 }
 
