@@ -6,6 +6,7 @@
 
 #include "presignd/sign/sign.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Of a packet to sign: a part of a string of `total` bytes, from `offset` on. Strings of up to
@@ -16,10 +17,10 @@ struct sign_request_head {
     uint32_t total, offset;
     uint32_t reserved;
 };
-#define SIGN_PART_MAX    (80 * 1024)
+#define SIGN_PART_MAX    ((size_t)80 * 1024)
 #define SIGN_REQUEST_MAX (sizeof(struct sign_request_head) + SIGN_PART_MAX)
 /* The largest body is that of the largest event (daemon.max_event_bytes). */
-#define SIGN_STRING_MAX (1024 * 1024 + SIGN_PART_MAX)
+#define SIGN_STRING_MAX ((size_t)1024 * 1024 + SIGN_PART_MAX)
 
 struct sign_answer {
     uint64_t id;

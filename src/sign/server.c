@@ -358,8 +358,11 @@ static size_t load(struct server *server, const char *path, struct key_answer *a
         error = mem_printf("%s: its public half cannot be written", path);
     }
     answer->ok = error == NULL;
+    const char *content = error == NULL ? (const char *)der : error;
     size_t size = error == NULL ? (size_t)len : strnlen(error, sizeof answer->content);
-    memcpy(answer->content, error == NULL ? (const char *)der : error, size);
+    if (content != NULL) {
+        memcpy(answer->content, content, size);
+    }
     OPENSSL_free(der);
     return size;
 }

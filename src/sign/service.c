@@ -158,7 +158,7 @@ struct sign_service *sign_service_threads(sign_path_fn *may_post)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         close_all(service);
-        service = unref(service);
+        (void)unref(service);
         errno = error;
         return NULL;
     }

@@ -49,8 +49,9 @@ static void lose(struct list *jobs, struct signer_job *job)
 /* Only those that are there now: a job may be submitted again at once. */
 static void lose_all(struct list *jobs)
 {
-    for (size_t count = jobs->count; count > 0 && !list_empty(jobs); count--) {
-        lose(jobs, CONTAINER_OF(list_first(jobs), struct signer_job, link));
+    struct list_link *link;
+    for (size_t count = jobs->count; count > 0 && (link = list_first(jobs)) != NULL; count--) {
+        lose(jobs, CONTAINER_OF(link, struct signer_job, link));
     }
 }
 

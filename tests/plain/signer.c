@@ -164,7 +164,8 @@ static void test_all_come_back(struct pool *pool, unsigned threads, unsigned lat
     CHECK(signer_waiting(pool->signer) == 0);
     uint64_t ok = signer_count(pool->signer, SIGN_BY_OPENSSL, SIGN_OK);
     uint64_t failed = signer_count(pool->signer, SIGN_BY_OPENSSL, SIGN_FAILED);
-    CHECK(ok + failed == JOBS * ROUNDS && failed == JOBS * ROUNDS / 10);
+    const size_t all = (size_t)JOBS * ROUNDS;
+    CHECK(ok + failed == all && failed == all / 10);
     close_pool(pool);
     CHECK(pool->back == JOBS * ROUNDS);
     release(items);

@@ -48,7 +48,7 @@ void signer_submit(struct signer *signer, struct signer_job *job);
 /* Jobs that are not done. */
 size_t signer_waiting(const struct signer *signer);
 /* 0: signatures come, or none is wanted. Else for how long jobs have been lost without one. */
-int64_t signer_silent_ms(const struct signer *signer, int64_t now_ms);
+int64_t signer_silent_ms(const struct signer *signer, int64_t at_ms);
 /* libcrypto_mb made a wrong signature, or failed: it is not used any more. */
 bool signer_had_mistake(const struct signer *signer);
 /* What signs now. */
