@@ -6,11 +6,13 @@
 #ifndef PRESIGND_WECHATPAY_ENDPOINT_H
 #define PRESIGND_WECHATPAY_ENDPOINT_H
 
+#include "presignd/sign/permit.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
 /* GET: the list of platform certificates. */
-#define CERTIFICATES_PATH "/v3/certificates"
+#define CERTIFICATES_PATH SIGN_GET_PATH
 
 enum merchant_mode { MODE_DIRECT, MODE_PARTNER };
 

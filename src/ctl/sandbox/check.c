@@ -14,8 +14,7 @@
 
 enum { MCHID_SIZE = 33 };
 
-#define SCHEME            "WECHATPAY2-SHA256-RSA2048 "
-#define CERTIFICATES_PATH "/v3/certificates"
+#define SCHEME "WECHATPAY2-SHA256-RSA2048 "
 
 bool sandbox_rules_open(struct sandbox_rules *rules, const char *schema_dirs, char **error)
 {
