@@ -323,6 +323,21 @@ static bool start_signing(struct daemon *d, bool own_process)
     return d->service != NULL || daemon_complain(error, "daemon");
 }
 
+/* A signing process that died may live the next time, so it must not look like a fault of the
+ * configuration, after which nobody starts the service again. Returns an exit status. */
+static int refuse(struct daemon *d, char *problems)
+{
+    daemon_log_lines(LOG_ERR, MESSAGE_CONFIGURATION_WRONG, problems);
+    if (sign_service_answers(d->service)) {
+        return EX_CONFIG;
+    }
+    const char *how = sign_service_end(d->service);
+    log_fields(LOG_ERR, MESSAGE_SIGNING_ENDED, NULL,
+               "the signing process %s: no key can be read; ending, to be started again",
+               how != NULL ? how : "does not answer");
+    return EX_UNAVAILABLE;
+}
+
 /* The signing process is started before the keys are read, which it does, and before there are
  * threads. Returns an exit status. */
 static int load(struct daemon *d)
@@ -342,8 +357,7 @@ static int load(struct daemon *d)
         own_process && !confinement_begin(setup->config, sources.credentials_dir, &named);
     d->setup = setup_complete(setup, d->sources, d->service, &problems);
     if (d->setup == NULL) {
-        daemon_log_lines(LOG_ERR, MESSAGE_CONFIGURATION_WRONG, problems.data);
-        return EX_CONFIG;
+        return refuse(d, problems.data);
     }
     daemon_log_lines(LOG_WARNING, MESSAGE_CONFIGURATION_WRONG, d->setup->warnings.data);
     process_raise_descriptors(setup_descriptors(d->setup));

@@ -352,8 +352,12 @@ char *setup_choose_backend(const struct setup *setup, struct sign_service *servi
 {
     AUTO_FREE char *why = NULL;
     char *text = sign_service_choose(service, choice_of(setup), &why);
-    if (text == NULL) {
+    if (text == NULL && sign_service_answers(service)) {
         report_backend(setup, why, errors);
+    } else if (text == NULL) {
+        const struct section section = {setup->config, "daemon", ""};
+        AUTO_FREE char *lost = mem_printf("sign_process: %s", why);
+        report(errors, &section, "sign_process", lost);
     }
     return text;
 }

@@ -34,7 +34,8 @@ struct sign_service {
     int jobs, keys;      /* our ends */
     enum sign_backend backend;
     bool is_unlocked;
-    bool keys_lost; /* an answer did not come: a later one would be taken for another's */
+    bool keys_lost; /* an answer did not come: a later one would be taken for another's; or it does
+                     * not read */
     uint64_t last_id;
     pid_t pid; /* 0: threads */
     bool reaped;
@@ -385,13 +386,14 @@ struct sign_key *sign_key_load(struct sign_service *service, const char *path, c
     return take_key(service, &answer, (size_t)content);
 }
 
-/* Without an answer, and never waited for: a key that is not unloaded ends with the service. */
+/* Has no answer. It waits only while the socket is full, which takes hundreds of keys: a reload
+ * must not leave them behind. */
 static void unload(struct sign_service *service, uint32_t number)
 {
     const struct key_request request = {.kind = KEY_UNLOAD, .number = number};
-    if (service->keys >= 0) {
-        (void)send(service->keys, &request, offsetof(struct key_request, path),
-                   MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (service->keys >= 0 && !service->keys_lost) {
+        service->keys_lost =
+            send(service->keys, &request, offsetof(struct key_request, path), MSG_NOSIGNAL) < 0;
     }
 }
 
@@ -423,6 +425,11 @@ bool sign_service_resize(struct sign_service *service, unsigned threads)
     bool answered = ask(service, &request, offsetof(struct key_request, path), &answer) >= 0;
     service->is_unlocked = answered && answer.number == 0;
     return answered && answer.ok;
+}
+
+bool sign_service_answers(const struct sign_service *service)
+{
+    return !service->keys_lost;
 }
 
 bool sign_service_is_locked(const struct sign_service *service)

@@ -13,6 +13,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,6 +297,78 @@ static void test_odd_packets(struct pool *pool)
     close_pool(pool);
 }
 
+enum { UNLOADED = 40, SMALL_BYTES = 4608, CONTINUE_AFTER_MS = 300 };
+
+static void *continue_later(void *context)
+{
+    const struct timespec wait = {.tv_nsec = CONTINUE_AFTER_MS * 1000000L};
+    (void)nanosleep(&wait, NULL);
+    CHECK(kill(*(const pid_t *)context, SIGCONT) == 0);
+    return NULL;
+}
+
+/* The pairs' sockets, which the service has as its only ones. */
+static void shrink_sockets(void)
+{
+    const int bytes = SMALL_BYTES;
+    for (int fd = 0; fd < 64; fd++) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    }
+}
+
+static bool still_signs(struct pool *pool, uint32_t key, uint64_t id)
+{
+    static const char text[] = "POST\n/path\n1700000000\n00000000000000000000000000000000\nbody\n";
+    struct sign_request_head head = {.id = id, .key = key, .total = sizeof text - 1};
+    int fd = sign_service_socket(pool->service);
+    send_packet(fd, &head, text, sizeof text - 1);
+    return receive_answer(fd).end == SIGN_OK;
+}
+
+/* More keys are dropped than the socket has room for, while the process is stopped: it still frees
+ * every one. */
+static void test_all_are_unloaded(struct pool *pool)
+{
+    struct sign_key *keys[UNLOADED];
+    uint32_t numbers[UNLOADED];
+    char *error = NULL;
+    pthread_t thread;
+    open_pool(pool, 1);
+    pid_t pid = sign_service_pid(pool->service);
+    for (int i = 0; i < UNLOADED; i++) {
+        keys[i] = sign_key_load(pool->service, key_path(0), &error);
+        CHECK(keys[i] != NULL);
+        numbers[i] = sign_key_number(keys[i]);
+    }
+    CHECK(still_signs(pool, numbers[UNLOADED - 1], 1));
+    shrink_sockets();
+    CHECK(kill(pid, SIGSTOP) == 0);
+    CHECK(pthread_create(&thread, NULL, continue_later, &pid) == 0);
+    for (int i = 0; i < UNLOADED; i++) {
+        sign_key_unref(keys[i]);
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(sign_service_resize(pool->service, 1)); /* answered after them */
+    for (int i = 0; i < UNLOADED; i++) {
+        CHECK(!still_signs(pool, numbers[i], 2 + (uint64_t)i));
+    }
+    close_pool(pool);
+}
+
+/* The keys that were loaded go on; none can be loaded, for no fault of the key's. */
+static void test_silent(struct pool *pool)
+{
+    char *error = NULL;
+    open_pool(pool, 1);
+    CHECK(sign_service_answers(pool->service));
+    CHECK(kill(sign_service_pid(pool->service), SIGKILL) == 0);
+    CHECK(sign_key_load(pool->service, key_path(0), &error) == NULL);
+    CHECK(strstr(error, "does not answer") != NULL);
+    CHECK(!sign_service_answers(pool->service));
+    free(error);
+    close_pool(pool);
+}
+
 static void make_keys(struct pool *pool)
 {
     CHECK(mkdtemp(directory) != NULL);
@@ -355,6 +428,8 @@ int main(int argc, char **argv)
         test_odd_packets(&pool);
     }
     test_killed(&pool);
+    test_all_are_unloaded(&pool);
+    test_silent(&pool);
     CHECK(signer_free(NULL) == NULL);
     sign_key_unref(pool.dropped);
     sign_service_free(other);

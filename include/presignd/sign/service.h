@@ -52,6 +52,9 @@ pid_t sign_service_pid(const struct sign_service *service);
 /* How the process has ended: "was killed by signal 9". NULL: it has not, although that was waited
  * for 0.2 s. Borrowed from the service. */
 const char *sign_service_end(struct sign_service *service);
+/* False: it did not answer about keys or threads, and is not asked again. What it has it may still
+ * sign with. */
+bool sign_service_answers(const struct sign_service *service);
 /* For signer.c: the socket, and a number that is never used again, greater than 0. */
 int sign_service_socket(const struct sign_service *service);
 uint64_t sign_service_next_id(struct sign_service *service);
@@ -59,11 +62,12 @@ uint64_t sign_service_next_id(struct sign_service *service);
 /* A key that the service holds. Its references belong to one thread, the event loop's. */
 struct sign_key;
 /* The service reads the file (key_private_read()) and answers with the public half. NULL and a
- * reason (free()). Blocks for SIGN_ANSWER_MS at most. */
-#define SIGN_ANSWER_MS 30000
+ * reason (free()). Blocks for SIGN_ANSWER_MS at most, which is less than the watchdog's time. */
+#define SIGN_ANSWER_MS 10000
 struct sign_key *sign_key_load(struct sign_service *service, const char *path, char **error)
     __attribute__((warn_unused_result));
-/* At the last reference the service frees the key. Accepts NULL, returns NULL. */
+/* At the last reference the service frees the key. Blocks for SIGN_ANSWER_MS at most, while the
+ * service does not read. Accepts NULL, returns NULL. */
 struct sign_key *sign_key_unref(struct sign_key *key);
 /* Borrowed. */
 EVP_PKEY *sign_key_public(const struct sign_key *key);

@@ -1,7 +1,8 @@
 /* Merchants with their keys and limits: built once from the configuration, then read only.
  *
  * A reload builds a new table. A call in flight holds a reference to its merchant. Reference counts
- * are atomic, because signing threads hold references too.
+ * are atomic, but the last reference of a merchant with a sign_key is dropped on the event loop's
+ * thread: see sign_key_unref().
  */
 #ifndef PRESIGND_WECHATPAY_MERCHANT_H
 #define PRESIGND_WECHATPAY_MERCHANT_H

@@ -120,6 +120,17 @@ Test(limits, constants_are_the_documents)
     cr_assert_eq(rows_below(text.data, "## Bounds in the code"), ARRAY_LENGTH(limits));
 }
 
+/* A reload that waits in vain is refused; the watchdog must not end the process meanwhile. It waits
+ * for a key, or for the threads after the last key. */
+Test(limits, a_reload_waits_less_than_the_watchdog)
+{
+    AUTO_BUF struct buf unit = {0};
+    committed_read(PRESIGND_SOURCE_DIR "/systemd/unit.in", &unit);
+    const char *at = strstr(unit.data, "\nWatchdogSec=");
+    cr_assert_not_null(at);
+    cr_assert_lt(2 * SIGN_ANSWER_MS, 1000 * atoi(at + strlen("\nWatchdogSec=")));
+}
+
 /* The sample holds every key with its default. */
 Test(limits, defaults_are_the_documents)
 {
