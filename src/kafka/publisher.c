@@ -55,7 +55,8 @@ struct query {
 /* A thread and all that it uses. An abandoned one outlives the publisher. */
 struct worker {
     struct producer *producer;
-    int eventfd; /* the publisher's: written when there is something to report */
+    bool unanswered; /* the last question for stable positions; the thread's own */
+    int eventfd;     /* the publisher's: written when there is something to report */
 
     pthread_mutex_t reading; /* guards accesses to the batch; taken before `lock` */
     pthread_mutex_t lock;
@@ -279,23 +280,21 @@ static void id_acquire(struct worker *worker)
 }
 
 /* With the lock, which is released meanwhile. The client's statistics come every
- * BROKERS_INTERVAL_MS. A batch that comes before STABLE_AFTER_MS waits for the positions itself. */
+ * BROKERS_INTERVAL_MS; brokers that are away are asked for the positions as seldom. A batch that
+ * comes before STABLE_AFTER_MS waits for the positions itself. */
 static void idle(struct worker *worker)
 {
     bool unstable = producer_unstable(worker->producer);
-    const struct timespec until =
-        clock_mono_after(unstable ? STABLE_AFTER_MS : BROKERS_INTERVAL_MS);
+    bool soon = unstable && !worker->unanswered;
+    const struct timespec until = clock_mono_after(soon ? STABLE_AFTER_MS : BROKERS_INTERVAL_MS);
     alive(worker, 0);
     if (changed_wait(worker, &until) || has_work(worker)) {
         return;
     }
     alive(worker, unstable ? clock_mono_us() : 0);
     pthread_mutex_unlock(&worker->lock);
-    if (unstable) {
-        (void)producer_await_stable(worker->producer);
-    } else {
-        producer_poll(worker->producer);
-    }
+    worker->unanswered = unstable && !producer_await_stable(worker->producer);
+    producer_poll(worker->producer);
     pthread_mutex_lock(&worker->lock);
 }
 
