@@ -486,6 +486,9 @@ static char *add_certificate(struct buf *out, const char *bytes, size_t len,
     if (*text == '\0') {
         return mem_strdup("has an empty path: off, auto, or paths of PEM files, comma separated");
     }
+    if (strcmp(text, "auto") == 0 || strcmp(text, "off") == 0) {
+        return mem_printf("%s stands alone: leave the paths out, or give paths only", text);
+    }
     AUTO_FREE char *path = NULL;
     char *problem = readable_path(text, sources, &path);
     if (problem == NULL) {

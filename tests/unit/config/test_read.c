@@ -584,6 +584,9 @@ Test(config_read, answers_must_be_verifiable)
     AUTO_FREE char *opened = mem_printf("%sapiv3_key = @apiv3\n", automatic);
     cr_assert_not_null(read_text(&bench, opened), "%s", errors_of(&bench));
     cr_assert_str_eq(bench.config->merchants[0].platform_certificates, "auto");
+    AUTO_FREE char *mixed = mem_printf("%splatform_certificates = auto, @public.pem\n", head);
+    cr_assert_null(read_text(&bench, mixed));
+    expect_problem(&bench, 5, "platform_certificates: auto stands alone");
     AUTO_FREE char *paths = mem_printf("%splatform_certificates = @public.pem\n", head);
     cr_assert_not_null(read_text(&bench, paths), "%s", errors_of(&bench));
 }
