@@ -516,14 +516,25 @@ static void describe_schemas(const struct setup *setup, struct buf *out)
     buf_putc(out, '\n');
 }
 
+static void describe_verification(const struct merchant *merchant, struct buf *out)
+{
+    if (merchant->verify_key_count > 0) {
+        buf_printf(out, "%zu key%s", merchant->verify_key_count,
+                   merchant->verify_key_count == 1 ? "" : "s");
+    }
+    if (merchant->platform_keys != NULL) {
+        buf_printf(out, "%sdownloaded certificates", merchant->verify_key_count > 0 ? " and " : "");
+    }
+}
+
 static void describe_merchants(const struct setup *setup, struct buf *out)
 {
     for (size_t i = 0; i < merchants_count(setup->merchants); i++) {
         const struct merchant *merchant = merchants_at(setup->merchants, i);
-        buf_printf(out, "merchant %s, %s%s, verifies answers with %zu key%s%s\n", merchant->mchid,
-                   merchant_mode_name(merchant->mode), merchant->is_default ? ", default" : "",
-                   merchant->verify_key_count, merchant->verify_key_count == 1 ? "" : "s",
-                   merchant->platform_keys != NULL ? " and downloaded certificates" : "");
+        buf_printf(out, "merchant %s, %s%s, verifies answers with ", merchant->mchid,
+                   merchant_mode_name(merchant->mode), merchant->is_default ? ", default" : "");
+        describe_verification(merchant, out);
+        buf_putc(out, '\n');
     }
 }
 

@@ -106,6 +106,35 @@ Test(setup, a_good_configuration_is_described)
     cr_assert_not_null(strstr(text.data, "schemas /nowhere (missing), then "), "%s", text.data);
 }
 
+Test(setup, downloaded_certificates_are_described)
+{
+    AUTO_BENCH struct bench bench = {0};
+    directory_init(&bench.directory);
+    directory_write(&bench.directory, "apiv3", "0123456789abcdefghijABCDEFGHIJ01\n");
+    AUTO_FREE char *both =
+        mem_printf(SCHEMAS MERCHANT_SECTION "apiv3_key = %s/apiv3\nplatform_certificates = auto\n",
+                   bench.directory.path);
+    AUTO_BUF struct buf text = {0};
+    struct setup *setup = load_text(&bench, both);
+    cr_assert_not_null(setup, "%s", bench.errors.data);
+    setup_describe(setup, &text);
+    cr_assert_not_null(
+        strstr(text.data, ", verifies answers with 1 key and downloaded certificates\n"), "%s",
+        text.data);
+
+    AUTO_FREE char *alone =
+        mem_printf(SCHEMAS "[merchant 1900007291]\nmode = direct\nserial_no = 408b07\n"
+                           "private_key = " VECTORS "merchant_private_key.pem\n"
+                           "apiv3_key = %s/apiv3\nplatform_certificates = auto\n",
+                   bench.directory.path);
+    setup = load_text(&bench, alone);
+    cr_assert_not_null(setup, "%s", bench.errors.data);
+    text.len = 0;
+    setup_describe(setup, &text);
+    cr_assert_not_null(strstr(text.data, ", verifies answers with downloaded certificates\n"), "%s",
+                       text.data);
+}
+
 Test(setup, a_missing_file_is_one_problem)
 {
     AUTO_BENCH struct bench bench = {0};
