@@ -36,8 +36,8 @@ static void log_fault(const struct refresher_end *end, const struct log_field *f
     AUTO_FREE char *status =
         verdict->status == 0 ? mem_strdup(verdict->reason) : mem_printf("HTTP %d", verdict->status);
     log_fields(LOG_WARNING, MESSAGE_CERTIFICATES_FAULT, fields,
-               "merchant %s: the platform certificates were not refreshed: %s (%s)",
-               end->merchant->mchid, verdict->text, status);
+               "merchant %s: the platform certificates were not refreshed: %s: %s (%s)",
+               end->merchant->mchid, refresh_end_name(verdict->end), verdict->text, status);
 }
 
 /* Once when it begins or is another one, once when it ends. */

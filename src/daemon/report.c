@@ -532,11 +532,12 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
         log_fields(LOG_NOTICE, MESSAGE_MERCHANT_RECOVERED, fields, "merchant %s is released",
                    mchid);
     } else if (why == HOLD_WHY_KEYLESS) {
-        log_fields(LOG_ERR, MESSAGE_MERCHANT_UNVERIFIED, fields,
-                   "merchant %s has no key that verifies answers now and its events are held: "
-                   "check its wechatpay_public_key and platform_certificates, and this machine's "
-                   "clock",
-                   mchid);
+        log_fields(
+            LOG_ERR, MESSAGE_MERCHANT_UNVERIFIED, fields,
+            "merchant %s has no key that verifies answers now and its events are held: "
+            "check its wechatpay_public_key, or platform_certificates and apiv3_key, and this "
+            "machine's clock",
+            mchid);
     } else if (why == HOLD_WHY_UNVERIFIED) {
         log_fields(LOG_ERR, MESSAGE_MERCHANT_UNVERIFIED, fields,
                    "merchant %s has answers that no key here verifies and its events are held: "

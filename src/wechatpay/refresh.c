@@ -103,8 +103,7 @@ static enum verify_status verify(const struct merchant *merchant,
 static struct refresh_verdict unverified(enum verify_status status,
                                          const struct verify_input *input)
 {
-    bool is_public =
-        input->serial != NULL && strncmp(input->serial, "PUB_KEY_ID_", strlen("PUB_KEY_ID_")) == 0;
+    bool is_public = input->serial != NULL && verify_kind_of(input->serial) == VERIFY_BY_PUBLIC_KEY;
     switch (status) {
     case VERIFY_UNKNOWN_SERIAL:
         return verdict_of(REFRESH_UNVERIFIED,

@@ -77,7 +77,7 @@ class Lists(unittest.TestCase):
         self.assert_succeeds()
         self.assertIn("no host of WeChat Pay gave", self.merchant(daemon)["certificates_trouble"])
         self.assertEqual(self.alerts(daemon)["PresigndCertificatesStale"]["subject"], MERCHANT)
-        self.assertRegex(daemon.log_text(), r"not refreshed: no host .*\(HTTP 503\)")
+        self.assertRegex(daemon.log_text(), r"not refreshed: unreachable: no host .*\(HTTP 503\)")
         self.world.sandbox.set(list="")
         self.reload(daemon)  # what had failed is tried at once
         self.wait_for_refresh(daemon, "ok")
@@ -173,6 +173,7 @@ class Lists(unittest.TestCase):
         self.assertEqual((status, lists["severity"]), (65, "error"), found)
         self.assertIn("does not open with apiv3_key", lists["is"])
         self.assertIn("give the APIv3 key", lists["mend"])
+        self.assertIn("give the APIv3 key", found[f"{MERCHANT}: WeChat Pay's key"]["mend"])
         done = self.world.ctl(*call, "--set", "retry.max_attempts=1", stdin=value)
         self.assertEqual(done.returncode, 75, done.stderr)
         self.assertIn(b"platform certificates: undecryptable: ", done.stderr)

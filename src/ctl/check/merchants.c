@@ -122,22 +122,28 @@ static void request_found(struct online *online, const char *mchid,
                         : NULL);
 }
 
-static const char *mend_key(const struct online *online, enum verify_status verify)
+/* A merchant whose only keys come with the certificate list needs what its refresh needs. */
+static const char *mend_key(const struct online *online, const struct merchant *merchant,
+                            const struct probe_answer *answer)
 {
+    enum verify_status verify = answer->verify;
+    bool by_list = merchant->platform_keys != NULL && merchant->verify_key_count == 0 &&
+                   answer->is_judged && answer->verdict.is_fault;
     return verify == VERIFY_OK ? NULL
            : verify == VERIFY_UNSIGNED || verify == VERIFY_SIGNATURE_TEST
                ? "check again; presignctl call makes a whole call, whose answer is signed"
-           : online->clock_wrong
-               ? "set this machine's clock first, then check again"
-               : "compare wechatpay_public_key and wechatpay_public_key_id with the merchant "
-                 "platform, or give the newest platform_certificates";
+           : online->clock_wrong ? "set this machine's clock first, then check again"
+           : by_list             ? answer->verdict.text
+                     : "compare wechatpay_public_key and wechatpay_public_key_id with the merchant "
+                       "platform, or give the newest platform_certificates";
 }
 
-static void key_found(struct online *online, const char *mchid, const struct probe_answer *answer)
+static void key_found(struct online *online, const struct merchant *merchant,
+                      const struct probe_answer *answer)
 {
     enum verify_status verify = answer->verify;
     bool unknown = verify == VERIFY_UNSIGNED || verify == VERIFY_SIGNATURE_TEST;
-    AUTO_FREE char *subject = mem_printf("%s: WeChat Pay's key", mchid);
+    AUTO_FREE char *subject = mem_printf("%s: WeChat Pay's key", merchant->mchid);
     AUTO_FREE char *is =
         verify == VERIFY_OK
             ? mem_printf("%s verifies the answer", answer->serial)
@@ -149,7 +155,7 @@ static void key_found(struct online *online, const char *mchid, const struct pro
                                    : SEVERITY_ERROR,
                is, "it verifies WeChat Pay's answers",
                "presignd publishes nothing from an answer that does not verify",
-               mend_key(online, verify));
+               mend_key(online, merchant, answer));
 }
 
 static void put_certificates(struct buf *out, const struct probe_answer *answer)
@@ -204,7 +210,7 @@ static void merchant_found(struct online *online, const struct merchant *merchan
                 "check again; with many merchants, with a longer --timeout-ms");
     } else {
         request_found(online, mchid, &answered->answer);
-        key_found(online, mchid, &answered->answer);
+        key_found(online, merchant, &answered->answer);
         if (answered->answer.is_judged) {
             certificates_found(online, merchant, &answered->answer);
         }
