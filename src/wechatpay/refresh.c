@@ -83,21 +83,21 @@ static struct refresh_verdict judge_error(const struct merchant *merchant,
     return verdict_of(REFRESH_UNREACHABLE, NULL);
 }
 
-/* The merchant's keys and those of the list. */
+/* By the merchant's keys, or by those of the list: an earlier list may have brought another key
+ * with the same serial, which must not keep this one out. */
 static enum verify_status verify(const struct merchant *merchant,
                                  const struct certificate_list *list,
                                  const struct verify_input *input, int64_t now_s)
 {
-    struct verify_key keys[MERCHANT_KEYS_MAX + PLATFORM_KEYS_MAX];
+    struct verify_key room[MERCHANT_KEYS_MAX];
     size_t count;
-    const struct verify_key *known = merchant_keys(merchant, keys, &count);
-    if (known != keys) {
-        memcpy(keys, known, count * sizeof *keys);
+    const struct verify_key *known = merchant_keys(merchant, room, &count);
+    enum verify_status by_known = verify_answer(known, count, input, now_s);
+    if (by_known != VERIFY_UNKNOWN_SERIAL && by_known != VERIFY_BAD_SIGNATURE) {
+        return by_known;
     }
-    for (size_t i = 0; i < list->count; i++) {
-        keys[count++] = list->items[i];
-    }
-    return verify_answer(keys, count, input, now_s);
+    enum verify_status by_listed = verify_answer(list->items, list->count, input, now_s);
+    return by_listed == VERIFY_UNKNOWN_SERIAL ? by_known : by_listed;
 }
 
 static struct refresh_verdict unverified(enum verify_status status,
@@ -141,8 +141,9 @@ static struct refresh_verdict judge_list(const struct merchant *merchant,
     case CERTIFICATES_EMPTY:
         return none(merchant, now_s);
     case CERTIFICATES_NO_LIST:
-        return verdict_of(REFRESH_UNREACHABLE, "the answer is signed, but holds no list of "
-                                               "certificates: look for a newer presignd");
+        return verdict_of(REFRESH_UNREACHABLE,
+                          "the answer is signed, but holds no list of certificates, or too long a "
+                          "one: look for a newer presignd");
     default:
         return verdict_of(REFRESH_UNDECRYPTABLE,
                           "what the list decrypts to are no RSA certificates: look for a newer "

@@ -100,6 +100,22 @@ Test(refresh, a_missed_switch_does_not_lock_the_merchant_out)
     cr_assert_eq(count, 1);
 }
 
+Test(refresh, a_wrong_key_with_the_same_serial_does_not_stay)
+{
+    BENCH;
+    struct listed wrong[] = {certificate(bench.new, "0A"), certificate(bench.old, "0A")};
+    struct listed right[] = {certificate(bench.old, "0A")};
+    bench.merchant.verify_keys[0] =
+        (struct verify_key){.serial = "0B", .key = bench.old, .not_after_ms = INT64_MAX};
+    bench.merchant.verify_key_count = 1;
+    cr_assert_eq(judge_list(&bench, wrong, 2, bench.old, "0B").end, REFRESH_OK);
+    cr_assert_eq(judge_list(&bench, right, 1, bench.new, "0B").end, REFRESH_UNVERIFIED);
+    cr_assert_eq(judge_list(&bench, right, 1, bench.old, "0A").end, REFRESH_OK);
+    size_t count;
+    const struct verify_key *keys = platform_keys_get(bench.merchant.platform_keys, &count);
+    cr_assert(count == 1 && EVP_PKEY_eq(keys[0].key, bench.old) == 1);
+}
+
 Test(refresh, a_trusted_key_verifies_a_list_that_does_not_bring_it)
 {
     BENCH;
