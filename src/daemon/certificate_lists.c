@@ -40,6 +40,16 @@ static void log_fault(const struct refresher_end *end, const struct log_field *f
                end->merchant->mchid, refresh_end_name(verdict->end), verdict->text, status);
 }
 
+/* Also where the keys stay the same: it may be the next certificate, which signs a day later. */
+static void log_skipped(const struct refresher_end *end, const struct log_field *fields)
+{
+    if (end->skipped > 0 && (end->changed || end->skipped != end->skipped_before)) {
+        log_fields(LOG_WARNING, MESSAGE_CERTIFICATES_FAULT, fields,
+                   "merchant %s: %zu elements of the certificate list cannot be used: %s",
+                   end->merchant->mchid, end->skipped, end->skipped_why);
+    }
+}
+
 /* Once when it begins or is another one, once when it ends. */
 static void log_end(const struct refresher_end *end)
 {
@@ -54,11 +64,7 @@ static void log_end(const struct refresher_end *end)
         log_fields(LOG_NOTICE, MESSAGE_CERTIFICATES_REFRESHED, fields,
                    "merchant %s: the platform certificates are refreshed again", mchid);
     }
-    if (end->skipped > 0 && end->changed) {
-        log_fields(LOG_WARNING, MESSAGE_CERTIFICATES_FAULT, fields,
-                   "merchant %s: %zu elements of the certificate list cannot be used: %s", mchid,
-                   end->skipped, end->skipped_why);
-    }
+    log_skipped(end, fields);
 }
 
 static void log_keys(const struct merchant *merchant)

@@ -34,6 +34,7 @@ struct entry {
     bool is_gone;         /* not configured any more; freed when its answer came */
     struct buf body;      /* the last list that was taken, as it came */
     int64_t list_ms;
+    size_t skipped; /* of its elements, those that cannot be used */
     struct refresh_verdict last;
 };
 
@@ -101,12 +102,14 @@ static void finish(struct entry *entry, const struct caller_got *got,
                                 .verdict = *verdict,
                                 .before = entry->last,
                                 .skipped = list->skipped,
+                                .skipped_before = entry->skipped,
                                 .skipped_why = list->skipped_why};
     if (verdict->end == REFRESH_OK) {
         end.body = input->body;
         end.body_len = input->body_len;
         end.changed = take_list(entry, list);
         entry->list_ms = now.wall_ms;
+        entry->skipped = list->skipped;
         entry->body.len = 0;
         buf_append(&entry->body, input->body, input->body_len);
     }

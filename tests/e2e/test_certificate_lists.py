@@ -120,6 +120,17 @@ class Lists(unittest.TestCase):
             self.assertIsNone(outcome.reason, outcome.data)
         self.assertNotIn(other, daemon.log_text() + self.kept.read_text())
 
+    def test_an_element_that_cannot_be_used_is_told(self):
+        daemon = self.start()
+        self.wait_for_refresh(daemon, "ok")
+        self.assertEqual(daemon.terminate(), 0)
+        self.assertNotIn("cannot be used", daemon.log_text())
+        self.world.sandbox.set(list="list-odd")
+        daemon = self.start()  # has the keys of the usable ones already
+        self.wait_for_refresh(daemon, "ok")
+        daemon.wait_for_log(f"merchant {MERCHANT}: [0-9]+ elements of the certificate list cannot be used: ", 10)
+        self.assert_succeeds()
+
     def test_a_disk_that_refuses_and_merchants_without_certificates(self):
         self.state.mkdir(mode=0o700)
         self.kept.mkdir()

@@ -21,8 +21,9 @@
 struct refresher_end {
     struct merchant *merchant;
     struct refresh_verdict verdict, before; /* `before`: of the last one; all zero at first */
-    bool changed;   /* the merchant's platform keys are others than before */
-    size_t skipped; /* elements of the list that cannot be used */
+    bool changed;          /* the merchant's platform keys are others than before */
+    size_t skipped;        /* elements of the list that cannot be used */
+    size_t skipped_before; /* of the list that was taken before */
     const char *skipped_why;
     const char *body; /* of a list that was taken, as it came: keep it; else NULL */
     size_t body_len;
