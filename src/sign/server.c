@@ -39,6 +39,9 @@ struct server {
     pthread_mutex_t lock; /* for all below */
     pthread_cond_t changed;
     unsigned wanted, running;
+    pthread_t
+        ended[2 * THREADS_MAX]; /* to be joined: what libraries keep for a thread ends with it */
+    unsigned ended_count;
     struct parted parted[PARTED_MAX];
 };
 
@@ -193,13 +196,23 @@ static bool give(struct server *server, struct batch *batch, size_t count)
     return true;
 }
 
+/* With the lock. A resize joins before it starts threads, so there is room for all. */
+static void note_end(struct server *server)
+{
+    assert(server->ended_count < 2 * THREADS_MAX);
+    server->ended[server->ended_count++] = pthread_self();
+    server->running--;
+    pthread_cond_signal(&server->changed);
+}
+
 /* True: this thread is one too many, and counted as ended. */
 static bool is_surplus(struct server *server)
 {
     pthread_mutex_lock(&server->lock);
     bool surplus = server->running > server->wanted;
-    server->running -= surplus;
-    pthread_cond_signal(&server->changed);
+    if (surplus) {
+        note_end(server);
+    }
     pthread_mutex_unlock(&server->lock);
     return surplus;
 }
@@ -207,8 +220,7 @@ static bool is_surplus(struct server *server)
 static void count_end(struct server *server)
 {
     pthread_mutex_lock(&server->lock);
-    server->running--;
-    pthread_cond_signal(&server->changed);
+    note_end(server);
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -269,6 +281,20 @@ static unsigned cores(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
+/* Without the lock, on the thread that starts them all. */
+static void join_ended(struct server *server)
+{
+    pthread_t ended[2 * THREADS_MAX];
+    pthread_mutex_lock(&server->lock);
+    unsigned count = server->ended_count;
+    memcpy(ended, server->ended, count * sizeof ended[0]);
+    server->ended_count = 0;
+    pthread_mutex_unlock(&server->lock);
+    for (unsigned i = 0; i < count; i++) {
+        (void)pthread_join(ended[i], NULL);
+    }
+}
+
 static bool start_thread(struct server *server)
 {
     pthread_t thread;
@@ -278,7 +304,6 @@ static bool start_thread(struct server *server)
         return false;
     }
     (void)pthread_setname_np(thread, "presignd-sign");
-    (void)pthread_detach(thread);
     return true;
 }
 
@@ -289,6 +314,7 @@ static bool resize(struct server *server, unsigned threads)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    join_ended(server);
     pthread_mutex_lock(&server->lock);
     server->wanted = threads < THREADS_MAX ? threads : THREADS_MAX;
     bool started = true;
@@ -312,6 +338,7 @@ static void end_threads(struct server *server)
         pthread_cond_wait(&server->changed, &server->lock);
     }
     pthread_mutex_unlock(&server->lock);
+    join_ended(server);
 }
 
 /* --- The backend --- */

@@ -1,7 +1,10 @@
 """What /readyz, /status and the status text say of work that cannot be done, on a real Kafka."""
 
 import json
+import os
+import signal
 import unittest
+from pathlib import Path
 
 import auditor
 from harness import event, http_get, wait_until
@@ -93,6 +96,28 @@ class Subscription(UserCase):
         self.daemon = self.start("presignd-1")
         self.world.wait_for_outcomes(again)
 
+
+class Signatures(UserCase):
+    """The signing process hangs."""
+
+    def test_one_that_hangs_is_named_and_costs_no_attempt(self):
+        daemon = self.world.start_daemon(sets=["daemon.sign_process=yes"], sections={"retry": {"max_attempts": 1}})
+        main = daemon.process.pid
+        (signer,) = map(int, Path(f"/proc/{main}/task/{main}/children").read_text(encoding="ascii").split())
+        os.kill(signer, signal.SIGSTOP)  # it ends with the daemon also then
+        sent = self.world.produce(event() for _ in range(20))
+        said = []
+
+        def unready():
+            said[:] = http_get(f"{daemon.admin}/readyz")
+            return said[0] == 503 and "have not answered" in said[1]
+        wait_until(unready, lambda: f"503 for want of signatures: {said}")
+        status = json.loads(http_get(f"{daemon.admin}/status.json")[1])
+        self.assertEqual(status["process"]["sign_process"], "yes")
+        os.kill(signer, signal.SIGCONT)
+        outcomes = self.world.wait_for_outcomes(sent)
+        self.assertEqual({outcome.reason for outcome in outcomes.values()}, {None})
+        daemon.wait_ready()
 
 if __name__ == "__main__":
     unittest.main()

@@ -33,7 +33,7 @@ NUMBER(daemon, max_in_flight, COUNT, "512", 1, 65536, RELOAD,
        "Limit of calls in flight of all merchants. endpoint.max_connections limits them as well.")
 NUMBER(daemon, sign_threads, COUNT, "0", 0, 256, RELOAD,
        "Threads that sign requests. 0 starts one for each core.")
-FLAG(daemon, sign_process, "sign_process", flag, "no", RESTART,
+FLAG(daemon, sign_process, "sign_process", flag, "yes", RESTART,
      "Whether private keys live in a process of their own, which signs and does nothing else. no: "
      "in this one.")
 TEXT(daemon, sign_backend, sign_backend, "auto", RESTART,

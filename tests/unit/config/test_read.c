@@ -123,7 +123,7 @@ Test(config_read, defaults_are_as_documented)
     cr_assert_str_eq(config->daemon.admin_listen, "127.0.0.1:9464");
     cr_assert_str_eq(config->daemon.control_socket, "");
     cr_assert_str_eq(config->daemon.state_dir, "");
-    cr_assert(!config->daemon.sign_process);
+    cr_assert(config->daemon.sign_process);
     cr_assert(config->daemon.failure_original);
     cr_assert_str_eq(config->endpoint.base_url, "https://api.mch.weixin.qq.com");
     cr_assert_str_eq(config->endpoint.backup_url, "https://api2.mch.weixin.qq.com");
