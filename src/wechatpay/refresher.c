@@ -191,6 +191,7 @@ static void open_kept(struct entry *entry)
         (void)take_list(entry, &list);
     } else {
         buf_deinit(&entry->body);
+        entry->list_ms = 0;
     }
     certificate_list_deinit(&list);
 }
@@ -219,8 +220,9 @@ static void replace(struct entry *entry, struct merchant *merchant)
     if (!same_key) {
         open_kept(entry);
     }
-    entry->again = due && refresh_schedule_runs(&entry->schedule);
-    if (due && !entry->again) {
+    bool runs = refresh_schedule_runs(&entry->schedule);
+    entry->again = entry->again || (due && runs);
+    if (due && !runs) {
         refresh_schedule_init(&entry->schedule, clock_now(entry->refresher->clock).mono_ms);
     }
 }

@@ -130,6 +130,7 @@ static void test_list_and_reloads(void)
     wait_for_end();
     CHECK(ended.times == 2 && ended.end == REFRESH_UNDECRYPTABLE && server->requests == 2);
     CHECK(refresher_state(refresher, third->mchid, &state) && state.fault != NULL);
+    CHECK(state.list_ms == 0);
     configure(NULL);
     CHECK(!refresher_want(refresher, third->mchid));
     close_refresher();
@@ -175,6 +176,7 @@ static void test_reload_in_flight(void)
     CHECK(refresher_want(refresher, world.merchant->mchid)); /* one at a time */
     struct merchant *after = merchant_ref(automatic(APIV3_KEY));
     configure(after);
+    configure(merchant_ref(after)); /* nothing else has changed */
     server_release(server);
     wait_for_end();
     CHECK(ended.times == 1 && ended.end == REFRESH_OK && ended.merchant == after);
