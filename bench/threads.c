@@ -71,13 +71,14 @@ static bool measure(struct backend *backend, const struct backend_key *key, cons
     double signatures = 0, cpu_s = 0;
     bool ok = true;
     size_t started = 0;
-    for (; started < count && ok; started++) {
+    while (started < count && ok) {
         struct thread *thread = &threads[started];
         *thread = (struct thread){.backend = backend,
                                   .key = key,
                                   .processor = processors[started],
                                   .until_us = begun_us + (int64_t)(seconds * 1e6)};
         ok = pthread_create(&thread->id, NULL, run, thread) == 0;
+        started += ok;
     }
     for (size_t i = 0; i < started; i++) {
         pthread_join(threads[i].id, NULL);
