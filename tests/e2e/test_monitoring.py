@@ -123,6 +123,22 @@ class Rules(unittest.TestCase):
         path.write_text(rule_cases.document(RULES))
         run_promtool("test", "rules", path)
 
+    def test_the_query_of_the_move_names_merchants_whose_certificates_can_go(self):
+        """docs/operations.md: of 1 alone; 2 had an answer by a certificate five days ago, 3 is known for six days."""
+        (expr,) = re.findall(r"```promql\n(.*?)```", document.text("operations.md"), re.DOTALL)
+        def series(mchid, kind, values):
+            return {"series": f'presignd_answers_verified_total{{mchid="{mchid}",kind="{kind}"}}', "values": values}
+        day = 24
+        moved = [series("1", "certificate", f"5x{10 * day}"), series("2", "certificate", f"5x{5 * day} 6x{5 * day}"),
+                 series("3", "certificate", f"_x{4 * day} 0x{6 * day}")]
+        moved += [series(mchid, "public_key", f"0+1x{10 * day}") for mchid in "12"]
+        moved += [series("3", "public_key", f"_x{4 * day} 0+1x{6 * day}")]
+        test = {"evaluation_interval": "1h", "tests": [{"interval": "1h", "input_series": moved, "promql_expr_test": [
+            {"expr": expr, "eval_time": f"{10 * day}h", "exp_samples": [{"labels": '{mchid="1"}', "value": 0}]}]}]}
+        path = Path(self.enterContext(tempfile.TemporaryDirectory())) / "test.yml"
+        path.write_text(json.dumps(test))
+        run_promtool("test", "rules", path)
+
     def test_each_has_a_case_with_its_metrics(self):
         """A series that is missing would keep an alert quiet for no reason."""
         found = {(rule["alert"], rule["labels"]["severity"]): rule["expr"] for rule in rules()}
