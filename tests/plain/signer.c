@@ -32,7 +32,7 @@ struct pool {
     struct signer *signer;
     EVP_PKEY *keys[KEYS];
     struct sign_key *held[KEYS];
-    struct sign_key *dropped; /* the service has it no more */
+    struct sign_key *dropped; /* another service's: this one does not have it */
     int back, left;
     int wrong;
 };
@@ -137,7 +137,6 @@ static void open_pool(struct pool *pool, unsigned threads)
     CHECK(pool->signer != NULL);
 }
 
-/* A key that the other service has, and this one never had. */
 static void close_pool(struct pool *pool)
 {
     signer_free(pool->signer);
@@ -390,7 +389,7 @@ static void drop_keys(struct pool *pool)
     CHECK(rmdir(directory) == 0);
 }
 
-/* A key that is in no other service than its own, by number. */
+/* A key with a number that only its own service has given. */
 static struct sign_key *foreign_key(struct sign_service **service)
 {
     char *error = NULL;
