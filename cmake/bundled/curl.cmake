@@ -21,7 +21,7 @@ function(presignd_add_bundled_curl)
   endforeach()
   set(HTTP_ONLY ON)
   foreach(part ALTSVC AWS COOKIES DIGEST_AUTH DOH FORM_API HSTS KERBEROS_AUTH LIBCURL_OPTION MIME
-               NEGOTIATE_AUTH NETRC PARSEDATE PROGRESS_METER)
+               NEGOTIATE_AUTH NETRC PROGRESS_METER)
     set(CURL_DISABLE_${part} ON)
   endforeach()
   add_subdirectory(${source} ${CMAKE_BINARY_DIR}/bundled/curl EXCLUDE_FROM_ALL)
