@@ -29,11 +29,10 @@ static struct refresh_verdict verdict_of(enum refresh_end end, const char *text)
         .end = end, .is_fault = end != REFRESH_OK, .text = text == NULL ? ends[end].text : text};
 }
 
-/* Without platform certificates. */
-static bool has_own_key(const struct merchant *merchant, int64_t now_s)
+static bool any_is_valid(const struct verify_key *keys, size_t count, int64_t now_s)
 {
-    for (size_t i = 0; i < merchant->verify_key_count; i++) {
-        if (verify_key_is_valid(&merchant->verify_keys[i], now_s)) {
+    for (size_t i = 0; i < count; i++) {
+        if (verify_key_is_valid(&keys[i], now_s)) {
             return true;
         }
     }
@@ -45,18 +44,14 @@ static bool has_listed_key(const struct merchant *merchant, int64_t now_s)
     size_t count = 0;
     const struct verify_key *keys =
         merchant->platform_keys == NULL ? NULL : platform_keys_get(merchant->platform_keys, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (verify_key_is_valid(&keys[i], now_s)) {
-            return true;
-        }
-    }
-    return false;
+    return any_is_valid(keys, count, now_s);
 }
 
 static struct refresh_verdict none(const struct merchant *merchant, int64_t now_s)
 {
     struct refresh_verdict verdict = verdict_of(REFRESH_NONE, NULL);
-    if (has_own_key(merchant, now_s)) {
+    /* Without platform certificates. */
+    if (any_is_valid(merchant->verify_keys, merchant->verify_key_count, now_s)) {
         verdict.is_fault = false;
         verdict.text = "";
     }
@@ -163,6 +158,12 @@ static struct refresh_verdict judge(const struct merchant *merchant, const struc
         certificates_open(input->body, input->body_len, merchant->apiv3_key, list);
     enum verify_status verified = verify(merchant, list, input, now_s);
     struct refresh_verdict verdict = judge_list(merchant, opened, verified, now_s, input);
+    if (verdict.end == REFRESH_OK && !any_is_valid(list->items, list->count, now_s) &&
+        has_listed_key(merchant, now_s)) {
+        verdict = verdict_of(REFRESH_UNVERIFIED,
+                             "no certificate of the list is valid now, so the known ones stay: "
+                             "look at this machine's clock");
+    }
     if (verdict.end != REFRESH_OK) {
         certificate_list_deinit(list);
     }

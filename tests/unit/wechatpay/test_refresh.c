@@ -100,6 +100,28 @@ Test(refresh, a_missed_switch_does_not_lock_the_merchant_out)
     cr_assert_eq(count, 1);
 }
 
+Test(refresh, certificates_out_of_their_time_do_not_replace_valid_ones)
+{
+    BENCH;
+    struct listed good[] = {certificate(bench.old, "0A")};
+    struct listed ended[] = {{bench.new, "0B", NOW_S - 9 * DAY_S, NOW_S - DAY_S}};
+    struct listed later[] = {{bench.new, "0C", NOW_S + DAY_S, NOW_S + 9 * DAY_S}};
+    bench.merchant.verify_keys[0] =
+        (struct verify_key){.serial = "0D", .key = bench.old, .not_after_ms = INT64_MAX};
+    bench.merchant.verify_key_count = 1;
+    cr_assert_eq(judge_list(&bench, later, 1, bench.old, "0D").end, REFRESH_OK, "none is known");
+    cr_assert_eq(judge_list(&bench, good, 1, bench.old, "0D").end, REFRESH_OK);
+    for (int i = 0; i < 2; i++) {
+        struct refresh_verdict verdict =
+            judge_list(&bench, i == 0 ? ended : later, 1, bench.old, "0D");
+        cr_assert(verdict.end == REFRESH_UNVERIFIED && verdict.is_fault);
+        cr_assert(strstr(verdict.text, "clock") != NULL);
+    }
+    size_t count;
+    cr_assert_str_eq(platform_keys_get(bench.merchant.platform_keys, &count)->serial, "0A");
+    cr_assert_eq(count, 1);
+}
+
 Test(refresh, a_wrong_key_with_the_same_serial_does_not_stay)
 {
     BENCH;
