@@ -51,6 +51,7 @@ struct report {
     struct log_ratelimit last_errors;
     struct log_ratelimit foreign;
     int64_t shortage_ms;     /* mono: when one was logged last; 0: never */
+    int64_t no_signature_ms; /* likewise */
     int64_t clock_offset_ms; /* STATUS_NONE: not known */
     int64_t clock_signed_ms; /* mono: when a verified answer said so; 0: it is from a Date */
     struct log_ratelimit failures[REASON_COUNT];
@@ -226,6 +227,17 @@ static void note_shortage(struct report *report)
     }
 }
 
+/* Logged as often. Readiness and status tell how long it lasts. */
+static void note_no_signature(struct report *report)
+{
+    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    if (report->no_signature_ms == 0 || now_ms - report->no_signature_ms >= LOG_RATELIMIT_MS) {
+        report->no_signature_ms = now_ms;
+        log_error("the signing threads or process gave no signature: calls wait for them; if it "
+                  "lasts, restart the service");
+    }
+}
+
 /* The offset of a verified answer counts for CLOCK_SIGNED_MS; anyone in between can write a Date.
  */
 static void note_clock(struct report *report, const struct answer *answer)
@@ -288,6 +300,8 @@ static void on_called(void *context, const struct job *job)
     event_log_attempt(job);
     if (answer->cause == ANSWER_CAUSE_FOREIGN) {
         note_foreign(report, job);
+    } else if (answer->lacks_signature) {
+        note_no_signature(report);
     } else if (answer->cause == ANSWER_CAUSE_SHORTAGE) {
         note_shortage(report);
     }

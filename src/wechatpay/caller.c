@@ -417,6 +417,7 @@ static void give_unsigned(struct call *call)
                             .call_state = CALL_NOT_SENT,
                             .verify = VERIFY_UNSIGNED,
                             .cause = lost ? ANSWER_CAUSE_SHORTAGE : ANSWER_CAUSE_NONE,
+                            .lacks_signature = lost,
                             .retry_after_ms = -1,
                             .detail = detail};
     give_answer(call, &answer);

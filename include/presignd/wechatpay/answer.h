@@ -125,6 +125,7 @@ struct answer {
     bool counts_as_outage;     /* for failover: unreachable, time-out, 502, 503, 504 */
     bool wants_new_connection; /* 408, 421: the next attempt needs a new connection */
     enum answer_cause cause;
+    bool lacks_signature; /* with ANSWER_CAUSE_SHORTAGE: the request could not be signed in time */
     enum verify_status verify;
     const char *detail;     /* a static text: what was wrong */
     int64_t retry_after_ms; /* -1: absent */

@@ -236,6 +236,31 @@ Test(report, a_merchant_with_unverified_answers_is_named_with_the_key_that_is_mi
     cr_assert_eq(one, 1);
 }
 
+/* The journal's words for the two shortages lead to different places. */
+Test(report, signatures_that_stay_away_are_no_descriptor_shortage)
+{
+    struct scene scene;
+    unsigned one, other;
+    struct job job = {.attempts = 1,
+                      .answer = {.host = "h",
+                                 .kind = ANSWER_UNREACHABLE,
+                                 .cause = ANSWER_CAUSE_SHORTAGE,
+                                 .lacks_signature = true}};
+    scene_begin(&scene);
+    for (int i = 0; i < OFTEN; i++) {
+        scene.observer.called(scene.report, &job);
+    }
+    AUTO_BUF struct buf page = {0};
+    metrics_write(scene.metrics, &page);
+    cr_expect_not_null(strstr(page.data, "\npresignd_descriptor_shortages_total 0\n"));
+    job.answer.lacks_signature = false;
+    scene.observer.called(scene.report, &job);
+    page.len = 0;
+    metrics_write(scene.metrics, &page);
+    cr_expect_not_null(strstr(page.data, "\npresignd_descriptor_shortages_total 1\n"));
+    scene_end(&scene, &one, &other);
+}
+
 Test(report, a_merchant_without_keys_is_named_with_what_to_check)
 {
     struct scene scene;
