@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -34,8 +35,11 @@ struct sign_service {
     int jobs, keys;      /* our ends */
     enum sign_backend backend;
     bool is_unlocked;
-    bool keys_lost; /* an answer did not come: a later one would be taken for another's; or it does
-                     * not read */
+    bool keys_lost; /* it did not read or answer in time, and has not since */
+    struct sign_late {
+        bool is_due; /* an answer to that request will still come, before any other */
+        uint32_t kind;
+    } late;
     uint64_t last_id;
     pid_t pid; /* 0: threads */
     bool reaped;
@@ -334,18 +338,51 @@ uint64_t sign_service_next_id(struct sign_service *service)
 
 /* --- Keys --- */
 
+/* Has no answer. It waits only while the socket is full, which takes hundreds of keys: a reload
+ * must not leave them behind. */
+static void unload(struct sign_service *service, uint32_t number)
+{
+    const struct key_request request = {.kind = KEY_UNLOAD, .number = number};
+    int flags = MSG_NOSIGNAL | (service->keys_lost ? MSG_DONTWAIT : 0);
+    if (service->keys >= 0 &&
+        send(service->keys, &request, offsetof(struct key_request, path), flags) < 0) {
+        service->keys_lost = true;
+    }
+}
+
+/* False: it is still lost. Never waits, so that of many questions only the first one does. */
+static bool is_back(struct sign_service *service)
+{
+    struct key_answer answer = {0};
+    struct pollfd room = {.fd = service->keys, .events = POLLOUT};
+    bool due = service->keys_lost && service->late.is_due;
+    if (due && recv(service->keys, &answer, sizeof answer, MSG_DONTWAIT) <= 0) {
+        return false;
+    }
+    service->keys_lost = service->keys_lost && poll(&room, 1, 0) != 1;
+    service->late.is_due = false;
+    if (due && service->late.kind == KEY_LOAD && answer.ok) {
+        unload(service, answer.number); /* nobody waits for it any more */
+    }
+    return !service->keys_lost;
+}
+
 /* Returns the bytes of the answer's content, or -1. */
 static ssize_t ask(struct sign_service *service, const struct key_request *request, size_t len,
                    struct key_answer *answer)
 {
     ssize_t got = -1;
-    if (service->keys >= 0 && !service->keys_lost &&
-        send(service->keys, request, len, MSG_NOSIGNAL) == (ssize_t)len) {
+    if (service->keys < 0 || !is_back(service)) {
+        return -1;
+    }
+    if (send(service->keys, request, len, MSG_NOSIGNAL) == (ssize_t)len) {
+        service->late = (struct sign_late){.is_due = true, .kind = request->kind};
         do {
             got = recv(service->keys, answer, sizeof *answer, 0);
         } while (got < 0 && errno == EINTR);
     }
     service->keys_lost = got < (ssize_t)offsetof(struct key_answer, content);
+    service->late.is_due = service->late.is_due && service->keys_lost;
     return service->keys_lost ? -1 : got - (ssize_t)offsetof(struct key_answer, content);
 }
 
@@ -376,7 +413,7 @@ struct sign_key *sign_key_load(struct sign_service *service, const char *path, c
     size_t size = offsetof(struct key_request, path) + (size_t)len + 1;
     ssize_t content = ask(service, &request, size, &answer);
     if (content < 0) {
-        *error = mem_printf("%s: the signing process does not answer: restart", path);
+        *error = mem_printf("%s: the signing process does not answer: try again, or restart", path);
         return NULL;
     }
     if (!answer.ok) {
@@ -384,17 +421,6 @@ struct sign_key *sign_key_load(struct sign_service *service, const char *path, c
         return NULL;
     }
     return take_key(service, &answer, (size_t)content);
-}
-
-/* Has no answer. It waits only while the socket is full, which takes hundreds of keys: a reload
- * must not leave them behind. */
-static void unload(struct sign_service *service, uint32_t number)
-{
-    const struct key_request request = {.kind = KEY_UNLOAD, .number = number};
-    if (service->keys >= 0 && !service->keys_lost) {
-        service->keys_lost =
-            send(service->keys, &request, offsetof(struct key_request, path), MSG_NOSIGNAL) < 0;
-    }
 }
 
 struct sign_key *sign_key_unref(struct sign_key *key)

@@ -306,12 +306,11 @@ static void *continue_later(void *context)
     return NULL;
 }
 
-/* The pairs' sockets, which the service has as its only ones. */
-static void shrink_sockets(void)
+/* Of the pairs' sockets, which this program has as its only ones. */
+static void set_sockets(int option, const void *value, size_t size)
 {
-    const int bytes = SMALL_BYTES;
     for (int fd = 0; fd < 64; fd++) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+        (void)setsockopt(fd, SOL_SOCKET, option, value, (socklen_t)size);
     }
 }
 
@@ -340,7 +339,8 @@ static void test_all_are_unloaded(struct pool *pool)
         numbers[i] = sign_key_number(keys[i]);
     }
     CHECK(still_signs(pool, numbers[UNLOADED - 1], 1));
-    shrink_sockets();
+    const int bytes = SMALL_BYTES;
+    set_sockets(SO_SNDBUF, &bytes, sizeof bytes);
     CHECK(kill(pid, SIGSTOP) == 0);
     CHECK(pthread_create(&thread, NULL, continue_later, &pid) == 0);
     for (int i = 0; i < UNLOADED; i++) {
@@ -354,17 +354,50 @@ static void test_all_are_unloaded(struct pool *pool)
     close_pool(pool);
 }
 
-/* The keys that were loaded go on; none can be loaded, for no fault of the key's. */
-static void test_silent(struct pool *pool)
+static void expect_silence(struct pool *pool)
 {
-    char *error = NULL;
-    open_pool(pool, 1);
-    CHECK(sign_service_answers(pool->service));
-    CHECK(kill(sign_service_pid(pool->service), SIGKILL) == 0);
+    AUTO_FREE char *error = NULL;
     CHECK(sign_key_load(pool->service, key_path(0), &error) == NULL);
     CHECK(strstr(error, "does not answer") != NULL);
     CHECK(!sign_service_answers(pool->service));
-    free(error);
+}
+
+/* The keys that were loaded go on; none can be loaded, for no fault of the key's. */
+static void test_silent(struct pool *pool)
+{
+    open_pool(pool, 1);
+    CHECK(sign_service_answers(pool->service));
+    CHECK(kill(sign_service_pid(pool->service), SIGKILL) == 0);
+    expect_silence(pool);
+    close_pool(pool);
+}
+
+/* An answer that came too late is not taken for that to a later question, and the key that nobody
+ * waits for any more is freed. */
+static void test_late_answer(struct pool *pool)
+{
+    const struct timeval soon = {.tv_usec = 100000}, later = {.tv_sec = 60};
+    struct sign_key *key = NULL;
+    open_pool(pool, 1);
+    pid_t pid = sign_service_pid(pool->service);
+    uint32_t last = sign_key_number(pool->held[KEYS - 1]);
+    set_sockets(SO_RCVTIMEO, &soon, sizeof soon);
+    CHECK(kill(pid, SIGSTOP) == 0);
+    expect_silence(pool);
+    expect_silence(pool); /* at once, and without a question */
+    set_sockets(SO_RCVTIMEO, &later, sizeof later);
+    CHECK(kill(pid, SIGCONT) == 0);
+    while (key == NULL) {
+        AUTO_FREE char *error = NULL;
+        key = sign_key_load(pool->service, key_path(1), &error);
+    }
+    CHECK(sign_service_answers(pool->service));
+    CHECK(EVP_PKEY_eq(sign_key_public(key), pool->keys[1]) == 1);
+    CHECK(sign_key_number(key) == last + 2);
+    CHECK(sign_service_resize(pool->service, 1));
+    CHECK(!still_signs(pool, last + 1, 1));
+    CHECK(still_signs(pool, last + 2, 2));
+    sign_key_unref(key);
     close_pool(pool);
 }
 
@@ -429,6 +462,7 @@ int main(int argc, char **argv)
     test_killed(&pool);
     test_all_are_unloaded(&pool);
     test_silent(&pool);
+    test_late_answer(&pool);
     CHECK(signer_free(NULL) == NULL);
     sign_key_unref(pool.dropped);
     sign_service_free(other);

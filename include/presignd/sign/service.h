@@ -52,8 +52,8 @@ pid_t sign_service_pid(const struct sign_service *service);
 /* How the process has ended: "was killed by signal 9". NULL: it has not, although that was waited
  * for 0.2 s. Borrowed from the service. */
 const char *sign_service_end(struct sign_service *service);
-/* False: it did not answer about keys or threads, and is not asked again. What it has it may still
- * sign with. */
+/* False: it did not answer the last question about keys or threads. Until it has, further ones
+ * fail at once. What it has it may still sign with. */
 bool sign_service_answers(const struct sign_service *service);
 /* For signer.c: the socket, and a number that is never used again, greater than 0. */
 int sign_service_socket(const struct sign_service *service);
