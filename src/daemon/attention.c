@@ -404,8 +404,22 @@ static bool put_expiry(const struct status *status, const char *whose, int64_t f
     return true;
 }
 
+/* Whether its platform certificates are downloaded. */
+static bool has_list(const struct status *status, const char *mchid)
+{
+    for (size_t i = 0; i < status->merchants.count; i++) {
+        const struct status_merchant *merchant = merchant_at(status, i);
+        if (strcmp(merchant->mchid, mchid) == 0) {
+            return merchant->certificates_at_ms != STATUS_NONE ||
+                   merchant->certificates_trouble != NULL;
+        }
+    }
+    return false;
+}
+
 /* Only the last one of a merchant counts: a certificate with a successor may expire. A public key
- * never does. The keys of a merchant are neighbours. */
+ * never does. A successor that is downloaded may come as late as a day before it is needed. The
+ * keys of a merchant are neighbours. */
 static bool platform_expires(const struct status *status, struct found *found)
 {
     const struct status_key *keys = status->keys.items;
@@ -414,7 +428,8 @@ static bool platform_expires(const struct status *status, struct found *found)
         int64_t expires_ms = keys[i].expires_ms == STATUS_NONE ? INT64_MAX : keys[i].expires_ms;
         last_ms = expires_ms > last_ms ? expires_ms : last_ms;
         bool end = i + 1 == status->keys.count || strcmp(keys[i].mchid, keys[i + 1].mchid) != 0;
-        if (end && last_ms != INT64_MAX) {
+        bool late = last_ms - ATTENTION_LIST_EXPIRY_MS <= status->process.at_ms;
+        if (end && last_ms != INT64_MAX && (late || !has_list(status, keys[i].mchid))) {
             put_certificate(status, keys[i].mchid, last_ms, &first_ms, found);
         }
         last_ms = end ? INT64_MIN : last_ms;

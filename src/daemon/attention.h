@@ -21,6 +21,8 @@
 
 /* Before the last certificate of a kind expires, this much is critical; STATUS_EXPIRY_MS warns. */
 #define ATTENTION_EXPIRY_MS (INT64_C(3) * 24 * 3600 * 1000)
+/* Of certificates that are downloaded, only this much is told. */
+#define ATTENTION_LIST_EXPIRY_MS (INT64_C(24) * 3600 * 1000)
 
 /* Values of status_host.health. */
 enum { ATTENTION_HOST_WELL, ATTENTION_HOST_FAILS, ATTENTION_HOST_DOWN };

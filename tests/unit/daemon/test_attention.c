@@ -38,6 +38,7 @@ static struct status good_day(void)
         .since_ms = STATUS_NONE,
         .held_until_ms = STATUS_NONE,
         .certificate_expires_ms = STATUS_NONE,
+        .certificates_at_ms = STATUS_NONE,
         .oldest_event_ms = STATUS_NONE,
     };
     struct status_failure *failures = status.failures.items;
@@ -190,6 +191,12 @@ static void fault_stale(struct status *status)
     merchant(status, 1)->certificates_trouble = "the list does not open";
 }
 
+static void fault_listed_expires(struct status *status)
+{
+    merchant(status, 0)->certificates_at_ms = NOW_MS;
+    ((struct status_key *)status->keys.items)[1].expires_ms = NOW_MS + ATTENTION_LIST_EXPIRY_MS;
+}
+
 static void fault_own_expires(struct status *status)
 {
     merchant(status, 1)->certificate_expires_ms = NOW_MS + STATUS_EXPIRY_MS;
@@ -340,6 +347,8 @@ static const struct expected expectations[] = {
      STATUS_NONE},
     {fault_expires, "PresigndCertificateExpires", "warning", "1900000001",
      "its last platform certificate expires at 2026-12-23T08:00:00Z", STATUS_NONE},
+    {fault_listed_expires, "PresigndCertificateExpires", "critical", "1900000001",
+     "its last platform certificate expires at 2026-11-24T08:00:00Z", STATUS_NONE},
     {fault_own_expires, "PresigndCertificateExpires", "warning", "1900000002",
      "the merchant's certificate expires at 2026-12-23T08:00:00Z", STATUS_NONE},
     {fault_expired, "PresigndCertificateExpires", "critical", "1900000001",
@@ -414,6 +423,16 @@ Test(attention, many_of_a_kind_are_one_row)
     cr_expect_str_eq(row->subject, "1900000000, 1900000001, 1900000002 and 137 more");
     cr_expect_str_eq(row->text,
                      "WeChat Pay answers 401; 3500 events are held, and fail after 08:09:00Z");
+    status_deinit(&status);
+}
+
+Test(attention, a_certificate_whose_successor_is_downloaded_needs_nobody)
+{
+    struct status status = good_day();
+    fault_listed_expires(&status);
+    ((struct status_key *)status.keys.items)[1].expires_ms++;
+    attention_take(&status);
+    cr_assert_eq(status.attention.count, 0);
     status_deinit(&status);
 }
 
