@@ -163,6 +163,20 @@ class Lists(unittest.TestCase):
         findings = json.loads(done.stdout)["findings"]
         return done.returncode, {one.get("subject"): one for one in findings}
 
+    def test_presignctl_names_the_kind_of_key_that_is_missing(self):
+        self.world.start_sandbox(options=["--serial-mode", "both"])
+        section = f"merchant {MERCHANT}"
+        file = self.world.sandbox.directory / "wechatpay-certificate.pem"
+        for signs, sets, mend in (
+                ("certificate", [f"{section}.platform_certificates=off"], "give platform_certificates = auto"),
+                ("public-key", [f"{section}.platform_certificates={file}", f"{section}.wechatpay_public_key=",
+                                f"{section}.wechatpay_public_key_id="], "give wechatpay_public_key and")):
+            with self.subTest(signs):
+                self.world.sandbox.set(serial_mode=signs)
+                status, found = self.check(*sets)
+                self.assertEqual(status, 65, found)
+                self.assertIn(mend, found[f"{MERCHANT}: WeChat Pay's key"]["mend"])
+
     def test_presignctl_says_what_the_platform_has(self):
         self.world.sandbox.set(listed=[1, 2])
         status, found = self.check()

@@ -122,6 +122,23 @@ static void request_found(struct online *online, const char *mchid,
                         : NULL);
 }
 
+/* The kind of key that the answer names may be the one that is not configured (yet). */
+static const char *mend_unknown(const struct merchant *merchant, const struct probe_answer *answer)
+{
+    bool by_certificate = verify_kind_of(answer->serial) == VERIFY_BY_CERTIFICATE;
+    bool has_public = merchant->public_key_id != NULL;
+    bool has_certificates =
+        merchant->platform_keys != NULL || merchant->verify_key_count > has_public;
+    return by_certificate && !has_certificates
+               ? "WeChat Pay signs with a platform certificate: give platform_certificates = auto "
+                 "and apiv3_key, too"
+           : !by_certificate && !has_public
+               ? "WeChat Pay signs with its public key: give wechatpay_public_key and "
+                 "wechatpay_public_key_id, too"
+               : "compare wechatpay_public_key and wechatpay_public_key_id with the merchant "
+                 "platform, or give the newest platform_certificates";
+}
+
 /* A merchant whose only keys come with the certificate list needs what its refresh needs. */
 static const char *mend_key(const struct online *online, const struct merchant *merchant,
                             const struct probe_answer *answer)
@@ -134,8 +151,7 @@ static const char *mend_key(const struct online *online, const struct merchant *
                ? "check again; presignctl call makes a whole call, whose answer is signed"
            : online->clock_wrong ? "set this machine's clock first, then check again"
            : by_list             ? answer->verdict.text
-                     : "compare wechatpay_public_key and wechatpay_public_key_id with the merchant "
-                       "platform, or give the newest platform_certificates";
+                                 : mend_unknown(merchant, answer);
 }
 
 static void key_found(struct online *online, const struct merchant *merchant,
