@@ -404,11 +404,13 @@ static void send_call(struct call *call)
     transfer_start(call->settings->client, transfer);
 }
 
+/* Each key has signed when it was loaded, so this process lacks something, as memory: waiting for
+ * it uses up no attempt. */
 static void give_unsigned(struct call *call)
 {
-    bool lost = call->job.lost;
-    const char *detail = lost ? "no signature came: look at the signing threads or process"
-                              : "signing failed: look at the merchant's private key";
+    const char *detail =
+        call->job.lost ? "no signature came: look at the signing threads or process"
+                       : "signing failed: look at the memory of the signing threads or process";
     if (call->got != NULL) {
         give_got(call, detail);
         return;
@@ -416,8 +418,8 @@ static void give_unsigned(struct call *call)
     struct answer answer = {.kind = ANSWER_UNREACHABLE,
                             .call_state = CALL_NOT_SENT,
                             .verify = VERIFY_UNSIGNED,
-                            .cause = lost ? ANSWER_CAUSE_SHORTAGE : ANSWER_CAUSE_NONE,
-                            .lacks_signature = lost,
+                            .cause = ANSWER_CAUSE_SHORTAGE,
+                            .lacks_signature = true,
                             .retry_after_ms = -1,
                             .detail = detail};
     give_answer(call, &answer);

@@ -1040,6 +1040,7 @@ static void test_signing_failure(void)
     CHECK(answer->kind == ANSWER_UNREACHABLE);
     CHECK(answer->call_state == CALL_NOT_SENT);
     CHECK(!answer->counts_as_outage);
+    CHECK(answer->cause == ANSWER_CAUSE_SHORTAGE && answer->lacks_signature); /* no attempt */
     CHECK(strstr(answer->detail, "signing failed") != NULL);
     CHECK(server->connections == 0);
     close_caller();
