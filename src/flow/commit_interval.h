@@ -1,8 +1,9 @@
 /* The time between the starts of two transactions. Pure.
  *
  * A transaction costs the client the same for one outcome and for hundreds: about six requests and
- * sixty wake-ups of librdkafka's threads, and twice a millisecond of CPU time before librdkafka
- * 2.4, whose main thread spins before each timer (rd_kafka_thread_main() rounds its sleep down).
+ * sixty wake-ups of librdkafka's threads. Before librdkafka 2.4 it also costs two milliseconds of
+ * CPU time: the main thread spins before each timer (rd_kafka_thread_main() rounds its sleep
+ * down).
  *
  * Under load the interval grows with the rate of outcomes. At low rates it is what half of the
  * events may wait: an outcome waits for half of the interval on average, then for its transaction.

@@ -57,8 +57,8 @@ bool loop_signals(struct loop *loop, const int *signals, loop_signal_fn *fn, voi
 /* `fn` is called after every round. */
 void loop_step_set(struct loop *loop, loop_fn *fn, void *context);
 
-/* A call that is made once, after the step and before the loop waits; embedded in its owner. So
- * that what callbacks and the step collect goes out together. It costs no system call. */
+/* A call that is made once, after the step and before the loop waits; embedded in its owner. By it,
+ * what callbacks and the step collect goes out together. It costs no system call. */
 struct loop_deferred {
     struct list_link link;
     loop_fn *fn;

@@ -121,7 +121,7 @@ METRIC(UNCLEAN_START, GAUGE, "presignd_unclean_start", NO_LABELS,
  * https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics */
 METRIC(START_TIME, GAUGE, "process_start_time_seconds", NO_LABELS, "When this process started.")
 METRIC(CPU_SECONDS, COUNTER, "process_cpu_seconds_total", NO_LABELS,
-       "CPU time of this process, all threads.")
+       "CPU time of this process, all threads. That of the signing process is not in it.")
 METRIC(RESIDENT_BYTES, GAUGE, "process_resident_memory_bytes", NO_LABELS,
        "Memory of this process that is in RAM.")
 METRIC(VIRTUAL_BYTES, GAUGE, "process_virtual_memory_bytes", NO_LABELS,
