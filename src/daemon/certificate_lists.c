@@ -22,11 +22,13 @@ static void on_read(void *context, const char *mchid, struct buf *out)
     }
 }
 
+/* A failed write was logged; it is tried again with the next list. */
 static void keep(struct daemon *d, const struct refresher_end *end)
 {
     AUTO_FREE char *name = file_name(end->merchant->mchid);
-    if (end->body != NULL && state_dir_given(d->state)) {
-        (void)state_dir_write(d->state, name, end->body, end->body_len);
+    if (end->body != NULL && state_dir_given(d->state) &&
+        state_dir_write(d->state, name, end->body, end->body_len)) {
+        refresher_kept(d->refresher, end->merchant->mchid);
     }
 }
 

@@ -33,6 +33,7 @@ struct entry {
     bool again;           /* the merchant has changed since that one began */
     bool is_gone;         /* not configured any more; freed when its answer came */
     struct buf body;      /* the last list that was taken, as it came */
+    bool is_kept;         /* the owner has a list with the same keys */
     int64_t list_ms;
     size_t skipped; /* of its elements, those that cannot be used */
     struct refresh_verdict last;
@@ -105,9 +106,10 @@ static void finish(struct entry *entry, const struct caller_got *got,
                                 .skipped_before = entry->skipped,
                                 .skipped_why = list->skipped_why};
     if (verdict->end == REFRESH_OK) {
-        end.body = input->body;
-        end.body_len = input->body_len;
         end.changed = take_list(entry, list);
+        entry->is_kept = entry->is_kept && !end.changed;
+        end.body = entry->is_kept ? NULL : input->body;
+        end.body_len = entry->is_kept ? 0 : input->body_len;
         entry->list_ms = now.wall_ms;
         entry->skipped = list->skipped;
         entry->body.len = 0;
@@ -192,6 +194,7 @@ static void open_kept(struct entry *entry)
     } else {
         buf_deinit(&entry->body);
         entry->list_ms = 0;
+        entry->is_kept = false;
     }
     certificate_list_deinit(&list);
 }
@@ -205,6 +208,7 @@ static void add(struct refresher *refresher, struct merchant *merchant)
     list_push_back(&refresher->entries, &entry->link);
     (void)map_set(refresher->by_mchid, merchant->mchid, strlen(merchant->mchid), entry);
     refresher->events->read(refresher->context, merchant->mchid, &entry->body);
+    entry->is_kept = true;
     open_kept(entry);
 }
 
@@ -275,6 +279,14 @@ bool refresher_want(struct refresher *refresher, const char *mchid)
         set_timer(refresher);
     }
     return true;
+}
+
+void refresher_kept(struct refresher *refresher, const char *mchid)
+{
+    struct entry *entry = find(refresher, mchid);
+    if (entry != NULL) {
+        entry->is_kept = true;
+    }
 }
 
 bool refresher_state(const struct refresher *refresher, const char *mchid,

@@ -20,7 +20,7 @@ static struct refresher *refresher;
 static struct {
     int times;
     enum refresh_end end;
-    bool changed, is_whole;
+    bool changed, has_body, is_whole;
     const struct merchant *merchant;
 } ended;
 
@@ -30,13 +30,19 @@ static void on_read(void *context, const char *mchid, struct buf *out)
     buf_append(out, kept.data, kept.len);
 }
 
+static bool keeps; /* what came */
+
 static void on_ended(void *context, const struct refresher_end *end)
 {
     CHECK(context == &world);
+    if (keeps) {
+        refresher_kept(refresher, end->merchant->mchid);
+    }
     ended.times++;
     ended.end = end->verdict.end;
     ended.changed = end->changed;
     ended.merchant = end->merchant;
+    ended.has_body = end->body != NULL;
     ended.is_whole = end->body_len == list.len && memcmp(end->body, list.data, list.len) == 0;
     loop_stop(world.loop, 0);
 }
@@ -222,6 +228,14 @@ static void test_kept(void)
     close_refresher();
     merchant_unref(merchant);
 
+    struct server *same = open_server(answer_list, &world.identity, 0);
+    open_refresher(same, NULL);
+    configure(automatic(APIV3_KEY));
+    wait_for_end();
+    CHECK(ended.end == REFRESH_OK && !ended.changed && !ended.has_body); /* not written again */
+    close_refresher();
+    close_server(same);
+
     static const char *const texts[] = {"", "\xff\x00{", "{\"data\":[]}"};
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
         kept.len = 0;
@@ -235,6 +249,34 @@ static void test_kept(void)
     }
     close_server(server);
     buf_deinit(&kept);
+}
+
+/* A reload after which the list is due at once. */
+static void fetch_again(unsigned rate_per_s)
+{
+    struct merchant *merchant = automatic(APIV3_KEY);
+    merchant->rate_per_s = rate_per_s;
+    configure(merchant);
+    wait_for_end();
+    CHECK(ended.end == REFRESH_OK && !ended.changed);
+}
+
+static void test_keep(void)
+{
+    current = "keep";
+    struct server *server = open_server(answer_list, &world.identity, 0);
+    open_refresher(server, NULL);
+    configure(automatic(APIV3_KEY));
+    wait_for_end();
+    CHECK(ended.changed && ended.is_whole);
+    keeps = true;
+    fetch_again(1001);
+    CHECK(ended.is_whole); /* the first one was not kept */
+    fetch_again(1002);
+    CHECK(!ended.has_body);
+    keeps = false;
+    close_refresher();
+    close_server(server);
 }
 
 static void read_list(void)
@@ -257,6 +299,7 @@ int main(void)
     test_reload_in_flight();
     test_gone_in_flight();
     test_kept();
+    test_keep();
     world_close_loop();
     world_drop_keys();
     buf_deinit(&list);

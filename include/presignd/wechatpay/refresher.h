@@ -25,7 +25,8 @@ struct refresher_end {
     size_t skipped;        /* elements of the list that cannot be used */
     size_t skipped_before; /* of the list that was taken before */
     const char *skipped_why;
-    const char *body; /* of a list that was taken, as it came: keep it; else NULL */
+    const char *body; /* of a list that was taken, as it came: keep it, then call refresher_kept().
+                       * Else, and where a list with the same keys is kept already, NULL */
     size_t body_len;
 };
 
@@ -53,6 +54,10 @@ void refresher_configure(struct refresher *refresher, struct merchants *merchant
  * within REFRESH_AT_ONCE_MS, and `ended` follows. False: this merchant has no automatic
  * certificates. */
 bool refresher_want(struct refresher *refresher, const char *mchid);
+
+/* The list of this end was kept: lists with the same keys need not be, each of which would wait for
+ * the disk on the event loop. Call it from `ended`. */
+void refresher_kept(struct refresher *refresher, const char *mchid);
 
 /* For the status. */
 struct refresher_state {
