@@ -115,8 +115,10 @@ static void on_signing_end(void *context)
     struct daemon *d = context;
     const char *how = sign_service_end(d->service);
     log_fields(LOG_ERR, MESSAGE_SIGNING_ENDED, NULL,
-               "the signing process %s: nothing can be signed; stopping, to be started again",
-               how != NULL ? how : "has closed its socket");
+               "the signing process %s: nothing can be signed; %s",
+               how != NULL ? how : "has closed its socket",
+               d->stopping ? "events that are not called are processed after the next start"
+                           : "stopping, to be started again");
     if (!d->stopping) {
         d->stop_status = EX_UNAVAILABLE;
         stop(d);
