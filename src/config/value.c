@@ -406,8 +406,8 @@ PARSER(parse_private_key)
     char *problem = sources->without_keys ? NULL : not_absolute(text);
     problem = problem != NULL ? problem : credential_path(text, &unnamed, &path);
     if (problem == NULL && !sources->without_keys && access(path, R_OK) != 0) {
-        problem = file_problem(text, path, strerror(errno));
-        free(path);
+        AUTO_FREE char *closed = path;
+        return file_problem(text, closed, strerror(errno));
     }
     return problem == NULL ? store(field, path) : problem;
 }

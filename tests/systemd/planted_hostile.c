@@ -149,7 +149,7 @@ static void memory_of(pid_t pid)
 {
     char bytes[16];
     /* Its own text may be elsewhere; without the right, no address is looked at. */
-    const struct iovec here = {bytes, sizeof bytes}, there = {(void *)(uintptr_t)&service, 16};
+    const struct iovec here = {bytes, sizeof bytes}, there = {&service, sizeof bytes};
     tell("read its memory by a call", process_vm_readv(pid, &here, 1, &there, 1, 0) > 0);
     tell("write its memory by a call", process_vm_writev(pid, &here, 1, &there, 1, 0) > 0);
     process_file("open its memory", pid, "mem");

@@ -128,7 +128,7 @@ Test(limits, a_reload_waits_less_than_the_watchdog)
     committed_read(PRESIGND_SOURCE_DIR "/systemd/unit.in", &unit);
     const char *at = strstr(unit.data, "\nWatchdogSec=");
     cr_assert_not_null(at);
-    cr_assert_lt(2 * SIGN_ANSWER_MS, 1000 * atoi(at + strlen("\nWatchdogSec=")));
+    cr_assert_lt(2L * SIGN_ANSWER_MS, 1000 * strtol(at + strlen("\nWatchdogSec="), NULL, 10));
 }
 
 /* The sample holds every key with its default. */

@@ -4,6 +4,7 @@
 #include "presignd/base/mem.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define APIV3_KEY  "0123456789abcdefghijABCDEFGHIJ01"
@@ -44,9 +45,9 @@ static void end_all(void)
 }
 
 /* The number of the merchant that request `i` is for. */
-static int asked_for(size_t i)
+static long asked_for(size_t i)
 {
-    return atoi(asked[i].get.merchant->mchid) - 1900000000;
+    return strtol(asked[i].get.merchant->mchid, NULL, 10) - 1900000000;
 }
 
 /* ---- The clock, which is far behind the loop's: timers are due at once. ---- */
