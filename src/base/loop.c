@@ -215,10 +215,11 @@ void loop_defer_cancel(struct loop *loop, struct loop_deferred *deferred)
 static void run_deferred(struct loop *loop)
 {
     /* Only those that are set now: one may set itself again. */
-    for (size_t count = loop->deferred.count; count > 0 && !list_empty(&loop->deferred); count--) {
-        struct loop_deferred *deferred =
-            CONTAINER_OF(list_first(&loop->deferred), struct loop_deferred, link);
-        loop_defer_cancel(loop, deferred);
+    struct list_link *link;
+    for (size_t count = loop->deferred.count;
+         count > 0 && (link = list_pop_front(&loop->deferred)) != NULL; count--) {
+        struct loop_deferred *deferred = CONTAINER_OF(link, struct loop_deferred, link);
+        deferred->is_set = false;
         deferred->fn(deferred->context);
     }
 }

@@ -405,7 +405,7 @@ PARSER(parse_private_key)
     }
     char *problem = sources->without_keys ? NULL : not_absolute(text);
     problem = problem != NULL ? problem : credential_path(text, &unnamed, &path);
-    if (problem == NULL && !sources->without_keys && access(path, R_OK) != 0) {
+    if (path != NULL && !sources->without_keys && access(path, R_OK) != 0) {
         AUTO_FREE char *closed = path;
         return file_problem(text, closed, strerror(errno));
     }

@@ -560,7 +560,7 @@ class Pages(Operated):
                                  re.MULTILINE))
         self.assertEqual({name: listed.get(name) for name in typed}, typed)
         self.assertGreater(len(typed), 10)
-        line = re.compile(r'^[a-z_]+(\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\})? [0-9.e+-]+$|^# (HELP|TYPE) \S+ .+$')
+        line = re.compile(r'^[a-z_]+(\{[a-z_]+="[^"\n]*"(,[a-z_]+="[^"\n]*")*\})? [0-9.e+-]+$|^# (HELP|TYPE) \S+ .+$')
         self.assertEqual([each for each in text.splitlines() if not line.match(each)], [])
 
     def test_other_pages(self):
