@@ -104,6 +104,7 @@ class OneNode(unittest.TestCase):
         world = self.world(partitions=1)
         daemon = world.start_daemon()
         world.wait_for_outcomes(world.produce([event(), bad(b"k")]))
+        world.end_reading()
         self.kafka.delete_topic(world.topics[auditor.FAILURES])
         lost = world.produce([bad(b"k") for _ in range(5)])
         good = world.produce([event() for _ in range(50)])
