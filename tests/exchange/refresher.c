@@ -43,7 +43,8 @@ static void on_ended(void *context, const struct refresher_end *end)
     ended.changed = end->changed;
     ended.merchant = end->merchant;
     ended.has_body = end->body != NULL;
-    ended.is_whole = end->body_len == list.len && memcmp(end->body, list.data, list.len) == 0;
+    ended.is_whole =
+        ended.has_body && end->body_len == list.len && memcmp(end->body, list.data, list.len) == 0;
     loop_stop(world.loop, 0);
 }
 
