@@ -228,8 +228,7 @@ static void add_verify_key(struct builder *builder, const char *name, const char
  * distinguishes it from a certificate's serial number. */
 static bool is_key_id(const char *id)
 {
-    return strncmp(id, VERIFY_KEY_ID_PREFIX, strlen(VERIFY_KEY_ID_PREFIX)) == 0 &&
-           strlen(id) <= ANSWER_ID_MAX &&
+    return verify_kind_of(id) == VERIFY_BY_PUBLIC_KEY && strlen(id) <= ANSWER_ID_MAX &&
            id[strspn(id, DIGITS "_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")] == '\0';
 }
 
@@ -403,17 +402,18 @@ void merchant_share_platform_keys(struct merchant *merchant, const struct mercha
     merchant->platform_keys = keys;
 }
 
+bool merchant_has_listed_keys(const struct merchant *merchant, int64_t now_s)
+{
+    size_t count = 0;
+    const struct verify_key *keys =
+        merchant->platform_keys == NULL ? NULL : platform_keys_get(merchant->platform_keys, &count);
+    return verify_any_is_valid(keys, count, now_s);
+}
+
 bool merchant_has_keys(const struct merchant *merchant, int64_t now_s)
 {
-    struct verify_key room[MERCHANT_KEYS_MAX];
-    size_t count;
-    const struct verify_key *keys = merchant_keys(merchant, room, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (verify_key_is_valid(&keys[i], now_s)) {
-            return true;
-        }
-    }
-    return false;
+    return verify_any_is_valid(merchant->verify_keys, merchant->verify_key_count, now_s) ||
+           merchant_has_listed_keys(merchant, now_s);
 }
 
 struct merchant *merchant_ref(struct merchant *merchant)

@@ -29,29 +29,11 @@ static struct refresh_verdict verdict_of(enum refresh_end end, const char *text)
         .end = end, .is_fault = end != REFRESH_OK, .text = text == NULL ? ends[end].text : text};
 }
 
-static bool any_is_valid(const struct verify_key *keys, size_t count, int64_t now_s)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (verify_key_is_valid(&keys[i], now_s)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has_listed_key(const struct merchant *merchant, int64_t now_s)
-{
-    size_t count = 0;
-    const struct verify_key *keys =
-        merchant->platform_keys == NULL ? NULL : platform_keys_get(merchant->platform_keys, &count);
-    return any_is_valid(keys, count, now_s);
-}
-
 static struct refresh_verdict none(const struct merchant *merchant, int64_t now_s)
 {
     struct refresh_verdict verdict = verdict_of(REFRESH_NONE, NULL);
     /* Without platform certificates. */
-    if (any_is_valid(merchant->verify_keys, merchant->verify_key_count, now_s)) {
+    if (verify_any_is_valid(merchant->verify_keys, merchant->verify_key_count, now_s)) {
         verdict.is_fault = false;
         verdict.text = "";
     }
@@ -72,7 +54,7 @@ static struct refresh_verdict judge_error(const struct merchant *merchant,
     }
     if ((got->status == 404 && strcmp(code, "RESOURCE_NOT_EXISTS") == 0) ||
         (got->status == 500 && strcmp(code, "SYSTEM_ERROR") == 0 &&
-         !has_listed_key(merchant, now_s))) {
+         !merchant_has_listed_keys(merchant, now_s))) {
         return none(merchant, now_s);
     }
     return verdict_of(REFRESH_UNREACHABLE, NULL);
@@ -158,8 +140,8 @@ static struct refresh_verdict judge(const struct merchant *merchant, const struc
         certificates_open(input->body, input->body_len, merchant->apiv3_key, list);
     enum verify_status verified = verify(merchant, list, input, now_s);
     struct refresh_verdict verdict = judge_list(merchant, opened, verified, now_s, input);
-    if (verdict.end == REFRESH_OK && !any_is_valid(list->items, list->count, now_s) &&
-        has_listed_key(merchant, now_s)) {
+    if (verdict.end == REFRESH_OK && !verify_any_is_valid(list->items, list->count, now_s) &&
+        merchant_has_listed_keys(merchant, now_s)) {
         verdict = verdict_of(REFRESH_UNVERIFIED,
                              "no certificate of the list is valid now, so the known ones stay: "
                              "look at this machine's clock");
@@ -188,7 +170,8 @@ enum refresh_urgency refresh_urgency_of(const struct merchant *merchant,
     if (may_pass && !merchant_has_keys(merchant, now_s)) {
         return REFRESH_URGENT;
     }
-    bool ends_soon = verdict->end == REFRESH_OK && !has_listed_key(merchant, now_s + SOON_S);
+    bool ends_soon =
+        verdict->end == REFRESH_OK && !merchant_has_listed_keys(merchant, now_s + SOON_S);
     return verdict->is_fault || ends_soon ? REFRESH_AMISS : REFRESH_USUAL;
 }
 

@@ -70,6 +70,16 @@ bool verify_key_is_valid(const struct verify_key *key, int64_t now_s)
            key->not_before_ms / 1000 <= now_s + VERIFY_CLOCK_SKEW_S;
 }
 
+bool verify_any_is_valid(const struct verify_key *keys, size_t count, int64_t now_s)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (verify_key_is_valid(&keys[i], now_s)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool verify_same_serial(const char *a, const char *b)
 {
     return text_equal_nocase(a + strspn(a, "0"), b + strspn(b, "0"));

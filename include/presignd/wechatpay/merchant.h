@@ -91,6 +91,8 @@ const struct verify_key *merchant_keys(const struct merchant *merchant,
 void merchant_share_platform_keys(struct merchant *merchant, const struct merchant *earlier);
 /* Whether one of them is valid at that time. Without one no answer can be verified (yet). */
 bool merchant_has_keys(const struct merchant *merchant, int64_t now_s);
+/* Likewise of its platform keys alone. */
+bool merchant_has_listed_keys(const struct merchant *merchant, int64_t now_s);
 /* True when both have the same keys and limits, so that a reload changed nothing. Compares keys,
  * not paths. */
 bool merchant_same(const struct merchant *a, const struct merchant *b);

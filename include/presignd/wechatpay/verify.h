@@ -61,6 +61,8 @@ bool verify_same_serial(const char *a, const char *b);
 
 /* Whether it is within its time. */
 bool verify_key_is_valid(const struct verify_key *key, int64_t now_s);
+/* Whether one of them is. */
+bool verify_any_is_valid(const struct verify_key *keys, size_t count, int64_t now_s);
 
 enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
                                  const struct verify_input *input, int64_t now_s)
