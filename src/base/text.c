@@ -70,6 +70,17 @@ enum { PADDING = 64 };
 static const char base64_letters[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
 
+void text_hex(char *out, const void *bytes, size_t len)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = ((const unsigned char *)bytes)[i];
+        *out++ = digits[byte >> 4];
+        *out++ = digits[byte & 15];
+    }
+    *out = '\0';
+}
+
 void text_base64(struct buf *out, const void *bytes, size_t len)
 {
     const unsigned char *in = bytes;

@@ -1,6 +1,7 @@
 #include "sign/crypto_mb.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "sign/known_answers.h"
 
 #include <dlfcn.h>
@@ -10,7 +11,6 @@
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 #include <openssl/sha.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -209,9 +209,7 @@ static bool signs_the_known(const struct crypto_mb *library, struct crypto_mb_wo
         memcpy(all + i * len, work->signature[i], len);
     }
     SHA256(all, CRYPTO_MB_WIDTH * len, sha256);
-    for (size_t i = 0; i < sizeof sha256; i++) {
-        (void)snprintf(hex + 2 * i, 3, "%02x", sha256[i]);
-    }
+    text_hex(hex, sha256, sizeof sha256);
     return strcmp(hex, known->sha256) == 0;
 }
 

@@ -1,6 +1,7 @@
 #include "presignd/sign/key.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "sign/pem.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -446,10 +446,7 @@ void key_sha256(const EVP_PKEY *key, char out[KEY_SHA256_SIZE])
     int len = i2d_PUBKEY(key, &der);
     bool known = len > 0 && SHA256(der, (size_t)len, digest) != NULL;
     OPENSSL_free(der);
-    out[0] = '\0';
-    for (size_t i = 0; known && i < sizeof digest; i++) {
-        (void)snprintf(out + 2 * i, 3, "%02x", digest[i]);
-    }
+    text_hex(out, digest, known ? sizeof digest : 0);
 }
 
 EVP_PKEY *key_private_read(const char *path, char **error)

@@ -46,6 +46,9 @@ size_t text_utf8_cut(const char *bytes, size_t len, size_t max);
  * becomes U+FFFD, a control character a space. For text from outside that people read. */
 void text_clean(struct buf *out, const char *bytes, size_t len, size_t max);
 
+/* Lower-case hexadecimal digits, two for each byte, and a NUL. */
+void text_hex(char *out, const void *bytes, size_t len);
+
 /* RFC 4648, section 4, with padding, no line breaks. */
 void text_base64(struct buf *out, const void *bytes, size_t len);
 /* Strict: false when it is not canonical base64; then nothing is appended. */

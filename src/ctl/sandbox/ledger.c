@@ -9,12 +9,10 @@
 static void add_sha256(struct buf *line, const char *bytes, size_t len)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
-    AUTO_BUF struct buf hex = {0};
+    char hex[2 * sizeof digest + 1];
     (void)SHA256((const unsigned char *)bytes, len, digest);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        buf_printf(&hex, "%02x", digest[i]);
-    }
-    buf_json_member(line, "body_sha256", hex.data);
+    text_hex(hex, digest, sizeof digest);
+    buf_json_member(line, "body_sha256", hex);
 }
 
 static const char *or_null(const char *text)

@@ -64,6 +64,15 @@ Test(text, prefix_stays_within_its_bytes)
     cr_assert_not(text_prefix_nocase(bytes, 4, "ce-"));
 }
 
+Test(text, hex_has_two_small_digits_for_each_byte)
+{
+    char out[9];
+    text_hex(out, "\x00\x9f\xa0\xff", 4);
+    cr_assert_str_eq(out, "009fa0ff");
+    text_hex(out, NULL, 0);
+    cr_assert_str_eq(out, "");
+}
+
 /* RFC 4648, section 10. */
 Test(text, base64_vectors_both_ways)
 {
