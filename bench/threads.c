@@ -118,8 +118,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench-threads: %s\n", error != NULL ? error : why);
         return EX_NOINPUT;
     }
-    printf("backend %s%s%s\n", backend_name(backend), why == NULL ? "" : ": ",
-           why == NULL ? "" : why);
+    AUTO_FREE char *name = backend_describe(backend, why);
+    printf("backend %s\n", name);
     struct backend_key *key = backend_key_new(backend, private);
     int processors[THREADS_MAX];
     size_t most = processors_of(processors);

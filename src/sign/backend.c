@@ -102,6 +102,11 @@ const char *backend_name(const struct backend *backend)
     return backend->name;
 }
 
+char *backend_describe(const struct backend *backend, const char *why)
+{
+    return why == NULL ? mem_strdup(backend->name) : mem_printf("%s: %s", backend->name, why);
+}
+
 bool backend_is_locked(const struct backend *backend)
 {
     return !backend->is_unlocked;
@@ -113,8 +118,7 @@ char *backend_try(enum backend_choice choice, char **why)
     if (backend == NULL) {
         return NULL;
     }
-    char *text =
-        *why == NULL ? mem_strdup(backend->name) : mem_printf("%s: %s", backend->name, *why);
+    char *text = backend_describe(backend, *why);
     free(*why);
     *why = NULL;
     backend_free(backend);

@@ -39,6 +39,8 @@ struct backend *backend_free(struct backend *backend);
 enum sign_backend backend_now(const struct backend *backend);
 /* As `crypto_mb (libcrypto_mb.so.13)`. */
 const char *backend_name(const struct backend *backend);
+/* The name, with the reason that backend_new() gave, if any: `openssl: WHY` (free()). */
+char *backend_describe(const struct backend *backend, const char *why);
 /* False: RLIMIT_MEMLOCK did not permit to lock the memory of keys. */
 bool backend_is_locked(const struct backend *backend);
 

@@ -13,7 +13,6 @@
 #include <openssl/x509.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -307,13 +306,11 @@ static bool start_thread(struct server *server)
     return true;
 }
 
-/* All signals are blocked in them: the event loop handles signals, and the signing process none. */
+/* They have the signal mask of the thread that serves: all are blocked, or, in the signing process,
+ * none that anyone sends is handled. */
 static bool resize(struct server *server, unsigned threads)
 {
     threads = threads == 0 ? cores() : threads;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     join_ended(server);
     pthread_mutex_lock(&server->lock);
     server->wanted = threads < THREADS_MAX ? threads : THREADS_MAX;
@@ -326,7 +323,6 @@ static bool resize(struct server *server, unsigned threads)
         server->wanted = server->running; /* fewer than wanted share the work */
     }
     pthread_mutex_unlock(&server->lock);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
 }
 
@@ -357,8 +353,7 @@ static size_t choose(struct server *server, uint32_t choice, struct key_answer *
         backend_free(server->backend);
         server->backend = chosen;
         answer->number = backend_now(chosen);
-        text = why == NULL ? mem_strdup(backend_name(chosen))
-                           : mem_printf("%s: %s", backend_name(chosen), why);
+        text = backend_describe(chosen, why);
     }
     answer->ok = chosen != NULL;
     const char *said = text != NULL ? text : why != NULL ? why : "it comes too late";
