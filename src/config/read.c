@@ -138,7 +138,7 @@ static void check_merchant(struct reading *reading, const struct config_merchant
                        "wechatpay_public_key are required, or platform_certificates");
     }
     if (merchant->apiv3_key != NULL && *merchant->apiv3_key == '\0' &&
-        strcmp(certificates, "auto") == 0 && !reading->sources->without_keys) {
+        strcmp(certificates, "auto") == 0 && with_keys) {
         config_problem(&reading->lines, origin,
                        "apiv3_key is missing: platform_certificates = auto opens the downloaded "
                        "certificates with it");

@@ -66,14 +66,24 @@ static void publish(struct sandbox_platform *platform, struct sandbox_pair *slot
     pthread_mutex_unlock(&platform->lock);
 }
 
+/* Opens or makes what the slot lacks; a new certificate has the times of `made`, if given. */
+static bool open_pair(const struct sandbox_keys *keys, struct sandbox_pair *slot,
+                      struct sandbox_pair_files files, const struct sandbox_new *made, char **error)
+{
+    struct sandbox_pair pair;
+    files.not_before_s = made == NULL ? 0 : moment(made->starts_in_s);
+    files.not_after_s = made == NULL ? 0 : moment(made->ends_in_s);
+    if (!sandbox_pair_open(keys, &files, &pair, error)) {
+        return false;
+    }
+    publish(keys->platform, slot, &pair);
+    return true;
+}
+
 static bool open_certificate(const struct sandbox_keys *keys, unsigned number,
                              const struct sandbox_new *made, char **error)
 {
-    struct sandbox_platform *platform = keys->platform;
-    struct sandbox_pair pair;
-    if (platform->pairs[number - 1].key != NULL) {
-        return true;
-    }
+    struct sandbox_pair *slot = &keys->platform->pairs[number - 1];
     AUTO_FREE char *certificate = certificate_name(number);
     AUTO_FREE char *key = numbered("wechatpay-certificate", number, "-private");
     const struct sandbox_pair_files files = {
@@ -82,14 +92,8 @@ static bool open_certificate(const struct sandbox_keys *keys, unsigned number,
         .key = key,
         .certificate = certificate,
         .mode = SANDBOX_MODE_PRIVATE,
-        .not_before_s = made == NULL ? 0 : moment(made->starts_in_s),
-        .not_after_s = made == NULL ? 0 : moment(made->ends_in_s),
     };
-    if (!sandbox_pair_open(keys, &files, &pair, error)) {
-        return false;
-    }
-    publish(platform, &platform->pairs[number - 1], &pair);
-    return true;
+    return slot->key != NULL || open_pair(keys, slot, files, made, error);
 }
 
 /* A renewal may keep an earlier one's key. */
@@ -107,12 +111,8 @@ static bool copy_key(const struct sandbox_keys *keys, const struct sandbox_merch
 static bool open_own(const struct sandbox_keys *keys, const struct sandbox_merchant *merchant,
                      unsigned number, const struct sandbox_new *made, char **error)
 {
-    struct sandbox_platform *platform = keys->platform;
-    struct account *account = &platform->accounts[merchant - keys->merchants];
-    struct sandbox_pair pair;
-    if (account->own[number - 1].key != NULL) {
-        return true;
-    }
+    struct account *account = &keys->platform->accounts[merchant - keys->merchants];
+    struct sandbox_pair *slot = &account->own[number - 1];
     AUTO_FREE char *certificate = own_certificate_name(merchant, number);
     AUTO_FREE char *key = own_key_name(merchant, number);
     const struct sandbox_pair_files files = {
@@ -121,15 +121,10 @@ static bool open_own(const struct sandbox_keys *keys, const struct sandbox_merch
         .key = key,
         .certificate = certificate,
         .mode = sandbox_keys_mode(keys),
-        .not_before_s = made == NULL ? 0 : moment(made->starts_in_s),
-        .not_after_s = made == NULL ? 0 : moment(made->ends_in_s),
     };
-    if (!copy_key(keys, merchant, made == NULL ? 0 : made->key, number, error) ||
-        !sandbox_pair_open(keys, &files, &pair, error)) {
-        return false;
-    }
-    publish(platform, &account->own[number - 1], &pair);
-    return true;
+    return slot->key != NULL ||
+           (copy_key(keys, merchant, made == NULL ? 0 : made->key, number, error) &&
+            open_pair(keys, slot, files, made, error));
 }
 
 /* Reads the merchant's APIv3 key, or makes it. It is saved in any case: its mode may change. */
