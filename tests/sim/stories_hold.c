@@ -29,10 +29,7 @@ static void unauthorized(unsigned in_flight)
     expect_never_down(&story);
     merchant_is_answered_again(&story);
     seconds_pass(&story, 65, 4, 3);
-    size_t failed = failures(&story);
-    seconds_pass(&story, 30, 4, 3);
-    expect_failures(&story, failed, failed);
-    all_end_within(&story, 1);
+    none_fails_any_more(&story, 4, 3);
 }
 
 static void unauthorized_and_no_hold(void)
@@ -98,10 +95,7 @@ static void unverifiable(void)
     expect_others_within(&story, 1, SECOND_MS);
     the_one(&story)->unverifiable = 0;
     seconds_pass(&story, 65, 5, 5);
-    size_t failed = failures(&story);
-    seconds_pass(&story, 30, 5, 5);
-    expect_failures(&story, failed, failed);
-    all_end_within(&story, 1);
+    none_fails_any_more(&story, 5, 5);
 }
 
 static void unverifiable_at_one_host(void)

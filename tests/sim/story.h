@@ -259,6 +259,15 @@ static inline void seconds_pass(struct story *story, unsigned seconds, size_t of
     }
 }
 
+/* The fault is over: for half a minute no further event fails. */
+static inline void none_fails_any_more(struct story *story, size_t of_one, size_t of_others)
+{
+    size_t failed = failures(story);
+    seconds_pass(story, 30, of_one, of_others);
+    expect_failures(story, failed, failed);
+    all_end_within(story, 1);
+}
+
 static inline struct sim_merchant_weather *the_one(struct story *story)
 {
     return &story->sim->weather.of[1];

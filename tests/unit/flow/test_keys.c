@@ -18,6 +18,21 @@ static struct pipeline_status status_of(const struct story *story)
     return status;
 }
 
+static void begin_with_ten_minutes(struct story *story)
+{
+    story_begin(story);
+    story->rules.retry.give_up_after_ms = 10 * MINUTE;
+    pipeline_configure(story->pipeline, &story->rules);
+}
+
+/* Event 1: the answer is signed, and Wechatpay-Serial names no key of the merchant. */
+static void comes_and_names_an_unknown_key(struct story *story)
+{
+    story->cause = ANSWER_CAUSE_KEYS;
+    story->says[1] = ANSWER_UNVERIFIED;
+    comes(story, 1);
+}
+
 static void keys_come(struct story *story)
 {
     story->no_keys = false;
@@ -113,9 +128,7 @@ Test(keys, an_unknown_serial_waits_for_the_refresh)
 {
     struct story story;
     story_begin(&story);
-    story.cause = ANSWER_CAUSE_KEYS;
-    story.says[1] = ANSWER_UNVERIFIED;
-    comes(&story, 1);
+    comes_and_names_an_unknown_key(&story);
     comes(&story, 2);
     goes_on(&story, BEGIN_MS + 3000);
     cr_assert_eq(story.calls[1], 1);
@@ -135,12 +148,8 @@ Test(keys, an_unknown_serial_waits_for_the_refresh)
 Test(keys, the_wait_uses_no_attempt)
 {
     struct story story;
-    story_begin(&story);
-    story.rules.retry.give_up_after_ms = 10 * MINUTE;
-    pipeline_configure(story.pipeline, &story.rules);
-    story.cause = ANSWER_CAUSE_KEYS;
-    story.says[1] = ANSWER_UNVERIFIED;
-    comes(&story, 1);
+    begin_with_ten_minutes(&story);
+    comes_and_names_an_unknown_key(&story);
     goes_on(&story, BEGIN_MS + 100);
     story.says[1] = ANSWER_UNAVAILABLE;
     pipeline_keys_changed(story.pipeline, DIRECT, false);
@@ -153,12 +162,8 @@ Test(keys, the_wait_uses_no_attempt)
 Test(keys, the_wait_ends_after_a_minute)
 {
     struct story story;
-    story_begin(&story);
-    story.rules.retry.give_up_after_ms = 10 * MINUTE;
-    pipeline_configure(story.pipeline, &story.rules);
-    story.cause = ANSWER_CAUSE_KEYS;
-    story.says[1] = ANSWER_UNVERIFIED;
-    comes(&story, 1);
+    begin_with_ten_minutes(&story);
+    comes_and_names_an_unknown_key(&story);
     goes_on(&story, BEGIN_MS + 100);
     time_passes(&story, JOB_KEYS_WAIT_MS - 1000);
     cr_assert_eq(story.calls[1], 1);
@@ -172,9 +177,7 @@ Test(keys, the_last_attempt_does_not_wait_beyond_the_events_time)
 {
     struct story story;
     story_begin(&story); /* give_up_after_ms is 5 s, the time-out 1 s */
-    story.cause = ANSWER_CAUSE_KEYS;
-    story.says[1] = ANSWER_UNVERIFIED;
-    comes(&story, 1);
+    comes_and_names_an_unknown_key(&story);
     goes_on(&story, BEGIN_MS + 3900);
     cr_assert_eq(story.calls[1], 1);
     goes_on(&story, BEGIN_MS + 5100);
@@ -191,9 +194,7 @@ Test(keys, without_a_refresh_attempts_count)
     story.no_refresh = true;
     story.rules.limits.hold_unauthorized_ms = 0;
     pipeline_configure(story.pipeline, &story.rules);
-    story.cause = ANSWER_CAUSE_KEYS;
-    story.says[1] = ANSWER_UNVERIFIED;
-    comes(&story, 1);
+    comes_and_names_an_unknown_key(&story);
     goes_on(&story, BEGIN_MS + 3000);
     cr_assert_eq(story.attempts[1], 3);
     cr_assert_eq(story.ended[1], REASON_UNVERIFIED_ANSWER);
@@ -246,9 +247,7 @@ Test(keys, a_pause_and_a_refresh)
     struct story story;
     const struct pause pause = {.scope = PAUSE_MERCHANT, .name = DIRECT};
     story_begin(&story);
-    story.cause = ANSWER_CAUSE_KEYS;
-    story.says[1] = ANSWER_UNVERIFIED;
-    comes(&story, 1);
+    comes_and_names_an_unknown_key(&story);
     goes_on(&story, BEGIN_MS + 100);
     cr_assert(pipeline_pause(story.pipeline, &pause));
     goes_on(&story, BEGIN_MS + 200);
