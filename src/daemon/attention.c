@@ -462,6 +462,16 @@ static bool certificates_stale(const struct status *status, struct found *found)
     return found->names > 0;
 }
 
+static bool sign_faults(const struct status *status, struct found *found)
+{
+    buf_printf(&found->text,
+               "libcrypto_mb failed with %" PRId64
+               " signatures, which were not sent; OpenSSL signs "
+               "until a restart",
+               status->process.sign_faults);
+    return status->process.sign_faults > 0;
+}
+
 /* The list reload_errors has the texts. */
 static bool reload_refused(const struct status *status, struct found *found)
 {
@@ -520,6 +530,8 @@ static const struct rule {
      "read by whom and why, then presignctl resume --merchant, --endpoint or --all"},
     {"PresigndNotReady", false, drained,
      "systemctl stop presignd, or presignctl resume --all to go on"},
+    {"PresigndSignBackendFault", false, sign_faults,
+     "set sign_backend = openssl; look for machine checks in the kernel's log"},
     {"PresigndReloadFailed", false, reload_refused,
      "correct it, then presignctl check and presignctl reload"},
     {"PresigndPreflight", false, preflight_failed,

@@ -21,7 +21,7 @@ void signing_measure(struct metrics *metrics, const struct signer *signer, enum 
 
 void signing_log(struct signing_log *log, const struct signer *signer)
 {
-    if (log->mistake_told || !signer_had_mistake(signer)) {
+    if (log->mistake_told || signer_mistakes(signer) == 0) {
         return;
     }
     log->mistake_told = true;

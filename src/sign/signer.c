@@ -327,13 +327,13 @@ uint64_t signer_count(const struct signer *signer, enum sign_backend backend, en
     return signer->counts[backend][end];
 }
 
-bool signer_had_mistake(const struct signer *signer)
+uint64_t signer_mistakes(const struct signer *signer)
 {
-    return signer->counts[SIGN_BY_CRYPTO_MB][SIGN_WRONG] > 0 ||
-           signer->counts[SIGN_BY_CRYPTO_MB][SIGN_FAILED] > 0;
+    return signer->counts[SIGN_BY_CRYPTO_MB][SIGN_WRONG] +
+           signer->counts[SIGN_BY_CRYPTO_MB][SIGN_FAILED];
 }
 
 enum sign_backend signer_backend(const struct signer *signer)
 {
-    return signer_had_mistake(signer) ? SIGN_BY_OPENSSL : sign_service_backend(signer->service);
+    return signer_mistakes(signer) > 0 ? SIGN_BY_OPENSSL : sign_service_backend(signer->service);
 }

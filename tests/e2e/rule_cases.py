@@ -26,6 +26,10 @@ def refreshes(end):
     return f'presignd_certificate_refreshes_total{{mchid="1",end="{end}"}}'
 
 
+def signatures(backend, end):
+    return f'presignd_signatures_total{{backend="{backend}",end="{end}"}}'
+
+
 def merchant(name, mchid, **labels):
     more = "".join(f',{key}="{value}"' for key, value in labels.items())
     return f'presignd_merchant_{name}{{mchid="{mchid}"{more}}}'
@@ -210,6 +214,13 @@ CASES = [
     case("PresigndDescriptors", "warning",
          {"process_open_fds": "9x60", "process_max_fds": "100x60", "presignd_descriptor_shortages_total": "0x10 1x60"}, 16,
          {"process_open_fds": "9x60", "process_max_fds": "100x60", "presignd_descriptor_shortages_total": "3x60"}, "it was before"),
+    case("PresigndSignBackendFault", "warning",
+         {signatures("crypto_mb", "wrong"): "0x60 1x60", signatures("crypto_mb", "failed"): "0x120"}, 61,
+         {signatures("crypto_mb", "wrong"): "0x120", signatures("openssl", "failed"): "3x120"},
+         "a request that OpenSSL does not sign"),
+    case("PresigndSignBackendFault", "warning",
+         {signatures("crypto_mb", "wrong"): "0x120", signatures("crypto_mb", "failed"): "0x60 1x60"}, 61,
+         {signatures("crypto_mb", "ok"): "0+600x120"}, "the library signs"),
     gauge("PresigndReloadFailed", "warning", "presignd_last_reload_successful", 1, 0, 1),
 ]
 
@@ -231,6 +242,7 @@ GOOD = {
     'presignd_kafka_brokers{client="consumer",state="down"}': "0x240", 'presignd_preflight{check="brokers"}': "1x240",
     'presignd_certificate_expiry_timestamp_seconds{mchid="1",kind="merchant",serial="A"}': "99999999x240",
     refreshes("ok"): "0x120 1x120", refreshes("undecryptable"): "0x240",
+    signatures("crypto_mb", "ok"): "0+600x240", signatures("crypto_mb", "wrong"): "0x240",
     "presignd_clock_offset_seconds": "0.3x240", "process_open_fds": "60x240", "process_max_fds": "1024x240",
     "presignd_descriptor_shortages_total": "0x240", "presignd_last_reload_successful": "1x240",
     failures("operator", "merchant_unauthorized"): "0x240", failures("wechatpay", "unavailable"): "0x240",

@@ -50,6 +50,9 @@ class Signing(unittest.TestCase):
         self.assertIn(f'sign_backend="{status}"', labels[0])
         return status
 
+    def attention(self, daemon):
+        return [each["alert"] for each in json.loads(http_get(f"{daemon.admin}/status.json")[1])["attention"]]
+
     def expect_fallback(self, fault, end):
         daemon = self.start(f"{fault}:10")
         self.expect_results()
@@ -57,6 +60,7 @@ class Signing(unittest.TestCase):
         self.assertGreaterEqual(signatures(daemon, "crypto_mb", end), 1)
         self.assertGreater(signatures(daemon, "crypto_mb", "ok"), 0)
         daemon.wait_for_log("libcrypto_mb made a wrong signature, which was not sent; OpenSSL signs from now on")
+        self.assertIn("PresigndSignBackendFault", self.attention(daemon))
         batched = signatures(daemon, "crypto_mb", "ok")
         self.expect_results(100)
         self.assertEqual(signatures(daemon, "crypto_mb", "ok"), batched)
@@ -71,6 +75,7 @@ class GoodDay(Signing):
         self.expect_results()
         self.assertGreater(signatures(daemon, "crypto_mb", "ok"), EVENTS / 2)
         self.assertEqual(signatures(daemon, "crypto_mb", "ok") + signatures(daemon, "openssl", "ok"), EVENTS)
+        self.assertNotIn("PresigndSignBackendFault", self.attention(daemon))
         daemon.terminate()
 
     def test_openssl_can_be_asked_for(self):

@@ -283,6 +283,11 @@ static void fault_reload(struct status *status)
     status->reload_errors = list_of(2, sizeof(struct status_reload_error));
 }
 
+static void fault_sign(struct status *status)
+{
+    status->process.sign_faults = 2;
+}
+
 struct expected {
     void (*fault)(struct status *status);
     const char *alert, *severity, *subject, *text;
@@ -340,6 +345,9 @@ static const struct expected expectations[] = {
      "its last calls failed; the other host is used while it answers", STATUS_NONE},
     {fault_limited, "PresigndRateLimited", "warning", "1900000001",
      "WeChat Pay answers 429; 0 events wait", NOW_MS - ATTENTION_LIMITED_MS},
+    {fault_sign, "PresigndSignBackendFault", "warning", NULL,
+     "libcrypto_mb failed with 2 signatures, which were not sent; OpenSSL signs until a restart",
+     STATUS_NONE},
     {fault_reload, "PresigndReloadFailed", "warning", NULL,
      "the last reload found 2 problems; the old configuration stays in use", NOW_MS - 1000},
     {fault_preflight, "PresigndPreflight", "warning", "rights", "no Write on a", STATUS_NONE},
