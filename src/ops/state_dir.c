@@ -138,12 +138,19 @@ static bool write_new(int directory, const char *name, const void *bytes, size_t
     return written && closed;
 }
 
+/* Or a power failure could bring the old file back, or a removed one. EINVAL: this file system has
+ * no such thing. */
+static bool sync_directory(int directory)
+{
+    return fsync(directory) == 0 || errno == EINVAL;
+}
+
 static bool replace(int directory, const char *name, const void *bytes, size_t len)
 {
     AUTO_FREE char *fresh = mem_printf("%s.new", name);
     (void)unlinkat(directory, fresh, 0); /* of a process that was killed */
     if (write_new(directory, fresh, bytes, len) &&
-        renameat(directory, fresh, directory, name) == 0) {
+        renameat(directory, fresh, directory, name) == 0 && sync_directory(directory)) {
         return true;
     }
     int failure = errno;
@@ -169,7 +176,8 @@ bool state_dir_write(struct state_dir *dir, const char *name, const void *bytes,
 
 bool state_dir_remove(struct state_dir *dir, const char *name)
 {
-    if (dir->fd < 0 || unlinkat(dir->fd, name, 0) == 0 || errno == ENOENT) {
+    if (dir->fd < 0 || (unlinkat(dir->fd, name, 0) == 0 && sync_directory(dir->fd)) ||
+        errno == ENOENT) {
         return true;
     }
     warn(dir, name, errno);

@@ -3,8 +3,8 @@
  * when it cannot be written, everything works but is not kept; that is logged once.
  *
  * One process holds a directory, by flock(2). Files have mode 0600 and are replaced by rename(2):
- * after a crash a file is the old one or the new one. The functions block for the disk; call them
- * for what changes seldom. One thread. */
+ * after a crash a file is the old one or the new one, and the new one once it was written. The
+ * functions block for the disk; call them for what changes seldom. One thread. */
 #ifndef PRESIGND_OPS_STATE_DIR_H
 #define PRESIGND_OPS_STATE_DIR_H
 
@@ -35,7 +35,7 @@ bool state_dir_read(const struct state_dir *dir, const char *name, struct buf *o
     __attribute__((warn_unused_result));
 /* Replaces the file. False when it was not kept; the warning has been logged. */
 bool state_dir_write(struct state_dir *dir, const char *name, const void *bytes, size_t len);
-/* False when the file is still there. */
+/* False when the file is still there, or could come back after a power failure. */
 bool state_dir_remove(struct state_dir *dir, const char *name);
 
 #endif

@@ -2,6 +2,28 @@
 
 #include "unit/directory.h"
 
+#include <sys/syscall.h>
+
+/* In the place of libc's: the file's inode number, in the order of the calls. */
+static ino_t synced[8];
+static size_t synced_count;
+
+int fsync(int fd)
+{
+    struct stat file;
+    cr_assert_eq(fstat(fd, &file), 0);
+    cr_assert_lt(synced_count, ARRAY_LENGTH(synced));
+    synced[synced_count++] = file.st_ino;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static ino_t inode_of(const char *path)
+{
+    struct stat file;
+    cr_assert_eq(lstat(path, &file), 0);
+    return file.st_ino;
+}
+
 static struct state_dir *open_at(const struct directory *directory)
 {
     return state_dir_open(directory->path);
@@ -35,6 +57,22 @@ Test(state_dir, a_file_is_replaced_and_read_again)
     cr_assert_not(state_dir_read(dir, "pauses", &none));
     cr_assert_null(state_dir_free(dir));
     cr_assert_null(state_dir_free(NULL));
+}
+
+/* The content before the name, or a power failure leaves an empty file or the old one. */
+Test(state_dir, what_was_written_or_removed_stays_so)
+{
+    AUTO_DIRECTORY struct directory directory;
+    directory_init(&directory);
+    AUTO_FREE char *path = directory_file(&directory, "pauses");
+    struct state_dir *dir = open_at(&directory);
+    cr_assert(state_dir_write(dir, "pauses", "text", 4));
+    cr_assert_eq(synced_count, 2);
+    cr_assert(synced[0] == inode_of(path) && synced[1] == inode_of(directory.path));
+    cr_assert(state_dir_remove(dir, "pauses") && state_dir_remove(dir, "pauses"));
+    cr_assert_eq(synced_count, 3);
+    cr_assert_eq(synced[2], inode_of(directory.path));
+    state_dir_free(dir);
 }
 
 Test(state_dir, only_regular_files_of_some_length_are_read)
