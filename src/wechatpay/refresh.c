@@ -152,13 +152,30 @@ static struct refresh_verdict judge(const struct merchant *merchant, const struc
     return verdict;
 }
 
+static int64_t retry_after_of(const struct caller_got *got, int64_t now_s)
+{
+    const char *text = got->status == 200 ? NULL : got->input.retry_after;
+    int64_t wait_ms = text == NULL ? -1 : text_retry_after(text, now_s * 1000);
+    return wait_ms < 0                            ? 0
+           : wait_ms > REFRESH_RETRY_AFTER_MAX_MS ? REFRESH_RETRY_AFTER_MAX_MS
+                                                  : wait_ms;
+}
+
 struct refresh_verdict refresh_judge(const struct merchant *merchant, const struct caller_got *got,
                                      int64_t now_s, struct certificate_list *list)
 {
     struct refresh_verdict verdict = judge(merchant, got, now_s, list);
     verdict.status = got->status;
     verdict.reason = got->reason;
+    verdict.retry_after_ms = retry_after_of(got, now_s);
     return verdict;
+}
+
+/* A 500 that means that there are no certificates may be an outage of that host, too. */
+bool refresh_asks_other_host(const struct refresh_verdict *verdict)
+{
+    return (verdict->end == REFRESH_UNREACHABLE && verdict->status != 429) ||
+           verdict->status == 500;
 }
 
 /* ---- The schedule. ---- */
@@ -199,18 +216,21 @@ void refresh_schedule_begin(struct refresh_schedule *schedule, int64_t now_ms)
 
 /* A late end does not shorten the distance from begin to begin. */
 void refresh_schedule_end(struct refresh_schedule *schedule, enum refresh_urgency urgency,
-                          int64_t now_ms, uint64_t random)
+                          int64_t retry_after_ms, int64_t now_ms, uint64_t random)
 {
     static const int64_t periods_ms[] = {[REFRESH_USUAL] = REFRESH_USUAL_MS,
                                          [REFRESH_AMISS] = REFRESH_AMISS_MS,
                                          [REFRESH_URGENT] = REFRESH_AT_ONCE_MS * 5 / 4};
-    schedule->due_ms = now_ms + spread(periods_ms[urgency], random);
+    int64_t due_ms = now_ms + spread(periods_ms[urgency], random);
+    schedule->not_before_ms = now_ms + retry_after_ms;
+    schedule->due_ms = due_ms > schedule->not_before_ms ? due_ms : schedule->not_before_ms;
 }
 
 void refresh_schedule_want(struct refresh_schedule *schedule, int64_t now_ms)
 {
     int64_t soonest_ms =
         schedule->has_begun ? schedule->began_ms + REFRESH_AT_ONCE_MS : schedule->due_ms;
+    soonest_ms = soonest_ms > schedule->not_before_ms ? soonest_ms : schedule->not_before_ms;
     int64_t at_ms = soonest_ms > now_ms ? soonest_ms : now_ms;
     if (!refresh_schedule_runs(schedule) && at_ms < schedule->due_ms) {
         schedule->due_ms = at_ms;

@@ -29,11 +29,12 @@ struct entry {
     struct refresher *refresher;
     struct merchant *merchant; /* a reference; its keys are in merchant->platform_keys */
     struct refresh_schedule schedule;
-    unsigned hosts_asked; /* by the refresh that runs */
-    bool again;           /* the merchant has changed since that one began */
-    bool is_gone;         /* not configured any more; freed when its answer came */
-    struct buf body;      /* the last list that was taken, as it came */
-    bool is_kept;         /* the owner has a list with the same keys */
+    unsigned hosts_asked;   /* by the refresh that runs */
+    int64_t retry_after_ms; /* the longest that these have asked for */
+    bool again;             /* the merchant has changed since that one began */
+    bool is_gone;           /* not configured any more; freed when its answer came */
+    struct buf body;        /* the last list that was taken, as it came */
+    bool is_kept;           /* the owner has a list with the same keys */
     int64_t list_ms;
     size_t skipped; /* of its elements, those that cannot be used */
     struct refresh_verdict last;
@@ -117,7 +118,9 @@ static void finish(struct entry *entry, const struct caller_got *got,
     }
     entry->last = *verdict;
     enum refresh_urgency urgency = refresh_urgency_of(entry->merchant, verdict, now.wall_ms / 1000);
-    refresh_schedule_end(&entry->schedule, urgency, now.mono_ms, random_next(&refresher->random));
+    refresh_schedule_end(&entry->schedule, urgency,
+                         verdict->end == REFRESH_OK ? 0 : entry->retry_after_ms, now.mono_ms,
+                         random_next(&refresher->random));
     if (entry->again) {
         refresh_schedule_init(&entry->schedule, now.mono_ms);
     }
@@ -132,7 +135,10 @@ static void on_got(void *cookie, const struct caller_got *got)
     struct certificate_list list = {0};
     struct refresh_verdict verdict =
         refresh_judge(entry->merchant, got, clock_now(refresher->clock).wall_ms / 1000, &list);
-    if (verdict.end == REFRESH_UNREACHABLE && !entry->is_gone &&
+    if (verdict.retry_after_ms > entry->retry_after_ms) {
+        entry->retry_after_ms = verdict.retry_after_ms;
+    }
+    if (refresh_asks_other_host(&verdict) && !entry->is_gone &&
         entry->hosts_asked < caller_host_count(refresher->caller)) {
         ask(entry);
         return;
@@ -167,6 +173,7 @@ static void begin(struct entry *entry, int64_t now_ms)
     entry->refresher->running++;
     refresh_schedule_begin(&entry->schedule, now_ms);
     entry->hosts_asked = 0;
+    entry->retry_after_ms = 0;
     ask(entry);
 }
 

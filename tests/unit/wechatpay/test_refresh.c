@@ -255,6 +255,50 @@ Test(refresh, other_answers_are_no_list)
     }
 }
 
+Test(refresh, retry_after_is_read_from_answers_without_a_list)
+{
+    static const struct {
+        int status;
+        const char *text;
+        int64_t wait_ms;
+    } rows[] = {{503, NULL, 0},
+                {503, "120", 120000},
+                {429, "120", 120000},
+                {503, "99999999999", REFRESH_RETRY_AFTER_MAX_MS},
+                {503, "Fri, 15 Jan 2027 08:01:30 GMT", 90000},
+                {503, "Fri, 15 Jan 2027 07:00:00 GMT", 0},
+                {503, "soon", 0},
+                {200, "120", 0}};
+    BENCH;
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct caller_got got = {.status = rows[i].status,
+                                 .input = {.verify = {.body = ""}, .retry_after = rows[i].text}};
+        cr_expect_eq(judge(&bench, &got).retry_after_ms, rows[i].wait_ms, "row %zu", i);
+    }
+}
+
+/* The merchant has no key, so a 500 may mean that it has no certificates. */
+Test(refresh, the_other_host_is_asked_after_what_a_host_alone_may_answer)
+{
+    static const struct {
+        int status;
+        const char *body;
+        bool other;
+    } rows[] = {{0, "", true},
+                {503, "", true},
+                {500, "{\"code\":\"SYSTEM_ERROR\"}", true},
+                {404, "<html>", true},
+                {404, "{\"code\":\"RESOURCE_NOT_EXISTS\"}", false},
+                {401, "", false},
+                {429, "", false},
+                {200, "", false}};
+    BENCH;
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct refresh_verdict verdict = judge_status(&bench, rows[i].status, rows[i].body);
+        cr_expect_eq(refresh_asks_other_host(&verdict), rows[i].other, "row %zu", i);
+    }
+}
+
 Test(refresh, its_urgency_depends_on_what_is_wrong)
 {
     BENCH;
@@ -289,7 +333,7 @@ Test(refresh, it_comes_every_six_hours_and_hourly_while_something_is_amiss)
         cr_assert(refresh_schedule_runs(&schedule));
         int64_t first_ms = INT64_MAX, last_ms = 0;
         for (uint64_t n = 0; n < 1000; n++) {
-            refresh_schedule_end(&schedule, rows[i].urgency, 5000,
+            refresh_schedule_end(&schedule, rows[i].urgency, 0, 5000,
                                  n * UINT64_C(0x9e3779b97f4a7c15));
             cr_assert_not(refresh_schedule_runs(&schedule));
             int64_t after_ms = schedule.due_ms - 5000;
@@ -310,13 +354,36 @@ Test(refresh, it_comes_at_once_when_wanted_but_once_a_minute)
     refresh_schedule_begin(&schedule, 8000);
     refresh_schedule_want(&schedule, 9000);
     cr_assert(refresh_schedule_runs(&schedule), "one at a time");
-    refresh_schedule_end(&schedule, REFRESH_USUAL, 10000, 0);
+    refresh_schedule_end(&schedule, REFRESH_USUAL, 0, 10000, 0);
     refresh_schedule_want(&schedule, 11000);
     cr_assert_eq(schedule.due_ms, 8000 + REFRESH_AT_ONCE_MS);
     refresh_schedule_want(&schedule, 5 * HOUR_MS);
     cr_assert_eq(schedule.due_ms, 8000 + REFRESH_AT_ONCE_MS, "not later than before");
     refresh_schedule_begin(&schedule, HOUR_MS);
-    refresh_schedule_end(&schedule, REFRESH_AMISS, HOUR_MS + 5000, 0);
+    refresh_schedule_end(&schedule, REFRESH_AMISS, 0, HOUR_MS + 5000, 0);
     refresh_schedule_want(&schedule, HOUR_MS + 70000);
     cr_assert_eq(schedule.due_ms, HOUR_MS + 70000, "at once");
+}
+
+Test(refresh, nothing_comes_before_retry_after_but_what_an_operator_changes)
+{
+    struct refresh_schedule schedule;
+    refresh_schedule_init(&schedule, 1000);
+    refresh_schedule_begin(&schedule, 1000);
+    refresh_schedule_end(&schedule, REFRESH_URGENT, 300000, 2000, 0);
+    cr_assert_eq(schedule.due_ms, 302000);
+    refresh_schedule_want(&schedule, 100000);
+    cr_assert_eq(schedule.due_ms, 302000);
+    refresh_schedule_begin(&schedule, 302000);
+    refresh_schedule_end(&schedule, REFRESH_AMISS, 300000, 303000, 0);
+    cr_assert_gt(schedule.due_ms, 603000, "later than it asks for");
+    refresh_schedule_want(&schedule, 400000);
+    cr_assert_eq(schedule.due_ms, 603000);
+    refresh_schedule_begin(&schedule, 603000);
+    refresh_schedule_want(&schedule, 604000);
+    refresh_schedule_end(&schedule, REFRESH_USUAL, 0, 605000, 0);
+    refresh_schedule_want(&schedule, 605000);
+    cr_assert_eq(schedule.due_ms, 603000 + REFRESH_AT_ONCE_MS, "it is forgotten");
+    refresh_schedule_init(&schedule, 606000);
+    cr_assert_eq(schedule.due_ms, 606000);
 }

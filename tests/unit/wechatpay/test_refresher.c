@@ -18,6 +18,7 @@ static struct asked {
     void *cookie;
 } asked[MANY];
 static size_t asked_count;
+static unsigned host_count = 1;
 
 /* In the place of the library's. */
 void caller_get(struct caller *caller, const struct caller_get *get, void *cookie)
@@ -30,7 +31,7 @@ void caller_get(struct caller *caller, const struct caller_get *get, void *cooki
 unsigned caller_host_count(const struct caller *caller)
 {
     (void)caller;
-    return 1;
+    return host_count;
 }
 
 static void end_all(void)
@@ -42,6 +43,14 @@ static void end_all(void)
     for (size_t i = 0; i < count; i++) {
         before[i].get.got(before[i].cookie, &(struct caller_got){.reason = "no route"});
     }
+}
+
+/* Ends the only one. */
+static void end_one(const struct caller_got *got)
+{
+    cr_assert_eq(asked_count, 1);
+    asked_count = 0;
+    asked[0].get.got(asked[0].cookie, got);
 }
 
 /* The number of the merchant that request `i` is for. */
@@ -91,10 +100,12 @@ static void on_ended(void *context, const struct refresher_end *end)
     cr_assert_eq(end->verdict.end, REFRESH_UNREACHABLE);
 }
 
+static size_t merchant_count = MERCHANTS;
+
 static struct merchants *make_merchants(void)
 {
     struct merchant *items[MERCHANTS];
-    for (int i = 0; i < MERCHANTS; i++) {
+    for (int i = 0; i < (int)merchant_count; i++) {
         AUTO_FREE char *errors = NULL;
         AUTO_FREE char *mchid = mem_printf("%d", 1900000000 + i);
         items[i] = merchant_new_keyless(&(struct merchant_spec){.mchid = mchid}, &errors);
@@ -102,7 +113,7 @@ static struct merchants *make_merchants(void)
         items[i]->apiv3_key = mem_strdup(APIV3_KEY);
         items[i]->platform_keys = platform_keys_new();
     }
-    return merchants_new(items, MERCHANTS);
+    return merchants_new(items, merchant_count);
 }
 
 struct bench {
@@ -167,4 +178,27 @@ Test(refresher, a_reload_changes_how_many_run_at_once)
     end_all();
     pass(bench.loop, 0);
     cr_assert_eq(asked_count, 1);
+}
+
+Test(refresher, the_longest_retry_after_of_both_hosts_counts)
+{
+    static const struct caller_got busy = {.status = 503,
+                                           .input = {.verify = {.body = ""}, .retry_after = "300"}};
+    AUTO_BENCH struct bench bench;
+    host_count = 2;
+    merchant_count = 1;
+    bench_init(&bench, 1);
+    const char *mchid = merchants_at(bench.merchants, 0)->mchid;
+    end_one(&busy);
+    cr_assert_eq(asked[0].get.host, 1);
+    end_one(&(struct caller_got){.reason = "no route"});
+    cr_assert(refresher_want(bench.refresher, mchid));
+    pass(bench.loop, 299999);
+    cr_assert_eq(asked_count, 0);
+    pass(bench.loop, 1);
+    end_one(&(struct caller_got){.reason = "no route"});
+    end_one(&(struct caller_got){.reason = "no route"});
+    cr_assert(refresher_want(bench.refresher, mchid));
+    pass(bench.loop, REFRESH_AT_ONCE_MS);
+    cr_assert_eq(asked_count, 1, "the new refresh has no Retry-After");
 }

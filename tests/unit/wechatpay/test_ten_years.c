@@ -221,7 +221,8 @@ static void refresh(struct years *years)
     years->taken += verdict.end == REFRESH_OK;
     years->refused += verdict.is_fault;
     enum refresh_urgency urgency = refresh_urgency_of(&years->merchant, &verdict, now_s);
-    refresh_schedule_end(&years->schedule, urgency, years->now_ms, random_next(&years->random));
+    refresh_schedule_end(&years->schedule, urgency, verdict.retry_after_ms, years->now_ms,
+                         random_next(&years->random));
     cr_assert_geq(years->schedule.due_ms, years->now_ms + MINUTE_MS);
     cr_assert_leq(years->schedule.due_ms, years->now_ms + 12 * HOUR_MS, "the API's own limit");
     certificate_list_deinit(&list);
