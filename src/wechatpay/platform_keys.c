@@ -11,6 +11,7 @@ struct platform_keys {
     unsigned references; /* atomic */
     struct verify_key items[PLATFORM_KEYS_MAX];
     size_t count;
+    int64_t signed_s;
 };
 
 struct platform_keys *platform_keys_new(void)
@@ -54,7 +55,8 @@ static bool is_among(const struct verify_key *item, const struct verify_key *ite
     return false;
 }
 
-bool platform_keys_set(struct platform_keys *keys, const struct verify_key *items, size_t count)
+bool platform_keys_set(struct platform_keys *keys, const struct verify_key *items, size_t count,
+                       int64_t signed_s)
 {
     assert(count <= PLATFORM_KEYS_MAX);
     bool changed = keys->count != count;
@@ -66,7 +68,13 @@ bool platform_keys_set(struct platform_keys *keys, const struct verify_key *item
         memcpy(keys->items, items, count * sizeof *items);
     }
     keys->count = count;
+    keys->signed_s = signed_s;
     return changed;
+}
+
+int64_t platform_keys_signed_s(const struct platform_keys *keys)
+{
+    return keys == NULL ? 0 : keys->signed_s;
 }
 
 const struct verify_key *platform_keys_get(const struct platform_keys *keys, size_t *count)

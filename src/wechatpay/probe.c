@@ -47,7 +47,7 @@ static void take_list(struct probe_answer *answer, struct platform_keys *keys,
         to->not_after_ms = list->items[i].not_after_ms;
     }
     if (keys != NULL && list->count > 0) {
-        (void)platform_keys_set(keys, list->items, list->count);
+        (void)platform_keys_set(keys, list->items, list->count, list->signed_s);
         list->count = 0;
     }
 }

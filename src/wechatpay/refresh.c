@@ -3,7 +3,11 @@
 #include "presignd/base/json.h"
 #include "presignd/base/text.h"
 
+#include <assert.h>
 #include <string.h>
+
+/* WeChat Pay's hosts need not have the same clock. */
+#define HOSTS_SKEW_S INT64_C(5)
 
 /* The certificates end soon when none is valid for so long. */
 #define SOON_S (INT64_C(2) * 86400)
@@ -128,6 +132,22 @@ static struct refresh_verdict judge_list(const struct merchant *merchant,
     }
 }
 
+/* Why the present list stays, although WeChat Pay signed this one; NULL: it does not. */
+static const char *why_kept(const struct merchant *merchant, const struct certificate_list *list,
+                            int64_t now_s)
+{
+    if (!verify_any_is_valid(list->items, list->count, now_s) &&
+        merchant_has_listed_keys(merchant, now_s)) {
+        return "no certificate of the list is valid now, so the known ones stay: look at this "
+               "machine's clock";
+    }
+    if (list->signed_s < platform_keys_signed_s(merchant->platform_keys) - HOSTS_SKEW_S) {
+        return "the list is older than the one in use, which stays: look for a proxy that repeats "
+               "answers";
+    }
+    return NULL;
+}
+
 static struct refresh_verdict judge(const struct merchant *merchant, const struct caller_got *got,
                                     int64_t now_s, struct certificate_list *list)
 {
@@ -140,11 +160,11 @@ static struct refresh_verdict judge(const struct merchant *merchant, const struc
         certificates_open(input->body, input->body_len, merchant->apiv3_key, list);
     enum verify_status verified = verify(merchant, list, input, now_s);
     struct refresh_verdict verdict = judge_list(merchant, opened, verified, now_s, input);
-    if (verdict.end == REFRESH_OK && !verify_any_is_valid(list->items, list->count, now_s) &&
-        merchant_has_listed_keys(merchant, now_s)) {
-        verdict = verdict_of(REFRESH_UNVERIFIED,
-                             "no certificate of the list is valid now, so the known ones stay: "
-                             "look at this machine's clock");
+    if (verdict.end == REFRESH_OK) {
+        bool read = text_int(input->timestamp, 0, INT64_MAX, &list->signed_s);
+        assert(read); /* or the answer would not have verified */
+        const char *why = why_kept(merchant, list, now_s);
+        verdict = why == NULL ? verdict : verdict_of(REFRESH_UNVERIFIED, why);
     }
     if (verdict.end != REFRESH_OK) {
         certificate_list_deinit(list);

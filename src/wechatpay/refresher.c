@@ -89,7 +89,8 @@ static void ask(struct entry *entry)
 /* True when the merchant has other platform keys than before. The list's are taken over. */
 static bool take_list(struct entry *entry, struct certificate_list *list)
 {
-    bool changed = platform_keys_set(entry->merchant->platform_keys, list->items, list->count);
+    bool changed =
+        platform_keys_set(entry->merchant->platform_keys, list->items, list->count, list->signed_s);
     list->count = 0;
     return changed;
 }

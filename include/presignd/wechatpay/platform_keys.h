@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Certificates of one list. */
 #define PLATFORM_KEYS_MAX 16
@@ -25,8 +26,12 @@ struct platform_keys *platform_keys_ref(struct platform_keys *keys);
 struct platform_keys *platform_keys_unref(struct platform_keys *keys);
 
 /* Replaces all keys by those `count` (PLATFORM_KEYS_MAX at most). Takes over each `serial` (free())
- * and `key`. False: they are the same keys as before. */
-bool platform_keys_set(struct platform_keys *keys, const struct verify_key *items, size_t count);
+ * and `key`. `signed_s`: when WeChat Pay signed the list; 0: not known. False: they are the same
+ * keys as before. */
+bool platform_keys_set(struct platform_keys *keys, const struct verify_key *items, size_t count,
+                       int64_t signed_s);
+/* Of the present list. Accepts NULL, as one without a list. */
+int64_t platform_keys_signed_s(const struct platform_keys *keys);
 /* The keys, expired ones and those that are not valid yet included. Borrowed until the next
  * platform_keys_set(). */
 const struct verify_key *platform_keys_get(const struct platform_keys *keys, size_t *count);

@@ -318,14 +318,14 @@ Test(merchant, a_list_brings_the_keys_of_automatic_certificates)
     cr_assert_not(merchant_has_keys(merchant, 1000));
 
     struct verify_key one = listed("0A", platform, 2000000);
-    cr_assert(platform_keys_set(merchant->platform_keys, &one, 1));
+    cr_assert(platform_keys_set(merchant->platform_keys, &one, 1, 0));
     cr_assert(merchant_has_keys(merchant, 2000));
     cr_assert_not(merchant_has_keys(merchant, 2001));
     struct verify_key same = listed("0A", platform, 2000000);
-    cr_assert_not(platform_keys_set(merchant->platform_keys, &same, 1));
+    cr_assert_not(platform_keys_set(merchant->platform_keys, &same, 1, 0));
     struct verify_key other = listed("0B", platform, 2000000);
-    cr_assert(platform_keys_set(merchant->platform_keys, &other, 1));
-    cr_assert(platform_keys_set(merchant->platform_keys, NULL, 0));
+    cr_assert(platform_keys_set(merchant->platform_keys, &other, 1, 0));
+    cr_assert(platform_keys_set(merchant->platform_keys, NULL, 0, 0));
     cr_assert_not(merchant_has_keys(merchant, 1000));
     merchant_unref(merchant);
 }
@@ -344,7 +344,7 @@ Test(merchant, both_kinds_of_keys_verify)
     struct merchant *merchant = expect_taken(&spec);
     cr_assert_not(merchant_same(before, merchant));
     struct verify_key one = listed("0A", platform, 2000000);
-    cr_assert(platform_keys_set(merchant->platform_keys, &one, 1));
+    cr_assert(platform_keys_set(merchant->platform_keys, &one, 1, 0));
     const struct verify_key *keys = merchant_keys(merchant, room, &count);
     cr_assert_eq(count, 2);
     cr_assert_str_eq(keys[0].serial, "PUB_KEY_ID_0114232134912410");

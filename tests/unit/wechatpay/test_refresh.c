@@ -49,7 +49,8 @@ static struct refresh_verdict judge(struct bench *bench, const struct caller_got
     cr_assert_eq(verdict.end == REFRESH_OK, list.count > 0);
     cr_assert_eq(verdict.is_fault, verdict.text[0] != '\0');
     if (list.count > 0) {
-        (void)platform_keys_set(bench->merchant.platform_keys, list.items, list.count);
+        (void)platform_keys_set(bench->merchant.platform_keys, list.items, list.count,
+                                list.signed_s);
         list.count = 0;
     }
     certificate_list_deinit(&list);
@@ -120,6 +121,30 @@ Test(refresh, certificates_out_of_their_time_do_not_replace_valid_ones)
     size_t count;
     cr_assert_str_eq(platform_keys_get(bench.merchant.platform_keys, &count)->serial, "0A");
     cr_assert_eq(count, 1);
+}
+
+/* Its signature is good for five minutes. */
+Test(refresh, an_older_list_does_not_replace_a_newer_one)
+{
+    BENCH;
+    struct listed before[] = {certificate(bench.old, "0A")};
+    struct listed after[] = {certificate(bench.old, "0A"), certificate(bench.new, "0B")};
+    AUTO(signed_list_deinit) struct signed_list old = {0};
+    signed_list_make(&old, LISTS_KEY, before, 1, bench.old, "0A", NOW_S - 6);
+    struct caller_got replayed = signed_list_got(&old);
+    cr_assert_eq(judge_list(&bench, before, 1, bench.old, "0A").end, REFRESH_OK);
+    struct refresh_verdict verdict = judge(&bench, &replayed);
+    cr_assert(verdict.end == REFRESH_UNVERIFIED && verdict.is_fault);
+    cr_assert(strstr(verdict.text, "older than the one in use") != NULL);
+    cr_assert_eq(judge_list(&bench, after, 2, bench.old, "0A").end, REFRESH_OK);
+    cr_assert_eq(judge(&bench, &replayed).end, REFRESH_UNVERIFIED);
+    size_t count;
+    (void)platform_keys_get(bench.merchant.platform_keys, &count);
+    cr_assert_eq(count, 2);
+    signed_list_deinit(&old);
+    signed_list_make(&old, LISTS_KEY, before, 1, bench.old, "0A", NOW_S - 5);
+    replayed = signed_list_got(&old);
+    cr_assert_eq(judge(&bench, &replayed).end, REFRESH_OK, "the clock of another host");
 }
 
 Test(refresh, a_wrong_key_with_the_same_serial_does_not_stay)

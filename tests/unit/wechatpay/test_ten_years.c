@@ -187,7 +187,8 @@ static void change_outage(struct years *years)
 
 static void take(struct years *years, struct certificate_list *list)
 {
-    (void)platform_keys_set(years->merchant.platform_keys, list->items, list->count);
+    (void)platform_keys_set(years->merchant.platform_keys, list->items, list->count,
+                            list->signed_s);
     list->count = 0;
 }
 
