@@ -1,6 +1,6 @@
 /* The certificate lists of merchants with platform_certificates = auto: kept in the state directory
  * as they came, encrypted under the APIv3 key, so that the directory is no place to plant a key;
- * logged, counted, and told to the pipeline. */
+ * logged, counted, and told to the pipeline. Those of other merchants are removed. */
 #include "daemon/parts.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
@@ -8,9 +8,29 @@
 
 #include <string.h>
 
+#define FILE_PREFIX "certificates-"
+#define FILE_SUFFIX ".json"
+
 static char *file_name(const char *mchid)
 {
-    return mem_printf("certificates-%s.json", mchid);
+    return mem_printf(FILE_PREFIX "%s" FILE_SUFFIX, mchid);
+}
+
+/* A list of a merchant without automatic certificates, or what a killed process left of one. */
+static bool is_stale(const void *context, const char *name)
+{
+    const struct merchants *merchants = context;
+    if (strncmp(name, FILE_PREFIX, strlen(FILE_PREFIX)) != 0) {
+        return false;
+    }
+    AUTO_FREE char *mchid = mem_strdup(name + strlen(FILE_PREFIX));
+    char *suffix = strstr(mchid, FILE_SUFFIX);
+    if (suffix == NULL || strcmp(suffix, FILE_SUFFIX) != 0) {
+        return true;
+    }
+    *suffix = '\0';
+    const struct merchant *merchant = merchants_find(merchants, mchid);
+    return merchant == NULL || merchant->platform_keys == NULL;
 }
 
 static void on_read(void *context, const char *mchid, struct buf *out)
@@ -103,6 +123,7 @@ void certificate_lists_configure(struct daemon *d)
     const struct config *config = d->setup->config;
     refresher_configure(d->refresher, d->setup->merchants, config->endpoint.timeout_ms,
                         (unsigned)config->endpoint.max_connections / CONNECTIONS_SHARE);
+    state_dir_sweep(d->state, is_stale, d->setup->merchants);
 }
 
 void certificate_lists_open(struct daemon *d)

@@ -945,8 +945,24 @@ static void create_refresh_series(struct report *report, const struct merchant *
     }
 }
 
+/* Of a merchant that had automatic certificates before this reload. */
+static void remove_refresh_series(struct report *report, const struct merchants *fresh)
+{
+    size_t count = report->merchants == NULL ? 0 : merchants_count(report->merchants);
+    for (size_t i = 0; i < count; i++) {
+        const char *mchid = merchants_at(report->merchants, i)->mchid;
+        const struct merchant *now = merchants_find(fresh, mchid);
+        bool gone = now == NULL || now->platform_keys == NULL;
+        for (int end = 0; gone && end < REFRESH_END_COUNT; end++) {
+            const char *const labels[] = {mchid, refresh_end_name((enum refresh_end)end)};
+            metrics_remove(report->metrics, METRIC_CERTIFICATE_REFRESHES, labels);
+        }
+    }
+}
+
 void report_merchants(struct report *report, struct merchants *merchants)
 {
+    remove_refresh_series(report, merchants);
     merchants_unref(report->merchants);
     report->merchants = merchants_ref(merchants);
     create_merchant_series(report, "other");

@@ -217,15 +217,29 @@ double metric_value(const struct metric_series *series)
 }
 
 /* Series are hidden, not freed: callers may keep them. */
+static void hide(struct metric_series *series)
+{
+    series->shown = false;
+    series->value = 0;
+    series->count = 0;
+    memset(series->buckets, 0, sizeof series->buckets);
+}
+
 void metrics_clear(struct metrics *metrics, enum metric metric)
 {
     struct family *family = &metrics->families[metric];
     for (size_t i = 0; i < family->count; i++) {
-        struct metric_series *series = family->series[i];
-        series->shown = false;
-        series->value = 0;
-        series->count = 0;
-        memset(series->buckets, 0, sizeof series->buckets);
+        hide(family->series[i]);
+    }
+}
+
+void metrics_remove(struct metrics *metrics, enum metric metric, const char *const *labels)
+{
+    set_key(&metrics->key, metric, labels);
+    struct metric_series *series =
+        map_get(metrics->families[metric].by_values, metrics->key.data, metrics->key.len);
+    if (series != NULL) {
+        hide(series);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/ops/messages.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -182,4 +183,21 @@ bool state_dir_remove(struct state_dir *dir, const char *name)
     }
     warn(dir, name, errno);
     return false;
+}
+
+void state_dir_sweep(struct state_dir *dir, bool (*stale)(const void *context, const char *name),
+                     const void *context)
+{
+    int fd = dir->fd < 0 ? -1 : openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *listed = fd < 0 ? NULL : fdopendir(fd);
+    if (listed == NULL) {
+        return;
+    }
+    struct dirent *file;
+    for (int n = 0; n < STATE_DIR_FILES_MAX && (file = readdir(listed)) != NULL; n++) {
+        if (stale(context, file->d_name)) {
+            (void)state_dir_remove(dir, file->d_name);
+        }
+    }
+    (void)closedir(listed);
 }

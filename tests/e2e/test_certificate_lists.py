@@ -120,6 +120,20 @@ class Lists(unittest.TestCase):
             self.assertIsNone(outcome.reason, outcome.data)
         self.assertNotIn(other, daemon.log_text() + self.kept.read_text())
 
+    def test_what_a_merchant_without_automatic_certificates_leaves_is_removed(self):
+        gone = self.state / "certificates-1900000999.json"
+        self.state.mkdir(mode=0o700)
+        for left in (gone, self.kept.with_suffix(".json.new")):
+            left.write_text("{}")
+        daemon = self.start()
+        self.wait_for_refresh(daemon, "ok")
+        wait_until(self.kept.exists, "the list")
+        self.assertEqual([path.name for path in self.state.glob("certificates-*")], [self.kept.name])
+        self.assertEqual(daemon.terminate(), 0)
+        daemon = self.start(f"merchant {MERCHANT}.platform_certificates={self.world.sandbox.directory}/wechatpay-certificate.pem")
+        self.assertFalse(self.kept.exists())
+        self.assertNotIn("presignd_certificate_refreshes_total", "".join(daemon.metrics()))
+
     def test_an_element_that_cannot_be_used_is_told(self):
         daemon = self.start()
         self.wait_for_refresh(daemon, "ok")

@@ -38,4 +38,10 @@ bool state_dir_write(struct state_dir *dir, const char *name, const void *bytes,
 /* False when the file is still there, or could come back after a power failure. */
 bool state_dir_remove(struct state_dir *dir, const char *name);
 
+/* Removes the files that are `stale`, of the first STATE_DIR_FILES_MAX. The next start or reload
+ * finds what this one leaves. */
+#define STATE_DIR_FILES_MAX 4096
+void state_dir_sweep(struct state_dir *dir, bool (*stale)(const void *context, const char *name),
+                     const void *context);
+
 #endif

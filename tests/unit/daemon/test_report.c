@@ -323,3 +323,38 @@ Test(report, gauges_have_the_labels_of_their_rows)
     cr_expect_not_null(strstr(page.data, "\npresignd_jobs{state=\"waiting\"} 0\n"));
     scene_end(&scene, &one, &other);
 }
+
+static struct merchants *automatic(const char *mchid)
+{
+    static const char *const mchids[] = {ONE, OTHER};
+    struct merchant *items[ARRAY_LENGTH(mchids)];
+    for (size_t i = 0; i < ARRAY_LENGTH(mchids); i++) {
+        items[i] = keyless(mchids[i], MODE_DIRECT, false);
+        items[i]->serial_no = mem_strdup("5157");
+        items[i]->platform_keys = strcmp(mchids[i], mchid) == 0 ? platform_keys_new() : NULL;
+    }
+    return merchants_new(items, ARRAY_LENGTH(items));
+}
+
+/* The rule of certificates that expire leaves out merchants that have these series. */
+Test(report, refreshes_go_with_the_automatic_certificates)
+{
+    struct scene scene;
+    unsigned one, other;
+    scene_begin(&scene);
+    for (int i = 0; i < 2; i++) {
+        const char *mchid = i == 0 ? ONE : OTHER;
+        struct merchants *merchants = automatic(mchid);
+        report_merchants(scene.report, merchants);
+        merchants_unref(merchants);
+        for (int k = 0; k < 2; k++) {
+            const char *name = k == 0 ? ONE : OTHER;
+            AUTO_FREE char *series =
+                mem_printf("presignd_certificate_refreshes_total{mchid=\"%s\",end=\"ok\"}", name);
+            AUTO_BUF struct buf page = {0};
+            metrics_write(scene.metrics, &page);
+            cr_expect((strstr(page.data, series) != NULL) == (i == k), "%s", series);
+        }
+    }
+    scene_end(&scene, &one, &other);
+}

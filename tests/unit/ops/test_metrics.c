@@ -31,6 +31,21 @@ static void add(struct metrics *metrics, const char *reason, double value)
     metric_add(metrics_series(metrics, METRIC_RETRIES, &reason), value);
 }
 
+Test(metrics, one_series_can_go_and_come_back)
+{
+    AUTO_METRICS struct metrics *metrics = metrics_new();
+    const char *expired = "expired", *never = "never";
+    add(metrics, expired, 3);
+    add(metrics, "rejected", 1);
+    metrics_remove(metrics, METRIC_RETRIES, &expired);
+    metrics_remove(metrics, METRIC_RETRIES, &never);
+    expect_no(metrics, "expired");
+    expect_no(metrics, "never");
+    expect_line(metrics, "presignd_retries_total{reason=\"rejected\"} 1");
+    add(metrics, expired, 2);
+    expect_line(metrics, "presignd_retries_total{reason=\"expired\"} 2");
+}
+
 Test(metrics, counters_count_by_their_labels)
 {
     AUTO_METRICS struct metrics *metrics = metrics_new();

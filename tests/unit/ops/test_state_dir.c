@@ -142,3 +142,26 @@ Test(state_dir, a_write_that_fails_keeps_the_old_file)
     cr_assert(state_dir_works(dir) && holds(dir, "pauses", "new"));
     state_dir_free(dir);
 }
+
+static bool is_old(const void *context, const char *name)
+{
+    return strncmp(name, context, strlen(context)) == 0;
+}
+
+Test(state_dir, stale_files_are_removed)
+{
+    AUTO_DIRECTORY struct directory directory;
+    directory_init(&directory);
+    directory_write(&directory, "old-1", "text");
+    directory_write(&directory, "old-2.new", "text");
+    directory_write(&directory, "new-1", "text");
+    struct state_dir *dir = open_at(&directory);
+    AUTO_BUF struct buf out = {0};
+    state_dir_sweep(dir, is_old, "old-");
+    cr_assert(holds(dir, "new-1", "text"));
+    cr_assert_not(state_dir_read(dir, "old-1", &out) || state_dir_read(dir, "old-2.new", &out));
+    state_dir_free(dir);
+    dir = state_dir_open("");
+    state_dir_sweep(dir, is_old, "old-");
+    state_dir_free(dir);
+}
