@@ -733,7 +733,7 @@ static void clear(struct report *report)
         METRIC_WINDOW_USED,           METRIC_WINDOW_FULL,    METRIC_LAG,
         METRIC_PARTITION_STILL,       METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
         METRIC_MERCHANT_WAITING,      METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES,
-        METRIC_MERCHANT_OLDEST_EVENT, METRIC_PAUSED};
+        METRIC_MERCHANT_OLDEST_EVENT, METRIC_PAUSED,         METRIC_CERTIFICATE_LIST};
     for (size_t i = 0; i < ARRAY_LENGTH(metrics); i++) {
         metrics_clear(report->metrics, metrics[i]);
     }
@@ -764,6 +764,9 @@ static void set_merchants(struct report *report, const struct status *status)
         set(report, METRIC_MERCHANT_LIMIT, items[i].mchid, items[i].calls_limit);
         set(report, METRIC_MERCHANT_WAITING, items[i].mchid, items[i].waiting);
         set_ms(report, METRIC_MERCHANT_OLDEST_EVENT, items[i].mchid, items[i].oldest_event_ms);
+        if (items[i].certificates_at_ms != STATUS_NONE) {
+            set_ms(report, METRIC_CERTIFICATE_LIST, items[i].mchid, items[i].certificates_at_ms);
+        }
     }
 }
 

@@ -187,9 +187,9 @@ class Monitored(unittest.TestCase):
         cls.enterClassContext(cls.world)
         merchants = [f"--merchant={mchid}:direct" for mchid in (DIRECT, HELD)]
         sandbox = cls.world.start_sandbox(
-            options=["--fault-by-code", "--schema-dir", ROOT / "schemas", *merchants, f"--merchant={PARTNER}:partner"])
+            options=["--fault-by-code", "--serial-mode", "both", "--schema-dir", ROOT / "schemas", *merchants, f"--merchant={PARTNER}:partner"])
         cls.sets = [f"merchant {PARTNER}.platform_certificates={sandbox.directory}/wechatpay-certificate.pem",
-                    f"merchant {DIRECT}.platform_certificates=auto",  # the sandbox has none: no fault
+                    f"merchant {DIRECT}.platform_certificates=auto",
                     f"merchant {DIRECT}.apiv3_key={sandbox.directory}/apiv3-{DIRECT}.key",
                     f"daemon.state_dir={cls.world.directory}/state",
                     f"daemon.control_socket={cls.world.directory}/control.sock",
@@ -313,6 +313,12 @@ class Monitored(unittest.TestCase):
             if not self.prometheus.seen(expr):
                 empty.append(f"{where}: {expr}")
         self.assertEqual(empty, [])
+
+    def test_the_dashboard_shows_what_signs_and_what_verifies(self):
+        asked = rule_cases.metrics(" ".join(expr for _, expr, _ in dashboard_queries()))
+        self.assertLessEqual({"presignd_signatures_total", "presignd_answers_verified_total",
+                              "presignd_certificate_refreshes_total", "presignd_certificate_list_timestamp_seconds",
+                              "presignd_certificate_expiry_timestamp_seconds"}, asked)
 
     def test_a_name_that_is_not_there_is_found(self):
         lacks = ["presignd_nothing > 0", 'presignd_jobs{state="lost"}', "sum by (colour) (presignd_jobs)"]

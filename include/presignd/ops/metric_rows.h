@@ -102,6 +102,8 @@ METRIC(CERTIFICATE_EXPIRY, GAUGE, "presignd_certificate_expiry_timestamp_seconds
 METRIC(CERTIFICATE_REFRESHES, COUNTER, "presignd_certificate_refreshes_total",
        LABELS("mchid", "end"),
        "Downloads of the platform certificates (platform_certificates = auto), by how they ended.")
+METRIC(CERTIFICATE_LIST, GAUGE, "presignd_certificate_list_timestamp_seconds", LABELS("mchid"),
+       "When the merchant's list of platform certificates came. Absent before the first one.")
 METRIC(SIGNATURES, COUNTER, "presignd_signatures_total", LABELS("backend", "end"),
        "Signatures, by what made them and how that ended. ok: used. wrong, failed: not used; what "
        "libcrypto_mb got wrong is made again by OpenSSL.")
