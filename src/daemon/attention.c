@@ -269,6 +269,20 @@ static bool clock_off(const struct status *status, struct found *found)
     return true;
 }
 
+static bool events_expire(const struct status *status, struct found *found)
+{
+    const struct status_failure *items = status->failures.items;
+    int64_t expired = 0;
+    for (size_t i = 0; i < status->failures.count; i++) {
+        if (strcmp(items[i].reason, reason_name(REASON_EXPIRED)) == 0) {
+            expired = items[i].newest;
+        }
+    }
+    buf_printf(&found->text, "%" PRId64 " of %" PRId64 " events of the last %d minutes expired",
+               expired, status->work.newest_outcomes, HISTORY_MINUTES);
+    return expired >= 100 && expired * 10 > status->work.newest_outcomes;
+}
+
 /* Of the newest outcomes, at least `least` and `percent` failed for reasons of the side. The
  * reason `expired` is what senders asked for, and what a canary gives. */
 static bool side_fails(const struct status *status, enum reason_side side, int64_t least,
@@ -308,11 +322,40 @@ static bool wechatpay_fails(const struct status *status, struct found *found)
     return side_fails(status, REASON_SIDE_WECHATPAY, 20, 10, found);
 }
 
+static bool counted(int64_t count, int64_t least, const char *what, struct found *found)
+{
+    buf_printf(&found->text, "%" PRId64 " %s", count, what);
+    return count >= least;
+}
+
 static bool refused(const struct status *status, struct found *found)
 {
-    buf_printf(&found->text, "%" PRId64 " outcomes are refused by their topic, and wait",
-               status->work.refused);
-    return status->work.refused > 0;
+    return counted(status->work.refused, 1, "outcomes are refused by their topic, and wait", found);
+}
+
+static bool foreign(const struct status *status, struct found *found)
+{
+    return counted(status->work.newest_foreign, 1,
+                   "answers of the last 15 minutes belong to other requests", found);
+}
+
+static bool unverified_answers(const struct status *status, struct found *found)
+{
+    return counted(status->work.newest_unverified, 3,
+                   "answers of the last 15 minutes do not verify", found);
+}
+
+static bool shortages(const struct status *status, struct found *found)
+{
+    return counted(status->work.newest_shortages, 1,
+                   "calls of the last 15 minutes found no free file descriptor", found);
+}
+
+static bool sign_faults(const struct status *status, struct found *found)
+{
+    return counted(status->process.sign_faults, 1,
+                   "signatures of libcrypto_mb were not used; OpenSSL signs until a restart",
+                   found);
 }
 
 /* Not when the state has the same text. */
@@ -462,16 +505,6 @@ static bool certificates_stale(const struct status *status, struct found *found)
     return found->names > 0;
 }
 
-static bool sign_faults(const struct status *status, struct found *found)
-{
-    buf_printf(&found->text,
-               "libcrypto_mb failed with %" PRId64
-               " signatures, which were not sent; OpenSSL signs "
-               "until a restart",
-               status->process.sign_faults);
-    return status->process.sign_faults > 0;
-}
-
 /* The list reload_errors has the texts. */
 static bool reload_refused(const struct status *status, struct found *found)
 {
@@ -508,6 +541,11 @@ static const struct rule {
     {"PresigndOperatorFailures", true, operator_fails, ""},
     {"PresigndSenderFailures", true, sender_fails, ""},
     {"PresigndWechatpayFailures", true, wechatpay_fails, ""},
+    {"PresigndForeignAnswers", true, foreign,
+     "find the proxy that mixes answers: the journal names merchant and contract"},
+    {"PresigndUnverifiedAnswers", true, unverified_answers,
+     "compare wechatpay_public_key and its id with the merchant platform: presignctl check "
+     "--online"},
     {"PresigndLate", false, late,
      "compare calls in flight with their limit, here and by merchant: presignctl status"},
     {"PresigndOutcomesRefused", false, refused,
@@ -526,6 +564,10 @@ static const struct rule {
      "timedatectl shows whether the clock is synchronized; slew it, do not step it"},
     {"PresigndRateLimited", false, rate_limited,
      "set rate_per_s to the granted rate, divided by the number of instances"},
+    {"PresigndEventsExpire", false, events_expire,
+     "without late events, the senders' expirytime is too short: tell them"},
+    {"PresigndDescriptors", false, shortages,
+     "raise LimitNOFILE= of the unit, or lower endpoint.max_connections"},
     {"PresigndPaused", false, paused,
      "read by whom and why, then presignctl resume --merchant, --endpoint or --all"},
     {"PresigndNotReady", false, drained,

@@ -20,15 +20,35 @@ static struct history_minute *minute_at(struct history *history, int64_t wall_ms
 }
 
 /* The clock may have been set: minutes to come do not count. */
+static bool is_newest(const struct history_minute *at, int64_t wall_ms)
+{
+    int64_t minute = wall_ms / 60000;
+    return at->minute <= minute && at->minute > minute - HISTORY_MINUTES;
+}
+
 static int64_t newest_of(const struct history *history, enum reason reason, int64_t wall_ms)
 {
-    int64_t count = 0, minute = wall_ms / 60000;
+    int64_t count = 0;
     for (size_t i = 0; i < HISTORY_MINUTES; i++) {
         const struct history_minute *at = &history->minutes[i];
-        bool counts = at->minute <= minute && at->minute > minute - HISTORY_MINUTES;
-        count += counts ? at->counts[reason] : 0;
+        count += is_newest(at, wall_ms) ? at->counts[reason] : 0;
     }
     return count;
+}
+
+int64_t history_newest_calls(const struct history *history, enum history_end end, int64_t wall_ms)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < HISTORY_MINUTES; i++) {
+        const struct history_minute *at = &history->minutes[i];
+        count += is_newest(at, wall_ms) ? at->ends[end] : 0;
+    }
+    return count;
+}
+
+void history_call(struct history *history, enum history_end end, int64_t wall_ms)
+{
+    minute_at(history, wall_ms)->ends[end]++;
 }
 
 int64_t history_newest(const struct history *history, int64_t wall_ms)

@@ -279,6 +279,19 @@ static void note_unverified(struct report *report, const struct job *job)
                    serial[strspn(serial, word)] == '\0' ? serial : "");
 }
 
+static void note_history(struct report *report, const struct answer *answer)
+{
+    int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    if (answer_end_of(answer) == ANSWER_END_UNVERIFIED) {
+        history_call(&report->history, HISTORY_UNVERIFIED, wall_ms);
+    }
+    if (answer->cause == ANSWER_CAUSE_FOREIGN) {
+        history_call(&report->history, HISTORY_FOREIGN, wall_ms);
+    } else if (answer->cause == ANSWER_CAUSE_SHORTAGE) {
+        history_call(&report->history, HISTORY_SHORTAGE, wall_ms);
+    }
+}
+
 static void on_called(void *context, const struct job *job)
 {
     struct report *report = context;
@@ -298,6 +311,7 @@ static void on_called(void *context, const struct job *job)
         note_unverified(report, job);
     }
     event_log_attempt(job);
+    note_history(report, answer);
     if (answer->cause == ANSWER_CAUSE_FOREIGN) {
         note_foreign(report, job);
     } else if (answer->lacks_signature) {

@@ -86,6 +86,11 @@ static void take_work(const struct snapshot_sources *from, const struct pipeline
     status->work.succeeded = from->history->succeeded;
     status->work.failed = from->history->failed;
     status->work.newest_outcomes = history_newest(from->history, now.wall_ms);
+    status->work.newest_unverified =
+        history_newest_calls(from->history, HISTORY_UNVERIFIED, now.wall_ms);
+    status->work.newest_foreign = history_newest_calls(from->history, HISTORY_FOREIGN, now.wall_ms);
+    status->work.newest_shortages =
+        history_newest_calls(from->history, HISTORY_SHORTAGE, now.wall_ms);
     const char *subscription = consumer_subscription_error(from->consumer);
     status->work.kafka_last_error =
         subscription != NULL ? subscription : consumer_last_error(from->consumer);

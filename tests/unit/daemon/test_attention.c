@@ -23,7 +23,8 @@ static struct status good_day(void)
         .work = {.oldest_event_ms = ATTENTION_LATE_MS - 1,
                  .slo_ms = 10000,
                  .clock_offset_ms = 1 - ATTENTION_CLOCK_MS,
-                 .newest_outcomes = 100},
+                 .newest_outcomes = 100,
+                 .newest_unverified = 2},
         .failures = list_of(2, sizeof(struct status_failure)),
         .reload = {.at_ms = STATUS_NONE, .applied = STATUS_NONE},
         .merchants = list_of(2, sizeof(struct status_merchant)),
@@ -283,6 +284,27 @@ static void fault_reload(struct status *status)
     status->reload_errors = list_of(2, sizeof(struct status_reload_error));
 }
 
+static void fault_unverified_answers(struct status *status)
+{
+    status->work.newest_unverified = 3;
+}
+
+static void fault_foreign(struct status *status)
+{
+    status->work.newest_foreign = 1;
+}
+
+static void fault_shortage(struct status *status)
+{
+    status->work.newest_shortages = 1;
+}
+
+static void fault_expire(struct status *status)
+{
+    ((struct status_failure *)status->failures.items)[0].newest = 100;
+    status->work.newest_outcomes = 900;
+}
+
 static void fault_sign(struct status *status)
 {
     status->process.sign_faults = 2;
@@ -346,8 +368,15 @@ static const struct expected expectations[] = {
     {fault_limited, "PresigndRateLimited", "warning", "1900000001",
      "WeChat Pay answers 429; 0 events wait", NOW_MS - ATTENTION_LIMITED_MS},
     {fault_sign, "PresigndSignBackendFault", "warning", NULL,
-     "libcrypto_mb failed with 2 signatures, which were not sent; OpenSSL signs until a restart",
-     STATUS_NONE},
+     "2 signatures of libcrypto_mb were not used; OpenSSL signs until a restart", STATUS_NONE},
+    {fault_unverified_answers, "PresigndUnverifiedAnswers", "critical", NULL,
+     "3 answers of the last 15 minutes do not verify", STATUS_NONE},
+    {fault_foreign, "PresigndForeignAnswers", "critical", NULL,
+     "1 answers of the last 15 minutes belong to other requests", STATUS_NONE},
+    {fault_shortage, "PresigndDescriptors", "warning", NULL,
+     "1 calls of the last 15 minutes found no free file descriptor", STATUS_NONE},
+    {fault_expire, "PresigndEventsExpire", "warning", NULL,
+     "100 of 900 events of the last 15 minutes expired", STATUS_NONE},
     {fault_reload, "PresigndReloadFailed", "warning", NULL,
      "the last reload found 2 problems; the old configuration stays in use", NOW_MS - 1000},
     {fault_preflight, "PresigndPreflight", "warning", "rights", "no Write on a", STATUS_NONE},

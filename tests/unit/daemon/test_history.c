@@ -43,6 +43,20 @@ Test(history, outcomes_of_the_last_quarter_of_an_hour_are_counted)
     cr_expect_eq(history_newest(&history, first_ms + 100 * minute_ms), 0);
 }
 
+Test(history, calls_of_the_last_quarter_of_an_hour_are_counted)
+{
+    struct history history;
+    const int64_t minute_ms = 60000, first_ms = 1000 * minute_ms;
+    history_init(&history, (struct moment){0, first_ms});
+    history_call(&history, HISTORY_FOREIGN, first_ms);
+    history_call(&history, HISTORY_FOREIGN, first_ms + minute_ms);
+    cr_expect_eq(history_newest_calls(&history, HISTORY_FOREIGN, first_ms + minute_ms), 2);
+    cr_expect_eq(history_newest_calls(&history, HISTORY_UNVERIFIED, first_ms + minute_ms), 0);
+    int64_t after_ms = first_ms + HISTORY_MINUTES * minute_ms;
+    cr_expect_eq(history_newest_calls(&history, HISTORY_FOREIGN, after_ms), 1);
+    cr_expect_eq(history_newest_calls(&history, HISTORY_FOREIGN, after_ms + minute_ms), 0);
+}
+
 Test(history, the_last_transactions_are_kept)
 {
     struct history history;
