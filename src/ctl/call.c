@@ -228,7 +228,7 @@ static int call_event(const struct setup *setup, const struct buf *event)
                                   : caller_new(one.loop, &clock_system, NULL, &setup->caller,
                                                on_answered, &one, &error);
     if (one.caller == NULL) {
-        command_fail(&command_call, status, "%s", error != NULL ? error : strerror(errno));
+        command_fail(status, "%s", error != NULL ? error : strerror(errno));
     } else {
         start(&one, event);
         status = loop_run(one.loop);
@@ -241,27 +241,18 @@ static int call_event(const struct setup *setup, const struct buf *event)
     return status;
 }
 
-static int run(int argc, char **argv)
+static int run(void *values)
 {
-    struct options options = {0};
-    int status = command_options(&command_call, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
+    const struct options *options = values;
     AUTO_BUF struct buf event = {0};
-    if (!ctl_read_stdin(&command_call, &event, EVENT_MAX)) {
+    if (!ctl_read_stdin(&event, EVENT_MAX)) {
         return EX_DATAERR;
-    }
-    struct setup *setup = ctl_setup(&command_call, &options.config, false);
-    if (setup == NULL) {
-        return EX_CONFIG;
     }
     srandom((unsigned)clock_now(&clock_system).wall_ms);
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    status = call_event(setup, &event);
+    int status = call_event(options->config.setup, &event);
     curl_global_cleanup();
-    setup_free(setup);
-    return command_end(&command_call, status);
+    return command_end(status);
 }
 
 const struct command command_call = {
@@ -281,5 +272,7 @@ const struct command command_call = {
                 "# print only the id\n"
                 "presignctl call -c presignd.conf < event.json | jq -r .data.pre_entrustweb_id\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options),
+    .setup = COMMAND_SETUP,
     .run = run,
 };

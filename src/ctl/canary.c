@@ -80,7 +80,7 @@ static const struct endpoint *endpoint_of(const struct merchant *merchant)
 }
 
 /* The checks that precede expirytime must not refuse it: a site's schema may. */
-static char *check(const struct setup *setup, const struct canary *canary)
+static char *admission_error(const struct setup *setup, const struct canary *canary)
 {
     const struct record record = {.topic = "",
                                   .timestamp_ms = -1,
@@ -129,7 +129,7 @@ static char *write_event(const struct setup *setup, const struct merchant *merch
     buf_json_member(out, "expirytime", "1970-01-02T00:00:00Z");
     buf_json_member_raw(out, "data", text, strlen(text));
     buf_putc(out, '}');
-    return check(setup, canary);
+    return admission_error(setup, canary);
 }
 
 /* --- Its way --- */
@@ -163,7 +163,7 @@ static char *send_event(const struct setup *setup, const struct options *options
     }
     ctl_kafka_free(kafka);
     if (id == NULL) {
-        command_fail(&command_canary, EX_UNAVAILABLE, "not sent: %s", error);
+        command_fail(EX_UNAVAILABLE, "not sent: %s", error);
     }
     return id;
 }
@@ -188,7 +188,7 @@ static int report(const struct options *options, const struct canary *canary, co
     }
     (void)puts(out.data);
     if (strcmp(reason, reason_name(REASON_EXPIRED)) != 0) {
-        return command_fail(&command_canary, EX_TEMPFAIL,
+        return command_fail(EX_TEMPFAIL,
                             "the outcome is not the failure `expired`: check the daemon's clock "
                             "and its schemas");
     }
@@ -215,7 +215,7 @@ static int await_outcome(struct ctl_kafka *kafka, const struct options *options,
     }
     AUTO_FREE char *text = mem_printf("%s: no outcome within %" PRId64 " ms", id, passed_ms);
     AUTO_FREE char *reason = ctl_kafka_explain(kafka, text);
-    return command_fail(&command_canary, EX_TEMPFAIL, "%s", reason);
+    return command_fail(EX_TEMPFAIL, "%s", reason);
 }
 
 /* Both topics: a result would be a call of an event whose time has passed. */
@@ -226,13 +226,13 @@ static int send_and_await(const struct setup *setup, const struct options *optio
     struct ctl_kafka *kafka =
         ctl_kafka_reader(setup->properties, setup->property_count, options->timeout_ms, &error);
     if (kafka == NULL) {
-        return command_fail(&command_canary, EX_CONFIG, "%s", error);
+        return command_fail(EX_CONFIG, "%s", error);
     }
     int status = EX_UNAVAILABLE;
     const struct config *config = setup->config;
     if (ctl_kafka_follow(kafka, config->daemon.results_topic, CTL_KAFKA_END, &error) < 0 ||
         ctl_kafka_follow(kafka, config->daemon.failures_topic, CTL_KAFKA_END, &error) < 0) {
-        command_fail(&command_canary, EX_UNAVAILABLE, "%s", error);
+        command_fail(EX_UNAVAILABLE, "%s", error);
     } else {
         int64_t start_ms = clock_now(&clock_system).mono_ms;
         AUTO_FREE char *id = send_event(setup, options, canary);
@@ -242,34 +242,22 @@ static int send_and_await(const struct setup *setup, const struct options *optio
     return status;
 }
 
-static int run_with(const struct setup *setup, const struct options *options)
+static int run(void *values)
 {
+    const struct options *options = values;
+    const struct setup *setup = options->config.setup;
     struct merchant *merchant = options->mchid != NULL
                                     ? merchants_find(setup->merchants, options->mchid)
                                     : merchants_at(setup->merchants, 0);
     if (merchant == NULL) {
-        return command_fail(&command_canary, EX_CONFIG, "merchant %s is not configured",
-                            options->mchid);
+        return command_fail(EX_CONFIG, "merchant %s is not configured", options->mchid);
     }
     struct canary canary = {0};
     AUTO_FREE char *error = write_event(setup, merchant, &canary);
-    int status = error != NULL ? command_fail(&command_canary, EX_CONFIG, "%s", error)
+    int status = error != NULL ? command_fail(EX_CONFIG, "%s", error)
                                : send_and_await(setup, options, &canary);
     buf_deinit(&canary.value);
-    return status;
-}
-
-static int run(int argc, char **argv)
-{
-    struct options options = {.timeout_ms = TIMEOUT_MS};
-    int status = command_options(&command_canary, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    struct setup *setup = ctl_setup(&command_canary, &options.config, true);
-    status = setup == NULL ? EX_CONFIG : run_with(setup, &options);
-    setup_free(setup);
-    return command_end(&command_canary, status);
+    return command_end(status);
 }
 
 const struct command command_canary = {
@@ -291,5 +279,7 @@ const struct command command_canary = {
                 "# as a check of a monitoring system\n"
                 "presignctl canary --timeout-ms 10000 --json\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_ms = TIMEOUT_MS),
+    .setup = COMMAND_SETUP_WITHOUT_KEYS,
     .run = run,
 };

@@ -137,12 +137,12 @@ static int check_json(struct options *options)
     buf_putc(&json, '}');
     (void)puts(json.data);
     setup_end(setup, options);
-    return command_end(&command_check, status);
+    return command_end(status);
 }
 
 static int check_text(struct options *options)
 {
-    struct setup *setup = ctl_setup(&command_check, &options->config, false);
+    struct setup *setup = ctl_setup(&options->config, false);
     if (setup == NULL) {
         return EX_CONFIG;
     }
@@ -156,29 +156,24 @@ static int check_text(struct options *options)
     (void)fflush(stdout);
     int status = options->online ? online_print(setup, options) : EX_OK;
     if (problems.len > 0) {
-        status =
-            command_fail(&command_check, EX_CONFIG, "the running daemon would refuse a reload:");
+        status = command_fail(EX_CONFIG, "the running daemon would refuse a reload:");
         (void)fputs(problems.data, stderr);
     }
     if (!validity_check(setup->config, setup->merchants, clock_now(&clock_system).wall_ms,
                         &expired)) {
-        status = command_fail(&command_check, EX_CONFIG,
+        status = command_fail(EX_CONFIG,
                               "presignd would start, and hold the events of these merchants:");
         (void)fputs(expired.data, stderr);
     }
     setup_end(setup, options);
-    return command_end(&command_check, status);
+    return command_end(status);
 }
 
-static int run(int argc, char **argv)
+static int run(void *values)
 {
-    struct options options = {.timeout_ms = 10000};
-    int status = command_options(&command_check, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    status = options.json ? check_json(&options) : check_text(&options);
-    if (options.stuck) {
+    struct options *options = values;
+    int status = options->json ? check_json(options) : check_text(options);
+    if (options->stuck) {
         _exit(status);
     }
     return status;
@@ -217,5 +212,6 @@ const struct command command_check = {
                 "# on a new cluster, or with a new merchant\n"
                 "CREDENTIALS_DIRECTORY=/etc/presignd/keys presignctl check --online\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_ms = 10000),
     .run = run,
 };

@@ -62,7 +62,7 @@ static int await(const char *listen, int64_t timeout_ms, json_t **process)
     int64_t end_ms = clock_now(&clock_system).mono_ms + timeout_ms + LEAVE_MS;
     do {
         AUTO_JSON json_t *status = NULL;
-        int end = control_client_ask(&command_drain, listen, "/v1/status", NULL, &status);
+        int end = control_client_ask(listen, "/v1/status", NULL, &status);
         if (end != COMMAND_GO_ON) {
             return end;
         }
@@ -84,21 +84,20 @@ static int print(const struct options *options, const json_t *process)
     if (options->json) {
         AUTO_JSON json_t *answer = json_pack("{s:s, s:s, s:I}", "instance", instance, "state",
                                              state, "left", (json_int_t)left);
-        AUTO_FREE char *text = json_dumps(answer, JSON_COMPACT);
-        (void)puts(text);
+        command_json(answer);
     } else if (drained) {
         printf("%s: drained: it has left its group and stays up\n", instance);
     }
     if (!drained) {
-        return command_fail(&command_drain, EX_TEMPFAIL, "%s %s: %s", instance,
+        return command_fail(EX_TEMPFAIL, "%s %s: %s", instance,
                             is_over(state) ? "is in its group again, the drain was undone"
                                            : "has not left its group in time",
                             state);
     }
     if (left > 0) {
         return command_fail(
-            &command_drain, EX_TEMPFAIL,
-            "the time passed with %" PRId64 " events left; they go to other instances", left);
+            EX_TEMPFAIL, "the time passed with %" PRId64 " events left; they go to other instances",
+            left);
     }
     return EX_OK;
 }
@@ -110,21 +109,16 @@ static int drain(const char *listen, const struct options *options)
     AUTO_JSON json_t *answer = NULL;
     AUTO_JSON json_t *process = NULL;
     json_object_set_new(request, "timeout_ms", json_integer(timeout_ms));
-    int end = control_client_ask(&command_drain, listen, "/v1/drain", request, &answer);
+    int end = control_client_ask(listen, "/v1/drain", request, &answer);
     end = end == COMMAND_GO_ON ? await(listen, timeout_ms, &process) : end;
-    return end != COMMAND_GO_ON ? end : command_end(&command_drain, print(options, process));
+    return end != COMMAND_GO_ON ? end : command_end(print(options, process));
 }
 
-static int run(int argc, char **argv)
+static int run(void *values)
 {
-    struct options options = {.timeout_ms = -1};
-    int status = command_options(&command_drain, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    AUTO_FREE char *listen =
-        control_client_listen(&command_drain, &options.config, options.control);
-    return listen == NULL ? EX_CONFIG : drain(listen, &options);
+    const struct options *options = values;
+    AUTO_FREE char *listen = control_client_listen(&options->config, options->control);
+    return listen == NULL ? EX_CONFIG : drain(listen, options);
 }
 
 const struct command command_drain = {
@@ -140,5 +134,6 @@ const struct command command_drain = {
     .examples = "# a planned stop of one of several instances\n"
                 "sudo presignctl drain && sudo systemctl stop presignd\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_ms = -1),
     .run = run,
 };

@@ -38,38 +38,30 @@ static const struct command_exit exits[] = {
     {EX_OK, "the level is in use"}, EXIT_ROW_USAGE, EXIT_ROW_CONTROL, EXIT_ROW_NO_SOCKET, {0},
 };
 
-static int set(const char *listen, const struct options *options)
+static int run(void *values)
 {
+    const struct options *options = values;
+    AUTO_FREE char *listen = control_client_listen(&options->config, options->control);
+    if (listen == NULL) {
+        return EX_CONFIG;
+    }
     json_t *request = json_pack("{s:s}", "level", options->level);
     AUTO_JSON json_t *answer = NULL;
     if (options->for_s > 0) {
         json_object_set_new(request, "seconds", json_integer(options->for_s));
     }
-    int end = control_client_ask(&command_log_level, listen, "/v1/log-level", request, &answer);
+    int end = control_client_ask(listen, "/v1/log-level", request, &answer);
     if (end != COMMAND_GO_ON) {
         return end;
     }
     if (options->json) {
-        AUTO_FREE char *text = json_dumps(answer, JSON_COMPACT);
-        (void)puts(text);
+        command_json(answer);
     } else {
         const char *until = json_text(answer, "until");
         printf("log level %s %s%s\n", json_text(answer, "level"), *until == '\0' ? "" : "until ",
                *until == '\0' ? "until the restart" : until);
     }
-    return command_end(&command_log_level, EX_OK);
-}
-
-static int run(int argc, char **argv)
-{
-    struct options options = {0};
-    int status = command_options(&command_log_level, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    AUTO_FREE char *listen =
-        control_client_listen(&command_log_level, &options.config, options.control);
-    return listen == NULL ? EX_CONFIG : set(listen, &options);
+    return command_end(EX_OK);
 }
 
 const struct command command_log_level = {
@@ -83,5 +75,6 @@ const struct command command_log_level = {
     .examples = "# each attempt, for ten minutes\n"
                 "sudo presignctl log-level debug --for 10m\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options),
     .run = run,
 };

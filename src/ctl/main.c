@@ -4,7 +4,6 @@
 #include "presignd/base/nearest.h"
 #include "presignd/version.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -85,13 +84,6 @@ static int help(const char *name)
     return show(&text);
 }
 
-static int run(const struct command *command, int argc, char **argv)
-{
-    int status = command->run(argc, argv);
-    assert(command_exits_with(command, status)); /* the help must list it */
-    return status;
-}
-
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -111,5 +103,5 @@ int main(int argc, char **argv)
         return show(&text);
     }
     const struct command *command = find(name);
-    return command == NULL ? unknown(name) : run(command, argc - 1, argv + 1);
+    return command == NULL ? unknown(name) : command_run(command, argc - 1, argv + 1);
 }

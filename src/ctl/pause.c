@@ -29,6 +29,7 @@ struct options {
     bool persist;
     const char *note;
     bool json;
+    bool resume;  /* which of the two commands it is */
     bool drained; /* found out: the instance drains, or has left its group */
 };
 
@@ -129,10 +130,10 @@ static bool is_paused(const json_t *pauses, const struct scope *scope)
 }
 
 /* All or none: names that the daemon does not have are found before anything is paused. */
-static int check_names(const struct command *command, const char *listen, struct options *options)
+static int check_names(const char *listen, struct options *options)
 {
     AUTO_JSON json_t *status = NULL;
-    int end = control_client_ask(command, listen, "/v1/status", NULL, &status);
+    int end = control_client_ask(listen, "/v1/status", NULL, &status);
     const char *state = json_text(json_object_get(status, "process"), "state");
     options->drained = strcmp(state, "draining") == 0 || strcmp(state, "drained") == 0;
     for (size_t i = 0; end == COMMAND_GO_ON && i < options->count; i++) {
@@ -140,7 +141,7 @@ static int check_names(const struct command *command, const char *listen, struct
         scope->was = is_paused(json_object_get(status, "pauses"), scope);
         if (scope->scope == PAUSE_MERCHANT &&
             !has(json_object_get(status, "merchants"), "mchid", scope->name)) {
-            end = command_fail(command, EX_DATAERR, "the daemon has no merchant %s", scope->name);
+            end = command_fail(EX_DATAERR, "the daemon has no merchant %s", scope->name);
         }
     }
     return end;
@@ -154,8 +155,7 @@ static void undo(const char *listen, const struct options *options, size_t count
         const struct options bare = {0};
         AUTO_JSON json_t *answer = NULL;
         if (!scope->was) {
-            (void)!control_client_ask(&command_pause, listen, "/v1/resume",
-                                      request_of(&bare, scope), &answer);
+            (void)!control_client_ask(listen, "/v1/resume", request_of(&bare, scope), &answer);
         }
     }
 }
@@ -174,8 +174,7 @@ static void print_answer(const struct options *options, const json_t *answer, bo
     size_t index;
     const json_t *pause;
     if (options->json) {
-        AUTO_FREE char *text = json_dumps(answer, JSON_COMPACT);
-        (void)puts(text);
+        command_json(answer);
         return;
     }
     printf("%s: %s\n", json_text(answer, "instance"),
@@ -189,58 +188,49 @@ static void print_answer(const struct options *options, const json_t *answer, bo
     (void)puts("Only this instance: the others of its group go on as they were.");
 }
 
-static int send_all(const struct command *command, const char *listen, struct options *options)
+static int send_all(const char *listen, struct options *options)
 {
-    const char *path = command == &command_pause ? "/v1/pause" : "/v1/resume";
+    const char *path = options->resume ? "/v1/resume" : "/v1/pause";
     AUTO_JSON json_t *answer = NULL;
-    int end = check_names(command, listen, options);
+    int end = check_names(listen, options);
     for (size_t i = 0; end == COMMAND_GO_ON && i < options->count; i++) {
         json_decref_at(&answer);
-        end = control_client_ask(command, listen, path, request_of(options, &options->scopes[i]),
-                                 &answer);
-        if (end != COMMAND_GO_ON && command == &command_pause) {
+        end = control_client_ask(listen, path, request_of(options, &options->scopes[i]), &answer);
+        if (end != COMMAND_GO_ON && !options->resume) {
             undo(listen, options, i);
         }
     }
     if (end != COMMAND_GO_ON) {
         return end;
     }
-    print_answer(options, answer, command == &command_resume && options->all && options->drained);
-    return command_end(command, EX_OK);
+    print_answer(options, answer, options->resume && options->all && options->drained);
+    return command_end(EX_OK);
 }
 
-static int run(const struct command *command, int argc, char **argv)
+static int check(void *values)
 {
-    struct options options = {0};
-    int status = command_options(command, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
+    struct options *options = values;
+    if (options->all == (options->count > 0)) {
+        return command_usage(options->all ? "--all goes without --merchant and --endpoint"
+                                          : "give --merchant, --endpoint or --all");
     }
-    if (options.all == (options.count > 0)) {
-        return command_usage(command, options.all ? "--all goes without --merchant and --endpoint"
-                                                  : "give --merchant, --endpoint or --all");
+    if (options->note != NULL && strlen(options->note) > PAUSE_NOTE_MAX) {
+        return command_usage("--note: must have at most %d bytes", PAUSE_NOTE_MAX);
     }
-    if (options.note != NULL && strlen(options.note) > PAUSE_NOTE_MAX) {
-        return command_usage(command, "--note: must have at most %d bytes", PAUSE_NOTE_MAX);
+    if (options->note != NULL && !text_utf8_valid(options->note, strlen(options->note))) {
+        return command_usage("--note: is not UTF-8");
     }
-    if (options.note != NULL && !text_utf8_valid(options.note, strlen(options.note))) {
-        return command_usage(command, "--note: is not UTF-8");
+    if (options->all) {
+        (void)!add(options, PAUSE_ALL, "");
     }
-    if (options.all) {
-        (void)!add(&options, PAUSE_ALL, "");
-    }
-    AUTO_FREE char *listen = control_client_listen(command, &options.config, options.control);
-    return listen == NULL ? EX_CONFIG : send_all(command, listen, &options);
+    return COMMAND_GO_ON;
 }
 
-static int run_pause(int argc, char **argv)
+static int run(void *values)
 {
-    return run(&command_pause, argc, argv);
-}
-
-static int run_resume(int argc, char **argv)
-{
-    return run(&command_resume, argc, argv);
+    struct options *options = values;
+    AUTO_FREE char *listen = control_client_listen(&options->config, options->control);
+    return listen == NULL ? EX_CONFIG : send_all(listen, options);
 }
 
 static const struct command_exit pause_exits[] = {
@@ -278,7 +268,9 @@ const struct command command_pause = {
                 "# everything, on two hosts\n"
                 "for host in a b; do ssh $host sudo presignctl pause --all; done\n",
     .exits = pause_exits,
-    .run = run_pause,
+    COMMAND_OPTIONS(struct options),
+    .check = check,
+    .run = run,
 };
 
 const struct command command_resume = {
@@ -294,5 +286,7 @@ const struct command command_resume = {
                 "# everything\n"
                 "sudo presignctl resume --all\n",
     .exits = resume_exits,
-    .run = run_resume,
+    COMMAND_OPTIONS(struct options, .resume = true),
+    .check = check,
+    .run = run,
 };

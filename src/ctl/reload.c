@@ -134,34 +134,32 @@ static int print_result(const json_t *result, bool json)
 {
     bool ok = json_is_true(json_object_get(result, "ok"));
     if (json) {
-        AUTO_FREE char *text = json_dumps(result, JSON_COMPACT);
-        (void)puts(text);
+        command_json(result);
     } else if (ok) {
         (void)puts("the new configuration is in use");
     }
     if (ok) {
-        return command_end(&command_reload, EX_OK);
+        return command_end(EX_OK);
     }
-    command_fail(&command_reload, EX_CONFIG,
-                 "the new configuration was rejected, the old one stays in use:");
+    command_fail(EX_CONFIG, "the new configuration was rejected, the old one stays in use:");
     size_t index;
     const json_t *line;
     json_array_foreach (json_object_get(result, "errors"), index, line) {
         (void)fprintf(stderr, "%s\n", json_string_value(line));
     }
-    return command_end(&command_reload, EX_CONFIG);
+    return command_end(EX_CONFIG);
 }
 
 /* `problems` are those of the files now; they can be the reason why nothing answers at `listen`. */
 static int no_result(const char *listen, int64_t pid, const struct buf *problems)
 {
     if (errno == ESRCH) {
-        return command_fail(&command_reload, EX_UNAVAILABLE, "process %" PRId64 " has ended", pid);
+        return command_fail(EX_UNAVAILABLE, "process %" PRId64 " has ended", pid);
     }
     if (problems->len > 0) {
-        return ctl_config_wrong(&command_reload, problems);
+        return ctl_config_wrong(problems);
     }
-    return command_fail(&command_reload, EX_TEMPFAIL,
+    return command_fail(EX_TEMPFAIL,
                         "process %" PRId64 " got SIGHUP, but %s shows no result; if "
                         "daemon.admin_listen was changed, the reload was rejected: read its log",
                         pid, listen);
@@ -215,8 +213,7 @@ static int signal_daemon(const char *listen, const struct options *options, cons
     int64_t pid = options->pid != 0 ? options->pid : number(before, "pid");
     AUTO_FREE char *problem = send_sighup(pid);
     if (problem != NULL) {
-        return command_fail(&command_reload, EX_UNAVAILABLE, "process %" PRId64 ": %s", pid,
-                            problem);
+        return command_fail(EX_UNAVAILABLE, "process %" PRId64 ": %s", pid, problem);
     }
     AUTO_JSON json_t *result = await(listen, before, pid, options->timeout_s);
     return result != NULL ? print_result(result, options->json) : no_result(listen, pid, problems);
@@ -227,19 +224,19 @@ static int reload_by_signal(const char *listen, const struct options *options,
 {
     AUTO_FREE char *error = NULL;
     if (listen == NULL) { /* errors can hide where the daemon listens */
-        return ctl_config_wrong(&command_reload, problems);
+        return ctl_config_wrong(problems);
     }
     if (listen[0] == '\0') {
-        return command_fail(&command_reload, EX_UNAVAILABLE,
+        return command_fail(EX_UNAVAILABLE,
                             "no control socket answers, and daemon.admin_listen is empty: nothing "
                             "reports the result");
     }
     AUTO_JSON json_t *before = ask(listen, &error);
     if (before == NULL && options->pid == 0) {
-        return command_fail(&command_reload, EX_UNAVAILABLE, "%s", error);
+        return command_fail(EX_UNAVAILABLE, "%s", error);
     }
     if (options->pid == 0 && pid_is_foreign(before)) {
-        return command_fail(&command_reload, EX_UNAVAILABLE,
+        return command_fail(EX_UNAVAILABLE,
                             "presignd runs in another pid namespace, where its pid is %" PRId64
                             ": run presignctl there, or give the pid that it has here with --pid",
                             number(before, "pid"));
@@ -274,8 +271,7 @@ static int ask_for_reload(const char *listen, const struct options *options)
     if (http == 200 || http == 409) {
         return print_result(result, options->json);
     }
-    return command_fail(&command_reload, EX_TEMPFAIL, "%s",
-                        error != NULL ? error : json_text(result, "error"));
+    return command_fail(EX_TEMPFAIL, "%s", error != NULL ? error : json_text(result, "error"));
 }
 
 /* COMMAND_GO_ON when nobody listens there, or another process than --pid. */
@@ -297,17 +293,13 @@ static int reload(const struct config *config, const struct options *options,
                : reload_by_signal(config->daemon.admin_listen, options, problems);
 }
 
-static int run(int argc, char **argv)
+static int run(void *values)
 {
-    struct options options = {.timeout_s = 60};
-    int status = command_options(&command_reload, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
+    const struct options *options = values;
     /* An invalid configuration does not end the command: the daemon reports it. */
     AUTO_BUF struct buf problems = {0};
-    struct config *config = ctl_config_gather(&options.config, &problems);
-    status = reload(config, &options, &problems);
+    struct config *config = ctl_config_gather(&options->config, &problems);
+    int status = reload(config, options, &problems);
     config_free(config);
     return status;
 }
@@ -327,5 +319,6 @@ const struct command command_reload = {
                 "# the same through systemd, which runs this command\n"
                 "systemctl reload presignd\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_s = 60),
     .run = run,
 };

@@ -95,7 +95,7 @@ struct sending {
 /* The first error determines the exit status. */
 static void fail(struct sending *sending, size_t line, int status, const char *reason)
 {
-    command_fail(&command_send, status, "line %zu: %s", line, reason);
+    command_fail(status, "line %zu: %s", line, reason);
     if (sending->status == EX_OK) {
         sending->status = status;
     }
@@ -292,13 +292,27 @@ static int send_lines(struct sending *sending)
         print_oldest(sending);
     }
     if (ferror(stdin)) {
-        return command_fail(&command_send, EX_UNAVAILABLE, "standard input cannot be read");
+        return command_fail(EX_UNAVAILABLE, "standard input cannot be read");
     }
-    return command_end(&command_send, sending->status);
+    return command_end(sending->status);
 }
 
-static int send_stdin(const struct setup *setup, const struct options *options)
+static int check(void *values)
 {
+    const struct options *options = values;
+    if (options->records && options->raw) {
+        return command_usage("give --records or --raw");
+    }
+    if ((options->key != NULL) + options->key_from_code + options->no_key > 1) {
+        return command_usage("give one of --key, --key-from-code, --no-key");
+    }
+    return COMMAND_GO_ON;
+}
+
+static int run(void *values)
+{
+    const struct options *options = values;
+    const struct setup *setup = options->config.setup;
     AUTO_FREE char *error = NULL;
     AUTO_FREE struct sending *sending = mem_zalloc(1, sizeof *sending);
     sending->options = options;
@@ -306,41 +320,12 @@ static int send_stdin(const struct setup *setup, const struct options *options)
     sending->kafka =
         ctl_kafka_sender(setup->properties, setup->property_count, options->timeout_ms, &error);
     if (sending->kafka == NULL) {
-        return command_fail(&command_send, EX_CONFIG, "%s", error);
+        return command_fail(EX_CONFIG, "%s", error);
     }
     int status = ctl_kafka_partitions(sending->kafka, sending->topic, &error) < 0
-                     ? command_fail(&command_send, EX_UNAVAILABLE, "%s", error)
+                     ? command_fail(EX_UNAVAILABLE, "%s", error)
                      : send_lines(sending);
     ctl_kafka_free(sending->kafka);
-    return status;
-}
-
-static int check_options(const struct options *options)
-{
-    if (options->records && options->raw) {
-        return command_usage(&command_send, "give --records or --raw");
-    }
-    if ((options->key != NULL) + options->key_from_code + options->no_key > 1) {
-        return command_usage(&command_send, "give one of --key, --key-from-code, --no-key");
-    }
-    return COMMAND_GO_ON;
-}
-
-static int run(int argc, char **argv)
-{
-    struct options options = {.timeout_ms = 10000};
-    int status = command_options(&command_send, argc, argv, &options);
-    if (status == COMMAND_GO_ON) {
-        status = check_options(&options);
-    }
-    if (status == COMMAND_GO_ON) {
-        struct setup *setup = ctl_setup(&command_send, &options.config, true);
-        status = setup == NULL ? EX_CONFIG : send_stdin(setup, &options);
-        setup_free(setup);
-    }
-    for (size_t i = 0; i < options.header_count; i++) {
-        free(options.header_names[i]);
-    }
     return status;
 }
 
@@ -368,5 +353,8 @@ const struct command command_send = {
                 "# send the event of one failure again (presignctl redrive never does it twice)\n"
                 "jq -c .data.original failure.json | presignctl send --records\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_ms = 10000),
+    .setup = COMMAND_SETUP_WITHOUT_KEYS,
+    .check = check,
     .run = run,
 };

@@ -14,7 +14,8 @@
 struct options {
     struct ctl_config config;
     const char *mchid, *endpoint, *nonce;
-    int64_t timestamp_s;
+    int64_t timestamp_s; /* below 0: now */
+    char fresh[SIGN_NONCE_LENGTH + 1];
     bool json;
 };
 
@@ -80,29 +81,12 @@ static int print_signed(const struct merchant *merchant, const struct endpoint *
     sign_message(&message, "POST", endpoint->path, options->timestamp_s, options->nonce, body->data,
                  body->len);
     if (!sign_bytes(merchant->private_key, message.data, message.len, &signature)) {
-        return command_fail(&command_sign, EX_CONFIG, "OpenSSL cannot sign with this key");
+        return command_fail(EX_CONFIG, "OpenSSL cannot sign with this key");
     }
     sign_authorization(&authorization, merchant->mchid, merchant->serial_no, options->timestamp_s,
                        options->nonce, signature.data);
     print(options, &message, authorization.data);
     return EX_OK;
-}
-
-static int sign_stdin(const struct setup *setup, const struct options *options)
-{
-    const struct endpoint *endpoint = endpoint_find(options->endpoint, strlen(options->endpoint));
-    const char *why = NULL;
-    const struct merchant *merchant =
-        admit_merchant(setup->merchants, endpoint, options->mchid, &why);
-    if (merchant == NULL) {
-        return command_fail(&command_sign, EX_CONFIG, "merchant %s: %s",
-                            options->mchid != NULL ? options->mchid : "(none given)", why);
-    }
-    AUTO_BUF struct buf body = {0};
-    if (!ctl_read_stdin(&command_sign, &body, BODY_MAX)) {
-        return EX_DATAERR;
-    }
-    return print_signed(merchant, endpoint, options, &body);
 }
 
 static bool nonce_valid(const char *nonce)
@@ -111,26 +95,42 @@ static bool nonce_valid(const char *nonce)
     return len >= 1 && len <= SIGN_NONCE_LENGTH && nonce[len] == '\0';
 }
 
-static int run(int argc, char **argv)
+static int check(void *values)
 {
-    char fresh[SIGN_NONCE_LENGTH + 1];
-    sign_nonce(fresh);
-    struct options options = {.nonce = fresh,
-                              .timestamp_s = clock_now(&clock_system).wall_ms / 1000};
-    int status = command_options(&command_sign, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
+    struct options *options = values;
+    if (options->endpoint == NULL) {
+        return command_usage("--endpoint is missing");
     }
-    if (options.endpoint == NULL) {
-        return command_usage(&command_sign, "--endpoint is missing");
+    if (options->nonce == NULL) {
+        sign_nonce(options->fresh);
+        options->nonce = options->fresh;
     }
-    if (!nonce_valid(options.nonce)) {
-        return command_usage(&command_sign, "--nonce must be 1 to 32 letters and digits");
+    if (!nonce_valid(options->nonce)) {
+        return command_usage("--nonce must be 1 to 32 letters and digits");
     }
-    struct setup *setup = ctl_setup(&command_sign, &options.config, false);
-    status = setup == NULL ? EX_CONFIG : sign_stdin(setup, &options);
-    setup_free(setup);
-    return command_end(&command_sign, status);
+    if (options->timestamp_s < 0) {
+        options->timestamp_s = clock_now(&clock_system).wall_ms / 1000;
+    }
+    return COMMAND_GO_ON;
+}
+
+static int run(void *values)
+{
+    const struct options *options = values;
+    const struct setup *setup = options->config.setup;
+    const struct endpoint *endpoint = endpoint_find(options->endpoint, strlen(options->endpoint));
+    const char *why = NULL;
+    const struct merchant *merchant =
+        admit_merchant(setup->merchants, endpoint, options->mchid, &why);
+    if (merchant == NULL) {
+        return command_fail(EX_CONFIG, "merchant %s: %s",
+                            options->mchid != NULL ? options->mchid : "(none given)", why);
+    }
+    AUTO_BUF struct buf body = {0};
+    if (!ctl_read_stdin(&body, BODY_MAX)) {
+        return EX_DATAERR;
+    }
+    return command_end(print_signed(merchant, endpoint, options, &body));
 }
 
 const struct command command_sign = {
@@ -149,5 +149,8 @@ const struct command command_sign = {
                 "printf %s '{\"appid\":\"wx1\"}' | presignctl sign --endpoint app \\\n"
                 "    --timestamp 1700000000 --nonce 0123456789abcdef\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timestamp_s = -1),
+    .setup = COMMAND_SETUP,
+    .check = check,
     .run = run,
 };

@@ -14,7 +14,8 @@ struct options {
     struct ctl_config config;
     bool records;
     const char *now;
-    bool json; /* accepted; the output is always JSON */
+    int64_t wall_ms; /* of `now` */
+    bool json;       /* accepted; the output is always JSON */
 };
 
 static const struct option_row rows[] = {
@@ -82,7 +83,7 @@ static bool judge_record_line(const struct setup *setup, const struct buf *line,
     AUTO_JSON json_t *original = outcome_read(line->data, line->len);
     struct record_owned *owned = original == NULL ? NULL : outcome_original_read(original, &error);
     if (owned == NULL) {
-        command_fail(&command_validate, EX_DATAERR, "line %zu is not a record: %s", number,
+        command_fail(EX_DATAERR, "line %zu is not a record: %s", number,
                      error != NULL ? error : "not JSON");
         (void)puts("{\"outcome\":\"unreadable\"}");
         return false;
@@ -106,7 +107,7 @@ static bool judge_event_line(const struct setup *setup, const struct buf *line, 
     };
     enum reason reason = judge(setup, &record, wall_ms);
     if (reason == REASON_INVALID_JSON && hint) {
-        command_fail(&command_validate, EX_DATAERR,
+        command_fail(EX_DATAERR,
                      "line %zu is not valid JSON: give one event a line (jq -c joins the lines of "
                      "an event)",
                      number);
@@ -128,26 +129,26 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
     }
     /* Unread lines were not validated. */
     if (ferror(stdin)) {
-        return command_fail(&command_validate, EX_UNAVAILABLE, "standard input cannot be read");
+        return command_fail(EX_UNAVAILABLE, "standard input cannot be read");
     }
     return all ? EX_OK : EX_DATAERR;
 }
 
-static int run(int argc, char **argv)
+static int check(void *values)
 {
-    struct options options = {0};
-    int status = command_options(&command_validate, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
+    struct options *options = values;
+    options->wall_ms = clock_now(&clock_system).wall_ms;
+    if (options->now != NULL &&
+        !text_rfc3339(options->now, strlen(options->now), &options->wall_ms)) {
+        return command_usage("--now must be an RFC 3339 time");
     }
-    int64_t wall_ms = clock_now(&clock_system).wall_ms;
-    if (options.now != NULL && !text_rfc3339(options.now, strlen(options.now), &wall_ms)) {
-        return command_usage(&command_validate, "--now must be an RFC 3339 time");
-    }
-    struct setup *setup = ctl_setup(&command_validate, &options.config, true);
-    status = setup == NULL ? EX_CONFIG : judge_lines(setup, options.records, wall_ms);
-    setup_free(setup);
-    return command_end(&command_validate, status);
+    return COMMAND_GO_ON;
+}
+
+static int run(void *values)
+{
+    const struct options *options = values;
+    return command_end(judge_lines(options->config.setup, options->records, options->wall_ms));
 }
 
 const struct command command_validate = {
@@ -176,5 +177,8 @@ const struct command command_validate = {
         "# count the reasons of invalid events\n"
         "presignctl validate -c test.conf < events.jsonl | jq -r .reason | sort | uniq -c\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options),
+    .setup = COMMAND_SETUP_WITHOUT_KEYS,
+    .check = check,
     .run = run,
 };

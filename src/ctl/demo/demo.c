@@ -122,7 +122,7 @@ static bool keep_files(struct demo *demo, const struct demo_child *child)
 
 /* Prints the error, then as keep_files(). */
 #define FAIL(demo, child, ...) \
-    (command_fail(&command_demo, EX_UNAVAILABLE, __VA_ARGS__), keep_files((demo), (child)))
+    (command_fail(EX_UNAVAILABLE, __VA_ARGS__), keep_files((demo), (child)))
 
 /* Waits at most that long for SIGINT, SIGTERM or SIGHUP, which are blocked. */
 static bool interrupted(struct demo *demo, long ms)
@@ -579,29 +579,25 @@ static void clean_up(struct demo *demo)
     free(demo->dir);
 }
 
-static int run(int argc, char **argv)
+static int run(void *values)
 {
-    struct demo demo = {0};
-    int status = command_options(&command_demo, argc, argv, &demo);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
+    struct demo *demo = values;
     /* Block the signals before threads start, so that no thread receives them. */
-    (void)sigemptyset(&demo.signals);
-    (void)sigaddset(&demo.signals, SIGINT);
-    (void)sigaddset(&demo.signals, SIGTERM);
-    (void)sigaddset(&demo.signals, SIGHUP);
-    (void)sigprocmask(SIG_BLOCK, &demo.signals, NULL);
+    (void)sigemptyset(&demo->signals);
+    (void)sigaddset(&demo->signals, SIGINT);
+    (void)sigaddset(&demo->signals, SIGTERM);
+    (void)sigaddset(&demo->signals, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &demo->signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* so that `presignctl demo | head` cleans up */
     log_level_set(LOG_WARNING);
     terminal_init();
-    demo.colours = terminal_colours(stdout);
+    demo->colours = terminal_colours(stdout);
     AUTO_FREE char *dir = paths_program_dir();
     AUTO_FREE char *program = mem_printf("%s/presignctl", dir == NULL ? "" : dir);
-    demo.program = dir == NULL ? "presignctl" : typed(program);
-    bool well = play(&demo);
-    clean_up(&demo);
-    return well ? EX_OK : demo.went_wrong ? EX_UNAVAILABLE : EX_TEMPFAIL;
+    demo->program = dir == NULL ? "presignctl" : typed(program);
+    bool well = play(demo);
+    clean_up(demo);
+    return well ? EX_OK : demo->went_wrong ? EX_UNAVAILABLE : EX_TEMPFAIL;
 }
 
 const struct command command_demo = {
@@ -619,5 +615,6 @@ const struct command command_demo = {
                 "# keep it running; it prints the commands that send your own events\n"
                 "presignctl demo --keep\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct demo),
     .run = run,
 };

@@ -178,8 +178,7 @@ static void ask_daemons(struct finding *finding)
         ask_daemon(finding, listen);
     }
     if (options->socket_count == 0) {
-        AUTO_FREE char *listen =
-            control_client_listen(&command_find, &options->outcomes.config, NULL);
+        AUTO_FREE char *listen = control_client_listen(&options->outcomes.config, NULL);
         if (listen != NULL) {
             ask_daemon(finding, listen);
         }
@@ -223,33 +222,9 @@ static int show(struct finding *finding)
                       options->timeout_ms);
     }
     if (found_count(&finding->found) == 0) {
-        return command_fail(&command_find, EX_DATAERR, "no event of %s since then", options->code);
+        return command_fail(EX_DATAERR, "no event of %s since then", options->code);
     }
-    return command_end(&command_find, EX_OK);
-}
-
-static int find(const struct setup *setup, const struct options *options)
-{
-    AUTO_FREE char *error = NULL;
-    struct finding finding = {
-        .options = options,
-        .setup = setup,
-        .kafka = ctl_kafka_scanner(setup->properties, setup->property_count, options->timeout_ms,
-                                   &error),
-        .end_ms = clock_now(&clock_system).mono_ms + options->timeout_ms,
-    };
-    if (finding.kafka == NULL) {
-        return command_fail(&command_find, EX_CONFIG, "%s", error);
-    }
-    found_init(&finding.found, options->code, options->mchid);
-    bool read = find_in(&finding, true, &error);
-    if (read && !found_all_known(&finding.found)) {
-        read = find_in(&finding, false, &error);
-    }
-    int status = read ? show(&finding) : command_fail(&command_find, EX_UNAVAILABLE, "%s", error);
-    found_deinit(&finding.found);
-    ctl_kafka_free(finding.kafka);
-    return status;
+    return command_end(EX_OK);
 }
 
 static bool code_valid(const char *text)
@@ -260,27 +235,44 @@ static bool code_valid(const char *text)
            strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == len;
 }
 
-static int run(int argc, char **argv)
+static int check(void *values)
 {
-    struct options options = {
-        .timeout_ms = TIMEOUT_MS,
-        .outcomes.filter = OUTCOME_FILTER_ALL,
-    };
-    options.outcomes.filter.since_ms = clock_now(&clock_system).wall_ms - SINCE_MS;
-    int status = command_options(&command_find, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    if (!code_valid(options.code)) {
-        return command_usage(&command_find,
-                             "CODE is an out_contract_code: at most %d letters "
-                             "and digits",
+    struct options *options = values;
+    struct outcome_filter *filter = &options->outcomes.filter;
+    if (!code_valid(options->code)) {
+        return command_usage("CODE is an out_contract_code: at most %d letters and digits",
                              CODE_MAX);
     }
+    if (filter->since_ms == INT64_MIN) {
+        filter->since_ms = clock_now(&clock_system).wall_ms - SINCE_MS;
+    }
+    return COMMAND_GO_ON;
+}
+
+static int run(void *values)
+{
+    const struct options *options = values;
+    const struct setup *setup = options->outcomes.config.setup;
+    AUTO_FREE char *error = NULL;
     terminal_init();
-    struct setup *setup = ctl_setup(&command_find, &options.outcomes.config, true);
-    status = setup == NULL ? EX_CONFIG : find(setup, &options);
-    setup_free(setup);
+    struct finding finding = {
+        .options = options,
+        .setup = setup,
+        .kafka = ctl_kafka_scanner(setup->properties, setup->property_count, options->timeout_ms,
+                                   &error),
+        .end_ms = clock_now(&clock_system).mono_ms + options->timeout_ms,
+    };
+    if (finding.kafka == NULL) {
+        return command_fail(EX_CONFIG, "%s", error);
+    }
+    found_init(&finding.found, options->code, options->mchid);
+    bool read = find_in(&finding, true, &error);
+    if (read && !found_all_known(&finding.found)) {
+        read = find_in(&finding, false, &error);
+    }
+    int status = read ? show(&finding) : command_fail(EX_UNAVAILABLE, "%s", error);
+    found_deinit(&finding.found);
+    ctl_kafka_free(finding.kafka);
     return status;
 }
 
@@ -308,5 +300,9 @@ const struct command command_find = {
                 "# of yesterday\n"
                 "presignctl find C1 --since 2d --json\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_ms = TIMEOUT_MS,
+                    .outcomes.filter = OUTCOME_FILTER_ALL),
+    .setup = COMMAND_SETUP_WITHOUT_KEYS,
+    .check = check,
     .run = run,
 };

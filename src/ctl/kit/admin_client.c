@@ -1,5 +1,6 @@
 #include "ctl/kit/admin_client.h"
 
+#include "ctl/kit/command.h"
 #include "presignd/base/address.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
@@ -9,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *admin_client_status(const struct command *command, const struct ctl_config *options,
-                          const char **path)
+char *admin_client_status(const struct ctl_config *options, const char **path)
 {
     AUTO_BUF struct buf problems = {0};
     struct config *config = ctl_config_gather(options, &problems);
@@ -18,7 +18,7 @@ char *admin_client_status(const struct command *command, const struct ctl_config
     char *found = NULL;
     *path = "/status.json";
     if (config->files_lack || listen == NULL) {
-        command_fail(command, EX_CONFIG, "daemon.admin_listen cannot be read:");
+        command_fail(EX_CONFIG, "daemon.admin_listen cannot be read:");
         (void)fputs(problems.data, stderr);
     } else if (listen[0] != '\0') {
         found = mem_strdup(listen);
@@ -26,7 +26,7 @@ char *admin_client_status(const struct command *command, const struct ctl_config
         *path = "/v1/status";
         found = mem_printf(ADDRESS_UNIX_PREFIX "%s", control);
     } else {
-        command_fail(command, EX_CONFIG,
+        command_fail(EX_CONFIG,
                      "daemon.admin_listen and daemon.control_socket are empty: nothing tells the "
                      "daemon's state");
     }

@@ -16,8 +16,8 @@
  * or, where that is empty, daemon.control_socket and its path (free()). Works with a configuration
  * that has other errors, since the daemon may run with an older one. NULL after an error was
  * printed; the command then ends with EX_CONFIG. */
-char *admin_client_status(const struct command *command, const struct ctl_config *options,
-                          const char **path) __attribute__((warn_unused_result));
+char *admin_client_status(const struct ctl_config *options, const char **path)
+    __attribute__((warn_unused_result));
 
 /* GET `path` with the HTTP status in `*status`; appends the answer to `body`. Blocks for at most
  * `timeout_ms`. NULL, or why there was no answer (free()). `listen` as for address_parse(). */

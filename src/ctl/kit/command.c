@@ -1,14 +1,19 @@
 #include "ctl/kit/command.h"
 
+#include "ctl/kit/config.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
+#include <assert.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { HELP_COLUMN = 28 };
+
+static const struct command *running; /* for messages */
 
 static void help_row(const struct option_row *row, struct buf *out)
 {
@@ -72,7 +77,7 @@ void command_help(const struct command *command, struct buf *out)
     help_exits(command, out);
 }
 
-bool command_exits_with(const struct command *command, int status)
+static bool exits_with(const struct command *command, int status)
 {
     const struct command_exit *row = command->exits;
     while (row->meaning != NULL && row->status != status) {
@@ -81,61 +86,89 @@ bool command_exits_with(const struct command *command, int status)
     return row->meaning != NULL;
 }
 
-static void print_error(const struct command *command, const char *format, va_list arguments,
-                        const char *after) __attribute__((format(printf, 2, 0)));
-static void print_error(const struct command *command, const char *format, va_list arguments,
-                        const char *after)
+static void print_error(const char *format, va_list arguments, bool usage)
+    __attribute__((format(printf, 1, 0)));
+static void print_error(const char *format, va_list arguments, bool usage)
 {
     AUTO_FREE char *text = mem_vprintf(format, arguments);
     AUTO_BUF struct buf clean = {0};
     text_clean(&clean, text, strlen(text), 8192);
-    if (after == NULL) {
-        (void)fprintf(stderr, "presignctl %s: %s\n", command->name, clean.data);
-    } else {
-        (void)fprintf(stderr, "presignctl %s: %s; see presignctl %s %s\n", command->name,
-                      clean.data, command->name, after);
+    (void)fprintf(stderr, "presignctl %s: %s", running->name, clean.data);
+    if (usage) {
+        (void)fprintf(stderr, "; see presignctl %s --help", running->name);
     }
+    (void)fputc('\n', stderr);
 }
 
-int command_fail(const struct command *command, int status, const char *format, ...)
+int command_fail(int status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_error(command, format, arguments, NULL);
+    print_error(format, arguments, false);
     va_end(arguments);
     return status;
 }
 
-int command_usage(const struct command *command, const char *format, ...)
+int command_usage(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    print_error(command, format, arguments, "--help");
+    print_error(format, arguments, true);
     va_end(arguments);
     return EX_USAGE;
 }
 
-int command_end(const struct command *command, int status)
+void command_json(const json_t *document)
+{
+    (void)json_dumpf(document, stdout, JSON_COMPACT);
+    (void)putchar('\n');
+}
+
+int command_end(int status)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        return command_fail(command, EX_UNAVAILABLE, "the output could not be written");
+        return command_fail(EX_UNAVAILABLE, "the output could not be written");
     }
     return status;
 }
 
-int command_options(const struct command *command, int argc, char **argv, void *values)
+static int take_options(const struct command *command, int argc, char **argv, void *options)
 {
     AUTO_FREE char *error = NULL;
     AUTO_BUF struct buf help = {0};
-    switch (options_parse(command->options, command->operand, argc, argv, values, &error)) {
+    switch (options_parse(command->options, command->operand, argc, argv, options, &error)) {
     case OPTIONS_DONE:
-        return COMMAND_GO_ON;
+        return command->check == NULL ? COMMAND_GO_ON : command->check(options);
     case OPTIONS_WRONG:
-        return command_usage(command, "%s", error);
+        return command_usage("%s", error);
     case OPTIONS_HELP:
         command_help(command, &help);
         (void)fputs(help.data, stdout);
-        return command_end(command, EX_OK);
+        return command_end(EX_OK);
     }
     abort();
+}
+
+static int run_with_setup(const struct command *command, void *options)
+{
+    struct ctl_config *config = options;
+    struct setup *setup = ctl_setup(config, command->setup == COMMAND_SETUP_WITHOUT_KEYS);
+    config->setup = setup;
+    int status = setup == NULL ? EX_CONFIG : command->run(options);
+    setup_free(setup);
+    return status;
+}
+
+int command_run(const struct command *command, int argc, char **argv)
+{
+    static void *options; /* lives until the process ends, as argv does */
+    running = command;
+    options = mem_dup(command->defaults, command->options_size);
+    int status = take_options(command, argc, argv, options);
+    if (status == COMMAND_GO_ON) {
+        status = command->setup == COMMAND_WITHOUT_SETUP ? command->run(options)
+                                                         : run_with_setup(command, options);
+    }
+    assert(exits_with(command, status)); /* the help must list it */
+    return status;
 }

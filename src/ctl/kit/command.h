@@ -7,7 +7,7 @@
 #include "ctl/kit/options.h"
 #include "presignd/base/buf.h"
 
-#include <stdbool.h>
+#include <jansson.h>
 #include <stddef.h>
 #include <sysexits.h>
 
@@ -32,6 +32,10 @@ struct command_exit {
         EX_CONFIG, "the configuration is wrong; every problem was printed" \
     }
 
+/* What is loaded for a command between check() and run(). The structure of its options then begins
+ * with a struct ctl_config. */
+enum command_setup { COMMAND_WITHOUT_SETUP, COMMAND_SETUP_WITHOUT_KEYS, COMMAND_SETUP };
+
 struct command {
     const char *name;
     const char *summary;   /* one line, lower case, no full stop */
@@ -42,9 +46,22 @@ struct command {
     void (*more)(struct buf *out);    /* lines below the options; NULL: none */
     const char *examples;             /* lines of at most 74 bytes: "# purpose", command */
     const struct command_exit *exits; /* ascending; ends with a row without a meaning */
-    /* argv[0] is the command's name. Returns one of the statuses in `exits`. */
-    int (*run)(int argc, char **argv);
+    size_t options_size;              /* of the structure that the rows fill */
+    const void *defaults;             /* such a structure, as it is before the command line */
+    enum command_setup setup;
+    /* Whether the options fit together. Returns COMMAND_GO_ON, or the exit status after an error
+     * was printed. NULL: they do. */
+    int (*check)(void *options);
+    /* Returns one of the statuses in `exits`. */
+    int (*run)(void *options);
 };
+
+/* In the command's table: the structure of its options, and the defaults that are not 0. */
+#define COMMAND_OPTIONS(type, ...)                          \
+    .options_size = sizeof(type), .defaults = &(const type) \
+    {                                                       \
+        __VA_ARGS__                                         \
+    }
 
 /* The whole help of a command. */
 void command_help(const struct command *command, struct buf *out);
@@ -52,27 +69,25 @@ void command_help(const struct command *command, struct buf *out);
 void command_manual(const struct command *const *commands, size_t count, struct buf *out);
 /* A bash(1) script that completes presignctl's arguments. */
 void command_completion(const struct command *const *commands, size_t count, struct buf *out);
-/* Whether the command's help lists the status. */
-bool command_exits_with(const struct command *command, int status);
 
-/* What command_options() returns when the command is to continue. */
+/* What a step of a command returns when the command is to continue. */
 #define COMMAND_GO_ON (-1)
 
-/* options_parse() with the command's table. Returns COMMAND_GO_ON, or the exit status: 0 after
- * --help was printed, EX_USAGE after an error was printed. */
-int command_options(const struct command *command, int argc, char **argv, void *values)
+/* Runs the command, once in a process. argv[0] is its name. Returns the exit status, after --help
+ * or an error was printed. */
+int command_run(const struct command *command, int argc, char **argv)
     __attribute__((warn_unused_result));
 
 /* Prints "presignctl NAME: TEXT" to stderr. Returns `status`, so that a command can end with
- * return command_fail(&command_send, EX_UNAVAILABLE, …). */
-int command_fail(const struct command *command, int status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+ * return command_fail(EX_UNAVAILABLE, …). */
+int command_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same with "; see presignctl NAME --help" at the end. Returns EX_USAGE. */
-int command_usage(const struct command *command, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+int command_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Prints the document on one line. */
+void command_json(const json_t *document);
 /* Flushes stdout at the end of a command. Returns `status`, or prints an error and returns
  * EX_UNAVAILABLE when the output was not written completely. */
-int command_end(const struct command *command, int status) __attribute__((warn_unused_result));
+int command_end(int status) __attribute__((warn_unused_result));
 
 #endif

@@ -1,5 +1,6 @@
 #include "ctl/kit/config.h"
 
+#include "ctl/kit/command.h"
 #include "presignd/base/mem.h"
 #include "presignd/config/read.h"
 
@@ -50,25 +51,24 @@ struct setup *ctl_setup_silent(const struct ctl_config *options, bool without_ke
     return setup_load(&sources, problems);
 }
 
-int ctl_config_wrong(const struct command *command, const struct buf *problems)
+int ctl_config_wrong(const struct buf *problems)
 {
-    command_fail(command, EX_CONFIG, "the configuration is wrong:");
+    command_fail(EX_CONFIG, "the configuration is wrong:");
     (void)fputs(problems->data, stderr);
     return EX_CONFIG;
 }
 
-struct setup *ctl_setup(const struct command *command, const struct ctl_config *options,
-                        bool without_keys)
+struct setup *ctl_setup(const struct ctl_config *options, bool without_keys)
 {
     AUTO_BUF struct buf problems = {0};
     struct setup *setup = ctl_setup_silent(options, without_keys, &problems);
     if (setup == NULL) {
-        ctl_config_wrong(command, &problems);
+        ctl_config_wrong(&problems);
     }
     return setup;
 }
 
-bool ctl_read_stdin(const struct command *command, struct buf *out, size_t max)
+bool ctl_read_stdin(struct buf *out, size_t max)
 {
     char chunk[16384];
     size_t len;
@@ -77,11 +77,11 @@ bool ctl_read_stdin(const struct command *command, struct buf *out, size_t max)
     }
     buf_append(out, "", 0);
     if (ferror(stdin)) {
-        command_fail(command, EX_UNAVAILABLE, "standard input cannot be read");
+        command_fail(EX_UNAVAILABLE, "standard input cannot be read");
         return false;
     }
     if (out->len > max) {
-        command_fail(command, EX_DATAERR, "standard input holds more than %zu bytes", max);
+        command_fail(EX_DATAERR, "standard input holds more than %zu bytes", max);
         return false;
     }
     return true;

@@ -1,6 +1,7 @@
 #include "ctl/kit/control_client.h"
 
 #include "ctl/kit/admin_client.h"
+#include "ctl/kit/command.h"
 #include "presignd/base/address.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
@@ -15,8 +16,7 @@
 
 enum { ANSWER_MS = 10000 };
 
-char *control_client_listen(const struct command *command, const struct ctl_config *options,
-                            const char *given)
+char *control_client_listen(const struct ctl_config *options, const char *given)
 {
     AUTO_BUF struct buf problems = {0};
     if (given != NULL) {
@@ -26,11 +26,10 @@ char *control_client_listen(const struct command *command, const struct ctl_conf
     const char *path = config->daemon.control_socket;
     char *listen = NULL;
     if (config->files_lack || path == NULL) {
-        command_fail(command, EX_CONFIG, "daemon.control_socket cannot be read:");
+        command_fail(EX_CONFIG, "daemon.control_socket cannot be read:");
         (void)fputs(problems.data, stderr);
     } else if (path[0] == '\0') {
-        command_fail(command, EX_CONFIG,
-                     "daemon.control_socket is empty: the daemon has no control socket");
+        command_fail(EX_CONFIG, "daemon.control_socket is empty: the daemon has no control socket");
     } else {
         listen = mem_printf(ADDRESS_UNIX_PREFIX "%s", path);
     }
@@ -90,16 +89,15 @@ static int exit_of(int http)
     return http == 404 ? EX_DATAERR : http == 400 || http == 413 ? EX_USAGE : EX_UNAVAILABLE;
 }
 
-int control_client_ask(const struct command *command, const char *listen, const char *path,
-                       json_t *request, json_t **answer)
+int control_client_ask(const char *listen, const char *path, json_t *request, json_t **answer)
 {
     AUTO_FREE char *error = NULL;
     int http = control_client_try(listen, path, request, ANSWER_MS, answer, &error);
     if (http < 0) {
-        return command_fail(command, EX_UNAVAILABLE, "%s", error);
+        return command_fail(EX_UNAVAILABLE, "%s", error);
     }
     if (http >= 300) {
-        int status = command_fail(command, exit_of(http), "%s", json_text(*answer, "error"));
+        int status = command_fail(exit_of(http), "%s", json_text(*answer, "error"));
         json_decref(*answer);
         *answer = NULL;
         return status;

@@ -24,8 +24,8 @@
 
 /* unix:PATH (free()): of --control, or of the configuration, which may have other errors. NULL
  * after an error was printed; the command then ends with EX_CONFIG. */
-char *control_client_listen(const struct command *command, const struct ctl_config *options,
-                            const char *given) __attribute__((warn_unused_result));
+char *control_client_listen(const struct ctl_config *options, const char *given)
+    __attribute__((warn_unused_result));
 
 /* Sends a POST with the members and "by"; takes `request`. NULL: a GET. Returns the HTTP status and
  * a JSON object in `*answer` (json_decref()). Negative, and the error in `*error` (free()): nobody
@@ -35,7 +35,7 @@ int control_client_try(const char *listen, const char *path, json_t *request, in
 
 /* The same. COMMAND_GO_ON after an answer below 300, or the command's exit status after its error
  * was printed. */
-int control_client_ask(const struct command *command, const char *listen, const char *path,
-                       json_t *request, json_t **answer) __attribute__((warn_unused_result));
+int control_client_ask(const char *listen, const char *path, json_t *request, json_t **answer)
+    __attribute__((warn_unused_result));
 
 #endif

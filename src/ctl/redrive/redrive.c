@@ -66,38 +66,27 @@ static bool is_filtered(const struct outcome_filter *filter)
            filter->until_ms != INT64_MAX || filter->merchant_count + filter->code_count > 0;
 }
 
-static int check_options(const struct redrive_options *options)
+static int check(void *values)
 {
+    struct redrive_options *options = values;
     if (options->send && (options->list || options->discard)) {
-        return command_usage(&command_redrive, "give one of --send, --discard, --list");
+        return command_usage("give one of --send, --discard, --list");
     }
     if (options->discard && !is_filtered(&options->outcomes.filter)) {
-        return command_usage(&command_redrive,
-                             "--discard needs one of --reason, --since, --until, --merchant, "
+        return command_usage("--discard needs one of --reason, --since, --until, --merchant, "
                              "--out-contract-code");
     }
+    options->retryable =
+        options->retryable || (!options->list && !options->discard &&
+                               outcome_filter_any_reason(&options->outcomes.filter));
     return COMMAND_GO_ON;
 }
 
-static int run(int argc, char **argv)
+static int run(void *values)
 {
-    struct redrive_options options = {
-        .batch = BATCH, .timeout_ms = TIMEOUT_MS, .outcomes = {.filter = OUTCOME_FILTER_ALL}};
-    int status = command_options(&command_redrive, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    status = check_options(&options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    options.retryable = options.retryable || (!options.list && !options.discard &&
-                                              outcome_filter_any_reason(&options.outcomes.filter));
+    const struct redrive_options *options = values;
     terminal_init();
-    struct setup *setup = ctl_setup(&command_redrive, &options.outcomes.config, true);
-    status = setup == NULL ? EX_CONFIG : redrive_run(&command_redrive, setup, &options);
-    setup_free(setup);
-    return status;
+    return redrive_run(options->outcomes.config.setup, options);
 }
 
 const struct command command_redrive = {
@@ -148,5 +137,9 @@ const struct command command_redrive = {
                 "# list what was sent\n"
                 "presignctl redrive --list --json | jq -r .failure\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct redrive_options, .batch = BATCH, .timeout_ms = TIMEOUT_MS,
+                    .outcomes.filter = OUTCOME_FILTER_ALL),
+    .setup = COMMAND_SETUP_WITHOUT_KEYS,
+    .check = check,
     .run = run,
 };

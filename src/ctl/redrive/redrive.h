@@ -132,9 +132,8 @@ struct redrive_options {
     int64_t limit, batch, timeout_ms;
     const char *forgotten;
 };
-/* Returns the exit status. `command` is for messages. */
-int redrive_run(const struct command *command, const struct setup *setup,
-                const struct redrive_options *options);
+/* Returns the exit status. */
+int redrive_run(const struct setup *setup, const struct redrive_options *options);
 
 /* ---- show.c: text or JSON */
 

@@ -1,6 +1,7 @@
 /* Runs through blocks, partitions, records and transactions. redrive.h has the design. */
 #include "ctl/redrive/redrive.h"
 
+#include "ctl/kit/command.h"
 #include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
@@ -23,7 +24,6 @@ enum {
 };
 
 struct redrive {
-    const struct command *command; /* for messages */
     const struct setup *setup;
     const struct redrive_options *options;
     const char *failures, *requests; /* topics */
@@ -59,8 +59,7 @@ enum step {
 };
 
 /* Prints the error; STEP_END. */
-#define FAIL(redrive, code, ...) \
-    ((redrive)->status = command_fail((redrive)->command, (code), __VA_ARGS__), STEP_END)
+#define FAIL(redrive, code, ...) ((redrive)->status = command_fail((code), __VA_ARGS__), STEP_END)
 
 /* The run continues; the exit status shows that something was not sent. */
 static void print_unsendable(struct redrive *redrive, const struct failure *failure,
@@ -748,13 +747,11 @@ static void work(struct redrive *redrive)
     }
 }
 
-int redrive_run(const struct command *command, const struct setup *setup,
-                const struct redrive_options *options)
+int redrive_run(const struct setup *setup, const struct redrive_options *options)
 {
     struct redrive *redrive = mem_zalloc(1, sizeof *redrive);
     AUTO_FREE char *group =
         ctl_kafka_property(setup->properties, setup->property_count, "group.id");
-    redrive->command = command;
     redrive->setup = setup;
     redrive->options = options;
     redrive->failures = setup->config->daemon.failures_topic;
@@ -774,5 +771,5 @@ int redrive_run(const struct command *command, const struct setup *setup,
     work(redrive);
     int status = redrive->status;
     close_all(redrive);
-    return command_end(command, status);
+    return command_end(status);
 }

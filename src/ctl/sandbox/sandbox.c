@@ -36,10 +36,18 @@ static char *take_merchant(void *values, const char *text)
     return sandbox_keys_add(&sandbox->keys, text);
 }
 
+static struct sandbox_faults *faults_of(struct sandbox *sandbox)
+{
+    if (sandbox->faults == NULL) {
+        sandbox->faults = sandbox_faults_new();
+    }
+    return sandbox->faults;
+}
+
 static char *take_fault(void *values, const char *text)
 {
     struct sandbox *sandbox = values;
-    return sandbox_faults_add(sandbox->faults, text);
+    return sandbox_faults_add(faults_of(sandbox), text);
 }
 
 static char *take_serial_mode(void *values, const char *text)
@@ -198,50 +206,49 @@ static bool name_valid(const char *name)
     return sandbox_is_address(name) || (len > 0 && len <= 253 && strspn(name, allowed) == len);
 }
 
-static int check_options(struct sandbox *sandbox)
+static int check(void *values)
 {
+    struct sandbox *sandbox = values;
     bool loopback;
     if (!sandbox_address_valid(sandbox->listen, &loopback)) {
-        return command_usage(&command_sandbox, "--listen %s: give an IPv4 address and a port",
-                             sandbox->listen);
+        return command_usage("--listen %s: give an IPv4 address and a port", sandbox->listen);
     }
     if (sandbox->keys.name == NULL && !loopback) {
-        return command_usage(&command_sandbox,
-                             "--listen %s: give --name, too, by which presignd reaches it",
+        return command_usage("--listen %s: give --name, too, by which presignd reaches it",
                              sandbox->listen);
     }
     if (sandbox->keys.name == NULL) {
         sandbox->keys.name = "127.0.0.1";
     }
     if (!name_valid(sandbox->keys.name)) {
-        return command_usage(&command_sandbox, "--name %s: give a host name or an address",
-                             sandbox->keys.name);
+        return command_usage("--name %s: give a host name or an address", sandbox->keys.name);
     }
     if (sandbox->keys.merchant_count == 0) {
         free(sandbox_keys_add(&sandbox->keys, "1900007291:direct"));
         free(sandbox_keys_add(&sandbox->keys, "1900000109:partner"));
     }
-    AUTO_FREE char *reason = sandbox_faults_begin(sandbox->faults, &sandbox->keys, sandbox->seed,
+    AUTO_FREE char *reason = sandbox_faults_begin(faults_of(sandbox), &sandbox->keys, sandbox->seed,
                                                   sandbox->fault_by_code);
-    return reason == NULL ? COMMAND_GO_ON : command_usage(&command_sandbox, "%s", reason);
+    return reason == NULL ? COMMAND_GO_ON : command_usage("%s", reason);
 }
 
 static int open_parts(struct sandbox *sandbox)
 {
     AUTO_FREE char *error = NULL;
     AUTO_FREE char *schema_dirs = paths_schemas(sandbox->schema_dir);
+    sandbox->rules.keys = &sandbox->keys;
     if (!sandbox_rules_open(&sandbox->rules, schema_dirs, &error)) {
-        return command_fail(&command_sandbox, EX_CONFIG, "%s; set --schema-dir", error);
+        return command_fail(EX_CONFIG, "%s; set --schema-dir", error);
     }
     if (!sandbox_keys_open(&sandbox->keys, sandbox->dir, &error)) {
-        return command_fail(&command_sandbox, EX_CONFIG, "%s", error);
+        return command_fail(EX_CONFIG, "%s", error);
     }
     AUTO_FREE char *ledger = sandbox->ledger != NULL
                                  ? mem_strdup(sandbox->ledger)
                                  : mem_printf("%s/ledger.jsonl", sandbox->keys.dir);
     sandbox->ledger_fd = open(ledger, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (sandbox->ledger_fd < 0) {
-        return command_fail(&command_sandbox, EX_CONFIG, "%s: %s", ledger, strerror(errno));
+        return command_fail(EX_CONFIG, "%s: %s", ledger, strerror(errno));
     }
     return COMMAND_GO_ON;
 }
@@ -271,11 +278,11 @@ static int start(struct sandbox *sandbox)
     (void)signal(SIGPIPE, SIG_IGN); /* clients may close during an answer */
     sandbox->loop = loop_new();
     if (sandbox->loop == NULL || !loop_signals(sandbox->loop, signals, on_signal, sandbox)) {
-        return command_fail(&command_sandbox, EX_UNAVAILABLE, "no event loop: %s", strerror(errno));
+        return command_fail(EX_UNAVAILABLE, "no event loop: %s", strerror(errno));
     }
     int fd = sandbox_listen(sandbox->listen, &port, &error);
     if (fd < 0) {
-        return command_fail(&command_sandbox, EX_UNAVAILABLE, "%s", error);
+        return command_fail(EX_UNAVAILABLE, "%s", error);
     }
     const struct sandbox_settings settings = {
         .keys = &sandbox->keys,
@@ -287,14 +294,14 @@ static int start(struct sandbox *sandbox)
     };
     sandbox->server = sandbox_server_new(sandbox->loop, fd, &settings, &error);
     if (sandbox->server == NULL) {
-        return command_fail(&command_sandbox, EX_UNAVAILABLE, "%s", error);
+        return command_fail(EX_UNAVAILABLE, "%s", error);
     }
     const char *name = sandbox->keys.name;
     bool v6 = strchr(name, ':') != NULL;
     AUTO_FREE char *base_url =
         mem_printf("https://%s%s%s:%d", v6 ? "[" : "", name, v6 ? "]" : "", port);
     if (!sandbox_keys_configuration(&sandbox->keys, base_url, &error)) {
-        return command_fail(&command_sandbox, EX_UNAVAILABLE, "%s", error);
+        return command_fail(EX_UNAVAILABLE, "%s", error);
     }
     print_ready(sandbox, base_url);
     return COMMAND_GO_ON;
@@ -324,18 +331,15 @@ static void close_parts(struct sandbox *sandbox)
     sandbox_keys_deinit(&sandbox->keys);
 }
 
-static int run(int argc, char **argv)
+static int run(void *values)
 {
-    static int (*const steps[])(struct sandbox *) = {check_options, open_parts, start, serve};
-    struct sandbox sandbox = {
-        .dir = "presignd-sandbox", .listen = "127.0.0.1:0", .seed = 1, .ledger_fd = -1};
-    sandbox.faults = sandbox_faults_new();
-    sandbox.rules.keys = &sandbox.keys;
-    int status = command_options(&command_sandbox, argc, argv, &sandbox);
+    static int (*const steps[])(struct sandbox *) = {open_parts, start, serve};
+    struct sandbox *sandbox = values;
+    int status = COMMAND_GO_ON;
     for (size_t i = 0; status == COMMAND_GO_ON && i < ARRAY_LENGTH(steps); i++) {
-        status = steps[i](&sandbox);
+        status = steps[i](sandbox);
     }
-    close_parts(&sandbox);
+    close_parts(sandbox);
     return status;
 }
 
@@ -367,5 +371,8 @@ const struct command command_sandbox = {
                 "# list the requests\n"
                 "jq -c '[.time, .out_contract_code, .status]' /tmp/sandbox/ledger.jsonl\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct sandbox, .dir = "presignd-sandbox", .listen = "127.0.0.1:0", .seed = 1,
+                    .ledger_fd = -1),
+    .check = check,
     .run = run,
 };

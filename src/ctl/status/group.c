@@ -385,14 +385,13 @@ static void print_text(const struct group *group)
     (void)fputs(out.data, stdout);
 }
 
-int group_show(const struct command *command, const struct setup *setup, int64_t timeout_ms,
-               bool json)
+int group_show(const struct setup *setup, int64_t timeout_ms, bool json)
 {
     AUTO_FREE char *error = NULL;
     struct ctl_kafka *kafka =
         ctl_kafka_reader(setup->properties, setup->property_count, timeout_ms, &error);
     if (kafka == NULL) {
-        return command_fail(command, EX_CONFIG, "%s", error);
+        return command_fail(EX_CONFIG, "%s", error);
     }
     struct group group = {
         .topic = setup->config->daemon.requests_topic,
@@ -400,10 +399,10 @@ int group_show(const struct command *command, const struct setup *setup, int64_t
     int status = EX_UNAVAILABLE;
     error = ask(kafka, &group);
     if (error != NULL) {
-        command_fail(command, status, "%s", error);
+        command_fail(status, "%s", error);
     } else {
         (json ? print_json : print_text)(&group);
-        status = command_end(command, unowned(&group) > 0 ? EX_TEMPFAIL : EX_OK);
+        status = command_end(unowned(&group) > 0 ? EX_TEMPFAIL : EX_OK);
     }
     group_deinit(&group);
     /* After an Admin request that the broker does not know, librdkafka 2.0.2 aborts or hangs when

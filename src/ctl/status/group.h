@@ -10,7 +10,6 @@
 
 /* Asks the brokers, prints the answer, and returns the exit status. `timeout_ms` bounds each
  * answer. The command joins no group. */
-int group_show(const struct command *command, const struct setup *setup, int64_t timeout_ms,
-               bool json);
+int group_show(const struct setup *setup, int64_t timeout_ms, bool json);
 
 #endif

@@ -76,8 +76,8 @@ static int judge(const struct options *options, const char *listen, const struct
     const json_t *ready = json_object_get(json_object_get(document, "process"), "ready");
     if (!json_is_boolean(ready)) {
         json_decref(document);
-        return command_fail(&command_status, EX_UNAVAILABLE,
-                            "%s does not have presignd's status (HTTP status %ld)", listen, http);
+        return command_fail(EX_UNAVAILABLE, "%s does not have presignd's status (HTTP status %ld)",
+                            listen, http);
     }
     int status = json_is_true(ready) ? EX_OK : EX_TEMPFAIL;
     if (options->json) {
@@ -86,7 +86,7 @@ static int judge(const struct options *options, const char *listen, const struct
         show(document);
     }
     json_decref(document);
-    return command_end(&command_status, status);
+    return command_end(status);
 }
 
 static int ask_once(const struct options *options, const char *listen, const char *path)
@@ -94,54 +94,53 @@ static int ask_once(const struct options *options, const char *listen, const cha
     AUTO_BUF struct buf body = {0};
     long http = 0;
     AUTO_FREE char *error = admin_client_get(listen, path, options->timeout_ms, &http, &body);
-    return error != NULL ? command_fail(&command_status, EX_UNAVAILABLE, "%s", error)
+    return error != NULL ? command_fail(EX_UNAVAILABLE, "%s", error)
                          : judge(options, listen, &body, http);
 }
 
 static int show_group(const struct options *options)
 {
-    struct setup *setup = ctl_setup(&command_status, &options->config, true);
+    struct setup *setup = ctl_setup(&options->config, true);
     terminal_init();
-    int status = setup == NULL
-                     ? EX_CONFIG
-                     : group_show(&command_status, setup, options->timeout_ms, options->json);
+    int status = setup == NULL ? EX_CONFIG : group_show(setup, options->timeout_ms, options->json);
     setup_free(setup);
     return status;
 }
 
-static int run(int argc, char **argv)
+static int check(void *values)
 {
-    struct options options = {.timeout_ms = 5000};
-    int status = command_options(&command_status, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
+    const struct options *options = values;
+    if (options->group && (options->watch || options->admin_count > 0)) {
+        return command_usage("--group asks the brokers: give no --watch, --admin");
     }
-    if (options.group && (options.watch || options.admin_count > 0)) {
-        return command_usage(&command_status, "--group asks the brokers: give no --watch, --admin");
+    if (options->admin_count > 1 && !options->watch) {
+        return command_usage("several --admin need --watch");
     }
-    if (options.group) {
-        return show_group(&options);
+    return COMMAND_GO_ON;
+}
+
+static int run(void *values)
+{
+    struct options *options = values;
+    if (options->group) {
+        return show_group(options);
     }
     const char *path = "/status.json";
-    if (options.admin_count > 1 && !options.watch) {
-        return command_usage(&command_status, "several --admin need --watch");
-    }
-    AUTO_FREE char *configured = options.admin_count == 0
-                                     ? admin_client_status(&command_status, &options.config, &path)
-                                     : NULL;
-    if (options.admin_count == 0 && configured == NULL) {
+    AUTO_FREE char *configured =
+        options->admin_count == 0 ? admin_client_status(&options->config, &path) : NULL;
+    if (options->admin_count == 0 && configured == NULL) {
         return EX_CONFIG;
     }
     if (configured != NULL) {
-        options.admins[options.admin_count++] = configured;
+        options->admins[options->admin_count++] = configured;
     }
     terminal_init();
-    if (!options.watch) {
-        return ask_once(&options, options.admins[0], path);
+    if (!options->watch) {
+        return ask_once(options, options->admins[0], path);
     }
     struct watch_options watch = {
-        .path = path, .timeout_ms = options.timeout_ms, .json = options.json};
-    return watch_run(&command_status, options.admins, options.admin_count, &watch);
+        .path = path, .timeout_ms = options->timeout_ms, .json = options->json};
+    return watch_run(options->admins, options->admin_count, &watch);
 }
 
 const struct command command_status = {
@@ -171,5 +170,7 @@ const struct command command_status = {
                 "# two daemons, each second\n"
                 "presignctl status --watch --admin 10.0.0.5:9464 --admin 10.0.0.6:9464\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_ms = 5000),
+    .check = check,
     .run = run,
 };

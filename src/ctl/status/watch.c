@@ -31,7 +31,6 @@ struct asked {
 };
 
 struct watch {
-    const struct command *command;
     struct watch_instance instances[WATCH_INSTANCES_MAX];
     struct asked asked[WATCH_INSTANCES_MAX];
     size_t count;
@@ -98,7 +97,7 @@ static bool ask(struct watch *watch, size_t index)
     asked->call = admin_client_call(watch->instances[index].address, watch->options->path,
                                     watch->options->timeout_ms, &asked->body, &error);
     if (asked->call == NULL) {
-        command_fail(watch->command, EX_UNAVAILABLE, "%s", error);
+        command_fail(EX_UNAVAILABLE, "%s", error);
         free(error);
         return false;
     }
@@ -262,12 +261,10 @@ static void watch_deinit(struct watch *watch)
     (void)close(watch->signals);
 }
 
-int watch_run(const struct command *command, const char *const *addresses, size_t count,
-              const struct watch_options *options)
+int watch_run(const char *const *addresses, size_t count, const struct watch_options *options)
 {
     size_t columns, rows;
-    struct watch watch = {.command = command,
-                          .count = count,
+    struct watch watch = {.count = count,
                           .options = options,
                           .screen = !options->json && terminal_size(stdout, &columns, &rows),
                           .calls = curl_multi_init(),
@@ -276,11 +273,11 @@ int watch_run(const struct command *command, const char *const *addresses, size_
         watch.instances[i] = (struct watch_instance){.address = addresses[i], .rate = -1};
     }
     if (watch.calls == NULL || watch.signals < 0) {
-        return command_fail(command, EX_UNAVAILABLE, "libcurl or signalfd(2) cannot be used");
+        return command_fail(EX_UNAVAILABLE, "libcurl or signalfd(2) cannot be used");
     }
     (void)fputs(watch.screen ? SCREEN_BEGIN : "", stdout);
     int status = run(&watch);
     (void)fputs(watch.screen ? SCREEN_END : "", stdout);
     watch_deinit(&watch);
-    return command_end(command, status);
+    return command_end(status);
 }

@@ -28,8 +28,7 @@ struct watch_options {
 /* Runs until SIGINT or SIGTERM. On a terminal it redraws the whole screen, at once after a resize;
  * otherwise it prints a line for each instance, or with `json` each document. Returns the exit
  * status. */
-int watch_run(const struct command *command, const char *const *addresses, size_t count,
-              const struct watch_options *options);
+int watch_run(const char *const *addresses, size_t count, const struct watch_options *options);
 
 /* The screen: at most `rows` lines of `columns` columns, each ended by a line feed. */
 struct buf;

@@ -132,7 +132,7 @@ static int too_few(const struct tailing *tailing)
         mem_printf("%lld of %lld outcomes came within %lld ms", (long long)tailing->count,
                    (long long)options->count, (long long)options->timeout_ms);
     AUTO_FREE char *reason = ctl_kafka_explain(tailing->kafka, text);
-    return command_fail(&command_tail, EX_TEMPFAIL, "%s", reason);
+    return command_fail(EX_TEMPFAIL, "%s", reason);
 }
 
 static void tell_down(struct tailing *tailing)
@@ -155,7 +155,7 @@ static int check_until(struct tailing *tailing)
     if (wanted && !tailing->ending &&
         (options->until_end || clock_now(&clock_system).wall_ms >= until_ms)) {
         if (!ctl_kafka_stop_at(tailing->kafka, until_ms, &error)) {
-            return command_fail(&command_tail, EX_UNAVAILABLE, "%s", error);
+            return command_fail(EX_UNAVAILABLE, "%s", error);
         }
         tailing->ending = true;
         tailing->moved_ms = mono_ms();
@@ -165,7 +165,7 @@ static int check_until(struct tailing *tailing)
     }
     if (tailing->ending && mono_ms() - tailing->moved_ms >= BROKER_TIMEOUT_MS) {
         AUTO_FREE char *text = ctl_kafka_explain(tailing->kafka, "no record came before --until");
-        return command_fail(&command_tail, EX_UNAVAILABLE, "%s", text);
+        return command_fail(EX_UNAVAILABLE, "%s", text);
     }
     return COMMAND_GO_ON;
 }
@@ -202,7 +202,7 @@ static int print_outcomes(struct tailing *tailing)
         tailing->count += chosen;
         tailing->moved_ms = mono_ms();
         if (!printed) {
-            return command_fail(&command_tail, EX_UNAVAILABLE, "the output could not be written");
+            return command_fail(EX_UNAVAILABLE, "the output could not be written");
         }
     }
     return status;
@@ -220,7 +220,7 @@ static int follow(struct ctl_kafka *kafka, const struct setup *setup, const stru
                                               : CTL_KAFKA_END;
     if ((results != NULL && ctl_kafka_follow(kafka, results, from_ms, &error) < 0) ||
         (failures != NULL && ctl_kafka_follow(kafka, failures, from_ms, &error) < 0)) {
-        return command_fail(&command_tail, EX_UNAVAILABLE, "%s", error);
+        return command_fail(EX_UNAVAILABLE, "%s", error);
     }
     if (isatty(STDERR_FILENO)) {
         (void)fprintf(stderr, "following %s%s%s; Ctrl-C stops\n", results == NULL ? "" : results,
@@ -230,16 +230,40 @@ static int follow(struct ctl_kafka *kafka, const struct setup *setup, const stru
     return COMMAND_GO_ON;
 }
 
-static int tail_topics(const struct setup *setup, const struct options *options)
+static int check(void *values)
 {
+    struct options *options = values;
+    bool since = options->outcomes.filter.since_ms != INT64_MIN;
+    if (options->json && options->text) {
+        return command_usage("give --json or --text");
+    }
+    if (since && (options->from_beginning || options->from_end)) {
+        return command_usage("give --from or --since");
+    }
+    if (options->results && !outcome_filter_any_reason(&options->outcomes.filter)) {
+        return command_usage("a result has no --reason");
+    }
+    if (!options->results && !options->failures) {
+        options->failures = true;
+        options->results = outcome_filter_any_reason(&options->outcomes.filter);
+    }
+    options->json = options->json || (!options->text && isatty(STDOUT_FILENO) == 0);
+    return COMMAND_GO_ON;
+}
+
+static int run(void *values)
+{
+    const struct options *options = values;
+    const struct setup *setup = options->outcomes.config.setup;
     AUTO_FREE char *error = NULL;
+    terminal_init();
     int64_t timeout_ms = options->timeout_ms != 0 && options->timeout_ms < BROKER_TIMEOUT_MS
                              ? options->timeout_ms
                              : BROKER_TIMEOUT_MS;
     struct ctl_kafka *kafka =
         ctl_kafka_reader(setup->properties, setup->property_count, timeout_ms, &error);
     if (kafka == NULL) {
-        return command_fail(&command_tail, EX_CONFIG, "%s", error);
+        return command_fail(EX_CONFIG, "%s", error);
     }
     int status = follow(kafka, setup, options);
     if (status == COMMAND_GO_ON) {
@@ -247,41 +271,6 @@ static int tail_topics(const struct setup *setup, const struct options *options)
         status = print_outcomes(&tailing);
     }
     ctl_kafka_free(kafka);
-    return status;
-}
-
-static int check_options(const struct options *options)
-{
-    bool since = options->outcomes.filter.since_ms != INT64_MIN;
-    if (options->json && options->text) {
-        return command_usage(&command_tail, "give --json or --text");
-    }
-    if (since && (options->from_beginning || options->from_end)) {
-        return command_usage(&command_tail, "give --from or --since");
-    }
-    if (options->results && !outcome_filter_any_reason(&options->outcomes.filter)) {
-        return command_usage(&command_tail, "a result has no --reason");
-    }
-    return COMMAND_GO_ON;
-}
-
-static int run(int argc, char **argv)
-{
-    struct options options = {.outcomes = {.filter = OUTCOME_FILTER_ALL}};
-    int status = command_options(&command_tail, argc, argv, &options);
-    status = status == COMMAND_GO_ON ? check_options(&options) : status;
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    if (!options.results && !options.failures) {
-        options.failures = true;
-        options.results = outcome_filter_any_reason(&options.outcomes.filter);
-    }
-    options.json = options.json || (!options.text && isatty(STDOUT_FILENO) == 0);
-    terminal_init();
-    struct setup *setup = ctl_setup(&command_tail, &options.outcomes.config, true);
-    status = setup == NULL ? EX_CONFIG : tail_topics(setup, &options);
-    setup_free(setup);
     return status;
 }
 
@@ -312,5 +301,8 @@ const struct command command_tail = {
                 "presignctl tail --from beginning --until end --json |\n"
                 "    jq 'select(.id == \"presign.requests/0/41\")'\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .outcomes.filter = OUTCOME_FILTER_ALL),
+    .setup = COMMAND_SETUP_WITHOUT_KEYS,
+    .check = check,
     .run = run,
 };

@@ -197,7 +197,7 @@ static int check_topics(struct ctl_kafka *kafka, const struct setup *setup,
     required.partitions = options->partitions;
     int status = EX_UNAVAILABLE;
     if (!ok) {
-        command_fail(&command_topics, status, "%s", error != NULL ? error : "no brokers");
+        command_fail(status, "%s", error != NULL ? error : "no brokers");
     } else {
         AUTO_FREE char *bootstrap =
             ctl_kafka_property(setup->properties, setup->property_count, "bootstrap.servers");
@@ -206,37 +206,30 @@ static int check_topics(struct ctl_kafka *kafka, const struct setup *setup,
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
         topic_deinit(&topics[i]);
     }
-    return command_end(&command_topics, status);
+    return command_end(status);
 }
 
-static int with_kafka(const struct setup *setup, const struct options *options)
+static int check(void *values)
 {
+    const struct options *options = values;
+    return options->create && options->check ? command_usage("give --create or --check")
+                                             : COMMAND_GO_ON;
+}
+
+static int run(void *values)
+{
+    const struct options *options = values;
+    const struct setup *setup = options->config.setup;
     AUTO_FREE char *error = NULL;
+    terminal_init();
     /* A reader: a sender also requests a producer id. */
     struct ctl_kafka *kafka =
         ctl_kafka_reader(setup->properties, setup->property_count, options->timeout_ms, &error);
     if (kafka == NULL) {
-        return command_fail(&command_topics, EX_CONFIG, "%s", error);
+        return command_fail(EX_CONFIG, "%s", error);
     }
     int status = check_topics(kafka, setup, options);
     ctl_kafka_free(kafka);
-    return status;
-}
-
-static int run(int argc, char **argv)
-{
-    struct options options = {.timeout_ms = 10000};
-    int status = command_options(&command_topics, argc, argv, &options);
-    if (status != COMMAND_GO_ON) {
-        return status;
-    }
-    if (options.create && options.check) {
-        return command_usage(&command_topics, "give --create or --check");
-    }
-    terminal_init();
-    struct setup *setup = ctl_setup(&command_topics, &options.config, true);
-    status = setup == NULL ? EX_CONFIG : with_kafka(setup, &options);
-    setup_free(setup);
     return status;
 }
 
@@ -257,5 +250,8 @@ const struct command command_topics = {
                 "# only the commands that fix findings, for example in a pre-release check\n"
                 "presignctl topics --json | jq -r '.topics[].findings[].mend'\n",
     .exits = exits,
+    COMMAND_OPTIONS(struct options, .timeout_ms = 10000),
+    .setup = COMMAND_SETUP_WITHOUT_KEYS,
+    .check = check,
     .run = run,
 };
