@@ -10,9 +10,8 @@ static int64_t read_ns(clockid_t id)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-static struct moment system_now(void *context)
+static struct moment system_now(void *)
 {
-    (void)context;
     return (struct moment){.mono_ms = read_ns(CLOCK_BOOTTIME) / 1000000,
                            .wall_ms = read_ns(CLOCK_REALTIME) / 1000000};
 }

@@ -53,20 +53,17 @@ struct one_call {
     int status;
 };
 
-static void ignore_partition(void *context, int32_t partition)
+static void ignore_partition(void *, int32_t)
 {
-    (void)context;
-    (void)partition;
 }
 
-static void ignore(void *context)
+static void ignore(void *)
 {
-    (void)context;
 }
 
-static void read_nothing(void *context, const char *mchid, struct buf *out)
+/* The list that the daemon keeps is its own. */
+static void read_nothing(void *, const char *, struct buf *)
 {
-    (void)context, (void)mchid, (void)out; /* the daemon's list is its own */
 }
 
 /* Without the list the call is made all the same: the answer may be signed with another key. Later
@@ -116,9 +113,8 @@ static void port_submit(void *context, const struct transaction_batch *batch)
     loop_again(one->loop);
 }
 
-static uint64_t port_random(void *context)
+static uint64_t port_random(void *)
 {
-    (void)context;
     return (uint64_t)random();
 }
 
@@ -138,10 +134,9 @@ static void on_published(void *context, const struct job *job)
 }
 
 /* Prints each attempt to stderr, so that a wrong key or a long Retry-After shows at once. */
-static void on_called(void *context, const struct job *job)
+static void on_called(void *, const struct job *job)
 {
     const struct answer *answer = &job->answer;
-    (void)context;
     AUTO_BUF struct buf line = {0};
     buf_printf(&line, "attempt %u: %s", job->attempts, answer_kind_name(answer->kind));
     if (answer->status != 0) {
@@ -157,10 +152,8 @@ static void on_called(void *context, const struct job *job)
     (void)fputs(line.data, stderr);
 }
 
-static void on_retrying(void *context, const struct job *job, enum reason reason)
+static void on_retrying(void *, const struct job *job, enum reason)
 {
-    (void)context;
-    (void)reason;
     int64_t wait_ms = job->retry_ms - clock_now(&clock_system).mono_ms;
     if (wait_ms > 0) {
         (void)fprintf(stderr, "next attempt in %" PRId64 " ms\n", wait_ms);

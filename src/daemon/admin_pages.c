@@ -41,9 +41,8 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
     snapshot_take(&sources, clock_now(&clock_system), status);
 }
 
-static int page_metrics(void *context, const struct http_request *request, struct buf *body)
+static int page_metrics(void *context, const struct http_request *, struct buf *body)
 {
-    (void)request;
     struct daemon *d = context;
     struct pipeline_status pipeline;
     struct status status;
@@ -91,15 +90,13 @@ int admin_pages_status_json(struct daemon *d, struct buf *body)
     return write_status(d, status_json, body);
 }
 
-static int page_status_json(void *context, const struct http_request *request, struct buf *body)
+static int page_status_json(void *context, const struct http_request *, struct buf *body)
 {
-    (void)request;
     return admin_pages_status_json(context, body);
 }
 
-static int page_health(void *context, const struct http_request *request, struct buf *body)
+static int page_health(void *context, const struct http_request *, struct buf *body)
 {
-    (void)request;
     struct daemon *d = context;
     struct monitor_sources from = daemon_sources(d);
     bool well = monitor_alive(&d->monitor, &from, body);
@@ -107,9 +104,8 @@ static int page_health(void *context, const struct http_request *request, struct
     return well ? 200 : 503;
 }
 
-static int page_ready(void *context, const struct http_request *request, struct buf *body)
+static int page_ready(void *context, const struct http_request *, struct buf *body)
 {
-    (void)request;
     struct daemon *d = context;
     struct monitor_sources from = daemon_sources(d);
     bool ready = monitor_ready(&d->monitor, &from, body);
@@ -117,9 +113,8 @@ static int page_ready(void *context, const struct http_request *request, struct 
     return ready ? 200 : 503;
 }
 
-static int page_reload(void *context, const struct http_request *request, struct buf *body)
+static int page_reload(void *context, const struct http_request *, struct buf *body)
 {
-    (void)request;
     const struct daemon *d = context;
     reload_status_json(&d->reload_status, d->started_ms, body);
     return 200;

@@ -54,9 +54,9 @@ void daemon_report_hosts(struct daemon *d)
 
 /* --- The step --- */
 
-static void on_step_timer(void *context)
+/* The step follows every round of the loop. */
+static void on_step_timer(void *)
 {
-    (void)context; /* the step follows every round of the loop */
 }
 
 static void step(void *context)

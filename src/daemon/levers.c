@@ -256,9 +256,8 @@ static int pull_reload(void *context, const struct control_request *request, str
 
 /* --- The socket --- */
 
-static int get_status(void *context, const struct http_request *request, struct buf *answer)
+static int get_status(void *context, const struct http_request *, struct buf *answer)
 {
-    (void)request;
     return admin_pages_status_json(context, answer);
 }
 

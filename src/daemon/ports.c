@@ -39,9 +39,8 @@ static void port_submit(void *clients, const struct transaction_batch *batch)
     clients_submit(clients, batch);
 }
 
-static bool port_has_keys(void *context, const struct merchant *merchant, int64_t wall_ms)
+static bool port_has_keys(void *, const struct merchant *merchant, int64_t wall_ms)
 {
-    (void)context;
     return merchant_has_keys(merchant, wall_ms / 1000);
 }
 

@@ -321,9 +321,8 @@ static void on_called(void *context, const struct job *job)
     }
 }
 
-static void on_retrying(void *context, const struct job *job, enum reason reason)
+static void on_retrying(void *context, const struct job *, enum reason reason)
 {
-    (void)job;
     count(context, METRIC_RETRIES, (const char *[]){reason_name(reason)});
 }
 
@@ -587,9 +586,8 @@ static void on_relieved(void *context, const struct job *job)
     count(context, METRIC_RELIEVED, (const char *[]){job->admission.mchid});
 }
 
-static void on_pause_ended(void *context, const struct pause *pause, bool removed)
+static void on_pause_ended(void *, const struct pause *pause, bool removed)
 {
-    (void)context;
     const struct log_field fields[] = {{"SCOPE", pause_scope_name(pause->scope)},
                                        {"NAME", pause->name[0] == '\0' ? NULL : pause->name},
                                        {NULL, NULL}};
@@ -598,9 +596,8 @@ static void on_pause_ended(void *context, const struct pause *pause, bool remove
                removed ? "a reload removed the merchant" : "its time is over");
 }
 
-static void on_endpoint_down(void *context, bool down)
+static void on_endpoint_down(void *, bool down)
 {
-    (void)context;
     if (down) {
         log_fields(LOG_ERR, MESSAGE_ENDPOINT_DOWN, NULL,
                    "the endpoint is down: its events are held, and recovery probes go");
@@ -609,9 +606,8 @@ static void on_endpoint_down(void *context, bool down)
     }
 }
 
-static void on_metadata_unreadable(void *context, int32_t partition)
+static void on_metadata_unreadable(void *, int32_t partition)
 {
-    (void)context;
     struct coordinates at;
     coordinates_of(&at, partition, 0);
     const struct log_field fields[] = {{"PARTITION", at.partition}, {NULL, NULL}};
@@ -621,9 +617,8 @@ static void on_metadata_unreadable(void *context, int32_t partition)
                partition);
 }
 
-static void on_log_restarted(void *context, int32_t partition, int64_t offset)
+static void on_log_restarted(void *, int32_t partition, int64_t offset)
 {
-    (void)context;
     struct coordinates at;
     coordinates_of(&at, partition, offset);
     const struct log_field fields[] = {
@@ -682,17 +677,15 @@ static void output_log(enum output_topic topic, int32_t partition, enum refusal 
     }
 }
 
-static void on_output_unavailable(void *context, enum output_topic topic, int32_t partition,
+static void on_output_unavailable(void *, enum output_topic topic, int32_t partition,
                                   enum refusal refusal, const char *last_error)
 {
-    (void)context;
     output_log(topic, partition, refusal, true, last_error);
 }
 
-static void on_output_available(void *context, enum output_topic topic, int32_t partition,
+static void on_output_available(void *, enum output_topic topic, int32_t partition,
                                 enum refusal refusal)
 {
-    (void)context;
     output_log(topic, partition, refusal, false, NULL);
 }
 

@@ -130,10 +130,9 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
     rd_kafka_yield(rk); /* the poll returns, so that the rebalance is handled in order */
 }
 
-static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque)
+static void on_error(rd_kafka_t *, int error, const char *reason, void *opaque)
 {
     struct consumer *consumer = opaque;
-    (void)rk;
     if (error == RD_KAFKA_RESP_ERR__FATAL) {
         consumer->noted_fatal = true;
     } else {
@@ -143,10 +142,9 @@ static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque
     }
 }
 
-static int on_statistics(rd_kafka_t *rk, char *json, size_t len, void *opaque)
+static int on_statistics(rd_kafka_t *, char *json, size_t len, void *opaque)
 {
     struct consumer *consumer = opaque;
-    (void)rk;
     brokers_read(&consumer->brokers, json, len);
     return 0; /* the library frees the text */
 }
@@ -805,13 +803,12 @@ void consumer_release(struct consumer *consumer)
 
 /* --- Creation and destruction --- */
 
-static void on_eventfd(void *context, uint32_t epoll_events)
+static void on_eventfd(void *context, uint32_t)
 {
     /* The step polls. Without a read here, the descriptor would wake the loop again and again while
      * the owner accepts no records. */
     struct consumer *consumer = context;
     uint64_t count;
-    (void)epoll_events;
     (void)!read(consumer->eventfd, &count, sizeof count);
 }
 

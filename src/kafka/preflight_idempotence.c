@@ -21,11 +21,10 @@ struct probe {
     struct last_error last_error;
 };
 
-static int on_statistics(rd_kafka_t *client, char *json, size_t len, void *opaque)
+/* The text ends with a NUL. */
+static int on_statistics(rd_kafka_t *, char *json, size_t, void *opaque)
 {
     struct probe *probe = opaque;
-    (void)client;
-    (void)len; /* the text ends with a NUL */
     probe->assigned = probe->assigned || strstr(json, "\"idemp_state\": \"Assigned\"") != NULL;
     return 0;
 }

@@ -31,10 +31,9 @@ static const char MEND_COORDINATOR[] =
 
 /* --- The reader --- */
 
-static void on_reader_error(rd_kafka_t *client, int error, const char *reason, void *opaque)
+static void on_reader_error(rd_kafka_t *, int error, const char *reason, void *opaque)
 {
     struct look *look = opaque;
-    (void)client;
     look->slow = look->slow || error == RD_KAFKA_RESP_ERR__TIMED_OUT;
     look->away = look->away || (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !look->slow);
     last_error_set(&look->last_error, "%s (%s)", reason,

@@ -252,12 +252,11 @@ static void take_body(const struct http_server *server, struct upload *upload, c
 /* libmicrohttpd calls this when the head is complete, then with each part of the body, and without
  * one at its end. Answering the first call skips the body. */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
-                                  const char *method, const char *version, const char *bytes,
-                                  size_t *len, void **request)
+                                  const char *method, const char *, const char *bytes, size_t *len,
+                                  void **request)
 {
     struct http_server *server = context;
     struct upload *upload = *request;
-    (void)version;
     if (server->config.body_max == 0) {
         static const struct buf none;
         *len = 0;
@@ -277,10 +276,9 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **request,
-                         enum MHD_RequestTerminationCode code)
+                         enum MHD_RequestTerminationCode)
 {
     struct upload *upload = *request;
-    (void)code;
     if (upload != NULL) {
         buf_deinit(&upload->body);
         free(upload);
@@ -413,10 +411,9 @@ static void run(struct http_server *server)
     arm(server, now_ms);
 }
 
-static void on_ready(void *context, uint32_t epoll_events)
+static void on_ready(void *context, uint32_t)
 {
     struct http_server *server = context;
-    (void)epoll_events;
     server->empty_rounds++;
     run(server);
     if (server->empty_rounds >= EMPTY_ROUNDS_MAX) {

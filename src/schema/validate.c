@@ -553,11 +553,9 @@ bool schema_apply_additional_properties(struct schema_run *run,
     return apply_to_unknown(run, keyword, frame, has_schema);
 }
 
-static bool is_evaluated(struct schema_run *run, const struct schema_frame *frame,
-                         const struct schema_keyword *keyword, const struct member *member)
+static bool is_evaluated(struct schema_run *, const struct schema_frame *frame,
+                         const struct schema_keyword *, const struct member *member)
 {
-    (void)run;
-    (void)keyword;
     return evaluated_has(frame->evaluated, member->index);
 }
 

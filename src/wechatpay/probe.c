@@ -83,9 +83,9 @@ static void on_got(void *cookie, const struct caller_got *got)
     }
 }
 
-static void on_answered(void *context, void *cookie, struct answer *answer)
+/* A probe starts no attempt. */
+static void on_answered(void *, void *, struct answer *)
 {
-    (void)context, (void)cookie, (void)answer; /* a probe starts no attempt */
 }
 
 static bool open_caller(struct probe *probe, const struct caller_config *config, char **error)

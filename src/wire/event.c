@@ -109,15 +109,13 @@ static const char *read_type(struct event *event, const char *bytes, size_t len)
     return keep_string(&event->type, bytes, len);
 }
 
-static const char *read_specversion(struct event *event, const char *bytes, size_t len)
+static const char *read_specversion(struct event *, const char *bytes, size_t len)
 {
-    (void)event;
     return len == 3 && memcmp(bytes, "1.0", 3) == 0 ? NULL : "is not 1.0";
 }
 
-static const char *read_datacontenttype(struct event *event, const char *bytes, size_t len)
+static const char *read_datacontenttype(struct event *, const char *bytes, size_t len)
 {
-    (void)event;
     return media_type_is(bytes, len, "application/json", false)
                ? NULL
                : "is not application/json in utf-8";

@@ -40,9 +40,8 @@ static bool owner_pause(void *context, int64_t wait_ms)
 }
 
 /* Every transaction is aborted. */
-static bool owner_may_commit(void *context)
+static bool owner_may_commit(void *)
 {
-    (void)context;
     return false;
 }
 

@@ -170,11 +170,8 @@ static bool write_file(struct demo *demo, const char *name, const char *text)
 }
 
 /* Ignores errors and removes as much as possible. */
-static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *walk)
+static int remove_entry(const char *path, const struct stat *, int, struct FTW *)
 {
-    (void)status;
-    (void)kind;
-    (void)walk;
     (void)remove(path);
     return 0;
 }

@@ -34,10 +34,10 @@ char *admin_client_status(const struct ctl_config *options, const char **path)
     return found;
 }
 
-static size_t take(char *bytes, size_t size, size_t count, void *context)
+/* The size that is not named is 1 (CURLOPT_WRITEFUNCTION(3)). */
+static size_t take(char *bytes, size_t, size_t count, void *context)
 {
     struct buf *body = context;
-    (void)size; /* always 1: CURLOPT_WRITEFUNCTION(3) */
     if (body->len + count > ADMIN_ANSWER_MAX) {
         return 0; /* makes curl fail */
     }

@@ -43,10 +43,9 @@ struct ctl_kafka {
     int64_t asked_ms; /* mono: when one was asked whether that is still so */
 };
 
-static void on_error(rd_kafka_t *handle, int error, const char *reason, void *opaque)
+static void on_error(rd_kafka_t *, int error, const char *reason, void *opaque)
 {
     struct ctl_kafka *kafka = opaque;
-    (void)handle;
     kafka->down = kafka->down || error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
     /* "All brokers are down" comes last and says less than the errors before it. */
     if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->last_error.text[0] == '\0') {
@@ -55,11 +54,9 @@ static void on_error(rd_kafka_t *handle, int error, const char *reason, void *op
 }
 
 /* Called by rd_kafka_poll(), on our thread, once for each queued record. */
-static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque)
+static void on_delivery(rd_kafka_t *, const rd_kafka_message_t *message, void *)
 {
     struct ctl_delivery *delivery = message->_private;
-    (void)handle;
-    (void)opaque;
     delivery->done = true;
     delivery->error = message->err;
     delivery->maybe_written =

@@ -44,10 +44,9 @@ static char *read_mchid(const struct sandbox_keys *keys, const json_t *value,
     return change->merchant != NULL ? NULL : mem_strdup("must be one of the sandbox's merchants");
 }
 
-static char *read_mode(const struct sandbox_keys *keys, const json_t *value,
+static char *read_mode(const struct sandbox_keys *, const json_t *value,
                        struct sandbox_change *change)
 {
-    (void)keys;
     change->has_mode = sandbox_serial_mode_find(string_of(value), &change->mode);
     return change->has_mode ? NULL : mem_strdup("must be public-key, certificate or both");
 }
@@ -73,52 +72,46 @@ static char *read_set(const json_t *value, unsigned max, unsigned *set)
     return *set != 0 ? NULL : mem_printf("must be an array of numbers from 1 to %u", max);
 }
 
-static char *read_listed(const struct sandbox_keys *keys, const json_t *value,
+static char *read_listed(const struct sandbox_keys *, const json_t *value,
                          struct sandbox_change *change)
 {
-    (void)keys;
     return read_set(value, SANDBOX_CERTIFICATES_MAX, &change->listed);
 }
 
-static char *read_accepted(const struct sandbox_keys *keys, const json_t *value,
+static char *read_accepted(const struct sandbox_keys *, const json_t *value,
                            struct sandbox_change *change)
 {
-    (void)keys;
     return read_set(value, SANDBOX_OWN_MAX, &change->accepted);
 }
 
-static char *read_signs(const struct sandbox_keys *keys, const json_t *value,
+static char *read_signs(const struct sandbox_keys *, const json_t *value,
                         struct sandbox_change *change)
 {
-    (void)keys;
     change->signs = number_of(value, SANDBOX_CERTIFICATES_MAX);
     return change->signs != 0
                ? NULL
                : mem_printf("must be a number from 1 to %d", SANDBOX_CERTIFICATES_MAX);
 }
 
-static char *read_list(const struct sandbox_keys *keys, const json_t *value,
+static char *read_list(const struct sandbox_keys *, const json_t *value,
                        struct sandbox_change *change)
 {
-    (void)keys;
     change->has_list = true;
     return json_is_string(value) ? sandbox_fault_read(string_of(value), true, &change->list)
                                  : mem_strdup("must be a string");
 }
 
-static char *read_calls(const struct sandbox_keys *keys, const json_t *value,
+static char *read_calls(const struct sandbox_keys *, const json_t *value,
                         struct sandbox_change *change)
 {
-    (void)keys;
     change->has_calls = true;
     return json_is_string(value) ? sandbox_fault_read(string_of(value), false, &change->calls)
                                  : mem_strdup("must be a string");
 }
 
-static char *read_apiv3_key(const struct sandbox_keys *keys, const json_t *value,
+static char *read_apiv3_key(const struct sandbox_keys *, const json_t *value,
                             struct sandbox_change *change)
 {
-    (void)keys;
     if (json_string_length(value) != SANDBOX_APIV3_KEY_SIZE - 1) {
         return mem_strdup("must be a string of 32 characters");
     }
@@ -149,17 +142,15 @@ static char *read_new(const json_t *value, unsigned max, struct sandbox_new *out
     return NULL;
 }
 
-static char *read_certificate(const struct sandbox_keys *keys, const json_t *value,
+static char *read_certificate(const struct sandbox_keys *, const json_t *value,
                               struct sandbox_change *change)
 {
-    (void)keys;
     return read_new(value, SANDBOX_CERTIFICATES_MAX, &change->certificate);
 }
 
-static char *read_own(const struct sandbox_keys *keys, const json_t *value,
+static char *read_own(const struct sandbox_keys *, const json_t *value,
                       struct sandbox_change *change)
 {
-    (void)keys;
     return read_new(value, SANDBOX_OWN_MAX, &change->own);
 }
 

@@ -182,9 +182,8 @@ static void more(struct buf *out)
         "                            request_id; unknown members are absent\n");
 }
 
-static void on_signal(void *context, int signal_number)
+static void on_signal(void *context, int)
 {
-    (void)signal_number;
     loop_stop(((struct sandbox *)context)->loop, EX_OK);
 }
 
