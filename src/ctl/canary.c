@@ -151,17 +151,19 @@ static char *send_event(const struct setup *setup, const struct options *options
     const char *topic = setup->config->daemon.requests_topic;
     struct ctl_delivery delivery = {0};
     AUTO_FREE char *error = NULL;
-    struct ctl_kafka *kafka =
-        ctl_kafka_sender(setup->properties, setup->property_count, options->timeout_ms, &error);
+    AUTO_CTL_KAFKA struct ctl_kafka *kafka =
+        ctl_kafka_open(CTL_KAFKA_SENDER, setup, options->timeout_ms);
+    if (kafka == NULL) {
+        return NULL;
+    }
     char *id = NULL;
-    if (kafka != NULL && ctl_kafka_partitions(kafka, topic, &error) >= 0 &&
+    if (ctl_kafka_partitions(kafka, topic, &error) >= 0 &&
         ctl_kafka_send(kafka, topic, &record, &delivery, &error)) {
         ctl_kafka_await(kafka, &delivery);
         error = delivery.error == RD_KAFKA_RESP_ERR_NO_ERROR ? NULL
                                                              : ctl_kafka_reason(kafka, &delivery);
         id = error != NULL ? NULL : ctl_record_id(topic, delivery.partition, delivery.offset);
     }
-    ctl_kafka_free(kafka);
     if (id == NULL) {
         command_fail(EX_UNAVAILABLE, "not sent: %s", error);
     }
@@ -223,23 +225,19 @@ static int send_and_await(const struct setup *setup, const struct options *optio
                           const struct canary *canary)
 {
     AUTO_FREE char *error = NULL;
-    struct ctl_kafka *kafka =
-        ctl_kafka_reader(setup->properties, setup->property_count, options->timeout_ms, &error);
+    AUTO_CTL_KAFKA struct ctl_kafka *kafka =
+        ctl_kafka_open(CTL_KAFKA_READER, setup, options->timeout_ms);
     if (kafka == NULL) {
-        return command_fail(EX_CONFIG, "%s", error);
+        return EX_CONFIG;
     }
-    int status = EX_UNAVAILABLE;
     const struct config *config = setup->config;
     if (ctl_kafka_follow(kafka, config->daemon.results_topic, CTL_KAFKA_END, &error) < 0 ||
         ctl_kafka_follow(kafka, config->daemon.failures_topic, CTL_KAFKA_END, &error) < 0) {
-        command_fail(EX_UNAVAILABLE, "%s", error);
-    } else {
-        int64_t start_ms = clock_now(&clock_system).mono_ms;
-        AUTO_FREE char *id = send_event(setup, options, canary);
-        status = id == NULL ? EX_UNAVAILABLE : await_outcome(kafka, options, canary, id, start_ms);
+        return command_fail(EX_UNAVAILABLE, "%s", error);
     }
-    ctl_kafka_free(kafka);
-    return status;
+    int64_t start_ms = clock_now(&clock_system).mono_ms;
+    AUTO_FREE char *id = send_event(setup, options, canary);
+    return id == NULL ? EX_UNAVAILABLE : await_outcome(kafka, options, canary, id, start_ms);
 }
 
 static int run(void *values)

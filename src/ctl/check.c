@@ -83,9 +83,8 @@ static int online_end(struct online *online)
 static int online_print(const struct setup *setup, struct options *options)
 {
     AUTO_BUF struct buf text = {0};
-    terminal_init();
     struct online online = online_look(setup, options);
-    online_text(&online, terminal_colours(stdout), &text);
+    online_text(&online, &text);
     (void)fputs(text.data, stdout);
     return online_end(&online);
 }

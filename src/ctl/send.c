@@ -317,10 +317,9 @@ static int run(void *values)
     AUTO_FREE struct sending *sending = mem_zalloc(1, sizeof *sending);
     sending->options = options;
     sending->topic = options->topic != NULL ? options->topic : setup->config->daemon.requests_topic;
-    sending->kafka =
-        ctl_kafka_sender(setup->properties, setup->property_count, options->timeout_ms, &error);
+    sending->kafka = ctl_kafka_open(CTL_KAFKA_SENDER, setup, options->timeout_ms);
     if (sending->kafka == NULL) {
-        return command_fail(EX_CONFIG, "%s", error);
+        return EX_CONFIG;
     }
     int status = ctl_kafka_partitions(sending->kafka, sending->topic, &error) < 0
                      ? command_fail(EX_UNAVAILABLE, "%s", error)

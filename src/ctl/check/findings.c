@@ -48,12 +48,12 @@ static const struct {
     [SEVERITY_ERROR] = {"✗", RED, "error"},
 };
 
-static void put_finding(const struct online_finding *finding, bool colours, struct buf *out)
+static void put_finding(const struct online_finding *finding, struct buf *out)
 {
-    terminal_paint(out, colours, severities[finding->severity].colour,
-                   severities[finding->severity].mark, 1, false);
+    terminal_paint(out, severities[finding->severity].colour, severities[finding->severity].mark, 1,
+                   false);
     buf_putc(out, ' ');
-    terminal_paint(out, colours, BOLD, finding->check, TEXT_WIDTH, false);
+    terminal_paint(out, BOLD, finding->check, TEXT_WIDTH, false);
     if (finding->subject != NULL) {
         buf_putc(out, ' ');
         terminal_put(out, finding->subject, TEXT_WIDTH, false);
@@ -67,16 +67,16 @@ static void put_finding(const struct online_finding *finding, bool colours, stru
     }
     if (finding->mend != NULL) {
         buf_puts(out, "    ");
-        terminal_paint(out, colours, BOLD, finding->mend, TEXT_WIDTH, false);
+        terminal_paint(out, BOLD, finding->mend, TEXT_WIDTH, false);
         buf_putc(out, '\n');
     }
 }
 
-void online_text(const struct online *online, bool colours, struct buf *out)
+void online_text(const struct online *online, struct buf *out)
 {
     size_t counts[SEVERITY_ERROR + 1] = {0};
     for (size_t i = 0; i < online->count; i++) {
-        put_finding(&online->findings[i], colours, out);
+        put_finding(&online->findings[i], out);
         counts[online->findings[i].severity]++;
     }
     buf_printf(out, "%zu checked: %zu wrong, %zu to look at, %zu not known\n", online->count,

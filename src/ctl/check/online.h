@@ -48,7 +48,7 @@ void online_add(struct online *online, const char *check, const char *subject,
                 enum severity severity, const char *is, const char *should, const char *why,
                 const char *mend);
 /* Lines for people. */
-void online_text(const struct online *online, bool colours, struct buf *out);
+void online_text(const struct online *online, struct buf *out);
 /* The array "findings". */
 void online_json(const struct online *online, struct buf *out);
 /* The exit status of the command. */

@@ -55,7 +55,6 @@ struct demo {
     bool keep, json;
     int64_t sandbox_port, admin_port;
     /* parts, in the order of creation */
-    bool colours;
     sigset_t signals;
     const char *program; /* presignctl, as the user can type it */
     char *dir;
@@ -251,10 +250,10 @@ static bool open_clients(struct demo *demo)
     };
     size_t count = library_needs(LIBRARY_MOCK_WITHOUT_CRC) ? 2 : 1;
     AUTO_FREE char *error = NULL;
-    demo->sender = ctl_kafka_sender(properties, 1, KAFKA_TIMEOUT_MS, &error);
-    demo->reader =
-        demo->sender == NULL ? NULL : ctl_kafka_reader(properties, count, KAFKA_TIMEOUT_MS, &error);
-    if (demo->reader == NULL ||
+    demo->sender = ctl_kafka_new(CTL_KAFKA_SENDER, properties, 1, KAFKA_TIMEOUT_MS, &error);
+    if (demo->sender == NULL ||
+        (demo->reader = ctl_kafka_new(CTL_KAFKA_READER, properties, count, KAFKA_TIMEOUT_MS,
+                                      &error)) == NULL ||
         ctl_kafka_follow(demo->reader, topics[1], CTL_KAFKA_BEGINNING, &error) < 0 ||
         ctl_kafka_follow(demo->reader, topics[2], CTL_KAFKA_BEGINNING, &error) < 0) {
         return FAIL(demo, NULL, "%s", error);
@@ -505,9 +504,9 @@ static void show(struct demo *demo)
         (void)fflush(stdout);
         return;
     }
-    demo_show_table(&text, demo->colours, demo->runs, demo->run_count);
-    demo_show_records(&text, demo->colours, demo->runs, demo->run_count);
-    demo_show_next(&text, demo->colours, &addresses, demo->keep);
+    demo_show_table(&text, demo->runs, demo->run_count);
+    demo_show_records(&text, demo->runs, demo->run_count);
+    demo_show_next(&text, &addresses, demo->keep);
     say(demo, "%s", text.data);
     if (wrong_count(demo) == 0) {
         say(demo, "\n%zu events, %zu outcomes, each as expected.%s\n", demo->run_count,
@@ -587,8 +586,6 @@ static int run(void *values)
     (void)sigprocmask(SIG_BLOCK, &demo->signals, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* so that `presignctl demo | head` cleans up */
     log_level_set(LOG_WARNING);
-    terminal_init();
-    demo->colours = terminal_colours(stdout);
     AUTO_FREE char *dir = paths_program_dir();
     AUTO_FREE char *program = mem_printf("%s/presignctl", dir == NULL ? "" : dir);
     demo->program = dir == NULL ? "presignctl" : typed(program);

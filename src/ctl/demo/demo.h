@@ -73,9 +73,9 @@ void demo_child_log_tail(const struct demo_child *child, struct buf *out);
 
 #define DEMO_COLUMNS 100
 
-void demo_show_table(struct buf *out, bool colours, const struct demo_run *runs, size_t count);
+void demo_show_table(struct buf *out, const struct demo_run *runs, size_t count);
 /* The whole first event and its result, then the first failure with `errors`. */
-void demo_show_records(struct buf *out, bool colours, const struct demo_run *runs, size_t count);
+void demo_show_records(struct buf *out, const struct demo_run *runs, size_t count);
 
 struct demo_addresses {
     const char *program; /* presignctl, as the user can type it */
@@ -85,7 +85,6 @@ struct demo_addresses {
 /* A line of JSON for each run, and one for `addresses` unless it is NULL. */
 void demo_show_json(struct buf *out, const struct demo_run *runs, size_t count,
                     const struct demo_addresses *addresses);
-void demo_show_next(struct buf *out, bool colours, const struct demo_addresses *addresses,
-                    bool keep);
+void demo_show_next(struct buf *out, const struct demo_addresses *addresses, bool keep);
 
 #endif

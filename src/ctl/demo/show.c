@@ -31,24 +31,24 @@ static const json_t *first_error(const struct demo_run *run)
     return json_array_get(json_object_get(data_of(run), "errors"), 0);
 }
 
-static void heading(struct buf *out, bool colours, const char *text)
+static void heading(struct buf *out, const char *text)
 {
     buf_putc(out, '\n');
-    terminal_paint(out, colours, BOLD, text, DEMO_COLUMNS, false);
+    terminal_paint(out, BOLD, text, DEMO_COLUMNS, false);
     buf_putc(out, '\n');
 }
 
 /* --- Table --- */
 
 /* One line of the table, or its bold heading. */
-static void show_columns(struct buf *out, bool colours, const char *const texts[3],
-                         enum terminal_colour first, enum terminal_colour last)
+static void show_columns(struct buf *out, const char *const texts[3], enum terminal_colour first,
+                         enum terminal_colour last)
 {
-    terminal_paint(out, colours, first, texts[0], DEMO_TITLE_WIDTH, true);
+    terminal_paint(out, first, texts[0], DEMO_TITLE_WIDTH, true);
     buf_puts(out, "  ");
-    terminal_paint(out, colours, first == BOLD ? BOLD : PLAIN, texts[1], CALLS_WIDTH, true);
+    terminal_paint(out, first == BOLD ? BOLD : PLAIN, texts[1], CALLS_WIDTH, true);
     buf_puts(out, "  ");
-    terminal_paint(out, colours, last, texts[2], OUTCOME_WIDTH, false);
+    terminal_paint(out, last, texts[2], OUTCOME_WIDTH, false);
     buf_putc(out, '\n');
 }
 
@@ -64,7 +64,7 @@ static void describe_outcome(const struct demo_run *run, struct buf *out)
 }
 
 /* The message of a failure. */
-static void show_message(struct buf *out, bool colours, const struct demo_run *run)
+static void show_message(struct buf *out, const struct demo_run *run)
 {
     const json_t *data = data_of(run);
     if (json_object_get(data, "reason") == NULL) {
@@ -77,11 +77,11 @@ static void show_message(struct buf *out, bool colours, const struct demo_run *r
                    text_of(first_error(run), "error"));
     }
     buf_puts(out, "    ");
-    terminal_paint(out, colours, DIM, text.data, DEMO_COLUMNS - 4, false);
+    terminal_paint(out, DIM, text.data, DEMO_COLUMNS - 4, false);
     buf_putc(out, '\n');
 }
 
-static void show_run(struct buf *out, bool colours, const struct demo_run *run)
+static void show_run(struct buf *out, const struct demo_run *run)
 {
     AUTO_FREE char *problem = demo_run_problem(run);
     AUTO_BUF struct buf outcome = {0};
@@ -89,35 +89,34 @@ static void show_run(struct buf *out, bool colours, const struct demo_run *run)
     bool failed = json_object_get(data_of(run), "reason") != NULL;
     const char *const texts[] = {run->event->title, run->calls.len == 0 ? "-" : run->calls.data,
                                  outcome.data};
-    terminal_paint(out, colours, problem == NULL ? GREEN : RED, problem == NULL ? "✓" : "✗", 1,
-                   true);
+    terminal_paint(out, problem == NULL ? GREEN : RED, problem == NULL ? "✓" : "✗", 1, true);
     buf_putc(out, ' ');
-    show_columns(out, colours, texts, PLAIN, failed || run->outcome == NULL ? RED : GREEN);
-    show_message(out, colours, run);
+    show_columns(out, texts, PLAIN, failed || run->outcome == NULL ? RED : GREEN);
+    show_message(out, run);
     if (problem != NULL) {
         buf_puts(out, "    ");
-        terminal_paint(out, colours, RED, problem, DEMO_COLUMNS - 4, false);
+        terminal_paint(out, RED, problem, DEMO_COLUMNS - 4, false);
         buf_putc(out, '\n');
     }
 }
 
-void demo_show_table(struct buf *out, bool colours, const struct demo_run *runs, size_t count)
+void demo_show_table(struct buf *out, const struct demo_run *runs, size_t count)
 {
     static const char *const titles[] = {"EVENT", "ANSWERS TO ITS CALLS", "OUTCOME"};
     buf_puts(out, "\n  ");
-    show_columns(out, colours, titles, BOLD, BOLD);
+    show_columns(out, titles, BOLD, BOLD);
     for (size_t i = 0; i < count; i++) {
-        show_run(out, colours, &runs[i]);
+        show_run(out, &runs[i]);
     }
 }
 
 /* --- Whole records --- */
 
 /* Long lines are cut. */
-static void show_json(struct buf *out, bool colours, const char *title, const json_t *json)
+static void show_json(struct buf *out, const char *title, const json_t *json)
 {
     AUTO_FREE char *text = json_dumps(json, JSON_INDENT(2));
-    heading(out, colours, title);
+    heading(out, title);
     char *rest = text, *line;
     while (rest != NULL && (line = strsep(&rest, "\n")) != NULL) {
         terminal_put(out, line, DEMO_COLUMNS, false);
@@ -125,11 +124,10 @@ static void show_json(struct buf *out, bool colours, const char *title, const js
     }
 }
 
-static void show_outcome(struct buf *out, bool colours, const char *what,
-                         const struct demo_run *run)
+static void show_outcome(struct buf *out, const char *what, const struct demo_run *run)
 {
     AUTO_FREE char *title = mem_printf("%s: %s", what, run->outcome_at);
-    show_json(out, colours, title, run->outcome);
+    show_json(out, title, run->outcome);
 }
 
 static const struct demo_run *find_failure(const struct demo_run *runs, size_t count)
@@ -142,17 +140,17 @@ static const struct demo_run *find_failure(const struct demo_run *runs, size_t c
     return NULL;
 }
 
-void demo_show_records(struct buf *out, bool colours, const struct demo_run *runs, size_t count)
+void demo_show_records(struct buf *out, const struct demo_run *runs, size_t count)
 {
     const struct demo_run *failure = find_failure(runs, count);
     AUTO_FREE char *title = mem_printf("The first event: %s", runs[0].id);
     AUTO_JSON json_t *event = json_loads(runs[0].event->value, 0, NULL);
-    show_json(out, colours, title, event);
+    show_json(out, title, event);
     if (runs[0].outcome != NULL) {
-        show_outcome(out, colours, "Its outcome", &runs[0]);
+        show_outcome(out, "Its outcome", &runs[0]);
     }
     if (failure != NULL) {
-        show_outcome(out, colours, "A failure, of the misspelt member", failure);
+        show_outcome(out, "A failure, of the misspelt member", failure);
     }
 }
 
@@ -207,26 +205,25 @@ static void show_commands(struct buf *out, const struct demo_addresses *addresse
                addresses->bootstrap);
 }
 
-void demo_show_next(struct buf *out, bool colours, const struct demo_addresses *addresses,
-                    bool keep)
+void demo_show_next(struct buf *out, const struct demo_addresses *addresses, bool keep)
 {
     if (keep) {
-        heading(out, colours, "Everything is running; Ctrl-C stops it and removes its directory");
+        heading(out, "Everything is running; Ctrl-C stops it and removes its directory");
         buf_printf(out, "  Kafka           %s\n", addresses->bootstrap);
         buf_printf(out, "  sandbox         %s\n", addresses->sandbox);
         buf_printf(out, "  admin listener  http://%s\n", addresses->admin);
         buf_printf(out, "  configuration   %s/demo.conf\n", addresses->dir);
         buf_printf(out, "  an event        %s/event.json\n", addresses->dir);
         buf_printf(out, "  logs            %s/presignd.log, sandbox.log\n", addresses->dir);
-        heading(out, colours, "Look at the daemon, in another terminal");
+        heading(out, "Look at the daemon, in another terminal");
         buf_printf(out, "  %s status --admin %s\n", addresses->program, addresses->admin);
         buf_printf(out, "  %s reload -c %s/demo.conf\n", addresses->program, addresses->dir);
         buf_printf(out, "  %s pause --all -c %s/demo.conf\n", addresses->program, addresses->dir);
         buf_printf(out, "  %s resume --all -c %s/demo.conf\n", addresses->program, addresses->dir);
-        heading(out, colours, "Send your own events");
+        heading(out, "Send your own events");
         show_commands(out, addresses);
     } else {
-        heading(out, colours, "Send your own events");
+        heading(out, "Send your own events");
         buf_printf(out,
                    "  %s demo --keep   leaves everything running, and prints the commands\n"
                    "  that send events and read outcomes, with presignctl or kcat.\n",
@@ -240,7 +237,7 @@ void demo_show_next(struct buf *out, bool colours, const struct demo_addresses *
     };
     buf_putc(out, '\n');
     for (size_t i = 0; i < ARRAY_LENGTH(limits); i++) {
-        terminal_paint(out, colours, DIM, limits[i], DEMO_COLUMNS, false);
+        terminal_paint(out, DIM, limits[i], DEMO_COLUMNS, false);
         buf_putc(out, '\n');
     }
 }

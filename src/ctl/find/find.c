@@ -254,16 +254,14 @@ static int run(void *values)
     const struct options *options = values;
     const struct setup *setup = options->outcomes.config.setup;
     AUTO_FREE char *error = NULL;
-    terminal_init();
     struct finding finding = {
         .options = options,
         .setup = setup,
-        .kafka = ctl_kafka_scanner(setup->properties, setup->property_count, options->timeout_ms,
-                                   &error),
+        .kafka = ctl_kafka_open(CTL_KAFKA_SCANNER, setup, options->timeout_ms),
         .end_ms = clock_now(&clock_system).mono_ms + options->timeout_ms,
     };
     if (finding.kafka == NULL) {
-        return command_fail(EX_CONFIG, "%s", error);
+        return EX_CONFIG;
     }
     found_init(&finding.found, options->code, options->mchid);
     bool read = find_in(&finding, true, &error);

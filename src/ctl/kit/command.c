@@ -1,6 +1,7 @@
 #include "ctl/kit/command.h"
 
 #include "ctl/kit/config.h"
+#include "ctl/kit/terminal.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
@@ -163,6 +164,7 @@ int command_run(const struct command *command, int argc, char **argv)
 {
     static void *options; /* lives until the process ends, as argv does */
     running = command;
+    terminal_init();
     options = mem_dup(command->defaults, command->options_size);
     int status = take_options(command, argc, argv, options);
     if (status == COMMAND_GO_ON) {

@@ -4,6 +4,7 @@
  */
 #include "ctl/kit/kafka.h"
 
+#include "ctl/kit/command.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
@@ -78,12 +79,10 @@ static char *check_credentials(const struct kafka_property *properties, size_t c
     return NULL;
 }
 
-enum use { TO_SEND, TO_FOLLOW, TO_SCAN };
-
-static struct ctl_kafka *open_client(enum use use, const struct kafka_property *properties,
-                                     size_t count, int64_t timeout_ms, char **error)
+struct ctl_kafka *ctl_kafka_new(enum ctl_kafka_use use, const struct kafka_property *properties,
+                                size_t count, int64_t timeout_ms, char **error)
 {
-    bool reads = use != TO_SEND;
+    bool reads = use != CTL_KAFKA_SENDER;
     *error = check_credentials(properties, count);
     if (*error != NULL) {
         return NULL;
@@ -98,11 +97,10 @@ static struct ctl_kafka *open_client(enum use use, const struct kafka_property *
     if (!reads) {
         (void)rd_kafka_conf_set(conf, "message.timeout.ms", text, NULL, 0);
         rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    }
-    if (reads) {
+    } else {
         (void)rd_kafka_conf_set(conf, "enable.partition.eof", "true", NULL, 0);
     }
-    if (use == TO_SCAN) {
+    if (use == CTL_KAFKA_SCANNER) {
         (void)rd_kafka_conf_set(conf, "auto.offset.reset", "error", NULL, 0);
         /* Otherwise the broker waits for more records at a partition's end. */
         (void)rd_kafka_conf_set(conf, "fetch.wait.max.ms", "5", NULL, 0);
@@ -121,22 +119,21 @@ static struct ctl_kafka *open_client(enum use use, const struct kafka_property *
     return kafka;
 }
 
-struct ctl_kafka *ctl_kafka_sender(const struct kafka_property *properties, size_t count,
-                                   int64_t timeout_ms, char **error)
+struct ctl_kafka *ctl_kafka_open(enum ctl_kafka_use use, const struct setup *setup,
+                                 int64_t timeout_ms)
 {
-    return open_client(TO_SEND, properties, count, timeout_ms, error);
+    AUTO_FREE char *error = NULL;
+    struct ctl_kafka *kafka =
+        ctl_kafka_new(use, setup->properties, setup->property_count, timeout_ms, &error);
+    if (kafka == NULL) {
+        command_fail(EX_CONFIG, "%s", error);
+    }
+    return kafka;
 }
 
-struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size_t count,
-                                   int64_t timeout_ms, char **error)
+void ctl_kafka_free_at(struct ctl_kafka **kafka)
 {
-    return open_client(TO_FOLLOW, properties, count, timeout_ms, error);
-}
-
-struct ctl_kafka *ctl_kafka_scanner(const struct kafka_property *properties, size_t count,
-                                    int64_t timeout_ms, char **error)
-{
-    return open_client(TO_SCAN, properties, count, timeout_ms, error);
+    ctl_kafka_free(*kafka);
 }
 
 static void scan_stop(struct ctl_kafka *kafka)
@@ -183,11 +180,11 @@ int ctl_kafka_timeout(const struct ctl_kafka *kafka)
     return (int)kafka->timeout_ms;
 }
 
-char *ctl_kafka_property(const struct kafka_property *properties, size_t count, const char *name)
+char *ctl_kafka_property(const struct setup *setup, const char *name)
 {
     AUTO_FREE char *error = NULL;
-    rd_kafka_conf_t *conf =
-        kafka_properties_apply(KAFKA_CONSUMER, "presignctl", properties, count, &error);
+    rd_kafka_conf_t *conf = kafka_properties_apply(KAFKA_CONSUMER, "presignctl", setup->properties,
+                                                   setup->property_count, &error);
     char *value = conf == NULL ? NULL : client_property(conf, name);
     if (conf != NULL) {
         rd_kafka_conf_destroy(conf);

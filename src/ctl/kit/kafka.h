@@ -6,8 +6,10 @@
 #ifndef PRESIGND_CTL_KAFKA_H
 #define PRESIGND_CTL_KAFKA_H
 
+#include "presignd/base/mem.h"
 #include "presignd/base/record.h"
 #include "presignd/kafka/properties.h"
+#include "presignd/setup/setup.h"
 
 #include <librdkafka/rdkafka.h>
 #include <stdbool.h>
@@ -19,21 +21,25 @@
 
 struct ctl_kafka;
 
+enum ctl_kafka_use {
+    CTL_KAFKA_SENDER,
+    CTL_KAFKA_READER,  /* for ctl_kafka_follow(), ctl_kafka_stop_at() and ctl_kafka_next() */
+    CTL_KAFKA_SCANNER, /* for ctl_kafka_offset_at(), ctl_kafka_seek() and ctl_kafka_read(): reports
+                        * a missing offset and a partition's end */
+};
+
 /* `timeout_ms` bounds each delivery, and the search for a broker. NULL and an error (free()). */
-struct ctl_kafka *ctl_kafka_sender(const struct kafka_property *properties, size_t count,
-                                   int64_t timeout_ms, char **error)
+struct ctl_kafka *ctl_kafka_new(enum ctl_kafka_use use, const struct kafka_property *properties,
+                                size_t count, int64_t timeout_ms, char **error)
     __attribute__((warn_unused_result));
-/* For ctl_kafka_follow(), ctl_kafka_stop_at() and ctl_kafka_next(). */
-struct ctl_kafka *ctl_kafka_reader(const struct kafka_property *properties, size_t count,
-                                   int64_t timeout_ms, char **error)
-    __attribute__((warn_unused_result));
-/* For ctl_kafka_offset_at(), ctl_kafka_seek() and ctl_kafka_read(): reports a missing offset and a
- * partition's end. */
-struct ctl_kafka *ctl_kafka_scanner(const struct kafka_property *properties, size_t count,
-                                    int64_t timeout_ms, char **error)
-    __attribute__((warn_unused_result));
+/* The same with the properties of the setup. NULL after an error was printed; the command then ends
+ * with EX_CONFIG. */
+struct ctl_kafka *ctl_kafka_open(enum ctl_kafka_use use, const struct setup *setup,
+                                 int64_t timeout_ms) __attribute__((warn_unused_result));
 /* Discards undelivered records. Accepts NULL, returns NULL. */
 struct ctl_kafka *ctl_kafka_free(struct ctl_kafka *kafka);
+void ctl_kafka_free_at(struct ctl_kafka **kafka);
+#define AUTO_CTL_KAFKA AUTO(ctl_kafka_free_at)
 
 /* librdkafka's client, for calls that this interface does not have, and the time-out in ms. */
 rd_kafka_t *ctl_kafka_handle(struct ctl_kafka *kafka);
@@ -43,7 +49,7 @@ char *ctl_kafka_explain(const struct ctl_kafka *kafka, const char *text)
     __attribute__((warn_unused_result));
 /* A property with the value that the daemon's consumer has, default or not; NULL when unset
  * (free()). */
-char *ctl_kafka_property(const struct kafka_property *properties, size_t count, const char *name)
+char *ctl_kafka_property(const struct setup *setup, const char *name)
     __attribute__((warn_unused_result));
 
 /* The topic's number of partitions. -1 and an error (free()) when no broker answers in time, or

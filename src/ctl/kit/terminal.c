@@ -18,26 +18,29 @@
 static const char *const codes[TERMINAL_COLOURS] = {
     [PLAIN] = "0", [BOLD] = "1", [DIM] = "2", [RED] = "31", [GREEN] = "32", [YELLOW] = "33"};
 
+static bool colours;
+
+/* https://no-color.org: any non-empty value forbids colours. */
+static bool has_colours(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) == 1 && (no == NULL || *no == '\0') && term != NULL &&
+           strcmp(term, "dumb") != 0;
+}
+
 void terminal_init(void)
 {
+    colours = has_colours();
     /* glibc has it built in since 2.35. */
     if (setlocale(LC_CTYPE, "C.UTF-8") == NULL) {
         (void)setlocale(LC_CTYPE, "");
     }
 }
 
-/* https://no-color.org: any non-empty value forbids colours. */
-bool terminal_colours(FILE *stream)
-{
-    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-    return isatty(fileno(stream)) == 1 && (no == NULL || *no == '\0') && term != NULL &&
-           strcmp(term, "dumb") != 0;
-}
-
-bool terminal_size(FILE *stream, size_t *columns, size_t *rows)
+bool terminal_size(size_t *columns, size_t *rows)
 {
     struct winsize size;
-    if (isatty(fileno(stream)) != 1 || ioctl(fileno(stream), TIOCGWINSZ, &size) != 0 ||
+    if (isatty(STDOUT_FILENO) != 1 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 ||
         size.ws_col == 0 || size.ws_row == 0) {
         return false;
     }
@@ -139,8 +142,8 @@ size_t terminal_wrap(struct buf *out, const char *text, size_t used, size_t inde
     return used;
 }
 
-void terminal_paint(struct buf *out, bool colours, enum terminal_colour colour, const char *text,
-                    size_t width, bool fill)
+void terminal_paint(struct buf *out, enum terminal_colour colour, const char *text, size_t width,
+                    bool fill)
 {
     if (!colours || colour == PLAIN) {
         terminal_put(out, text, width, fill);

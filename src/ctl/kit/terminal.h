@@ -6,17 +6,16 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 enum terminal_colour { PLAIN, BOLD, DIM, RED, GREEN, YELLOW, TERMINAL_COLOURS };
 
-/* Sets a UTF-8 locale for character widths. Call it before terminal_width(). */
+/* Once, before anything else here. Sets a UTF-8 locale for character widths. Finds out whether
+ * there are colours: standard output is a terminal, and neither $NO_COLOR nor TERM=dumb forbids
+ * them. */
 void terminal_init(void);
-/* Whether the stream is a terminal, and neither $NO_COLOR nor TERM=dumb forbids colours. */
-bool terminal_colours(FILE *stream);
 
-/* The terminal's size; false if the stream is none, or has none. */
-bool terminal_size(FILE *stream, size_t *columns, size_t *rows);
+/* The size of the terminal at standard output; false if it is none, or has none. */
+bool terminal_size(size_t *columns, size_t *rows);
 
 /* Columns of valid UTF-8 text: 2 for most Chinese characters (wcwidth(3)). */
 size_t terminal_width(const char *text);
@@ -27,8 +26,8 @@ void terminal_put(struct buf *out, const char *text, size_t width, bool fill);
  * word is broken. The first line continues one of `used` columns, all others begin with `indent`
  * spaces. Returns the columns of the last line. */
 size_t terminal_wrap(struct buf *out, const char *text, size_t used, size_t indent, size_t width);
-/* The same in a colour if `colours` is true. */
-void terminal_paint(struct buf *out, bool colours, enum terminal_colour colour, const char *text,
-                    size_t width, bool fill);
+/* As terminal_put(), in a colour if there are colours. */
+void terminal_paint(struct buf *out, enum terminal_colour colour, const char *text, size_t width,
+                    bool fill);
 
 #endif

@@ -85,7 +85,6 @@ static int check(void *values)
 static int run(void *values)
 {
     const struct redrive_options *options = values;
-    terminal_init();
     return redrive_run(options->outcomes.config.setup, options);
 }
 

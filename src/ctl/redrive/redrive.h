@@ -152,7 +152,7 @@ enum redrive_state {
 };
 
 struct redrive_show {
-    bool json, colours;
+    bool json;
     size_t counts[REDRIVE_STATES], skipped; /* skipped: by the filter */
 };
 

@@ -657,16 +657,13 @@ static enum step process_blocks(struct redrive *redrive)
 
 /* --- Opening and closing --- */
 
-static bool open_readers(struct redrive *redrive, char **error)
+static bool open_readers(struct redrive *redrive)
 {
-    const struct setup *setup = redrive->setup;
     int64_t timeout_ms = redrive->options->timeout_ms;
-    redrive->scanner =
-        ctl_kafka_scanner(setup->properties, setup->property_count, timeout_ms, error);
-    redrive->fetcher =
-        redrive->scanner == NULL
-            ? NULL
-            : ctl_kafka_scanner(setup->properties, setup->property_count, timeout_ms, error);
+    redrive->scanner = ctl_kafka_open(CTL_KAFKA_SCANNER, redrive->setup, timeout_ms);
+    redrive->fetcher = redrive->scanner == NULL
+                           ? NULL
+                           : ctl_kafka_open(CTL_KAFKA_SCANNER, redrive->setup, timeout_ms);
     log_level_set(LOG_ERR); /* errors that end the run are printed at its end */
     return redrive->fetcher != NULL;
 }
@@ -736,8 +733,9 @@ static enum redrive_state done_state(const struct redrive_options *options)
 static void work(struct redrive *redrive)
 {
     AUTO_FREE char *reason = NULL;
-    if (!open_readers(redrive, &reason) ||
-        (writes(redrive->options) && !open_producer(redrive, &reason))) {
+    if (!open_readers(redrive)) {
+        redrive->status = EX_CONFIG;
+    } else if (writes(redrive->options) && !open_producer(redrive, &reason)) {
         (void)FAIL(redrive, EX_CONFIG, "%s", reason);
     } else if (!find_ends(redrive, &reason)) {
         (void)FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
@@ -750,8 +748,7 @@ static void work(struct redrive *redrive)
 int redrive_run(const struct setup *setup, const struct redrive_options *options)
 {
     struct redrive *redrive = mem_zalloc(1, sizeof *redrive);
-    AUTO_FREE char *group =
-        ctl_kafka_property(setup->properties, setup->property_count, "group.id");
+    AUTO_FREE char *group = ctl_kafka_property(setup, "group.id");
     redrive->setup = setup;
     redrive->options = options;
     redrive->failures = setup->config->daemon.failures_topic;
@@ -760,7 +757,6 @@ int redrive_run(const struct setup *setup, const struct redrive_options *options
     redrive->now_ms = clock_now(&clock_system).wall_ms;
     redrive->retention_ms = -1;
     redrive->show.json = options->json;
-    redrive->show.colours = terminal_colours(stdout);
     redrive->batch = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->batch);
     redrive->record_metadata =
         mem_zalloc((size_t)options->batch + 1, sizeof *redrive->record_metadata);

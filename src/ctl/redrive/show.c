@@ -55,13 +55,13 @@ static void print_json(const struct failure *failure, enum redrive_state state, 
 }
 
 static void print_text(const struct failure *failure, enum redrive_state state, const char *detail,
-                       bool colours, struct buf *out)
+                       struct buf *out)
 {
     char time[TEXT_TIME_SIZE];
     text_time(time, failure->time_ms, false);
     terminal_put(out, failure->id, ID_WIDTH, true);
     buf_putc(out, ' ');
-    terminal_paint(out, colours, DIM, time, sizeof time, false);
+    terminal_paint(out, DIM, time, sizeof time, false);
     buf_putc(out, ' ');
     terminal_put(out, failure->reason, REASON_WIDTH, true);
     buf_putc(out, ' ');
@@ -69,7 +69,7 @@ static void print_text(const struct failure *failure, enum redrive_state state, 
     buf_putc(out, ' ');
     terminal_put(out, failure->code, CODE_WIDTH, true);
     buf_putc(out, ' ');
-    terminal_paint(out, colours, states[state].colour, states[state].text, DETAIL_WIDTH, false);
+    terminal_paint(out, states[state].colour, states[state].text, DETAIL_WIDTH, false);
     if (detail != NULL) {
         buf_puts(out, state == REDRIVE_SENT ? " as " : ": ");
         terminal_put(out, detail, DETAIL_WIDTH, false);
@@ -84,7 +84,7 @@ void redrive_print(struct redrive_show *show, const struct failure *failure,
     if (show->json) {
         print_json(failure, state, count, detail, &line);
     } else {
-        print_text(failure, state, detail, show->colours, &line);
+        print_text(failure, state, detail, &line);
     }
     (void)puts(line.data);
 }

@@ -348,15 +348,14 @@ static void put_members(const struct group *group, size_t width, struct buf *out
     }
 }
 
-static void put_shares(const struct group *group, size_t width, bool colours, struct buf *out)
+static void put_shares(const struct group *group, size_t width, struct buf *out)
 {
     buf_printf(out, "%9s  %-*s%12s%12s%12s\n", "partition", (int)width, "owner", "committed", "end",
                "behind");
     for (size_t i = 0; i < group->share_count; i++) {
         const struct share *share = &group->shares[i];
         buf_printf(out, "%9zu  ", i);
-        terminal_paint(out, colours && share->owner == NULL, RED, name_of(share->owner), width,
-                       true);
+        terminal_paint(out, share->owner == NULL ? RED : PLAIN, name_of(share->owner), width, true);
         put_number(out, share->committed, "none");
         put_number(out, share->end, "?");
         put_number(out, share->lag, "?");
@@ -368,14 +367,13 @@ static void put_shares(const struct group *group, size_t width, bool colours, st
 static void print_text(const struct group *group)
 {
     AUTO_BUF struct buf out = {0};
-    bool colours = terminal_colours(stdout);
     size_t width = name_width(group), missing = unowned(group);
     buf_printf(&out, "group %s: %s, %zu member%s, %" PRId64 " records behind\n\n", group->name,
                group->state, group->member_count, group->member_count == 1 ? "" : "s",
                behind(group));
     put_members(group, width, &out);
     buf_puts(&out, group->member_count > 0 ? "\n" : "");
-    put_shares(group, width, colours, &out);
+    put_shares(group, width, &out);
     if (missing > 0) {
         buf_printf(&out,
                    "\nNobody owns %zu of %zu partitions: no member runs, or the group distributes "
@@ -388,14 +386,12 @@ static void print_text(const struct group *group)
 int group_show(const struct setup *setup, int64_t timeout_ms, bool json)
 {
     AUTO_FREE char *error = NULL;
-    struct ctl_kafka *kafka =
-        ctl_kafka_reader(setup->properties, setup->property_count, timeout_ms, &error);
+    struct ctl_kafka *kafka = ctl_kafka_open(CTL_KAFKA_READER, setup, timeout_ms);
     if (kafka == NULL) {
-        return command_fail(EX_CONFIG, "%s", error);
+        return EX_CONFIG;
     }
-    struct group group = {
-        .topic = setup->config->daemon.requests_topic,
-        .name = ctl_kafka_property(setup->properties, setup->property_count, "group.id")};
+    struct group group = {.topic = setup->config->daemon.requests_topic,
+                          .name = ctl_kafka_property(setup, "group.id")};
     int status = EX_UNAVAILABLE;
     error = ask(kafka, &group);
     if (error != NULL) {

@@ -60,7 +60,7 @@ static void put_value(struct screen *screen, const struct status_field *field, c
     if (width > 0 && number) {
         buf_printf(&screen->out, "%*s", (int)(width - terminal_width(text.data)), "");
     }
-    terminal_paint(&screen->out, screen->colours, colour_of(screen, field, &value), text.data,
+    terminal_paint(&screen->out, colour_of(screen, field, &value), text.data,
                    width > 0 ? width : TEXT_MAX, width > 0 && !number);
 }
 
@@ -88,7 +88,7 @@ static void put_facts(struct screen *screen, const struct status_section *sectio
         const struct status_field *field = &section->fields[i];
         if (status_in_table(field) && screen_value(field, item).given) {
             buf_printf(&screen->out, "%*s", INDENT, "");
-            terminal_paint(&screen->out, screen->colours, DIM, field->label, width, true);
+            terminal_paint(&screen->out, DIM, field->label, width, true);
             buf_puts(&screen->out, "  ");
             put_value(screen, field, item, 0);
             buf_putc(&screen->out, '\n');
@@ -140,7 +140,7 @@ static void put_head(struct screen *screen, const struct status_section *section
         }
         size_t pad = field->kind == STATUS_COUNT ? widths[i] - terminal_width(field->label) : 0;
         buf_printf(&screen->out, "%*s", (int)(INDENT + pad), "");
-        terminal_paint(&screen->out, screen->colours, DIM, field->label, widths[i] - pad, i < last);
+        terminal_paint(&screen->out, DIM, field->label, widths[i] - pad, i < last);
     }
     buf_putc(&screen->out, '\n');
 }
@@ -173,7 +173,7 @@ static void put_wide_row(struct screen *screen, const struct status_section *sec
         status_text(&text, field, &value, screen->now_ms);
         if (used == 0) {
             buf_printf(&screen->out, "%*s", INDENT, "");
-            terminal_paint(&screen->out, screen->colours, BOLD, text.data, TEXT_MAX, false);
+            terminal_paint(&screen->out, BOLD, text.data, TEXT_MAX, false);
             used = INDENT + terminal_width(text.data);
             continue;
         }
@@ -239,7 +239,7 @@ static void put_list(struct screen *screen, const struct status_section *section
 static void put_title(struct screen *screen, const char *title)
 {
     buf_putc(&screen->out, '\n');
-    terminal_paint(&screen->out, screen->colours, BOLD, title, TEXT_MAX, false);
+    terminal_paint(&screen->out, BOLD, title, TEXT_MAX, false);
     buf_putc(&screen->out, '\n');
 }
 
@@ -295,8 +295,8 @@ void screen_attention(struct screen *screen, const json_t *row, const char *wher
                    subject[0] != '\0' ? ": " : "", text_of(row, "text"));
     AUTO_FREE char *first = mem_printf("First: %s", text_of(row, "mend"));
     buf_printf(&screen->out, "%*s", INDENT, "");
-    terminal_paint(&screen->out, screen->colours, strcmp(severity, "critical") == 0 ? RED : YELLOW,
-                   severity, strlen("critical  "), true);
+    terminal_paint(&screen->out, strcmp(severity, "critical") == 0 ? RED : YELLOW, severity,
+                   strlen("critical  "), true);
     (void)terminal_wrap(&screen->out, is, indent, indent, width);
     buf_printf(&screen->out, "\n%*s", (int)indent, "");
     (void)terminal_wrap(&screen->out, first, indent, indent, width);
@@ -332,11 +332,10 @@ static void put_first_line(struct screen *screen, const json_t *process)
     static const struct status_field at = {.key = "at", .kind = STATUS_TIME};
     struct status_value value = screen_value(&at, process);
     const json_t *ready = json_object_get(process, "ready");
-    terminal_paint(&screen->out, screen->colours, BOLD, text_of(process, "instance"), TEXT_MAX,
-                   false);
+    terminal_paint(&screen->out, BOLD, text_of(process, "instance"), TEXT_MAX, false);
     buf_puts(&screen->out, "  ");
-    terminal_paint(&screen->out, screen->colours, json_is_true(ready) ? GREEN : RED,
-                   text_of(process, "state"), TEXT_MAX, false);
+    terminal_paint(&screen->out, json_is_true(ready) ? GREEN : RED, text_of(process, "state"),
+                   TEXT_MAX, false);
     buf_puts(&screen->out, "  ");
     status_text(&screen->out, &at, &value, screen->now_ms);
     buf_puts(&screen->out, "  presignd ");
@@ -369,8 +368,7 @@ static void put_tiles(struct screen *screen, const json_t *document)
         for (size_t j = 0; j < section->field_count; j++) {
             if (section->fields[j].display == DISPLAY_TILE) {
                 buf_printf(&screen->out, "%*s", INDENT, "");
-                terminal_paint(&screen->out, screen->colours, DIM, section->fields[j].label, width,
-                               true);
+                terminal_paint(&screen->out, DIM, section->fields[j].label, width, true);
                 buf_printf(&screen->out, "%*s", INDENT, "");
                 put_value(screen, &section->fields[j], json_object_get(document, section->key), 0);
                 buf_putc(&screen->out, '\n');

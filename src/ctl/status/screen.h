@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 struct screen {
-    bool colours;
     size_t width;   /* columns of a line; 0: any, and no list is folded */
     int64_t now_ms; /* of the document */
     struct buf out;

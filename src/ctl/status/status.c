@@ -60,9 +60,9 @@ static const struct command_exit exits[] = {
 /* On a terminal lines have its width, and long lists are folded. */
 static void show(const json_t *document)
 {
-    struct screen screen = {.colours = terminal_colours(stdout)};
+    struct screen screen = {0};
     size_t rows_unused;
-    (void)terminal_size(stdout, &screen.width, &rows_unused);
+    (void)terminal_size(&screen.width, &rows_unused);
     screen_status(&screen, document);
     (void)fputs(screen.out.data, stdout);
     buf_deinit(&screen.out);
@@ -101,7 +101,6 @@ static int ask_once(const struct options *options, const char *listen, const cha
 static int show_group(const struct options *options)
 {
     struct setup *setup = ctl_setup(&options->config, true);
-    terminal_init();
     int status = setup == NULL ? EX_CONFIG : group_show(setup, options->timeout_ms, options->json);
     setup_free(setup);
     return status;
@@ -134,7 +133,6 @@ static int run(void *values)
     if (configured != NULL) {
         options->admins[options->admin_count++] = configured;
     }
-    terminal_init();
     if (!options->watch) {
         return ask_once(options, options->admins[0], path);
     }

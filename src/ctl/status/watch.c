@@ -144,8 +144,8 @@ static void draw(const struct watch *watch)
     size_t columns = 80, rows = 24;
     AUTO_BUF struct buf lines = {0};
     AUTO_BUF struct buf out = {0};
-    (void)terminal_size(stdout, &columns, &rows);
-    watch_draw(watch->instances, watch->count, columns, rows, terminal_colours(stdout), &lines);
+    (void)terminal_size(&columns, &rows);
+    watch_draw(watch->instances, watch->count, columns, rows, &lines);
     buf_puts(&out, HOME);
     for (const char *at = lines.data; at != NULL && *at != '\0';) {
         size_t len = strcspn(at, "\n");
@@ -266,7 +266,7 @@ int watch_run(const char *const *addresses, size_t count, const struct watch_opt
     size_t columns, rows;
     struct watch watch = {.count = count,
                           .options = options,
-                          .screen = !options->json && terminal_size(stdout, &columns, &rows),
+                          .screen = !options->json && terminal_size(&columns, &rows),
                           .calls = curl_multi_init(),
                           .signals = open_signals()};
     for (size_t i = 0; i < count; i++) {

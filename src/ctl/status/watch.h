@@ -33,7 +33,7 @@ int watch_run(const char *const *addresses, size_t count, const struct watch_opt
 /* The screen: at most `rows` lines of `columns` columns, each ended by a line feed. */
 struct buf;
 void watch_draw(const struct watch_instance *instances, size_t count, size_t columns, size_t rows,
-                bool colours, struct buf *out);
+                struct buf *out);
 /* One line of the instance. */
 void watch_line(const struct watch_instance *instance, struct buf *out);
 

@@ -83,7 +83,7 @@ static void write_rate(struct buf *out, double rate)
 static void put_title(struct screen *screen, const char *text)
 {
     buf_putc(&screen->out, '\n');
-    terminal_paint(&screen->out, screen->colours, BOLD, text, screen->width, false);
+    terminal_paint(&screen->out, BOLD, text, screen->width, false);
     buf_putc(&screen->out, '\n');
 }
 
@@ -105,8 +105,7 @@ static void put_cell(struct line *line, enum terminal_colour colour, const char 
         return;
     }
     buf_printf(&screen->out, "  %*s", (int)pad, "");
-    terminal_paint(&screen->out, screen->colours, colour == PLAIN ? line->colour : colour, text,
-                   width, left);
+    terminal_paint(&screen->out, colour == PLAIN ? line->colour : colour, text, width, left);
     line->used += 2 + width;
 }
 
@@ -163,7 +162,7 @@ static void put_silent(struct screen *screen, const struct watch_instance *insta
     AUTO_FREE char *text = mem_printf("%s: %s", instance->address,
                                       instance->error != NULL ? instance->error : "no answer yet");
     buf_puts(&screen->out, "  ");
-    terminal_paint(&screen->out, screen->colours, RED, text, screen->width - 2, false);
+    terminal_paint(&screen->out, RED, text, screen->width - 2, false);
     buf_putc(&screen->out, '\n');
 }
 
@@ -433,7 +432,7 @@ static void put_top(struct screen *screen, const struct watch_instance *instance
     buf_puts(&line, "presignctl status --watch  ");
     status_text(&line, &at, &value, screen->now_ms);
     buf_puts(&line, "  Ctrl-C ends");
-    terminal_paint(&screen->out, screen->colours, BOLD, line.data, screen->width, false);
+    terminal_paint(&screen->out, BOLD, line.data, screen->width, false);
     buf_puts(&screen->out, "\n\n");
     put_instance_head(screen);
     for (size_t i = 0; i < count; i++) {
@@ -442,10 +441,9 @@ static void put_top(struct screen *screen, const struct watch_instance *instance
 }
 
 void watch_draw(const struct watch_instance *instances, size_t count, size_t columns, size_t rows,
-                bool colours, struct buf *out)
+                struct buf *out)
 {
-    struct screen screen = {.colours = colours,
-                            .width = columns > COLUMNS_LEAST ? columns - 1 : COLUMNS_LEAST,
+    struct screen screen = {.width = columns > COLUMNS_LEAST ? columns - 1 : COLUMNS_LEAST,
                             .now_ms = newest_ms(instances, count)};
     struct screen failures = screen;
     put_top(&screen, instances, count);

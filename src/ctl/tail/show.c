@@ -54,8 +54,7 @@ static void failure_detail(const json_t *data, struct buf *out)
 }
 
 /* The outcome's time of day, kind, endpoint, code and detail. */
-void tail_text(const rd_kafka_message_t *message, const json_t *outcome, bool colours,
-               struct buf *out)
+void tail_text(const rd_kafka_message_t *message, const json_t *outcome, struct buf *out)
 {
     const json_t *data = json_object_get(outcome, "data");
     if (data == NULL) {
@@ -71,10 +70,9 @@ void tail_text(const rd_kafka_message_t *message, const json_t *outcome, bool co
     } else {
         result_detail(data, &detail);
     }
-    terminal_paint(out, colours, DIM, time == NULL ? "" : time + 1, 13, true);
+    terminal_paint(out, DIM, time == NULL ? "" : time + 1, 13, true);
     buf_putc(out, ' ');
-    terminal_paint(out, colours, failed ? RED : GREEN, failed ? "failure" : "result", KIND_WIDTH,
-                   true);
+    terminal_paint(out, failed ? RED : GREEN, failed ? "failure" : "result", KIND_WIDTH, true);
     buf_putc(out, ' ');
     terminal_put(out, json_text(data, "endpoint"), ENDPOINT_WIDTH, true);
     buf_putc(out, ' ');

@@ -103,7 +103,7 @@ static bool print(const rd_kafka_message_t *message, const json_t *outcome,
     if (options->json) {
         tail_json(message, &line);
     } else {
-        tail_text(message, outcome, terminal_colours(stdout), &line);
+        tail_text(message, outcome, &line);
     }
     buf_putc(&line, '\n');
     return fwrite(line.data, 1, line.len, stdout) == line.len && fflush(stdout) == 0;
@@ -255,23 +255,13 @@ static int run(void *values)
 {
     const struct options *options = values;
     const struct setup *setup = options->outcomes.config.setup;
-    AUTO_FREE char *error = NULL;
-    terminal_init();
     int64_t timeout_ms = options->timeout_ms != 0 && options->timeout_ms < BROKER_TIMEOUT_MS
                              ? options->timeout_ms
                              : BROKER_TIMEOUT_MS;
-    struct ctl_kafka *kafka =
-        ctl_kafka_reader(setup->properties, setup->property_count, timeout_ms, &error);
-    if (kafka == NULL) {
-        return command_fail(EX_CONFIG, "%s", error);
-    }
-    int status = follow(kafka, setup, options);
-    if (status == COMMAND_GO_ON) {
-        struct tailing tailing = {.options = options, .kafka = kafka, .start_ms = mono_ms()};
-        status = print_outcomes(&tailing);
-    }
-    ctl_kafka_free(kafka);
-    return status;
+    AUTO_CTL_KAFKA struct ctl_kafka *kafka = ctl_kafka_open(CTL_KAFKA_READER, setup, timeout_ms);
+    int status = kafka == NULL ? EX_CONFIG : follow(kafka, setup, options);
+    struct tailing tailing = {.options = options, .kafka = kafka, .start_ms = mono_ms()};
+    return status == COMMAND_GO_ON ? print_outcomes(&tailing) : status;
 }
 
 const struct command command_tail = {

@@ -12,7 +12,6 @@
 void tail_json(const rd_kafka_message_t *message, struct buf *out);
 /* Its time of day, kind, endpoint, code and detail. `outcome`: the message's value; NULL: it is no
  * JSON. */
-void tail_text(const rd_kafka_message_t *message, const json_t *outcome, bool colours,
-               struct buf *out);
+void tail_text(const rd_kafka_message_t *message, const json_t *outcome, struct buf *out);
 
 #endif

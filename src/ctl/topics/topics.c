@@ -59,7 +59,6 @@ static const struct command_exit exits[] = {
 /* --- Findings as text or JSON --- */
 
 struct report {
-    bool colours;
     struct buf text, json; /* json: the topic's findings */
 };
 
@@ -71,11 +70,11 @@ static void add_finding(void *context, const char *name, const char *value, cons
                                ? mem_strdup("the topic does not exist")
                                : mem_printf("%s is %s, should be %s", name, value, should);
     buf_puts(&report->text, "  ");
-    terminal_paint(&report->text, report->colours, RED, "✗", 1, false);
+    terminal_paint(&report->text, RED, "✗", 1, false);
     buf_putc(&report->text, ' ');
     terminal_put(&report->text, line, TEXT_WIDTH, false);
     buf_printf(&report->text, "\n      %s\n      ", why);
-    terminal_paint(&report->text, report->colours, BOLD, mend, TEXT_WIDTH, false);
+    terminal_paint(&report->text, BOLD, mend, TEXT_WIDTH, false);
     buf_putc(&report->text, '\n');
 
     buf_puts(&report->json, report->json.len == 0 ? "{" : ",{");
@@ -87,13 +86,13 @@ static void add_finding(void *context, const char *name, const char *value, cons
     buf_putc(&report->json, '}');
 }
 
-static void add_heading(const struct topic *topic, size_t findings, bool colours, struct buf *out)
+static void add_heading(const struct topic *topic, size_t findings, struct buf *out)
 {
     if (findings == 0) {
-        terminal_paint(out, colours, GREEN, "✓", 1, false);
+        terminal_paint(out, GREEN, "✓", 1, false);
         buf_putc(out, ' ');
     }
-    terminal_paint(out, colours, BOLD, topic->name, TEXT_WIDTH, false);
+    terminal_paint(out, BOLD, topic->name, TEXT_WIDTH, false);
     if (topic->exists) {
         buf_printf(out, ": %s, %" PRId64 " partition%s, %" PRId64 " replica%s%s",
                    topic_role_name(topic->role), topic->partitions,
@@ -128,10 +127,10 @@ static bool print_report(const struct topic *topics, const struct topic_required
     AUTO_BUF struct buf text = {0};
     size_t count = 0;
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
-        struct report report = {.colours = terminal_colours(stdout)};
+        struct report report = {0};
         size_t findings =
             topic_check_settings(&topics[i], required, bootstrap, add_finding, &report);
-        add_heading(&topics[i], findings, report.colours, &text);
+        add_heading(&topics[i], findings, &text);
         buf_append(&text, report.text.data, report.text.len);
         add_json(&topics[i], &report.json, &all);
         buf_deinit(&report.text);
@@ -199,8 +198,7 @@ static int check_topics(struct ctl_kafka *kafka, const struct setup *setup,
     if (!ok) {
         command_fail(status, "%s", error != NULL ? error : "no brokers");
     } else {
-        AUTO_FREE char *bootstrap =
-            ctl_kafka_property(setup->properties, setup->property_count, "bootstrap.servers");
+        AUTO_FREE char *bootstrap = ctl_kafka_property(setup, "bootstrap.servers");
         status = print_report(topics, &required, bootstrap, options->json) ? EX_OK : EX_DATAERR;
     }
     for (size_t i = 0; i < TOPIC_ROLES; i++) {
@@ -220,17 +218,10 @@ static int run(void *values)
 {
     const struct options *options = values;
     const struct setup *setup = options->config.setup;
-    AUTO_FREE char *error = NULL;
-    terminal_init();
     /* A reader: a sender also requests a producer id. */
-    struct ctl_kafka *kafka =
-        ctl_kafka_reader(setup->properties, setup->property_count, options->timeout_ms, &error);
-    if (kafka == NULL) {
-        return command_fail(EX_CONFIG, "%s", error);
-    }
-    int status = check_topics(kafka, setup, options);
-    ctl_kafka_free(kafka);
-    return status;
+    AUTO_CTL_KAFKA struct ctl_kafka *kafka =
+        ctl_kafka_open(CTL_KAFKA_READER, setup, options->timeout_ms);
+    return kafka == NULL ? EX_CONFIG : check_topics(kafka, setup, options);
 }
 
 const struct command command_topics = {
