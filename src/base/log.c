@@ -180,7 +180,7 @@ static void put_line(struct buf *line, int level, const struct log_field *fields
     static const char *const levels[] = {"EMERG",   "ALERT",  "CRIT", "ERROR",
                                          "WARNING", "NOTICE", "INFO", "DEBUG"};
     char time[TEXT_TIME_SIZE];
-    text_time(time, clock_now(&clock_system).wall_ms, true);
+    text_time(time, clock_wall_ms(), true);
     buf_printf(line, "%s %s ", time, levels[level]);
     text_clean(line, text, strlen(text), TEXT_MAX);
     for (int i = 0; i < FIELDS_MAX && fields[i].name != NULL; i++) {
@@ -248,10 +248,10 @@ static bool emit(const struct line *line)
 {
     enum sent sent = send_line(line, false);
     bool waits = sent == FULL && line->level < LOG_DEBUG;
-    int64_t before_ms = waits ? clock_now(&clock_system).mono_ms : 0;
+    int64_t before_ms = waits ? clock_mono_ms() : 0;
     if (waits && may_wait(before_ms)) {
         sent = send_line(line, true);
-        atomic_fetch_add(&waited_ms, clock_now(&clock_system).mono_ms - before_ms);
+        atomic_fetch_add(&waited_ms, clock_mono_ms() - before_ms);
     }
     return sent == SENT;
 }

@@ -154,7 +154,7 @@ static void on_called(void *, const struct job *job)
 
 static void on_retrying(void *, const struct job *job, enum reason)
 {
-    int64_t wait_ms = job->retry_ms - clock_now(&clock_system).mono_ms;
+    int64_t wait_ms = job->retry_ms - clock_mono_ms();
     if (wait_ms > 0) {
         (void)fprintf(stderr, "next attempt in %" PRId64 " ms\n", wait_ms);
     }
@@ -202,7 +202,7 @@ static void start(struct one_call *one, const struct buf *event)
     pipeline_positions(one->pipeline, &position, 1);
     group_metadata_unref(group_metadata);
     struct record record = {.topic = "stdin",
-                            .timestamp_ms = clock_now(&clock_system).wall_ms,
+                            .timestamp_ms = clock_wall_ms(),
                             .value = event->data,
                             .value_len = event->len};
     pipeline_record(one->pipeline, &record);
@@ -241,7 +241,7 @@ static int run(void *values)
     if (!ctl_read_stdin(&event, EVENT_MAX)) {
         return EX_DATAERR;
     }
-    srandom((unsigned)clock_now(&clock_system).wall_ms);
+    srandom((unsigned)clock_wall_ms());
     curl_global_init(CURL_GLOBAL_DEFAULT);
     int status = call_event(options->config.setup, &event);
     curl_global_cleanup();

@@ -87,7 +87,7 @@ static char *admission_error(const struct setup *setup, const struct canary *can
                                   .value = canary->value.data,
                                   .value_len = canary->value.len};
     struct admission admission;
-    admit(&setup->admit, &record, clock_now(&clock_system).wall_ms, &admission);
+    admit(&setup->admit, &record, clock_wall_ms(), &admission);
     char *error = admission.reason == REASON_EXPIRED
                       ? NULL
                       : mem_printf("the event would end as %s, not as expired: %s",
@@ -181,7 +181,7 @@ static int report(const struct options *options, const struct canary *canary, co
         buf_json_member(&out, "id", id);
         buf_json_member(&out, "out_contract_code", canary->code);
         buf_json_member(&out, "outcome", at);
-        buf_json_member(&out, "reason", *reason == '\0' ? NULL : reason);
+        buf_json_member(&out, "reason", text_or_null(reason));
         buf_json_name(&out, "seconds");
         buf_printf(&out, "%.3f}", (double)passed_ms / 1000);
     } else {
@@ -201,7 +201,7 @@ static int await_outcome(struct ctl_kafka *kafka, const struct options *options,
                          const struct canary *canary, const char *id, int64_t start_ms)
 {
     int64_t passed_ms;
-    while ((passed_ms = clock_now(&clock_system).mono_ms - start_ms) < options->timeout_ms) {
+    while ((passed_ms = clock_mono_ms() - start_ms) < options->timeout_ms) {
         rd_kafka_message_t *message = ctl_kafka_next(kafka, SLICE_MS);
         if (message == NULL) {
             continue;
@@ -235,7 +235,7 @@ static int send_and_await(const struct setup *setup, const struct options *optio
         ctl_kafka_follow(kafka, config->daemon.failures_topic, CTL_KAFKA_END, &error) < 0) {
         return command_fail(EX_UNAVAILABLE, "%s", error);
     }
-    int64_t start_ms = clock_now(&clock_system).mono_ms;
+    int64_t start_ms = clock_mono_ms();
     AUTO_FREE char *id = send_event(setup, options, canary);
     return id == NULL ? EX_UNAVAILABLE : await_outcome(kafka, options, canary, id, start_ms);
 }

@@ -117,8 +117,7 @@ static int check_json(struct options *options)
     int status = setup == NULL ? EX_CONFIG : EX_OK;
     if (setup != NULL) {
         known_check(setup, &options->config, &problems);
-        (void)validity_check(setup->config, setup->merchants, clock_now(&clock_system).wall_ms,
-                             &problems);
+        (void)validity_check(setup->config, setup->merchants, clock_wall_ms(), &problems);
         setup_describe(setup, &text);
     }
     if (setup != NULL && options->online) {
@@ -158,8 +157,7 @@ static int check_text(struct options *options)
         status = command_fail(EX_CONFIG, "the running daemon would refuse a reload:");
         (void)fputs(problems.data, stderr);
     }
-    if (!validity_check(setup->config, setup->merchants, clock_now(&clock_system).wall_ms,
-                        &expired)) {
+    if (!validity_check(setup->config, setup->merchants, clock_wall_ms(), &expired)) {
         status = command_fail(EX_CONFIG,
                               "presignd would start, and hold the events of these merchants:");
         (void)fputs(expired.data, stderr);

@@ -59,7 +59,7 @@ static bool is_over(const char *state)
 /* COMMAND_GO_ON with the `process` of the last status, or an exit status. */
 static int await(const char *listen, int64_t timeout_ms, json_t **process)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + timeout_ms + LEAVE_MS;
+    int64_t end_ms = clock_mono_ms() + timeout_ms + LEAVE_MS;
     do {
         AUTO_JSON json_t *status = NULL;
         int end = control_client_ask(listen, "/v1/status", NULL, &status);
@@ -72,7 +72,7 @@ static int await(const char *listen, int64_t timeout_ms, json_t **process)
             return COMMAND_GO_ON;
         }
         (void)poll(NULL, 0, PAUSE_MS);
-    } while (clock_now(&clock_system).mono_ms < end_ms);
+    } while (clock_mono_ms() < end_ms);
     return COMMAND_GO_ON;
 }
 

@@ -112,7 +112,7 @@ static bool is_new(const json_t *result, const json_t *before, int64_t pid)
 /* NULL when no result came in time, or with errno ESRCH when the process has ended. */
 static json_t *await(const char *listen, const json_t *before, int64_t pid, int64_t timeout_s)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + timeout_s * 1000;
+    int64_t end_ms = clock_mono_ms() + timeout_s * 1000;
     do {
         AUTO_FREE char *error = NULL;
         json_t *result = ask(listen, &error);
@@ -125,7 +125,7 @@ static json_t *await(const char *listen, const json_t *before, int64_t pid, int6
             return NULL;
         }
         (void)poll(NULL, 0, PAUSE_MS);
-    } while (clock_now(&clock_system).mono_ms < end_ms);
+    } while (clock_mono_ms() < end_ms);
     errno = 0;
     return NULL;
 }

@@ -207,7 +207,7 @@ static const char *code_of(const json_t *event)
     const json_t *data =
         json_object_get(event, "specversion") != NULL ? json_object_get(event, "data") : event;
     const char *code = json_string_value(json_object_get(data, "out_contract_code"));
-    return code == NULL || *code == '\0' ? NULL : code;
+    return text_or_null(code);
 }
 
 /* --key, else the record's own key, else the code: the events of a contract keep their order only

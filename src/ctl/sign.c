@@ -109,7 +109,7 @@ static int check(void *values)
         return command_usage("--nonce must be 1 to 32 letters and digits");
     }
     if (options->timestamp_s < 0) {
-        options->timestamp_s = clock_now(&clock_system).wall_ms / 1000;
+        options->timestamp_s = clock_wall_ms() / 1000;
     }
     return COMMAND_GO_ON;
 }

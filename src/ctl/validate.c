@@ -137,7 +137,7 @@ static int judge_lines(const struct setup *setup, bool records, int64_t wall_ms)
 static int check(void *values)
 {
     struct options *options = values;
-    options->wall_ms = clock_now(&clock_system).wall_ms;
+    options->wall_ms = clock_wall_ms();
     if (options->now != NULL &&
         !text_rfc3339(options->now, strlen(options->now), &options->wall_ms)) {
         return command_usage("--now must be an RFC 3339 time");

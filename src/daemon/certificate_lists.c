@@ -97,8 +97,7 @@ static void log_keys(const struct merchant *merchant)
     for (size_t i = 0; i < count; i++) {
         buf_printf(&serials, "%s%s", i > 0 ? ", " : "", keys[i].serial);
     }
-    const struct log_field fields[] = {{"MCHID", merchant->mchid}, {NULL, NULL}};
-    log_fields(LOG_NOTICE, MESSAGE_CERTIFICATES_CHANGED, fields,
+    log_fields(LOG_NOTICE, MESSAGE_CERTIFICATES_CHANGED, LOG_FIELDS({"MCHID", merchant->mchid}),
                "merchant %s: the platform certificates are now %s", merchant->mchid, serials.data);
 }
 

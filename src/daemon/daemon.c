@@ -91,7 +91,7 @@ static void stop(struct daemon *d)
     }
     int64_t timeout_ms = d->setup->config->daemon.drain_timeout_ms;
     d->stopping = true;
-    d->stop_end_ms = clock_now(&clock_system).mono_ms + timeout_ms;
+    d->stop_end_ms = clock_mono_ms() + timeout_ms;
     notify_stopping();
     notify_extend_timeout(timeout_ms + TAKE_DOWN_MS);
     log_fields(LOG_NOTICE, MESSAGE_STOPPING, NULL,
@@ -135,7 +135,7 @@ struct monitor_sources daemon_sources(const struct daemon *d)
         .preflight = clients_preflight(d->clients),
         .metadata = clients_metadata_last_error(d->clients),
         .report = d->report,
-        .unsigned_ms = signer_silent_ms(d->signer, clock_now(&clock_system).mono_ms),
+        .unsigned_ms = signer_silent_ms(d->signer, clock_mono_ms()),
         .drain = daemon_drain_state(d),
         .stopping = d->stopping,
         .stop_end_ms = d->stop_end_ms,
@@ -190,7 +190,7 @@ static void build_base(struct daemon *d)
     if (getrandom(&d->random, sizeof d->random, 0) != sizeof d->random) {
         d->random = (uint64_t)clock_mono_us();
     }
-    monitor_init(&d->monitor, notify_watchdog_ms(), clock_now(&clock_system).mono_ms);
+    monitor_init(&d->monitor, notify_watchdog_ms(), clock_mono_ms());
     d->metrics = metrics_new();
     d->report = report_new(d->metrics);
     report_merchants(d->report, d->setup->merchants);
@@ -271,7 +271,7 @@ static bool build(struct daemon *d)
     daemon_pauses_open(d);
     loop_timer_init(&d->step_timer, d->loop, on_step_timer, d);
     loop_timer_init(&d->tick_timer, d->loop, on_tick, d);
-    loop_timer_set(&d->tick_timer, clock_now(&clock_system).mono_ms);
+    loop_timer_set(&d->tick_timer, clock_mono_ms());
     loop_step_set(d->loop, step, d);
     note_start(d);
     return true;

@@ -12,18 +12,13 @@
  * session. */
 #define LEAVE_MS INT64_C(30000)
 
-static int64_t now_ms(void)
-{
-    return clock_now(&clock_system).mono_ms;
-}
-
 void daemon_drain_begin(struct daemon *d, int64_t timeout_ms)
 {
     d->drain.rejoin = false;
     if (d->stopping || d->drain.state != DRAIN_NONE) {
         return;
     }
-    d->drain = (struct drain){.state = DRAIN_DRAINING, .end_ms = now_ms() + timeout_ms};
+    d->drain = (struct drain){.state = DRAIN_DRAINING, .end_ms = clock_mono_ms() + timeout_ms};
     pipeline_drain(d->pipeline);
     loop_timer_set(&d->tick_timer, 0); /* report readiness at once */
 }
@@ -44,20 +39,20 @@ static bool may_leave(struct daemon *d)
 
 static void leave(struct daemon *d)
 {
-    bool over = now_ms() >= d->drain.end_ms;
+    bool over = clock_mono_ms() >= d->drain.end_ms;
     if (!over && !d->drain.rejoin && !may_leave(d)) {
         return;
     }
     d->drain.left = pipeline_idle(d->pipeline) ? 0 : unfinished(d);
     d->drain.state = DRAIN_LEAVING;
-    d->drain.end_ms = now_ms() + LEAVE_MS;
+    d->drain.end_ms = clock_mono_ms() + LEAVE_MS;
     clients_leave(d->clients);
 }
 
 static void left(struct daemon *d)
 {
     if (!clients_left(d->clients)) {
-        if (now_ms() >= d->drain.end_ms) {
+        if (clock_mono_ms() >= d->drain.end_ms) {
             d->drain.end_ms = INT64_MAX;
             clients_leave(d->clients); /* gives up */
         }

@@ -1,6 +1,7 @@
 #include "daemon/event_log.h"
 
 #include "presignd/base/log.h"
+#include "presignd/base/text.h"
 #include "presignd/flow/retry.h"
 #include "presignd/ops/messages.h"
 
@@ -41,28 +42,24 @@ static void texts_of(struct texts *texts, const struct job *job)
              texts->code);
 }
 
-static const char *or_null(const char *text)
-{
-    return text[0] != '\0' ? text : NULL;
-}
-
 static const char *endpoint_name(const struct job *job)
 {
     return job->admission.endpoint != NULL ? job->admission.endpoint->name : "none";
 }
 
 /* Fields of every line. FIELDS(job, texts, more ...) ends the list. */
-#define FIELDS(job, texts, ...)                                                                    \
-    {                                                                                              \
-        __VA_ARGS__, {"ENDPOINT", endpoint_name(job)}, {"MCHID", or_null((job)->admission.mchid)}, \
-            {"OUT_CONTRACT_CODE", or_null((job)->admission.out_contract_code)},                    \
-            {"TOPIC", (job)->record.topic}, {"PARTITION", (texts)->partition},                     \
-            {"OFFSET", (texts)->offset}, {"STATUS", or_null((texts)->status)},                     \
-            {"CODE", or_null((texts)->code)}, {"ENDED", or_null((texts)->ended)},                  \
-            {"REQUEST_ID", or_null((job)->answer.request_id)},                                     \
-        {                                                                                          \
-            NULL, NULL                                                                             \
-        }                                                                                          \
+#define FIELDS(job, texts, ...)                                                             \
+    {                                                                                       \
+        __VA_ARGS__, {"ENDPOINT", endpoint_name(job)},                                      \
+            {"MCHID", text_or_null((job)->admission.mchid)},                                \
+            {"OUT_CONTRACT_CODE", text_or_null((job)->admission.out_contract_code)},        \
+            {"TOPIC", (job)->record.topic}, {"PARTITION", (texts)->partition},              \
+            {"OFFSET", (texts)->offset}, {"STATUS", text_or_null((texts)->status)},         \
+            {"CODE", text_or_null((texts)->code)}, {"ENDED", text_or_null((texts)->ended)}, \
+            {"REQUEST_ID", text_or_null((job)->answer.request_id)},                         \
+        {                                                                                   \
+            NULL, NULL                                                                      \
+        }                                                                                   \
     }
 
 /* NULL: nobody. A signature test is WeChat Pay's, and needs no action. */

@@ -28,7 +28,7 @@ static void open_verified(struct daemon *d)
     AUTO_BUF struct buf text = {0};
     if (state_dir_read(d->state, VERIFIED_FILE, &text)) {
         AUTO_JSON json_t *list = json_read(text.data, text.len, JSON_NESTING_MAX, 0, NULL);
-        verified_read(report_verified(d->report), list, clock_now(&clock_system).wall_ms);
+        verified_read(report_verified(d->report), list, clock_wall_ms());
     }
 }
 

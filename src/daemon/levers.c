@@ -24,13 +24,11 @@ static void note(const char *message_id, const struct control_request *request, 
 {
     AUTO_FREE char *uid = request->uid < 0 ? NULL : mem_printf("%" PRId64, request->uid);
     const char *why = json_text(request->body, "note");
-    const struct log_field fields[] = {{"UID", uid},
-                                       {"BY", *request->by == '\0' ? NULL : request->by},
-                                       {"NOTE", *why == '\0' ? NULL : why},
-                                       {NULL, NULL}};
-    log_audit(message_id, fields, "%s, asked for by %s%s%s", what,
-              *request->by == '\0' ? "an unnamed client" : request->by, *why == '\0' ? "" : ": ",
-              why);
+    log_audit(
+        message_id,
+        LOG_FIELDS({"UID", uid}, {"BY", text_or_null(request->by)}, {"NOTE", text_or_null(why)}),
+        "%s, asked for by %s%s%s", what, *request->by == '\0' ? "an unnamed client" : request->by,
+        *why == '\0' ? "" : ": ", why);
 }
 
 /* --- Pauses --- */
@@ -75,8 +73,8 @@ static void pause_json(const struct daemon *d, const struct pause *pause, struct
     text_time(time, pause->until_ms, true);
     buf_json_member(out, "until", pause->until_ms == 0 ? NULL : time);
     buf_json_member_bool(out, "persist", pause->persist);
-    buf_json_member(out, "by", *pause->by == '\0' ? NULL : pause->by);
-    buf_json_member(out, "note", *pause->note == '\0' ? NULL : pause->note);
+    buf_json_member(out, "by", text_or_null(pause->by));
+    buf_json_member(out, "note", text_or_null(pause->note));
     buf_json_member_int(out, "events", (int64_t)pipeline_pause_events(d->pipeline, pause));
     buf_putc(out, '}');
 }
@@ -121,7 +119,7 @@ static void note_pause(const struct control_request *request, const struct pause
 static int pull_pause(void *context, const struct control_request *request, struct buf *answer)
 {
     struct daemon *d = context;
-    int64_t now_ms = clock_now(&clock_system).wall_ms;
+    int64_t now_ms = clock_wall_ms();
     int64_t seconds = number_of(request, "seconds");
     struct pause pause = {.since_ms = now_ms,
                           .until_ms = seconds == 0 ? 0 : now_ms + seconds * 1000,

@@ -72,7 +72,7 @@ static struct readiness_facts facts_of(const struct monitor *monitor,
                                        const struct monitor_sources *from,
                                        const struct sample *sample)
 {
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     return (struct readiness_facts){
         .stopping = from->stopping,
         .drain = from->drain,

@@ -4,6 +4,7 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/json.h"
 #include "presignd/base/log.h"
+#include "presignd/base/text.h"
 #include "presignd/ops/messages.h"
 
 #include <stdio.h>
@@ -169,17 +170,15 @@ void daemon_pauses_tick(struct daemon *d)
 
 static bool is_over(const struct pause *pause)
 {
-    return pause->until_ms != 0 && pause->until_ms <= clock_now(&clock_system).wall_ms;
+    return pause->until_ms != 0 && pause->until_ms <= clock_wall_ms();
 }
 
 static void note_restored(const struct pause *pause)
 {
     const char *scope = pause_scope_name(pause->scope);
-    const struct log_field fields[] = {{"SCOPE", scope},
-                                       {"NAME", pause->name[0] == '\0' ? NULL : pause->name},
-                                       {"BY", pause->by[0] == '\0' ? NULL : pause->by},
-                                       {NULL, NULL}};
-    log_fields(LOG_NOTICE, MESSAGE_PAUSE_RESTORED, fields,
+    log_fields(LOG_NOTICE, MESSAGE_PAUSE_RESTORED,
+               LOG_FIELDS({"SCOPE", scope}, {"NAME", text_or_null(pause->name)},
+                          {"BY", text_or_null(pause->by)}),
                "the pause of %s%s%s goes on after the restart%s%s", scope,
                pause->name[0] == '\0' ? "" : " ", pause->name, pause->note[0] == '\0' ? "" : ": ",
                pause->note);

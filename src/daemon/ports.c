@@ -170,9 +170,8 @@ static void on_renewed(void *context, enum clients_renewal why, const char *text
 {
     struct daemon *d = context;
     const char *name = clients_renewal_name(why);
-    const struct log_field fields[] = {{"WHY", name}, {NULL, NULL}};
     metric_add(metrics_series(d->metrics, METRIC_CLIENT_RENEWALS, (const char *[]){name}), 1);
-    log_fields(LOG_WARNING, MESSAGE_CLIENTS_REPLACED, fields,
+    log_fields(LOG_WARNING, MESSAGE_CLIENTS_REPLACED, LOG_FIELDS({"WHY", name}),
                "the Kafka clients are replaced (%s): %s", name, text);
 }
 

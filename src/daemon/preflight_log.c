@@ -17,10 +17,10 @@ static bool is_told(const struct preflight_log *log, const struct preflight_find
 static void tell(const struct preflight_finding *finding)
 {
     const char *check = preflight_row(finding->check)->name;
-    const struct log_field fields[] = {
-        {"CHECK", check}, {"SUBJECT", finding->subject}, {NULL, NULL}};
     int level = finding->state == PREFLIGHT_MISSING && finding->blocks ? LOG_ERR : LOG_WARNING;
-    log_fields(level, MESSAGE_PREFLIGHT, fields, "preflight: %s: %s%s%s%s", check, finding->is,
+    log_fields(level, MESSAGE_PREFLIGHT,
+               LOG_FIELDS({"CHECK", check}, {"SUBJECT", finding->subject}),
+               "preflight: %s: %s%s%s%s", check, finding->is,
                finding->blocks ? "; nothing is consumed until it has passed" : "",
                finding->mend[0] == '\0' ? "" : "; ", finding->mend);
 }

@@ -93,7 +93,7 @@ static void apply_reload(struct daemon *d, struct setup *fresh, const struct ope
 /* Keeps the result for `presignctl reload`, metrics and pages. `problems` NULL: applied. */
 static void note_reload(struct daemon *d, const char *problems)
 {
-    reload_status_set(&d->reload_status, problems, clock_now(&clock_system).wall_ms);
+    reload_status_set(&d->reload_status, problems, clock_wall_ms());
     report_reload(d->report, problems == NULL);
 }
 

@@ -5,6 +5,7 @@
 #include "presignd/base/log.h"
 #include "presignd/base/log_ratelimit.h"
 #include "presignd/base/map.h"
+#include "presignd/base/text.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
@@ -199,15 +200,13 @@ static void note_foreign(struct report *report, const struct job *job)
 {
     const struct answer *answer = &job->answer;
     count(report, METRIC_FOREIGN_ANSWERS, (const char *[]){answer->host});
-    if (!log_ratelimit_allows(&report->foreign, LOG_RATELIMIT_LINES,
-                              clock_now(&clock_system).mono_ms)) {
+    if (!log_ratelimit_allows(&report->foreign, LOG_RATELIMIT_LINES, clock_mono_ms())) {
         return;
     }
-    const struct log_field fields[] = {{"MCHID", job->admission.mchid},
-                                       {"OUT_CONTRACT_CODE", job->admission.out_contract_code},
-                                       {"REQUEST_ID", answer->request_id},
-                                       {NULL, NULL}};
-    log_fields(LOG_ERR, MESSAGE_FOREIGN_ANSWER, fields,
+    log_fields(LOG_ERR, MESSAGE_FOREIGN_ANSWER,
+               LOG_FIELDS({"MCHID", job->admission.mchid},
+                          {"OUT_CONTRACT_CODE", job->admission.out_contract_code},
+                          {"REQUEST_ID", answer->request_id}),
                "%s gave merchant %s an answer that is not used: %s; it is called again on a new "
                "connection: check the proxies and load balancers in between",
                answer->host, job->admission.mchid, answer->detail);
@@ -216,7 +215,7 @@ static void note_foreign(struct report *report, const struct job *job)
 /* Logged once a minute: every call fails while the shortage lasts. */
 static void note_shortage(struct report *report)
 {
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     count(report, METRIC_SHORTAGES, NULL);
     if (report->shortage_ms == 0 || now_ms - report->shortage_ms >= LOG_RATELIMIT_MS) {
         report->shortage_ms = now_ms;
@@ -230,7 +229,7 @@ static void note_shortage(struct report *report)
 /* Logged as often. Readiness and status tell how long it lasts. */
 static void note_no_signature(struct report *report)
 {
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     if (report->no_signature_ms == 0 || now_ms - report->no_signature_ms >= LOG_RATELIMIT_MS) {
         report->no_signature_ms = now_ms;
         log_error("the signing threads or process gave no signature: calls wait for them; if it "
@@ -242,7 +241,7 @@ static void note_no_signature(struct report *report)
  */
 static void note_clock(struct report *report, const struct answer *answer)
 {
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     bool is_signed = answer->clock == ANSWER_CLOCK_SIGNED;
     bool has_signed =
         report->clock_signed_ms != 0 && now_ms - report->clock_signed_ms < CLOCK_SIGNED_MS;
@@ -265,7 +264,7 @@ static void note_verified(struct report *report, const struct job *job)
     const char *mchid = job->admission.mchid;
     enum verify_kind by = job->answer.verified_by;
     count(report, METRIC_ANSWERS_VERIFIED, (const char *[]){mchid, verify_kind_name(by)});
-    verified_note(&report->verified, mchid, by, clock_now(&clock_system).wall_ms);
+    verified_note(&report->verified, mchid, by, clock_wall_ms());
 }
 
 /* Only what a serial number or an id consists of: the header may be anyone's. */
@@ -337,17 +336,11 @@ static void coordinates_of(struct coordinates *at, int32_t partition, int64_t of
     snprintf(at->offset, sizeof at->offset, "%" PRId64, offset);
 }
 
-/* NULL omits the field. */
-static const char *or_null(const char *text)
-{
-    return text[0] != '\0' ? text : NULL;
-}
-
 /* Allows the first line per minute of each merchant, and the first few of all merchants. `own`:
  * NULL without a merchant. */
 static bool may_log(struct log_ratelimit *own, struct log_ratelimit *all)
 {
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     return (own != NULL && log_ratelimit_allows(own, 1, now_ms)) ||
            log_ratelimit_allows(all, LOG_RATELIMIT_LINES, now_ms);
 }
@@ -377,10 +370,10 @@ static bool may_log_refusal(struct report *report, const struct job *job)
 static void log_held_count(struct merchant_log *log, int64_t mono_ms)
 {
     uint64_t more = log_ratelimit_suppressed(&log->holds, mono_ms);
-    const struct log_field fields[] = {{"MCHID", log->mchid}, {NULL, NULL}};
     if (more > 0) {
         log_fields(log->held ? LOG_ERR : LOG_NOTICE,
-                   log->held ? MESSAGE_MERCHANT_HELD : MESSAGE_MERCHANT_RECOVERED, fields,
+                   log->held ? MESSAGE_MERCHANT_HELD : MESSAGE_MERCHANT_RECOVERED,
+                   LOG_FIELDS({"MCHID", log->mchid}),
                    "merchant %s was held or released %" PRIu64
                    " more times within a minute; now it is %s",
                    log->mchid, more, log->held ? "held" : "not held");
@@ -414,13 +407,11 @@ static void log_refused_count(struct report *report, enum output_topic topic, en
         return;
     }
     snprintf(count, sizeof count, "%" PRIu64, more);
-    const struct log_field fields[] = {{"REFUSAL", row->name},
-                                       {"OUTPUT", output_topic_name(topic)},
-                                       {"COUNT", count},
-                                       {NULL, NULL}};
-    log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
-               "%s more outcomes wait within a minute, since each %s (%s); %s", count, row->what,
-               output_topic_name(topic), row->mend);
+    log_fields(
+        LOG_ERR, MESSAGE_OUTCOME_REFUSED,
+        LOG_FIELDS({"REFUSAL", row->name}, {"OUTPUT", output_topic_name(topic)}, {"COUNT", count}),
+        "%s more outcomes wait within a minute, since each %s (%s); %s", count, row->what,
+        output_topic_name(topic), row->mend);
 }
 
 /* Counts the failures that log_failure() did not log. */
@@ -431,10 +422,9 @@ static void log_failed_count(struct report *report, int64_t mono_ms)
         if (more > 0) {
             char count[24];
             snprintf(count, sizeof count, "%" PRIu64, more);
-            const struct log_field fields[] = {
-                {"REASON", reason_name(reason)}, {"COUNT", count}, {NULL, NULL}};
             log_fields(
-                LOG_INFO, MESSAGE_EVENTS_COUNTED, fields,
+                LOG_INFO, MESSAGE_EVENTS_COUNTED,
+                LOG_FIELDS({"REASON", reason_name(reason)}, {"COUNT", count}),
                 "%s more events failed: %s; only the first %d per minute are logged one by one",
                 count, reason_name(reason), LOG_RATELIMIT_LINES);
         }
@@ -475,7 +465,7 @@ static void on_published(void *context, const struct job *job)
             event_log_failure(job);
         }
     }
-    int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    int64_t wall_ms = clock_wall_ms();
     history_published(&report->history, job->reason, wall_ms);
     if (job->record.timestamp_ms >= 0) {
         int64_t age_ms = wall_ms - job->record.timestamp_ms;
@@ -490,8 +480,8 @@ static void note_transaction_error(struct report *report, const char *last_error
     bool changed = last_error == NULL || report->last_error == NULL
                        ? last_error != report->last_error
                        : strcmp(report->last_error, last_error) != 0;
-    bool logged = changed && log_ratelimit_allows(&report->last_errors, LOG_RATELIMIT_LINES,
-                                                  clock_now(&clock_system).mono_ms);
+    bool logged =
+        changed && log_ratelimit_allows(&report->last_errors, LOG_RATELIMIT_LINES, clock_mono_ms());
     if (logged && last_error == NULL) {
         log_fields(LOG_NOTICE, MESSAGE_TRANSACTION_RECOVERED, NULL, "transactions succeed again");
     } else if (logged) {
@@ -500,7 +490,7 @@ static void note_transaction_error(struct report *report, const char *last_error
                    last_error);
     }
     if (report->last_error == NULL) {
-        report->last_error_ms = clock_now(&clock_system).mono_ms;
+        report->last_error_ms = clock_mono_ms();
     }
     free(report->last_error);
     report->last_error = mem_strdup(last_error);
@@ -530,7 +520,7 @@ static void on_transaction(void *context, const struct transaction_end *end,
 {
     struct report *report = context;
     history_transaction(&report->history, end, outcomes[OUTPUT_RESULTS] + outcomes[OUTPUT_FAILURES],
-                        clock_now(&clock_system).wall_ms);
+                        clock_wall_ms());
     count(report, METRIC_TRANSACTIONS, (const char *[]){transaction_verdict_name(end->verdict)});
     metric_observe(metrics_series(report->metrics, METRIC_TRANSACTION_SECONDS, NULL),
                    (double)end->duration_ms / 1000);
@@ -552,7 +542,7 @@ static void on_merchant_held(void *context, const char *mchid, enum hold_why why
     struct merchant_log *log = log_of(context, mchid);
     const struct log_field fields[] = {{"MCHID", mchid}, {NULL, NULL}};
     log->held = held;
-    if (!log_ratelimit_allows(&log->holds, HOLD_LINES_MAX, clock_now(&clock_system).mono_ms)) {
+    if (!log_ratelimit_allows(&log->holds, HOLD_LINES_MAX, clock_mono_ms())) {
         return;
     }
     if (!held) {
@@ -588,12 +578,12 @@ static void on_relieved(void *context, const struct job *job)
 
 static void on_pause_ended(void *, const struct pause *pause, bool removed)
 {
-    const struct log_field fields[] = {{"SCOPE", pause_scope_name(pause->scope)},
-                                       {"NAME", pause->name[0] == '\0' ? NULL : pause->name},
-                                       {NULL, NULL}};
-    log_fields(LOG_NOTICE, MESSAGE_PAUSE_ENDED, fields, "the pause of %s%s%s has ended: %s",
-               pause_scope_name(pause->scope), pause->name[0] == '\0' ? "" : " ", pause->name,
-               removed ? "a reload removed the merchant" : "its time is over");
+    log_fields(
+        LOG_NOTICE, MESSAGE_PAUSE_ENDED,
+        LOG_FIELDS({"SCOPE", pause_scope_name(pause->scope)}, {"NAME", text_or_null(pause->name)}),
+        "the pause of %s%s%s has ended: %s", pause_scope_name(pause->scope),
+        pause->name[0] == '\0' ? "" : " ", pause->name,
+        removed ? "a reload removed the merchant" : "its time is over");
 }
 
 static void on_endpoint_down(void *, bool down)
@@ -610,8 +600,7 @@ static void on_metadata_unreadable(void *, int32_t partition)
 {
     struct coordinates at;
     coordinates_of(&at, partition, 0);
-    const struct log_field fields[] = {{"PARTITION", at.partition}, {NULL, NULL}};
-    log_fields(LOG_WARNING, MESSAGE_METADATA_UNREADABLE, fields,
+    log_fields(LOG_WARNING, MESSAGE_METADATA_UNREADABLE, LOG_FIELDS({"PARTITION", at.partition}),
                "partition %" PRId32 ": the committed metadata is not presignd's; events done "
                "above the committed offset are called again",
                partition);
@@ -621,9 +610,8 @@ static void on_log_restarted(void *, int32_t partition, int64_t offset)
 {
     struct coordinates at;
     coordinates_of(&at, partition, offset);
-    const struct log_field fields[] = {
-        {"PARTITION", at.partition}, {"OFFSET", at.offset}, {NULL, NULL}};
-    log_fields(LOG_WARNING, MESSAGE_LOG_RESTARTED, fields,
+    log_fields(LOG_WARNING, MESSAGE_LOG_RESTARTED,
+               LOG_FIELDS({"PARTITION", at.partition}, {"OFFSET", at.offset}),
                "partition %" PRId32 ": its log begins again at offset %" PRId64
                ", below the committed one; was the topic deleted and created?",
                partition, offset);
@@ -637,16 +625,12 @@ static void on_outcome_rejected(void *context, const struct job *job, const char
         return;
     }
     coordinates_of(&at, job->record.partition, job->record.offset);
-    const struct log_field fields[] = {
-        {"REFUSAL", row->name},
-        {"OUTPUT", output_topic_name(job_topic(job))},
-        {"MCHID", or_null(job->admission.mchid)},
-        {"OUT_CONTRACT_CODE", or_null(job->admission.out_contract_code)},
-        {"TOPIC", job->record.topic},
-        {"PARTITION", at.partition},
-        {"OFFSET", at.offset},
-        {NULL, NULL}};
-    log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED, fields,
+    log_fields(LOG_ERR, MESSAGE_OUTCOME_REFUSED,
+               LOG_FIELDS({"REFUSAL", row->name}, {"OUTPUT", output_topic_name(job_topic(job))},
+                          {"MCHID", text_or_null(job->admission.mchid)},
+                          {"OUT_CONTRACT_CODE", text_or_null(job->admission.out_contract_code)},
+                          {"TOPIC", job->record.topic}, {"PARTITION", at.partition},
+                          {"OFFSET", at.offset}),
                "the outcome of event %s/%s/%s %s (%s) and waits; %s%s%s", job->record.topic,
                at.partition, at.offset, row->what, output_topic_name(job_topic(job)), row->mend,
                last_error != NULL ? ": " : "", last_error != NULL ? last_error : "");
@@ -665,7 +649,7 @@ static void output_log(enum output_topic topic, int32_t partition, enum refusal 
              partition >= 0 ? ", partition " : "", number);
     const struct log_field fields[] = {{"REFUSAL", row->name},
                                        {"OUTPUT", output_topic_name(topic)},
-                                       {"PARTITION", or_null(number)},
+                                       {"PARTITION", text_or_null(number)},
                                        {NULL, NULL}};
     if (shut) {
         log_fields(LOG_ERR, MESSAGE_OUTPUT_UNAVAILABLE, fields,
@@ -880,7 +864,7 @@ static void watch_certificates(struct report *report, const struct merchant *mer
         any = any || verify_kind_of(merchant->verify_keys[i].serial) == VERIFY_BY_CERTIFICATE;
     }
     if (any) {
-        verified_watch(&report->verified, merchant->mchid, clock_now(&clock_system).wall_ms);
+        verified_watch(&report->verified, merchant->mchid, clock_wall_ms());
     }
 }
 

@@ -3,6 +3,7 @@
 #include "daemon/attention.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
+#include "presignd/base/text.h"
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/flow/partitions.h"
 #include "presignd/flow/progress.h"
@@ -301,13 +302,13 @@ static void take_pauses(const struct snapshot_sources *from, struct status *stat
         const struct pause *pause = &pauses->items[i];
         items[i] = (struct status_pause){
             .scope = pause_scope_name(pause->scope),
-            .name = pause->name[0] == '\0' ? NULL : pause->name,
+            .name = text_or_null(pause->name),
             .events = (int64_t)pipeline_pause_events(from->pipeline, pause),
             .since_ms = pause->since_ms,
             .until_ms = pause->until_ms == 0 ? STATUS_NONE : pause->until_ms,
             .persist = pause->persist,
-            .by = pause->by[0] == '\0' ? NULL : pause->by,
-            .note = pause->note[0] == '\0' ? NULL : pause->note,
+            .by = text_or_null(pause->by),
+            .note = text_or_null(pause->note),
         };
     }
 }
@@ -325,7 +326,7 @@ static void take_preflight(const struct snapshot_sources *from, struct status *s
                 .ok = worst->state == PREFLIGHT_UNKNOWN ? STATUS_NONE
                                                         : worst->state == PREFLIGHT_PASSED,
                 .is = worst->is,
-                .mend = worst->mend[0] == '\0' ? NULL : worst->mend,
+                .mend = text_or_null(worst->mend),
             };
         }
     }

@@ -1,5 +1,6 @@
 #include "presignd/flow/complete.h"
 
+#include "presignd/base/text.h"
 #include "presignd/flow/retry.h"
 
 #include <stdio.h>
@@ -18,8 +19,7 @@ static struct outcome_common common_of(const struct job *job,
         .completed_ms = wall_ms,
         .endpoint = admission->endpoint != NULL ? admission->endpoint->name : NULL,
         .mchid = admission->mchid[0] != '\0' ? admission->mchid : admission->event.mchid,
-        .out_contract_code =
-            admission->out_contract_code[0] != '\0' ? admission->out_contract_code : NULL,
+        .out_contract_code = text_or_null(admission->out_contract_code),
         .attempts = job->attempts,
     };
 }
@@ -38,7 +38,7 @@ void complete_result(struct job *job, const struct complete_identity *identity, 
         .issued_ms = answer->issued_ms,
         .expires_ms = answer->issued_ms + COMPLETE_SESSION_MS,
         .host = answer->host,
-        .request_id = answer->request_id[0] != '\0' ? answer->request_id : NULL,
+        .request_id = text_or_null(answer->request_id),
         .wechatpay_serial = answer->serial,
     };
     job->reason = REASON_NONE;
@@ -59,7 +59,7 @@ static size_t list_attempts(const struct job *job, struct outcome_attempt *out)
             .host = attempt->host,
             .duration_ms = attempt->duration_ms,
             .status = attempt->status,
-            .code = attempt->code[0] != '\0' ? attempt->code : NULL,
+            .code = text_or_null(attempt->code),
             .ended = attempt->kind == ANSWER_SIGN_TEST
                          ? answer_kind_name(attempt->kind)
                          : reason_name(retry_rule(attempt->kind).reason),
@@ -101,9 +101,9 @@ static void write_failure(struct job *job, const struct complete_identity *ident
         .errors = &job->admission.errors,
         .answered = job->attempts > 0 && answer->status != 0,
         .status = answer->status,
-        .code = answer->code[0] != '\0' ? answer->code : NULL,
-        .answer_message = answer->message[0] != '\0' ? answer->message : NULL,
-        .request_id = answer->request_id[0] != '\0' ? answer->request_id : NULL,
+        .code = text_or_null(answer->code),
+        .answer_message = text_or_null(answer->message),
+        .request_id = text_or_null(answer->request_id),
         .answer_signed = answer->is_signed,
         .attempts = attempts,
         .attempt_count = list_attempts(job, attempts),

@@ -39,7 +39,7 @@ void last_error_set(struct last_error *last_error, const char *format, ...)
     (void)vsnprintf(raw, sizeof raw, format, arguments);
     va_end(arguments);
     clean_into(last_error->text, sizeof last_error->text, raw);
-    last_error->mono_ms = clock_now(&clock_system).mono_ms;
+    last_error->mono_ms = clock_mono_ms();
 }
 
 void last_error_set_error(struct last_error *last_error, const char *doing, rd_kafka_error_t *error)

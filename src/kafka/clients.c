@@ -547,7 +547,7 @@ static void on_check(void *context)
     }
     measure(clients);
     commit_watch(clients);
-    loop_timer_set(&clients->check, clock_now(&clock_system).mono_ms + CHECK_MS);
+    loop_timer_set(&clients->check, clock_mono_ms() + CHECK_MS);
 }
 
 bool clients_poll(struct clients *clients, size_t records_max)
@@ -613,7 +613,7 @@ struct clients *clients_new(struct loop *loop, const struct clock *clock,
         return NULL;
     }
     group_metadata_keep(clients, group_metadata_without_member(clients->consumer));
-    loop_timer_set(&clients->check, clock_now(&clock_system).mono_ms + CHECK_MS);
+    loop_timer_set(&clients->check, clock_mono_ms() + CHECK_MS);
     return clients;
 }
 

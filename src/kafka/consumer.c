@@ -975,8 +975,7 @@ const char *consumer_group_id(const struct consumer *consumer)
 
 const char *consumer_last_error(const struct consumer *consumer)
 {
-    bool fresh =
-        clock_now(&clock_system).mono_ms - consumer->last_error.mono_ms < LAST_ERROR_MAX_AGE_MS;
+    bool fresh = clock_mono_ms() - consumer->last_error.mono_ms < LAST_ERROR_MAX_AGE_MS;
     return consumer->last_error.text[0] != '\0' && (fresh || consumer->fatal_reported)
                ? consumer->last_error.text
                : NULL;
@@ -984,7 +983,7 @@ const char *consumer_last_error(const struct consumer *consumer)
 
 const char *consumer_subscription_error(const struct consumer *consumer)
 {
-    return consumer->subscription.text[0] != '\0' ? consumer->subscription.text : NULL;
+    return text_or_null(consumer->subscription.text);
 }
 
 int64_t consumer_end_offset(const struct consumer *consumer, int32_t partition)

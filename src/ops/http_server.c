@@ -142,7 +142,7 @@ static void client_renew(struct http_server *server, struct client *client, bool
         return;
     }
     client->asked = asked;
-    client->end_ms = clock_now(&clock_system).mono_ms + server->wait_ms;
+    client->end_ms = clock_mono_ms() + server->wait_ms;
     list_remove(&server->clients, &client->link);
     list_push_back(&server->clients, &client->link);
 }
@@ -343,7 +343,7 @@ static void client_begin(struct http_server *server, struct MHD_Connection *conn
     client->listed = true;
     client->fd = info->connect_fd;
     client->uid = server->path == NULL ? -1 : peer_uid(client->fd);
-    client->end_ms = clock_now(&clock_system).mono_ms + server->wait_ms;
+    client->end_ms = clock_mono_ms() + server->wait_ms;
     list_push_back(&server->clients, &client->link);
     *own = client;
     make_room(server, client);
@@ -399,7 +399,7 @@ static void arm(struct http_server *server, int64_t now_ms)
 /* Lets libmicrohttpd work, and sets the timer for its next call. */
 static void run(struct http_server *server)
 {
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     shut_down_overdue(server, now_ms);
     for (int i = 0; i < RUNS_MAX; i++) {
         server->freed = false;
@@ -418,14 +418,14 @@ static void on_ready(void *context, uint32_t)
     run(server);
     if (server->empty_rounds >= EMPTY_ROUNDS_MAX) {
         loop_fd_modify(server->watch, 0);
-        loop_timer_set(&server->timer, clock_now(&clock_system).mono_ms + PAUSE_MS);
+        loop_timer_set(&server->timer, clock_mono_ms() + PAUSE_MS);
     }
 }
 
 static void on_timer(void *context)
 {
     struct http_server *server = context;
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     if (retired_end_ms(server, now_ms) <= now_ms) {
         struct http_server **slot = server->slot;
         *slot = http_server_free(server);
@@ -590,7 +590,7 @@ void http_server_retire(struct http_server *server, struct http_server **slot)
     *slot = http_server_free(*slot);
     *slot = server;
     server->slot = slot;
-    server->retired_ms = clock_now(&clock_system).mono_ms + RETIRE_MS;
+    server->retired_ms = clock_mono_ms() + RETIRE_MS;
     MHD_socket listener = MHD_quiesce_daemon(server->http);
     if (listener != MHD_INVALID_SOCKET) {
         close(listener);

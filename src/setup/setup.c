@@ -422,8 +422,7 @@ struct setup *setup_complete(struct setup *setup, const struct config_sources *s
     check_endpoint(setup, errors);
     if (!sources->without_keys) {
         warn_of_open_keys(setup, sources->credentials_dir);
-        validity_warn(setup->config, setup->merchants, clock_now(&clock_system).wall_ms,
-                      &setup->warnings);
+        validity_warn(setup->config, setup->merchants, clock_wall_ms(), &setup->warnings);
         warn_of_descriptors(setup);
         try_properties(setup, errors);
     }

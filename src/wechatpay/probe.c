@@ -31,7 +31,7 @@ static void take_signature(const struct verify_input *input, const struct mercha
     struct verify_key room[MERCHANT_KEYS_MAX];
     size_t count;
     const struct verify_key *keys = merchant_keys(merchant, room, &count);
-    answer->verify = verify_answer(keys, count, input, clock_now(&clock_system).wall_ms / 1000);
+    answer->verify = verify_answer(keys, count, input, clock_wall_ms() / 1000);
     answer->is_signed = answer->verify != VERIFY_UNSIGNED;
     take_text(input->serial == NULL ? "" : input->serial, ANSWER_ID_MAX, answer->serial,
               sizeof answer->serial);
@@ -57,7 +57,7 @@ static void judge(const struct caller_got *got, const struct merchant *merchant,
 {
     struct certificate_list list = {0};
     answer->is_judged = true;
-    answer->verdict = refresh_judge(merchant, got, clock_now(&clock_system).wall_ms / 1000, &list);
+    answer->verdict = refresh_judge(merchant, got, clock_wall_ms() / 1000, &list);
     take_list(answer, merchant->platform_keys, &list);
     certificate_list_deinit(&list);
 }

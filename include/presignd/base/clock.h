@@ -25,6 +25,17 @@ static inline struct moment clock_now(const struct clock *clock)
     return clock->now(clock->context);
 }
 
+/* The machine's clocks now. */
+static inline int64_t clock_mono_ms(void)
+{
+    return clock_now(&clock_system).mono_ms;
+}
+
+static inline int64_t clock_wall_ms(void)
+{
+    return clock_now(&clock_system).wall_ms;
+}
+
 /* CLOCK_MONOTONIC in microseconds, for measuring durations. */
 int64_t clock_mono_us(void);
 /* Now plus `milliseconds` by CLOCK_MONOTONIC, for pthread_cond_clockwait(3). */

@@ -45,6 +45,11 @@ void log_text(int level, const char *format, ...) __attribute__((format(printf, 
 void log_fields(int level, const char *message_id, const struct log_field *fields,
                 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* LOG_FIELDS({"MCHID", mchid}, …): such a list. */
+/* clang-format off */
+#define LOG_FIELDS(...) (const struct log_field[]){__VA_ARGS__, {NULL, NULL}}
+/* clang-format on */
+
 /* The same at LOG_NOTICE, whatever level is set: for what an operator changes. */
 void log_audit(const char *message_id, const struct log_field *fields, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -14,6 +14,12 @@ static inline bool text_is_given(const char *string)
     return string != NULL && *string != '\0';
 }
 
+/* The string, or NULL for "". */
+static inline const char *text_or_null(const char *string)
+{
+    return text_is_given(string) ? string : NULL;
+}
+
 /* Whether the path is below that directory, by its text. NULL: false. */
 bool text_lies_in(const char *path, const char *directory);
 

@@ -36,7 +36,7 @@ static bool owner_pause(void *context, int64_t wait_ms)
                                       .tv_nsec = wait_ms % 1000 * 1000000};
         (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
     }
-    return clock_now(&clock_system).mono_ms >= brokers->end_ms;
+    return clock_mono_ms() >= brokers->end_ms;
 }
 
 /* Every transaction is aborted. */
@@ -49,7 +49,7 @@ static const struct producer_owner owner = {.pause = owner_pause, .may_commit = 
 
 static void time_renew(struct brokers *brokers)
 {
-    brokers->end_ms = clock_now(&clock_system).mono_ms + brokers->online->timeout_ms;
+    brokers->end_ms = clock_mono_ms() + brokers->online->timeout_ms;
 }
 
 /* --- What a start finds out, too --- */

@@ -40,7 +40,7 @@ static int64_t last_ms(const struct merchant *merchant)
 void online_expiry(struct online *online)
 {
     const struct merchants *merchants = online->setup->merchants;
-    int64_t now_ms = clock_now(&clock_system).wall_ms;
+    int64_t now_ms = clock_wall_ms();
     for (size_t i = 0; i < merchants_count(merchants); i++) {
         const struct merchant *merchant = merchants_at(merchants, i);
         int64_t platform_ms = last_ms(merchant);

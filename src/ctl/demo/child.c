@@ -83,10 +83,10 @@ int demo_child_stop(struct demo_child *child)
     if (child->pid == 0) {
         return 0;
     }
-    int64_t end_ms = clock_now(&clock_system).mono_ms + TERM_MS;
+    int64_t end_ms = clock_mono_ms() + TERM_MS;
     (void)kill(child->pid, SIGTERM);
     while (!demo_child_ended(child, &status)) {
-        if (clock_now(&clock_system).mono_ms >= end_ms) {
+        if (clock_mono_ms() >= end_ms) {
             (void)kill(child->pid, SIGKILL);
             (void)waitpid(child->pid, &status, 0);
             child->pid = 0;

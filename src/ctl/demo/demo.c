@@ -295,12 +295,12 @@ static char *sandbox_url(const char *path)
 static bool await_sandbox(struct demo *demo)
 {
     AUTO_FREE char *path = mem_printf("%s/sandbox/sandbox.conf", demo->dir);
-    int64_t end_ms = clock_now(&clock_system).mono_ms + SANDBOX_TIMEOUT_MS;
+    int64_t end_ms = clock_mono_ms() + SANDBOX_TIMEOUT_MS;
     while ((demo->sandbox_url = sandbox_url(path)) == NULL) {
         if (!continues(demo, SLICE_MS)) {
             return false;
         }
-        if (clock_now(&clock_system).mono_ms >= end_ms) {
+        if (clock_mono_ms() >= end_ms) {
             return FAIL(demo, &demo->sandbox, "the sandbox is not ready after %d s",
                         SANDBOX_TIMEOUT_MS / 1000);
         }
@@ -458,13 +458,13 @@ static const struct demo_run *without_outcome(const struct demo *demo)
 
 static bool await_outcomes(struct demo *demo)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + OUTCOMES_TIMEOUT_MS;
+    int64_t end_ms = clock_mono_ms() + OUTCOMES_TIMEOUT_MS;
     const struct demo_run *missing;
     while ((missing = without_outcome(demo)) != NULL) {
         if (!continues(demo, 0)) {
             return false;
         }
-        if (clock_now(&clock_system).mono_ms >= end_ms) {
+        if (clock_mono_ms() >= end_ms) {
             return FAIL(demo, &demo->daemon, "no outcome of %s after %d s (%s)", missing->id,
                         OUTCOMES_TIMEOUT_MS / 1000, missing->event->title);
         }

@@ -81,7 +81,7 @@ struct finding {
 
 static bool is_late(struct finding *finding)
 {
-    finding->late = finding->late || clock_now(&clock_system).mono_ms >= finding->end_ms;
+    finding->late = finding->late || clock_mono_ms() >= finding->end_ms;
     return finding->late;
 }
 
@@ -159,7 +159,7 @@ static void ask_daemon(struct finding *finding, const char *listen)
     AUTO_FREE char *error = NULL;
     AUTO_JSON json_t *answer = NULL;
     AUTO_FREE char *path = mem_printf("/v1/find?code=%s", finding->options->code);
-    int64_t left_ms = finding->end_ms - clock_now(&clock_system).mono_ms;
+    int64_t left_ms = finding->end_ms - clock_mono_ms();
     int status =
         control_client_try(listen, path, NULL, left_ms < 100 ? 100 : left_ms, &answer, &error);
     if (status == 200) {
@@ -244,7 +244,7 @@ static int check(void *values)
                              CODE_MAX);
     }
     if (filter->since_ms == INT64_MIN) {
-        filter->since_ms = clock_now(&clock_system).wall_ms - SINCE_MS;
+        filter->since_ms = clock_wall_ms() - SINCE_MS;
     }
     return COMMAND_GO_ON;
 }
@@ -258,7 +258,7 @@ static int run(void *values)
         .options = options,
         .setup = setup,
         .kafka = ctl_kafka_open(CTL_KAFKA_SCANNER, setup, options->timeout_ms),
-        .end_ms = clock_now(&clock_system).mono_ms + options->timeout_ms,
+        .end_ms = clock_mono_ms() + options->timeout_ms,
     };
     if (finding.kafka == NULL) {
         return EX_CONFIG;

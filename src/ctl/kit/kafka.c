@@ -233,9 +233,9 @@ static int ask_partitions(struct ctl_kafka *kafka, rd_kafka_topic_t *topic, int 
 
 static int await_partitions(struct ctl_kafka *kafka, rd_kafka_topic_t *topic, char **error)
 {
-    int64_t start_ms = clock_now(&clock_system).mono_ms;
+    int64_t start_ms = clock_mono_ms();
     for (;;) {
-        int64_t passed_ms = clock_now(&clock_system).mono_ms - start_ms;
+        int64_t passed_ms = clock_mono_ms() - start_ms;
         int64_t left_ms = kafka->timeout_ms - passed_ms;
         int partitions =
             ask_partitions(kafka, topic, left_ms < SLICE_MS ? SLICE_MS : (int)left_ms, error);
@@ -297,7 +297,7 @@ static rd_kafka_resp_err_t produce(struct ctl_kafka *kafka, const char *topic,
 bool ctl_kafka_send(struct ctl_kafka *kafka, const char *topic, const struct record *record,
                     struct ctl_delivery *delivery, char **error)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + kafka->timeout_ms;
+    int64_t end_ms = clock_mono_ms() + kafka->timeout_ms;
     *delivery = (struct ctl_delivery){0};
     if (record->header_count > CTL_KAFKA_HEADERS_MAX) {
         delivery->error = RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
@@ -306,7 +306,7 @@ bool ctl_kafka_send(struct ctl_kafka *kafka, const char *topic, const struct rec
     }
     rd_kafka_resp_err_t failed;
     while ((failed = produce(kafka, topic, record, delivery)) == RD_KAFKA_RESP_ERR__QUEUE_FULL &&
-           clock_now(&clock_system).mono_ms < end_ms) {
+           clock_mono_ms() < end_ms) {
         (void)rd_kafka_poll(kafka->handle, SLICE_MS);
     }
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -550,13 +550,13 @@ rd_kafka_message_t *ctl_kafka_next(struct ctl_kafka *kafka, int timeout_ms)
 /* librdkafka reports when all brokers are down, but not when one is back. */
 bool ctl_kafka_is_down(struct ctl_kafka *kafka)
 {
-    int64_t now_ms = clock_now(&clock_system).mono_ms;
+    int64_t now_ms = clock_mono_ms();
     (void)rd_kafka_poll(kafka->handle, 0);
     if (kafka->down && now_ms - kafka->asked_ms >= DOWN_ASK_MS) {
         const struct rd_kafka_metadata *metadata = NULL;
         kafka->down = rd_kafka_metadata(kafka->handle, 0, NULL, &metadata, DOWN_ANSWER_MS) !=
                       RD_KAFKA_RESP_ERR_NO_ERROR;
-        kafka->asked_ms = clock_now(&clock_system).mono_ms;
+        kafka->asked_ms = clock_mono_ms();
         if (metadata != NULL) {
             rd_kafka_metadata_destroy(metadata);
         }
@@ -621,7 +621,7 @@ static enum ctl_read read_error(struct ctl_kafka *kafka, const rd_kafka_message_
 
 enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **message, char **error)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + kafka->timeout_ms;
+    int64_t end_ms = clock_mono_ms() + kafka->timeout_ms;
     do {
         (void)rd_kafka_poll(kafka->handle, 0);
         *message = rd_kafka_consume(kafka->scanned, kafka->scanned_partition, SLICE_MS);
@@ -634,7 +634,7 @@ enum ctl_read ctl_kafka_read(struct ctl_kafka *kafka, rd_kafka_message_t **messa
             *message = NULL;
             return read;
         }
-    } while (clock_now(&clock_system).mono_ms < end_ms);
+    } while (clock_mono_ms() < end_ms);
     AUTO_FREE char *text = mem_printf("topic %s, partition %d: no record came within %lld ms",
                                       rd_kafka_topic_name(kafka->scanned),
                                       (int)kafka->scanned_partition, (long long)kafka->timeout_ms);

@@ -58,7 +58,7 @@ char *outcome_filter_time(const char *text, int64_t *wall_ms)
         return NULL;
     }
     if (options_duration(text, &count, &unit_s) && count <= AGE_MAX) {
-        *wall_ms = clock_now(&clock_system).wall_ms - count * unit_s * 1000;
+        *wall_ms = clock_wall_ms() - count * unit_s * 1000;
         return NULL;
     }
     return mem_strdup("give a time (2026-11-25T08:00:00Z) or an age (90m, 12h, 7d)");

@@ -69,18 +69,13 @@ static void print_unsendable(struct redrive *redrive, const struct failure *fail
     redrive->status = EX_DATAERR;
 }
 
-static int64_t mono_ms(void)
-{
-    return clock_now(&clock_system).mono_ms;
-}
-
 /* --- One transaction --- */
 
 static bool on_pause(void *context, int64_t wait_ms)
 {
     struct redrive *redrive = context;
     (void)poll(NULL, 0, (int)wait_ms);
-    return mono_ms() >= redrive->deadline_ms;
+    return clock_mono_ms() >= redrive->deadline_ms;
 }
 
 static bool may_commit(void *context)
@@ -285,7 +280,7 @@ static enum step flush(struct redrive *redrive)
         .delivered = redrive->delivered,
     };
     records_write(redrive, records);
-    redrive->deadline_ms = mono_ms() + redrive->options->timeout_ms;
+    redrive->deadline_ms = clock_mono_ms() + redrive->options->timeout_ms;
     enum step step = STEP_ON;
     if (batch.position_count > 0) {
         step = publish(redrive, &batch, positions);
@@ -300,7 +295,7 @@ static enum step flush(struct redrive *redrive)
 
 static enum step acquire(struct redrive *redrive)
 {
-    redrive->deadline_ms = mono_ms() + redrive->options->timeout_ms;
+    redrive->deadline_ms = clock_mono_ms() + redrive->options->timeout_ms;
     while (!producer_acquire(redrive->producer)) {
         if (on_pause(redrive, 100)) {
             return FAIL(redrive, EX_UNAVAILABLE, "the transactional.id %s cannot be acquired: %s",
@@ -334,7 +329,7 @@ static bool may_have_been_sent(struct redrive *redrive, const rd_kafka_message_t
         redrive->retention_ms = block_retention_ms(redrive->fetcher);
     }
     /* Not the run's start time: positions expire during a long run. */
-    int64_t now_ms = clock_now(&clock_system).wall_ms;
+    int64_t now_ms = clock_wall_ms();
     return rd_kafka_message_timestamp(message, &kind) < now_ms - redrive->retention_ms;
 }
 
@@ -754,7 +749,7 @@ int redrive_run(const struct setup *setup, const struct redrive_options *options
     redrive->failures = setup->config->daemon.failures_topic;
     redrive->requests = setup->config->daemon.requests_topic;
     redrive->group = mem_printf("%s-redrive", group == NULL ? "presignd" : group);
-    redrive->now_ms = clock_now(&clock_system).wall_ms;
+    redrive->now_ms = clock_wall_ms();
     redrive->retention_ms = -1;
     redrive->show.json = options->json;
     redrive->batch = mem_zalloc((size_t)options->batch + 1, sizeof *redrive->batch);

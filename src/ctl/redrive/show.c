@@ -40,12 +40,12 @@ static void print_json(const struct failure *failure, enum redrive_state state, 
     buf_json_member(out, "state", states[state].name);
     buf_json_member(out, "failure", failure->id);
     if (state != REDRIVE_FOREIGN) {
-        buf_json_member(out, "event", *failure->event_id == '\0' ? NULL : failure->event_id);
+        buf_json_member(out, "event", text_or_null(failure->event_id));
         buf_json_member(out, "time", time);
-        buf_json_member(out, "reason", *failure->reason == '\0' ? NULL : failure->reason);
+        buf_json_member(out, "reason", text_or_null(failure->reason));
         buf_json_member_bool(out, "retryable", failure->retryable);
-        buf_json_member(out, "mchid", *failure->mchid == '\0' ? NULL : failure->mchid);
-        buf_json_member(out, "out_contract_code", *failure->code == '\0' ? NULL : failure->code);
+        buf_json_member(out, "mchid", text_or_null(failure->mchid));
+        buf_json_member(out, "out_contract_code", text_or_null(failure->code));
     }
     if (count > 0) {
         buf_json_member_int(out, "count", count);

@@ -38,17 +38,12 @@ struct connection {
 
 /* ---- waiting, reading, writing */
 
-static int64_t now_ms(void)
-{
-    return clock_now(&clock_system).mono_ms;
-}
-
 /* Waits until the socket has one of `events` (0: errors and hang-up only), or the time comes. */
 static enum wait wait_for(const struct connection *connection, short events, int64_t until_ms)
 {
     struct pollfd polled[] = {{connection->stop_fd, POLLIN, 0}, {connection->fd, events, 0}};
     for (;;) {
-        int64_t left_ms = until_ms - now_ms();
+        int64_t left_ms = until_ms - clock_mono_ms();
         int ready = poll(polled, ARRAY_LENGTH(polled), left_ms < 0 ? 0 : (int)left_ms);
         if (polled[0].revents != 0 || (ready < 0 && errno != EINTR)) {
             return WAIT_STOPPED;
@@ -65,7 +60,7 @@ static enum wait wait_for(const struct connection *connection, short events, int
 /* False when the server stops or the peer has closed. */
 static bool pause_for(const struct connection *connection, int64_t ms)
 {
-    return ms <= 0 || wait_for(connection, POLLRDHUP, now_ms() + ms) == WAIT_OVER;
+    return ms <= 0 || wait_for(connection, POLLRDHUP, clock_mono_ms() + ms) == WAIT_OVER;
 }
 
 /* After a call of libssl with this result: waits, and returns true when to call again. */
@@ -77,7 +72,8 @@ static bool again(const struct connection *connection, int result)
         events = error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT;
     }
     ERR_clear_error();
-    return events != 0 && wait_for(connection, events, now_ms() + IDLE_TIMEOUT_MS) == WAIT_READY;
+    return events != 0 &&
+           wait_for(connection, events, clock_mono_ms() + IDLE_TIMEOUT_MS) == WAIT_READY;
 }
 
 static bool read_more(struct connection *connection)
@@ -119,7 +115,7 @@ static void consume(struct buf *buf, size_t len)
 static bool stays_idle(const struct connection *connection, int64_t ms)
 {
     return connection->in.len == 0 && SSL_pending(connection->ssl) == 0 &&
-           wait_for(connection, POLLIN, now_ms() + ms) == WAIT_OVER;
+           wait_for(connection, POLLIN, clock_mono_ms() + ms) == WAIT_OVER;
 }
 
 /* ---- a request */
@@ -190,7 +186,7 @@ static struct sandbox_fault choose_fault(const struct sandbox_settings *settings
     struct sandbox_fault each = sandbox_platform_calls(settings->keys, verdict->merchant);
     return each.kind != NULL ? each
                              : sandbox_faults_choose(settings->faults, verdict->merchant->mchid,
-                                                     verdict->out_contract_code, now_ms());
+                                                     verdict->out_contract_code, clock_mono_ms());
 }
 
 static struct sandbox_fault decide(struct connection *connection, const struct sandbox_head *head,
@@ -285,7 +281,7 @@ static enum end after_answer(const struct connection *connection, struct sandbox
 static enum end answer(struct connection *connection, const struct sandbox_head *head,
                        struct sandbox_reply *reply)
 {
-    const int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    const int64_t wall_ms = clock_wall_ms();
     struct sandbox_fault fault = decide(connection, head, wall_ms, reply);
     const enum sandbox_effect effect = sandbox_effect_of(fault);
     const bool keep_alive = head->keep_alive && effect != EFFECT_CLOSE;
@@ -310,7 +306,7 @@ static enum end answer(struct connection *connection, const struct sandbox_head 
 static enum end pull_lever(struct connection *connection, const struct sandbox_head *head)
 {
     struct sandbox_reply reply = {0};
-    const int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    const int64_t wall_ms = clock_wall_ms();
     sandbox_reply_lever(connection->settings->keys, head->method,
                         head->body_len > SANDBOX_BODY_MAX ? NULL : &connection->body, &reply);
     bool sent = write_answer(connection, &reply, wall_ms, head->keep_alive);
@@ -347,7 +343,7 @@ static void cork(const struct connection *connection, int on)
 static bool answer_unasked(struct connection *connection, struct sandbox_fault fault)
 {
     const struct sandbox_settings *settings = connection->settings;
-    const int64_t wall_ms = clock_now(&clock_system).wall_ms;
+    const int64_t wall_ms = clock_wall_ms();
     const struct sandbox_request request = {.body = ""};
     const struct sandbox_verdict verdict = {0};
     struct sandbox_reply reply = {0};

@@ -15,11 +15,6 @@ static void add_sha256(struct buf *line, const char *bytes, size_t len)
     buf_json_member(line, "body_sha256", hex);
 }
 
-static const char *or_null(const char *text)
-{
-    return *text == '\0' ? NULL : text;
-}
-
 static void describe_request(const struct sandbox_entry *entry, struct buf *line)
 {
     const struct sandbox_verdict *verdict = entry->verdict;
@@ -32,9 +27,9 @@ static void describe_request(const struct sandbox_entry *entry, struct buf *line
                     verdict->certificates       ? "certificates"
                     : verdict->endpoint == NULL ? NULL
                                                 : verdict->endpoint->name);
-    buf_json_member(line, "out_contract_code", or_null(verdict->out_contract_code));
+    buf_json_member(line, "out_contract_code", text_or_null(verdict->out_contract_code));
     add_sha256(line, request->body, request->body_len);
-    buf_json_member(line, "nonce", or_null(verdict->nonce));
+    buf_json_member(line, "nonce", text_or_null(verdict->nonce));
     if (verdict->timestamp_s != 0) {
         buf_json_member_int(line, "timestamp", verdict->timestamp_s);
     }
@@ -53,7 +48,7 @@ bool sandbox_ledger_write(int fd, const struct sandbox_entry *entry)
     buf_json_member(&line, "fault", entry->fault.kind == NULL ? NULL : entry->fault.kind->name);
     buf_json_member(&line, "issue", entry->verdict->issue);
     buf_json_member_bool(&line, "acted", *reply->issued_id != '\0');
-    buf_json_member(&line, "issued_id", or_null(reply->issued_id));
+    buf_json_member(&line, "issued_id", text_or_null(reply->issued_id));
     buf_json_member_bool(&line, "publishable", reply->publishable);
     buf_json_member(&line, "request_id", reply->request_id);
     buf_puts(&line, "}\n");

@@ -311,7 +311,7 @@ static int serve(struct sandbox *sandbox)
     loop_step_set(sandbox->loop, on_step, sandbox);
     loop_timer_init(&sandbox->end, sandbox->loop, on_end, sandbox);
     if (sandbox->seconds > 0) {
-        loop_timer_set(&sandbox->end, clock_now(&clock_system).mono_ms + sandbox->seconds * 1000);
+        loop_timer_set(&sandbox->end, clock_mono_ms() + sandbox->seconds * 1000);
     }
     int status = loop_run(sandbox->loop);
     loop_timer_stop(&sandbox->end);

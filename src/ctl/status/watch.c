@@ -191,7 +191,7 @@ static void wait_until(struct watch *watch, int64_t end_ms, bool early)
     struct curl_waitfd signals = {.fd = watch->signals, .events = CURL_WAIT_POLLIN};
     int64_t left_ms;
     while (!watch->stopped && !(early && all_ended(watch)) &&
-           (left_ms = end_ms - clock_now(&clock_system).mono_ms) > 0) {
+           (left_ms = end_ms - clock_mono_ms()) > 0) {
         int running, queued;
         struct CURLMsg *message;
         (void)curl_multi_perform(watch->calls, &running);
@@ -218,9 +218,9 @@ static bool ask_all(struct watch *watch)
 /* Shows the answers as soon as all are there, or at the end of the second. */
 static int run(struct watch *watch)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms;
+    int64_t end_ms = clock_mono_ms();
     while (!watch->stopped && ferror(stdout) == 0) {
-        int64_t now_ms = clock_now(&clock_system).mono_ms;
+        int64_t now_ms = clock_mono_ms();
         end_ms = (end_ms < now_ms - TICK_MS ? now_ms : end_ms) + TICK_MS;
         if (!ask_all(watch)) {
             return EX_UNAVAILABLE;

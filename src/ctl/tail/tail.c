@@ -120,11 +120,6 @@ struct tailing {
     bool ending, down; /* --until was reached; no broker is there, and that was said */
 };
 
-static int64_t mono_ms(void)
-{
-    return clock_now(&clock_system).mono_ms;
-}
-
 static int too_few(const struct tailing *tailing)
 {
     const struct options *options = tailing->options;
@@ -152,18 +147,17 @@ static int check_until(struct tailing *tailing)
     int64_t until_ms = options->until_end ? CTL_KAFKA_END : options->outcomes.filter.until_ms;
     AUTO_FREE char *error = NULL;
     bool wanted = options->until_end || until_ms != INT64_MAX;
-    if (wanted && !tailing->ending &&
-        (options->until_end || clock_now(&clock_system).wall_ms >= until_ms)) {
+    if (wanted && !tailing->ending && (options->until_end || clock_wall_ms() >= until_ms)) {
         if (!ctl_kafka_stop_at(tailing->kafka, until_ms, &error)) {
             return command_fail(EX_UNAVAILABLE, "%s", error);
         }
         tailing->ending = true;
-        tailing->moved_ms = mono_ms();
+        tailing->moved_ms = clock_mono_ms();
     }
     if (tailing->ending && ctl_kafka_stopped(tailing->kafka)) {
         return EX_OK;
     }
-    if (tailing->ending && mono_ms() - tailing->moved_ms >= BROKER_TIMEOUT_MS) {
+    if (tailing->ending && clock_mono_ms() - tailing->moved_ms >= BROKER_TIMEOUT_MS) {
         AUTO_FREE char *text = ctl_kafka_explain(tailing->kafka, "no record came before --until");
         return command_fail(EX_UNAVAILABLE, "%s", text);
     }
@@ -173,8 +167,9 @@ static int check_until(struct tailing *tailing)
 static int check_ends(struct tailing *tailing, int64_t *wait_ms)
 {
     const struct options *options = tailing->options;
-    int64_t left_ms =
-        options->timeout_ms == 0 ? SLICE_MS : tailing->start_ms + options->timeout_ms - mono_ms();
+    int64_t left_ms = options->timeout_ms == 0
+                          ? SLICE_MS
+                          : tailing->start_ms + options->timeout_ms - clock_mono_ms();
     *wait_ms = left_ms < SLICE_MS ? left_ms : SLICE_MS;
     if (options->count > 0 && tailing->count >= options->count) {
         return EX_OK;
@@ -200,7 +195,7 @@ static int print_outcomes(struct tailing *tailing)
         bool printed = !chosen || print(message, outcome, tailing->options);
         rd_kafka_message_destroy(message);
         tailing->count += chosen;
-        tailing->moved_ms = mono_ms();
+        tailing->moved_ms = clock_mono_ms();
         if (!printed) {
             return command_fail(EX_UNAVAILABLE, "the output could not be written");
         }
@@ -260,7 +255,7 @@ static int run(void *values)
                              : BROKER_TIMEOUT_MS;
     AUTO_CTL_KAFKA struct ctl_kafka *kafka = ctl_kafka_open(CTL_KAFKA_READER, setup, timeout_ms);
     int status = kafka == NULL ? EX_CONFIG : follow(kafka, setup, options);
-    struct tailing tailing = {.options = options, .kafka = kafka, .start_ms = mono_ms()};
+    struct tailing tailing = {.options = options, .kafka = kafka, .start_ms = clock_mono_ms()};
     return status == COMMAND_GO_ON ? print_outcomes(&tailing) : status;
 }
 

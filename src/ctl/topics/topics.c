@@ -150,9 +150,9 @@ static bool print_report(const struct topic *topics, const struct topic_required
 /* A new topic may be unknown for a moment to the broker that gets the next request. */
 static bool await_topic(struct ctl_kafka *kafka, struct topic *topic, char **error)
 {
-    int64_t end_ms = clock_now(&clock_system).mono_ms + ctl_kafka_timeout(kafka);
+    int64_t end_ms = clock_mono_ms() + ctl_kafka_timeout(kafka);
     while (topics_describe(kafka, topic, error)) {
-        if (topic->exists || clock_now(&clock_system).mono_ms >= end_ms) {
+        if (topic->exists || clock_mono_ms() >= end_ms) {
             return true;
         }
         (void)rd_kafka_poll(ctl_kafka_handle(kafka), PAUSE_MS);
