@@ -1,5 +1,4 @@
 #include "presignd/base/log.h"
-#include "presignd/base/mem.h"
 #include "presignd/daemon/daemon.h"
 #include "presignd/version.h"
 

@@ -2,7 +2,6 @@
 #include "ctl/check/online.h"
 #include "ctl/kit/commands.h"
 #include "ctl/kit/config.h"
-#include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/text.h"

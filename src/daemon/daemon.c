@@ -5,7 +5,6 @@
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
-#include "presignd/config/read.h"
 #include "presignd/ops/messages.h"
 #include "presignd/ops/notify.h"
 #include "presignd/ops/process.h"

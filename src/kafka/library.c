@@ -24,8 +24,6 @@
  */
 #include "presignd/kafka/library.h"
 
-#include "presignd/base/mem.h"
-
 #include <librdkafka/rdkafka.h>
 
 #define VERSION(MAJOR, MINOR, PATCH) \

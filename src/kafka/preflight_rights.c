@@ -3,7 +3,6 @@
  * unknown.
  */
 #include "kafka/preflight_parts.h"
-#include "presignd/base/mem.h"
 
 static void write_unknown(struct look *look, const char *topic, const char *why)
 {

@@ -1,6 +1,5 @@
 /* Resolves references: RFC 3986, section 5.2. Does not validate URIs; the `uri` format does. */
 #include "presignd/base/buf.h"
-#include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 #include "schema/node.h"
 

@@ -1,5 +1,4 @@
 /* Compares values as JSON Schema does: numbers by value, not by notation, and without rounding. */
-#include "presignd/base/mem.h"
 #include "schema/node.h"
 
 #include <inttypes.h>

@@ -1,7 +1,5 @@
 #include "presignd/wechatpay/endpoint.h"
 
-#include "presignd/base/mem.h"
-
 #include <string.h>
 
 #define PATH_DIRECT  "/v3/papay/scheduled-deduct-sign/contracts/pre-entrust-sign/"

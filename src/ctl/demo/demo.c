@@ -7,9 +7,7 @@
 
 #include "ctl/kit/commands.h"
 #include "ctl/kit/paths.h"
-#include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
-#include "presignd/base/json.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"

@@ -11,7 +11,6 @@
 #include "ctl/kit/control_client.h"
 #include "ctl/kit/kafka.h"
 #include "ctl/kit/outcome_filter.h"
-#include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/pipeline.h"

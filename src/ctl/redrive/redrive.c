@@ -2,7 +2,6 @@
 #include "ctl/redrive/redrive.h"
 
 #include "ctl/kit/commands.h"
-#include "ctl/kit/terminal.h"
 
 #include <string.h>
 #include <sysexits.h>

@@ -2,7 +2,6 @@
 #include "ctl/redrive/redrive.h"
 
 #include "ctl/kit/command.h"
-#include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"

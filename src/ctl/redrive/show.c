@@ -1,7 +1,6 @@
 #include "ctl/redrive/redrive.h"
 
 #include "ctl/kit/terminal.h"
-#include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
 #include <stdio.h>

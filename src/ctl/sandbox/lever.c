@@ -28,8 +28,13 @@ bool sandbox_serial_mode_find(const char *name, enum sandbox_serial_mode *mode)
 
 /* ---- members: each reader returns NULL, or what the value must be (free()) */
 
-typedef char *reader(const struct sandbox_keys *keys, const json_t *value,
-                     struct sandbox_change *change);
+struct member {
+    const char *name;
+    char *(*read)(const struct sandbox_keys *keys, const struct member *member, const json_t *value,
+                  struct sandbox_change *change);
+    unsigned max;  /* of the numbers in it */
+    size_t offset; /* in the change, of a set or a new certificate */
+};
 
 static const char *string_of(const json_t *value)
 {
@@ -37,14 +42,14 @@ static const char *string_of(const json_t *value)
     return text == NULL ? "" : text;
 }
 
-static char *read_mchid(const struct sandbox_keys *keys, const json_t *value,
+static char *read_mchid(const struct sandbox_keys *keys, const struct member *, const json_t *value,
                         struct sandbox_change *change)
 {
     change->merchant = sandbox_keys_find(keys, string_of(value));
     return change->merchant != NULL ? NULL : mem_strdup("must be one of the sandbox's merchants");
 }
 
-static char *read_mode(const struct sandbox_keys *, const json_t *value,
+static char *read_mode(const struct sandbox_keys *, const struct member *, const json_t *value,
                        struct sandbox_change *change)
 {
     change->has_mode = sandbox_serial_mode_find(string_of(value), &change->mode);
@@ -58,33 +63,22 @@ static unsigned number_of(const json_t *value, unsigned max)
     return number >= 1 && number <= max ? (unsigned)number : 0;
 }
 
-static char *read_set(const json_t *value, unsigned max, unsigned *set)
+static char *read_set(const struct sandbox_keys *, const struct member *member, const json_t *value,
+                      struct sandbox_change *change)
 {
-    *set = 0;
+    unsigned *set = (unsigned *)((char *)change + member->offset);
     for (size_t i = 0; i < json_array_size(value); i++) {
-        unsigned number = number_of(json_array_get(value, i), max);
+        unsigned number = number_of(json_array_get(value, i), member->max);
         if (number == 0) {
             *set = 0;
             break;
         }
         *set |= 1U << (number - 1);
     }
-    return *set != 0 ? NULL : mem_printf("must be an array of numbers from 1 to %u", max);
+    return *set != 0 ? NULL : mem_printf("must be an array of numbers from 1 to %u", member->max);
 }
 
-static char *read_listed(const struct sandbox_keys *, const json_t *value,
-                         struct sandbox_change *change)
-{
-    return read_set(value, SANDBOX_CERTIFICATES_MAX, &change->listed);
-}
-
-static char *read_accepted(const struct sandbox_keys *, const json_t *value,
-                           struct sandbox_change *change)
-{
-    return read_set(value, SANDBOX_OWN_MAX, &change->accepted);
-}
-
-static char *read_signs(const struct sandbox_keys *, const json_t *value,
+static char *read_signs(const struct sandbox_keys *, const struct member *, const json_t *value,
                         struct sandbox_change *change)
 {
     change->signs = number_of(value, SANDBOX_CERTIFICATES_MAX);
@@ -93,7 +87,7 @@ static char *read_signs(const struct sandbox_keys *, const json_t *value,
                : mem_printf("must be a number from 1 to %d", SANDBOX_CERTIFICATES_MAX);
 }
 
-static char *read_list(const struct sandbox_keys *, const json_t *value,
+static char *read_list(const struct sandbox_keys *, const struct member *, const json_t *value,
                        struct sandbox_change *change)
 {
     change->has_list = true;
@@ -101,7 +95,7 @@ static char *read_list(const struct sandbox_keys *, const json_t *value,
                                  : mem_strdup("must be a string");
 }
 
-static char *read_calls(const struct sandbox_keys *, const json_t *value,
+static char *read_calls(const struct sandbox_keys *, const struct member *, const json_t *value,
                         struct sandbox_change *change)
 {
     change->has_calls = true;
@@ -109,7 +103,7 @@ static char *read_calls(const struct sandbox_keys *, const json_t *value,
                                  : mem_strdup("must be a string");
 }
 
-static char *read_apiv3_key(const struct sandbox_keys *, const json_t *value,
+static char *read_apiv3_key(const struct sandbox_keys *, const struct member *, const json_t *value,
                             struct sandbox_change *change)
 {
     if (json_string_length(value) != SANDBOX_APIV3_KEY_SIZE - 1) {
@@ -127,47 +121,35 @@ static bool read_offset(const json_t *object, const char *name, int64_t *out)
     return value == NULL || (json_is_integer(value) && *out >= -TEN_YEARS_S && *out <= TEN_YEARS_S);
 }
 
-static char *read_new(const json_t *value, unsigned max, struct sandbox_new *out)
+static char *read_new(const struct sandbox_keys *, const struct member *member, const json_t *value,
+                      struct sandbox_change *change)
 {
+    struct sandbox_new *out = (struct sandbox_new *)((char *)change + member->offset);
     const json_t *key = json_object_get(value, "key");
-    out->number = number_of(json_object_get(value, "number"), max);
-    out->key = number_of(key, max);
+    out->number = number_of(json_object_get(value, "number"), member->max);
+    out->key = number_of(key, member->max);
     bool times = read_offset(value, "starts_in_s", &out->starts_in_s) &&
                  read_offset(value, "ends_in_s", &out->ends_in_s);
     if (out->number == 0 || !times || (key != NULL && out->key == 0)) {
         return mem_printf("must have number (1 to %u); starts_in_s and ends_in_s are seconds from "
                           "now, ten years at most; key is an earlier number",
-                          max);
+                          member->max);
     }
     return NULL;
 }
 
-static char *read_certificate(const struct sandbox_keys *, const json_t *value,
-                              struct sandbox_change *change)
-{
-    return read_new(value, SANDBOX_CERTIFICATES_MAX, &change->certificate);
-}
-
-static char *read_own(const struct sandbox_keys *, const json_t *value,
-                      struct sandbox_change *change)
-{
-    return read_new(value, SANDBOX_OWN_MAX, &change->own);
-}
-
-static const struct {
-    const char *name;
-    reader *read;
-} members[] = {
-    {"mchid", read_mchid},
-    {"serial_mode", read_mode},
-    {"listed", read_listed},
-    {"signs", read_signs},
-    {"list", read_list},
-    {"calls", read_calls},
-    {"apiv3_key", read_apiv3_key},
-    {"certificate", read_certificate},
-    {"merchant_certificate", read_own},
-    {"accepted", read_accepted},
+#define AT(field) offsetof(struct sandbox_change, field)
+static const struct member members[] = {
+    {"mchid", read_mchid, 0, 0},
+    {"serial_mode", read_mode, 0, 0},
+    {"listed", read_set, SANDBOX_CERTIFICATES_MAX, AT(listed)},
+    {"signs", read_signs, SANDBOX_CERTIFICATES_MAX, 0},
+    {"list", read_list, 0, 0},
+    {"calls", read_calls, 0, 0},
+    {"apiv3_key", read_apiv3_key, 0, 0},
+    {"certificate", read_new, SANDBOX_CERTIFICATES_MAX, AT(certificate)},
+    {"merchant_certificate", read_new, SANDBOX_OWN_MAX, AT(own)},
+    {"accepted", read_set, SANDBOX_OWN_MAX, AT(accepted)},
 };
 
 static char *read_member(const struct sandbox_keys *keys, const char *name, const json_t *value,
@@ -175,7 +157,7 @@ static char *read_member(const struct sandbox_keys *keys, const char *name, cons
 {
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
         if (strcmp(members[i].name, name) == 0) {
-            AUTO_FREE char *problem = members[i].read(keys, value, change);
+            AUTO_FREE char *problem = members[i].read(keys, &members[i], value, change);
             return problem == NULL ? NULL : mem_printf("%s: %s", name, problem);
         }
     }

@@ -1,5 +1,4 @@
 #include "ctl/sandbox/sandbox.h"
-#include "presignd/base/mem.h"
 
 #include <arpa/inet.h>
 #include <openssl/bio.h>

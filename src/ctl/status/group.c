@@ -6,7 +6,6 @@
 
 #include "ctl/kit/kafka.h"
 #include "ctl/kit/terminal.h"
-#include "presignd/base/json.h"
 #include "presignd/base/mem.h"
 #include "presignd/kafka/client.h"
 

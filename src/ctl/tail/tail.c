@@ -3,7 +3,6 @@
 #include "ctl/kit/commands.h"
 #include "ctl/kit/kafka.h"
 #include "ctl/kit/outcome_filter.h"
-#include "ctl/kit/terminal.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/json.h"
 #include "presignd/base/mem.h"
