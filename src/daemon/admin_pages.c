@@ -1,3 +1,4 @@
+#include "daemon/gauges.h"
 #include "daemon/parts.h"
 #include "daemon/snapshot.h"
 #include "presignd/base/buf.h"
@@ -49,7 +50,7 @@ static int page_metrics(void *context, const struct http_request *, struct buf *
     AUTO_BUF struct buf why = {0};
     pipeline_status(d->pipeline, &pipeline);
     take_status(d, &why, &status);
-    report_gauges(d->report, &pipeline, &status);
+    gauges_set(d->metrics, &pipeline, &status);
     brokers_measure(d->metrics, d->clients);
     signing_measure(d->metrics, d->signer, setup_delivery(d->setup),
                     d->setup->config->daemon.sign_process);

@@ -9,7 +9,6 @@
 #include "presignd/flow/merchant_queue.h"
 #include "presignd/kafka/clients.h"
 #include "presignd/ops/messages.h"
-#include "presignd/ops/process.h"
 #include "presignd/version.h"
 #include "presignd/wechatpay/endpoint.h"
 
@@ -47,7 +46,6 @@ struct report {
     struct history history;
     struct verified verified;
     char *last_error;                 /* why transactions fail */
-    int64_t last_error_ms;            /* mono: since when */
     bool failing[OUTPUT_TOPIC_COUNT]; /* those whose outcomes were in a transaction that failed */
     struct log_ratelimit last_errors;
     struct log_ratelimit foreign;
@@ -144,11 +142,6 @@ const char *report_last_error(const struct report *report)
 struct verified *report_verified(struct report *report)
 {
     return &report->verified;
-}
-
-int64_t report_last_error_ms(const struct report *report, int64_t mono_ms)
-{
-    return report->last_error == NULL ? 0 : mono_ms - report->last_error_ms;
 }
 
 const struct history *report_history(const struct report *report)
@@ -489,9 +482,6 @@ static void note_transaction_error(struct report *report, const char *last_error
                    "a transaction failed, its outcomes are kept and published again: %s",
                    last_error);
     }
-    if (report->last_error == NULL) {
-        report->last_error_ms = clock_mono_ms();
-    }
     free(report->last_error);
     report->last_error = mem_strdup(last_error);
 }
@@ -697,141 +687,6 @@ void report_reload(struct report *report, bool applied)
 {
     count(report, METRIC_RELOADS, (const char *[]){applied ? "applied" : "failed"});
     metric_set(metrics_series(report->metrics, METRIC_RELOAD_SUCCESSFUL, NULL), applied);
-}
-
-/* --- Gauges --- */
-
-/* `label` NULL: the metric has none. */
-static void set(struct report *report, enum metric metric, const char *label, int64_t value)
-{
-    const char *const labels[] = {label};
-    metric_set(metrics_series(report->metrics, metric, label == NULL ? NULL : labels),
-               (double)value);
-}
-
-/* A gauge in seconds. */
-static void set_ms(struct report *report, enum metric metric, const char *label, int64_t value_ms)
-{
-    const char *const labels[] = {label};
-    metric_set(metrics_series(report->metrics, metric, label == NULL ? NULL : labels),
-               (double)value_ms / 1000);
-}
-
-/* Removes the series whose label values depend on assignments and reloads. */
-static void clear(struct report *report)
-{
-    static const enum metric metrics[] = {
-        METRIC_WINDOW_USED,           METRIC_WINDOW_FULL,    METRIC_LAG,
-        METRIC_PARTITION_STILL,       METRIC_MERCHANT_HELD,  METRIC_MERCHANT_CALLS,
-        METRIC_MERCHANT_WAITING,      METRIC_MERCHANT_LIMIT, METRIC_HOST_OUTAGES,
-        METRIC_MERCHANT_OLDEST_EVENT, METRIC_PAUSED,         METRIC_CERTIFICATE_LIST};
-    for (size_t i = 0; i < ARRAY_LENGTH(metrics); i++) {
-        metrics_clear(report->metrics, metrics[i]);
-    }
-}
-
-static void set_partitions(struct report *report, const struct status *status)
-{
-    const struct status_partition *items = status->partitions.items;
-    for (size_t i = 0; i < status->partitions.count; i++) {
-        char name[24];
-        snprintf(name, sizeof name, "%" PRId64, items[i].id);
-        set(report, METRIC_WINDOW_USED, name, items[i].window_offsets);
-        set(report, METRIC_WINDOW_FULL, name, items[i].full);
-        set(report, METRIC_PARTITION_STILL, name,
-            items[i].still_ms == STATUS_NONE ? 0 : items[i].still_ms / 1000);
-        if (items[i].lag_records != STATUS_NONE) {
-            set(report, METRIC_LAG, name, items[i].lag_records);
-        }
-    }
-}
-
-static void set_merchants(struct report *report, const struct status *status)
-{
-    const struct status_merchant *items = status->merchants.items;
-    for (size_t i = 0; i < status->merchants.count; i++) {
-        set(report, METRIC_MERCHANT_HELD, items[i].mchid, items[i].held);
-        set(report, METRIC_MERCHANT_CALLS, items[i].mchid, items[i].calls_in_flight);
-        set(report, METRIC_MERCHANT_LIMIT, items[i].mchid, items[i].calls_limit);
-        set(report, METRIC_MERCHANT_WAITING, items[i].mchid, items[i].waiting);
-        set_ms(report, METRIC_MERCHANT_OLDEST_EVENT, items[i].mchid, items[i].oldest_event_ms);
-        if (items[i].certificates_at_ms != STATUS_NONE) {
-            set_ms(report, METRIC_CERTIFICATE_LIST, items[i].mchid, items[i].certificates_at_ms);
-        }
-    }
-}
-
-static void set_paused(struct report *report, enum pause_scope scope, const char *name, bool paused)
-{
-    const char *const labels[] = {pause_scope_name(scope), name};
-    metric_set(metrics_series(report->metrics, METRIC_PAUSED, labels), paused);
-}
-
-/* All series are there from the start, so that instances can be compared. */
-static void set_pauses(struct report *report, const struct status *status)
-{
-    const struct status_merchant *merchants = status->merchants.items;
-    const struct status_pause *pauses = status->pauses.items;
-    size_t endpoints;
-    const struct endpoint *endpoint = endpoint_table(&endpoints);
-    set_paused(report, PAUSE_ALL, "", false);
-    for (size_t i = 0; i < endpoints; i++) {
-        set_paused(report, PAUSE_ENDPOINT, endpoint[i].name, false);
-    }
-    for (size_t i = 0; i < status->merchants.count; i++) {
-        set_paused(report, PAUSE_MERCHANT, merchants[i].mchid, false);
-    }
-    for (size_t i = 0; i < status->pauses.count; i++) {
-        enum pause_scope scope;
-        if (pause_scope_find(pauses[i].scope, &scope)) {
-            set_paused(report, scope, pauses[i].name == NULL ? "" : pauses[i].name, true);
-        }
-    }
-}
-
-static void set_refused(struct report *report, const struct pipeline_status *pipeline)
-{
-    for (size_t topic = 0; topic < OUTPUT_TOPIC_COUNT; topic++) {
-        for (size_t refusal = REFUSAL_NONE + 1; refusal < REFUSAL_COUNT; refusal++) {
-            const char *const labels[] = {output_topic_name((enum output_topic)topic),
-                                          refusal_row((enum refusal)refusal)->name};
-            metric_set(metrics_series(report->metrics, METRIC_OUTCOMES_REFUSED, labels),
-                       (double)pipeline->refused[topic][refusal]);
-        }
-    }
-}
-
-void report_gauges(struct report *report, const struct pipeline_status *pipeline,
-                   const struct status *status)
-{
-    for (enum job_state state = 0; state < JOB_STATE_COUNT; state++) {
-        set(report, METRIC_JOBS, job_state_name(state), (int64_t)pipeline->jobs[state]);
-    }
-    set(report, METRIC_READY, NULL, status->process.ready);
-    set(report, METRIC_ENDPOINT_UP, NULL, !pipeline->endpoint_down);
-    set_refused(report, pipeline);
-    set(report, METRIC_HELD, "endpoint_down", status->work.held_endpoint);
-    set(report, METRIC_HELD, "merchant_unauthorized", status->work.held_merchants);
-    set(report, METRIC_HELD, "unverified_answer", status->work.held_unverified);
-    set(report, METRIC_HELD, "rate_limited", status->work.held_limited);
-    set(report, METRIC_HELD, "paused", status->work.held_paused);
-    set(report, METRIC_CALLS_IN_FLIGHT, NULL, status->work.calls_in_flight);
-    set(report, METRIC_PARTITIONS, NULL, status->work.partitions);
-    set(report, METRIC_JOBS_BYTES, NULL, status->work.bytes);
-    set_ms(report, METRIC_OLDEST_EVENT, NULL, status->work.oldest_event_ms);
-    set_ms(report, METRIC_SLO, NULL, status->work.slo_ms);
-    metric_count_to(metrics_series(report->metrics, METRIC_LATE_EVENTS, NULL),
-                    (double)pipeline->late);
-    set(report, METRIC_SIGNER_WAITING, NULL, status->work.signatures_waiting);
-    clear(report);
-    set_partitions(report, status);
-    set_merchants(report, status);
-    set_pauses(report, status);
-    const struct status_host *hosts = status->hosts.items;
-    for (size_t i = 0; i < status->hosts.count; i++) {
-        set(report, METRIC_HOST_OUTAGES, hosts[i].name, hosts[i].outages);
-    }
-    process_measure(report->metrics);
 }
 
 /* The series of one merchant, or of "other". */

@@ -27,9 +27,6 @@ struct pipeline_observer report_observer(struct report *report);
 void report_tick(struct report *report, int64_t mono_ms);
 /* A reload ended. */
 void report_reload(struct report *report, bool applied);
-/* Updates the gauges. Call it before they are read. */
-void report_gauges(struct report *report, const struct pipeline_status *pipeline,
-                   const struct status *status);
 /* Creates the series of the configured merchants, and sets the expiry of their certificates. Takes
  * a reference. Call it again after a reload. */
 void report_merchants(struct report *report, struct merchants *merchants);
@@ -49,8 +46,6 @@ void report_assigned(struct report *report);
 /* Why transactions fail, for the status text; NULL: the last one of each output topic was
  * committed. */
 const char *report_last_error(const struct report *report);
-/* How long they have failed; 0 while they succeed. */
-int64_t report_last_error_ms(const struct report *report, int64_t mono_ms);
 /* Which keys verified answers. Borrowed. */
 struct verified *report_verified(struct report *report);
 /* What happened last. Borrowed. */

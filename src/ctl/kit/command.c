@@ -1,11 +1,8 @@
 #include "ctl/kit/command.h"
 
-#include "ctl/kit/config.h"
-#include "ctl/kit/terminal.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,8 +10,6 @@
 #include <string.h>
 
 enum { HELP_COLUMN = 28 };
-
-static const struct command *running; /* for messages */
 
 static void help_row(const struct option_row *row, struct buf *out)
 {
@@ -78,15 +73,6 @@ void command_help(const struct command *command, struct buf *out)
     help_exits(command, out);
 }
 
-static bool exits_with(const struct command *command, int status)
-{
-    const struct command_exit *row = command->exits;
-    while (row->meaning != NULL && row->status != status) {
-        row++;
-    }
-    return row->meaning != NULL;
-}
-
 static void print_error(const char *format, va_list arguments, bool usage)
     __attribute__((format(printf, 1, 0)));
 static void print_error(const char *format, va_list arguments, bool usage)
@@ -94,9 +80,9 @@ static void print_error(const char *format, va_list arguments, bool usage)
     AUTO_FREE char *text = mem_vprintf(format, arguments);
     AUTO_BUF struct buf clean = {0};
     text_clean(&clean, text, strlen(text), 8192);
-    (void)fprintf(stderr, "presignctl %s: %s", running->name, clean.data);
+    (void)fprintf(stderr, "presignctl %s: %s", command_running->name, clean.data);
     if (usage) {
-        (void)fprintf(stderr, "; see presignctl %s --help", running->name);
+        (void)fprintf(stderr, "; see presignctl %s --help", command_running->name);
     }
     (void)fputc('\n', stderr);
 }
@@ -130,47 +116,5 @@ int command_end(int status)
     if (fflush(stdout) != 0 || ferror(stdout)) {
         return command_fail(EX_UNAVAILABLE, "the output could not be written");
     }
-    return status;
-}
-
-static int take_options(const struct command *command, int argc, char **argv, void *options)
-{
-    AUTO_FREE char *error = NULL;
-    AUTO_BUF struct buf help = {0};
-    switch (options_parse(command->options, command->operand, argc, argv, options, &error)) {
-    case OPTIONS_DONE:
-        return command->check == NULL ? COMMAND_GO_ON : command->check(options);
-    case OPTIONS_WRONG:
-        return command_usage("%s", error);
-    case OPTIONS_HELP:
-        command_help(command, &help);
-        (void)fputs(help.data, stdout);
-        return command_end(EX_OK);
-    }
-    abort();
-}
-
-static int run_with_setup(const struct command *command, void *options)
-{
-    struct ctl_config *config = options;
-    struct setup *setup = ctl_setup(config, command->setup == COMMAND_SETUP_WITHOUT_KEYS);
-    config->setup = setup;
-    int status = setup == NULL ? EX_CONFIG : command->run(options);
-    setup_free(setup);
-    return status;
-}
-
-int command_run(const struct command *command, int argc, char **argv)
-{
-    static void *options; /* lives until the process ends, as argv does */
-    running = command;
-    terminal_init();
-    options = mem_dup(command->defaults, command->options_size);
-    int status = take_options(command, argc, argv, options);
-    if (status == COMMAND_GO_ON) {
-        status = command->setup == COMMAND_WITHOUT_SETUP ? command->run(options)
-                                                         : run_with_setup(command, options);
-    }
-    assert(exits_with(command, status)); /* the help must list it */
     return status;
 }

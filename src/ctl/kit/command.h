@@ -73,6 +73,8 @@ void command_completion(const struct command *const *commands, size_t count, str
 /* What a step of a command returns when the command is to continue. */
 #define COMMAND_GO_ON (-1)
 
+/* The command of this process, for messages. */
+extern const struct command *command_running;
 /* Runs the command, once in a process. argv[0] is its name. Returns the exit status, after --help
  * or an error was printed. */
 int command_run(const struct command *command, int argc, char **argv)

@@ -124,7 +124,7 @@ bool block_arrive(struct redrive_block *block, int32_t partition, int64_t offset
 /* How long brokers keep positions, in ms, minus a margin for clocks that differ. */
 int64_t block_retention_ms(struct ctl_kafka *kafka);
 
-/* ---- run.c */
+/* ---- run.c; batch.c has its transactions */
 
 struct redrive_options {
     struct outcome_options outcomes; /* its time is that of the outcome */

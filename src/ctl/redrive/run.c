@@ -1,308 +1,18 @@
-/* Runs through blocks, partitions, records and transactions. redrive.h has the design. */
-#include "ctl/redrive/redrive.h"
+/* Runs through blocks, partitions and records. redrive.h has the design. */
+#include "ctl/redrive/parts.h"
 
-#include "ctl/kit/command.h"
 #include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/admit.h"
 
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <syslog.h>
 
-enum {
-    HELD_BYTES_MAX =
-        16 * 1024 * 1024, /* of failures and events until their transaction has ended */
-    TOO_LARGE_MAX = 1024, /* records; more end the run */
-    TRIES_MAX = 5,        /* of a block, in a row without progress */
-};
-
-struct redrive {
-    const struct setup *setup;
-    const struct redrive_options *options;
-    const char *failures, *requests; /* topics */
-    char *group;                     /* GROUP-redrive: also the transactional.id */
-    struct ctl_kafka *scanner, *fetcher;
-    size_t partitions;
-    int64_t *lows, *highs;
-    int64_t *printed; /* by partition: failures below it were printed, if the block restarts */
-    int64_t now_ms, retention_ms;
-    struct redrive_block block;
-    struct record_metadata too_large[TOO_LARGE_MAX]; /* failures */
-    size_t too_large_count, sent;
-    bool limit_reached; /* from now on only renew positions */
-    size_t single;      /* how many more records get a transaction each */
-    struct redrive_show show;
-    int status;
-
-    /* --send */
-    struct producer *producer;
-    int64_t deadline_ms; /* of the current transaction */
-    struct redriven *batch;
-    struct record_metadata *record_metadata;
-    enum refusal *refusals;
-    bool *delivered; /* delivery = at_least_once; else NULL */
-    size_t batch_count, batch_bytes, held_bytes;
-};
-
-enum step {
-    STEP_ON,
-    STEP_RESTART, /* the block, with its positions read again */
-    STEP_LIMIT,   /* the limit is reached */
-    STEP_END,     /* `status` is set, the error was printed */
-};
-
-/* Prints the error; STEP_END. */
-#define FAIL(redrive, code, ...) ((redrive)->status = command_fail((code), __VA_ARGS__), STEP_END)
-
-/* The run continues; the exit status shows that something was not sent. */
-static void print_unsendable(struct redrive *redrive, const struct failure *failure,
-                             enum redrive_state state, const char *detail)
-{
-    redrive_print(&redrive->show, failure, state, 0, detail);
-    redrive->status = EX_DATAERR;
-}
-
-/* --- One transaction --- */
-
-static bool on_pause(void *context, int64_t wait_ms)
-{
-    struct redrive *redrive = context;
-    (void)poll(NULL, 0, (int)wait_ms);
-    return clock_mono_ms() >= redrive->deadline_ms;
-}
-
-static bool may_commit(void *context)
-{
-    return !on_pause(context, 0);
-}
-
-static void batch_drop(struct redrive *redrive)
-{
-    for (size_t i = 0; i < redrive->batch_count; i++) {
-        redriven_deinit(&redrive->batch[i]);
-    }
-    redrive->batch_count = redrive->batch_bytes = redrive->held_bytes = 0;
-}
-
-/* In the current block. */
-static bool has_failures(const struct redrive *redrive, size_t partition)
-{
-    int64_t begin = block_begin(&redrive->block);
-    return redrive->highs[partition] > begin && redrive->lows[partition] < begin + WINDOW_SPAN;
-}
-
-static bool is_delivered(const struct redrive *redrive, size_t index)
-{
-    return redrive->delivered == NULL || redrive->options->discard || redrive->delivered[index];
-}
-
-/* Whether the run commits positions. */
-static bool writes(const struct redrive_options *options)
-{
-    return options->send || (options->discard && !options->list);
-}
-
-/* The positions that the transaction commits: of all partitions with failures in this block, so
- * that none expires. */
-static size_t positions_write(struct redrive *redrive, struct transaction_position *positions)
-{
-    struct redrive_block *block = &redrive->block;
-    size_t count = 0;
-    for (size_t i = 0; i < redrive->batch_count; i++) {
-        const rd_kafka_message_t *message = redrive->batch[i].failure.message;
-        if (is_delivered(redrive, i)) {
-            window_finish(&block->windows[message->partition], message->offset);
-        }
-    }
-    for (size_t i = 0; i < block->count; i++) {
-        if (block->known[i] && has_failures(redrive, i)) {
-            AUTO_BUF struct buf metadata = {0};
-            window_encode(&block->windows[i], &metadata);
-            positions[count++] = (struct transaction_position){
-                .partition = (int32_t)i,
-                .offset = block->windows[i].base_offset,
-                .metadata = buf_take(&metadata),
-            };
-        }
-    }
-    return count;
-}
-
-static void records_write(const struct redrive *redrive, struct transaction_record *records)
-{
-    for (size_t i = 0; i < redrive->batch_count; i++) {
-        const struct record *record = &redrive->batch[i].record;
-        records[i] = (struct transaction_record){
-            .topic = 0, /* the only one: config.topics */
-            .key = record->key,
-            .key_len = record->key_len,
-            .value = record->value,
-            .value_len = record->value_len,
-            .headers = record->headers,
-            .header_count = record->header_count,
-        };
-    }
-}
-
-static void print_sent(struct redrive *redrive)
-{
-    for (size_t i = 0; i < redrive->batch_count; i++) {
-        const struct redriven *redriven = &redrive->batch[i];
-        if (!is_delivered(redrive, i)) {
-            continue;
-        }
-        redrive->sent++;
-        if (redrive->options->discard) {
-            redrive_print(&redrive->show, &redriven->failure, REDRIVE_DISCARDED, 0, NULL);
-            continue;
-        }
-        AUTO_FREE char *request =
-            ctl_record_id(redrive->requests, redrive->record_metadata[i].partition,
-                          redrive->record_metadata[i].offset);
-        redrive_print(&redrive->show, &redriven->failure, REDRIVE_SENT, redriven->count, request);
-    }
-    (void)fflush(stdout);
-}
-
-static enum step skip_too_large(struct redrive *redrive, size_t index)
-{
-    const struct failure *failure = &redrive->batch[index].failure;
-    if (redrive->too_large_count == TOO_LARGE_MAX) {
-        return FAIL(redrive, EX_DATAERR, "too many events are too large for the requests topic");
-    }
-    redrive->too_large[redrive->too_large_count++] =
-        (struct record_metadata){failure->message->partition, failure->message->offset};
-    print_unsendable(redrive, failure, REDRIVE_TOO_LARGE, "max.message.bytes");
-    return STEP_RESTART;
-}
-
-/* A record that is too large is skipped. A broker rejects whole requests: if there is more than one
- * such record, each is sent alone the next time. */
-static enum step handle_rejected(struct redrive *redrive, const struct transaction_end *end)
-{
-    for (size_t i = 0; end->refused == 1 && i < redrive->batch_count; i++) {
-        if (refusal_row(redrive->refusals[i])->scope == REFUSAL_OF_RECORD) {
-            return skip_too_large(redrive, i);
-        }
-    }
-    redrive->single = redrive->batch_count;
-    return STEP_RESTART;
-}
-
-static enum step handle_end(struct redrive *redrive, const struct transaction_end *end)
-{
-    if (end->verdict == TRANSACTION_COMMITTED) {
-        if (redrive->delivered == NULL) {
-            print_sent(redrive);
-        }
-        redrive->single -= redrive->single > 0;
-        return STEP_ON;
-    }
-    if (end->verdict == TRANSACTION_STALE) {
-        return FAIL(redrive, EX_UNAVAILABLE,
-                    "another program has joined the group of the positions");
-    }
-    if (end->verdict == TRANSACTION_FENCED) {
-        return FAIL(
-            redrive, EX_TEMPFAIL,
-            "another presignctl redrive has taken over; the events printed as sent were sent");
-    }
-    return end->verdict == TRANSACTION_RECORDS_REFUSED ? handle_rejected(redrive, end)
-                                                       : STEP_RESTART;
-}
-
-/* Without transactions: commits the positions of the events that were sent. If some events of the
- * batch were refused, the positions name the others, so that the restarted block does not send
- * these again. */
-static enum step commit_delivered(struct redrive *redrive, struct transaction_batch *batch,
-                                  struct transaction_position *positions)
-{
-    AUTO_FREE char *reason = NULL;
-    for (size_t i = 0; i < batch->position_count; i++) { /* written before anything was sent */
-        free((char *)positions[i].metadata);
-    }
-    batch->position_count = positions_write(redrive, positions);
-    bool committed =
-        block_commit(&redrive->block, redrive->failures, batch, redrive->setup->properties,
-                     redrive->setup->property_count, redrive->options->timeout_ms, &reason);
-    print_sent(redrive);
-    return committed ? STEP_ON
-                     : FAIL(redrive, EX_TEMPFAIL,
-                            "the last events were sent, but the next run may send them again: "
-                            "%s",
-                            reason);
-}
-
-static enum step publish(struct redrive *redrive, struct transaction_batch *batch,
-                         struct transaction_position *positions)
-{
-    struct transaction_end end;
-    if (!producer_publish(redrive->producer, batch, &end)) {
-        return FAIL(redrive, EX_TEMPFAIL,
-                    redrive->delivered == NULL
-                        ? "it is unknown whether the last events were sent: run it again, which "
-                          "finds out"
-                        : "it is unknown whether the last events were sent: the next run sends "
-                          "them again");
-    }
-    enum step step =
-        redrive->delivered == NULL ? STEP_ON : commit_delivered(redrive, batch, positions);
-    return step == STEP_ON ? handle_end(redrive, &end) : step;
-}
-
-/* Sends the batch and the positions of the whole block in one transaction. */
-static enum step flush(struct redrive *redrive)
-{
-    AUTO_FREE struct transaction_record *records =
-        mem_zalloc(redrive->batch_count + 1, sizeof *records);
-    AUTO_FREE struct transaction_position *positions =
-        mem_zalloc(redrive->partitions, sizeof *positions);
-    if (redrive->delivered != NULL) {
-        memset(redrive->delivered, 0, (redrive->batch_count + 1) * sizeof *redrive->delivered);
-    }
-    struct group_metadata *group_metadata =
-        group_metadata_new(rd_kafka_consumer_group_metadata_new(redrive->block.group));
-    struct transaction_batch batch = {
-        .group_metadata = group_metadata,
-        .records = records,
-        .record_count = redrive->options->discard ? 0 : redrive->batch_count,
-        .positions = positions,
-        .position_count = positions_write(redrive, positions),
-        .record_metadata = redrive->record_metadata,
-        .refusals = redrive->refusals,
-        .delivered = redrive->delivered,
-    };
-    records_write(redrive, records);
-    redrive->deadline_ms = clock_mono_ms() + redrive->options->timeout_ms;
-    enum step step = STEP_ON;
-    if (batch.position_count > 0) {
-        step = publish(redrive, &batch, positions);
-    }
-    for (size_t i = 0; i < batch.position_count; i++) {
-        free((char *)positions[i].metadata);
-    }
-    group_metadata_unref(group_metadata);
-    batch_drop(redrive);
-    return step;
-}
-
-static enum step acquire(struct redrive *redrive)
-{
-    redrive->deadline_ms = clock_mono_ms() + redrive->options->timeout_ms;
-    while (!producer_acquire(redrive->producer)) {
-        if (on_pause(redrive, 100)) {
-            return FAIL(redrive, EX_UNAVAILABLE, "the transactional.id %s cannot be acquired: %s",
-                        redrive->group, producer_last_error(redrive->producer));
-        }
-    }
-    return STEP_ON;
-}
+enum { TRIES_MAX = 5 }; /* of a block, in a row without progress */
 
 /* --- One record --- */
 
@@ -352,7 +62,7 @@ static enum step add_event(struct redrive *redrive, struct redriven *redriven, b
     AUTO_FREE char *error = redrive->options->force ? NULL : admission_error(redrive, redriven);
     if (error != NULL) {
         if (fresh) {
-            print_unsendable(redrive, &redriven->failure, REDRIVE_WOULD_FAIL, error);
+            batch_unsendable(redrive, &redriven->failure, REDRIVE_WOULD_FAIL, error);
         }
         redriven_deinit(redriven);
         return STEP_ON;
@@ -370,13 +80,6 @@ static enum step add_event(struct redrive *redrive, struct redriven *redriven, b
     return STEP_ON;
 }
 
-static bool batch_full(const struct redrive *redrive)
-{
-    return redrive->batch_count == (size_t)redrive->options->batch || redrive->single > 0 ||
-           redrive->batch_bytes >= TRANSACTION_BYTES_MAX / 2 ||
-           redrive->held_bytes >= HELD_BYTES_MAX;
-}
-
 /* A failure that the filter has chosen. */
 static enum step process_chosen(struct redrive *redrive, struct failure *failure, bool fresh)
 {
@@ -385,10 +88,10 @@ static enum step process_chosen(struct redrive *redrive, struct failure *failure
     bool gone;
     if (redriven_make(redriven, failure, redrive->fetcher, redrive->requests, &gone, &reason)) {
         enum step step = add_event(redrive, redriven, fresh);
-        return step == STEP_ON && batch_full(redrive) ? flush(redrive) : step;
+        return step == STEP_ON && batch_full(redrive) ? batch_flush(redrive) : step;
     }
     if (gone && fresh) {
-        print_unsendable(redrive, &redriven->failure, REDRIVE_GONE, reason);
+        batch_unsendable(redrive, &redriven->failure, REDRIVE_GONE, reason);
     }
     redriven_deinit(redriven);
     return gone ? STEP_ON : FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
@@ -405,7 +108,7 @@ static enum step discard(struct redrive *redrive, struct failure *failure)
     redrive->batch[redrive->batch_count++] = (struct redriven){.failure = *failure};
     redrive->held_bytes += failure->message->len;
     *failure = (struct failure){0};
-    return batch_full(redrive) ? flush(redrive) : STEP_ON;
+    return batch_full(redrive) ? batch_flush(redrive) : STEP_ON;
 }
 
 static bool is_chosen(const struct redrive_options *options, const struct failure *failure)
@@ -438,7 +141,7 @@ static enum step process_unsent(struct redrive *redrive, struct failure *failure
         if (options->forgotten != NULL) { /* leave */
             redrive->show.skipped++;
         } else {
-            print_unsendable(redrive, failure, REDRIVE_MAYBE_SENT, NULL);
+            batch_unsendable(redrive, failure, REDRIVE_MAYBE_SENT, NULL);
         }
         return STEP_ON;
     }
@@ -574,7 +277,7 @@ static enum step process_partition(struct redrive *redrive, size_t partition)
 {
     const struct redrive_block *block = &redrive->block;
     enum step step = check_end(redrive, partition);
-    if (step == STEP_ON && writes(redrive->options) && !block->known[partition]) {
+    if (step == STEP_ON && batch_commits(redrive->options) && !block->known[partition]) {
         step = decide_missing(redrive, partition);
     }
     if (step == STEP_ON) {
@@ -589,8 +292,8 @@ static enum step process_partition(struct redrive *redrive, size_t partition)
 static enum step process_block(struct redrive *redrive, int64_t number)
 {
     AUTO_FREE char *reason = NULL;
-    bool send = writes(redrive->options);
-    enum step step = send ? acquire(redrive) : STEP_ON;
+    bool send = batch_commits(redrive->options);
+    enum step step = send ? batch_acquire(redrive) : STEP_ON;
     if (step != STEP_ON) {
         return step;
     }
@@ -603,12 +306,12 @@ static enum step process_block(struct redrive *redrive, int64_t number)
         step = FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
     }
     for (size_t i = 0; step == STEP_ON && !redrive->limit_reached && i < redrive->partitions; i++) {
-        step = has_failures(redrive, i) ? process_partition(redrive, i) : STEP_ON;
+        step = batch_has_failures(redrive, i) ? process_partition(redrive, i) : STEP_ON;
         redrive->limit_reached = step == STEP_LIMIT;
         step = step == STEP_LIMIT ? STEP_ON : step;
     }
     if (send && step == STEP_ON) {
-        step = flush(redrive);
+        step = batch_flush(redrive);
     }
     batch_drop(redrive);
     block_deinit(&redrive->block);
@@ -630,7 +333,7 @@ static enum step process_blocks(struct redrive *redrive)
     unsigned tries = 0;
     size_t before = 0;
     for (int64_t number = first; number <= last && step == STEP_ON; number++) {
-        if (redrive->limit_reached && !writes(redrive->options)) {
+        if (redrive->limit_reached && !batch_commits(redrive->options)) {
             break;
         }
         step = process_block(redrive, number);
@@ -681,21 +384,6 @@ static bool find_ends(struct redrive *redrive, char **error)
     return true;
 }
 
-static bool open_producer(struct redrive *redrive, char **error)
-{
-    static const struct producer_owner owner = {.pause = on_pause, .may_commit = may_commit};
-    const struct producer_config config = {
-        .instance = redrive->group,
-        .delivery = setup_delivery(redrive->setup),
-        .requests_topic = redrive->failures, /* the topic of the positions */
-        .topics = {redrive->requests},
-        .properties = redrive->setup->properties,
-        .property_count = redrive->setup->property_count,
-    };
-    redrive->producer = producer_new(&config, &owner, redrive, error);
-    return redrive->producer != NULL && producer_open(redrive->producer, error);
-}
-
 static void close_all(struct redrive *redrive)
 {
     producer_free(redrive->producer);
@@ -729,7 +417,7 @@ static void work(struct redrive *redrive)
     AUTO_FREE char *reason = NULL;
     if (!open_readers(redrive)) {
         redrive->status = EX_CONFIG;
-    } else if (writes(redrive->options) && !open_producer(redrive, &reason)) {
+    } else if (batch_commits(redrive->options) && !batch_open(redrive, &reason)) {
         (void)FAIL(redrive, EX_CONFIG, "%s", reason);
     } else if (!find_ends(redrive, &reason)) {
         (void)FAIL(redrive, EX_UNAVAILABLE, "%s", reason);

@@ -1,6 +1,7 @@
 /* Log lines and metrics of repeated observations, for each merchant separately. */
 #include "daemon/report.h"
 
+#include "daemon/gauges.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/merchant_queue.h"
@@ -317,7 +318,7 @@ Test(report, gauges_have_the_labels_of_their_rows)
     const struct status status = {.process.ready = 1};
     AUTO_BUF struct buf page = {0};
     scene_begin(&scene);
-    report_gauges(scene.report, &pipeline, &status);
+    gauges_set(scene.metrics, &pipeline, &status);
     metrics_write(scene.metrics, &page);
     cr_expect_not_null(strstr(page.data, "\npresignd_ready 1\n"));
     cr_expect_not_null(strstr(page.data, "\npresignd_jobs{state=\"waiting\"} 0\n"));
