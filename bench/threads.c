@@ -19,7 +19,7 @@ enum { THREADS_MAX = 2 };
 struct thread {
     pthread_t id;
     struct backend *backend;
-    const struct backend_key *key;
+    struct backend_key *key;
     int processor;
     int64_t until_us;
     bool failed;
@@ -27,7 +27,7 @@ struct thread {
     double cpu_s;
 };
 
-static bool sign_eight(struct backend_worker *worker, const struct backend_key *key)
+static bool sign_eight(struct backend_worker *worker, struct backend_key *key)
 {
     struct sign_item items[SIGN_BATCH] = {0};
     bool ok = true;
@@ -63,7 +63,7 @@ static void *run(void *context)
 }
 
 /* Prints the processor time of one signature, and how many all threads made in a second. */
-static bool measure(struct backend *backend, const struct backend_key *key, const int *processors,
+static bool measure(struct backend *backend, struct backend_key *key, const int *processors,
                     size_t count, double seconds)
 {
     struct thread threads[THREADS_MAX] = {0};

@@ -55,8 +55,8 @@ struct backend_worker *backend_worker_new(struct backend *backend)
 struct backend_worker *backend_worker_free(struct backend_worker *worker);
 
 struct sign_item {
-    const struct backend_key *key; /* NULL: there is none, and no signature */
-    const void *message;           /* the string to sign */
+    struct backend_key *key; /* NULL: there is none, and no signature */
+    const void *message;     /* the string to sign */
     size_t len;
     struct buf signature;      /* out: base64; empty at the call. The caller's */
     enum sign_end end;         /* out */

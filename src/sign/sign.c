@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rsa.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -38,18 +40,38 @@ void sign_message(struct buf *out, const char *method, const char *path, int64_t
     buf_putc(out, '\n');
 }
 
-bool sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out)
+EVP_PKEY_CTX *sign_context_new(EVP_PKEY *key)
 {
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(key, NULL);
+    bool ok = context != NULL && EVP_PKEY_sign_init(context) == 1 &&
+              EVP_PKEY_CTX_set_rsa_padding(context, RSA_PKCS1_PADDING) == 1 &&
+              EVP_PKEY_CTX_set_signature_md(context, EVP_sha256()) == 1;
+    if (!ok) {
+        EVP_PKEY_CTX_free(context);
+        ERR_clear_error();
+    }
+    return ok ? context : NULL;
+}
+
+bool sign_with(EVP_PKEY_CTX *context, const void *message, size_t len, struct buf *out)
+{
+    unsigned char digest[SHA256_DIGEST_LENGTH];
     unsigned char raw[SIGN_SIGNATURE_MAX];
     size_t raw_len = sizeof raw;
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    bool ok = context != NULL && EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
-              EVP_DigestSign(context, raw, &raw_len, message, len) == 1;
-    EVP_MD_CTX_free(context);
+    bool ok = SHA256(message, len, digest) != NULL &&
+              EVP_PKEY_sign(context, raw, &raw_len, digest, sizeof digest) == 1;
     ERR_clear_error();
     if (ok) {
         text_base64(out, raw, raw_len);
     }
+    return ok;
+}
+
+bool sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out)
+{
+    EVP_PKEY_CTX *context = sign_context_new(key);
+    bool ok = context != NULL && sign_with(context, message, len, out);
+    EVP_PKEY_CTX_free(context);
     return ok;
 }
 

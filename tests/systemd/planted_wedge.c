@@ -20,8 +20,8 @@ bool __real_producer_publish(struct producer *producer, const struct transaction
 bool __wrap_producer_publish(struct producer *producer, const struct transaction_batch *batch,
                              struct transaction_end *end);
 
-bool __real_sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out);
-bool __wrap_sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out);
+bool __real_sign_with(EVP_PKEY_CTX *context, const void *message, size_t len, struct buf *out);
+bool __wrap_sign_with(EVP_PKEY_CTX *context, const void *message, size_t len, struct buf *out);
 
 static void hang_if(const char *what)
 {
@@ -44,10 +44,10 @@ bool __wrap_producer_publish(struct producer *producer, const struct transaction
     return __real_producer_publish(producer, batch, end);
 }
 
-bool __wrap_sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out)
+bool __wrap_sign_with(EVP_PKEY_CTX *context, const void *message, size_t len, struct buf *out)
 {
     hang_if("signer");
-    return __real_sign_bytes(key, message, len, out);
+    return __real_sign_with(context, message, len, out);
 }
 
 /* $PRESIGND_LOG_LEVEL, a number as in syslog(3): the daemon itself has no debug level to ask for,

@@ -8,7 +8,7 @@ if(NOT PRESIGND_SANITIZE)
                                  ${CMAKE_CURRENT_LIST_DIR}/planted_wedge.c)
   target_link_libraries(presignd-wedged PRIVATE core)
   target_link_options(presignd-wedged PRIVATE
-    -Wl,--wrap=pipeline_step,--wrap=sign_bytes,--wrap=producer_publish)
+    -Wl,--wrap=pipeline_step,--wrap=sign_with,--wrap=producer_publish)
   set_target_properties(presignd-wedged PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   # The daemon with hostile code in its main process, see planted_hostile.c. It is never installed.
   add_executable(presignd-hostile ${PROJECT_SOURCE_DIR}/src/main.c

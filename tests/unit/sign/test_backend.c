@@ -468,6 +468,39 @@ Test(backend, openssl_signs_for_more_keys_than_the_memory_holds)
     }
 }
 
+/* OpenSSL calls it when the last reference to a key has ended, and with it the key's numbers. */
+static void note_end(void *parent, void *ended, CRYPTO_EX_DATA *data, int index, long argl,
+                     void *argp)
+{
+    (void)parent;
+    (void)data;
+    (void)index;
+    (void)argl;
+    (void)argp;
+    if (ended != NULL) {
+        *(bool *)ended = true;
+    }
+}
+
+/* The worker goes on: it keeps nothing of a key. */
+Test(backend, a_key_that_has_signed_ends_when_it_is_freed)
+{
+    bool ended = false;
+    int index = CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_EVP_PKEY, 0, NULL, NULL, NULL, note_end);
+    EVP_PKEY *pkey = rsa_of_hex(known_answers[0].p, known_answers[0].q);
+    cr_assert(index >= 0 && EVP_PKEY_set_ex_data(pkey, index, &ended) == 1);
+    struct backend_key *key = backend_key_new(backend, pkey);
+    struct round round = {0};
+    round_add(&round, key, 2);
+    backend_sign(worker, round.items, round.count);
+    cr_assert_eq(round.items[0].backend, SIGN_BY_OPENSSL);
+    cr_assert_eq(round.items[1].end, SIGN_OK);
+    round_free(&round);
+    cr_assert(!ended);
+    backend_key_free(key);
+    cr_assert(ended);
+}
+
 /* What smaps(5) has in the line `name` of the mapping with `address`. */
 static bool smaps_says(const void *address, const char *name, const char *text)
 {
