@@ -7,17 +7,20 @@
  * alone. "curl" is the multi interface with keep-alive and nothing around it, its requests
  * signed beforehand; "caller" signs, sends, verifies and classifies on the event loop.
  */
-#include "bench.h"
 #include "presignd/base/buf.h"
+#include "presignd/base/mem.h"
 #include "presignd/sign/sign.h"
 #include "presignd/wechatpay/caller.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 enum { COUNT_MAX = 100000, AT_ONCE_MAX = 1024, TIMEOUT_MS = 60000 };

@@ -4,14 +4,18 @@
  * Eight at a time, as signing threads get them under load, with the backend that `sign_backend =
  * auto` finds; LIBRARY is a path of libcrypto_mb. With one processor there is one line.
  */
-#include "bench.h"
 #include "presignd/base/clock.h"
+#include "presignd/base/mem.h"
 #include "presignd/sign/key.h"
 #include "sign/backend.h"
 
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <time.h>
 
 #define MESSAGE "1554208460\nn\n{\"pre_entrustweb_id\":\"5778aadf1d8c1e4e6b3f9a2f5d7c9e01\"}\n"
 enum { THREADS_MAX = 2 };
