@@ -6,6 +6,7 @@ read the figures. Everything is bounded and ends with this process.
 """
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -37,6 +38,7 @@ SETTLE_S = 10  # until what a start begins has ended
 # At 100 events/s; before 2.4 librdkafka spins.
 LOW_RATE_US, LOW_RATE_OLD_US = 1000, 2000
 LIBRARY_ROUNDS = 3
+PROCESS_RATIO = 1.05
 LATENCY_P50_MS, LATENCY_P99_MS = 15, 50
 RSS_MIB = 64
 
@@ -52,6 +54,8 @@ class Scale:
         self.slow_s = 8 if quick else 20
         self.idle_s = 15 if quick else 60
         self.threads_s = 1 if quick else 5
+        self.pairs = 3 if quick else 5
+        self.pair_events = 4000 if quick else 8000
         self.memory_events = 2500 if quick else 5000
 
 
@@ -146,6 +150,12 @@ def published(daemon):
     return sum(value for name, value in daemon.metrics().items() if EVENTS_TOTAL.match(name))
 
 
+def signatures(daemon, backend=""):
+    """Those that are used, of one backend or of all."""
+    return sum(value for name, value in daemon.metrics().items()
+               if name.startswith("presignd_signatures_total") and backend in name and 'end="ok"' in name)
+
+
 def failed(daemon):
     return sum(value for name, value in daemon.metrics().items()
                if name.startswith("presignd_failures_total"))
@@ -161,26 +171,29 @@ def wait_published(daemon, count, timeout_s):
     return done
 
 
-def measure_drain(kafka, name, count, delay_ms=0, build=BUILD, processors=None):
+def measure_drain(kafka, name, count, delay_ms=0, build=BUILD, processors=None, sets=()):
     """So many events at once. Before them some others, not counted, make the connections and
     are all ended when the counting begins. `processors`: those that the daemon may use, with as
     many signing threads."""
-    pinned = {} if processors is None else {
-        "wrapper": ["taskset", "--cpu-list", ",".join(map(str, processors))],
-        "sets": [f"daemon.sign_threads={len(processors)}"]}
+    wrapper = ()
+    if processors is not None:
+        wrapper = ["taskset", "--cpu-list", ",".join(map(str, processors))]
+        sets = [*sets, f"daemon.sign_threads={len(processors)}"]
     with World(kafka=kafka) as world:
         start_sandbox(world, delay_ms)
         world.build = build
-        daemon = world.start_daemon(**pinned)
+        daemon = world.start_daemon(wrapper=wrapper, sets=sets)
         pid = daemon.process.pid
         world.produce(events(WARM_EVENTS))
         warm = wait_published(daemon, WARM_EVENTS, 60)
+        signed, batched = signatures(daemon), signatures(daemon, "crypto_mb")
         begin, loop_begin, begin_s = cpu_s(pid), loop_s(pid), time.monotonic()
         world.produce(events(count))
         done = wait_published(daemon, warm + count, 300)
         used, loop, took = cpu_s(pid) - begin, loop_s(pid) - loop_begin, time.monotonic() - begin_s
         row = {"scenario": name, "us": used * 1e6 / (done - warm), "rate": (done - warm) / took,
                "loop": loop * 1e6 / (done - warm), "library": library_of(daemon),
+               "batched": (signatures(daemon, "crypto_mb") - batched) * 100 / (signatures(daemon) - signed),
                "rss": memory_mib(pid, "VmRSS"), "peak": memory_mib(pid, "VmHWM")}
         if failed(daemon):
             raise AssertionError(f"{failed(daemon):.0f} events failed: the figures say nothing")
@@ -191,6 +204,18 @@ def median_drain(runs, *arguments):
     """The middle one of so many: short ones vary much on a machine that others use."""
     rows = sorted((measure_drain(*arguments) for _ in range(runs)), key=lambda row: row["us"])
     return rows[runs // 2]
+
+
+def measure_process(kafka, scale):
+    """What the signing process costs: rows by the value of sign_process. The pairs alternate, so that
+    other load on the machine affects both."""
+    rows = {"no": [], "yes": []}
+    for pair in range(scale.pairs):
+        for value in sorted(rows, reverse=pair % 2 == 1):
+            rows[value].append(measure_drain(kafka, f"sign_process = {value}", scale.pair_events,
+                                             sets=[f"daemon.sign_process={value}"]))
+    return {value: sorted(some, key=lambda row: row["us"])[scale.pairs // 2]
+            for value, some in rows.items()}
 
 
 def measure_memory(kafka, scale):
@@ -329,8 +354,8 @@ def print_row(row, floor):
     ratio = row["us"] / floor["floor"] if row.get("us") is not None else None
     print("| " + " | ".join([
         row["scenario"], cell(row.get("rate")), cell(row.get("us")), cell(ratio, 2),
-        cell(row.get("loop")), cell(row.get("rss"), 1), cell(row.get("peak"), 1), cell(row.get("p50"), 1),
-        cell(row.get("p99"), 1)]) + " |", flush=True)
+        cell(row.get("loop")), cell(row.get("batched")), cell(row.get("rss"), 1), cell(row.get("peak"), 1),
+        cell(row.get("p50"), 1), cell(row.get("p99"), 1)]) + " |", flush=True)
 
 
 def print_floor(floor):
@@ -339,8 +364,9 @@ def print_floor(floor):
                        ("floor", "the floor: sum of these three"), ("caller", "the daemon's caller")):
         print(f"| {what} | {floor[name]:.1f} |")
     print(f"\nLoad of the machine before: {load_1m():.1f}\n")
-    print("| scenario | events/s | µs per event | × floor | loop µs | MiB | peak MiB | p50 ms | p99 ms |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    print("| scenario | events/s | µs per event | × floor | loop µs | % in batches | MiB | peak MiB "
+          "| p50 ms | p99 ms |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
 
 
 def floor_ratio(backend):
@@ -356,6 +382,7 @@ def verdicts(rows, floor, backend):
     yield "µs per event, endpoint takes no time", rows["0 ms"]["us"], most
     yield "µs per event, endpoint takes 50 ms", rows["50 ms"]["us"], most
     yield "loop µs per event, endpoint takes no time", rows["0 ms"]["loop"], LOOP_US
+    yield "sign_process, ratio to no", rows["process yes"]["us"] / rows["process no"]["us"], PROCESS_RATIO
     yield "% of a core, idle", rows["idle"]["percent"], IDLE_PERCENT
     library = tuple(map(int, rows["100/s 0"]["library"].split(".")[:2]))
     yield ("µs per event at 100/s, 0 ms", rows["100/s 0"]["us"],
@@ -381,6 +408,9 @@ def scenarios(kafka, scale):
         some = processors[:count]
         yield f"cores {count}", lambda some=some: measure_drain(
             kafka, f"the daemon on {len(some)} core{'s'[len(some) == 1:]}", scale.events, processors=some)
+    by_process = functools.cache(lambda: measure_process(kafka, scale))
+    for value in ("no", "yes"):
+        yield f"process {value}", lambda value=value: by_process()[value]
     yield "memory", lambda: measure_memory(kafka, scale)
     yield "idle", lambda: measure_idle(kafka, scale.idle_s)
     for delay in (0, 50):
@@ -424,12 +454,14 @@ def compare_libraries(kafka, scale, builds):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="two minutes rather than five")
-    parser.add_argument("--only", metavar="REGEX", default="", help="these scenarios only: "
-                        "0 ms, 50 ms, depth N, cores N, memory, idle, 100/s N, alone, beside slow")
-    parser.add_argument("--builds", metavar="DIR", nargs="+", type=Path, help="instead of all else, "
-                        "compare these builds, one for each librdkafka, at 100 events/s and saturated")
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="The CPU time of an event, compared "
+                                     "with its lower bound; docs/performance.md explains the figures.")
+    parser.add_argument("--quick", action="store_true", help="shorter runs, with less exact figures")
+    parser.add_argument("--only", metavar="REGEX", default="", help="only scenarios of which a part matches, "
+                        "and no targets: " + ", ".join(name for name, _ in scenarios(None, Scale(False))))
+    parser.add_argument("--rdkafka", metavar="BUILD", nargs="*", dest="builds", type=Path, help="instead of "
+                        "all else, compare versions of librdkafka at 100 events/s and saturated; "
+                        "scripts/bench makes the builds")
     options = parser.parse_args()
     scale = Scale(options.quick)
     rows = {}
