@@ -29,14 +29,19 @@ const char *refresh_end_name(enum refresh_end end)
 
 static struct refresh_verdict verdict_of(enum refresh_end end, const char *text)
 {
-    text = text == NULL ? ends[end].text : text;
-    return (struct refresh_verdict){.end = end, .is_fault = text[0] != '\0', .text = text};
+    return (struct refresh_verdict){
+        .end = end, .is_fault = end != REFRESH_OK, .text = text == NULL ? ends[end].text : text};
 }
 
 static struct refresh_verdict none(const struct merchant *merchant, int64_t now_s)
 {
-    bool other = verify_any_is_valid(merchant->verify_keys, merchant->verify_key_count, now_s);
-    return verdict_of(other ? REFRESH_NONE : REFRESH_MISSING, NULL);
+    struct refresh_verdict verdict = verdict_of(REFRESH_NONE, NULL);
+    /* Without platform certificates. */
+    if (verify_any_is_valid(merchant->verify_keys, merchant->verify_key_count, now_s)) {
+        verdict.is_fault = false;
+        verdict.text = "";
+    }
+    return verdict;
 }
 
 /* A new merchant may get 500 SYSTEM_ERROR instead of 404. For one that has certificates it is an
@@ -113,7 +118,7 @@ static struct refresh_verdict judge_list(const struct merchant *merchant,
     }
     switch (opened) {
     case CERTIFICATES_OK:
-        return verdict_of(REFRESH_OK, NULL);
+        return (struct refresh_verdict){.end = REFRESH_OK, .text = ""};
     case CERTIFICATES_EMPTY:
         return none(merchant, now_s);
     case CERTIFICATES_NO_LIST:

@@ -158,7 +158,7 @@ class Lists(unittest.TestCase):
         self.kept.rmdir()
 
         daemon = self.start()
-        self.wait_for_refresh(daemon, "missing")
+        self.wait_for_refresh(daemon, "none")
         self.assertIn("configure wechatpay_public_key", self.merchant(daemon)["certificates_trouble"])
         daemon.terminate()
         self.world.start_sandbox(options=["--serial-mode", "both"])  # its configuration has the public key

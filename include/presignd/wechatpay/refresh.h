@@ -22,10 +22,8 @@
     ROW(UNAUTHORIZED, "unauthorized", /* 401 */                                              \
         "WeChat Pay refuses the request's signature: check private_key, serial_no and this " \
         "machine's clock")                                                                   \
-    ROW(NONE, "none", /* the merchant has no platform certificate, and another key: one that \
-                       * has moved to the public key */                                      \
-        "")                                                                                  \
-    ROW(MISSING, "missing", /* as above, without another key */                              \
+    ROW(NONE, "none", /* the merchant has no platform certificate: new merchants, and those  \
+                       * that have moved to the public key */                                \
         "WeChat Pay has no platform certificate for this merchant: configure "               \
         "wechatpay_public_key and wechatpay_public_key_id")                                  \
     ROW(UNDECRYPTABLE, "undecryptable",                                                      \
@@ -42,7 +40,8 @@ const char *refresh_end_name(enum refresh_end end);
 
 struct refresh_verdict {
     enum refresh_end end;
-    bool is_fault;      /* something is wrong: an end with a text */
+    bool is_fault;      /* something is wrong. REFRESH_NONE is no fault for a merchant with a key
+                         * of its own */
     const char *text;   /* static: what is wrong, and what to do; "" without a fault */
     int status;         /* of the answer; 0: none came */
     const char *reason; /* static: why none came; else NULL */

@@ -195,7 +195,7 @@ static void certificates_found(struct online *online, const struct merchant *mer
     AUTO_BUF struct buf is = {0};
     if (verdict->end == REFRESH_OK) {
         put_certificates(&is, answer);
-    } else if (verdict->end == REFRESH_NONE || verdict->end == REFRESH_MISSING) {
+    } else if (verdict->end == REFRESH_NONE) {
         buf_puts(&is, "WeChat Pay has none for this merchant");
     } else if (verdict->end == REFRESH_UNDECRYPTABLE) {
         buf_puts(&is, "the list does not open with apiv3_key");
