@@ -1,7 +1,7 @@
 /* The time between the starts of two transactions. Pure.
  *
  * A transaction costs the client the same for one outcome and for hundreds: about six requests and
- * sixty wake-ups of librdkafka's threads. Before librdkafka 2.4 it also costs two milliseconds of
+ * forty wake-ups of librdkafka's threads. Before librdkafka 2.4 it also costs two milliseconds of
  * CPU time: the main thread spins before each timer (rd_kafka_thread_main() rounds its sleep
  * down).
  *

@@ -116,16 +116,27 @@ static bool delivering(const struct producer *producer)
     return rd_kafka_outq_len(producer->client) > 0 && !failed(producer);
 }
 
+/* Not rd_kafka_flush(), which wakes every thread of the library so that no record waits for
+ * linger.ms; here that is 0. */
+static void reports_wait(struct producer *producer)
+{
+    int64_t begun_us = clock_mono_us(), left_ms = DELIVERY_SLICE_MS;
+    while (delivering(producer) && left_ms > 0) {
+        (void)rd_kafka_poll(producer->client, (int)left_ms);
+        left_ms = DELIVERY_SLICE_MS - since_ms(begun_us);
+    }
+}
+
 /* Waits until no record is queued or in flight. */
 static enum step drain(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
     while (delivering(producer) &&
-           since_ms(begun_us) <= SILENT_MS) { /* await_reports() finds out why */
+           since_ms(begun_us) <= SILENT_MS) { /* deliver_end() finds out why */
         if (producer_stopping(producer)) {
             return STEP_STOP;
         }
-        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+        reports_wait(producer);
     }
     return STEP_OK;
 }
@@ -142,7 +153,7 @@ static enum step produce_locked(struct producer *producer, const struct transact
     return STEP_OK;
 }
 
-static enum step produce_all(struct producer *producer, const struct transaction_batch *batch)
+enum step deliver_begin(struct producer *producer, const struct transaction_batch *batch)
 {
     size_t pending[TRANSACTION_TOPICS_MAX] = {0};
     for (size_t i = 0; i < producer->record_count && !failed(producer);) {
@@ -187,22 +198,9 @@ static bool client_failed(struct producer *producer)
     return error != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/* True when the transaction has failed while records wait. No call asks for this, but a call that
- * is not allowed inside a transaction returns the transaction's error. */
-static bool transaction_failed(struct producer *producer)
+static bool sending_failed(struct producer *producer)
 {
-    if (untransacted(producer)) {
-        return client_failed(producer);
-    }
-    rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
-    bool failed = error != NULL && (rd_kafka_error_txn_requires_abort(error) != 0 ||
-                                    rd_kafka_error_is_fatal(error) != 0);
-    if (failed) {
-        (void)transact_step_of(producer, "sending outcomes", error);
-    } else {
-        rd_kafka_error_destroy(error);
-    }
-    return failed;
+    return untransacted(producer) ? client_failed(producer) : transact_failed(producer);
 }
 
 /* What keeps a record's partition from accepting it; REFUSAL_NONE: nothing is known. */
@@ -251,18 +249,18 @@ static bool all_acknowledged(const struct producer *producer)
 
 /* Waits for all delivery reports before the commit. So, in a transaction, refusals are known while
  * nothing can be visible yet. */
-static enum step await_reports(struct producer *producer)
+enum step deliver_end(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
     while (delivering(producer)) {
         if (producer_stopping(producer)) {
             return STEP_STOP;
         }
-        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+        reports_wait(producer);
         if (!delivering(producer)) {
             break;
         }
-        if (transaction_failed(producer)) {
+        if (sending_failed(producer)) {
             return STEP_ABORT;
         }
         bool silent = since_ms(begun_us) > SILENT_MS;
@@ -280,14 +278,8 @@ static enum step await_reports(struct producer *producer)
     }
     /* The library purges all records when it cannot add a partition to the transaction. */
     bool lacks =
-        !all_acknowledged(producer) && (untransacted(producer) || transaction_failed(producer));
+        !all_acknowledged(producer) && (untransacted(producer) || transact_failed(producer));
     return failed(producer) || lacks ? STEP_ABORT : STEP_OK;
-}
-
-enum step deliver_records(struct producer *producer, const struct transaction_batch *batch)
-{
-    enum step step = produce_all(producer, batch);
-    return step == STEP_OK ? await_reports(producer) : step;
 }
 
 /* --- Without a transaction --- */
@@ -301,7 +293,7 @@ static void withdraw(struct producer *producer)
     (void)rd_kafka_purge(producer->client, RD_KAFKA_PURGE_F_QUEUE);
     while (rd_kafka_outq_len(producer->client) > 0 && since_ms(begun_us) <= WITHDRAW_MS &&
            !producer_stopping(producer)) {
-        (void)rd_kafka_flush(producer->client, DELIVERY_SLICE_MS);
+        reports_wait(producer);
     }
     producer_client_drop(producer);
 }
@@ -339,7 +331,8 @@ bool deliver_run(struct producer *producer, const struct transaction_batch *batc
 {
     producer->delivery_error = producer->transaction_error = RD_KAFKA_RESP_ERR_NO_ERROR;
     producer->begun_us = clock_mono_us();
-    enum step step = deliver_records(producer, batch);
+    enum step step = deliver_begin(producer, batch);
+    step = step == STEP_OK ? deliver_end(producer) : step;
     if (step == STEP_OK) {
         last_error_clear(&producer->last_error);
         *end = transact_end_of(producer, TRANSACTION_COMMITTED);

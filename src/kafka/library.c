@@ -8,7 +8,10 @@
  * - consumer.c: a partition is resumed when it is given back. A pause outlives the assignment.
  * - producer.c: init_transactions() is called again after 20 ms. The library repeats the request
  *   only after 500 ms.
- * - transact.c: offsets go before records. The request for partitions is repeated after 20 ms.
+ * - transact.c: records go before offsets. The library waits a millisecond before it adds their
+ *   partitions to the transaction. read_back.c: a transaction begins 5 ms after the previous one at
+ *   the earliest. A request for partitions that comes too early is repeated after 20 ms.
+ * - deliver.c: rd_kafka_poll(), not rd_kafka_flush(), which wakes every thread of the library.
  * - transact.c: a record that failed is followed by a new producer. The gap in the old one's
  *   sequence aborts the next transaction.
  * - publisher.c: a thread is left behind. rd_kafka_send_offsets_to_transaction() may block forever.

@@ -72,7 +72,8 @@ struct producer {
     rd_kafka_resp_err_t delivery_error;    /* the first one that is not caused by another error */
     rd_kafka_resp_err_t transaction_error; /* of a call of the transaction */
     int64_t begun_us;
-    int64_t open_us; /* since when the coordinator may have an open transaction of ours; 0: none */
+    int64_t open_us;  /* since when the coordinator may have an open transaction of ours; 0: none */
+    int64_t ended_us; /* the last commit or abort */
     struct last_error last_error;
 };
 
@@ -123,10 +124,10 @@ void producer_record_error(struct producer *producer, size_t index);
 
 /* --- deliver.c --- */
 
-/* Produces the records and waits for all delivery reports. Without a transaction, records that are
- * marked as delivered are left out, and the reports of the others are awaited after a refusal, too.
- */
-enum step deliver_records(struct producer *producer, const struct transaction_batch *batch);
+/* Queues the records. Without a transaction, those that are marked as delivered are left out. */
+enum step deliver_begin(struct producer *producer, const struct transaction_batch *batch);
+/* Waits for all delivery reports; without a transaction after a refusal, too. */
+enum step deliver_end(struct producer *producer);
 /* A batch without a transaction. TRANSACTION_COMMITTED: all records are acknowledged; the owner
  * commits the positions. False when the owner asked to stop before the end was known. */
 bool deliver_run(struct producer *producer, const struct transaction_batch *batch,
@@ -141,6 +142,10 @@ void deliver_request_max_learn(struct producer *producer, unsigned topic);
 /* A whole transaction. False when the owner asked to stop before its end was known. */
 bool transact_run(struct producer *producer, const struct transaction_batch *batch,
                   struct transaction_end *end);
+/* True when the open transaction has failed; the producer's errors are then those of its first
+ * failure. No call asks for this, but a call that is not allowed inside a transaction returns the
+ * transaction's error. */
+bool transact_failed(struct producer *producer);
 /* Destroys the error of a call before the commit. */
 enum step transact_step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error);
 struct transaction_end transact_end_of(struct producer *producer, enum transaction_verdict verdict);

@@ -36,9 +36,6 @@ enum {
     ACQUIRE_PAUSE_MS = 1000,
     /* How often a batch in progress is checked. */
     CHECK_MS = 5000,
-    /* After a commit its positions are pending for two to four milliseconds. A request that comes
-     * earlier is repeated. */
-    STABLE_AFTER_MS = 5,
 };
 
 /* Questions that the thread answers between batches. */
@@ -280,15 +277,14 @@ static void id_acquire(struct worker *worker)
 }
 
 /* With the lock, which is released meanwhile. The client's statistics come every
- * BROKERS_INTERVAL_MS; brokers that are away are asked for the positions as seldom. A batch that
- * comes before STABLE_AFTER_MS waits for the positions itself. */
+ * BROKERS_INTERVAL_MS; brokers that are away are asked for the positions as seldom. */
 static void idle(struct worker *worker)
 {
     bool unstable = producer_unstable(worker->producer);
     bool soon = unstable && !worker->unanswered;
-    const struct timespec until = clock_mono_after(soon ? STABLE_AFTER_MS : BROKERS_INTERVAL_MS);
+    const struct timespec until = clock_mono_after(BROKERS_INTERVAL_MS);
     alive(worker, 0);
-    if (changed_wait(worker, &until) || has_work(worker)) {
+    if (!soon && (changed_wait(worker, &until) || has_work(worker))) {
         return;
     }
     alive(worker, unstable ? clock_mono_us() : 0);

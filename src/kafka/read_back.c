@@ -5,6 +5,12 @@
 
 #include <string.h>
 
+enum {
+    /* After a commit its positions are pending for two to four milliseconds, and its markers are
+     * being written. A request that comes earlier is repeated. */
+    STABLE_AFTER_MS = 5,
+};
+
 void read_back_drop(struct producer *producer)
 {
     client_destroy_detached(producer->reader);
@@ -60,7 +66,11 @@ bool producer_unstable(const struct producer *producer)
  * again. */
 bool producer_await_stable(struct producer *producer)
 {
-    int64_t begun_us = clock_mono_us();
+    int64_t begun_us = clock_mono_us(), early_ms = STABLE_AFTER_MS - since_ms(producer->ended_us);
+    if (producer_unstable(producer) && early_ms > 0 &&
+        producer->owner->pause(producer->context, early_ms)) {
+        return false;
+    }
     while (producer_unstable(producer)) {
         rd_kafka_t *reader = reader_get(producer);
         rd_kafka_resp_err_t error = reader == NULL

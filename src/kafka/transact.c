@@ -1,10 +1,13 @@
-/* One transaction: begin, offsets, records (deliver.c), commit. docs/kafka.md lists what follows
- * each error.
+/* One transaction: begin, records (deliver.c), offsets, the records' reports, commit. docs/kafka.md
+ * lists what follows each error.
  *
- * The offsets go first, for two reasons. A stale membership is rejected before any outcome is
- * written. And while the broker still writes the markers of the previous transaction
- * (CONCURRENT_TRANSACTIONS), librdkafka repeats the request for the offsets after
- * retry.backoff.ms, but the one for the output partitions after 20 ms.
+ * The records are queued first. librdkafka adds their partitions to the transaction a millisecond
+ * later and then sends them, while this thread waits for the two requests of the offsets. So an
+ * outcome may be written before a stale membership is rejected; the abort hides it.
+ *
+ * A transaction begins only when the markers of the previous one are probably written
+ * (producer_await_stable()): after CONCURRENT_TRANSACTIONS librdkafka repeats the request for the
+ * partitions only 20 ms later.
  */
 #include "kafka/producer_parts.h"
 #include "presignd/base/log.h"
@@ -28,6 +31,19 @@ enum step transact_step_of(struct producer *producer, const char *doing, rd_kafk
     /* An error that is neither abortable nor fatal is a call in the wrong state. A client that
      * gets there cannot be trusted. */
     return abortable ? STEP_ABORT : STEP_FATAL;
+}
+
+bool transact_failed(struct producer *producer)
+{
+    rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client);
+    bool failed = error != NULL && (rd_kafka_error_txn_requires_abort(error) != 0 ||
+                                    rd_kafka_error_is_fatal(error) != 0);
+    if (failed) {
+        (void)transact_step_of(producer, "sending outcomes", error);
+    } else {
+        rd_kafka_error_destroy(error);
+    }
+    return failed;
 }
 
 static enum step begin(struct producer *producer)
@@ -67,6 +83,9 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
                 positions_keep(producer, list);
             }
             enum step step = transact_step_of(producer, "sending offsets", error);
+            if (producer->transaction_error == RD_KAFKA_RESP_ERR__STATE) {
+                (void)transact_failed(producer); /* a record's error came first */
+            }
             return retriable ? STEP_ABORT : step;
         }
         last_error_set_error(&producer->last_error, "sending offsets", error);
@@ -157,6 +176,7 @@ bool transact_abort(struct producer *producer)
     }
     producer->last_error = cause;
     producer->open_us = error == NULL ? 0 : producer->open_us;
+    producer->ended_us = clock_mono_us();
     return error == NULL;
 }
 
@@ -283,8 +303,9 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
         return !producer_stopping(producer);
     }
     enum step step = begin(producer);
+    step = step == STEP_OK ? deliver_begin(producer, batch) : step;
     step = step == STEP_OK ? send_offsets(producer, batch, &stale) : step;
-    step = step == STEP_OK ? deliver_records(producer, batch) : step;
+    step = step == STEP_OK ? deliver_end(producer) : step;
     if (step == STEP_OK) {
         commit_tried = producer->owner->may_commit(producer->context);
         step = commit_tried ? commit(producer) : STEP_STOP;
@@ -293,6 +314,7 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
     case STEP_OK:
         last_error_clear(&producer->last_error);
         producer->open_us = 0;
+        producer->ended_us = clock_mono_us();
         *end = transact_end_of(producer, TRANSACTION_COMMITTED);
         return true;
     case STEP_ABORT:

@@ -6,6 +6,8 @@ if(NOT PRESIGND_SANITIZE MATCHES "thread")
   add_executable(kafka-worker ${CMAKE_CURRENT_LIST_DIR}/worker.c)
   target_link_libraries(kafka-worker PRIVATE core)
   presignd_test(kafka-room.mock ${CMAKE_CURRENT_LIST_DIR}/mock.c)
+  target_link_options(test-kafka-room.mock PRIVATE
+    -Wl,--wrap=rd_kafka_send_offsets_to_transaction)
   presignd_test(kafka-room.handles ${CMAKE_CURRENT_LIST_DIR}/handles.c)
   target_link_options(test-kafka-room.handles PRIVATE
     -Wl,--wrap=rd_kafka_new,--wrap=rd_kafka_last_error)

@@ -699,7 +699,7 @@ inline send_offsets(i)
 }
 
 /* Together with the commit's request: without one, the transaction is aborted, whatever was written. */
-inline produce_all_and_commit(i)
+inline deliver_begin_and_commit(i)
 {
     if
     :: txn[i].fenced ->
@@ -711,7 +711,7 @@ inline produce_all_and_commit(i)
         }
         txn[i].commit_sent = 1;
         d[i].publisher = COMMITTING;
-        printf("%c  produce_all, commit: requests sent\n", NAME(i))
+        printf("%c  deliver_begin, commit: requests sent\n", NAME(i))
     fi
 }
 
@@ -1028,7 +1028,7 @@ inline worker_take_over(i)
     :: else ->
 #ifdef NO_MAY_COMMIT
         if
-        :: d[i].publisher == OFFSETS_SENT -> produce_all_and_commit(i)
+        :: d[i].publisher == OFFSETS_SENT -> deliver_begin_and_commit(i)
         :: else
         fi;
 #endif
@@ -1242,7 +1242,7 @@ end:
            d[i].publisher = READY }
     :: d_step { RUNS(i) && d[i].publisher == READY && d[i].publishing && txn[i].state == EMPTY ->
            send_offsets(i) }
-    :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT -> produce_all_and_commit(i) }
+    :: d_step { RUNS(i) && d[i].publisher == OFFSETS_SENT -> deliver_begin_and_commit(i) }
     :: d_step { RUNS(i) && d[i].publisher == COMMITTING && txn[i].answer != NO_ANSWER ->
            commit_answered(i) }
     :: d_step { RUNS(i) && d[i].publisher == COMMIT_UNKNOWN && txn[i].state != PREPARE_COMMIT ->
