@@ -31,7 +31,7 @@ struct loop {
     void *signal_context;
     loop_fn *step;
     void *step_context;
-    struct list deferred;
+    struct list deferred, before_step;
     bool again, stopping;
     int status;
 };
@@ -72,6 +72,7 @@ struct loop *loop_new(void)
 {
     struct loop *loop = mem_zalloc(1, sizeof *loop);
     list_init(&loop->deferred);
+    list_init(&loop->before_step);
     int result = set_up(loop);
     if (result < 0) {
         loop = loop_free(loop);
@@ -196,30 +197,39 @@ void loop_step_set(struct loop *loop, loop_fn *fn, void *context)
     loop->step_context = context;
 }
 
+static void set(struct list *list, struct loop_deferred *deferred)
+{
+    if (deferred->in == NULL) {
+        deferred->in = list;
+        list_push_back(list, &deferred->link);
+    }
+}
+
 void loop_defer(struct loop *loop, struct loop_deferred *deferred)
 {
-    if (!deferred->is_set) {
-        deferred->is_set = true;
-        list_push_back(&loop->deferred, &deferred->link);
-    }
+    set(&loop->deferred, deferred);
 }
 
-void loop_defer_cancel(struct loop *loop, struct loop_deferred *deferred)
+void loop_before_step(struct loop *loop, struct loop_deferred *deferred)
 {
-    if (deferred->is_set) {
-        deferred->is_set = false;
-        list_remove(&loop->deferred, &deferred->link);
+    set(&loop->before_step, deferred);
+}
+
+void loop_defer_cancel(struct loop_deferred *deferred)
+{
+    if (deferred->in != NULL) {
+        list_remove(deferred->in, &deferred->link);
+        deferred->in = NULL;
     }
 }
 
-static void run_deferred(struct loop *loop)
+static void run_deferred(struct list *list)
 {
     /* Only those that are set now: one may set itself again. */
     struct list_link *link;
-    for (size_t count = loop->deferred.count;
-         count > 0 && (link = list_pop_front(&loop->deferred)) != NULL; count--) {
+    for (size_t count = list->count; count > 0 && (link = list_pop_front(list)) != NULL; count--) {
         struct loop_deferred *deferred = CONTAINER_OF(link, struct loop_deferred, link);
-        deferred->is_set = false;
+        deferred->in = NULL;
         deferred->fn(deferred->context);
     }
 }
@@ -254,13 +264,15 @@ static bool run_one(struct loop *loop, uint64_t wait_us)
 int loop_run(struct loop *loop)
 {
     do {
-        run_deferred(loop);
-        bool more = loop->again || loop->stopping || !list_empty(&loop->deferred);
+        run_deferred(&loop->deferred);
+        bool more = loop->again || loop->stopping || !list_empty(&loop->deferred) ||
+                    !list_empty(&loop->before_step);
         uint64_t wait_us = more ? 0 : UINT64_MAX;
         loop->again = false;
         for (int i = 0; i < SOURCES_PER_ROUND && run_one(loop, wait_us); i++) {
             wait_us = 0;
         }
+        run_deferred(&loop->before_step);
         if (loop->step != NULL) {
             loop->step(loop->step_context);
         }

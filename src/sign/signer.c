@@ -293,7 +293,7 @@ struct signer *signer_free(struct signer *signer)
     lose_all(&signer->waiting);
     loop_fd_remove(signer->watch);
     loop_timer_stop(&signer->timer);
-    loop_defer_cancel(signer->loop, &signer->sender);
+    loop_defer_cancel(&signer->sender);
     free(signer);
     return NULL;
 }

@@ -551,7 +551,7 @@ void caller_notify_signed(struct caller *caller, caller_signed_fn *notify)
 static void abandon(struct call *call)
 {
     if (call->signing && call->caller->signer == NULL) {
-        loop_defer_cancel(call->caller->loop, &call->sign_later);
+        loop_defer_cancel(&call->sign_later);
     } else if (call->signing) {
         call->caller = NULL;
         return;

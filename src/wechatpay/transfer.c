@@ -59,7 +59,8 @@ struct transfer_client {
     bool resolving[TRANSFER_HOSTS_MAX]; /* see transfer.resolving */
     struct list running;
     struct list finished;
-    struct loop_timer curl_timer, deliver_timer, idle_timer, wait_timer;
+    struct loop_deferred deliverer;
+    struct loop_timer curl_timer, idle_timer, wait_timer;
 };
 
 /* A descriptor that curl wants to be watched. */
@@ -608,7 +609,7 @@ static void hand_over(struct transfer *transfer, CURLcode code)
     struct transfer_client *client = transfer->client;
     set_status(transfer, code);
     list_push_back(&client->finished, &transfer->link);
-    loop_timer_set(&client->deliver_timer, 0);
+    loop_before_step(client->loop, &client->deliverer);
 }
 
 static void arm_wait_timer(struct transfer_client *client)
@@ -897,7 +898,7 @@ static void init(struct transfer_client *client, struct loop *loop)
         list_init(&client->waiting[i]);
     }
     loop_timer_init(&client->curl_timer, loop, on_timeout, client);
-    loop_timer_init(&client->deliver_timer, loop, deliver, client);
+    client->deliverer = (struct loop_deferred){.fn = deliver, .context = client};
     loop_timer_init(&client->idle_timer, loop, on_idle, client);
     loop_timer_init(&client->wait_timer, loop, on_waited, client);
 }
@@ -960,7 +961,7 @@ struct transfer_client *transfer_client_free(struct transfer_client *client)
     curl_share_cleanup(client->share);
     curl_slist_free_all(client->constant_lines);
     curl_global_cleanup();
-    loop_timer_stop(&client->deliver_timer);
+    loop_defer_cancel(&client->deliverer);
     loop_timer_stop(&client->idle_timer);
     loop_timer_stop(&client->wait_timer);
     heap_deinit(&client->waits);

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* ---- Handlers. ---- */
 
@@ -493,6 +494,86 @@ static void test_the_answer_after_a_shifted_one(void)
     close_server(server);
 }
 
+/* As above, but the other answers come after the third request's. */
+static bool shifts_first(struct exchange *exchange)
+{
+    if (exchange->number == 1) {
+        return answer_ok(exchange);
+    }
+    if (exchange->on_connection == 2) {
+        shifted = exchange->number;
+    }
+    if (exchange->on_connection < 3) {
+        (void)exchange_await(exchange, exchange->on_connection == 2 ? 1 : 2);
+    }
+    answer_number(exchange, "",
+                  exchange->on_connection == 2   ? 1
+                  : exchange->on_connection == 3 ? shifted
+                                                 : exchange->number);
+    exchange_mark(exchange);
+    return true;
+}
+
+/* Keeps the round going until the third request is sent, and its answer and all others are there.
+ */
+static struct holding {
+    struct server *server;
+    int steps; /* fewer than a round may take */
+    struct loop_timer timer;
+} holding;
+
+static void hold_the_round(void *context)
+{
+    (void)context;
+    pthread_mutex_lock(&holding.server->lock);
+    bool is_sent = holding.server->requests == OTHERS + 3;
+    pthread_mutex_unlock(&holding.server->lock);
+    if (is_sent) {
+        wait_marks(holding.server, 2);
+        server_advance(holding.server);
+        wait_marks(holding.server, 2 + OTHERS);
+    } else if (holding.steps-- > 0) {
+        usleep(1000);
+        loop_timer_set(&holding.timer, 0);
+    } else {
+        server_advance(holding.server);
+    }
+}
+
+/* Both end in one round, so the second one is finished when the first one is looked at. */
+static void test_a_shifted_one_and_the_next_in_one_round(void)
+{
+    current = "a shifted one and the next in one round";
+    struct server *server = open_server(shifts_first, &world.identity, 0);
+    struct caller_config config = config_for(url_of(server));
+    config.max_connections = OTHERS + 1;
+    open_caller(&config);
+    start_contract(0, "C0");
+    run_calls();
+    char codes[OTHERS + 2][8];
+    for (size_t i = 0; i < OTHERS + 2; i++) {
+        snprintf(codes[i], sizeof codes[i], "N%zu", i);
+        start_contract(i + 1, codes[i]);
+    }
+    run_until(&server->requests, OTHERS + 2, server);
+    server_advance(server);
+    wait_marks(server, 1);
+    holding = (struct holding){.server = server, .steps = 200};
+    loop_timer_init(&holding.timer, world.loop, hold_the_round, NULL);
+    loop_timer_set(&holding.timer, 0);
+    run_calls();
+    size_t foreign = 0;
+    for (size_t i = 1; i <= OTHERS + 2; i++) {
+        foreign += world.answers[i].cause == ANSWER_CAUSE_FOREIGN;
+        CHECK(world.answers[i].cause == ANSWER_CAUSE_FOREIGN ||
+              world.answers[i].kind == ANSWER_SUCCESS);
+    }
+    CHECK(foreign == 2);
+    loop_timer_stop(&holding.timer);
+    close_caller();
+    close_server(server);
+}
+
 /* ---- Ages. ---- */
 
 static struct moment read_ahead(void *context)
@@ -584,6 +665,7 @@ static const struct {
     {"early answers", test_early_answers},
     {"an answer of another contract", test_answer_of_another_contract},
     {"the answer after a shifted one", test_the_answer_after_a_shifted_one},
+    {"a shifted one and the next in one round", test_a_shifted_one_and_the_next_in_one_round},
     {"ages", test_ages},
     {"ages differ", test_ages_differ},
 };

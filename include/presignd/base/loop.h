@@ -63,12 +63,15 @@ struct loop_deferred {
     struct list_link link;
     loop_fn *fn;
     void *context;
-    bool is_set;
+    struct list *in; /* NULL: it is not set */
 };
 /* Nothing happens while it is set already. */
 void loop_defer(struct loop *loop, struct loop_deferred *deferred);
-/* Not set, or all zero: nothing happens. */
-void loop_defer_cancel(struct loop *loop, struct loop_deferred *deferred);
+/* The same before the step, which sees what the round's callbacks have collected. Set in the step
+ * or in such a call, it is made in the next round, which does not wait. */
+void loop_before_step(struct loop *loop, struct loop_deferred *deferred);
+/* Of both kinds. Not set, or all zero: nothing happens. */
+void loop_defer_cancel(struct loop_deferred *deferred);
 
 /* The next round does not wait. */
 void loop_again(struct loop *loop);

@@ -126,6 +126,46 @@ Test(loop, a_timer_that_always_fires_lets_the_step_run)
     loop_timer_stop(&timer);
 }
 
+static struct loop_deferred first, second;
+static int left;
+
+static void before_step(void *context)
+{
+    on_letter(context);
+    if (--left > 0) {
+        loop_before_step(loop, &first);
+        loop_before_step(loop, &first);
+    }
+}
+
+static void in_step(void *context)
+{
+    note('s');
+    loop_defer(loop, &second);
+    if (left == 0) {
+        stop_seven(context);
+    }
+}
+
+/* No round waits for anything here, or it would wait for ever. */
+Test(loop, deferred_calls_come_before_the_step_and_before_the_wait)
+{
+    first = (struct loop_deferred){.fn = before_step, .context = (char[]){"b"}};
+    second = (struct loop_deferred){.fn = on_letter, .context = (char[]){"w"}};
+    left = 3;
+    loop_step_set(loop, in_step, NULL);
+    loop_before_step(loop, &first);
+    cr_assert_eq(loop_run(loop), 7);
+    cr_assert_str_eq(calls, "bswbswbs");
+    loop_defer_cancel(&second);
+    loop_before_step(loop, &first);
+    loop_defer_cancel(&first);
+    loop_defer_cancel(&(struct loop_deferred){0});
+    loop_step_set(loop, count_round, NULL);
+    run_some_rounds();
+    cr_assert_str_eq(calls, "bswbswbs");
+}
+
 /* Two descriptors that are readable until they are closed. */
 static struct watched {
     int fd;
