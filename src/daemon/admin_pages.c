@@ -20,6 +20,7 @@ static void take_status(struct daemon *d, struct buf *why, struct status *status
         .pipeline = d->pipeline,
         .consumer = d->consumer,
         .signer = d->signer,
+        .verifier = d->verifier,
         .unconfined = d->unconfined,
         .caller = d->caller,
         .refresher = d->refresher,
@@ -52,7 +53,7 @@ static int page_metrics(void *context, const struct http_request *, struct buf *
     take_status(d, &why, &status);
     gauges_set(d->metrics, &pipeline, &status);
     brokers_measure(d->metrics, d->clients);
-    signing_measure(d->metrics, d->signer, setup_delivery(d->setup),
+    signing_measure(d->metrics, d->signer, d->verifier, setup_delivery(d->setup),
                     d->setup->config->daemon.sign_process);
     status_deinit(&status);
     metrics_write(d->metrics, body);

@@ -354,7 +354,7 @@ static bool shortages(const struct status *status, struct found *found)
 static bool sign_faults(const struct status *status, struct found *found)
 {
     return counted(status->process.sign_faults, 1,
-                   "signatures of libcrypto_mb were not used; OpenSSL signs until a restart",
+                   "mistakes of libcrypto_mb had no effect; OpenSSL is used until a restart",
                    found);
 }
 

@@ -152,7 +152,7 @@ static void on_tick(void *context)
     monitor_tick(&d->monitor, &from, now.mono_ms);
     daemon_pauses_tick(d);
     brokers_log(&d->brokers_watch, d->clients, now.mono_ms);
-    signing_log(&d->signing_log, d->signer);
+    signing_log(&d->signing_log, d->signer, d->verifier);
     report_tick(d->report, now.mono_ms);
     key_memory_tick(d);
     bool half =
@@ -222,6 +222,7 @@ static bool build_caller(struct daemon *d)
         return daemon_complain(error, "endpoint");
     }
     caller_notify_signed(d->caller, ports_on_signed);
+    caller_verify_by(d->caller, d->verifier);
     certificate_lists_open(d);
     daemon_report_hosts(d);
     return true;
@@ -296,6 +297,7 @@ static bool take_down(struct daemon *d, int *status)
     levers_deinit(d);
     note_end(d);
     caller_free(d->caller);
+    batch_verifier_free(d->verifier);
     refresher_free(d->refresher);
     topic_check_stop(&d->topic_check);
     bool clients_ended = clients_free(d->clients, CLIENTS_CLOSE_MS);
@@ -322,6 +324,19 @@ static bool start_signing(struct daemon *d, bool own_process)
         error = mem_printf("no signing threads: %s", strerror(errno));
     }
     return d->service != NULL || daemon_complain(error, "daemon");
+}
+
+/* Answers are verified by libcrypto_mb where requests are signed by it. In a process of its own it
+ * was loaded there alone, so here it may fail, for example without memory. */
+static void choose_verifier(struct daemon *d)
+{
+    AUTO_FREE char *why = NULL;
+    if (sign_service_backend(d->service) == SIGN_BY_CRYPTO_MB) {
+        d->verifier = batch_verifier_new(&why);
+    }
+    if (why != NULL) {
+        log_warning("answers are verified by openssl: %s", why);
+    }
 }
 
 /* A signing process that died may live the next time, so it must not look like a fault of the
@@ -354,6 +369,7 @@ static int load(struct daemon *d)
         return EX_UNAVAILABLE;
     }
     AUTO_FREE char *signs = setup_choose_backend(setup, d->service, &problems);
+    choose_verifier(d);
     d->unconfined =
         own_process && !confinement_begin(setup->config, sources.credentials_dir, &named);
     d->setup = setup_complete(setup, d->sources, d->service, &problems);
@@ -372,6 +388,7 @@ int daemon_run(const struct config_sources *sources)
     struct daemon d = {.sources = sources, .started_ms = now.wall_ms};
     int loaded = build_loop(&d) ? load(&d) : EX_UNAVAILABLE;
     if (loaded != EX_OK) {
+        batch_verifier_free(d.verifier);
         sign_service_free(d.service);
         loop_free(d.loop);
         return loaded;

@@ -55,6 +55,7 @@ struct daemon {
     struct sign_service *service;
     bool unconfined; /* with a signing process: the keys' files can be read here too */
     struct signer *signer;
+    struct batch_verifier *verifier; /* or NULL */
     struct caller *caller;
     struct refresher *refresher;
     struct clients *clients;

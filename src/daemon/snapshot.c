@@ -40,7 +40,8 @@ static void take_process(const struct snapshot_sources *from, bool all_paused, s
                                    : from->unconfined           ? "yes, without Landlock"
                                                                 : "yes";
     status->process.sign_backend = sign_backend_name(signer_backend(from->signer));
-    status->process.sign_faults = (int64_t)signer_mistakes(from->signer);
+    status->process.sign_faults =
+        (int64_t)(signer_mistakes(from->signer) + batch_verifier_mistakes(from->verifier));
     status->process.version = PRESIGND_VERSION;
     status->process.librdkafka = library_version();
     status->process.openssl = OpenSSL_version(OPENSSL_VERSION_STRING);

@@ -21,6 +21,7 @@ struct snapshot_sources {
     const struct pipeline *pipeline;
     const struct consumer *consumer;
     const struct signer *signer;
+    const struct batch_verifier *verifier; /* or NULL */
     bool unconfined; /* the private keys' files are not hidden from this process */
     const struct caller *caller;
     const struct refresher *refresher;

@@ -206,6 +206,9 @@ static bool signs_the_known(const struct crypto_mb *library, struct crypto_mb_wo
     uint8_t sha256[SHA256_DIGEST_LENGTH];
     char hex[2 * sizeof sha256 + 1];
     for (size_t i = 0; i < CRYPTO_MB_WIDTH; i++) {
+        if (ends[i] != SIGN_OK) {
+            return false;
+        }
         memcpy(all + i * len, work->signature[i], len);
     }
     SHA256(all, CRYPTO_MB_WIDTH * len, sha256);
@@ -215,10 +218,7 @@ static bool signs_the_known(const struct crypto_mb *library, struct crypto_mb_wo
 
 static bool passes_its_test(const struct crypto_mb *library, char **why)
 {
-    struct crypto_mb_work *work = aligned_alloc(64, (crypto_mb_work_size(library) + 63) / 64 * 64);
-    if (work == NULL) {
-        mem_exhausted();
-    }
+    struct crypto_mb_work *work = crypto_mb_work_new(library);
     bool ok = true;
     for (size_t i = 0; ok && i < ARRAY_LENGTH(known_answers); i++) {
         ok = signs_the_known(library, work, &known_answers[i]);
@@ -271,6 +271,15 @@ const char *crypto_mb_name(const struct crypto_mb *library)
 size_t crypto_mb_work_size(const struct crypto_mb *library)
 {
     return sizeof(struct crypto_mb_work) + library->buffer_size;
+}
+
+struct crypto_mb_work *crypto_mb_work_new(const struct crypto_mb *library)
+{
+    struct crypto_mb_work *work = aligned_alloc(64, (crypto_mb_work_size(library) + 63) / 64 * 64);
+    if (work == NULL) {
+        mem_exhausted();
+    }
+    return work;
 }
 
 /* --- Keys --- */
@@ -349,7 +358,7 @@ bool crypto_mb_key_fill(struct crypto_mb_key *key, int bits, const BIGNUM *n, co
     return ok;
 }
 
-/* --- Signing --- */
+/* --- Signing and verifying --- */
 
 /* EMSA-PKCS1-v1_5 (RFC 8017, section 9.2). */
 static void pad(uint8_t *block, size_t len, const uint8_t digest[CRYPTO_MB_DIGEST_SIZE])
@@ -393,19 +402,26 @@ static uint32_t private_operation(const struct crypto_mb *library, struct crypto
                                            library->call.private_method(bits), work->buffer);
 }
 
-static uint32_t public_operation(const struct crypto_mb *library, struct crypto_mb_work *work,
-                                 int bits, const struct crypto_mb_key *const keys[], size_t count)
+void crypto_mb_verify(const struct crypto_mb *library, struct crypto_mb_work *work, int bits,
+                      const uint64_t *const n[CRYPTO_MB_WIDTH],
+                      const uint8_t *const signatures[CRYPTO_MB_WIDTH],
+                      const uint8_t digests[][CRYPTO_MB_DIGEST_SIZE], size_t count,
+                      enum sign_end ends[])
 {
-    const uint8_t *from[CRYPTO_MB_WIDTH] = {NULL};
     uint8_t *to[CRYPTO_MB_WIDTH] = {NULL};
-    const uint64_t *n[CRYPTO_MB_WIDTH] = {NULL};
+    size_t len = (size_t)bits / 8;
     for (size_t i = 0; i < count; i++) {
-        from[i] = work->signature[i];
+        pad(work->block[i], len, digests[i]);
         to[i] = work->opened[i];
-        n[i] = keys[i]->n;
     }
-    return library->call.public_operation(from, to, n, bits, library->call.public_method(bits),
-                                          work->buffer);
+    /* A call that writes nothing must not find an earlier batch's blocks in its place. */
+    memset(work->opened, 0, sizeof work->opened);
+    uint32_t status = library->call.public_operation(
+        signatures, to, n, bits, library->call.public_method(bits), work->buffer);
+    for (size_t i = 0; i < count; i++) {
+        bool opens = memcmp(work->opened[i], work->block[i], len) == 0;
+        ends[i] = slot_failed(status, i) ? SIGN_FAILED : opens ? SIGN_OK : SIGN_WRONG;
+    }
 }
 
 void crypto_mb_sign(const struct crypto_mb *library, struct crypto_mb_work *work, int bits,
@@ -413,20 +429,18 @@ void crypto_mb_sign(const struct crypto_mb *library, struct crypto_mb_work *work
                     const uint8_t digests[][CRYPTO_MB_DIGEST_SIZE], size_t count,
                     enum sign_end ends[])
 {
-    size_t len = (size_t)bits / 8;
+    const uint64_t *n[CRYPTO_MB_WIDTH] = {NULL};
+    const uint8_t *signatures[CRYPTO_MB_WIDTH] = {NULL};
     for (size_t i = 0; i < count; i++) {
-        pad(work->block[i], len, digests[i]);
+        pad(work->block[i], (size_t)bits / 8, digests[i]);
+        n[i] = keys[i]->n;
+        signatures[i] = work->signature[i];
     }
-    /* A call that writes nothing must not find an earlier batch's numbers in its place. */
     memset(work->signature, 0, sizeof work->signature);
-    memset(work->opened, 0, sizeof work->opened);
-    uint32_t signing = private_operation(library, work, bits, keys, count);
-    uint32_t opening = public_operation(library, work, bits, keys, count);
+    uint32_t status = private_operation(library, work, bits, keys, count);
+    crypto_mb_verify(library, work, bits, n, signatures, digests, count, ends);
     for (size_t i = 0; i < count; i++) {
-        bool opens = memcmp(work->opened[i], work->block[i], len) == 0;
-        ends[i] = slot_failed(signing, i) || slot_failed(opening, i) ? SIGN_FAILED
-                  : opens                                            ? SIGN_OK
-                                                                     : SIGN_WRONG;
+        ends[i] = slot_failed(status, i) ? SIGN_FAILED : ends[i];
     }
 }
 

@@ -241,8 +241,7 @@ static void classify_ok(const struct endpoint *endpoint, const struct answer_inp
 }
 
 void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
-                     const struct verify_key *keys, size_t key_count, int64_t wall_ms,
-                     struct answer *answer)
+                     enum verify_status verify, int64_t wall_ms, struct answer *answer)
 {
     const struct rule *rule = rule_of(input->transfer, input->status);
     answer->kind = rule->kind;
@@ -251,18 +250,15 @@ void answer_classify(const struct endpoint *endpoint, const struct answer_input 
     answer->cause = input->cause;
     answer->detail = rule->detail;
     answer->status = input->status;
-    answer->verify = VERIFY_UNSIGNED;
+    /* A truncated body can be neither verified nor read. */
+    answer->verify = input->transfer == TRANSFER_DONE ? verify : VERIFY_UNSIGNED;
+    answer->is_signed = answer->verify == VERIFY_OK;
     answer->retry_after_ms =
         input->retry_after == NULL ? -1 : text_retry_after(input->retry_after, wall_ms);
     copy_clean(answer->request_id, input->request_id, ANSWER_ID_MAX);
     answer->wants_new_connection =
         input->transfer == TRANSFER_DONE && (input->status == 408 || input->status == 421);
 
-    /* A truncated body can be neither verified nor read. */
-    if (input->transfer == TRANSFER_DONE) {
-        answer->verify = verify_answer(keys, key_count, &input->verify, wall_ms / 1000);
-        answer->is_signed = answer->verify == VERIFY_OK;
-    }
     if (answer->is_signed || answer->verify == VERIFY_UNKNOWN_SERIAL) {
         copy_clean(answer->serial, input->verify.serial, ANSWER_ID_MAX);
         answer->verified_by = verify_kind_of(input->verify.serial);

@@ -43,7 +43,10 @@ struct caller {
     struct loop_timer sweeper; /* frees them outside their client's callbacks */
     struct list calls;         /* in flight */
     struct list spare;
-    struct answer_ids *ids; /* accepted, of all settings */
+    struct answer_ids *ids;                          /* accepted, of all settings */
+    struct batch_verifier *verifier;                 /* or NULL */
+    struct verify_check *collected[VERIFY_MANY_MAX]; /* of this round, not verified yet */
+    size_t collected_count;
 };
 
 struct call {
@@ -61,6 +64,7 @@ struct call {
     struct signer_job job;
     struct loop_deferred sign_later; /* without a signer */
     struct transfer transfer;
+    struct verify_check check;
     struct buf url, authorization, serial;
 };
 
@@ -239,6 +243,7 @@ static void call_give_back(struct call *call)
     struct caller *caller = call->caller;
     settings_release(caller, call->settings);
     merchant_unref(call->attempt.merchant);
+    verify_deinit(&call->check);
     list_remove(&caller->calls, &call->link);
     transfer_shrink(&call->transfer);
     if (caller->spare.count < SPARE_CALLS_MAX) {
@@ -267,15 +272,39 @@ static struct answer_input input_of(const struct transfer *transfer)
     };
 }
 
+static void verify_collected(struct caller *caller)
+{
+    if (caller->collected_count > 0) {
+        verify_many(caller->collected, caller->collected_count, caller->verifier);
+        caller->collected_count = 0;
+    }
+}
+
+/* The checks borrow keys, so they end before anybody hears of an answer and may replace them. */
+static void on_ready(struct transfer *transfer)
+{
+    struct call *call = CONTAINER_OF(transfer, struct call, transfer);
+    struct caller *caller = call->caller;
+    if (transfer->status != TRANSFER_DONE) {
+        return;
+    }
+    const struct answer_input input = input_of(transfer);
+    struct verify_key room[MERCHANT_KEYS_MAX];
+    size_t key_count;
+    const struct verify_key *keys = merchant_keys(call->attempt.merchant, room, &key_count);
+    verify_prepare(&call->check, keys, key_count, &input.verify,
+                   clock_now(caller->clock).wall_ms / 1000);
+    caller->collected[caller->collected_count++] = &call->check;
+    if (caller->collected_count == VERIFY_MANY_MAX) {
+        verify_collected(caller);
+    }
+}
+
 static void classify(const struct call *call, struct answer *answer)
 {
     const struct transfer *transfer = &call->transfer;
     const struct answer_input input = input_of(transfer);
-    const struct merchant *merchant = call->attempt.merchant;
-    struct verify_key room[MERCHANT_KEYS_MAX];
-    size_t key_count;
-    const struct verify_key *keys = merchant_keys(merchant, room, &key_count);
-    answer_classify(call->attempt.endpoint, &input, keys, key_count,
+    answer_classify(call->attempt.endpoint, &input, call->check.status,
                     clock_now(call->caller->clock).wall_ms, answer);
     if (transfer->status == TRANSFER_NOT_SENT || transfer->status == TRANSFER_BROKEN) {
         answer->detail = transfer->reason;
@@ -366,6 +395,7 @@ static void on_transferred(struct transfer *transfer)
 {
     struct call *call = CONTAINER_OF(transfer, struct call, transfer);
     struct answer answer = {0};
+    verify_collected(call->caller);
     if (call->got != NULL) {
         give_got(call, NULL);
         return;
@@ -391,6 +421,7 @@ static void send_call(struct call *call)
         buf_printf(&call->serial, "Wechatpay-Serial: %s", merchant->public_key_id);
     }
     struct transfer *transfer = &call->transfer;
+    call->check.status = VERIFY_UNSIGNED;
     transfer->host = call->host;
     transfer->url = call->url.data;
     transfer->body = attempt->body;
@@ -400,6 +431,7 @@ static void send_call(struct call *call)
     transfer->new_connection = attempt->new_connection;
     transfer->timeout_ms = attempt->timeout_ms;
     transfer->expires_ms = attempt->expires_ms;
+    transfer->ready = call->got == NULL ? on_ready : NULL;
     transfer->done = on_transferred;
     transfer_start(call->settings->client, transfer);
 }
@@ -545,6 +577,11 @@ struct caller *caller_new(struct loop *loop, const struct clock *clock, struct s
 void caller_notify_signed(struct caller *caller, caller_signed_fn *notify)
 {
     caller->on_signed = notify;
+}
+
+void caller_verify_by(struct caller *caller, struct batch_verifier *verifier)
+{
+    caller->verifier = verifier;
 }
 
 /* A call that the signer holds frees itself when it is signed. */

@@ -810,6 +810,12 @@ static void on_idle(void *context)
 static void deliver(void *context)
 {
     struct transfer_client *client = context;
+    LIST_FOREACH (&client->finished, link) {
+        struct transfer *transfer = CONTAINER_OF(link, struct transfer, link);
+        if (transfer->ready != NULL) {
+            transfer->ready(transfer);
+        }
+    }
     for (size_t left = client->finished.count; left > 0; left--) {
         struct transfer *transfer =
             CONTAINER_OF(list_pop_front(&client->finished), struct transfer, link);

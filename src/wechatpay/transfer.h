@@ -86,7 +86,10 @@ struct transfer {
     char *serial;        /* as authorization */
     int64_t timeout_ms;  /* waiting, connecting, sending and answer together */
     int64_t expires_ms;  /* wall clock: not sent from then on; INT64_MAX: no limit */
-    void (*done)(struct transfer *transfer); /* on the loop, never from transfer_start() */
+    /* On the loop, never from transfer_start(). NULL, or called before the `done` of any transfer
+     * of the same round; it only looks. */
+    void (*ready)(struct transfer *transfer);
+    void (*done)(struct transfer *transfer); /* after `ready`, in the order of the ends */
 
     /* The answer; borrowed until the next start or transfer_deinit(). */
     enum transfer_status status;

@@ -1,8 +1,9 @@
 #include "presignd/wechatpay/verify.h"
 
-#include "presignd/base/buf.h"
+#include "presignd/base/mem.h"
 #include "presignd/base/text.h"
 
+#include <assert.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
@@ -110,6 +111,7 @@ struct kept {
     enum verify_algorithm algorithm;
     EVP_MD_CTX *digest;
     EVP_PKEY_CTX *verifier;
+    struct batch_key *numbers; /* stays with the slot */
 };
 
 static void kept_drop(struct kept *kept)
@@ -117,48 +119,47 @@ static void kept_drop(struct kept *kept)
     EVP_PKEY_CTX_free(kept->verifier);
     EVP_MD_CTX_free(kept->digest);
     EVP_PKEY_free(kept->key);
-    *kept = (struct kept){0};
+    *kept = (struct kept){.numbers = kept->numbers};
 }
 
-static bool kept_make(struct kept *kept, const struct verify_key *key)
+static bool kept_make(struct kept *kept, EVP_PKEY *key, enum verify_algorithm algorithm)
 {
-    const EVP_MD *digest = algorithms[key->algorithm].digest();
+    const EVP_MD *digest = algorithms[algorithm].digest();
     kept->digest = EVP_MD_CTX_new();
-    kept->verifier = EVP_PKEY_CTX_new(key->key, NULL);
+    kept->verifier = EVP_PKEY_CTX_new(key, NULL);
     if (kept->digest == NULL || kept->verifier == NULL ||
         EVP_DigestInit_ex(kept->digest, digest, NULL) != 1 ||
         EVP_PKEY_verify_init(kept->verifier) != 1 ||
         EVP_PKEY_CTX_set_rsa_padding(kept->verifier, RSA_PKCS1_PADDING) != 1 ||
-        EVP_PKEY_CTX_set_signature_md(kept->verifier, digest) != 1 ||
-        EVP_PKEY_up_ref(key->key) != 1) {
+        EVP_PKEY_CTX_set_signature_md(kept->verifier, digest) != 1 || EVP_PKEY_up_ref(key) != 1) {
         kept_drop(kept);
         return false;
     }
-    kept->key = key->key;
-    kept->algorithm = key->algorithm;
+    kept->key = key;
+    kept->algorithm = algorithm;
+    kept->numbers = kept->numbers == NULL ? mem_alloc(sizeof *kept->numbers) : kept->numbers;
+    batch_key_fill(kept->numbers, key);
     return true;
 }
 
-/* NULL when the key is of another kind than its algorithm, or without memory. */
-static const struct kept *kept_of(const struct verify_key *key)
+/* NULL when the key is of another kind than its algorithm, or without memory. Until the next call.
+ */
+static const struct kept *kept_of(const struct verify_check *check)
 {
     enum { SLOTS = 64, ALIGNMENT = 16 };
     static _Thread_local struct kept slots[SLOTS];
-    struct kept *kept = &slots[(uintptr_t)key->key / ALIGNMENT % SLOTS];
-    if (kept->key == key->key && kept->algorithm == key->algorithm) {
+    struct kept *kept = &slots[(uintptr_t)check->key / ALIGNMENT % SLOTS];
+    if (kept->key == check->key && kept->algorithm == check->algorithm) {
         return kept;
     }
     kept_drop(kept);
-    return kept_make(kept, key) ? kept : NULL;
+    return kept_make(kept, check->key, check->algorithm) ? kept : NULL;
 }
 
 /* The signed text is timestamp LF nonce LF body LF. It is digested in pieces to avoid a copy. */
-static bool signature_matches(const struct verify_key *key, const struct verify_input *input,
-                              const struct buf *signature)
+static bool digest(struct verify_check *check, const struct verify_input *input)
 {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned sum_len = 0;
-    const struct kept *kept = kept_of(key);
+    const struct kept *kept = kept_of(check);
     /* Without an algorithm, the context begins again with the one that it has. */
     bool ok = kept != NULL && EVP_DigestInit_ex(kept->digest, NULL, NULL) == 1 &&
               EVP_DigestUpdate(kept->digest, input->timestamp, strlen(input->timestamp)) == 1 &&
@@ -167,17 +168,17 @@ static bool signature_matches(const struct verify_key *key, const struct verify_
               EVP_DigestUpdate(kept->digest, "\n", 1) == 1 &&
               EVP_DigestUpdate(kept->digest, input->body, input->body_len) == 1 &&
               EVP_DigestUpdate(kept->digest, "\n", 1) == 1 &&
-              EVP_DigestFinal_ex(kept->digest, sum, &sum_len) == 1 &&
-              EVP_PKEY_verify(kept->verifier, (const unsigned char *)signature->data,
-                              signature->len, sum, sum_len) == 1;
-    ERR_clear_error();
+              EVP_DigestFinal_ex(kept->digest, check->digest, &check->digest_len) == 1;
+    if (!ok) {
+        ERR_clear_error();
+    }
     return ok;
 }
 
 /* The serial is checked last: an unknown serial makes the caller fetch certificates, and an invalid
  * answer should not cause that. */
-enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
-                                 const struct verify_input *input, int64_t now_s)
+static enum verify_status prepare(struct verify_check *check, const struct verify_key *keys,
+                                  size_t key_count, const struct verify_input *input, int64_t now_s)
 {
     static const char probe[] = "WECHATPAY/SIGNTEST/";
     if (is_missing(input->serial) || is_missing(input->timestamp) || is_missing(input->nonce) ||
@@ -190,8 +191,7 @@ enum verify_status verify_answer(const struct verify_key *keys, size_t key_count
     if (!timestamp_is_near(input->timestamp, now_s)) {
         return VERIFY_BAD_TIMESTAMP;
     }
-    AUTO_BUF struct buf signature = {0};
-    if (!text_base64_decode(&signature, input->signature, strlen(input->signature))) {
+    if (!text_base64_decode(&check->signature, input->signature, strlen(input->signature))) {
         return VERIFY_BAD_ENCODING;
     }
     const struct verify_key *key = find_key(keys, key_count, input->serial, now_s);
@@ -201,5 +201,73 @@ enum verify_status verify_answer(const struct verify_key *keys, size_t key_count
     if (!algorithm_matches(key, input->signature_type)) {
         return VERIFY_WRONG_ALGORITHM;
     }
-    return signature_matches(key, input, &signature) ? VERIFY_OK : VERIFY_BAD_SIGNATURE;
+    check->key = key->key;
+    check->algorithm = key->algorithm;
+    return digest(check, input) ? VERIFY_OK : VERIFY_BAD_SIGNATURE;
+}
+
+void verify_prepare(struct verify_check *check, const struct verify_key *keys, size_t key_count,
+                    const struct verify_input *input, int64_t now_s)
+{
+    check->signature.len = 0;
+    check->status = prepare(check, keys, key_count, input, now_s);
+}
+
+void verify_deinit(struct verify_check *check)
+{
+    buf_deinit(&check->signature);
+}
+
+/* By OpenSSL. */
+static void finish(struct verify_check *check)
+{
+    const struct kept *kept = check->status == VERIFY_OK ? kept_of(check) : NULL;
+    if (check->status == VERIFY_OK &&
+        (kept == NULL ||
+         EVP_PKEY_verify(kept->verifier, (const unsigned char *)check->signature.data,
+                         check->signature.len, check->digest, check->digest_len) != 1)) {
+        check->status = VERIFY_BAD_SIGNATURE;
+        ERR_clear_error();
+    }
+}
+
+/* The key's numbers are copied, for its slot may be another key's next. */
+static struct batch_item item_of(const struct verify_check *check)
+{
+    const struct kept *kept = check->status == VERIFY_OK ? kept_of(check) : NULL;
+    if (kept == NULL || check->algorithm != VERIFY_SHA256_RSA2048) {
+        return (struct batch_item){.len = 0};
+    }
+    return (struct batch_item){.key = *kept->numbers,
+                               .signature = (const uint8_t *)check->signature.data,
+                               .len = check->signature.len,
+                               .digest = check->digest};
+}
+
+void verify_many(struct verify_check *const checks[], size_t count, struct batch_verifier *verifier)
+{
+    struct batch_item items[VERIFY_MANY_MAX];
+    assert(count <= VERIFY_MANY_MAX);
+    for (size_t i = 0; i < count; i++) {
+        items[i] = item_of(checks[i]);
+    }
+    batch_verifier_run(verifier, items, count);
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].was_opened && items[i].end == SIGN_OK) {
+            continue;
+        }
+        finish(checks[i]);
+        if (items[i].was_opened && checks[i]->status == VERIFY_OK) {
+            batch_verifier_refute(verifier, items[i].end);
+        }
+    }
+}
+
+enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
+                                 const struct verify_input *input, int64_t now_s)
+{
+    AUTO(verify_deinit) struct verify_check check = {0};
+    verify_prepare(&check, keys, key_count, input, now_s);
+    finish(&check);
+    return check.status;
 }

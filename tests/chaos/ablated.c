@@ -182,15 +182,19 @@ rd_kafka_conf_res_t __wrap_rd_kafka_conf_set(rd_kafka_conf_t *conf, const char *
 
 /* --- the signature of answers */
 
-enum verify_status __real_verify_answer(const struct verify_key *keys, size_t key_count,
-                                        const struct verify_input *input, int64_t now_s);
-enum verify_status __wrap_verify_answer(const struct verify_key *keys, size_t key_count,
-                                        const struct verify_input *input, int64_t now_s);
+void __real_verify_many(struct verify_check *const checks[], size_t count,
+                        struct batch_verifier *verifier);
+void __wrap_verify_many(struct verify_check *const checks[], size_t count,
+                        struct batch_verifier *verifier);
 
-enum verify_status __wrap_verify_answer(const struct verify_key *keys, size_t key_count,
-                                        const struct verify_input *input, int64_t now_s)
+void __wrap_verify_many(struct verify_check *const checks[], size_t count,
+                        struct batch_verifier *verifier)
 {
-    enum verify_status status = __real_verify_answer(keys, key_count, input, now_s);
-    return without("verification") && status == VERIFY_BAD_SIGNATURE ? VERIFY_OK : status;
+    __real_verify_many(checks, count, verifier);
+    for (size_t i = 0; i < count && without("verification"); i++) {
+        if (checks[i]->status == VERIFY_BAD_SIGNATURE) {
+            checks[i]->status = VERIFY_OK;
+        }
+    }
 }
 /* NOLINTEND(bugprone-reserved-identifier) */

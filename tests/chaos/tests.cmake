@@ -2,7 +2,7 @@
 # tools, and a short run. scripts/chaos runs longer.
 if(NOT PRESIGND_SANITIZE)
   # The daemon without one of its safeguards, see ablated.c. It is never installed.
-  set(wrapped window_load window_finish batch_undo client_committed verify_answer
+  set(wrapped window_load window_finish batch_undo client_committed verify_many
       rd_kafka_conf_set rd_kafka_send_offsets_to_transaction rd_kafka_commit_transaction)
   list(TRANSFORM wrapped PREPEND "-Wl,--wrap=")
   add_executable(presignd-ablated ${PROJECT_SOURCE_DIR}/src/main.c

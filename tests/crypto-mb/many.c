@@ -2,13 +2,16 @@
  *
  * Signs that many messages with 64 keys of 2048, 3072 and 4096 bits, by the libcrypto_mb that is
  * found, in batches of every size, and checks each signature: OpenSSL verifies it, which one number
- * below the modulus alone can pass; with --bytes, it also signs, and the bytes must be equal.
+ * below the modulus alone can pass; with --bytes, it also signs, and the bytes must be equal. The
+ * library verifies the same signatures, every fifth with a wrong bit.
  */
 #include "crypto-mb/rsa.h"
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "presignd/sign/batch_verifier.h"
 #include "sign/backend.h"
 
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,7 +21,10 @@ enum { PRIMES = 12, KEYS = 64 };
 struct pair {
     EVP_PKEY *pkey;
     struct backend_key *key;
+    struct batch_key numbers;
 };
+
+static struct batch_verifier *verifier;
 
 static void fail(const char *what)
 {
@@ -45,6 +51,7 @@ static void make_keys(struct backend *backend, int bits, struct pair keys[KEYS])
             keys[count].pkey = swap ? rsa_of(primes[j], primes[i]) : rsa_of(primes[i], primes[j]);
             EVP_PKEY_up_ref(keys[count].pkey);
             keys[count].key = backend_key_new(backend, keys[count].pkey);
+            batch_key_fill(&keys[count].numbers, keys[count].pkey);
             count++;
         }
     }
@@ -75,8 +82,42 @@ static void verify(const struct sign_item *item, EVP_PKEY *pkey, bool bytes)
 }
 
 struct total {
-    unsigned long messages, batched;
+    unsigned long messages, batched, verified;
 };
+
+static bool is_spoilt(const struct total *total, size_t index)
+{
+    return (total->messages + index) % 5 == 0;
+}
+
+static void verify_together(const struct sign_item items[], const struct pair *const used[],
+                            size_t count, struct total *total)
+{
+    struct batch_item batch[SIGN_BATCH];
+    struct buf raw[SIGN_BATCH] = {0};
+    uint8_t digests[SIGN_BATCH][SHA256_DIGEST_LENGTH];
+    for (size_t i = 0; i < count; i++) {
+        SHA256(items[i].message, items[i].len, digests[i]);
+        if (!text_base64_decode(&raw[i], items[i].signature.data, items[i].signature.len)) {
+            fail("no base64");
+        }
+        if (is_spoilt(total, i)) {
+            raw[i].data[(size_t)rand() % raw[i].len] ^= 1;
+        }
+        batch[i] = (struct batch_item){.key = used[i]->numbers,
+                                       .signature = (uint8_t *)raw[i].data,
+                                       .len = raw[i].len,
+                                       .digest = digests[i]};
+    }
+    batch_verifier_run(verifier, batch, count);
+    for (size_t i = 0; i < count; i++) {
+        if (batch[i].was_opened && (batch[i].end == SIGN_OK) == is_spoilt(total, i)) {
+            fail("a signature is verified wrongly");
+        }
+        total->verified += batch[i].was_opened;
+        buf_deinit(&raw[i]);
+    }
+}
 
 /* One call of the worker: 1 to 8 messages, keys at random. */
 static void sign_some(struct backend_worker *worker, const struct pair keys[KEYS], bool bytes,
@@ -93,6 +134,7 @@ static void sign_some(struct backend_worker *worker, const struct pair keys[KEYS
         items[i] = (struct sign_item){.key = used[i]->key, .message = texts[i], .len = (size_t)len};
     }
     backend_sign(worker, items, count);
+    verify_together(items, used, count, total);
     for (size_t i = 0; i < count; i++) {
         verify(&items[i], used[i]->pkey, bytes);
         total->batched += items[i].backend == SIGN_BY_CRYPTO_MB;
@@ -115,9 +157,10 @@ static void run(struct backend *backend, int bits, unsigned long messages, bool 
         backend_key_free(keys[i].key);
         EVP_PKEY_free(keys[i].pkey);
     }
-    (void)printf("RSA-%d: %lu messages, %d keys, %lu in batches, all right\n", bits, total.messages,
-                 KEYS, total.batched);
-    if (total.batched == 0) {
+    (void)printf(
+        "RSA-%d: %lu messages, %d keys, %lu in batches, %lu verified in batches, all right\n", bits,
+        total.messages, KEYS, total.batched, total.verified);
+    if (total.batched == 0 || total.verified == 0) {
         fail("none was in a batch");
     }
 }
@@ -131,11 +174,16 @@ int main(int argc, char **argv)
         return 77;
     }
     (void)printf("%s\n", backend_name(backend));
+    verifier = batch_verifier_new(&why);
+    if (verifier == NULL) {
+        fail(why);
+    }
     bool bytes = argc > 1 && strcmp(argv[argc - 1], "--bytes") == 0;
     for (int i = 1; i < argc - bytes; i++) {
         run(backend, 1024 + 1024 * i, strtoul(argv[i], NULL, 10), bytes);
     }
     int status = backend_now(backend) == SIGN_BY_CRYPTO_MB ? 0 : 1;
+    batch_verifier_free(verifier);
     backend_free(backend);
     return status;
 }

@@ -2,6 +2,7 @@
 
 #include <openssl/bn.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,8 +26,9 @@ uint32_t mbx_rsa_public_mb8(const uint8_t *const from[], uint8_t *const to[],
                             const uint64_t *const n[], int bits, const void *method,
                             uint8_t *buffer);
 
-static atomic_uint batches;
-static atomic_uint faulty_from;
+static atomic_uint batches, verifications;
+static atomic_uint faulty_from, verifies_wrongly_from;
+static _Thread_local bool has_signed; /* what is opened next is its own */
 static atomic_int fault;
 
 static const struct method {
@@ -36,6 +38,7 @@ static const struct method {
 void stand_in_set(enum stand_in_fault wanted, unsigned good)
 {
     faulty_from = batches + good;
+    verifies_wrongly_from = verifications + good;
     fault = (int)wanted;
 }
 
@@ -44,11 +47,17 @@ unsigned stand_in_batches(void)
     return batches;
 }
 
+unsigned stand_in_verifications(void)
+{
+    return verifications;
+}
+
 static void __attribute__((constructor)) read_environment(void)
 {
-    static const char *const names[STAND_IN_FAULTS] = {"none",   "inapplicable", "wrong",
-                                                       "status", "silent",       "exchanged",
-                                                       "open",   "open_status",  "slow"};
+    static const char *const names[STAND_IN_FAULTS] = {
+        "none",       "inapplicable",  "wrong",        "status", "silent",
+        "exchanged",  "open",          "open_status",  "slow",   "verify",
+        "verify_all", "verify_status", "verify_silent"};
     const char *wanted = getenv("PRESIGND_STAND_IN");
     for (int i = 0; wanted != NULL && i < STAND_IN_FAULTS; i++) {
         size_t len = strlen(names[i]);
@@ -62,6 +71,19 @@ static void __attribute__((constructor)) read_environment(void)
 static int fault_now(void)
 {
     return batches > faulty_from ? fault : STAND_IN_NONE;
+}
+
+static void spoil_opened(uint8_t *const to[], int bits, int of_verifying)
+{
+    if (fault_now() == STAND_IN_OPEN && to[1] != NULL) {
+        to[1][0] ^= 1;
+    }
+    for (int i = 0; i < WIDTH; i++) {
+        if (to[i] != NULL &&
+            (of_verifying == STAND_IN_VERIFY_ALL || (of_verifying == STAND_IN_VERIFY && i == 1))) {
+            to[i][bits / 8 - 1] ^= 1;
+        }
+    }
 }
 
 int mbx_is_crypto_mb_applicable(uint64_t features)
@@ -141,6 +163,7 @@ uint32_t mbx_rsa_private_crt_mb8(const uint8_t *const from[], uint8_t *const to[
 {
     uint32_t status = 0;
     batches++;
+    has_signed = true;
     /* The real one leaves numbers of the keys there. */
     memset(buffer, 0xa5, (size_t)mbx_RSA_Method_BufSize(method));
     for (int i = 0; i < WIDTH; i++) {
@@ -166,10 +189,18 @@ uint32_t mbx_rsa_public_mb8(const uint8_t *const from[], uint8_t *const to[],
                             uint8_t *buffer)
 {
     uint32_t status = 0;
+    bool verifies = !has_signed;
+    verifications += verifies;
+    has_signed = false;
+    int of_verifying =
+        verifies && verifications > verifies_wrongly_from ? fault : (int)STAND_IN_NONE;
     memset(buffer, 0x5a, (size_t)mbx_RSA_Method_BufSize(method));
     for (int i = 0; i < WIDTH; i++) {
         if (from[i] == NULL) {
             status |= UINT32_C(2) << (4 * i);
+            continue;
+        }
+        if (of_verifying == STAND_IN_VERIFY_SILENT) {
             continue;
         }
         BN_CTX *context = BN_CTX_new();
@@ -185,8 +216,7 @@ uint32_t mbx_rsa_public_mb8(const uint8_t *const from[], uint8_t *const to[],
         BN_free(out);
         BN_CTX_free(context);
     }
-    if (fault_now() == STAND_IN_OPEN && to[1] != NULL) {
-        to[1][0] ^= 1;
-    }
-    return fault_now() == STAND_IN_OPEN_STATUS ? status | STATUS_ERROR << 4 : status;
+    spoil_opened(to, bits, of_verifying);
+    bool fails = fault_now() == STAND_IN_OPEN_STATUS || of_verifying == STAND_IN_VERIFY_STATUS;
+    return fails ? status | STATUS_ERROR << 4 : status;
 }

@@ -15,12 +15,19 @@ enum stand_in_fault {
     STAND_IN_OPEN,         /* the public operation gives a wrong result */
     STAND_IN_OPEN_STATUS,  /* an error of the public operation */
     STAND_IN_SLOW,         /* 50 ms for each batch; all signatures are good */
+    /* Of a public operation that does not follow a private one of its thread: it verifies. */
+    STAND_IN_VERIFY,        /* a wrong result */
+    STAND_IN_VERIFY_ALL,    /* in every slot */
+    STAND_IN_VERIFY_STATUS, /* an error; the result is right */
+    STAND_IN_VERIFY_SILENT, /* nothing is written, and success is reported, in every slot */
     STAND_IN_FAULTS
 };
 
-/* After `good` more batches. */
+/* After `good` more batches, of verifying for a fault of it. */
 void stand_in_set(enum stand_in_fault wanted, unsigned good);
 /* Private operations since the start. */
 unsigned stand_in_batches(void);
+/* Public operations that verified. */
+unsigned stand_in_verifications(void);
 
 #endif

@@ -5,7 +5,7 @@ target_include_directories(crypto-mb-stand-in PRIVATE ${PROJECT_SOURCE_DIR}/test
 set_target_properties(crypto-mb-stand-in PROPERTIES OUTPUT_NAME crypto_mb SOVERSION 13
                       LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/crypto-mb-stand-in)
 # Linked, it is what dlopen(3) finds by its soname.
-foreach(target test-sign.backend test-plain.sign_backend)
+foreach(target test-sign.backend test-wechatpay.verify_many test-plain.sign_backend)
   if(TARGET ${target})
     target_link_libraries(${target} PRIVATE -Wl,--no-as-needed crypto-mb-stand-in)
   endif()

@@ -1,5 +1,5 @@
-"""Requests signed in batches by libcrypto_mb: a stand-in, which makes mistakes on demand, and the real
-one where the processor has AVX-512 IFMA. The sandbox verifies every signature.
+"""Requests signed, and answers verified, in batches by libcrypto_mb: a stand-in, which makes mistakes on
+demand, and the real one where the processor has AVX-512 IFMA. The sandbox verifies every signature.
 """
 
 import json
@@ -66,6 +66,25 @@ class Signing(unittest.TestCase):
         self.assertEqual(signatures(daemon, "crypto_mb", "ok"), batched)
         daemon.terminate()
 
+    def expect_verified_by_openssl(self, fault, end):
+        """After four batches of answers the library errs."""
+        line = "libcrypto_mb took a valid signature of an answer for a wrong one; OpenSSL verifies from now on"
+        daemon = self.start(f"{fault}:4")
+        before = daemon.log_text().count(line)
+
+        def is_told():
+            self.expect_results(100)
+            return daemon.log_text().count(line) > before
+
+        wait_until(is_told, line)
+        mistakes = signatures(daemon, "crypto_mb", end)
+        self.assertGreaterEqual(mistakes, 1)
+        self.assertEqual(self.says(daemon), "crypto_mb", "it still signs")
+        self.expect_results()
+        self.assertEqual(signatures(daemon, "crypto_mb", end), mistakes)
+        self.assertEqual(daemon.log_text().count(line), before + 1)
+        daemon.terminate()
+
 
 class GoodDay(Signing):
     def test_waiting_requests_share_a_batch(self):
@@ -119,6 +138,25 @@ class Faults(Signing):
             self.assertRegex(daemon.log_text(), f"signed by openssl.*{why}")
             self.expect_results(20)
             daemon.terminate()
+
+
+class Verifying(Signing):
+    """Answers that are there together are verified together."""
+
+    def test_wrong_results(self):
+        self.expect_verified_by_openssl("verify_all", "wrong")
+
+    def test_errors(self):
+        self.expect_verified_by_openssl("verify_status", "failed")
+
+
+class OneProcess(Signing):
+    """The same where one process signs and verifies."""
+
+    sets = (*Signing.sets, "daemon.sign_process=no")
+
+    def test_wrong_results(self):
+        self.expect_verified_by_openssl("verify_all", "wrong")
 
 
 class OwnProcess(GoodDay):

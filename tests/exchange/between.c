@@ -452,15 +452,6 @@ static bool shifts(struct exchange *exchange)
     return true;
 }
 
-static void wait_marks(struct server *server, int count)
-{
-    pthread_mutex_lock(&server->lock);
-    while (server->marks < count) {
-        pthread_cond_wait(&server->changed, &server->lock);
-    }
-    pthread_mutex_unlock(&server->lock);
-}
-
 /* Many answers are there at once. curl gives the first connection to the waiting request while the
  * shifted answer is not looked at yet. */
 static void test_the_answer_after_a_shifted_one(void)

@@ -10,3 +10,14 @@ presignd_exchange_test(caller)
 presignd_exchange_test(faults)
 presignd_exchange_test(between)
 presignd_exchange_test(refresher)
+
+# Answers that come together are verified by the stand-in of libcrypto_mb, too.
+presignd_exchange_test(batches)
+foreach(name between batches)
+  target_link_libraries(test-exchange.${name} PRIVATE -Wl,--no-as-needed crypto-mb-stand-in)
+endforeach()
+add_test(NAME exchange.between_in_batches${test_suffix} COMMAND test-exchange.between)
+set_tests_properties(exchange.between_in_batches${test_suffix} PROPERTIES
+                     TIMEOUT 900 FAIL_REGULAR_EXPRESSION "${sanitizer_reports}")
+set_tests_properties(exchange.between_in_batches${test_suffix} exchange.batches${test_suffix}
+                     PROPERTIES ENVIRONMENT EXCHANGE_IN_BATCHES=1)

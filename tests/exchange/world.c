@@ -55,6 +55,7 @@ void open_caller_with(const struct caller_config *config, const struct clock *cl
         fprintf(stderr, "caller_new: %s\n", error);
         exit(1);
     }
+    caller_verify_by(world.caller, world.verifier);
 }
 
 void open_caller(const struct caller_config *config)
@@ -153,6 +154,15 @@ void run_until(const int *count, int wanted, struct server *server)
     loop_timer_stop(&watch.timer);
 }
 
+void wait_marks(struct server *server, int count)
+{
+    pthread_mutex_lock(&server->lock);
+    while (server->marks < count) {
+        pthread_cond_wait(&server->changed, &server->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
 struct server *open_server(server_handler *handler, const struct identity *identity,
                            int tls_version)
 {
@@ -247,11 +257,17 @@ void world_open_loop(void)
     world.merchant = make_merchant();
     world.signer = signer_new(world.loop, world.service);
     CHECK(world.signer != NULL);
+    if (getenv("EXCHANGE_IN_BATCHES") != NULL) {
+        char *why = NULL;
+        world.verifier = batch_verifier_new(&why);
+        CHECK(world.verifier != NULL);
+    }
 }
 
 void world_close_loop(void)
 {
     signer_free(world.signer);
+    world.verifier = batch_verifier_free(world.verifier);
     merchant_unref(world.merchant);
     sign_service_free(world.service);
     loop_free(world.loop);

@@ -35,6 +35,7 @@ struct world {
     struct loop *loop;
     struct sign_service *service;
     struct signer *signer;
+    struct batch_verifier *verifier; /* with EXCHANGE_IN_BATCHES, else NULL */
     struct caller *caller;
     struct answer answers[CALLS_MAX]; /* cookies point here */
     int times[CALLS_MAX];             /* how often each was answered */
@@ -77,6 +78,8 @@ void close_server(struct server *server);
 const char *url_of(const struct server *server);
 /* Lets the loop work until the server's count is what it should become. */
 void run_until(const int *count, int wanted, struct server *server);
+/* Lets nothing work until then. */
+void wait_marks(struct server *server, int count);
 /* A port of loopback that is taken, and where nobody listens. */
 int bound_socket(int *port);
 

@@ -97,7 +97,8 @@ static void classify(const struct fuzz_message *message, const struct endpoint *
     }
     const struct verify_key keys[] = {
         {.serial = SERIAL, .key = short_key(), .not_after_ms = INT64_MAX}};
-    answer_classify(endpoint, &input, keys, 1, FUZZ_NOW_MS, answer);
+    answer_classify(endpoint, &input, verify_answer(keys, 1, &input.verify, FUZZ_NOW_MS / 1000),
+                    FUZZ_NOW_MS, answer);
     /* Only this process has the key. */
     PROMISE(!answer->is_signed || is_signed);
     PROMISE(answer->kind != ANSWER_SUCCESS ||

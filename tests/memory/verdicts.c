@@ -172,7 +172,8 @@ static void classify_text(struct buf *out, int status, const char *body)
                                             .body = body,
                                             .body_len = strlen(body)}};
     struct answer answer = {0};
-    answer_classify(endpoint_find("app", 3), &input, keys, 1, NOW_MS, &answer);
+    answer_classify(endpoint_find("app", 3), &input,
+                    verify_answer(keys, 1, &input.verify, NOW_MS / 1000), NOW_MS, &answer);
     buf_printf(out, "%s %s %s|%s|", answer_kind_name(answer.kind),
                call_state_name(answer.call_state), answer.code, answer.message);
     if (answer.kind == ANSWER_SUCCESS) {

@@ -37,8 +37,9 @@ FLAG(daemon, sign_process, "sign_process", flag, "yes", RESTART,
      "Whether private keys live in a process of their own, which signs and does nothing else. no: "
      "in this one.")
 TEXT(daemon, sign_backend, sign_backend, "auto", RESTART,
-     "What signs: auto | openssl | crypto_mb. crypto_mb is Intel's libcrypto_mb, which signs eight "
-     "requests at once; without it, the start fails. auto uses it where it can be used.")
+     "What signs requests and verifies answers: auto | openssl | crypto_mb. crypto_mb is Intel's "
+     "libcrypto_mb, which does eight at once; without it, the start fails. auto uses it where it "
+     "can be used.")
 NUMBER(daemon, commit_interval_ms, MS, "5", 0, 60000, RELOAD,
        "Minimum time between the starts of two transactions.")
 NUMBER(daemon, drain_timeout_ms, MS, "20000", 0, 3600000, RELOAD,

@@ -37,7 +37,7 @@ TEXT(process, instance, TITLE, "instance")
 TEXT(process, delivery, PLAIN, "delivery")            /* exactly_once | at_least_once */
 TEXT(process, sign_process, PLAIN, "signing process") /* no | yes | yes, without Landlock */
 TEXT(process, sign_backend, PLAIN, "signatures by")   /* openssl | crypto_mb: now */
-HIDDEN(process, sign_faults)                          /* signatures of libcrypto_mb not used */
+HIDDEN(process, sign_faults)                          /* mistakes of libcrypto_mb */
 TEXT(process, version, TITLE, "version")
 TEXT(process, librdkafka, PLAIN, "librdkafka")
 TEXT(process, openssl, PLAIN, "OpenSSL")

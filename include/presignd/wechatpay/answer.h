@@ -146,10 +146,10 @@ struct answer {
     char *id_value; /* of a success: the endpoint's id_field's value */
 };
 
-/* Classifies. `answer` is all zero on entry; give it to answer_deinit(). */
+/* Classifies. `verify`: of the input, which counts with TRANSFER_DONE only. `answer` is all zero on
+ * entry; give it to answer_deinit(). */
 void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
-                     const struct verify_key *keys, size_t key_count, int64_t wall_ms,
-                     struct answer *answer);
+                     enum verify_status verify, int64_t wall_ms, struct answer *answer);
 enum answer_end answer_end_of(const struct answer *answer);
 /* Turns an answer into unverified, unknown, foreign: it belongs, or may belong, to another request.
  * `detail` is static text. */

@@ -2,6 +2,9 @@
 #ifndef PRESIGND_WECHATPAY_VERIFY_H
 #define PRESIGND_WECHATPAY_VERIFY_H
 
+#include "presignd/base/buf.h"
+#include "presignd/sign/batch_verifier.h"
+
 #include <openssl/types.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -9,6 +12,8 @@
 
 /* The greatest difference between an answer's Wechatpay-Timestamp and our clock. */
 #define VERIFY_CLOCK_SKEW_S 300
+/* Bytes of the largest digest. */
+#define VERIFY_DIGEST_MAX 64
 
 enum verify_status {
     VERIFY_OK,
@@ -64,6 +69,26 @@ bool verify_key_is_valid(const struct verify_key *key, int64_t now_s);
 /* Whether one of them is. */
 bool verify_any_is_valid(const struct verify_key *keys, size_t count, int64_t now_s);
 
+/* An answer of which at most the signature is still to be verified. All zero at first,
+ * verify_deinit() at last; it may be prepared again in between. */
+struct verify_check {
+    enum verify_status status; /* VERIFY_OK: the rest is right */
+    EVP_PKEY *key;             /* borrowed from the keys */
+    enum verify_algorithm algorithm;
+    unsigned char digest[VERIFY_DIGEST_MAX];
+    unsigned digest_len;
+    struct buf signature;
+};
+void verify_prepare(struct verify_check *check, const struct verify_key *keys, size_t key_count,
+                    const struct verify_input *input, int64_t now_s);
+/* Verifies the signatures of up to VERIFY_MANY_MAX checks: those that `verifier` takes together,
+ * and all that it does not find valid by OpenSSL. NULL: none. */
+#define VERIFY_MANY_MAX 16
+void verify_many(struct verify_check *const checks[], size_t count,
+                 struct batch_verifier *verifier);
+void verify_deinit(struct verify_check *check);
+
+/* Both for one answer. */
 enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
                                  const struct verify_input *input, int64_t now_s)
     __attribute__((warn_unused_result));

@@ -368,7 +368,7 @@ static const struct expected expectations[] = {
     {fault_limited, "PresigndRateLimited", "warning", "1900000001",
      "WeChat Pay answers 429; 0 events wait", NOW_MS - ATTENTION_LIMITED_MS},
     {fault_sign, "PresigndSignBackendFault", "warning", NULL,
-     "2 signatures of libcrypto_mb were not used; OpenSSL signs until a restart", STATUS_NONE},
+     "2 mistakes of libcrypto_mb had no effect; OpenSSL is used until a restart", STATUS_NONE},
     {fault_unverified_answers, "PresigndUnverifiedAnswers", "critical", NULL,
      "3 answers of the last 15 minutes do not verify", STATUS_NONE},
     {fault_foreign, "PresigndForeignAnswers", "critical", NULL,

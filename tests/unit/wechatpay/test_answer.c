@@ -42,8 +42,9 @@ static struct scene scene_of(int status, const char *body, size_t len)
 static void classify(struct scene *scene, const char *endpoint)
 {
     answer_deinit(&scene->answer);
-    answer_classify(endpoint_find(endpoint, strlen(endpoint)), &scene->input, scene->keys, 1,
-                    NOW_S * 1000, &scene->answer);
+    answer_classify(endpoint_find(endpoint, strlen(endpoint)), &scene->input,
+                    verify_answer(scene->keys, 1, &scene->input.verify, NOW_S), NOW_S * 1000,
+                    &scene->answer);
 }
 
 static void expect_unverified(struct scene *scene, const char *message)
