@@ -3,6 +3,7 @@
 #define PRESIGND_KAFKA_CLIENT_H
 
 #include "presignd/base/clock.h"
+#include "presignd/base/mem.h"
 #include "presignd/base/record.h"
 #include "presignd/kafka/properties.h"
 
@@ -26,6 +27,24 @@ void last_error_set(struct last_error *last_error, const char *format, ...)
 void last_error_set_error(struct last_error *last_error, const char *doing,
                           rd_kafka_error_t *error);
 void last_error_clear(struct last_error *last_error);
+
+/* Objects of librdkafka that are destroyed when their variable leaves its scope; NULL is none. */
+#define CLIENT_AUTO(function, type, destroy) \
+    static inline void function(type **at)   \
+    {                                        \
+        if (*at != NULL) {                   \
+            destroy(*at);                    \
+        }                                    \
+    }
+CLIENT_AUTO(client_list_free_at, rd_kafka_topic_partition_list_t,
+            rd_kafka_topic_partition_list_destroy)
+CLIENT_AUTO(client_event_free_at, rd_kafka_event_t, rd_kafka_event_destroy)
+CLIENT_AUTO(client_queue_free_at, rd_kafka_queue_t, rd_kafka_queue_destroy)
+CLIENT_AUTO(client_options_free_at, rd_kafka_AdminOptions_t, rd_kafka_AdminOptions_destroy)
+#define AUTO_KAFKA_LIST    AUTO(client_list_free_at)
+#define AUTO_KAFKA_EVENT   AUTO(client_event_free_at)
+#define AUTO_KAFKA_QUEUE   AUTO(client_queue_free_at)
+#define AUTO_KAFKA_OPTIONS AUTO(client_options_free_at)
 
 /* Takes over `conf`, also on failure. The library's log goes to ours, cleaned and rate limited.
  * NULL and a reason (free()). */

@@ -398,16 +398,14 @@ static rd_kafka_topic_partition_list_t *ends_now(struct ctl_kafka *kafka, const 
 static rd_kafka_topic_partition_list_t *offsets_since(struct ctl_kafka *kafka, const char *topic,
                                                       int partitions, int64_t from_ms, char **error)
 {
-    rd_kafka_topic_partition_list_t *ends = ends_now(kafka, topic, partitions, error);
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *ends =
+        ends_now(kafka, topic, partitions, error);
     rd_kafka_topic_partition_list_t *from =
         ends == NULL ? NULL : offsets_at(kafka, topic, partitions, from_ms, error);
     for (int i = 0; from != NULL && i < from->cnt; i++) {
         if (from->elems[i].offset < 0) { /* no record at that time or later */
             from->elems[i].offset = ends->elems[i].offset;
         }
-    }
-    if (ends != NULL) {
-        rd_kafka_topic_partition_list_destroy(ends);
     }
     return from;
 }
@@ -450,7 +448,7 @@ int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, int64_t from_ms
         return -1;
     }
     int partitions = ctl_kafka_partitions(kafka, topic, error);
-    rd_kafka_topic_partition_list_t *from =
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *from =
         partitions < 0 ? NULL : start_offsets(kafka, topic, partitions, from_ms, error);
     if (from == NULL) {
         return -1;
@@ -458,16 +456,14 @@ int ctl_kafka_follow(struct ctl_kafka *kafka, const char *topic, int64_t from_ms
     struct followed *followed = &kafka->followed[kafka->followed_count++];
     followed->topic = rd_kafka_topic_new(kafka->handle, topic, NULL);
     followed->read = mem_zalloc((size_t)partitions, sizeof *followed->read);
-    bool following = follow_all(kafka, followed, from, error);
-    rd_kafka_topic_partition_list_destroy(from);
-    return following ? partitions : -1;
+    return follow_all(kafka, followed, from, error) ? partitions : -1;
 }
 
 static bool stop_topic_at(struct ctl_kafka *kafka, struct followed *followed, int64_t until_ms,
                           char **error)
 {
     const char *topic = rd_kafka_topic_name(followed->topic);
-    rd_kafka_topic_partition_list_t *until =
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *until =
         until_ms == CTL_KAFKA_END ? all_partitions(topic, followed->partitions)
                                   : offsets_at(kafka, topic, followed->partitions, until_ms, error);
     int64_t *stop = mem_zalloc((size_t)followed->partitions, sizeof *stop);
@@ -476,9 +472,6 @@ static bool stop_topic_at(struct ctl_kafka *kafka, struct followed *followed, in
         int64_t low, at = until->elems[i].offset;
         known = ctl_kafka_ends(kafka, topic, i, &low, &stop[i], error);
         stop[i] = known && at >= 0 && at < stop[i] ? at : stop[i];
-    }
-    if (until != NULL) {
-        rd_kafka_topic_partition_list_destroy(until);
     }
     if (!known) {
         free(stop);
@@ -581,11 +574,10 @@ bool ctl_kafka_ends(struct ctl_kafka *kafka, const char *topic, int32_t partitio
 bool ctl_kafka_offset_at(struct ctl_kafka *kafka, const char *topic, int32_t partition,
                          int64_t at_ms, int64_t *offset, char **error)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, partition)->offset = at_ms < 0 ? 0 : at_ms;
     bool known = ask_offsets(kafka, topic, list, error);
     *offset = list->elems[0].offset;
-    rd_kafka_topic_partition_list_destroy(list);
     return known;
 }
 

@@ -80,7 +80,8 @@ bool block_load(struct redrive_block *block, const char *topic,
     if (client == NULL) {
         return false;
     }
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)block->count);
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)block->count);
     rd_kafka_topic_partition_list_add_range(list, topic, 0, (int32_t)block->count - 1);
     rd_kafka_resp_err_t code = client_committed(client, list, (int)timeout_ms);
     bool ok = code == RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -91,7 +92,6 @@ bool block_load(struct redrive_block *block, const char *topic,
     for (int i = 0; ok && i < list->cnt; i++) {
         ok = take_position(block, &list->elems[i], error);
     }
-    rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     return ok;
 }
@@ -99,15 +99,13 @@ bool block_load(struct redrive_block *block, const char *topic,
 static rd_kafka_resp_err_t
 commit_wait(rd_kafka_t *client, const rd_kafka_topic_partition_list_t *list, int64_t timeout_ms)
 {
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    AUTO_KAFKA_QUEUE rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
     rd_kafka_resp_err_t code = rd_kafka_commit_queue(client, list, queue, NULL, NULL);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, (int)timeout_ms);
-        code = event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : client_commit_error(event);
-        rd_kafka_event_destroy(event);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return code;
     }
-    rd_kafka_queue_destroy(queue);
-    return code;
+    AUTO_KAFKA_EVENT rd_kafka_event_t *event = rd_kafka_queue_poll(queue, (int)timeout_ms);
+    return event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : client_commit_error(event);
 }
 
 bool block_commit(const struct redrive_block *block, const char *topic,
@@ -118,9 +116,8 @@ bool block_commit(const struct redrive_block *block, const char *topic,
     if (client == NULL) {
         return false;
     }
-    rd_kafka_topic_partition_list_t *list = transaction_positions(topic, batch);
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list = transaction_positions(topic, batch);
     rd_kafka_resp_err_t code = commit_wait(client, list, timeout_ms);
-    rd_kafka_topic_partition_list_destroy(list);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         *error = mem_printf("the positions of group %s cannot be committed: %s", block->group,
                             rd_kafka_err2str(code));
@@ -162,21 +159,15 @@ static int64_t ask_broker(struct ctl_kafka *kafka, int32_t id)
 {
     rd_kafka_t *handle = ctl_kafka_handle(kafka);
     AUTO_FREE char *name = mem_printf("%" PRId32, id);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    AUTO_KAFKA_QUEUE rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
     rd_kafka_ConfigResource_t *resource =
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_BROKER, name);
     rd_kafka_DescribeConfigs(handle, &resource, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ctl_kafka_timeout(kafka));
-    int64_t minutes = 0;
-    if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        minutes = minutes_of(event);
-    }
-    if (event != NULL) {
-        rd_kafka_event_destroy(event);
-    }
     rd_kafka_ConfigResource_destroy(resource);
-    rd_kafka_queue_destroy(queue);
-    return minutes;
+    AUTO_KAFKA_EVENT rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ctl_kafka_timeout(kafka));
+    return event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? minutes_of(event)
+               : 0;
 }
 
 /* The shortest of all brokers, since any of them can become the group's coordinator. */

@@ -91,18 +91,6 @@ static void take_members(struct group *group, const rd_kafka_ConsumerGroupDescri
     }
 }
 
-/* An answer about one group. The caller destroys the event. NULL and an error (free()). */
-static rd_kafka_event_t *await(struct ctl_kafka *kafka, rd_kafka_queue_t *queue, const char *what,
-                               char **error)
-{
-    AUTO_FREE char *reason = NULL;
-    rd_kafka_event_t *event = ctl_kafka_await_event(kafka, queue, &reason);
-    if (event == NULL) {
-        *error = mem_printf("%s: %s", what, reason);
-    }
-    return event;
-}
-
 static char *take_description(struct group *group, rd_kafka_event_t *event)
 {
     size_t count;
@@ -130,20 +118,16 @@ static rd_kafka_AdminOptions_t *options_new(struct ctl_kafka *kafka, rd_kafka_ad
 
 static char *ask_members(struct ctl_kafka *kafka, struct group *group)
 {
-    char *error = NULL;
+    AUTO_FREE char *reason = NULL;
     const char *names[] = {group->name};
     rd_kafka_t *handle = ctl_kafka_handle(kafka);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    rd_kafka_AdminOptions_t *options = options_new(kafka, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+    AUTO_KAFKA_QUEUE rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    AUTO_KAFKA_OPTIONS rd_kafka_AdminOptions_t *options =
+        options_new(kafka, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
     rd_kafka_DescribeConsumerGroups(handle, names, 1, options, queue);
-    rd_kafka_event_t *event = await(kafka, queue, "the group's members", &error);
-    if (event != NULL) {
-        error = take_description(group, event);
-        rd_kafka_event_destroy(event);
-    }
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
-    return error;
+    AUTO_KAFKA_EVENT rd_kafka_event_t *event = ctl_kafka_await_event(kafka, queue, &reason);
+    return event == NULL ? mem_printf("the group's members: %s", reason)
+                         : take_description(group, event);
 }
 
 static char *take_offsets(struct group *group, rd_kafka_event_t *event)
@@ -169,27 +153,21 @@ static char *take_offsets(struct group *group, rd_kafka_event_t *event)
 
 static char *ask_offsets(struct ctl_kafka *kafka, struct group *group)
 {
-    char *error = NULL;
+    AUTO_FREE char *reason = NULL;
     rd_kafka_t *handle = ctl_kafka_handle(kafka);
-    rd_kafka_topic_partition_list_t *list =
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)group->share_count);
     rd_kafka_topic_partition_list_add_range(list, group->topic, 0, (int32_t)group->share_count - 1);
     rd_kafka_ListConsumerGroupOffsets_t *asked =
         rd_kafka_ListConsumerGroupOffsets_new(group->name, list);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    rd_kafka_AdminOptions_t *options =
+    AUTO_KAFKA_QUEUE rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    AUTO_KAFKA_OPTIONS rd_kafka_AdminOptions_t *options =
         options_new(kafka, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_ListConsumerGroupOffsets(handle, &asked, 1, options, queue);
-    rd_kafka_event_t *event = await(kafka, queue, "the group's committed offsets", &error);
-    if (event != NULL) {
-        error = take_offsets(group, event);
-        rd_kafka_event_destroy(event);
-    }
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+    AUTO_KAFKA_EVENT rd_kafka_event_t *event = ctl_kafka_await_event(kafka, queue, &reason);
     rd_kafka_ListConsumerGroupOffsets_destroy(asked);
-    rd_kafka_topic_partition_list_destroy(list);
-    return error;
+    return event == NULL ? mem_printf("the group's committed offsets: %s", reason)
+                         : take_offsets(group, event);
 }
 
 /* A partition without a leader has no end; the others are shown all the same. After two without an

@@ -2,6 +2,7 @@
 #include "ctl/topics/topics.h"
 
 #include "presignd/base/mem.h"
+#include "presignd/kafka/client.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,20 +76,14 @@ bool topic_create(struct ctl_kafka *kafka, struct topic *topic,
     }
     rd_kafka_t *handle = ctl_kafka_handle(kafka);
     char ignored[64];
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    rd_kafka_AdminOptions_t *options =
+    AUTO_KAFKA_QUEUE rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    AUTO_KAFKA_OPTIONS rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_CREATETOPICS);
     /* Wait until every broker knows the topic, so that the next request finds it. */
     (void)rd_kafka_AdminOptions_set_operation_timeout(options, ctl_kafka_timeout(kafka) / 2,
                                                       ignored, sizeof ignored);
     rd_kafka_CreateTopics(handle, &made, 1, options, queue);
-    rd_kafka_event_t *event = ctl_kafka_await_event(kafka, queue, error);
-    bool well = event != NULL && take_created(topic, event, error);
-    if (event != NULL) {
-        rd_kafka_event_destroy(event);
-    }
-    rd_kafka_AdminOptions_destroy(options);
+    AUTO_KAFKA_EVENT rd_kafka_event_t *event = ctl_kafka_await_event(kafka, queue, error);
     rd_kafka_NewTopic_destroy(made);
-    rd_kafka_queue_destroy(queue);
-    return well;
+    return event != NULL && take_created(topic, event, error);
 }
