@@ -114,19 +114,14 @@ static void print_delivery(const struct sending *sending, const struct ctl_deliv
                            size_t line)
 {
     AUTO_FREE char *id = ctl_record_id(sending->topic, delivery->partition, delivery->offset);
-    AUTO_BUF struct buf json = {0};
     if (!sending->options->json) {
         (void)puts(id);
         return;
     }
-    buf_putc(&json, '{');
-    buf_json_member(&json, "id", id);
-    buf_json_member_int(&json, "line", (int64_t)line);
-    buf_json_member(&json, "topic", sending->topic);
-    buf_json_member_int(&json, "partition", delivery->partition);
-    buf_json_member_int(&json, "offset", delivery->offset);
-    buf_putc(&json, '}');
-    (void)puts(json.data);
+    AUTO_JSON json_t *json = json_pack(
+        "{s:s, s:I, s:s, s:i, s:I}", "id", id, "line", (json_int_t)line, "topic", sending->topic,
+        "partition", (int)delivery->partition, "offset", (json_int_t)delivery->offset);
+    command_json(json);
 }
 
 /* Waits for the oldest record in flight and prints its result. */

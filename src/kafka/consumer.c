@@ -171,7 +171,7 @@ static void consumer_assign(struct consumer *consumer, rd_kafka_topic_partition_
 /* Pauses or resumes `only`, or with NULL all partitions that are consumed and to be paused. */
 static void pause_apply(struct consumer *consumer, const struct partition *only, bool pause)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     for (size_t i = 0; i < consumer->partition_count; i++) {
         const struct partition *partition = &consumer->partitions[i];
         if (only == NULL ? partition->known && partition->paused : partition == only) {
@@ -181,7 +181,6 @@ static void pause_apply(struct consumer *consumer, const struct partition *only,
     if (list->cnt > 0) {
         (void)(pause ? rd_kafka_pause_partitions : rd_kafka_resume_partitions)(consumer->rk, list);
     }
-    rd_kafka_topic_partition_list_destroy(list);
 }
 
 /* --- Commits without a transaction --- */
@@ -234,12 +233,12 @@ void consumer_commit(struct consumer *consumer, const struct transaction_batch *
         return;
     }
     commits_open(consumer);
-    rd_kafka_topic_partition_list_t *list = transaction_positions(consumer->topic, batch);
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list =
+        transaction_positions(consumer->topic, batch);
     void *number;
     memcpy(&number, &consumer->commit_number, sizeof number);
     rd_kafka_resp_err_t error =
         rd_kafka_commit_queue(consumer->rk, list, consumer->commits, NULL, number);
-    rd_kafka_topic_partition_list_destroy(list);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
         commit_end(consumer, error);
     }
@@ -362,7 +361,7 @@ static void assign_begin(struct consumer *consumer, rd_kafka_topic_partition_lis
 /* Assigns all known partitions at our positions. The library drops what it has fetched. */
 static void consume_known(struct consumer *consumer)
 {
-    rd_kafka_topic_partition_list_t *list =
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)consumer->partition_count);
     for (size_t i = 0; i < consumer->partition_count; i++) {
         const struct partition *partition = &consumer->partitions[i];
@@ -372,7 +371,6 @@ static void consume_known(struct consumer *consumer)
         }
     }
     consumer_assign(consumer, list);
-    rd_kafka_topic_partition_list_destroy(list);
     pause_apply(consumer, NULL, true);
 }
 
@@ -442,15 +440,11 @@ static void lookup_check(struct consumer *consumer)
                            : rd_kafka_err2str(error),
                        rd_kafka_err2name(error));
     }
-    rd_kafka_topic_partition_list_t *found = lookup_take(consumer->lookup);
-    if (found == NULL) {
-        return;
-    }
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *found = lookup_take(consumer->lookup);
     /* If the membership has changed meanwhile, a revoke follows, now or with the next heartbeat. */
-    if (group_metadata_current(consumer)) {
+    if (found != NULL && group_metadata_current(consumer)) {
         positions_take(consumer, found);
     }
-    rd_kafka_topic_partition_list_destroy(found);
 }
 
 static void revoke_handle(struct consumer *consumer, bool lost)
@@ -708,10 +702,9 @@ static void subscribe_if_wanted(struct consumer *consumer)
     if (!consumer->wants_join || consumer->subscribed || consumer->rk == NULL) {
         return;
     }
-    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(topics, consumer->topic, RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t error = rd_kafka_subscribe(consumer->rk, topics);
-    rd_kafka_topic_partition_list_destroy(topics);
     consumer->subscribed = error == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (!consumer->subscribed) {
         last_error_set(&consumer->last_error, "cannot subscribe to %s: %s", consumer->topic,

@@ -47,23 +47,21 @@ static void take_rights(struct look *look, rd_kafka_event_t *event)
 static rd_kafka_event_t *ask_rights(struct look *look, const char **names, size_t count)
 {
     char ignored[64];
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(look->reader);
+    AUTO_KAFKA_QUEUE rd_kafka_queue_t *queue = rd_kafka_queue_new(look->reader);
     rd_kafka_TopicCollection_t *topics = rd_kafka_TopicCollection_of_topic_names(names, count);
-    rd_kafka_AdminOptions_t *options =
+    AUTO_KAFKA_OPTIONS rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(look->reader, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
     (void)rd_kafka_AdminOptions_set_request_timeout(options, REQUEST_MS, ignored, sizeof ignored);
     rd_kafka_error_destroy(rd_kafka_AdminOptions_set_include_authorized_operations(options, 1));
     rd_kafka_DescribeTopics(look->reader, topics, options, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, REQUEST_MS);
-    rd_kafka_AdminOptions_destroy(options);
     rd_kafka_TopicCollection_destroy(topics);
-    rd_kafka_queue_destroy(queue);
     return event;
 }
 
 static void rights_ask(struct look *look, const char **names, size_t count)
 {
-    rd_kafka_event_t *event = ask_rights(look, names, count);
+    AUTO_KAFKA_EVENT rd_kafka_event_t *event = ask_rights(look, names, count);
     if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR) {
         take_rights(look, event);
     } else {
@@ -71,9 +69,6 @@ static void rights_ask(struct look *look, const char **names, size_t count)
             write_unknown(look, names[i],
                           event == NULL ? "no answer" : rd_kafka_event_error_string(event));
         }
-    }
-    if (event != NULL) {
-        rd_kafka_event_destroy(event);
     }
 }
 

@@ -103,19 +103,13 @@ static rd_kafka_resp_err_t take_answer(struct topic *topic, rd_kafka_event_t *ev
 
 static rd_kafka_resp_err_t ask_settings(rd_kafka_t *client, int timeout_ms, struct topic *topic)
 {
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    AUTO_KAFKA_QUEUE rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
     rd_kafka_ConfigResource_t *resource =
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic->name);
     rd_kafka_DescribeConfigs(client, &resource, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
-    rd_kafka_resp_err_t failed =
-        event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : take_answer(topic, event);
-    if (event != NULL) {
-        rd_kafka_event_destroy(event);
-    }
     rd_kafka_ConfigResource_destroy(resource);
-    rd_kafka_queue_destroy(queue);
-    return failed;
+    AUTO_KAFKA_EVENT rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
+    return event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : take_answer(topic, event);
 }
 
 enum topic_answer topic_describe(rd_kafka_t *client, int timeout_ms, struct topic *topic,
