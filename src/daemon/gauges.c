@@ -8,16 +8,21 @@
 #include <stdio.h>
 
 /* `label` NULL: the metric has none. */
-static void set(struct metrics *metrics, enum metric metric, const char *label, double value)
+static void set_value(struct metrics *metrics, enum metric metric, const char *label, double value)
 {
     const char *const labels[] = {label};
     metric_set(metrics_series(metrics, metric, label == NULL ? NULL : labels), value);
 }
 
+static void set(struct metrics *metrics, enum metric metric, const char *label, int64_t value)
+{
+    set_value(metrics, metric, label, (double)value);
+}
+
 /* A gauge in seconds. */
 static void set_ms(struct metrics *metrics, enum metric metric, const char *label, int64_t value_ms)
 {
-    set(metrics, metric, label, (double)value_ms / 1000);
+    set_value(metrics, metric, label, (double)value_ms / 1000);
 }
 
 /* Removes the series whose label values depend on assignments and reloads. */
@@ -109,7 +114,7 @@ void gauges_set(struct metrics *metrics, const struct pipeline_status *pipeline,
                 const struct status *status)
 {
     for (enum job_state state = 0; state < JOB_STATE_COUNT; state++) {
-        set(metrics, METRIC_JOBS, job_state_name(state), (double)pipeline->jobs[state]);
+        set(metrics, METRIC_JOBS, job_state_name(state), (int64_t)pipeline->jobs[state]);
     }
     set(metrics, METRIC_READY, NULL, status->process.ready);
     set(metrics, METRIC_ENDPOINT_UP, NULL, !pipeline->endpoint_down);
