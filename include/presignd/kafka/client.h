@@ -29,12 +29,12 @@ void last_error_set_error(struct last_error *last_error, const char *doing,
 void last_error_clear(struct last_error *last_error);
 
 /* Objects of librdkafka that are destroyed when their variable leaves its scope; NULL is none. */
-#define CLIENT_AUTO(function, type, destroy) \
-    static inline void function(type **at)   \
-    {                                        \
-        if (*at != NULL) {                   \
-            destroy(*at);                    \
-        }                                    \
+#define CLIENT_AUTO(function, type, destroy)           \
+    static inline void function(__typeof__(type) **at) \
+    {                                                  \
+        if (*at != NULL) {                             \
+            destroy(*at);                              \
+        }                                              \
     }
 CLIENT_AUTO(client_list_free_at, rd_kafka_topic_partition_list_t,
             rd_kafka_topic_partition_list_destroy)
