@@ -46,6 +46,11 @@ static rd_kafka_error_t *produce_one(struct producer *producer,
     return error;
 }
 
+static bool untransacted(const struct producer *producer)
+{
+    return producer->delivery == DELIVERY_AT_LEAST_ONCE;
+}
+
 /* The library itself rejected the record: it is over message.max.bytes, or its partition is gone.
  * Destroys the error. */
 static enum step produce_failed(struct producer *producer, size_t index, rd_kafka_error_t *error)
@@ -54,6 +59,9 @@ static enum step produce_failed(struct producer *producer, size_t index, rd_kafk
     bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
     producer->states[index].refusal = refusal_of_code(code);
     last_error_set_error(&producer->last_error, "producing", error);
+    if (code == RD_KAFKA_RESP_ERR__STATE && !untransacted(producer)) {
+        (void)transact_failed(producer); /* the partitions of earlier records were not added */
+    }
     return fatal ? STEP_FATAL : STEP_ABORT;
 }
 
@@ -100,11 +108,6 @@ void deliver_request_max_expire(struct producer *producer)
     }
 }
 
-static bool untransacted(const struct producer *producer)
-{
-    return producer->delivery == DELIVERY_AT_LEAST_ONCE;
-}
-
 /* True when no further report is awaited: the transaction has failed. */
 static bool failed(const struct producer *producer)
 {
@@ -117,7 +120,7 @@ static bool delivering(const struct producer *producer)
 }
 
 /* Not rd_kafka_flush(), which wakes every thread of the library so that no record waits for
- * linger.ms; here that is 0. */
+ * linger.ms; that is 0. */
 static void reports_wait(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us(), left_ms = DELIVERY_SLICE_MS;

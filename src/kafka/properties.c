@@ -21,6 +21,7 @@ static const char WHY_PROTOCOL[] =
     "with the protocol `consumer`, librdkafka refuses the daemon's assignments";
 static const char WHY_IDENTITY[] = "it comes from [daemon] instance";
 static const char WHY_ACKS[] = "outcomes must not be lost";
+static const char WHY_LINGER[] = "a transaction has all its outcomes and waits for no others";
 static const char WHY_INTERNAL[] = "the daemon depends on it";
 
 static const struct preset pinned[] = {
@@ -38,6 +39,8 @@ static const struct preset pinned[] = {
     {KAFKA_PRODUCER, "acks", "all", WHY_ACKS},
     {KAFKA_PRODUCER, "request.required.acks", NULL, WHY_ACKS},
     {KAFKA_PRODUCER, "delivery.report.only.error", "false", WHY_INTERNAL},
+    {KAFKA_PRODUCER, "linger.ms", "0", WHY_LINGER},
+    {KAFKA_PRODUCER, "queue.buffering.max.ms", NULL, WHY_LINGER},
     {KAFKA_BOTH, "plugin.library.paths", NULL, "other code must not run beside private keys"},
     {KAFKA_BOTH, "log.queue", "false", WHY_INTERNAL},
     {KAFKA_BOTH, "enabled_events", NULL, WHY_INTERNAL},
@@ -69,7 +72,6 @@ static const struct preset defaults[] = {
 
     {KAFKA_PRODUCER, "enable.idempotence", "true", NULL},
     {KAFKA_PRODUCER, "transaction.timeout.ms", "10000", NULL},
-    {KAFKA_PRODUCER, "linger.ms", "0", NULL},
     {KAFKA_PRODUCER, "compression.type", "none", NULL},
     {KAFKA_PRODUCER, "partitioner", "murmur2_random", NULL},
     {KAFKA_PRODUCER, "message.max.bytes", "8388608", NULL},

@@ -68,6 +68,7 @@ static void positions_keep(struct producer *producer, const rd_kafka_topic_parti
 static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
                            const struct group_metadata *group_metadata, bool *stale)
 {
+    bool unsure = false; /* the coordinator may have them: an answer may be lost */
     for (;;) {
         rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(
             producer->client, list, group_metadata->group, RETRY_TIMEOUT_MS / 3);
@@ -77,14 +78,17 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             return producer_stopping(producer) ? STEP_STOP : STEP_OK;
         }
         bool retriable = rd_kafka_error_is_retriable(error) != 0;
+        /* A record's error came first, which may also end the library's own repetition. */
+        bool preceded = rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__STATE;
+        unsure = unsure || retriable || preceded;
         *stale = transaction_stale(rd_kafka_error_code(error));
         if (!retriable || since_ms(producer->begun_us) > RETRY_TIMEOUT_MS) {
-            if (retriable) { /* the answer may be lost */
+            if (unsure) {
                 positions_keep(producer, list);
             }
             enum step step = transact_step_of(producer, "sending offsets", error);
-            if (producer->transaction_error == RD_KAFKA_RESP_ERR__STATE) {
-                (void)transact_failed(producer); /* a record's error came first */
+            if (preceded) {
+                (void)transact_failed(producer);
             }
             return retriable ? STEP_ABORT : step;
         }

@@ -710,10 +710,10 @@ Test(config_read, a_change_of_identity_needs_a_restart)
     cr_assert(!config_needs_restart(old.config, new.config, &keys), "%s", keys.data);
     cr_assert_not_null(read_text(&new,
                                  "[daemon]\ninstance = other\nfailures_topic = f\n[kafka]\n"
-                                 "client.id = c\n[kafka.producer]\nlinger.ms = 1\n" MERCHANT));
+                                 "client.id = c\n[kafka.producer]\nbatch.size = 1\n" MERCHANT));
     cr_assert(config_needs_restart(old.config, new.config, &keys));
     cr_assert_str_eq(keys.data, "daemon.instance\ndaemon.failures_topic\nkafka.client.id\n"
-                                "kafka.producer.linger.ms\nkafka.ssl.ca.location\n");
+                                "kafka.producer.batch.size\nkafka.ssl.ca.location\n");
 }
 
 Test(config_read, problems_are_bounded)

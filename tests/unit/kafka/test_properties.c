@@ -41,7 +41,7 @@ static void expect_value(enum kafka_client client, const struct kafka_property *
 Test(properties, accepts_properties_of_both_clients)
 {
     static const char *const known[][2] = {{"fetch.min.bytes", "2"},
-                                           {"linger.ms", "3"},
+                                           {"compression.type", "lz4"},
                                            {"sasl.password", "a secret"},
                                            {"auto.offset.reset", "latest"},
                                            {"ssl.ca.location", "/etc/ssl/x.pem"}};
