@@ -279,7 +279,7 @@ static void note_history(struct report *report, const struct answer *answer)
     }
     if (answer->cause == ANSWER_CAUSE_FOREIGN) {
         history_call(&report->history, HISTORY_FOREIGN, wall_ms);
-    } else if (answer->cause == ANSWER_CAUSE_SHORTAGE) {
+    } else if (answer->cause == ANSWER_CAUSE_SHORTAGE && !answer->lacks_signature) {
         history_call(&report->history, HISTORY_SHORTAGE, wall_ms);
     }
 }

@@ -191,11 +191,15 @@ void state_dir_sweep(struct state_dir *dir, bool (*stale)(const void *context, c
     int fd = dir->fd < 0 ? -1 : openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *listed = fd < 0 ? NULL : fdopendir(fd);
     if (listed == NULL) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
         return;
     }
     struct dirent *file;
     for (int n = 0; n < STATE_DIR_FILES_MAX && (file = readdir(listed)) != NULL; n++) {
-        if (stale(context, file->d_name)) {
+        bool is_file = file->d_type == DT_REG || file->d_type == DT_UNKNOWN;
+        if (is_file && stale(context, file->d_name)) {
             (void)state_dir_remove(dir, file->d_name);
         }
     }

@@ -38,6 +38,7 @@ struct entry {
     int64_t list_ms;
     size_t skipped; /* of its elements, those that cannot be used */
     struct refresh_verdict last;
+    struct refresh_verdict first; /* of the host that was asked first, by the refresh that runs */
 };
 
 static struct entry *entry_of(struct list_link *link)
@@ -141,8 +142,13 @@ static void on_got(void *cookie, const struct caller_got *got)
     }
     if (refresh_asks_other_host(&verdict) && !entry->is_gone &&
         entry->hosts_asked < caller_host_count(refresher->caller)) {
+        entry->first = verdict;
         ask(entry);
         return;
+    }
+    if (entry->hosts_asked > 1 && entry->first.end == REFRESH_NONE &&
+        verdict.end == REFRESH_UNREACHABLE) {
+        verdict = entry->first; /* it says more than a host that does not answer */
     }
     refresher->running--;
     if (entry->is_gone) {

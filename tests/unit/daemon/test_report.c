@@ -2,6 +2,7 @@
 #include "daemon/report.h"
 
 #include "daemon/gauges.h"
+#include "presignd/base/clock.h"
 #include "presignd/base/log.h"
 #include "presignd/base/mem.h"
 #include "presignd/flow/merchant_queue.h"
@@ -254,6 +255,9 @@ Test(report, signatures_that_stay_away_are_no_descriptor_shortage)
     AUTO_BUF struct buf page = {0};
     metrics_write(scene.metrics, &page);
     cr_expect_not_null(strstr(page.data, "\npresignd_descriptor_shortages_total 0\n"));
+    const struct history *history = report_history(scene.report);
+    int64_t wall_ms = clock_wall_ms();
+    cr_expect_eq(history_newest_calls(history, HISTORY_SHORTAGE, wall_ms), 0);
     job.answer.lacks_signature = false;
     scene.observer.called(scene.report, &job);
     page.len = 0;

@@ -94,10 +94,14 @@ static void on_read(void *context, const char *mchid, struct buf *out)
     (void)context, (void)mchid, (void)out;
 }
 
+static enum refresh_end expected_end = REFRESH_UNREACHABLE;
+static int ended_count;
+
 static void on_ended(void *context, const struct refresher_end *end)
 {
     (void)context;
-    cr_assert_eq(end->verdict.end, REFRESH_UNREACHABLE);
+    cr_assert_eq(end->verdict.end, expected_end);
+    ended_count++;
 }
 
 static size_t merchant_count = MERCHANTS;
@@ -178,6 +182,22 @@ Test(refresher, a_reload_changes_how_many_run_at_once)
     end_all();
     pass(bench.loop, 0);
     cr_assert_eq(asked_count, 1);
+}
+
+Test(refresher, a_host_without_certificates_counts_more_than_one_that_does_not_answer)
+{
+    static const struct caller_got none = {
+        .status = 500,
+        .input = {.verify = {.body = "{\"code\":\"SYSTEM_ERROR\"}", .body_len = 23}}};
+    AUTO_BENCH struct bench bench;
+    host_count = 2;
+    merchant_count = 1;
+    bench_init(&bench, 1);
+    end_one(&none);
+    cr_assert_eq(asked[0].get.host, 1);
+    expected_end = REFRESH_NONE;
+    end_one(&(struct caller_got){.reason = "no route"});
+    cr_assert_eq(ended_count, 1);
 }
 
 Test(refresher, the_longest_retry_after_of_both_hosts_counts)
