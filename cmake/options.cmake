@@ -23,7 +23,7 @@ target_compile_definitions(presignd_flags INTERFACE _GNU_SOURCE)
 target_compile_options(presignd_flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
   -Wwrite-strings -Wformat=2 -Wvla -Wundef -fno-common -fstack-protector-strong
-  -Wno-c2x-extensions # clang: a parameter that is not used has no name
+  $<$<C_COMPILER_ID:Clang>:-Wno-c2x-extensions> # a parameter that is not used has no name
   -UNDEBUG) # asserts stay on in every build type; base/mem.h checks it
 if(PRESIGND_WERROR)
   target_compile_options(presignd_flags INTERFACE -Werror)

@@ -286,6 +286,10 @@ static enum sign_end sign_one(struct sign_item *item)
         context = sign_context_new(key->pkey);
     }
     bool ok = context != NULL && sign_with(context, item->message, item->len, &item->signature);
+    if (!ok) { /* may be left in any state */
+        EVP_PKEY_CTX_free(context);
+        context = NULL;
+    }
     EVP_PKEY_CTX_free(atomic_exchange(&key->idle, context));
     return ok ? SIGN_OK : SIGN_FAILED;
 }

@@ -280,15 +280,10 @@ static void verify_collected(struct caller *caller)
     }
 }
 
-/* The checks borrow keys, so they end before anybody hears of an answer and may replace them. */
-static void on_ready(struct transfer *transfer)
+static void collect(struct call *call)
 {
-    struct call *call = CONTAINER_OF(transfer, struct call, transfer);
     struct caller *caller = call->caller;
-    if (transfer->status != TRANSFER_DONE) {
-        return;
-    }
-    const struct answer_input input = input_of(transfer);
+    const struct answer_input input = input_of(&call->transfer);
     struct verify_key room[MERCHANT_KEYS_MAX];
     size_t key_count;
     const struct verify_key *keys = merchant_keys(call->attempt.merchant, room, &key_count);
@@ -297,6 +292,14 @@ static void on_ready(struct transfer *transfer)
     caller->collected[caller->collected_count++] = &call->check;
     if (caller->collected_count == VERIFY_MANY_MAX) {
         verify_collected(caller);
+    }
+}
+
+/* The checks borrow keys, so they end before anybody hears of an answer and may replace them. */
+static void on_ready(struct transfer *transfer)
+{
+    if (transfer->status == TRANSFER_DONE) {
+        collect(CONTAINER_OF(transfer, struct call, transfer));
     }
 }
 
@@ -396,6 +399,10 @@ static void on_transferred(struct transfer *transfer)
     struct call *call = CONTAINER_OF(transfer, struct call, transfer);
     struct answer answer = {0};
     verify_collected(call->caller);
+    if (call->check.status == VERIFY_UNKNOWN_SERIAL) {
+        collect(call); /* a certificate list of this round may have brought its key */
+        verify_collected(call->caller);
+    }
     if (call->got != NULL) {
         give_got(call, NULL);
         return;
