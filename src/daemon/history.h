@@ -13,7 +13,7 @@
 /* The newest outcomes are counted by minute. */
 #define HISTORY_MINUTES 15
 
-/* Ends of calls that somebody has to look at. */
+/* Ends of calls that need a human. */
 enum history_end {
     HISTORY_UNVERIFIED, /* the answer does not verify */
     HISTORY_FOREIGN,    /* the answer belongs to another request */
@@ -21,7 +21,7 @@ enum history_end {
     HISTORY_ENDS
 };
 
-/* The outcomes of a minute, by reason; REASON_NONE: results. Calls, by such an end. */
+/* Of one minute: outcomes by reason (REASON_NONE: results), and calls by such an end. */
 struct history_minute {
     int64_t minute; /* since 1970 */
     int64_t counts[REASON_COUNT], ends[HISTORY_ENDS];
@@ -41,13 +41,14 @@ struct history {
 void history_init(struct history *history, struct moment now);
 /* An outcome was committed; REASON_NONE: a result. */
 void history_published(struct history *history, enum reason reason, int64_t wall_ms);
+/* A call ended so. */
 void history_call(struct history *history, enum history_end end, int64_t wall_ms);
 void history_transaction(struct history *history, const struct transaction_end *end,
                          size_t outcomes, int64_t wall_ms);
 
 /* Outcomes of the last HISTORY_MINUTES. */
 int64_t history_newest(const struct history *history, int64_t wall_ms);
-/* Calls of the last HISTORY_MINUTES. */
+/* Calls of the last HISTORY_MINUTES that ended so. */
 int64_t history_newest_calls(const struct history *history, enum history_end end, int64_t wall_ms);
 
 /* The lists of the status: copies that status_deinit() frees. */

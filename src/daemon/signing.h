@@ -9,8 +9,8 @@
 
 #include <stdbool.h>
 
-/* Sets presignd_signatures_total and presignd_mode_info. Call it before they are read. `verifier`
- * may be NULL; its mistakes count as the library's. */
+/* Sets presignd_signatures_total and presignd_mode_info. Call it before they are read. The
+ * mistakes of `verifier`, which may be NULL, count as signatures by crypto_mb. */
 void signing_measure(struct metrics *metrics, const struct signer *signer,
                      const struct batch_verifier *verifier, enum delivery delivery,
                      bool own_process);

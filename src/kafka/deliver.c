@@ -119,8 +119,8 @@ static bool delivering(const struct producer *producer)
     return rd_kafka_outq_len(producer->client) > 0 && !failed(producer);
 }
 
-/* Not rd_kafka_flush(), which wakes every thread of the library so that no record waits for
- * linger.ms; that is 0. */
+/* rd_kafka_flush() also waits for reports, but wakes every thread of the library so that no record
+ * waits for linger.ms. linger.ms is 0, so rd_kafka_poll() is enough. */
 static void reports_wait(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us(), left_ms = DELIVERY_SLICE_MS;

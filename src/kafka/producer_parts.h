@@ -73,7 +73,7 @@ struct producer {
     rd_kafka_resp_err_t transaction_error; /* of a call of the transaction */
     int64_t begun_us;
     int64_t open_us;  /* since when the coordinator may have an open transaction of ours; 0: none */
-    int64_t ended_us; /* the last commit or abort */
+    int64_t ended_us; /* when the last commit or abort returned; clock_mono_us() */
     struct last_error last_error;
 };
 
@@ -124,9 +124,11 @@ void producer_record_error(struct producer *producer, size_t index);
 
 /* --- deliver.c --- */
 
-/* Queues the records. Without a transaction, those that are marked as delivered are left out. */
+/* Queues the records. Waits only while the library's queue or a request is full. Without a
+ * transaction, it leaves out those that are marked as delivered. */
 enum step deliver_begin(struct producer *producer, const struct transaction_batch *batch);
-/* Waits for all delivery reports; without a transaction after a refusal, too. */
+/* Waits for all delivery reports. In a transaction it returns STEP_ABORT after the first failure;
+ * without one it waits for the reports of the other records. */
 enum step deliver_end(struct producer *producer);
 /* A batch without a transaction. TRANSACTION_COMMITTED: all records are acknowledged; the owner
  * commits the positions. False when the owner asked to stop before the end was known. */
@@ -142,9 +144,9 @@ void deliver_request_max_learn(struct producer *producer, unsigned topic);
 /* A whole transaction. False when the owner asked to stop before its end was known. */
 bool transact_run(struct producer *producer, const struct transaction_batch *batch,
                   struct transaction_end *end);
-/* True when the open transaction has failed; the producer's errors are then those of its first
- * failure. No call asks for this, but a call that is not allowed inside a transaction returns the
- * transaction's error. */
+/* True when the open transaction has failed. Then transaction_error and last_error are those of its
+ * first failure. librdkafka has no call that asks for this; a call that is not allowed inside a
+ * transaction returns the transaction's error. */
 bool transact_failed(struct producer *producer);
 /* Destroys the error of a call before the commit. */
 enum step transact_step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 enum {
-    /* After a commit its positions are pending for two to four milliseconds, and its markers are
-     * being written. A request that comes earlier is repeated. */
+    /* For two to four milliseconds after a commit its positions are pending, and the broker writes
+     * its markers. librdkafka repeats a request that comes earlier, after a wait. */
     STABLE_AFTER_MS = 5,
 };
 

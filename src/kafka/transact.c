@@ -68,7 +68,7 @@ static void positions_keep(struct producer *producer, const rd_kafka_topic_parti
 static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
                            const struct group_metadata *group_metadata, bool *stale)
 {
-    bool unsure = false; /* the coordinator may have them: an answer may be lost */
+    bool unsure = false; /* an answer may be lost: the coordinator may have the positions */
     for (;;) {
         rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(
             producer->client, list, group_metadata->group, RETRY_TIMEOUT_MS / 3);
@@ -78,7 +78,8 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             return producer_stopping(producer) ? STEP_STOP : STEP_OK;
         }
         bool retriable = rd_kafka_error_is_retriable(error) != 0;
-        /* A record's error came first, which may also end the library's own repetition. */
+        /* A record failed first. Its error ends this call, and also a repetition that the library
+         * makes by itself. */
         bool preceded = rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__STATE;
         unsure = unsure || retriable || preceded;
         *stale = transaction_stale(rd_kafka_error_code(error));

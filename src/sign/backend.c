@@ -34,8 +34,8 @@ struct backend_key {
     EVP_PKEY *pkey;
     int bits;
     struct crypto_mb_key *numbers; /* NULL: OpenSSL signs */
-    _Atomic(EVP_PKEY_CTX *)
-        idle; /* of the last signature; NULL: a thread uses it, or none is made */
+    /* The context of the last signature by OpenSSL. NULL: a thread uses it, or none is made. */
+    _Atomic(EVP_PKEY_CTX *) idle;
 };
 
 struct backend_worker {
@@ -273,8 +273,8 @@ static void sign_in_batches(struct backend_worker *worker, struct sign_item *ite
     }
 }
 
-/* To make a context costs a fiftieth of a signature, so one is kept with its key. Threads that sign
- * with one key at a time make their own; the last one to end leaves its context. */
+/* A new context costs about a hundredth of a signature, so each key keeps one. Threads that sign
+ * with one key at the same time make their own contexts. The key keeps that of the last one. */
 static enum sign_end sign_one(struct sign_item *item)
 {
     struct backend_key *key = item->key;
@@ -286,7 +286,7 @@ static enum sign_end sign_one(struct sign_item *item)
         context = sign_context_new(key->pkey);
     }
     bool ok = context != NULL && sign_with(context, item->message, item->len, &item->signature);
-    if (!ok) { /* may be left in any state */
+    if (!ok) { /* the context may be in any state */
         EVP_PKEY_CTX_free(context);
         context = NULL;
     }

@@ -1,6 +1,6 @@
 /* libcrypto_mb of Intel's Cryptography Primitives Library: eight RSA operations at once by AVX-512
- * IFMA. Loaded at run time when it is there. It computes on plain numbers: padding, checks
- * and memory are ours. Its interface: crypto_mb/rsa.h of its package, sonames 11 to 13.
+ * IFMA. Loaded at run time when it is there. It computes on plain numbers: padding, checks and
+ * memory are ours. Its interface: crypto_mb/rsa.h of its package, sonames 11 to 13.
  */
 #ifndef PRESIGND_SIGN_CRYPTO_MB_H
 #define PRESIGND_SIGN_CRYPTO_MB_H
@@ -51,7 +51,7 @@ struct crypto_mb *crypto_mb_free(struct crypto_mb *library);
 const char *crypto_mb_name(const struct crypto_mb *library);
 /* The size of a struct crypto_mb_work with the buffer for every size of key. */
 size_t crypto_mb_work_size(const struct crypto_mb *library);
-/* For work without secrets (free()): its memory is not locked. */
+/* For work without secrets, as its memory is not locked. Never NULL; free(). */
 struct crypto_mb_work *crypto_mb_work_new(const struct crypto_mb *library)
     __attribute__((warn_unused_result));
 
@@ -70,10 +70,11 @@ void crypto_mb_sign(const struct crypto_mb *library, struct crypto_mb_work *work
                     const struct crypto_mb_key *const keys[],
                     const uint8_t digests[][CRYPTO_MB_DIGEST_SIZE], size_t count,
                     enum sign_end ends[]);
-/* Verifies signatures of bits / 8 bytes, each below its modulus (RFC 8017, section 8.2.2, step 2),
- * by the public exponent 65537: SIGN_OK where the whole opened block is the one expected. `n` as in
- * struct crypto_mb_key; both arrays are NULL from `count` on. Secret is nothing of it. 0.05 ms and
- * more. */
+/* Verifies `count` signatures, 1 to CRYPTO_MB_WIDTH, by their keys with the public exponent 65537.
+ * A signature has bits / 8 bytes, and must be below its modulus (RFC 8017, section 8.2.2, step 2).
+ * `n` as in struct crypto_mb_key; the elements of `n` and `signatures` from `count` on are NULL.
+ * `ends`: SIGN_OK when the whole opened block is the expected one, else SIGN_WRONG; SIGN_FAILED
+ * after an error of the library. Nothing here is secret. Takes 0.04 ms and more. */
 void crypto_mb_verify(const struct crypto_mb *library, struct crypto_mb_work *work, int bits,
                       const uint64_t *const n[CRYPTO_MB_WIDTH],
                       const uint8_t *const signatures[CRYPTO_MB_WIDTH],

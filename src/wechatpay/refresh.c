@@ -191,7 +191,7 @@ struct refresh_verdict refresh_judge(const struct merchant *merchant, const stru
     return verdict;
 }
 
-/* A 500 that means that there are no certificates may be an outage of that host, too. */
+/* A 500 may mean that the merchant has no certificates, or an outage of that host. */
 bool refresh_asks_other_host(const struct refresh_verdict *verdict)
 {
     return (verdict->end == REFRESH_UNREACHABLE && verdict->status != 429) ||

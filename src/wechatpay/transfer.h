@@ -86,10 +86,11 @@ struct transfer {
     char *serial;        /* as authorization */
     int64_t timeout_ms;  /* waiting, connecting, sending and answer together */
     int64_t expires_ms;  /* wall clock: not sent from then on; INT64_MAX: no limit */
-    /* On the loop, never from transfer_start(). NULL, or called before the `done` of any transfer
-     * of the same round; it only looks. */
+    /* Both are called on the loop, never from inside transfer_start(). First `ready` of all
+     * transfers that ended in the round, unless it is NULL; it may read the answer, but must start
+     * and end no transfer. Then `done` of each, in the order in which they ended. */
     void (*ready)(struct transfer *transfer);
-    void (*done)(struct transfer *transfer); /* after `ready`, in the order of the ends */
+    void (*done)(struct transfer *transfer);
 
     /* The answer; borrowed until the next start or transfer_deinit(). */
     enum transfer_status status;

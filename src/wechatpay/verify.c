@@ -142,8 +142,8 @@ static bool kept_make(struct kept *kept, EVP_PKEY *key, enum verify_algorithm al
     return true;
 }
 
-/* NULL when the key is of another kind than its algorithm, or without memory. Until the next call.
- */
+/* NULL when the key is of another kind than its algorithm, or without memory. The result is valid
+ * until the next call. */
 static const struct kept *kept_of(const struct verify_check *check)
 {
     enum { SLOTS = 64, ALIGNMENT = 16 };
@@ -231,7 +231,7 @@ static void finish(struct verify_check *check)
     }
 }
 
-/* The key's numbers are copied, for its slot may be another key's next. */
+/* Copies the key's numbers: the next call of kept_of() may give their slot to another key. */
 static struct batch_item item_of(const struct verify_check *check)
 {
     const struct kept *kept = check->status == VERIFY_OK ? kept_of(check) : NULL;

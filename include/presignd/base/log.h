@@ -45,7 +45,8 @@ void log_text(int level, const char *format, ...) __attribute__((format(printf, 
 void log_fields(int level, const char *message_id, const struct log_field *fields,
                 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* LOG_FIELDS({"MCHID", mchid}, …): such a list. */
+/* LOG_FIELDS({"MCHID", mchid}, …) is such a list with its end. It lives as long as the block that
+ * it is in. */
 /* clang-format off */
 #define LOG_FIELDS(...) (const struct log_field[]){__VA_ARGS__, {NULL, NULL}}
 /* clang-format on */

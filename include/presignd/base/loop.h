@@ -67,10 +67,10 @@ struct loop_deferred {
 };
 /* Nothing happens while it is set already. */
 void loop_defer(struct loop *loop, struct loop_deferred *deferred);
-/* The same before the step, which sees what the round's callbacks have collected. Set in the step
- * or in such a call, it is made in the next round, which does not wait. */
+/* The same before the step, so the step sees what the call did. If it is set in the step or in such
+ * a call, it is made in the next round, and the loop does not wait before that. */
 void loop_before_step(struct loop *loop, struct loop_deferred *deferred);
-/* Of both kinds. Not set, or all zero: nothing happens. */
+/* Cancels a call of either kind. Not set, or all zero: nothing happens. */
 void loop_defer_cancel(struct loop_deferred *deferred);
 
 /* The next round does not wait. */

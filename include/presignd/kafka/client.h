@@ -28,7 +28,8 @@ void last_error_set_error(struct last_error *last_error, const char *doing,
                           rd_kafka_error_t *error);
 void last_error_clear(struct last_error *last_error);
 
-/* Objects of librdkafka that are destroyed when their variable leaves its scope; NULL is none. */
+/* AUTO_KAFKA_LIST rd_kafka_topic_partition_list_t *list destroys the list when the variable leaves
+ * its scope, unless it is NULL. The same for events, queues and options of requests. */
 #define CLIENT_AUTO(function, type, destroy)           \
     static inline void function(__typeof__(type) **at) \
     {                                                  \

@@ -50,9 +50,9 @@ int32_t producer_partition_of_key(const struct producer *producer, const void *k
 bool producer_publish(struct producer *producer, const struct transaction_batch *batch,
                       struct transaction_end *end) __attribute__((warn_unused_result));
 /* Blocks until the group's coordinator has applied or dropped the positions of the last
- * transaction, at least for 5 ms after its end; see read_back.c. producer_publish() does this
- * first. An earlier call saves the next batch this wait. False: still pending after 15 s, or the
- * owner asked to stop. */
+ * transaction, and until 5 ms after its end; see read_back.c. Returns at once if that transaction
+ * had no positions. producer_publish() does this first; an earlier call saves the next batch the
+ * wait. False: still pending after 15 s, or the owner asked to stop. */
 bool producer_await_stable(struct producer *producer);
 /* True while producer_await_stable() has something to wait for. */
 bool producer_unstable(const struct producer *producer);

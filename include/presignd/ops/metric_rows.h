@@ -106,8 +106,8 @@ METRIC(CERTIFICATE_LIST, GAUGE, "presignd_certificate_list_timestamp_seconds", L
        "When the merchant's list of platform certificates came. Absent before the first one.")
 METRIC(SIGNATURES, COUNTER, "presignd_signatures_total", LABELS("backend", "end"),
        "Signatures, by what made them and how that ended. ok: used. wrong, failed: not used; what "
-       "libcrypto_mb got wrong is made again by OpenSSL. Valid signatures of answers that it did "
-       "not find valid are wrong or failed, too.")
+       "libcrypto_mb got wrong is made again by OpenSSL. wrong and failed also count the valid "
+       "signatures of answers that libcrypto_mb rejected.")
 METRIC(SIGNATURES_BY_MERCHANT, COUNTER, "presignd_merchant_signatures_total",
        LABELS("mchid", "serial"), "Requests signed, by the serial number of the merchant's key.")
 METRIC(CLOCK_OFFSET, GAUGE, "presignd_clock_offset_seconds", NO_LABELS,

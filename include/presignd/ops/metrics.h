@@ -38,7 +38,7 @@ void metric_observe(struct metric_series *series, double value);
 double metric_value(const struct metric_series *series);
 /* Removes all series of a metric, for example of partitions that were revoked. */
 void metrics_clear(struct metrics *metrics, enum metric metric);
-/* Removes one of them, if it is there. */
+/* Removes the series with these label values, if there is one. */
 void metrics_remove(struct metrics *metrics, enum metric metric, const char *const *labels);
 
 void metrics_write(const struct metrics *metrics, struct buf *out);

@@ -3,8 +3,9 @@
  * when it cannot be written, everything works but is not kept; that is logged once.
  *
  * One process holds a directory, by flock(2). Files have mode 0600 and are replaced by rename(2):
- * after a crash a file is the old one or the new one, and the new one once it was written. The
- * functions block for the disk; call them for what changes seldom. One thread. */
+ * after a crash or a power failure a file is the old one or the new one. When state_dir_write() has
+ * returned true, it is the new one. The functions block for the disk; call them for what changes
+ * seldom. One thread. */
 #ifndef PRESIGND_OPS_STATE_DIR_H
 #define PRESIGND_OPS_STATE_DIR_H
 
@@ -38,8 +39,8 @@ bool state_dir_write(struct state_dir *dir, const char *name, const void *bytes,
 /* False when the file is still there, or could come back after a power failure. */
 bool state_dir_remove(struct state_dir *dir, const char *name);
 
-/* Removes the files that are `stale`, of the first STATE_DIR_FILES_MAX. The next start or reload
- * finds what this one leaves. */
+/* Removes the files for whose name stale() returns true. Looks at STATE_DIR_FILES_MAX entries of
+ * the directory at most, in no order; the next call may find what this one leaves. */
 #define STATE_DIR_FILES_MAX 4096
 void state_dir_sweep(struct state_dir *dir, bool (*stale)(const void *context, const char *name),
                      const void *context);

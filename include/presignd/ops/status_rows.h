@@ -73,7 +73,7 @@ COUNT(work, completed, PLAIN, "completed, not committed")
 COUNT(work, refused, ATTENTION, "outcome refused by its topic")
 COUNT(work, signatures_waiting, PLAIN, "waiting for a signature")
 HIDDEN(work, slo_ms)
-HIDDEN(work, newest_outcomes)   /* of the last HISTORY_MINUTES, as those below */
+HIDDEN(work, newest_outcomes)   /* this and the next three: of the last HISTORY_MINUTES */
 HIDDEN(work, newest_unverified) /* answers */
 HIDDEN(work, newest_foreign)    /* answers that belong to other requests */
 HIDDEN(work, newest_shortages)  /* calls without a file descriptor */

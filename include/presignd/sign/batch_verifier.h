@@ -1,8 +1,9 @@
-/* Signatures of answers, verified up to eight at a time by libcrypto_mb (RSA with SHA-256, public
- * exponent 65537, 2048, 3072 or 4096 bits). It holds nothing that is secret. One thread at a time.
+/* Verifies signatures of answers by libcrypto_mb, up to eight at a time (RSA PKCS#1 v1.5 with
+ * SHA-256, public exponent 65537, 2048, 3072 or 4096 bits). It holds no secrets. One thread at a
+ * time.
  *
- * It only says which signatures are valid. For all others OpenSSL decides; if it finds one valid,
- * the library made a mistake, and is not used again here.
+ * It only says which signatures are valid. OpenSSL decides about all others. If OpenSSL finds one
+ * of them valid, the library made a mistake; this verifier does not use it again.
  */
 #ifndef PRESIGND_SIGN_BATCH_VERIFIER_H
 #define PRESIGND_SIGN_BATCH_VERIFIER_H
@@ -16,35 +17,38 @@
 
 struct batch_verifier;
 
-/* Loads the library that backend_new() loads, and tests it: 15 ms. NULL and why it cannot be used
- * (free()). */
+/* Loads the library that the signing backend loads, too, and tests it. Blocks for about 15 ms.
+ * NULL and why it cannot be used (free()). */
 struct batch_verifier *batch_verifier_new(char **why) __attribute__((warn_unused_result));
 /* Accepts NULL, returns NULL. */
 struct batch_verifier *batch_verifier_free(struct batch_verifier *verifier);
 
-/* A modulus. */
+/* The modulus of a public key, in both orders that a batch needs. It owns nothing. */
 struct batch_key {
-    int bits;       /* 0: OpenSSL verifies */
-    uint64_t n[64]; /* the lowest word first */
-    uint8_t big_endian[512];
+    int bits;                /* 0: OpenSSL verifies */
+    uint64_t n[64];          /* the lowest word first */
+    uint8_t big_endian[512]; /* the first bits / 8 bytes */
 };
 /* All zero for a key that the library does not take. */
 void batch_key_fill(struct batch_key *out, const EVP_PKEY *key);
 
+/* One signature. The caller owns what the pointers name. */
 struct batch_item {
     struct batch_key key;
     const uint8_t *signature; /* `len` bytes; another length than the key's is for OpenSSL */
     size_t len;
     const uint8_t *digest; /* SHA-256 */
-    bool was_opened;       /* out. False: OpenSSL has to verify it */
-    enum sign_end end;     /* out, of those: SIGN_OK: valid. Else OpenSSL has to decide */
+    bool was_opened;       /* out. False: the library did not verify it, OpenSSL has to */
+    enum sign_end end;     /* out, if was_opened. SIGN_OK: valid. Else OpenSSL has to decide */
 };
-/* NULL opens none. From three signatures of a key size on: a batch costs as much with one as with
- * eight. On Zen 4 it takes 43 us with 2048 bits, OpenSSL 17 us for each. */
+/* Opens the signatures of each key size in batches, where at least three are there: a batch costs
+ * as much with one signature as with eight. With 2048 bits on Zen 4, a batch takes 43 us, and
+ * OpenSSL takes 17 us for each signature. NULL: opens none. */
 void batch_verifier_run(struct batch_verifier *verifier, struct batch_item *items, size_t count);
-/* OpenSSL found valid what ended otherwise here: counts that, and ends the library's use. */
+/* OpenSSL found a signature valid that ended here as `end`, SIGN_WRONG or SIGN_FAILED. Counts the
+ * mistake. The verifier opens no more signatures. */
 void batch_verifier_refute(struct batch_verifier *verifier, enum sign_end end);
-/* How often that was, with SIGN_WRONG or SIGN_FAILED, and with any. Both accept NULL. */
+/* The mistakes with that end, and all of them. Both accept NULL: 0. */
 uint64_t batch_verifier_count(const struct batch_verifier *verifier, enum sign_end end);
 uint64_t batch_verifier_mistakes(const struct batch_verifier *verifier);
 

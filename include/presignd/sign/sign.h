@@ -25,9 +25,10 @@ void sign_message(struct buf *out, const char *method, const char *path, int64_t
 bool sign_bytes(EVP_PKEY *key, const void *message, size_t len, struct buf *out)
     __attribute__((warn_unused_result));
 /* The same in two steps, for several signatures of one key. The context holds a reference to the
- * key, belongs to one thread at a time, and ends by EVP_PKEY_CTX_free(). NULL when OpenSSL fails.
- */
+ * key, and belongs to one thread at a time; free it with EVP_PKEY_CTX_free(). NULL when OpenSSL
+ * fails. */
 EVP_PKEY_CTX *sign_context_new(EVP_PKEY *key) __attribute__((warn_unused_result));
+/* As sign_bytes(). After false, do not use the context again. */
 bool sign_with(EVP_PKEY_CTX *context, const void *message, size_t len, struct buf *out)
     __attribute__((warn_unused_result));
 

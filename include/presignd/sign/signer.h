@@ -49,7 +49,8 @@ void signer_submit(struct signer *signer, struct signer_job *job);
 size_t signer_waiting(const struct signer *signer);
 /* 0: signatures come, or none is wanted. Else for how long jobs have been lost without one. */
 int64_t signer_silent_ms(const struct signer *signer, int64_t at_ms);
-/* Signatures that libcrypto_mb made wrong, or failed to make. After the first it is not used. */
+/* How many signatures libcrypto_mb made wrong or failed to make. OpenSSL made them again. After the
+ * first one the library does not sign any more. */
 uint64_t signer_mistakes(const struct signer *signer);
 /* What signs now. */
 enum sign_backend signer_backend(const struct signer *signer);

@@ -146,8 +146,8 @@ struct answer {
     char *id_value; /* of a success: the endpoint's id_field's value */
 };
 
-/* Classifies. `verify`: of the input, which counts with TRANSFER_DONE only. `answer` is all zero on
- * entry; give it to answer_deinit(). */
+/* Classifies. `verify`: the result of the verification of `input->verify`; it has no effect unless
+ * the transfer is TRANSFER_DONE. `answer` is all zero on entry; give it to answer_deinit(). */
 void answer_classify(const struct endpoint *endpoint, const struct answer_input *input,
                      enum verify_status verify, int64_t wall_ms, struct answer *answer);
 enum answer_end answer_end_of(const struct answer *answer);

@@ -88,8 +88,9 @@ struct caller *caller_new(struct loop *loop, const struct clock *clock, struct s
                           const struct caller_config *config, caller_answered_fn *answered,
                           void *context, char **error) __attribute__((warn_unused_result));
 void caller_notify_signed(struct caller *caller, caller_signed_fn *notify);
-/* Before the first start: the answers to attempts that end in one round of the loop are verified
- * together. NULL, or lives longer than the caller. */
+/* Call it before the first caller_start(). The verifier verifies the answers to attempts that end
+ * in one round of the loop together; it must live longer than the caller. NULL, the default:
+ * OpenSSL verifies them. */
 void caller_verify_by(struct caller *caller, struct batch_verifier *verifier);
 /* Ends every transfer without an answer. Accepts NULL, returns NULL. */
 struct caller *caller_free(struct caller *caller);

@@ -32,7 +32,7 @@ struct certificate_list {
     size_t count;
     size_t skipped;          /* elements that cannot be used; not those of another algorithm */
     const char *skipped_why; /* static text, of the first one; NULL: none */
-    int64_t signed_s;        /* when WeChat Pay signed its answer; 0: not known */
+    int64_t signed_s;        /* when WeChat Pay signed its answer, since 1970; 0: not known */
 };
 
 /* `list` is all zero on entry; give it to certificate_list_deinit(). */

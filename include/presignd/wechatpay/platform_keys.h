@@ -30,7 +30,8 @@ struct platform_keys *platform_keys_unref(struct platform_keys *keys);
  * keys as before. */
 bool platform_keys_set(struct platform_keys *keys, const struct verify_key *items, size_t count,
                        int64_t signed_s);
-/* Of the present list. Accepts NULL, as one without a list. */
+/* When WeChat Pay signed the present list, in seconds since 1970. 0: not known, or no list. Accepts
+ * NULL: 0. */
 int64_t platform_keys_signed_s(const struct platform_keys *keys);
 /* The keys, expired ones and those that are not valid yet included. Borrowed until the next
  * platform_keys_set(). */

@@ -45,7 +45,7 @@ struct refresh_verdict {
     const char *text;   /* static: what is wrong, and what to do; "" without a fault */
     int status;         /* of the answer; 0: none came */
     const char *reason; /* static: why none came; else NULL */
-    /* What an answer without a list asks for, REFRESH_RETRY_AFTER_MAX_MS at most; 0: nothing. */
+    /* Retry-After of an answer other than 200, REFRESH_RETRY_AFTER_MAX_MS at most; 0: none. */
     int64_t retry_after_ms;
 };
 
@@ -56,14 +56,16 @@ struct refresh_verdict {
  */
 struct refresh_verdict refresh_judge(const struct merchant *merchant, const struct caller_got *got,
                                      int64_t now_s, struct certificate_list *list);
-/* The other host may have the list. 429 is of the merchant, whatever the host. */
+/* Whether to ask the other host: it may have the list. Not after 429, which applies to the merchant
+ * at every host. */
 bool refresh_asks_other_host(const struct refresh_verdict *verdict);
 
 /* How soon the next one begins. */
 #define REFRESH_USUAL_MS   (6 * INT64_C(3600000)) /* +- 20 %, as the others */
 #define REFRESH_AMISS_MS   INT64_C(3600000)
 #define REFRESH_AT_ONCE_MS INT64_C(60000) /* the least distance, from begin to begin */
-/* Retry-After counts up to this: a merchant whose certificate was replaced waits for the list. */
+/* A longer Retry-After counts as this one: after a switch of the certificate, events wait for the
+ * list. */
 #define REFRESH_RETRY_AFTER_MAX_MS INT64_C(600000)
 
 enum refresh_urgency {
@@ -78,18 +80,19 @@ enum refresh_urgency refresh_urgency_of(const struct merchant *merchant,
 struct refresh_schedule {
     int64_t due_ms;        /* when the next one begins; INT64_MAX while one runs */
     int64_t began_ms;      /* the last one */
-    int64_t not_before_ms; /* by its Retry-After */
+    int64_t not_before_ms; /* the end of the last one's Retry-After */
     bool has_begun;
 };
 /* Due at once. */
 void refresh_schedule_init(struct refresh_schedule *schedule, int64_t now_ms);
 bool refresh_schedule_runs(const struct refresh_schedule *schedule);
 void refresh_schedule_begin(struct refresh_schedule *schedule, int64_t now_ms);
-/* `retry_after_ms`: no other one begins before, except by refresh_schedule_init(); 0: none. */
+/* `retry_after_ms`: no other one begins earlier than so long from now, except after
+ * refresh_schedule_init(). 0: no such bound. */
 void refresh_schedule_end(struct refresh_schedule *schedule, enum refresh_urgency urgency,
                           int64_t retry_after_ms, int64_t now_ms, uint64_t random);
-/* An answer named an unknown key: at once, but REFRESH_AT_ONCE_MS after the last one, and after its
- * Retry-After, at the earliest. */
+/* An answer named an unknown key. The next one begins at once, but not earlier than
+ * REFRESH_AT_ONCE_MS after the begin of the last one, and not before the end of its Retry-After. */
 void refresh_schedule_want(struct refresh_schedule *schedule, int64_t now_ms);
 
 #endif

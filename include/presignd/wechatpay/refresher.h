@@ -50,9 +50,9 @@ struct refresher *refresher_free(struct refresher *refresher);
  * what is outside counts as the nearest. */
 void refresher_configure(struct refresher *refresher, struct merchants *merchants,
                          int64_t timeout_ms, unsigned running_max);
-/* An answer to that merchant named an unknown key, or it has none. True: a refresh runs or begins
- * within REFRESH_AT_ONCE_MS, or after Retry-After, and `ended` follows. False: this merchant has no
- * automatic certificates. */
+/* An answer to that merchant named an unknown key, or it has none. True: a refresh runs, or
+ * begins within REFRESH_AT_ONCE_MS or after the end of Retry-After; `ended` follows. False: this
+ * merchant has no automatic certificates. */
 bool refresher_want(struct refresher *refresher, const char *mchid);
 
 /* The list of this end was kept: lists with the same keys need not be, each of which would wait for

@@ -69,26 +69,29 @@ bool verify_key_is_valid(const struct verify_key *key, int64_t now_s);
 /* Whether one of them is. */
 bool verify_any_is_valid(const struct verify_key *keys, size_t count, int64_t now_s);
 
-/* An answer of which at most the signature is still to be verified. All zero at first,
+/* The verification of an answer, in two steps: verify_prepare() checks everything but the
+ * signature, verify_many() verifies the signatures of several answers. All zero at first,
  * verify_deinit() at last; it may be prepared again in between. */
 struct verify_check {
-    enum verify_status status; /* VERIFY_OK: the rest is right */
+    enum verify_status status; /* after verify_prepare(), VERIFY_OK: only the signature is left */
     EVP_PKEY *key;             /* borrowed from the keys */
     enum verify_algorithm algorithm;
     unsigned char digest[VERIFY_DIGEST_MAX];
     unsigned digest_len;
     struct buf signature;
 };
+/* Borrows the keys until verify_many(); copies what it needs of the input. */
 void verify_prepare(struct verify_check *check, const struct verify_key *keys, size_t key_count,
                     const struct verify_input *input, int64_t now_s);
-/* Verifies the signatures of up to VERIFY_MANY_MAX checks: those that `verifier` takes together,
- * and all that it does not find valid by OpenSSL. NULL: none. */
+/* Sets the final status of up to VERIFY_MANY_MAX checks. `verifier` verifies the signatures that it
+ * takes; OpenSSL verifies all that are not valid then. Without a verifier (NULL), OpenSSL verifies
+ * all. */
 #define VERIFY_MANY_MAX 16
 void verify_many(struct verify_check *const checks[], size_t count,
                  struct batch_verifier *verifier);
 void verify_deinit(struct verify_check *check);
 
-/* Both for one answer. */
+/* Both steps for one answer, by OpenSSL. */
 enum verify_status verify_answer(const struct verify_key *keys, size_t key_count,
                                  const struct verify_input *input, int64_t now_s)
     __attribute__((warn_unused_result));

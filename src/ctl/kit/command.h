@@ -49,8 +49,8 @@ struct command {
     size_t options_size;              /* of the structure that the rows fill */
     const void *defaults;             /* such a structure, as it is before the command line */
     enum command_setup setup;
-    /* Whether the options fit together. Returns COMMAND_GO_ON, or the exit status after an error
-     * was printed. NULL: they do. */
+    /* Checks whether the options fit together. Returns COMMAND_GO_ON, or the exit status after an
+     * error was printed. NULL: there is nothing to check. */
     int (*check)(void *options);
     /* Returns one of the statuses in `exits`. */
     int (*run)(void *options);

@@ -48,19 +48,21 @@ enum step {
 
 /* ---- batch.c: the failures of one transaction */
 
-/* Needs the group's name. False and an error (free()). */
+/* Makes the producer; needs `group`. False and an error (free()). */
 bool batch_open(struct redrive *redrive, char **error) __attribute__((warn_unused_result));
 /* Acquires the transactional.id: STEP_ON, or STEP_END. */
 enum step batch_acquire(struct redrive *redrive);
 /* Sends the batch and the positions of the whole block in one transaction, and empties it. */
 enum step batch_flush(struct redrive *redrive);
+/* Empties the batch without sending it. */
 void batch_drop(struct redrive *redrive);
+/* Whether the batch must be sent before another failure fits. */
 bool batch_full(const struct redrive *redrive);
 /* Whether the run commits positions. */
 bool batch_commits(const struct redrive_options *options);
 /* Whether the partition has failures in the current block. */
 bool batch_has_failures(const struct redrive *redrive, size_t partition);
-/* Prints it. The run continues; the exit status shows that something was not sent. */
+/* Prints the failure. The run continues; the exit status shows that something was not sent. */
 void batch_unsendable(struct redrive *redrive, const struct failure *failure,
                       enum redrive_state state, const char *detail);
 
