@@ -78,8 +78,8 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             return producer_stopping(producer) ? STEP_STOP : STEP_OK;
         }
         bool retriable = rd_kafka_error_is_retriable(error) != 0;
-        /* A record failed first. Its error ends this call, and also a repetition that the library
-         * makes by itself. */
+        /* A record failed first. Its error ends this call, and perhaps a repetition that the
+         * library made by itself. */
         bool preceded = rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__STATE;
         unsure = unsure || retriable || preceded;
         *stale = transaction_stale(rd_kafka_error_code(error));
