@@ -400,7 +400,8 @@ static void test_hanging_resolver(void)
     config.max_connections = 16;
     open_caller(&config);
     for (size_t i = 1; i < CALLS_MAX; i++) {
-        start_call(i, 0, SHORT_MS); /* the living host has more time, however slow we are */
+        /* The lookups begin before that, and the living host has more time, however slow we are. */
+        start_call(i, 0, 4 * SHORT_MS);
     }
     start_call(0, 1, PATIENCE_MS);
     run_calls();
