@@ -354,7 +354,7 @@ static bool shortages(const struct status *status, struct found *found)
 static bool sign_faults(const struct status *status, struct found *found)
 {
     return counted(status->process.sign_faults, 1,
-                   "mistakes of libcrypto_mb had no effect; OpenSSL is used until a restart",
+                   "mistakes of libcrypto_mb had no effect; OpenSSL does this work until a restart",
                    found);
 }
 
