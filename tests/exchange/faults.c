@@ -401,7 +401,7 @@ static void test_hanging_resolver(void)
     open_caller(&config);
     for (size_t i = 1; i < CALLS_MAX; i++) {
         /* The lookups begin before that, and the living host has more time, however slow we are. */
-        start_call(i, 0, 4 * SHORT_MS);
+        start_call(i, 0, INT64_C(4) * SHORT_MS);
     }
     start_call(0, 1, PATIENCE_MS);
     run_calls();
