@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* By enum verify_algorithm. */
@@ -111,7 +112,7 @@ struct kept {
     enum verify_algorithm algorithm;
     EVP_MD_CTX *digest;
     EVP_PKEY_CTX *verifier;
-    struct batch_key *numbers; /* stays with the slot */
+    struct batch_key *numbers; /* made for the first batch */
 };
 
 static void kept_drop(struct kept *kept)
@@ -119,7 +120,8 @@ static void kept_drop(struct kept *kept)
     EVP_PKEY_CTX_free(kept->verifier);
     EVP_MD_CTX_free(kept->digest);
     EVP_PKEY_free(kept->key);
-    *kept = (struct kept){.numbers = kept->numbers};
+    free(kept->numbers);
+    *kept = (struct kept){0};
 }
 
 static bool kept_make(struct kept *kept, EVP_PKEY *key, enum verify_algorithm algorithm)
@@ -137,14 +139,12 @@ static bool kept_make(struct kept *kept, EVP_PKEY *key, enum verify_algorithm al
     }
     kept->key = key;
     kept->algorithm = algorithm;
-    kept->numbers = kept->numbers == NULL ? mem_alloc(sizeof *kept->numbers) : kept->numbers;
-    batch_key_fill(kept->numbers, key);
     return true;
 }
 
 /* NULL when the key is of another kind than its algorithm, or without memory. The result is valid
  * until the next call. */
-static const struct kept *kept_of(const struct verify_check *check)
+static struct kept *kept_of(const struct verify_check *check)
 {
     enum { SLOTS = 64, ALIGNMENT = 16 };
     static _Thread_local struct kept slots[SLOTS];
@@ -234,9 +234,13 @@ static void finish(struct verify_check *check)
 /* Copies the key's numbers: the next call of kept_of() may give their slot to another key. */
 static struct batch_item item_of(const struct verify_check *check)
 {
-    const struct kept *kept = check->status == VERIFY_OK ? kept_of(check) : NULL;
+    struct kept *kept = check->status == VERIFY_OK ? kept_of(check) : NULL;
     if (kept == NULL || check->algorithm != VERIFY_SHA256_RSA2048) {
         return (struct batch_item){.len = 0};
+    }
+    if (kept->numbers == NULL) {
+        kept->numbers = mem_alloc(sizeof *kept->numbers);
+        batch_key_fill(kept->numbers, check->key);
     }
     return (struct batch_item){.key = *kept->numbers,
                                .signature = (const uint8_t *)check->signature.data,
@@ -244,10 +248,10 @@ static struct batch_item item_of(const struct verify_check *check)
                                .digest = check->digest};
 }
 
-void verify_many(struct verify_check *const checks[], size_t count, struct batch_verifier *verifier)
+static void finish_in_batches(struct verify_check *const checks[], size_t count,
+                              struct batch_verifier *verifier)
 {
     struct batch_item items[VERIFY_MANY_MAX];
-    assert(count <= VERIFY_MANY_MAX);
     for (size_t i = 0; i < count; i++) {
         items[i] = item_of(checks[i]);
     }
@@ -260,6 +264,18 @@ void verify_many(struct verify_check *const checks[], size_t count, struct batch
         if (items[i].was_opened && checks[i]->status == VERIFY_OK) {
             batch_verifier_refute(verifier, items[i].end);
         }
+    }
+}
+
+void verify_many(struct verify_check *const checks[], size_t count, struct batch_verifier *verifier)
+{
+    assert(count <= VERIFY_MANY_MAX);
+    if (verifier != NULL) {
+        finish_in_batches(checks, count, verifier);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        finish(checks[i]);
     }
 }
 
