@@ -452,24 +452,31 @@ static bool shifts(struct exchange *exchange)
     return true;
 }
 
-/* Many answers are there at once. curl gives the first connection to the waiting request while the
- * shifted answer is not looked at yet. */
-static void test_the_answer_after_a_shifted_one(void)
+/* After one answer, OTHERS + 2 calls; one of them waits for a connection. */
+static struct server *open_with_others(server_handler *handler)
 {
-    current = "the answer after a shifted one";
-    struct server *server = open_server(shifts, &world.identity, 0);
+    static char codes[OTHERS + 2][8];
+    struct server *server = open_server(handler, &world.identity, 0);
     struct caller_config config = config_for(url_of(server));
     config.max_connections = OTHERS + 1;
     open_caller(&config);
     start_contract(0, "C0");
     run_calls();
-    char codes[OTHERS + 2][8];
-    for (size_t i = 0; i < OTHERS + 2; i++) { /* one of them waits for a connection */
+    for (size_t i = 0; i < OTHERS + 2; i++) {
         snprintf(codes[i], sizeof codes[i], "N%zu", i);
         start_contract(i + 1, codes[i]);
     }
     run_until(&server->requests, OTHERS + 2, server);
     server_advance(server);
+    return server;
+}
+
+/* Many answers are there at once. curl gives the first connection to the waiting request while the
+ * shifted answer is not looked at yet. */
+static void test_the_answer_after_a_shifted_one(void)
+{
+    current = "the answer after a shifted one";
+    struct server *server = open_with_others(shifts);
     wait_marks(server, OTHERS + 1);
     run_calls();
     char id[16];
@@ -535,19 +542,7 @@ static void hold_the_round(void *context)
 static void test_a_shifted_one_and_the_next_in_one_round(void)
 {
     current = "a shifted one and the next in one round";
-    struct server *server = open_server(shifts_first, &world.identity, 0);
-    struct caller_config config = config_for(url_of(server));
-    config.max_connections = OTHERS + 1;
-    open_caller(&config);
-    start_contract(0, "C0");
-    run_calls();
-    char codes[OTHERS + 2][8];
-    for (size_t i = 0; i < OTHERS + 2; i++) {
-        snprintf(codes[i], sizeof codes[i], "N%zu", i);
-        start_contract(i + 1, codes[i]);
-    }
-    run_until(&server->requests, OTHERS + 2, server);
-    server_advance(server);
+    struct server *server = open_with_others(shifts_first);
     wait_marks(server, 1);
     holding = (struct holding){.server = server, .steps = 200};
     loop_timer_init(&holding.timer, world.loop, hold_the_round, NULL);
