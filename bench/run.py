@@ -193,7 +193,7 @@ def measure_drain(kafka, name, count, delay_ms=0, build=BUILD, processors=None, 
         used, loop, took = cpu_s(pid) - begin, loop_s(pid) - loop_begin, time.monotonic() - begin_s
         row = {"scenario": name, "us": used * 1e6 / (done - warm), "rate": (done - warm) / took,
                "loop": loop * 1e6 / (done - warm), "library": library_of(daemon),
-               "batched": (signatures(daemon, "crypto_mb") - batched) * 100 / (signatures(daemon) - signed),
+               "batched": (signatures(daemon, "crypto_mb") - batched) * 100 / max(1, signatures(daemon) - signed),
                "rss": memory_mib(pid, "VmRSS"), "peak": memory_mib(pid, "VmHWM")}
         if failed(daemon):
             raise AssertionError(f"{failed(daemon):.0f} events failed: the figures say nothing")
