@@ -8,7 +8,6 @@
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* By enum verify_algorithm. */
@@ -112,7 +111,8 @@ struct kept {
     enum verify_algorithm algorithm;
     EVP_MD_CTX *digest;
     EVP_PKEY_CTX *verifier;
-    struct batch_key *numbers; /* made for the first batch */
+    struct batch_key *numbers; /* stays with the slot; NULL: no batch has needed it yet */
+    bool has_numbers;          /* they are this key's */
 };
 
 static void kept_drop(struct kept *kept)
@@ -120,8 +120,7 @@ static void kept_drop(struct kept *kept)
     EVP_PKEY_CTX_free(kept->verifier);
     EVP_MD_CTX_free(kept->digest);
     EVP_PKEY_free(kept->key);
-    free(kept->numbers);
-    *kept = (struct kept){0};
+    *kept = (struct kept){.numbers = kept->numbers};
 }
 
 static bool kept_make(struct kept *kept, EVP_PKEY *key, enum verify_algorithm algorithm)
@@ -238,9 +237,10 @@ static struct batch_item item_of(const struct verify_check *check)
     if (kept == NULL || check->algorithm != VERIFY_SHA256_RSA2048) {
         return (struct batch_item){.len = 0};
     }
-    if (kept->numbers == NULL) {
-        kept->numbers = mem_alloc(sizeof *kept->numbers);
+    if (!kept->has_numbers) {
+        kept->numbers = kept->numbers == NULL ? mem_alloc(sizeof *kept->numbers) : kept->numbers;
         batch_key_fill(kept->numbers, check->key);
+        kept->has_numbers = true;
     }
     return (struct batch_item){.key = *kept->numbers,
                                .signature = (const uint8_t *)check->signature.data,
