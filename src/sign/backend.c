@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "sign/bignum.h"
 #include "sign/locked.h"
 
 #include <assert.h>
@@ -129,14 +130,9 @@ char *backend_try(enum backend_choice choice, char **why)
 
 /* --- Keys --- */
 
-static void bn_free_at(BIGNUM **number)
-{
-    BN_clear_free(*number);
-}
-
 static bool has_third_prime(const EVP_PKEY *key)
 {
-    AUTO(bn_free_at) BIGNUM *prime = NULL;
+    AUTO_BIGNUM BIGNUM *prime = NULL;
     bool has = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_FACTOR3, &prime) == 1;
     ERR_clear_error();
     return has;
@@ -144,7 +140,7 @@ static bool has_third_prime(const EVP_PKEY *key)
 
 static bool fill(struct crypto_mb_key *numbers, const EVP_PKEY *key)
 {
-    AUTO(bn_free_at) BIGNUM *n = NULL, *e = NULL, *p = NULL, *q = NULL;
+    AUTO_BIGNUM BIGNUM *n = NULL, *e = NULL, *p = NULL, *q = NULL;
     bool ok = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
               EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 &&
               EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_FACTOR1, &p) == 1 &&

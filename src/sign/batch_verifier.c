@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 #include "sign/backend.h"
+#include "sign/bignum.h"
 #include "sign/crypto_mb.h"
 
 #include <openssl/bn.h>
@@ -47,14 +48,9 @@ struct batch_verifier *batch_verifier_free(struct batch_verifier *verifier)
 
 /* --- Keys --- */
 
-static void bn_free_at(BIGNUM **number)
-{
-    BN_free(*number);
-}
-
 void batch_key_fill(struct batch_key *out, const EVP_PKEY *key)
 {
-    AUTO(bn_free_at) BIGNUM *n = NULL, *e = NULL;
+    AUTO_BIGNUM BIGNUM *n = NULL, *e = NULL;
     int bits = EVP_PKEY_get_bits(key);
     *out = (struct batch_key){0};
     if (crypto_mb_takes(bits) && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&

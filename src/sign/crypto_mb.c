@@ -2,6 +2,7 @@
 
 #include "presignd/base/mem.h"
 #include "presignd/base/text.h"
+#include "sign/bignum.h"
 #include "sign/known_answers.h"
 
 #include <dlfcn.h>
@@ -165,11 +166,6 @@ static bool find_buffer_size(struct crypto_mb *library, char **why)
 
 /* --- Known answers --- */
 
-static void bn_free_at(BIGNUM **number)
-{
-    BN_clear_free(*number);
-}
-
 static void bn_ctx_free_at(BN_CTX **context)
 {
     BN_CTX_free(*context);
@@ -178,7 +174,7 @@ static void bn_ctx_free_at(BN_CTX **context)
 static bool known_key(struct crypto_mb_key *key, const struct known_answer *known)
 {
     AUTO(bn_ctx_free_at) BN_CTX *context = BN_CTX_new();
-    AUTO(bn_free_at) BIGNUM *p = NULL, *q = NULL, *n = BN_new();
+    AUTO_BIGNUM BIGNUM *p = NULL, *q = NULL, *n = BN_new();
     return BN_hex2bn(&p, known->p) > 0 && BN_hex2bn(&q, known->q) > 0 && context != NULL &&
            n != NULL && BN_mul(n, p, q, context) == 1 &&
            crypto_mb_key_fill(key, known->bits, n, p, q);
