@@ -5,6 +5,7 @@
 #ifndef PRESIGND_SIGN_CRYPTO_MB_H
 #define PRESIGND_SIGN_CRYPTO_MB_H
 
+#include "presignd/sign/crypto_mb_sizes.h"
 #include "presignd/sign/ends.h"
 
 #include <openssl/types.h>
@@ -15,9 +16,6 @@
 #define CRYPTO_MB_WIDTH 8
 /* SHA-256. */
 #define CRYPTO_MB_DIGEST_SIZE 32
-/* Bytes and 64-bit words of a number of 4096 bits. */
-#define CRYPTO_MB_BYTES_MAX 512
-#define CRYPTO_MB_WORDS_MAX 64
 
 /* A key as the library reads it: words of 64 bits, the lowest first. A shorter key fills the first
  * words of each array. */

@@ -8,6 +8,7 @@
 #ifndef PRESIGND_SIGN_BATCH_VERIFIER_H
 #define PRESIGND_SIGN_BATCH_VERIFIER_H
 
+#include "presignd/sign/crypto_mb_sizes.h"
 #include "presignd/sign/ends.h"
 
 #include <openssl/types.h>
@@ -25,9 +26,9 @@ struct batch_verifier *batch_verifier_free(struct batch_verifier *verifier);
 
 /* The modulus of a public key, in both orders that a batch needs. It owns nothing. */
 struct batch_key {
-    int bits;                /* 0: OpenSSL verifies */
-    uint64_t n[64];          /* the lowest word first */
-    uint8_t big_endian[512]; /* the first bits / 8 bytes */
+    int bits;                                /* 0: OpenSSL verifies */
+    uint64_t n[CRYPTO_MB_WORDS_MAX];         /* the lowest word first */
+    uint8_t big_endian[CRYPTO_MB_BYTES_MAX]; /* the first bits / 8 bytes */
 };
 /* All zero for a key that the library does not take. */
 void batch_key_fill(struct batch_key *out, const EVP_PKEY *key);
