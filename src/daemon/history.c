@@ -26,24 +26,28 @@ static bool is_newest(const struct history_minute *at, int64_t wall_ms)
     return at->minute <= minute && at->minute > minute - HISTORY_MINUTES;
 }
 
-static int64_t newest_of(const struct history *history, enum reason reason, int64_t wall_ms)
+/* The sums of the newest minutes. */
+static struct history_minute newest_of(const struct history *history, int64_t wall_ms)
 {
-    int64_t count = 0;
+    struct history_minute sum = {0};
     for (size_t i = 0; i < HISTORY_MINUTES; i++) {
         const struct history_minute *at = &history->minutes[i];
-        count += is_newest(at, wall_ms) ? at->counts[reason] : 0;
+        if (!is_newest(at, wall_ms)) {
+            continue;
+        }
+        for (enum reason reason = REASON_NONE; reason < REASON_COUNT; reason++) {
+            sum.counts[reason] += at->counts[reason];
+        }
+        for (enum history_end end = 0; end < HISTORY_ENDS; end++) {
+            sum.ends[end] += at->ends[end];
+        }
     }
-    return count;
+    return sum;
 }
 
 int64_t history_newest_calls(const struct history *history, enum history_end end, int64_t wall_ms)
 {
-    int64_t count = 0;
-    for (size_t i = 0; i < HISTORY_MINUTES; i++) {
-        const struct history_minute *at = &history->minutes[i];
-        count += is_newest(at, wall_ms) ? at->ends[end] : 0;
-    }
-    return count;
+    return newest_of(history, wall_ms).ends[end];
 }
 
 void history_call(struct history *history, enum history_end end, int64_t wall_ms)
@@ -53,9 +57,10 @@ void history_call(struct history *history, enum history_end end, int64_t wall_ms
 
 int64_t history_newest(const struct history *history, int64_t wall_ms)
 {
+    struct history_minute newest = newest_of(history, wall_ms);
     int64_t count = 0;
     for (enum reason reason = REASON_NONE; reason < REASON_COUNT; reason++) {
-        count += newest_of(history, reason, wall_ms);
+        count += newest.counts[reason];
     }
     return count;
 }
@@ -88,6 +93,7 @@ static int newest_first(const void *a, const void *b)
 
 void history_failures(const struct history *history, int64_t wall_ms, struct status_list *out)
 {
+    struct history_minute newest = newest_of(history, wall_ms);
     struct status_failure *items = mem_zalloc(REASON_COUNT, sizeof *items);
     *out = (struct status_list){.items = items};
     for (enum reason reason = REASON_NONE + 1; reason < REASON_COUNT; reason++) {
@@ -98,7 +104,7 @@ void history_failures(const struct history *history, int64_t wall_ms, struct sta
                                         .last_ms = history->failures[reason].last_ms,
                                         .advice = reason_row(reason)->advice,
                                         .side = reason_row(reason)->side,
-                                        .newest = newest_of(history, reason, wall_ms)};
+                                        .newest = newest.counts[reason]};
         }
     }
     qsort(items, out->count, sizeof *items, newest_first);
