@@ -333,22 +333,29 @@ static bool refused(const struct status *status, struct found *found)
     return counted(status->work.refused, 1, "outcomes are refused by their topic, and wait", found);
 }
 
+static bool newest_counted(int64_t count, int64_t least, const char *what, const char *did,
+                           struct found *found)
+{
+    buf_printf(&found->text, "%" PRId64 " %s of the last %d minutes %s", count, what,
+               HISTORY_MINUTES, did);
+    return count >= least;
+}
+
 static bool foreign(const struct status *status, struct found *found)
 {
-    return counted(status->work.newest_foreign, 1,
-                   "answers of the last 15 minutes belong to other requests", found);
+    return newest_counted(status->work.newest_foreign, 1, "answers", "belong to other requests",
+                          found);
 }
 
 static bool unverified_answers(const struct status *status, struct found *found)
 {
-    return counted(status->work.newest_unverified, 3,
-                   "answers of the last 15 minutes do not verify", found);
+    return newest_counted(status->work.newest_unverified, 3, "answers", "do not verify", found);
 }
 
 static bool shortages(const struct status *status, struct found *found)
 {
-    return counted(status->work.newest_shortages, 1,
-                   "calls of the last 15 minutes found no free file descriptor", found);
+    return newest_counted(status->work.newest_shortages, 1, "calls",
+                          "found no free file descriptor", found);
 }
 
 static bool sign_faults(const struct status *status, struct found *found)
