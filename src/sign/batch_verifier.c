@@ -48,11 +48,11 @@ struct batch_verifier *batch_verifier_free(struct batch_verifier *verifier)
 
 /* --- Keys --- */
 
-void batch_key_fill(struct batch_key *out, const EVP_PKEY *key)
+void batch_public_key_fill(struct batch_public_key *out, const EVP_PKEY *key)
 {
     AUTO_BIGNUM BIGNUM *n = NULL, *e = NULL;
     int bits = EVP_PKEY_get_bits(key);
-    *out = (struct batch_key){0};
+    *out = (struct batch_public_key){0};
     if (crypto_mb_takes(bits) && EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n) == 1 &&
         EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_is_word(e, RSA_F4) &&
         BN_bn2lebinpad(n, (unsigned char *)out->n, bits / 8) == bits / 8 &&
@@ -97,7 +97,7 @@ static void run(struct batch_verifier *verifier, struct batch *batch)
                      digests, count, ends);
     for (size_t i = 0; i < count; i++) {
         batch->items[i]->end = ends[i];
-        batch->items[i]->was_opened = true;
+        batch->items[i]->was_batched = true;
     }
 }
 
@@ -120,14 +120,14 @@ static void run_all(struct batch_verifier *verifier, struct batch_item *items, s
 void batch_verifier_run(struct batch_verifier *verifier, struct batch_item *items, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        items[i].was_opened = false;
+        items[i].was_batched = false;
     }
     for (int bits = 2048; verifier != NULL && bits <= 4096; bits += 1024) {
         run_all(verifier, items, count, bits);
     }
 }
 
-void batch_verifier_refute(struct batch_verifier *verifier, enum sign_end end)
+void batch_verifier_report_mistake(struct batch_verifier *verifier, enum sign_end end)
 {
     verifier->mistakes[end]++;
     verifier->is_off = true;

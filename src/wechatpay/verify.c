@@ -111,8 +111,8 @@ struct kept {
     enum verify_algorithm algorithm;
     EVP_MD_CTX *digest;
     EVP_PKEY_CTX *verifier;
-    struct batch_key *numbers; /* stays with the slot; NULL: no batch has needed it yet */
-    bool has_numbers;          /* they are this key's */
+    struct batch_public_key *numbers; /* stays with the slot; NULL: no batch has needed it yet */
+    bool has_numbers;                 /* they are this key's */
 };
 
 static void kept_drop(struct kept *kept)
@@ -239,7 +239,7 @@ static struct batch_item item_of(const struct verify_check *check)
     }
     if (!kept->has_numbers) {
         kept->numbers = kept->numbers == NULL ? mem_alloc(sizeof *kept->numbers) : kept->numbers;
-        batch_key_fill(kept->numbers, check->key);
+        batch_public_key_fill(kept->numbers, check->key);
         kept->has_numbers = true;
     }
     return (struct batch_item){.key = *kept->numbers,
@@ -257,12 +257,12 @@ static void finish_in_batches(struct verify_check *const checks[], size_t count,
     }
     batch_verifier_run(verifier, items, count);
     for (size_t i = 0; i < count; i++) {
-        if (items[i].was_opened && items[i].end == SIGN_OK) {
+        if (items[i].was_batched && items[i].end == SIGN_OK) {
             continue;
         }
         finish(checks[i]);
-        if (items[i].was_opened && checks[i]->status == VERIFY_OK) {
-            batch_verifier_refute(verifier, items[i].end);
+        if (items[i].was_batched && checks[i]->status == VERIFY_OK) {
+            batch_verifier_report_mistake(verifier, items[i].end);
         }
     }
 }

@@ -21,7 +21,7 @@ enum { PRIMES = 12, KEYS = 64 };
 struct pair {
     EVP_PKEY *pkey;
     struct backend_key *key;
-    struct batch_key numbers;
+    struct batch_public_key numbers;
 };
 
 static struct batch_verifier *verifier;
@@ -51,7 +51,7 @@ static void make_keys(struct backend *backend, int bits, struct pair keys[KEYS])
             keys[count].pkey = swap ? rsa_of(primes[j], primes[i]) : rsa_of(primes[i], primes[j]);
             EVP_PKEY_up_ref(keys[count].pkey);
             keys[count].key = backend_key_new(backend, keys[count].pkey);
-            batch_key_fill(&keys[count].numbers, keys[count].pkey);
+            batch_public_key_fill(&keys[count].numbers, keys[count].pkey);
             count++;
         }
     }
@@ -111,10 +111,10 @@ static void verify_together(const struct sign_item items[], const struct pair *c
     }
     batch_verifier_run(verifier, batch, count);
     for (size_t i = 0; i < count; i++) {
-        if (batch[i].was_opened && (batch[i].end == SIGN_OK) == is_spoilt(total, i)) {
+        if (batch[i].was_batched && (batch[i].end == SIGN_OK) == is_spoilt(total, i)) {
             fail("a signature is verified wrongly");
         }
-        total->verified += batch[i].was_opened;
+        total->verified += batch[i].was_batched;
         buf_deinit(&raw[i]);
     }
 }

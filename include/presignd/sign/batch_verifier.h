@@ -24,31 +24,32 @@ struct batch_verifier *batch_verifier_new(char **why) __attribute__((warn_unused
 /* Accepts NULL, returns NULL. */
 struct batch_verifier *batch_verifier_free(struct batch_verifier *verifier);
 
-/* The modulus of a public key, in both orders that a batch needs. It owns nothing. */
-struct batch_key {
+/* A public key with the exponent 65537: its modulus, in both orders that a batch needs. It owns
+ * nothing. */
+struct batch_public_key {
     int bits;                                /* 0: OpenSSL verifies */
     uint64_t n[CRYPTO_MB_WORDS_MAX];         /* the lowest word first */
     uint8_t big_endian[CRYPTO_MB_BYTES_MAX]; /* the first bits / 8 bytes */
 };
 /* All zero for a key that the library does not take. */
-void batch_key_fill(struct batch_key *out, const EVP_PKEY *key);
+void batch_public_key_fill(struct batch_public_key *out, const EVP_PKEY *key);
 
 /* One signature. The caller owns what the pointers name. */
 struct batch_item {
-    struct batch_key key;
+    struct batch_public_key key;
     const uint8_t *signature; /* `len` bytes; another length than the key's is for OpenSSL */
     size_t len;
     const uint8_t *digest; /* SHA-256 */
-    bool was_opened;       /* out. False: the library did not verify it, OpenSSL has to */
-    enum sign_end end;     /* out, if was_opened. SIGN_OK: valid. Else OpenSSL has to decide */
+    bool was_batched;      /* out. False: it was in no batch, OpenSSL has to verify it */
+    enum sign_end end;     /* out, if was_batched. SIGN_OK: valid. Else OpenSSL has to decide */
 };
-/* Opens the signatures of each key size in batches, where at least three are there: a batch costs
- * as much with one signature as with eight. With 2048 bits on Zen 4, a batch takes 43 us, and
- * OpenSSL takes 17 us for each signature. NULL: opens none. */
+/* Verifies the signatures of each key size in batches, where at least three are there: a batch
+ * costs as much with one signature as with eight. With 2048 bits on Zen 4, a batch takes 43 us, and
+ * OpenSSL takes 17 us for each signature. NULL: verifies none. */
 void batch_verifier_run(struct batch_verifier *verifier, struct batch_item *items, size_t count);
 /* OpenSSL found a signature valid that ended here as `end`, SIGN_WRONG or SIGN_FAILED. Counts the
- * mistake. The verifier opens no more signatures. */
-void batch_verifier_refute(struct batch_verifier *verifier, enum sign_end end);
+ * mistake. The verifier runs no more batches. */
+void batch_verifier_report_mistake(struct batch_verifier *verifier, enum sign_end end);
 /* The mistakes with that end, and all of them. Both accept NULL: 0. */
 uint64_t batch_verifier_count(const struct batch_verifier *verifier, enum sign_end end);
 uint64_t batch_verifier_mistakes(const struct batch_verifier *verifier);
