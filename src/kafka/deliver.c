@@ -53,7 +53,8 @@ static bool untransacted(const struct producer *producer)
 
 /* The library itself rejected the record: it is over message.max.bytes, or its partition is gone.
  * Destroys the error. */
-static enum step produce_failed(struct producer *producer, size_t index, rd_kafka_error_t *error)
+static enum producer_step produce_failed(struct producer *producer, size_t index,
+                                         rd_kafka_error_t *error)
 {
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     bool fatal = rd_kafka_error_is_fatal(error) != 0 || code == RD_KAFKA_RESP_ERR__FATAL;
@@ -131,7 +132,7 @@ static void reports_wait(struct producer *producer)
 }
 
 /* Waits until no record is queued or in flight. */
-static enum step drain(struct producer *producer)
+static enum producer_step drain(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
     while (delivering(producer) &&
@@ -145,8 +146,9 @@ static enum step drain(struct producer *producer)
 }
 
 /* Queues one record, under the owner's lock. `*error` is NULL when it is queued. */
-static enum step produce_locked(struct producer *producer, const struct transaction_batch *batch,
-                                size_t index, rd_kafka_error_t **error)
+static enum producer_step produce_locked(struct producer *producer,
+                                         const struct transaction_batch *batch, size_t index,
+                                         rd_kafka_error_t **error)
 {
     if (!batch_read_begin(producer)) {
         return STEP_STOP;
@@ -156,7 +158,7 @@ static enum step produce_locked(struct producer *producer, const struct transact
     return STEP_OK;
 }
 
-enum step deliver_begin(struct producer *producer, const struct transaction_batch *batch)
+enum producer_step deliver_begin(struct producer *producer, const struct transaction_batch *batch)
 {
     size_t pending[TRANSACTION_TOPICS_MAX] = {0};
     for (size_t i = 0; i < producer->record_count && !failed(producer);) {
@@ -174,7 +176,7 @@ enum step deliver_begin(struct producer *producer, const struct transaction_batc
             continue;
         }
         if (rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-            enum step step = produce_failed(producer, i, error);
+            enum producer_step step = produce_failed(producer, i, error);
             if (step == STEP_ABORT && untransacted(producer)) {
                 i++;
                 continue;
@@ -252,7 +254,7 @@ static bool all_acknowledged(const struct producer *producer)
 
 /* Waits for all delivery reports before the commit. So, in a transaction, refusals are known while
  * nothing can be visible yet. */
-enum step deliver_end(struct producer *producer)
+enum producer_step deliver_end(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
     while (delivering(producer)) {
@@ -334,7 +336,7 @@ bool deliver_run(struct producer *producer, const struct transaction_batch *batc
 {
     producer->delivery_error = producer->transaction_error = RD_KAFKA_RESP_ERR_NO_ERROR;
     producer->begun_us = clock_mono_us();
-    enum step step = deliver_begin(producer, batch);
+    enum producer_step step = deliver_begin(producer, batch);
     step = step == STEP_OK ? deliver_end(producer) : step;
     if (step == STEP_OK) {
         last_error_clear(&producer->last_error);

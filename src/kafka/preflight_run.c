@@ -269,7 +269,7 @@ static void fencing_unknown(struct look *look, rd_kafka_resp_err_t error, const 
     }
 }
 
-static void fencing_judge(struct look *look, enum step step, bool refused)
+static void fencing_judge(struct look *look, enum producer_step step, bool refused)
 {
     if (refused) { /* after both rights were checked */
         (void)preflight_put(look->found, PREFLIGHT_FENCING, "", PREFLIGHT_PASSED, "",
@@ -298,7 +298,7 @@ static void fencing_try(struct look *look)
             look->group, 1, "presignd-preflight-made-up", NULL));
     bool refused = false;
     client_expect_refusal(true);
-    enum step step = transact_try_position(producer, nobody, 0, 0, 0, &refused);
+    enum producer_step step = transact_try_position(producer, nobody, 0, 0, 0, &refused);
     client_expect_refusal(false);
     fencing_judge(look, step, refused);
     look->found->fenced = producer_client_fenced(producer) && !producer_fence_may_be_ours(producer);

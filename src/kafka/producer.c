@@ -493,7 +493,8 @@ bool producer_resolve(struct producer *producer, const struct transaction_batch 
 
 /* The group answers after the transaction coordinator has accepted the request of this producer.
  * A call that was repeated until its time-out had no answer. */
-static enum producer_id_holder id_holder_of(struct producer *producer, enum step step, bool stale)
+static enum producer_id_holder id_holder_of(struct producer *producer, enum producer_step step,
+                                            bool stale)
 {
     if (producer_client_fenced(producer)) {
         return producer_fence_may_be_ours(producer) ? ID_HOLDER_US_TIMED_OUT : ID_HOLDER_OTHER;
@@ -512,7 +513,7 @@ enum producer_id_holder producer_find_id_holder(struct producer *producer,
     if (!producer_await_stable(producer)) {
         return ID_HOLDER_UNKNOWN;
     }
-    enum step step = transact_try_position(producer, group_metadata, 0, 0, 0, &stale);
+    enum producer_step step = transact_try_position(producer, group_metadata, 0, 0, 0, &stale);
     enum producer_id_holder holder = id_holder_of(producer, step, stale);
     if (step == STEP_FATAL) {
         producer_client_drop(producer);
@@ -534,7 +535,7 @@ int64_t producer_measure_metadata(struct producer *producer,
             !producer_await_stable(producer)) {
             return TRANSACTION_METADATA_UNKNOWN;
         }
-        enum step step =
+        enum producer_step step =
             transact_try_position(producer, group_metadata, partition, offset, sizes[i], &stale);
         bool too_large = step == STEP_ABORT &&
                          producer->transaction_error == RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE;

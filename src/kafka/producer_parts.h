@@ -78,7 +78,7 @@ struct producer {
 };
 
 /* What follows a step of a transaction. */
-enum step {
+enum producer_step {
     STEP_OK,
     STEP_ABORT, /* abort the transaction */
     STEP_FATAL, /* the client is of no use any more. After a commit: its result is unknown */
@@ -126,10 +126,10 @@ void producer_record_error(struct producer *producer, size_t index);
 
 /* Queues the records. Waits only while the library's queue or a request is full. Without a
  * transaction, it leaves out those that are marked as delivered. */
-enum step deliver_begin(struct producer *producer, const struct transaction_batch *batch);
+enum producer_step deliver_begin(struct producer *producer, const struct transaction_batch *batch);
 /* Waits for all delivery reports. In a transaction it returns STEP_ABORT after the first failure;
  * without one it waits for the reports of the other records. */
-enum step deliver_end(struct producer *producer);
+enum producer_step deliver_end(struct producer *producer);
 /* A batch without a transaction. TRANSACTION_COMMITTED: all records are acknowledged; the owner
  * commits the positions. False when the owner asked to stop before the end was known. */
 bool deliver_run(struct producer *producer, const struct transaction_batch *batch,
@@ -149,16 +149,18 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
  * transaction returns the transaction's error. */
 bool transact_failed(struct producer *producer);
 /* Destroys the error of a call before the commit. */
-enum step transact_step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error);
+enum producer_step transact_step_of(struct producer *producer, const char *doing,
+                                    rd_kafka_error_t *error);
 struct transaction_end transact_end_of(struct producer *producer, enum transaction_verdict verdict);
 struct transaction_end transact_end_of_refusals(struct producer *producer);
 /* The end after an error: by the refused records, or as aborted. */
 struct transaction_end transact_end_of_error(struct producer *producer);
 /* Begins a transaction and sends one position with so many bytes of metadata. The caller aborts
  * it. `stale`: the group rejected the membership. */
-enum step transact_try_position(struct producer *producer,
-                                const struct group_metadata *group_metadata, int32_t partition,
-                                int64_t offset, size_t metadata_bytes, bool *stale);
+enum producer_step transact_try_position(struct producer *producer,
+                                         const struct group_metadata *group_metadata,
+                                         int32_t partition, int64_t offset, size_t metadata_bytes,
+                                         bool *stale);
 /* False when the abort fails. Then the client is dropped, unless it is fenced: the next step
  * decides on a fence. */
 bool transact_abort(struct producer *producer);

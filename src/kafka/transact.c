@@ -23,7 +23,8 @@ enum {
 
 /* --- Steps --- */
 
-enum step transact_step_of(struct producer *producer, const char *doing, rd_kafka_error_t *error)
+enum producer_step transact_step_of(struct producer *producer, const char *doing,
+                                    rd_kafka_error_t *error)
 {
     bool abortable = rd_kafka_error_txn_requires_abort(error) != 0;
     producer->transaction_error = rd_kafka_error_code(error);
@@ -46,7 +47,7 @@ bool transact_failed(struct producer *producer)
     return failed;
 }
 
-static enum step begin(struct producer *producer)
+static enum producer_step begin(struct producer *producer)
 {
     producer->delivery_error = producer->transaction_error = RD_KAFKA_RESP_ERR_NO_ERROR;
     producer->begun_us = clock_mono_us();
@@ -65,8 +66,9 @@ static void positions_keep(struct producer *producer, const rd_kafka_topic_parti
     producer->positions_unstable = list->cnt > 0;
 }
 
-static enum step send_list(struct producer *producer, const rd_kafka_topic_partition_list_t *list,
-                           const struct group_metadata *group_metadata, bool *stale)
+static enum producer_step send_list(struct producer *producer,
+                                    const rd_kafka_topic_partition_list_t *list,
+                                    const struct group_metadata *group_metadata, bool *stale)
 {
     bool unsure = false; /* an answer may be lost: the coordinator may have the positions */
     for (;;) {
@@ -87,7 +89,7 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
             if (unsure) {
                 positions_keep(producer, list);
             }
-            enum step step = transact_step_of(producer, "sending offsets", error);
+            enum producer_step step = transact_step_of(producer, "sending offsets", error);
             if (preceded) {
                 (void)transact_failed(producer);
             }
@@ -100,8 +102,8 @@ static enum step send_list(struct producer *producer, const rd_kafka_topic_parti
     }
 }
 
-static enum step send_offsets(struct producer *producer, const struct transaction_batch *batch,
-                              bool *stale)
+static enum producer_step send_offsets(struct producer *producer,
+                                       const struct transaction_batch *batch, bool *stale)
 {
     if (!batch_read_begin(producer)) {
         return STEP_STOP;
@@ -109,15 +111,16 @@ static enum step send_offsets(struct producer *producer, const struct transactio
     rd_kafka_topic_partition_list_t *list = transaction_positions(producer->requests_topic, batch);
     struct group_metadata *group_metadata = group_metadata_ref(batch->group_metadata);
     batch_read_end(producer);
-    enum step step = send_list(producer, list, group_metadata, stale);
+    enum producer_step step = send_list(producer, list, group_metadata, stale);
     rd_kafka_topic_partition_list_destroy(list);
     group_metadata_unref(group_metadata);
     return step;
 }
 
-enum step transact_try_position(struct producer *producer,
-                                const struct group_metadata *group_metadata, int32_t partition,
-                                int64_t offset, size_t metadata_bytes, bool *stale)
+enum producer_step transact_try_position(struct producer *producer,
+                                         const struct group_metadata *group_metadata,
+                                         int32_t partition, int64_t offset, size_t metadata_bytes,
+                                         bool *stale)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_t *entry =
@@ -128,7 +131,7 @@ enum step transact_try_position(struct producer *producer,
         entry->metadata_size = metadata_bytes;
         memset(entry->metadata, '.', metadata_bytes);
     }
-    enum step step = begin(producer);
+    enum producer_step step = begin(producer);
     if (step == STEP_OK) {
         step = send_list(producer, list, group_metadata, stale);
     }
@@ -138,7 +141,7 @@ enum step transact_try_position(struct producer *producer,
 
 /* --- The end --- */
 
-static enum step commit(struct producer *producer)
+static enum producer_step commit(struct producer *producer)
 {
     int64_t begun_us = clock_mono_us();
     for (;;) {
@@ -307,7 +310,7 @@ bool transact_run(struct producer *producer, const struct transaction_batch *bat
         *end = transact_end_of(producer, TRANSACTION_ABORTED);
         return !producer_stopping(producer);
     }
-    enum step step = begin(producer);
+    enum producer_step step = begin(producer);
     step = step == STEP_OK ? deliver_begin(producer, batch) : step;
     step = step == STEP_OK ? send_offsets(producer, batch, &stale) : step;
     step = step == STEP_OK ? deliver_end(producer) : step;

@@ -14,7 +14,7 @@
 
 enum { CLOCK_WARNING_S = 30 };
 
-enum step { STEP_SET_UP, STEP_PROXY, STEP_DNS, STEP_TCP, STEP_TLS, STEP_HTTP };
+enum connection_step { STEP_SET_UP, STEP_PROXY, STEP_DNS, STEP_TCP, STEP_TLS, STEP_HTTP };
 
 static const struct {
     const char *name, *mend;
@@ -36,7 +36,7 @@ static const struct {
 /* --- The connection --- */
 
 struct connection {
-    enum step step; /* where it failed; STEP_HTTP: it was made */
+    enum connection_step step; /* where it failed; STEP_HTTP: it was made */
     char text[CURL_ERROR_SIZE];
     char address[64]; /* of the host, or of the proxy */
     int64_t took_ms;
@@ -55,7 +55,7 @@ static bool is_resolved(CURL *easy)
     return curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &us) == CURLE_OK && us > 0;
 }
 
-static enum step step_of(CURL *easy, CURLcode code, bool handshake, bool proxy)
+static enum connection_step step_of(CURL *easy, CURLcode code, bool handshake, bool proxy)
 {
     switch (code) {
     case CURLE_OK:
@@ -125,7 +125,8 @@ static void connection_try(const struct caller_config *config, const char *url, 
 
 /* --- Findings --- */
 
-static void found(struct online *online, const char *url, bool good, const char *is, enum step step)
+static void found(struct online *online, const char *url, bool good, const char *is,
+                  enum connection_step step)
 {
     online_add(online, "hosts", url, good ? SEVERITY_OK : SEVERITY_ERROR, is,
                "DNS, TCP, TLS and HTTP work",

@@ -116,7 +116,7 @@ static void print_sent(struct redrive *redrive)
     (void)fflush(stdout);
 }
 
-static enum step skip_too_large(struct redrive *redrive, size_t index)
+static enum redrive_step skip_too_large(struct redrive *redrive, size_t index)
 {
     const struct failure *failure = &redrive->batch[index].failure;
     if (redrive->too_large_count == REDRIVE_TOO_LARGE_MAX) {
@@ -130,7 +130,7 @@ static enum step skip_too_large(struct redrive *redrive, size_t index)
 
 /* A record that is too large is skipped. A broker rejects whole requests: if there is more than one
  * such record, each is sent alone the next time. */
-static enum step handle_rejected(struct redrive *redrive, const struct transaction_end *end)
+static enum redrive_step handle_rejected(struct redrive *redrive, const struct transaction_end *end)
 {
     for (size_t i = 0; end->refused == 1 && i < redrive->batch_count; i++) {
         if (refusal_row(redrive->refusals[i])->scope == REFUSAL_OF_RECORD) {
@@ -141,7 +141,7 @@ static enum step handle_rejected(struct redrive *redrive, const struct transacti
     return STEP_RESTART;
 }
 
-static enum step handle_end(struct redrive *redrive, const struct transaction_end *end)
+static enum redrive_step handle_end(struct redrive *redrive, const struct transaction_end *end)
 {
     if (end->verdict == TRANSACTION_COMMITTED) {
         if (redrive->delivered == NULL) {
@@ -166,8 +166,8 @@ static enum step handle_end(struct redrive *redrive, const struct transaction_en
 /* Without transactions: commits the positions of the events that were sent. If some events of the
  * batch were refused, the positions name the others, so that the restarted block does not send
  * these again. */
-static enum step commit_delivered(struct redrive *redrive, struct transaction_batch *batch,
-                                  struct transaction_position *positions)
+static enum redrive_step commit_delivered(struct redrive *redrive, struct transaction_batch *batch,
+                                          struct transaction_position *positions)
 {
     AUTO_FREE char *reason = NULL;
     for (size_t i = 0; i < batch->position_count; i++) { /* written before anything was sent */
@@ -185,8 +185,8 @@ static enum step commit_delivered(struct redrive *redrive, struct transaction_ba
                             reason);
 }
 
-static enum step publish(struct redrive *redrive, struct transaction_batch *batch,
-                         struct transaction_position *positions)
+static enum redrive_step publish(struct redrive *redrive, struct transaction_batch *batch,
+                                 struct transaction_position *positions)
 {
     struct transaction_end end;
     if (!producer_publish(redrive->producer, batch, &end)) {
@@ -197,12 +197,12 @@ static enum step publish(struct redrive *redrive, struct transaction_batch *batc
                         : "it is unknown whether the last events were sent: the next run sends "
                           "them again");
     }
-    enum step step =
+    enum redrive_step step =
         redrive->delivered == NULL ? STEP_ON : commit_delivered(redrive, batch, positions);
     return step == STEP_ON ? handle_end(redrive, &end) : step;
 }
 
-enum step batch_flush(struct redrive *redrive)
+enum redrive_step batch_flush(struct redrive *redrive)
 {
     AUTO_FREE struct transaction_record *records =
         mem_zalloc(redrive->batch_count + 1, sizeof *records);
@@ -225,7 +225,7 @@ enum step batch_flush(struct redrive *redrive)
     };
     records_write(redrive, records);
     redrive->deadline_ms = clock_mono_ms() + redrive->options->timeout_ms;
-    enum step step = STEP_ON;
+    enum redrive_step step = STEP_ON;
     if (batch.position_count > 0) {
         step = publish(redrive, &batch, positions);
     }
@@ -237,7 +237,7 @@ enum step batch_flush(struct redrive *redrive)
     return step;
 }
 
-enum step batch_acquire(struct redrive *redrive)
+enum redrive_step batch_acquire(struct redrive *redrive)
 {
     redrive->deadline_ms = clock_mono_ms() + redrive->options->timeout_ms;
     while (!producer_acquire(redrive->producer)) {

@@ -36,7 +36,7 @@ struct redrive {
     size_t batch_count, batch_bytes, held_bytes;
 };
 
-enum step {
+enum redrive_step {
     STEP_ON,
     STEP_RESTART, /* the block, with its positions read again */
     STEP_LIMIT,   /* the limit is reached */
@@ -51,9 +51,9 @@ enum step {
 /* Makes the producer; needs `group`. False and an error (free()). */
 bool batch_open(struct redrive *redrive, char **error) __attribute__((warn_unused_result));
 /* Acquires the transactional.id: STEP_ON, or STEP_END. */
-enum step batch_acquire(struct redrive *redrive);
+enum redrive_step batch_acquire(struct redrive *redrive);
 /* Sends the batch and the positions of the whole block in one transaction, and empties it. */
-enum step batch_flush(struct redrive *redrive);
+enum redrive_step batch_flush(struct redrive *redrive);
 /* Empties the batch without sending it. */
 void batch_drop(struct redrive *redrive);
 /* Whether the batch must be sent before another failure fits. */

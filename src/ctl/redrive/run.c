@@ -57,7 +57,7 @@ static char *admission_error(const struct redrive *redrive, const struct redrive
 }
 
 /* Adds the event to the batch; without --send, prints it. */
-static enum step add_event(struct redrive *redrive, struct redriven *redriven, bool fresh)
+static enum redrive_step add_event(struct redrive *redrive, struct redriven *redriven, bool fresh)
 {
     AUTO_FREE char *error = redrive->options->force ? NULL : admission_error(redrive, redriven);
     if (error != NULL) {
@@ -81,13 +81,14 @@ static enum step add_event(struct redrive *redrive, struct redriven *redriven, b
 }
 
 /* A failure that the filter has chosen. */
-static enum step process_chosen(struct redrive *redrive, struct failure *failure, bool fresh)
+static enum redrive_step process_chosen(struct redrive *redrive, struct failure *failure,
+                                        bool fresh)
 {
     AUTO_FREE char *reason = NULL;
     struct redriven *redriven = &redrive->batch[redrive->batch_count];
     bool gone;
     if (redriven_make(redriven, failure, redrive->fetcher, redrive->requests, &gone, &reason)) {
-        enum step step = add_event(redrive, redriven, fresh);
+        enum redrive_step step = add_event(redrive, redriven, fresh);
         return step == STEP_ON && batch_full(redrive) ? batch_flush(redrive) : step;
     }
     if (gone && fresh) {
@@ -98,7 +99,7 @@ static enum step process_chosen(struct redrive *redrive, struct failure *failure
 }
 
 /* Marks a failure as done with the next transaction; with --list, prints it. */
-static enum step discard(struct redrive *redrive, struct failure *failure)
+static enum redrive_step discard(struct redrive *redrive, struct failure *failure)
 {
     if (redrive->options->list) {
         redrive_print(&redrive->show, failure, REDRIVE_WOULD_DISCARD, 0, NULL);
@@ -119,7 +120,8 @@ static bool is_chosen(const struct redrive_options *options, const struct failur
 }
 
 /* A failure that no earlier run has sent. */
-static enum step process_unsent(struct redrive *redrive, struct failure *failure, bool fresh)
+static enum redrive_step process_unsent(struct redrive *redrive, struct failure *failure,
+                                        bool fresh)
 {
     const struct redrive_options *options = redrive->options;
     bool foreign = failure->outcome == NULL || *failure->reason == '\0';
@@ -148,10 +150,10 @@ static enum step process_unsent(struct redrive *redrive, struct failure *failure
     return options->discard ? discard(redrive, failure) : process_chosen(redrive, failure, fresh);
 }
 
-static enum step process(struct redrive *redrive, rd_kafka_message_t *message)
+static enum redrive_step process(struct redrive *redrive, rd_kafka_message_t *message)
 {
     struct failure failure;
-    enum step step = STEP_ON;
+    enum redrive_step step = STEP_ON;
     int64_t *printed = &redrive->printed[message->partition];
     bool fresh = message->offset >= *printed;
     bool done = block_arrive(&redrive->block, message->partition, message->offset);
@@ -170,11 +172,11 @@ static enum step process(struct redrive *redrive, rd_kafka_message_t *message)
 
 /* --- Blocks --- */
 
-typedef enum step record_fn(struct redrive *redrive, rd_kafka_message_t *message);
+typedef enum redrive_step record_fn(struct redrive *redrive, rd_kafka_message_t *message);
 
 /* Calls `function`, which takes over the record, for each record of the block's partition. */
-static enum step each_record(struct redrive *redrive, size_t partition, int64_t from,
-                             record_fn *function)
+static enum redrive_step each_record(struct redrive *redrive, size_t partition, int64_t from,
+                                     record_fn *function)
 {
     AUTO_FREE char *reason = NULL;
     int64_t end = block_begin(&redrive->block) + WINDOW_SPAN;
@@ -186,7 +188,7 @@ static enum step each_record(struct redrive *redrive, size_t partition, int64_t 
     if (!ctl_kafka_seek(redrive->scanner, redrive->failures, (int32_t)partition, from, &reason)) {
         return FAIL(redrive, EX_UNAVAILABLE, "%s", reason);
     }
-    for (enum step step = STEP_ON; step == STEP_ON;) {
+    for (enum redrive_step step = STEP_ON; step == STEP_ON;) {
         rd_kafka_message_t *message = NULL;
         switch (ctl_kafka_read(redrive->scanner, &message, &reason)) {
         case CTL_READ_RECORD:
@@ -213,11 +215,11 @@ static enum step each_record(struct redrive *redrive, size_t partition, int64_t 
 }
 
 /* For each failure of a partition without a position, before anything of it is sent. */
-static enum step check_expired(struct redrive *redrive, rd_kafka_message_t *message)
+static enum redrive_step check_expired(struct redrive *redrive, rd_kafka_message_t *message)
 {
     struct redrive_block *block = &redrive->block;
     bool expired = may_have_been_sent(redrive, message);
-    enum step step = STEP_ON;
+    enum redrive_step step = STEP_ON;
     (void)block_arrive(block, message->partition, message->offset);
     if (expired && redrive->options->forgotten == NULL) {
         AUTO_FREE char *id = ctl_message_id(message);
@@ -233,12 +235,12 @@ static enum step check_expired(struct redrive *redrive, rd_kafka_message_t *mess
 }
 
 /* Decides about the failures of a partition without a position. */
-static enum step decide_missing(struct redrive *redrive, size_t partition)
+static enum redrive_step decide_missing(struct redrive *redrive, size_t partition)
 {
     struct redrive_block *block = &redrive->block;
     struct window *window = &block->windows[partition];
     AUTO_BUF struct buf set = {0};
-    enum step step = STEP_ON;
+    enum redrive_step step = STEP_ON;
     if (redrive->options->forgotten == NULL || strcmp(redrive->options->forgotten, "leave") == 0) {
         step = each_record(redrive, partition, block_begin(block), check_expired);
     }
@@ -250,7 +252,7 @@ static enum step decide_missing(struct redrive *redrive, size_t partition)
 }
 
 /* A position beyond the end belongs to a deleted topic, unless another run has seen a newer end. */
-static enum step check_end(struct redrive *redrive, size_t partition)
+static enum redrive_step check_end(struct redrive *redrive, size_t partition)
 {
     int64_t low, *high = &redrive->highs[partition];
     AUTO_FREE char *reason = NULL;
@@ -273,10 +275,10 @@ static enum step check_end(struct redrive *redrive, size_t partition)
         partition, redrive->failures, redrive->group);
 }
 
-static enum step process_partition(struct redrive *redrive, size_t partition)
+static enum redrive_step process_partition(struct redrive *redrive, size_t partition)
 {
     const struct redrive_block *block = &redrive->block;
-    enum step step = check_end(redrive, partition);
+    enum redrive_step step = check_end(redrive, partition);
     if (step == STEP_ON && batch_commits(redrive->options) && !block->known[partition]) {
         step = decide_missing(redrive, partition);
     }
@@ -289,11 +291,11 @@ static enum step process_partition(struct redrive *redrive, size_t partition)
 }
 
 /* STEP_RESTART when the block must be processed again. */
-static enum step process_block(struct redrive *redrive, int64_t number)
+static enum redrive_step process_block(struct redrive *redrive, int64_t number)
 {
     AUTO_FREE char *reason = NULL;
     bool send = batch_commits(redrive->options);
-    enum step step = send ? batch_acquire(redrive) : STEP_ON;
+    enum redrive_step step = send ? batch_acquire(redrive) : STEP_ON;
     if (step != STEP_ON) {
         return step;
     }
@@ -318,7 +320,7 @@ static enum step process_block(struct redrive *redrive, int64_t number)
     return step;
 }
 
-static enum step process_blocks(struct redrive *redrive)
+static enum redrive_step process_blocks(struct redrive *redrive)
 {
     int64_t first = INT64_MAX, last = -1;
     for (size_t i = 0; i < redrive->partitions; i++) {
@@ -329,7 +331,7 @@ static enum step process_blocks(struct redrive *redrive)
             last = high > last ? high : last;
         }
     }
-    enum step step = STEP_ON;
+    enum redrive_step step = STEP_ON;
     unsigned tries = 0;
     size_t before = 0;
     for (int64_t number = first; number <= last && step == STEP_ON; number++) {
