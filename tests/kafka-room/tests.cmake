@@ -19,5 +19,5 @@ if(NOT PRESIGND_SANITIZE MATCHES "thread")
 endif()
 if(NOT PRESIGND_SANITIZE)
   presignd_script(kafka-room.broker ${CMAKE_CURRENT_LIST_DIR}/test_room.py
-                  TIMEOUT 1800 RESOURCE_LOCK kafka-room COST 300)
+                  TIMEOUT 1800 RESOURCE_GROUPS kafka:1 COST 400)
 endif()

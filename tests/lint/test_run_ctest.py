@@ -13,12 +13,14 @@ NEVER = "exit 1"
 
 class RunCtest(unittest.TestCase):
     def run_ctest(self, *tests, most="2"):
-        """Each test is (name, label, shell command)."""
+        """Each test is (name, label, shell command); those of label e2e have a Kafka."""
         with tempfile.TemporaryDirectory() as directory:
             lines = []
             for name, label, command in tests:
                 lines += [f'add_test("{name}" "sh" "-c" "{command}" "{name}")'.replace("$", r"\$"),
                           f'set_tests_properties("{name}" PROPERTIES LABELS "{label}")']
+                if label == "e2e":
+                    lines.append(f'set_tests_properties("{name}" PROPERTIES RESOURCE_GROUPS "kafka:1")')
             Path(directory, "CTestTestfile.cmake").write_text("\n".join(lines))
             done = subprocess.run([RUN, directory], env={**os.environ, "PRESIGND_RERUN": most},
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -46,6 +48,11 @@ class RunCtest(unittest.TestCase):
         names = [(f"e2e.{n}", "e2e", ONCE) for n in range(3)]
         self.assertEqual(self.run_ctest(*names)[0], 8)
         self.assertEqual(self.run_ctest(names[0], most="0")[0], 8)
+
+    def test_three_kafkas_at_once(self):
+        counts = "touch on.$0; sleep 0.5; n=$(ls on.* | wc -l); sleep 0.5; rm on.$0; test $n -le 3"
+        status, text = self.run_ctest(*[(f"e2e.{n}", "e2e", counts) for n in range(8)], most="0")
+        self.assertEqual(status, 0, text)
 
     def test_no_failure(self):
         self.assertEqual(self.run_ctest(("e2e.one", "e2e", "true"))[0], 0)

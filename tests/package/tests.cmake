@@ -20,7 +20,7 @@ if(NOT PRESIGND_SANITIZE AND PRESIGND_PYTHON)
     FIXTURES_REQUIRED "package.build;package.again;package.bundled;package.rpm")
   presignd_script(package.machine ${CMAKE_CURRENT_LIST_DIR}/test_package.py)
   set_tests_properties(package.machine PROPERTIES
-    SKIP_RETURN_CODE 77 FIXTURES_REQUIRED package.build RESOURCE_LOCK kafka-2
+    SKIP_RETURN_CODE 77 FIXTURES_REQUIRED package.build RESOURCE_GROUPS kafka:1
     ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR};PRESIGND_PACKAGE_DIR=${package_dir}")
 
   add_test(NAME package.curl COMMAND ${CMAKE_CURRENT_LIST_DIR}/curl ${CMAKE_BINARY_DIR}/bundled-curl)

@@ -1,7 +1,7 @@
 # tests/systemd/test_NAME.py   one unittest file each, named systemd.NAME: the installed service
 #                              under a real systemd, booted in namespaces. It needs root; where
-#                              systemd cannot be booted, the test is skipped (77). It shares the
-#                              lock of kafka-room, and runs beside e2e.
+#                              systemd cannot be booted, the test is skipped (77). It runs beside
+#                              e2e.
 if(NOT PRESIGND_SANITIZE)
   # The daemon with a planted hang, see planted_wedge.c. It is never installed.
   add_executable(presignd-wedged ${PROJECT_SOURCE_DIR}/src/main.c
@@ -22,5 +22,5 @@ if(NOT PRESIGND_SANITIZE)
 
   file(GLOB systemd_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
   presignd_scripts(systemd "${systemd_tests}"
-                   TIMEOUT 1800 RESOURCE_LOCK kafka-room COST 200 SKIP_RETURN_CODE 77)
+                   TIMEOUT 1800 RESOURCE_GROUPS kafka:1 COST 300 SKIP_RETURN_CODE 77)
 endif()
