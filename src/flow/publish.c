@@ -559,7 +559,9 @@ void publish_ended(struct pipeline *p, const struct transaction_end *end)
     p->publishing = false;
     tell_transaction(p, end);
     if (end->verdict == TRANSACTION_COMMITTED) {
-        commit_interval_end(&p->commit_interval, end->duration_ms);
+        bool exactly_once = p->rules.delivery == DELIVERY_EXACTLY_ONCE;
+        commit_interval_end(&p->commit_interval, end->duration_ms,
+                            now.mono_ms + (exactly_once ? TRANSACTION_STABLE_MS : 0));
         committed(p, now);
     } else {
         not_committed(p, end, now);

@@ -65,6 +65,11 @@ struct transaction_batch {
     bool *delivered;
 };
 
+/* A transaction begins when the positions of the last one can be read, mostly so long after its end
+ * on brokers nearby (kafka/read_back.c). A batch that is published earlier waits in the publisher.
+ */
+#define TRANSACTION_STABLE_MS 7
+
 /* How a batch ends, and the name of that in metrics. With delivery = at_least_once, "nothing is
  * visible" does not hold for the records that transaction_batch.delivered marks. */
 #define TRANSACTION_VERDICTS(ROW)                                                               \
