@@ -193,7 +193,11 @@ class Machine:
         return done
 
     def systemctl(self, *arguments, **options):
-        return self.run("systemctl", *arguments, **options)
+        try:
+            return self.run("systemctl", *arguments, **options)
+        except Refused as reason:  # why the unit is not as expected, e.g. how its process ended
+            status = self.run("systemctl", "status", "--lines=15", "--full", arguments[-1], check=False).stdout
+            raise Refused(f"{reason}\n{status}") from None
 
     def show(self, unit, name):
         """One property of a unit, as text."""
