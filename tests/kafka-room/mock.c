@@ -1,5 +1,5 @@
 /* The publisher's verdict on each error of a broker, on librdkafka's mock cluster, which returns
- * rare errors on demand. It stores no transactional offsets, so test_room.py tests commits whose
+ * rare errors on demand. It stores no transactional offsets, so test_broker.py tests commits whose
  * result is unknown.
  */
 #include "kafka/detached.h"

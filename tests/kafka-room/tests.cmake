@@ -18,6 +18,6 @@ if(NOT PRESIGND_SANITIZE MATCHES "thread")
   endif()
 endif()
 if(NOT PRESIGND_SANITIZE)
-  presignd_script(kafka-room.broker ${CMAKE_CURRENT_LIST_DIR}/test_room.py
-                  TIMEOUT 1800 RESOURCE_GROUPS kafka:1 COST 400)
+  file(GLOB room_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/test_*.py)
+  presignd_scripts(kafka-room "${room_tests}" TIMEOUT 1800 RESOURCE_GROUPS kafka:1 COST 400)
 endif()
