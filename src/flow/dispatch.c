@@ -399,8 +399,9 @@ static void unauthorized(struct pipeline *p, struct job *job, struct moment now)
 }
 
 /* The answer names a key that the merchant does not have, and its certificates are fetched for
- * that: the next attempt waits for them, and this one does not count. The other events go on, since
- * most answers may still be signed by a known key. False: nothing is fetched. */
+ * that: the next attempt waits for them, and this one does not count. They may have come during
+ * this attempt, and then it does not wait. The other events go on, since most answers may still be
+ * signed by a known key. False: nothing is fetched. */
 static bool await_keys(struct pipeline *p, struct job *job, struct moment now)
 {
     const struct answer *answer = &job->answer;
@@ -410,7 +411,8 @@ static bool await_keys(struct pipeline *p, struct job *job, struct moment now)
         hold_is_held(&job->queue->hold)) {
         return false;
     }
-    int64_t at_ms = now.mono_ms + JOB_KEYS_WAIT_MS, last = last_ms(p, job, now);
+    bool came = job->queue->keys_ms > job->began_ms;
+    int64_t at_ms = now.mono_ms + (came ? 0 : JOB_KEYS_WAIT_MS), last = last_ms(p, job, now);
     if (now.mono_ms >= last) {
         return false;
     }
@@ -436,6 +438,7 @@ void dispatch_keys_changed(struct pipeline *p, struct merchant_queue *queue, boo
                            struct moment now)
 {
     if (changed) {
+        queue->keys_ms = now.mono_ms;
         hold_merchant_new_keys(&queue->hold, now.mono_ms);
     }
     look_for_keys(p, queue, now);

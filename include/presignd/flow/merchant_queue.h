@@ -40,6 +40,7 @@ struct merchant_queue {
     size_t paused;            /* its jobs that a pause holds; they are in none of the lists here */
     int64_t relief_held_ms;   /* time in holds, less the time between them (flow/relief.h) */
     int64_t relief_looked_ms; /* when that was last counted */
+    int64_t keys_ms;          /* when its merchant's certificates changed; 0: never */
     /* The last answer, for the status page; ANSWER_KIND_COUNT before the first one. */
     enum answer_kind last_answer;
     int64_t last_answer_ms;

@@ -144,6 +144,25 @@ Test(keys, an_unknown_serial_waits_for_the_refresh)
     story_end(&story);
 }
 
+/* The answer and the list end in one round of the loop, or the answer was verified before. The next
+ * refresh may be a minute away. */
+Test(keys, certificates_that_came_during_the_call_are_tried_at_once)
+{
+    struct story story;
+    begin_with_ten_minutes(&story);
+    comes_and_names_an_unknown_key(&story);
+    pipeline_step(story.pipeline);
+    cr_assert_not_null(story.in_flight[1]);
+    story.now.mono_ms++;
+    keys_come(&story);
+    goes_on(&story, BEGIN_MS + 100);
+    cr_assert_eq(story.calls[1], 2);
+    goes_on(&story, BEGIN_MS + 3000);
+    cr_assert_eq(story.calls[1], 2, "its answer names another one, so it waits");
+    is_held(&story, "code1");
+    story_end(&story);
+}
+
 /* Two of three attempts are left after it. */
 Test(keys, the_wait_uses_no_attempt)
 {
