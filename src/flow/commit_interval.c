@@ -21,9 +21,8 @@ void commit_interval_begin(struct commit_interval *interval, size_t outcomes, in
     interval->begun_ms = now_ms;
 }
 
-void commit_interval_end(struct commit_interval *interval, int64_t took_ms, int64_t stable_ms)
+void commit_interval_end(struct commit_interval *interval, int64_t took_ms)
 {
-    interval->stable_ms = stable_ms;
     interval->took_ms += ((double)took_ms - interval->took_ms) * TOOK_WEIGHT;
 }
 
@@ -43,9 +42,8 @@ int64_t commit_interval_next_ms(const struct commit_interval *interval, size_t w
     if (in_flight > waiting) {
         interval_ms = load_ms > interval_ms ? load_ms : interval_ms;
     } else if (waiting > FEW) {
-        interval_ms = 0;
+        return interval->begun_ms;
     }
-    interval_ms = interval_ms < COMMIT_INTERVAL_MAX_MS ? interval_ms : COMMIT_INTERVAL_MAX_MS;
-    int64_t due_ms = interval->begun_ms + (int64_t)interval_ms;
-    return due_ms > interval->stable_ms ? due_ms : interval->stable_ms;
+    return interval->begun_ms +
+           (interval_ms < COMMIT_INTERVAL_MAX_MS ? (int64_t)interval_ms : COMMIT_INTERVAL_MAX_MS);
 }

@@ -7,9 +7,6 @@
  *
  * Under load the interval grows with the rate of outcomes. At low rates it is what half of the
  * events may wait: an outcome waits for half of the interval on average, then for its transaction.
- *
- * A batch is not submitted before the publisher can begin it: it would only miss the outcomes that
- * complete meanwhile, and they would wait for another transaction.
  */
 #ifndef PRESIGND_FLOW_COMMIT_INTERVAL_H
 #define PRESIGND_FLOW_COMMIT_INTERVAL_H
@@ -23,17 +20,15 @@
 #define COMMIT_INTERVAL_LOW_MS 20
 
 struct commit_interval {
-    double per_ms;     /* outcomes, averaged over about half a second */
-    double took_ms;    /* a transaction, averaged over the last ones */
-    int64_t begun_ms;  /* the last transaction's start; monotonic clock */
-    int64_t stable_ms; /* the publisher can begin the next one */
+    double per_ms;    /* outcomes, averaged over about half a second */
+    double took_ms;   /* a transaction, averaged over the last ones */
+    int64_t begun_ms; /* the last transaction's start; monotonic clock */
 };
 
 /* A transaction with so many outcomes begins. All zero is a valid initial state. */
 void commit_interval_begin(struct commit_interval *interval, size_t outcomes, int64_t now_ms);
-/* A transaction was committed after so many milliseconds, and the next one can begin at
- * `stable_ms`. */
-void commit_interval_end(struct commit_interval *interval, int64_t took_ms, int64_t stable_ms);
+/* A transaction was committed after so many milliseconds. */
+void commit_interval_end(struct commit_interval *interval, int64_t took_ms);
 /* When the next transaction should begin at the earliest, while so many outcomes wait for it and so
  * many calls are in flight. */
 int64_t commit_interval_next_ms(const struct commit_interval *interval, size_t waiting,

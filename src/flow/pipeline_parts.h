@@ -85,6 +85,7 @@ struct pipeline {
     size_t deferred;  /* of JOB_COMPLETED: those that the last batch could not take */
     struct commit_interval commit_interval;
     int64_t next_batch_ms;
+    int64_t stable_ms; /* the publisher can begin the next transaction about then */
     int64_t abort_pause_ms;
     int64_t one_topic_until_ms; /* until then a batch has outcomes of one topic only */
     struct suspects suspects;   /* the cases of JOB_REFUSED */

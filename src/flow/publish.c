@@ -176,6 +176,7 @@ int64_t publish_due_ms(const struct pipeline *p)
     int64_t due_ms =
         commit_interval_next_ms(&p->commit_interval, waiting, p->jobs[JOB_CALLING].count);
     bool half_full = waiting >= p->rules.limits.in_flight; /* dispatch_backlog_full() at twice it */
+    due_ms = due_ms < p->stable_ms ? p->stable_ms : due_ms;
     return half_full || due_ms < p->next_batch_ms ? p->next_batch_ms : due_ms;
 }
 
@@ -211,6 +212,7 @@ int64_t publish_next_ms(const struct pipeline *p)
     }
     int64_t clean = list_empty(&p->jobs[JOB_COMPLETED]) ? INT64_MAX : publish_due_ms(p);
     int64_t suspects = suspects_next_ms(&p->suspects);
+    suspects = suspects < p->stable_ms ? p->stable_ms : suspects;
     suspects = suspects < p->next_batch_ms ? p->next_batch_ms : suspects;
     return clean < suspects ? clean : suspects;
 }
@@ -270,7 +272,8 @@ void publish_begin(struct pipeline *p, struct moment now)
         return;
     }
     bool clean = !list_empty(&p->jobs[JOB_COMPLETED]) && now.mono_ms >= publish_due_ms(p);
-    uint32_t suspect = delivered_wait(p) ? 0 : suspects_due(&p->suspects, clean, now.mono_ms);
+    bool no_suspects = delivered_wait(p) || now.mono_ms < p->stable_ms;
+    uint32_t suspect = no_suspects ? 0 : suspects_due(&p->suspects, clean, now.mono_ms);
     if (suspect != 0) {
         begin_suspects(p, suspect, now);
     } else if (clean) {
@@ -552,6 +555,15 @@ static void tell_transaction(struct pipeline *p, const struct transaction_end *e
     OBSERVE(p, transaction, end, outcomes);
 }
 
+/* A batch that is submitted earlier waits in the publisher: it would miss what completes meanwhile,
+ * and that would wait for another transaction. */
+static void await_stable(struct pipeline *p, struct moment now)
+{
+    if (p->rules.delivery == DELIVERY_EXACTLY_ONCE) {
+        p->stable_ms = now.mono_ms + TRANSACTION_STABLE_MS;
+    }
+}
+
 void publish_ended(struct pipeline *p, const struct transaction_end *end)
 {
     assert(p->publishing);
@@ -559,9 +571,8 @@ void publish_ended(struct pipeline *p, const struct transaction_end *end)
     p->publishing = false;
     tell_transaction(p, end);
     if (end->verdict == TRANSACTION_COMMITTED) {
-        bool exactly_once = p->rules.delivery == DELIVERY_EXACTLY_ONCE;
-        commit_interval_end(&p->commit_interval, end->duration_ms,
-                            now.mono_ms + (exactly_once ? TRANSACTION_STABLE_MS : 0));
+        commit_interval_end(&p->commit_interval, end->duration_ms);
+        await_stable(p, now);
         committed(p, now);
     } else {
         not_committed(p, end, now);

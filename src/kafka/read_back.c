@@ -3,6 +3,7 @@
 #include "presignd/base/mem.h"
 #include "presignd/kafka/producer.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -10,6 +11,7 @@ enum {
      * its markers. librdkafka repeats a request that comes earlier, after a wait. */
     STABLE_AFTER_MS = 5,
 };
+static_assert(TRANSACTION_STABLE_MS >= STABLE_AFTER_MS, "the pipeline waits for the pause here");
 
 void read_back_drop(struct producer *producer)
 {

@@ -21,13 +21,13 @@ if(NOT PRESIGND_SANITIZE)
   if(PRESIGND_PYTHON)
     add_test(NAME chaos.short
              COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/chaos.py --short --events 2000)
-    set_tests_properties(chaos.short PROPERTIES TIMEOUT 1800 RESOURCE_GROUPS kafka:1
+    set_tests_properties(chaos.short PROPERTIES TIMEOUT 1800 RESOURCE_GROUPS kafka:2
                          ENVIRONMENT "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}")
     foreach(version 2.5.1 4.4.0)
       add_test(NAME chaos.short-${version}
                COMMAND ${PRESIGND_PYTHON} -B ${CMAKE_CURRENT_LIST_DIR}/chaos.py --short --events 800)
       set(other "PRESIGND_BUILD_DIR=${CMAKE_BINARY_DIR}" "PRESIGND_KAFKA_VERSION=${version}")
-      set_tests_properties(chaos.short-${version} PROPERTIES TIMEOUT 1800 RESOURCE_GROUPS kafka:1
+      set_tests_properties(chaos.short-${version} PROPERTIES TIMEOUT 1800 RESOURCE_GROUPS kafka:2
                            ENVIRONMENT "${other}")
     endforeach()
   endif()

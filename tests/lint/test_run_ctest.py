@@ -12,7 +12,7 @@ NEVER = "exit 1"
 
 
 class RunCtest(unittest.TestCase):
-    def run_ctest(self, *tests, most="2"):
+    def run_ctest(self, *tests, most="2", options=()):
         """Each test is (name, label, shell command); those of label e2e have a Kafka."""
         with tempfile.TemporaryDirectory() as directory:
             lines = []
@@ -22,7 +22,7 @@ class RunCtest(unittest.TestCase):
                 if label == "e2e":
                     lines.append(f'set_tests_properties("{name}" PROPERTIES RESOURCE_GROUPS "kafka:1")')
             Path(directory, "CTestTestfile.cmake").write_text("\n".join(lines))
-            done = subprocess.run([RUN, directory], env={**os.environ, "PRESIGND_RERUN": most},
+            done = subprocess.run([RUN, directory, *options], env={**os.environ, "PRESIGND_RERUN": most},
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return done.returncode, done.stdout
 
@@ -51,7 +51,8 @@ class RunCtest(unittest.TestCase):
 
     def test_three_kafkas_at_once(self):
         counts = "touch on.$0; sleep 0.5; n=$(ls on.* | wc -l); sleep 0.5; rm on.$0; test $n -le 3"
-        status, text = self.run_ctest(*[(f"e2e.{n}", "e2e", counts) for n in range(8)], most="0")
+        status, text = self.run_ctest(*[(f"e2e.{n}", "e2e", counts) for n in range(8)], most="0",
+                                      options=["--parallel", "8"])
         self.assertEqual(status, 0, text)
 
     def test_no_failure(self):

@@ -65,9 +65,9 @@ struct transaction_batch {
     bool *delivered;
 };
 
-/* A transaction begins when the positions of the last one can be read, mostly so long after its end
- * on brokers nearby (kafka/read_back.c). A batch that is published earlier waits in the publisher.
- */
+/* The positions of a transaction can be read about so long after its end, on brokers nearby: the
+ * pause of kafka/read_back.c, and a request. A batch that is submitted earlier waits in the
+ * publisher. */
 #define TRANSACTION_STABLE_MS 7
 
 /* How a batch ends, and the name of that in metrics. With delivery = at_least_once, "nothing is

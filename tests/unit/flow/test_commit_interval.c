@@ -11,7 +11,7 @@ static int64_t distance_after(struct commit_interval *interval, size_t outcomes,
 {
     for (int64_t left = seconds * INT64_C(1000); left > 0; left -= every_ms) {
         commit_interval_begin(interval, outcomes, interval->begun_ms + every_ms);
-        commit_interval_end(interval, TOOK_MS, 0);
+        commit_interval_end(interval, TOOK_MS);
     }
     return commit_interval_next_ms(interval, 1, in_flight) - interval->begun_ms;
 }
@@ -54,24 +54,12 @@ Test(interval, many_outcomes_do_not_wait_for_a_few_calls)
     cr_assert_eq(commit_interval_next_ms(&interval, 17, 17), interval.begun_ms);
 }
 
-Test(interval, a_batch_waits_for_the_publisher_not_in_it)
-{
-    struct commit_interval interval = {0};
-    commit_interval_begin(&interval, 1, 1000000);
-    commit_interval_end(&interval, TOOK_MS, 1000012);
-    cr_assert_eq(commit_interval_next_ms(&interval, 1, 0), 1000012);
-    cr_assert_eq(commit_interval_next_ms(&interval, 17, 0), 1000012);
-    (void)distance_after(&interval, 1, 10, 5, 0);
-    commit_interval_end(&interval, TOOK_MS, interval.begun_ms + 8);
-    cr_assert_gt(commit_interval_next_ms(&interval, 1, 0), interval.begun_ms + 8);
-}
-
 Test(interval, slow_transactions_make_it_shorter)
 {
     struct commit_interval interval = {0};
     (void)distance_after(&interval, 1, 10, 5, 0);
     for (int i = 0; i < 100; i++) {
-        commit_interval_end(&interval, 60, 0);
+        commit_interval_end(&interval, 60);
     }
     cr_assert_eq(commit_interval_next_ms(&interval, 1, 0), interval.begun_ms);
 }

@@ -345,6 +345,43 @@ Test(pipeline, a_step_ends_after_its_time_budget)
     story_end(&story);
 }
 
+static void one_step_later(struct story *story)
+{
+    answer_calls(story);
+    pipeline_step(story->pipeline);
+    story->now.mono_ms++;
+}
+
+/* It would wait there, and miss what completes meanwhile. */
+Test(pipeline, a_batch_is_submitted_when_the_publisher_can_begin_it)
+{
+    struct story story;
+    story_begin(&story);
+    comes(&story, 1);
+    for (int i = 0; story.batches == 0; i++) {
+        cr_assert_lt(i, 10);
+        one_step_later(&story);
+    }
+    const struct transaction_end committed = {.verdict = TRANSACTION_COMMITTED};
+    int64_t stable_ms = story.now.mono_ms + TRANSACTION_STABLE_MS;
+    pipeline_batch_ended(story.pipeline, &committed);
+    story.batches = 0;
+    comes(&story, 2);
+    one_step_later(&story);
+    comes(&story, 3);
+    while (story.now.mono_ms < stable_ms) {
+        one_step_later(&story);
+        cr_assert_eq(story.batches, 0);
+        cr_assert_leq(pipeline_next_ms(story.pipeline), stable_ms);
+    }
+    one_step_later(&story);
+    cr_assert_eq(story.batches, 1);
+    pipeline_batch_ended(story.pipeline, &committed);
+    cr_assert_gt(story.ended_ms[2], 0);
+    cr_assert_gt(story.ended_ms[3], 0);
+    story_end(&story);
+}
+
 /* A reload removes the merchant of a thousand events. */
 Test(pipeline, thousands_of_failures_take_several_steps)
 {
