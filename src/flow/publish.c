@@ -557,7 +557,7 @@ static void tell_transaction(struct pipeline *p, const struct transaction_end *e
 
 /* A batch that is submitted earlier waits in the publisher: it would miss what completes meanwhile,
  * and that would wait for another transaction. */
-static void await_stable(struct pipeline *p, struct moment now)
+static void set_stable_ms(struct pipeline *p, struct moment now)
 {
     if (p->rules.delivery == DELIVERY_EXACTLY_ONCE) {
         p->stable_ms = now.mono_ms + TRANSACTION_STABLE_MS;
@@ -572,7 +572,7 @@ void publish_ended(struct pipeline *p, const struct transaction_end *end)
     tell_transaction(p, end);
     if (end->verdict == TRANSACTION_COMMITTED) {
         commit_interval_end(&p->commit_interval, end->duration_ms);
-        await_stable(p, now);
+        set_stable_ms(p, now);
         committed(p, now);
     } else {
         not_committed(p, end, now);
