@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
+import sandbox_keys
 from children import dying_with_us
 
 PROGRAM = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "dev")) / "presignctl"
@@ -101,13 +102,11 @@ class Answer:
 class Sandbox:
     """A running sandbox, and a client that signs as its merchants."""
 
-    keys = {}  # file name: bytes. Made by the first one; RSA keys take longer than most tests
-
     def __init__(self, *options, directory=None):
         self.directory = Path(directory or tempfile.mkdtemp(prefix="presignctl-sandbox-"))
         self.own_directory = directory is None
         if self.own_directory:
-            self.lay_keys()
+            sandbox_keys.lay(self.directory)
         self.log = open(self.directory / "log", "wb+")
         self.process = subprocess.Popen(
             [*dying_with_us(), PROGRAM, "sandbox", "--dir", self.directory,
@@ -119,14 +118,7 @@ class Sandbox:
         self.config.read(self.directory / "sandbox.conf")
         self.tls = ssl.create_default_context(cafile=self.config["endpoint"]["ca_file"])
         self.connection = None
-        if not self.keys:
-            Sandbox.keys = {path.name: path.read_bytes() for path in self.directory.glob("*.pem")}
-
-    def lay_keys(self):
-        for name, pem in self.keys.items():
-            path = self.directory / name
-            path.touch(mode=0o600)
-            path.write_bytes(pem)
+        sandbox_keys.keep(self.directory)
 
     def __enter__(self):
         return self

@@ -36,6 +36,7 @@ from confluent_kafka import Producer
 
 import auditor
 import last_words
+import sandbox_keys
 from kafka_broker import ROOT, Cluster, dying_with_us, free_ports
 
 BUILD = Path(os.environ.get("PRESIGND_BUILD_DIR", ROOT / "build" / "release"))
@@ -53,6 +54,13 @@ SAMPLES = {
         "plan_id": 12535, "out_contract_code": "", "contract_display_account": "微信代扣用户A",
         "contract_notify_url": "https://yourapp.com/notify"},
 }
+
+
+def shut_down(*sockets):
+    """Both directions of each; one that has ended already stays so."""
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 def wait_until(condition, what, timeout_s=WAIT_S, interval_s=0.02):
@@ -172,40 +180,30 @@ class Program:
 class Sandbox(Program):
     """`presignctl sandbox`: the endpoint, with a ledger of the requests that it has seen."""
 
-    keys = {}  # file name: bytes. Made by the first one; RSA keys take longer than most tests
-
     def __init__(self, directory, port, program, faults=(), options=(), merchants=()):
         self.directory = directory
         self.port = port
         directory.mkdir(exist_ok=True)
-        for name, pem in self.keys.items():
-            self._lay(name, pem)
+        sandbox_keys.lay(directory)
         command = [program, "sandbox", "--dir", directory, "--listen", f"127.0.0.1:{port}"]
         for mchid in merchants:  # with one key for all
-            self._lay(f"merchant-{mchid}.pem", self._shared_key())
+            sandbox_keys.lay_file(directory / f"merchant-{mchid}.pem", self._shared_key())
             command += ["--merchant", f"{mchid}:direct"]
         for fault in faults:
             command += ["--fault", fault]
         self.config.unlink(missing_ok=True)  # an earlier one's: this one writes it after it listens
         super().__init__("sandbox", [*command, *options], directory / "sandbox.log")
         self.wait_until_ready(self._accepts)
-        # All of one sandbox: they belong together.
-        if "ca.pem" not in self.keys:
-            Sandbox.keys = {path.name: path.read_bytes() for path in directory.glob("*.pem")}
+        sandbox_keys.keep(directory)
 
-    def _lay(self, name, pem):
-        path = self.directory / name
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_bytes(pem)
-
-    @classmethod
-    def _shared_key(cls):
-        if "merchant-1900007291.pem" not in cls.keys:
+    @staticmethod
+    def _shared_key():
+        name = "merchant-1900007291.pem"
+        if name not in sandbox_keys.kept:
             done = subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
                                   check=True, capture_output=True)
-            cls.keys = {**cls.keys, "merchant-1900007291.pem": done.stdout}
-        return cls.keys["merchant-1900007291.pem"]
+            sandbox_keys.kept[name] = done.stdout
+        return sandbox_keys.kept[name]
 
     def _accepts(self):
         if not self.config.exists():

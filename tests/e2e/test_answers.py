@@ -9,7 +9,7 @@ import socket
 import threading
 import unittest
 
-from harness import World, connections, established, event, wait_until
+from harness import World, connections, established, event, shut_down, wait_until
 from kafka_broker import Cluster
 from nginx import Nginx
 
@@ -242,11 +242,7 @@ def pump(source, target):
             target.sendall(data)
     except OSError:
         pass
-    for each in (source, target):
-        try:
-            each.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+    shut_down(source, target)
 
 
 if __name__ == "__main__":

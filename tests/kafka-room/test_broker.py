@@ -10,7 +10,7 @@ import unittest
 
 from room import PARTITIONS, PATIENCE_S, Room, settings  # first: it makes the modules of tests/e2e known
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from harness import wait_until
+from harness import shut_down, wait_until
 from kafka_broker import Cluster
 from set_clock import WallClock
 
@@ -203,11 +203,7 @@ class Liar(threading.Thread):
                     sink.sendall(size + frame)
         except OSError:
             pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        shut_down(source, sink)
         source.close()
 
     def _lie(self, key, frame):
